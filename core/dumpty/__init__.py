@@ -1,0 +1,123 @@
+"""dumpty: backups that go back together.
+
+Two facades, ``DatabaseBackup`` and ``BackupManager``, compose plugins; ``hookimpl`` and the types here are all
+that a plugin needs. Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dumpty.hookspecs import hookimpl
+
+
+if TYPE_CHECKING:
+    from dumpty.backup import BackupFormat as BackupFormat
+    from dumpty.backup import BackupMetadata as BackupMetadata
+    from dumpty.backup import DatabaseBackup as DatabaseBackup
+    from dumpty.backup_manager import Backup as Backup
+    from dumpty.backup_manager import BackupManager as BackupManager
+    from dumpty.backup_manager import BackupResult as BackupResult
+    from dumpty.backup_manager import backup_database as backup_database
+    from dumpty.errors import CommandError as CommandError
+    from dumpty.errors import DependencyError as DependencyError
+    from dumpty.errors import DumptyError as DumptyError
+    from dumpty.errors import IntegrityError as IntegrityError
+    from dumpty.errors import InvalidName as InvalidName
+    from dumpty.errors import Locked as Locked
+    from dumpty.errors import ManifestError as ManifestError
+    from dumpty.errors import MissingFile as MissingFile
+    from dumpty.errors import OptionError as OptionError
+    from dumpty.errors import PluginConflict as PluginConflict
+    from dumpty.errors import PluginError as PluginError
+    from dumpty.errors import PluginLoadError as PluginLoadError
+    from dumpty.errors import PluginNotFound as PluginNotFound
+    from dumpty.errors import RestoreNotSupported as RestoreNotSupported
+    from dumpty.errors import SourceError as SourceError
+    from dumpty.errors import StoreError as StoreError
+    from dumpty.errors import TargetNotEmpty as TargetNotEmpty
+    from dumpty.errors import UnknownBackup as UnknownBackup
+    from dumpty.types import Buffer as Buffer
+    from dumpty.types import ByteSink as ByteSink
+    from dumpty.types import Dump as Dump
+    from dumpty.types import Evidence as Evidence
+    from dumpty.types import Format as Format
+    from dumpty.types import Inspection as Inspection
+    from dumpty.types import ObjectEvidence as ObjectEvidence
+    from dumpty.types import Option as Option
+    from dumpty.types import Options as Options
+    from dumpty.types import PluginInfo as PluginInfo
+    from dumpty.types import Reader as Reader
+    from dumpty.types import Sink as Sink
+    from dumpty.types import Source as Source
+    from dumpty.types import Store as Store
+    from dumpty.types import StoredObject as StoredObject
+    from dumpty.types import Upload as Upload
+    from dumpty.types import Verifier as Verifier
+    from dumpty.types import Writer as Writer
+
+__version__ = "1.0.0"
+
+
+_EXPORTS = {
+    "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
+    "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
+    "dumpty.errors": (
+        "CommandError",
+        "DependencyError",
+        "DumptyError",
+        "IntegrityError",
+        "InvalidName",
+        "Locked",
+        "ManifestError",
+        "MissingFile",
+        "OptionError",
+        "PluginConflict",
+        "PluginError",
+        "PluginLoadError",
+        "PluginNotFound",
+        "RestoreNotSupported",
+        "SourceError",
+        "StoreError",
+        "TargetNotEmpty",
+        "UnknownBackup",
+    ),
+    "dumpty.types": (
+        "Buffer",
+        "ByteSink",
+        "Dump",
+        "Evidence",
+        "Format",
+        "Inspection",
+        "ObjectEvidence",
+        "Option",
+        "Options",
+        "PluginInfo",
+        "Reader",
+        "Sink",
+        "Source",
+        "Store",
+        "StoredObject",
+        "Upload",
+        "Verifier",
+        "Writer",
+    ),
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", "hookimpl", *sorted(_HOME)]  # noqa: PLE0604 - names of strings, computed
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: `import dumpty` stays light; a name brings in its module when it is first used.
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'dumpty' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,153 @@
+"""Every error dumpty raises on purpose.
+
+::
+
+    DumptyError
+    ├── SourceError              bad or unsupported URL, or a source that cannot be read
+    ├── InvalidName              a backup's name that may not reach the file system (also ValueError)
+    ├── OptionError              an unknown or ill-typed option (also ValueError)
+    ├── MissingFile              a file that should be there is not (also FileNotFoundError)
+    ├── UnknownBackup            no backup has this name or id (also LookupError)
+    ├── DependencyError          a driver's library is not installed (also ImportError)
+    ├── PluginError              a plugin failed: .plugin and .hook say which and where
+    │   ├── PluginNotFound       nobody answers this scheme or name
+    │   ├── PluginConflict       two distributions answer it
+    │   ├── PluginLoadError      it is installed, but cannot be loaded
+    │   ├── RestoreNotSupported  the driver implements no restore (also NotImplementedError)
+    │   └── CommandError         a child process failed, or is missing (also RuntimeError)
+    ├── IntegrityError           digest, size, truncation, missing end marker, row counts
+    ├── ManifestError            a manifest is damaged, or from a newer dumpty
+    ├── TargetNotEmpty           restore refused; says how to insist
+    ├── Locked                   somebody else holds it
+    └── StoreError               the store cannot write, rename or read (also OSError)
+
+A message is one line: what failed, on what, why, and what to do next. No message holds a password.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "CommandError",
+    "DependencyError",
+    "DumptyError",
+    "IntegrityError",
+    "InvalidName",
+    "Locked",
+    "ManifestError",
+    "MissingFile",
+    "OptionError",
+    "PluginConflict",
+    "PluginError",
+    "PluginLoadError",
+    "PluginNotFound",
+    "RestoreNotSupported",
+    "SourceError",
+    "StoreError",
+    "TargetNotEmpty",
+    "UnknownBackup",
+]
+
+
+class DumptyError(Exception):
+    """Base of every error in this module."""
+
+
+class SourceError(DumptyError):
+    """A database URL is malformed or of no known scheme, or its database cannot be read."""
+
+
+class InvalidName(DumptyError, ValueError):
+    """A backup's name holds something that must not reach the file system."""
+
+
+class OptionError(DumptyError, ValueError):
+    """An option is unknown, ambiguous, or its value is not of the declared type."""
+
+
+class MissingFile(DumptyError, FileNotFoundError):
+    """A source file, or the file of a backup, does not exist."""
+
+
+class UnknownBackup(DumptyError, LookupError):
+    """No backup, or more than one, answers to a name or a shortened id."""
+
+
+class DependencyError(DumptyError, ImportError):
+    """A plugin needs a library that is not installed; the text holds the pip command."""
+
+
+class PluginError(DumptyError):
+    """A plugin failed.
+
+    ``plugin`` (str) names it with its distribution, ``hook`` (str) the hook it failed in. Both are filled in by
+    the host where the plugin left them empty.
+    """
+
+    def __init__(self, message: str, *, plugin: str = "", hook: str = "") -> None:
+        super().__init__(message)
+        self.plugin = plugin
+        self.hook = hook
+
+
+class PluginNotFound(PluginError):
+    """No installed plugin answers to a scheme or a name."""
+
+
+class PluginConflict(PluginError):
+    """Two plugins claim one scheme or one name."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin is installed, but fails to import, or breaks the contract of the hooks."""
+
+
+class RestoreNotSupported(PluginError, NotImplementedError):
+    """The driver implements no restore."""
+
+
+class CommandError(PluginError, RuntimeError):
+    """A child process failed, or its program is missing.
+
+    ``argv`` is its command line with secrets replaced, ``returncode`` its exit status (None where it never
+    started; negative for a signal), ``stderr_tail`` the last lines it wrote.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        argv: Sequence[str] = (),
+        returncode: int | None = None,
+        stderr_tail: str = "",
+        plugin: str = "",
+        hook: str = "",
+    ) -> None:
+        super().__init__(message, plugin=plugin, hook=hook)
+        self.argv = tuple(argv)
+        self.returncode = returncode
+        self.stderr_tail = stderr_tail
+
+
+class IntegrityError(DumptyError):
+    """Bytes or rows are not what the evidence says they must be."""
+
+
+class ManifestError(DumptyError):
+    """A manifest is damaged, or written by a newer dumpty. It is never overwritten."""
+
+
+class TargetNotEmpty(DumptyError):
+    """The target of a restore holds something; the text says how to insist."""
+
+
+class Locked(DumptyError):
+    """Another process or session holds what this one needs."""
+
+
+class StoreError(DumptyError, OSError):
+    """A store cannot write, rename, list or read an object."""

@@ -1,0 +1,110 @@
+"""The contract between dumpty and its plugins: signatures and what they promise, nothing else.
+
+A plugin is a module (or any object) found through the entry-point group ``dumpty``. It implements some of these
+hooks with ``dumpty.hookimpl``. dumpty picks *one* plugin, by URL scheme or by name, and calls the hook on that one
+alone; hook wrappers see every call. All arguments are passed by keyword, and an implementation may take fewer.
+Returning means success and returning None is an error: a failure is raised. An exception leaves every older
+backup, and the target of a restore, as it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from dumpty.types import (
+        ByteSink,
+        Dump,
+        Evidence,
+        Inspection,
+        Options,
+        PluginInfo,
+        Reader,
+        Sink,
+        Source,
+        Store,
+        Verifier,
+        Writer,
+    )
+
+hookspec = pluggy.HookspecMarker("dumpty")
+
+hookimpl = pluggy.HookimplMarker("dumpty")
+"""Marks a function as the implementation of a hook of this module."""
+
+
+@hookspec(firstresult=True)
+def describe() -> PluginInfo:  # type: ignore[empty-body]
+    """Say what this plugin is. Called often and early: imports no driver, opens nothing, cannot fail.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def inspect(source: Source, options: Options) -> Inspection:  # type: ignore[empty-body]
+    """Look at the database behind ``source`` without changing anything, or creating it.
+
+    Needed for ``restore``, where it tells an empty target from a full one. A database that does not exist is
+    ``exists=False, empty=True``, not an error; one that cannot be reached, or is not a database, is an error.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # type: ignore[empty-body]
+    """Write one complete, consistent dump of ``source`` into ``sink``; returning means success.
+
+    The source is only read. Errors out of ``sink.write`` are not to be swallowed (dumpty raises them again).
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:  # type: ignore[empty-body]
+    """Load ``dump`` into ``target``: a missing database is created, an existing empty one used.
+
+    A target that holds anything is refused with ``TargetNotEmpty`` unless ``overwrite`` is True; then the old
+    content is replaced only after the new one is complete and checked against ``dump.evidence``. A dump is
+    complete only at end-of-file of ``dump.open()``: nothing may be committed before it.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def compress(sink: ByteSink, options: Options) -> Writer:  # type: ignore[empty-body]
+    """Return a writer that compresses into ``sink``. Its ``close()`` flushes the trailer and leaves ``sink`` open.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def decompress(stream: Reader, params: Options) -> Reader:  # type: ignore[empty-body]
+    """Return a reader of what ``compress`` was given; ``params`` are the options it had, from the manifest.
+
+    Input that is truncated, damaged, or followed by anything raises ``IntegrityError``, never a short read.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def verify() -> Verifier:  # type: ignore[empty-body]
+    """Return a fresh digest.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def open_store(url: str, options: Options) -> Store:  # type: ignore[empty-body]
+    """Open the store behind ``url`` (``file``: a directory's path), creating it where it does not exist.
+
+    .. versionadded:: 1.0
+    """

@@ -1,0 +1,66 @@
+"""Keeps secrets out of texts: URLs, messages, command lines, and whole exception chains."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MASK = "***"
+
+SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|api_?key|access_?key", re.IGNORECASE)
+"""Names of URL parameters whose values are secrets."""
+
+_SHORT = 4
+
+
+def forms(secret: str) -> tuple[str, ...]:
+    """Return the spellings in which ``secret`` may turn up: plain, percent-encoded, and as a Python literal."""
+    spellings = (secret, quote(secret, safe=""), quote(secret), quote_plus(secret), repr(secret)[1:-1])
+    return tuple(sorted({s for s in spellings if s}, key=len, reverse=True))
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with every secret replaced by ``***``.
+
+    A secret shorter than four characters is replaced only where it stands as a word of its own: anywhere else,
+    the holes would spell it out.
+    """
+    for spelling in sorted({s for secret in secrets for s in forms(secret)}, key=len, reverse=True):
+        if len(spelling) < _SHORT:
+            text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", MASK, text)
+        else:
+            text = text.replace(spelling, MASK)
+    return text
+
+
+def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
+    """Replace every secret in the texts of ``error`` and of all that it was caused by, in place."""
+    secrets = [s for s in secrets if s]
+    if not secrets:
+        return
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        one = queue.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.args = tuple(_redact_value(a, secrets) for a in one.args)
+        for name, value in list(vars(one).items()):
+            if isinstance(value, (str, tuple, list, bytes)):
+                setattr(one, name, _redact_value(value, secrets))
+        queue += [one.__cause__, one.__context__]
+
+
+def _redact_value(value: object, secrets: list[str]) -> object:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, bytes):
+        return redact(value.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
+    if isinstance(value, (tuple, list)):
+        return type(value)([_redact_value(v, secrets) for v in value])
+    return value
