@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import ByteSink
 
-__all__ = ["BLOCK", "Child", "find_program", "run"]
+__all__ = ["BLOCK", "Child", "find_program", "redact", "run"]
 
 BLOCK = 1 << 20
 """Bytes moved at a time; also the size asked for pipes, Linux's limit for unprivileged users."""
