@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty.hookspecs import hookimpl
 
-
 if TYPE_CHECKING:
     from dumpty.backup import BackupFormat as BackupFormat
     from dumpty.backup import BackupMetadata as BackupMetadata
@@ -38,12 +37,15 @@ if TYPE_CHECKING:
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
+    from dumpty.frames import FramedReader as FramedReader
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
+    from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
     from dumpty.types import Evidence as Evidence
     from dumpty.types import Format as Format
     from dumpty.types import Inspection as Inspection
+    from dumpty.types import LocalStore as LocalStore
     from dumpty.types import ObjectEvidence as ObjectEvidence
     from dumpty.types import Option as Option
     from dumpty.types import Options as Options
@@ -83,13 +85,16 @@ _EXPORTS = {
         "TargetNotEmpty",
         "UnknownBackup",
     ),
+    "dumpty.frames": ("FramedReader",),
     "dumpty.types": (
         "Buffer",
         "ByteSink",
+        "DirectoryUpload",
         "Dump",
         "Evidence",
         "Format",
         "Inspection",
+        "LocalStore",
         "ObjectEvidence",
         "Option",
         "Options",

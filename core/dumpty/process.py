@@ -94,7 +94,7 @@ class Child:
         self._drain = threading.Thread(target=self._drain_stderr, name=f"{self.name}-stderr", daemon=True)
         self._drain.start()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Child:  # typing.Self needs Python 3.11
         return self
 
     def __exit__(

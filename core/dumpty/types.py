@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, Union
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +111,7 @@ class Evidence:
 
     ``snapshot`` identifies the database's snapshot, where it has a name. ``consistent`` is False where the dump is
     not of one moment; ``notes`` then say why. ``versions``: server, client and library versions by name.
+    ``properties``: what stands around the dump, not in it, and a restore may need (encoding, roles); JSON-able.
     """
 
     objects: tuple[ObjectEvidence, ...] = ()
@@ -118,6 +119,7 @@ class Evidence:
     consistent: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,10 +294,44 @@ class Store(Protocol):
         """Yield every committed object, in no order."""
         ...
 
+    def rename(self, name: str, new: str) -> None:
+        """Give an object another name, durably and all at once, or raise and leave it."""
+        ...
+
     def delete(self, name: str) -> None:
         """Remove an object for good, or raise and leave it."""
         ...
 
+    def locate(self, name: str) -> str:
+        """Return where a person finds the object: a path, or a URL without secrets. It need not exist."""
+        ...
+
+    def clean(self) -> int:
+        """Remove what killed writers left behind, never what a live one still writes; return how many."""
+        ...
+
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold the named lock against every other user of the store; raises ``Locked`` after a bounded wait."""
+        ...
+
+
+@runtime_checkable
+class LocalStore(Store, Protocol):
+    """A store whose objects are files on this machine: spares copies, and may hold directories as objects."""
+
+    def path(self, name: str) -> Path:
+        """Return the object's path. It is only to be read."""
+        ...
+
+    def workspace(self) -> AbstractContextManager[Path]:
+        """Return a private, empty directory on the store's own file system, removed at the end of the block."""
+        ...
+
+
+@runtime_checkable
+class DirectoryUpload(Upload, Protocol):
+    """An upload that can also take a directory of files, instead of a stream."""
+
+    def directory(self) -> Path:
+        """Return the empty directory that ``commit`` will make visible."""
         ...

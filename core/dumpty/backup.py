@@ -1,0 +1,244 @@
+"""``DatabaseBackup``: native, uncompressed copies under names the caller chooses, tracked in one JSON manifest."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from dumpty import manifest
+from dumpty.catalog import NamedCatalog, checked_name
+from dumpty.errors import IntegrityError, MissingFile
+from dumpty.host import default_host
+from dumpty.pipeline import Outcome, Run
+from dumpty.redaction import redact_exception
+from dumpty.source import database_name, identity_of, parse_connection
+from dumpty.stored import Stored, StoredDump, check_stored
+from dumpty.types import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dumpty.host import Plugin
+    from dumpty.types import Inspection
+
+__all__ = ["BackupFormat", "BackupMetadata", "DatabaseBackup"]
+
+
+class BackupFormat(Enum):
+    """The output formats of ``pg_dump`` (its manual, option ``--format``)."""
+
+    SQL = "sql"
+    CUSTOM = "custom"
+    DIRECTORY = "directory"
+    TAR = "tar"
+
+
+@dataclass(frozen=True)
+class BackupMetadata:
+    """One backup of ``DatabaseBackup``.
+
+    ``timestamp`` is ISO 8601 in UTC, ``size_bytes`` that of the file (of a directory: the sum), ``file_path`` where
+    it lies, opaque. ``source`` names the database whatever its URL's spelling; ``checksum`` is its SHA-256.
+    """
+
+    name: str
+    timestamp: str
+    database_name: str
+    format: str
+    size_bytes: int
+    file_path: str
+    source: str = ""
+    checksum: str = ""
+
+
+class DatabaseBackup:
+    """Backups in one directory, under names the caller chooses.
+
+    Several processes may use one directory at once.
+
+    Args:
+        backup_dir: created where it does not exist.
+
+    Raises:
+        ManifestError: ``backup_manifest.json`` is damaged, or from a newer dumpty. It is never overwritten.
+        StoreError: the directory cannot be created.
+    """
+
+    def __init__(self, backup_dir: str) -> None:
+        self._host = default_host()
+        url = os.fspath(backup_dir)
+        plugin = self._host.named("store", "file")
+        options = self._host.options({"open_store": plugin}, {})["open_store"]
+        self._store = self._host.open_store(plugin, url=os.path.abspath(url), options=options)
+        self._catalog = NamedCatalog(self._store)
+        self._catalog.entries()
+
+    def backup_sqlite(self, db_path: str, backup_name: str) -> BackupMetadata:
+        """Put a consistent copy of a SQLite database, live or not, into the backup directory.
+
+        Args:
+            db_path: the database's file.
+            backup_name: taking a name again replaces that backup once the new one is complete.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            InvalidName: the name cannot be one.
+            SourceError: it is not a SQLite database, or cannot be read.
+        """
+        name = checked_name(backup_name)
+        path = os.path.abspath(os.fspath(db_path))
+        source = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
+        return self._backup(source, name, "native", label="sqlite", options={})
+
+    def backup_postgres(self, connection_string: str, backup_name: str, format: BackupFormat) -> BackupMetadata:
+        """Dump a PostgreSQL database with ``pg_dump`` into the backup directory. Needs no psycopg2.
+
+        Args:
+            connection_string: a libpq URI, or keyword=value pairs.
+            backup_name: taking a name again replaces that backup once the new one is complete.
+            format: what ``pg_dump --format`` writes.
+
+        Raises:
+            RuntimeError: ``pg_dump`` failed, or is missing.
+            InvalidName: the name cannot be one.
+        """
+        name = checked_name(backup_name)
+        chosen = BackupFormat(format)
+        source = parse_connection(connection_string, scheme="postgresql")
+        # Counting rows needs psycopg2: here it is done where that is at hand, and noted where it is not.
+        return self._backup(source, name, chosen.value, label=chosen.value, options={"counts": "auto"})
+
+    def restore_sqlite(self, backup_name: str, restore_path: str) -> bool:
+        """Replace the file at ``restore_path``, atomically, by the backup; False where there is no such backup.
+
+        Raises:
+            FileNotFoundError: the backup's file is gone.
+            IntegrityError: the backup's bytes are not those recorded. Nothing is restored.
+            Locked: the target is in use.
+        """
+        found = next((e for e in self._catalog.entries() if e["name"] == backup_name), None)
+        if found is None:
+            return False
+        driver = self._host.driver("sqlite")
+        if found["format"] != "sqlite":
+            raise IntegrityError(
+                f"the backup {backup_name!r} is a PostgreSQL dump ({found['format']}); "
+                "restore it with pg_restore or psql"
+            )
+        path = os.path.abspath(os.fspath(restore_path))
+        target = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
+        stored = Stored(
+            file=found["file"],
+            format=driver.format("native"),
+            plain_size=found["size_bytes"],
+            plain_sha256=found["checksum"],
+            stored_size=found["size_bytes"],
+            stored_sha256=found["checksum"],
+            stages=(),
+            evidence=manifest.decode_evidence(found["evidence"]),
+        )
+        try:
+            check_stored(self._host, self._store, stored)
+        except MissingFile as error:
+            raise MissingFile(f"the file of the backup {backup_name!r} is gone: {error}") from error
+        options = self._host.options({"restore": driver}, {})["restore"]
+        with StoredDump(self._host, self._store, stored) as dump:
+            self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
+        return True
+
+    def list_backups(self) -> list[BackupMetadata]:
+        """Return all backups in the manifest, in the order in which they were made."""
+        return [self._metadata(entry) for entry in self._catalog.entries()]
+
+    def prune(self, max_age_days: int, max_backups: int) -> int:
+        """Remove backups older than ``max_age_days``, then each source's oldest beyond ``max_backups``.
+
+        Returns:
+            How many were removed, from disk and manifest.
+
+        Raises:
+            ValueError: a limit is negative.
+            StoreError: a file could not be removed; its entry is kept.
+        """
+        if max_age_days < 0 or max_backups < 0:
+            raise ValueError(f"limits are not negative: max_age_days={max_age_days}, max_backups={max_backups}")
+        now = datetime.now(timezone.utc)
+
+        def choose(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            try:
+                oldest = now - timedelta(days=max_age_days)
+            except OverflowError:  # more days than the calendar has: nothing is that old
+                oldest = datetime.min.replace(tzinfo=timezone.utc)
+            return _expired(entries, oldest, max_backups)
+
+        return self._catalog.remove(choose)
+
+    def _backup(
+        self, source: Source, name: str, format_name: str, *, label: str, options: Mapping[str, object]
+    ) -> BackupMetadata:
+        try:
+            driver = self._host.driver(source.scheme)
+            shared = self._host.options({"backup": driver, "inspect": driver}, options)
+            form = driver.format(format_name)
+            seen = self._inspected(driver, source, shared["inspect"]) if label == "sqlite" else None
+            identity = (seen.identity if seen else "") or identity_of(source)
+            self._catalog.clean()
+            started = datetime.now(timezone.utc)
+            file = self._catalog.file_name(name, form.suffix)
+            made: dict[str, Any] = {}
+
+            def commit(outcome: Outcome) -> None:
+                made.update(
+                    name=name,
+                    timestamp=started.isoformat(),
+                    database_name=database_name(source, seen.name if seen else ""),
+                    format=label,
+                    size_bytes=outcome.stored_size,
+                    file=file,
+                    source=identity,
+                    checksum=outcome.stored_sha256,
+                    evidence=manifest.encode_evidence(outcome.evidence),
+                )
+                self._catalog.put(made)
+
+            run = Run(
+                host=self._host,
+                driver=driver,
+                source=source,
+                format=form,
+                options=shared["backup"],
+                store=self._store,
+            )
+            run.write(file, committing=self._catalog.committing, commit=commit)
+        except Exception as error:
+            redact_exception(error, source.secrets)
+            raise
+        return self._metadata(made)
+
+    def _inspected(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
+        return self._host.inspect(driver, source=source, options=options)
+
+    def _metadata(self, entry: Mapping[str, Any]) -> BackupMetadata:
+        known = {f.name for f in fields(BackupMetadata)}
+        return BackupMetadata(
+            **{k: v for k, v in entry.items() if k in known}, file_path=self._store.locate(entry["file"])
+        )
+
+
+def _expired(entries: Iterable[dict[str, Any]], oldest: datetime, most: int) -> list[dict[str, Any]]:
+    gone: list[dict[str, Any]] = []
+    kept: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        if manifest.utc(entry["timestamp"]) < oldest:
+            gone.append(entry)
+        else:
+            kept[entry["source"]].append(entry)
+    for group in kept.values():
+        # The sort is stable: of one moment, the one entered first is the older.
+        group.sort(key=lambda e: manifest.utc(e["timestamp"]))
+        gone += group[: max(len(group) - most, 0)]
+    return gone

@@ -1,0 +1,315 @@
+"""What is in a backup directory: manifests, written last and read back, from which every listing is rebuilt.
+
+``Catalog`` is ``BackupManager``'s: one manifest beside each backup. ``NamedCatalog`` is ``DatabaseBackup``'s: one
+manifest for all. Neither lists or removes the other's files.
+
+Removal can be killed anywhere: the data is renamed to ``.removed``, then the manifest goes, then the data. Whoever
+opens the catalog for writing next finishes, or takes back, what was left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from dumpty import manifest
+from dumpty.errors import DumptyError, InvalidName, ManifestError, MissingFile, StoreError, UnknownBackup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from dumpty.manifest import Record
+    from dumpty.types import Store
+
+MANIFEST = ".manifest.json"
+REMOVED = ".removed"
+# Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
+_OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
+_NAME_LIMIT = 200
+_SLUG_LIMIT = 60
+
+
+def slug(text: str) -> str:
+    """Return ``text`` with everything but plain letters, digits, ``_``, ``.`` and ``-`` replaced, and shortened."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:_SLUG_LIMIT].strip("._-") or "database"
+
+
+class Catalog:
+    """The backups of ``BackupManager`` in one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def file_name(self, record_id: str, database: str, moment: datetime, suffix: str) -> str:
+        """Return the fresh, bare name of a backup's data."""
+        return f"{slug(database)}-{moment:%Y%m%dT%H%M%SZ}-{record_id.replace('-', '')[:12]}{suffix}"
+
+    def committing(self) -> AbstractContextManager[None]:
+        """Hold the lock under which data and manifest become visible, and under which backups are removed."""
+        return self._store.lock("catalog")
+
+    def commit(self, record: Record) -> None:
+        """Write the manifest of a backup whose data is there, and read it back. Call it under ``committing``.
+
+        Raises:
+            StoreError, ManifestError: it failed; data and manifest were removed.
+        """
+        name = _manifest_name(record.file)
+        try:
+            _write(self._store, name, manifest.encode(record))
+            if self._read(name) != record:
+                raise ManifestError(f"{self._store.locate(name)} reads back otherwise than it was written")
+        except BaseException:
+            for leftover in (name, record.file):
+                with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                    self._store.delete(leftover)
+            raise
+
+    def records(self) -> tuple[list[Record], list[ManifestError]]:
+        """Return every backup, oldest first, and an error for each manifest that cannot be read."""
+        records, errors = [], []
+        for found in self._store.list():
+            if found.name.endswith(MANIFEST):
+                try:
+                    records.append(self._read(found.name))
+                except MissingFile:
+                    continue  # removed by somebody else meanwhile
+                except (ManifestError, StoreError) as error:
+                    errors.append(error if isinstance(error, ManifestError) else ManifestError(str(error)))
+        return sorted(records, key=lambda r: (r.started, r.id)), errors
+
+    def find(self, wanted: str) -> Record:
+        """Return the backup whose id begins with ``wanted``; ``latest`` is the newest.
+
+        Raises:
+            UnknownBackup: none, or more than one, does.
+        """
+        records, errors = self.records()
+        where = self._store.locate("").rstrip("/")
+        damaged = f"; {len(errors)} manifests there are damaged" if errors else ""
+        if wanted == "latest" and records:
+            return records[-1]
+        found = [r for r in records if r.id == wanted] or [r for r in records if wanted and r.id.startswith(wanted)]
+        if not found:
+            raise UnknownBackup(f"no backup {wanted!r} in {where}{damaged}; dumpty list shows what is there")
+        if len(found) > 1:
+            raise UnknownBackup(f"{len(found)} backups in {where} begin with {wanted!r}; give more of the id")
+        return found[0]
+
+    def remove(self, record: Record) -> None:
+        """Remove a backup for good.
+
+        Raises:
+            StoreError: its data could not be removed; the backup is still listed.
+        """
+        with self.committing():
+            gone = record.file + REMOVED
+            with contextlib.suppress(MissingFile):
+                self._store.rename(record.file, gone)
+            try:
+                self._store.delete(_manifest_name(record.file))
+            except BaseException:
+                with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                    self._store.rename(gone, record.file)
+                raise
+            # What is left, if this fails, is not listed any more, and goes with the next `clean`.
+            with contextlib.suppress(StoreError, MissingFile):
+                self._store.delete(gone)
+
+    def clean(self) -> int:
+        """Finish or take back what killed runs left; return how many objects were removed."""
+        removed = self._store.clean()
+        with self.committing():
+            names = {found.name for found in self._store.list()}
+            for name in sorted(names):
+                match = _OWN_NAME.match(name)
+                if match is None or name.endswith(MANIFEST):
+                    continue
+                listed = match["stem"] + MANIFEST in names
+                if listed and name.endswith(REMOVED):
+                    self._store.rename(name, name[: -len(REMOVED)])
+                elif not listed:
+                    self._store.delete(name)
+                    removed += 1
+        return removed
+
+    def _read(self, name: str) -> Record:
+        record = manifest.decode(_read(self._store, name), f"the manifest {self._store.locate(name)}")
+        if _manifest_name(record.file) != name:
+            raise ManifestError(f"the manifest {self._store.locate(name)} is damaged: it belongs to {record.file}")
+        return record
+
+
+class NamedCatalog:
+    """The backups of ``DatabaseBackup``: entries (JSON objects) in ``backup_manifest.json``, in order of time."""
+
+    MANIFEST = "backup_manifest.json"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def file_name(self, name: str, suffix: str) -> str:
+        """Return a fresh, bare name for the data of the backup ``name``."""
+        return f"{slug(name)}.{uuid.uuid4().hex}{suffix}"
+
+    def committing(self) -> AbstractContextManager[None]:
+        """Hold the lock under which the manifest is changed."""
+        return self._store.lock("manifest")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the manifest's entries; none where there is no manifest yet.
+
+        Raises:
+            ManifestError: it is damaged, or written by a newer dumpty.
+        """
+        what = f"the manifest {self._store.locate(self.MANIFEST)}"
+        try:
+            data = _read(self._store, self.MANIFEST)
+        except MissingFile:
+            return []
+        entries = manifest.unseal(data, what).get("backups")
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise ManifestError(f"{what} is damaged: it lists no backups")
+        for entry in entries:
+            manifest.bare(entry.get("file"), what)
+        return entries
+
+    def put(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry in place of the one of the same name, whose data goes. Call it under ``committing``.
+
+        Raises:
+            StoreError, ManifestError: it failed; the old entry stands, and the new data was removed.
+        """
+        try:
+            old = self.entries()
+            self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
+        except BaseException:
+            with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                if all(e["file"] != entry["file"] for e in self.entries()):
+                    self._store.delete(str(entry["file"]))
+            raise
+        for replaced in old:
+            if replaced["name"] == entry["name"]:
+                # The switch is made: what cannot be removed now is an orphan, cleared by the next run.
+                with contextlib.suppress(DumptyError):
+                    self._store.delete(replaced["file"])
+
+    def remove(self, choose: Callable[[list[dict[str, Any]]], Sequence[dict[str, Any]]]) -> int:
+        """Remove the entries that ``choose`` picks, with their data; return how many.
+
+        Raises:
+            StoreError: some data could not be removed; those entries, and no others, are still there.
+        """
+        with self.committing():
+            entries = self.entries()
+            gone: list[dict[str, Any]] = []
+            problems: list[str] = []
+            for entry in choose(entries):
+                try:
+                    with contextlib.suppress(MissingFile):
+                        self._store.rename(entry["file"], entry["file"] + REMOVED)
+                    gone.append(entry)
+                except StoreError as error:
+                    problems.append(str(error))
+            try:
+                if gone:
+                    self._write([e for e in entries if e not in gone])
+            except BaseException:
+                for entry in gone:
+                    with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                        self._store.rename(entry["file"] + REMOVED, entry["file"])
+                raise
+            for entry in gone:
+                with contextlib.suppress(StoreError, MissingFile):
+                    self._store.delete(entry["file"] + REMOVED)
+        if problems:
+            raise StoreError(f"removed {len(gone)} backups, but {len(problems)} could not be removed: {problems[0]}")
+        return len(gone)
+
+    def clean(self) -> None:
+        """Finish or take back what killed runs left."""
+        self._store.clean()
+        with self.committing():
+            listed = {e["file"] for e in self.entries()}
+            for found in list(self._store.list()):
+                whole = found.name.removesuffix(REMOVED)
+                if not _NAMED_DATA.search(whole):
+                    continue
+                if whole not in listed:
+                    self._store.delete(found.name)
+                elif whole != found.name:
+                    self._store.rename(found.name, whole)
+
+    def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        data = manifest.seal({"backups": list(entries)})
+        _write(self._store, self.MANIFEST, data)
+        if _read(self._store, self.MANIFEST) != data:
+            raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")
+
+
+_NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+
+
+def checked_name(name: object) -> str:
+    """Return a backup's name if it may be one.
+
+    Raises:
+        TypeError: it is no str.
+        InvalidName: it is empty, too long, holds a path separator, ``..`` or a control character, or is reserved.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a backup's name is a str, not {type(name).__name__}")
+    problem = ""
+    if not name.strip():
+        problem = "is empty"
+    elif len(name) > _NAME_LIMIT:
+        problem = f"is longer than {_NAME_LIMIT} characters"
+    elif set(name) & {"/", "\\"}:
+        problem = "holds a path separator"
+    elif ".." in name or name == ".":
+        problem = "holds '..', or is '.'"
+    elif _CONTROL.search(name):
+        problem = "holds a control character"
+    elif name.lower() == NamedCatalog.MANIFEST:
+        problem = "is reserved for the manifest"
+    if problem:
+        raise InvalidName(f"the backup name {name[:80]!r} {problem}; use letters, digits, spaces and punctuation")
+    return name
+
+
+def _manifest_name(file: str) -> str:
+    match = _OWN_NAME.match(file)
+    if match is None:
+        raise ManifestError(f"{file!r} is not a name that dumpty gives to backups")
+    return match["stem"] + MANIFEST
+
+
+def _read(store: Store, name: str) -> bytes:
+    with _closing(store, name) as stream:
+        parts = []
+        while part := stream.read(-1):
+            parts.append(part)
+        return b"".join(parts)
+
+
+@contextlib.contextmanager
+def _closing(store: Store, name: str) -> Iterator[Any]:
+    stream = store.open(name)
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def _write(store: Store, name: str, data: bytes) -> None:
+    upload = store.create(name)
+    try:
+        upload.write(data)
+        upload.commit()
+    finally:
+        upload.abort()

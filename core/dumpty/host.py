@@ -1,0 +1,403 @@
+"""Finds, loads, blocks and routes plugins. All use of pluggy is here and in ``hookspecs``.
+
+Discovery reads the entry-point group ``dumpty`` of every installed distribution. A plugin that cannot be loaded
+breaks only itself: the failure is kept, shown by ``plugins()``, and raised when that plugin is asked for. A verb is
+never broadcast: one plugin is picked, by scheme or by name, and called alone (hook wrappers see the call), so that
+an error always names its plugin and load order decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+
+import pluggy
+
+from dumpty import hookspecs
+from dumpty.errors import (
+    DependencyError,
+    DumptyError,
+    OptionError,
+    PluginConflict,
+    PluginError,
+    PluginLoadError,
+    PluginNotFound,
+    RestoreNotSupported,
+)
+from dumpty.options import RESERVED, share
+from dumpty.types import Evidence, Format, Inspection, Kind, Options, PluginInfo, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dumpty.types import ByteSink, Dump, Reader, Sink, Source, Store, Verifier, Writer
+
+__all__ = ["Host", "Plugin", "default_host"]
+
+GROUP = "dumpty"
+DISABLE = "DUMPTY_DISABLE_PLUGINS"
+
+State = Literal["ok", "failed", "blocked", "conflict", "wrapper"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One plugin, loaded or not.
+
+    ``state``: ok; failed (``error`` says why); blocked by the environment; in conflict with another claimant of its
+    name or scheme; or wrapper, which has no kind of its own.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    state: State = "ok"
+    info: PluginInfo | None = None
+    error: str = ""
+    module: object = None
+
+    def __str__(self) -> str:
+        return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
+
+    @property
+    def kind(self) -> str:
+        """Its kind, or "" where it was not loaded."""
+        return self.info.kind if self.info else ""
+
+    @property
+    def described(self) -> PluginInfo:
+        """What it says of itself; only for plugins in state ok."""
+        if self.info is None:
+            raise PluginLoadError(f"{self} is not loaded", plugin=str(self), hook="describe")
+        return self.info
+
+    def format(self, name: str | None) -> Format:
+        """Return the format called ``name``; None is the first one.
+
+        Raises:
+            OptionError: this driver has no such format.
+        """
+        formats = self.described.formats
+        for one in formats:
+            if name is None or one.name == name:
+                return one
+        raise OptionError(
+            f"{self} has no format {name!r}; its formats: {', '.join(f.name for f in formats) or 'none declared'}"
+        )
+
+
+class Host:
+    """A set of plugins, and one typed method for each hook.
+
+    Args:
+        plugins: modules or objects to register beside the installed ones.
+        discover: False leaves the installed ones out.
+    """
+
+    def __init__(self, plugins: Iterable[object] = (), *, discover: bool = True) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._plugins: list[Plugin] = []
+        if discover:
+            self._discover()
+        for plugin in plugins:
+            self.register(plugin)
+
+    def plugins(self) -> list[Plugin]:
+        """Return every plugin, the failed and blocked ones too, in order of kind and name."""
+        return sorted(map(self._judged, self._plugins), key=lambda p: (p.kind or "~", p.name, p.distribution))
+
+    def register(self, module: object, name: str | None = None) -> Plugin:
+        """Add a module or object of this program as a plugin, named ``name`` or after itself.
+
+        Raises:
+            PluginLoadError: it breaks the contract of the hooks.
+            PluginConflict: its name or scheme is taken.
+        """
+        own = name or getattr(module, "name", None) or getattr(module, "__name__", type(module).__name__)
+        plugin = self._load(str(own).rpartition(".")[2], "this program", "", module)
+        if plugin.state == "failed":
+            self._plugins.remove(plugin)
+            raise PluginLoadError(plugin.error, plugin=str(plugin), hook="describe")
+        judged = self._judged(plugin)
+        if judged.state == "conflict":
+            self._plugins.remove(plugin)
+            self._manager.unregister(module)
+            raise PluginConflict(judged.error, plugin=str(plugin), hook="describe")
+        return judged
+
+    # -- picking one ---------------------------------------------------------------------------------------------
+
+    def driver(self, scheme: str) -> Plugin:
+        """Return the driver that answers a URL scheme.
+
+        Raises:
+            PluginNotFound: nobody does; the text lists the schemes that are installed.
+            PluginConflict, PluginLoadError: as they say.
+        """
+        return self._by_scheme("driver", scheme)
+
+    def named(self, kind: Kind, name: str) -> Plugin:
+        """Return the plugin of a kind by its name.
+
+        Raises:
+            PluginNotFound, PluginConflict, PluginLoadError: as they say.
+        """
+        found = [p for p in self._plugins if p.name == name and p.kind in {kind, ""} and p.state != "wrapper"]
+        if not found:
+            names = ", ".join(sorted(p.name for p in self._plugins if p.kind == kind)) or "none"
+            raise PluginNotFound(
+                f"no {kind} is called {name!r}; installed: {names}. "
+                f"By convention a plugin for it is the package dumpty-{name}: pip install dumpty-{name}"
+            )
+        return self._usable([p for p in found if p.kind == kind] or found)
+
+    def store(self, url: str) -> Plugin:
+        """Return the store that answers a URL; a plain path is the scheme ``file``."""
+        scheme, colon, _ = url.partition("://")
+        return self._by_scheme("store", scheme.lower() if colon else "file")
+
+    def _by_scheme(self, kind: Kind, scheme: str) -> Plugin:
+        found = [p for p in self._plugins if p.info and p.kind == kind and scheme in p.info.schemes]
+        # A plugin that failed to load has told no schemes: by convention it is named after one.
+        broken = [p for p in self._plugins if p.state in {"failed", "blocked"} and not p.info and p.name == scheme]
+        if found or broken:
+            return self._usable(found or broken)
+        schemes = sorted({s for p in self._plugins if p.info and p.kind == kind for s in p.info.schemes})
+        failed = [str(p) for p in self._plugins if p.state == "failed"]
+        raise PluginNotFound(
+            f"no {kind} answers the scheme {scheme!r}; installed: {', '.join(schemes) or 'none'}. "
+            f"By convention a plugin for it is the package dumpty-{scheme}: pip install dumpty-{scheme}"
+            + (f". Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
+        )
+
+    def _usable(self, found: list[Plugin]) -> Plugin:
+        plugin = self._judged(found[0])
+        if plugin.state == "ok":
+            return plugin
+        error = {"conflict": PluginConflict}.get(plugin.state, PluginLoadError)
+        raise error(plugin.error, plugin=str(plugin), hook="describe")
+
+    def _judged(self, plugin: Plugin) -> Plugin:
+        """Return ``plugin`` with state conflict where another one claims its name or one of its schemes."""
+        from dataclasses import replace
+
+        if plugin.state != "ok" or plugin.info is None:
+            return plugin
+        for other in self._plugins:
+            if other is plugin or other.state != "ok" or other.info is None or other.kind != plugin.kind:
+                continue
+            both = sorted({*plugin.info.schemes} & {*other.info.schemes})
+            claim = f"the name '{plugin.name}'" if other.name == plugin.name else ""
+            claim = claim or (f"the scheme {both[0]!r}" if both else "")
+            if claim:
+                text = (
+                    f"{plugin} and {other} both claim {claim}; uninstall one, "
+                    f"or set {DISABLE}={other.distribution}:{other.name}"
+                )
+                return replace(plugin, state="conflict", error=text)
+        return plugin
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    def _discover(self) -> None:
+        import importlib_metadata
+
+        blocked = {b.strip() for b in os.environ.get(DISABLE, "").split(",") if b.strip()}
+        seen: set[tuple[str, str]] = set()
+        for distribution in importlib_metadata.distributions():
+            for point in distribution.entry_points:
+                if point.group != GROUP:
+                    continue
+                dist, version = distribution.name or "an unnamed distribution", distribution.version or ""
+                if (dist, point.name) in seen:  # a second copy of a distribution, further down sys.path
+                    continue
+                seen.add((dist, point.name))
+                if {point.name, f"{dist}:{point.name}"} & blocked:
+                    text = f"plugin '{point.name}' of {dist} is blocked by {DISABLE} in the environment"
+                    self._plugins.append(
+                        Plugin(name=point.name, distribution=dist, version=version, state="blocked", error=text)
+                    )
+                    continue
+                self._load(point.name, dist, version, point.load)
+
+    def _load(self, name: str, distribution: str, version: str, module: Any) -> Plugin:
+        plugin = Plugin(name=name, distribution=distribution, version=version)
+        try:
+            if getattr(module, "__func__", None) is not None and module.__name__ == "load":
+                module = module()
+            info = self._admit(plugin, module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit and worse: a broken plugin breaks only itself
+            text = f"{plugin} cannot be loaded: {error if isinstance(error, PluginError) else _said(error)}"
+            plugin = Plugin(name=name, distribution=distribution, version=version, state="failed", error=text)
+        else:
+            state: State = "ok" if info else "wrapper"
+            plugin = Plugin(
+                name=name, distribution=distribution, version=version, state=state, info=info, module=module
+            )
+        self._plugins.append(plugin)
+        return plugin
+
+    def _admit(self, plugin: Plugin, module: object) -> PluginInfo | None:
+        # A manager of its own: check_pending speaks of every plugin in a manager, and this one is on trial alone.
+        trial = pluggy.PluginManager(GROUP)
+        trial.add_hookspecs(hookspecs)
+        try:
+            trial.register(module, plugin.name)
+            trial.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginLoadError(" ".join(str(error).split())) from error
+        callers = trial.get_hookcallers(module) or []
+        if not callers:
+            raise PluginLoadError("it implements no hook; mark its functions with @dumpty.hookimpl")
+        info: PluginInfo | None = None
+        if any(c.name == "describe" and not _wraps(i) for c in callers for i in c.get_hookimpls()):
+            info = trial.hook.describe()
+            _check_info(info)
+        elif not all(_wraps(i) for c in callers for i in c.get_hookimpls()):
+            raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
+        self._manager.register(module, f"{plugin.distribution}:{plugin.name}")
+        return info
+
+    def options(self, verbs: Mapping[Verb, Plugin], given: Mapping[str, object]) -> dict[Verb, Options]:
+        """Share out the caller's options among the plugins that serve a run (``dumpty.options.share``).
+
+        Raises:
+            OptionError: unknown, ambiguous, or not of the declared type; the text lists the valid ones.
+        """
+        return share({verb: (plugin.name, plugin.described) for verb, plugin in verbs.items()}, given)
+
+    # -- one typed method per hook -------------------------------------------------------------------------------
+
+    def can(self, plugin: Plugin, hook: str) -> bool:
+        """Return whether ``plugin`` implements ``hook``."""
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        return any(i.plugin is plugin.module and not _wraps(i) for i in caller.get_hookimpls())
+
+    def inspect(self, plugin: Plugin, *, source: Source, options: Options) -> Inspection:
+        """Call ``inspect``."""
+        return self._call(plugin, "inspect", Inspection, source=source, options=options)
+
+    def backup(self, plugin: Plugin, *, source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+        """Call ``backup``."""
+        return self._call(plugin, "backup", Evidence, source=source, sink=sink, format=format, options=options)
+
+    def restore(self, plugin: Plugin, *, target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
+        """Call ``restore``.
+
+        Raises:
+            RestoreNotSupported: the driver implements none.
+        """
+        if not self.can(plugin, "restore"):
+            raise RestoreNotSupported(
+                f"{plugin} implements no restore; restore the stored file with the database's own tools",
+                plugin=str(plugin),
+                hook="restore",
+            )
+        return self._call(plugin, "restore", Evidence, target=target, dump=dump, overwrite=overwrite, options=options)
+
+    def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options) -> Writer:
+        """Call ``compress``."""
+        return cast("Writer", self._call(plugin, "compress", ("write", "close"), sink=sink, options=options))
+
+    def decompress(self, plugin: Plugin, *, stream: Reader, params: Options) -> Reader:
+        """Call ``decompress``."""
+        return cast("Reader", self._call(plugin, "decompress", ("read", "close"), stream=stream, params=params))
+
+    def verify(self, plugin: Plugin) -> Verifier:
+        """Call ``verify``."""
+        return cast("Verifier", self._call(plugin, "verify", ("update", "hexdigest")))
+
+    def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
+        """Call ``open_store``."""
+        wanted = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
+        return cast("Store", self._call(plugin, "open_store", wanted, url=url, options=options))
+
+    def _call(self, plugin: Plugin, hook: str, wanted: type[T] | tuple[str, ...], **arguments: object) -> T:
+        name = str(plugin)
+        if not self.can(plugin, hook):
+            raise PluginError(
+                f"{name} implements no {hook}; is its function marked with @dumpty.hookimpl?", plugin=name, hook=hook
+            )
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        others = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
+        try:
+            result = self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+        except DumptyError as error:
+            if isinstance(error, PluginError):
+                error.plugin, error.hook = error.plugin or name, error.hook or hook
+            raise
+        except ImportError as error:
+            requires = plugin.described.requires
+            advice = f'pip install "{requires}"' if requires else "install what it names"
+            raise DependencyError(f"{name} lacks a library ({_said(error)}): {advice}") from error
+        except NotImplementedError as error:
+            refusal = RestoreNotSupported if hook == "restore" else PluginError
+            raise refusal(f"{name} does not support {hook}: {_said(error)}", plugin=name, hook=hook) from error
+        except Exception as error:
+            raise PluginError(f"{name} failed in {hook}: {_said(error)}", plugin=name, hook=hook) from error
+        fits = isinstance(result, wanted) if isinstance(wanted, type) else all(hasattr(result, w) for w in wanted)
+        if not fits:
+            what = wanted.__name__ if isinstance(wanted, type) else f"an object with {', '.join(wanted)}"
+            raise PluginError(
+                f"{name} returned {type(result).__name__} from {hook}, not {what}: taken as a failure",
+                plugin=name,
+                hook=hook,
+            )
+        return cast("T", result)
+
+
+def default_host() -> Host:
+    """Return a host of the installed plugins, shared within the process until the installation changes."""
+    global _default  # noqa: PLW0603 - one cache for the process, replaced as a whole
+    key = (os.environ.get(DISABLE, ""), tuple((p, _changed(p)) for p in sys.path))
+    if _default is None or _default[0] != key:
+        _default = (key, Host())
+    return _default[1]
+
+
+_default: tuple[object, Host] | None = None
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _wraps(impl: pluggy.HookImpl) -> bool:
+    return bool(impl.wrapper or impl.hookwrapper)
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _check_info(info: object) -> None:
+    if not isinstance(info, PluginInfo):
+        raise PluginLoadError(f"describe() returned {type(info).__name__}, not dumpty.PluginInfo")
+    problem = ""
+    names = [o.name for o in info.options]
+    if info.kind not in get_args(Kind):
+        problem = f"kind {info.kind!r} is none of {', '.join(get_args(Kind))}"
+    elif info.kind == "driver" and not (info.schemes and info.formats):
+        problem = "a driver declares at least one scheme and one format"
+    elif info.kind == "store" and not info.schemes:
+        problem = "a store declares at least one scheme"
+    elif any(s != s.lower() for s in info.schemes):
+        problem = "schemes are lower case"
+    elif any(not f.suffix.startswith(".") or "/" in f.suffix for f in info.formats):
+        problem = "a format's suffix begins with a dot and holds no slash"
+    elif set(names) & RESERVED:
+        problem = f"the option name {min(set(names) & RESERVED)!r} is reserved for the facades"
+    elif len(set(names)) != len(names):
+        problem = "an option is declared twice"
+    if problem:
+        raise PluginLoadError(f"describe() breaks the contract: {problem}")

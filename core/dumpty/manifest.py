@@ -1,0 +1,208 @@
+"""The manifest of one backup: all that is known of it, as JSON that carries its own digest.
+
+Only bare file names stand in a manifest: nothing outside the backup directory is ever read or removed through one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from dumpty.errors import ManifestError
+from dumpty.types import Evidence, ObjectEvidence, OptionValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 1
+"""Of the manifests written here. Older ones are read for ever; newer ones are refused, never overwritten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginRef:
+    """A plugin that took part: enough to say what to install when it is missing."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One stage of the pipeline with its parameters, in the order in which the dump went through."""
+
+    plugin: PluginRef
+    params: Mapping[str, OptionValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the manifest of one backup says. Sizes in bytes, digests in hexadecimal, times aware and in UTC."""
+
+    id: str
+    url: str
+    identity: str
+    database: str
+    driver: PluginRef
+    format: str
+    suffix: str
+    file: str
+    directory: bool = False
+    plain_size: int
+    plain_sha256: str
+    stored_size: int
+    stored_sha256: str
+    started: datetime
+    ended: datetime
+    stages: tuple[StageRecord, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Return ``content`` as JSON with ``dumpty_manifest`` (the version) and ``digest`` (of all the rest) added."""
+    whole = {"dumpty_manifest": VERSION, **content}
+    whole["digest"] = _digest(whole)
+    return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def unseal(data: bytes, what: str) -> dict[str, Any]:
+    """Return the content of sealed JSON; ``what`` names it in messages.
+
+    Raises:
+        ManifestError: it is damaged, or written by a newer dumpty.
+    """
+    try:
+        whole = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{what} is damaged: it is not JSON ({type(error).__name__})") from None
+    if not isinstance(whole, dict):
+        raise ManifestError(f"{what} is damaged: it is not a JSON object")
+    version = whole.get("dumpty_manifest")
+    if isinstance(version, int) and version > VERSION:
+        raise ManifestError(
+            f"{what} was written by a newer dumpty (manifest version {version}, this one reads up to {VERSION}): "
+            "pip install --upgrade dumpty"
+        )
+    digest = whole.pop("digest", None)
+    if version != VERSION or digest != _digest(whole):
+        raise ManifestError(f"{what} is damaged: its digest does not match its content")
+    return whole
+
+
+def encode(record: Record) -> bytes:
+    """Return the manifest of ``record``."""
+    return seal(
+        {
+            "id": record.id,
+            "url": record.url,
+            "identity": record.identity,
+            "database": record.database,
+            "driver": vars(record.driver),
+            "format": {"name": record.format, "suffix": record.suffix, "directory": record.directory},
+            "stages": [{"plugin": vars(s.plugin), "params": dict(s.params)} for s in record.stages],
+            "plain": {"size": record.plain_size, "sha256": record.plain_sha256},
+            "stored": {
+                "file": record.file,
+                "size": record.stored_size,
+                "sha256": record.stored_sha256,
+                "digests": dict(record.digests),
+            },
+            "evidence": encode_evidence(record.evidence),
+            "options": dict(record.options),
+            "started": record.started.isoformat(),
+            "ended": record.ended.isoformat(),
+        }
+    )
+
+
+def decode(data: bytes, what: str) -> Record:
+    """Return the record in a manifest.
+
+    Raises:
+        ManifestError: it is damaged, or written by a newer dumpty.
+    """
+    whole = unseal(data, what)
+    try:
+        return Record(
+            id=str(whole["id"]),
+            url=str(whole["url"]),
+            identity=str(whole["identity"]),
+            database=str(whole["database"]),
+            driver=PluginRef(**whole["driver"]),
+            format=whole["format"]["name"],
+            suffix=whole["format"]["suffix"],
+            directory=whole["format"]["directory"],
+            stages=tuple(StageRecord(plugin=PluginRef(**s["plugin"]), params=s["params"]) for s in whole["stages"]),
+            plain_size=int(whole["plain"]["size"]),
+            plain_sha256=str(whole["plain"]["sha256"]),
+            file=bare(whole["stored"]["file"], what),
+            stored_size=int(whole["stored"]["size"]),
+            stored_sha256=str(whole["stored"]["sha256"]),
+            digests=dict(whole["stored"]["digests"]),
+            evidence=decode_evidence(whole["evidence"]),
+            options=dict(whole["options"]),
+            started=utc(whole["started"]),
+            ended=utc(whole["ended"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+
+
+def encode_evidence(evidence: Evidence) -> dict[str, Any]:
+    """Return evidence as JSON values; an object is ``[path, rows, fingerprint]``."""
+    return {
+        "objects": [[o.path, o.rows, o.fingerprint] for o in evidence.objects],
+        "snapshot": evidence.snapshot,
+        "consistent": evidence.consistent,
+        "versions": dict(evidence.versions),
+        "notes": list(evidence.notes),
+        "properties": dict(evidence.properties),
+    }
+
+
+def decode_evidence(value: Mapping[str, Any]) -> Evidence:
+    """Return evidence from its JSON values."""
+    return Evidence(
+        objects=tuple(ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value["objects"]),
+        snapshot=value["snapshot"],
+        consistent=value["consistent"],
+        versions=dict(value["versions"]),
+        notes=tuple(value["notes"]),
+        properties=dict(value["properties"]),
+    )
+
+
+def bare(name: object, what: str) -> str:
+    """Return ``name`` if it is a bare file name.
+
+    Raises:
+        ManifestError: it would reach outside the backup directory.
+    """
+    if not isinstance(name, str) or not name or name in {".", ".."} or set(name) & {"/", "\\", "\0"}:
+        raise ManifestError(f"{what} is damaged: {name!r} is no bare file name")
+    return name
+
+
+def utc(text: str) -> datetime:
+    """Return an ISO 8601 time as an aware datetime in UTC.
+
+    Raises:
+        ValueError: it is none, or has no offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"the time {text} has no offset")
+    return moment.astimezone(timezone.utc)
+
+
+def _digest(whole: Mapping[str, Any]) -> str:
+    canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

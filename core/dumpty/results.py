@@ -1,0 +1,87 @@
+"""What ``BackupManager`` returns, and how failures become results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dumpty.errors import SourceError
+from dumpty.redaction import redact, redact_exception
+from dumpty.source import parse_url
+from dumpty.types import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+__all__ = ["Backup", "BackupResult", "log", "one_line", "wrapped"]
+
+log = logging.getLogger("dumpty")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup of ``BackupManager``.
+
+    ``database_url`` has its password replaced by ``***``. ``size_bytes`` and ``checksum`` (SHA-256, hexadecimal) are
+    those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC.
+    """
+
+    id: str
+    database_url: str
+    file_path: str
+    timestamp: datetime
+    size_bytes: int
+    checksum: str
+    database_name: str = ""
+    format: str = ""
+    driver: str = ""
+    stages: tuple[str, ...] = ()
+    plain_size_bytes: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True)
+class BackupResult:
+    """How a backup or restore went. ``exception`` is the error itself, where ``error`` is its text."""
+
+    success: bool
+    backup: Backup | None
+    duration_seconds: float
+    error: str | None
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+
+
+def wrapped(verb: str, url: str, work: Callable[[], Backup]) -> BackupResult:
+    """Do ``work`` and return how it went: failures become results and log records, both without secrets."""
+    begun = time.monotonic()
+    shown, secrets = _shown(url)
+    try:
+        backup = work()
+    except Exception as error:  # noqa: BLE001 - the contract: failures are results
+        redact_exception(error, secrets)
+        text = redact(one_line(error), secrets)
+        seconds = time.monotonic() - begun
+        fields = {"event": verb, "url": shown, "seconds": seconds, "error_type": type(error).__name__}
+        log.error("%s of %s failed: %s", verb, shown, text, extra=fields)  # noqa: TRY400 - no traceback: locals
+        return BackupResult(False, None, seconds, text, error)
+    seconds = time.monotonic() - begun
+    fields = {"event": verb, "url": shown, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
+    log.info("%s of %s done", verb, shown, extra=fields)
+    return BackupResult(True, backup, seconds, None)
+
+
+def _shown(url: str) -> tuple[str, tuple[str, ...]]:
+    try:
+        source = parse_url(url)
+    except SourceError:
+        return "(malformed URL)", ()
+    return source.url, source.secrets
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error as one line; its type where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__

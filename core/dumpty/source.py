@@ -1,0 +1,196 @@
+"""Database URLs and libpq connection strings -> ``Source``, with every secret known and masked."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from urllib.parse import quote, unquote
+
+from dumpty.errors import SourceError
+from dumpty.redaction import MASK, SECRET_KEY
+from dumpty.types import Source
+
+__all__ = ["database_name", "identity_of", "parse_connection", "parse_url"]
+
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
+_MAX_PORT = 65535
+
+
+def parse_url(url: str) -> Source:
+    """Take a database URL apart: ``scheme[+driver]://[user[:password]@][host[:port]]/database[?key=value&…]``.
+
+    User, password, host, database and parameters are percent-decoded; ``+`` is a plus. The ``+driver`` suffix that
+    SQLAlchemy's URLs carry is dropped. Several hosts, as libpq allows them, become the parameters ``host`` and
+    ``port``.
+
+    Raises:
+        TypeError: ``url`` is not a str.
+        SourceError: it is no URL. The text shows nothing of what may be a password.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a database URL is a str, not {type(url).__name__}")
+    match = _SCHEME.match(url)
+    if match is None:
+        raise SourceError(_not_a_url(url))
+    scheme = match["scheme"].lower()
+    if "\0" in unquote(url):
+        raise SourceError(f"the {scheme} URL holds a NUL character; no database has such a name")
+    rest = url[match.end() :]
+    rest, _, query_text = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    if (authority and "@" in path) or (authority and "@" not in authority and "@" in query_text):
+        raise SourceError(
+            f"the {scheme} URL has an '@' behind its first '/' or '?': write those characters of a user name, "
+            "password or database percent-encoded ('/' is %2F, '?' is %3F, '@' is %40)"
+        )
+    userinfo, at, hosts = authority.rpartition("@")
+    user, colon, password = userinfo.partition(":")
+    host, port, multi = _hosts(scheme, hosts)
+    query = _query(scheme, query_text) | multi
+    secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if _is_secret(k) and v]
+    masked_query = "&".join(
+        f"{pair.partition('=')[0]}={MASK}" if _is_secret(unquote(pair.partition("=")[0])) else pair
+        for pair in query_text.split("&")
+    )
+    masked_user = user + (f":{MASK}" if colon and password else colon)
+    return Source(
+        scheme=scheme,
+        url=match[0] + masked_user + at + hosts + slash + path + ("?" + masked_query if query_text else ""),
+        host=host,
+        port=port,
+        username=unquote(user) if user else None,
+        password=unquote(password) if colon else None,
+        database=unquote(path) if path else None,
+        query=MappingProxyType(query),
+        secrets=tuple(dict.fromkeys(secrets)),
+    )
+
+
+def parse_connection(text: str, *, scheme: str) -> Source:
+    """Parse a libpq connection string, URI or ``keyword=value`` pairs (libpq manual, "Connection Strings").
+
+    Raises:
+        TypeError: ``text`` is not a str.
+        SourceError: it is neither.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a connection string is a str, not {type(text).__name__}")
+    if "://" in text.partition("=")[0]:
+        return parse_url(text)
+    words = _keyword_values(text)
+    password = words.pop("password", None)
+    database, username = words.pop("dbname", None), words.pop("user", None)
+    host, port_text = words.pop("host", None), words.pop("port", None)
+    port = None
+    if (host and "," in host) or (port_text and "," in port_text):
+        words |= {k: v for k, v in (("host", host), ("port", port_text)) if v}
+        host = None
+    elif port_text:
+        port = _port(scheme, port_text)
+    secrets = [v for v in (password, *(v for k, v in words.items() if _is_secret(k))) if v]
+    user_part = quote(username or "", safe="") + (f":{MASK}" if password else "")
+    shown_host = f"[{host}]" if host and ":" in host else quote(host or "", safe="")
+    query_part = "&".join(f"{k}={MASK if _is_secret(k) else quote(v, safe='/,')}" for k, v in words.items())
+    return Source(
+        scheme=scheme,
+        url=f"{scheme}://{user_part + '@' if user_part else ''}{shown_host}{f':{port}' if port else ''}"
+        f"/{quote(database or '', safe='')}{'?' + query_part if query_part else ''}",
+        host=host,
+        port=port,
+        username=username,
+        password=password,
+        database=database,
+        query=MappingProxyType(words),
+        secrets=tuple(dict.fromkeys(secrets)),
+    )
+
+
+def _is_secret(key: str) -> bool:
+    return SECRET_KEY.search(key) is not None and not key.lower().endswith("file")
+
+
+def _not_a_url(text: str) -> str:
+    shown = "" if "@" in text or "=" in text else f" {text[:200]!r}"
+    return (
+        f"the database URL{shown} has no scheme; write for example sqlite:///relative.db, sqlite:////absolute/path.db, "
+        "postgresql://user@host/database or mysql://user@host/database"
+    )
+
+
+def _hosts(scheme: str, text: str) -> tuple[str | None, int | None, dict[str, str]]:
+    if "," in text:
+        pairs = [_host_port(scheme, one) for one in text.split(",")]
+        ports = ",".join(str(p or "") for _, p in pairs)
+        multi = {"host": ",".join(h or "" for h, _ in pairs)}
+        return None, None, multi | ({"port": ports} if ports.strip(",") else {})
+    host, port = _host_port(scheme, text)
+    return host, port, {}
+
+
+def _host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
+    if text.startswith("["):
+        host, bracket, tail = text[1:].partition("]")
+        if not bracket or (tail and not tail.startswith(":")):
+            raise SourceError(f"the {scheme} URL has an IPv6 address without its closing ']'")
+        port_text = tail[1:]
+    else:
+        host, _, port_text = text.partition(":")
+    return unquote(host) or None, _port(scheme, port_text) if port_text else None
+
+
+def _port(scheme: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= _MAX_PORT):
+        # The text may be a piece of a password with an unencoded '/': it is not shown.
+        raise SourceError(
+            f"the port in the {scheme} URL is not a number from 1 to {_MAX_PORT}; an IPv6 address needs brackets, "
+            "and '/', '?', '#' and '@' in a password must be percent-encoded"
+        )
+    return int(text)
+
+
+def _query(scheme: str, text: str) -> dict[str, str]:
+    query: dict[str, str] = {}
+    for pair in filter(None, text.split("&")):
+        key, equals, value = pair.partition("=")
+        key = unquote(key)
+        if not equals or not key:
+            raise SourceError(f"the parameters of the {scheme} URL are not of the form key=value&key=value")
+        if key in query:
+            raise SourceError(f"the {scheme} URL gives the parameter {key} twice")
+        query[key] = unquote(value)
+    return query
+
+
+_KEYWORD = re.compile(
+    r"\s*(?P<key>\w+)\s*=\s*(?:'(?P<quoted>(?:[^'\\]|\\.)*)'|(?P<plain>(?:[^\s'\\]|\\.)*))(?=\s|$)", re.DOTALL
+)
+
+
+def _keyword_values(text: str) -> dict[str, str]:
+    words: dict[str, str] = {}
+    position, end = 0, len(text.rstrip())
+    while position < end:
+        match = _KEYWORD.match(text, position, end)
+        if match is None:
+            raise SourceError(
+                "the connection string is neither a postgresql:// URI nor keyword=value pairs "
+                'such as "host=db.example.org dbname=shop user=backup"'
+            )
+        value = match["quoted"] if match["quoted"] is not None else match["plain"]
+        words[match["key"]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
+        position = match.end()
+    if not words:
+        raise SourceError("the connection string is empty; write for example postgresql://user@host/database")
+    return words
+
+
+def identity_of(source: Source) -> str:
+    """Return a canonical name for a database whose driver does not give one: no user, no parameters."""
+    host = (source.host or source.query.get("host") or "").lower()
+    port = f":{source.port}" if source.port else ""
+    return f"{source.scheme}://{host}{port}/{source.database or ''}"
+
+
+def database_name(source: Source, inspected: str = "") -> str:
+    """Return the database's short name, for people and file names."""
+    return inspected or (source.database or "").rstrip("/").rpartition("/")[2] or source.scheme

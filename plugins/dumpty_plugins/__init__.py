@@ -1,0 +1,1 @@
+"""The plugins that come with dumpty: found by entry point, like anyone else's."""
