@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from dumpty import manifest
-from dumpty.catalog import NamedCatalog, checked_name
+from dumpty.catalog import NamedCatalog, checked_name, clean
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.host import default_host
 from dumpty.pipeline import Outcome, Run
@@ -186,7 +186,7 @@ class DatabaseBackup:
             form = driver.format(format_name)
             seen = self._inspected(driver, source, shared["inspect"]) if label == "sqlite" else None
             identity = (seen.identity if seen else "") or identity_of(source)
-            self._catalog.clean()
+            clean(self._store)
             started = datetime.now(timezone.utc)
             file = self._catalog.file_name(name, form.suffix)
             made: dict[str, Any] = {}

@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from dumpty.catalog import Catalog
+from dumpty.catalog import Catalog, clean
 from dumpty.errors import (
     IntegrityError,
     ManifestError,
@@ -194,7 +194,7 @@ class BackupManager:
         seen = Inspection(exists=True, empty=False)
         if self._host.can(driver, "inspect"):
             seen = self._host.inspect(driver, source=source, options=options["inspect"])
-        self._catalog.clean()
+        clean(self._store)
         stages = [Stage(plugin=p, options=options["compress"]) for p in [self._compressor] if p is not None]
         started = datetime.now(timezone.utc)
         record_id = str(uuid.uuid4())

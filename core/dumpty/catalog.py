@@ -3,8 +3,12 @@
 ``Catalog`` is ``BackupManager``'s: one manifest beside each backup. ``NamedCatalog`` is ``DatabaseBackup``'s: one
 manifest for all. Neither lists or removes the other's files.
 
-Removal can be killed anywhere: the data is renamed to ``.removed``, then the manifest goes, then the data. Whoever
-opens the catalog for writing next finishes, or takes back, what was left.
+Both can be killed anywhere, and ``clean`` finishes or takes back what was left. A file is only ever removed on proof
+that it is dumpty's to remove, never for want of a manifest, which may have been lost:
+
+- while data and manifest become visible, an upload that is never committed, ``FILE.pending``, stands for the doubt; if
+  its writer is dead and no manifest names the file, the file is an orphan;
+- removal renames the data to ``FILE.removed``, then takes it out of the manifest, then removes it.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST = ".manifest.json"
 REMOVED = ".removed"
+PENDING = ".pending"
 # Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
 _OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
 _NAME_LIMIT = 200
@@ -48,9 +53,9 @@ class Catalog:
         """Return the fresh, bare name of a backup's data."""
         return f"{slug(database)}-{moment:%Y%m%dT%H%M%SZ}-{record_id.replace('-', '')[:12]}{suffix}"
 
-    def committing(self) -> AbstractContextManager[None]:
-        """Hold the lock under which data and manifest become visible, and under which backups are removed."""
-        return self._store.lock("catalog")
+    def committing(self, file: str) -> AbstractContextManager[None]:
+        """Hold the lock, and the mark, under which ``file`` and its manifest become visible."""
+        return _committing(self._store, file)
 
     def commit(self, record: Record) -> None:
         """Write the manifest of a backup whose data is there, and read it back. Call it under ``committing``.
@@ -106,7 +111,7 @@ class Catalog:
         Raises:
             StoreError: its data could not be removed; the backup is still listed.
         """
-        with self.committing():
+        with _locked(self._store):
             gone = record.file + REMOVED
             with contextlib.suppress(MissingFile):
                 self._store.rename(record.file, gone)
@@ -119,23 +124,6 @@ class Catalog:
             # What is left, if this fails, is not listed any more, and goes with the next `clean`.
             with contextlib.suppress(StoreError, MissingFile):
                 self._store.delete(gone)
-
-    def clean(self) -> int:
-        """Finish or take back what killed runs left; return how many objects were removed."""
-        removed = self._store.clean()
-        with self.committing():
-            names = {found.name for found in self._store.list()}
-            for name in sorted(names):
-                match = _OWN_NAME.match(name)
-                if match is None or name.endswith(MANIFEST):
-                    continue
-                listed = match["stem"] + MANIFEST in names
-                if listed and name.endswith(REMOVED):
-                    self._store.rename(name, name[: -len(REMOVED)])
-                elif not listed:
-                    self._store.delete(name)
-                    removed += 1
-        return removed
 
     def _read(self, name: str) -> Record:
         record = manifest.decode(_read(self._store, name), f"the manifest {self._store.locate(name)}")
@@ -156,9 +144,9 @@ class NamedCatalog:
         """Return a fresh, bare name for the data of the backup ``name``."""
         return f"{slug(name)}.{uuid.uuid4().hex}{suffix}"
 
-    def committing(self) -> AbstractContextManager[None]:
-        """Hold the lock under which the manifest is changed."""
-        return self._store.lock("manifest")
+    def committing(self, *files: str) -> AbstractContextManager[None]:
+        """Hold the lock, and the marks, under which files and the manifest change."""
+        return _committing(self._store, *files)
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the manifest's entries; none where there is no manifest yet.
@@ -184,19 +172,22 @@ class NamedCatalog:
         Raises:
             StoreError, ManifestError: it failed; the old entry stands, and the new data was removed.
         """
-        try:
-            old = self.entries()
-            self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
-        except BaseException:
-            with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                if all(e["file"] != entry["file"] for e in self.entries()):
-                    self._store.delete(str(entry["file"]))
-            raise
-        for replaced in old:
-            if replaced["name"] == entry["name"]:
-                # The switch is made: what cannot be removed now is an orphan, cleared by the next run.
+        with contextlib.ExitStack() as stack:
+            try:
+                old = self.entries()
+                replaced = [e["file"] for e in old if e["name"] == entry["name"]]
+                stack.enter_context(_marked(self._store, *replaced))
+                self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
+            except BaseException:
+                with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                    if all(e["file"] != entry["file"] for e in self.entries()):
+                        self._store.delete(str(entry["file"]))
+                raise
+            for file in replaced:
+                # The switch is made: what cannot be renamed now is only space.
                 with contextlib.suppress(DumptyError):
-                    self._store.delete(replaced["file"])
+                    self._store.rename(file, file + REMOVED)
+                    self._store.delete(file + REMOVED)
 
     def remove(self, choose: Callable[[list[dict[str, Any]]], Sequence[dict[str, Any]]]) -> int:
         """Remove the entries that ``choose`` picks, with their data; return how many.
@@ -204,7 +195,7 @@ class NamedCatalog:
         Raises:
             StoreError: some data could not be removed; those entries, and no others, are still there.
         """
-        with self.committing():
+        with _locked(self._store):
             entries = self.entries()
             gone: list[dict[str, Any]] = []
             problems: list[str] = []
@@ -230,25 +221,72 @@ class NamedCatalog:
             raise StoreError(f"removed {len(gone)} backups, but {len(problems)} could not be removed: {problems[0]}")
         return len(gone)
 
-    def clean(self) -> None:
-        """Finish or take back what killed runs left."""
-        self._store.clean()
-        with self.committing():
-            listed = {e["file"] for e in self.entries()}
-            for found in list(self._store.list()):
-                whole = found.name.removesuffix(REMOVED)
-                if not _NAMED_DATA.search(whole):
-                    continue
-                if whole not in listed:
-                    self._store.delete(found.name)
-                elif whole != found.name:
-                    self._store.rename(found.name, whole)
-
     def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         data = manifest.seal({"backups": list(entries)})
         _write(self._store, self.MANIFEST, data)
         if _read(self._store, self.MANIFEST) != data:
             raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")
+
+
+def clean(store: Store) -> None:
+    """Finish or take back what killed runs of either facade left in a store.
+
+    Raises:
+        StoreError, Locked: it could not.
+    """
+    with _locked(store):
+        listed = _listed(store)
+        for name in store.clean():
+            file = name.removesuffix(PENDING)
+            if file != name and listed(file) is False:
+                with contextlib.suppress(MissingFile):
+                    store.delete(file)
+        objects = list(store.list())
+        # Without its manifest, a named backup that was half removed is the only trace of itself.
+        has_manifest = any(found.name == NamedCatalog.MANIFEST for found in objects)
+        for found in objects:
+            file = found.name.removesuffix(REMOVED)
+            state = listed(file) if file != found.name else None
+            if state is True:
+                store.rename(found.name, file)
+            elif state is False and (_OWN_NAME.match(file) or has_manifest):
+                store.delete(found.name)
+
+
+def _listed(store: Store) -> Callable[[str], bool | None]:
+    """Return a function that tells whether a manifest names a file; None where that cannot be told."""
+    names = {found.name for found in store.list()}
+    try:
+        files = {e["file"] for e in NamedCatalog(store).entries()}
+    except ManifestError:
+        files = None
+
+    def listed(file: str) -> bool | None:
+        if match := _OWN_NAME.match(file):
+            return match["stem"] + MANIFEST in names
+        if files is None or not _NAMED_DATA.search(file):
+            return None
+        return file in files
+
+    return listed
+
+
+def _locked(store: Store) -> AbstractContextManager[None]:
+    return store.lock("catalog")
+
+
+@contextlib.contextmanager
+def _committing(store: Store, *files: str) -> Iterator[None]:
+    with _locked(store), _marked(store, *files):
+        yield
+
+
+@contextlib.contextmanager
+def _marked(store: Store, *files: str) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            stack.callback(store.create(file + PENDING).abort)
+        yield
 
 
 _NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")

@@ -73,12 +73,12 @@ class Run:
         self,
         name: str,
         *,
-        committing: Callable[[], contextlib.AbstractContextManager[None]],
+        committing: Callable[[str], contextlib.AbstractContextManager[None]],
         commit: Callable[[Outcome], None],
     ) -> None:
         """Write the dump to the fresh object ``name``, then call ``commit``, which writes the manifest.
 
-        Both become visible within ``committing()``, a lock. If anything fails, nothing of this backup stays; once
+        Both become visible within ``committing(name)``, a lock. If anything fails, nothing of this backup stays; once
         ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them.
         """
         upload = self.store.create(name)
@@ -86,7 +86,7 @@ class Run:
             stack.callback(upload.abort)
             write = self._write_directory if self.format.directory else self._write_stream
             outcome = write(upload, stack)
-            with committing():
+            with committing(name):
                 try:
                     upload.commit()
                     self._check_size(name, outcome)

@@ -306,8 +306,11 @@ class Store(Protocol):
         """Return where a person finds the object: a path, or a URL without secrets. It need not exist."""
         ...
 
-    def clean(self) -> int:
-        """Remove what killed writers left behind, never what a live one still writes; return how many."""
+    def clean(self) -> Iterator[str]:
+        """Yield the name of each object whose writer died before ``commit``; resumed, remove what it left.
+
+        What a live writer still writes is never touched.
+        """
         ...
 
     def lock(self, name: str) -> AbstractContextManager[None]:

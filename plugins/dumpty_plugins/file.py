@@ -124,10 +124,9 @@ class FileStore:
             raise StoreError(f"{name!r} is no bare file name, so nothing in {self._top} is called that")
         return self._top / name
 
-    def clean(self) -> int:
-        removed = 0
+    def clean(self) -> Iterator[str]:
         with self.lock("parts"), _as_store_error(f"cannot clear {self._top}"):
-            for path in self._top.glob(f"*{PART}"):
+            for path in sorted(self._top.glob(f"*{PART}")):
                 with contextlib.suppress(FileNotFoundError):
                     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
                     try:
@@ -135,11 +134,10 @@ class FileStore:
                     except BlockingIOError:
                         continue  # its writer is alive
                     else:
+                        yield path.name[: -len(PART)].rpartition(".")[0]
                         _remove(path)
-                        removed += 1
                     finally:
                         os.close(descriptor)
-        return removed
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
