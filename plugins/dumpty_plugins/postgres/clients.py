@@ -1,0 +1,110 @@
+"""Which pg_dump and pg_restore to run: the server's own major version, else a newer one, never an older one."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty import CommandError
+from dumpty.process import run
+
+if TYPE_CHECKING:
+    from dumpty import Options
+
+INSTALL = "apt-get install postgresql-client"
+
+_WELL_KNOWN = (
+    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
+    "/usr/pgsql-*/bin",  # Red Hat, from PostgreSQL's own repository
+    "/usr/local/pgsql*/bin",  # built from source
+    "/usr/libexec/postgresql*",  # Alpine
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/opt/homebrew/opt/libpq/bin",
+    "/usr/local/opt/postgresql@*/bin",
+    "/Applications/Postgres.app/Contents/Versions/*/bin",
+)
+
+_VERSION = re.compile(r"\(PostgreSQL\)\s+((\d+)\S*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """A client program: its path, its major version (0 where it does not tell) and its version's text."""
+
+    path: str
+    major: int
+    version: str
+
+
+def find(program: str, bindir: str = "") -> list[Client]:
+    """Return the installed ``program``s, the preferred one first.
+
+    ``bindir`` forces one directory. Else the first is the one on the PATH; with it come those in
+    ``DUMPTY_PG_BINDIR`` (directories, separated by colons) and in the places where systems keep several versions.
+
+    Raises:
+        CommandError: there is none on the PATH, nor where ``bindir`` or ``DUMPTY_PG_BINDIR`` point.
+    """
+    if bindir:
+        path = os.path.join(bindir, program)
+        if not os.access(path, os.X_OK):
+            raise CommandError(f"{program} was not found in {bindir}; correct the option bindir", argv=(program,))
+        return [_client(path)]
+    on_path = shutil.which(program)
+    told = [d for d in os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep) if d]
+    known = [p for d in _WELL_KNOWN for p in sorted(glob.glob(os.path.join(d, program))) if os.access(p, os.X_OK)]
+    chosen = [p for d in told if os.access(p := os.path.join(d, program), os.X_OK)]
+    if on_path is None and not chosen:
+        where = f" (one was seen in {os.path.dirname(known[-1])}: add that to the PATH)" if known else ""
+        raise CommandError(f"{program} was not found on the PATH{where}; install it: {INSTALL}", argv=(program,))
+    clients: list[Client] = []
+    seen = set()
+    for path in [*([on_path] if on_path else []), *chosen, *known]:
+        real = os.path.realpath(path)
+        if real in seen:
+            continue
+        seen.add(real)
+        clients.append(_client(path))
+    # Debian's /usr/bin/pg_dump is a wrapper that chooses by rules of its own: the program itself is predictable.
+    wrapped = {c.path for c in clients if os.path.basename(os.path.realpath(c.path)) == "pg_wrapper"}
+    behind = [c for c in clients if c.path not in wrapped]
+    return [c for c in clients if c.path not in wrapped or c.major not in {b.major for b in behind}]
+
+
+def choose(clients: list[Client], major: int, *, what: str) -> Client:
+    """Return the client for a server (or an archive) of version ``major``; ``what`` names that in messages.
+
+    Raises:
+        CommandError: all clients are older.
+    """
+    for client in clients:
+        if client.major in (major, 0):
+            return client
+    newer = sorted((c for c in clients if c.major > major), key=lambda c: c.major)
+    if newer:
+        return newer[0]
+    program = os.path.basename(clients[0].path)
+    have = ", ".join(sorted({c.version for c in clients}))
+    raise CommandError(
+        f"{program} {have} is too old for {what}, which is PostgreSQL {major}; "
+        f"install its client: apt-get install postgresql-client-{major}",
+        argv=(program,),
+    )
+
+
+def jobs(options: Options) -> int:
+    """Return how many jobs the option ``jobs`` asks for: 0 means one per processor."""
+    return int(options["jobs"]) or os.cpu_count() or 1  # type: ignore[arg-type]
+
+
+def _client(path: str) -> Client:
+    try:
+        told = run([path, "--version"], env={"LC_ALL": "C"}, timeout=20.0)
+    except CommandError:
+        told = ""
+    match = _VERSION.search(told)
+    return Client(path=path, major=int(match[2]) if match else 0, version=match[1] if match else "of unknown version")

@@ -1,0 +1,224 @@
+"""Where a database is, in libpq's terms: for psycopg2, and for the client programs without a secret in sight."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dumpty import DependencyError, DumptyError, Locked, SourceError
+from dumpty.process import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import ModuleType
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty import Source
+
+T = TypeVar("T")
+
+_SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
+"""libpq's secrets that have no environment variable; the password has one."""
+
+_CONNECT_TIMEOUT_SECONDS = "15"
+
+_ADVICE = (
+    ("Connection refused", "is the server running, and is the port right?"),
+    ("No such file or directory", "is the server running, and is its socket in that directory?"),
+    ("password authentication failed", "check user name and password"),
+    ("no password supplied", "give one in the URL, in PGPASSWORD or in ~/.pgpass"),
+    ("translate host name", "check the host's name"),
+    ("timeout expired", "check host, port and firewall"),
+    ("invalid connection option", "take that parameter out of the URL"),
+    ("no pg_hba.conf entry", "let this user and address in, in the server's pg_hba.conf"),
+    ("too many clients", "try again, or raise max_connections"),
+    ("starting up", "wait until the server is up"),
+)
+
+
+def psycopg2() -> ModuleType:
+    """Return the module psycopg2, imported when it is first needed: it is optional and slow to load.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    try:
+        import psycopg2
+        import psycopg2.extensions  # noqa: F401 - what is typed as psycopg2.extensions must be there
+    except ImportError as error:
+        raise DependencyError(
+            f'PostgreSQL needs psycopg2, which cannot be imported ({error}): pip install "dumpty[postgres]"'
+        ) from error
+    return psycopg2
+
+
+class Address:
+    """A database's place: its libpq parameters, secrets included.
+
+    Whatever the URL leaves open stays open, so that libpq's own defaults (``PGHOST``, ``PGSERVICE``,
+    ``~/.pgpass``, ...) apply to psycopg2 and to the client programs alike.
+    """
+
+    def __init__(self, source: Source, parameters: Mapping[str, str] | None = None) -> None:
+        self.source = source
+        self.parameters = dict(_parameters(source) if parameters is None else parameters)
+
+    @property
+    def label(self) -> str:
+        """The URL without secrets, for messages."""
+        return self.source.url
+
+    def at(self, database: str) -> Address:
+        """Return the address of another database on the same server."""
+        return Address(self.source, self.parameters | {"dbname": database})
+
+    def pinned(self, connection: Connection) -> Address:
+        """Return the address of the very server and database that ``connection`` reached.
+
+        With several hosts, or with libraries whose default socket directories differ, a second connection could
+        otherwise end up elsewhere.
+        """
+        reached = {"host": connection.info.host, "port": str(connection.info.port), "dbname": connection.info.dbname}
+        kept = {k: v for k, v in self.parameters.items() if k != "hostaddr" or "," not in v}
+        return Address(self.source, kept | reached)
+
+    def connect(self) -> Connection:
+        """Connect, in autocommit mode and decoding text as UTF-8.
+
+        Raises:
+            DependencyError: psycopg2 is not installed.
+            SourceError: the connection failed; the text says why.
+        """
+        library = psycopg2()
+        given = {"fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
+        if "PGCONNECT_TIMEOUT" not in os.environ:
+            given.setdefault("connect_timeout", _CONNECT_TIMEOUT_SECONDS)
+        try:
+            connection: Connection = library.connect(**given)
+        except (library.Error, UnicodeError) as error:
+            raise SourceError(self._unreachable(error)) from error
+        connection.autocommit = True
+        # Nothing that a user may have put into the schema public may stand in for a system function.
+        rows(connection, "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)")
+        return connection
+
+    def _unreachable(self, error: Exception) -> str:
+        reason = self.scrub(str(error))
+        advice = next((f"; {advice}" for text, advice in _ADVICE if text in reason), "")
+        return f"cannot connect to {self.label}: {reason}{advice}"
+
+    def scrub(self, text: str) -> str:
+        """Return ``text`` as one line, without secrets."""
+        secrets = [*self.source.secrets, *(self.parameters.get(k, "") for k in ("password", *_SECRET_PARAMETERS))]
+        return redact(" ".join(text.split()), [s for s in secrets if s])
+
+    @contextlib.contextmanager
+    def for_programs(self) -> Iterator[tuple[str, dict[str, str | None]]]:
+        """Yield what a client program needs: a connection string without secrets, and changes to its environment."""
+        plain = {k: v for k, v in self.parameters.items() if k not in ("password", *_SECRET_PARAMETERS)}
+        plain.setdefault("fallback_application_name", "dumpty")
+        # Messages in English; the dump in the database's own encoding, whatever the caller's environment says.
+        environment: dict[str, str | None] = {"LC_ALL": "C", "PGCLIENTENCODING": None}
+        if "password" in self.parameters:
+            environment["PGPASSWORD"] = self.parameters["password"]
+        hidden = {k: self.parameters[k] for k in _SECRET_PARAMETERS if k in self.parameters}
+        if not hidden:
+            yield _conninfo(plain), environment
+            return
+        if "service" in plain or "PGSERVICE" in os.environ:
+            raise SourceError(f"{', '.join(hidden)} of {self.label} belongs into the service's file, not into the URL")
+        # These have no variable of their own; a private service file is the one other way past the command line.
+        directory = tempfile.mkdtemp(prefix="dumpty-")
+        try:
+            path = os.path.join(directory, "service.conf")
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as stream:
+                stream.write("[dumpty]\n" + "".join(f"{k}={v}\n" for k, v in hidden.items()))
+            yield _conninfo(plain | {"service": "dumpty"}), environment | {"PGSERVICEFILE": path}
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _parameters(source: Source) -> dict[str, str]:
+    fields = {
+        "host": source.host,
+        "port": None if source.port is None else str(source.port),
+        "user": source.username,
+        "password": source.password,
+        "dbname": source.database,
+    }
+    parameters = {k: v for k, v in fields.items() if v} | dict(source.query)
+    parameters.pop("client_encoding", None)
+    if parameters.pop("ssl", None) in ("true", "1"):  # the spelling of other drivers; libpq's URIs accept it too
+        parameters.setdefault("sslmode", "require")
+    return parameters
+
+
+def _conninfo(parameters: Mapping[str, str]) -> str:
+    def quoted(value: str) -> str:
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    return " ".join(f"{name}={quoted(value)}" for name, value in parameters.items())
+
+
+def rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows ([] where it has none)."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, args or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def version(connection: Connection) -> tuple[int, str]:
+    """Return the server's major version, and its version as it calls itself."""
+    return connection.info.server_version // 10000, str(rows(connection, "SHOW server_version")[0][0])
+
+
+def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[[], object] = bool) -> T:
+    """Run ``work``, which uses ``connection``, so that Ctrl-C ends it now and not when the server answers.
+
+    ``stop`` is called then, before the server is told, to end what ``work`` does on this side.
+    """
+    with ThreadPoolExecutor(1, "dumpty-postgres") as pool:
+        future = pool.submit(work)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                stop()
+                with contextlib.suppress(psycopg2().Error):
+                    connection.cancel()
+            raise
+
+
+@contextlib.contextmanager
+def explained(address: Address, doing: str) -> Iterator[None]:
+    """Turn psycopg2's errors into dumpty's: one line that says what failed, why, and what to do.
+
+    Raises:
+        Locked: a lock was not to be had in time, or somebody uses the database.
+        SourceError: anything else the server or the connection did.
+    """
+    library = psycopg2()
+    try:
+        yield
+    except library.Error as error:
+        raise explanation(address, doing, error) from error
+
+
+def explanation(address: Address, doing: str, error: Exception) -> DumptyError:
+    """Return dumpty's error for one of psycopg2's."""
+    code = getattr(error, "pgcode", None) or ""
+    diagnosis = getattr(error, "diag", None)
+    reason = address.scrub((diagnosis and diagnosis.message_primary) or str(error) or "the connection was lost")
+    what = f"{doing} {address.label} failed: {reason}"
+    if code in ("55P03", "55006", "40P01"):
+        return Locked(f"{what}; try again when nobody else uses it, or raise lock_timeout")
+    if code == "42501":
+        return SourceError(f"{what}; use the owner or a superuser, or grant the right that is missing")
+    if code in ("57P01", "57P02", "57P03") or not code:
+        return SourceError(f"{what}; the connection was lost: see the server's log, and try again")
+    return SourceError(what)

@@ -1,0 +1,101 @@
+"""Loads a plain dump, statement by statement, over psycopg2: no psql, so nothing in a dump can run on this machine."""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, SourceError
+from dumpty.process import BLOCK
+
+from dumpty_plugins.postgres.connection import explanation, interruptible, psycopg2, rows
+from dumpty_plugins.postgres.script import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty_plugins.postgres.connection import Address
+
+_SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"default_table_access_method"}
+"""Settings that a newer pg_dump puts at the head of a dump, and that an older server does not have."""
+
+
+def load(address: Address, connection: Connection, read: Callable[[], bytes], *, whole: bool) -> None:
+    """Execute a plain dump to its verified end.
+
+    With ``whole``, everything stays inside the transaction that the caller has begun, and is the caller's to commit.
+
+    Raises:
+        IntegrityError: the dump is cut off, or holds what no dump of pg_dump's holds.
+        Locked: a lock was not to be had.
+        SourceError: the server refused a statement.
+    """
+    abandoned = threading.Event()
+
+    def guarded() -> bytes:
+        if abandoned.is_set():
+            raise InterruptedError("the restore was interrupted")
+        return read()
+
+    script = Script(guarded)
+    interruptible(connection, lambda: _execute(address, connection, script, whole=whole), abandoned.set)
+    if not script.complete:
+        raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
+
+
+def _execute(address: Address, connection: Connection, script: Script, *, whole: bool) -> None:
+    library = psycopg2()
+    known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
+    transaction = rows(connection, "SELECT pg_current_xact_id()::text")[0][0] if whole else None
+    with closing(connection.cursor()) as cursor:
+        for statement in script:
+            words = statement.words
+            if statement.text == b";":
+                continue
+            if words[:1] == (b"set",) and words[1:2] and words[1] in _SKIPPABLE - known:
+                continue
+            # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
+            if whole and words in ((b"begin",), (b"commit",)):
+                continue
+            feed = _Feed(script.data()) if statement.copy else None
+            try:
+                if feed is not None:
+                    cursor.copy_expert(statement.text, feed, size=BLOCK)
+                else:
+                    cursor.execute(statement.text)
+            except (library.Error, UnicodeError) as error:
+                if feed is not None and feed.error is not None:
+                    raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
+                head = re.sub(r"\s+", " ", statement.text[:70].decode("utf-8", "replace")).strip()
+                raise explanation(address, f"loading ({head} ...) into", error) from error
+    if whole and rows(connection, "SELECT pg_current_xact_id()::text")[0][0] != transaction:
+        raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
+
+
+class _Feed:
+    """The data of one COPY, as psycopg2 wants to read it."""
+
+    def __init__(self, data: Iterator[bytes]) -> None:
+        self._data = data
+        self._held = b""
+        self.error: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes, b"" at the end."""
+        try:
+            while not self._held:
+                self._held = next(self._data, b"")
+                if not self._held:
+                    return b""
+        except BaseException as error:
+            self.error = error
+            raise
+        if 0 <= size < len(self._held):
+            piece, self._held = self._held[:size], self._held[size:]
+            return piece
+        piece, self._held = self._held, b""
+        return piece

@@ -1,0 +1,209 @@
+"""Restores: into a new database beside the old one, checked and swapped in by rename; or in one transaction.
+
+The old database is dropped only after the new one stands in its place. Without the right to create databases, an
+existing empty database is filled in a single transaction, which is committed when everything was found right.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
+from dumpty.process import BLOCK, Child
+
+from dumpty_plugins.postgres.archive import Contents, check_directory, read_contents
+from dumpty_plugins.postgres.clients import Client, choose, find, jobs
+from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows, version
+from dumpty_plugins.postgres.loader import load
+from dumpty_plugins.postgres.swap import Beside, may_create
+from dumpty_plugins.postgres.tables import compare, count, list_tables
+from dumpty_plugins.postgres.target import database_name, holding, open_maintenance, open_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dumpty import Dump, Options
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty_plugins.postgres.connection import Address
+
+
+def put_back(address: Address, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
+    """Restore ``dump`` into ``address`` and return what was counted there.
+
+    Raises:
+        CommandError: pg_restore is missing, too old, or failed.
+        DependencyError: psycopg2 is not installed.
+        IntegrityError: the dump is cut off, or what it gave is not what the backup's evidence says.
+        Locked: somebody uses the database that is to be replaced.
+        SourceError: the server cannot be reached, refuses, or lacks roles, extensions or a locale that are needed.
+        TargetNotEmpty: the database holds something, and ``overwrite`` is False.
+    """
+    psycopg2()
+    target = open_target(address)
+    found = ""
+    if target is not None:
+        with closing(target), explained(address, "looking at"):
+            address = address.pinned(target)
+            found = holding(target)
+    name = database_name(address)
+    if found and not overwrite:
+        raise TargetNotEmpty(
+            f"the database {name} of {address.label} is not empty (it holds {found}); "
+            "restore into a new one, or insist with overwrite"
+        )
+    job = _Job(address, dump, options)
+    server = open_maintenance(address)
+    if server is not None:
+        with closing(server), explained(address, "restoring into"):
+            job.check_requirements(server)
+            if may_create(server, name):
+                return job.beside(server, name, exists=target is not None)
+    if target is None:
+        raise SourceError(f"the database {name} of {address.label} does not exist, and this user may not create it")
+    if found:
+        raise SourceError(
+            f"the database {name} of {address.label} cannot be replaced without the right to create databases and to "
+            "rename this one; grant CREATEDB to its owner and use that, or restore into an empty database"
+        )
+    return job.in_one_transaction()
+
+
+class _Job:
+    def __init__(self, address: Address, dump: Dump, options: Options) -> None:
+        self._address = address
+        self._dump = dump
+        self._options = options
+        self._contents = None if dump.format == "sql" else _contents(dump)
+
+    def check_requirements(self, server: Connection) -> None:
+        """Check, before anything is loaded, that the server has the roles and extensions that the dump needs."""
+        known = self._dump.evidence.properties
+        contents = self._contents
+        roles = set(known.get("roles", contents.roles if contents else []))
+        extensions = set(known.get("extensions", contents.extensions if contents else []))
+        roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
+        extensions -= {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
+        missing = [f"the {kind} {', '.join(sorted(names))}" for kind, names in
+                   (("roles", roles), ("extensions", extensions)) if names]
+        if missing:
+            advice = [text for names, text in ((roles, "CREATE ROLE"), (extensions, "install its packages")) if names]
+            raise SourceError(
+                f"the server of {self._address.label} lacks {' and '.join(missing)}, which the dump needs; "
+                f"add them first ({', '.join(advice)}), then restore again"
+            )
+
+    def beside(self, server: Connection, name: str, *, exists: bool) -> Evidence:
+        """Load into a new database, check it, and give it the name."""
+        with Beside(self._address, server, name, exists=exists) as new:
+            new.create(self._properties())
+            place = self._address.at(new.name)
+            if self._contents is None:
+                with closing(self._dump.open()) as reader:
+                    self._load(place, lambda: reader.read(BLOCK))
+            else:
+                self._pg_restore(place, self._contents, version(server)[0])
+            with closing(place.connect()) as loaded:
+                evidence = self._evidence(place, loaded)
+            notes = new.swap()
+        return Evidence(objects=evidence.objects, versions=evidence.versions, notes=notes)
+
+    def in_one_transaction(self) -> Evidence:
+        """Load into the existing empty database; nothing is there before the last check has passed."""
+        with closing(self._address.connect()) as target, explained(self._address, "restoring into"):
+            if not rows(target, "SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
+                raise SourceError(f"this user may not create anything in {self._address.label}: grant it CREATE there")
+            self.check_requirements(target)
+            rows(target, "BEGIN")
+            if self._contents is None:
+                with closing(self._dump.open()) as reader:
+                    load(self._address, target, lambda: reader.read(BLOCK), whole=True)
+            else:
+                client = self._client(self._contents, version(target)[0])
+                self._scripted(client, lambda read: load(self._address, target, read, whole=True))
+            rows(target, "RESET ALL")
+            rows(target, "SET client_encoding = 'UTF8'")
+            rows(target, "SET search_path = pg_catalog")
+            evidence = self._evidence(self._address, target)
+            rows(target, "COMMIT")
+            return evidence
+
+    def _properties(self) -> dict[str, Any]:
+        known = dict(self._dump.evidence.properties)
+        if "encoding" not in known and self._contents is not None and self._contents.encoding:
+            known["encoding"] = self._contents.encoding
+        return known
+
+    def _load(self, place: Address, read: Callable[[], bytes]) -> None:
+        with closing(place.connect()) as connection:
+            # A crash loses this database, not the old one: only the swap itself has to be on disk when it returns,
+            # and the log that it waits for holds everything before it.
+            rows(connection, "SET synchronous_commit = off")
+            load(place, connection, read, whole=False)
+
+    def _evidence(self, place: Address, connection: Connection) -> Evidence:
+        with explained(place, "counting the rows of"):
+            rows(connection, "SET row_security = off")
+            tables = list_tables(connection)
+            objects = interruptible(connection, lambda: count(connection, tables))
+            expected: tuple[ObjectEvidence, ...] = self._dump.evidence.objects
+            compare(expected, {o.path: o.rows for o in objects}, what="the restored database")
+            versions = {"server": version(connection)[1], "psycopg2": psycopg2().__version__.split()[0]}
+            return Evidence(objects=objects, versions=versions)
+
+    def _client(self, contents: Contents, server: int) -> Client:
+        made_by = contents.versions["pg_dump"].split(".")[0]
+        needed = max(server, int(made_by)) if made_by.isdigit() else server
+        return choose(find("pg_restore", str(self._options["bindir"])), needed, what="the archive or its target")
+
+    def _pg_restore(self, place: Address, contents: Contents, server: int) -> None:
+        client = self._client(contents, server)
+        if client.major > server:
+            # A newer pg_restore sets what an older server does not know: have it write a script, and load that.
+            self._scripted(client, lambda read: self._load(place, read))
+            return
+        with place.for_programs() as (conninfo, environment):
+            if "options" not in place.parameters:
+                environment["PGOPTIONS"] = f"{_environment('PGOPTIONS')} -c synchronous_commit=off".strip()
+            argv = [client.path, "--exit-on-error", "--no-password", f"--dbname={conninfo}"]
+            if contents.format != "tar":
+                argv.append(f"--jobs={jobs(self._options)}")
+            argv.append(str(self._dump.path()))
+            with Child(argv, env=environment, secrets=place.source.secrets, stdout=False) as child:
+                child.wait()
+
+    def _scripted(self, client: Client, loading: Callable[[Callable[[], bytes]], None]) -> None:
+        argv = [client.path, "--file=-", str(self._dump.path())]
+        with Child(argv, env={"LC_ALL": "C"}) as child:
+
+            def read() -> bytes:
+                piece: bytes = child.stdout.read(BLOCK)
+                if not piece:
+                    child.wait()
+                return piece
+
+            loading(read)
+
+
+def _environment(name: str) -> str:
+    import os
+
+    return os.environ.get(name, "")
+
+
+def _contents(dump: Dump) -> Contents:
+    if dump.format == "directory":
+        return check_directory(str(dump.path()))
+    with closing(dump.open()) as reader:
+        head = reader.read(BLOCK)
+        if dump.format == "tar":
+            head = head[512:]  # the first member is the table of contents, behind one block of header
+        contents = read_contents(head)
+        while contents is None:
+            more = reader.read(max(len(head), BLOCK))
+            if not more:
+                raise IntegrityError("the archive ends inside its table of contents: it is cut off")
+            head += more
+            contents = read_contents(head)
+    return contents

@@ -1,0 +1,262 @@
+"""Reads a plain dump as psql would: statements, the data of COPY, the end marker; and nothing that psql would *run*.
+
+A dump is not to be trusted: psql's meta-commands (``\\! rm -rf ~``) run on the machine that restores, and its own
+guard against them (``\\restrict``) was passed by in CVE-2026-18408. So dumpty never gives a dump to psql. The rules
+for where a statement ends are those of PostgreSQL's ``src/fe_utils/psqlscan.l``: quotes of all kinds, comments,
+parentheses, and the BEGIN ATOMIC ... END of SQL-standard function bodies.
+
+The server's encodings all leave ASCII bytes alone, and pg_dump writes in the database's encoding: bytes will do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+END_MARKER = b"-- PostgreSQL database dump complete"
+_DUMPED = re.compile(rb"-- Dumped (from database|by pg_dump) version ([0-9][^\n]*)")
+_END_OF_COPY = b"\n\\.\n"
+
+_ESCAPED = rb"'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'(?!')"
+_TOKENS = rb"""
+    (?P<comment>--[^\n]*\n?)
+  | (?P<block>/\*)
+  | (?P<string>[eE]%(escaped)s|%(plain)s|"[^"]*")
+  | (?P<dollar>\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$)
+  | (?P<open>[eE]?'|")
+  | (?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)
+  | (?P<number>[0-9][A-Za-z0-9_$.]*)
+  | (?P<mark>[();\\])
+  | (?P<other>[-/$])
+"""
+
+
+def _compile(plain: bytes) -> re.Pattern[bytes]:
+    return re.compile(_TOKENS % {b"escaped": _ESCAPED, b"plain": plain}, re.VERBOSE | re.DOTALL)
+
+
+# Two adjacent quotes inside a string make it look like two strings: that ends statements at the same places.
+_STANDARD = _compile(rb"'[^']*'")
+_BACKSLASHES = _compile(_ESCAPED)  # for dumps of databases with standard_conforming_strings off
+_BLOCK_COMMENT = re.compile(rb"/\*|\*/")
+_META_COMMAND = re.compile(rb"\\(?:un)?restrict [0-9A-Za-z]+[ \t]*\r?\n")
+_COPY_NAME = re.compile(rb"COPY ((?:[^\s\"(]|\"(?:[^\"]|\"\")*\")+) ")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement with its semicolon, and without the comments before it.
+
+    ``words`` are its unquoted words, lower case: the first four and the last two. ``copy``: its data follows.
+    """
+
+    text: bytes
+    words: tuple[bytes, ...]
+    copy: bool
+
+    @property
+    def copied(self) -> bytes:
+        """The table that a COPY statement names, quoted as there."""
+        match = _COPY_NAME.match(self.text)
+        return match[1] if match else b""
+
+
+class Script:
+    """A plain dump, read block by block.
+
+    Args:
+        read: returns the next block, b"" at the end.
+
+    Iterating yields statements; after one with ``copy`` its data must be read to the end with ``data()`` first.
+    ``complete`` tells, after the last one, whether the end marker was seen and nothing stood behind it; ``ended``
+    whether everything was read; ``versions`` those of server and pg_dump, as the dump's head has them.
+    """
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+        self._buffer = b""
+        self._at = 0
+        self._tokens = _STANDARD
+        self.ended = False
+        self.complete = False
+        self.versions: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Statement]:
+        """Yield every statement.
+
+        Raises:
+            IntegrityError: the script ends inside a statement, or holds a command that only psql would run.
+        """
+        while True:
+            statement = self._statement()
+            if statement is None:
+                return
+            self.complete = False
+            if statement.words[:2] == (b"set", b"standard_conforming_strings"):
+                off = re.search(rb"=\s*'?off", statement.text)
+                self._tokens = _BACKSLASHES if off else _STANDARD
+            yield statement
+
+    def data(self) -> Iterator[bytes]:
+        """Yield the data that follows a COPY statement, in blocks that end with a line's end or not.
+
+        Raises:
+            IntegrityError: the script ends inside the data.
+        """
+        while not self._has(1):
+            self._need("the data of a table")
+        if self._buffer.startswith(b"\r\n", self._at):
+            self._at += 1
+        self._at += self._buffer.startswith(b"\n", self._at)
+        while len(self._buffer) - self._at < len(_END_OF_COPY) - 1:
+            self._need("the data of a table")
+        if self._buffer.startswith(_END_OF_COPY[1:], self._at):
+            self._at += len(_END_OF_COPY) - 1
+            return
+        while True:
+            end = self._buffer.find(_END_OF_COPY, self._at)
+            if end >= 0:
+                yield self._buffer[self._at : end + 1]
+                self._at = end + len(_END_OF_COPY)
+                return
+            # What may be the beginning of the end stays.
+            keep = max(self._at, len(self._buffer) - len(_END_OF_COPY) + 1)
+            if keep > self._at:
+                yield self._buffer[self._at : keep]
+                self._at = keep
+            self._need("the data of a table")
+
+    def _has(self, count: int) -> bool:
+        return len(self._buffer) - self._at >= count
+
+    def _more(self) -> bool:
+        """Add a block (or, for a long token, as much as there is already); False at the end."""
+        if self.ended:
+            return False
+        wanted = len(self._buffer) - self._at
+        parts = [self._buffer[self._at :]]
+        got = 0
+        while got == 0 or got < wanted:
+            block = self._read()
+            if not block:
+                self.ended = True
+                break
+            parts.append(block)
+            got += len(block)
+        self._buffer = b"".join(parts)
+        self._at = 0
+        return got > 0
+
+    def _need(self, where: str) -> None:
+        if not self._more():
+            raise IntegrityError(f"the dump ends in the middle of {where}: it is cut off")
+
+    def _statement(self) -> Statement | None:
+        words: list[bytes] = []
+        depth = atomic = 0
+        started = False
+        at = self._at
+        while True:
+            match = self._tokens.search(self._buffer, at)
+            if match is None or (match.end() == len(self._buffer) and not self.ended) or match["open"]:
+                # A token that reaches the end of the buffer may go on behind it; an open quote surely does.
+                begin = match.start() if match else max(at, self._at)
+                started = started or bool(self._buffer[at:begin].strip())
+                if not started:
+                    self._at = begin
+                offset = begin - self._at
+                if self._more():
+                    at = self._at + offset
+                    continue
+                if match is None and not started and not self._buffer[self._at :].strip():
+                    return None
+                raise IntegrityError("the dump ends in the middle of a statement: it is cut off")
+            begin, kind = match.start(), match.lastgroup
+            started = started or bool(self._buffer[at:begin].strip())
+            at = match.end()
+            if kind == "comment":
+                if not started:
+                    self._comment(match[0])
+                    self._at = at
+            elif kind == "block":
+                at = self._comment_end(at)
+                if not started:
+                    self._at = at
+            elif match[0] == b"\\":
+                at = self._meta_command(begin, started=started)
+            elif match[0] == b";" and depth <= 0 and not atomic:
+                return self._finish(at, words, started=started)
+            else:
+                if not started:
+                    self._at = begin
+                    started = True
+                if kind == "dollar":
+                    at = self._dollar_end(match[0], at)
+                elif kind == "word":
+                    word = match[0].lower()
+                    atomic = _atomic_depth(atomic, words, word, depth)
+                    words.append(word)
+                    del words[4:-2]
+                elif kind == "mark":
+                    depth += {b"(": 1, b")": -1}.get(match[0], 0)
+
+    def _comment(self, text: bytes) -> None:
+        self.complete = self.complete or text.rstrip() == END_MARKER
+        if told := _DUMPED.match(text):
+            name = "server" if told[1].startswith(b"from") else "pg_dump"
+            self.versions.setdefault(name, told[2].decode("ascii", "replace").strip())
+
+    def _finish(self, end: int, words: list[bytes], *, started: bool) -> Statement:
+        text = self._buffer[self._at : end] if started else b";"
+        self._at = end
+        copy = words[:1] == [b"copy"] and words[-2:] == [b"from", b"stdin"]
+        return Statement(text, tuple(words), copy)
+
+    def _comment_end(self, at: int) -> int:
+        level = 1
+        while level:
+            match = _BLOCK_COMMENT.search(self._buffer, at)
+            if match is None:
+                offset = max(at, len(self._buffer) - 1) - self._at
+                self._need("a comment")
+                at = self._at + offset
+                continue
+            level += 1 if match[0] == b"/*" else -1
+            at = match.end()
+        return at
+
+    def _dollar_end(self, tag: bytes, at: int) -> int:
+        while (end := self._buffer.find(tag, at)) < 0:
+            offset = max(at, len(self._buffer) - len(tag) + 1) - self._at
+            self._need("a quoted body")
+            at = self._at + offset
+        return end + len(tag)
+
+    def _meta_command(self, begin: int, *, started: bool) -> int:
+        offset = begin - self._at
+        while b"\n" not in self._buffer[self._at + offset :]:
+            if not self._more():
+                break
+        begin = self._at + offset
+        match = _META_COMMAND.match(self._buffer, begin)
+        if match is None or started:
+            line = self._buffer[begin : begin + 40].split(b"\n")[0].decode("ascii", "replace")
+            raise IntegrityError(f"the dump holds a command for psql, {line!r}, which dumpty does not run: is it forged?")
+        self._at = match.end()
+        return match.end()
+
+
+def _atomic_depth(depth: int, words: list[bytes], word: bytes, parentheses: int) -> int:
+    """Return how deep a SQL-standard function body is open after ``word`` (psql's own rule)."""
+    head = words[3:4] if words[1:3] == [b"or", b"replace"] else words[1:2]
+    if words[:1] != [b"create"] or head not in ([b"function"], [b"procedure"]) or parentheses:
+        return depth
+    if word == b"begin" or (word == b"case" and depth):
+        return depth + 1
+    return depth - 1 if word == b"end" and depth else depth

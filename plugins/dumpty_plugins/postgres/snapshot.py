@@ -1,0 +1,104 @@
+"""Holds one snapshot of a database while pg_dump reads it, and counts the rows that it must find there.
+
+TRUNCATE and most DDL do not obey snapshots: after a snapshot was exported, they make pg_dump write an empty table
+and exit with 0. So every table is locked first (ACCESS SHARE, as pg_dump itself does) and the snapshot taken
+afterwards; the locks are held until pg_dump has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from dumpty import Locked, ObjectEvidence
+
+from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows
+from dumpty_plugins.postgres.tables import Table, count, list_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty_plugins.postgres.connection import Address
+
+_ATTEMPTS = 5
+_LOCKED_TOGETHER = 200
+
+
+class Snapshot:
+    """A snapshot in use. ``id`` is for ``pg_dump --snapshot``; ``name`` says which transactions it sees."""
+
+    def __init__(self, address: Address, connection: Connection, tables: list[Table]) -> None:
+        self._address = address
+        self._connection = connection
+        self.tables = tables
+        self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
+        self._counting: Future[tuple[ObjectEvidence, ...]]
+
+    def start_counting(self, pool: ThreadPoolExecutor) -> None:
+        """Begin to count, beside pg_dump: on the pages that it reads anyway."""
+        self._counting = pool.submit(count, self._connection, self.tables)
+
+    def counted(self) -> tuple[ObjectEvidence, ...]:
+        """Return the counts, proving that the snapshot was held to this moment.
+
+        Raises:
+            SourceError: the session was lost, so the dump proves nothing.
+        """
+        with explained(self._address, "holding the snapshot of"):
+            found = self._counting.result()
+            rows(self._connection, "SELECT pg_export_snapshot()")
+            return found
+
+
+@contextlib.contextmanager
+def snapshot(address: Address, connection: Connection, *, lock_timeout: int) -> Iterator[Snapshot]:
+    """Take and hold a snapshot on ``connection`` (which must be in autocommit mode).
+
+    Raises:
+        Locked: a table's lock was not to be had within ``lock_timeout`` seconds, or tables kept changing.
+        SourceError: a right is missing, or the connection was lost.
+    """
+    with explained(address, "locking the tables of"):
+        for name, value in (
+            ("lock_timeout", f"{lock_timeout}s"),
+            ("statement_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            ("transaction_timeout", "0"),
+            ("row_security", "off"),  # an error instead of a part of the rows
+            ("max_parallel_workers_per_gather", "0"),  # counting stays in the background
+        ):
+            rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
+        held = interruptible(connection, lambda: _locked(address, connection))
+    pool = ThreadPoolExecutor(1, "dumpty-count")
+    try:
+        held.start_counting(pool)
+        yield held
+    finally:
+        with contextlib.suppress(psycopg2().Error):
+            connection.cancel()
+        pool.shutdown()
+        with contextlib.suppress(psycopg2().Error):
+            rows(connection, "ROLLBACK")
+
+
+def _locked(address: Address, connection: Connection) -> Snapshot:
+    library = psycopg2()
+    for _attempt in range(_ATTEMPTS):
+        before = list_tables(connection, configuration=True)
+        lockable = [t.sql for t in before if t.lockable]
+        rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            for start in range(0, len(lockable), _LOCKED_TOGETHER):
+                names = ", ".join(f"ONLY {name}" for name in lockable[start : start + _LOCKED_TOGETHER])
+                rows(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+        except (library.errors.UndefinedTable, library.errors.InvalidSchemaName, library.errors.WrongObjectType):
+            rows(connection, "ROLLBACK")  # dropped meanwhile
+            continue
+        if list_tables(connection, configuration=True) == before:
+            return Snapshot(address, connection, before)
+        rows(connection, "ROLLBACK")
+    raise Locked(f"the tables of {address.label} keep changing; back it up when no schema change is under way")
