@@ -1,0 +1,184 @@
+"""How each type of column is written so that it comes back to the bit, on the server and in the client.
+
+Texts in Unicode or Latin-1 (which MySQL maps to Unicode one to one) are quoted UTF-8; every other character set is
+written as the bytes that are stored, in hexadecimal after its introducer: a way through Unicode would change some
+of them (in sjis two codes mean one character). FLOAT prints rounded to six digits, so it is printed as a DOUBLE;
+quoted, because a bare -0 is an integer and loses its sign. ENUM and SET are their numbers: 0, an ENUM's error value,
+has no text, and members may be equal under their collation. Spatial values are their stored form, SRID and WKB.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from dumpty import SourceError
+
+from .names import identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .connection import Row
+
+Form = Literal["bare", "plain", "text", "hex"]
+"""bare: as it prints; plain: between quotes, nothing to escape; text: quoted and escaped; hex: X'…'."""
+
+END = b"\x1a"
+"""Ends a row in a block. No literal holds this byte: QUOTE() writes it as a backslash and a Z."""
+
+_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"})
+_TIMES = frozenset({"date", "datetime", "timestamp", "time", "year"})
+_WORDS = frozenset({"uuid", "inet4", "inet6"})
+_TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+_BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
+_SHAPES = frozenset(
+    "geometry point linestring polygon multipoint multilinestring multipolygon geometrycollection geomcollection".split()
+)
+_UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "latin1"})
+_GENERATED = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
+_KEY_TYPES = _NUMBERS | {"char", "varchar", "binary", "varbinary", "date", "datetime", "timestamp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column that a dump carries.
+
+    ``value`` is SQL for its bytes; ``form`` says how the client writes them, after ``introducer``; ``literal`` is
+    SQL for the finished literal.
+    """
+
+    name: str
+    type: str
+    charset: str
+    form: Form
+    value: str
+    literal: str
+    introducer: str = ""
+
+    @property
+    def integer(self) -> bool:
+        """Whether its values are whole numbers."""
+        return self.type in _NUMBERS and self.type != "decimal"
+
+    @property
+    def orderly(self) -> bool:
+        """Whether a range of its values can be asked for by literals."""
+        return self.type in _KEY_TYPES
+
+    @property
+    def boundary(self) -> str:
+        """SQL for a literal of a value that compares with the column as the value itself does."""
+        if self.type in _TEXTS:
+            return f"CONCAT('_{self.charset} X''',HEX({identifier(self.name)}),'''')"
+        return self.literal
+
+
+def generated(extra: str) -> bool:
+    """Return whether a column with this EXTRA is computed, and so is no part of a dump's rows."""
+    return bool(_GENERATED.search(extra))
+
+
+def column(table: str, name: str, type: str, charset: str) -> Column:  # noqa: A002 - the catalog's word
+    """Return how to write the column ``name`` of ``table``.
+
+    Raises:
+        SourceError: the type is not known; guessing how to write it could lose data.
+    """
+    quoted = identifier(name)
+    form: Form
+    value, introducer = quoted, ""
+    if type in _NUMBERS:
+        form = "bare"
+    elif type in {"float", "double"}:
+        form, value = "plain", f"({quoted}*1e0)"
+    elif type in {"bit", "enum", "set"}:
+        form, value = "bare", f"({quoted}+0)"
+    elif type in _TIMES or type in _WORDS:
+        form = "plain"
+    elif type == "json" or (type in _TEXTS and charset in _UNICODE):
+        form = "text"
+        if charset == "latin1":
+            value = f"CONVERT({quoted} USING utf8mb4)"
+    elif type in _TEXTS:
+        form, introducer = "hex", f"_{charset} "
+    elif type in _BYTES or type in _SHAPES:
+        form = "hex"
+    else:
+        raise SourceError(
+            f"column {table}.{name} is of type {type}, which this driver cannot write without loss; leave the table "
+            "out of the database or convert the column"
+        )
+    return Column(
+        name=name,
+        type=type,
+        charset=charset,
+        form=form,
+        value=value,
+        literal=_on_server(form, value, introducer),
+        introducer=introducer,
+    )
+
+
+def _on_server(form: Form, value: str, introducer: str) -> str:
+    if form == "text":
+        return f"QUOTE({value})"  # NULL becomes the word NULL
+    inner = {
+        "bare": value,
+        "plain": f"CONCAT('''',{value},'''')",
+        "hex": f"CONCAT('{introducer}X''',HEX({value}),'''')",
+    }[form]
+    return f"IFNULL({inner},'NULL')"
+
+
+def row_on_server(columns: Sequence[Column]) -> str:
+    """Return SQL for one finished row, ``END`` after it."""
+    parts = ",',',".join(c.literal for c in columns)
+    return f"CONCAT('(',{parts + ',' if parts else ''}')',_binary X'1a')"
+
+
+def row_in_client(columns: Sequence[Column]) -> Callable[[Row], bytes]:
+    """Return a function that writes a row of the columns' ``value`` as ``row_on_server`` does, without ``END``."""
+    writers = [_writer(c) for c in columns]
+
+    def write(row: Row) -> bytes:
+        return b"(" + b",".join([b"NULL" if v is None else w(v) for w, v in zip(writers, row)]) + b")"  # noqa: B905 - 3.10 has strict, but it costs
+
+    return write
+
+
+def _writer(column: Column) -> Callable[[bytes], bytes]:
+    if column.form == "bare":
+        return bytes
+    if column.form == "plain":
+        return lambda v: b"'" + v + b"'"
+    if column.form == "text":
+        return quote
+    before = column.introducer.encode() + b"X'"
+    return lambda v: before + v.hex().upper().encode() + b"'"
+
+
+def quote(value: bytes) -> bytes:
+    """Return UTF-8 text as a string literal: what QUOTE() does, and ``visible_breaks``."""
+    if b"\\" in value:
+        value = value.replace(b"\\", b"\\\\")
+    value = value.replace(b"'", b"\\'")
+    if b"\0" in value:
+        value = value.replace(b"\0", b"\\0")
+    if END in value:
+        value = value.replace(END, b"\\Z")
+    return b"'" + visible_breaks(value) + b"'"
+
+
+def visible_breaks(text: bytes) -> bytes:
+    """Return finished literals with their line breaks as escapes.
+
+    The client program drops a carriage return before a newline, inside strings too; and a newline that stands
+    nowhere else can end a row.
+    """
+    if b"\n" in text:
+        text = text.replace(b"\n", b"\\n")
+    if b"\r" in text:
+        text = text.replace(b"\r", b"\\r")
+    return text

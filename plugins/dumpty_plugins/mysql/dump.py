@@ -1,0 +1,100 @@
+"""One backup, from the snapshot to the last line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, ObjectEvidence
+
+from .connection import database_of
+from .plain import dump_rows
+from .ranges import RangeReader
+from .script import Script
+from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dumpty import Options, Sink, Source
+
+    from .catalog import Table
+    from .connection import Session
+
+_COMMON_PACKET = 16 << 20
+"""``max_allowed_packet`` where nobody set it: MariaDB's default, and MySQL's client's."""
+LEFT_OUT = {"triggers": "trigger", "routines": "routine", "events": "event"}
+
+
+def dump(source: Source, sink: Sink, options: Options) -> Evidence:
+    """Write a dump of ``source`` into ``sink``.
+
+    Raises:
+        SourceError: see ``Snapshot``; or the connection was lost.
+        IntegrityError: the server's counts and what it delivered do not agree.
+    """
+    database = database_of(source)
+    fast = options["formatting"] == "server"
+    jobs = max(1, int(str(options["jobs"]))) if fast else 1
+    skip = {kind for option, kind in LEFT_OUT.items() if not options[option]}
+    with Snapshot(
+        source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip
+    ) as snapshot:
+        catalog = snapshot.catalog
+        sink.expect(int(sum(t.data_bytes for t in catalog.tables) * 1.1) + 1024)
+        script = Script(sink)
+        keeper = snapshot.keeper
+        script.begin(catalog, keeper.version, mariadb=keeper.mariadb)
+        # Tables under a lock come first: writers wait for them.
+        tables = sorted(catalog.tables, key=lambda t: (t.transactional, t.name))
+        if fast:
+            reader = RangeReader(snapshot.sessions, keeper)
+            try:
+                objects = _tables(tables, script, reader.dump_rows, snapshot)
+            except BaseException:
+                reader.stop()
+                raise
+            reader.close()
+        else:
+            only = snapshot.sessions[0]
+            objects = _tables(tables, script, lambda t, s: dump_rows(only, t, s), snapshot)
+        script.code(catalog.code)
+        snapshot.release_locks()
+        _still_there([*snapshot.sessions, keeper])
+        script.end()
+        notes = list(snapshot.notes)
+        if script.longest > _COMMON_PACKET:
+            notes.append(
+                f"the longest row needs max_allowed_packet of {script.longest + 1024} bytes or more where it is restored"
+            )
+        return Evidence(
+            objects=tuple(sorted(objects, key=lambda o: o.path)),
+            consistent=True,
+            versions=versions(keeper),
+            notes=tuple(notes),
+        )
+
+
+def _tables(
+    tables: list[Table], script: Script, rows: Callable[[Table, Script], int], snapshot: Snapshot
+) -> list[ObjectEvidence]:
+    objects = []
+    for table in tables:
+        if table.transactional:
+            snapshot.release_locks()
+        script.begin_table(table)
+        objects.append(ObjectEvidence(path=table.name, rows=rows(table, script)))
+        script.end_table(table)
+    return objects
+
+
+def _still_there(sessions: list[Session]) -> None:
+    """Ask every session for a last answer: one that was killed did not hold its snapshot to the end."""
+    for session in sessions:
+        session.rows("SELECT 1")
+
+
+def versions(session: Session) -> dict[str, str]:
+    """Return the versions that a backup records."""
+    import pymysql
+
+    return {"server": session.version, "pymysql": pymysql.VERSION_STRING}

@@ -1,0 +1,66 @@
+"""What stands at a URL, without changing it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Inspection
+
+from .catalog import listing
+from .connection import connect, database_of, socket_of
+from .dump import versions
+from .names import literal
+
+if TYPE_CHECKING:
+    from dumpty import Source
+
+    from .connection import Session
+
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
+
+
+def exists(session: Session, database: str) -> bool:
+    """Return whether there is a database of this name that the account may see."""
+    return bool(session.rows(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(database)}"))
+
+
+def identity(session: Session, source: Source, database: str) -> str:
+    """Return one name of the database, whichever way the server was reached."""
+    host = (source.host or "").lower()
+    if host in _LOCAL or socket_of(source):
+        # Over TCP or a socket, it is the same server: what it says of itself decides.
+        port, sock = session.rows("SELECT @@port, @@socket")[0]
+        return f"mysql://localhost:{(port or b'').decode()}{(sock or b'').decode()}/{database}"
+    return f"mysql://{host}:{source.port or 3306}/{database}"
+
+
+def look(source: Source) -> Inspection:
+    """Look at the database behind ``source``.
+
+    Raises:
+        SourceError: the server cannot be reached or refuses the account.
+    """
+    database = database_of(source)
+    session = connect(source, None)
+    try:
+        if not exists(session, database):
+            return Inspection(
+                exists=False,
+                empty=True,
+                identity=identity(session, source, database),
+                name=database,
+                versions=versions(session),
+            )
+        size = session.number(
+            f"SELECT SUM(DATA_LENGTH) FROM information_schema.TABLES WHERE TABLE_SCHEMA={literal(database)}"
+        )
+        return Inspection(
+            exists=True,
+            empty=not listing(session, database),
+            estimated_bytes=size,
+            identity=identity(session, source, database),
+            name=database,
+            versions=versions(session),
+        )
+    finally:
+        session.close()

@@ -1,0 +1,167 @@
+"""Loads a dump into one database: rows first, checked against the evidence, and only then the code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, ObjectEvidence, SourceError
+
+from .catalog import base_tables, listing, rows_from
+from .connection import Session, StatementError, decode, place
+from .names import identifier, literal
+from .script import LOOSE
+from .statements import Statement, StatementReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dumpty import Dump, Source
+
+_ROWS_BETWEEN_COMMITS = 64
+"""Statements, so about as many MiB."""
+_CUT_SHORT = 1265
+_PACKET = 1153
+_WARNINGS_KEPT = 65535
+_SESSION = ("SET NAMES utf8mb4", "SET time_zone='+00:00'", f"SET sql_mode='{LOOSE}'")
+
+
+class Loader:
+    """Executes a dump's statements in the default database of ``session``.
+
+    ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait.
+    """
+
+    def __init__(self, session: Session, target: Source, database: str) -> None:
+        self._session = session
+        self._target = target
+        self._database = database
+        self._packet = session.number("SELECT @@max_allowed_packet")
+        self._since_commit = 0
+        self._settings: list[Statement] = []
+        self.created: list[Statement] = []
+        self.code: list[Statement] = []
+
+    def load(self, dump: Dump) -> tuple[ObjectEvidence, ...]:
+        """Load everything but the code, to the verified end of the dump, and compare it with the evidence.
+
+        Raises:
+            IntegrityError: the dump is damaged, a row did not go in as it is, or counts differ.
+            SourceError: the server refused a statement, or the connection was lost.
+        """
+        self._session.execute(f"SET SESSION max_error_count={_WARNINGS_KEPT}, autocommit=0")
+        stream = dump.open()
+        try:
+            statements = StatementReader(stream)
+            for statement in statements:
+                if statement.code and not self.code:
+                    self.code = [*self._settings]
+                if self.code or statement.code:
+                    self.code.append(statement)
+                else:
+                    self._run(statement)
+            self._commit()
+        finally:
+            stream.close()
+        self._session.execute("SET SESSION autocommit=1")
+        objects = counts(self._session, self._database)
+        totals = statements.totals
+        found = len(objects), sum(o.rows or 0 for o in objects)
+        if totals is None or found != (totals.tables, totals.rows):
+            raise IntegrityError(
+                f"{found[0]} tables with {found[1]} rows were loaded, but the dump's last line says "
+                f"{totals.tables if totals else 0} with {totals.rows if totals else 0}"
+            )
+        compare(objects, dump.evidence.objects)
+        return objects
+
+    def run_code(self, session: Session, *, skip: Iterable[str] = ()) -> None:
+        """Create views, routines, triggers and events over ``session``, but those of the kinds in ``skip``."""
+        for setting in _SESSION:
+            session.execute(setting)
+        for statement in self.code:
+            if statement.kind in skip:
+                continue
+            try:
+                session.execute(statement.text)
+            except StatementError as error:
+                raise SourceError(
+                    f"{statement.kind.lower()} {statement.name} of the dump cannot be created on "
+                    f"{place(self._target)}: {error}"
+                ) from error
+
+    def _run(self, statement: Statement) -> None:
+        if len(statement.text) + 1 > self._packet:
+            raise SourceError(
+                f"a row of {statement.name} needs {len(statement.text) + 1} bytes at once, and {place(self._target)} "
+                f"takes {self._packet}: raise max_allowed_packet there (SET GLOBAL max_allowed_packet=…)"
+            )
+        if statement.kind in {"SEQUENCE", "TABLE"}:
+            self.created.append(statement)
+        # Settings after the last row belong to the code that follows.
+        self._settings = [*self._settings, statement] if statement.kind in {"SET", "DATABASE"} else []
+        try:
+            _, warnings = self._session.execute(statement.text)
+        except StatementError as error:
+            what = f"{statement.kind} {statement.name}".strip()
+            raise SourceError(f"the dump cannot be loaded into {self._database}, at {what}: {error}") from error
+        if statement.kind == "INSERT":
+            if warnings:
+                self._examine(statement)
+            self._since_commit += 1
+            if self._since_commit >= _ROWS_BETWEEN_COMMITS:
+                self._commit()
+
+    def _commit(self) -> None:
+        self._session.execute("COMMIT")
+        self._since_commit = 0
+
+    def _examine(self, statement: Statement) -> None:
+        """Let pass that an ENUM took its error value, and nothing else."""
+        enums = {
+            decode(name)
+            for (name,) in self._session.rows(
+                "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE DATA_TYPE='enum' AND TABLE_SCHEMA=DATABASE() "
+                f"AND TABLE_NAME={literal(statement.name)}"
+            )
+        }
+        for level, code, message in self._session.rows("SHOW WARNINGS"):
+            text = decode(message)
+            known = int(code or 0) == _CUT_SHORT and any(f"column '{e}'" in text or f".`{e}`" in text for e in enums)
+            if not known and decode(level) != "Note":
+                raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
+
+
+def counts(session: Session, database: str) -> tuple[ObjectEvidence, ...]:
+    """Count the rows of every table of ``database``, rows of the past included."""
+    entries = listing(session, database)
+    versioned = {e[1] for e in entries if e[0] == "table" and e[2] == "SYSTEM VERSIONED"}
+    return tuple(
+        ObjectEvidence(
+            path=name,
+            rows=session.number(
+                f"SELECT COUNT(*) FROM {identifier(database)}.{rows_from(name, versioned=name in versioned)}"
+            ),
+        )
+        for name in base_tables(entries)
+    )
+
+
+def compare(found: tuple[ObjectEvidence, ...], expected: tuple[ObjectEvidence, ...]) -> None:
+    """Compare what was loaded with the evidence of the backup.
+
+    Raises:
+        IntegrityError: a table is missing or too many, or has another number of rows.
+    """
+    if not expected:
+        return
+    loaded = {o.path: o.rows for o in found}
+    wanted = {o.path: o.rows for o in expected}
+    for path in sorted({*loaded, *wanted}):
+        if path not in loaded or path not in wanted:
+            where = "the dump does not hold" if path in wanted else "the backup's evidence does not know"
+            raise IntegrityError(f"table {path}, which {where}: the target was left as it was")
+        if wanted[path] is not None and loaded[path] != wanted[path]:
+            raise IntegrityError(
+                f"table {path} has {loaded[path]} rows after loading, and had {wanted[path]} when the backup was made: "
+                "the target was left as it was"
+            )

@@ -1,0 +1,145 @@
+"""One restore: what stands at the target decides the way.
+
+A missing database is created and, after a failure, dropped again; an existing empty one is filled and emptied again.
+One that holds anything is refused, or with ``overwrite`` replaced as ``swap`` describes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING
+
+from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty
+
+from .catalog import listing
+from .connection import Session, StatementError, connect, database_of, decode, place
+from .dump import versions
+from .inspection import exists
+from .load import Loader
+from .names import identifier, literal
+from .swap import Swap, beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Dump, Options, Source
+
+_DROPS = {"package body": "PACKAGE BODY"}
+
+
+def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
+    """Load ``dump`` into ``target``.
+
+    Raises:
+        TargetNotEmpty: it holds something and ``overwrite`` is False, or an interrupted restore left its databases.
+        IntegrityError: the dump is damaged or not what the evidence says; the target is as it was.
+        SourceError: the server refused something; the target is as it was.
+        Locked: another restore of this target is running.
+    """
+    database = database_of(target)
+    control = connect(target, None)
+    try:
+        control.execute(f"SET SESSION lock_wait_timeout={int(str(options['lock_timeout']))}")
+        with _alone(control, target, database):
+            for name in beside(database):
+                if exists(control, name):
+                    raise TargetNotEmpty(
+                        f"database {name} exists on {place(target)}: an interrupted restore of {database} may have left "
+                        f"it, and one ending in _old may hold the only copy of what was there; look into it, move its "
+                        f"tables back to {database} or drop it (DROP DATABASE {identifier(name)}), then run this again"
+                    )
+            there = exists(control, database)
+            if there and listing(control, database):
+                if not overwrite:
+                    raise TargetNotEmpty(
+                        f"database {database} on {place(target)} is not empty: restore into another name, or insist "
+                        "with overwrite (--overwrite)"
+                    )
+                return Swap(target, control, database).restore(dump)
+            return _fill(target, control, database, dump, there=there)
+    finally:
+        control.close()
+
+
+@contextlib.contextmanager
+def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
+    """Hold the name of this restore against every other one. The lock ends with the session."""
+    name = "dumpty:" + hashlib.sha256(database.encode()).hexdigest()[:40]
+    if control.text(f"SELECT GET_LOCK({literal(name)}, 0)") != "1":
+        raise Locked(f"another restore into {database} on {place(target)} is running: wait until it has ended")
+    yield
+
+
+def _fill(target: Source, control: Session, database: str, dump: Dump, *, there: bool) -> Evidence:
+    """Load into a database that is missing or empty; whatever fails, it is so again."""
+    before = _settings(control, database) if there else None
+    if before is None:
+        _create(control, target, database)
+    session: Session | None = None
+    loader: Loader | None = None
+    try:
+        session = connect(target, database)
+        loader = Loader(session, target, database)
+        objects = loader.load(dump)
+        loader.run_code(session)
+        evidence = Evidence(objects=objects, versions=versions(session))
+    except BaseException as error:
+        if session:
+            session.abandon()
+        _undo(target, database, before, loader, error)
+        raise
+    session.close()
+    return evidence
+
+
+def _create(control: Session, target: Source, database: str) -> None:
+    try:
+        control.execute(f"CREATE DATABASE {identifier(database)}")
+    except StatementError as error:
+        raise SourceError(
+            f"database {database} does not exist on {place(target)} and cannot be created: {error}; create it, or grant "
+            f"CREATE ON {identifier(database)}.*"
+        ) from error
+
+
+def _settings(control: Session, database: str) -> tuple[str, str]:
+    charset, collation = control.rows(
+        "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
+        f"WHERE SCHEMA_NAME={literal(database)}"
+    )[0]
+    return decode(charset), decode(collation)
+
+
+def _undo(
+    target: Source, database: str, before: tuple[str, str] | None, loader: Loader | None, error: BaseException
+) -> None:
+    """Bring back nothing: over a fresh session, for the old one may be what failed."""
+    try:
+        session = connect(target, None)
+        try:
+            if before is None:
+                session.execute(f"DROP DATABASE IF EXISTS {identifier(database)}")
+            else:
+                _empty(session, database, loader)
+                session.execute(
+                    f"ALTER DATABASE {identifier(database)} CHARACTER SET = {before[0]} COLLATE = {before[1]}"
+                )
+        finally:
+            session.close()
+    except DumptyError as second:
+        raise SourceError(
+            f"the restore failed ({error}), and what it had loaded into {database} could not be removed ({second}): "
+            f"{database} is incomplete; drop it before you try again"
+        ) from error
+
+
+def _empty(session: Session, database: str, loader: Loader | None) -> None:
+    """Drop what this restore created, and nothing that somebody else put there meanwhile."""
+    if loader is None:
+        return
+    session.execute("SET FOREIGN_KEY_CHECKS=0")
+    for statement in [*loader.code, *reversed(loader.created)]:
+        if statement.code or statement.kind in {"TABLE", "SEQUENCE"}:
+            name = f"{identifier(database)}.{identifier(statement.name)}"
+            session.execute(f"DROP {statement.kind} IF EXISTS {name}")

@@ -1,0 +1,118 @@
+"""What the account may see. The server hides what it may not: a dump that trusted the lists would lose it silently.
+
+SHOW TRIGGERS is empty without TRIGGER, information_schema omits tables without SELECT and routines without any
+right on them. So completeness is shown from SHOW GRANTS, database-wide or global, before the lists are believed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .connection import StatementError, decode
+from .names import identifier, literal
+
+if TYPE_CHECKING:
+    from .connection import Session
+
+_GRANT = re.compile(
+    r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?:TABLE )?(?P<where>\*\.\*|`(?:[^`]|``)*`\.(?:\*|`(?:[^`]|``)*`)) (?:TO|FROM) ",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The names of rights, upper case: on every database, on this one as a whole, and on ``mysql.proc``."""
+
+    everywhere: frozenset[str]
+    here: frozenset[str]
+    routines: frozenset[str]
+
+    def has(self, right: str) -> bool:
+        """Return whether ``right`` covers the whole database."""
+        return bool({right, "ALL PRIVILEGES", "ALL"} & self.here)
+
+    def has_global(self, *rights: str) -> bool:
+        """Return whether one of ``rights`` is held on the server."""
+        return bool({*rights, "ALL PRIVILEGES", "ALL"} & self.everywhere)
+
+    @property
+    def sees_routines(self) -> bool:
+        """Whether every routine of the database is listed."""
+        return (
+            any(self.has(r) for r in ("EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE", "SHOW CREATE ROUTINE"))
+            or self.has_global("SELECT", "SHOW_ROUTINE")
+            or bool({"SELECT", "ALL PRIVILEGES"} & self.routines)
+        )
+
+
+def _covers(pattern: str, database: str) -> bool:
+    """Return whether the database part of a grant, a LIKE pattern, covers ``database``."""
+    expression = ""
+    escaped = False
+    for character in pattern:
+        if escaped or character not in "\\%_":
+            expression += re.escape(character)
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        else:
+            expression += ".*" if character == "%" else "."
+    return re.fullmatch(expression, database, re.DOTALL | re.IGNORECASE) is not None
+
+
+def understand(grants: list[str], database: str) -> Rights:
+    """Return what the lines of SHOW GRANTS allow on ``database``."""
+    everywhere: set[str] = set()
+    here: set[str] = set()
+    routines: set[str] = set()
+    revoked: set[str] = set()
+    for line in grants:
+        match = _GRANT.match(line)
+        if match is None:
+            continue
+        # A list of columns in parentheses is a right on columns only: not on the whole.
+        rights = {r.strip().upper() for r in re.sub(r"\s*\([^)]*\)", "(columns)", match["rights"]).split(",")}
+        where = match["where"]
+        if where == "*.*":
+            everywhere |= rights
+            continue
+        quoted, _, rest = where.partition("`.")
+        name = quoted[1:].replace("``", "`")
+        if match["verb"].upper() == "REVOKE":
+            # A partial revoke of MySQL 8: an exception from the global rights.
+            revoked |= rights if _covers(name, database) and rest == "*" else set()
+        elif rest == "*":
+            here |= rights if _covers(name, database) else set()
+            routines |= rights if _covers(name, "mysql") else set()
+        elif name == "mysql" and rest == "`proc`":
+            routines |= rights
+    here |= everywhere - revoked
+    return Rights(frozenset(everywhere), frozenset(here), frozenset(routines | everywhere))
+
+
+def rights(session: Session, database: str) -> Rights:
+    """Ask the server what the session's account may do with ``database``, its enabled roles included."""
+    grants = [decode(row[0]) for row in session.rows("SHOW GRANTS")]
+    if session.mariadb:
+        roles = session.rows("SELECT ROLE_NAME FROM information_schema.ENABLED_ROLES WHERE ROLE_NAME IS NOT NULL")
+        for (role,) in roles:
+            if decode(role).upper() not in {"NONE", "PUBLIC"}:
+                grants += [decode(row[0]) for row in session.rows(f"SHOW GRANTS FOR {identifier(decode(role))}")]
+    else:
+        # MySQL leaves the rights of active roles out unless they are named.
+        active = session.text("SELECT CURRENT_ROLE()")
+        if active and active != "NONE":
+            try:
+                grants += [decode(r[0]) for r in session.rows(f"SHOW GRANTS FOR CURRENT_USER() USING {active}")]
+            except StatementError:
+                grants += []
+    return understand(grants, database)
+
+
+def account(session: Session) -> str:
+    """Return the session's account, as GRANT wants it."""
+    user, _, host = session.text("SELECT CURRENT_USER()").rpartition("@")
+    return f"{literal(user)}@{literal(host)}"

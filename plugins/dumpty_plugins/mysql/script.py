@@ -1,0 +1,253 @@
+"""The text of a dump: what is written around the rows, and how a reader knows that it has all of it.
+
+A dump is a script for the ``mariadb`` or ``mysql`` program, run in the database that it shall fill: it names none.
+Order: sequences, tables each with its rows, routines, views (placeholders first, so that their order is free),
+triggers, events. Triggers come after the rows, which they must not touch. Outside strings a line break ends a row or
+a statement, and inside them none is written. The last line says that the dump is complete and what it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .columns import END, quote, visible_breaks
+from .names import identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dumpty import Sink
+
+    from .catalog import Catalog, Code, Table
+
+STATEMENT_BYTES = 1 << 20
+"""No statement is longer, unless one row is."""
+MARK = b"-- dumpty: complete,"
+LOOSE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
+"""The ``sql_mode`` of tables, and of rows with an ENUM: its error value 0 is refused by strict modes."""
+STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
+"""The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
+
+_HEADER = """\
+-- dumpty {kind} dump, version 1. Load it with: mariadb DATABASE < FILE
+-- server {version}
+SET NAMES utf8mb4;
+SET time_zone='+00:00';
+SET FOREIGN_KEY_CHECKS=0;
+SET UNIQUE_CHECKS=0;
+SET sql_mode='{mode}';
+"""
+_MARK = re.compile(rb"-- dumpty: complete, (\d+) tables, (\d+) rows, (\d+) statements\n\Z")
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the last line of a dump says it holds."""
+
+    tables: int
+    rows: int
+    statements: int
+
+
+def totals(line: bytes) -> Totals | None:
+    """Return what a last line says, or None where it is no such line."""
+    match = _MARK.match(line)
+    return Totals(*map(int, match.groups())) if match else None
+
+
+class Script:
+    """Writes one dump into a sink, in blocks, and counts what it writes."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._statements = 0
+        self._tables = 0
+        self._rows = 0
+        self._insert = b""
+        self._room = 0
+        self._open = False
+        self._mode = ""
+        self._collation = ""
+        self._now: dict[str, str] = {}
+        self.longest = 0
+
+    def write(self, text: bytes) -> None:
+        """Add text as it is."""
+        self._pending.append(text)
+        self._pending_bytes += len(text)
+        if self._pending_bytes >= STATEMENT_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything on to the sink."""
+        block, self._pending, self._pending_bytes = b"".join(self._pending), [], 0
+        if block:
+            self._sink.write(block)
+
+    def statement(self, text: bytes | str) -> None:
+        """Add one statement."""
+        if isinstance(text, str):
+            text = text.encode("utf-8", "surrogateescape")
+        self._statements += 1
+        self.longest = max(self.longest, len(text))
+        self.write(text + b";\n")
+
+    def begin(self, catalog: Catalog, version: str, *, mariadb: bool) -> None:
+        """Write the session's settings and the database's own."""
+        header = _HEADER.format(kind="MariaDB" if mariadb else "MySQL", version=version.split()[0], mode=LOOSE)
+        self.write(header.encode())
+        self._statements += header.count(";\n")
+        self._mode = LOOSE
+        if mariadb:
+            self.statement("SET check_constraint_checks=0")
+        comment = f" COMMENT = {quote(catalog.comment.encode()).decode()}" if catalog.comment else ""
+        self.statement(f"ALTER DATABASE CHARACTER SET = {catalog.charset} COLLATE = {catalog.collation}{comment}")
+        self._collation = catalog.collation
+        for sequence in catalog.sequences:
+            self.statement(sequence.create)
+            self.statement(sequence.state)
+
+    def begin_table(self, table: Table) -> None:
+        """Write a table's definition and get ready for its rows."""
+        self._tables += 1
+        self.write(b"\n")
+        self._set_mode(LOOSE)
+        self.statement(table.create)
+        self._set_mode(LOOSE if table.enums else STRICT)
+        if table.versioned:
+            self.statement("SET system_versioning_insert_history=1")
+        names = ",".join(identifier(c.name) for c in table.columns)
+        self._insert = f"INSERT INTO {identifier(table.name)} ({names}) VALUES\n".encode()
+
+    def rows(self, block: bytes, count: int) -> None:
+        """Add ``count`` rows, finished but for their line breaks, each ended by ``END``."""
+        self._rows += count
+        block = visible_breaks(block).replace(END, b",\n")
+        while block:
+            if not self._open:
+                self._room = STATEMENT_BYTES - len(self._insert)
+            if len(block) <= self._room:
+                cut = len(block)
+            else:
+                cut = block.rfind(b",\n", 0, max(self._room, 0)) + 2
+                if cut == 1:  # none was found: not even one row has room
+                    if self._open:
+                        self._end_insert()
+                        continue
+                    cut = block.index(b",\n") + 2
+            self._add(block[: cut - 2])
+            self._room -= cut
+            block = block[cut:]
+
+    def _add(self, rows: bytes) -> None:
+        if self._open:
+            self.write(b",\n" + rows)
+            self._length += 2 + len(rows)
+        else:
+            self._open = True
+            self._statements += 1
+            self._length = len(self._insert) + len(rows)
+            self.write(self._insert)
+            self.write(rows)
+
+    def _end_insert(self) -> None:
+        if self._open:
+            self._open = False
+            self.longest = max(self.longest, self._length)
+            self.write(b";\n")
+
+    def end_table(self, table: Table) -> None:
+        """Close the table's last statement."""
+        self._end_insert()
+        if table.versioned:
+            self.statement("SET system_versioning_insert_history=0")
+
+    def _set_mode(self, mode: str) -> None:
+        if mode != self._mode:
+            self._mode = mode
+            self.statement(f"SET sql_mode='{mode}'")
+
+    def code(self, items: Sequence[Code]) -> None:
+        """Write views, routines, triggers and events, in an order in which each can be created."""
+        self._set_mode(LOOSE)
+        for item in code_statements(items, self._collation):
+            if item.delimiter:
+                self._statements += 1
+                mark = item.delimiter
+                # On a line of its own: a body may end in a comment.
+                self.write(b"DELIMITER " + mark + b"\n" + item.text + b"\n" + mark + b"\nDELIMITER ;\n")
+            else:
+                self.statement(item.text)
+
+    def end(self) -> None:
+        """Write the line that makes the dump complete, and hand everything on."""
+        self.write(b"\n%b %d tables, %d rows, %d statements\n" % (MARK, self._tables, self._rows, self._statements))
+        self.flush()
+
+
+@dataclass(frozen=True)
+class CodeStatement:
+    """One statement of the part with code; ``delimiter`` where it needs one of its own."""
+
+    text: bytes
+    delimiter: bytes = b""
+
+
+def code_statements(items: Sequence[Code], collation: str) -> list[CodeStatement]:
+    """Return the statements that create ``items`` in a database of ``collation``, and leave its settings as they were."""
+    found: list[CodeStatement] = []
+    views = [i for i in items if i.kind == "view"]
+    now: dict[str, str] = {"database": collation}
+
+    def say(text: str) -> None:
+        found.append(CodeStatement(text.encode("utf-8", "surrogateescape")))
+
+    def become(name: str, value: str, text: str) -> None:
+        if value and now.get(name) != value:
+            now[name] = value
+            say(text)
+
+    def create(item: Code) -> None:
+        become("client", item.charset, f"SET character_set_client={item.charset}")
+        become("connection", item.collation, f"SET collation_connection={item.collation}")
+        if item.sql_mode is not None:
+            become("mode", item.sql_mode or "none", f"SET sql_mode='{item.sql_mode}'")
+        become("database", item.database_collation, f"ALTER DATABASE COLLATE = {item.database_collation}")
+        become("zone", item.time_zone, f"SET time_zone={literal(item.time_zone)}")
+        mark = b""
+        text = item.create
+        if item.kind == "view":
+            text = re.sub(rb"\ACREATE ", b"CREATE OR REPLACE ", text)
+        else:
+            mark = next(m for n in range(2, 1000) if (m := b";" * n) not in text)
+        found.append(CodeStatement(text, mark))
+
+    for item in items:
+        if item.kind in {"package", "package body", "function", "procedure"}:
+            create(item)
+    become("database", collation, f"ALTER DATABASE COLLATE = {collation}")
+    if views:
+        if now.get("mode"):
+            become("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
+        if now.get("client"):
+            become("client", "utf8mb4", "SET NAMES utf8mb4")
+            now.pop("connection", None)
+    for view in views:
+        columns = ",".join(f"1 AS {identifier(c)}" for c in view.columns)
+        say(f"CREATE VIEW {identifier(view.name)} AS SELECT {columns}")
+    for kind in ("view", "trigger", "event"):
+        for item in items:
+            if item.kind == kind:
+                create(item)
+    become("database", collation, f"ALTER DATABASE COLLATE = {collation}")
+    if now.get("client"):
+        say("SET NAMES utf8mb4")
+    if now.get("mode"):
+        become("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
+    if now.get("zone"):
+        become("zone", "+00:00", "SET time_zone='+00:00'")
+    return found

@@ -1,0 +1,225 @@
+"""One moment, held: metadata locks against DDL, table locks for engines without snapshots, and shared snapshots.
+
+Order: list the objects; touch every table in a transaction, whose metadata locks keep ALTER, DROP and TRUNCATE waiting
+until the dump is done; take the snapshots; read the definitions; list again. A difference means that somebody was
+quicker: everything is let go and begun again. Several connections share a snapshot because a global read lock, waited
+for no longer than ``lock_timeout`` seconds and held for milliseconds, keeps every commit out while each of them begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dumpty import Locked, SourceError
+
+from .catalog import TRANSACTIONAL, Catalog, CatalogReader, base_tables, listing
+from .connection import Session, StatementError, connect, place
+from .names import identifier, literal
+from .rights import account, rights
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from dumpty import Source
+
+_ATTEMPTS = 3
+_WAITED = frozenset({1205, 1213, 3572})
+_GONE = frozenset({1146, 1051, 1412})
+
+
+class Snapshot:
+    """Everything a dump needs of one moment, as a context manager.
+
+    ``sessions`` are inside transactions of one shared snapshot. ``keeper`` holds the metadata locks and answers
+    questions that need no snapshot. ``notes`` say what could not be had.
+
+    Raises:
+        SourceError: a right is missing, or the database is not there.
+        Locked: somebody holds a lock for longer than ``lock_timeout`` seconds.
+    """
+
+    def __init__(
+        self, source: Source, database: str, *, jobs: int, lock_timeout: int, skip: Collection[str] = ()
+    ) -> None:
+        self._source = source
+        self._database = database
+        self._jobs = jobs
+        self._timeout = lock_timeout
+        self._skip = skip
+        self.sessions: list[Session] = []
+        self.notes: list[str] = []
+        self.catalog: Catalog
+        self.keeper: Session
+        self.locker: Session | None = None
+
+    def __enter__(self) -> Snapshot:
+        try:
+            for _ in range(_ATTEMPTS):
+                if self._attempt():
+                    return self
+                self._let_go(abandon=False)
+        except BaseException:
+            self._let_go(abandon=True)
+            raise
+        raise Locked(
+            f"tables of {self._database} on {place(self._source)} were created, altered or dropped each time a backup "
+            f"began ({_ATTEMPTS} times): run it again when that has ended"
+        )
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._let_go(abandon=error is not None)
+
+    def _let_go(self, *, abandon: bool) -> None:
+        held = [*self.sessions, *([self.locker] if self.locker else [])]
+        if hasattr(self, "keeper"):
+            held.append(self.keeper)
+        for session in held:
+            if abandon:
+                session.abandon()
+            else:
+                session.close()
+        self.sessions, self.locker = [], None
+
+    def _connect(self) -> Session:
+        session = connect(self._source, self._database)
+        try:
+            session.execute(f"SET SESSION lock_wait_timeout={self._timeout}")
+            session.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        except BaseException:
+            session.abandon()
+            raise
+        return session
+
+    def _attempt(self) -> bool:
+        self.notes = []
+        self.keeper = self._connect()
+        self._check_rights()
+        before = listing(self.keeper, self._database)
+        tables = base_tables(before)
+        self.keeper.execute("START TRANSACTION READ ONLY")
+        for name in tables:
+            try:
+                self.keeper.rows(f"SELECT 1 FROM {identifier(name)} LIMIT 0")
+            except StatementError as error:
+                if error.code in _GONE:
+                    return False
+                raise self._explained(error, name) from error
+        still = self._engines_without_snapshots()
+        if self._jobs > 1 and self._begin_together(still):
+            pass
+        else:
+            self._lock(still)
+            self.sessions.append(self._connect())
+            self.sessions[0].execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        try:
+            self.catalog = CatalogReader(self.keeper, self._database, before, self._skip).read()
+        except StatementError as error:
+            if error.code in _GONE:
+                return False
+            raise
+        self.notes += self.catalog.notes
+        return listing(self.keeper, self._database) == before
+
+    def _explained(self, error: StatementError, name: str) -> Exception:
+        if error.code in _WAITED:
+            return Locked(
+                f"table {self._database}.{name} on {place(self._source)} is being altered: waited {self._timeout} s "
+                "for it; try again later, or wait longer with the option lock_timeout"
+            )
+        if error.code in {1142, 1143, 1044}:
+            return SourceError(
+                f"table {self._database}.{name} cannot be read: the account lacks the right SELECT ({error})"
+            )
+        return error
+
+    def _check_rights(self) -> None:
+        held = rights(self.keeper, self._database)
+        missing: list[tuple[str, str]] = [
+            (r, option)
+            for r, option in (("SELECT", ""), ("TRIGGER", "trigger"), ("EVENT", "event"))
+            if option not in self._skip and not held.has(r)
+        ]
+        routines = "routine" not in self._skip and not held.sees_routines
+        who = account(self.keeper)
+        if missing or routines:
+            names = ", ".join(r for r, _ in missing)
+            grants = [f"GRANT {names} ON {identifier(self._database)}.* TO {who}"] if missing else []
+            if routines:
+                grants.append(
+                    f"GRANT SELECT ON mysql.proc TO {who}" if self.keeper.mariadb else f"GRANT SHOW_ROUTINE ON *.* TO {who}"
+                )
+            options = [f"{o}s=off" for _, o in missing if o] + (["routines=off"] if routines else [])
+            without = f", or leave them out with {' '.join(options)}" if options and ("SELECT", "") not in missing else ""
+            lacking = ", ".join([*(r for r, _ in missing), *(["the right to see routines"] if routines else [])])
+            raise SourceError(
+                f"{who} lacks {lacking} on {self._database}, and the server would silently hide part of it: "
+                f"{'; '.join(grants)}{without}"
+            )
+        self.notes += [f"{kind}s were left out on request" for kind in sorted(self._skip)]
+
+    def _engines_without_snapshots(self) -> list[str]:
+        rows = self.keeper.rows(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA="
+            f"{literal(self._database)} AND TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') "
+            f"AND (ENGINE IS NULL OR ENGINE NOT IN ({', '.join(map(literal, sorted(TRANSACTIONAL)))})) ORDER BY 1"
+        )
+        return [(name or b"").decode("utf-8", "surrogateescape") for (name,) in rows]
+
+    def _lock(self, names: list[str]) -> None:
+        """Keep writers out of tables that a snapshot does not freeze; they are read first, then let go."""
+        if not names:
+            return
+        self.locker = self._connect()
+        try:
+            self.locker.execute("LOCK TABLES " + ", ".join(f"{identifier(n)} READ" for n in names))
+        except StatementError as error:
+            shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
+            if error.code in _WAITED:
+                raise Locked(
+                    f"tables without transactions ({shown}) in {self._database} are being written: waited "
+                    f"{self._timeout} s to lock them; try again later, or wait longer with the option lock_timeout"
+                ) from error
+            raise SourceError(
+                f"tables without transactions ({shown}) in {self._database} change while they are read, and cannot be "
+                f"locked: GRANT LOCK TABLES ON {identifier(self._database)}.* TO {account(self.keeper)}, or convert "
+                f"them to InnoDB ({error})"
+            ) from error
+
+    def release_locks(self) -> None:
+        """Let writers into the tables without transactions again: their rows are in the dump."""
+        if self.locker:
+            self.locker.rows("SELECT 1")  # the lock was held to the end only if its session still lives
+            self.locker.close()
+            self.locker = None
+
+    def _begin_together(self, still: list[str]) -> bool:
+        """Begin one snapshot on every connection. Returns False, with a note, where that cannot be had."""
+        gate = self._connect()
+        try:
+            try:
+                gate.execute("FLUSH TABLES WITH READ LOCK")
+            except StatementError as error:
+                if error.code not in _WAITED and error.code not in {1044, 1045, 1227}:
+                    raise
+                why = (
+                    f"the global read lock was not to be had within {self._timeout} s"
+                    if error.code in _WAITED
+                    else "the account lacks the right RELOAD"
+                )
+                self.notes.append(f"one connection instead of {self._jobs}: {why}")
+                return False
+            # Under the global lock nobody is writing, so these locks are granted at once: asked for before it,
+            # a writer waiting for them would make the global lock wait for itself.
+            self._lock(still)
+            for _ in range(self._jobs):
+                self.sessions.append(self._connect())
+                self.sessions[-1].execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+            gate.execute("UNLOCK TABLES")
+        except BaseException:
+            gate.abandon()
+            raise
+        finally:
+            with contextlib.suppress(SourceError):
+                gate.close()
+        return True

@@ -1,0 +1,230 @@
+"""One real MariaDB server for the whole run: private directory, private socket, stopped whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from dumpty import Source
+
+INSTALL = "apt-get install mariadb-server mariadb-client"
+PASSWORD = "pa/ss:w@rd%41"  # every character a URL must encode
+"""Password of the account ``tcp``, which connects over 127.0.0.1."""
+
+
+def program(*names: str) -> str:
+    """Return the path of the first of ``names``, or end the run: a missing server must never look like a pass."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    for name in names:
+        found = shutil.which(name, path=path)
+        if found:
+            return found
+    pytest.fail(f"{names[0]} is not installed: {INSTALL}", pytrace=False)
+
+
+@dataclass
+class MariaDBServer:
+    """A running server: root over ``socket`` without password, ``tcp``/``PASSWORD`` over 127.0.0.1:``port``."""
+
+    directory: Path
+    socket: str
+    port: int
+    user: str
+    process: subprocess.Popen[bytes]
+
+    def connect(self, database: str | None = None, user: str = "root", password: str = "", **more):
+        import pymysql
+
+        return pymysql.connect(
+            unix_socket=self.socket,
+            user=user,
+            password=password,
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+            **more,
+        )
+
+    def run(self, *statements: str, database: str | None = None) -> list[tuple]:
+        """Execute every statement in one session and return the last one's rows."""
+        connection = self.connect(database)
+        try:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def client(self, database: str | None, script: bytes, *arguments: str) -> bytes:
+        """Run ``script`` through the mariadb client and return its output; a failure is an assertion."""
+        argv = [program("mariadb", "mysql"), "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch"]
+        done = subprocess.run(
+            [*argv, *arguments, *([database] if database else [])], input=script, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    def dump(self, database: str, *arguments: str) -> str:
+        """Return what mariadb-dump writes of ``database``, without lines that differ from run to run."""
+        argv = [program("mariadb-dump", "mysqldump"), "--no-defaults", f"--socket={self.socket}", "--user=root"]
+        argv += ["--routines", "--events", "--triggers", "--hex-blob", "--skip-comments", "--skip-dump-date"]
+        argv += ["--order-by-primary", *arguments, database]
+        done = subprocess.run(argv, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode("utf-8", "surrogateescape")
+
+    def source(self, database: str | None, *, user: str = "root", password: str | None = None, **query: str) -> Source:
+        """Return the source for ``database`` over the private socket."""
+        query = {"unix_socket": self.socket, **query}
+        text = "&".join(f"{k}={quote(v, safe='/')}" for k, v in query.items())
+        return Source(
+            scheme="mysql",
+            url=f"mysql://{user}:***@/{database or ''}?{text}",
+            username=user,
+            password=password,
+            database=database,
+            query=query,
+            secrets=(password,) if password else (),
+        )
+
+    def url(self, database: str) -> str:
+        """Return the URL of ``database`` over the private socket."""
+        return f"mysql://root@/{quote(database)}?unix_socket={self.socket}"
+
+    def tcp_source(self, database: str, *, password: str = PASSWORD, **query: str) -> Source:
+        """Return the source for ``database`` over TCP, with a password."""
+        return Source(
+            scheme="mysql",
+            url=f"mysql://tcp:***@127.0.0.1:{self.port}/{database}",
+            host="127.0.0.1",
+            port=self.port,
+            username="tcp",
+            password=password,
+            database=database,
+            query=query,
+            secrets=(password,),
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _install(directory: Path, user: str) -> Path:
+    data = directory / "data"
+    argv = [
+        program("mariadb-install-db", "mysql_install_db"),
+        "--no-defaults",
+        f"--datadir={data}",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+        f"--user={user}",
+    ]
+    done = subprocess.run(argv, capture_output=True, check=False, cwd=directory)
+    if done.returncode:
+        pytest.fail(f"mariadb-install-db failed: {(done.stdout + done.stderr).decode()[-2000:]}", pytrace=False)
+    return data
+
+
+def _start(directory: Path, data: Path, user: str) -> MariaDBServer:
+    sock = str(directory / "s")
+    port = _free_port()
+    log = directory / "log"
+    argv = [
+        program("mariadbd", "mysqld"),
+        "--no-defaults",
+        f"--datadir={data}",
+        f"--socket={sock}",
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--user={user}",
+        f"--pid-file={directory / 'pid'}",
+        f"--tmpdir={directory}",
+        f"--log-error={log}",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-doublewrite=0",
+        "--innodb-buffer-pool-size=128M",
+        "--innodb-log-file-size=48M",
+        "--skip-log-bin",
+        "--character-set-server=utf8mb4",
+        "--event-scheduler=OFF",
+        "--skip-name-resolve",
+        "--max-connections=100",
+    ]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    server = MariaDBServer(directory=directory, socket=sock, port=port, user=user, process=process)
+    try:
+        _wait_until_ready(server, log)
+    except BaseException:
+        _stop(server)
+        raise
+    return server
+
+
+def _wait_until_ready(server: MariaDBServer, log: Path) -> None:
+    import pymysql
+
+    deadline = time.monotonic() + 60
+    while True:
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            text = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            pytest.fail(f"mariadbd did not start: {text}", pytrace=False)
+        try:
+            server.connect().close()
+        except pymysql.err.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _stop(server: MariaDBServer) -> None:
+    if server.process.poll() is None:
+        server.process.terminate()
+        try:
+            server.process.wait(30)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.process.pid, signal.SIGKILL)
+            server.process.wait(30)
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[MariaDBServer]:
+    """Start a server of its own and stop it on the way out."""
+    directory = Path(tempfile.mkdtemp(prefix="dmy", dir="/tmp"))  # short: a socket's path has 108 bytes
+    try:
+        user = "mysql" if os.geteuid() == 0 else getpass.getuser()
+        if os.geteuid() == 0:
+            shutil.chown(directory, user)
+        directory.chmod(0o755)
+        server = _start(directory, _install(directory, user), user)
+        try:
+            server.run(f"CREATE USER tcp@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON *.* TO tcp@'127.0.0.1'")
+            yield server
+        finally:
+            _stop(server)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """A MariaDB server, once per run."""
+    with running_server() as server:
+        yield server
