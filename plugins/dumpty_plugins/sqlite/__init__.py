@@ -1,0 +1,79 @@
+"""SQLite driver: dumps as portable SQL text, or as an image of the database's pages.
+
+Two hazards decide how this package touches files (see ``target`` for the second):
+
+* POSIX locks belong to a process. Closing *any* descriptor of a database file drops the locks that SQLite holds on
+  it in the same process, so a source or a target is opened through SQLite alone, never with ``open()``
+  (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+* A ``-journal`` or ``-wal`` file that outlives its database corrupts the next database of that name, or brings the
+  old content back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, Format, Inspection, Option, PluginInfo, hookimpl
+
+if TYPE_CHECKING:
+    from dumpty import Dump, Options, Sink, Source
+
+_BUSY = Option(
+    name="busy_timeout",
+    default=5.0,
+    help="seconds to wait for a database that somebody else has locked",
+    verbs=("backup", "restore", "inspect"),
+)
+_CHECK = Option(
+    name="check",
+    default=True,
+    help="run SQLite's quick_check on the copy (native), on the source (sql), and on what was restored",
+    verbs=("backup", "restore"),
+)
+
+
+@hookimpl
+def describe() -> PluginInfo:
+    """Declare scheme, formats and options."""
+    return PluginInfo(
+        kind="driver",
+        summary="SQLite database files, live ones included",
+        schemes=("sqlite",),
+        formats=(
+            Format(name="sql", suffix=".sql", help="SQL text that the sqlite3 program loads"),
+            Format(name="native", suffix=".db", help="the database file itself, copied by SQLite's backup API"),
+        ),
+        options=(_BUSY, _CHECK),
+    )
+
+
+@hookimpl
+def inspect(source: Source, options: Options) -> Inspection:
+    """Look at the database file without creating or changing it."""
+    from dumpty_plugins.sqlite import target
+
+    return target.inspect(source, options)
+
+
+@hookimpl
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+    """Write one dump from one read transaction."""
+    from dumpty_plugins.sqlite import connection, image, text_dump
+
+    write = image.write_image if format == "native" else text_dump.write_text
+    with connection.snapshot(source, options) as database:
+        return write(database, sink, check=bool(options["check"]))
+
+
+@hookimpl
+def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
+    """Build the database beside the target, check it, and put it in place in one step."""
+    from dumpty_plugins.sqlite import image, text_load
+    from dumpty_plugins.sqlite.target import Target
+
+    place = Target(target, options, overwrite=overwrite)
+    load = image.load_image if dump.format == "native" else text_load.load_text
+    with place.part() as part:
+        evidence = load(dump, part, check=bool(options["check"]))
+        place.swap(part)
+    return evidence

@@ -1,0 +1,201 @@
+"""Opening database files: the checks before, the read transaction, and errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sqlite3
+import stat
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from dumpty import DumptyError, Locked, MissingFile, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Options, Source
+
+SIBLINGS = ("-journal", "-wal", "-shm")
+"""What SQLite keeps beside a database file."""
+
+_PARAMETERS = {"mode", "timeout"}
+_MODES = {"ro", "rw", "rwc"}
+
+
+def file_path(source: Source) -> str:
+    """Return the absolute path of the database file, links resolved.
+
+    Raises:
+        SourceError: the URL names no file, or asks for something this driver does not do.
+    """
+    if source.host or source.username:
+        raise SourceError(f"{source.url} names a host, and SQLite has none; write sqlite:///FILE or sqlite:////FILE")
+    path = source.database or ""
+    if not path or path == ":memory:" or source.query.get("mode") == "memory":
+        raise SourceError(f"{source.url} names no file: a database in memory cannot be reached; write sqlite:///FILE")
+    if "\0" in path:
+        raise SourceError("the path of a SQLite database cannot hold a NUL character")
+    unknown = sorted(set(source.query) - _PARAMETERS)
+    if unknown:
+        raise SourceError(
+            f"unknown parameter {', '.join(unknown)} in {source.url}; known are {', '.join(sorted(_PARAMETERS))}"
+        )
+    if source.query.get("mode", "rw") not in _MODES:
+        raise SourceError(f"mode={source.query['mode']} in {source.url} is not one of {', '.join(sorted(_MODES))}")
+    return os.path.realpath(path)
+
+
+def busy_seconds(source: Source, options: Options) -> float:
+    """Return how long to wait for a lock, in seconds: the URL's ``timeout``, else the option."""
+    text = source.query.get("timeout", str(options["busy_timeout"]))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 1e6:  # noqa: PLR2004 - beyond it SQLite's milliseconds overflow
+        raise SourceError(f"a busy timeout of {text!r} is not a number of seconds from 0 to 1000000")
+    return seconds
+
+
+def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
+    """Open ``path`` through SQLite, in ``mode`` ``ro`` or ``rw``; text comes back as bytes.
+
+    No statement begins a transaction on its own, and nothing in the file is trusted to call functions with side
+    effects. The connection may be used from another thread, one at a time.
+    """
+    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
+    # cached_statements: the statements of a dump are large and never come twice.
+    database = sqlite3.connect(
+        uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=0
+    )
+    database.text_factory = bytes
+    try:
+        database.execute("PRAGMA trusted_schema=OFF")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextlib.contextmanager
+def snapshot(source: Source, options: Options) -> Iterator[sqlite3.Connection]:
+    """Hold a read transaction on the source; every read on the connection sees that one moment.
+
+    Raises:
+        MissingFile: there is no such file.
+        SourceError: it cannot be read, or is not a sound database.
+        Locked: somebody holds it exclusively for longer than ``busy_timeout``.
+    """
+    path = file_path(source)
+    require_readable(path)
+    with reading(path, busy_seconds(source, options)) as database:
+        yield database
+
+
+@contextlib.contextmanager
+def reading(path: str, busy: float) -> Iterator[sqlite3.Connection]:
+    """Hold a read transaction on the file ``path``; the errors are those of ``snapshot``."""
+    idle = not os.path.lexists(f"{path}-wal")
+    with plain_errors(path):
+        database = _begin_reading(path, busy)
+        try:
+            yield database
+        finally:
+            database.close()
+            if idle and os.path.lexists(f"{path}-wal"):
+                _tidy(path)
+
+
+def _begin_reading(path: str, busy: float) -> sqlite3.Connection:
+    try:
+        return _read_in_mode(path, "ro", busy)
+    except sqlite3.OperationalError as error:
+        # A crashed writer left a hot journal: rolling it back needs to write, and any reader is expected to do it.
+        if "readonly" not in str(error):
+            raise
+    return _read_in_mode(path, "rw", busy)
+
+
+def _read_in_mode(path: str, mode: str, busy: float) -> sqlite3.Connection:
+    database = connect(path, mode, busy)
+    try:
+        database.execute("PRAGMA query_only=ON")
+        database.execute("BEGIN")
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _tidy(path: str) -> None:
+    # Reading an idle database in WAL mode left -wal and -shm behind, which a read-only connection cannot remove.
+    # A writing one does so when it is the last to close, and only then.
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, "rw")) as database:
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def require_readable(path: str) -> None:
+    """Check, without opening it, that ``path`` is a file with something in it.
+
+    Raises:
+        MissingFile: there is nothing.
+        SourceError: it is a directory or a device, empty, or may not be read.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingFile(f"there is no database file {path}") from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be reached: {error.strerror}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{path} is a directory, not a SQLite database file")
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{path} is not a regular file, so it is no SQLite database")
+    if status.st_size == 0:
+        raise SourceError(f"{path} is an empty file (0 bytes), not a database; nothing was ever stored in it")
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise SourceError(f"no permission to read {path}; run as its owner, or grant read permission")
+
+
+@contextlib.contextmanager
+def plain_errors(path: str) -> Iterator[None]:
+    """Turn what the sqlite3 module raises inside into dumpty's errors, ``path`` named."""
+    try:
+        yield
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise explain(error, path) from error
+
+
+def explain(error: Exception, path: str) -> DumptyError:
+    """Return the error to raise instead of ``error`` about ``path``."""
+    # Before Python 3.11 the module hides SQLite's result codes, so the fixed texts of sqlite3_errstr() decide.
+    text = " ".join(str(error).split())
+    if "locked" in text or "busy" in text:
+        return Locked(f"{path} is locked by another connection ({text}); wait for it, or raise -o busy_timeout")
+    if "not a database" in text:
+        return SourceError(f"{path} is not a SQLite database, or it is encrypted")
+    if "malformed" in text or "corrupt" in text:
+        return corrupt(path, text)
+    if "unable to open" in text:
+        directory = os.path.dirname(path)
+        hint = (
+            ""
+            if os.access(directory, os.W_OK)
+            else f"; in WAL mode SQLite has to write in {directory}, which it may not"
+        )
+        return SourceError(f"{path} cannot be opened ({text}){hint}")
+    if "readonly" in text:
+        return SourceError(f"{path} cannot be written ({text}); check the permissions of the file and its directory")
+    if "full" in text:
+        return SourceError(f"no room left for the database being written for {path} ({text}); free some space")
+    return SourceError(f"SQLite failed on {path}: {text}")
+
+
+def corrupt(path: str, finding: str) -> SourceError:
+    """Return the error for a damaged database; ``finding`` is what SQLite says."""
+    return SourceError(
+        f"{path} is corrupt: {finding}; save what can be saved with: sqlite3 FILE .recover, or restore an older backup"
+    )

@@ -1,0 +1,119 @@
+"""The native format: an image of the database's pages, made by SQLite's online backup API.
+
+Source: https://www.sqlite.org/backup.html. The copy runs inside a read transaction that the source connection
+already holds: without one, every commit of another process makes the backup start again, and under a steady writer
+it never ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, IntegrityError
+from dumpty.process import BLOCK
+from dumpty_plugins.sqlite import proof
+from dumpty_plugins.sqlite.connection import connect, corrupt, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Dump, ObjectEvidence, Sink
+
+_STEP_PAGES = 2048
+"""Pages copied between two looks at pending signals."""
+
+
+def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evidence:
+    """Copy the database that ``database`` holds a read transaction on, and write the copy into ``sink``.
+
+    Raises:
+        SourceError: ``check`` is True and the image is corrupt.
+    """
+    source = os.fsdecode(database.execute("PRAGMA database_list").fetchone()[2])
+    copy = os.path.join(sink.workspace(), "image.db")
+    with contextlib.closing(
+        sqlite3.connect(copy, isolation_level=None, check_same_thread=False, cached_statements=0)
+    ) as image:
+        image.text_factory = bytes
+        image.execute("PRAGMA synchronous=OFF")
+        image.execute("PRAGMA journal_mode=OFF")
+        # The empty callback is where a pending Ctrl-C gets its turn.
+        database.backup(image, pages=_STEP_PAGES, progress=lambda *_: None)
+        database.execute("ROLLBACK")  # the source is free again: checking and compressing need only the copy
+        size = os.path.getsize(copy)
+        if size != _pages_size(image):
+            raise IntegrityError(f"the copy of {source} has {size} bytes, but its header says {_pages_size(image)}")
+        sink.expect(size)
+        with ThreadPoolExecutor(1, thread_name_prefix="sqlite-check") as aside:
+            proven = aside.submit(_prove, image, source, check=check)
+            try:
+                _send(copy, sink)
+            except BaseException:
+                image.interrupt()
+                raise
+            objects = proven.result()
+    notes = () if check else ("not checked: copied with check=false",)
+    return Evidence(objects=objects, versions=proof.versions(), notes=notes)
+
+
+def _prove(image: sqlite3.Connection, source: str, *, check: bool) -> tuple[ObjectEvidence, ...]:
+    if not check:
+        # A damaged page is what the user chose to keep; counting would stumble over it.
+        with contextlib.suppress(sqlite3.DatabaseError):
+            return proof.count_tables(image)
+        return ()
+    finding = proof.findings(image)
+    if finding:
+        raise corrupt(source, finding)
+    return proof.count_tables(image)
+
+
+def _pages_size(database: sqlite3.Connection) -> int:
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    return int(pages * database.execute("PRAGMA page_size").fetchone()[0])
+
+
+def _send(path: str, sink: Sink) -> None:
+    block = memoryview(bytearray(BLOCK))
+    with open(path, "rb", buffering=0) as stream:
+        while count := stream.readinto(block):
+            sink.write(block[:count])
+
+
+def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
+    """Write the image into the file ``part`` and prove it.
+
+    Raises:
+        IntegrityError: it is not a sound database, or not the one that was dumped.
+    """
+    with contextlib.closing(dump.open()) as reader, open(part, "r+b", buffering=0) as stream:
+        while block := reader.read(BLOCK):
+            view = memoryview(block)
+            while view:
+                view = view[stream.write(view) :]
+        size = stream.tell()
+    with damage(part), contextlib.closing(connect(part, "rw")) as database:
+        if size != _pages_size(database):
+            raise IntegrityError(f"the image has {size} bytes, but its header says {_pages_size(database)}")
+        finding = proof.findings(database) if check else ""
+        if finding:
+            raise IntegrityError(f"the restored image is corrupt: {finding}; restore another backup")
+        objects = proof.count_tables(database)
+        proof.require_same(dump.evidence, objects)
+    return Evidence(objects=objects, versions=proof.versions())
+
+
+@contextlib.contextmanager
+def damage(part: str) -> Iterator[None]:
+    """Report what SQLite finds wrong with a freshly written ``part`` as damage of the dump."""
+    try:
+        yield
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if isinstance(error, sqlite3.OperationalError) and ("full" in str(error) or "I/O" in str(error)):
+            raise explain(error, part) from error
+        text = " ".join(str(error).split())
+        raise IntegrityError(f"the dump does not load: {text}; restore another backup") from error

@@ -1,0 +1,234 @@
+"""The schema of a database as the statements that make it again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty import DependencyError, SourceError
+from dumpty_plugins.sqlite.guard import Guard
+from dumpty_plugins.sqlite.proof import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEEDED_SQLITE = (3, 37)
+"""The first version with PRAGMA table_list, which tells shadow tables from others, and with STRICT tables."""
+
+STUB = '"dumpty sequence"'
+"""A table made and dropped again, for the sqlite_sequence that SQLite leaves behind."""
+
+_STATISTICS = re.compile(r"sqlite_stat[234]")
+_CREATE_TABLE = "CREATE TABLE "
+_QUOTED_OR_COMMENT = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL
+)
+_TERMINATOR = re.compile(r"^\s*(?:/|go)\s*$", re.IGNORECASE | re.MULTILINE)
+_USE_NATIVE = "; back it up with format native (--format native)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose rows are dumped.
+
+    ``columns`` are those that can be written, generated ones left out. ``rowid`` is the name under which an implicit
+    rowid is reached, or "" where there is none, or a column is its alias, or columns hide all of its names.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rowid: str
+
+    @property
+    def written(self) -> list[str]:
+        """What a dumped row holds, as identifiers."""
+        return ([self.rowid] if self.rowid else []) + [quoted(column) for column in self.columns]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Statements, each ending in ``;`` and a newline, around the rows of ``tables``.
+
+    ``settings`` come first, inside the transaction; ``before`` makes tables, ``after`` indexes and triggers; ``last``
+    follows the commit. ``clear`` names the tables that SQLite itself fills and that are emptied before loading.
+    """
+
+    settings: tuple[str, ...]
+    before: tuple[str, ...]
+    tables: tuple[Table, ...]
+    clear: frozenset[str]
+    after: tuple[str, ...]
+    last: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_schema(database: sqlite3.Connection) -> Schema:
+    """Read the schema, and make it again in memory to see that its text carries it.
+
+    Raises:
+        SourceError: it holds something that SQL text cannot carry, named.
+        DependencyError: Python's SQLite is too old.
+    """
+    if sqlite3.sqlite_version_info < NEEDED_SQLITE:
+        raise DependencyError(
+            f"SQL dumps need SQLite 3.37 or newer, and Python has {sqlite3.sqlite_version}{_USE_NATIVE}"
+        )
+    names = _Names(database)
+    internal = [n for n in names.of("table") if n.startswith("sqlite_")]
+    statistics = [n for n in internal if _STATISTICS.fullmatch(n)]
+    plain = [n for n in names.of("table") if names.kind(n) == "table" and n not in internal]
+    shadow = [n for n in names.of("table") if names.kind(n) == "shadow"]
+    virtual = [n for n in names.of("table") if names.kind(n) == "virtual"]
+    settings = _settings(database)
+    before = [
+        *((name, names.sql[name]) for name in plain),
+        *((name, names.sql[name]) for name in names.of("view")),
+        *((name, names.sql[name]) for name in virtual),
+        # Mostly made by the module a moment ago, but some come into being later (FTS3's _stat).
+        *((name, _CREATE_TABLE + "IF NOT EXISTS " + names.sql[name][len(_CREATE_TABLE) :]) for name in shadow),
+    ]
+    if "sqlite_sequence" in internal and not any("autoincrement" in names.sql[n].lower() for n in plain):
+        before.append(("sqlite_sequence", f"CREATE TABLE {STUB}(a INTEGER PRIMARY KEY AUTOINCREMENT)"))
+        before.append(("sqlite_sequence", f"DROP TABLE {STUB}"))
+    if "sqlite_stat1" in internal:
+        before.append(("sqlite_stat1", "ANALYZE sqlite_schema"))
+    after = [(name, names.sql[name]) for kind in ("index", "trigger") for name in names.of(kind) if names.sql[name]]
+    clear = [*shadow, *(n for n in internal if n in ("sqlite_sequence", "sqlite_stat1"))]
+    schema = Schema(
+        settings=settings,
+        before=tuple(_statement(name, sql) for name, sql in before),
+        tables=tuple(_table(database, name, names.without_rowid(name)) for name in [*plain, *clear]),
+        clear=frozenset(clear),
+        after=tuple(_statement(name, sql) for name, sql in after),
+        last=("PRAGMA journal_mode=WAL;\n",) if _is_wal(database) else (),
+        notes=tuple(f"{name} is left out: ANALYZE makes it again" for name in statistics),
+    )
+    _rehearse(schema, [name for name, _ in (*before, *after)], names.fingerprint(without=statistics))
+    return schema
+
+
+class _Names:
+    """What sqlite_schema holds, decoded, in the order of its making."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.sql: dict[str, str] = {}
+        self._types: list[tuple[str, str]] = []
+        self._rows: list[tuple[str, str, str, str]] = []
+        rows = database.execute(
+            "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master ORDER BY rowid"
+        ).fetchall()
+        for row in rows:
+            try:
+                kind, name, table, sql = (value.decode() for value in row)
+            except UnicodeDecodeError as error:
+                shown = row[1].decode("utf-8", "backslashreplace")
+                raise SourceError(f"the definition of {shown!r} is not valid UTF-8{_USE_NATIVE}") from error
+            self.sql[name] = sql
+            self._types.append((kind, name))
+            self._rows.append((kind, name, table, sql))
+        self._listed = {
+            name.decode(): (kind.decode(), bool(without_rowid))
+            for name, kind, without_rowid in database.execute(
+                "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'"
+            )
+        }
+
+    def of(self, kind: str) -> list[str]:
+        return [name for one, name in self._types if one == kind]
+
+    def kind(self, name: str) -> str:
+        # Without its module a virtual table is listed as such all the same; shadow tables then pass as plain ones,
+        # and rehearsing the virtual table fails.
+        return self._listed[name][0]
+
+    def without_rowid(self, name: str) -> bool:
+        return self._listed[name][1]
+
+    def fingerprint(self, *, without: list[str]) -> list[tuple[str, str, str, str]]:
+        return sorted(row for row in self._rows if row[2] not in without)
+
+
+def _settings(database: sqlite3.Connection) -> tuple[str, ...]:
+    def value(pragma: str) -> str:
+        found = database.execute(f"PRAGMA {pragma}").fetchone()[0]
+        return f"'{found.decode()}'" if isinstance(found, bytes) else str(found)
+
+    return tuple(
+        f"PRAGMA {pragma}={value(pragma)};\n"
+        for pragma in ("page_size", "encoding", "auto_vacuum", "user_version", "application_id")
+    )
+
+
+def _is_wal(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("PRAGMA journal_mode").fetchone()[0] == b"wal")
+
+
+def _table(database: sqlite3.Connection, name: str, without_rowid: bool) -> Table:
+    rows = database.execute("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
+    names = [column.decode() for column, *_ in rows]
+    written = tuple(column for column, row in zip(names, rows, strict=True) if row[3] == 0)
+    rowid = ""
+    if not without_rowid and not _has_alias(database, name, rows):
+        taken = {column.lower() for column in names}
+        rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), "")
+    return Table(name=name, columns=written, rowid=rowid)
+
+
+def _has_alias(database: sqlite3.Connection, name: str, rows: list[tuple[bytes, bytes, int, int]]) -> bool:
+    """Tell whether a column is an alias of the rowid: a lone INTEGER primary key that needed no index of its own."""
+    key = [row for row in rows if row[2]]
+    if len(key) != 1 or key[0][1].upper() != b"INTEGER":
+        return False
+    origins = database.execute("SELECT origin FROM pragma_index_list(?)", (name,)).fetchall()
+    return (b"pk",) not in origins
+
+
+def _statement(name: str, sql: str) -> str:
+    """Return ``sql`` as a statement of its own, or refuse what the sqlite3 program would read differently."""
+    bare = _QUOTED_OR_COMMENT.sub(
+        lambda found: "" if "\r\n" not in found.group() or found.group()[0] in "-/" else "\0", sql
+    )
+    if "\0" in bare:
+        raise SourceError(
+            f"the definition of {name!r} holds CR LF inside quotes, which the sqlite3 program does not keep{_USE_NATIVE}"
+        )
+    if _TERMINATOR.search(bare):
+        raise SourceError(
+            f"the definition of {name!r} holds a line of its own with / or go, at which the sqlite3 program"
+            f" stops reading{_USE_NATIVE}"
+        )
+    for end in (";\n", "\n;\n"):  # the second for a definition that ends in a comment
+        if sqlite3.complete_statement(sql + end):
+            return sql + end
+    raise SourceError(f"the definition of {name!r} is not a complete statement{_USE_NATIVE}")
+
+
+def _rehearse(schema: Schema, names: list[str], expected: list[tuple[str, str, str, str]]) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)) as memory:
+        guard = Guard(memory)
+        for statement in schema.settings:
+            memory.execute(statement)
+        for name, statement in zip(names, (*schema.before, *schema.after), strict=True):
+            try:
+                memory.execute(statement)
+            except (sqlite3.Error, sqlite3.Warning) as error:
+                reason = guard.refused or " ".join(str(error).split())
+                raise SourceError(f"SQL text cannot carry {name!r}: {reason}{_USE_NATIVE}") from error
+        again = _Names(_as_bytes(memory)).fingerprint(without=[])
+    for row in _differences(expected, again):
+        raise SourceError(f"SQL text cannot carry {row[1]!r}: it would come back different{_USE_NATIVE}")
+
+
+def _as_bytes(database: sqlite3.Connection) -> sqlite3.Connection:
+    database.text_factory = bytes
+    return database
+
+
+def _differences(
+    expected: list[tuple[str, str, str, str]], found: list[tuple[str, str, str, str]]
+) -> Iterator[tuple[str, str, str, str]]:
+    # A build with STAT4 adds its empty table, which is no loss.
+    yield from sorted(set(expected) ^ {row for row in found if not _STATISTICS.fullmatch(row[2])})

@@ -1,0 +1,234 @@
+"""Putting a finished database in the place of another.
+
+The hazard: a file that is replaced beside a ``-journal`` or ``-wal`` of its predecessor. SQLite would play those
+back into the new database. So a target that SQLite can read is locked exclusively through SQLite, which first brings
+a hot journal back and a WAL into the main file, and only then is it replaced; one that SQLite cannot read is renamed
+aside together with all three, which nothing can open any more, and put back if anything fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from dumpty import Inspection, Locked, SourceError, TargetNotEmpty
+from dumpty_plugins.sqlite import proof
+from dumpty_plugins.sqlite.connection import (
+    SIBLINGS,
+    busy_seconds,
+    connect,
+    explain,
+    file_path,
+    plain_errors,
+    reading,
+    require_readable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Options, Source
+
+_RETRY_SECONDS = 0.05
+
+
+def inspect(source: Source, options: Options) -> Inspection:
+    """Look at a database file.
+
+    Raises:
+        SourceError: there is a file, but not one that can be read as a database.
+        Locked: somebody holds it exclusively for longer than ``busy_timeout``.
+    """
+    path = file_path(source)
+    identity, name = f"sqlite:{path}", os.path.splitext(os.path.basename(path))[0]
+    found = {"identity": identity, "name": name}
+    if not os.path.exists(path):
+        return Inspection(exists=False, empty=True, versions=proof.versions(), **found)
+    if os.path.isfile(path) and os.path.getsize(path) == 0 and not os.path.exists(f"{path}-journal"):
+        return Inspection(exists=True, empty=True, estimated_bytes=0, versions=proof.versions(), **found)
+    require_readable(path)
+    with reading(path, busy_seconds(source, options)) as database:
+        pages = database.execute("PRAGMA page_count").fetchone()[0]
+        size = pages * database.execute("PRAGMA page_size").fetchone()[0]
+        empty = _is_empty(database)
+    return Inspection(exists=True, empty=empty, estimated_bytes=size, versions=proof.versions(), **found)
+
+
+def _is_empty(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+
+
+class Target:
+    """The file that a restore will replace or create.
+
+    Args:
+        source: the target's URL.
+        options: those of the verb ``restore``.
+        overwrite: True to replace whatever is there.
+
+    Raises:
+        TargetNotEmpty: it holds something, and ``overwrite`` is False.
+        Locked: it is in use.
+        SourceError: it cannot be written.
+    """
+
+    def __init__(self, source: Source, options: Options, *, overwrite: bool) -> None:
+        self.path = file_path(source)
+        self._directory = os.path.dirname(self.path)
+        self._busy = busy_seconds(source, options)
+        self._overwrite = overwrite
+        if source.query.get("mode") == "ro":
+            raise SourceError(f"mode=ro in {source.url} forbids restoring into it; leave it out")
+        if not os.path.isdir(self._directory):
+            raise SourceError(f"there is no directory {self._directory} to restore into; create it first")
+        if os.path.lexists(self.path) and not os.path.isfile(self.path):
+            raise SourceError(f"{self.path} is not a regular file: a database cannot be restored there")
+        # A first look, so that nobody waits for a long load only to be refused; `swap` asks again, under its lock.
+        if os.path.exists(self.path) and self._readable():
+            with plain_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
+                database.execute("BEGIN EXCLUSIVE")
+                self._refuse_content(database)
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[str]:
+        """Create an empty file beside the target to build in; whatever is left of it at the end is removed."""
+        part = f"{self.path}.{secrets.token_hex(8)}.part"
+        # A new database is as readable as SQLite would make it; a replacement is private until it gets the old mode.
+        mode = 0o600 if os.path.exists(self.path) else 0o644
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
+        except OSError as error:
+            raise SourceError(f"{self._directory} cannot be written: {error.strerror}") from error
+        try:
+            yield part
+        finally:
+            for end in ("", *SIBLINGS):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part + end)
+
+    def swap(self, part: str) -> None:
+        """Put the finished database ``part`` in the target's place: durable, all at once, or not at all."""
+        _sync(part)
+        try:
+            if not os.path.exists(self.path):
+                self._create(part)
+            elif self._readable():
+                self._replace(part)
+            else:
+                self._replace_unreadable(part)
+            _sync(self._directory)
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be replaced: {error.strerror}") from error
+
+    def _create(self, part: str) -> None:
+        with self._aside(SIBLINGS):  # of a database that is gone
+            try:
+                os.link(part, self.path)  # unlike a rename, it cannot replace what came up in the meantime
+            except FileExistsError as error:
+                raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again") from error
+            except OSError:  # a file system without hard links
+                os.replace(part, self.path)
+
+    def _replace(self, part: str) -> None:
+        self._inherit(part)
+        with plain_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls a hot journal back
+            was_wal = database.execute("PRAGMA journal_mode").fetchone()[0] == b"wal"
+            if was_wal:
+                self._leave_wal(database)
+            try:
+                database.execute("BEGIN EXCLUSIVE")
+                self._refuse_content(database)
+                for end in SIBLINGS:
+                    # Nothing hot is left, and nobody else is inside: what remains is a spent journal.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self.path + end)
+                os.replace(part, self.path)
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                if was_wal:
+                    with contextlib.suppress(sqlite3.Error):
+                        database.execute("PRAGMA journal_mode=WAL")
+                raise
+
+    def _leave_wal(self, database: sqlite3.Connection) -> None:
+        # Needs to be alone, which BEGIN EXCLUSIVE does not ask for in WAL mode; and it writes the WAL back. The WAL
+        # has to be gone before the swap: closing removes it by name, and by then the name is the new database's.
+        deadline = time.monotonic() + self._busy
+        while True:
+            try:
+                if database.execute("PRAGMA journal_mode=DELETE").fetchone()[0] == b"delete":
+                    return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+            if time.monotonic() >= deadline:
+                raise Locked(f"{self.path} is open in another connection; close it, then restore again")
+            time.sleep(_RETRY_SECONDS)
+
+    def _replace_unreadable(self, part: str) -> None:
+        self._refuse_unreadable()
+        self._inherit(part)
+        with self._aside(("", *SIBLINGS)):
+            os.replace(part, self.path)
+
+    @contextlib.contextmanager
+    def _aside(self, ends: tuple[str, ...]) -> Iterator[None]:
+        aside = f"{self.path}.{secrets.token_hex(8)}.old"
+        moved: list[str] = []
+        try:
+            for end in ends:
+                if os.path.lexists(self.path + end):
+                    os.rename(self.path + end, aside + end)
+                    moved.append(end)
+            yield
+            _sync(self._directory)
+        except BaseException:
+            for end in moved:
+                os.rename(aside + end, self.path + end)
+            raise
+        for end in moved:
+            os.unlink(aside + end)
+
+    def _readable(self) -> bool:
+        """Tell whether SQLite can read the target; raise if it is merely in use."""
+        try:
+            with contextlib.closing(connect(self.path, "rw", self._busy)) as database:
+                database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            raise explain(error, self.path) from error
+        except sqlite3.DatabaseError:  # not a database, encrypted, or its first pages are gone
+            self._refuse_unreadable()
+            return False
+        return True
+
+    def _refuse_content(self, database: sqlite3.Connection) -> None:
+        if not self._overwrite and not _is_empty(database):
+            raise TargetNotEmpty(f"{self.path} is not empty; to replace what it holds, restore with overwrite")
+
+    def _refuse_unreadable(self) -> None:
+        if not self._overwrite:
+            raise TargetNotEmpty(
+                f"{self.path} exists and is not a readable SQLite database; to replace it, restore with overwrite"
+            )
+
+    def _inherit(self, part: str) -> None:
+        old, new = os.stat(self.path), os.stat(part)
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            with contextlib.suppress(PermissionError):  # only root may give files away
+                os.chown(part, old.st_uid, old.st_gid)
+        os.chmod(part, stat.S_IMODE(old.st_mode))
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

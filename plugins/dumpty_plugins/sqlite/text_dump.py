@@ -1,0 +1,151 @@
+r"""The sql format: text that the sqlite3 program loads, and that says where each statement ends.
+
+::
+
+    -- dumpty: SQLite dump 1, made by SQLite 3.40.1
+    -- dumpty: 24 bytes
+    PRAGMA foreign_keys=OFF;
+    -- dumpty: 19 bytes
+    BEGIN TRANSACTION;
+    ...
+    -- dumpty: end of dump, 2 tables, 1234 rows
+
+A comment before each statement counts its bytes, so that reading it back needs no SQL parser: whatever text the rows
+hold, the next statement begins where it was said. The first two statements are those by which newer sqlite3 programs
+know a dump, for which they permit writing the tables of full-text indexes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
+from dumpty_plugins.sqlite import literals, proof
+from dumpty_plugins.sqlite.connection import corrupt
+from dumpty_plugins.sqlite.schema import Schema, Table, read_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Sink
+
+STATEMENT_BYTES = 1 << 17
+"""Where a statement of rows ends, unless its first row alone is longer."""
+
+LARGEST_ROW = 1 << 28
+"""Bytes of text in one row. More would need several times that in memory, here and in whatever loads it."""
+
+HEADER = "-- dumpty: SQLite dump 1"
+END = b"-- dumpty: end of dump, %d tables, %d rows\n"
+FRAME = b"-- dumpty: %d bytes\n"
+
+
+def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evidence:
+    """Write the database that ``database`` holds a read transaction on as SQL text.
+
+    Raises:
+        SourceError: it is corrupt, or holds what text cannot carry.
+        IntegrityError: a table gave another number of rows than it has.
+    """
+    source = database.execute("PRAGMA database_list").fetchone()[2].decode("utf-8", "replace")
+    finding = proof.findings(database) if check else ""
+    if finding:
+        raise corrupt(source, finding)
+    schema = read_schema(database)
+    objects = proof.count_tables(database)
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    sink.expect(pages * database.execute("PRAGMA page_size").fetchone()[0])
+    literals.register(database)
+    sink.write(f"{HEADER}, made by SQLite {sqlite3.sqlite_version}\n".encode())
+    for statement in _opening(schema):
+        _frame(sink, statement.encode())
+    written = {table.name: _write_rows(database, schema, table, sink) for table in schema.tables}
+    for statement in (*schema.after, "PRAGMA ignore_check_constraints=OFF;\n", "COMMIT;\n", *schema.last):
+        _frame(sink, statement.encode())
+    _require_counted(objects, written)
+    sink.write(END % (len(objects), sum(one.rows or 0 for one in objects)))
+    return Evidence(objects=objects, versions=proof.versions(), notes=schema.notes)
+
+
+def _opening(schema: Schema) -> Iterator[str]:
+    yield "PRAGMA foreign_keys=OFF;\n"
+    yield "BEGIN TRANSACTION;\n"
+    yield from schema.settings
+    # Rows that break a CHECK are there, so they come back.
+    yield "PRAGMA ignore_check_constraints=ON;\n"
+    yield from schema.before
+
+
+def _frame(sink: Sink, statement: bytes) -> None:
+    sink.write(FRAME % len(statement))
+    sink.write(statement)
+
+
+def _write_rows(database: sqlite3.Connection, schema: Schema, table: Table, sink: Sink) -> int:
+    name = proof.quoted(table.name)
+    if table.name in schema.clear:
+        _frame(sink, f"DELETE FROM {name};\n".encode())
+    head = f"INSERT INTO {name}({','.join(table.written)}) VALUES\n".encode()
+    done = 0
+    careful = database.execute("PRAGMA encoding").fetchone()[0] != b"UTF-8"
+    try:
+        while True:
+            for rows in _batches(database, table, careful=careful, skip=done):
+                body = b",\n".join(rows)
+                if not careful and not _plain(body):
+                    break
+                _frame(sink, head + body + b";\n")
+                done += len(rows)
+            else:
+                return done
+            careful = True  # for the rest of this table, beginning with the batch that was refused
+    except (sqlite3.DataError, OverflowError) as error:
+        raise SourceError(_too_large(table)) from error
+
+
+def _plain(body: bytes) -> bool:
+    if b"\r\n" in body:
+        return False
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip: int) -> Iterator[list[bytes]]:
+    expression = literals.row_expression(table.written, careful=careful)
+    # NOT INDEXED: in the order of the table itself, never that of an index which happens to hold every column.
+    # OFFSET passes over rows without formatting them.
+    cursor = database.execute(
+        f"SELECT {expression} FROM {proof.quoted(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608
+    )
+    rows: list[bytes] = []
+    size = 0
+    for (row,) in cursor:
+        if len(row) > LARGEST_ROW:
+            raise SourceError(_too_large(table))
+        rows.append(row)
+        size += len(row)
+        if size >= STATEMENT_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _too_large(table: Table) -> str:
+    return (
+        f"a row of table {table.name!r} is longer than {LARGEST_ROW >> 20} MiB as SQL text;"
+        " back it up with format native (--format native)"
+    )
+
+
+def _require_counted(objects: tuple[ObjectEvidence, ...], written: dict[str, int]) -> None:
+    for one in objects:
+        if one.rows is not None and written[one.path] != one.rows:
+            raise IntegrityError(
+                f"table {one.path!r} gave {written[one.path]} rows, but counts {one.rows}: one of its indexes is"
+                " damaged; repair it with REINDEX, or restore an older backup"
+            )
