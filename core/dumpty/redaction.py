@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -16,10 +17,14 @@ SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|api_?key|access_?key"
 
 _SHORT = 4
 
+# Texts of built-in exceptions that stand beside their args: str() of an ImportError is its msg, whatever its args say.
+_SLOTS = ("msg", "name", "path", "filename", "filename2", "strerror", "object", "reason", "text", "value", "code")
+
 
 def forms(secret: str) -> tuple[str, ...]:
     """Return the spellings in which ``secret`` may turn up: plain, percent-encoded, and as a Python literal."""
-    spellings = (secret, quote(secret, safe=""), quote(secret), quote_plus(secret), repr(secret)[1:-1])
+    encoded = secret.encode("utf-8", "surrogatepass")
+    spellings = (secret, quote(encoded, safe=""), quote(encoded), quote_plus(encoded), repr(secret)[1:-1])
     return tuple(sorted({s for s in spellings if s}, key=len, reverse=True))
 
 
@@ -50,10 +55,12 @@ def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
             continue
         seen.add(id(one))
         one.args = tuple(_redact_value(a, secrets) for a in one.args)
-        for name, value in list(vars(one).items()):
-            if isinstance(value, (str, tuple, list, bytes)):
-                setattr(one, name, _redact_value(value, secrets))
-        queue += [one.__cause__, one.__context__]
+        for name in {*vars(one), *_SLOTS}:
+            value = getattr(one, name, None)
+            if isinstance(value, (str, bytes, tuple, list, dict)):
+                with contextlib.suppress(AttributeError, TypeError):  # a read-only one that args do not decide
+                    setattr(one, name, _redact_value(value, secrets))
+        queue += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
 
 
 def _redact_value(value: object, secrets: list[str]) -> object:
@@ -61,6 +68,10 @@ def _redact_value(value: object, secrets: list[str]) -> object:
         return redact(value, secrets)
     if isinstance(value, bytes):
         return redact(value.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
-    if isinstance(value, (tuple, list)):
-        return type(value)([_redact_value(v, secrets) for v in value])
+    if isinstance(value, list):
+        return [_redact_value(v, secrets) for v in value]
+    if isinstance(value, tuple):
+        return tuple(_redact_value(v, secrets) for v in value)
+    if isinstance(value, dict):
+        return {_redact_value(k, secrets): _redact_value(v, secrets) for k, v in value.items()}
     return value

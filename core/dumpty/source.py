@@ -33,15 +33,15 @@ def parse_url(url: str) -> Source:
     if match is None:
         raise SourceError(_not_a_url(url))
     scheme = match["scheme"].lower()
-    if "\0" in unquote(url):
-        raise SourceError(f"the {scheme} URL holds a NUL character; no database has such a name")
+    _require_text(url, f"the {scheme} URL", encoded=True)
     rest = url[match.end() :]
     rest, _, query_text = rest.partition("?")
     authority, slash, path = rest.partition("/")
-    if (authority and "@" in path) or (authority and "@" not in authority and "@" in query_text):
+    if authority and "@" in path + query_text:
+        # Elsewhere an '@' could stand as it is, but here it may as well end a password: nothing of it is shown.
         raise SourceError(
             f"the {scheme} URL has an '@' behind its first '/' or '?': write those characters of a user name, "
-            "password or database percent-encoded ('/' is %2F, '?' is %3F, '@' is %40)"
+            "password, database or parameter percent-encoded ('/' is %2F, '?' is %3F, '@' is %40)"
         )
     userinfo, at, hosts = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
@@ -77,6 +77,7 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         raise TypeError(f"a connection string is a str, not {type(text).__name__}")
     if "://" in text.partition("=")[0]:
         return parse_url(text)
+    _require_text(text, "the connection string", encoded=False)
     words = _keyword_values(text)
     password = words.pop("password", None)
     database, username = words.pop("dbname", None), words.pop("user", None)
@@ -88,13 +89,13 @@ def parse_connection(text: str, *, scheme: str) -> Source:
     elif port_text:
         port = _port(scheme, port_text)
     secrets = [v for v in (password, *(v for k, v in words.items() if _is_secret(k))) if v]
-    user_part = quote(username or "", safe="") + (f":{MASK}" if password else "")
-    shown_host = f"[{host}]" if host and ":" in host else quote(host or "", safe="")
-    query_part = "&".join(f"{k}={MASK if _is_secret(k) else quote(v, safe='/,')}" for k, v in words.items())
+    user_part = _quoted(username or "") + (f":{MASK}" if password else "")
+    shown_host = f"[{host}]" if host and ":" in host else _quoted(host or "")
+    query_part = "&".join(f"{k}={MASK if _is_secret(k) else _quoted(v, '/,')}" for k, v in words.items())
     return Source(
         scheme=scheme,
         url=f"{scheme}://{user_part + '@' if user_part else ''}{shown_host}{f':{port}' if port else ''}"
-        f"/{quote(database or '', safe='')}{'?' + query_part if query_part else ''}",
+        f"/{_quoted(database or '')}{'?' + query_part if query_part else ''}",
         host=host,
         port=port,
         username=username,
@@ -109,8 +110,24 @@ def _is_secret(key: str) -> bool:
     return SECRET_KEY.search(key) is not None and not key.lower().endswith("file")
 
 
+def _quoted(text: str, safe: str = "") -> str:
+    return quote(text, safe=safe, errors="surrogateescape")
+
+
+def _require_text(text: str, what: str, *, encoded: bool) -> None:
+    try:
+        plain = unquote(text, errors="strict") if encoded else text
+        plain.encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        # Without its cause, which holds the whole text.
+        advice = ": a '%' of its own is written %25" if encoded else ""
+        raise SourceError(f"{what} holds bytes that are no UTF-8 text{advice}") from None
+    if "\0" in plain:
+        raise SourceError(f"{what} holds a NUL character; no database has such a name")
+
+
 def _not_a_url(text: str) -> str:
-    shown = "" if "@" in text or "=" in text else f" {text[:200]!r}"
+    shown = "" if set(text) & set("@=:") else f" {text[:200]!r}"
     return (
         f"the database URL{shown} has no scheme; write for example sqlite:///relative.db, sqlite:////absolute/path.db, "
         "postgresql://user@host/database or mysql://user@host/database"
@@ -139,7 +156,7 @@ def _host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
 
 
 def _port(scheme: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) <= _MAX_PORT):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_PORT)) and 0 < int(text) <= _MAX_PORT):
         # The text may be a piece of a password with an unencoded '/': it is not shown.
         raise SourceError(
             f"the port in the {scheme} URL is not a number from 1 to {_MAX_PORT}; an IPv6 address needs brackets, "
