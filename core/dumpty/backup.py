@@ -148,6 +148,8 @@ class DatabaseBackup:
         options = self._host.options({"restore": driver}, {})["restore"]
         with StoredDump(self._host, self._store, stored) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
+            if not dump.read_to_end:
+                raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
         return True
 
     def list_backups(self) -> list[BackupMetadata]:

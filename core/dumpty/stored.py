@@ -124,7 +124,7 @@ class StoredDump:
         self._stored = stored
         self._progress = progress
         self._stack = contextlib.ExitStack()
-        self._streams: list[Checked] = []
+        self._streams: list[Ahead] = []
         self._spool: Path | None = None
 
     def __enter__(self) -> StoredDump:
@@ -151,13 +151,12 @@ class StoredDump:
 
     @property
     def read_to_end(self) -> bool:
-        """Whether some stream, or the spooled file, was read to its verified end."""
+        """Whether the driver saw the verified end of some stream, or was given the verified file."""
         return self._spool is not None or any(s.complete for s in self._streams)
 
     def open(self) -> Reader:
-        checked = _plain(self._host, self._store, self._stored, self._stack)
-        self._streams.append(checked)
-        ahead = Ahead(checked)
+        ahead = Ahead(_plain(self._host, self._store, self._stored, self._stack))
+        self._streams.append(ahead)
         self._stack.callback(ahead.close)
         return _Reported(ahead, self.size, self._progress) if self._progress else ahead
 

@@ -13,7 +13,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError
+from dumpty.errors import IntegrityError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,9 +136,11 @@ class Beside:
         while (block := self._queue.get()) is not None:
             if self._error is None and not self._abandoned:
                 try:
-                    self._sink.write(block)
+                    taken = self._sink.write(block)
+                    if taken is not None and taken != len(block):
+                        self._error = IntegrityError(f"a stage took {taken} of {len(block)} bytes and raised no error")
                 except BaseException as error:  # noqa: BLE001 - raised again in the writer's thread
-                    self._error = error
+                    self._error = _of_a_thread(error)
 
 
 class Checked:
@@ -162,7 +164,7 @@ class Checked:
         if size == 0 or self.complete:
             return b""
         try:
-            data = self._stream.read(size)
+            data = _as_bytes(self._stream.read(size), self._what)
             self._digest.update(data)
             self._left -= len(data)
             if self._left < 0:
@@ -196,6 +198,7 @@ class Ahead:
         self._stop = threading.Event()
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
+        self.complete = False
         self._thread = threading.Thread(target=self._run, name="dumpty-read-ahead", daemon=True)
         self._thread.start()
 
@@ -213,6 +216,8 @@ class Ahead:
             return bytes(part)
         if isinstance(self._end, BaseException):
             raise self._end
+        # Only now: that the thread has read to the end does not mean that the consumer has.
+        self.complete = True
         return b""
 
     def close(self) -> None:
@@ -220,6 +225,14 @@ class Ahead:
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):
                 self._queue.get(timeout=0.01)
+        # Whoever reads on, or waits for a block in a thread of its own, is told, and does not wait for ever.
+        closed = ValueError("read from a dump that was closed")
+        self._rest = memoryview(b"")
+        self._end = None
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()
+        self._queue.put(closed)
         self._stream.close()
 
     def _run(self) -> None:
@@ -230,13 +243,30 @@ class Ahead:
                 if not block:
                     return
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
-            self._put(error)
+            self._put(_of_a_thread(error))
 
     def _put(self, item: bytes | BaseException) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=0.1)
                 return
+
+
+def _of_a_thread(error: BaseException) -> BaseException:
+    # Signals reach the main thread alone: what looks like an order to exit is a plugin's, and no reason to obey.
+    if isinstance(error, Exception):
+        return error
+    wrapped = PluginError(f"a stage raised {type(error).__name__}: taken as a failure")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _as_bytes(data: object, what: str) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, (bytearray, memoryview)):
+        raise IntegrityError(f"{what} cannot be read: a stage returned {type(data).__name__}, not bytes")
+    return bytes(data)
 
 
 def read_all(reader: Reader) -> bytes:
