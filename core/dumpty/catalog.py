@@ -69,9 +69,11 @@ class Catalog:
             if self._read(name) != record:
                 raise ManifestError(f"{self._store.locate(name)} reads back otherwise than it was written")
         except BaseException:
-            for leftover in (name, record.file):
-                with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                    self._store.delete(leftover)
+            with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                with contextlib.suppress(MissingFile):
+                    self._store.delete(name)
+                # Only now: while a manifest names it, the data stays.
+                self._store.delete(record.file)
             raise
 
     def records(self) -> tuple[list[Record], list[ManifestError]]:
@@ -164,6 +166,7 @@ class NamedCatalog:
             raise ManifestError(f"{what} is damaged: it lists no backups")
         for entry in entries:
             manifest.bare(entry.get("file"), what)
+            _check_entry(entry, what)
         return entries
 
     def put(self, entry: Mapping[str, Any]) -> None:
@@ -236,11 +239,15 @@ def clean(store: Store) -> None:
     """
     with _locked(store):
         listed = _listed(store)
-        for name in store.clean():
-            file = name.removesuffix(PENDING)
-            if file != name and listed(file) is False:
-                with contextlib.suppress(MissingFile):
-                    store.delete(file)
+        with contextlib.ExitStack() as stack:
+            left = store.clean()
+            # A generator holds the store's lock until it is closed, and an error's traceback would keep it alive.
+            stack.callback(getattr(left, "close", lambda: None))
+            for name in left:
+                file = name.removesuffix(PENDING)
+                if file != name and listed(file) is False:
+                    with contextlib.suppress(MissingFile):
+                        store.delete(file)
         objects = list(store.list())
         # Without its manifest, a named backup that was half removed is the only trace of itself.
         has_manifest = any(found.name == NamedCatalog.MANIFEST for found in objects)
@@ -291,6 +298,21 @@ def _marked(store: Store, *files: str) -> Iterator[None]:
 
 _NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+
+
+_ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "size_bytes": int, "source": str}
+_ENTRY |= {"checksum": str, "evidence": dict}
+
+
+def _check_entry(entry: Mapping[str, Any], what: str) -> None:
+    try:
+        wrong = [key for key, kind in _ENTRY.items() if type(entry[key]) is not kind]
+        manifest.utc(entry["timestamp"])
+        manifest.decode_evidence(entry["evidence"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+    if wrong:
+        raise ManifestError(f"{what} is damaged: the {wrong[0]} of an entry is not what it should be")
 
 
 def checked_name(name: object) -> str:

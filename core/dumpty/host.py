@@ -27,7 +27,7 @@ from dumpty.errors import (
     RestoreNotSupported,
 )
 from dumpty.options import RESERVED, share
-from dumpty.types import Evidence, Format, Inspection, Kind, Options, PluginInfo, Verb
+from dumpty.types import SUFFIX, Evidence, Format, Inspection, Kind, Option, Options, PluginInfo, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -209,10 +209,17 @@ class Host:
         blocked = {b.strip() for b in os.environ.get(DISABLE, "").split(",") if b.strip()}
         seen: set[tuple[str, str]] = set()
         for distribution in importlib_metadata.distributions():
-            for point in distribution.entry_points:
-                if point.group != GROUP:
-                    continue
-                dist, version = distribution.name or "an unnamed distribution", distribution.version or ""
+            dist, version = _name_and_version(distribution)
+            try:
+                points = [point for point in distribution.entry_points if point.group == GROUP]
+            except Exception as error:  # noqa: BLE001 - what a stranger's metadata may hold breaks no other plugin
+                if GROUP in _raw_entry_points(distribution):
+                    text = f"the entry points of {dist} {version} cannot be read: {_said(error)}; reinstall it"
+                    self._plugins.append(
+                        Plugin(name=dist, distribution=dist, version=version, state="failed", error=text)
+                    )
+                continue
+            for point in points:
                 if (dist, point.name) in seen:  # a second copy of a distribution, further down sys.path
                     continue
                 seen.add((dist, point.name))
@@ -364,6 +371,20 @@ def default_host() -> Host:
 _default: tuple[object, Host] | None = None
 
 
+def _name_and_version(distribution: Any) -> tuple[str, str]:
+    try:
+        return distribution.name or "an unnamed distribution", distribution.version or ""
+    except Exception:  # noqa: BLE001 - metadata that is missing or damaged is no reason to break
+        return "an unnamed distribution", ""
+
+
+def _raw_entry_points(distribution: Any) -> str:
+    try:
+        return str(distribution.read_text("entry_points.txt"))
+    except Exception:  # noqa: BLE001 - not even text
+        return ""
+
+
 def _changed(path: str) -> int:
     try:
         return os.stat(path or ".").st_mtime_ns
@@ -380,24 +401,33 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+_TAKEN = (".part", ".pending", ".removed", ".manifest.json")
+
+
 def _check_info(info: object) -> None:
     if not isinstance(info, PluginInfo):
         raise PluginLoadError(f"describe() returned {type(info).__name__}, not dumpty.PluginInfo")
-    problem = ""
+    for field, kind in (("schemes", str), ("formats", Format), ("options", Option)):
+        value = getattr(info, field)
+        if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
+            raise PluginLoadError(f"describe() breaks the contract: {field} is a tuple of {kind.__name__}")
     names = [o.name for o in info.options]
-    if info.kind not in get_args(Kind):
-        problem = f"kind {info.kind!r} is none of {', '.join(get_args(Kind))}"
-    elif info.kind == "driver" and not (info.schemes and info.formats):
-        problem = "a driver declares at least one scheme and one format"
-    elif info.kind == "store" and not info.schemes:
-        problem = "a store declares at least one scheme"
-    elif any(s != s.lower() for s in info.schemes):
-        problem = "schemes are lower case"
-    elif any(not f.suffix.startswith(".") or "/" in f.suffix for f in info.formats):
-        problem = "a format's suffix begins with a dot and holds no slash"
-    elif set(names) & RESERVED:
-        problem = f"the option name {min(set(names) & RESERVED)!r} is reserved for the facades"
-    elif len(set(names)) != len(names):
-        problem = "an option is declared twice"
-    if problem:
-        raise PluginLoadError(f"describe() breaks the contract: {problem}")
+    reserved = sorted(set(names) & RESERVED)
+    suffixes = [f.suffix for f in info.formats] + [info.suffix] * bool(info.suffix)
+    problems = {
+        f"kind {info.kind!r} is none of {', '.join(get_args(Kind))}": info.kind not in get_args(Kind),
+        "a driver declares at least one scheme and one format": (
+            info.kind == "driver" and not (info.schemes and info.formats)
+        ),
+        "a store declares at least one scheme": info.kind == "store" and not info.schemes,
+        "a compressor declares a suffix": info.kind == "compressor" and not info.suffix,
+        "schemes are lower case": any(s != s.lower() for s in info.schemes),
+        f"a suffix is a dot and letters or digits, and none of {', '.join(_TAKEN)}": any(
+            not SUFFIX.fullmatch(s) or s.lower().endswith(_TAKEN) for s in suffixes
+        ),
+        f"the option name {''.join(reserved[:1])!r} is reserved for the facades": bool(reserved),
+        "an option is declared twice": len(set(names)) != len(names),
+    }
+    for problem, found in problems.items():
+        if found:
+            raise PluginLoadError(f"describe() breaks the contract: {problem}")

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import ManifestError
-from dumpty.types import Evidence, ObjectEvidence, OptionValue
+from dumpty.types import SUFFIX, Evidence, ObjectEvidence, OptionValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,10 @@ def seal(content: Mapping[str, Any]) -> bytes:
     """Return ``content`` as JSON with ``dumpty_manifest`` (the version) and ``digest`` (of all the rest) added."""
     whole = {"dumpty_manifest": VERSION, **content}
     whole["digest"] = _digest(whole)
-    return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
+    try:
+        return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # a file name that is no UTF-8: JSON can say it in ASCII
+        return (json.dumps(whole, indent=1) + "\n").encode()
 
 
 def unseal(data: bytes, what: str) -> dict[str, Any]:
@@ -92,7 +95,11 @@ def unseal(data: bytes, what: str) -> dict[str, Any]:
             "pip install --upgrade dumpty"
         )
     digest = whole.pop("digest", None)
-    if version != VERSION or digest != _digest(whole):
+    try:
+        same = digest == _digest(whole)
+    except RecursionError:
+        same = False
+    if version != VERSION or not same:
         raise ManifestError(f"{what} is damaged: its digest does not match its content")
     return whole
 
@@ -138,7 +145,7 @@ def decode(data: bytes, what: str) -> Record:
             database=str(whole["database"]),
             driver=PluginRef(**whole["driver"]),
             format=whole["format"]["name"],
-            suffix=whole["format"]["suffix"],
+            suffix=_suffix(whole["format"]["suffix"]),
             directory=whole["format"]["directory"],
             stages=tuple(StageRecord(plugin=PluginRef(**s["plugin"]), params=s["params"]) for s in whole["stages"]),
             plain_size=int(whole["plain"]["size"]),
@@ -152,7 +159,7 @@ def decode(data: bytes, what: str) -> Record:
             started=utc(whole["started"]),
             ended=utc(whole["ended"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
 
 
@@ -189,6 +196,13 @@ def bare(name: object, what: str) -> str:
     if not isinstance(name, str) or not name or name in {".", ".."} or set(name) & {"/", "\\", "\0"}:
         raise ManifestError(f"{what} is damaged: {name!r} is no bare file name")
     return name
+
+
+def _suffix(value: object) -> str:
+    # It ends names of files that are made when a dump is spooled.
+    if not isinstance(value, str) or not SUFFIX.fullmatch(value):
+        raise ValueError(f"the suffix {value!r}")
+    return value
 
 
 def utc(text: str) -> datetime:

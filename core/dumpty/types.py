@@ -5,6 +5,7 @@ Dataclasses may gain fields, with defaults. Protocols never gain a required meth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, runtime_checkable
@@ -20,6 +21,9 @@ Buffer = Union[bytes, bytearray, memoryview]
 OptionValue = Union[str, int, float, bool, "list[str]"]
 Options = Mapping[str, OptionValue]
 """Read-only, complete with the declared defaults, each value of its declared type."""
+
+SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
+"""What may end the name of a backup's file: a format's suffix and a compressor's."""
 
 Kind = Literal["driver", "compressor", "verifier", "store"]
 Verb = Literal["backup", "restore", "inspect", "compress", "open_store"]

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -28,11 +29,13 @@ if sys.platform == "win32":
 import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from dumpty import Buffer, Options, Reader, Store
 
 PART = ".part"
+_OWN_PART = re.compile(r"\.[0-9a-f]{32}\.part$")
 _LOCK = ".dumpty-{}.lock"
 
 
@@ -83,7 +86,7 @@ class FileStore:
         path = self.path(name)
         # Under the lock, so that `clean` never sees a part between its creation and its own lock.
         with self.lock("parts"), _as_store_error(f"cannot write {path}"):
-            return _Upload(path)
+            return _Upload(path, self.lock)
 
     def open(self, name: str, offset: int = 0) -> Reader:
         with _as_store_error(f"cannot read {self.path(name)}"):
@@ -117,7 +120,7 @@ class FileStore:
             _sync_directory(self._top)
 
     def locate(self, name: str) -> str:
-        return str(self.path(name))
+        return str(self.path(name) if name else self._top)
 
     def path(self, name: str) -> Path:
         if not name or name in {".", ".."} or set(name) & {"/", "\0"}:
@@ -126,9 +129,9 @@ class FileStore:
 
     def clean(self) -> Iterator[str]:
         with self.lock("parts"), _as_store_error(f"cannot clear {self._top}"):
-            for path in sorted(self._top.glob(f"*{PART}")):
+            for path in sorted(p for p in self._top.iterdir() if _OWN_PART.search(p.name) and not p.is_symlink()):
                 with contextlib.suppress(FileNotFoundError):
-                    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                     try:
                         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     except BlockingIOError:
@@ -175,8 +178,9 @@ class FileStore:
 
 
 class _Upload:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock: Callable[[str], AbstractContextManager[None]]) -> None:
         self._path = path
+        self._lock = lock
         self._part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
         self._stream = open(self._part, "xb", buffering=0, opener=_owner_only)  # noqa: SIM115 - lives as long as the upload
         self._descriptor = self._stream.fileno()
@@ -195,7 +199,7 @@ class _Upload:
     def directory(self) -> Path:
         """Turn this upload into a directory of files, and return it."""
         if not self._directory:
-            with _as_store_error(f"cannot create {self._part}"):
+            with self._lock("parts"), _as_store_error(f"cannot create {self._part}"):
                 directory = self._part.with_name(f"{self._path.name}.{uuid.uuid4().hex}{PART}")
                 directory.mkdir(mode=0o700)
                 self._descriptor = _lock_part(directory)
