@@ -20,7 +20,7 @@ from dumpty.errors import CommandError
 from dumpty.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from dumpty.types import ByteSink
@@ -90,6 +90,7 @@ class Child:
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 _enlarge(pipe)
+        self._group_ended = False
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
         self._drain = threading.Thread(target=self._drain_stderr, name=f"{self.name}-stderr", daemon=True)
         self._drain.start()
@@ -173,6 +174,7 @@ class Child:
             status = self._popen.wait(timeout)
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"did not end within {timeout:g} s") from error
+        self._end_group()
         self._drain.join(_GRACE_SECONDS)
         if status != 0:
             raise self._failure(f"was ended by signal {-status}" if status < 0 else f"exited with status {status}")
@@ -186,14 +188,21 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._signal(signal.SIGKILL)
                 self._popen.wait()
+        self._end_group()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._drain.join(_GRACE_SECONDS)
 
+    def _end_group(self) -> None:
+        # Once, and at once: when nothing is left of the group, its number may become somebody else's.
+        if not self._group_ended:
+            self._group_ended = True
+            self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, number)
 
     def _drain_stderr(self) -> None:
@@ -249,10 +258,34 @@ def run(
         reader = threading.Thread(target=collect, name=f"{child.name}-stdout", daemon=True)
         reader.start()
         if stdin:
-            child.write(stdin)
+            with _deadline(child, timeout):
+                child.write(stdin)
         child.wait(timeout)
         reader.join()
         return output.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _deadline(child: Child, timeout: float | None) -> Iterator[None]:
+    # For a child that neither reads its input nor ends: a write into a full pipe knows no timeout.
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        child.kill()
+
+    timer = threading.Timer(timeout or 0.0, end)
+    timer.daemon = True
+    if timeout is not None:
+        timer.start()
+    try:
+        yield
+    except CommandError as error:
+        if late.is_set():
+            raise CommandError(f"{child.name} did not read its input within {timeout:g} s", argv=child.argv) from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _enlarge(pipe: IO[bytes]) -> None:
