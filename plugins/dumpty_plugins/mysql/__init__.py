@@ -69,6 +69,6 @@ def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidenc
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Load a dump, into a new or an empty database at once, over a full one beside it first."""
-    from .restore import restore as load
+    from .restoration import restore as load
 
     return load(target, dump, overwrite=overwrite, options=options)

@@ -31,7 +31,7 @@ STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
 """The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
 
 _HEADER = """\
--- dumpty {kind} dump, version 1. Load it with: mariadb DATABASE < FILE
+-- dumpty {kind} dump, version 1. Load it with: mariadb --comments DATABASE < FILE
 -- server {version}
 SET NAMES utf8mb4;
 SET time_zone='+00:00';
