@@ -152,7 +152,7 @@ class PostgresServer:
         """Return a psycopg2 connection of the superuser, in autocommit mode."""
         import psycopg2
 
-        settings = {"host": str(self.sockets), "port": self.port, "user": "postgres", "dbname": database}
+        settings = {"host": str(self.sockets), "port": self.port, "user": "postgres", "dbname": database, "client_encoding": "UTF8"}
         connection = psycopg2.connect(**(settings | more))
         connection.autocommit = True
         return connection
@@ -162,6 +162,13 @@ class PostgresServer:
         with contextlib.closing(self.connect(database)) as connection, connection.cursor() as cursor:
             cursor.execute(sql, args or None)
             return cursor.fetchall() if cursor.description else []
+
+    def script(self, database: str, sql: str) -> None:
+        """Run many statements, as psql does."""
+        argv = [str(self.bindir / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, self.url(database)]
+        done = subprocess.run(argv, input=sql, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
 
     def create(self, name: str | None = None, options: str = "") -> str:
         """Create an empty database and return its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import CommandError
-from dumpty.process import run
+from dumpty.process import redact, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from dumpty import Options
 
 INSTALL = "apt-get install postgresql-client"
@@ -29,6 +32,19 @@ _WELL_KNOWN = (
 )
 
 _VERSION = re.compile(r"\(PostgreSQL\)\s+((\d+)\S*)")
+
+
+_TOLD = re.compile(r"^\S+: (?:error: |detail: (?=Error message))(.*)$", re.MULTILINE)
+
+_ADVICE = (
+    ("permission denied", "; use the owner or a superuser, or grant the right that is missing"),
+    ("row-level security", "; use a role with BYPASSRLS, or a superuser"),
+    ("Connection refused", "; is the server running, and is the port right?"),
+    ("No such file or directory", "; is the server running, and is its socket in that directory?"),
+    ("password authentication failed", "; check user name and password"),
+    ("canceling statement due to", "; a table stays locked: try again later, or raise lock_timeout"),
+    ("server version mismatch", "; install the client of the server's version"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +110,29 @@ def choose(clients: list[Client], major: int, *, what: str) -> Client:
         f"install its client: apt-get install postgresql-client-{major}",
         argv=(program,),
     )
+
+
+@contextlib.contextmanager
+def explained(secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Let the error of a client program say what the program itself calls its error, not its last line.
+
+    Raises:
+        CommandError: the same, in better words.
+    """
+    try:
+        yield
+    except CommandError as error:
+        told = [m[1].strip() for m in _TOLD.finditer(error.stderr_tail)]
+        if not told or error.returncode in (None, 0):
+            raise
+        program = os.path.basename(error.argv[0]) if error.argv else "the client program"
+        advice = next((text for sign, text in _ADVICE if sign in error.stderr_tail), "")
+        raise CommandError(
+            redact(f"{program} failed (status {error.returncode}): {'; '.join(dict.fromkeys(told))}{advice}", secrets),
+            argv=error.argv,
+            returncode=error.returncode,
+            stderr_tail=error.stderr_tail,
+        ) from error
 
 
 def jobs(options: Options) -> int:

@@ -121,7 +121,6 @@ class Address:
     def for_programs(self) -> Iterator[tuple[str, dict[str, str | None]]]:
         """Yield what a client program needs: a connection string without secrets, and changes to its environment."""
         plain = {k: v for k, v in self.parameters.items() if k not in ("password", *_SECRET_PARAMETERS)}
-        plain.setdefault("fallback_application_name", "dumpty")
         # Messages in English; the dump in the database's own encoding, whatever the caller's environment says.
         environment: dict[str, str | None] = {"LC_ALL": "C", "PGCLIENTENCODING": None}
         if "password" in self.parameters:

@@ -12,6 +12,7 @@ from dumpty.process import BLOCK, Child
 
 from dumpty_plugins.postgres.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs
+from dumpty_plugins.postgres.clients import explained as told
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, version
 from dumpty_plugins.postgres.properties import estimate, read_properties
 from dumpty_plugins.postgres.script import Script
@@ -157,7 +158,7 @@ class _Run:
             if directory:
                 argv += [f"--file={directory}", f"--jobs={self._jobs}"]
             secrets = self.address.source.secrets
-            with Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
+            with told(secrets), Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
                 if directory:
                     child.wait()
                     return _Output(versions=check_directory(directory).versions, copied=None)

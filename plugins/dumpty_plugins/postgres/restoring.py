@@ -6,6 +6,7 @@ existing empty database is filled in a single transaction, which is committed wh
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from dumpty.process import BLOCK, Child
 
 from dumpty_plugins.postgres.archive import Contents, check_directory, read_contents
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs
+from dumpty_plugins.postgres.clients import explained as told
 from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.loader import load
 from dumpty_plugins.postgres.swap import Beside, may_create
@@ -165,17 +167,18 @@ class _Job:
             return
         with place.for_programs() as (conninfo, environment):
             if "options" not in place.parameters:
-                environment["PGOPTIONS"] = f"{_environment('PGOPTIONS')} -c synchronous_commit=off".strip()
+                environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
             argv = [client.path, "--exit-on-error", "--no-password", f"--dbname={conninfo}"]
             if contents.format != "tar":
                 argv.append(f"--jobs={jobs(self._options)}")
             argv.append(str(self._dump.path()))
-            with Child(argv, env=environment, secrets=place.source.secrets, stdout=False) as child:
+            secrets = place.source.secrets
+            with told(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
                 child.wait()
 
     def _scripted(self, client: Client, loading: Callable[[Callable[[], bytes]], None]) -> None:
         argv = [client.path, "--file=-", str(self._dump.path())]
-        with Child(argv, env={"LC_ALL": "C"}) as child:
+        with told(), Child(argv, env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:
                 piece: bytes = child.stdout.read(BLOCK)
@@ -184,12 +187,6 @@ class _Job:
                 return piece
 
             loading(read)
-
-
-def _environment(name: str) -> str:
-    import os
-
-    return os.environ.get(name, "")
 
 
 def _contents(dump: Dump) -> Contents:

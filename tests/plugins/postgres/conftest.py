@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from pathlib import Path
+
+import pytest
+
+from dumpty import Source
+
+
+class Databases:
+    """Hands out databases of one server, and drops them and whatever a restore left, at the test's end."""
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self._before = server.databases()
+
+    def name(self) -> str:
+        return f"t_{uuid.uuid4().hex[:8]}"
+
+    def new(self, sql: str = "", options: str = "") -> str:
+        name = self.server.create(options=options)
+        if sql:
+            self.server.script(name, sql)
+        return name
+
+    def source(self, database: str, user: str = "postgres", password: str | None = None, **query: str) -> Source:
+        return Source(
+            scheme="postgresql",
+            url=f"postgresql://{user}{':***' if password else ''}@/{database}",
+            username=user,
+            password=password,
+            database=database,
+            query={"host": str(self.server.sockets), "port": str(self.server.port), **query},
+            secrets=(password,) if password else (),
+        )
+
+    def left(self) -> set[str]:
+        """Databases that are there now and were not before the test."""
+        return self.server.databases() - self._before
+
+    def drop(self) -> None:
+        for name in self.left():
+            self.server.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
+            self.server.drop(name)
+
+
+@pytest.fixture
+def dbs(postgres):
+    databases = Databases(postgres)
+    yield databases
+    databases.drop()
+
+
+@pytest.fixture
+def newer_dbs(postgres_newer):
+    databases = Databases(postgres_newer)
+    yield databases
+    databases.drop()
+
+
+@pytest.fixture
+def role(postgres):
+    """A role that may log in with a password, as (name, password)."""
+    name, password = f"r_{uuid.uuid4().hex[:8]}", f"s3cret {uuid.uuid4().hex}'\\@"
+    postgres.execute(f"CREATE ROLE {name} LOGIN PASSWORD %s", password)
+    yield name, password
+    for (database,) in postgres.execute("SELECT datname FROM pg_database WHERE datallowconn"):
+        postgres.execute(f"REASSIGN OWNED BY {name} TO postgres", database=database)
+        postgres.execute(f"DROP OWNED BY {name}", database=database)
+    postgres.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture
+def fake_client(tmp_path, postgres):
+    """Make a directory with a ``pg_dump`` (or other) script around the real one; return the directory."""
+
+    def make(script: str, program: str = "pg_dump", bindir: Path | None = None) -> str:
+        directory = tmp_path / "bin"
+        directory.mkdir(exist_ok=True)
+        real = (bindir or postgres.bindir) / program
+        path = directory / program
+        path.write_text(
+            "#!/bin/bash\n"
+            f"REAL={real}\n"
+            'for a in "$@"; do if [ "$a" = --version ]; then exec $REAL --version; fi; done\n' + script
+        )
+        path.chmod(0o755)
+        return str(directory)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """The caller's PG* variables decide nothing here."""
+    for name in list(os.environ):
+        if re.match(r"PG[A-Z]", name):
+            monkeypatch.delenv(name)

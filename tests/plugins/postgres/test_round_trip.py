@@ -1,0 +1,164 @@
+"""What goes in comes back: pg_dump of the original and of the restored database agree."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.drive import dump, load
+
+import dumpty_plugins.postgres as driver
+
+sys.path.insert(0, str(Path(__file__).parent))
+import zoo
+
+FORMATS = ("sql", "native", "custom", "tar", "directory")
+
+
+def assert_same(before: str, after: str) -> None:
+    if before != after:
+        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="")
+        pytest.fail("\n".join(list(lines)[:40]))
+
+
+@pytest.fixture(scope="module")
+def original(postgres):
+    postgres.script("postgres", zoo.ROLES)
+    name = postgres.create()
+    postgres.script(name, zoo.COMMON + zoo.EXTENSIONS)
+    yield name, postgres.dump(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(scope="module")
+def newer_original(postgres_newer):
+    postgres_newer.script("postgres", zoo.ROLES)
+    name = postgres_newer.create()
+    postgres_newer.script(name, zoo.COMMON)
+    yield name, postgres_newer.dump(name)
+    postgres_newer.drop(name)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_kind_of_object_comes_back(dbs, original, tmp_path, form):
+    name, before = original
+    made = dump(driver, dbs.source(name), tmp_path / "dump", form)
+    copy = dbs.name()
+    evidence = load(driver, dbs.source(copy), made)
+    assert_same(before, dbs.server.dump(copy))
+    assert evidence.objects == made.evidence.objects
+    counts = {o.path: o.rows for o in evidence.objects}
+    assert counts["app.child"] == 100
+    assert counts['"Mixed Case"."Odd "" name; -- x"'] == 3
+    assert counts["public.measured"] is None  # its partitions are counted
+    assert counts["public.measured_old"] == 11
+    assert counts["app.summary"] is None  # materialized views are computed anew
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_kind_of_object_comes_back_on_the_newer_server(newer_dbs, newer_original, tmp_path, form):
+    name, before = newer_original
+    server = newer_dbs.server
+    made = dump(driver, newer_dbs.source(name), tmp_path / "dump", form, bindir=str(server.bindir))
+    copy = newer_dbs.name()
+    load(driver, newer_dbs.source(copy), made, bindir=str(server.bindir))
+    assert_same(before, server.dump(copy))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_dumps_of_a_newer_client_go_back_to_the_older_server(dbs, postgres_newer, original, tmp_path, form):
+    name, before = original
+    newer = str(postgres_newer.bindir)
+    made = dump(driver, dbs.source(name), tmp_path / "dump", form, bindir=newer)
+    assert any("newer" in n or "for a server" in n for n in made.evidence.notes)
+    copy = dbs.name()
+    load(driver, dbs.source(copy), made, bindir=newer)
+    assert_same(before, dbs.server.dump(copy))
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_dumps_of_the_older_server_go_to_the_newer_one(dbs, newer_dbs, tmp_path, form):
+    dbs.server.script("postgres", zoo.ROLES)
+    newer_dbs.server.script("postgres", zoo.ROLES)
+    name = dbs.new(zoo.COMMON)
+    made = dump(driver, dbs.source(name), tmp_path / "dump", form)
+    copy = newer_dbs.name()
+    load(driver, newer_dbs.source(copy), made, bindir=str(newer_dbs.server.bindir))
+    rows = "SELECT id, name, doubled FROM app.parent ORDER BY 1"
+    assert newer_dbs.server.execute(rows, database=copy) == dbs.server.execute(rows, database=name)
+
+
+def test_psql_alone_loads_the_plain_dump(dbs, original, tmp_path):
+    name, before = original
+    made = dump(driver, dbs.source(name), tmp_path / "dump", "sql")
+    copy = dbs.new()
+    argv = [str(dbs.server.bindir / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", str(made.file)]
+    subprocess.run([*argv, dbs.server.url(copy)], check=True)
+    assert_same(before, dbs.server.dump(copy))
+
+
+def test_pg_restore_alone_loads_the_native_dump(dbs, original, tmp_path):
+    name, before = original
+    made = dump(driver, dbs.source(name), tmp_path / "dump", "native")
+    copy = dbs.new()
+    subprocess.run(
+        [str(dbs.server.bindir / "pg_restore"), "-e", "-j2", "-d", dbs.server.url(copy), str(made.file)], check=True
+    )
+    assert_same(before, dbs.server.dump(copy))
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP", "UTF8"])
+def test_a_new_database_gets_the_old_ones_encoding_and_locale(dbs, tmp_path, monkeypatch, encoding, form):
+    monkeypatch.setenv("PGCLIENTENCODING", "WIN1252")  # must not reach pg_dump
+    name = dbs.new(options=f"TEMPLATE template0 ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C'")
+    text = {"LATIN1": "é", "SQL_ASCII": "plain", "EUC_JP": "日本", "UTF8": "é 日本 \U0001f600"}[encoding]
+    dbs.server.execute(f"CREATE TABLE t AS SELECT '{text}'::text AS v", database=name)
+    made = dump(driver, dbs.source(name), tmp_path / "dump", form)
+    copy = dbs.name()
+    load(driver, dbs.source(copy), made)
+    sql = "SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database WHERE datname = %s"
+    assert dbs.server.execute(sql, copy) == [(encoding, "C", "C")]
+    assert dbs.server.execute("SELECT v FROM t", database=copy) == [(text,)]
+
+
+def test_bytes_that_are_no_text_survive_in_an_sql_ascii_database(dbs, tmp_path):
+    name = dbs.new(options="TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
+    dbs.server.execute("CREATE TABLE t AS SELECT convert_from('\\xe9ff80'::bytea, 'SQL_ASCII') AS v", database=name)
+    made = dump(driver, dbs.source(name), tmp_path / "dump", "sql")
+    copy = dbs.name()
+    load(driver, dbs.source(copy), made)
+    assert dbs.server.execute("SELECT convert_to(v, 'SQL_ASCII') = '\\xe9ff80' FROM t", database=copy) == [(True,)]
+
+
+def test_backslashes_without_standard_conforming_strings_survive(dbs, tmp_path):
+    name = dbs.new()
+    dbs.server.execute(f"ALTER DATABASE {name} SET standard_conforming_strings = off")
+    dbs.server.script(name, r"CREATE VIEW v AS SELECT E'it\\''s; \\' AS a; COMMENT ON VIEW v IS E'\\''; \\';")
+    made = dump(driver, dbs.source(name), tmp_path / "dump", "sql")
+    copy = dbs.name()
+    load(driver, dbs.source(copy), made)
+    assert dbs.server.execute("SELECT a FROM v", database=copy) == [("it\\'s; \\",)]
+    assert dbs.server.execute("SELECT obj_description('v'::regclass)", database=copy) == [("\\'; \\",)]
+
+
+def test_an_empty_database_round_trips_in_every_format(dbs, tmp_path):
+    name = dbs.new()
+    for form in FORMATS:
+        made = dump(driver, dbs.source(name), tmp_path / form, form)
+        load(driver, dbs.source(f"{name}_{form}"), made)
+        assert_same(dbs.server.dump(name), dbs.server.dump(f"{name}_{form}"))
+
+
+def test_settings_of_the_database_come_back_with_a_missing_one(dbs, tmp_path):
+    name = dbs.new("CREATE TABLE t ()")
+    dbs.server.script(name, f"ALTER DATABASE {name} SET search_path = 'a b', public; ALTER DATABASE {name} SET work_mem = '5MB'")
+    made = dump(driver, dbs.source(name), tmp_path / "dump", "native")
+    copy = dbs.name()
+    load(driver, dbs.source(copy), made)
+    sql = "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = %s"
+    assert dbs.server.execute(sql, copy) == dbs.server.execute(sql, name) != []
