@@ -20,6 +20,7 @@ _LOST = frozenset({2006, 2013, 4031, 1927, 1053, 1205})
 """Gone away, lost, killed, shut down, waited too long."""
 
 _FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+_CONNECT_SECONDS = 10
 _SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 _TEXT = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "bind_address", "program_name")
 _BOOLEAN = ("ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
@@ -100,6 +101,34 @@ def wants_tls(source: Source) -> bool:
     )
 
 
+def _dial(source: Source, arguments: dict[str, Any]) -> socket.socket:
+    """Open the socket ourselves: pymysql loses it, unclosed, where nobody answers."""
+    seconds = arguments.get("connect_timeout", _CONNECT_SECONDS)
+    path = socket_of(source)
+    local = arguments.get("bind_address")
+    try:
+        if path is None:
+            address = (source.host or "localhost", source.port or 3306)
+            link = socket.create_connection(address, seconds, source_address=(local, 0) if local else None)
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return link
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            link.settimeout(seconds)
+            link.connect(path)
+        except BaseException:
+            link.close()
+            raise
+    except socket.gaierror as error:
+        raise SourceError(f"cannot connect to {place(source)}: the host is unknown ({error.strerror})") from error
+    except (OSError, ValueError, OverflowError) as error:
+        raise SourceError(
+            f"cannot connect to {place(source)}: {_words(error)}; is the server running and reachable there?"
+        ) from error
+    return link
+
+
 def connect(source: Source, database: str | None) -> Session:
     """Open a session on the server of ``source``; ``database`` becomes its default, if given.
 
@@ -117,11 +146,11 @@ def connect(source: Source, database: str | None) -> Session:
             'the mysql driver needs pymysql, which is not installed: pip install "dumpty[mysql]"'
         ) from error
     arguments = _arguments(source)
+    link = _dial(source, arguments)
     try:
         connection = pymysql.connect(
             host=source.host,
             port=source.port or 3306,
-            unix_socket=socket_of(source),
             user=source.username,
             # As bytes: pymysql would encode a str as Latin-1.
             password=(source.password or "").encode(),
@@ -131,10 +160,18 @@ def connect(source: Source, database: str | None) -> Session:
             use_unicode=False,
             autocommit=True,
             local_infile=False,
+            defer_connect=True,
             **arguments,
         )
+        # What pymysql notes of a Unix socket it opens itself: a password may pass it in the clear.
+        connection._secure = socket_of(source) is not None  # noqa: SLF001
+        connection.connect(link)
     except (pymysql.err.Error, OSError, ValueError, RuntimeError, UnicodeError) as error:
+        link.close()
         raise SourceError(_scrub(f"cannot connect to {place(source)}: {_words(error)}", source)) from error
+    except BaseException:
+        link.close()
+        raise
     session = Session(connection, source)
     try:
         session.prepare()
@@ -147,6 +184,8 @@ def connect(source: Source, database: str | None) -> Session:
 def _words(error: BaseException) -> str:
     """Return the text of a library's error on one line, the server's error number in front."""
     arguments = error.args
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     if len(arguments) > 1 and isinstance(arguments[0], int):
         text = arguments[1]
         if isinstance(text, bytes):

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.mariadb_server import MariaDBServer
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def database(mariadb: MariaDBServer) -> Iterator[Callable[..., str]]:
+    """Makes names of databases, and databases that hold what the given statements make; drops them afterwards."""
+    names: list[str] = []
+
+    def make(*statements: str, create: bool = True) -> str:
+        name = f"d{next(_NUMBERS)}_ä"
+        names.append(name)
+        if create:
+            mariadb.run(f"CREATE DATABASE `{name}`", f"USE `{name}`", *statements)
+        return name
+
+    yield make
+    for name in names:
+        for one in (name, f"{name}__dumpty_new", f"{name}__dumpty_old"):
+            mariadb.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE IF EXISTS `{one}`")
+
+
+@pytest.fixture
+def account(mariadb: MariaDBServer) -> Iterator[Callable[..., str]]:
+    """Makes accounts with the given grants; drops them afterwards."""
+    names: list[str] = []
+
+    def make(*grants: str) -> str:
+        name = f"u{next(_NUMBERS)}"
+        names.append(name)
+        mariadb.run(f"CREATE USER {name}@localhost", *(f"GRANT {g} TO {name}@localhost" for g in grants))
+        return name
+
+    yield make
+    for name in names:
+        mariadb.run(f"DROP USER {name}@localhost")
