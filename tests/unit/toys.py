@@ -1,0 +1,167 @@
+"""Small plugins that do what a test asks of them: registered as a program registers its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from dumpty import Evidence, Format, Inspection, Option, PluginInfo, SourceError, hookimpl
+
+
+class ToyDriver:
+    """A driver of databases that are bytes in a dictionary; ``toy://host/NAME``."""
+
+    name = "toy"
+
+    def __init__(self, **databases: bytes) -> None:
+        self.databases = databases
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(
+            kind="driver",
+            schemes=("toy",),
+            formats=(Format(name="sql", suffix=".sql"), Format(name="native", suffix=".bin")),
+            options=(Option(name="chunk", default=1 << 16, help="bytes written at a time"),),
+        )
+
+    @hookimpl
+    def inspect(self, source):
+        held = self.databases.get(source.database)
+        return Inspection(exists=held is not None, empty=not held, identity=f"toy:{source.database}")
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        if source.database not in self.databases:
+            raise SourceError(f"there is no {source.url}")
+        data = self.databases[source.database]
+        sink.expect(len(data))
+        for start in range(0, len(data), options["chunk"]):
+            sink.write(data[start : start + options["chunk"]])
+        return Evidence(versions={"toy": "1"})
+
+    @hookimpl
+    def restore(self, target, dump):
+        parts = []
+        stream = dump.open()
+        while part := stream.read(100_000):
+            parts.append(part)
+        self.databases[target.database] = b"".join(parts)
+        return Evidence()
+
+
+class ToyCompressor:
+    """Stores bytes as they are, behind one byte of header."""
+
+    name = "plainly"
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="compressor", suffix=".plain")
+
+    @hookimpl
+    def compress(self, sink):
+        return ToyWriter(sink)
+
+    @hookimpl
+    def decompress(self, stream):
+        assert stream.read(1) == b"!"
+        return stream
+
+
+class ToyWriter:
+    def __init__(self, sink) -> None:
+        self.sink = sink
+        self.begun = False
+
+    def write(self, data):
+        if not self.begun:
+            self.begun = True
+            self.sink.write(b"!")
+        return self.sink.write(data)
+
+    def close(self):
+        self.write(b"")
+
+
+class ToyVerifier:
+    """Counts bytes."""
+
+    name = "counter"
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="verifier")
+
+    @hookimpl
+    def verify(self):
+        return Counter()
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.size = 0
+
+    def update(self, data):
+        self.size += len(data)
+
+    def hexdigest(self):
+        return f"{self.size:x}"
+
+
+class StoreWrapper:
+    """The store ``wrapped:///path``: the directory's own store, with methods replaced by those given.
+
+    A replacement is called with the real method and its arguments.
+    """
+
+    name = "wrapped"
+
+    def __init__(self, **replaced) -> None:
+        self.replaced = replaced
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="store", schemes=("wrapped",))
+
+    @hookimpl
+    def open_store(self, url):
+        return _Wrapped(open_directory(url.removeprefix("wrapped://")), self.replaced)
+
+
+class _Wrapped:
+    def __init__(self, store, replaced) -> None:
+        self._store = store
+        self._replaced = replaced
+
+    def __getattr__(self, name):
+        real = getattr(self._store, name)
+        instead = self._replaced.get(name)
+        return real if instead is None else lambda *a, **k: instead(real, *a, **k)
+
+
+def open_directory(path, **options):
+    """Return the built-in store for a directory."""
+    from dumpty.host import Host
+
+    host = Host()
+    plugin = host.store(str(path))
+    return host.open_store(plugin, url=str(path), options=host.options({"open_store": plugin}, options)["open_store"])
+
+
+def python(code, *arguments, env=None, timeout=60, check=True):
+    """Run Python code in a process of its own and return what became of it."""
+    import os
+
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__)), **(env or {})}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
