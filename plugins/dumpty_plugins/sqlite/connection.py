@@ -175,23 +175,21 @@ def explain(error: Exception, path: str) -> DumptyError:
     text = " ".join(str(error).split())
     if "locked" in text or "busy" in text:
         return Locked(f"{path} is locked by another connection ({text}); wait for it, or raise -o busy_timeout")
-    if "not a database" in text:
-        return SourceError(f"{path} is not a SQLite database, or it is encrypted")
     if "malformed" in text or "corrupt" in text:
         return corrupt(path, text)
-    if "unable to open" in text:
-        directory = os.path.dirname(path)
-        hint = (
-            ""
-            if os.access(directory, os.W_OK)
-            else f"; in WAL mode SQLite has to write in {directory}, which it may not"
-        )
-        return SourceError(f"{path} cannot be opened ({text}){hint}")
-    if "readonly" in text:
-        return SourceError(f"{path} cannot be written ({text}); check the permissions of the file and its directory")
-    if "full" in text:
-        return SourceError(f"no room left for the database being written for {path} ({text}); free some space")
+    for sign, message in _PLAIN.items():
+        if sign in text:
+            return SourceError(f"{path} {message} ({text})")
     return SourceError(f"SQLite failed on {path}: {text}")
+
+
+_PLAIN = {
+    "not a database": "is not a SQLite database, or it is encrypted",
+    "unable to open": "cannot be opened: check its permissions; in WAL mode SQLite also has to write in its directory",
+    "readonly": "cannot be written: check the permissions of the file and of its directory",
+    "full": "ran out of room: free some space on its file system",
+}
+"""By a part of SQLite's text: what it means for the file."""
 
 
 def corrupt(path: str, finding: str) -> SourceError:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _STEP_PAGES = 2048
 """Pages copied between two looks at pending signals."""
 
+_UNCHECKED = "copied without a check of its structure"
+
 
 def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evidence:
     """Copy the database that ``database`` holds a read transaction on, and write the copy into ``sink``.
@@ -55,21 +57,22 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evi
             except BaseException:
                 image.interrupt()
                 raise
-            objects = proven.result()
-    notes = () if check else ("not checked: copied with check=false",)
+            objects, notes = proven.result()
     return Evidence(objects=objects, versions=proof.versions(), notes=notes)
 
 
-def _prove(image: sqlite3.Connection, source: str, *, check: bool) -> tuple[ObjectEvidence, ...]:
+def _prove(
+    image: sqlite3.Connection, source: str, *, check: bool
+) -> tuple[tuple[ObjectEvidence, ...], tuple[str, ...]]:
     if not check:
-        # A damaged page is what the user chose to keep; counting would stumble over it.
+        # A damaged page is what the user chose to keep; counting may stumble over it.
         with contextlib.suppress(sqlite3.DatabaseError):
-            return proof.count_tables(image)
-        return ()
-    finding = proof.findings(image)
-    if finding:
-        raise corrupt(source, finding)
-    return proof.count_tables(image)
+            return proof.count_tables(image), (_UNCHECKED,)
+        return (), (_UNCHECKED, "rows were not counted: the database is damaged")
+    found = proof.findings(image)
+    if found.damage:
+        raise corrupt(source, found.damage)
+    return proof.count_tables(image), (found.oddities,) if found.oddities else ()
 
 
 def _pages_size(database: sqlite3.Connection) -> int:
@@ -99,12 +102,24 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
     with damage(part), contextlib.closing(connect(part, "rw")) as database:
         if size != _pages_size(database):
             raise IntegrityError(f"the image has {size} bytes, but its header says {_pages_size(database)}")
-        finding = proof.findings(database) if check else ""
-        if finding:
-            raise IntegrityError(f"the restored image is corrupt: {finding}; restore another backup")
+        if check:
+            require_sound(database)
+        if not check and not dump.evidence.objects:
+            return Evidence(versions=proof.versions(), notes=(_UNCHECKED,))
         objects = proof.count_tables(database)
         proof.require_same(dump.evidence, objects)
     return Evidence(objects=objects, versions=proof.versions())
+
+
+def require_sound(database: sqlite3.Connection) -> None:
+    """Check the structure of a database that was just built.
+
+    Raises:
+        IntegrityError: it is corrupt.
+    """
+    damaged = proof.findings(database).damage
+    if damaged:
+        raise IntegrityError(f"the restored database is corrupt: {damaged}; restore another backup")
 
 
 @contextlib.contextmanager

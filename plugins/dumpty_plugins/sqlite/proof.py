@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MISSING = re.compile(r"no such (collation sequence|function): (.+)")
-_FINDINGS = 3
+_ODDITY = re.compile(r"(NULL|NUMERIC|TEXT|non-[A-Z]+) value in ")
+_LOOKED_AT = 100
+_SHOWN = 3
 
 
 def quoted(name: str) -> str:
@@ -53,15 +56,30 @@ def _byte_order(left: str, right: str) -> int:
     return (left > right) - (left < right)
 
 
-def findings(database: sqlite3.Connection) -> str:
-    """Return what ``PRAGMA quick_check`` complains about, or "" for a sound database.
+@dataclass(frozen=True)
+class Findings:
+    """What SQLite's check found: ``damage`` to the file, and ``oddities``, rows that their own schema forbids.
 
-    It reads every page and record of every table, not the order of indexes. Rows that break a CHECK constraint are
-    content, not damage.
+    Both are texts for a message, "" where there is nothing.
+    """
+
+    damage: str
+    oddities: str
+
+
+def findings(database: sqlite3.Connection) -> Findings:
+    """Run ``PRAGMA quick_check``, which reads every page and record of every table, not the order of indexes.
+
+    It reports damage to pages before it looks into rows. Rows that break a CHECK constraint are not looked for.
     """
     database.execute("PRAGMA ignore_check_constraints=ON")
-    rows = [row[0].decode("utf-8", "replace") for row in query(database, f"PRAGMA quick_check({_FINDINGS})")]
-    return "" if rows == ["ok"] else "; ".join(" ".join(row.split()) for row in rows)
+    rows = [row[0].decode("utf-8", "replace") for row in query(database, f"PRAGMA quick_check({_LOOKED_AT})")]
+    found = [" ".join(row.split()) for row in rows if row != "ok"]
+    odd = [row for row in found if _ODDITY.match(row)]
+    return Findings(
+        damage="; ".join([row for row in found if row not in odd][:_SHOWN]),
+        oddities="; ".join(odd[:_SHOWN]),
+    )
 
 
 def count_tables(database: sqlite3.Connection) -> tuple[ObjectEvidence, ...]:
@@ -70,8 +88,8 @@ def count_tables(database: sqlite3.Connection) -> tuple[ObjectEvidence, ...]:
     A virtual table keeps its rows in other tables (or nowhere), which are counted: it has None.
     """
     listed = database.execute(
-        "SELECT name, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%'"
-        " ESCAPE '\\' ORDER BY name"
+        "SELECT name, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master"
+        " WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
     return tuple(_count(database, name, virtual=bool(virtual)) for name, virtual in listed)
 
@@ -84,7 +102,8 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool) -> Objec
         return ObjectEvidence(path=name.decode("utf-8", "backslashreplace"))
     if virtual:
         return ObjectEvidence(path=path)
-    return ObjectEvidence(path=path, rows=query(database, f"SELECT count(*) FROM {quoted(path)}")[0][0])
+    rows = query(database, f"SELECT count(*) FROM {quoted(path)}")[0][0]  # noqa: S608 - a quoted identifier
+    return ObjectEvidence(path=path, rows=rows)
 
 
 def require_same(expected: Evidence, found: Iterable[ObjectEvidence]) -> None:

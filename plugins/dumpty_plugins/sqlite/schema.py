@@ -27,7 +27,7 @@ _QUOTED_OR_COMMENT = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL
 )
 _TERMINATOR = re.compile(r"^\s*(?:/|go)\s*$", re.IGNORECASE | re.MULTILINE)
-_USE_NATIVE = "; back it up with format native (--format native)"
+USE_NATIVE = "; back it up with format native (--format native)"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_schema(database: sqlite3.Connection) -> Schema:
     """
     if sqlite3.sqlite_version_info < NEEDED_SQLITE:
         raise DependencyError(
-            f"SQL dumps need SQLite 3.37 or newer, and Python has {sqlite3.sqlite_version}{_USE_NATIVE}"
+            f"SQL dumps need SQLite 3.37 or newer, and Python has {sqlite3.sqlite_version}{USE_NATIVE}"
         )
     names = _Names(database)
     internal = [n for n in names.of("table") if n.startswith("sqlite_")]
@@ -125,11 +125,11 @@ class _Names:
                 kind, name, table, sql = (value.decode() for value in row)
             except UnicodeDecodeError as error:
                 shown = row[1].decode("utf-8", "backslashreplace")
-                raise SourceError(f"the definition of {shown!r} is not valid UTF-8{_USE_NATIVE}") from error
+                raise SourceError(f"the definition of {shown!r} is not valid UTF-8{USE_NATIVE}") from error
             self.sql[name] = sql
             self._types.append((kind, name))
             self._rows.append((kind, name, table, sql))
-        self._listed = {
+        self._listed: dict[str, tuple[str, bool]] = {
             name.decode(): (kind.decode(), bool(without_rowid))
             for name, kind, without_rowid in database.execute(
                 "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'"
@@ -152,13 +152,11 @@ class _Names:
 
 
 def _settings(database: sqlite3.Connection) -> tuple[str, ...]:
-    def value(pragma: str) -> str:
-        found = database.execute(f"PRAGMA {pragma}").fetchone()[0]
-        return f"'{found.decode()}'" if isinstance(found, bytes) else str(found)
-
-    return tuple(
-        f"PRAGMA {pragma}={value(pragma)};\n"
-        for pragma in ("page_size", "encoding", "auto_vacuum", "user_version", "application_id")
+    numbers = ("page_size", "auto_vacuum", "user_version", "application_id")
+    encoding = database.execute("PRAGMA encoding").fetchone()[0].decode()
+    return (
+        f"PRAGMA encoding='{encoding}';\n",
+        *(f"PRAGMA {name}={database.execute(f'PRAGMA {name}').fetchone()[0]};\n" for name in numbers),
     )
 
 
@@ -193,17 +191,17 @@ def _statement(name: str, sql: str) -> str:
     )
     if "\0" in bare:
         raise SourceError(
-            f"the definition of {name!r} holds CR LF inside quotes, which the sqlite3 program does not keep{_USE_NATIVE}"
+            f"the definition of {name!r} holds CR LF inside quotes, which the sqlite3 program does not keep{USE_NATIVE}"
         )
     if _TERMINATOR.search(bare):
         raise SourceError(
             f"the definition of {name!r} holds a line of its own with / or go, at which the sqlite3 program"
-            f" stops reading{_USE_NATIVE}"
+            f" stops reading{USE_NATIVE}"
         )
     for end in (";\n", "\n;\n"):  # the second for a definition that ends in a comment
         if sqlite3.complete_statement(sql + end):
             return sql + end
-    raise SourceError(f"the definition of {name!r} is not a complete statement{_USE_NATIVE}")
+    raise SourceError(f"the definition of {name!r} is not a complete statement{USE_NATIVE}")
 
 
 def _rehearse(schema: Schema, names: list[str], expected: list[tuple[str, str, str, str]]) -> None:
@@ -216,10 +214,10 @@ def _rehearse(schema: Schema, names: list[str], expected: list[tuple[str, str, s
                 memory.execute(statement)
             except (sqlite3.Error, sqlite3.Warning) as error:
                 reason = guard.refused or " ".join(str(error).split())
-                raise SourceError(f"SQL text cannot carry {name!r}: {reason}{_USE_NATIVE}") from error
+                raise SourceError(f"SQL text cannot carry {name!r}: {reason}{USE_NATIVE}") from error
         again = _Names(_as_bytes(memory)).fingerprint(without=[])
     for row in _differences(expected, again):
-        raise SourceError(f"SQL text cannot carry {row[1]!r}: it would come back different{_USE_NATIVE}")
+        raise SourceError(f"SQL text cannot carry {row[1]!r}: it would come back different{USE_NATIVE}")
 
 
 def _as_bytes(database: sqlite3.Connection) -> sqlite3.Connection:

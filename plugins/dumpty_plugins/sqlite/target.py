@@ -9,6 +9,7 @@ aside together with all three, which nothing can open any more, and put back if 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import sqlite3
@@ -38,25 +39,32 @@ _RETRY_SECONDS = 0.05
 
 
 def inspect(source: Source, options: Options) -> Inspection:
-    """Look at a database file.
+    """Look at a database file. One that SQLite cannot read is not empty, and says so in its notes.
 
     Raises:
-        SourceError: there is a file, but not one that can be read as a database.
+        SourceError: it is not a file, or may not be read.
         Locked: somebody holds it exclusively for longer than ``busy_timeout``.
     """
     path = file_path(source)
-    identity, name = f"sqlite:{path}", os.path.splitext(os.path.basename(path))[0]
-    found = {"identity": identity, "name": name}
+    look = functools.partial(
+        Inspection,
+        identity=f"sqlite:{path}",
+        name=os.path.splitext(os.path.basename(path))[0],
+        versions=proof.versions(),
+    )
     if not os.path.exists(path):
-        return Inspection(exists=False, empty=True, versions=proof.versions(), **found)
+        return look(exists=False, empty=True)
     if os.path.isfile(path) and os.path.getsize(path) == 0 and not os.path.exists(f"{path}-journal"):
-        return Inspection(exists=True, empty=True, estimated_bytes=0, versions=proof.versions(), **found)
+        return look(exists=True, empty=True, estimated_bytes=0)
     require_readable(path)
-    with reading(path, busy_seconds(source, options)) as database:
-        pages = database.execute("PRAGMA page_count").fetchone()[0]
-        size = pages * database.execute("PRAGMA page_size").fetchone()[0]
-        empty = _is_empty(database)
-    return Inspection(exists=True, empty=empty, estimated_bytes=size, versions=proof.versions(), **found)
+    try:
+        with reading(path, busy_seconds(source, options)) as database:
+            pages = database.execute("PRAGMA page_count").fetchone()[0]
+            size = pages * database.execute("PRAGMA page_size").fetchone()[0]
+            return look(exists=True, empty=_is_empty(database), estimated_bytes=size)
+    except SourceError as error:
+        # No backup can be made of it, which `backup` says; but a restore may replace it.
+        return look(exists=True, empty=False, notes=(str(error),))
 
 
 def _is_empty(database: sqlite3.Connection) -> bool:

@@ -1,0 +1,124 @@
+"""Everything a SQLite database holds, in a form that is equal only for equal databases."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import struct
+import subprocess
+from pathlib import Path
+
+from support.drive import FileDump, dump, load
+
+import dumpty_plugins.sqlite as driver
+from dumpty import Evidence, Source
+
+PRAGMAS = ("user_version", "application_id", "encoding", "page_size", "auto_vacuum", "journal_mode")
+
+
+def source(path, **query: str) -> Source:
+    return Source(scheme="sqlite", url=f"sqlite:///{path}", database=str(path), query=query)
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def opened(path) -> contextlib.closing[sqlite3.Connection]:
+    return contextlib.closing(sqlite3.connect(path, isolation_level=None))
+
+
+def make(path, script: str) -> Path:
+    with opened(path) as database:
+        database.executescript(script)
+    return Path(path)
+
+
+def rows_of(path, sql: str, *values):
+    with opened(path) as database:
+        return database.execute(sql, values).fetchall()
+
+
+def _exact(value):
+    return struct.pack(">d", value) if isinstance(value, float) else value
+
+
+def contents(path) -> dict[str, object]:
+    """Return schema, pragmas and every cell with its type and bytes, rowids included."""
+    with opened(path) as database:
+        schema = sorted(database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"), key=repr)
+        found: dict[str, object] = {
+            "schema": schema,
+            "pragmas": {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS},
+            "integrity": database.execute("PRAGMA integrity_check").fetchall(),
+        }
+        kinds = {
+            name: (kind, without)
+            for name, kind, without in database.execute(
+                "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'"
+            )
+        }
+        for table in [row[1] for row in schema if row[0] == "table" and kinds[row[1]][0] != "virtual"]:
+            names = [
+                row[0] for row in database.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1", (table,))
+            ]
+            taken = {name.lower() for name in names}
+            alias = next((a for a in ("rowid", "_rowid_", "oid") if a not in taken), None)
+            cells = [
+                f"typeof({c}), CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END"
+                for c in map(quoted, names)
+            ]
+            if alias and not kinds[table][1]:
+                cells.append(alias)
+            found[f"rows of {table}"] = [
+                tuple(map(_exact, row))
+                for row in database.execute(f"SELECT {', '.join(cells)} FROM {quoted(table)} NOT INDEXED")
+            ]
+    return found
+
+
+def evidence_of(path) -> dict[str, int]:
+    """Count, independently of the driver, every table that is not SQLite's own and not virtual."""
+    with opened(path) as database:
+        names = database.execute(
+            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow')"
+        ).fetchall()
+        return {
+            name: database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0]
+            for (name,) in names
+            if not name.startswith("sqlite_")
+        }
+
+
+def dumped(path, file: Path, format: str, **options) -> FileDump:
+    return dump(driver, source(path), file, format, **options)
+
+
+def restored(made: FileDump, path, *, overwrite: bool = False, **options) -> Evidence:
+    return load(driver, source(path), made, overwrite=overwrite, **options)
+
+
+def through_program(made: FileDump, path) -> None:
+    """Load a SQL dump with the sqlite3 program, as somebody without dumpty would."""
+    with made.file.open("rb") as stream:
+        done = subprocess.run(["sqlite3", "-bail", str(path)], stdin=stream, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+
+
+def require_round_trip(path, tmp: Path) -> None:
+    """Dump, load and compare: both formats, and the sqlite3 program for SQL."""
+    before = contents(path)
+    counted = evidence_of(path)
+    for form in ("sql", "native"):
+        made = dumped(path, tmp / f"dump.{form}", form)
+        assert {one.path: one.rows for one in made.evidence.objects if one.rows is not None} == counted
+        back = tmp / f"{form}.db"
+        back.unlink(missing_ok=True)
+        loaded = restored(made, back)
+        assert contents(back) == before
+        assert loaded.objects == made.evidence.objects
+        if form == "sql":
+            back.unlink()
+            through_program(made, back)
+            assert contents(back) == before
