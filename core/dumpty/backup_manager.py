@@ -342,6 +342,8 @@ class BackupManager:
             plain_size_bytes=record.plain_size,
             digests=record.digests,
             evidence=record.evidence,
+            source=record.identity,
+            ended=record.ended,
         )
 
 

@@ -26,7 +26,8 @@ class Backup:
     """One backup of ``BackupManager``.
 
     ``database_url`` has its password replaced by ``***``. ``size_bytes`` and ``checksum`` (SHA-256, hexadecimal) are
-    those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC.
+    those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC; so is ``ended``.
+    ``source`` names the database whatever its URL's spelling.
     """
 
     id: str
@@ -42,6 +43,8 @@ class Backup:
     plain_size_bytes: int = 0
     digests: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
+    source: str = ""
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True)
