@@ -1,0 +1,125 @@
+"""The command line: ``main`` runs one verb and turns every outcome into output and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dumpty.cli.app import Ended
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (without the program's name) and return the exit status."""
+    from dumpty.cli import output, urls
+    from dumpty.cli.status import UsageError
+
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    urls.forget()
+    json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
+    debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
+    output.settle()
+    with _signals() as caught:
+        try:
+            ended = _run(arguments)
+        except KeyboardInterrupt as interrupt:
+            return output.fail(interrupt, _told(interrupt), json_wanted=json_wanted)
+        if isinstance(ended, int):
+            return output.fail(caught[0], _told(caught[0]), json_wanted=json_wanted) if caught else ended
+        if ended.report is not None:
+            return output.emit(ended.report)
+        error = ended.error or UsageError("name a command")
+        if not isinstance(error, KeyboardInterrupt):
+            urls.watch(arguments)
+        if debug:
+            _trace(error)
+        return output.fail(error, _told(error), json_wanted=json_wanted)
+
+
+def _run(arguments: Sequence[str]) -> Ended | int:
+    import typer
+
+    from dumpty.cli.app import Ended, build
+    from dumpty.cli.status import INTERRUPTED, UsageError
+
+    usage_error: Any = typer.BadParameter.__base__  # typer exports neither it nor its base
+    click_error: Any = usage_error.__base__
+    try:
+        result = build()(args=arguments, prog_name="dumpty", standalone_mode=False)
+    except click_error as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "dumpty"
+        text = error.format_message().rstrip().rstrip(".")
+        return Ended(error=UsageError(f"{text}; see {where} --help"))
+    except UsageError as error:
+        return Ended(error=error)
+    except typer.Abort:
+        return INTERRUPTED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return result if isinstance(result, Ended) else int(result or 0)
+
+
+def _told(error: BaseException) -> str:
+    from dumpty.errors import DumptyError
+    from dumpty.results import one_line
+
+    if isinstance(error, KeyboardInterrupt):
+        return _interrupted(error)
+    if isinstance(error, DumptyError):
+        return one_line(error)
+    return (
+        f"unexpected {type(error).__name__}: {one_line(error)}; this is a bug in dumpty or in a plugin. "
+        "For a report, run it again with DUMPTY_DEBUG=1: that shows where it happened"
+    )
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> str:
+    return f"interrupted by {str(interrupt) or 'SIGINT'}: what was not complete is removed"
+
+
+def _trace(error: BaseException) -> None:
+    import traceback
+
+    from dumpty.cli import output
+
+    output.complain("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[KeyboardInterrupt]]:
+    """End in good order when asked to: children are ended, and partial files removed.
+
+    Only the first signal counts; a second one would interrupt the cleaning up. What is ignored (``nohup``, a
+    shell's background job) stays ignored. Yields what was caught.
+    """
+    from dumpty.cli.status import Terminated
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    caught: list[KeyboardInterrupt] = []
+
+    def end(number: int, _: object) -> None:
+        if not caught:
+            caught.append(KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number))
+            raise caught[0]
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [n for n in numbers if before[n] in {signal.SIG_DFL, signal.default_int_handler}]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield caught
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])

@@ -1,0 +1,144 @@
+"""The verbs, put together into one command line."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dumpty.cli import backup, demo, doctor, list, plugins, prune, restore, show, verify  # noqa: A004 - one module per verb
+from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.status import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dumpty.cli.output import Report
+
+__all__ = ["Ended", "build"]
+
+DESCRIPTION = "Database backups that go back together."
+
+EPILOG = """
+A database URL is scheme://[user[:password]@][host[:port]]/database[?key=value]: sqlite:///relative.db,
+sqlite:////absolute.db, postgresql://user@host/database, mysql://user@host/database. The command line can be seen by
+other users of the machine, so give a URL that holds a password as env:NAME, file:PATH, cmd:PROGRAM… or - (standard
+input).
+
+\b
+Exit status:
+  0    done
+  1    failed; the message says why and what to do
+  2    wrong usage: URL, option, plugin or library unknown
+  4    verification failed: a backup is not what it should be
+  10   there is no such backup directory
+  11   locked: somebody else is using it
+  130  interrupted (143: ended by SIGTERM)
+
+DUMPTY_DEBUG=1 in the environment adds the traceback to an unexpected error.
+"""
+
+VERBS = (
+    ("backup", backup.backup, backup.EXAMPLES),
+    ("restore", restore.restore, restore.EXAMPLES),
+    ("list", list.list_, list.EXAMPLES),
+    ("show", show.show, show.EXAMPLES),
+    ("verify", verify.verify, verify.EXAMPLES),
+    ("prune", prune.prune, prune.EXAMPLES),
+    ("doctor", doctor.doctor, doctor.EXAMPLES),
+    ("demo", demo.demo, demo.EXAMPLES),
+)
+
+
+class Ended:
+    """How a verb ended: with a report, or with an error."""
+
+    def __init__(self, report: Report | None = None, error: BaseException | None = None) -> None:
+        self.report = report
+        self.error = error
+
+
+def build() -> typer.Typer:
+    """Return the command line. Calling it returns the ``Ended`` of the verb that ran."""
+    settings = {"help_option_names": ["--help", "-h"]}
+    common: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "context_settings": settings}
+    app = typer.Typer(**common)
+    app.callback(invoke_without_command=True, help=DESCRIPTION, epilog=EPILOG)(_dumpty)
+    for name, verb, examples in VERBS:
+        app.command(name, epilog=_epilog(examples))(_contained(verb))
+    group = typer.Typer(**common)
+    group.callback(invoke_without_command=True, help=plugins.plugins.__doc__, epilog=_epilog(plugins.EXAMPLES))(
+        _plugins
+    )
+    group.command("show")(_contained(plugins.show))
+    app.add_typer(group, name="plugins")
+    return app
+
+
+def _epilog(examples: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
+
+
+def _contained(verb: Callable[..., Report]) -> Callable[..., Ended]:
+    """Return ``verb`` with its outcome as a value, and with standard output kept for that outcome alone."""
+
+    @functools.wraps(verb)
+    def run(*args: Any, **kwargs: Any) -> Ended:
+        try:
+            with _logging(), contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no result
+                return Ended(report=verb(*args, **kwargs))
+        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - typer would make its own of some of them
+            return Ended(error=error)
+
+    return run
+
+
+def _debugging() -> bool:
+    """Return whether the environment asks for tracebacks."""
+    return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
+
+
+@contextlib.contextmanager
+def _logging() -> Iterator[None]:
+    """Keep the library's log from standard error, where the verb says the same in its own words; unless debugging."""
+    import logging
+
+    log = logging.getLogger("dumpty")
+    sink: logging.Handler = logging.StreamHandler() if _debugging() else logging.NullHandler()
+    log.addHandler(sink)
+    try:
+        yield
+    finally:
+        log.removeHandler(sink)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import dumpty
+
+        typer.echo(f"dumpty {dumpty.__version__}")
+        raise typer.Exit
+
+
+def _dumpty(
+    ctx: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise UsageError("name a command")
+
+
+def _plugins(
+    ctx: typer.Context,
+    json: Json = False,
+) -> Ended | None:
+    if ctx.invoked_subcommand is None:
+        return _contained(plugins.plugins)(json=json)
+    return None

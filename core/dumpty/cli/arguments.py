@@ -1,0 +1,117 @@
+"""The arguments and options that several verbs share, and what is made of them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote
+
+import typer
+
+from dumpty.cli.status import NoSuchStore, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.results import Backup
+
+__all__ = [
+    "DIRECTORY",
+    "Directory",
+    "Given",
+    "Id",
+    "Json",
+    "MaybeId",
+    "Quiet",
+    "Yes",
+    "existing",
+    "parse_options",
+    "short_ids",
+]
+
+DIRECTORY = "backups"
+URL_HELP = "A database URL, or where to read it, out of sight of ps: env:NAME, file:PATH, cmd:PROGRAM…, - (stdin)."
+
+Directory = Annotated[
+    str, typer.Option("--dir", "-d", metavar="PATH", envvar="DUMPTY_DIR", help="The backup directory.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, failures included.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="KEY=VALUE",
+        help="An option of a plugin; may be repeated. `dumpty plugins show NAME` lists them.",
+    ),
+]
+
+
+def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete an id, for the shell."""
+    try:
+        backups = existing(ctx.params.get("directory") or DIRECTORY).list_backups()
+    except Exception:  # noqa: BLE001 - a shell that completes wants words, never an error
+        return []
+    return [word for word in ("latest", *(b.id for b in backups)) if word.startswith(incomplete)]
+
+
+_ID = typer.Argument(metavar="ID", help="The backup's id, its first characters, or `latest`.", autocompletion=_ids)
+Id = Annotated[str, _ID]
+MaybeId = Annotated[str | None, _ID]
+
+
+def existing(directory: str) -> BackupManager:
+    """Open a backup directory that is there; nothing is created.
+
+    Raises:
+        NoSuchStore: it is not.
+    """
+    if "://" not in directory or directory.startswith("file://"):
+        path = unquote(directory[len("file://") :]) if directory.startswith("file://") else directory
+        if not os.path.isdir(path):
+            state = "is not a directory" if os.path.lexists(path) else "does not exist"
+            raise NoSuchStore(
+                f"the backup directory {os.path.abspath(path)} {state}; "
+                "name another one with --dir or DUMPTY_DIR, or make a backup first: dumpty backup URL"
+            )
+    from dumpty.backup_manager import BackupManager
+
+    return BackupManager(directory)
+
+
+def parse_options(given: Sequence[str] | None) -> dict[str, object]:
+    """Take ``key=value`` apart.
+
+    Raises:
+        UsageError: it is not of that form, is given twice, or is the facades' own.
+    """
+    from dumpty.options import RESERVED
+
+    options: dict[str, object] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"the option {text!r} is not of the form KEY=VALUE; write for example -o level=6")
+        if key in options:
+            raise UsageError(f"the option {key!r} is given twice; several values are written a,b,c")
+        if key in RESERVED | {"self", "target_url", "backup_id"}:
+            raise UsageError(f"{key!r} is not an option of a plugin; see the verb's own options with --help")
+        options[key] = value
+    return options
+
+
+_SHORT = 8
+
+
+def short_ids(backups: Sequence[Backup]) -> dict[str, str]:
+    """Return for each id its first characters, eight or as many as tell it from the others."""
+    ids = sorted(b.id for b in backups)
+    length = _SHORT
+    while len({i[:length] for i in ids}) < len(set(ids)):
+        length += 1
+    return {i: i[:length] for i in ids}

@@ -1,0 +1,141 @@
+"""What is installed on this machine: libraries that plugins need, and the databases' own programs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dumpty.host import Plugin
+
+__all__ = ["Client", "Library", "clients", "libraries"]
+
+PROGRAMS = {
+    "sqlite3": "apt-get install sqlite3",
+    "pg_dump": "apt-get install postgresql-client",
+    "pg_restore": "apt-get install postgresql-client",
+    "psql": "apt-get install postgresql-client",
+    "mariadb-dump": "apt-get install mariadb-client",
+    "mariadb": "apt-get install mariadb-client",
+}
+"""Clients by name, and how Debian installs them."""
+
+_ELSEWHERE = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """A distribution that plugins need; ``version`` is None where it is not installed, ``install`` brings it."""
+
+    name: str
+    version: str | None
+    needed_by: str
+    install: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """A program of a database; ``path`` is "" where there is none, ``version`` what it says of itself."""
+
+    name: str
+    path: str
+    version: str
+    install: str
+
+
+def libraries(plugins: Iterable[Plugin]) -> list[Library]:
+    """Return the libraries that the loaded plugins say they need."""
+    found: dict[str, Library] = {}
+    for plugin in plugins:
+        wanted = plugin.info.requires if plugin.info else ""
+        for name in _distributions(wanted):
+            needed_by = f"{found[name].needed_by}, {plugin.name}" if name in found else plugin.name
+            install = f'pip install "{wanted}"'
+            found[name] = Library(name=name, version=_version(name), needed_by=needed_by, install=install)
+    return sorted(found.values(), key=lambda one: one.name)
+
+
+_REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^]]*)\])?")
+_EXTRA = re.compile(r"extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
+_BEFORE = re.compile(r"python_version\s*<\s*['\"](?P<major>\d+)\.(?P<minor>\d+)['\"]")
+
+
+def _distributions(requirement: str) -> Iterator[str]:
+    """Yield the distributions behind a requirement: behind ``dumpty[postgres]`` those of that extra."""
+    import importlib_metadata
+
+    match = _REQUIREMENT.match(requirement)
+    if match is None:
+        return
+    if not match["extras"]:
+        yield match["name"]
+        return
+    extras = {e.strip() for e in match["extras"].split(",")}
+    try:
+        declared = importlib_metadata.requires(match["name"]) or []
+    except importlib_metadata.PackageNotFoundError:
+        yield match["name"]
+        return
+    for line in declared:
+        extra, before, name = _EXTRA.search(line), _BEFORE.search(line), _REQUIREMENT.match(line)
+        if extra is None or name is None or extra["extra"] not in extras:
+            continue
+        if before is None or sys.version_info[:2] < (int(before["major"]), int(before["minor"])):
+            yield name["name"]
+
+
+def _version(name: str) -> str | None:
+    import importlib_metadata
+
+    for one in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
+        try:
+            return importlib_metadata.version(one)
+        except importlib_metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+_VERSION = re.compile(r"(?s)(?:.*\bDistrib (?P<distrib>[^\s,]+))|(?:.*?\b(?P<first>\d+\.\d[\w.+~-]*))")
+
+
+def clients() -> list[Client]:
+    """Return the databases' programs, each where it was found, or once where it was not."""
+    found = []
+    for name, install in PROGRAMS.items():
+        paths = list(_paths(name))
+        found += [Client(name=name, path=p, version=_says(p), install=install) for p in paths]
+        if not paths:
+            found.append(Client(name=name, path="", version="", install=install))
+    return found
+
+
+def _paths(name: str) -> Iterator[str]:
+    told = os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep)
+    known = [place for pattern in _ELSEWHERE for place in sorted(glob.glob(pattern))]
+    seen = set()
+    for folder in (None, *filter(None, told), *known):
+        path = shutil.which(name, path=folder)
+        if path is not None and os.path.realpath(path) not in seen:
+            seen.add(os.path.realpath(path))
+            yield path
+
+
+def _says(path: str) -> str:
+    from dumpty.process import run
+
+    try:
+        said = run([path, "--version"], timeout=_SECONDS).strip()
+    except CommandError as error:
+        return f"does not run: {error}"
+    match = _VERSION.search(said)
+    return (match["distrib"] or match["first"]) if match else said.partition("\n")[0]

@@ -1,0 +1,41 @@
+"""``dumpty list``."""
+
+from __future__ import annotations
+
+import os
+
+from dumpty.cli import description
+from dumpty.cli.arguments import DIRECTORY, Directory, Json, existing, short_ids
+from dumpty.cli.output import Line, Report, Table, moment, size
+
+EXAMPLES = """
+dumpty list
+dumpty list --dir /srv/backups --json
+"""
+
+
+def list_(directory: Directory = DIRECTORY, json: Json = False) -> Report:
+    """List the backups in a directory, oldest first."""
+    manager = existing(directory)
+    backups = manager.list_backups()
+    problems = [str(p) for p in manager.problems()]
+    short = short_ids(backups)
+    rows = [
+        (
+            short[b.id],
+            moment(b.timestamp),
+            b.database_name,
+            description.form(b),
+            size(b.size_bytes),
+            os.path.basename(b.file_path),
+        )
+        for b in backups
+    ]
+    columns = ("ID", "TAKEN", "DATABASE", "FORMAT", "SIZE", "FILE")
+    line: Line = Table(columns, rows, frozenset({4})) if rows else f"no backups in {os.path.abspath(directory)}"
+    return Report(
+        fields={"backups": [description.fields(b) for b in backups], "problems": problems},
+        lines=(line,),
+        warnings=problems,
+        json=json,
+    )

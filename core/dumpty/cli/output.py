@@ -1,0 +1,208 @@
+"""What a verb has to say, and how it is said: to people, or as one JSON object."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Union
+
+from dumpty.cli.status import DONE, FAILED, error_type, status_of
+from dumpty.cli.urls import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
+
+__all__ = [
+    "Line",
+    "Report",
+    "Table",
+    "complain",
+    "count",
+    "emit",
+    "fail",
+    "moment",
+    "plain",
+    "say",
+    "seconds",
+    "size",
+    "warn",
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column names; ``right`` are the columns of numbers, set flush right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[int] = frozenset()
+
+
+Line = Union[str, Table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a verb went.
+
+    ``fields`` are for programs, ``lines`` for people, ``warnings`` for both. ``error`` says what failed where the
+    verb has more to tell than an exception could; it decides the exit status.
+    """
+
+    fields: Mapping[str, Any]
+    lines: Sequence[Line] = ()
+    warnings: Sequence[str] = ()
+    error: BaseException | None = field(default=None)
+    json: bool = False
+    quiet: bool = False
+
+
+# Control characters of ISO 646 and 8859, separators, and what changes the direction of writing: they could rewrite
+# a terminal's screen, or its title, from within a table's name.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: object) -> str:
+    """Return ``text`` as one line in which no character can move a terminal's cursor: each is shown escaped."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), str(text))
+
+
+def size(count_of_bytes: int) -> str:
+    """Return a size as people read it."""
+    from rich.filesize import decimal
+
+    return decimal(count_of_bytes)
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return a number with what it counts."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def moment(when: datetime) -> str:
+    """Return a time in UTC."""
+    return f"{when:%Y-%m-%d %H:%M:%S}Z"
+
+
+def seconds(duration: float | timedelta) -> str:
+    """Return a duration."""
+    value = duration if isinstance(duration, (int, float)) else duration.total_seconds()
+    return f"{value:.1f} s" if value < 60 else f"{value // 60:.0f} min {value % 60:.0f} s"  # noqa: PLR2004 - a minute
+
+
+def emit(report: Report) -> int:
+    """Say how a verb went, and return its exit status."""
+    error = report.error
+    status = DONE if error is None else status_of(error)
+    for warning in report.warnings:
+        warn(warning)
+    if report.json:
+        head: dict[str, Any] = {"success": status == DONE, "status": status}
+        if error is not None:
+            head |= {"error": plain(redacted(_text(error))), "error_type": error_type(error)}
+        return _printed([json.dumps({**head, **report.fields, "warnings": list(report.warnings)}, default=str)], status)
+    lines = [] if report.quiet else [text for line in report.lines for text in _rendered(line)]
+    status = _printed(lines, status)
+    if error is not None:
+        say(f"dumpty: {_text(error)}")
+    return status
+
+
+def fail(error: BaseException, text: str, *, json_wanted: bool) -> int:
+    """Say that a verb failed and why, in one line, and return its exit status."""
+    status = status_of(error)
+    if not json_wanted:
+        say(f"dumpty: {text}")
+        return status
+    told = {"success": False, "status": status, "error": plain(redacted(text)), "error_type": error_type(error)}
+    return _printed([json.dumps(told)], status)
+
+
+def warn(text: str) -> None:
+    """Say on standard error what is no failure, but should be known."""
+    say(f"dumpty: warning: {text}")
+
+
+def complain(text: str) -> None:
+    """Write a text of several lines to standard error: a traceback."""
+    for line in redacted(text).splitlines():
+        _write_error(plain(line))
+
+
+def say(text: str) -> None:
+    """Write one line to standard error."""
+    _write_error(plain(redacted(" ".join(text.split()))))
+
+
+def _write_error(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody listens
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _rendered(line: Line) -> list[str]:
+    if not isinstance(line, Table):
+        return [plain(line)]
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    # Into a file or a pipe every row is one line, however long; a terminal folds, and nothing is cut.
+    width = None if sys.stdout.isatty() else _width(line)
+    console = Console(file=sys.stdout, width=width, highlight=False)
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    for place, column in enumerate(line.columns):
+        justify: Any = "right" if place in line.right else "left"
+        shown.add_column(Text(column, style="bold"), justify=justify, overflow="fold")
+    for row in line.rows:
+        shown.add_row(*(Text(plain(cell)) for cell in row))
+    with console.capture() as captured:
+        console.print(shown)
+    return [text.rstrip() for text in captured.get().splitlines()]
+
+
+def _width(table: Table) -> int:
+    from rich.cells import cell_len
+
+    rows = [table.columns, *table.rows]
+    return sum(max(cell_len(plain(row[i])) for row in rows) + 2 for i in range(len(table.columns)))
+
+
+def settle() -> None:
+    """Make both streams take any character, whatever the locale's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _printed(lines: Sequence[str], status: int) -> int:
+    """Print what a verb has to say; its status stands, whether or not somebody still reads."""
+    try:
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop()
+    except OSError as error:
+        _drop()
+        say(f"dumpty: cannot write to the standard output: {error.strerror or error}")
+        return status or FAILED
+    return status
+
+
+def _drop() -> None:
+    # What Python still holds of the output would raise again when the interpreter ends.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

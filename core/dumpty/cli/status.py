@@ -1,0 +1,105 @@
+"""The exit statuses, and which error leads to which: the one table."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from dumpty import errors
+from dumpty.errors import (
+    DependencyError,
+    DumptyError,
+    IntegrityError,
+    InvalidName,
+    Locked,
+    OptionError,
+    PluginConflict,
+    PluginLoadError,
+    PluginNotFound,
+    SourceError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from dumpty.results import Backup, BackupResult
+
+__all__ = [
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "LOCKED",
+    "NO_STORE",
+    "TABLE",
+    "UNVERIFIED",
+    "USAGE",
+    "MalformedURL",
+    "NoSuchStore",
+    "Terminated",
+    "UsageError",
+    "error_type",
+    "status_of",
+    "succeeded",
+]
+
+DONE, FAILED, USAGE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 1, 2, 4, 10, 11, 130
+
+
+class UsageError(DumptyError):
+    """The command line asks for something that does not exist or make sense."""
+
+
+class MalformedURL(SourceError):
+    """What was given as a database URL is none: nothing was tried."""
+
+
+class NoSuchStore(StoreError):
+    """There is no backup directory at this place."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal asks dumpty to end. Cleans up as Ctrl-C does, and exits with 128 and the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+TABLE: tuple[tuple[type[BaseException], int], ...] = (
+    (UsageError, USAGE),
+    (MalformedURL, USAGE),
+    (OptionError, USAGE),
+    (InvalidName, USAGE),
+    (PluginNotFound, USAGE),
+    (PluginConflict, USAGE),
+    (PluginLoadError, USAGE),
+    (DependencyError, USAGE),
+    (IntegrityError, UNVERIFIED),
+    (NoSuchStore, NO_STORE),
+    (Locked, LOCKED),
+    (KeyboardInterrupt, INTERRUPTED),
+)
+"""The first line that fits decides; every other error is ``FAILED``."""
+
+
+def status_of(error: BaseException) -> int:
+    """Return the exit status of a command that ended with ``error``."""
+    if isinstance(error, Terminated):
+        return 128 + error.number
+    return next((status for kind, status in TABLE if isinstance(error, kind)), FAILED)
+
+
+def error_type(error: BaseException) -> str:
+    """Return the name of ``error``'s type; for dumpty's errors the most exact public one."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return next((n for n in names if n in {*errors.__all__, UsageError.__name__} and n != "DumptyError"), names[0])
+
+
+def succeeded(result: BackupResult) -> Backup:
+    """Return the backup of a result that succeeded.
+
+    Raises:
+        Exception: what it failed with.
+    """
+    if result.backup is None:
+        raise result.exception or DumptyError(result.error)
+    return result.backup
