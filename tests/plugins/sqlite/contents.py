@@ -70,9 +70,13 @@ def contents(path) -> dict[str, object]:
             ]
             if alias and not kinds[table][1]:
                 cells.append(alias)
+            # In portions: a result has at most 2000 columns.
             found[f"rows of {table}"] = [
                 tuple(map(_exact, row))
-                for row in database.execute(f"SELECT {', '.join(cells)} FROM {quoted(table)} NOT INDEXED")
+                for first in range(0, len(cells), 900)
+                for row in database.execute(
+                    f"SELECT {', '.join(cells[first : first + 900])} FROM {quoted(table)} NOT INDEXED"
+                )
             ]
     return found
 
