@@ -179,8 +179,8 @@ class Child:
         if status != 0:
             raise self._failure(f"was ended by signal {-status}" if status < 0 else f"exited with status {status}")
 
-    def kill(self) -> None:
-        """End the child and all it started, if anything still runs. Harmless after its end."""
+    def end(self) -> None:
+        """End the child and all it started, if anything still runs; what it wrote can still be read."""
         if self._popen.poll() is None:
             self._signal(signal.SIGTERM)
             try:
@@ -189,6 +189,10 @@ class Child:
                 self._signal(signal.SIGKILL)
                 self._popen.wait()
         self._end_group()
+
+    def kill(self) -> None:
+        """End the child and all it started, and close its streams. Harmless after its end."""
+        self.end()
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -251,17 +255,20 @@ def run(
         output = bytearray()
 
         def collect() -> None:
-            with contextlib.suppress(ValueError, OSError):  # closed under us after a timeout
+            with contextlib.suppress(ValueError, OSError):  # closed under us, where something escaped and holds it
                 while chunk := child.stdout.read(BLOCK):
                     output.extend(chunk)
 
         reader = threading.Thread(target=collect, name=f"{child.name}-stdout", daemon=True)
         reader.start()
-        if stdin:
-            with _deadline(child, timeout):
-                child.write(stdin)
-        child.wait(timeout)
-        reader.join()
+        try:
+            if stdin:
+                with _deadline(child, timeout):
+                    child.write(stdin)
+            child.wait(timeout)
+        finally:
+            child.end()
+            reader.join(_GRACE_SECONDS)
         return output.decode("utf-8", "replace")
 
 
@@ -272,7 +279,7 @@ def _deadline(child: Child, timeout: float | None) -> Iterator[None]:
 
     def end() -> None:
         late.set()
-        child.kill()
+        child.end()
 
     timer = threading.Timer(timeout or 0.0, end)
     timer.daemon = True
