@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +15,9 @@ from dumpty.redaction import redact, redact_exception
 SECRET = "pä ss/w'\\rd"
 
 
-@pytest.mark.parametrize("spelling", [SECRET, quote(SECRET, safe=""), quote(SECRET), repr(SECRET)[1:-1], "p%C3%A4+ss%2Fw%27%5Crd"])
+@pytest.mark.parametrize(
+    "spelling", [SECRET, quote(SECRET, safe=""), quote(SECRET), repr(SECRET)[1:-1], "p%C3%A4+ss%2Fw%27%5Crd"]
+)
 def test_a_secret_is_replaced_in_every_spelling(spelling):
     assert redact(f"cannot log in with {spelling}, sorry", [SECRET]) == "cannot log in with ***, sorry"
 
@@ -45,9 +47,13 @@ class Odd(Exception):
     pass
 
 
+class Point(NamedTuple):
+    x: str
+    y: int
+
+
 def errors():
     text = f"failed with {SECRET}"
-    Point = collections.namedtuple("Point", "x y")
     odd = Odd("plain")
     odd.said = text
     odd.raw = text.encode()

@@ -1,0 +1,79 @@
+"""``import dumpty``: every public name is there, and nothing heavy comes with it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+
+import pytest
+from unit.toys import python
+
+import dumpty
+
+
+@pytest.mark.parametrize("name", dumpty.__all__)
+def test_every_public_name_resolves_and_is_listed(name):
+    value = getattr(dumpty, name)
+    assert name in dir(dumpty)
+    home = dumpty._HOME.get(name)
+    assert home is None or value is getattr(importlib.import_module(home), name)
+
+
+def test_type_checkers_and_the_interpreter_see_the_same_names():
+    with open(dumpty.__file__) as stream:
+        tree = ast.parse(stream.read())
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    checked = {a.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert checked == dumpty._HOME
+    assert all(a.asname == a.name for node in block.body for a in node.names)
+
+
+def test_star_import_gives_the_public_names():
+    names: dict = {}
+    exec("from dumpty import *", names)
+    assert set(dumpty.__all__) <= set(names)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'dumpty' has no attribute 'no_such'"):
+        _ = dumpty.no_such
+    with pytest.raises(ImportError):
+        exec("from dumpty import no_such")
+
+
+HEAVY = (
+    "typer",
+    "rich",
+    "click",
+    "psycopg2",
+    "pymysql",
+    "sqlite3",
+    "isal",
+    "backports.zstd",
+    "filelock",
+    "dumpty_plugins",
+)
+
+
+@pytest.mark.parametrize(
+    "code", ["import dumpty", "from dumpty import hookimpl, PluginInfo, FramedReader, SourceError"]
+)
+def test_importing_dumpty_brings_in_nothing_heavy(code):
+    loaded = python(
+        f"import sys; before = set(sys.modules); {code}; print(*(set(sys.modules) - before))"
+    ).stdout.split()
+    assert not [m for m in loaded for h in HEAVY if m == h or m.startswith(h + ".")]
+
+
+def test_the_facades_are_imported_without_any_driver_or_command_line(tmp_path):
+    code = "import sys; from dumpty import *; from dumpty import BackupManager; BackupManager(sys.argv[1]); print(*sys.modules)"
+    loaded = set(python(code, tmp_path).stdout.split())
+    assert not loaded & {"typer", "rich", "psycopg2", "pymysql", "sqlite3", "isal", "backports.zstd"}
+
+
+def test_a_plugin_needs_nothing_but_hookimpl_to_begin():
+    @dumpty.hookimpl
+    def describe():
+        return None
+
+    assert describe.dumpty_impl["wrapper"] is False

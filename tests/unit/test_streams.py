@@ -1,0 +1,508 @@
+"""The streams between driver and store: nothing is lost in them, no error is swallowed, nothing waits for ever."""
+
+# ruff: noqa: PT012 - the error may come out of any call of a loop
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dumpty import IntegrityError, PluginError
+from dumpty.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest
+
+
+class Kept:
+    """A sink that keeps what it is given, and fails from the ``fails``-th write on."""
+
+    def __init__(self, fails=None, error=None, takes=None):
+        self.blocks = []
+        self.fails = fails
+        self.error = error or OSError("disk full")
+        self.takes = takes
+
+    def write(self, data):
+        if self.fails is not None and len(self.blocks) >= self.fails:
+            raise self.error
+        self.blocks.append(bytes(data))
+        return len(data) if self.takes is None else self.takes
+
+    @property
+    def data(self):
+        return b"".join(self.blocks)
+
+
+class Source(io.BytesIO):
+    """A reader that notes what was asked of it."""
+
+    closes = 0
+
+    def close(self):
+        self.closes += 1
+
+
+def threads(name):
+    return [t for t in threading.enumerate() if t.name == name]
+
+
+def gone(name):
+    until = time.monotonic() + 5
+    while threads(name) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not threads(name)
+
+
+# -- Meter -------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_counts_and_hashes_what_passes_whatever_buffer_it_is():
+    kept, digest, other = Kept(), hashlib.sha256(), hashlib.md5()
+    meter = Meter(kept, (digest, other))
+    data = memoryview(b"\x01\x02\x03\x04").cast("I")
+    assert meter.write(data) == 4
+    assert meter.write(bytearray(b"ab")) == 2
+    assert meter.size == 6
+    assert kept.data == b"\x01\x02\x03\x04ab"
+    assert digest.digest() == hashlib.sha256(kept.data).digest()
+    assert other.digest() == hashlib.md5(kept.data).digest()
+
+
+def test_a_sink_that_takes_less_than_it_is_given_is_an_error():
+    meter = Meter(Kept(takes=1), ())
+    with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
+        meter.write(b"ab")
+    assert meter.size == 0
+
+
+def test_a_sink_that_returns_nothing_is_taken_at_its_word():
+    class Silent:
+        def write(self, data):
+            return None
+
+    assert Meter(Silent(), ()).write(b"ab") == 2
+
+
+def test_what_the_sink_refused_is_not_counted():
+    digest = hashlib.sha256()
+    meter = Meter(Kept(fails=0), (digest,))
+    with pytest.raises(OSError, match="disk full"):
+        meter.write(b"ab")
+    assert meter.size == 0
+    assert digest.digest() == hashlib.sha256().digest()
+
+
+# -- Gather ------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=30), st.integers(0, 2))
+def test_gathered_writes_come_out_whole_and_in_order(parts, large):
+    kept, seen = Kept(), []
+    gather = Gather(kept, seen.append)
+    parts = parts + [bytes(BLOCK + 1)] * large
+    for part in parts:
+        assert gather.write(part) == len(part)
+    gather.close()
+    whole = b"".join(parts)
+    assert kept.data == whole
+    assert seen == sorted(seen)
+    assert seen[-1:] == ([len(whole)] if whole else [])
+    assert all(len(b) >= BLOCK for b in kept.blocks[:-1])
+
+
+def test_a_buffer_may_be_changed_after_it_was_written():
+    kept = Kept()
+    gather = Gather(kept)
+    buffer = bytearray(b"old")
+    gather.write(buffer)
+    buffer[:] = b"new"
+    gather.close()
+    assert kept.data == b"old"
+
+
+def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
+    gather = Gather(Kept(fails=0))
+    with pytest.raises(OSError, match="disk full"):
+        gather.write(bytes(BLOCK))
+    for again in (lambda: gather.write(b"x"), gather.close, gather.close):
+        with pytest.raises(OSError, match="disk full"):
+            again()
+
+
+def test_an_interrupt_within_the_sink_is_as_sticky_as_an_error():
+    gather = Gather(Kept(fails=0, error=KeyboardInterrupt()))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            gather.write(bytes(BLOCK))
+    with pytest.raises(KeyboardInterrupt):
+        gather.close()
+
+
+def test_an_error_of_the_progress_report_fails_the_backup():
+    def report(size):
+        raise RuntimeError("cancelled")
+
+    gather = Gather(Kept(), report)
+    with pytest.raises(RuntimeError, match="cancelled"):
+        gather.write(bytes(BLOCK))
+    with pytest.raises(RuntimeError, match="cancelled"):
+        gather.close()
+
+
+@pytest.mark.parametrize("end", [Gather.close, Gather.abandon])
+def test_writing_after_the_end_is_an_error_and_passes_nothing_on(end):
+    kept = Kept()
+    gather = Gather(kept)
+    gather.write(b"a")
+    end(gather)
+    passed = kept.data
+    with pytest.raises(ValueError, match="has ended"):
+        gather.write(bytes(BLOCK))
+    assert kept.data == passed == (b"a" if end is Gather.close else b"")
+
+
+# -- Beside ------------------------------------------------------------------------------------------------------
+
+
+def test_the_thread_beside_writes_everything_in_order_and_ends():
+    kept = Kept()
+    beside = Beside(kept)
+    for n in range(100):
+        assert beside.write(b"%d," % n) == len(b"%d," % n)
+    beside.close()
+    assert kept.data == b"".join(b"%d," % n for n in range(100))
+    assert gone("dumpty-stages")
+
+
+def test_nothing_written_needs_no_thread():
+    beside = Beside(Kept(fails=0))
+    beside.close()
+    beside.abandon()
+    assert not threads("dumpty-stages")
+
+
+def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
+    beside = Beside(Kept(fails=1))
+    with pytest.raises(OSError, match="disk full"):
+        for _ in range(1000):
+            beside.write(b"x")
+            time.sleep(0.001)
+    with pytest.raises(OSError, match="disk full"):
+        beside.close()
+    assert gone("dumpty-stages")
+
+
+def test_an_error_in_the_last_block_is_raised_at_the_end():
+    beside = Beside(Kept(fails=0))
+    beside.write(b"x")
+    with pytest.raises(OSError, match="disk full"):
+        beside.close()
+    with pytest.raises(OSError, match="disk full"):
+        beside.write(b"y")
+
+
+def test_a_compressor_that_takes_less_than_it_is_given_fails_the_backup():
+    beside = Beside(Kept(takes=1))
+    beside.write(b"ab")
+    with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
+        beside.close()
+
+
+def test_a_stage_that_calls_exit_is_a_failure_and_not_an_order():
+    beside = Beside(Kept(fails=0, error=SystemExit(0)))
+    beside.write(b"x")
+    with pytest.raises(PluginError, match="SystemExit"):
+        beside.close()
+
+
+class Blocking(Kept):
+    def __init__(self):
+        super().__init__()
+        self.free = threading.Event()
+        self.busy = threading.Event()
+
+    def write(self, data):
+        self.busy.set()
+        self.free.wait(10)
+        return super().write(data)
+
+
+def test_a_slow_sink_holds_the_writer_back_and_loses_nothing():
+    slow = Blocking()
+    beside = Beside(slow)
+    written = []
+
+    def write():
+        for n in range(50):
+            beside.write(bytes([n]))
+            written.append(n)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    slow.busy.wait(5)
+    time.sleep(0.05)
+    assert len(written) < 20  # memory stays bounded
+    slow.free.set()
+    writer.join(5)
+    beside.close()
+    assert slow.data == bytes(range(50))
+
+
+def test_abandoning_drops_what_is_queued_and_ends_the_thread():
+    slow = Blocking()
+    beside = Beside(slow)
+    for n in range(8):
+        beside.write(bytes([n]))
+    slow.busy.wait(5)
+    ending = threading.Thread(target=beside.abandon)
+    ending.start()
+    time.sleep(0.02)
+    slow.free.set()
+    ending.join(5)
+    assert not ending.is_alive()
+    assert slow.data == b"\0"
+    assert gone("dumpty-stages")
+
+
+# -- Checked -----------------------------------------------------------------------------------------------------
+
+DATA = bytes(range(256)) * 5
+
+
+def checked(data=DATA, size=None, digest=None):
+    return Checked(
+        Source(data), len(DATA) if size is None else size, digest or hashlib.sha256(DATA).hexdigest(), "the dump"
+    )
+
+
+@given(st.lists(st.integers(1, 300), min_size=1))
+def test_right_bytes_are_yielded_in_any_chunking_and_only_then_complete(sizes):
+    stream = checked()
+    out = b""
+    while True:
+        for size in sizes:
+            assert not stream.complete
+            part = stream.read(size)
+            out += part
+            if not part:
+                assert out == DATA
+                assert stream.complete
+                assert stream.read(5) == b""
+                return
+
+
+def test_reading_all_at_once_checks_too():
+    assert checked().read() == checked().read(None) == DATA
+    with pytest.raises(IntegrityError, match="SHA-256"):
+        checked(digest="0" * 64).read()
+
+
+@pytest.mark.parametrize(
+    ("stream", "text"),
+    [
+        (checked(DATA[:-1]), "ends 1 bytes short of the 1280"),
+        (checked(b""), "truncated"),
+        (checked(DATA + b"x"), "longer than the 1280 bytes"),
+        (checked(b"x" + DATA[1:]), "another SHA-256"),
+        (checked(DATA, digest="E3" * 32), "another SHA-256"),
+    ],
+)
+def test_wrong_bytes_never_reach_the_end_of_file_and_the_error_stays(stream, text):
+    with pytest.raises(IntegrityError, match=text):
+        read_all(stream)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=text):
+            stream.read(10)
+    assert not stream.complete
+
+
+def test_a_read_of_nothing_is_not_the_end():
+    stream = checked()
+    assert stream.read(0) == b""
+    assert not stream.complete
+    assert stream.read() == DATA
+
+
+def test_an_empty_dump_is_complete_only_once_read():
+    stream = checked(b"", size=0, digest=hashlib.sha256(b"").hexdigest())
+    assert not stream.complete
+    assert stream.read(1) == b""
+    assert stream.complete
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_stage_may_return_any_bytes_like_object(kind):
+    class Stage(Source):
+        def read(self, size=-1):
+            return kind(super().read(size))
+
+    stream = Checked(Stage(DATA), len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
+    ahead = Ahead(stream)
+    assert ahead.read() == DATA
+    ahead.close()
+
+
+@pytest.mark.parametrize("value", [None, "text", 7])
+def test_a_stage_that_returns_no_bytes_is_an_error_and_not_an_end(value):
+    class Stage(Source):
+        def read(self, size=-1):
+            return value
+
+    stream = Checked(Stage(), 7, "", "the dump")
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=f"returned {type(value).__name__}, not bytes"):
+            stream.read(10)
+
+
+def test_closing_closes_the_stream_below():
+    stream = checked()
+    stream.close()
+    assert stream._stream.closes == 1
+
+
+# -- Ahead -------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
+def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
+    ahead = Ahead(Source(DATA))
+    out = b""
+    done = False
+    while not done:
+        for size in sizes:
+            part = ahead.read(size)
+            assert len(part) <= size
+            out += part
+            done = not part
+    assert out == DATA
+    assert ahead.complete
+    assert ahead.read(1) == b""
+    ahead.close()
+
+
+def test_only_the_consumer_who_saw_the_end_has_read_to_it():
+    ahead = Ahead(Source(DATA))
+    assert gone("dumpty-read-ahead")  # the thread has read everything
+    assert ahead.read(len(DATA)) == DATA
+    assert not ahead.complete
+    assert ahead.read() == b""
+    assert ahead.complete
+    ahead.close()
+
+
+class Failing(Source):
+    def __init__(self, error, after):
+        super().__init__(DATA)
+        self.error = error
+        self.after = after
+
+    def read(self, size=-1):
+        self.after -= 1
+        if self.after < 0:
+            raise self.error
+        return super().read(100)
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [(IntegrityError("cut off"), IntegrityError), (SystemExit(0), PluginError), (EOFError(), EOFError)],
+)
+def test_an_error_comes_after_the_bytes_before_it_and_stays(error, seen):
+    ahead = Ahead(Failing(error, 2))
+    assert ahead.read(100) + ahead.read(100) == DATA[:200]
+    for _ in range(3):
+        with pytest.raises(seen):
+            ahead.read(100)
+    assert not ahead.complete
+    ahead.close()
+
+
+def test_closing_early_ends_the_thread_and_closes_the_stream():
+    endless = Source()
+    endless.read = lambda size: bytes(size)
+    ahead = Ahead(endless)
+    assert ahead.read(10) == bytes(10)
+    ahead.close()
+    assert gone("dumpty-read-ahead")
+    assert endless.closes == 1
+    ahead.close()
+
+
+def test_reading_after_closing_is_an_error_and_no_wait_for_ever():
+    ahead = Ahead(Source(DATA))
+    ahead.read(1)
+    ahead.close()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="closed"):
+            ahead.read(1)
+
+
+def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
+    silent = threading.Event()
+
+    class Slow(Source):
+        def read(self, size=-1):
+            silent.wait(10)
+            return b"x"
+
+    ahead = Ahead(Slow())
+    caught = []
+
+    def consume():
+        try:
+            while ahead.read(10):
+                pass
+        except ValueError as error:
+            caught.append(error)
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    time.sleep(0.05)
+    closing = threading.Thread(target=ahead.close)
+    closing.start()
+    silent.set()
+    closing.join(5)
+    consumer.join(5)
+    assert not consumer.is_alive()
+    assert len(caught) == 1
+
+
+# -- tree_digest -------------------------------------------------------------------------------------------------
+
+
+def test_the_digest_of_a_directory_is_the_one_that_sha256sum_gives(tmp_path):
+    for name, data in {"b": b"2", "a": b"11", "sub/x y": b"", "sub/ä": b"4" * BLOCK, "Z": b"z"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    command = r"find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+    said = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True).stdout
+    assert tree_digest(str(tmp_path)) == (BLOCK + 4, said.split()[0])
+
+
+def test_a_file_that_is_renamed_moved_or_changed_changes_the_digest(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    digests = {tree_digest(str(tmp_path))}
+    (tmp_path / "a").rename(tmp_path / "b")
+    digests.add(tree_digest(str(tmp_path)))
+    (tmp_path / "b").write_bytes(b"2")
+    digests.add(tree_digest(str(tmp_path)))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "b").rename(tmp_path / "c/b")
+    digests.add(tree_digest(str(tmp_path)))
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("target", ["file", "folder", "nowhere"])
+def test_a_symbolic_link_in_a_directory_is_refused(tmp_path, target):
+    (tmp_path / "top" / "sub").mkdir(parents=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    os.symlink(tmp_path / target, tmp_path / "top" / "sub" / "link")
+    with pytest.raises(IntegrityError, match="symbolic link"):
+        tree_digest(str(tmp_path / "top"))
