@@ -113,10 +113,15 @@ class Host:
     def register(self, module: object, name: str | None = None) -> Plugin:
         """Add a module or object of this program as a plugin, named ``name`` or after itself.
 
+        The very module or object that is there already, say as an installed plugin, is returned as it is.
+
         Raises:
             PluginLoadError: it breaks the contract of the hooks.
             PluginConflict: its name or scheme is taken.
         """
+        for there in self._plugins:
+            if there.module is module and name in {None, there.name}:
+                return self._usable([there]) if there.info else there
         own = name or getattr(module, "name", None) or getattr(module, "__name__", type(module).__name__)
         plugin = self._load(str(own).rpartition(".")[2], "this program", "", module)
         if plugin.state == "failed":
@@ -259,6 +264,8 @@ class Host:
             trial.check_pending()
         except pluggy.PluginValidationError as error:
             raise PluginLoadError(" ".join(str(error).split())) from error
+        if getattr(module, "__hash__", None) is None:
+            raise PluginLoadError("it cannot be hashed, as plugins must be; a dataclass needs eq=False for that")
         callers = trial.get_hookcallers(module) or []
         if not callers:
             raise PluginLoadError("it implements no hook; mark its functions with @dumpty.hookimpl")

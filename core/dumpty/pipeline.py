@@ -124,6 +124,7 @@ class Run:
         beside.close()
         for writer in reversed(writers):
             writer.close()
+        stored.require_intact()
         return Outcome(
             evidence=evidence,
             plain_size=plain.size,

@@ -32,17 +32,28 @@ class Meter:
     def __init__(self, sink: ByteSink, digests: Sequence[Verifier]) -> None:
         self._sink = sink
         self._digests = tuple(digests)
+        self._error: BaseException | None = None
         self.size = 0
 
     def write(self, data: Buffer) -> int:
-        view = memoryview(data).cast("B")
-        taken = self._sink.write(view)
-        if taken is not None and taken != len(view):
-            raise IntegrityError(f"a stage took {taken} of {len(view)} bytes and raised no error")
-        for digest in self._digests:
-            digest.update(view)
+        self.require_intact()
+        try:
+            view = memoryview(data).cast("B")
+            taken = self._sink.write(view)
+            if taken is not None and taken != len(view):
+                raise IntegrityError(f"a stage took {taken} of {len(view)} bytes and raised no error")
+            for digest in self._digests:
+                digest.update(view)
+        except BaseException as error:
+            self._error = error
+            raise
         self.size += len(view)
         return len(view)
+
+    def require_intact(self) -> None:
+        """Raise the error that a write has raised, if one has: whoever called it may have swallowed it."""
+        if self._error is not None:
+            raise self._error
 
 
 class Gather:
