@@ -158,6 +158,8 @@ class FileStore:
     def lock(self, name: str) -> Iterator[None]:
         import filelock
 
+        if not self._top.is_dir():  # filelock would make it anew, empty
+            raise StoreError(f"the backup directory {self._top} is gone; mount it or put it back")
         path = self._top / _LOCK.format(name)
         holder = path.with_suffix(".holder")
         lock = filelock.FileLock(path, timeout=self._lock_timeout, mode=0o600)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,7 +121,5 @@ def test_only_the_choices_are_accepted():
     st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans()),
 )
 def test_any_value_is_of_the_declared_type_or_an_option_error(default, value):
-    try:
+    with contextlib.suppress(OptionError):
         assert type(coerce(option(default), value)) is type(default)
-    except OptionError:
-        pass

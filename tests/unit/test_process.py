@@ -1,5 +1,7 @@
 """Child processes, all of them real: their output, their end, their last words, and that none is left behind."""
 
+# ruff: noqa: PT012, SIM117 - a child may fail in any call of a loop; what follows its start is inside it
+
 from __future__ import annotations
 
 import os
@@ -70,7 +72,7 @@ def test_the_environment_is_changed_and_variables_removed(monkeypatch):
 def test_a_missing_program_is_named_with_how_to_get_it():
     with pytest.raises(CommandError, match="no-such-program was not found on the PATH; install it: apt-get install x"):
         find_program("no-such-program", install="apt-get install x")
-    with pytest.raises(CommandError, match="no-such-program could not be started: .*No such file") as caught:
+    with pytest.raises(CommandError, match=r"no-such-program could not be started: .*No such file") as caught:
         run(["no-such-program", SECRET], secrets=[SECRET])
     assert caught.value.argv == ("no-such-program", "***")
     assert caught.value.returncode is None
@@ -105,7 +107,7 @@ def test_a_failure_holds_status_last_words_and_command_without_secrets():
 
 
 def test_a_failure_without_words_says_so():
-    with pytest.raises(CommandError, match="^sh exited with status 3, and said nothing$"):
+    with pytest.raises(CommandError, match=r"^sh exited with status 3, and said nothing$"):
         run(sh("exit 3"))
 
 

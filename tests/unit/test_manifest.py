@@ -1,0 +1,170 @@
+"""Manifests: what is written is read back; what is damaged, foreign or from the future is refused by name."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dumpty import Evidence, ManifestError, ObjectEvidence
+from dumpty.manifest import VERSION, PluginRef, Record, StageRecord, bare, decode, encode, seal, unseal, utc
+
+RECORD = Record(
+    id="6f1c8f4e-0000-4000-8000-000000000001",
+    url="mysql://u:***@h/shöp",
+    identity="mysql://h/shöp",
+    database="shöp",
+    driver=PluginRef(name="mysql", distribution="dumpty", version="1.0"),
+    format="sql",
+    suffix=".sql",
+    file="shop-20260101T000000Z-6f1c8f4e0000.sql.gz",
+    plain_size=10,
+    plain_sha256="a" * 64,
+    stored_size=5,
+    stored_sha256="b" * 64,
+    started=datetime(2026, 1, 1, 1, tzinfo=timezone.utc),
+    ended=datetime(2026, 1, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+    stages=(StageRecord(plugin=PluginRef(name="gzip"), params={"level": 2, "names": ["a"]}),),
+    digests={"blake3": "cc"},
+    evidence=Evidence(
+        objects=(ObjectEvidence(path="a.b", rows=3), ObjectEvidence(path="c", fingerprint="f")),
+        snapshot="00-1",
+        consistent=False,
+        versions={"server": "8"},
+        notes=("one", "zwö"),
+        properties={"encoding": "utf8", "roles": ["x"]},
+    ),
+    options={"jobs": 2},
+)
+
+
+def resealed(**changes):
+    whole = json.loads(encode(RECORD))
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        at = whole
+        for parent in parents:
+            at = at[parent]
+        if value is ...:
+            del at[last]
+        else:
+            at[last] = value
+    del whole["digest"], whole["dumpty_manifest"]
+    return seal(whole)
+
+
+def test_a_record_is_read_back_as_it_was_written():
+    assert decode(encode(RECORD), "m") == RECORD
+    assert decode(resealed(), "m") == RECORD
+
+
+def test_a_manifest_is_json_that_people_can_read():
+    text = encode(RECORD).decode()
+    assert "shöp" in text
+    assert text.endswith("}\n")
+    assert json.loads(text)["dumpty_manifest"] == VERSION == 1
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(st.characters())),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(st.text(st.characters(), max_size=5).filter(lambda k: k not in {"digest", "dumpty_manifest"}), JSON)
+)
+def test_any_content_is_unsealed_as_it_was_sealed(content):
+    assert unseal(seal(content), "m") == {"dumpty_manifest": VERSION, **content}
+
+
+def test_a_flipped_bit_anywhere_is_noticed():
+    data = encode(RECORD)
+    for bit in range(len(data) * 8):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            record = decode(bytes(damaged), "the manifest m")
+        except ManifestError as error:
+            assert str(error).startswith("the manifest m ")  # noqa: PT017 - both outcomes are right
+        else:
+            assert record == RECORD  # white space between the values
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 300, -3])
+def test_a_cut_manifest_is_damaged(cut):
+    with pytest.raises(ManifestError, match="m is damaged"):
+        decode(encode(RECORD)[:cut], "m")
+
+
+@given(
+    st.one_of(
+        st.binary(), JSON.map(lambda v: json.dumps(v).encode()), st.dictionaries(st.text(max_size=4), JSON).map(seal)
+    )
+)
+def test_whatever_the_bytes_are_the_error_is_ours(data):
+    with pytest.raises(ManifestError, match="m is damaged"):
+        decode(data, "m")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a":' * 100_000, b"[" * 100_000, b'{"dumpty_manifest":1,"digest":"","a":' + b"[" * 980 + b"]" * 980 + b"}"],
+)
+def test_endless_nesting_is_damage(data):
+    with pytest.raises(ManifestError, match="damaged"):
+        unseal(data, "m")
+
+
+def test_a_newer_manifest_is_refused_with_the_way_to_read_it():
+    whole = {**json.loads(encode(RECORD)), "dumpty_manifest": VERSION + 1}
+    with pytest.raises(
+        ManifestError, match=r"newer dumpty \(manifest version 2, this one reads up to 1\): pip install --upgrade"
+    ):
+        decode(json.dumps(whole).encode(), "m")
+
+
+@pytest.mark.parametrize("version", [None, 0, "1", 1.5])
+def test_any_other_version_is_damage(version):
+    whole = {**json.loads(encode(RECORD)), "dumpty_manifest": version}
+    with pytest.raises(ManifestError, match="damaged"):
+        decode(json.dumps(whole).encode(), "m")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("id", ...), ("stored", []), ("stored__size", "x"), ("stored__size", None), ("plain__size", [1]), ("stages", [1]), ("stages", 7),
+        ("driver", "mysql"), ("driver__more", 1), ("driver__name", ...), ("started", "today"), ("started", 7), ("started", "2026-01-01T00:00:00"),
+        ("ended", "0001-01-01T00:00:00+23:00"), ("evidence", None), ("evidence__objects", [[1]]), ("evidence__versions", [1]),
+        ("format", []), ("options", [1]), ("stored__digests", 3), ("plain__size", float("inf")),
+        ("format__suffix", "/../../x"), ("format__suffix", "sql"), ("format__suffix", ""), ("format__suffix", 7), ("format__suffix", ".a/b"), ("format__suffix", ".a\n"),
+        ("stored__file", "../x"), ("stored__file", "/etc/passwd"), ("stored__file", ".."), ("stored__file", "."), ("stored__file", ""), ("stored__file", "a\0b"), ("stored__file", "a\\b"), ("stored__file", 7), ("stored__file", None),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_sealed_but_not_ours_is_damaged(path, value):
+    with pytest.raises(ManifestError, match=r"^m is damaged"):
+        decode(resealed(**{path: value}), "m")
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "...", " ", "ä\n"])
+def test_a_bare_name_stays_as_it_is(name):
+    assert bare(name, "m") == name
+
+
+def test_times_are_aware_and_in_utc():
+    east = timezone(timedelta(hours=5, minutes=30))
+    moment = datetime(2026, 3, 29, 2, 30, tzinfo=east)
+    assert utc(moment.isoformat()) == moment
+    assert utc(moment.isoformat()).utcoffset() == timedelta(0)
+    with pytest.raises(ValueError, match="no offset"):
+        utc("2026-01-01T00:00:00")
+
+
+def test_a_plugin_is_named_with_its_distribution():
+    assert str(PluginRef(name="x", distribution="dumpty-x", version="2")) == "plugin 'x' of dumpty-x 2"
+    assert str(PluginRef(name="x", distribution="this program")) == "plugin 'x' of this program"
