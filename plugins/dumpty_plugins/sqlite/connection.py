@@ -113,9 +113,25 @@ def _begin_reading(path: str, busy: float) -> sqlite3.Connection:
         return _read_in_mode(path, "ro", busy)
     except sqlite3.OperationalError as error:
         # A crashed writer left a hot journal: rolling it back needs to write, and any reader is expected to do it.
-        if "readonly" not in str(error):
+        if not needs_rollback(error):
             raise
+    require_header(path)
     return _read_in_mode(path, "rw", busy)
+
+
+def needs_rollback(error: sqlite3.Error) -> bool:
+    """Tell whether a read-only connection failed because somebody has to roll a journal back first."""
+    return "readonly" in str(error)
+
+
+def require_header(path: str) -> None:
+    """Raise ``sqlite3.DatabaseError`` where ``path`` does not begin as a database does, journals left alone.
+
+    A file of another kind would lose its ``-journal`` to a connection that may write. Ignoring journals and locks
+    is right for this one look, and for nothing else: no content is read.
+    """
+    with contextlib.closing(connect(path, "ro&immutable=1")) as database:
+        database.execute("PRAGMA schema_version").fetchone()
 
 
 def _read_in_mode(path: str, mode: str, busy: float) -> sqlite3.Connection:
@@ -183,10 +199,14 @@ def explain(error: Exception, path: str) -> DumptyError:
     return SourceError(f"SQLite failed on {path}: {text}")
 
 
+_PERMISSIONS = (
+    "cannot be opened as needed: check the permissions of the file and of its directory, where SQLite has to write too"
+    " if the database is in WAL mode, or its last writer crashed"
+)
 _PLAIN = {
     "not a database": "is not a SQLite database, or it is encrypted",
-    "unable to open": "cannot be opened: check its permissions; in WAL mode SQLite also has to write in its directory",
-    "readonly": "cannot be written: check the permissions of the file and of its directory",
+    "unable to open": _PERMISSIONS,
+    "readonly": _PERMISSIONS,
     "full": "ran out of room: free some space on its file system",
 }
 """By a part of SQLite's text: what it means for the file."""

@@ -25,8 +25,10 @@ from dumpty_plugins.sqlite.connection import (
     connect,
     explain,
     file_path,
+    needs_rollback,
     plain_errors,
     reading,
+    require_header,
     require_readable,
 )
 
@@ -205,12 +207,15 @@ class Target:
             os.unlink(aside + end)
 
     def _readable(self) -> bool:
-        """Tell whether SQLite can read the target; raise if it is merely in use."""
+        """Tell whether SQLite can read the target, without touching its journals; raise if it is merely in use."""
         try:
-            with contextlib.closing(connect(self.path, "rw", self._busy)) as database:
-                database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            raise explain(error, self.path) from error
+            try:
+                with contextlib.closing(connect(self.path, "ro", self._busy)) as database:
+                    database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError as error:
+                if not needs_rollback(error):
+                    raise explain(error, self.path) from error
+                require_header(self.path)
         except sqlite3.DatabaseError:  # not a database, encrypted, or its first pages are gone
             self._refuse_unreadable()
             return False
