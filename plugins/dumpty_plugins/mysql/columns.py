@@ -88,7 +88,7 @@ def column(table: str, name: str, type: str, charset: str) -> Column:  # noqa: A
     """
     quoted = identifier(name)
     form: Form
-    value, introducer = quoted, ""
+    value, introducer, literal = quoted, "", ""
     if type in _NUMBERS:
         form = "bare"
     elif type in {"float", "double"}:
@@ -101,6 +101,8 @@ def column(table: str, name: str, type: str, charset: str) -> Column:  # noqa: A
         form = "text"
         if charset == "latin1":
             value = f"CONVERT({quoted} USING utf8mb4)"
+            # The other way round, a value too long for CONVERT would be NULL, and QUOTE would write it as the word.
+            literal = f"CONVERT(QUOTE({quoted}) USING utf8mb4)"
     elif type in _TEXTS:
         form, introducer = "hex", f"_{charset} "
     elif type in _BYTES or type in _SHAPES:
@@ -116,20 +118,19 @@ def column(table: str, name: str, type: str, charset: str) -> Column:  # noqa: A
         charset=charset,
         form=form,
         value=value,
-        literal=_on_server(form, value, introducer),
+        literal=literal or _on_server(form, value, introducer),
         introducer=introducer,
     )
 
 
 def _on_server(form: Form, value: str, introducer: str) -> str:
+    # A function whose result would be longer than max_allowed_packet returns NULL: only a value that is NULL itself may
+    # become the word, or such a value would be lost. QUOTE makes the word of NULL alone.
     if form == "text":
-        return f"QUOTE({value})"  # NULL becomes the word NULL
-    inner = {
-        "bare": value,
-        "plain": f"CONCAT('''',{value},'''')",
-        "hex": f"CONCAT('{introducer}X''',HEX({value}),'''')",
-    }[form]
-    return f"IFNULL({inner},'NULL')"
+        return f"QUOTE({value})"
+    if form == "hex":
+        return f"IF({value} IS NULL,'NULL',CONCAT('{introducer}X''',HEX({value}),''''))"
+    return f"IFNULL({value},'NULL')" if form == "bare" else f"IFNULL(CONCAT('''',{value},''''),'NULL')"
 
 
 def row_on_server(columns: Sequence[Column]) -> str:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 Row = tuple["bytes | None", ...]
 
-_LOST = frozenset({2006, 2013, 4031, 1927, 1053, 1205})
-"""Gone away, lost, killed, shut down, waited too long."""
+_LOST = frozenset({2006, 2013, 4031, 1927, 1053})
+"""Gone away, lost, idle too long, killed, shut down."""
 
 _FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 _CONNECT_SECONDS = 10
@@ -79,7 +79,8 @@ def _arguments(source: Source) -> dict[str, Any]:
     mode = source.query.get("ssl_mode", "").upper()
     if mode and mode not in _SSL_MODES:
         raise SourceError(f"{source.url}: ssl_mode is one of {', '.join(_SSL_MODES)}")
-    if mode == "DISABLED":
+    if mode == "DISABLED" or (socket_of(source) and not wants_tls(source)):
+        # Through a socket of this machine TLS would protect nothing.
         given["ssl_disabled"] = True
     elif mode == "REQUIRED":
         given.setdefault("ssl_verify_cert", False)

@@ -44,7 +44,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         script = Script(sink)
         keeper = snapshot.keeper
         script.begin(catalog, keeper.version, mariadb=keeper.mariadb)
-        # Tables under a lock come first: writers wait for them.
+        # Tables under a lock come first, over the session that holds it: writers wait for them.
         tables = sorted(catalog.tables, key=lambda t: (t.transactional, t.name))
         if fast:
             reader = RangeReader(snapshot.sessions, keeper)
@@ -82,7 +82,8 @@ def _tables(
         if table.transactional:
             snapshot.release_locks()
         script.begin_table(table)
-        objects.append(ObjectEvidence(path=table.name, rows=rows(table, script)))
+        count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
+        objects.append(ObjectEvidence(path=table.name, rows=count))
         script.end_table(table)
     return objects
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dumpty import Source
 
 _ATTEMPTS = 3
+_AT_ONCE = 50
+"""Tables touched by one statement."""
 _WAITED = frozenset({1205, 1213, 3572})
 _GONE = frozenset({1146, 1051, 1412})
 
@@ -98,21 +100,13 @@ class Snapshot:
         before = listing(self.keeper, self._database)
         tables = base_tables(before)
         self.keeper.execute("START TRANSACTION READ ONLY")
-        for name in tables:
-            try:
-                self.keeper.rows(f"SELECT 1 FROM {identifier(name)} LIMIT 0")
-            except StatementError as error:
-                if error.code in _GONE:
-                    return False
-                raise self._explained(error, name) from error
-        still = self._engines_without_snapshots()
-        if self._jobs > 1 and self._begin_together(still):
-            pass
-        else:
-            self._lock(still)
-            self.sessions.append(self._connect())
-            self.sessions[0].execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         try:
+            self._touch(self.keeper, tables)
+            locked = self._engines_without_snapshots()
+            frozen = [n for n in tables if n not in locked]
+            if self._jobs == 1 or not self._begin_together(locked, frozen):
+                self._lock(locked)
+                self._begin(frozen)
             self.catalog = CatalogReader(self.keeper, self._database, before, self._skip).read()
         except StatementError as error:
             if error.code in _GONE:
@@ -121,17 +115,34 @@ class Snapshot:
         self.notes += self.catalog.notes
         return listing(self.keeper, self._database) == before
 
-    def _explained(self, error: StatementError, name: str) -> Exception:
-        if error.code in _WAITED:
-            return Locked(
-                f"table {self._database}.{name} on {place(self._source)} is being altered: waited {self._timeout} s "
-                "for it; try again later, or wait longer with the option lock_timeout"
-            )
-        if error.code in {1142, 1143, 1044}:
-            return SourceError(
-                f"table {self._database}.{name} cannot be read: the account lacks the right SELECT ({error})"
-            )
-        return error
+    def _begin(self, tables: list[str]) -> None:
+        """Begin a snapshot on one more connection, which holds metadata locks of its own.
+
+        Those of the keeper are not enough: a waiting ALTER lets nobody else in, and would wait for the keeper.
+        """
+        session = self._connect()
+        self.sessions.append(session)
+        session.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        self._touch(session, tables)
+
+    def _touch(self, session: Session, tables: list[str]) -> None:
+        for start in range(0, len(tables), _AT_ONCE):
+            some = tables[start : start + _AT_ONCE]
+            try:
+                session.rows(" UNION ALL ".join(f"(SELECT 1 FROM {identifier(n)} LIMIT 0)" for n in some))
+            except StatementError as error:
+                if error.code in _GONE:
+                    raise
+                raise self._explained(error, some) from error
+
+    def _explained(self, error: StatementError, names: list[str]) -> Exception:
+        if error.code not in _WAITED:
+            return SourceError(f"tables of {self._database} cannot be read: {error}")
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
+        return Locked(
+            f"a table of {self._database} on {place(self._source)} is being altered, or locked ({shown}): waited "
+            f"{self._timeout} s for it; try again later, or wait longer with the option lock_timeout"
+        )
 
     def _check_rights(self) -> None:
         held = rights(self.keeper, self._database)
@@ -167,7 +178,10 @@ class Snapshot:
         return [(name or b"").decode("utf-8", "surrogateescape") for (name,) in rows]
 
     def _lock(self, names: list[str]) -> None:
-        """Keep writers out of tables that a snapshot does not freeze; they are read first, then let go."""
+        """Keep writers out of tables that a snapshot does not freeze; they are read first, then let go.
+
+        They are read over the session that locks them: a writer who waits for it keeps every other reader out.
+        """
         if not names:
             return
         self.locker = self._connect()
@@ -193,7 +207,7 @@ class Snapshot:
             self.locker.close()
             self.locker = None
 
-    def _begin_together(self, still: list[str]) -> bool:
+    def _begin_together(self, locked: list[str], frozen: list[str]) -> bool:
         """Begin one snapshot on every connection. Returns False, with a note, where that cannot be had."""
         gate = self._connect()
         try:
@@ -211,10 +225,9 @@ class Snapshot:
                 return False
             # Under the global lock nobody is writing, so these locks are granted at once: asked for before it,
             # a writer waiting for them would make the global lock wait for itself.
-            self._lock(still)
+            self._lock(locked)
             for _ in range(self._jobs):
-                self.sessions.append(self._connect())
-                self.sessions[-1].execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+                self._begin(frozen)
             gate.execute("UNLOCK TABLES")
         except BaseException:
             gate.abandon()

@@ -1,0 +1,183 @@
+"""The traps of formatting on the server, each forced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dumpty_plugins.mysql as mysql
+import pytest
+from dumpty import IntegrityError
+from dumpty_plugins.mysql import ranges
+from dumpty_plugins.mysql.catalog import CatalogReader, Table, listing
+from dumpty_plugins.mysql.connection import Session, connect
+from dumpty_plugins.mysql.plain import one_row
+
+from support.drive import dump, load
+from support.mariadb_server import MariaDBServer
+
+from .content import cells
+
+
+def described(server: MariaDBServer, name: str) -> tuple[Session, Table]:
+    session = connect(server.source(name), name)
+    reader = CatalogReader(session, name, listing(session, name), ())
+    return session, reader.read().tables[0]
+
+
+def both(server: MariaDBServer, name: str, path: Path, **options) -> bytes:
+    """Dump ``name`` both ways, see that they agree, and return the dump."""
+    one = dump(mysql, server.source(name), path / "server", "sql", **options)
+    two = dump(mysql, server.source(name), path / "client", "sql", formatting="client")
+    assert one.file.read_bytes() == two.file.read_bytes()
+    assert one.evidence.objects == two.evidence.objects
+    return one.file.read_bytes()
+
+
+@pytest.mark.parametrize("longest", [1024, 5000, 70000])
+def test_a_value_that_group_concat_cuts_is_split(mariadb: MariaDBServer, database, longest: int) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a TEXT)",
+        "INSERT INTO t SELECT seq, REPEAT(CHAR(65 + seq % 26), seq % 90) FROM seq_1_to_2000",
+    )
+    session, table = described(mariadb, name)
+    try:
+        session.speak_bytes()
+        session.execute(f"SET SESSION group_concat_max_len={longest}")
+        pieces = list(ranges.read_range(session, table, "TRUE"))
+        session.execute("SET SESSION group_concat_max_len=100000000")
+        ((count, block),) = ranges.read_range(session, table, "TRUE")
+    finally:
+        session.close()
+    assert len(pieces) >= 2
+    assert sum(n for n, _ in pieces) == count == 2000
+    assert b"".join(b for _, b in pieces) == block
+
+
+def test_a_value_cut_exactly_between_rows_is_split(mariadb: MariaDBServer, database) -> None:
+    name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1000_to_9999")
+    session, table = described(mariadb, name)
+    try:
+        session.speak_bytes()
+        session.execute("SET SESSION group_concat_max_len=7000")  # a row is "(1000)" and its end: seven bytes
+        pieces = list(ranges.read_range(session, table, "TRUE"))
+    finally:
+        session.close()
+    assert sum(n for n, _ in pieces) == 9000
+    assert b"".join(b for _, b in pieces) == b"".join(b"(%d)\x1a" % n for n in range(1000, 10000))
+
+
+def test_a_row_longer_than_max_allowed_packet_is_not_lost(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT, b LONGBLOB)",
+        "INSERT INTO t SELECT seq, REPEAT('x', 1000), NULL FROM seq_1_to_50",
+        # Each fits; the row, formatted, is longer than what the server's functions may return.
+        "INSERT INTO t VALUES (25000, REPEAT('y', 900000), REPEAT('z', 900000)), (25001, '', REPEAT('''', 1000000))",
+    )
+    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
+    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    try:
+        # Proof that the trap is there: the server itself loses the rows.
+        lost = mariadb.run("SELECT COUNT(*) - COUNT(CONCAT(a, HEX(b))) FROM t WHERE b IS NOT NULL", database=name)
+        text = both(mariadb, name, tmp_path)
+    finally:
+        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+    assert lost == [(2,)]
+    assert text.count(b"\n(") == 52
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    target = database(create=False)
+    load(mysql, mariadb.source(target), made)
+    assert cells(mariadb, target) == cells(mariadb, name)
+
+
+def test_a_row_longer_than_a_range_may_be_is_not_lost(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a LONGBLOB)",
+        "INSERT INTO t VALUES (1, 'a'), (2, REPEAT('b', 5000000)), (3, 'c')",
+    )
+    assert both(mariadb, name, tmp_path).count(b"\n(") == 3
+
+
+def test_a_row_that_is_counted_but_not_delivered_is_an_error(mariadb: MariaDBServer, database) -> None:
+    name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    session, table = described(mariadb, name)
+    try:
+        with pytest.raises(IntegrityError, match="a range of one row of table t delivered 0"):
+            one_row(session, table, "id=2")
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb4", "sjis"])
+def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
+    mariadb: MariaDBServer, database, tmp_path: Path, charset: str
+) -> None:
+    name = database(
+        f"CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT CHARACTER SET {charset})",
+        "INSERT INTO t VALUES (1, REPEAT('x', 900000))",
+        "INSERT INTO t VALUES (2, REPEAT(CHAR(39), 900000)), (3, NULL)",
+        *(["INSERT INTO t VALUES (4, REPEAT('é', 900000))"] if charset == "latin1" else []),
+    )
+    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
+    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    try:
+        text = both(mariadb, name, tmp_path)
+    finally:
+        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+    assert text.count(b"NULL)") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        ("id BIGINT PRIMARY KEY", "SELECT CAST(seq AS SIGNED) * 1000003 - 5000000000 FROM seq_1_to_9000"),
+        ("id BIGINT UNSIGNED PRIMARY KEY", "SELECT 18446744073709551615 - seq FROM seq_0_to_9000"),
+        ("id BIGINT PRIMARY KEY", "SELECT seq FROM seq_1_to_5 UNION SELECT seq + 4611686018427387904 FROM seq_1_to_9000"),
+        ("id INT PRIMARY KEY", "SELECT seq FROM seq_1_to_9000"),
+        ("id INT PRIMARY KEY", "SELECT -CAST(seq AS SIGNED) FROM seq_1_to_4000"),
+        ("id INT PRIMARY KEY", "SELECT 7"),
+        ("id DECIMAL(20,3) PRIMARY KEY", "SELECT seq / 1000 FROM seq_1_to_9000"),
+        ("id DATETIME(6) PRIMARY KEY", "SELECT '2024-01-01' + INTERVAL seq MICROSECOND FROM seq_1_to_9000"),
+        ("id VARBINARY(20) PRIMARY KEY", "SELECT UNHEX(MD5(seq)) FROM seq_1_to_9000"),
+        ("id VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY", "SELECT CONCAT(MD5(seq), '''é') FROM seq_1_to_9000"),
+        ("id VARCHAR(40) COLLATE utf8mb4_bin PRIMARY KEY", "SELECT CONCAT('\\\\', seq % 2, '😀', MD5(seq)) FROM seq_1_to_9000"),
+        ("id VARCHAR(40) CHARACTER SET sjis PRIMARY KEY", "SELECT CONCAT(_sjis X'955C', seq) FROM seq_1_to_9000"),
+        ("id INT NOT NULL, UNIQUE KEY k (id)", "SELECT seq * 3 FROM seq_1_to_9000"),
+        ("id INT, UNIQUE KEY k (id)", "SELECT NULLIF(seq, 5) FROM seq_1_to_9000"),
+        ("id FLOAT PRIMARY KEY", "SELECT seq / 7 FROM seq_1_to_9000"),
+        ("id ENUM('b','a') PRIMARY KEY", "SELECT 1 UNION SELECT 2"),
+    ],
+)
+def test_ranges_of_any_key_hold_every_row_once(
+    mariadb: MariaDBServer, database, tmp_path: Path, key: str, rows: str
+) -> None:
+    name = database("SET SESSION sql_mode=''", f"CREATE TABLE t ({key})", f"INSERT INTO t {rows}")
+    text = both(mariadb, name, tmp_path)
+    ((count,),) = mariadb.run("SELECT COUNT(*) FROM t", database=name)
+    lines = [x for x in text.split(b"\n") if x.startswith(b"(")]
+    assert len(lines) == count
+    assert len({x.rstrip(b",;") for x in lines}) == count
+
+
+def test_ranges_of_a_composite_key_hold_every_row_once(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(
+        "CREATE TABLE t (a VARCHAR(10), b INT, c DATE, PRIMARY KEY (b, a, c))",
+        "INSERT INTO t SELECT CONCAT('k', seq % 7), seq % 3, '2000-01-01' + INTERVAL seq DAY FROM seq_1_to_20000",
+    )
+    text = both(mariadb, name, tmp_path, jobs=3)
+    lines = {x.rstrip(b",;") for x in text.split(b"\n") if x.startswith(b"(")}
+    assert len(lines) == 20000
+
+
+def test_one_job_needs_no_global_lock(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_9000")
+    other = mariadb.connect(name)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("CREATE TABLE busy (id INT)")
+            cursor.execute("START TRANSACTION")
+            cursor.execute("INSERT INTO busy VALUES (1)")
+        made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", jobs=1)
+    finally:
+        other.close()
+    assert made.evidence.notes == ()
+    assert {o.path: o.rows for o in made.evidence.objects} == {"busy": 0, "t": 9000}

@@ -1,0 +1,284 @@
+"""A dump is of one moment, or it is an error: writers, DDL, engines without snapshots, lost connections."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dumpty_plugins.mysql as mysql
+import pytest
+from dumpty import IntegrityError, Locked, SourceError
+
+from support.drive import FileSink, defaults, dump, load
+from support.mariadb_server import MariaDBServer
+
+from .content import cells
+
+FORMATTING = ("server", "client")
+
+
+class Interrupting(FileSink):
+    """A sink that does something once, when the first block of the dump arrives."""
+
+    def __init__(self, path: Path, act: Callable[[], None]) -> None:
+        super().__init__(path)
+        self.act: Callable[[], None] | None = act
+
+    def write(self, data) -> int:
+        if self.act:
+            act, self.act = self.act, None
+            act()
+        return super().write(data)
+
+
+def dump_interrupted(server: MariaDBServer, name: str, path: Path, act: Callable[[], None], **options):
+    sink = Interrupting(path, act)
+    try:
+        return mysql.backup(
+            source=server.source(name), sink=sink, format="sql", options=defaults(mysql, "backup", **options)
+        )
+    finally:
+        sink.close()
+
+
+@contextmanager
+def writers(server: MariaDBServer, name: str, work: Callable[..., None], count: int = 2) -> Iterator[None]:
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def run(number: int) -> None:
+        connection = server.connect(name)
+        try:
+            connection.autocommit(False)
+            turn = 0
+            while not stop.is_set():
+                turn += 1
+                work(connection, number * 10_000_000 + turn)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(1, count + 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+
+
+def pair(connection, number: int) -> None:
+    """One transaction: a row in each table, the same in both; the far table first, the near one last."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO z_last VALUES ({number})")
+        cursor.execute(f"INSERT INTO a_first VALUES ({number})")
+        if number % 3 == 0:
+            cursor.execute(f"DELETE FROM a_first WHERE id={number - 1}")
+            cursor.execute(f"DELETE FROM z_last WHERE id={number - 1}")
+    connection.commit()
+    time.sleep(0.001)
+
+
+def ids(text: bytes, table: str) -> set[int]:
+    found = re.search(rb"INSERT INTO `%b` [^\n]*\n(.*?);\n" % table.encode(), text, re.DOTALL)
+    return set(map(int, re.findall(rb"\d+", found[1]))) if found else set()
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+def test_no_backup_holds_half_a_pair_while_writers_commit(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
+) -> None:
+    name = database(
+        "CREATE TABLE a_first (id INT PRIMARY KEY)",
+        "CREATE TABLE filler (id INT PRIMARY KEY, a TEXT)",
+        "INSERT INTO filler SELECT seq, REPEAT('x', 500) FROM seq_1_to_1000",
+        "CREATE TABLE z_last (id INT PRIMARY KEY)",
+    )
+    sizes = set()
+    with writers(mariadb, name, pair):
+        for _ in range(50):
+            made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", formatting=formatting)
+            text = made.file.read_bytes()
+            first, last = ids(text, "a_first"), ids(text, "z_last")
+            assert first == last
+            rows = {o.path: o.rows for o in made.evidence.objects}
+            assert rows["a_first"] == rows["z_last"] == len(first)
+            assert made.evidence.notes == ()
+            sizes.add(len(first))
+    assert len(sizes) > 5  # the writers were at work
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+def test_tables_without_transactions_are_frozen_with_the_rest(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
+) -> None:
+    name = database(
+        *(f"CREATE TABLE {t} (id INT PRIMARY KEY, a CHAR(200)) ENGINE={e}"
+          for t, e in (("a_first", "MyISAM"), ("m", "InnoDB"), ("z_last", "Aria"))),
+    )
+
+    def work(connection, number: int) -> None:
+        with connection.cursor() as cursor:
+            # In this order every moment has as many in z_last as in a_first, or one per writer more.
+            for table in ("z_last", "m", "a_first"):
+                cursor.execute(f"INSERT INTO {table} VALUES ({number}, 'x')")
+                connection.commit()
+
+    with writers(mariadb, name, work):
+        for _ in range(10):
+            made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", formatting=formatting, lock_timeout=20)
+            rows = {o.path: o.rows or 0 for o in made.evidence.objects}
+            assert rows["a_first"] <= rows["m"] <= rows["z_last"] <= rows["a_first"] + 2
+    assert rows["a_first"] > 10
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+@pytest.mark.parametrize("ddl", ["TRUNCATE TABLE b", "DROP TABLE b", "ALTER TABLE b ADD c INT DEFAULT 1", "RENAME TABLE b TO d"])
+def test_ddl_waits_until_the_dump_is_done(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str, ddl: str
+) -> None:
+    name = database(
+        "CREATE TABLE a (id INT PRIMARY KEY, t LONGTEXT)",
+        "INSERT INTO a SELECT seq, REPEAT('x', 200000) FROM seq_1_to_15",
+        "CREATE TABLE b (id INT PRIMARY KEY)",
+        "INSERT INTO b VALUES (1),(2),(3)",
+    )
+    done = threading.Event()
+
+    def alter() -> None:
+        mariadb.run(ddl, database=name)
+        done.set()
+
+    thread = threading.Thread(target=alter)
+
+    def act() -> None:
+        thread.start()
+        assert not done.wait(0.5)
+
+    evidence = dump_interrupted(mariadb, name, tmp_path / "d", act, formatting=formatting)
+    thread.join(10)
+    assert done.is_set()
+    assert {o.path: o.rows for o in evidence.objects} == {"a": 15, "b": 3}
+
+
+def test_objects_that_change_whenever_a_backup_begins_are_an_error(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    name = database("CREATE TABLE a (id INT PRIMARY KEY)")
+
+    def churn(connection, number: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE n{number} (id INT)")
+            if number % 100 > 5:
+                cursor.execute(f"DROP TABLE IF EXISTS n{number - 5}")
+
+    with writers(mariadb, name, churn, 1):
+        time.sleep(0.3)
+        with pytest.raises(Locked, match="created, altered or dropped each time a backup began"):
+            dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+
+
+def test_waiting_for_the_global_lock_is_bounded_and_said(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)")
+    other = database("CREATE TABLE busy (id INT)")
+    holder = mariadb.connect(other)
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLES busy WRITE")
+        started = time.monotonic()
+        made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", lock_timeout=1)
+    finally:
+        holder.close()
+    assert time.monotonic() - started < 6
+    assert made.evidence.notes == ("one connection instead of 2: the global read lock was not to be had within 1 s",)
+    assert made.evidence.objects[0].rows == 1
+
+
+def test_a_table_locked_for_writing_is_an_error_in_time(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE a (id INT PRIMARY KEY)")
+    holder = mariadb.connect(name)
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLES a WRITE")
+        with pytest.raises(Locked, match=rf"a table of {name} .*altered, or locked \(a\): waited 1 s.*lock_timeout"):
+            dump(mysql, mariadb.source(name), tmp_path / "d", "sql", lock_timeout=1)
+    finally:
+        holder.close()
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+def test_a_connection_killed_midway_is_an_error(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
+) -> None:
+    name = database(
+        "CREATE TABLE a (id INT PRIMARY KEY, t LONGTEXT)",
+        "INSERT INTO a SELECT seq, REPEAT('x', 500000) FROM seq_1_to_40",
+    )
+
+    def kill_all() -> None:
+        for (number,) in mariadb.run(
+            f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB='{name}' AND ID<>CONNECTION_ID()"
+        ):
+            mariadb.run(f"KILL {number}")
+
+    with pytest.raises(SourceError, match="lost|closed|gone"):
+        dump_interrupted(mariadb, name, tmp_path / "d", kill_all, formatting=formatting)
+    assert b"-- dumpty: complete" not in (tmp_path / "d").read_bytes()
+
+
+def test_a_lost_holder_of_the_locks_is_an_error(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(
+        "CREATE TABLE a (id INT PRIMARY KEY, t LONGTEXT)",
+        "INSERT INTO a SELECT seq, REPEAT('x', 500000) FROM seq_1_to_10",
+    )
+
+    def kill_the_oldest() -> None:
+        ((number,),) = mariadb.run(f"SELECT MIN(ID) FROM information_schema.PROCESSLIST WHERE DB='{name}'")
+        mariadb.run(f"KILL {number}")
+
+    with pytest.raises(SourceError, match="lost|closed|gone"):
+        dump_interrupted(mariadb, name, tmp_path / "d", kill_the_oldest)
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
+def test_what_the_sink_raises_comes_out_and_nothing_stays_behind(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str, failure: type[BaseException]
+) -> None:
+    name = database(
+        "CREATE TABLE a (id INT PRIMARY KEY, t LONGTEXT)",
+        "INSERT INTO a SELECT seq, REPEAT('x', 500000) FROM seq_1_to_30",
+    )
+
+    def fail() -> None:
+        raise failure("the disk is full")
+
+    threads = threading.active_count()
+    with pytest.raises(failure, match="the disk is full"):
+        dump_interrupted(mariadb, name, tmp_path / "d", fail, formatting=formatting)
+    assert threading.active_count() == threads
+    deadline = time.monotonic() + 5
+    while mariadb.run(f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB='{name}'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_dump_cannot_hold_other_counts_than_the_snapshot(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    from dumpty import Evidence, ObjectEvidence
+
+    name = database("CREATE TABLE a (id INT)", "INSERT INTO a VALUES (1),(2)")
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made.evidence = Evidence(objects=(ObjectEvidence(path="a", rows=3),))
+    target = database(create=False)
+    with pytest.raises(IntegrityError, match="table a has 2 rows after loading, and had 3"):
+        load(mysql, mariadb.source(target), made)
+    assert not mariadb.run(f"SHOW DATABASES LIKE '{target}'")
+    assert cells(mariadb, name)["a"]
