@@ -100,7 +100,7 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
                 view = view[stream.write(view) :]
         size = stream.tell()
     with damage(part), contextlib.closing(connect(part, "rw")) as database:
-        if size != _pages_size(database):
+        if size == 0 or size != _pages_size(database):
             raise IntegrityError(f"the image has {size} bytes, but its header says {_pages_size(database)}")
         if check:
             require_sound(database)

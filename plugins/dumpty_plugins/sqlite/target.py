@@ -198,7 +198,8 @@ class Target:
                     os.rename(self.path + end, aside + end)
                     moved.append(end)
             yield
-            _sync(self._directory)
+            if moved:  # nothing old goes before the new name is on disk
+                _sync(self._directory)
         except BaseException:
             for end in moved:
                 os.rename(aside + end, self.path + end)
