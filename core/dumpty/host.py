@@ -275,7 +275,8 @@ class Host:
             _check_info(info)
         elif not all(_wraps(i) for c in callers for i in c.get_hookimpls()):
             raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
-        self._manager.register(module, f"{plugin.distribution}:{plugin.name}")
+        # Of one name may be plugins of several kinds; of one kind, `_judged` says who else claims it.
+        self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
         return info
 
     def options(self, verbs: Mapping[Verb, Plugin], given: Mapping[str, object]) -> dict[Verb, Options]:

@@ -1,0 +1,7 @@
+"""Has hooks, and forgot to mark them."""
+
+from __future__ import annotations
+
+
+def describe():
+    return None
