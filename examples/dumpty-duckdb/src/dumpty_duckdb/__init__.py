@@ -1,0 +1,71 @@
+"""DuckDB driver for dumpty: whole databases, as a tar of Parquet files or as the database file itself.
+
+Both formats are of one moment: ``parquet`` is written inside one transaction, ``native`` under the lock that keeps
+every writer out. Both are proved before the backup counts: the dump is loaded into a scratch database (``parquet``)
+or opened (``native``), and every table's rows and fingerprint are taken there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, Format, Inspection, Option, PluginInfo, hookimpl
+
+if TYPE_CHECKING:
+    from dumpty import Dump, Options, Sink, Source
+
+
+@hookimpl
+def describe() -> PluginInfo:
+    """Declare scheme, formats and options."""
+    return PluginInfo(
+        kind="driver",
+        summary="DuckDB database files",
+        schemes=("duckdb",),
+        formats=(
+            Format(name="parquet", suffix=".tar", help="Parquet files and their schema, for IMPORT DATABASE"),
+            Format(name="native", suffix=".duckdb", help="the database file itself, write-ahead log merged in"),
+        ),
+        options=(
+            Option(
+                name="prove",
+                default=True,
+                help="load a parquet dump into a scratch database and compare it before the backup counts",
+            ),
+        ),
+        requires="dumpty-duckdb",
+    )
+
+
+@hookimpl
+def inspect(source: Source) -> Inspection:
+    """Look at the database file without creating or changing it."""
+    from dumpty_duckdb import target
+
+    return target.inspect(source)
+
+
+@hookimpl
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+    """Write one dump of one moment."""
+    from dumpty_duckdb import connection, image, parquet
+
+    path = connection.file_path(source)
+    connection.require_file(path)
+    if format == "native":
+        return image.write_image(path, sink)
+    return parquet.write_parquet(path, sink, prove=bool(options["prove"]))
+
+
+@hookimpl
+def restore(target: Source, dump: Dump, overwrite: bool) -> Evidence:
+    """Build the database beside the target, compare it with the dump's evidence, and put it in place in one step."""
+    from dumpty_duckdb import image, parquet
+    from dumpty_duckdb.target import Target
+
+    place = Target(target, overwrite=overwrite)
+    with place.part() as part:
+        load = image.load_image if dump.format == "native" else parquet.load_parquet
+        evidence = load(dump, part)
+        place.swap(part)
+    return evidence

@@ -1,0 +1,57 @@
+"""The native format: the database file itself, copied while DuckDB's own lock keeps every writer out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from dumpty.process import BLOCK, run
+from dumpty_duckdb import content
+from dumpty_duckdb.connection import building, damage, reading
+
+if TYPE_CHECKING:
+    from dumpty import Dump, Evidence, Sink
+
+
+def write_image(path: str, sink: Sink) -> Evidence:
+    """Copy the file, merge its write-ahead log into the copy, prove the copy, and send it.
+
+    Raises:
+        Locked: somebody has it open for writing.
+        IntegrityError: the copy cannot be read.
+    """
+    workspace = sink.workspace()
+    copy = str(workspace / "image.duckdb")
+    with reading(path, workspace, shared=False):
+        for end in ("", ".wal"):
+            if os.path.exists(path + end):
+                # A child, for its closing of the file drops no lock of ours.
+                run(["cp", "--", path + end, copy + end], timeout=None)
+    try:
+        with building(copy) as database:
+            found = content.evidence(database)
+    except duckdb.Error as error:
+        raise content.damaged(error, path) from error
+    sink.expect(os.path.getsize(copy))
+    with open(copy, "rb", buffering=0) as stream:
+        while block := stream.read(BLOCK):
+            sink.write(block)
+    return found
+
+
+def load_image(dump: Dump, part: str) -> Evidence:
+    """Write the image into the new file ``part`` and prove it.
+
+    Raises:
+        IntegrityError: it is not a sound database, or not the one that was dumped.
+    """
+    with contextlib.closing(dump.open()) as reader, open(part, "xb") as stream:
+        while block := reader.read(BLOCK):
+            stream.write(block)
+    with damage(), building(part) as database:
+        found = content.evidence(database)
+    content.require_same(dump.evidence, found, "the restored database")
+    return found

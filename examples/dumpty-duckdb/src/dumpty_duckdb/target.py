@@ -1,0 +1,150 @@
+"""Looking at a target, and putting a finished database in its place.
+
+The hazard: a ``.wal`` file that outlives its database is played into the next one of that name. So a target is opened
+by DuckDB alone, in a way that nobody else can share, its write-ahead log is merged into it, and only then is it
+replaced; a log without a database is set aside first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from dumpty import Inspection, Locked, SourceError, TargetNotEmpty
+from dumpty_duckdb import content
+from dumpty_duckdb.connection import OFFLINE, explained, file_path, reading, require_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Source
+
+_VERSIONS = {"duckdb": duckdb.__version__}
+
+
+def inspect(source: Source) -> Inspection:
+    """Look at a database file.
+
+    Raises:
+        SourceError: there is a file, but not one that can be read as a database.
+        Locked: somebody else holds it.
+    """
+    path = file_path(source)
+    identity, name = f"duckdb:{path}", os.path.splitext(os.path.basename(path))[0]
+    if not os.path.lexists(path):
+        return Inspection(exists=False, empty=True, identity=identity, name=name, versions=_VERSIONS)
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        return Inspection(exists=True, empty=True, identity=identity, name=name, versions=_VERSIONS)
+    require_file(path)
+    with (
+        tempfile.TemporaryDirectory(prefix="dumpty-duckdb-") as spill,
+        reading(path, Path(spill), shared=True) as database,
+    ):
+        empty = content.is_empty(database)
+    size = os.path.getsize(path)
+    return Inspection(exists=True, empty=empty, estimated_bytes=size, identity=identity, name=name, versions=_VERSIONS)
+
+
+class Target:
+    """The file that a restore will replace or create.
+
+    Raises:
+        TargetNotEmpty: it holds something, and ``overwrite`` is False.
+        Locked: it is in use.
+        SourceError: it cannot be written, or is no DuckDB database.
+    """
+
+    def __init__(self, source: Source, *, overwrite: bool) -> None:
+        self.path = file_path(source)
+        self._directory = os.path.dirname(self.path)
+        self._overwrite = overwrite
+        if not os.path.isdir(self._directory):
+            raise SourceError(f"there is no directory {self._directory} to restore into; create it first")
+        with self._held():
+            pass
+
+    @contextlib.contextmanager
+    def part(self) -> Iterator[str]:
+        """Yield the path of a file to build, on the target's file system; what is left of it at the end is removed."""
+        try:  # a directory of mode 0700: nobody reads a private database while it is being built
+            place = tempfile.mkdtemp(suffix=".part", prefix=f".{os.path.basename(self.path)}.", dir=self._directory)
+        except OSError as error:
+            raise SourceError(f"{self._directory} cannot be written: {error.strerror}") from error
+        try:
+            yield os.path.join(place, "new.duckdb")
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def swap(self, part: str) -> None:
+        """Put the finished database ``part`` in the target's place: durable, all at once, or not at all."""
+        if os.path.exists(part + ".wal"):
+            raise SourceError(f"DuckDB left a write-ahead log beside {part}: the restore is not complete")
+        try:
+            _sync(part)
+            with self._held(), self._log_aside():
+                if os.path.exists(self.path):
+                    _inherit(self.path, part)
+                    os.replace(part, self.path)
+                else:
+                    os.link(part, self.path)  # unlike a rename, it cannot replace what came up in the meantime
+                _sync(self._directory)
+        except FileExistsError as error:
+            raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again") from error
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be replaced: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the target, if there is one, against everybody, its log merged in; refuse what it may hold."""
+        if not os.path.exists(self.path) or (os.path.isfile(self.path) and os.path.getsize(self.path) == 0):
+            yield
+            return
+        require_file(self.path)
+        # A setting that nobody else has: a connection of this process to the same file is refused, not joined.
+        own = {**OFFLINE, "custom_user_agent": f"dumpty-{secrets.token_hex(4)}"}
+        with explained(self.path), contextlib.closing(duckdb.connect(self.path, config=own)) as database:
+            if not self._overwrite and not content.is_empty(database):
+                raise TargetNotEmpty(f"{self.path} is not empty; to replace what it holds, restore with overwrite")
+            database.execute("CHECKPOINT")
+            yield
+
+    @contextlib.contextmanager
+    def _log_aside(self) -> Iterator[None]:
+        log = self.path + ".wal"
+        if not os.path.lexists(log):
+            yield
+            return
+        if os.path.exists(self.path) and os.path.getsize(self.path):
+            raise Locked(f"{log} is still in use after a checkpoint; close every connection, then restore again")
+        aside = f"{log}.{secrets.token_hex(8)}.old"
+        os.rename(log, aside)
+        try:
+            yield
+        except BaseException:
+            os.rename(aside, log)
+            raise
+        os.unlink(aside)
+
+
+def _inherit(old: str, new: str) -> None:
+    before, after = os.stat(old), os.stat(new)
+    if (before.st_uid, before.st_gid) != (after.st_uid, after.st_gid):
+        with contextlib.suppress(PermissionError):  # only root may give files away
+            os.chown(new, before.st_uid, before.st_gid)
+    os.chmod(new, stat.S_IMODE(before.st_mode))
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
