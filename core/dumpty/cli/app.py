@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumpty.cli import backup, demo, doctor, list, plugins, prune, restore, show, verify  # noqa: A004 - one module per verb
+from dumpty.cli import backup, demo, doctor, listing, plugins, prune, restore, show, verify
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.status import UsageError
 
@@ -45,7 +45,7 @@ DUMPTY_DEBUG=1 in the environment adds the traceback to an unexpected error.
 VERBS = (
     ("backup", backup.backup, backup.EXAMPLES),
     ("restore", restore.restore, restore.EXAMPLES),
-    ("list", list.list_, list.EXAMPLES),
+    ("list", listing.list_, listing.EXAMPLES),
     ("show", show.show, show.EXAMPLES),
     ("verify", verify.verify, verify.EXAMPLES),
     ("prune", prune.prune, prune.EXAMPLES),

@@ -157,18 +157,17 @@ def _rendered(line: Line) -> list[str]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    # Into a file or a pipe every row is one line, however long; a terminal folds, and nothing is cut.
-    width = None if sys.stdout.isatty() else _width(line)
-    console = Console(file=sys.stdout, width=width, highlight=False)
+    # Every row is one line, however long: a terminal wraps it, nothing is cut, and a pipe gets the same.
+    drawn = io.StringIO()
+    console = Console(file=drawn, width=_width(line), force_terminal=sys.stdout.isatty(), highlight=False)
     shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     for place, column in enumerate(line.columns):
         justify: Any = "right" if place in line.right else "left"
-        shown.add_column(Text(column, style="bold"), justify=justify, overflow="fold")
+        shown.add_column(Text(column, style="bold"), justify=justify, no_wrap=True)
     for row in line.rows:
         shown.add_row(*(Text(plain(cell)) for cell in row))
-    with console.capture() as captured:
-        console.print(shown)
-    return [text.rstrip() for text in captured.get().splitlines()]
+    console.print(shown)
+    return [text.rstrip() for text in drawn.getvalue().splitlines()]
 
 
 def _width(table: Table) -> int:

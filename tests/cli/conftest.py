@@ -1,0 +1,159 @@
+"""The command line, run in this process (``dumpty``) and as a program of its own (``program``)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dumpty.cli import main
+
+DISTS = Path(__file__).parent / "dists"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line did."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        """The one JSON object on standard output."""
+        assert self.out.count("\n") == 1, self.out
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_directory_of_its_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DUMPTY_DIR", "DUMPTY_DEBUG", "DUMPTY_DISABLE_PLUGINS", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def dumpty(capsys):
+    """Run a command line in this process; ``on`` a terminal, standard input and error are that."""
+
+    def run(*argv: object, on: Terminal | None = None) -> Ran:
+        capsys.readouterr()
+        with on or contextlib.nullcontext():
+            status = main([str(a) for a in argv])
+        out, err = capsys.readouterr()
+        return Ran(status, out, err)
+
+    return run
+
+
+@pytest.fixture
+def program():
+    """Run a command line as a program of its own."""
+
+    def run(*argv: object, **more) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "dumpty", *map(str, argv)], capture_output=True, text=True, check=False, **more
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def odd(monkeypatch):
+    """Install the distribution dumpty-odd for this test."""
+    monkeypatch.syspath_prepend(str(DISTS))
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Install a distribution whose plugin cannot be imported."""
+    monkeypatch.syspath_prepend(str(DISTS / "broken"))
+
+
+@pytest.fixture
+def shop(tmp_path) -> str:
+    """The URL of a small SQLite database."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+        database.executescript(
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT); INSERT INTO orders VALUES (1, 'egg'), (2, 'wall')"
+        )
+    return f"sqlite:///{tmp_path}/shop.db"
+
+
+@pytest.fixture
+def orders():
+    """Return the rows of the table in ``shop``, wherever it was restored."""
+
+    def read(path: object) -> list:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT * FROM orders ORDER BY id").fetchall()
+
+    return read
+
+
+@pytest.fixture
+def make(dumpty):
+    """Back a database up and return the JSON description of the backup."""
+
+    def run(url: str, *argv: object) -> dict:
+        ran = dumpty("backup", url, *argv, "--json")
+        assert ran.status == 0, ran
+        return ran.json["backup"]
+
+    return run
+
+
+class Terminal:
+    """A terminal: what is written to it, and what is typed."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = pty.openpty()
+        self.writer = os.fdopen(os.dup(self._slave), "w")
+        self.reader = os.fdopen(os.dup(self._slave))
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def read(self) -> str:
+        """Return what was written so far."""
+        self.writer.flush()
+        os.set_blocking(self._master, False)
+        shown = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                shown += os.read(self._master, 65536)
+        return shown.decode()
+
+    def __enter__(self) -> Terminal:
+        self._before = sys.stdin, sys.stderr
+        sys.stdin, sys.stderr = self.reader, self.writer
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdin, sys.stderr = self._before
+
+    def close(self) -> None:
+        self.writer.close()
+        self.reader.close()
+        os.close(self._slave)
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    one = Terminal()
+    yield one
+    one.close()

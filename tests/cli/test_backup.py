@@ -1,0 +1,144 @@
+"""``dumpty backup``."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+
+import pytest
+
+
+def test_a_backup_is_stored_natively_and_compressed_unless_told_otherwise(make, shop):
+    made = make(shop)
+    assert (made["format"], made["stages"]) == ("native", ["gzip"])
+    with gzip.open(made["file_path"]) as stream:
+        assert stream.read(15) == b"SQLite format 3"
+
+
+def test_the_first_stream_format_is_the_default_where_a_driver_has_no_native_one(make, odd):
+    assert make("odd://fine/db")["format"] == "text"
+
+
+def test_format_compressor_and_options_are_the_users(make, shop):
+    made = make(shop, "--format", "sql", "--compressor", "zstd", "-o", "zstd.level=3", "-o", "check=no")
+    assert (made["format"], made["stages"]) == ("sql", ["zstd"])
+    assert made["file_path"].endswith(".sql.zst")
+
+
+def test_without_compressor_the_stored_file_is_the_dump(make, shop):
+    made = make(shop, "--compressor", "none")
+    with open(made["file_path"], "rb") as stream:
+        assert hashlib.sha256(stream.read()).hexdigest() == made["checksum"]
+    assert made["stages"] == []
+
+
+def test_what_was_done_is_said_in_a_few_lines(dumpty, shop):
+    ran = dumpty("backup", shop)
+    assert ran.status == 0
+    assert "of shop is done" in ran.out
+    assert "1 object, 2 rows" in ran.out
+    assert os.path.abspath("backups") in ran.out
+    assert ran.err == ""
+
+
+def test_quiet_says_nothing_of_a_success(dumpty, shop):
+    ran = dumpty("backup", shop, "--quiet")
+    assert (ran.status, ran.out, ran.err) == (0, "", "")
+    assert dumpty("list", "--json").json["backups"]
+
+
+def test_the_directory_comes_from_the_option_then_from_the_environment(dumpty, shop, monkeypatch, tmp_path):
+    monkeypatch.setenv("DUMPTY_DIR", str(tmp_path / "environment"))
+    dumpty("backup", shop)
+    dumpty("backup", shop, "-d", tmp_path / "option")
+    assert len(os.listdir(tmp_path / "environment")) >= 2
+    assert len(os.listdir(tmp_path / "option")) >= 2
+    assert not (tmp_path / "backups").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("-o", "level"), "KEY=VALUE"),
+        (("-o", "=1"), "KEY=VALUE"),
+        (("-o", "level=1", "-o", "level=2"), "given twice"),
+        (("-o", "level=high"), "takes a value of type int"),
+        (("-o", "nonsense=1"), "valid here: "),
+        (("-o", "format=sql"), "own options"),
+        (("-o", "self=1"), "own options"),
+        (("--format", "papyrus"), "its formats: sql, native"),
+        (("--compressor", "steamroller"), "no compressor is called 'steamroller'"),
+        (("--verifier", "horoscope"), "no verifier is called 'horoscope'"),
+        (("--no-such-option",), "--no-such-option"),
+        (("one", "too", "many"), "extra argument"),
+    ],
+)
+def test_what_does_not_exist_is_a_usage_error_that_says_what_does(dumpty, shop, argv, says):
+    ran = dumpty("backup", shop, *argv)
+    assert ran.status == 2
+    assert says in ran.err
+    assert ran.err.count("\n") == 1
+    assert ran.out == ""
+
+
+def test_a_directory_format_is_refused_with_those_that_are_possible(dumpty, odd):
+    ran = dumpty("backup", "odd://fine/db", "--format", "tree")
+    assert ran.status == 2
+    assert "use text" in ran.err
+
+
+def test_a_scheme_nobody_answers_lists_the_installed_ones(dumpty):
+    ran = dumpty("backup", "papyrus://host/db")
+    assert ran.status == 2
+    assert "sqlite" in ran.err
+    assert "pip install dumpty-papyrus" in ran.err
+    assert not os.path.exists("backups")
+
+
+def test_a_missing_library_is_a_usage_error_with_the_pip_command(dumpty, odd):
+    ran = dumpty("backup", "odd://library/db")
+    assert ran.status == 2
+    assert 'pip install "dumpty-odd[odd]"' in ran.err
+
+
+def test_a_missing_database_fails_and_leaves_nothing(dumpty, tmp_path):
+    ran = dumpty("backup", f"sqlite:///{tmp_path}/nothing.db")
+    assert ran.status == 1
+    assert "nothing.db" in ran.err
+    assert dumpty("list", "--json").json["backups"] == []
+    assert not (tmp_path / "nothing.db").exists()
+
+
+def test_what_is_no_database_fails(dumpty, tmp_path):
+    (tmp_path / "letter.db").write_text("Dear Sir or Madam, this is not a database.\n" * 100)
+    ran = dumpty("backup", f"sqlite:///{tmp_path}/letter.db")
+    assert ran.status == 1
+    assert "letter.db" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_locked_database_has_a_status_of_its_own(dumpty, odd):
+    ran = dumpty("backup", "odd://locked/db")
+    assert ran.status == 11
+    assert "locked by somebody else" in ran.err
+
+
+def test_notes_and_inconsistency_are_warnings_on_standard_error(dumpty, odd):
+    ran = dumpty("backup", "odd://torn/db")
+    assert ran.status == 0
+    assert "warning: the backup of db is not of one moment" in ran.err
+    assert "warning: a note" in ran.err
+
+
+def test_standard_output_is_the_results_whatever_a_plugin_prints(dumpty, odd):
+    ran = dumpty("backup", "odd://fine/db", "--json")
+    assert ran.json["success"] is True
+    assert "this plugin prints" in ran.err
+
+
+def test_a_directory_that_cannot_be_made_fails(dumpty, shop, tmp_path):
+    (tmp_path / "file").write_text("")
+    ran = dumpty("backup", shop, "--dir", tmp_path / "file" / "below")
+    assert ran.status == 1
+    assert "cannot create the backup directory" in ran.err

@@ -1,0 +1,60 @@
+"""``dumpty demo``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import pytest
+
+
+def test_the_demo_restores_every_row_and_leaves_nothing(dumpty, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ran = dumpty("demo")
+    assert ran.status == 0
+    assert [line[:2] for line in ran.out.splitlines()[:5]] == ["1.", "2.", "3.", "4.", "5."]
+    assert "SQLite now says: ok" not in ran.out
+    assert "every value and every type is the same; integrity check: ok" in ran.out
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_demo_can_be_kept_to_look_at(dumpty, tmp_path):
+    told = dumpty("demo", "--keep", "shop-demo", "--json").json
+    assert told["identical"] is True
+    assert told["directory"] == str(tmp_path / "shop-demo")
+    assert sorted(os.listdir("shop-demo")) == ["backups", "shop.db"]
+    assert dumpty("verify", "latest", "--dir", "shop-demo/backups").status == 0
+    assert told["rows"] > 5000
+    assert told["damage"] != "ok"
+
+
+@pytest.mark.parametrize("where", ["full", "file"])
+def test_the_demo_touches_no_directory_that_holds_something(dumpty, tmp_path, where):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    ran = dumpty("demo", "--keep", where)
+    assert ran.status == 2
+    assert where in ran.err
+    assert os.listdir("full") == ["mine"]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_the_demo_fails_where_the_restored_shop_is_another(dumpty, monkeypatch, tmp_path):
+    from dumpty import BackupManager
+
+    whole = BackupManager.restore
+
+    def restore(self, *args, **more):
+        result = whole(self, *args, **more)
+        import sqlite3
+
+        with sqlite3.connect(args[1].removeprefix("sqlite:///")) as database:
+            database.execute("UPDATE products SET price = price + 0.01 WHERE id = 7")
+        database.close()
+        return result
+
+    monkeypatch.setattr(BackupManager, "restore", restore)
+    ran = dumpty("demo")
+    assert ran.status == 4
+    assert "not the one that was backed up" in ran.err

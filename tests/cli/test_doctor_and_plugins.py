@@ -1,0 +1,163 @@
+"""``dumpty doctor`` and ``dumpty plugins``."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import pytest
+
+import dumpty as package
+
+
+def test_plugins_lists_every_plugin_with_what_it_is_for(dumpty):
+    lines = {line.split()[1]: line.split() for line in dumpty("plugins").out.splitlines()}
+    assert lines["sqlite"] == ["driver", "sqlite", "sqlite://", "dumpty", package.__version__, "ok"]
+    assert lines["gzip"] == ["compressor", "gzip", ".gz", "dumpty", package.__version__, "ok"]
+    assert lines["sha256"][0] == "verifier"
+    assert lines["file"][0] == "store"
+
+
+def test_a_plugin_that_does_not_load_is_listed_with_the_reason(dumpty, broken):
+    ran = dumpty("plugins")
+    assert ran.status == 0
+    assert "failed" in ran.out
+    assert "dumpty_broken_module_that_is_not_there" in ran.out
+    told = next(p for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == "broken")
+    assert (told["state"], told["distribution"], told["version"]) == ("failed", "dumpty-broken", "0.1")
+
+
+def test_a_blocked_plugin_is_listed_as_such(dumpty, monkeypatch):
+    monkeypatch.setenv("DUMPTY_DISABLE_PLUGINS", "zstd")
+    assert "blocked" in dumpty("plugins").out
+    assert "blocked" in dumpty("plugins", "show", "zstd").out
+
+
+def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpty, odd):
+    ran = dumpty("plugins", "show", "odd")
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "odd: driver of dumpty-odd 2.0, ok" in lines
+    assert "tree (default) .tree a directory of files" in lines
+    assert "text .txt lines" in lines
+    assert "color str red backup, inspect of the ink (one of red, blue)" in lines
+    assert "bold bool on backup whether it is bold" in lines
+    assert 'tables list "" backup which tables' in lines
+    assert 'its library: pip install "dumpty-odd[odd]"' in lines
+    told = dumpty("plugins", "show", "odd", "--json").json["plugins"][0]
+    assert told["options"][0] == {
+        "name": "color",
+        "type": "str",
+        "default": "red",
+        "choices": ["red", "blue"],
+        "verbs": ["backup", "inspect"],
+        "help": "of the ink",
+    }
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file"])
+def test_every_built_in_plugin_can_be_shown(dumpty, name):
+    ran = dumpty("plugins", "show", name)
+    assert ran.status == 0
+    assert ran.out.startswith(f"{name}: ")
+    assert dumpty("plugins", "show", name, "--json").json["plugins"][0]["name"] == name
+
+
+def test_a_plugin_that_is_not_installed_cannot_be_shown(dumpty):
+    ran = dumpty("plugins", "show", "papyrus")
+    assert ran.status == 2
+    assert "sqlite" in ran.err
+
+
+def test_a_broken_plugin_can_be_shown(dumpty, broken):
+    told = dumpty("plugins", "show", "broken", "--json").json["plugins"][0]
+    assert (told["state"], told["options"]) == ("failed", [])
+    assert "cannot be loaded" in dumpty("plugins", "show", "broken").out
+
+
+def test_doctor_says_what_is_installed(dumpty):
+    ran = dumpty("doctor")
+    assert ran.status == 0
+    assert ran.out.startswith(f"dumpty {package.__version__} on Python {platform.python_version()}")
+    told = dumpty("doctor", "--json").json
+    clients = {c["name"]: c for c in told["clients"]}
+    assert clients["sqlite3"]["version"].startswith("3.")
+    assert os.path.isfile(clients["pg_dump"]["path"])
+    assert "MariaDB" in clients["mariadb-dump"]["version"]
+    libraries = {library["name"]: library for library in told["libraries"]}
+    assert libraries["pymysql"]["version"]
+    assert libraries["psycopg2-binary"]["needed_by"] == "postgres"
+    assert told["database"] is None
+
+
+def test_doctor_says_how_to_get_what_is_missing(dumpty, odd, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DUMPTY_PG_BINDIR", raising=False)
+    ran = dumpty("doctor")
+    assert ran.status == 0
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert 'surely-not-installed missing odd pip install "dumpty-odd[odd]"' in lines
+    assert "sqlite3 missing apt-get install sqlite3" in lines
+    assert not any("only-on-old-pythons" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        ("echo 'pg_dump (PostgreSQL) 17.2'", "17.2"),
+        ("echo 'mysqldump  Ver 10.19 Distrib 10.11.6-MariaDB, for Linux'", "10.11.6-MariaDB"),
+        ("echo unversioned", "unversioned"),
+        ("true", ""),
+        ("exit 3", "does not run: pg_dump exited with status 3, and said nothing"),
+    ],
+)
+def test_doctor_asks_each_program_for_its_version(dumpty, monkeypatch, tmp_path, script, version):
+    program = tmp_path / "bin" / "pg_dump"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("DUMPTY_PG_BINDIR", str(program.parent))
+    found = [c for c in dumpty("doctor", "--json").json["clients"] if c["path"] == str(program)]
+    assert [c["version"] for c in found] == [version]
+
+
+def test_doctor_fails_where_a_plugin_is_broken(dumpty, broken):
+    ran = dumpty("doctor")
+    assert ran.status == 2
+    assert "dumpty_broken_module_that_is_not_there" in ran.err
+
+
+def test_doctor_looks_at_a_database(dumpty, shop):
+    ran = dumpty("doctor", shop)
+    assert ran.status == 0
+    assert f"database {shop}" in ran.out
+    assert "it holds data" in ran.out
+    told = dumpty("doctor", shop, "--json").json["database"]
+    assert (told["reached"], told["exists"], told["empty"]) == (True, True, False)
+    assert told["versions"]["sqlite"]
+
+
+def test_doctor_tells_what_the_driver_notes(dumpty, odd):
+    ran = dumpty("doctor", "odd://empty/db", "-o", "color=blue")
+    assert ran.status == 0
+    assert "it is empty" in ran.out
+    assert "about 1.5 MB to dump" in ran.out
+    assert "note: the right DUMP is missing for you" in ran.out
+
+
+def test_doctor_fails_where_there_is_no_database(dumpty, tmp_path):
+    ran = dumpty("doctor", f"sqlite:///{tmp_path}/nothing.db")
+    assert ran.status == 1
+    assert "there is no database" in ran.err
+    assert "it does not exist" in ran.out
+
+
+def test_doctor_fails_where_the_database_cannot_be_reached(dumpty, odd):
+    ran = dumpty("doctor", "odd://user:secret99@unreachable/db", "--json")
+    assert ran.status == 1
+    assert ran.json["database"] == {"url": "odd://user:***@unreachable/db", "reached": False}
+    assert "ConnectionRefusedError" in ran.json["error"]
+    assert "secret99" not in ran.out
+
+
+def test_doctor_takes_options_only_with_a_url(dumpty):
+    assert dumpty("doctor", "-o", "color=blue").status == 2

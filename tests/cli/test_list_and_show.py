@@ -1,0 +1,118 @@
+"""``dumpty list`` and ``dumpty show``."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+import pytest
+
+from dumpty.cli.arguments import short_ids
+from dumpty.results import Backup
+
+
+def test_every_backup_has_a_line_oldest_first(dumpty, make, shop):
+    first, second = make(shop), make(shop, "--format", "sql", "--compressor", "none")
+    head, *lines = dumpty("list").out.splitlines()
+    assert head.split() == ["ID", "TAKEN", "DATABASE", "FORMAT", "SIZE", "FILE"]
+    assert [line.split()[0] for line in lines] == [first["id"][:8], second["id"][:8]]
+    assert "native+gzip" in lines[0]
+    assert lines[1].split()[-1] == os.path.basename(second["file_path"])
+
+
+def test_json_holds_everything_of_every_backup(dumpty, make, shop):
+    made = make(shop)
+    told = dumpty("list", "--json").json
+    assert (told["success"], told["status"], told["problems"]) == (True, 0, [])
+    assert told["backups"] == [made]
+    assert made["evidence"]["objects"] == [{"path": "orders", "rows": 2, "fingerprint": None}]
+
+
+def test_an_empty_directory_lists_nothing_and_is_no_failure(dumpty, tmp_path):
+    (tmp_path / "empty").mkdir()
+    ran = dumpty("list", "-d", "empty")
+    assert (ran.status, ran.out) == (0, f"no backups in {tmp_path}/empty\n")
+
+
+def test_a_damaged_manifest_is_named_and_hides_no_other_backup(dumpty, make, shop, tmp_path):
+    make(shop)
+    hidden = next(p for p in (tmp_path / "backups").iterdir() if p.name.endswith(".manifest.json"))
+    hidden.write_bytes(b"{" + hidden.read_bytes()[5:])
+    seen = make(shop)
+    ran = dumpty("list")
+    assert ran.status == 0
+    assert seen["id"][:8] in ran.out
+    assert hidden.name in ran.err
+    assert dumpty("list", "--json").json["problems"][0].startswith("the manifest")
+
+
+def test_a_file_url_names_the_directory_too(dumpty, make, shop, tmp_path):
+    make(shop, "--dir", tmp_path / "my backups")
+    assert len(dumpty("list", "-d", f"file://{tmp_path}/my%20backups", "--json").json["backups"]) == 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("list",),
+        ("show", "latest"),
+        ("verify", "--all"),
+        ("verify", "latest"),
+        ("prune", "--keep", "1"),
+        ("restore", "latest", "--to", "sqlite:///x.db"),
+    ],
+)
+@pytest.mark.parametrize("where", ["absent", "file", "file:///absent"])
+def test_a_directory_that_is_not_there_has_a_status_of_its_own_and_is_not_made(dumpty, tmp_path, argv, where):
+    (tmp_path / "file").write_text("")
+    before = sorted(os.listdir(tmp_path))
+    ran = dumpty(*argv, "--dir", where)
+    assert ran.status == 10
+    assert "--dir" in ran.err
+    assert ran.err.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_show_tells_all(dumpty, make, shop):
+    made = make(shop)
+    out = dumpty("show", made["id"][:4]).out
+    for value in (made["id"], made["checksum"], made["file_path"], made["source"], "sqlite version", "1 object, 2 rows"):
+        assert value in out
+    assert dumpty("show", "latest", "--json").json["backup"] == made
+
+
+def test_show_tells_fingerprints_notes_and_what_was_not_counted(dumpty, make, odd):
+    make("odd://torn/db")
+    out = dumpty("show", "latest").out
+    assert "f00" in out
+    assert "not counted" in out
+    assert "NO: not of one moment" in out
+    assert "a note" in out
+
+
+@pytest.mark.parametrize("wanted", ["nope", "", "../../etc/passwd", "a\nb\x1b[2J", "🥚"])
+def test_an_unknown_id_fails_and_says_where_to_look(dumpty, make, shop, wanted):
+    make(shop)
+    ran = dumpty("show", wanted)
+    assert ran.status == 1
+    assert "dumpty list" in ran.err
+    assert ran.err.count("\n") == 1
+    assert "\x1b" not in ran.err
+
+
+def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop):
+    ids = {make(shop)["id"] for _ in range(17)}  # of 16 first characters, two must agree
+    shared = next(c for c in "0123456789abcdef" if sum(i.startswith(c) for i in ids) > 1)
+    ran = dumpty("show", shared)
+    assert ran.status == 1
+    assert "give more of the id" in ran.err
+
+
+def test_short_ids_are_long_enough_to_tell_backups_apart():
+    def backup(identity: str) -> Backup:
+        return Backup(identity, "", "", None, 0, "")  # type: ignore[arg-type]
+
+    one = str(uuid.UUID(int=1))
+    other = one[:12] + "f" + one[13:]
+    assert short_ids([backup(one), backup(other)]) == {one: one[:13], other: other[:13]}
+    assert short_ids([backup(one)]) == {one: one[:8]}

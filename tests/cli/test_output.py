@@ -1,0 +1,191 @@
+"""What is printed where: results, warnings, errors, and how they stay harmless."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HOSTILE = ("\x1b", "\x07", "\x9b", "\u202e")
+
+
+@pytest.mark.parametrize("argv", [("backup", "odd://torn/db"), ("list",), ("show", "latest"), ("verify", "latest")])
+def test_no_name_or_note_can_send_control_characters_to_a_terminal(dumpty, make, odd, argv):
+    make("odd://fine/db%1B%5B2J")
+    ran = dumpty(*argv)
+    assert ran.status == 0
+    assert not any(c in ran.out + ran.err for c in HOSTILE)
+
+
+def test_json_is_plain_ascii_and_says_what_was_there(dumpty, make, odd):
+    make("odd://fine/db")
+    ran = dumpty("show", "latest", "--json")
+    assert ran.out.isascii()
+    assert "\x1b" in ran.json["backup"]["evidence"]["objects"][0]["path"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "kind"),
+    [
+        (("backup", "nonsense", "--json"), 2, "SourceError"),
+        (("backup", "papyrus://x/y", "--json"), 2, "PluginNotFound"),
+        (("backup", "--json"), 2, "UsageError"),
+        (("backup", "sqlite:///x.db", "--json", "--what"), 2, "UsageError"),
+        (("backup", "sqlite:///x.db", "--json", "-o", "x=1"), 2, "OptionError"),
+        (("nonsense", "--json"), 2, "UsageError"),
+        (("--json",), 2, "UsageError"),
+        (("backup", "sqlite:///nothing.db", "--json"), 1, None),
+        (("restore", "nope", "--to", "sqlite:///x.db", "--json"), 1, "UnknownBackup"),
+        (("show", "nope", "--json"), 1, "UnknownBackup"),
+        (("list", "--json", "--dir", "absent"), 10, "StoreError"),
+        (("list", "--json", "--dir", "odd://x"), 1, "KeyError"),
+        (("plugins", "show", "nope", "--json"), 2, "PluginNotFound"),
+        (("prune", "--json"), 2, "UsageError"),
+        (("doctor", "sqlite:///nothing.db", "--json"), 1, "DumptyError"),
+        (("backup", "odd://locked/db", "--json"), 11, "Locked"),
+    ],
+)
+def test_every_failure_is_exactly_one_json_object_when_json_was_asked_for(dumpty, odd, argv, status, kind):
+    os.makedirs("backups", exist_ok=True)
+    ran = dumpty(*argv)
+    assert ran.status == ran.json["status"] == status
+    assert ran.json["success"] is False
+    assert ran.json["error"]
+    assert kind is None or ran.json["error_type"] == kind
+
+
+def test_json_behind_two_dashes_is_an_argument(dumpty):
+    ran = dumpty("backup", "--", "--json")
+    assert ran.status == 2
+    assert ran.out == ""
+
+
+@pytest.mark.parametrize("argv", [("list",), ("show", "latest"), ("plugins",), ("plugins", "show", "gzip"), ("prune", "--keep", "1")])
+def test_every_success_is_exactly_one_json_object_when_json_was_asked_for(dumpty, make, shop, argv):
+    make(shop)
+    ran = dumpty(*argv, "--json")
+    assert (ran.json["success"], ran.json["status"], ran.status) == (True, 0, 0)
+
+
+def test_what_nobody_foresaw_is_one_line_with_advice(dumpty, odd):
+    ran = dumpty("list", "--dir", "odd://x")
+    assert ran.status == 1
+    assert ran.err.count("\n") == 1
+    assert "unexpected KeyError" in ran.err
+    assert "DUMPTY_DEBUG=1" in ran.err
+
+
+def test_debugging_shows_the_traceback(dumpty, odd, monkeypatch):
+    monkeypatch.setenv("DUMPTY_DEBUG", "1")
+    ran = dumpty("list", "--dir", "odd://x")
+    assert "Traceback (most recent call last)" in ran.err
+    assert ran.err.splitlines()[-1].startswith("dumpty: unexpected KeyError")
+
+
+def test_the_library_log_is_shown_only_when_debugging(dumpty, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/nothing.db"
+    assert "backup of" not in dumpty("backup", url).err
+    monkeypatch.setenv("DUMPTY_DEBUG", "1")
+    assert f"backup of {url} failed" in dumpty("backup", url).err
+
+
+def test_a_reader_that_leaves_is_no_error(make, shop):
+    for _ in range(3):
+        make(shop)
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVES], capture_output=True, text=True, check=False, env={**os.environ, "VERB": "list"}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_status_is_the_verbs_though_nobody_reads_its_output(make, shop):
+    with open(make(shop)["file_path"], "ab") as stream:
+        stream.write(b"x")
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVES], capture_output=True, text=True, check=False, env={**os.environ, "VERB": "verify latest"}
+    )
+    assert done.returncode == 4
+    assert "Broken" not in done.stderr
+
+
+# Gives dumpty a pipe whose reader has gone.
+_LEAVES = """
+import os, subprocess, sys
+read, write = os.pipe()
+os.close(read)
+sys.exit(subprocess.run([sys.executable, "-m", "dumpty", *os.environ["VERB"].split()], stdout=write).returncode)
+"""
+
+
+@pytest.mark.parametrize("json_too", [(), ("--json",)])
+def test_a_full_disk_behind_standard_output_is_a_failure_of_one_line(make, shop, json_too):
+    make(shop)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dumpty", "list", *json_too], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "dumpty: cannot write to the standard output: No space left on device\n"
+
+
+def test_any_locale_can_show_any_name(program, make, tmp_path, shop):
+    os.rename("shop.db", "Ёлка 🥚.db")
+    make(f"sqlite:///{tmp_path}/Ёлка 🥚.db")
+    ran = program("list", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert ran.status == 0
+    assert "\\u0401" in ran.out
+
+
+def test_a_terminal_shows_progress_and_wipes_it(dumpty, odd, terminal):
+    ran = dumpty("backup", "odd://fine/db", on=terminal)
+    assert ran.status == 0
+    shown = terminal.read()
+    assert "backup of odd://fine/db" in shown
+    assert "MB" in shown
+    assert "MB/s" not in ran.out
+
+
+@pytest.mark.parametrize("argv", [("verify", "latest"), ("restore", "latest", "--to", "sqlite:///new.db")])
+def test_reading_back_shows_progress_too(dumpty, make, shop, terminal, argv):
+    make(shop)
+    assert dumpty(*argv, on=terminal).status == 0
+    assert argv[0] in terminal.read()
+
+
+def test_quiet_shows_no_progress(dumpty, make, shop, terminal):
+    make(shop)
+    assert dumpty("verify", "latest", "--quiet", on=terminal).status == 0
+    assert terminal.read() == ""
+
+
+def test_a_terminal_gets_no_progress_through_a_pipe(dumpty, shop):
+    assert dumpty("backup", shop).err == ""
+
+
+def test_a_narrow_terminal_gets_whole_rows_with_a_bold_head(make, shop):
+    import pty
+
+    made = make(shop)
+    master, slave = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "dumpty", "list"], stdout=slave, check=True, env={**os.environ, "COLUMNS": "20", "TERM": "xterm"}
+    )
+    os.close(slave)
+    head, row = os.read(master, 65536).decode().splitlines()
+    os.close(master)
+    assert "\x1b[1m" in head
+    assert row.endswith(os.path.basename(made["file_path"]))
+
+
+def test_a_pipe_gets_one_line_for_each_backup(program, make, shop):
+    for _ in range(2):
+        make(shop)
+    assert program("list", env={**os.environ, "COLUMNS": "20"}).out.count("\n") == 3
+
+
+def test_the_result_is_json_for_any_reader(program, shop):
+    ran = program("backup", shop, "--json")
+    assert json.loads(ran.out)["backup"]["database"] == "shop"

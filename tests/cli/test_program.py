@@ -1,0 +1,213 @@
+"""The program as a whole: entry points, help, completion, start-up, signals."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import dumpty as package
+from dumpty import errors
+from dumpty.cli import main, status
+
+VERBS = ("backup", "restore", "list", "show", "verify", "prune", "doctor", "demo", "plugins")
+DISTS = str(Path(__file__).parent / "dists")
+
+
+def test_the_command_is_installed_beside_python():
+    entry = next(e for e in importlib.metadata.entry_points(group="console_scripts") if e.name == "dumpty")
+    assert entry.load() is main
+
+
+def test_the_installed_command_runs():
+    command = shutil.which("dumpty", path=os.path.dirname(sys.executable))
+    assert command is not None
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"dumpty {package.__version__}\n"
+
+
+def test_python_runs_the_package(program):
+    assert program("--version").out == f"dumpty {package.__version__}\n"
+
+
+def test_main_takes_the_programs_own_arguments(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dumpty", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out == f"dumpty {package.__version__}\n"
+
+
+def test_help_lists_every_verb_and_every_exit_status(dumpty):
+    out = dumpty("--help").out
+    assert all(f"\n  {verb} " in out for verb in VERBS)
+    told = {int(n) for n in re.findall(r"(?m)^  +(\d+) ", out)}
+    assert told == {0, 130} | {value for _, value in status.TABLE} | {status.FAILED}
+
+
+@pytest.mark.parametrize("verb", [(v,) for v in VERBS] + [("plugins", "show")])
+def test_every_verb_has_help_with_examples_that_parse(dumpty, verb):
+    ran = dumpty(*verb, "--help")
+    assert ran.status == 0
+    assert "--json" in ran.out
+    assert ran.out == dumpty(*verb, "-h").out
+
+
+def test_every_example_is_a_command_line_that_is_understood(dumpty):
+    from dumpty.cli import app, plugins
+
+    examples = [line for _, _, text in app.VERBS for line in text.strip().splitlines()]
+    examples += plugins.EXAMPLES.strip().splitlines()
+    assert len(examples) >= len(VERBS)
+    for line in examples:
+        words = line.split()
+        assert words[0] == "dumpty"
+        # --help is eager: an option before it that does not exist is still an error.
+        assert dumpty(*words[1:], "--help").status == 0
+
+
+def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
+    ran = dumpty()
+    assert ran.status == 2
+    assert "Commands:" in ran.err
+    assert ran.out == ""
+
+
+def test_help_answers_at_once_and_looks_for_no_plugin(program):
+    code = (
+        "import sys; from dumpty.cli import main; status = main(['--help']); "
+        "print(sorted({'rich', 'importlib_metadata', 'dumpty.host', 'dumpty_plugins', 'pydantic', 'sqlite3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    took = []
+    for _ in range(5):
+        begun = time.monotonic()
+        assert program("--help").status == 0
+        took.append(time.monotonic() - begun)
+        if took[-1] < 0.3:
+            break
+    bare = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    # On a machine that is busy with other things, all of Python is slower, too.
+    assert min(took) < max(0.3, 12 * (time.monotonic() - bare))
+
+
+def test_importing_dumpty_brings_in_no_command_line():
+    code = "import dumpty, sys; print(sorted({'typer', 'rich', 'dumpty.cli', 'dumpty_plugins'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("words", "expected"), [("dumpty ba", {"backup"}), ("dumpty p", {"prune", "plugins"})])
+def test_the_shell_completes_verbs(program, words, expected):
+    ran = program(env=completing(words))
+    assert set(ran.out.split()) == expected
+
+
+def test_the_shell_completes_ids(program, make, shop):
+    made = make(shop)
+    assert program(env=completing("dumpty show ", 2)).out.split() == ["latest", made["id"]]
+    assert program(env=completing(f"dumpty show {made['id'][:3]}")).out.split() == [made["id"]]
+    os.rename("backups", "elsewhere")
+    assert program(env=completing("dumpty show ", 2)).out == ""
+
+
+def completing(words: str, place: int | None = None) -> dict[str, str]:
+    place = len(words.split()) - 1 if place is None else place
+    return {**os.environ, "_DUMPTY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(place)}
+
+
+def test_completion_can_be_shown_for_the_shell(program):
+    ran = program("--show-completion", "bash")
+    assert ran.status in {0, 2}  # with shellingham's answer, or with ours; never a traceback
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("name", [n for n in errors.__all__ if n != "DumptyError"])
+def test_every_public_error_has_a_documented_status_and_name(name):
+    error = getattr(errors, name)("text")
+    assert status.status_of(error) in {1, 2, 4, 11}
+    assert status.error_type(error) == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("SourceError", 1),
+        ("MissingFile", 1),
+        ("UnknownBackup", 1),
+        ("CommandError", 1),
+        ("StoreError", 1),
+        ("TargetNotEmpty", 1),
+        ("ManifestError", 1),
+        ("RestoreNotSupported", 1),
+        ("InvalidName", 2),
+        ("OptionError", 2),
+        ("PluginNotFound", 2),
+        ("PluginConflict", 2),
+        ("PluginLoadError", 2),
+        ("DependencyError", 2),
+        ("IntegrityError", 4),
+        ("Locked", 11),
+    ],
+)
+def test_the_table_of_statuses(kind, expected):
+    assert status.status_of(getattr(errors, kind)("text")) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize("json_too", [False, True])
+def test_a_signal_ends_children_removes_partial_files_and_says_one_line(number, expected, json_too):
+    argv = [sys.executable, "-m", "dumpty", "backup", "odd://hangs/db", *(["--json"] if json_too else [])]
+    dumpty = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": DISTS}
+    )
+    child = int(dumpty.stderr.readline().split()[1])
+    assert any(name.endswith(".part") for name in os.listdir("backups"))
+    dumpty.send_signal(number)
+    out, err = dumpty.communicate(timeout=30)
+    assert dumpty.returncode == expected
+    assert ("interrupted by" in out, err) == (True, "") if json_too else (out, err.count("\n")) == ("", 1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    argv = ["nohup", sys.executable, "-m", "dumpty", "backup", "odd://hangs/db"]
+    dumpty = subprocess.Popen(
+        argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": DISTS}
+    )
+    for line in dumpty.stderr:
+        if line.startswith("child"):
+            break
+    dumpty.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        dumpty.wait(0.5)
+    dumpty.terminate()
+    dumpty.communicate(timeout=30)
+    assert dumpty.returncode == 143
+
+
+def test_the_signals_are_the_callers_again_afterwards(dumpty):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    dumpty("plugins")
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_main_runs_in_a_thread_too(dumpty):
+    import threading
+
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(dumpty("plugins").status))
+    thread.start()
+    thread.join()
+    assert ended == [0]
