@@ -210,8 +210,8 @@ class CustomCheck:
         # A head may go on in the next block, and the end must be seen.
         self._held = self._held[max(at, len(self._held) - _KEPT) :]
 
-    def finish(self) -> None:
-        """Check that the archive is whole.
+    def finish(self) -> Contents:
+        """Check that the archive is whole, and return its table of contents.
 
         Raises:
             IntegrityError: it is cut off.
@@ -225,6 +225,7 @@ class CustomCheck:
         blobs = self._heads and self._heads[-1][len(self._last) :].startswith(_BLOCK_BLOBS)
         if not self._held.endswith(self._last * (2 if blobs else 1)):  # a list of large objects has an end of its own
             raise IntegrityError("the archive ends in the middle of its data: it is cut off")
+        return self.contents
 
 
 class TarCheck:
@@ -274,8 +275,8 @@ class TarCheck:
         if name == "toc.dat":
             self._toc = bytearray()
 
-    def finish(self) -> None:
-        """Check that the archive is whole.
+    def finish(self) -> Contents:
+        """Check that the archive is whole, and return its table of contents.
 
         Raises:
             IntegrityError: it is cut off.
@@ -287,6 +288,7 @@ class TarCheck:
         for entry in self.contents.entries:
             if not _present(entry, self._members):
                 raise IntegrityError(f"the tar archive holds no data of {entry.namespace}.{entry.tag}: it is cut off")
+        return self.contents
 
 
 def check_directory(path: str) -> Contents:

@@ -113,7 +113,7 @@ def choose(clients: list[Client], major: int, *, what: str) -> Client:
 
 
 @contextlib.contextmanager
-def explained(secrets: Sequence[str] = ()) -> Iterator[None]:
+def own_words(secrets: Sequence[str] = ()) -> Iterator[None]:
     """Let the error of a client program say what the program itself calls its error, not its last line.
 
     Raises:

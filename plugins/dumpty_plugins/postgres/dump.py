@@ -11,8 +11,8 @@ from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Lock
 from dumpty.process import BLOCK, Child
 
 from dumpty_plugins.postgres.archive import CustomCheck, TarCheck, check_directory
-from dumpty_plugins.postgres.clients import Client, choose, find, jobs
-from dumpty_plugins.postgres.clients import explained as told
+from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
+
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, version
 from dumpty_plugins.postgres.properties import estimate, read_properties
 from dumpty_plugins.postgres.script import Script
@@ -158,7 +158,7 @@ class _Run:
             if directory:
                 argv += [f"--file={directory}", f"--jobs={self._jobs}"]
             secrets = self.address.source.secrets
-            with told(secrets), Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
+            with own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
                 if directory:
                     child.wait()
                     return _Output(versions=check_directory(directory).versions, copied=None)
@@ -185,5 +185,4 @@ class _Run:
         check = TarCheck() if self._form == "tar" else CustomCheck()
         while piece := block():
             check.feed(piece)
-        check.finish()
-        return _Output(versions=check.contents.versions if check.contents else {}, copied=None)
+        return _Output(versions=check.finish().versions, copied=None)

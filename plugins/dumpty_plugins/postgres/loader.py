@@ -50,7 +50,8 @@ def load(address: Address, connection: Connection, read: Callable[[], bytes], *,
 def _execute(address: Address, connection: Connection, script: Script, *, whole: bool) -> None:
     library = psycopg2()
     known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
-    transaction = rows(connection, "SELECT pg_current_xact_id()::text")[0][0] if whole else None
+    rows(connection, "RESET search_path")
+    transaction = rows(connection, "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text")[0][0] if whole else None
     with closing(connection.cursor()) as cursor:
         for statement in script:
             words = statement.words
@@ -72,7 +73,7 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
                     raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
                 head = re.sub(r"\s+", " ", statement.text[:70].decode("utf-8", "replace")).strip()
                 raise explanation(address, f"loading ({head} ...) into", error) from error
-    if whole and rows(connection, "SELECT pg_current_xact_id()::text")[0][0] != transaction:
+    if whole and rows(connection, "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text")[0][0] != transaction:
         raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
 
 

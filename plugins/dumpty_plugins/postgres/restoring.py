@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
 from dumpty.process import BLOCK, Child
 
-from dumpty_plugins.postgres.archive import Contents, check_directory, read_contents
-from dumpty_plugins.postgres.clients import Client, choose, find, jobs
-from dumpty_plugins.postgres.clients import explained as told
+from dumpty_plugins.postgres.archive import Contents, TarCheck, check_directory, read_contents
+from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
+
 from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.loader import load
 from dumpty_plugins.postgres.swap import Beside, may_create
@@ -173,12 +173,12 @@ class _Job:
                 argv.append(f"--jobs={jobs(self._options)}")
             argv.append(str(self._dump.path()))
             secrets = place.source.secrets
-            with told(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
+            with own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
                 child.wait()
 
     def _scripted(self, client: Client, loading: Callable[[Callable[[], bytes]], None]) -> None:
         argv = [client.path, "--file=-", str(self._dump.path())]
-        with told(), Child(argv, env={"LC_ALL": "C"}) as child:
+        with own_words(), Child(argv, env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:
                 piece: bytes = child.stdout.read(BLOCK)
@@ -193,9 +193,13 @@ def _contents(dump: Dump) -> Contents:
     if dump.format == "directory":
         return check_directory(str(dump.path()))
     with closing(dump.open()) as reader:
-        head = reader.read(BLOCK)
         if dump.format == "tar":
-            head = head[512:]  # the first member is the table of contents, behind one block of header
+            # Looked at to its end: pg_restore 15 loops for ever over a tar archive that was cut off.
+            tar = TarCheck()
+            while block := reader.read(BLOCK):
+                tar.feed(block)
+            return tar.finish()
+        head = reader.read(BLOCK)
         contents = read_contents(head)
         while contents is None:
             more = reader.read(max(len(head), BLOCK))

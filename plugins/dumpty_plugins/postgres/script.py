@@ -45,7 +45,7 @@ def _compile(plain: bytes) -> re.Pattern[bytes]:
 _STANDARD = _compile(rb"'[^']*'")
 _BACKSLASHES = _compile(_ESCAPED)  # for dumps of databases with standard_conforming_strings off
 _BLOCK_COMMENT = re.compile(rb"/\*|\*/")
-_META_COMMAND = re.compile(rb"\\(?:un)?restrict [0-9A-Za-z]+[ \t]*\r?\n")
+_META_COMMAND = re.compile(rb"\\(un)?restrict ([0-9A-Za-z]+)[ \t]*\r?\n")
 _COPY_NAME = re.compile(rb"COPY ((?:[^\s\"(]|\"(?:[^\"]|\"\")*\")+) ")
 
 
@@ -84,8 +84,14 @@ class Script:
         self._at = 0
         self._tokens = _STANDARD
         self.ended = False
-        self.complete = False
+        self._marked = False
+        self._restricted = b""
         self.versions: dict[str, str] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the end marker was the last thing, and a restriction of psql's was lifted again behind it."""
+        return self._marked and not self._restricted
 
     def __iter__(self) -> Iterator[Statement]:
         """Yield every statement.
@@ -97,7 +103,7 @@ class Script:
             statement = self._statement()
             if statement is None:
                 return
-            self.complete = False
+            self._marked = False
             if statement.words[:2] == (b"set", b"standard_conforming_strings"):
                 off = re.search(rb"=\s*'?off", statement.text)
                 self._tokens = _BACKSLASHES if off else _STANDARD
@@ -171,7 +177,7 @@ class Script:
                 if not started:
                     self._at = begin
                 offset = begin - self._at
-                if self._more():
+                if self._more() or (match is not None and not match["open"]):
                     at = self._at + offset
                     continue
                 if match is None and not started and not self._buffer[self._at :].strip():
@@ -207,7 +213,7 @@ class Script:
                     depth += {b"(": 1, b")": -1}.get(match[0], 0)
 
     def _comment(self, text: bytes) -> None:
-        self.complete = self.complete or text.rstrip() == END_MARKER
+        self._marked = self._marked or text.rstrip() == END_MARKER
         if told := _DUMPED.match(text):
             name = "server" if told[1].startswith(b"from") else "pg_dump"
             self.versions.setdefault(name, told[2].decode("ascii", "replace").strip())
@@ -246,8 +252,14 @@ class Script:
         begin = self._at + offset
         match = _META_COMMAND.match(self._buffer, begin)
         if match is None or started:
+            if b"\n" not in self._buffer[begin:]:
+                raise IntegrityError("the dump ends in the middle of a line: it is cut off")
             line = self._buffer[begin : begin + 40].split(b"\n")[0].decode("ascii", "replace")
             raise IntegrityError(f"the dump holds a command for psql, {line!r}, which dumpty does not run: is it forged?")
+        if not match[1]:
+            self._restricted = match[2]
+        elif match[2] == self._restricted:
+            self._restricted = b""
         self._at = match.end()
         return match.end()
 

@@ -42,6 +42,12 @@ class Snapshot:
         """Begin to count, beside pg_dump: on the pages that it reads anyway."""
         self._counting = pool.submit(count, self._connection, self.tables)
 
+    def stop_counting(self) -> None:
+        """End the counting, if it goes on still."""
+        if not self._counting.done():
+            with contextlib.suppress(psycopg2().Error):
+                self._connection.cancel()
+
     def counted(self) -> tuple[ObjectEvidence, ...]:
         """Return the counts, proving that the snapshot was held to this moment.
 
@@ -78,8 +84,7 @@ def snapshot(address: Address, connection: Connection, *, lock_timeout: int) -> 
         held.start_counting(pool)
         yield held
     finally:
-        with contextlib.suppress(psycopg2().Error):
-            connection.cancel()
+        held.stop_counting()
         pool.shutdown()
         with contextlib.suppress(psycopg2().Error):
             rows(connection, "ROLLBACK")
