@@ -1,0 +1,472 @@
+"""A backup's way out, with plugins that do their worst: what is reported as good is good, and a failure leaves no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import subprocess
+
+import pytest
+from unit.toys import StoreWrapper, ToyCompressor, ToyDriver, ToyVerifier, ToyWriter
+
+from dumpty import BackupManager, Evidence, Format, IntegrityError, PluginError, PluginInfo, StoreError, hookimpl
+from dumpty.streams import BLOCK
+
+DATA = bytes(range(256)) * 4096 * 3  # several blocks
+
+
+def files(top):
+    return sorted(n for n in os.listdir(top) if not n.startswith("."))
+
+
+def back_up(top, driver=None, *more, url="toy://h/db", compressor="gzip", **options):
+    manager = BackupManager(str(top), compressor=compressor, plugins=[driver or ToyDriver(db=DATA), *more])
+    return manager, manager.create_backup(url, **options)
+
+
+def refused(top, result, text, kept=()):
+    assert not result.success
+    assert text in result.error
+    assert result.backup is None
+    assert files(top) == sorted(kept)
+
+
+@pytest.fixture
+def top(tmp_path):
+    return tmp_path / "dir"
+
+
+def test_what_is_stored_is_what_was_dumped_and_the_figures_are_right(top):
+    _, result = back_up(top, chunk=1000)
+    backup = result.backup
+    with open(backup.file_path, "rb") as stream:
+        stored = stream.read()
+    assert gzip.decompress(stored) == DATA
+    assert (backup.size_bytes, backup.plain_size_bytes) == (len(stored), len(DATA))
+    assert backup.checksum == hashlib.sha256(stored).hexdigest()
+    assert backup.stages == ("gzip",)
+    assert files(top) == sorted(
+        [os.path.basename(backup.file_path), os.path.basename(backup.file_path)[:-7] + ".manifest.json"]
+    )
+
+
+@pytest.mark.parametrize("compressor", [None, "none", "zstd", "plainly"])
+def test_any_compressor_and_none_at_all(top, compressor):
+    manager, result = back_up(top, ToyDriver(db=DATA), ToyCompressor(), compressor=compressor)
+    assert result.success, result.error
+    assert manager.verify(result.backup.id) == result.backup
+    assert manager.restore(result.backup.id, "toy://h/new").success
+
+
+def test_another_verifiers_digest_stands_beside_the_sha256_and_is_checked(top):
+    driver = ToyDriver(db=DATA)
+    manager = BackupManager(str(top), plugins=[driver, ToyVerifier()], verifier="counter")
+    backup = manager.create_backup("toy://h/db").backup
+    assert backup.digests == {"counter": f"{backup.size_bytes:x}"}
+    with open(backup.file_path, "rb") as stream:
+        assert backup.checksum == hashlib.sha256(stream.read()).hexdigest()
+    assert manager.verify(backup.id).id == backup.id
+    error = BackupManager(str(top), plugins=[driver]).restore(backup.id, "toy://h/new").error
+    assert "no verifier is called 'counter'" in error
+    assert "new" not in driver.databases
+
+
+def test_progress_tells_the_bytes_so_far_and_those_expected(top):
+    seen = []
+    _, result = back_up(top, progress=lambda done, total: seen.append((done, total)))
+    assert result.success
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert [d for d, _ in seen] == sorted({d for d, _ in seen})
+
+
+def failing(effect):
+    class Driver(ToyDriver):
+        @hookimpl
+        def backup(self, source, sink):
+            return effect(sink)
+
+    return Driver(db=DATA)
+
+
+def raises(error):
+    def effect(sink):
+        sink.write(DATA)
+        raise error
+
+    return effect
+
+
+def swallows(sink):
+    for _ in range(50):
+        try:
+            sink.write(bytes(BLOCK))
+        except Exception:
+            continue
+    return Evidence()
+
+
+@pytest.mark.parametrize(
+    ("effect", "text"),
+    [
+        (raises(RuntimeError("connection lost")), "failed in backup: RuntimeError: connection lost"),
+        (lambda sink: sink.write(b"x") and None, "returned NoneType from backup"),
+        (lambda sink: sink.write(b"x"), "returned int from backup"),
+        (lambda sink: sink.write("text"), "TypeError"),
+        (lambda sink: sink.directory(), "not declared with directory=True"),
+    ],
+)
+def test_a_driver_that_fails_leaves_nothing(top, effect, text):
+    _, result = back_up(top, failing(effect))
+    refused(top, result, text)
+
+
+def test_a_driver_that_raises_system_exit_or_is_interrupted_leaves_nothing(top):
+    for error in (SystemExit(0), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            back_up(top, failing(raises(error)))
+        assert files(top) == []
+
+
+def test_a_driver_that_writes_after_the_end_is_told(top):
+    kept = []
+
+    def keeps(sink):
+        sink.write(b"x")
+        kept.append(sink)
+        return Evidence()
+
+    _, result = back_up(top, failing(keeps))
+    assert result.success
+    with pytest.raises(ValueError, match="has ended"):
+        kept[0].write(b"late")
+    manager, _ = back_up(top, failing(keeps))
+    assert all(manager.verify(b.id) for b in manager.list_backups() if b.driver == "toy")
+
+
+def test_a_workspace_is_there_for_the_driver_and_goes_with_the_backup(top):
+    spaces = []
+
+    def works(sink):
+        space = sink.workspace()
+        (space / "scratch").write_bytes(b"x")
+        spaces.append(space)
+        sink.write(b"x")
+        return Evidence()
+
+    _, result = back_up(top, failing(works))
+    assert result.success
+    assert spaces[0].parent == top
+    assert not spaces[0].exists()
+
+
+# -- stores that fail --------------------------------------------------------------------------------------------
+
+
+def with_store(top, driver=None, **replaced):
+    manager = BackupManager(f"wrapped://{top}", plugins=[driver or ToyDriver(db=DATA), StoreWrapper(**replaced)])
+    return manager, manager.create_backup("toy://h/db")
+
+
+class Upload:
+    """An upload whose ``method`` fails when ``when(calls so far)`` is true."""
+
+    def __init__(self, real, method, effect):
+        self.real = real
+        self.method = method
+        self.effect = effect
+
+    def __getattr__(self, name):
+        return self.effect if name == self.method else getattr(self.real, name)
+
+
+def failing_upload(method, effect, suffix=".sql.gz"):
+    def create(real, name):
+        upload = real(name)
+        return Upload(upload, method, effect) if name.endswith(suffix) else upload
+
+    return create
+
+
+def full(*_):
+    raise StoreError("cannot write: No space left on device")
+
+
+@pytest.mark.parametrize("method", ["write", "commit"])
+@pytest.mark.parametrize("suffix", [".sql.gz", ".manifest.json"])
+@pytest.mark.parametrize("driver", [None, failing(swallows)], ids=["plain", "swallowing"])
+def test_a_disk_that_is_full_fails_the_backup_even_if_the_driver_goes_on(top, method, suffix, driver):
+    _, result = with_store(top, driver, create=failing_upload(method, full, suffix))
+    refused(top, result, "No space left")
+
+
+def test_a_store_that_takes_less_than_it_is_given_fails_the_backup(top):
+    _, result = with_store(top, create=failing_upload("write", lambda data: len(data) - 1))
+    refused(top, result, "bytes and raised no error")
+
+
+def test_a_store_that_loses_bytes_is_found_out_by_the_size(top):
+    class Loses:
+        def __init__(self, real):
+            self.real = real
+
+        def write(self, data):
+            self.real.write(data[:-1])
+            return len(data)
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    _, result = with_store(top, create=lambda real, name: Loses(real(name)) if name.endswith(".gz") else real(name))
+    refused(top, result, "were written to it")
+
+
+def test_a_manifest_that_reads_back_otherwise_is_no_backup(top):
+    class Garbled:
+        def __init__(self, real):
+            self.real = real
+
+        def write(self, data):
+            self.real.write(data.replace(b"toy", b"joy"))
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    def create(real, name):
+        return Garbled(real(name)) if name.endswith(".json") else real(name)
+
+    _, result = with_store(top, create=create)
+    refused(top, result, "damaged")
+
+
+def test_data_that_a_manifest_names_is_kept_when_that_manifest_cannot_be_removed(top):
+    def delete(real, name):
+        if name.endswith(".manifest.json"):
+            full()
+        real(name)
+
+    reads = []
+
+    def read(real, name, offset=0):
+        if name.endswith(".manifest.json"):
+            reads.append(name)
+            if len(reads) == 1:
+                raise StoreError("cannot read: Input/output error")
+        return real(name, offset)
+
+    manager, result = with_store(top, delete=delete, open=read)
+    assert "Input/output error" in result.error
+    (listed,) = manager.list_backups()
+    assert manager.verify(listed.id)
+
+
+def test_older_backups_outlive_every_failure(top):
+    _, first = back_up(top)
+    kept = files(top)
+    for replaced in (
+        {"create": failing_upload("write", full)},
+        {"create": failing_upload("commit", full)},
+        {"create": failing_upload("commit", full, ".manifest.json")},
+        {"stat": full},
+    ):
+        manager, result = with_store(top, **replaced)
+        refused(top, result, "No space left", kept)
+        assert [b.id for b in manager.list_backups()] == [first.backup.id]
+    assert manager.verify(first.backup.id)
+
+
+# -- compressors that fail ---------------------------------------------------------------------------------------
+
+
+def compressor(**methods):
+    class Compressor(ToyCompressor):
+        @hookimpl
+        def compress(self, sink):
+            return type("Writer", (ToyWriter,), methods)(sink)
+
+    return Compressor()
+
+
+def short(self, data):
+    self.sink.write(data[:10])
+    return 10
+
+
+def broken(self, data):
+    raise ArithmeticError("bad table")
+
+
+def exits(self, data):
+    raise SystemExit(0)
+
+
+def swallowing(self, data):
+    with contextlib.suppress(Exception):
+        self.sink.write(data)
+    return len(data)
+
+
+@pytest.mark.parametrize(
+    ("methods", "text"),
+    [
+        ({"write": short}, "took 10 of"),
+        ({"write": broken}, "bad table"),
+        ({"write": exits}, "SystemExit"),
+        ({"close": lambda self: broken(self, b"")}, "bad table"),
+    ],
+)
+def test_a_compressor_that_fails_anywhere_fails_the_backup(top, methods, text):
+    _, result = back_up(top, None, compressor(**methods), compressor="plainly")
+    refused(top, result, text)
+
+
+def test_a_compressor_that_swallows_the_stores_error_fails_the_backup(top):
+    manager = BackupManager(
+        f"wrapped://{top}",
+        compressor="plainly",
+        plugins=[
+            ToyDriver(db=DATA),
+            compressor(write=swallowing),
+            StoreWrapper(create=failing_upload("write", full, ".plain")),
+        ],
+    )
+    refused(top, manager.create_backup("toy://h/db"), "No space left")
+
+
+def test_a_compressor_that_forgets_its_end_is_found_by_verify_and_restores_nothing(top):
+    class Holding(ToyWriter):
+        held = b""
+
+        def write(self, data):
+            if self.held:
+                super().write(self.held)
+            self.held = bytes(data)
+            return len(data)
+
+        def close(self):
+            pass
+
+    class Compressor(ToyCompressor):
+        @hookimpl
+        def compress(self, sink):
+            return Holding(sink)
+
+    driver = ToyDriver(db=DATA)
+    manager, result = back_up(top, driver, Compressor(), compressor="plainly")
+    with pytest.raises(IntegrityError, match="short of the"):
+        manager.verify(result.backup.id)
+    again = manager.restore(result.backup.id, "toy://h/new")
+    assert "short of the" in again.error
+    assert "new" not in driver.databases
+
+
+@pytest.mark.parametrize("value", [None, 7])
+def test_a_verifier_that_gives_no_digest_makes_no_good_backup(top, value):
+    class Odd(ToyVerifier):
+        @hookimpl
+        def verify(self):
+            return value
+
+    manager = BackupManager(str(top), plugins=[ToyDriver(db=DATA), Odd()], verifier="counter")
+    refused(top, manager.create_backup("toy://h/db"), "from verify")
+
+
+# -- directories -------------------------------------------------------------------------------------------------
+
+
+class DirectoryDriver(ToyDriver):
+    @hookimpl
+    def describe(self):
+        return PluginInfo(
+            kind="driver",
+            schemes=("toy",),
+            formats=(Format(name="directory", suffix=".dir", directory=True), Format(name="sql", suffix=".sql")),
+        )
+
+
+def test_a_format_that_is_a_directory_is_refused_where_one_file_is_wanted(top):
+    _, result = back_up(top, DirectoryDriver(db=DATA))
+    refused(top, result, "the format directory is a directory, and a backup here is one file; use sql")
+
+
+def run_directory(top, effect, stages=()):
+    from dumpty.host import Host
+    from dumpty.pipeline import Run
+    from dumpty.source import parse_url
+
+    class Driver(DirectoryDriver):
+        @hookimpl
+        def backup(self, sink):
+            return effect(sink)
+
+    host = Host([Driver()])
+    driver = host.driver("toy")
+    store = host.store(str(top))
+    opened = host.open_store(store, url=str(top), options=host.options({"open_store": store}, {})["open_store"])
+    outcomes = []
+    run = Run(
+        host=host,
+        driver=driver,
+        source=parse_url("toy://h/db"),
+        format=driver.format(None),
+        options={},
+        store=opened,
+        stages=stages,
+    )
+    run.write("x.dir", committing=lambda name: contextlib.nullcontext(), commit=outcomes.append)
+    return outcomes[0]
+
+
+def test_a_directory_is_stored_with_the_sum_of_its_sizes(top):
+    def effect(sink):
+        sink.expect(7)
+        assert sink.workspace().parent == top
+        (sink.directory() / "a").write_bytes(b"1234")
+        (sink.directory() / "b").write_bytes(b"567")
+        return Evidence(notes=("n",))
+
+    outcome = run_directory(top, effect)
+    assert (outcome.plain_size, outcome.stored_size) == (7, 7)
+    assert outcome.stored_sha256 == outcome.plain_sha256
+    assert files(top) == ["x.dir"]
+    said = subprocess.run(
+        ["sh", "-c", "sha256sum a b | sha256sum"], cwd=top / "x.dir", capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split()[0] == outcome.stored_sha256
+
+
+@pytest.mark.parametrize(
+    ("effect", "error", "text"),
+    [
+        (lambda sink: sink.write(b"x"), PluginError, "this format is a directory"),
+        (lambda sink: Evidence(), IntegrityError, "wrote no byte"),
+        (
+            lambda sink: (sink.directory() / "link").symlink_to("/etc/passwd") or Evidence(),
+            IntegrityError,
+            "symbolic link",
+        ),
+    ],
+)
+def test_a_directory_that_is_none_is_no_backup(top, effect, error, text):
+    with pytest.raises(error, match=text):
+        run_directory(top, effect)
+    assert files(top) == []
+
+
+def test_a_directory_goes_through_no_stage(top):
+    with pytest.raises(PluginError, match="it is stored uncompressed, in a local store"):
+        run_directory(top, lambda sink: Evidence(), stages=("gzip",))
+    assert files(top) == []
+
+
+def test_a_secret_that_a_driver_quotes_in_its_evidence_is_not_stored(top):
+    def quotes(sink):
+        sink.write(b"x")
+        return Evidence(notes=("logged in with s3cr3t-M",), versions={"server": "8 s3cr3t-M"})
+
+    _, result = back_up(top, failing(quotes), url="toy://u:s3cr3t-M@h/db")
+    assert result.backup.evidence.notes == ("logged in with ***",)
+    assert result.backup.evidence.versions == {"server": "8 ***"}
+    for name in files(top):
+        assert b"s3cr3t-M" not in (top / name).read_bytes()

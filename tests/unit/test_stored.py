@@ -1,0 +1,277 @@
+"""The way back: nothing reaches a target but what was stored, and a restore that was not one is no success."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from unit.toys import StoreWrapper, ToyDriver, open_directory
+
+from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
+from dumpty.host import Host
+from dumpty.stored import Stored, StoredDump, check_plain, check_stored, workspace
+from dumpty.streams import BLOCK, tree_digest
+
+DATA = bytes(range(256)) * 1024 * 16  # 4 MiB: more than is read ahead
+
+
+@pytest.fixture
+def top(tmp_path):
+    return tmp_path / "dir"
+
+
+def stored(top, driver=None, data=DATA, **options):
+    driver = driver or ToyDriver()
+    driver.databases["db"] = data
+    manager = BackupManager(str(top), plugins=[driver], **options)
+    result = manager.create_backup("toy://h/db")
+    assert result.success, result.error
+    return manager, driver, result.backup
+
+
+def restoring(effect):
+    class Driver(ToyDriver):
+        @hookimpl
+        def restore(self, target, dump):
+            return effect(self, target, dump)
+
+    return Driver()
+
+
+def test_what_was_dumped_comes_back(top):
+    manager, driver, backup = stored(top)
+    seen = []
+    assert manager.restore(backup.id, "toy://h/new", progress=lambda *a: seen.append(a)).success
+    assert driver.databases["new"] == DATA
+    assert seen[-1] == (len(DATA), len(DATA))
+
+
+@pytest.mark.parametrize("size", [10, BLOCK, 8 * BLOCK, 4 * BLOCK * 16])
+def test_a_driver_that_stops_before_the_end_has_not_restored_whatever_was_read_ahead(top, size):
+    def effect(driver, target, dump):
+        stream = dump.open()
+        got = b""
+        while len(got) < min(size, dump.size) and (part := stream.read(min(size, dump.size) - len(got))):
+            got += part
+        return Evidence()
+
+    manager, _, backup = stored(top, restoring(effect), DATA[:100])
+    result = manager.restore(backup.id, "toy://h/new")
+    assert "did not read it to its end" in result.error
+    manager, _, backup = stored(top, restoring(effect))
+    result = manager.restore(backup.id, "toy://h/new")
+    assert "did not read it to its end" in result.error
+
+
+def test_a_driver_that_reads_nothing_has_not_restored(top):
+    manager, _, backup = stored(top, restoring(lambda *a: Evidence()))
+    assert "did not read it to its end" in manager.restore(backup.id, "toy://h/new").error
+
+
+def test_a_driver_that_stops_early_frees_everything(top):
+    import threading
+
+    manager, _, backup = stored(top, restoring(lambda d, t, dump: dump.open().read(1) and None))
+    assert "returned NoneType" in manager.restore(backup.id, "toy://h/new").error
+    assert not [t for t in threading.enumerate() if t.name == "dumpty-read-ahead"]
+
+
+def test_a_dump_can_be_read_more_than_once_and_describes_itself(top):
+    seen = {}
+
+    def effect(driver, target, dump):
+        seen.update(first=dump.open().read(5), whole=dump.open().read(), size=dump.size, format=dump.format)
+        seen.update(versions=dump.versions, evidence=dump.evidence)
+        return Evidence()
+
+    manager, _, backup = stored(top, restoring(effect))
+    assert manager.restore(backup.id, "toy://h/new").success
+    assert (seen["first"], seen["whole"]) == (DATA[:5], DATA)
+    assert (seen["size"], seen["format"], seen["versions"]) == (len(DATA), "sql", {"toy": "1"})
+    assert seen["evidence"] == backup.evidence
+
+
+@pytest.mark.parametrize(("compressor", "copied"), [("gzip", True), (None, False)])
+def test_a_path_is_a_verified_file_copied_only_where_it_must_be(top, compressor, copied):
+    seen = []
+
+    def effect(driver, target, dump):
+        path = dump.path()
+        assert dump.path() == path
+        space = dump.workspace()
+        seen.extend([path, path.read_bytes(), space])
+        return Evidence()
+
+    manager, _, backup = stored(top, restoring(effect), compressor=compressor)
+    result = manager.restore(backup.id, "toy://h/new")
+    assert result.success, result.error
+    path, data, space = seen
+    assert data == DATA
+    assert (str(path) != backup.file_path) == copied
+    assert path.exists() != copied
+    assert path.name.endswith(".sql")
+    assert not space.exists()
+    assert os.path.exists(backup.file_path)
+
+
+def test_a_store_that_is_not_local_spools_beside_the_system(top):
+    seen = []
+
+    def effect(driver, target, dump):
+        seen.append(dump.path())
+        assert seen[0].read_bytes() == b"data"
+        return Evidence()
+
+    class Remote:
+        def __init__(self, store):
+            for name in ("create", "open", "stat", "list", "rename", "delete", "locate", "clean", "lock"):
+                setattr(self, name, getattr(store, name))
+
+    class Store(StoreWrapper):
+        @hookimpl
+        def open_store(self, url):
+            return Remote(open_directory(url.removeprefix("wrapped://")))
+
+    driver = restoring(effect)
+    driver.databases["db"] = b"data"
+    manager = BackupManager(f"wrapped://{top}", compressor=None, plugins=[driver, Store()])
+    backup = manager.create_backup("toy://h/db").backup
+    result = manager.restore(backup.id, "toy://h/new")
+    assert result.success, result.error
+    assert top not in seen[0].parents
+    assert not seen[0].exists()
+
+
+def test_a_directory_that_cannot_be_written_still_restores(top):
+    seen = []
+
+    def effect(driver, target, dump):
+        seen.append(dump.path())
+        return Evidence()
+
+    driver = restoring(effect)
+    driver.databases["db"] = b"data"
+    _, _, backup = stored(top, driver, b"data")
+
+    def refuses(real):
+        raise PermissionError("read-only")
+
+    manager = BackupManager(f"wrapped://{top}", plugins=[driver, StoreWrapper(workspace=refuses)])
+    result = manager.restore(backup.id, "toy://h/new")
+    assert result.success, result.error
+    assert top not in seen[0].parents
+
+
+DAMAGES = {
+    "cut short": lambda data: data[:-1],
+    "cut to half": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "longer": lambda data: data + b"\0",
+    "one bit flipped": lambda data: data[:50] + bytes([data[50] ^ 1]) + data[51:],
+    "replaced": lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("compressor", [None, "gzip"])
+def test_damage_is_found_before_the_driver_is_called(top, damage, compressor):
+    manager, driver, backup = stored(top, data=b"to be or not to be" * 100, compressor=compressor)
+    with open(backup.file_path, "r+b") as stream:
+        damaged = DAMAGES[damage](stream.read())
+        stream.seek(0)
+        stream.truncate()
+        stream.write(damaged)
+    result = manager.restore(backup.id, "toy://h/new")
+    assert isinstance(result.exception, IntegrityError)
+    assert os.path.basename(backup.file_path) in result.error
+    assert "new" not in driver.databases
+    with pytest.raises(IntegrityError):
+        manager.verify(backup.id)
+
+
+def test_a_file_that_is_gone_is_missing_and_the_backup_is_still_listed(top):
+    manager, driver, backup = stored(top)
+    os.unlink(backup.file_path)
+    assert isinstance(manager.restore(backup.id, "toy://h/new").exception, FileNotFoundError)
+    with pytest.raises(MissingFile):
+        manager.verify(backup.id)
+    assert [b.id for b in manager.list_backups()] == [backup.id]
+    assert "new" not in driver.databases
+
+
+def test_verify_reports_progress_of_both_passes(top):
+    manager, _, backup = stored(top)
+    seen = []
+    manager.verify(backup.id, progress=lambda *a: seen.append(a))
+    assert (backup.size_bytes, backup.size_bytes) in seen
+    assert seen[-1] == (len(DATA), len(DATA))
+
+
+# -- directories -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory(top):
+    store = open_directory(top)
+    (top / "x.dir").mkdir()
+    (top / "x.dir" / "toc").write_bytes(b"123")
+    size, digest = tree_digest(str(top / "x.dir"))
+    form = Format(name="directory", suffix=".dir", directory=True)
+    described = Stored(
+        file="x.dir", format=form, plain_size=size, plain_sha256=digest, stored_size=size, stored_sha256=digest, stages=(), evidence=Evidence()
+    )  # fmt: skip
+    return store, described
+
+
+def test_a_directory_is_checked_and_handed_over_as_it_lies(directory, top):
+    store, described = directory
+    check_stored(Host(), store, described)
+    check_plain(Host(), store, described)
+    with StoredDump(Host(), store, described) as dump:
+        assert not dump.read_to_end
+        assert dump.path() == top / "x.dir"
+        assert dump.read_to_end
+
+
+@pytest.mark.parametrize("change", ["printf x >> toc", "touch new", "mv toc tic", "rm toc"])
+def test_a_directory_that_was_changed_is_damaged(directory, top, change):
+    store, described = directory
+    subprocess.run(["sh", "-c", change], cwd=top / "x.dir", check=True)
+    with pytest.raises(IntegrityError, match=r"x\.dir does not match"):
+        check_stored(Host(), store, described)
+
+
+def test_a_directory_that_is_gone_is_missing(directory, top):
+    store, described = directory
+    (top / "x.dir").rename(top / "y.dir")
+    with pytest.raises(MissingFile, match=r"x\.dir is gone"):
+        check_stored(Host(), store, described)
+
+
+def test_a_spool_that_cannot_be_written_whole_is_no_dump(top):
+    import contextlib
+    import resource
+    import signal
+
+    from dumpty.stored import Stage
+
+    _, driver, backup = stored(top, data=bytes(1 << 20))
+    host = Host([driver])
+    described = Stored(
+        file=os.path.basename(backup.file_path), format=Format(name="sql", suffix=".sql"), plain_size=1 << 20,
+        plain_sha256="30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58", stored_size=backup.size_bytes,
+        stored_sha256=backup.checksum, stages=(Stage(plugin=host.named("compressor", "gzip"), options={"level": 2}),), evidence=Evidence(),
+    )  # fmt: skip
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with StoredDump(host, open_directory(top), described) as dump, pytest.raises((IntegrityError, OSError)):
+            dump.path()
+        assert not dump.read_to_end or dump._spool is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    with contextlib.ExitStack() as stack:
+        assert workspace(open_directory(top), stack).parent == top
