@@ -131,6 +131,17 @@ class Loader:
                 raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
 
 
+def drop(session: Session, kind: str, database: str, name: str) -> None:
+    """Drop one object of ``database``, if it is there. The body of a package goes with the package."""
+    what = f"{kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}"
+    if kind.upper() == "PACKAGE":
+        session.execute("SET sql_mode=ORACLE")  # which alone knows the word
+        session.execute(f"DROP {what}")
+        session.execute("SET sql_mode=''")
+    elif kind.upper() != "PACKAGE BODY":
+        session.execute(f"DROP {what}")
+
+
 def counts(session: Session, database: str) -> tuple[ObjectEvidence, ...]:
     """Count the rows of every table of ``database``, rows of the past included."""
     entries = listing(session, database)

@@ -16,7 +16,7 @@ from .catalog import listing
 from .connection import Session, StatementError, connect, database_of, decode, place
 from .dump import versions
 from .inspection import exists
-from .load import Loader
+from .load import Loader, drop
 from .names import identifier, literal
 from .swap import Swap, beside
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dumpty import Dump, Options, Source
-
-_DROPS = {"package body": "PACKAGE BODY"}
-
 
 def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
     """Load ``dump`` into ``target``.
@@ -141,5 +138,4 @@ def _empty(session: Session, database: str, loader: Loader | None) -> None:
     session.execute("SET FOREIGN_KEY_CHECKS=0")
     for statement in [*loader.code, *reversed(loader.created)]:
         if statement.code or statement.kind in {"TABLE", "SEQUENCE"}:
-            name = f"{identifier(database)}.{identifier(statement.name)}"
-            session.execute(f"DROP {statement.kind} IF EXISTS {name}")
+            drop(session, statement.kind, database, statement.name)

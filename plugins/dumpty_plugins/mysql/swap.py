@@ -19,7 +19,7 @@ from dumpty import DumptyError, Evidence, Locked, SourceError
 from .catalog import Catalog, CatalogReader, base_tables, listing
 from .connection import Session, StatementError, connect, decode, place
 from .dump import versions
-from .load import Loader
+from .load import Loader, drop
 from .names import identifier, literal, relative
 from .rights import rights
 from .script import LOOSE, code_statements
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from dumpty import Dump, Source
 
 _LONGEST = 64 - len("__dumpty_new")
-_DROPPED_FIRST = ("event", "trigger")
 _DEFINITIONS = "dumpty_definitions"
 _WAITED = frozenset({1205, 1213, 3572})
 
@@ -121,9 +120,9 @@ class Swap:
         self._control.execute(f"CREATE DATABASE {identifier(self._old)}")
         try:
             self._keep_definitions()
-            self._drop_code(_DROPPED_FIRST)
+            self._drop_code(("event", "trigger"))
             self._rename()
-            self._drop_code(("view", "package body", "package", "function", "procedure"))
+            self._drop_code(("view", "package", "function", "procedure"))
             self._take_settings()
             session = connect(self._target, self._database)
             try:
@@ -147,9 +146,8 @@ class Swap:
         for kind in kinds:
             for entry in sorted(listing(self._control, self._database)):
                 found = "view" if entry[0] == "table" and entry[2] == "VIEW" else entry[0].lower()
-                if found == kind and not (entry[0] == "view"):
-                    name = f"{identifier(self._database)}.{identifier(entry[1])}"
-                    self._control.execute(f"DROP {kind.upper()} IF EXISTS {name}")
+                if found == kind and entry[0] != "view":
+                    drop(self._control, kind, self._database, entry[1])
 
     def _movable(self, database: str) -> list[str]:
         entries = listing(self._control, database)
@@ -214,7 +212,7 @@ class Swap:
             ) from error
 
     def _put_back_all(self) -> None:
-        kinds = ("event", "trigger", "view", "package body", "package", "function", "procedure")
+        kinds = ("event", "trigger", "view", "package", "function", "procedure")
         self._drop_code(kinds)
         old = [n for n in self._movable(self._old) if n != _DEFINITIONS]
         here = self._movable(self._database)

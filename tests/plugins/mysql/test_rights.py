@@ -1,0 +1,166 @@
+"""What an account may not see is named, never left out in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dumpty_plugins.mysql as mysql
+import pytest
+from dumpty import SourceError
+from dumpty_plugins.mysql.rights import understand
+
+from support.drive import dump, load
+from support.mariadb_server import MariaDBServer
+
+from .content import cells
+
+CONTENT = [
+    "CREATE TABLE t (id INT PRIMARY KEY)",
+    "INSERT INTO t SELECT seq FROM seq_1_to_10000",
+    "CREATE VIEW v AS SELECT * FROM t",
+    "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET NEW.id = NEW.id",
+    "CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1",
+    "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SELECT 1",
+]
+ALL = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "LOCK TABLES")
+
+
+def grants(name: str, *missing: str, routines: bool = True) -> list[str]:
+    here = ", ".join(r for r in ALL if r not in missing)
+    return [f"{here} ON `{name}`.*"] + (["SELECT ON mysql.proc"] if routines else [])
+
+
+def test_without_the_right_to_lock_everything_one_connection_does_it_and_says_so(
+    mariadb: MariaDBServer, database, account, tmp_path: Path
+) -> None:
+    name = database(*CONTENT)
+    user = account(*grants(name))
+    made = dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+    assert made.evidence.notes == ("one connection instead of 2: the account lacks the right RELOAD",)
+    full = dump(mysql, mariadb.source(name), tmp_path / "full", "sql")
+    assert full.evidence.notes == ()
+    assert made.file.read_bytes() == full.file.read_bytes()
+
+
+@pytest.mark.parametrize("missing", ["SELECT", "TRIGGER", "EVENT", "SHOW VIEW"])
+def test_a_missing_right_is_named(
+    mariadb: MariaDBServer, database, account, tmp_path: Path, missing: str
+) -> None:
+    name = database(*CONTENT)
+    user = account(*grants(name, missing))
+    with pytest.raises(SourceError, match=missing):
+        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+
+
+def test_select_on_some_tables_is_not_select_on_all(
+    mariadb: MariaDBServer, database, account, tmp_path: Path
+) -> None:
+    name = database(*CONTENT, "CREATE TABLE hidden (id INT)")
+    user = account(*grants(name, "SELECT"), f"SELECT ON `{name}`.t")
+    with pytest.raises(SourceError, match=r"lacks SELECT on .*GRANT SELECT ON"):
+        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+
+
+def test_hidden_routines_are_named(mariadb: MariaDBServer, database, account, tmp_path: Path) -> None:
+    name = database(*CONTENT)
+    user = account(*grants(name, routines=False))
+    with pytest.raises(SourceError, match=r"right to see routines.*GRANT SELECT ON mysql.proc.*routines=off"):
+        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+
+
+def test_hidden_bodies_of_routines_are_named(mariadb: MariaDBServer, database, account, tmp_path: Path) -> None:
+    name = database(*CONTENT)
+    user = account(*grants(name, routines=False), f"EXECUTE ON `{name}`.*")
+    with pytest.raises(SourceError, match=r"the body of function .*\.f is hidden from this account"):
+        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+
+
+def test_what_is_left_out_on_request_is_noted(mariadb: MariaDBServer, database, account, tmp_path: Path) -> None:
+    name = database(*CONTENT)
+    user = account(f"SELECT, SHOW VIEW ON `{name}`.*")
+    made = dump(
+        mysql, mariadb.source(name, user=user), tmp_path / "d", "sql", jobs=1, triggers=False, routines=False, events=False
+    )
+    assert made.evidence.notes == tuple(f"{k}s were left out on request" for k in ("event", "routine", "trigger"))
+    text = made.file.read_text()
+    assert "DEFINER" in text  # the view
+    assert "TRIGGER" not in text
+    assert "EVENT" not in text
+    assert "FUNCTION" not in text
+
+
+def test_rights_from_a_role_count(mariadb: MariaDBServer, database, account, tmp_path: Path) -> None:
+    name = database(*CONTENT)
+    user = account("USAGE ON *.*")
+    mariadb.run(
+        "CREATE ROLE keeper_role",
+        *(f"GRANT {g} TO keeper_role" for g in grants(name)),
+        f"GRANT keeper_role TO {user}@localhost",
+        f"SET DEFAULT ROLE keeper_role FOR {user}@localhost",
+    )
+    try:
+        made = dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+    finally:
+        mariadb.run("DROP ROLE keeper_role")
+    assert made.evidence.objects[0].rows == 10000
+
+
+def test_tables_without_transactions_need_the_right_to_lock_them(
+    mariadb: MariaDBServer, database, account, tmp_path: Path
+) -> None:
+    name = database(*CONTENT, "CREATE TABLE m (id INT) ENGINE=MyISAM")
+    user = account(*grants(name, "LOCK TABLES"))
+    with pytest.raises(SourceError, match=r"\(m\).*GRANT LOCK TABLES ON"):
+        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+
+
+def test_an_account_with_one_database_restores_into_it(
+    mariadb: MariaDBServer, database, account, tmp_path: Path
+) -> None:
+    name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    target = database()
+    user = account(f"ALL ON `{target}`.*")
+    load(mysql, mariadb.source(target, user=user), made)
+    assert cells(mariadb, target) == cells(mariadb, name)
+    with pytest.raises(SourceError, match="cannot be created.*grant CREATE"):
+        load(mysql, mariadb.source(f"{target}_no", user=user), made)
+
+
+def test_overwriting_needs_to_see_what_it_replaces(
+    mariadb: MariaDBServer, database, account, tmp_path: Path
+) -> None:
+    name = database(*CONTENT)
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    user = account(f"SELECT, CREATE, DROP, ALTER, INSERT ON `{name}`.*")
+    before = mariadb.dump(name)
+    with pytest.raises(SourceError, match="needs the rights TRIGGER and EVENT"):
+        load(mysql, mariadb.source(name, user=user), made, overwrite=True)
+    assert mariadb.dump(name) == before
+
+
+def test_grants_are_understood_as_the_server_means_them() -> None:
+    held = understand(
+        [
+            "GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*GRANT ALL PRIVILEGES ON *.*'",
+            "GRANT SELECT, TRIGGER ON `shop\\_%`.* TO `u`@`%`",
+            "GRANT SELECT (`a`, `b`), EVENT ON `shop_1`.`t` TO `u`@`%`",
+            "GRANT SHOW VIEW ON `shopX1`.* TO `u`@`%`",
+        ],
+        "shop_1",
+    )
+    assert held.has("SELECT")
+    assert held.has("TRIGGER")
+    assert not held.has("EVENT")
+    assert not held.has("SHOW VIEW")
+    assert not understand(["GRANT SELECT ON `shop\\_%`.* TO u"], "shopX1").has("SELECT")
+    assert understand(["GRANT SELECT ON `shop_%`.* TO u"], "shopX1").has("SELECT")
+
+
+def test_a_partial_revoke_is_an_exception_from_global_rights() -> None:
+    held = understand(
+        ["GRANT SELECT, TRIGGER ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"], "shop"
+    )
+    assert not held.has("SELECT")
+    assert held.has("TRIGGER")
+    assert held.has_global("SELECT")
