@@ -1,0 +1,72 @@
+"""The command line in this process, in a directory of its own, beside one good older backup."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dumpty import Backup, BackupManager
+from dumpty.cli import main
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line did."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def dumpty(tmp_path, monkeypatch, capsys):
+    """Run a command line and return what it did."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DUMPTY_DIR", raising=False)
+
+    def run(*argv: object) -> Ran:
+        capsys.readouterr()
+        status = main([str(a) for a in argv])
+        return Ran(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(dumpty, older):
+    """Run a command line that must fail cleanly, as text and as JSON, and return its message."""
+
+    def run(*argv: object, status: int) -> str:
+        said = dumpty(*argv)
+        assert said.status == status, said
+        assert said.out == ""
+        [line] = said.err.splitlines()
+        assert line.startswith("dumpty: ")
+        assert "Traceback" not in line
+        told = dumpty(*argv, "--json")
+        assert told.status == status
+        report = json.loads(told.out)
+        assert (report["success"], report["status"]) == (False, status)
+        assert report["error"]
+        assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]
+        assert BackupManager("backups").verify(older.id) == older
+        assert not list(Path("backups").glob("*.part"))
+        return line
+
+    return run
+
+
+@pytest.fixture
+def older(dumpty, tmp_path) -> Backup:
+    """A good backup that was there before: nothing that fails later may harm it."""
+    path = tmp_path / "older.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE t (x); INSERT INTO t VALUES ('older')")
+    result = BackupManager(str(tmp_path / "backups")).create_backup(f"sqlite:///{path}")
+    assert result.backup is not None
+    return result.backup

@@ -1,0 +1,404 @@
+"""Whatever is wrong, the command line says so in one line, with the documented status, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from dumpty import BackupManager, manifest
+
+FAILED, USAGE, UNVERIFIED, NO_STORE, LOCKED = 1, 2, 4, 10, 11
+
+
+def database(path: Path, rows: int = 3000) -> Path:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (i INTEGER PRIMARY KEY, x TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", ((i, f"row {i}" * 9) for i in range(rows)))
+        connection.commit()
+    return path
+
+
+# -- SQLite sources --------------------------------------------------------------------------------------------------
+
+
+def missing(path: Path) -> None:
+    """There is nothing."""
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def text(path: Path) -> None:
+    path.write_text("this is a letter to my grandmother, not a database\n" * 100)
+
+
+def encrypted(path: Path) -> None:
+    path.write_bytes(random.Random(7).randbytes(1 << 16))
+
+
+def corrupt(path: Path) -> None:
+    data = bytearray(database(path).read_bytes())
+    data[8192:32768] = random.Random(7).randbytes(32768 - 8192)
+    path.write_bytes(data)
+
+
+def truncated(path: Path) -> None:
+    data = database(path).read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (missing, "no database file"),
+        (directory, "directory"),
+        (empty, "empty"),
+        (text, "not a database"),
+        (encrypted, "encrypted"),
+        (corrupt, "."),
+        (truncated, "."),
+    ],
+)
+def test_a_sqlite_source_that_is_no_good(refused, tmp_path, make, says, form):
+    path = tmp_path / "bad.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    message = refused("backup", f"sqlite:///{path}", "--format", form, status=FAILED)
+    assert says in message
+    assert str(path) in message or "bad.db" in message
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+# Root may read and write everything, so the command runs as nobody. A first backup, in a place of its own, has by
+# then imported everything: nobody may not even be allowed to read Python itself.
+AS_NOBODY = """
+import contextlib, os, sqlite3, sys, tempfile
+from dumpty.cli import main
+with tempfile.TemporaryDirectory() as warm:
+    with contextlib.closing(sqlite3.connect(warm + "/a.db")) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    main(["backup", "sqlite:///" + warm + "/a.db", "--dir", warm, "--quiet"])
+    main(["backup", "sqlite:///" + warm + "/none.db", "--dir", warm, "--json"])
+os.getuid() or os.setuid(65534)
+sys.exit(main(["backup", sys.argv[1], "--dir", sys.argv[2]]))
+"""
+
+
+def test_no_permission_to_read_a_source(tmp_path, older):
+    path = database(tmp_path / "private.db")
+    for place in (tmp_path, *list(tmp_path.parents)[:2]):
+        place.chmod(0o755)
+    path.chmod(0)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    mine.chmod(0o777)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{path}", mine], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == FAILED, done.stderr
+    [line] = done.stderr.splitlines()
+    assert "private.db" in line
+    assert "permission" in line.lower() or "read" in line
+
+
+def test_a_source_that_stays_locked(refused, tmp_path):
+    path = database(tmp_path / "busy.db")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        message = refused("backup", f"sqlite:///{path}", "-o", "busy_timeout=0.2", status=LOCKED)
+    assert "busy.db" in message
+
+
+# -- servers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+@pytest.mark.parametrize("where", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_server_that_is_down_or_unknown(refused, scheme, where):
+    message = refused("backup", f"{scheme}://u:marker-pw@{where}/x", status=FAILED)
+    assert where.partition(":")[0] in message
+    assert "marker-pw" not in message
+
+
+@pytest.mark.parametrize("password", ["wrong-marker", None])
+def test_a_wrong_or_missing_postgres_password(refused, postgres, password):
+    role = f"r_{uuid.uuid4().hex[:8]}"
+    postgres.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'right'")
+    message = refused("backup", postgres.url("postgres", role, password), status=FAILED)
+    assert "password" in message
+    assert "wrong-marker" not in message
+
+
+def test_a_wrong_mysql_password(refused, mariadb):
+    message = refused("backup", f"mysql://tcp:wrong-marker@127.0.0.1:{mariadb.port}/shop", status=FAILED)
+    assert "denied" in message.lower() or "password" in message
+    assert "wrong-marker" not in message
+
+
+def test_a_database_that_does_not_exist(refused, postgres, mariadb):
+    for url in (postgres.url("nothing_here"), mariadb.url("nothing_here")):
+        assert "nothing_here" in refused("backup", url, status=FAILED)
+
+
+def test_pg_dump_is_missing(refused, postgres, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "pg_dump" in refused("backup", postgres.url("postgres"), status=FAILED)
+
+
+def test_pg_dump_is_too_old_for_the_server(refused, postgres, postgres_newer):
+    message = refused("backup", postgres_newer.url("postgres"), "-o", f"bindir={postgres.bindir}", status=FAILED)
+    assert "pg_dump" in message
+    assert str(postgres_newer.major) in message
+
+
+@pytest.mark.parametrize(("scheme", "module"), [("postgresql", "psycopg2"), ("mysql", "pymysql")])
+def test_a_driver_library_is_not_installed(refused, monkeypatch, scheme, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in [n for n in sys.modules if n.startswith("dumpty_plugins.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert "pip install" in refused("backup", f"{scheme}://127.0.0.1:1/x", status=USAGE)
+
+
+# -- names and words -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("backup", "newdb://x/y"), "installed: "),
+        (("backup", "shop.db"), "sqlite:///"),
+        (("backup", ""), "sqlite:///"),
+        (("backup", "postgresql://u:pa/marker@h/x"), "%2F"),
+        (("backup", "postgresql://h:99999/x"), "65535"),
+        (("backup", "sqlite:///older.db", "-o", "nonsense=1"), "valid here"),
+        (("backup", "sqlite:///older.db", "-o", "level=fast"), "int"),
+        (("backup", "sqlite:///older.db", "-o", "level"), "="),
+        (("backup", "sqlite:///older.db", "--format", "xml"), "sql, native"),
+        (("backup", "sqlite:///older.db", "--compressor", "rar"), "gzip"),
+        (("backup", "sqlite:///older.db", "--verifier", "crc"), "sha256"),
+        (("backup", "env:NOT_SET_ANYWHERE"), "NOT_SET_ANYWHERE"),
+        (("backup", "file:no/such/file"), "no/such/file"),
+        (("frobnicate",), "frobnicate"),
+        (("backup",), "URL"),
+    ],
+)
+def test_wrong_words_are_usage_errors_that_say_what_would_be_right(dumpty, older, argv, says):
+    said = dumpty(*argv)
+    assert said.status == USAGE, said
+    assert says in said.err
+    assert "marker" not in said.err
+    assert "Traceback" not in said.err
+    assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]
+
+
+def test_sqlite_urls_with_two_slashes_say_what_is_missing(refused):
+    assert "sqlite:///" in refused("backup", "sqlite://older.db", status=FAILED)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "a\0b", "a\nb", "latestx", "ffffffff", "🥚", "a b", "-"])
+@pytest.mark.parametrize("verb", ["show", "verify", "restore"])
+def test_an_unknown_id_whatever_it_looks_like(refused, verb, name):
+    more = ("--to", "sqlite:///new.db") if verb == "restore" else ()
+    assert "no backup" in refused(verb, name, *more, status=FAILED)
+    assert not os.path.exists("new.db")
+
+
+@pytest.mark.parametrize("name", ["with space.db", "été 🥚.db", "a'b\"c.db", "100%.db", "a;b.db"])
+def test_odd_file_names_work(dumpty, older, tmp_path, name):
+    database(tmp_path / name, rows=5)
+    url = "sqlite:///" + name.replace("%", "%25")
+    assert dumpty("backup", url).status == 0
+    assert dumpty("restore", "latest", "--to", "sqlite:///back.db").status == 0
+
+
+# -- targets ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_target_that_is_not_empty(refused, older, tmp_path):
+    path = database(tmp_path / "full.db")
+    before = path.read_bytes()
+    assert "--overwrite" in refused("restore", older.id, "--to", f"sqlite:///{path}", status=FAILED)
+    assert path.read_bytes() == before
+
+
+def test_a_target_whose_directory_does_not_exist(refused, older):
+    assert "nowhere" in refused("restore", older.id, "--to", "sqlite:///nowhere/x.db", status=FAILED)
+    assert not os.path.exists("nowhere")
+
+
+def test_a_target_of_another_kind(refused, older, postgres):
+    assert "sqlite" in refused("restore", older.id, "--to", postgres.url("postgres"), status=FAILED)
+
+
+def test_a_target_that_is_no_database(refused, older, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear grandmother\n" * 99)
+    refused("restore", older.id, "--to", "sqlite:///letter.txt", status=FAILED)
+    assert (tmp_path / "letter.txt").read_text().startswith("dear")
+
+
+# -- the backup directory --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "verb", [("list",), ("show", "latest"), ("verify", "latest"), ("prune", "--keep", "1", "--yes")]
+)
+def test_a_backup_directory_that_does_not_exist(refused, verb):
+    assert "nowhere" in refused(*verb, "--dir", "nowhere", status=NO_STORE)
+    assert not os.path.exists("nowhere")
+
+
+def test_a_backup_directory_that_is_a_file(refused, tmp_path):
+    (tmp_path / "file").touch()
+    assert "file" in refused("backup", "sqlite:///older.db", "--dir", "file", status=FAILED)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A file system of one megabyte, or, where mounting is not permitted, nothing that can be written at all."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = (
+        os.getuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
+        ).returncode
+    )
+    if not mounted:
+        place = Path("/dev/full")
+    yield place
+    if mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_a_full_disk(refused, small, tmp_path, form):
+    path = tmp_path / "big.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x BLOB)")
+        connection.executemany("INSERT INTO t VALUES (?)", ((random.randbytes(4000),) for _ in range(700)))
+        connection.commit()
+    message = refused("backup", f"sqlite:///{path}", "--dir", small, "--format", form, status=FAILED)
+    assert "space" in message or "is a file" in message
+    if small.is_dir():
+        assert [n for n in os.listdir(small) if not n.startswith(".")] == []
+
+
+def test_a_backup_directory_that_cannot_be_written(tmp_path, older):
+    place = tmp_path / "readonly"
+    place.mkdir()
+    for one in (tmp_path, *list(tmp_path.parents)[:2]):
+        one.chmod(0o755)
+    place.chmod(0o555)
+    (tmp_path / "older.db").chmod(0o644)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{tmp_path}/older.db", place],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == FAILED, done.stderr
+    [line] = done.stderr.splitlines()
+    assert str(place) in line
+    assert os.listdir(place) == []
+
+
+# -- damaged backups -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def victim(dumpty, older, tmp_path):
+    """A second backup, to be damaged: its data and its manifest."""
+    database(tmp_path / "shop.db")
+    result = BackupManager("backups").create_backup("sqlite:///shop.db")
+    data = Path(result.backup.file_path)
+    [found] = [p for p in Path("backups").glob("*.json") if json.loads(p.read_text())["id"] == result.backup.id]
+    return result.backup, data, found
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip, cut, emptied])
+def test_a_damaged_backup_file_is_found_and_never_restored(dumpty, older, victim, damage):
+    backup, data, _ = victim
+    damage(data)
+    said = dumpty("verify", backup.id)
+    assert said.status == UNVERIFIED, said
+    assert data.name in said.err + said.out
+    said = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
+    assert said.status == UNVERIFIED
+    assert "Traceback" not in said.err
+    assert not os.path.exists("new.db")
+    assert dumpty("verify", older.id).status == 0
+
+
+def test_a_deleted_backup_file_is_found(dumpty, older, victim):
+    backup, data, _ = victim
+    data.unlink()
+    said = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
+    assert said.status == FAILED
+    assert data.name in said.err
+    assert dumpty("verify", backup.id).status != 0
+    assert dumpty("restore", older.id, "--to", "sqlite:///new.db").status == 0
+
+
+@pytest.mark.parametrize("damage", [flip, cut, emptied])
+def test_a_damaged_manifest_is_reported_and_hides_no_other(dumpty, older, victim, damage):
+    backup, _, path = victim
+    damage(path)
+    before = path.read_bytes()
+    said = dumpty("list")
+    assert older.id[:8] in said.out
+    assert path.name in said.err
+    assert dumpty("show", backup.id).status == FAILED
+    assert dumpty("verify", older.id).status == 0
+    assert dumpty("backup", "sqlite:///shop.db").status == 0
+    assert path.read_bytes() == before
+
+
+def test_a_manifest_from_a_newer_dumpty_is_refused_with_advice_and_kept(dumpty, older, victim):
+    backup, _, path = victim
+    content = json.loads(path.read_text()) | {"dumpty_manifest": manifest.VERSION + 1}
+    path.write_text(json.dumps(content))
+    said = dumpty("list")
+    assert "newer dumpty" in said.err
+    assert "pip install --upgrade dumpty" in said.err
+    assert dumpty("restore", backup.id, "--to", "sqlite:///new.db").status == FAILED
+    assert json.loads(path.read_text()) == content
+
+
+def test_a_manifest_swapped_with_another_backups_is_found(dumpty, older, victim):
+    _, _, path = victim
+    [other] = [p for p in Path("backups").glob("*.json") if p != path]
+    one, two = path.read_bytes(), other.read_bytes()
+    path.write_bytes(two)
+    other.write_bytes(one)
+    said = dumpty("list")
+    assert "damaged" in said.err
+    assert older.id[:8] not in said.out
