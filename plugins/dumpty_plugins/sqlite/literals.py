@@ -1,8 +1,9 @@
 """SQL expressions that write a cell as an SQL literal, inside SQLite, so that it reads back equal.
 
 ``quote()`` alone does not: it ends text at a NUL, prints infinity as ``Inf``, loses the sign of -0.0, and 0.3 % of
-random doubles read back different. The sqlite3 program drops the CR of every CR LF it reads, in literals too.
-Text that is not valid in its encoding, which SQLite stores without complaint, is no text for anybody else.
+random doubles read back different; of those that SQLite 3.51 printed, 3.40 reads every fifth different. The sqlite3
+program drops the CR of every CR LF it reads, in literals too. Text that is not valid in its encoding, which SQLite
+stores without complaint, is no text for anybody else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
 
-_STEP = 1 << 60
+_STEP_BITS = 60
 _MANTISSA_BITS = 53
+_DECIMALS = 10**11
+"""From here on a number with four places may have more than 15 digits."""
+_SCALES = (("1", "1024", 1 << 52), ("1024", "1048576", 1 << 42), ("0.0009765625", "1", 1 << 62))
+"""From, below, and the power of two that makes every double in between an integer of at most 62 bits."""
 _CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
 _NOT_THROUGH_UTF16 = ("\ufeff", "\ufffe", "\uffff")
 """SQLite's own conversion from UTF-8 replaces or drops these."""
@@ -45,19 +50,30 @@ def _joined(parts: list[str]) -> str:
 
 
 def _cell(column: str, *, careful: bool) -> str:
-    text = f"quote({column})"
-    if careful:
-        text = f"dumpty_text(CAST({column} AS BLOB))"
-    # Mostly 15 digits are exact, and printing 20 costs three times as much.
+    text = f"dumpty_text(CAST({column} AS BLOB))" if careful else f"quote({column})"
     return (
         f"CASE typeof({column})"
         f" WHEN 'text' THEN CASE WHEN instr({column}, char(0))"
         f" THEN 'CAST(' || quote(CAST({column} AS BLOB)) || ' AS TEXT)' ELSE {text} END"
-        f" WHEN 'real' THEN CASE WHEN {column} = 0 THEN dumpty_real({column})"
-        f" WHEN CAST(CAST({column} AS TEXT) AS REAL) = {column} THEN CAST({column} AS TEXT)"
-        f" WHEN CAST(quote({column}) AS REAL) = {column} THEN quote({column})"
-        f" ELSE dumpty_real({column}) END"
+        f" WHEN 'real' THEN {_real(column)}"
         f" ELSE quote({column}) END"
+    )
+
+
+def _real(column: str) -> str:
+    # Decimals only up to four places and 15 digits, which quote() itself has found to read back: then the nearest
+    # double is so much nearer than any other that every way of dividing in use finds it (one rounding to 53 bits, 64
+    # and then 53, or two doubles). All others are written as an integer over a power of two, which is exact, and for
+    # usual magnitudes SQLite's own work.
+    scaled = "".join(
+        f" WHEN abs({column}) >= {low} AND abs({column}) < {high}"
+        f" THEN CAST({column} * {scale} AS INTEGER) || '*1.0/{scale}'"
+        for low, high, scale in _SCALES
+    )
+    return (
+        f"CASE WHEN {column} = 0 OR abs({column}) >= {_DECIMALS} THEN dumpty_real({column})"
+        f" WHEN quote({column}) NOT GLOB '*.?????*' THEN quote({column})"
+        f"{scaled} ELSE dumpty_real({column}) END"
     )
 
 
@@ -77,8 +93,8 @@ def exact_real(value: float) -> str:
         mantissa >>= 1
         exponent += 1
     operator = "*" if exponent > 0 else "/"
-    steps, rest = divmod(abs(exponent), 60)
-    return f"CAST({mantissa} AS REAL)" + f"{operator}{_STEP}" * steps + f"{operator}{1 << rest}"
+    steps, rest = divmod(abs(exponent), _STEP_BITS)
+    return f"{mantissa}*1.0" + f"{operator}{1 << _STEP_BITS}" * steps + f"{operator}{1 << rest}" * bool(rest)
 
 
 def exact_text(data: bytes, encoding: str) -> str:

@@ -99,6 +99,8 @@ class Statements:
                 raise IntegrityError("the dump is cut short: its end marker is missing, restore another backup")
             if not statement.endswith(b";\n"):
                 raise self._damaged("a statement ends elsewhere")
+            if b"\0" in statement:
+                raise self._damaged("a statement holds a NUL")
             try:
                 yield statement.decode()
             except UnicodeDecodeError as error:

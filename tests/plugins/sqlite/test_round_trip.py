@@ -105,6 +105,11 @@ def test_every_random_double_comes_back_bit_for_bit(tmp_path):
     generator = random.Random(7)
     path = make(tmp_path / "original.db", "CREATE TABLE t(a)")
     doubles = [struct.unpack("d", generator.randbytes(8)) for _ in range(20000)]
+    doubles += [
+        (sign * generator.random() * 10**size,) for sign in (1, -1) for size in range(-6, 16) for _ in range(200)
+    ]
+    doubles += [(generator.randrange(10**15) / 10**places,) for places in range(12) for _ in range(200)]
+    doubles += [(2.0**power,) for power in range(-1074, 1024)]
     with opened(path) as database:
         database.execute("BEGIN")
         database.executemany("INSERT INTO t VALUES(?)", doubles)

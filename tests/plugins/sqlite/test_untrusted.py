@@ -131,6 +131,7 @@ def test_a_dump_with_changed_bytes_is_refused_or_loads_whole(whole, tmp_path_fac
         (lambda text: text.replace(b"-- dumpty: 8 bytes", b"-- dumpty: 99999999999 bytes"), "no statement begins here"),
         (lambda text: text.replace(b"-- dumpty: 8 bytes", b"-- dumpty: 7 bytes"), "ends elsewhere"),
         (lambda text: text.replace(b"row 7;", b"row \xff;"), "not valid UTF-8"),
+        (lambda text: text.replace(b"row 7;", b"row \0;"), "holds a NUL"),
     ],
 )
 def test_each_kind_of_damage_has_its_message(whole, tmp_path, change, said):
