@@ -67,7 +67,9 @@ class PostgresServer:
             self._prepare()
             version = self._run("postgres", "--version")
             self.major = int(re.search(r"\) (\d+)", version).group(1))
-            self._run("initdb", "-D", str(self.data), "-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8")
+            self._run(
+                "initdb", "-D", str(self.data), "-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"
+            )
             (self.data / "pg_hba.conf").write_text(
                 "local all postgres trust\nlocal all all scram-sha-256\n"
                 "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\n"
@@ -152,7 +154,13 @@ class PostgresServer:
         """Return a psycopg2 connection of the superuser, in autocommit mode."""
         import psycopg2
 
-        settings = {"host": str(self.sockets), "port": self.port, "user": "postgres", "dbname": database, "client_encoding": "UTF8"}
+        settings = {
+            "host": str(self.sockets),
+            "port": self.port,
+            "user": "postgres",
+            "dbname": database,
+            "client_encoding": "UTF8",
+        }
         connection = psycopg2.connect(**(settings | more))
         connection.autocommit = True
         return connection
@@ -178,7 +186,8 @@ class PostgresServer:
 
     def drop(self, name: str) -> None:
         """Drop a database, ending its sessions."""
-        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        quoted = name.replace('"', '""')
+        self.execute(f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
 
     def databases(self) -> set[str]:
         """Return the names of all databases."""
@@ -187,7 +196,17 @@ class PostgresServer:
     def dump(self, database: str, *args: str) -> str:
         """Return what this version's own pg_dump says of ``database``, without what differs from run to run."""
         done = subprocess.run(
-            [str(self.bindir / "pg_dump"), "-h", str(self.sockets), "-p", str(self.port), "-U", "postgres", *args, database],
+            [
+                str(self.bindir / "pg_dump"),
+                "-h",
+                str(self.sockets),
+                "-p",
+                str(self.port),
+                "-U",
+                "postgres",
+                *args,
+                database,
+            ],
             capture_output=True,
             check=True,
         )

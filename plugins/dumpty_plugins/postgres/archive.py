@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 _FORMATS = {1: "custom", 3: "tar", 5: "directory"}
 _BLOCK_DATA, _BLOCK_BLOBS = b"\x01", b"\x03"
 _TAR_BLOCK = 512
+_TAR_END = (bytes(_TAR_BLOCK), bytes(_TAR_BLOCK))
+_KNOWN = range(12, 17)  # minor versions of the format
+_TABLE_AM, _SHORT_COMPRESSION, _RELKIND = 14, 15, 16  # the ones that brought a field, or changed one
 _KEPT = 32  # bytes, more than any head or end that CustomCheck looks for
 
 
-class _TooShort(Exception):  # noqa: N818 - no error: more bytes are on their way
+class _TooShort(Exception):
     """The bytes end before the table of contents does."""
 
 
@@ -111,17 +114,17 @@ def _contents(cursor: _Cursor) -> Contents:
     if cursor.take(5) != b"PGDMP":
         raise IntegrityError("this is no archive of pg_dump: it does not begin with PGDMP")
     major, minor, _revision, cursor.int_size, offset_size, form = cursor.take(6)
-    if major != 1 or not 12 <= minor <= 16 or form not in _FORMATS:
-        raise IntegrityError(f"the archive is of version {major}.{minor}, which this dumpty does not know; upgrade dumpty")
-    cursor.take(1) if minor >= 15 else cursor.integer()  # compression
+    if major != 1 or minor not in _KNOWN or form not in _FORMATS:
+        raise IntegrityError(
+            f"the archive is of version {major}.{minor}, which this dumpty does not know; upgrade dumpty"
+        )
+    cursor.take(1) if minor >= _SHORT_COMPRESSION else cursor.integer()  # compression
     for _field in range(7):  # the time of the dump
         cursor.integer()
     cursor.text()  # the database's name
     versions = {"server": cursor.text(), "pg_dump": cursor.text()}
     entries = tuple(_entry(cursor, minor, form, offset_size) for _number in range(cursor.integer()))
-    return Contents(
-        format=_FORMATS[form], int_size=cursor.int_size, versions=versions, entries=entries, size=cursor.at
-    )
+    return Contents(format=_FORMATS[form], int_size=cursor.int_size, versions=versions, entries=entries, size=cursor.at)
 
 
 def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
@@ -133,9 +136,9 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     cursor.text(), cursor.text()  # DROP and COPY statements
     namespace = cursor.text()
     cursor.text()  # tablespace
-    if minor >= 14:
+    if minor >= _TABLE_AM:
         cursor.text()  # table access method
-    if minor >= 16:
+    if minor >= _RELKIND:
         cursor.integer()  # relkind
     owner = cursor.text()
     cursor.text()  # with oids
@@ -242,7 +245,7 @@ class TarCheck:
     def feed(self, block: Buffer) -> None:
         """Look at the next block of the archive."""
         view = memoryview(block)
-        while len(view):
+        while view:
             if self._skip:
                 step = min(self._skip, len(view))
                 if self._toc is not None:
@@ -281,7 +284,7 @@ class TarCheck:
         Raises:
             IntegrityError: it is cut off.
         """
-        if self._skip or self._held or self._zero < 2:
+        if self._skip or self._held or self._zero < len(_TAR_END):
             raise IntegrityError("the tar archive ends without its two empty blocks: it is cut off")
         if self.contents is None:
             raise IntegrityError("the tar archive holds no table of contents")

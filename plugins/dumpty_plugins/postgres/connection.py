@@ -49,7 +49,7 @@ def psycopg2() -> ModuleType:
     """
     try:
         import psycopg2
-        import psycopg2.extensions  # noqa: F401 - what is typed as psycopg2.extensions must be there
+        import psycopg2.extensions
     except ImportError as error:
         raise DependencyError(
             f'PostgreSQL needs psycopg2, which cannot be imported ({error}): pip install "dumpty[postgres]"'

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, SourceError
 from dumpty.process import BLOCK, Child
-
 from dumpty_plugins.postgres.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
-
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, version
 from dumpty_plugins.postgres.properties import estimate, read_properties
 from dumpty_plugins.postgres.script import Script
@@ -136,12 +134,13 @@ class _Run:
         counted = shot.counted()
         if output.copied is not None:
             compare([o for o in counted if o.rows is not None], output.copied, what="pg_dump's output")
-        notes = ()
+        notes: tuple[str, ...] = ()
         if client.major > major:
-            notes = (
+            note = (
                 f"made by pg_dump {client.version} for a server {server}, because that version's own was not found; "
-                "dumpty restores it to such a server, psql alone may not",
+                "dumpty restores it to such a server, psql alone may not"
             )
+            notes = (note,)
         return Evidence(
             objects=counted,
             snapshot=shot.name,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
 from dumpty.process import BLOCK
-
 from dumpty_plugins.postgres.connection import explanation, interruptible, psycopg2, rows
 from dumpty_plugins.postgres.script import Script
 
@@ -65,7 +64,7 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
             feed = _Feed(script.data()) if statement.copy else None
             try:
                 if feed is not None:
-                    cursor.copy_expert(statement.text, feed, size=BLOCK)
+                    cursor.copy_expert(statement.text, feed, size=BLOCK)  # type: ignore[arg-type] # it needs no readline
                 else:
                     cursor.execute(statement.text)
             except (library.Error, UnicodeError) as error:

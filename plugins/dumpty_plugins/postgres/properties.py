@@ -49,7 +49,9 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
     oid, *values = found[0]
     names = ("encoding", "collate", "ctype", "locale_provider", "locale", "icu_rules")
     properties: dict[str, Any] = {k: v for k, v in zip(names, values, strict=True) if v is not None}
-    settings = rows(connection, "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase = %s AND setrole = 0", oid)
+    settings = rows(
+        connection, "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase = %s AND setrole = 0", oid
+    )
     properties["settings"] = [s for (s,) in settings]
     if database is None:
         properties["roles"] = [r for (r,) in rows(connection, _ROLES)]

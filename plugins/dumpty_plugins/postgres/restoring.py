@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
 from dumpty.process import BLOCK, Child
-
 from dumpty_plugins.postgres.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
-
 from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.loader import load
 from dumpty_plugins.postgres.swap import Beside, may_create
@@ -25,9 +23,9 @@ from dumpty_plugins.postgres.target import database_name, holding, open_maintena
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dumpty import Dump, Options
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
+    from dumpty import Dump, Options
     from dumpty_plugins.postgres.connection import Address
 
 
@@ -87,8 +85,11 @@ class _Job:
         extensions = set(known.get("extensions", contents.extensions if contents else []))
         roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
         extensions -= {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
-        missing = [f"the {kind} {', '.join(sorted(names))}" for kind, names in
-                   (("roles", roles), ("extensions", extensions)) if names]
+        missing = [
+            f"the {kind} {', '.join(sorted(names))}"
+            for kind, names in (("roles", roles), ("extensions", extensions))
+            if names
+        ]
         if missing:
             advice = [text for names, text in ((roles, "CREATE ROLE"), (extensions, "install its packages")) if names]
             raise SourceError(

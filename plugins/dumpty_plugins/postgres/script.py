@@ -1,7 +1,7 @@
-"""Reads a plain dump as psql would: statements, the data of COPY, the end marker; and nothing that psql would *run*.
+r"""Reads a plain dump as psql would: statements, the data of COPY, the end marker; and nothing that psql would *run*.
 
-A dump is not to be trusted: psql's meta-commands (``\\! rm -rf ~``) run on the machine that restores, and its own
-guard against them (``\\restrict``) was passed by in CVE-2026-18408. So dumpty never gives a dump to psql. The rules
+A dump is not to be trusted: psql's meta-commands (``\! rm -rf ~``) run on the machine that restores, and its own
+guard against them (``\restrict``) was passed by in CVE-2026-18408. So dumpty never gives a dump to psql. The rules
 for where a statement ends are those of PostgreSQL's ``src/fe_utils/psqlscan.l``: quotes of all kinds, comments,
 parentheses, and the BEGIN ATOMIC ... END of SQL-standard function bodies.
 
@@ -33,7 +33,7 @@ _TOKENS = rb"""
   | (?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)
   | (?P<number>[0-9][A-Za-z0-9_$.]*)
   | (?P<mark>[();\\])
-  | (?P<other>[-/$])
+  | (?P<other>[-/]|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?)
 """
 
 
@@ -65,6 +65,41 @@ class Statement:
         """The table that a COPY statement names, quoted as there."""
         match = _COPY_NAME.match(self.text)
         return match[1] if match else b""
+
+
+class _Pending:
+    """The statement that is being read: its words so far, and whether a semicolon would end it."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.words: list[bytes] = []
+        self._parentheses = 0
+        self._atomic = 0
+
+    @property
+    def may_end(self) -> bool:
+        return self._parentheses <= 0 and not self._atomic
+
+    def add(self, token: re.Match[bytes]) -> None:
+        self.started = True
+        if token.lastgroup == "mark":
+            self._parentheses += {b"(": 1, b")": -1}.get(token[0], 0)
+        elif token.lastgroup == "word":
+            word = token[0].lower()
+            self._follow_body(word)
+            self.words.append(word)
+            del self.words[4:-2]
+
+    def _follow_body(self, word: bytes) -> None:
+        """Keep track of BEGIN ATOMIC ... END in CREATE FUNCTION and PROCEDURE, by psql's own rule."""
+        words = self.words
+        made = words[3:4] if words[1:3] == [b"or", b"replace"] else words[1:2]
+        if words[:1] != [b"create"] or made not in ([b"function"], [b"procedure"]) or self._parentheses:
+            return
+        if word == b"begin" or (word == b"case" and self._atomic):
+            self._atomic += 1
+        elif word == b"end" and self._atomic:
+            self._atomic -= 1
 
 
 class Script:
@@ -163,54 +198,49 @@ class Script:
         if not self._more():
             raise IntegrityError(f"the dump ends in the middle of {where}: it is cut off")
 
-    def _statement(self) -> Statement | None:
-        words: list[bytes] = []
-        depth = atomic = 0
-        started = False
-        at = self._at
+    def _token(self, at: int) -> tuple[int, re.Match[bytes] | None]:
+        """Return the next whole token behind ``at``, and where ``at`` is now; None at the script's end."""
         while True:
             match = self._tokens.search(self._buffer, at)
-            if match is None or (match.end() == len(self._buffer) and not self.ended) or match["open"]:
-                # A token that reaches the end of the buffer may go on behind it; an open quote surely does.
-                begin = match.start() if match else max(at, self._at)
-                started = started or bool(self._buffer[at:begin].strip())
-                if not started:
-                    self._at = begin
-                offset = begin - self._at
-                if self._more() or (match is not None and not match["open"]):
-                    at = self._at + offset
-                    continue
-                if match is None and not started and not self._buffer[self._at :].strip():
-                    return None
-                raise IntegrityError("the dump ends in the middle of a statement: it is cut off")
-            begin, kind = match.start(), match.lastgroup
-            started = started or bool(self._buffer[at:begin].strip())
-            at = match.end()
-            if kind == "comment":
-                if not started:
-                    self._comment(match[0])
-                    self._at = at
-            elif kind == "block":
-                at = self._comment_end(at)
-                if not started:
-                    self._at = at
-            elif match[0] == b"\\":
-                at = self._meta_command(begin, started=started)
-            elif match[0] == b";" and depth <= 0 and not atomic:
-                return self._finish(at, words, started=started)
-            else:
-                if not started:
-                    self._at = begin
-                    started = True
-                if kind == "dollar":
-                    at = self._dollar_end(match[0], at)
-                elif kind == "word":
-                    word = match[0].lower()
-                    atomic = _atomic_depth(atomic, words, word, depth)
-                    words.append(word)
-                    del words[4:-2]
-                elif kind == "mark":
-                    depth += {b"(": 1, b")": -1}.get(match[0], 0)
+            whole = match is not None and not match["open"]
+            # A token that reaches the end of the buffer may go on behind it; an open quote surely does.
+            if match is not None and whole and (self.ended or match.end() < len(self._buffer)):
+                return at, match
+            offset = at - self._at
+            grown = self._more()
+            at = self._at + offset
+            if not grown and not whole:
+                return at, None
+
+    def _statement(self) -> Statement | None:
+        pending = _Pending()
+        at = self._at
+        while True:
+            at, match = self._token(at)
+            if match is None:
+                if pending.started or self._buffer[at:].strip():
+                    raise IntegrityError("the dump ends in the middle of a statement: it is cut off")
+                return None
+            pending.started |= bool(self._buffer[at : match.start()].strip())
+            if match[0] == b";" and pending.may_end:
+                return self._finish(match.end(), pending)
+            if match.lastgroup not in ("comment", "block") and match[0] != b"\\":
+                pending.add(match)
+            at = self._token_end(match, started=pending.started)
+            if not pending.started:
+                self._at = at  # what was read so far belongs to no statement
+
+    def _token_end(self, match: re.Match[bytes], *, started: bool) -> int:
+        """Return where a token ends, reading on where the pattern saw only its beginning."""
+        if match.lastgroup == "block":
+            return self._comment_end(match.end())
+        if match.lastgroup == "dollar":
+            return self._dollar_end(match[0], match.end())
+        if match[0] == b"\\":
+            return self._meta_command(match.start(), started=started)
+        if match.lastgroup == "comment" and not started:
+            self._comment(match[0])
+        return match.end()
 
     def _comment(self, text: bytes) -> None:
         self._marked = self._marked or text.rstrip() == END_MARKER
@@ -218,8 +248,8 @@ class Script:
             name = "server" if told[1].startswith(b"from") else "pg_dump"
             self.versions.setdefault(name, told[2].decode("ascii", "replace").strip())
 
-    def _finish(self, end: int, words: list[bytes], *, started: bool) -> Statement:
-        text = self._buffer[self._at : end] if started else b";"
+    def _finish(self, end: int, pending: _Pending) -> Statement:
+        text, words = self._buffer[self._at : end].lstrip(), pending.words
         self._at = end
         copy = words[:1] == [b"copy"] and words[-2:] == [b"from", b"stdin"]
         return Statement(text, tuple(words), copy)
@@ -255,20 +285,12 @@ class Script:
             if b"\n" not in self._buffer[begin:]:
                 raise IntegrityError("the dump ends in the middle of a line: it is cut off")
             line = self._buffer[begin : begin + 40].split(b"\n")[0].decode("ascii", "replace")
-            raise IntegrityError(f"the dump holds a command for psql, {line!r}, which dumpty does not run: is it forged?")
+            raise IntegrityError(
+                f"the dump holds a command for psql, {line!r}, which dumpty does not run: is it forged?"
+            )
         if not match[1]:
             self._restricted = match[2]
         elif match[2] == self._restricted:
             self._restricted = b""
         self._at = match.end()
         return match.end()
-
-
-def _atomic_depth(depth: int, words: list[bytes], word: bytes, parentheses: int) -> int:
-    """Return how deep a SQL-standard function body is open after ``word`` (psql's own rule)."""
-    head = words[3:4] if words[1:3] == [b"or", b"replace"] else words[1:2]
-    if words[:1] != [b"create"] or head not in ([b"function"], [b"procedure"]) or parentheses:
-        return depth
-    if word == b"begin" or (word == b"case" and depth):
-        return depth + 1
-    return depth - 1 if word == b"end" and depth else depth

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from dumpty import Locked, ObjectEvidence
-
 from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows
 from dumpty_plugins.postgres.tables import Table, count, list_tables
 

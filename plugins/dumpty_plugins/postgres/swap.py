@@ -7,7 +7,6 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from dumpty import Locked, SourceError
-
 from dumpty_plugins.postgres.connection import explanation, psycopg2, rows
 from dumpty_plugins.postgres.properties import creation, read_properties, setting
 from dumpty_plugins.postgres.tables import literal, quoted
@@ -28,7 +27,8 @@ _CARRIED = """
     FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s"""
 
 _GRANTS = """
-    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END, is_grantable
+    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+           is_grantable
     FROM pg_database, aclexplode(datacl) WHERE datname = %s"""
 
 _ROLE_SETTINGS = """
@@ -79,8 +79,9 @@ class Beside:
         properties = read_properties(self._server, self._final) if self._exists else dict(recorded)
         self._settings = list(properties.get("settings", ()))
         options = creation(properties, self._server.info.server_version // 10000)
-        if self._exists:
-            options += f" TABLESPACE {quoted(rows(self._server, _CARRIED, self._final)[0][2])}"
+        tablespace = rows(self._server, _CARRIED, self._final)[0][2] if self._exists else "pg_default"
+        if tablespace != "pg_default":  # naming the default needs a right that using it does not
+            options += f" TABLESPACE {quoted(tablespace)}"
         try:
             rows(self._server, f"CREATE DATABASE {quoted(self.name)} {options}")
         except psycopg2().Error as error:

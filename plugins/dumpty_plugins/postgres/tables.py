@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, ObjectEvidence
-
 from dumpty_plugins.postgres.connection import rows
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from dumpty import Inspection, SourceError
-
 from dumpty_plugins.postgres.connection import Address, explained, psycopg2, rows, version
 from dumpty_plugins.postgres.properties import estimate
 
@@ -20,10 +19,11 @@ _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 # Whatever CREATE DATABASE ... TEMPLATE template0 made has an oid below 16384 (FirstNormalObjectId).
 _HOLDINGS = """
-    SELECT 'relation ' || oid::regclass::text FROM pg_class WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace
+    SELECT 'relation ' || oid::regclass::text FROM pg_class
+    WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace
     UNION ALL SELECT 'function ' || oid::regprocedure::text FROM pg_proc WHERE oid >= 16384
     UNION ALL SELECT 'type ' || oid::regtype::text FROM pg_type WHERE oid >= 16384
-    UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE oid >= 16384 
+    UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE oid >= 16384
               AND nspname !~ '^pg_(toast_)?temp_' AND nspname <> 'public'
     UNION ALL SELECT 'extension ' || extname FROM pg_extension WHERE oid >= 16384
     UNION ALL SELECT 'operator ' || oid::regoperator::text FROM pg_operator WHERE oid >= 16384
@@ -125,7 +125,8 @@ def _identity(connection: Connection, database: str) -> str:
     host, port = connection.info.host.lower(), connection.info.port
     if host in _LOCAL or host.startswith(("/", "@")) or not host:
         try:
-            host = f"local-{rows(connection, 'SELECT system_identifier FROM pg_control_system()')[0][0]}"
+            ((identifier,),) = rows(connection, "SELECT system_identifier FROM pg_control_system()")
+            host = f"local-{identifier}"
         except psycopg2().Error:  # not everybody's everywhere
             host = host or "local"
     return f"postgresql://{f'[{host}]' if ':' in host else host}:{port}/{database}"

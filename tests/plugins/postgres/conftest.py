@@ -43,7 +43,6 @@ class Databases:
 
     def drop(self) -> None:
         for name in self.left():
-            self.server.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
             self.server.drop(name)
 
 

@@ -69,12 +69,12 @@ def test_truncate_during_the_dump_waits_for_its_end(dbs, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
-def test_truncate_between_snapshot_and_pg_dump_neither_empties_the_dump_nor_hangs_it(
-    dbs, tmp_path, fake_client, form
-):
+def test_truncate_between_snapshot_and_pg_dump_neither_empties_the_dump_nor_hangs_it(dbs, tmp_path, fake_client, form):
     # pg_dump starts only when TRUNCATE already waits for our lock, and would queue behind it for ever.
     name = dbs.new("CREATE TABLE t AS SELECT g FROM generate_series(1, 5000) g")
-    bindir = fake_client(f'touch {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exec $REAL "$@"\n')
+    bindir = fake_client(
+        f'touch {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exec $REAL "$@"\n'
+    )
 
     def truncate() -> None:
         until((tmp_path / "ready").exists)
@@ -122,7 +122,7 @@ def test_a_killed_snapshot_holder_fails_the_backup(dbs, tmp_path):
     def kill() -> None:
         assert dbs.server.execute(sql, name) == [(True,)]
 
-    with pytest.raises(SourceError, match="holding the snapshot .* connection was lost"):
+    with pytest.raises(SourceError, match=r"holding the snapshot .* connection was lost"):
         back_up(dbs.source(name), HookedSink(tmp_path / "d", kill))
 
 
@@ -141,7 +141,8 @@ def test_pg_dumps_own_connection_lost_fails_the_backup(dbs, tmp_path):
 def test_rows_hidden_by_row_security_are_an_error_not_a_smaller_dump(dbs, role, tmp_path):
     name = dbs.new("CREATE TABLE t AS SELECT g FROM generate_series(1, 10) g")
     dbs.server.script(
-        name, f"ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (g < 5); GRANT SELECT ON t TO {role[0]}"
+        name,
+        f"ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (g < 5); GRANT SELECT ON t TO {role[0]}",
     )
     for counts in ("on", "off"):
         with pytest.raises((SourceError, RuntimeError), match="row-level security"):

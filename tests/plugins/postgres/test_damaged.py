@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from support.drive import FileDump, FileSink, defaults, dump, load
@@ -124,7 +125,7 @@ def test_pg_dump_that_exits_0_with_half_its_output_fails_the_backup(dbs, name, t
     whole = dump(driver, dbs.source(name), tmp_path / "whole", form).size
     for size in (0, 10, whole // 2, whole - 600, whole - (80 if form == "sql" else 1), whole - 30):
         bindir = fake_client(f'"$REAL" "$@" | head -c {size}; exit 0\n')
-        with pytest.raises(IntegrityError, match="cut off|begin with PGDMP"):
+        with pytest.raises(IntegrityError, match=r"cut off|begin with PGDMP"):
             dump(driver, dbs.source(name), tmp_path / "d", form, bindir=bindir)
 
 
@@ -159,7 +160,7 @@ def test_pg_dump_that_dies_midway_fails_the_backup(dbs, name, tmp_path, fake_cli
 
 def running(pid_file) -> bool:
     with contextlib.suppress(OSError):
-        state = open(f"/proc/{int(pid_file.read_text())}/stat").read().rsplit(")", 1)[1].split()[0]
+        state = Path(f"/proc/{int(pid_file.read_text())}/stat").read_text().rsplit(")", 1)[1].split()[0]
         return state != "Z"
     return False
 
@@ -185,7 +186,9 @@ def test_ctrl_c_ends_a_stalled_pg_dump_and_all_it_started(dbs, name, tmp_path, f
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_ctrl_c_during_a_long_statement_of_a_restore_ends_it_now(dbs, role, tmp_path, whole):
-    (tmp_path / "d").write_bytes(b"CREATE TABLE t (a integer);\nSELECT pg_sleep(100);\n-- PostgreSQL database dump complete\n")
+    (tmp_path / "d").write_bytes(
+        b"CREATE TABLE t (a integer);\nSELECT pg_sleep(100);\n-- PostgreSQL database dump complete\n"
+    )
     target = dbs.new()
     dbs.server.execute(f"GRANT ALL ON DATABASE {target} TO {role[0]}")
     dbs.server.execute(f"GRANT ALL ON SCHEMA public TO {role[0]}", database=target)
@@ -246,9 +249,7 @@ class _FullSink(FileSink):
 def test_an_error_of_the_sink_comes_out_as_it_is(dbs, name, tmp_path):
     for form in ("sql", "native", "tar"):
         with contextlib.closing(_FullSink(tmp_path / "d")) as sink, pytest.raises(OSError, match="No space left"):
-            driver.backup(
-                source=dbs.source(name), sink=sink, format=form, options=defaults(driver, "backup")
-            )
+            driver.backup(source=dbs.source(name), sink=sink, format=form, options=defaults(driver, "backup"))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,8 @@ def test_no_command_of_psqls_in_a_dump_is_ever_run(dbs, name, tmp_path, command)
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     flag = tmp_path / "flag"
     forged = made.file.read_bytes().replace(
-        b"\n\nALTER TABLE ONLY public.a\n", b"\n" + command.format(flag=flag).encode() + b"\n\nALTER TABLE ONLY public.a\n"
+        b"\n\nALTER TABLE ONLY public.a\n",
+        b"\n" + command.format(flag=flag).encode() + b"\n\nALTER TABLE ONLY public.a\n",
     )
     assert forged != made.file.read_bytes()
     made.file.write_bytes(forged)
@@ -283,14 +285,18 @@ def test_no_command_of_psqls_in_a_dump_is_ever_run(dbs, name, tmp_path, command)
 def test_a_dump_that_commits_on_its_own_is_caught(dbs, role, tmp_path):
     target = dbs.new()
     dbs.server.execute(f"GRANT ALL ON DATABASE {target} TO {role[0]}")
-    (tmp_path / "d").write_bytes(b"SELECT 1; COMMIT AND CHAIN; SELECT 2; ROLLBACK AND CHAIN; SELECT 2;\n-- PostgreSQL database dump complete\n")
+    (tmp_path / "d").write_bytes(
+        b"SELECT 1; COMMIT AND CHAIN; SELECT 2; ROLLBACK AND CHAIN; SELECT 2;\n-- PostgreSQL database dump complete\n"
+    )
     with pytest.raises(SourceError, match="ended the transaction"):
         load(driver, dbs.source(target, *role), FileDump(tmp_path / "d", "sql", Evidence()))
 
 
 def test_a_statement_the_server_refuses_is_named_in_the_error(dbs, tmp_path):
     (tmp_path / "d").write_bytes(b"SELECT 1;\nCREATE TABLE t (a nonsense);\n-- PostgreSQL database dump complete\n")
-    with pytest.raises(DumptyError, match=r'loading \(CREATE TABLE t \(a nonsense\); \.\.\.\).*type "nonsense" does not exist') as caught:
+    with pytest.raises(
+        DumptyError, match=r'loading \(CREATE TABLE t \(a nonsense\); \.\.\.\).*type "nonsense" does not exist'
+    ) as caught:
         load(driver, dbs.source(dbs.name()), FileDump(tmp_path / "d", "sql", Evidence()))
     assert "\n" not in str(caught.value)
     assert dbs.left() == set()

@@ -156,7 +156,9 @@ def test_an_empty_database_round_trips_in_every_format(dbs, tmp_path):
 
 def test_settings_of_the_database_come_back_with_a_missing_one(dbs, tmp_path):
     name = dbs.new("CREATE TABLE t ()")
-    dbs.server.script(name, f"ALTER DATABASE {name} SET search_path = 'a b', public; ALTER DATABASE {name} SET work_mem = '5MB'")
+    dbs.server.script(
+        name, f"ALTER DATABASE {name} SET search_path = 'a b', public; ALTER DATABASE {name} SET work_mem = '5MB'"
+    )
     made = dump(driver, dbs.source(name), tmp_path / "dump", "native")
     copy = dbs.name()
     load(driver, dbs.source(copy), made)

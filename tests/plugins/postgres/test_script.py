@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dumpty import IntegrityError
@@ -15,13 +15,15 @@ text = st.text(alphabet="ab;'\"\\$-/*\n()é,x", max_size=20)
 plain = text.map(lambda t: "'" + t.replace("'", "''") + "'")
 escaped = text.map(lambda t: "E'" + t.replace("\\", "\\\\").replace("'", "\\'") + "'")
 identifier = text.filter(bool).map(lambda t: '"' + t.replace('"', '""') + '"')
-dollar = st.tuples(st.sampled_from(["$$", "$a$", "$body_1$"]), text).map(
-    lambda p: p[0] + p[1].replace("$", "") + p[0]
-)
+dollar = st.tuples(st.sampled_from(["$$", "$a$", "$body_1$"]), text).map(lambda p: p[0] + p[1].replace("$", "") + p[0])
 comment = text.map(lambda t: "--" + t.replace("\n", "") + "\n")
 block = text.map(lambda t: "/*" + t.replace("*", "").replace("/", "") + "/* ; */ */")
-word = st.sampled_from(["select", "x$1", "e", "E", "$1", "1e10", "a.b", "::", "+", "- -", "date", "begin", "END", "case"])
-inside = st.tuples(st.sampled_from(["(", "("]), st.lists(plain | word, max_size=3)).map(lambda p: "(" + "; ".join(p[1]) + ")")
+word = st.sampled_from(
+    ["select", "x$1", "e", "E", "$1", "1e10", "a.b", "::", "+", "- -", "date", "begin", "END", "case"]
+)
+inside = st.tuples(st.sampled_from(["(", "("]), st.lists(plain | word, max_size=3)).map(
+    lambda p: "(" + "; ".join(p[1]) + ")"
+)
 piece = plain | escaped | identifier | dollar | comment | block | word | inside
 statement = st.tuples(word, st.lists(piece, max_size=8)).map(lambda p: " ".join([p[0], *p[1]]) + " ;")
 
@@ -38,15 +40,21 @@ def parse(data: bytes, size: int) -> list[object]:
     return found
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(statement, max_size=6), st.integers(1, 40))
 def test_statements_end_where_they_should_in_blocks_of_any_size(statements, size):
     data = "\n".join(statements).encode()
     assert parse(data, size) == [*(s.encode() for s in statements), False]
 
 
-rows = st.lists(st.lists(st.sampled_from(["a", "\\\\.", "\\N", "\\.x", "COPY t FROM stdin;", "'", "--", ""]), min_size=1).map("\t".join))
+rows = st.lists(
+    st.lists(st.sampled_from(["a", "\\\\.", "\\N", "\\.x", "COPY t FROM stdin;", "'", "--", ""]), min_size=1).map(
+        "\t".join
+    )
+)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(rows, max_size=4), st.integers(1, 40))
 def test_the_data_of_copy_is_left_alone(tables, size):
     data, expected = "", []
@@ -59,6 +67,7 @@ def test_the_data_of_copy_is_left_alone(tables, size):
     assert parse(data.encode(), size) == [*expected, True]
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(statement, min_size=1, max_size=3), st.integers(1, 40), st.data())
 def test_a_script_cut_inside_a_statement_says_so(statements, size, data):
     whole = "\n".join(statements).encode()
