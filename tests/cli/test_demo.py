@@ -58,3 +58,10 @@ def test_the_demo_fails_where_the_restored_shop_is_another(dumpty, monkeypatch, 
     ran = dumpty("demo")
     assert ran.status == 4
     assert "not the one that was backed up" in ran.err
+
+
+def test_a_file_that_is_no_database_is_not_called_sound(tmp_path):
+    from dumpty.cli import shop
+
+    (tmp_path / "letter.db").write_text("Dear Sir or Madam" * 99)
+    assert shop.check(str(tmp_path / "letter.db")) == "file is not a database"

@@ -68,6 +68,14 @@ def test_a_plugin_that_is_not_installed_cannot_be_shown(dumpty):
     assert "sqlite" in ran.err
 
 
+def test_a_plugin_that_says_little_of_itself_can_be_shown(dumpty, odd):
+    assert dumpty("plugins", "show", "oddstore").out.splitlines()[1:] == [
+        "  for odd://",
+        '  its library: pip install "never-heard-of[all]"',
+        "  0 options",
+    ]
+
+
 def test_a_broken_plugin_can_be_shown(dumpty, broken):
     told = dumpty("plugins", "show", "broken", "--json").json["plugins"][0]
     assert (told["state"], told["options"]) == ("failed", [])
@@ -96,6 +104,8 @@ def test_doctor_says_how_to_get_what_is_missing(dumpty, odd, monkeypatch, tmp_pa
     assert ran.status == 0
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert 'surely-not-installed missing odd pip install "dumpty-odd[odd]"' in lines
+    assert 'never-heard-of missing oddstore pip install "never-heard-of[all]"' in lines
+    assert 'another-one missing oddsum pip install "another-one>=3"' in lines
     assert "sqlite3 missing apt-get install sqlite3" in lines
     assert not any("only-on-old-pythons" in line for line in lines)
 

@@ -76,7 +76,14 @@ def test_a_directory_that_is_not_there_has_a_status_of_its_own_and_is_not_made(d
 def test_show_tells_all(dumpty, make, shop):
     made = make(shop)
     out = dumpty("show", made["id"][:4]).out
-    for value in (made["id"], made["checksum"], made["file_path"], made["source"], "sqlite version", "1 object, 2 rows"):
+    for value in (
+        made["id"],
+        made["checksum"],
+        made["file_path"],
+        made["source"],
+        "sqlite version",
+        "1 object, 2 rows",
+    ):
         assert value in out
     assert dumpty("show", "latest", "--json").json["backup"] == made
 
@@ -100,12 +107,24 @@ def test_an_unknown_id_fails_and_says_where_to_look(dumpty, make, shop, wanted):
     assert "\x1b" not in ran.err
 
 
-def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop):
-    ids = {make(shop)["id"] for _ in range(17)}  # of 16 first characters, two must agree
-    shared = next(c for c in "0123456789abcdef" if sum(i.startswith(c) for i in ids) > 1)
-    ran = dumpty("show", shared)
+def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop, monkeypatch):
+    whole = uuid.uuid4
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("abcdef12" + whole().hex[8:]))
+    ids = [make(shop)["id"] for _ in range(2)]
+    ran = dumpty("show", "abcdef12")
     assert ran.status == 1
     assert "give more of the id" in ran.err
+    short = [line.split()[0] for line in dumpty("list").out.splitlines()[1:]]
+    assert sorted(dumpty("show", s, "--json").json["backup"]["id"] for s in short) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [("nothing", "nothing was counted"), ("uncounted", "1 object"), ("fine", "2 objects, 7 rows (1 not counted)")],
+)
+def test_show_says_how_much_was_counted(dumpty, make, odd, host, told):
+    make(f"odd://{host}/db")
+    assert f"contents        {told}\n" in dumpty("show", "latest").out
 
 
 def test_short_ids_are_long_enough_to_tell_backups_apart():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -104,29 +106,40 @@ def test_importing_dumpty_brings_in_no_command_line():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize(("words", "expected"), [("dumpty ba", {"backup"}), ("dumpty p", {"prune", "plugins"})])
-def test_the_shell_completes_verbs(program, words, expected):
-    ran = program(env=completing(words))
-    assert set(ran.out.split()) == expected
+@pytest.fixture
+def completed(dumpty, monkeypatch):
+    """Return what bash would be offered for the word that ends ``words``."""
+
+    def run(words: str) -> list[str]:
+        monkeypatch.setenv("_DUMPTY_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+        ran = dumpty()
+        assert (ran.status, ran.err) == (0, "")
+        return ran.out.split()
+
+    return run
 
 
-def test_the_shell_completes_ids(program, make, shop):
+@pytest.mark.parametrize(("words", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"prune", "plugins"})])
+def test_the_shell_completes_verbs(completed, words, offered):
+    assert set(completed(words)) == offered
+
+
+def test_the_shell_completes_ids(completed, make, shop, monkeypatch):
     made = make(shop)
-    assert program(env=completing("dumpty show ", 2)).out.split() == ["latest", made["id"]]
-    assert program(env=completing(f"dumpty show {made['id'][:3]}")).out.split() == [made["id"]]
+    assert completed("dumpty show ") == ["latest", made["id"]]
+    assert completed(f"dumpty show {made['id'][:3]}") == [made["id"]]
     os.rename("backups", "elsewhere")
-    assert program(env=completing("dumpty show ", 2)).out == ""
+    assert completed("dumpty verify ") == ["latest"]
+    monkeypatch.setenv("DUMPTY_DIR", "elsewhere")
+    assert completed("dumpty verify ") == ["latest", made["id"]]
 
 
-def completing(words: str, place: int | None = None) -> dict[str, str]:
-    place = len(words.split()) - 1 if place is None else place
-    return {**os.environ, "_DUMPTY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(place)}
-
-
-def test_completion_can_be_shown_for_the_shell(program):
-    ran = program("--show-completion", "bash")
-    assert ran.status in {0, 2}  # with shellingham's answer, or with ours; never a traceback
-    assert "Traceback" not in ran.err
+def test_completion_can_be_had_for_a_shell(program):
+    ran = program(env={**os.environ, "_DUMPTY_COMPLETE": "source_bash"})
+    assert ran.status == 0
+    assert "complete -o" in ran.out
 
 
 @pytest.mark.parametrize("name", [n for n in errors.__all__ if n != "DumptyError"])
@@ -161,40 +174,92 @@ def test_the_table_of_statuses(kind, expected):
     assert status.status_of(getattr(errors, kind)("text")) == expected
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
-@pytest.mark.parametrize("json_too", [False, True])
-def test_a_signal_ends_children_removes_partial_files_and_says_one_line(number, expected, json_too):
-    argv = [sys.executable, "-m", "dumpty", "backup", "odd://hangs/db", *(["--json"] if json_too else [])]
-    dumpty = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": DISTS}
-    )
-    child = int(dumpty.stderr.readline().split()[1])
+@pytest.fixture
+def hangs():
+    """Start a backup whose driver has started a child and waits for it; return the program and the child's id."""
+    started = []
+
+    def start(*argv: str) -> tuple[subprocess.Popen, int]:
+        program = subprocess.Popen(
+            [*argv, sys.executable, "-m", "dumpty", "backup", "odd://hangs/db", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": DISTS},
+        )
+        started.append(program)
+        return program, next(int(line.split()[1]) for line in program.stderr if line.startswith("child"))
+
+    yield start
+    for program in started:
+        program.terminate()
+        program.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number, expected):
+    program, child = hangs()
     assert any(name.endswith(".part") for name in os.listdir("backups"))
-    dumpty.send_signal(number)
-    out, err = dumpty.communicate(timeout=30)
-    assert dumpty.returncode == expected
-    assert ("interrupted by" in out, err) == (True, "") if json_too else (out, err.count("\n")) == ("", 1)
+    program.send_signal(number)
+    out, err = program.communicate(timeout=30)
+    assert program.returncode == expected
+    told = json.loads(out)
+    assert (told["success"], told["status"], err) == (False, expected, "")
+    assert number.name in told["error"]
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
     assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
 
 
-def test_a_signal_that_is_ignored_stays_ignored():
-    argv = ["nohup", sys.executable, "-m", "dumpty", "backup", "odd://hangs/db"]
-    dumpty = subprocess.Popen(
-        argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": DISTS}
-    )
-    for line in dumpty.stderr:
-        if line.startswith("child"):
-            break
-    dumpty.send_signal(signal.SIGHUP)
+@pytest.mark.parametrize(("name", "expected"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
+def test_an_interrupt_is_one_line(dumpty, name, expected):
+    begun = time.monotonic()
+    ran = dumpty("backup", f"cmd:sh -c 'sleep 0.4; kill -{name} $PPID; sleep 60'")
+    assert (ran.status, ran.out) == (expected, "")
+    assert ran.err == f"dumpty: interrupted by SIG{name}: what was not complete is removed\n"
+    assert time.monotonic() - begun < 20
+
+
+def test_a_second_signal_does_not_disturb_the_cleaning_up(hangs):
+    program, child = hangs()
+    for _ in range(3):
+        program.send_signal(signal.SIGINT)
+    program.communicate(timeout=30)
+    assert program.returncode == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
+
+
+def test_a_signal_that_is_ignored_stays_ignored(hangs):
+    program, _ = hangs("nohup")
+    program.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
-        dumpty.wait(0.5)
-    dumpty.terminate()
-    dumpty.communicate(timeout=30)
-    assert dumpty.returncode == 143
+        program.wait(0.5)
+    program.terminate()
+    program.communicate(timeout=30)
+    assert program.returncode == 143
+
+
+def test_an_interrupt_while_the_result_is_written_is_one_line_too(make, shop):
+    make(shop)
+    read, write = os.pipe()  # full at once, and nobody reads
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 65536)
+    os.set_blocking(write, True)
+    program = subprocess.Popen(
+        [sys.executable, "-m", "dumpty", "list"], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(2)
+    program.terminate()
+    _, err = program.communicate(timeout=30)
+    os.close(read)
+    os.close(write)
+    assert program.returncode == 143
+    assert err.count("\n") == 1
+    assert "SIGTERM" in err
 
 
 def test_the_signals_are_the_callers_again_afterwards(dumpty):

@@ -73,7 +73,9 @@ def test_without_a_terminal_nothing_to_remove_needs_no_yes(dumpty, five):
     assert dumpty("prune", "--keep", "9").status == 0
 
 
-@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, 1), ("YES", 0, 1), ("n", 1, 5), ("", 1, 5), ("what", 1, 5)])
+@pytest.mark.parametrize(
+    ("answer", "status", "left"), [("y", 0, 1), ("YES", 0, 1), ("n", 1, 5), ("", 1, 5), ("what", 1, 5)]
+)
 def test_on_a_terminal_it_asks(dumpty, five, terminal, answer, status, left):
     terminal.type(answer + "\n")
     ran = dumpty("prune", "--keep", "1", on=terminal)

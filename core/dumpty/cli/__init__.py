@@ -30,13 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _signals() as caught:
         try:
             ended = _run(arguments)
-        except KeyboardInterrupt as interrupt:
-            return output.fail(interrupt, _told(interrupt), json_wanted=json_wanted)
-        if isinstance(ended, int):
-            return output.fail(caught[0], _told(caught[0]), json_wanted=json_wanted) if caught else ended
-        if ended.report is not None:
-            return output.emit(ended.report)
-        error = ended.error or UsageError("name a command")
+            if caught:
+                raise caught[0]  # typer made an exit status of it
+            if isinstance(ended, int):
+                return ended
+            if ended.report is not None:
+                return output.emit(ended.report)
+            error = ended.error or UsageError("name a command")
+        except (KeyboardInterrupt, Exception) as unforeseen:  # noqa: BLE001 - no traceback, whatever happens
+            error = unforeseen
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
         if debug:
@@ -58,13 +60,9 @@ def _run(arguments: Sequence[str]) -> Ended | int:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "dumpty"
         text = error.format_message().rstrip().rstrip(".")
-        return Ended(error=UsageError(f"{text}; see {where} --help"))
-    except UsageError as error:
-        return Ended(error=error)
-    except typer.Abort:
-        return INTERRUPTED
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
+        raise UsageError(f"{text}; see {where} --help") from None
+    except (typer.Abort, SystemExit) as end:  # typer ends so after completing words, and when nobody reads its help
+        return int(getattr(end, "code", INTERRUPTED) or 0)
     return result if isinstance(result, Ended) else int(result or 0)
 
 

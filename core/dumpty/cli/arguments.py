@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote
@@ -52,11 +53,12 @@ Given = Annotated[
 
 def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete an id, for the shell."""
-    try:
-        backups = existing(ctx.params.get("directory") or DIRECTORY).list_backups()
-    except Exception:  # noqa: BLE001 - a shell that completes wants words, never an error
-        return []
-    return [word for word in ("latest", *(b.id for b in backups)) if word.startswith(incomplete)]
+    words = ["latest"]
+    # A shell that completes wants words, never an error.
+    with contextlib.suppress(Exception):
+        directory = ctx.params.get("directory") or os.environ.get("DUMPTY_DIR") or DIRECTORY
+        words += [backup.id for backup in existing(directory).list_backups()]
+    return [word for word in words if word.startswith(incomplete)]
 
 
 _ID = typer.Argument(metavar="ID", help="The backup's id, its first characters, or `latest`.", autocompletion=_ids)

@@ -22,7 +22,9 @@ def describe():
         ),
         requires="dumpty-odd[odd]",
         options=(
-            Option(name="color", default="red", choices=("red", "blue"), help="of the ink", verbs=("backup", "inspect")),
+            Option(
+                name="color", default="red", choices=("red", "blue"), help="of the ink", verbs=("backup", "inspect")
+            ),
             Option(name="bold", default=True, help="whether it is bold"),
             Option(name="tables", default=[], help="which tables"),
         ),
@@ -58,8 +60,9 @@ def backup(source, sink, options):
     sink.expect(10)
     for _ in range(30):
         sink.write(f"{options['color']}\n".encode() * 20_000)
+    objects = (ObjectEvidence(path=f"t{ESCAPES}", rows=7, fingerprint="f00"), ObjectEvidence(path="uncounted"))
     return Evidence(
-        objects=(ObjectEvidence(path=f"t{ESCAPES}", rows=7, fingerprint="f00"), ObjectEvidence(path="uncounted")),
+        objects={"nothing": (), "uncounted": objects[1:]}.get(source.host, objects),
         consistent=source.host != "torn",
         versions={"server": "9.9"},
         notes=(f"a note {ESCAPES}",),

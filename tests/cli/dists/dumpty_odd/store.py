@@ -7,7 +7,7 @@ from dumpty import PluginInfo, hookimpl
 
 @hookimpl
 def describe():
-    return PluginInfo(kind="store", schemes=("odd",))
+    return PluginInfo(kind="store", schemes=("odd",), requires="never-heard-of[all]")
 
 
 @hookimpl
@@ -19,7 +19,7 @@ class Store:
     def __init__(self, url):
         self.url = url
 
-    def list(self):
+    def fails(self, *_):
         raise KeyError(self.url)
 
-    create = open = stat = rename = delete = lock = locate = clean = list
+    create = open = stat = list = rename = delete = lock = locate = clean = fails
