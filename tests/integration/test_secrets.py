@@ -1,0 +1,196 @@
+"""A marker password goes through every verb and every failure, and is then looked for everywhere it must not be."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import traceback
+import uuid
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from dumpty import BackupFormat, BackupManager, DatabaseBackup
+
+PASSWORD = "MaRk3r/p@ss:w%rd?#&"
+SPELLINGS = {PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD), "MaRk3r"}
+
+
+def leaks(text: str) -> bool:
+    return any(spelling in text for spelling in SPELLINGS)
+
+
+def chain(error: BaseException | None) -> str:
+    """Return all that an exception and its causes say, their attributes included."""
+    told = []
+    while error is not None:
+        told += [repr(error), str(error), repr(vars(error)), "".join(traceback.format_exception_only(error))]
+        error = error.__cause__ or error.__context__
+    return "\n".join(told)
+
+
+class Watch:
+    """Reads the command line of every process below this one, again and again."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        mine = str(os.getpid())
+        while not self._ended.wait(0.005):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                if path.parent.name != mine:
+                    with contextlib.suppress(OSError):
+                        self.seen.add(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+
+
+@pytest.fixture(params=["postgres", "mysql"])
+def urls(request):
+    """A URL with the marker password that works, one where there is nothing yet, and ones that fail in every way."""
+    name = f"s_{uuid.uuid4().hex[:8]}"
+    secret = quote(PASSWORD, safe="")
+    wrong = quote(PASSWORD + "x", safe="")
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres")
+        server.execute(f"CREATE ROLE {name} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+        server.create(name)
+        server.execute("CREATE TABLE t AS SELECT g AS i FROM generate_series(1, 20000) g", database=name)
+        tail = f"127.0.0.1:{server.port}"
+        good = f"postgresql://{name}:{secret}@{tail}/{name}"
+        bad = [
+            f"postgresql://{name}:{wrong}@{tail}/{name}",
+            f"postgresql://{name}:{secret}@127.0.0.1:1/{name}",
+            f"postgresql://{name}:{secret}@no-such-host.invalid/{name}",
+            f"postgresql://{name}@{tail}/{name}?password={wrong}",
+            f"postgresql://{name}:{secret}@{tail}/{name}?sslmode=verify-full&sslpassword={secret}",
+            f"postgresql://{name}:{secret}@{tail}/{name}?nonsense=1",
+            f"postgresql://{name}:{PASSWORD}@{tail}/{name}",
+        ]
+        yield good, f"postgresql://{name}:{secret}@{tail}/{name}_t", bad
+        for database in (name, f"{name}_t"):
+            server.drop(database)
+        server.execute(f"DROP ROLE {name}")
+    else:
+        server = request.getfixturevalue("mariadb")
+        server.run(f"CREATE DATABASE {name}")
+        server.run("CREATE TABLE t (i INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_20000", database=name)
+        server.run(f"CREATE USER '{name}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
+        server.run(f"GRANT ALL ON *.* TO '{name}'@'127.0.0.1'")
+        tail = f"127.0.0.1:{server.port}"
+        good = f"mysql://{name}:{secret}@{tail}/{name}"
+        bad = [
+            f"mysql://{name}:{wrong}@{tail}/{name}",
+            f"mysql://{name}:{secret}@127.0.0.1:1/{name}",
+            f"mysql://{name}:{secret}@no-such-host.invalid/{name}",
+            f"mysql://{name}:{secret}@{tail}/{name}?nonsense=1",
+            f"mysql://{name}:{secret}@{tail}/{name}?ssl_ca=/no/such/file",
+            f"mysql://{name}:{PASSWORD}@{tail}/{name}",
+        ]
+        yield good, f"mysql://{name}:{secret}@{tail}/{name}_t", bad
+        for database in (name, f"{name}_t"):
+            server.run(f"DROP DATABASE IF EXISTS {database}")
+        server.run(f"DROP USER '{name}'@'127.0.0.1'")
+
+
+def test_no_verb_and_no_failure_of_the_library_shows_the_password(urls, tmp_path, caplog, capfd):
+    good, target, bad = urls
+    manager = BackupManager(str(tmp_path / "b"))
+    told: list[str] = []
+    failures = []
+    with caplog.at_level(logging.DEBUG), Watch() as watch:
+        failures.append(manager.create_backup(target))
+        for form in ("sql", "native"):
+            made = manager.create_backup(good, format=form)
+            assert made.success, made.error
+            back = manager.restore(made.backup.id, target, overwrite=True)
+            assert back.success, back.error
+            told += [repr(made), repr(back)]
+        failures += [manager.create_backup(url) for url in bad]
+        failures += [manager.restore(made.backup.id, url, overwrite=True) for url in bad]
+        failures += [manager.restore(made.backup.id, target), manager.restore("nothing", target)]
+        failures += [manager.create_backup(good, nonsense=1), manager.create_backup(good, format="xml")]
+        Path(made.backup.file_path).write_bytes(b"damaged")
+        failures += [manager.restore(made.backup.id, target, overwrite=True)]
+        told += [repr(manager.list_backups())]
+    assert not any(f.success for f in failures)
+    told += [repr(f) + chain(f.exception) for f in failures]
+    told += [caplog.text, *capfd.readouterr(), *watch.seen]
+    told += [repr(vars(record)) for record in caplog.records]
+    assert [text for text in told if leaks(text)] == []
+    assert any("pg_dump" in line for line in watch.seen) == good.startswith("postgresql")
+    for path in (tmp_path / "b").rglob("*"):
+        assert not leaks(path.name)
+        if path.is_file():
+            assert not leaks(path.read_bytes().decode("latin-1"))
+
+
+def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp_path, dumpty, monkeypatch):
+    good, target, bad = urls
+    monkeypatch.setenv("GOOD_URL", good)
+    monkeypatch.setenv("TARGET_URL", target)
+    monkeypatch.setenv("DUMPTY_DEBUG", "1")
+    (tmp_path / "url").write_text(good)
+    told = []
+    with Watch() as watch:
+        ran = [
+            dumpty("backup", "env:TARGET_URL"),
+            dumpty("backup", "env:GOOD_URL"),
+            dumpty("backup", "file:url", "--json"),
+            dumpty("list"),
+            dumpty("list", "--json"),
+            dumpty("show", "latest"),
+            dumpty("show", "latest", "--json"),
+            dumpty("verify", "--all"),
+            dumpty("restore", "latest", "--to", "env:TARGET_URL"),
+            dumpty("doctor", "env:GOOD_URL"),
+            dumpty("plugins"),
+        ]
+        assert [r.status for r in ran] == [1] + [0] * (len(ran) - 1)
+        for url in bad:
+            for argv in (
+                ("backup", url),
+                ("backup", url, "--json"),
+                ("restore", "latest", "--to", url),
+                ("doctor", url),
+            ):
+                ran.append(dumpty(*argv))
+                assert ran[-1].status != 0, ran[-1]
+        ran.append(dumpty("prune", "--keep", "1", "--yes"))
+    told += [repr(r) for r in ran]
+    # The tests' own process has the URLs in its memory, not on a command line.
+    told += list(watch.seen)
+    assert [text for text in told if leaks(text)] == []
+    for path in (tmp_path / "backups").rglob("*"):
+        if path.is_file():
+            assert not leaks(path.read_bytes().decode("latin-1"))
+
+
+def test_the_named_facade_shows_no_password_in_what_it_raises(postgres, tmp_path):
+    backups = DatabaseBackup(str(tmp_path / "b"))
+    secret = quote(PASSWORD, safe="")
+    dsn_value = PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
+    for connection in (
+        f"postgresql://nobody:{secret}@127.0.0.1:{postgres.port}/postgres",
+        f"postgresql://nobody:{secret}@127.0.0.1:1/postgres",
+        f"host=127.0.0.1 port={postgres.port} user=nobody dbname=postgres password='{dsn_value}'",
+        f"host=127.0.0.1 password='{dsn_value}' this is no dsn",
+        f"postgresql://nobody:{PASSWORD}@127.0.0.1/postgres",
+    ):
+        with Watch() as watch, pytest.raises(Exception, match=r".") as caught:
+            backups.backup_postgres(connection, "pg", BackupFormat.SQL)
+        assert not leaks(chain(caught.value))
+        assert not [line for line in watch.seen if leaks(line)]
+    assert backups.list_backups() == []
