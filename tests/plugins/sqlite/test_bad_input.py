@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from plugins.sqlite.contents import contents, dumped, make, opened, restored, source
+from plugins.sqlite.contents import contents, dumped, make, opened, restored, rows_of, source
 from support.drive import FileDump, FileSink, defaults, dump
 
 import dumpty_plugins.sqlite as driver
@@ -64,32 +64,48 @@ def test_truncated_database_is_corrupt(tmp_path, form):
     assert "corrupt" in failure(path, tmp_path, form)
 
 
-def damage(path) -> None:
+@pytest.fixture
+def damaged(tmp_path):
+    """A database with noise in the place of a page of its table; counting goes through the index and sees nothing."""
+    path = make(tmp_path / "a.db", "CREATE TABLE t(a, b)")
+    with opened(path) as database:
+        database.executemany("INSERT INTO t VALUES(?, ?)", [(b"x" * 3000, i) for i in range(50)])
+        database.execute("CREATE INDEX i ON t(b)")
     with path.open("r+b") as stream:
         stream.seek(4096 * 5)
         stream.write(b"\xa5" * 4096)
-
-
-def test_damaged_page_is_found_before_a_backup_is_called_good(tmp_path, form):
-    path = make(tmp_path / "a.db", "CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(3000))")
     with opened(path) as database:
-        database.executemany("INSERT INTO t VALUES(?)", [(b"x" * 3000,)] * 50)
-    damage(path)
-    assert "corrupt" in failure(path, tmp_path, form)
+        assert database.execute("SELECT count(*) FROM t").fetchone() == (50,)
+    return path
 
 
-def test_damaged_database_can_be_copied_as_it_is_when_asked_for(tmp_path):
-    path = make(tmp_path / "a.db", "CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(3000))")
-    with opened(path) as database:
-        database.executemany("INSERT INTO t VALUES(?)", [(b"x" * 3000,)] * 50)
-    damage(path)
-    made = dumped(path, tmp_path / "dump", "native", check=False)
+def test_damaged_page_is_found_before_a_backup_is_called_good(damaged, tmp_path, form):
+    assert "corrupt" in failure(damaged, tmp_path, form)
+
+
+def test_damage_that_no_query_stumbles_over_is_found_by_the_check(tmp_path, form):
+    path = make(tmp_path / "b.db", "CREATE TABLE t(a); INSERT INTO t VALUES(1), (2)")
+    with path.open("r+b") as stream:
+        stream.seek(4096 + 7)  # in the header of the table's page: bytes lost to fragments
+        stream.write(b"\x2a")
+    assert rows_of(path, "SELECT a FROM t") == [(1,), (2,)]
+    assert "Page 2" in failure(path, tmp_path, form)
+    made = dumped(path, tmp_path / "dump", form, check=False)
+    if form == "native":
+        with pytest.raises(IntegrityError, match="Page 2"):
+            restored(made, tmp_path / "back.db")
+
+
+def test_damaged_database_can_be_copied_as_it_is_when_asked_for(damaged, tmp_path):
+    made = dumped(damaged, tmp_path / "dump", "native", check=False)
     assert any("without a check" in note for note in made.evidence.notes)
-    assert made.file.stat().st_size == path.stat().st_size
+    assert made.file.stat().st_size == damaged.stat().st_size
     restored(made, tmp_path / "back.db", check=False)
     assert (tmp_path / "back.db").read_bytes() == made.file.read_bytes()
+    with pytest.raises(IntegrityError, match=r"corrupt|malformed"):
+        restored(made, tmp_path / "checked.db")
     with pytest.raises(SourceError, match="corrupt"):
-        dumped(path, tmp_path / "dump.sql", "sql", check=False)
+        dumped(damaged, tmp_path / "dump.sql", "sql", check=False)
 
 
 def test_rows_lost_from_a_damaged_index_are_noticed(tmp_path):

@@ -101,6 +101,14 @@ def test_values_at_the_edges_come_back_with_their_type_and_bytes(encoding, tmp_p
     require_round_trip(path, tmp_path)
 
 
+@pytest.mark.parametrize("value", ["a\0b", "\0", b"\xff", b"it's\xc0", "a\r\nb"])
+def test_a_value_that_is_odd_in_one_way_only_comes_back(value, tmp_path):
+    path = make(tmp_path / "original.db", "CREATE TABLE t(a)")
+    with opened(path) as database:
+        database.execute("INSERT INTO t VALUES(CAST(? AS TEXT))", (value,))
+    require_round_trip(path, tmp_path)
+
+
 def test_every_random_double_comes_back_bit_for_bit(tmp_path):
     generator = random.Random(7)
     path = make(tmp_path / "original.db", "CREATE TABLE t(a)")
