@@ -43,7 +43,9 @@ def describe() -> PluginInfo:
                 verbs=("backup", "restore"),
             ),
             Option(name="triggers", default=True, help="include triggers (needs the right TRIGGER)"),
-            Option(name="routines", default=True, help="include routines (needs SELECT on mysql.proc, or SHOW_ROUTINE)"),
+            Option(
+                name="routines", default=True, help="include routines (needs SELECT on mysql.proc, or SHOW_ROUTINE)"
+            ),
             Option(name="events", default=True, help="include events (needs the right EVENT)"),
         ),
         requires="dumpty[mysql]",

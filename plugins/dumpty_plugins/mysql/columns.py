@@ -20,7 +20,7 @@ from .names import identifier
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .connection import Row
+    from .session import Row
 
 Form = Literal["bare", "plain", "text", "hex"]
 """bare: as it prints; plain: between quotes, nothing to escape; text: quoted and escaped; hex: X'…'."""
@@ -34,7 +34,17 @@ _WORDS = frozenset({"uuid", "inet4", "inet6"})
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
 _SHAPES = frozenset(
-    "geometry point linestring polygon multipoint multilinestring multipolygon geometrycollection geomcollection".split()
+    [
+        "geometry",
+        "point",
+        "linestring",
+        "polygon",
+        "multipoint",
+        "multilinestring",
+        "multipolygon",
+        "geometrycollection",
+        "geomcollection",
+    ]
 )
 _UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "latin1"})
 _GENERATED = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
@@ -80,7 +90,7 @@ def generated(extra: str) -> bool:
     return bool(_GENERATED.search(extra))
 
 
-def column(table: str, name: str, type: str, charset: str) -> Column:  # noqa: A002 - the catalog's word
+def column(table: str, name: str, type: str, charset: str) -> Column:
     """Return how to write the column ``name`` of ``table``.
 
     Raises:
@@ -91,8 +101,11 @@ def column(table: str, name: str, type: str, charset: str) -> Column:  # noqa: A
     value, introducer, literal = quoted, "", ""
     if type in _NUMBERS:
         form = "bare"
-    elif type in {"float", "double"}:
+    elif type == "double":
         form, value = "plain", f"({quoted}*1e0)"
+    elif type == "float":
+        # A negative number that was too small became a negative zero, which MariaDB prints as 0: write such a number.
+        form, value = "plain", f"IF({quoted}=0 AND ATAN2({quoted},-1)<0,'-1e-46',{quoted}*1e0)"
     elif type in {"bit", "enum", "set"}:
         form, value = "bare", f"({quoted}+0)"
     elif type in _TIMES or type in _WORDS:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dumpty import Options, Sink, Source
 
     from .catalog import Table
-    from .connection import Session
+    from .session import Session
 
 _COMMON_PACKET = 16 << 20
 """``max_allowed_packet`` where nobody set it: MariaDB's default, and MySQL's client's."""
@@ -36,9 +36,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
     fast = options["formatting"] == "server"
     jobs = max(1, int(str(options["jobs"]))) if fast else 1
     skip = {kind for option, kind in LEFT_OUT.items() if not options[option]}
-    with Snapshot(
-        source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip
-    ) as snapshot:
+    with Snapshot(source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip) as snapshot:
         catalog = snapshot.catalog
         sink.expect(int(sum(t.data_bytes for t in catalog.tables) * 1.1) + 1024)
         script = Script(sink)
@@ -64,7 +62,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         notes = list(snapshot.notes)
         if script.longest > _COMMON_PACKET:
             notes.append(
-                f"the longest row needs max_allowed_packet of {script.longest + 1024} bytes or more where it is restored"
+                f"the longest row needs max_allowed_packet of {script.longest + 1024} bytes or more to be restored"
             )
         return Evidence(
             objects=tuple(sorted(objects, key=lambda o: o.path)),

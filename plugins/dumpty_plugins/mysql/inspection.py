@@ -1,5 +1,7 @@
 """What stands at a URL, without changing it."""
 
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -7,14 +9,15 @@ from typing import TYPE_CHECKING
 from dumpty import Inspection
 
 from .catalog import listing
-from .connection import connect, database_of, socket_of
+from .connection import connect, database_of
 from .dump import versions
 from .names import literal
+from .session import socket_of
 
 if TYPE_CHECKING:
     from dumpty import Source
 
-    from .connection import Session
+    from .session import Session
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 

@@ -1,5 +1,7 @@
 """Loads a dump into one database: rows first, checked against the evidence, and only then the code."""
 
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -7,15 +9,17 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, ObjectEvidence, SourceError
 
 from .catalog import base_tables, listing, rows_from
-from .connection import Session, StatementError, decode, place
+from .code import LOOSE
 from .names import identifier, literal
-from .script import LOOSE
-from .statements import Statement, StatementReader
+from .session import Session, StatementError, decode, place
+from .statements import StatementReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dumpty import Dump, Source
+
+    from .admission import Statement
 
 _ROWS_BETWEEN_COMMITS = 64
 """Statements, so about as many MiB."""

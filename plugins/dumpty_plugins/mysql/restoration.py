@@ -4,6 +4,8 @@ A missing database is created and, after a failure, dropped again; an existing e
 One that holds anything is refused, or with ``overwrite`` replaced as ``swap`` describes.
 """
 
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
 from __future__ import annotations
 
 import contextlib
@@ -13,17 +15,19 @@ from typing import TYPE_CHECKING
 from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty
 
 from .catalog import listing
-from .connection import Session, StatementError, connect, database_of, decode, place
+from .connection import connect, database_of
 from .dump import versions
 from .inspection import exists
 from .load import Loader, drop
 from .names import identifier, literal
+from .session import Session, StatementError, decode, place
 from .swap import Swap, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dumpty import Dump, Options, Source
+
 
 def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
     """Load ``dump`` into ``target``.
@@ -42,7 +46,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
             for name in beside(database):
                 if exists(control, name):
                     raise TargetNotEmpty(
-                        f"database {name} exists on {place(target)}: an interrupted restore of {database} may have left "
+                        f"database {name} exists on {place(target)}: a killed restore of {database} may have left "
                         f"it, and one ending in _old may hold the only copy of what was there; look into it, move its "
                         f"tables back to {database} or drop it (DROP DATABASE {identifier(name)}), then run this again"
                     )
@@ -95,7 +99,7 @@ def _create(control: Session, target: Source, database: str) -> None:
         control.execute(f"CREATE DATABASE {identifier(database)}")
     except StatementError as error:
         raise SourceError(
-            f"database {database} does not exist on {place(target)} and cannot be created: {error}; create it, or grant "
+            f"database {database} does not exist on {place(target)} and cannot be created: {error}; create it or grant "
             f"CREATE ON {identifier(database)}.*"
         ) from error
 

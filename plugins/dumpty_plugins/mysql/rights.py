@@ -10,14 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .connection import StatementError, decode
 from .names import identifier, literal
+from .session import StatementError, decode
 
 if TYPE_CHECKING:
-    from .connection import Session
+    from .session import Session
 
 _GRANT = re.compile(
-    r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?:TABLE )?(?P<where>\*\.\*|`(?:[^`]|``)*`\.(?:\*|`(?:[^`]|``)*`)) (?:TO|FROM) ",
+    r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?:TABLE )?"
+    r"(?P<where>\*\.\*|`(?:[^`]|``)*`\.(?:\*|`(?:[^`]|``)*`)) (?:TO|FROM) ",
     re.IGNORECASE,
 )
 

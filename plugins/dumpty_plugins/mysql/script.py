@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .code import LOOSE, code_statements
 from .columns import END, quote, visible_breaks
-from .names import identifier, literal
+from .names import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 STATEMENT_BYTES = 1 << 20
 """No statement is longer, unless one row is."""
 MARK = b"-- dumpty: complete,"
-LOOSE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
-"""The ``sql_mode`` of tables, and of rows with an ENUM: its error value 0 is refused by strict modes."""
 STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
 """The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
 
@@ -65,6 +64,7 @@ class Script:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._statements = 0
+        self._length = 0
         self._tables = 0
         self._rows = 0
         self._insert = b""
@@ -98,7 +98,9 @@ class Script:
 
     def begin(self, catalog: Catalog, version: str, *, mariadb: bool) -> None:
         """Write the session's settings and the database's own."""
-        header = _HEADER.format(kind="MariaDB" if mariadb else "MySQL", version=version.split()[0], mode=LOOSE)
+        header = _HEADER.format(
+            kind="MariaDB" if mariadb else "MySQL", version=version.split(maxsplit=1)[0], mode=LOOSE
+        )
         self.write(header.encode())
         self._statements += header.count(";\n")
         self._mode = LOOSE
@@ -187,67 +189,3 @@ class Script:
         """Write the line that makes the dump complete, and hand everything on."""
         self.write(b"\n%b %d tables, %d rows, %d statements\n" % (MARK, self._tables, self._rows, self._statements))
         self.flush()
-
-
-@dataclass(frozen=True)
-class CodeStatement:
-    """One statement of the part with code; ``delimiter`` where it needs one of its own."""
-
-    text: bytes
-    delimiter: bytes = b""
-
-
-def code_statements(items: Sequence[Code], collation: str) -> list[CodeStatement]:
-    """Return the statements that create ``items`` in a database of ``collation``, and leave its settings as they were."""
-    found: list[CodeStatement] = []
-    views = [i for i in items if i.kind == "view"]
-    now: dict[str, str] = {"database": collation}
-
-    def say(text: str) -> None:
-        found.append(CodeStatement(text.encode("utf-8", "surrogateescape")))
-
-    def become(name: str, value: str, text: str) -> None:
-        if value and now.get(name) != value:
-            now[name] = value
-            say(text)
-
-    def create(item: Code) -> None:
-        become("client", item.charset, f"SET character_set_client={item.charset}")
-        become("connection", item.collation, f"SET collation_connection={item.collation}")
-        if item.sql_mode is not None:
-            become("mode", item.sql_mode or "none", f"SET sql_mode='{item.sql_mode}'")
-        become("database", item.database_collation, f"ALTER DATABASE COLLATE = {item.database_collation}")
-        become("zone", item.time_zone, f"SET time_zone={literal(item.time_zone)}")
-        mark = b""
-        text = item.create
-        if item.kind == "view":
-            text = re.sub(rb"\ACREATE ", b"CREATE OR REPLACE ", text)
-        else:
-            mark = next(m for n in range(2, 1000) if (m := b";" * n) not in text)
-        found.append(CodeStatement(text, mark))
-
-    for item in items:
-        if item.kind in {"package", "package body", "function", "procedure"}:
-            create(item)
-    become("database", collation, f"ALTER DATABASE COLLATE = {collation}")
-    if views:
-        if now.get("mode"):
-            become("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
-        if now.get("client"):
-            become("client", "utf8mb4", "SET NAMES utf8mb4")
-            now.pop("connection", None)
-    for view in views:
-        columns = ",".join(f"1 AS {identifier(c)}" for c in view.columns)
-        say(f"CREATE VIEW {identifier(view.name)} AS SELECT {columns}")
-    for kind in ("view", "trigger", "event"):
-        for item in items:
-            if item.kind == kind:
-                create(item)
-    become("database", collation, f"ALTER DATABASE COLLATE = {collation}")
-    if now.get("client"):
-        say("SET NAMES utf8mb4")
-    if now.get("mode"):
-        become("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
-    if now.get("zone"):
-        become("zone", "+00:00", "SET time_zone='+00:00'")
-    return found

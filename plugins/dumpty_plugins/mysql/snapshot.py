@@ -6,6 +6,8 @@ quicker: everything is let go and begun again. Several connections share a snaps
 for no longer than ``lock_timeout`` seconds and held for milliseconds, keeps every commit out while each of them begins.
 """
 
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
 from __future__ import annotations
 
 import contextlib
@@ -13,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from dumpty import Locked, SourceError
 
-from .catalog import TRANSACTIONAL, Catalog, CatalogReader, base_tables, listing
-from .connection import Session, StatementError, connect, place
+from .catalog import TRANSACTIONAL, Catalog, base_tables, listing
+from .connection import connect
 from .names import identifier, literal
+from .reading import CatalogReader
 from .rights import account, rights
+from .session import Session, StatementError, place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -158,10 +162,14 @@ class Snapshot:
             grants = [f"GRANT {names} ON {identifier(self._database)}.* TO {who}"] if missing else []
             if routines:
                 grants.append(
-                    f"GRANT SELECT ON mysql.proc TO {who}" if self.keeper.mariadb else f"GRANT SHOW_ROUTINE ON *.* TO {who}"
+                    f"GRANT SELECT ON mysql.proc TO {who}"
+                    if self.keeper.mariadb
+                    else f"GRANT SHOW_ROUTINE ON *.* TO {who}"
                 )
             options = [f"{o}s=off" for _, o in missing if o] + (["routines=off"] if routines else [])
-            without = f", or leave them out with {' '.join(options)}" if options and ("SELECT", "") not in missing else ""
+            without = (
+                f", or leave them out with {' '.join(options)}" if options and ("SELECT", "") not in missing else ""
+            )
             lacking = ", ".join([*(r for r, _ in missing), *(["the right to see routines"] if routines else [])])
             raise SourceError(
                 f"{who} lacks {lacking} on {self._database}, and the server would silently hide part of it: "

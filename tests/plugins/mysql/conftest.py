@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from support.mariadb_server import MariaDBServer
 
 _NUMBERS = itertools.count()

@@ -22,6 +22,7 @@ TYPES = [
          3.4028234e38, -999.9999, 2.2250738585072014e-308, -0.00001, b'0', b'0', 0, FALSE),
         (2, 0, 1, 0, 0, 0, 0, 9223372036854775808, 99999999, 0, 0, 1e-45, 0, 1.7976931348623157e308, 0, NULL, 1, 1, 0),
         (3, 0, 1, 0, 0, 0, 0, 9223372036854775808, 99999999, 0, 0, -0e0, 0, -0e0, 0, NULL, 1, 1, 0),
+        (6, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, -1e-46, 0, 1, 0, NULL, 1, 1, 0),
         (4, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0.333333343, 0, 0.30000000000000004, 0, NULL, 1, 1, 0),
         (5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)""",
     """CREATE TABLE times (
@@ -120,8 +121,8 @@ OBJECTS = [
     "SET NAMES latin1",
     b"CREATE FUNCTION latin() RETURNS VARCHAR(10) CHARACTER SET latin1 DETERMINISTIC RETURN 'caf\xe9'",
     "SET NAMES utf8mb4",
-    "CREATE AGGREGATE FUNCTION summed(x INT) RETURNS INT BEGIN DECLARE s INT DEFAULT 0; "
-    "DECLARE CONTINUE HANDLER FOR NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + x; END LOOP; END",
+    """CREATE AGGREGATE FUNCTION summed(x INT) RETURNS INT BEGIN DECLARE s INT DEFAULT 0;
+    DECLARE CONTINUE HANDLER FOR NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + x; END LOOP; END""",
     "SET sql_mode=ORACLE",
     "CREATE PACKAGE pack AS FUNCTION one RETURN INT; END",
     "CREATE PACKAGE BODY pack AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END",
@@ -177,6 +178,9 @@ def _exact(name: str, type: str) -> str:
         return f"CONCAT({quoted}*1e0, '/', ATAN2({quoted},-1))"  # the second part knows a negative zero
     if type in {"bit", "enum", "set"}:
         return f"CONCAT({quoted}+0)"
-    if type in {"date", "datetime", "timestamp", "time", "year", "decimal", "uuid", "inet4", "inet6"} or type in INTEGERS:
+    if (
+        type in {"date", "datetime", "timestamp", "time", "year", "decimal", "uuid", "inet4", "inet6"}
+        or type in INTEGERS
+    ):
         return f"CAST({quoted} AS CHAR)"
     return f"HEX({quoted})"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dumpty_plugins.mysql as mysql
 import pytest
-from dumpty import IntegrityError
-from dumpty_plugins.mysql import ranges
-from dumpty_plugins.mysql.catalog import CatalogReader, Table, listing
-from dumpty_plugins.mysql.connection import Session, connect
-from dumpty_plugins.mysql.plain import one_row
-
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as mysql
+from dumpty import IntegrityError
+from dumpty_plugins.mysql import ranges
+from dumpty_plugins.mysql.catalog import Table, listing
+from dumpty_plugins.mysql.connection import connect
+from dumpty_plugins.mysql.plain import one_row
+from dumpty_plugins.mysql.reading import CatalogReader
+from dumpty_plugins.mysql.session import Session
 
 from .content import cells
 
@@ -131,7 +133,10 @@ def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
     [
         ("id BIGINT PRIMARY KEY", "SELECT CAST(seq AS SIGNED) * 1000003 - 5000000000 FROM seq_1_to_9000"),
         ("id BIGINT UNSIGNED PRIMARY KEY", "SELECT 18446744073709551615 - seq FROM seq_0_to_9000"),
-        ("id BIGINT PRIMARY KEY", "SELECT seq FROM seq_1_to_5 UNION SELECT seq + 4611686018427387904 FROM seq_1_to_9000"),
+        (
+            "id BIGINT PRIMARY KEY",
+            "SELECT seq FROM seq_1_to_5 UNION SELECT seq + 4611686018427387904 FROM seq_1_to_9000",
+        ),
         ("id INT PRIMARY KEY", "SELECT seq FROM seq_1_to_9000"),
         ("id INT PRIMARY KEY", "SELECT -CAST(seq AS SIGNED) FROM seq_1_to_4000"),
         ("id INT PRIMARY KEY", "SELECT 7"),
@@ -139,7 +144,10 @@ def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
         ("id DATETIME(6) PRIMARY KEY", "SELECT '2024-01-01' + INTERVAL seq MICROSECOND FROM seq_1_to_9000"),
         ("id VARBINARY(20) PRIMARY KEY", "SELECT UNHEX(MD5(seq)) FROM seq_1_to_9000"),
         ("id VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY", "SELECT CONCAT(MD5(seq), '''é') FROM seq_1_to_9000"),
-        ("id VARCHAR(40) COLLATE utf8mb4_bin PRIMARY KEY", "SELECT CONCAT('\\\\', seq % 2, '😀', MD5(seq)) FROM seq_1_to_9000"),
+        (
+            "id VARCHAR(40) COLLATE utf8mb4_bin PRIMARY KEY",
+            "SELECT CONCAT('\\\\', seq % 2, '😀', MD5(seq)) FROM seq_1_to_9000",
+        ),
         ("id VARCHAR(40) CHARACTER SET sjis PRIMARY KEY", "SELECT CONCAT(_sjis X'955C', seq) FROM seq_1_to_9000"),
         ("id INT NOT NULL, UNIQUE KEY k (id)", "SELECT seq * 3 FROM seq_1_to_9000"),
         ("id INT, UNIQUE KEY k (id)", "SELECT NULLIF(seq, 5) FROM seq_1_to_9000"),

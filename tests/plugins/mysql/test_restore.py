@@ -8,12 +8,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import dumpty_plugins.mysql as mysql
 import pytest
-from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
-
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as mysql
+from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
 
 from .content import OBJECTS, TYPES, build, cells
 
@@ -88,13 +88,14 @@ def test_an_existing_empty_database_is_used_and_takes_the_dumps_character_set(
 def test_a_full_database_is_refused_and_left_alone(mariadb: MariaDBServer, database, made: FileDump) -> None:
     target = database(*OLD)
     before = state(mariadb, target)
-    with pytest.raises(TargetNotEmpty, match="not empty.*overwrite"):
+    with pytest.raises(TargetNotEmpty, match=r"not empty.*overwrite"):
         load(mysql, mariadb.source(target), made)
     assert state(mariadb, target) == before
 
 
 @pytest.mark.parametrize(
-    "only", ["CREATE VIEW v AS SELECT 1", "CREATE PROCEDURE p() SELECT 1", "CREATE SEQUENCE s", OLD[-1].replace("kept", "x")]
+    "only",
+    ["CREATE VIEW v AS SELECT 1", "CREATE PROCEDURE p() SELECT 1", "CREATE SEQUENCE s", OLD[-1].replace("kept", "x")],
 )
 def test_a_database_without_tables_is_not_empty_either(
     mariadb: MariaDBServer, database, made: FileDump, only: str
@@ -112,9 +113,7 @@ def test_overwriting_replaces_everything(mariadb: MariaDBServer, database, made:
     mariadb.run("INSERT INTO numbered (x) VALUES (2)", database=target)  # its default finds the sequence that moved
 
 
-def test_a_database_of_everything_is_overwritten_by_itself(
-    mariadb: MariaDBServer, database, tmp_path: Path
-) -> None:
+def test_a_database_of_everything_is_overwritten_by_itself(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(create=False)
     build(mariadb, name, *TYPES, *OBJECTS)
     before = state(mariadb, name)
@@ -123,9 +122,7 @@ def test_a_database_of_everything_is_overwritten_by_itself(
     assert state(mariadb, name) == before
 
 
-def test_overwriting_an_absent_or_empty_database_is_no_error(
-    mariadb: MariaDBServer, database, made: FileDump
-) -> None:
+def test_overwriting_an_absent_or_empty_database_is_no_error(mariadb: MariaDBServer, database, made: FileDump) -> None:
     for create in (True, False):
         target = database(create=create)
         load(mysql, mariadb.source(target), made, overwrite=True)
@@ -230,9 +227,7 @@ def test_a_restore_that_fails_leaves_its_target_as_it_was(
 
 
 @pytest.mark.parametrize("kind", ["full", "empty", "missing"])
-def test_an_interrupt_leaves_the_target_as_it_was(
-    mariadb: MariaDBServer, database, made: FileDump, kind: str
-) -> None:
+def test_an_interrupt_leaves_the_target_as_it_was(mariadb: MariaDBServer, database, made: FileDump, kind: str) -> None:
     class Interrupted(FileDump):
         def open(self):
             raise KeyboardInterrupt
@@ -261,7 +256,7 @@ def test_a_connection_lost_while_loading_leaves_the_target_as_it_was(
                 mariadb.run(f"KILL {number}")
             return super().open()
 
-    with pytest.raises(SourceError, match="lost|gone"):
+    with pytest.raises(SourceError, match=r"lost|gone"):
         load(mysql, mariadb.source(target), Killing(made.file, "sql", made.evidence), overwrite=True)
     assert state(mariadb, target) == before
 
@@ -276,7 +271,7 @@ def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
         user.autocommit(False)
         with user.cursor() as cursor:
             cursor.execute("SELECT * FROM a")
-        with pytest.raises(Locked, match="in use.*lock_timeout"):
+        with pytest.raises(Locked, match=r"in use.*lock_timeout"):
             load(mysql, mariadb.source(target), made, overwrite=True, lock_timeout=1)
     finally:
         user.close()
@@ -320,9 +315,7 @@ def test_two_restores_of_one_target_exclude_each_other(mariadb: MariaDBServer, d
     assert results
 
 
-def test_foreign_keys_from_other_databases_forbid_overwriting(
-    mariadb: MariaDBServer, database, made: FileDump
-) -> None:
+def test_foreign_keys_from_other_databases_forbid_overwriting(mariadb: MariaDBServer, database, made: FileDump) -> None:
     target = database(*OLD)
     other = database(f"CREATE TABLE far (k INT, FOREIGN KEY (k) REFERENCES `{target}`.kept (id))")
     try:
@@ -332,15 +325,13 @@ def test_foreign_keys_from_other_databases_forbid_overwriting(
         mariadb.run("DROP TABLE far", database=other)
 
 
-def test_a_row_larger_than_the_server_takes_is_explained(
-    mariadb: MariaDBServer, database, tmp_path: Path
-) -> None:
+def test_a_row_larger_than_the_server_takes_is_explained(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT, a LONGTEXT)", "INSERT INTO t VALUES (1, REPEAT('x', 3000000))")
     one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
     ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
     mariadb.run("SET GLOBAL max_allowed_packet=1048576")
     try:
-        with pytest.raises(SourceError, match="a row of t needs 30000.* raise max_allowed_packet"):
+        with pytest.raises(SourceError, match=r"a row of t needs 30000.* raise max_allowed_packet"):
             load(mysql, mariadb.source(database(create=False)), one)
     finally:
         mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
@@ -387,9 +378,7 @@ def test_a_long_name_still_has_room_beside_it(mariadb: MariaDBServer, database, 
         "SELECT 1 INTO OUTFILE '/tmp/evil'",
     ],
 )
-def test_a_dump_may_only_say_what_dumps_say(
-    mariadb: MariaDBServer, database, made: FileDump, statement: str
-) -> None:
+def test_a_dump_may_only_say_what_dumps_say(mariadb: MariaDBServer, database, made: FileDump, statement: str) -> None:
     head, mark, tail = text_of(made).partition("CREATE TABLE `numbered`")
     evil = rewritten(made, head + statement + ";\n" + mark + tail)
     target = database(create=False)

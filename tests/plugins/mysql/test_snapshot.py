@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import dumpty_plugins.mysql as mysql
 import pytest
-from dumpty import IntegrityError, Locked, SourceError
-
 from support.drive import FileSink, defaults, dump, load
 from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as mysql
+from dumpty import IntegrityError, Locked, SourceError
 
 from .content import cells
 
@@ -121,8 +121,10 @@ def test_tables_without_transactions_are_frozen_with_the_rest(
     mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
 ) -> None:
     name = database(
-        *(f"CREATE TABLE {t} (id INT PRIMARY KEY, a CHAR(200)) ENGINE={e}"
-          for t, e in (("a_first", "MyISAM"), ("m", "InnoDB"), ("z_last", "Aria"))),
+        *(
+            f"CREATE TABLE {t} (id INT PRIMARY KEY, a CHAR(200)) ENGINE={e}"
+            for t, e in (("a_first", "MyISAM"), ("m", "InnoDB"), ("z_last", "Aria"))
+        ),
     )
 
     def work(connection, number: int) -> None:
@@ -141,7 +143,9 @@ def test_tables_without_transactions_are_frozen_with_the_rest(
 
 
 @pytest.mark.parametrize("formatting", FORMATTING)
-@pytest.mark.parametrize("ddl", ["TRUNCATE TABLE b", "DROP TABLE b", "ALTER TABLE b ADD c INT DEFAULT 1", "RENAME TABLE b TO d"])
+@pytest.mark.parametrize(
+    "ddl", ["TRUNCATE TABLE b", "DROP TABLE b", "ALTER TABLE b ADD c INT DEFAULT 1", "RENAME TABLE b TO d"]
+)
 def test_ddl_waits_until_the_dump_is_done(
     mariadb: MariaDBServer, database, tmp_path: Path, formatting: str, ddl: str
 ) -> None:
@@ -229,7 +233,7 @@ def test_a_connection_killed_midway_is_an_error(
         ):
             mariadb.run(f"KILL {number}")
 
-    with pytest.raises(SourceError, match="lost|closed|gone"):
+    with pytest.raises(SourceError, match=r"lost|closed|gone"):
         dump_interrupted(mariadb, name, tmp_path / "d", kill_all, formatting=formatting)
     assert b"-- dumpty: complete" not in (tmp_path / "d").read_bytes()
 
@@ -244,7 +248,7 @@ def test_a_lost_holder_of_the_locks_is_an_error(mariadb: MariaDBServer, database
         ((number,),) = mariadb.run(f"SELECT MIN(ID) FROM information_schema.PROCESSLIST WHERE DB='{name}'")
         mariadb.run(f"KILL {number}")
 
-    with pytest.raises(SourceError, match="lost|closed|gone"):
+    with pytest.raises(SourceError, match=r"lost|closed|gone"):
         dump_interrupted(mariadb, name, tmp_path / "d", kill_the_oldest)
 
 

@@ -1,0 +1,221 @@
+"""URLs and their parameters, servers that are not there, accounts that are refused: each a clear error."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from support.drive import dump, load
+from support.mariadb_server import PASSWORD, MariaDBServer
+
+from dumpty import BackupManager, DependencyError, Source, SourceError
+from dumpty_plugins import mysql
+
+
+def tcp(**more) -> Source:
+    return Source(scheme="mysql", url="mysql://127.0.0.1/x", **({"host": "127.0.0.1", "database": "x"} | more))
+
+
+def inspect(source: Source):
+    return mysql.inspect(source=source, options={})
+
+
+def test_a_password_of_awkward_characters_works_over_tcp(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE t (id INT)")
+    made = dump(mysql, mariadb.tcp_source(name), tmp_path / "d", "sql")
+    target = database(create=False)
+    assert load(mysql, mariadb.tcp_source(target), made).objects == made.evidence.objects
+
+
+def test_a_password_beyond_latin_1_works(mariadb: MariaDBServer, database) -> None:
+    name = database()
+    mariadb.run("CREATE USER emoji@'127.0.0.1' IDENTIFIED BY 'pä😀'", "GRANT ALL ON *.* TO emoji@'127.0.0.1'")
+    try:
+        source = Source(
+            scheme="mysql",
+            url="",
+            host="127.0.0.1",
+            port=mariadb.port,
+            username="emoji",
+            password="pä😀",
+            database=name,
+        )
+        assert inspect(source).exists
+    finally:
+        mariadb.run("DROP USER emoji@'127.0.0.1'")
+
+
+def test_a_wrong_password_is_refused_without_showing_it(mariadb: MariaDBServer, database) -> None:
+    name = database()
+    with pytest.raises(SourceError, match=r"cannot connect to 127\.0\.0\.1:\d+: error 1045: Access denied") as failure:
+        inspect(mariadb.tcp_source(name, password="wr0ng-marker"))
+    error: BaseException | None = failure.value
+    while error:
+        assert "wr0ng-marker" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_a_server_that_is_down_is_an_error(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(SourceError, match=rf"cannot connect to 127\.0\.0\.1:{port}: Connection refused; is the server"):
+        inspect(tcp(port=port))
+    with pytest.raises(SourceError, match=r"no\.sock: No such file or directory; is the server"):
+        inspect(tcp(query={"unix_socket": str(tmp_path / "no.sock")}))
+
+
+def test_an_unknown_host_is_an_error() -> None:
+    with pytest.raises(SourceError, match=r"cannot connect to no-such-host\.invalid:3306: the host is unknown"):
+        inspect(tcp(host="no-such-host.invalid"))
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(SourceError, match="cannot connect to"):
+            inspect(tcp(port=listener.getsockname()[1], query={"read_timeout": "1"}))
+
+
+def test_something_else_than_a_server_is_an_error() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def answer() -> None:
+            one, _ = listener.accept()
+            with one:
+                one.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with pytest.raises(SourceError, match="cannot connect to"):
+                inspect(tcp(port=listener.getsockname()[1]))
+        finally:
+            thread.join()
+
+
+def test_no_database_in_the_url_is_an_error(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="names no database; one database is saved per backup"):
+        dump(mysql, mariadb.source(None), tmp_path / "d", "sql")
+
+
+@pytest.mark.parametrize("name", ["mysql", "information_schema", "performance_schema", "sys"])
+def test_the_servers_own_databases_are_refused(mariadb: MariaDBServer, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError, match=f"{name} belongs to the server"):
+        dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+
+
+def test_a_missing_database_is_an_error_for_a_backup_and_absent_to_inspect(
+    mariadb: MariaDBServer, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="Unknown database 'nowhere'"):
+        dump(mysql, mariadb.source("nowhere"), tmp_path / "d", "sql")
+    found = inspect(mariadb.source("nowhere"))
+    assert (found.exists, found.empty, found.name) == (False, True, "nowhere")
+
+
+def test_inspect_tells_empty_from_full_and_counts_bytes(mariadb: MariaDBServer, database) -> None:
+    empty, full = database(), database("CREATE TABLE t (id INT)", "INSERT INTO t SELECT seq FROM seq_1_to_1000")
+    assert inspect(mariadb.source(empty)).empty
+    found = inspect(mariadb.source(full))
+    assert (found.exists, found.empty, found.name) == (True, False, full)
+    assert found.estimated_bytes
+    assert found.estimated_bytes > 1000
+    assert "MariaDB" in found.versions["server"]
+
+
+def test_one_database_has_one_identity_however_it_is_reached(mariadb: MariaDBServer, database) -> None:
+    name = database()
+    by_socket, by_tcp = inspect(mariadb.source(name)).identity, inspect(mariadb.tcp_source(name)).identity
+    assert by_socket == by_tcp
+    assert name in by_socket
+    assert PASSWORD not in by_socket
+    assert inspect(mariadb.source(database())).identity != by_socket
+
+
+def test_an_unknown_parameter_is_refused_with_the_valid_ones(mariadb: MariaDBServer) -> None:
+    with pytest.raises(SourceError, match=r"unknown parameter sslmode; valid ones are .*ssl_ca.*unix_socket"):
+        inspect(mariadb.source("x", sslmode="require"))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "message"),
+    [
+        ("connect_timeout", "soon", "a number of seconds"),
+        ("ssl_verify_cert", "perhaps", "true or false"),
+        ("ssl_mode", "MAYBE", "one of DISABLED"),
+        ("read_timeout", "-1", "read_timeout"),
+        ("ssl_ca", "/no/such/file.pem", "No such file"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_an_error(
+    mariadb: MariaDBServer, parameter: str, value: str, message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        inspect(mariadb.source("x", **{parameter: value}))
+
+
+def test_parameters_that_people_use_are_accepted(mariadb: MariaDBServer, database) -> None:
+    name = database()
+    source = mariadb.tcp_source(
+        name, charset="utf8mb4", connect_timeout="5", read_timeout="30", write_timeout="30", ssl_disabled="true"
+    )
+    assert inspect(source).exists
+    assert inspect(
+        Source(scheme="mysql", url="", username="root", database=name, query={"socket": mariadb.socket})
+    ).exists
+
+
+@pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA"])
+def test_tls_that_the_server_does_not_offer_is_an_error(mariadb: MariaDBServer, database, mode: str) -> None:
+    # The server of these tests has no certificate.
+    with pytest.raises(SourceError, match=r"(?i)SSL|TLS"):
+        inspect(mariadb.tcp_source(database(), ssl_mode=mode))
+
+
+def test_tls_that_is_only_preferred_is_done_without(mariadb: MariaDBServer, database) -> None:
+    assert inspect(mariadb.tcp_source(database(), ssl_mode="PREFERRED")).exists
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(DependencyError, match=r'pip install "dumpty\[mysql\]"'):
+        inspect(tcp())
+
+
+def test_describing_the_driver_imports_no_driver() -> None:
+    import subprocess
+
+    code = "import sys, dumpty_plugins.mysql as m; m.describe(); print('pymysql' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
+
+
+def test_the_facade_saves_and_restores_by_url(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_5000")
+    manager = BackupManager(str(tmp_path / "backups"))
+    saved = manager.create_backup(mariadb.url(name))
+    assert saved.success, saved.error
+    assert saved.backup.file_path.endswith(".sql.gz")
+    target = database(create=False)
+    restored = manager.restore(saved.backup.id, mariadb.url(target))
+    assert restored.success, restored.error
+    assert mariadb.run("SELECT COUNT(*), SUM(id) FROM t", database=target) == [(5000, 12502500)]
+    again = manager.restore(saved.backup.id, mariadb.url(target))
+    assert not again.success
+    assert "not empty" in again.error
+    assert manager.restore(saved.backup.id, mariadb.url(target), overwrite=True).success
+
+
+def test_the_facade_reports_a_wrong_password_without_showing_it(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    manager = BackupManager(str(tmp_path / "backups"))
+    result = manager.create_backup(f"mysql+pymysql://tcp:wr0ng-marker@127.0.0.1:{mariadb.port}/x")
+    assert not result.success
+    assert "Access denied" in result.error
+    assert "wr0ng-marker" not in result.error
+    assert manager.list_backups() == []

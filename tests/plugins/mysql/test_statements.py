@@ -1,0 +1,277 @@
+"""Values, statements and names: what is written is read back, however odd and however it is cut."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.mariadb_server import MariaDBServer
+
+from dumpty import IntegrityError
+from dumpty_plugins.mysql.admission import Statement, admit
+from dumpty_plugins.mysql.columns import END, column, quote, row_in_client, row_on_server, visible_breaks
+from dumpty_plugins.mysql.names import identifier, literal, relative, tokens
+from dumpty_plugins.mysql.script import MARK, totals
+from dumpty_plugins.mysql.statements import StatementReader
+
+SOME = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+AWKWARD = st.text(st.sampled_from("ab'\"\\`;-#/*\n\r\0\x1a é😀,()X_"), max_size=30) | st.text(max_size=30)
+NAMES = st.text(st.sampled_from("ab`'\"; \\.\n-é"), min_size=1, max_size=8)
+
+
+class Dribbling:
+    """A stream that gives as little at a time as it is told."""
+
+    def __init__(self, data: bytes, step: int) -> None:
+        self._stream = io.BytesIO(data)
+        self._step = step
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(self._step)
+
+    def close(self) -> None: ...
+
+
+def read(data: bytes, step: int = 1 << 20) -> list[Statement]:
+    return list(StatementReader(Dribbling(data, step)))
+
+
+def whole(statements: list[bytes], tables: int = 0, rows: int = 0) -> bytes:
+    body = b"".join(s + b";\n" for s in statements)
+    return body + b"%b %d tables, %d rows, %d statements\n" % (MARK, tables, rows, len(statements))
+
+
+@pytest.fixture(scope="module")
+def session(mariadb: MariaDBServer):
+    connection = mariadb.connect()
+    yield connection
+    connection.close()
+
+
+@SOME
+@given(text=AWKWARD, no_escapes=st.booleans())
+def test_a_quoted_text_is_the_same_text_to_the_server(session, text: str, no_escapes: bool) -> None:
+    data = text.encode("utf-8", "ignore")
+    with session.cursor() as cursor:
+        cursor.execute("SET sql_mode=''")
+        cursor.execute(b"SELECT HEX(" + quote(data) + b")")
+        assert cursor.fetchone()[0] == data.hex().upper()
+        # A literal in a statement of ours is right in any session.
+        cursor.execute("SET sql_mode=%s", ("NO_BACKSLASH_ESCAPES,ANSI_QUOTES" if no_escapes else "",))
+        cursor.execute(f"SELECT HEX({literal(data.decode())})")
+        assert cursor.fetchone()[0] == data.hex().upper()
+
+
+@SOME
+@given(text=AWKWARD)
+def test_server_and_client_write_a_text_alike(session, text: str) -> None:
+    data = text.encode("utf-8", "ignore")
+    with session.cursor() as cursor:
+        cursor.execute("SET sql_mode=''")
+        cursor.execute(f"SELECT CAST(QUOTE(CONVERT(X'{data.hex()}' USING utf8mb4)) AS BINARY)")
+        assert visible_breaks(cursor.fetchone()[0]) == quote(data)
+
+
+@SOME
+@given(value=st.floats(allow_nan=False, allow_infinity=False), kind=st.sampled_from(["float", "double"]))
+def test_a_float_comes_back_to_the_bit(session, value: float, kind: str) -> None:
+    if kind == "float" and abs(value) > 3.4e38:
+        value = 1 / value
+    one = column("t", "x", kind, "")
+    with session.cursor() as cursor:
+        cursor.execute("SET sql_mode=''")
+        cursor.execute(f"CREATE OR REPLACE TEMPORARY TABLE mysql.f (x {kind})")
+        cursor.execute(f"INSERT INTO mysql.f VALUES ({value!r})")
+        cursor.execute(f"SELECT {row_on_server([one])}, CONCAT({one.value}) FROM mysql.f")
+        server, value_text = cursor.fetchone()
+        assert row_in_client([one])((value_text.encode(),)) + END == server
+        cursor.execute(b"INSERT INTO mysql.f VALUES " + server[:-1])
+        cursor.execute("SELECT COUNT(DISTINCT x*1e0), COUNT(DISTINCT ATAN2(x,-1)), COUNT(*) FROM mysql.f")
+        assert cursor.fetchone() == (1, 1, 2)
+
+
+@SOME
+@given(
+    values=st.lists(
+        st.lists(AWKWARD | st.binary(max_size=20) | st.none() | st.integers(), min_size=1, max_size=3), max_size=8
+    ),
+    name=NAMES,
+    step=st.integers(1, 50),
+)
+def test_any_row_is_admitted_and_split_off_however_it_is_cut(values, name: str, step: int) -> None:
+    def written(value) -> bytes:
+        if value is None:
+            return b"NULL"
+        if isinstance(value, int):
+            return str(value).encode()
+        if isinstance(value, bytes):
+            return b"_sjis X'" + value.hex().upper().encode() + b"'"
+        return quote(value.encode("utf-8", "ignore"))
+
+    statements = [
+        f"INSERT INTO {identifier(name)} ({identifier(name)}) VALUES\n".encode()
+        + b",\n".join(b"(" + written(v) + b")" for v in row)
+        for row in values
+    ]
+    found = read(whole(statements), step)
+    assert [s.text for s in found] == statements
+    assert all(s.name == name and s.kind == "INSERT" for s in found)
+
+
+@SOME
+@given(
+    pieces=st.lists(
+        st.sampled_from(
+            [
+                b"'a;\\'b;\n'",
+                b"`x;``y`",
+                b'"q;\\";\n"',
+                b"/* ; ' */",
+                b"-- ; '\n",
+                b"# ; `\n",
+                b" a ",
+                b"-",
+                b"/",
+                b"--x ",
+            ]
+        ),
+        max_size=12,
+    ),
+    step=st.integers(1, 30),
+)
+def test_quotes_and_comments_hide_semicolons(pieces: list[bytes], step: int) -> None:
+    statement = b"CREATE TABLE `t` (" + b" ".join(pieces) + b"\n)"
+    first, second = read(whole([statement, b"SET NAMES utf8mb4"]), step)
+    assert first.text == statement
+    assert second.kind == "SET"
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_a_delimiter_of_its_own_lets_a_body_say_anything(step: int) -> None:
+    body = b"CREATE PROCEDURE `p`() BEGIN SELECT 'it\\'; DELIMITER x\n;;\" -- '; END"
+    data = (
+        b"DELIMITER ;;;\n"
+        + body
+        + b"\n;;;\nDELIMITER ;\nSET NAMES utf8mb4;\n%b 0 tables, 0 rows, 2 statements\n" % MARK
+    )
+    one, two = read(data, step)
+    assert (one.text, one.kind, one.name) == (body, "PROCEDURE", "p")
+    assert two.kind == "SET"
+
+
+@SOME
+@given(cut=st.integers(0, 400), step=st.sampled_from([3, 1 << 20]))
+def test_a_dump_cut_anywhere_is_an_error(cut: int, step: int) -> None:
+    data = whole(
+        [
+            b"CREATE TABLE `t` (a TEXT)",
+            b"INSERT INTO `t` (`a`) VALUES\n('-- dumpty: complete, 1 tables'),\n('b;\\n')",
+            b"SET NAMES utf8mb4",
+        ]
+    )
+    assert len(read(data, step)) == 3
+    with pytest.raises(IntegrityError):
+        read(data[: min(cut, len(data) - 1)], step)
+
+
+def test_a_line_that_only_resembles_the_last_one_is_not_it() -> None:
+    assert totals(MARK + b" 1 tables, 2 rows, 3 statements\n") is not None
+    for line in (b"", b" 1 tables, 2 rows, 3 statements", b" 1 tables, 2 rows, 3 statements \n", b" tables\n"):
+        assert totals(MARK + line) is None
+    with pytest.raises(IntegrityError, match="no last line"):
+        read(b"SET NAMES utf8mb4;\n" + MARK + b" 0 tables, 0 rows, 1 state\n")
+
+
+@SOME
+@given(data=st.binary(max_size=200) | st.text(max_size=100).map(lambda t: t.encode("utf-8", "ignore")))
+def test_anything_else_is_an_error_of_our_own(data: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        read(data, 5)
+    with pytest.raises(IntegrityError):
+        admit(data)
+
+
+@SOME
+@given(
+    data=st.lists(
+        st.sampled_from(
+            [
+                "CREATE",
+                "TABLE",
+                "DEFINER",
+                "=",
+                "@",
+                "`a`",
+                ".",
+                "(",
+                ")",
+                "VIEW",
+                "TRIGGER",
+                "ON",
+                "IF",
+                "NOT",
+                "EXISTS",
+                "PACKAGE",
+                "BODY",
+                "/*!",
+                "*/",
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_no_order_of_words_breaks_the_admission(data: list[str]) -> None:
+    try:
+        found = admit(("CREATE " + " ".join(data)).encode())
+    except IntegrityError:
+        return
+    assert found.kind
+
+
+@SOME
+@given(parts=st.lists(AWKWARD.map(str.encode), max_size=5))
+def test_the_lexer_loses_nothing(parts: list[bytes]) -> None:
+    text = b"".join(parts)
+    assert b"".join(t for _, t in tokens(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected", "left"),
+    [
+        ("select `shop`.`t`.`id` from `shop`.`t`", "select `t`.`id` from `t`", False),
+        ("SELECT shop . t . id FROM shop/* x */.t", "SELECT   t . id FROM /* x */t", False),
+        ("select 'shop.t', \"shop.t\" -- shop.t\n", "select 'shop.t', \"shop.t\" -- shop.t\n", False),
+        ("select `o`.`t`.`shop` from `o`.`t`", "select `o`.`t`.`shop` from `o`.`t`", False),
+        ("select x.shop.t from t", "select x.shop.t from t", False),
+        ("select shop.unknown from t", "select shop.unknown from t", True),
+        ("select shop.t from (select 1 t) as shop", "select shop.t from (select 1 t) as shop", True),
+        ("select shop.t.id from shop.t join x as shop", "select t.id from t join x as shop", False),
+        (
+            "CREATE TRIGGER shop.tr BEFORE INSERT ON shop.t FOR EACH ROW SET @shop=1",
+            "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET @shop=1",
+            False,
+        ),
+        ("call shop.t()", "call t()", False),
+        ("SELECT `sh``op`.t", "SELECT `sh``op`.t", False),
+    ],
+)
+def test_a_name_is_made_relative_where_that_is_certain(sql: str, expected: str, left: bool) -> None:
+    assert relative(sql.encode(), "shop", ["t", "tr"]) == (expected.encode(), left)
+
+
+def test_names_are_compared_as_the_server_does() -> None:
+    assert relative(b"select * from SHOP.T", "shop", ["t"]) == (b"select * from SHOP.T", False)
+    assert relative(b"select * from SHOP.T", "shop", ["t"], fold=True) == (b"select * from T", False)
+
+
+def test_a_table_named_like_its_database_is_not_taken_for_it() -> None:
+    sql = b"select shop.t, x from shop.shop where shop.t = 1"
+    assert relative(sql, "shop", ["shop", "t"]) == (b"select shop.t, x from shop where shop.t = 1", True)
+    assert relative(
+        b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`shop`.`s`))", "shop", ["shop", "s"], aliases=False
+    ) == (
+        b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`s`))",
+        False,
+    )
