@@ -24,9 +24,6 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-}
 
 
 def file_path(source: Source) -> str:
@@ -67,8 +64,8 @@ def scalar(database: duckdb.DuckDBPyConnection, query: str, *values: object) -> 
 
 
 @contextlib.contextmanager
-def reading(path: str, workspace: Path, *, shared: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Hold ``path`` open for reading; what DuckDB spills goes to ``workspace``.
+def reading(path: str, *, shared: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Hold ``path`` open for reading.
 
     Where this very process has the file open for writing, ``shared`` joins it: a transaction then is what keeps
     one moment. Without it, nobody at all can write while the block lasts.
@@ -77,10 +74,10 @@ def reading(path: str, workspace: Path, *, shared: bool) -> Iterator[duckdb.Duck
         Locked: somebody else holds it.
         SourceError: it is no DuckDB database, or cannot be read.
     """
-    config = {**OFFLINE, "temp_directory": str(workspace)}
     with explained(path):
         try:
-            database = duckdb.connect(path, read_only=True, config=config)
+            # The same settings every time: with others, a second backup in this process would be refused.
+            database = duckdb.connect(path, read_only=True, config=OFFLINE)
         except duckdb.ConnectionException:
             if not shared:
                 raise

@@ -25,7 +25,7 @@ def write_image(path: str, sink: Sink) -> Evidence:
     """
     workspace = sink.workspace()
     copy = str(workspace / "image.duckdb")
-    with reading(path, workspace, shared=False):
+    with reading(path, shared=False):
         for end in ("", ".wal"):
             if os.path.exists(path + end):
                 # A child, for its closing of the file drops no lock of ours.

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, cast
 import duckdb
 
 from dumpty import IntegrityError, SourceError
-from dumpty.process import BLOCK
 from dumpty_duckdb import content, schema
 from dumpty_duckdb.connection import building, damage, identifier, literal, reading
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from dumpty import Dump, Evidence, Reader, Sink
 
+BLOCK = 1 << 18
 SCHEMA, LOAD, TRIGGERS = "schema.sql", "load.sql", "triggers.sql"
 
 _COPY = re.compile(
@@ -48,7 +48,7 @@ def write_parquet(path: str, sink: Sink, *, prove: bool) -> Evidence:
     """
     workspace = sink.workspace()
     export = workspace / "export"
-    with reading(path, workspace, shared=True) as database:
+    with reading(path, shared=True) as database:
         database.execute("BEGIN TRANSACTION READ ONLY")
         found = content.evidence(database)
         database.execute(f"EXPORT DATABASE {literal(str(export))} (FORMAT parquet)")

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import stat
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -44,10 +43,7 @@ def inspect(source: Source) -> Inspection:
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return Inspection(exists=True, empty=True, identity=identity, name=name, versions=_VERSIONS)
     require_file(path)
-    with (
-        tempfile.TemporaryDirectory(prefix="dumpty-duckdb-") as spill,
-        reading(path, Path(spill), shared=True) as database,
-    ):
+    with reading(path, shared=True) as database:
         empty = content.is_empty(database)
     size = os.path.getsize(path)
     return Inspection(exists=True, empty=empty, estimated_bytes=size, identity=identity, name=name, versions=_VERSIONS)
