@@ -39,9 +39,10 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
         Locked: another restore of this target is running.
     """
     database = database_of(target)
+    lock_timeout = int(str(options["lock_timeout"]))
     control = connect(target, None)
     try:
-        control.execute(f"SET SESSION lock_wait_timeout={int(str(options['lock_timeout']))}")
+        control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
         with _alone(control, target, database):
             for name in beside(database):
                 if exists(control, name):
@@ -57,7 +58,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
                         f"database {database} on {place(target)} is not empty: restore into another name, or insist "
                         "with overwrite (--overwrite)"
                     )
-                return Swap(target, control, database).restore(dump)
+                return Swap(target, control, database, lock_timeout=lock_timeout).restore(dump)
             return _fill(target, control, database, dump, there=there)
     finally:
         control.close()

@@ -51,12 +51,14 @@ class Swap:
         target: the database.
         control: a session without a default database, which holds the lock on this restore.
         database: its name.
+        lock_timeout: seconds to wait for tables that are in use.
     """
 
-    def __init__(self, target: Source, control: Session, database: str) -> None:
+    def __init__(self, target: Source, control: Session, database: str, *, lock_timeout: int) -> None:
         self._target = target
         self._control = control
         self._database = database
+        self._timeout = lock_timeout
         self._new, self._old = beside(database)
         self._before: Catalog
         self._moved: list[str] = []
@@ -67,7 +69,7 @@ class Swap:
         self._before = self._understand()
         self._control.execute(f"CREATE DATABASE {identifier(self._new)}")
         try:
-            session = connect(self._target, self._new)
+            session = self._connect(self._new)
             try:
                 loader = Loader(session, self._target, self._new)
                 objects = loader.load(dump)
@@ -86,6 +88,15 @@ class Swap:
         self._drop_new()
         return Evidence(objects=objects, versions=versions(self._control))
 
+    def _connect(self, database: str | None) -> Session:
+        session = connect(self._target, database)
+        try:
+            session.execute(f"SET SESSION lock_wait_timeout={self._timeout}")
+        except BaseException:
+            session.abandon()
+            raise
+        return session
+
     def _check_neighbours(self) -> None:
         rows = self._control.rows(
             "SELECT DISTINCT CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE "
@@ -100,7 +111,7 @@ class Swap:
 
     def _understand(self) -> Catalog:
         """Read the old content's definitions, to put them back after a failure: all of them, or nothing is begun."""
-        session = connect(self._target, self._database)
+        session = self._connect(self._database)
         try:
             held = rights(session, self._database)
             if not held.has("TRIGGER") or not held.has("EVENT") or not held.sees_routines:
@@ -113,7 +124,7 @@ class Swap:
             session.close()
 
     def _drop_new(self) -> None:
-        session = connect(self._target, None)
+        session = self._connect(None)
         try:
             session.execute("SET FOREIGN_KEY_CHECKS=0")
             session.execute(f"DROP DATABASE IF EXISTS {identifier(self._new)}")
@@ -128,7 +139,7 @@ class Swap:
             self._rename()
             self._drop_code(("view", "package", "function", "procedure"))
             self._take_settings()
-            session = connect(self._target, self._database)
+            session = self._connect(self._database)
             try:
                 self._mend_defaults(session)
                 loader.run_code(session)
@@ -203,7 +214,7 @@ class Swap:
     def _put_back(self, error: BaseException) -> None:
         """Undo a swap that failed, over fresh sessions: the old ones may be what failed."""
         try:
-            self._control = connect(self._target, None)
+            self._control = self._connect(None)
             try:
                 self._put_back_all()
             finally:
@@ -225,7 +236,7 @@ class Swap:
             moves += [(self._old, self._database, n) for n in old]
             self._control.execute(_renaming(moves))
         self._settings(self._before.charset, self._before.collation)
-        session = connect(self._target, self._database)
+        session = self._connect(self._database)
         try:
             session.execute(f"SET sql_mode='{LOOSE}'")
             for statement in code_statements(self._before.code, self._before.collation):

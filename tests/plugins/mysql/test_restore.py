@@ -13,6 +13,7 @@ from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
+from dumpty_plugins.mysql.load import Loader
 from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
 
 from .content import OBJECTS, TYPES, build, cells
@@ -276,6 +277,35 @@ def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
     finally:
         user.close()
     assert state(mariadb, target) == before
+
+
+def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
+    mariadb: MariaDBServer, database, made: FileDump, monkeypatch
+) -> None:
+    target = database(*OLD)
+    before = cells(mariadb, target)
+    user = mariadb.connect(target)
+    run_code = Loader.run_code
+
+    def fail_after_the_swap(self: Loader, session, *, skip=()) -> None:
+        run_code(self, session, skip=skip)
+        if not skip:
+            user.begin()
+            with user.cursor() as cursor:
+                cursor.execute("SELECT * FROM a")  # a table that is in use cannot be moved back
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loader, "run_code", fail_after_the_swap)
+    try:
+        with pytest.raises(SourceError, match=rf"old tables are in {target}__dumpty_old.*dumpty_definitions"):
+            load(mysql, mariadb.source(target), made, overwrite=True, lock_timeout=1)
+    finally:
+        user.close()
+    saved = cells(mariadb, f"{target}__dumpty_old")
+    kept = saved.pop("dumpty_definitions")
+    assert saved == before
+    text = b"".join(bytes.fromhex(row[1]) for row in kept)
+    assert all(n in text for n in (b"old_work", b"old_trigger", b"old_event", b"a_seen"))
 
 
 @pytest.mark.parametrize("suffix", ["new", "old"])
