@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -88,17 +89,13 @@ def test_help_answers_at_once_and_looks_for_no_plugin(program):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    took = []
-    for _ in range(5):
-        begun = time.monotonic()
+    took = []  # processor time: what the machine does besides does not count
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert program("--help").status == 0
-        took.append(time.monotonic() - begun)
-        if took[-1] < 0.3:
-            break
-    bare = time.monotonic()
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    # On a machine that is busy with other things, all of Python is slower, too.
-    assert min(took) < max(0.3, 12 * (time.monotonic() - bare))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(took) < 0.3
 
 
 def test_importing_dumpty_brings_in_no_command_line():
@@ -214,7 +211,7 @@ def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number,
 @pytest.mark.parametrize(("name", "expected"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
 def test_an_interrupt_is_one_line(dumpty, name, expected):
     begun = time.monotonic()
-    ran = dumpty("backup", f"cmd:sh -c 'sleep 0.4; kill -{name} $PPID; sleep 60'")
+    ran = dumpty("backup", f"cmd:sh -c 'sleep 1; kill -{name} $PPID; sleep 60'")
     assert (ran.status, ran.out) == (expected, "")
     assert ran.err == f"dumpty: interrupted by SIG{name}: what was not complete is removed\n"
     assert time.monotonic() - begun < 20
