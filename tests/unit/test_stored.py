@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from unit.toys import StoreWrapper, ToyDriver, open_directory
+from unit.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
 from dumpty.host import Host
@@ -206,6 +206,29 @@ def test_verify_reports_progress_of_both_passes(top):
     manager.verify(backup.id, progress=lambda *a: seen.append(a))
     assert (backup.size_bytes, backup.size_bytes) in seen
     assert seen[-1] == (len(DATA), len(DATA))
+
+
+def test_the_digest_of_another_verifier_is_compared_too(top):
+    class Length(ToyVerifier):
+        """Forgets what it knew."""
+
+        offset = 0
+
+        @hookimpl
+        def verify(self):
+            counter = super().verify()
+            counter.size += self.offset
+            return counter
+
+    verifier, driver = Length(), ToyDriver(db=b"data")
+    manager = BackupManager(str(top), plugins=[driver, verifier], verifier="counter")
+    backup = manager.create_backup("toy://h/db").backup
+    assert manager.verify(backup.id)
+    verifier.offset = 1
+    with pytest.raises(IntegrityError, match="has another counter than the one recorded"):
+        manager.verify(backup.id)
+    assert "has another counter" in manager.restore(backup.id, "toy://h/new").error
+    assert "new" not in driver.databases
 
 
 # -- directories -------------------------------------------------------------------------------------------------
