@@ -189,7 +189,7 @@ def explain(error: Exception, path: str) -> DumptyError:
     """Return the error to raise instead of ``error`` about ``path``."""
     # Before Python 3.11 the module hides SQLite's result codes, so the fixed texts of sqlite3_errstr() decide.
     text = " ".join(str(error).split())
-    if "locked" in text or "busy" in text:
+    if "is locked" in text:
         return Locked(f"{path} is locked by another connection ({text}); wait for it, or raise -o busy_timeout")
     if "malformed" in text or "corrupt" in text:
         return corrupt(path, text)
@@ -207,7 +207,7 @@ _PLAIN = {
     "not a database": "is not a SQLite database, or it is encrypted",
     "unable to open": _PERMISSIONS,
     "readonly": _PERMISSIONS,
-    "full": "ran out of room: free some space on its file system",
+    "is full": "ran out of room: free some space on its file system",
 }
 """By a part of SQLite's text: what it means for the file."""
 

@@ -128,7 +128,7 @@ def damage(part: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, sqlite3.Warning) as error:
-        if isinstance(error, sqlite3.OperationalError) and ("full" in str(error) or "I/O" in str(error)):
+        if isinstance(error, sqlite3.OperationalError) and ("is full" in str(error) or "I/O" in str(error)):
             raise explain(error, part) from error
         text = " ".join(str(error).split())
         raise IntegrityError(f"the dump does not load: {text}; restore another backup") from error

@@ -176,7 +176,7 @@ class Target:
                 if database.execute("PRAGMA journal_mode=DELETE").fetchone()[0] == b"delete":
                     return
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
+                if "is locked" not in str(error):
                     raise
             if time.monotonic() >= deadline:
                 raise Locked(f"{self.path} is open in another connection; close it, then restore again")

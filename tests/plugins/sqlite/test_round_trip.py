@@ -203,12 +203,14 @@ def test_native_keeps_what_only_the_application_can_read(tmp_path):
         database.create_collation("mine", lambda a, b: (a < b) - (a > b))
         database.create_function("own", 1, lambda a: a, deterministic=True)
         database.executescript(
-            "CREATE TABLE t(a TEXT COLLATE mine UNIQUE, b CHECK(own(b) > 0)); INSERT INTO t VALUES('x', 1), ('y', 2);"
+            "CREATE TABLE t(a TEXT COLLATE mine UNIQUE, b CHECK(own(b) > 0), c TEXT AS (own(b)) NOT NULL);"
+            "INSERT INTO t VALUES('x', 1), ('y', 2);"
             "CREATE INDEX i ON t(own(b)); CREATE TABLE w(a TEXT COLLATE mine PRIMARY KEY) WITHOUT ROWID;"
             "INSERT INTO w VALUES('a'), ('b');"
         )
     made = dumped(path, tmp_path / "dump.db", "native")
     assert {one.path: one.rows for one in made.evidence.objects} == {"t": 2, "w": 2}
+    assert made.evidence.notes == ()
     restored(made, tmp_path / "back.db")
     assert (tmp_path / "back.db").read_bytes()[100:] == path.read_bytes()[100:]
 
