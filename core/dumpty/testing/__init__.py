@@ -1,0 +1,45 @@
+"""The conformance kit: the contract of the hooks, as tests that a plugin's author runs.
+
+Subclass one suite, name the plugin, supply what only the author can know, and run pytest
+(``pip install "dumpty[testing]"``)::
+
+    import dumpty_brotli
+    from dumpty.testing import CompressorSuite
+
+    class TestBrotli(CompressorSuite):
+        plugin = dumpty_brotli
+        detects_corruption = False  # the format carries no checksum
+
+Every test is one rule: its docstring says the rule, and a failure says what was seen and what to do. What a plugin
+cannot do is said by a flag of the class, never by its name. ``dumpty.testing.check.check`` runs the same suites
+against an installed plugin and returns a verdict.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dumpty.testing.compressor import CompressorSuite as CompressorSuite
+    from dumpty.testing.driver import DriverSuite as DriverSuite
+    from dumpty.testing.rules import RuleBroken as RuleBroken
+    from dumpty.testing.store import StoreSuite as StoreSuite
+    from dumpty.testing.verifier import VerifierSuite as VerifierSuite
+
+__all__ = ["CompressorSuite", "DriverSuite", "RuleBroken", "StoreSuite", "VerifierSuite"]
+
+_HOME = {
+    "CompressorSuite": "compressor",
+    "DriverSuite": "driver",
+    "RuleBroken": "rules",
+    "StoreSuite": "store",
+    "VerifierSuite": "verifier",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that dumpty.testing.check can say what to install where pytest is missing.
+    if name not in _HOME:
+        raise AttributeError(f"module 'dumpty.testing' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"dumpty.testing.{_HOME[name]}"), name)

@@ -1,0 +1,93 @@
+"""Fresh processes of Python that load the plugin under test: for what one process cannot prove."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+__all__ = ["Described", "described", "start", "whereabouts"]
+
+_LOAD = """
+import importlib, importlib.util, json, os, sys
+def load(where):
+    sys.path[:] = where["path"]
+    try:
+        thing = importlib.import_module(where["module"])
+    except ModuleNotFoundError:
+        if not where["file"]:
+            raise
+        spec = importlib.util.spec_from_file_location(where["module"], where["file"])
+        thing = importlib.util.module_from_spec(spec)
+        sys.modules[where["module"]] = thing
+        spec.loader.exec_module(thing)
+    for part in where["attribute"].split(".") if where["attribute"] else ():
+        thing = getattr(thing, part)
+    return thing() if where["attribute"] else thing
+where, arguments = json.loads(sys.argv[1])
+"""
+
+_DESCRIBE = """
+plugin = load(where)
+plugin.describe()
+with open(arguments[0], "w") as result:
+    json.dump(sorted(sys.modules), result)
+"""
+
+
+def whereabouts(plugin: object) -> dict[str, Any] | None:
+    """Return where another process finds ``plugin``; None where it cannot.
+
+    A module is found by its name or file; any other object by its class, which is called without arguments.
+    """
+    owner = type(plugin)
+    name = plugin.__name__ if isinstance(plugin, ModuleType) else owner.__module__
+    attribute = "" if isinstance(plugin, ModuleType) else owner.__qualname__
+    module = plugin if isinstance(plugin, ModuleType) else sys.modules.get(name)
+    if name == "__main__" or "<locals>" in attribute or module is None:
+        return None
+    return {
+        "path": [p for p in sys.path if isinstance(p, str)],
+        "module": name,
+        "file": getattr(module, "__file__", None) or "",
+        "attribute": attribute,
+    }
+
+
+def start(where: dict[str, Any], program: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a fresh Python that has ``load(where)`` and ``arguments``, and speak with it through its pipes."""
+    argv = [sys.executable, "-c", _LOAD + program, json.dumps([where, arguments])]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - this Python
+
+
+@dataclass(frozen=True)
+class Described:
+    """What happened when a fresh process imported the plugin and called ``describe``."""
+
+    status: int
+    modules: frozenset[str]
+    printed: str
+    error: str
+
+
+def described(plugin: object) -> Described | None:
+    """Import ``plugin`` in a fresh process and call its ``describe``; None where no other process finds it."""
+    where = whereabouts(plugin)
+    return None if where is None else _described(json.dumps(where))
+
+
+@functools.cache
+def _described(where: str) -> Described:
+    with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
+        result = Path(directory, "modules.json")
+        child = start(json.loads(where), _DESCRIBE, str(result))
+        printed, error = child.communicate(timeout=60)
+        modules = json.loads(result.read_text()) if result.exists() else []
+    return Described(child.returncode, frozenset(modules), printed, error.strip().rpartition("\n")[2])

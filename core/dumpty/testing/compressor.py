@@ -1,0 +1,322 @@
+"""``CompressorSuite``: what ``compress`` and ``decompress`` owe."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from dumpty.errors import IntegrityError, PluginError
+from dumpty.testing.damage import DamageRules
+from dumpty.testing.memory import MemoryDriver
+from dumpty.testing.rules import comes_from, difference, require, shown
+from dumpty.testing.streams import (
+    BLOCK,
+    SAMPLES,
+    BytesReader,
+    Collector,
+    Digesting,
+    FailingReader,
+    FailingSink,
+    Interrupted,
+    Refusal,
+    at_once,
+    blocks,
+    peak_memory,
+    read_blocks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dumpty.host import Host
+    from dumpty.types import Buffer, Kind, Reader
+
+__all__ = ["CompressorSuite"]
+
+_CHOICES = 32
+
+
+class CompressorSuite(DamageRules):
+    """The rules of a compressor. A subclass needs ``plugin`` and nothing else."""
+
+    kind: ClassVar[Kind] = "compressor"
+
+    large: ClassVar[int] = 64 << 20
+    """How many bytes the long round trip takes."""
+
+    # -- round trips ---------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("sample", SAMPLES)
+    def test_what_was_compressed_comes_back(self, host: Host, sample: str) -> None:
+        """What was compressed comes back byte for byte: nothing, one byte, text, random and repetitive data."""
+        data = SAMPLES[sample]()
+        self._require_same(self.plain(host, self.packed(host, data)), data, f"of the sample {sample!r}")
+
+    def test_a_large_stream_comes_back(self, host: Host, tmp_path: Path) -> None:
+        """A stream of many blocks comes back byte for byte."""
+        path, before, after = tmp_path / "stored", Digesting(), Digesting()
+        self._pack_blocks(host, path, before)
+        with path.open("rb", buffering=0) as stream:
+            read_blocks(self.reader(host, stream), after)
+        self._require_same(after.seen, before.seen, f"of {before.size} bytes")
+
+    @pytest.mark.parametrize("size", [1, 7, 4093, 1 << 20])
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    def test_chunks_of_any_size_and_type_make_no_difference(
+        self, host: Host, size: int, kind: Callable[[bytes], Buffer]
+    ) -> None:
+        """How the dump is cut into writes, and the type of the buffers, make no difference."""
+        data = SAMPLES["text"]() if size < BLOCK else SAMPLES["random"]()
+        cut = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
+        what = f"in {len(cut)} pieces of {size} bytes, as {cut[0].__class__.__name__}"
+        self._require_same(self.plain(host, self.packed(host, *cut)), data, what)
+
+    def test_a_buffer_is_the_callers_again_after_the_write(self, host: Host) -> None:
+        """The buffer of a write belongs to the caller again when write returns."""
+        data, sink, buffer = SAMPLES["text"](), Collector(), bytearray()
+        writer = host.compress(self.own(host), sink=sink, options=self.options(host, "compress"))
+        mend = "Consume or copy the bytes within write()."
+        for start in range(0, len(data), 100):
+            try:
+                buffer[:] = data[start : start + 100]
+            except BufferError:
+                require(False, "A writer holds on to no buffer.", mend, "the caller could not resize its bytearray")
+            writer.write(buffer)
+            buffer[:] = b"\xff" * len(buffer)
+        writer.close()
+        self._require_same(self.plain(host, bytes(sink.data)), data, "out of one buffer used again and again. " + mend)
+
+    def test_write_takes_every_byte_and_returns_their_number(self, host: Host) -> None:
+        """write() takes every byte and returns their number."""
+        writer = host.compress(self.own(host), sink=Collector(), options=self.options(host, "compress"))
+        for size in (0, 1, 100_000):
+            taken = writer.write(memoryview(bytes(size)))
+            mend = "Return the length of what was passed in, not of what went to the sink."
+            rule = "write() takes every byte and returns their number."
+            require(taken == size, rule, mend, f"it returned {taken!r} for {size} bytes")
+        writer.close()
+
+    def test_short_reads_of_the_input_make_no_difference(self, host: Host) -> None:
+        """The stored stream may give fewer bytes than were asked for; only b"" is its end."""
+        data = SAMPLES["text"]() * 3
+        for sizes in ((1,), (2, 5, 1, 1000), (10, 1, 1)):
+            again = self.plain(host, BytesReader(self.packed(host, data), sizes))
+            self._require_same(again, data, "out of a stream of short reads. Read on until b''")
+
+    def test_read_keeps_to_the_size_it_was_asked_for(self, host: Host) -> None:
+        """read(n) returns up to n bytes, b"" at the end only and ever after; read(-1) reads to the end."""
+        data = SAMPLES["repetitive"]()[:50_000]
+        stored = self.packed(host, data)
+        rule = "read(n) returns at most n bytes, and b'' at the end only."
+        mend = "Keep what is too much for the next read, and go on reading where the codec has no output yet."
+        for size in (1 << 20, 4096, 3):
+            reader, found = self.reader(host, BytesReader(stored)), bytearray()
+            require(reader.read(0) == b"", "read(0) returns b'' and is not the end.", mend)
+            while part := reader.read(size):
+                require(len(part) <= size, rule, mend, f"read({size}) returned {len(part)} bytes")
+                found += part
+            self._require_same(bytes(found), data, f"{size} bytes at a time")
+            require(reader.read(size) == b"", "At the end, every further read returns b''.", mend)
+        self._require_same(self.reader(host, BytesReader(stored)).read(-1), data, "by read(-1)")
+
+    def test_every_declared_choice_works(self, host: Host) -> None:
+        """Every choice of every option round-trips, its parameters read back from a manifest's JSON."""
+        data = SAMPLES["text"]()
+        for option in self.own(host).described.options:
+            for choice in option.choices[:_CHOICES]:
+                what = f"with {option.name}={choice!r}"
+                try:
+                    stored = self.packed(host, data, given={option.name: choice})
+                    again = self.plain(host, stored, given={option.name: choice})
+                except (PluginError, IntegrityError) as error:
+                    require(False, "Every declared choice works.", "Mend it, or do not declare it.", f"{what}: {error}")
+                self._require_same(again, data, what)
+
+    def test_only_declared_options_are_read(self, host: Host) -> None:
+        """compress() and decompress() read only options that describe() declares."""
+        options, params = self.options(host, "compress"), self.options(host, "compress")
+        sink = Collector()
+        writer = host.compress(self.own(host), sink=sink, options=options)
+        writer.close()
+        host.decompress(self.own(host), stream=BytesReader(bytes(sink.data)), params=params).read(1)
+        options.require_declared()
+        params.require_declared()
+
+    # -- errors of others ----------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("kind", [Refusal, Interrupted], ids=["disk", "ctrl-c"])
+    def test_an_error_of_the_sink_comes_out(self, host: Host, kind: type[BaseException]) -> None:
+        """Where the sink fails, write() or close() raises that error: nothing swallows it."""
+        data = SAMPLES["random"]()
+        whole = Collector()
+        self._pack(host, whole, data)
+        for good in sorted({0, whole.writes // 2, whole.writes - 1}):
+            error = kind("no space left on device")
+            sink = FailingSink(good, error)
+            raised: BaseException | None = None
+            try:
+                self._pack(host, sink, data)
+            except BaseException as one:  # noqa: BLE001 - judged below
+                raised = one
+            require(
+                comes_from(raised, error),
+                "An error of the sink comes out of write() or close(), unchanged or as the cause: dumpty has to know "
+                "that the backup failed.",
+                "Let it pass.",
+                f"the sink failed at write {good + 1} of {whole.writes}, and the writer raised "
+                + (shown(raised) if raised else "nothing"),
+            )
+
+    def test_an_error_of_the_input_comes_out(self, host: Host) -> None:
+        """Where the stored stream cannot be read on, read() raises that error, and tells no end and no damage."""
+        stored, error = self.packed(host, SAMPLES["random"]()), Refusal("connection lost")
+        for good in (0, len(stored) // 2, len(stored)):
+            raised: BaseException | None = None
+            try:
+                self.plain(host, FailingReader(stored[:good], error, (4096,)))
+            except Exception as one:  # noqa: BLE001 - judged below
+                raised = one
+            if good == len(stored) and raised is None:
+                continue  # the format says where it ends, and nobody asked further
+            require(
+                comes_from(raised, error),
+                "An error of the stored stream comes out of read(): a broken line is neither an end nor damage.",
+                "Let it pass.",
+                f"the stream failed at byte {good} of {len(stored)}, and read() "
+                + (f"raised {shown(raised)}" if raised else "came to an end"),
+            )
+
+    # -- closing -------------------------------------------------------------------------------------------------
+
+    def test_closing_twice_is_harmless(self, host: Host) -> None:
+        """close() of a writer or reader may be called again, and does nothing then."""
+        sink = Collector()
+        writer = self._pack(host, sink, SAMPLES["text"]())
+        size, mend = len(sink.data), "Note that it is closed, and return."
+        try:
+            writer.close()
+            reader = self.reader(host, BytesReader(bytes(sink.data)))
+            reader.read(10)
+            reader.close()
+            reader.close()
+        except Exception as error:  # noqa: BLE001 - any is one too many
+            require(False, "Closing twice is harmless.", mend, f"it raised {shown(error)}")
+        found = f"it wrote {len(sink.data) - size} more bytes"
+        require(len(sink.data) == size, "A writer's second close() writes nothing.", mend, found)
+
+    def test_the_sink_stays_open(self, host: Host) -> None:
+        """A writer never closes its sink, neither in close() nor when it is collected."""
+        sink = Collector()
+        self._pack(host, sink, SAMPLES["text"]())
+        gc.collect()
+        mend = "Flush into it and leave it; wrap it in an object without close() where your library closes it."
+        require(not sink.closed, "The sink belongs to dumpty: a writer leaves it open.", mend, "it was closed")
+
+    # -- behaviour -----------------------------------------------------------------------------------------------
+
+    def test_memory_stays_flat(self, host: Host, tmp_path: Path) -> None:
+        """Compressing and decompressing take no more memory for a long stream than for a short one."""
+        path = tmp_path / "stored"
+        repetitive = bytes(BLOCK)
+
+        def pack() -> None:
+            with path.open("wb") as file:
+                writer = host.compress(self.own(host), sink=file, options=self.options(host, "compress"))
+                for _ in range(self.large // BLOCK):
+                    writer.write(repetitive)
+                writer.close()
+
+        def unpack() -> None:
+            with path.open("rb") as file:
+                read_blocks(self.reader(host, file), Digesting())
+
+        for what, work in (("compress", pack), ("decompress", unpack)):
+            peak = peak_memory(work)
+            require(
+                peak < self.memory,
+                f"{what}() streams: memory does not grow with the dump.",
+                "Pass on what is ready at every call, and obey read's size, for a few stored bytes may expand to many.",
+                f"it held {peak >> 20} MiB for a stream of {self.large >> 20} MiB",
+            )
+
+    def test_several_streams_at_once_do_not_mix(self, host: Host) -> None:
+        """Several threads may compress and decompress at once, each its own stream."""
+        wrong: list[int] = []
+
+        def stream(number: int, meet: Callable[[], None]) -> None:
+            data = SAMPLES["text"]() + bytes([number]) * 50_000
+            sink = Collector()
+            writer = host.compress(self.own(host), sink=sink, options=self.options(host, "compress"))
+            for start in range(0, len(data), 20_000):
+                meet()
+                writer.write(data[start : start + 20_000])
+            meet()
+            writer.close()
+            if self.plain(host, bytes(sink.data)) != data:
+                wrong.append(number)
+
+        errors = at_once([functools.partial(stream, number) for number in range(3)])
+        require(
+            not errors and not wrong,
+            "Several backups may run at once: every compress() and decompress() returns an object of its own.",
+            "Keep no state in the module.",
+            f"streams of several threads got mixed up: {shown(errors[0]) if errors else 'other bytes came back'}",
+        )
+
+    def test_a_backup_goes_through_it_and_back(self, host: Host, tmp_path: Path) -> None:
+        """BackupManager takes the plugin by name, backs up through it, verifies and restores."""
+        from dumpty.backup_manager import BackupManager
+
+        own, data = self.own(host), SAMPLES["random"]() + SAMPLES["repetitive"]()
+        databases = MemoryDriver({"shop": data})
+        mend = "Mend what the error says."
+        try:
+            manager = BackupManager(str(tmp_path), compressor=self.installed().name, plugins=[self.plugin, databases])
+        except PluginError as error:
+            require(False, "BackupManager takes the plugin by its name.", mend, f"it said: {error}")
+        made = manager.create_backup(databases.url("shop"))
+        require(made.success and made.backup, "A backup through the plugin succeeds.", mend, str(made.error))
+        if made.backup is not None:
+            manager.verify(made.backup.id)
+            suffix = own.described.suffix
+            require(made.backup.file_path.endswith(suffix), "The stored name ends in the suffix.", mend)
+            again = manager.restore(made.backup.id, databases.url("again"))
+            require(again.success, "Restoring through the plugin succeeds.", mend, str(again.error))
+        self._require_same(databases.databases["again"], data, "through BackupManager")
+
+    # -- in other words ------------------------------------------------------------------------------------------
+
+    def _pack(self, host: Host, sink: Collector, *chunks: Buffer, given: dict[str, object] | None = None) -> Any:
+        options = self.options(host, "compress", **(given or {}))
+        writer = host.compress(self.own(host), sink=sink, options=options)
+        for chunk in chunks:
+            writer.write(chunk)
+        writer.close()
+        return writer
+
+    def packed(self, host: Host, *chunks: Buffer, given: dict[str, object] | None = None) -> bytes:
+        """Return ``chunks``, compressed."""
+        sink = Collector()
+        self._pack(host, sink, *chunks, given=given)
+        return bytes(sink.data)
+
+    def reader(self, host: Host, stream: Reader, given: dict[str, object] | None = None) -> Reader:
+        """Return the plugin's reader of a stored stream."""
+        params = self.options(host, "compress", **(given or {}))
+        return host.decompress(self.own(host), stream=stream, params=params)
+
+    def _pack_blocks(self, host: Host, path: Path, before: Digesting) -> None:
+        with path.open("wb") as file:
+            writer = host.compress(self.own(host), sink=file, options=self.options(host, "compress"))
+            for block in blocks(self.large):
+                before.write(block)
+                writer.write(block)
+            writer.close()
+
+    def _require_same(self, found: object, expected: object, what: str) -> None:
+        rule = "What was compressed comes back byte for byte."
+        require(found == expected, rule, "See where it differs.", f"{difference(expected, found)}, {what}")

@@ -1,0 +1,42 @@
+"""URLs of databases that the driver's rules need beside the author's: missing ones, and one with a password."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+__all__ = ["SECRET", "missing", "with_secret"]
+
+SECRET = "s3cr3t-ma/rk@er:0f%the kit"  # noqa: S105 - a password that opens nothing
+"""Every character that a URL must encode, and a text that nothing else holds."""
+
+_URL = re.compile(r"(?P<scheme>[^:]+://)(?P<authority>[^/?]*)(?P<path>[^?]*)(?P<query>.*)", re.DOTALL)
+
+
+def missing(url: str) -> str:
+    """Return the URL of a database beside that of ``url``, which does not exist."""
+    return beside(url, "-no-such-database")
+
+
+def beside(url: str, suffix: str) -> str:
+    """Return ``url`` with ``suffix`` behind the database's name, before its extension."""
+    match = _parts(url)
+    stem, dot, extension = match["path"].rpartition(".")
+    if not dot or "/" in extension:
+        stem, dot, extension = match["path"], "", ""
+    return match["scheme"] + match["authority"] + stem + suffix + dot + extension + match["query"]
+
+
+def with_secret(url: str) -> str:
+    """Return ``url`` with ``SECRET`` as its password."""
+    match = _parts(url)
+    user, _, host = match["authority"].rpartition("@")
+    user = user.partition(":")[0] or "tester"
+    return f"{match['scheme']}{user}:{quote(SECRET, safe='')}@{host}{match['path']}{match['query']}"
+
+
+def _parts(url: str) -> re.Match[str]:
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise ValueError("a fixture of the suite gave no database URL (scheme://…)")
+    return match

@@ -1,0 +1,258 @@
+"""``DriverSuite``: what ``inspect`` and ``backup`` owe; what ``restore`` owes stands in ``restoring``."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from dumpty.errors import DumptyError, PluginError
+from dumpty.redaction import forms
+from dumpty.source import parse_url
+from dumpty.testing.databases import SECRET, missing, with_secret
+from dumpty.testing.restoring import RestoreRules
+from dumpty.testing.rules import comes_from, require, shown
+from dumpty.testing.streams import Interrupted, Refusal, at_once, peak_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dumpty.host import Host
+
+__all__ = ["DriverSuite"]
+
+
+class DriverSuite(RestoreRules):
+    """The rules of a driver.
+
+    A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
+    with ``rows``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``.
+    """
+
+    claims: ClassVar[dict[str, tuple[str, ...]]] = RestoreRules.claims
+
+    # -- inspect -------------------------------------------------------------------------------------------------
+
+    def test_inspect_tells_a_filled_database(self, host: Host, source: str) -> None:
+        """inspect() of a database with content: it exists, is not empty, and no secret is in what it says."""
+        seen = self.seen(host, source)
+        mend = "Look for anything that a restore could harm."
+        require(seen.exists and not seen.empty, "A database with content exists and is not empty.", mend, shown(seen))
+        kept = seen.estimated_bytes is None or seen.estimated_bytes >= 0
+        require(kept, "estimated_bytes is a number of bytes, or None.", "Estimate, or say None.", shown(seen))
+        other = self.seen(host, source)
+        rule = "A database has one identity, the same whenever it is asked for."
+        require(other.identity == seen.identity, rule, "Build it from its place.", f"{other.identity!r}")
+
+    def test_inspect_creates_nothing(self, host: Host, source: str, target: str) -> None:
+        """inspect() of a database that is missing says so, every time, and creates nothing."""
+        rule = "A database that does not exist is exists=False, empty=True; asking does not create it."
+        for _ in range(2):
+            seen = self.seen(host, missing(source))
+            require(not seen.exists and seen.empty, rule, "Open for reading only, never creating.", shown(seen))
+        first, second = self.seen(host, target), self.seen(host, target)
+        same = first.exists == second.exists and first.empty and second.empty
+        require(same, "inspect() changes nothing; `target` is missing or empty.", "", f"{shown(first)}, then {second}")
+
+    # -- backup --------------------------------------------------------------------------------------------------
+
+    def test_a_backup_leaves_the_source_as_it_was(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
+        """backup() writes at least one byte, and only reads the source."""
+        before = self.content(source)
+        dump = self.taken(host, source, tmp_path, form)
+        require(dump.size, "A dump has at least one byte, even of an empty database.", "Write a header.")
+        same = self.content(source) == before
+        require(same, "backup() only reads its source.", "Write nothing, create nothing.", "the source has changed")
+
+    def test_evidence_counts_the_rows(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
+        """The evidence names every table with the number of rows that the dump holds."""
+        expected = dict(self.rows(source))
+        evidence = self.taken(host, source, tmp_path, form).evidence
+        found = {one.path: one.rows for one in evidence.objects if one.rows is not None}
+        require(
+            found == expected,
+            "Evidence.objects names every table, with its number of rows in the dump's own snapshot.",
+            "Count within the transaction that is dumped, or set counts_rows = False.",
+            f"it says {shown(found)}, and the database has {shown(expected)}",
+        )
+
+    def test_evidence_is_plain_data(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
+        """Evidence can be written as JSON, names each object once, and says what it is not sure of."""
+        evidence = self.taken(host, source, tmp_path, form).evidence
+        try:
+            data = asdict(evidence)
+            plain = json.loads(json.dumps(data)) == json.loads(json.dumps(data, default=str))
+        except (TypeError, ValueError) as error:
+            require(False, "Evidence is kept in a manifest, as JSON.", "Use str, int, bool and None.", shown(error))
+        twice = [path for path, number in Counter(o.path for o in evidence.objects).items() if number > 1]
+        require(plain and not twice, "An object has one entry in the evidence.", "Name it in full.", f"twice: {twice}")
+        said = evidence.consistent or evidence.notes
+        require(said, "A dump that is not of one moment says why, in notes.", "Add a note.", "there is none")
+
+    def test_only_declared_options_are_read(self, host: Host, source: str, tmp_path: Path) -> None:
+        """inspect() and backup() read only options that describe() declares for them."""
+        looking, saving = self.options(host, "inspect"), self.options(host, "backup")
+        if self.inspects:
+            host.inspect(self.own(host), source=parse_url(source), options=looking)
+        self.taken(host, source, tmp_path, options=saving)
+        looking.require_declared()
+        saving.require_declared()
+
+    # -- errors --------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("kind", [Refusal, Interrupted], ids=["disk", "ctrl-c"])
+    def test_an_error_of_the_sink_comes_out(
+        self, host: Host, source: str, tmp_path: Path, form: str, kind: type[BaseException]
+    ) -> None:
+        """Where the sink fails, at once or midway, backup() raises that error: nothing swallows it."""
+        whole = self.taken(host, source, tmp_path, form).size
+        for good in (0, whole // 2, whole - 1):
+            failed: list[int] = []
+            error = kind("no space left on device")
+
+            def fail(
+                _: int, end: int, good: int = good, failed: list[int] = failed, error: BaseException = error
+            ) -> None:
+                if end > good:
+                    failed.append(end)
+                    raise error
+
+            raised = self._failed(host, source, tmp_path, form, fail)
+            require(
+                comes_from(raised, error) or not failed,
+                "An error out of sink.write() comes out of backup(), unchanged or as the cause.",
+                "Let it pass; end what runs beside, in finally.",
+                f"the sink failed at byte {good} of {whole}, and backup() "
+                + (f"raised {shown(raised)}" if raised else "returned as if all were well"),
+            )
+
+    def test_a_source_that_does_not_exist_is_an_error(self, host: Host, source: str, tmp_path: Path) -> None:
+        """backup() of a database that does not exist raises, and does not create it."""
+        nowhere = missing(source)
+        raised = self._failed(host, nowhere, tmp_path, None, None)
+        rule = "backup() of a database that does not exist raises."
+        require(raised, rule, "Raise dumpty.SourceError.", "it returned, with a dump of nothing")
+        if self.inspects:
+            seen = self.seen(host, nowhere)
+            require(not seen.exists, "backup() creates no source.", "Open it for reading only.", "now it exists")
+
+    def test_a_source_that_dies_midway_is_an_error(
+        self, host: Host, dying_source: str, tmp_path: Path, form: str
+    ) -> None:
+        """backup() raises where its source dies, is cut off, or cannot be read on."""
+        killed: list[str] = []
+
+        def kill(begin: int, _: int) -> None:
+            if begin and not killed:
+                killed.append(dying_source)
+                self.kill(dying_source)
+
+        raised = self._failed(host, dying_source, tmp_path, form, kill)
+        require(
+            raised,
+            "backup() raises where its source dies midway: half a dump is never a success.",
+            "Check exit status, end mark and error of everything that the dump came from.",
+            "it returned as if all were well",
+        )
+
+    def test_no_error_shows_a_secret(
+        self,
+        host: Host,
+        source: str,
+        tmp_path: Path,
+        capfd: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A password in the URL is in no error, no log line, no output, and in nothing that inspect() returns."""
+        url = with_secret(missing(source))
+        texts = {}
+        raised = self._failed(host, url, tmp_path, None, None)
+        texts["the error of backup()"] = str(raised)
+        if self.inspects:
+            try:
+                texts["what inspect() returned"] = repr(self.seen(host, url))
+            except DumptyError as error:
+                texts["the error of inspect()"] = str(error)
+        texts["the log"] = caplog.text
+        texts["the output"] = "".join(capfd.readouterr())
+        for what, text in texts.items():
+            require(
+                not any(form in text for form in forms(SECRET)),
+                "A password never leaves the driver: not in an error, a log line, an output or a name.",
+                "Show source.url, which holds *** instead, and dumpty.process.redact(text, source.secrets).",
+                f"{what} shows it",
+            )
+
+    # -- behaviour -----------------------------------------------------------------------------------------------
+
+    def test_memory_stays_flat(self, host: Host, large_source: str, target: str, tmp_path: Path, form: str) -> None:
+        """Backing up and restoring take no more memory for a large database than for a small one."""
+        peak = peak_memory(lambda: self.taken(host, large_source, tmp_path, form))
+        dump = self.taken(host, large_source, tmp_path, form)
+        if dump.size < 2 * self.memory:
+            self.unproved(f"the dump of large_source has {dump.size >> 20} MiB; twice {self.memory >> 20} are needed")
+        rule, mend = "A driver streams: memory does not grow with the database.", "Work in pieces of bounded size."
+        require(peak < self.memory, rule, mend, f"backup() held {peak >> 20} MiB of {dump.size >> 20}")
+        if self.restores:
+            peak = peak_memory(lambda: self.put_back(host, dump, target))
+            require(peak < self.memory, rule, mend, f"restore() held {peak >> 20} MiB of {dump.size >> 20}")
+
+    def test_several_backups_at_once_do_not_mix(self, host: Host, source: str, tmp_path: Path) -> None:
+        """Several threads may back up the same database at once."""
+        alone = self.taken(host, source, tmp_path).evidence
+
+        def work(number: int, meet: Callable[[], None]) -> None:
+            (tmp_path / str(number)).mkdir()
+            found = self.taken(host, source, tmp_path / str(number), passing=_every_few(meet)).evidence
+            require(found.objects == alone.objects, "Each backup has its own evidence.", "Keep no state.")
+
+        errors = at_once([functools.partial(work, number) for number in range(2)], patience=1.0)
+        require(
+            not errors,
+            "Several backups may run at once, each with its own connection and state.",
+            "Keep no state in the module.",
+            f"with two threads, {shown(errors[0]) if errors else ''}",
+        )
+
+    def test_a_backup_is_made_and_verified(self, source: str, tmp_path: Path) -> None:
+        """BackupManager backs the database up in every format, lists it, and verifies it."""
+        from dumpty.backup_manager import BackupManager
+
+        mend = "Mend what the error says."
+        try:
+            manager = BackupManager(str(tmp_path / "backups"), plugins=[self.plugin])
+        except PluginError as error:
+            require(False, "BackupManager takes the driver by its scheme.", mend, f"it said: {error}")
+        for form in self.stream_formats():
+            made = manager.create_backup(source, format=form)
+            require(made.success and made.backup, "A backup succeeds.", mend, f"in format {form}: {made.error}")
+            if made.backup is not None:
+                manager.verify(made.backup.id)
+        number = len(manager.list_backups())
+        require(number == len(self.stream_formats()), "Every backup is listed.", mend, f"{number} are")
+
+    def _failed(
+        self, host: Host, url: str, tmp_path: Path, form: str | None, passing: Callable[[int, int], None] | None
+    ) -> BaseException | None:
+        """Return what a backup raises."""
+        try:
+            self.taken(host, url, tmp_path, form, passing=passing)
+        except BaseException as error:  # noqa: BLE001 - judged by the caller
+            return error
+        return None
+
+
+def _every_few(meet: Callable[[], None]) -> Callable[[int, int], None]:
+    calls = [0]
+
+    def passing(_begin: int, _end: int) -> None:
+        calls[0] += 1
+        if calls[0] <= 4:  # noqa: PLR2004 - enough to be inside at the same time
+            meet()
+
+    return passing

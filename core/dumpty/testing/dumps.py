@@ -1,0 +1,157 @@
+"""The sink and the dump that ``DriverSuite`` hands to a driver, the ones that fail included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dumpty.errors import PluginError
+from dumpty.testing.streams import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from dumpty.types import Buffer, Evidence, Reader
+
+__all__ = ["FileSink", "KeptDump"]
+
+
+class FileSink:
+    """Writes a dump into a file.
+
+    ``passing`` is called before each write, with the dump's size before and after it. What it raises is raised at
+    every further write, too, as dumpty's own sink does.
+    """
+
+    def __init__(self, path: Path, passing: Callable[[int, int], None] | None = None) -> None:
+        self.file = path
+        self.size = 0
+        self._stream = path.open("wb", buffering=0)
+        self._passing = passing
+        self.error: BaseException | None = None
+        self._spaces = 0
+
+    def write(self, data: Buffer) -> int:
+        """Take every byte, or raise what ``passing`` raises."""
+        if self.error is not None:
+            raise self.error
+        view = memoryview(data).cast("B")
+        try:
+            if self._passing is not None:
+                self._passing(self.size, self.size + len(view))
+        except BaseException as error:
+            self.error = error
+            raise
+        done = 0
+        while done < len(view):
+            done += self._stream.write(view[done:])
+        self.size += done
+        return done
+
+    def expect(self, total_bytes: int) -> None:
+        """Nobody watches."""
+
+    def directory(self) -> Path:
+        """Refuse: the suite asks for formats that are streams."""
+        raise PluginError("this format was not declared with directory=True, so it is written as a stream")
+
+    def workspace(self) -> Path:
+        """Return a fresh directory."""
+        self._spaces += 1
+        return _fresh(self.file, f"work{self._spaces}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptDump:
+    """A dump in a file, as a driver sees it.
+
+    ``error`` is raised by its streams in the place of the byte at ``good``; ``before_end`` is called before a
+    stream says that it is at its end; ``ends`` notes each time it has said so.
+    """
+
+    file: Path
+    format: str
+    evidence: Evidence
+    error: BaseException | None = None
+    good: int = 0
+    before_end: Callable[[], None] | None = None
+    ends: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """The dump's size in bytes."""
+        return self.file.stat().st_size
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions recorded when the dump was made."""
+        return self.evidence.versions
+
+    def failing(self, error: BaseException, good: int) -> KeptDump:
+        """Return this dump, as it is where its stored file is damaged at byte ``good``."""
+        return replace(self, error=error, good=good)
+
+    def open(self) -> Reader:
+        """Return a stream of the dump."""
+        return _Stream(self)
+
+    def path(self) -> Path:
+        """Return the whole dump in a file, which was read to its end before."""
+        path = self.workspace() / "dump"
+        with path.open("wb") as copy:
+            stream = self.open()
+            while part := stream.read(1 << 18):
+                copy.write(part)
+            stream.close()
+        return path
+
+    def workspace(self) -> Path:
+        """Return a fresh directory."""
+        return _fresh(self.file, "restore")
+
+
+class _Stream:
+    def __init__(self, dump: KeptDump) -> None:
+        self._dump = dump
+        self._stream = dump.file.open("rb", buffering=0)
+        self._left = dump.good if dump.error is not None else dump.size
+
+    def read(self, size: int = -1) -> bytes:
+        if size is None or size < 0:
+            whole = Collector()
+            while part := self.read(1 << 18):
+                whole.write(part)
+            return bytes(whole.data)
+        part = self._stream.read(min(size, self._left)) or b""
+        self._left -= len(part)
+        if part or not size:
+            return part
+        if self._dump.before_end is not None:
+            self._dump.before_end()
+        if self._dump.error is not None:
+            raise self._dump.error
+        self._dump.ends.append("end")
+        return b""
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def __del__(self) -> None:
+        self._stream.close()  # a driver owes nothing to a stream that dumpty closes
+
+
+def _fresh(beside: Path, what: str) -> Path:
+    number = 0
+    while True:
+        path = beside.with_name(f"{beside.name}.{what}.{number}")
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

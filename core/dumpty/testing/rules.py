@@ -1,0 +1,83 @@
+"""How a suite says that a rule is broken: the rule, what was seen, what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RuleBroken", "comes_from", "difference", "refused", "require", "shown"]
+
+_SHOWN = 200
+
+
+class RuleBroken(AssertionError):
+    """A plugin breaks a rule of the contract. The text is one line: the rule, what was seen, what to do."""
+
+
+def require(kept: object, rule: str, mend: str, found: str = "") -> None:
+    """Raise ``RuleBroken`` unless ``kept``."""
+    __tracebackhide__ = True
+    if not kept:
+        raise RuleBroken(_text(rule, mend, found))
+
+
+@contextlib.contextmanager
+def refused(kinds: type[BaseException] | tuple[type[BaseException], ...], rule: str, mend: str) -> Iterator[list[str]]:
+    """Require that the block raises one of ``kinds``; the list then holds the error's text."""
+    __tracebackhide__ = True
+    texts: list[str] = []
+    try:
+        yield texts
+    except RuleBroken:
+        raise
+    except kinds as error:
+        texts.append(str(error))
+        return
+    except Exception as error:
+        raise RuleBroken(_text(rule, mend, f"it raised {shown(error)}")) from error
+    raise RuleBroken(_text(rule, mend, "it raised nothing"))
+
+
+def comes_from(error: BaseException | None, origin: BaseException) -> bool:
+    """Return whether ``error`` is ``origin``, or was caused by it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if error is origin:
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def shown(value: object) -> str:
+    """Return ``value`` for a message: an error with its type, anything else as Python writes it, shortened."""
+    text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def difference(before: object, after: object) -> str:
+    """Return where ``after`` differs from ``before``, for a message."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after}, key=repr):
+            if key not in after:
+                return f"{shown(key)} is gone"
+            if key not in before:
+                return f"{shown(key)} is new"
+            if before[key] != after[key]:
+                return f"at {shown(key)}, {difference(before[key], after[key])}"
+    if isinstance(before, Sequence) and isinstance(after, Sequence) and type(before) is type(after):
+        at = next(
+            (i for i, (b, a) in enumerate(zip(before, after, strict=False)) if b != a), min(len(before), len(after))
+        )
+        return f"at {at} of {len(before)}, {shown(before[at : at + 20])} became {shown(after[at : at + 20])}"
+    return f"{shown(before)} became {shown(after)}"
+
+
+def _text(rule: str, mend: str, found: str) -> str:
+    seen = f" Here {found}." if found else ""
+    return f"{rule}{seen} {mend}"

@@ -1,0 +1,197 @@
+"""What a store owes to several users: locks that exclude, and cleaning that spares the living."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from dumpty.testing.children import start, whereabouts
+from dumpty.testing.rules import require, shown
+from dumpty.testing.streams import Collector, read_blocks
+from dumpty.testing.suite import Suite
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from dumpty.host import Host
+    from dumpty.types import Buffer, Store
+
+__all__ = ["SharingRules"]
+
+_MOMENT, _PATIENCE = 0.3, 20.0
+
+_OPEN = """
+from dumpty.host import Host
+host = Host([load(where)], discover=False)
+plugin = host.plugins()[0]
+options = host.options({"open_store": plugin}, {})["open_store"]
+store = host.open_store(plugin, url=arguments[0], options=options)
+"""
+_DIE = """
+upload = store.create("dead")
+upload.write(b"half")
+print("ready", flush=True)
+sys.stdin.readline()
+os._exit(9)
+"""
+_HOLD = """
+with store.lock("catalog"):
+    print("ready", flush=True)
+    sys.stdin.readline()
+print("released", flush=True)
+"""
+
+
+class SharingRules(Suite):
+    """The part of ``StoreSuite`` that needs a second user: a thread, or a process."""
+
+    def opened(self, host: Host, url: str) -> Store:
+        """Open the store behind ``url``."""
+        return host.open_store(self.own(host), url=url, options=self.options(host, "open_store"))
+
+    def put(self, store: Store, name: str, *chunks: Buffer) -> None:
+        """Write and commit an object."""
+        upload = store.create(name)
+        for chunk in chunks:
+            upload.write(chunk)
+        upload.commit()
+
+    def content(self, store: Store, name: str, offset: int = 0) -> bytes:
+        """Return an object's bytes, from ``offset`` on."""
+        reader, sink = store.open(name, offset), Collector()
+        read_blocks(reader, sink)
+        reader.close()
+        return bytes(sink.data)
+
+    def names(self, store: Store) -> set[str]:
+        """Return the names of all objects."""
+        return {found.name for found in store.list()}
+
+    # -- locks ---------------------------------------------------------------------------------------------------
+
+    def test_a_lock_excludes_other_threads(self, host: Host, store: Store, store_url: str) -> None:
+        """While one thread holds a lock, no other gets it, through the same store or one opened again."""
+        for other in (store, self.opened(host, store_url)):
+            with store.lock("catalog"):
+                waiting = _Waiting(other)
+                self._require_excluded(waiting, "thread")
+            self._require_got(waiting, "was released")
+
+    def test_a_lock_excludes_other_processes(self, store: Store, store_url: str) -> None:
+        """While one process holds a lock, no other gets it."""
+        child = self._child(_HOLD, store_url)
+        try:
+            waiting = _Waiting(store)
+            self._require_excluded(waiting, "process")
+            child.communicate("\n", timeout=_PATIENCE)
+            self._require_got(waiting, "was released by another process")
+        finally:
+            _end(child)
+
+    def test_a_lock_is_released_on_an_error(self, store: Store) -> None:
+        """An error within the block releases the lock, and comes out."""
+        error = RuntimeError("on purpose")
+        raised: BaseException | None = None
+        try:
+            with store.lock("catalog"):
+                raise error
+        except RuntimeError as one:
+            raised = one
+        rule = "An error within the block of a lock comes out."
+        require(raised is error, rule, "Release in finally, and let it pass.", "it was swallowed")
+        self._require_got(_Waiting(store), "was left by an error")
+
+    def test_objects_can_be_written_under_a_lock(self, store: Store) -> None:
+        """Who holds a lock can write, list, rename, clean and delete: locks of other names are others."""
+        done = threading.Event()
+
+        def work() -> None:
+            with store.lock("catalog"):
+                self.put(store, "one", b"x")
+                list(store.list())
+                store.rename("one", "other")
+                list(store.clean())
+                store.delete("other")
+                with store.lock("another"):
+                    done.set()
+
+        threading.Thread(target=work, daemon=True).start()
+        rule = "Under a lock the store can be used, and a lock of another name can be had."
+        require(done.wait(_PATIENCE), rule, "Never take the named lock inside an operation.", "it waited for ever")
+
+    # -- cleaning ------------------------------------------------------------------------------------------------
+
+    def test_clean_names_what_a_dead_writer_left(self, store: Store, store_url: str) -> None:
+        """clean() yields the name of an upload whose writer was killed, removes what it left, and no object."""
+        self.put(store, "kept", b"x")
+        child = self._child(_DIE, store_url)
+        child.communicate("\n", timeout=_PATIENCE)
+        mend = "Leave a mark that dies with the writer: a file lock, or a lease."
+        found = list(store.clean())
+        rule = "clean() yields the name of each upload whose writer died before commit()."
+        require(found == ["dead"], rule, mend, f"it yielded {found}")
+        again = list(store.clean())
+        require(not again, "clean() removes what the dead writer left.", "Remove it when resumed.", f"again: {again}")
+        require(self.names(store) == {"kept"}, "clean() touches no committed object.", mend, f"{self.names(store)}")
+
+    def test_clean_spares_the_living(self, host: Host, store: Store, store_url: str) -> None:
+        """clean() never touches an upload whose writer lives, in this process or in another."""
+        upload = store.create("living")
+        upload.write(b"half")
+        child = self._child(_DIE, store_url)
+        rule = "clean() never touches what a live writer still writes."
+        mend = "Ask for the writer's mark, not for the upload's age."
+        try:
+            for user in (store, self.opened(host, store_url)):
+                found = list(user.clean())
+                require(not found, rule, mend, f"it yielded {found}")
+        finally:
+            _end(child)
+        upload.write(b" and half")
+        try:
+            upload.commit()
+            kept = self.content(store, "living")
+        except Exception as error:  # noqa: BLE001 - any is one too many
+            require(False, rule, mend, f"the upload could not be committed any more: {shown(error)}")
+        require(kept == b"half and half", rule, mend, f"it holds {kept!r}")
+
+    # -- in other words ------------------------------------------------------------------------------------------
+
+    def _child(self, program: str, url: str) -> subprocess.Popen[str]:
+        where: dict[str, Any] | None = whereabouts(self.plugin)
+        if where is None:
+            self.unproved("another process finds only a module, or a class that is made without arguments")
+        child = start(where, _OPEN + program, url)
+        if child.stdout is not None and child.stdout.readline() != "ready\n":
+            error = child.communicate()[1].strip().rpartition("\n")[2]
+            require(False, "Another process can open the store.", "Mend what it says.", f"it ended with {error!r}")
+        return child
+
+    def _require_excluded(self, waiting: _Waiting, other: str) -> None:
+        rule = f"A lock excludes every other {other} that uses the store."
+        mend = "Use one lock for all that share the URL (filelock does it for files)."
+        require(not waiting.got.wait(_MOMENT), rule, mend, "two had it at once")
+
+    def _require_got(self, waiting: _Waiting, when: str) -> None:
+        got = waiting.got.wait(_PATIENCE)
+        require(got, f"A lock can be had once it {when}.", "Release it in finally.", "nobody got it")
+
+
+class _Waiting:
+    """A thread that takes the lock and gives it back; ``got`` is set when it has it."""
+
+    def __init__(self, store: Store) -> None:
+        self.got = threading.Event()
+        self._store = store
+        run: Callable[[], None] = self._run
+        threading.Thread(target=run, daemon=True).start()
+
+    def _run(self) -> None:
+        with self._store.lock("catalog"):
+            self.got.set()
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.communicate()

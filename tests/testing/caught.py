@@ -1,0 +1,82 @@
+"""Runs a suite over broken plugins, in a pytest of its own, and tells which tests caught each."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+MODULE = """
+import pytest
+from testing import {module} as broken
+
+{classes}
+"""
+CLASS = """
+class Test{name}(broken.SUITE):
+    plugin = broken.{name}()
+"""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What is said of a broken plugin: the ``rule`` whose test must catch it, and tests that may fail ``too``."""
+
+    rule: str
+    too: frozenset[str] = frozenset()
+
+
+def breaks(rule: str, *too: str):
+    """Say which test catches a plugin; the decorator of every broken one."""
+
+    def note(plugin: type) -> type:
+        plugin.broken = Broken(rule, frozenset(too))
+        return plugin
+
+    return note
+
+
+def plugins(module: str) -> dict[str, Broken]:
+    """Return the broken plugins of a module."""
+    loaded = importlib.import_module(f"testing.{module}")
+    return {
+        name: one.__dict__["broken"] for name, one in vars(loaded).items() if "broken" in getattr(one, "__dict__", {})
+    }
+
+
+def tests_of(suite: type) -> set[str]:
+    """Return the names of all tests of a suite."""
+    return {name for name in dir(suite) if name.startswith("test_")}
+
+
+def run(module: str) -> dict[str, dict[str, str]]:
+    """Return for each broken plugin of ``module`` the tests that failed, with their messages."""
+    classes = "".join(CLASS.format(name=name) for name in plugins(module))
+    with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
+        file = Path(directory, "test_broken.py")
+        file.write_text(MODULE.format(module=module, classes=classes))
+        verdict = Path(directory, "verdict.json")
+        environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
+        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "dumpty.testing.record"]
+        argv += ["-c", os.devnull, "--rootdir", directory, f"--dumpty-verdict={verdict}", str(file)]
+        done = subprocess.run(
+            argv,
+            env={**environment, "PYTHONPATH": str(HERE.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert verdict.exists(), done.stdout + done.stderr
+        failed: dict[str, dict[str, str]] = {name: {} for name in plugins(module)}
+        for entry in json.loads(verdict.read_text()):
+            if entry["outcome"] == "failed":
+                failed[entry["suite"].removeprefix("Test")][entry["test"]] = entry["reason"]
+    return failed

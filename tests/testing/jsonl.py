@@ -1,0 +1,126 @@
+"""A toy driver: a database is a directory of ``TABLE.jsonl`` files. It keeps every rule."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from dumpty import (
+    Evidence,
+    Format,
+    Inspection,
+    IntegrityError,
+    ObjectEvidence,
+    Option,
+    PluginInfo,
+    SourceError,
+    TargetNotEmpty,
+    hookimpl,
+)
+
+
+class JsonLines:
+    """Written in small methods, for the broken drivers to override one each."""
+
+    name = "jsonl"
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(
+            kind="driver",
+            schemes=("jsonl",),
+            formats=(Format(name="lines", suffix=".jsonl"),),
+            options=(Option(name="indent", default=0, help="spaces", verbs=("backup",)),),
+        )
+
+    @hookimpl
+    def inspect(self, source, options):
+        path = Path(source.database)
+        names = os.listdir(path) if path.is_dir() else []
+        return Inspection(exists=path.is_dir(), empty=not names, identity=str(path), name=path.name)
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        path = Path(source.database)
+        if not path.is_dir():
+            raise SourceError(f"there is no directory {path}")
+        self.emit(sink, {"begin": "jsonl", "indent": options["indent"]})
+        objects = []
+        for table in sorted(path.glob("*.jsonl")):
+            self.emit(sink, {"table": table.stem})
+            rows = 0
+            with table.open() as lines:
+                for line in lines:
+                    self.row(sink, line)
+                    rows += 1
+            objects.append(ObjectEvidence(path=table.stem, rows=rows))
+        self.emit(sink, {"end": len(objects)})
+        return Evidence(objects=tuple(objects))
+
+    def emit(self, sink, value):
+        sink.write(json.dumps(value).encode() + b"\n")
+
+    def row(self, sink, line):
+        self.emit(sink, {"row": json.loads(line)})
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        path = Path(target.database)
+        self.refuse(path, overwrite)
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+        part.mkdir()
+        try:
+            evidence = self.load(dump, part)
+            self.check(evidence, dump)
+            self.put(part, path)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return evidence
+
+    def refuse(self, path, overwrite):
+        if not overwrite and path.is_dir() and os.listdir(path):
+            raise TargetNotEmpty(f"{path} holds something")
+
+    def load(self, dump, part):
+        rows = {}
+        ended = False
+        with contextlib.ExitStack() as files:
+            for line in self.lines(dump):
+                value = json.loads(line)
+                if "table" in value:
+                    table = value["table"]
+                    file = files.enter_context((part / f"{table}.jsonl").open("w"))
+                    rows[table] = 0
+                elif "row" in value:
+                    file.write(json.dumps(value["row"]) + "\n")
+                    rows[table] += 1
+                ended = "end" in value
+        if not ended:
+            raise IntegrityError("the dump has no end mark")
+        return Evidence(objects=tuple(ObjectEvidence(path=t, rows=n) for t, n in rows.items()))
+
+    def lines(self, dump):
+        stream, rest = dump.open(), b""
+        while part := stream.read(1000):
+            *lines, rest = (rest + part).split(b"\n")
+            yield from lines
+        if rest:
+            raise IntegrityError("the dump ends within a line")
+
+    def check(self, evidence, dump):
+        if evidence.objects != dump.evidence.objects:
+            raise IntegrityError(f"the dump holds {evidence.objects}, not {dump.evidence.objects}")
+
+    def put(self, part, path):
+        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.old")
+        if path.exists():
+            path.rename(aside)
+        part.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+PLUGIN = JsonLines()

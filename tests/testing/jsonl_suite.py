@@ -1,0 +1,63 @@
+"""What the toy driver's author supplies to ``DriverSuite``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dumpty.testing import DriverSuite
+
+
+def fill(path: Path, **tables: int) -> str:
+    path.mkdir()
+    for name, rows in tables.items():
+        with (path / f"{name}.jsonl").open("w") as file:
+            for number in range(rows):
+                file.write(json.dumps({"id": number, "name": f"{name} {number}"}) + "\n")
+    return f"jsonl:///{path}"
+
+
+class JsonLinesSuite(DriverSuite):
+    memory = 1 << 20
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        return fill(tmp_path / "shop", item=300, customer=40, nothing=0)
+
+    @pytest.fixture
+    def target(self, tmp_path):
+        return f"jsonl:///{tmp_path / 'again'}"
+
+    @pytest.fixture
+    def full_target(self, tmp_path):
+        return fill(tmp_path / "full", other=5)
+
+    @pytest.fixture
+    def empty_target(self, tmp_path):
+        return fill(tmp_path / "hollow")
+
+    @pytest.fixture
+    def dying_source(self, tmp_path):
+        return fill(tmp_path / "dying", item=300, zebra=300)
+
+    @pytest.fixture
+    def large_source(self, tmp_path):
+        url = fill(tmp_path / "large")
+        with (tmp_path / "large" / "item.jsonl").open("w") as file:
+            for number in range(300):
+                file.write(json.dumps({"id": number, "name": "x" * 10_000}) + "\n")
+        return url
+
+    def kill(self, url):
+        (Path(url.removeprefix("jsonl:///")) / "zebra.jsonl").write_text('{"id": 1}\n{"id"')
+
+    def content(self, url):
+        tables = Path(url.removeprefix("jsonl:///"))
+        if not tables.is_dir():
+            raise FileNotFoundError(tables)
+        return {table.stem: table.read_text() for table in tables.iterdir()}
+
+    def rows(self, url):
+        return {table: text.count("\n") for table, text in self.content(url).items()}

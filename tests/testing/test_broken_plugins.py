@@ -1,0 +1,43 @@
+"""Every rule of every suite is proved by a plugin that breaks it, and is caught, by that rule's name."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+
+import pytest
+
+from dumpty.testing.suite import Suite
+from testing import caught
+
+MODULES = ("broken_compressors", "broken_verifiers", "broken_stores", "broken_drivers")
+
+results = functools.cache(caught.run)
+
+
+def every_plugin():
+    return [
+        pytest.param(module, name, broken, id=name)
+        for module in MODULES
+        for name, broken in caught.plugins(module).items()
+    ]
+
+
+@pytest.mark.parametrize(("module", "name", "broken"), every_plugin())
+def test_a_broken_plugin_is_caught_by_the_test_of_its_rule(module, name, broken):
+    failed = results(module)[name]
+    assert broken.rule in failed
+    assert set(failed) <= {broken.rule, *broken.too}
+    assert not failed[broken.rule].startswith(("TypeError", "AttributeError", "NameError", "KeyError")), failed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_test_of_a_suite_catches_a_broken_plugin(module):
+    suite = importlib.import_module(f"testing.{module}").ALL
+    own = caught.tests_of(suite) - caught.tests_of(Suite)
+    assert own - {broken.rule for broken in caught.plugins(module).values()} == set()
+
+
+def test_every_test_that_all_suites_share_catches_a_broken_plugin():
+    rules = {broken.rule for module in MODULES for broken in caught.plugins(module).values()}
+    assert caught.tests_of(Suite) - rules == set()

@@ -1,0 +1,10 @@
+"""The toy driver that the broken drivers are made of keeps every rule itself."""
+
+from __future__ import annotations
+
+from testing.jsonl import PLUGIN
+from testing.jsonl_suite import JsonLinesSuite
+
+
+class TestJsonLines(JsonLinesSuite):
+    plugin = PLUGIN
