@@ -347,6 +347,11 @@ class Host:
             if isinstance(error, PluginError):
                 error.plugin, error.hook = error.plugin or name, error.hook or hook
             raise
+        except SystemExit as error:
+            if _of_a_signal(error):
+                raise
+            # Still a SystemExit, which callers are promised; but one that names its plugin, and never status 0.
+            raise SystemExit(f"{name} called sys.exit({error.code!r}) in {hook}: taken as a failure") from error
         except ImportError as error:
             requires = plugin.described.requires
             advice = f'pip install "{requires}"' if requires else "install what it names"
@@ -398,6 +403,20 @@ def _changed(path: str) -> int:
         return os.stat(path or ".").st_mtime_ns
     except OSError:
         return 0
+
+
+def _of_a_signal(error: SystemExit) -> bool:
+    """Return whether a signal handler of the program, and no plugin, asks it to end."""
+    import signal
+
+    installed = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {getattr(one, "__code__", None) for one in installed} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _wraps(impl: pluggy.HookImpl) -> bool:

@@ -164,7 +164,7 @@ class FileStore:
         holder = path.with_suffix(".holder")
         lock = filelock.FileLock(path, timeout=self._lock_timeout, mode=0o600)
         try:
-            lock.acquire()
+            lock.acquire(poll_interval=0.01)
         except filelock.Timeout as error:
             raise Locked(f"{self._top} is locked by {_holder(holder)}; try again when that has ended") from error
         except OSError as error:

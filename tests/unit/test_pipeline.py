@@ -6,7 +6,9 @@ import contextlib
 import gzip
 import hashlib
 import os
+import signal
 import subprocess
+import sys
 
 import pytest
 from unit.toys import StoreWrapper, ToyCompressor, ToyDriver, ToyVerifier, ToyWriter
@@ -127,6 +129,26 @@ def test_a_driver_that_raises_system_exit_or_is_interrupted_leaves_nothing(top):
         with pytest.raises(type(error)):
             back_up(top, failing(raises(error)))
         assert files(top) == []
+
+
+def test_a_driver_that_exits_is_named_and_never_with_status_0(top):
+    with pytest.raises(SystemExit, match=r"plugin 'toy' .* called sys\.exit\(0\) in backup") as caught:
+        back_up(top, failing(raises(SystemExit(0))))
+    assert isinstance(caught.value.code, str)  # Python prints it, and exits with 1
+
+
+def test_a_signal_handler_that_ends_the_program_is_left_alone(top):
+    def end(number, frame):
+        sys.exit(7)
+
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            back_up(top, failing(lambda sink: signal.raise_signal(signal.SIGUSR1)))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert caught.value.code == 7
+    assert files(top) == []
 
 
 def test_a_driver_that_writes_after_the_end_is_told(top):

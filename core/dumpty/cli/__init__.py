@@ -51,6 +51,7 @@ def _run(arguments: Sequence[str]) -> Ended | int:
 
     from dumpty.cli.app import Ended, build
     from dumpty.cli.status import INTERRUPTED, UsageError
+    from dumpty.errors import DumptyError
 
     usage_error: Any = typer.BadParameter.__base__  # typer exports neither it nor its base
     click_error: Any = usage_error.__base__
@@ -62,7 +63,8 @@ def _run(arguments: Sequence[str]) -> Ended | int:
         text = error.format_message().rstrip().rstrip(".")
         raise UsageError(f"{text}; see {where} --help") from None
     except (typer.Abort, SystemExit) as end:  # typer ends so after completing words, and when nobody reads its help
-        return int(getattr(end, "code", INTERRUPTED) or 0)
+        code = getattr(end, "code", INTERRUPTED)
+        return Ended(error=DumptyError(code)) if isinstance(code, str) else int(code or 0)
     return result if isinstance(result, Ended) else int(result or 0)
 
 
