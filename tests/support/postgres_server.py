@@ -117,6 +117,8 @@ class PostgresServer:
             "full_page_writes": "off",
             "shared_buffers": "32MB",
             "autovacuum": "off",
+            "wal_level": "minimal",
+            "max_wal_senders": 0,
             "jit": "off",
             "timezone": "UTC",
         }
