@@ -46,8 +46,7 @@ def describe() -> PluginInfo:
             Option(
                 name="lock_timeout",
                 default=60,
-                help="seconds to wait for a lock",
-                verbs=("backup", "restore"),
+                help="seconds to wait for the locks of all tables",
             ),
         ),
         requires="dumpty[postgres]",

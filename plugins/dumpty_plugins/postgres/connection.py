@@ -36,7 +36,7 @@ _ADVICE = (
     ("timeout expired", "check host, port and firewall"),
     ("invalid connection option", "take that parameter out of the URL"),
     ("no pg_hba.conf entry", "let this user and address in, in the server's pg_hba.conf"),
-    ("\" does not exist", "check the name of database and user"),
+    ('" does not exist', "check the name of database and user"),
     ("too many clients", "try again, or raise max_connections"),
     ("starting up", "wait until the server is up"),
 )
