@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dumpty.errors import Locked as Locked
     from dumpty.errors import ManifestError as ManifestError
     from dumpty.errors import MissingFile as MissingFile
+    from dumpty.errors import NotProvable as NotProvable
     from dumpty.errors import OptionError as OptionError
     from dumpty.errors import PluginConflict as PluginConflict
     from dumpty.errors import PluginError as PluginError
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from dumpty.types import Options as Options
     from dumpty.types import PluginInfo as PluginInfo
     from dumpty.types import Reader as Reader
+    from dumpty.types import Scratch as Scratch
     from dumpty.types import Sink as Sink
     from dumpty.types import Source as Source
     from dumpty.types import Store as Store
@@ -74,6 +76,7 @@ _EXPORTS = {
         "Locked",
         "ManifestError",
         "MissingFile",
+        "NotProvable",
         "OptionError",
         "PluginConflict",
         "PluginError",
@@ -100,6 +103,7 @@ _EXPORTS = {
         "Options",
         "PluginInfo",
         "Reader",
+        "Scratch",
         "Sink",
         "Source",
         "Store",

@@ -17,6 +17,7 @@
     │   └── CommandError         a child process failed, or is missing (also RuntimeError)
     ├── IntegrityError           digest, size, truncation, missing end marker, row counts
     ├── ManifestError            a manifest is damaged, or from a newer dumpty
+    ├── NotProvable              a drill needs what this machine does not have
     ├── TargetNotEmpty           restore refused; says how to insist
     ├── Locked                   somebody else holds it
     └── StoreError               the store cannot write, rename or read (also OSError)
@@ -40,6 +41,7 @@ __all__ = [
     "Locked",
     "ManifestError",
     "MissingFile",
+    "NotProvable",
     "OptionError",
     "PluginConflict",
     "PluginError",
@@ -139,6 +141,10 @@ class IntegrityError(DumptyError):
 
 class ManifestError(DumptyError):
     """A manifest is damaged, or written by a newer dumpty. It is never overwritten."""
+
+
+class NotProvable(DumptyError):
+    """This machine cannot prove a backup: a server version or an extension is missing. It says nothing of it."""
 
 
 class TargetNotEmpty(DumptyError):

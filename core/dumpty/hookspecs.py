@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from dumpty.types import (
         ByteSink,
         Dump,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         Options,
         PluginInfo,
         Reader,
+        Scratch,
         Sink,
         Source,
         Store,
@@ -71,6 +74,29 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     A target that holds anything is refused with ``TargetNotEmpty`` unless ``overwrite`` is True; then the old
     content is replaced only after the new one is complete and checked against ``dump.evidence``. A dump is
     complete only at end-of-file of ``dump.open()``: nothing may be committed before it.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def examine(dump: Dump, options: Options) -> Evidence:  # type: ignore[empty-body]
+    """Read ``dump`` to its end as its own tools would, without a database, and return what it holds.
+
+    A dump that is not whole, or not what ``dump.evidence`` says, raises ``IntegrityError``.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def scratch(  # type: ignore[empty-body]
+    dump: Dump, on: Source | None, options: Options
+) -> AbstractContextManager[Scratch]:
+    """Return a throw-away target that ``dump`` can be restored into, cleaned up whatever happens.
+
+    ``on`` names a server to use instead of one that the driver starts from local programs. What this machine lacks
+    (a server of that version, an extension) raises ``NotProvable``, which says so.
 
     .. versionadded:: 1.0
     """

@@ -31,8 +31,9 @@ from dumpty.types import SUFFIX, Evidence, Format, Inspection, Kind, Option, Opt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
-    from dumpty.types import ByteSink, Dump, Reader, Sink, Source, Store, Verifier, Writer
+    from dumpty.types import ByteSink, Dump, Reader, Scratch, Sink, Source, Store, Verifier, Writer
 
 __all__ = ["Host", "Plugin", "default_host"]
 
@@ -315,6 +316,18 @@ class Host:
                 hook="restore",
             )
         return self._call(plugin, "restore", Evidence, target=target, dump=dump, overwrite=overwrite, options=options)
+
+    def examine(self, plugin: Plugin, *, dump: Dump, options: Options) -> Evidence:
+        """Call ``examine``."""
+        return self._call(plugin, "examine", Evidence, dump=dump, options=options)
+
+    def scratch(
+        self, plugin: Plugin, *, dump: Dump, on: Source | None, options: Options
+    ) -> AbstractContextManager[Scratch]:
+        """Call ``scratch``."""
+        wanted = ("__enter__", "__exit__")
+        given: object = self._call(plugin, "scratch", wanted, dump=dump, on=on, options=options)
+        return cast("AbstractContextManager[Scratch]", given)
 
     def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options) -> Writer:
         """Call ``compress``."""

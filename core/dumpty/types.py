@@ -26,7 +26,7 @@ SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
 """What may end the name of a backup's file: a format's suffix and a compressor's."""
 
 Kind = Literal["driver", "compressor", "verifier", "store"]
-Verb = Literal["backup", "restore", "inspect", "compress", "open_store"]
+Verb = Literal["backup", "restore", "inspect", "examine", "scratch", "compress", "open_store"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,8 @@ class Inspection:
     ``exists``: there is a database. ``empty``: it holds nothing that a restore could harm. ``estimated_bytes``: of
     a dump, for progress. ``identity``: one canonical name of this database whatever the spelling of its URL
     (an absolute path; server and database), without secrets; "" leaves the choice to dumpty. ``name``: the
-    database's short name, for file names.
+    database's short name, for file names. ``evidence``: counts or fingerprints of its tables, on request: a driver
+    that can be asked declares the option ``evidence`` for ``inspect``, one of ``off``, ``counts``, ``fingerprint``.
     """
 
     exists: bool
@@ -143,6 +144,7 @@ class Inspection:
     name: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +258,31 @@ class Dump(Protocol):
 
     def workspace(self) -> Path:
         """Return a private, empty directory on a file system with room; it is removed when the restore ends."""
+        ...
+
+
+class Scratch(Protocol):
+    """A throw-away place to restore into, for a drill: empty, private, gone when its block ends."""
+
+    @property
+    def target(self) -> Source:
+        """Where to restore to."""
+        ...
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of what serves it, by name."""
+        ...
+
+    def check(self) -> tuple[str, ...]:
+        """Run the engine's own checks on what was restored, and return the names of those that were run.
+
+        Raises ``IntegrityError`` where one fails.
+        """
+        ...
+
+    def ask(self, statement: str, /) -> list[tuple[object, ...]]:
+        """Run a query in the restored database and return its rows."""
         ...
 
 
