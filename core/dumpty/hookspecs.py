@@ -51,7 +51,8 @@ def inspect(source: Source, options: Options) -> Inspection:  # type: ignore[emp
     """Look at the database behind ``source`` without changing anything, or creating it.
 
     Needed for ``restore``, where it tells an empty target from a full one. A database that does not exist is
-    ``exists=False, empty=True``, not an error; one that cannot be reached, or is not a database, is an error.
+    ``exists=False, empty=True``, not an error; one that cannot be reached is an error. Something that is no
+    database, but could be overwritten, is ``exists=True, empty=False`` with a note.
 
     .. versionadded:: 1.0
     """
