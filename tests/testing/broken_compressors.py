@@ -7,18 +7,8 @@ import random
 import zlib
 
 from dumpty import IntegrityError, Option, PluginInfo, hookimpl
-from dumpty.testing import CompressorSuite
-from testing.caught import breaks
+from testing.breaks import ANY, breaks
 from testing.toyzip import Reader, ToyZip, Writer
-
-ALL = CompressorSuite
-
-
-class SUITE(CompressorSuite):
-    large = 4 << 20
-    memory = 3 << 20
-    libraries = ("colorsys",)
-
 
 # -- what every plugin owes ------------------------------------------------------------------------------------------
 
@@ -29,7 +19,7 @@ class SaysOtherThings(ToyZip):
         return PluginInfo(kind="compressor", suffix=".toy", summary=str(random.random()))
 
 
-@breaks("test_the_hooks_of_its_kind_are_implemented", *(t for t in dir(SUITE) if t.startswith("test_")))
+@breaks("test_the_hooks_of_its_kind_are_implemented", *ANY)
 class NoDecompress(ToyZip):
     decompress = None
 
@@ -59,7 +49,7 @@ class DefaultOutsideTheChoices(OneOption):
     option = Option(name="level", default=5, choices=(1, 2, 3), help="h", verbs=("compress",))
 
 
-@breaks("test_options_are_declared_with_sane_defaults")
+@breaks("test_options_are_declared_with_sane_defaults", "test_a_backup_goes_through_it_and_back")
 class DefaultThatIsNoJson(OneOption):
     option = Option(name="ratio", default=float("nan"), help="h", verbs=("compress",))
 
@@ -95,7 +85,7 @@ class ReadsWhatNobodyDeclared(ToyZip):
 # -- round trips -----------------------------------------------------------------------------------------------------
 
 
-@breaks("test_what_was_compressed_comes_back", "test_truncated_input_is_an_integrity_error")
+@breaks("test_what_was_compressed_comes_back")
 class NothingFromNothing(ToyZip):
     class writer(Writer):
         def close(self):
@@ -103,7 +93,7 @@ class NothingFromNothing(ToyZip):
                 super().close()
 
 
-@breaks("test_a_large_stream_comes_back", "test_memory_stays_flat")
+@breaks("test_a_large_stream_comes_back")
 class LosesWhatIsBehindTheSecondMegabyte(ToyZip):
     class writer(Writer):
         def write(self, data):
@@ -128,8 +118,8 @@ class KeepsTheLastBuffer(ToyZip):
             return len(data)
 
         def close(self):
-            super().write(self.last)
-            self.last = b""
+            if not self.closes:
+                super().write(self.last)
             super().close()
 
 
@@ -233,7 +223,11 @@ class ClosesItsSink(ToyZip):
 # -- damage ----------------------------------------------------------------------------------------------------------
 
 
-@breaks("test_truncated_input_is_an_integrity_error", "test_damage_is_told_again")
+@breaks(
+    "test_truncated_input_is_an_integrity_error",
+    "test_damage_is_told_again",
+    "test_corrupted_input_is_an_integrity_error",
+)
 class TakesTruncationForTheEnd(ToyZip):
     class reader(Reader):
         def finish(self):
@@ -247,7 +241,7 @@ class LetsOtherErrorsOut(ToyZip):
             return error
 
 
-@breaks("test_corrupted_input_is_an_integrity_error", "test_truncated_input_is_an_integrity_error")
+@breaks("test_corrupted_input_is_an_integrity_error")
 class ChecksNoChecksum(ToyZip):
     wbits = -15
 

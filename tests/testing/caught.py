@@ -8,39 +8,23 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+
+from testing.breaks import Broken
 
 HERE = Path(__file__).parent
 
 MODULE = """
 import pytest
 from testing import {module} as broken
+from testing.suites import SMALL
 
 {classes}
 """
 CLASS = """
-class Test{name}(broken.SUITE):
+class Test{name}(SMALL["{module}"]):
     plugin = broken.{name}()
 """
-
-
-@dataclass(frozen=True)
-class Broken:
-    """What is said of a broken plugin: the ``rule`` whose test must catch it, and tests that may fail ``too``."""
-
-    rule: str
-    too: frozenset[str] = frozenset()
-
-
-def breaks(rule: str, *too: str):
-    """Say which test catches a plugin; the decorator of every broken one."""
-
-    def note(plugin: type) -> type:
-        plugin.broken = Broken(rule, frozenset(too))
-        return plugin
-
-    return note
 
 
 def plugins(module: str) -> dict[str, Broken]:
@@ -58,7 +42,7 @@ def tests_of(suite: type) -> set[str]:
 
 def run(module: str) -> dict[str, dict[str, str]]:
     """Return for each broken plugin of ``module`` the tests that failed, with their messages."""
-    classes = "".join(CLASS.format(name=name) for name in plugins(module))
+    classes = "".join(CLASS.format(name=name, module=module) for name in plugins(module))
     with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
         file = Path(directory, "test_broken.py")
         file.write_text(MODULE.format(module=module, classes=classes))

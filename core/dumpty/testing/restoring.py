@@ -11,6 +11,7 @@ import pytest
 from dumpty.errors import IntegrityError, RestoreNotSupported, TargetNotEmpty
 from dumpty.host import Host
 from dumpty.source import parse_url
+from dumpty.testing.databases import missing
 from dumpty.testing.dumps import FileSink, KeptDump
 from dumpty.testing.rules import comes_from, difference, refused, require, shown
 from dumpty.testing.suite import Suite
@@ -288,7 +289,7 @@ class RestoreRules(Suite):
         dump = self.taken(host, source, tmp_path)
         rule = "A driver whose suite says restores = False implements no restore()."
         with refused(RestoreNotSupported, rule, "Set restores = True, and let it be tested."):
-            self.put_back(host, dump, source)
+            self.put_back(host, dump, missing(source))
 
     def test_a_backup_is_restored(self, source: str, target: str, tmp_path: Path) -> None:
         """BackupManager restores what it backed up, in its own default format."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, get_args
 import pytest
 
 from dumpty.errors import OptionError, PluginError
-from dumpty.host import Host, Plugin
+from dumpty.host import Host, Plugin, default_host
 from dumpty.options import coerce
 from dumpty.testing.children import described
 from dumpty.testing.rules import require, shown
@@ -78,9 +78,10 @@ class Suite:
         """Return the plugin as its host knows it."""
         return host.plugins()[0]
 
-    def installed(self) -> Plugin:
-        """Return the plugin as it stands among all that are installed."""
-        return next(p for p in Host([self.plugin]).plugins() if p.module is self.plugin)
+    def installed_name(self, host: Host) -> str:
+        """Return the name by which the facades know the plugin: that of its entry point, where it has one."""
+        names = [p.name for p in default_host().plugins() if p.module is self.plugin]
+        return names[0] if names else self.own(host).name
 
     def options(self, host: Host, verb: Verb, **given: object) -> Watched:
         """Return the plugin's options for ``verb``, complete with defaults."""

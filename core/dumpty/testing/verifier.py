@@ -184,7 +184,7 @@ class VerifierSuite(Suite):
         databases = MemoryDriver({"shop": SAMPLES["random"]()})
         mend = "Mend what the error says."
         try:
-            name = self.installed().name
+            name = self.installed_name(host)
             manager = BackupManager(str(tmp_path), verifier=name, plugins=[self.plugin, databases])
         except PluginError as error:
             require(False, "BackupManager takes the plugin by its name.", mend, f"it said: {error}")

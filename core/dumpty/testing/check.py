@@ -1,0 +1,152 @@
+"""``check``: runs the suite of an installed plugin and says, rule by rule, what it keeps.
+
+pytest runs in a process of its own; nothing here imports it, so that its absence is one clear error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dumpty.errors import DependencyError, PluginError
+from dumpty.host import Host
+from dumpty.redaction import redact
+from dumpty.source import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dumpty.types import Kind
+
+__all__ = ["RuleVerdict", "State", "Verdict", "check"]
+
+State = Literal["kept", "broken", "unproved"]
+
+_FILE = """
+from dumpty.testing.checked import suite_for
+TestPlugin = suite_for({name!r}, {kind!r})
+"""
+_TAIL = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleVerdict:
+    """What became of one rule. ``reason``: how it is broken, or why it could not be proved here."""
+
+    test: str
+    rule: str
+    state: State
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of all rules. ``left``: databases that the check made and that are yours to remove."""
+
+    plugin: str
+    kind: Kind
+    rules: tuple[RuleVerdict, ...]
+    left: tuple[str, ...] = ()
+
+    def of(self, state: State) -> list[RuleVerdict]:
+        """Return the rules in one state."""
+        return [rule for rule in self.rules if rule.state == state]
+
+    @property
+    def kept(self) -> bool:
+        """Whether some rule was proved, and none is broken."""
+        return bool(self.of("kept")) and not self.of("broken")
+
+    def __str__(self) -> str:
+        marks = {"kept": "ok      ", "broken": "BROKEN  ", "unproved": "unproved"}
+        lines = [f"{self.plugin} ({self.kind})"]
+        for rule in self.rules:
+            lines.append(f"  {marks[rule.state]}  {rule.rule}")
+            if rule.reason:
+                lines.append(f"            {rule.reason}")
+        lines += [f"  left behind, yours to remove: {url}" for url in self.left]
+        counts = ", ".join(f"{len(self.of(state))} {state}" for state in marks)  # type: ignore[arg-type]
+        return "\n".join([*lines, counts])
+
+
+def check(
+    plugin_name: str, kind: Kind, source: str | None = None, target: str | None = None, *, timeout: float = 1800.0
+) -> Verdict:
+    """Run the suite of an installed plugin.
+
+    Args:
+        plugin_name: its name, as ``dumpty plugins`` lists it.
+        kind: driver, compressor, verifier or store.
+        source: for a driver, the URL of a database with content. It is only read.
+        target: for a driver, the URL of a database that does not exist; the check makes others, beside it, with
+            ``_1``, ``_2`` and so on behind its name, and leaves them. For a store, the URL of an empty place.
+        timeout: seconds after which the check is given up.
+
+    Returns:
+        The verdict. Without URLs, the rules of a driver or store that need them are ``unproved``.
+
+    Raises:
+        DependencyError: pytest is not installed.
+        PluginNotFound, PluginConflict, PluginLoadError: there is no such plugin, or it cannot be loaded.
+        PluginError: the check itself came to no end.
+    """
+    if importlib.util.find_spec("pytest") is None:
+        raise DependencyError('checking a plugin needs pytest: pip install "dumpty[testing]"')
+    plugin = Host().named(kind, plugin_name)
+    secrets = [s for url in (source, target) if url and "://" in url for s in parse_url(url).secrets]
+    with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
+        entries, left = _run(Path(directory), plugin_name, kind, {"SOURCE": source, "TARGET": target}, timeout)
+    rules = [
+        RuleVerdict(test=test, rule=found[0]["rule"], state=state, reason=redact(reason, secrets))
+        for test, found in _by_test(entries).items()
+        for state, reason in [_judged(found)]
+    ]
+    return Verdict(plugin=str(plugin), kind=kind, rules=tuple(rules), left=left)
+
+
+def _run(
+    directory: Path, name: str, kind: str, urls: dict[str, str | None], timeout: float
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    file, verdict, left = directory / "test_plugin.py", directory / "verdict.json", directory / "left"
+    file.write_text(_FILE.format(name=name, kind=kind), encoding="utf-8")
+    argv = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "dumpty.testing.record"]
+    argv += ["-c", os.devnull, "--rootdir", str(directory), "--basetemp", str(directory / "tmp")]
+    argv += [f"--dumpty-verdict={verdict}", str(file)]
+    # URLs hold passwords: they go by the environment, which only this user can read.
+    given = {f"DUMPTY_CHECK_{key}": url for key, url in urls.items() if url}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS" and not k.startswith("DUMPTY_CHECK_")}
+    environment |= {**given, "DUMPTY_CHECK_LEFT": str(left), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    try:
+        done = subprocess.run(  # noqa: S603 - this Python
+            argv, env=environment, capture_output=True, text=True, check=False, timeout=timeout
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PluginError(f"the check of {name} did not end within {timeout:g} seconds") from error
+    if not verdict.exists():
+        tail = " | ".join((done.stdout + done.stderr).strip().splitlines()[-_TAIL:])
+        raise PluginError(f"the check of {name} ended with status {done.returncode} and no verdict: {tail}")
+    remaining = left.read_text(encoding="utf-8").split("\n") if left.exists() else []
+    return json.loads(verdict.read_text(encoding="utf-8")), tuple(filter(None, remaining))
+
+
+def _by_test(entries: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault(entry["test"], []).append(entry)
+    return found
+
+
+def _judged(entries: Sequence[dict[str, Any]]) -> tuple[State, str]:
+    failed = [e["reason"] for e in entries if e["outcome"] == "failed"]
+    if failed:
+        return "broken", failed[0]
+    skipped = [e["reason"].removeprefix("not proved here: ") for e in entries if e["outcome"] == "skipped"]
+    return ("unproved", skipped[0]) if skipped else ("kept", "")
