@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .code import LOOSE, code_statements
+from .code import LOOSE, STRICT, code_statements
 from .columns import END, quote, visible_breaks
 from .names import identifier
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 STATEMENT_BYTES = 1 << 20
 """No statement is longer, unless one row is."""
 MARK = b"-- dumpty: complete,"
-STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
-"""The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
 
 _HEADER = """\
 -- dumpty {kind} dump, version 1. Load it with: mariadb --comments DATABASE < FILE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
 
-from .admission import INSERT, STRING, Statement, admit
+from .admission import INSERT, Admission, Statement, outside_strings
 from .script import MARK, Totals, totals
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ class StatementReader:
         self._ended = False
         self.totals: Totals | None = None
         self.count = 0
+        self._admission = Admission()
 
     def __iter__(self) -> Iterator[Statement]:
         for text in self._split():
             if self.totals is not None:
                 raise IntegrityError("the dump goes on after its last line: it was altered, or two were joined")
             self.count += 1
-            yield admit(text)
+            yield self._admission.admit(text)
         if self.totals is None:
             raise IntegrityError("the dump has no last line: it is cut short; take another backup")
         if self.count != self.totals.statements:
@@ -114,12 +115,15 @@ class StatementReader:
     def _insert_end(self) -> int:
         # Rows hold no line break, so this is the end, and one search finds it. Where somebody has put one into a
         # string after all, the quotes up to it do not pair, and the next one is looked for.
-        start = 0
+        header = INSERT.match(self._buffer)
+        while header is None and len(self._buffer) < _CHUNK and self._more():
+            header = INSERT.match(self._buffer)
+        if header is None:
+            return self._end()  # to be refused
+        start = header.end()
         while True:
             end = self._find(b";\n", start)
-            header = INSERT.match(self._buffer)
-            rest = self._buffer[header.end() if header else 0 : end]
-            if b"'" not in STRING.sub(b"", rest):
+            if outside_strings(self._buffer[header.end() : end]) is not None:
                 return end
             start = end + 1
 

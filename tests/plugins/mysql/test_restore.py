@@ -13,8 +13,8 @@ from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
-from dumpty_plugins.mysql.load import Loader
 from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
+from dumpty_plugins.mysql.load import Loader
 
 from .content import OBJECTS, TYPES, build, cells
 
@@ -406,6 +406,11 @@ def test_a_long_name_still_has_room_beside_it(mariadb: MariaDBServer, database, 
         "ALTER DATABASE mysql COLLATE = utf8mb4_bin",
         "/*!40000 DROP DATABASE mysql */",
         "SELECT 1 INTO OUTFILE '/tmp/evil'",
+        # A string that ends elsewhere than it seems to.
+        "SET sql_mode='NO_BACKSLASH_ESCAPES';\nINSERT INTO `a` (`t`) VALUES\n('\\'),((SELECT 1)) -- ')",
+        "SET character_set_client=gbk;\nINSERT INTO `a` (`t`) VALUES\n('\udcbf\\'),((SELECT 1)) -- ')",
+        "SET character_set_client=gbk;\nCREATE VIEW `\udcbf` AS SELECT 1",
+        "CREATE VIEW `v` AS SELECT 1;\nINSERT INTO `a` (`t`) VALUES\n('late')",
     ],
 )
 def test_a_dump_may_only_say_what_dumps_say(mariadb: MariaDBServer, database, made: FileDump, statement: str) -> None:
