@@ -398,6 +398,20 @@ def test_prune_counts_each_source_by_itself_even_of_one_name(tmp_path, shop):
     assert {m.name for m in backups.list_backups()} == {"a1", "a2", "b1", "b2"}
 
 
+def test_prune_knows_a_postgres_database_by_any_spelling(tmp_path, postgres):
+    name = postgres.create()
+    spellings = [
+        postgres.url(name),
+        postgres.url(name).replace("postgresql://", "postgres://"),
+        f"host={postgres.sockets} port={postgres.port} dbname={name} user=postgres",
+    ]
+    backups = DatabaseBackup(str(tmp_path))
+    made = [backups.backup_postgres(s, f"n{i}", BackupFormat.CUSTOM) for i, s in enumerate(spellings)]
+    assert len({m.source for m in made}) == 1
+    assert backups.prune(30, 1) == 2
+    assert [m.name for m in backups.list_backups()] == ["n2"]
+
+
 @pytest.mark.parametrize("limits", [(-1, 1), (1, -1)])
 def test_a_negative_limit_is_a_value_error(tmp_path, shop, limits):
     backups = DatabaseBackup(str(tmp_path / "b"))

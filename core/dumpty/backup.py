@@ -187,7 +187,7 @@ class DatabaseBackup:
             shared = self._host.options({"backup": driver, "inspect": driver}, options)
             form = driver.format(format_name)
             seen = self._inspected(driver, source, shared["inspect"]) if label == "sqlite" else None
-            identity = (seen.identity if seen else "") or identity_of(source)
+            identity = (seen.identity if seen else "") or identity_of(source, driver.described.schemes[0])
             clean(self._store)
             started = datetime.now(timezone.utc)
             file = self._catalog.file_name(name, form.suffix)

@@ -207,7 +207,7 @@ class BackupManager:
             record = Record(
                 id=record_id,
                 url=source.url,
-                identity=seen.identity or identity_of(source),
+                identity=seen.identity or identity_of(source, driver.described.schemes[0]),
                 database=database,
                 driver=_ref(driver),
                 format=form.name,

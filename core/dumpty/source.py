@@ -201,11 +201,15 @@ def _keyword_values(text: str) -> dict[str, str]:
     return words
 
 
-def identity_of(source: Source) -> str:
-    """Return a canonical name for a database whose driver does not give one: no user, no parameters."""
-    host = (source.host or source.query.get("host") or "").lower()
-    port = f":{source.port}" if source.port else ""
-    return f"{source.scheme}://{host}{port}/{source.database or ''}"
+def identity_of(source: Source, scheme: str = "") -> str:
+    """Return a canonical name for a database whose driver does not give one: server and database alone.
+
+    ``scheme`` stands for all that the driver answers to.
+    """
+    query = source.query
+    host = (source.host or query.get("host") or query.get("unix_socket") or "").lower()
+    port = source.port or query.get("port")
+    return f"{scheme or source.scheme}://{host}{f':{port}' if port else ''}/{source.database or ''}"
 
 
 def database_name(source: Source, inspected: str = "") -> str:

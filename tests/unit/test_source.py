@@ -274,6 +274,12 @@ def test_a_database_has_one_identity_whatever_its_user_and_parameters():
     assert identity_of(one) == identity_of(other) == "mysql://host:3306/db"
     assert identity_of(parse_url("postgresql:///db?host=/run/pg")) == "postgresql:///run/pg/db"
     assert identity_of(parse_url("mysql://host/db")) != identity_of(parse_url("mysql://host/db2"))
+    one, other = (
+        parse_url("postgresql:///db?host=/run/pg&port=5433"),
+        parse_url("postgresql:///db?host=/run/pg&port=5434"),
+    )
+    assert identity_of(one) == "postgresql:///run/pg:5433/db" != identity_of(other)
+    assert identity_of(parse_url("postgres://h/db"), "postgresql") == identity_of(parse_url("postgresql://h/db"))
 
 
 def test_the_short_name_is_the_drivers_or_the_last_of_the_path_or_the_scheme():
