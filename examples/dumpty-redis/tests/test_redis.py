@@ -92,6 +92,8 @@ def writing_pairs(server: Server):
     thread = threading.Thread(target=write)
     thread.start()
     try:
+        while thread.is_alive() and not server.client(0).exists("left"):
+            time.sleep(0.005)
         yield
     finally:
         stop.set()

@@ -20,7 +20,7 @@ import duckdb
 
 from dumpty import IntegrityError, SourceError
 from dumpty_duckdb import content, schema
-from dumpty_duckdb.connection import building, damage, identifier, literal, reading
+from dumpty_duckdb.connection import building, damage, first_line, identifier, literal, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,8 +77,7 @@ def _prove(export: Path, scratch: Path, expected: Evidence) -> None:
             _load(database, export)
             content.require_same(expected, content.evidence(database), "the export, loaded again,")
     except (duckdb.Error, IntegrityError) as error:
-        text = str(error).strip().partition("\n")[0]
-        raise SourceError(f"{text}; {advice}") from error
+        raise SourceError(f"{first_line(error)}; {advice}") from error
     scratch.unlink()
 
 
@@ -124,7 +123,10 @@ def _load(database: duckdb.DuckDBPyConnection, directory: Path) -> None:
     for statement in schema.split((directory / SCHEMA).read_text("utf-8")):
         database.execute(statement)
     for table, file in _load_list(directory):
-        database.execute(f"COPY {table} FROM {literal(str(directory / file))} (FORMAT parquet)")
+        try:
+            database.execute(f"COPY {table} FROM {literal(str(directory / file))} (FORMAT parquet)")
+        except (duckdb.ConversionException, duckdb.BinderException) as error:
+            raise IntegrityError(f"the table {table} does not load: {first_line(error)}") from error
     if (directory / TRIGGERS).exists():
         for statement in schema.split((directory / TRIGGERS).read_text("utf-8")):
             database.execute(statement)
