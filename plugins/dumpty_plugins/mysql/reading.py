@@ -1,0 +1,250 @@
+"""Reads the definitions of everything in a database, and refuses by name what could not be restored."""
+
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import SourceError
+
+from .catalog import Catalog, Code, CodeKind, Counter, Table, base_tables
+from .columns import Column, column, generated
+from .names import UNSAFE_CHARSETS, identifier, literal, relative
+from .session import StatementError, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .session import Session
+
+_NO_RIGHT = frozenset({1044, 1142, 1143, 1227, 1370})
+_BROKEN_VIEW = 1356
+
+
+class CatalogReader:
+    """Reads the definitions of one database's objects.
+
+    Args:
+        session: its default database is ``database``, and it holds the metadata locks that keep tables still.
+        database: the database's name.
+        entries: its listing.
+        skip: kinds that the user left out: "trigger", "routine", "event".
+    """
+
+    def __init__(
+        self, session: Session, database: str, entries: frozenset[tuple[str, ...]], skip: Collection[str]
+    ) -> None:
+        self._session = session
+        self._database = database
+        self._entries = entries
+        self._skip = skip
+        self._objects = {e[1] for e in entries}
+        self._fold = session.number("SELECT @@lower_case_table_names") != 0
+        self._notes: list[str] = []
+
+    def read(self) -> Catalog:
+        """Read everything.
+
+        Raises:
+            SourceError: a right is missing, a view is broken, or a column is of an unknown type.
+        """
+        kinds = {e[1]: e[2] for e in self._entries if e[0] == "table"}
+        charset, collation = self._session.rows(
+            "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
+            f"WHERE SCHEMA_NAME={literal(self._database)}"
+        )[0]
+        comment = ""
+        if self._session.rows("SHOW COLUMNS FROM information_schema.SCHEMATA LIKE 'SCHEMA_COMMENT'"):
+            comment = self._session.text(
+                f"SELECT SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(self._database)}"
+            )
+        sequences = tuple(self._sequence(n) for n, kind in sorted(kinds.items()) if kind == "SEQUENCE")
+        tables = self._tables(base_tables(self._entries), kinds)
+        code = (*self._routines(), *self._views(), *self._triggers(), *self._events())
+        return Catalog(
+            charset=decode(charset),
+            collation=decode(collation),
+            comment=comment,
+            sequences=sequences,
+            tables=tables,
+            code=code,
+            listing=self._entries,
+            notes=tuple(self._notes),
+        )
+
+    def _sequence(self, name: str) -> Counter:
+        create = self._session.rows(f"SHOW CREATE SEQUENCE {identifier(name)}")[0][1] or b""
+        following, rounds = self._session.rows(f"SELECT next_not_cached_value, cycle_count FROM {identifier(name)}")[0]
+        state = f"DO SETVAL({identifier(name)}, {decode(following)}, 0, {decode(rounds)})".encode()
+        return Counter(name=name, create=create, state=state)
+
+    def _tables(self, names: Sequence[str], kinds: dict[str, str]) -> tuple[Table, ...]:
+        where = f"TABLE_SCHEMA={literal(self._database)}"
+        columns: dict[str, list[tuple[str, str, str, str]]] = {}
+        for row in self._session.rows(
+            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_SET_NAME, EXTRA FROM information_schema.COLUMNS "
+            f"WHERE {where} ORDER BY TABLE_NAME, ORDINAL_POSITION"
+        ):
+            table, *rest = (decode(v) for v in row)
+            columns.setdefault(table, []).append((rest[0], rest[1].lower(), rest[2], rest[3]))
+        keys: dict[str, dict[str, list[tuple[str, bool]]]] = {}
+        for row in self._session.rows(
+            "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, INDEX_TYPE FROM "
+            f"information_schema.STATISTICS WHERE {where} AND NON_UNIQUE=0 "
+            "ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
+        ):
+            table, index, name, part, nullable, method = (decode(v) for v in row)
+            usable = not part and nullable != "YES" and method == "BTREE"
+            keys.setdefault(table, {}).setdefault(index, []).append((name, usable))
+        sizes = {
+            decode(row[0]): row[1:]
+            for row in self._session.rows(
+                f"SELECT TABLE_NAME, ENGINE, AVG_ROW_LENGTH, DATA_LENGTH FROM information_schema.TABLES WHERE {where}"
+            )
+        }
+        return tuple(
+            self._table(n, columns.get(n, []), keys.get(n, {}), sizes[n], versioned=kinds[n] == "SYSTEM VERSIONED")
+            for n in names
+        )
+
+    def _table(
+        self,
+        name: str,
+        described: Sequence[tuple[str, str, str, str]],
+        keys: dict[str, list[tuple[str, bool]]],
+        size: tuple[bytes | None, ...],
+        *,
+        versioned: bool,
+    ) -> Table:
+        rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
+        create, _ = relative(rows[0][1] or b"", self._database, self._objects, fold=self._fold, aliases=False)
+        columns = [column(name, n, t, charset) for n, t, charset, extra in described if not generated(extra)]
+        if versioned:
+            columns += self._period(name)
+        key, index = self._key(columns, {} if versioned else keys)
+        return Table(
+            name=name,
+            engine=decode(size[0]),
+            create=create,
+            columns=tuple(columns),
+            key=key,
+            index=index,
+            row_bytes=int(size[1] or 0),
+            data_bytes=int(size[2] or 0),
+            versioned=versioned,
+        )
+
+    def _period(self, table: str) -> list[Column]:
+        """Return the two columns that say from when to when a version of a row was valid."""
+        rows = self._session.rows(
+            "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
+            f"{literal(self._database)} AND TABLE_NAME={literal(table)} "
+            "AND GENERATION_EXPRESSION IN ('ROW START','ROW END')"
+        )
+        named = [(decode(n), decode(t).lower()) for n, t in rows] or [
+            ("row_start", "timestamp"),
+            ("row_end", "timestamp"),
+        ]
+        if any(t != "timestamp" for _, t in named):
+            raise SourceError(
+                f"table {table} keeps its history by transaction, which no dump can carry: convert it to timestamps"
+            )
+        return [column(table, n, t, "") for n, t in named]
+
+    @staticmethod
+    def _key(columns: Sequence[Column], keys: dict[str, list[tuple[str, bool]]]) -> tuple[tuple[Column, ...], str]:
+        by_name = {c.name: c for c in columns}
+        for index in sorted(keys, key=lambda k: (k != "PRIMARY", len(keys[k]), k)):
+            parts = keys[index]
+            if all(usable and n in by_name and by_name[n].orderly for n, usable in parts):
+                return tuple(by_name[n] for n, _ in parts), index
+        return (), ""
+
+    def _views(self) -> list[Code]:
+        found = []
+        for name in sorted(e[1] for e in self._entries if e[0] == "table" and e[2] == "VIEW"):
+            try:
+                names = tuple(decode(r[0]) for r in self._session.rows(f"SHOW COLUMNS FROM {identifier(name)}"))
+                with self._session.raw():
+                    row = self._session.rows(f"SHOW CREATE VIEW {identifier(name)}")[0]
+            except StatementError as error:
+                raise self._refused(error, "view", name, "SHOW VIEW") from error
+            found.append(
+                self._code("view", name, row[1], charset=decode(row[2]), collation=decode(row[3]), columns=names)
+            )
+        return found
+
+    def _triggers(self) -> list[Code]:
+        if "trigger" in self._skip:
+            return []
+        names = self._session.rows(
+            f"SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA={literal(self._database)} "
+            "ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER"
+        )
+        return [self._shown("trigger", decode(n), "TRIGGER") for (n,) in names]
+
+    def _routines(self) -> list[Code]:
+        if "routine" in self._skip:
+            return []
+        kinds: tuple[CodeKind, ...] = ("package", "package body", "function", "procedure")
+        return [
+            self._shown(kind, name, "SHOW CREATE ROUTINE (SELECT on mysql.proc; SHOW_ROUTINE in MySQL)")
+            for kind in kinds
+            for name in sorted(e[1] for e in self._entries if e[0] == kind.upper())
+        ]
+
+    def _events(self) -> list[Code]:
+        if "event" in self._skip:
+            return []
+        return [self._shown("event", n, "EVENT") for n in sorted(e[1] for e in self._entries if e[0] == "event")]
+
+    def _shown(self, kind: CodeKind, name: str, right: str) -> Code:
+        try:
+            with self._session.raw():
+                row = self._session.rows(f"SHOW CREATE {kind.upper()} {identifier(name)}")[0]
+        except StatementError as error:
+            raise self._refused(error, kind, name, right) from error
+        zone = ""
+        if kind == "event":
+            zone, row = decode(row[2]), (*row[:2], *row[3:])
+        return self._code(
+            kind,
+            name,
+            row[2],
+            charset=decode(row[3]),
+            collation=decode(row[4]),
+            sql_mode=decode(row[1]),
+            database_collation=decode(row[5]),
+            time_zone=zone,
+        )
+
+    def _code(self, kind: CodeKind, name: str, create: bytes | None, *, charset: str, **more: object) -> Code:
+        if create is None:
+            raise SourceError(
+                f"the body of {kind} {self._database}.{name} is hidden from the account: grant it SELECT on mysql.proc "
+                "(MySQL 8: SHOW_ROUTINE), or leave routines out with the option routines=off"
+            )
+        if charset.lower() in UNSAFE_CHARSETS and not create.isascii():
+            raise SourceError(
+                f"{kind} {self._database}.{name} was written in {charset} with characters beyond ASCII and cannot be "
+                "split safely: create it again from a session in utf8mb4"
+            )
+        text, left = relative(create, self._database, self._objects, fold=self._fold)
+        if left:
+            self._notes.append(
+                f"{kind} {name} names its own database {self._database}: under another name it may still use that"
+            )
+        return Code(kind=kind, name=name, create=text, charset=charset, **more)  # type: ignore[arg-type]
+
+    def _refused(self, error: StatementError, kind: str, name: str, right: str) -> SourceError:
+        if error.code in _NO_RIGHT:
+            return SourceError(
+                f"{kind} {self._database}.{name} cannot be read: the account lacks the right {right} ({error})"
+            )
+        if error.code == _BROKEN_VIEW:
+            return SourceError(
+                f"view {self._database}.{name} is broken and could not be restored: what it refers to is gone "
+                f"or forbidden to its definer; drop or mend it ({error})"
+            )
+        return SourceError(f"{kind} {self._database}.{name} cannot be read: {error}")

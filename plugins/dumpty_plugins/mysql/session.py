@@ -1,0 +1,185 @@
+"""One session with a server: statements in, bytes out, errors of dumpty's own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dumpty import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymysql.connections import Connection
+
+    from dumpty import Source
+
+Row = tuple["bytes | None", ...]
+
+_LOST = frozenset({2006, 2013, 4031, 1927, 1053})
+"""Gone away, lost, idle too long, killed, shut down."""
+
+
+def place(source: Source) -> str:
+    """Return the server of ``source`` in words, without secrets."""
+    return socket_of(source) or f"{source.host or 'localhost'}:{source.port or 3306}"
+
+
+def socket_of(source: Source) -> str | None:
+    """Return the path of the Unix socket that ``source`` names, if any."""
+    return source.query.get("unix_socket") or source.query.get("socket")
+
+
+def words(error: BaseException) -> str:
+    """Return the text of a library's error on one line, the server's error number in front."""
+    arguments = error.args
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if len(arguments) > 1 and isinstance(arguments[0], int):
+        text = arguments[1]
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        return " ".join(f"error {arguments[0]}: {text}".split())
+    return " ".join((str(error) or type(error).__name__).split())
+
+
+def scrub(text: str, source: Source) -> str:
+    """Return ``text`` without the secrets of ``source``."""
+    for secret in sorted(filter(None, source.secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+class StatementError(SourceError):
+    """The server refused a statement; ``code`` is its error number, 0 where the connection failed."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Session:
+    """One connection. Every value comes back as bytes, as the server sent them, or None for NULL."""
+
+    def __init__(self, connection: Connection[Any], source: Source) -> None:
+        self._connection = connection
+        self._source = source
+        self._results = "utf8mb4"
+        self.mariadb = False
+        self.version = ""
+
+    def prepare(self) -> None:
+        """Set what a dump and a restore rely on, whatever the server's defaults are."""
+        self.version = self.text("SELECT VERSION()")
+        self.mariadb = "mariadb" in self.version.lower()
+        self.execute("SET NAMES utf8mb4")
+        self.execute(
+            "SET SESSION time_zone='+00:00', sql_mode='', sql_quote_show_create=1, sql_safe_updates=0, "
+            "sql_big_selects=1, sql_select_limit=DEFAULT, net_read_timeout=86400, net_write_timeout=86400, "
+            "wait_timeout=86400, foreign_key_checks=1, unique_checks=1"
+        )
+        if self.mariadb:
+            self.execute("SET SESSION max_statement_time=0")
+            with contextlib.suppress(StatementError):  # 10.3 and newer
+                self.execute("SET SESSION idle_transaction_timeout=0, idle_readonly_transaction_timeout=0")
+        else:
+            self.execute("SET SESSION max_execution_time=0")
+
+    def rows(self, sql: str | bytes) -> list[Row]:
+        """Execute ``sql`` and return its rows.
+
+        Raises:
+            StatementError: the server refused it, or the connection was lost.
+        """
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+        except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._fail(error)
+
+    def execute(self, sql: str | bytes) -> tuple[int, int]:
+        """Execute ``sql`` and return how many rows it changed and how many warnings it gave."""
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.rowcount, int(cursor.warning_count)
+        except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._fail(error)
+
+    def stream(self, sql: str, size: int = 500) -> Iterator[list[Row]]:
+        """Execute ``sql`` and yield its rows in lists, never holding more than one list of ``size`` rows.
+
+        A generator that is not read to its end leaves the session unusable: ``abandon`` it.
+        """
+        from pymysql.cursors import SSCursor
+
+        try:
+            cursor = self._connection.cursor(SSCursor)
+            cursor.execute(sql)
+            while rows := cursor.fetchmany(size):
+                yield list(rows)
+            cursor.close()
+        except GeneratorExit:
+            raise
+        except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._fail(error)
+
+    def text(self, sql: str) -> str:
+        """Return the first value of the first row of ``sql`` as text, "" where there is none."""
+        rows = self.rows(sql)
+        return decode(rows[0][0]) if rows else ""
+
+    def number(self, sql: str) -> int:
+        """Return the first value of the first row of ``sql`` as a number, 0 where there is none."""
+        return int(self.text(sql) or 0)
+
+    def speak_bytes(self) -> None:
+        """From now on texts come as ``raw`` has them."""
+        self.execute("SET character_set_results=binary")
+        self._results = "binary"
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[None]:
+        """Within the block, texts come as the bytes that are stored, in whatever character set."""
+        before, self._results = self._results, "binary"
+        if before != "binary":
+            self.execute("SET character_set_results=binary")
+        yield
+        if before != "binary":
+            self.execute(f"SET character_set_results={before}")
+        self._results = before
+
+    def _fail(self, error: Exception) -> NoReturn:
+        import pymysql
+
+        if isinstance(error, (pymysql.err.Error, OSError, AttributeError)):
+            # pymysql shows a connection that was closed under it as an AttributeError of its own socket.
+            code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+            lost = "the connection was lost: " if code in _LOST or not isinstance(error, pymysql.err.Error) else ""
+            raise StatementError(scrub(f"{place(self._source)}: {lost}{words(error)}", self._source), code) from error
+        raise error
+
+    def close(self) -> None:
+        """Say goodbye, if the server still listens. Harmless twice."""
+        with contextlib.suppress(Exception):
+            self._connection.close()
+
+    def abandon(self) -> None:
+        """Drop the connection at once; whatever it was doing ends without effect."""
+        result = getattr(self._connection, "_result", None)
+        if result is not None:
+            # Or pymysql would read the rest of an unfinished result, however long, before it lets go.
+            result.unbuffered_active = False
+        sock = getattr(self._connection, "_sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for the server
+        with contextlib.suppress(Exception):
+            self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
+
+
+def decode(value: bytes | None) -> str:
+    """Return a catalog's value as text, "" for NULL."""
+    return "" if value is None else value.decode("utf-8", "surrogateescape")
