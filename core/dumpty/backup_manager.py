@@ -319,9 +319,11 @@ class BackupManager:
         try:
             return self._host.named(kind, ref.name)
         except PluginNotFound as error:
+            # Registered by a program for itself: there is no package to install.
+            own = ref.distribution == "this program"
+            mend = "pass" if own else f"pip install {ref.distribution}, or pass"
             raise PluginNotFound(
-                f"backup {record.id} needs the {kind} {ref}, which is not installed: "
-                f"pip install {ref.distribution}, or pass it as plugins=[…]",
+                f"backup {record.id} needs the {kind} {ref}, which is not installed: {mend} it as plugins=[…]",
                 plugin=str(ref),
             ) from error
 

@@ -81,6 +81,12 @@ def test_a_program_runs_as_it_stands(program, programs, tmp_path):
     assert expected[program] in output
 
 
+def test_a_backup_through_a_programs_own_plugin_says_what_is_missing_without_it(programs, tmp_path):
+    last = run(programs / "python", EXAMPLES / "custom_compressor.py", cwd=tmp_path).splitlines()[-1]
+    assert "needs the compressor plugin 'xz' of this program" in last
+    assert last.endswith("not installed: pass it as plugins=[…]")
+
+
 def test_the_command_lists_every_package_as_installed(programs, tmp_path):
     listed = json.loads(run(programs / "dumpty", "plugins", "--json", cwd=tmp_path))
     states = {p["distribution"]: p["state"] for p in listed["plugins"]}
