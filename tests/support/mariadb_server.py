@@ -21,6 +21,8 @@ import pytest
 from dumpty import Source
 
 _MEMORY = "/dev/shm"
+_LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill $server; } & wait $server"""
+"""A shell that ends the server when its own input ends: that is, when the run ends, even by a kill."""
 INSTALL = "apt-get install mariadb-server mariadb-client"
 PASSWORD = "pa/ss:w@rd%41"  # every character a URL must encode
 """Password of the account ``tcp``, which connects over 127.0.0.1."""
@@ -168,7 +170,13 @@ def _start(directory: Path, data: Path, user: str) -> MariaDBServer:
         "--skip-name-resolve",
         "--max-connections=100",
     ]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        ["sh", "-c", _LEASH, "sh", *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     server = MariaDBServer(directory=directory, socket=sock, port=port, user=user, process=process)
     try:
         _wait_until_ready(server, log)
@@ -194,14 +202,14 @@ def _wait_until_ready(server: MariaDBServer, log: Path) -> None:
 
 
 def _stop(server: MariaDBServer) -> None:
-    if server.process.poll() is None:
-        server.process.terminate()
-        try:
-            server.process.wait(30)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.process.pid, signal.SIGKILL)
-            server.process.wait(30)
+    assert server.process.stdin
+    server.process.stdin.close()
+    try:
+        server.process.wait(30)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.wait(30)
 
 
 def _roomy(path: str) -> bool:
