@@ -2,7 +2,7 @@
 # Sets up what the tests need and runs them all; arguments go to pytest (sh tests/run.sh tests/unit -k name).
 #
 # Needs Python 3.10 or newer. Makes a virtual environment of its own (.venv-test, or $DUMPTY_TEST_VENV), and installs
-# the PostgreSQL and MariaDB servers and clients with apt-get where they are missing and it may; where it may not, it
+# the PostgreSQL, MariaDB and Redis servers and clients with apt-get where they are missing and it may; where it may not, it
 # says which command does.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,6 +25,8 @@ need postgresql has_postgres
 need mariadb-server has_mariadb
 need mariadb-client has_mariadb_client
 need sqlite3 has sqlite3
+need redis-server has redis-server
+need redis-tools has redis-cli
 need gzip has gzip
 need procps has ps
 

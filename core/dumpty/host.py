@@ -215,15 +215,14 @@ class Host:
         blocked = {b.strip() for b in os.environ.get(DISABLE, "").split(",") if b.strip()}
         seen: set[tuple[str, str]] = set()
         for distribution in importlib_metadata.distributions():
+            if GROUP not in _raw_entry_points(distribution):
+                continue  # before its metadata are parsed: most distributions are not for us, and that takes longest
             dist, version = _name_and_version(distribution)
             try:
                 points = [point for point in distribution.entry_points if point.group == GROUP]
             except Exception as error:  # noqa: BLE001 - what a stranger's metadata may hold breaks no other plugin
-                if GROUP in _raw_entry_points(distribution):
-                    text = f"the entry points of {dist} {version} cannot be read: {_said(error)}; reinstall it"
-                    self._plugins.append(
-                        Plugin(name=dist, distribution=dist, version=version, state="failed", error=text)
-                    )
+                text = f"the entry points of {dist} {version} cannot be read: {_said(error)}; reinstall it"
+                self._plugins.append(Plugin(name=dist, distribution=dist, version=version, state="failed", error=text))
                 continue
             for point in points:
                 if (dist, point.name) in seen:  # a second copy of a distribution, further down sys.path

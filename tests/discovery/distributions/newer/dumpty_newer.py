@@ -17,5 +17,5 @@ def backup(source, sink):
 
 
 @hookimpl(optionalhook=True)
-def scratch(source):
+def rehearse(source):
     return None

@@ -1,0 +1,254 @@
+"""Measures dumpty beside what people use now: same data, same run, interleaved; every output is checked by restoring.
+
+``sh tests/bench/run.sh --small`` takes minutes, ``--full`` (the sizes of the README's table) most of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import data
+import jobs
+from jobs import Job
+from measure import Figures, measured, size_of
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+class Engine:
+    """One database that holds the data, and the way to databases beside it."""
+
+    def __init__(self, top: Path, size: data.Size) -> None:
+        self.top = top
+        self.size = size
+
+    def close(self) -> None:
+        """Stop what was started."""
+
+
+class SQLite(Engine):
+    def __init__(self, top: Path, size: data.Size) -> None:
+        super().__init__(top, size)
+        self.words = {"source": str(top / "shop.db")}
+        data.fill_sqlite(top / "shop.db", size)
+
+    def url(self, name: str) -> str:
+        return f"sqlite:///{name}"
+
+    source = property(lambda self: self.url(self.words["source"]))
+
+    def fresh(self, name: str, *, prepared: bool) -> str:
+        self.drop(str(self.top / name))
+        return str(self.top / name)
+
+    def drop(self, name: str) -> None:
+        Path(name).unlink(missing_ok=True)
+
+    def counts(self, name: str) -> dict[str, int]:
+        with contextlib.closing(sqlite3.connect(name)) as connection:
+            return {t: connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in self.size.counts}
+
+
+class Postgres(Engine):
+    def __init__(self, top: Path, size: data.Size) -> None:
+        from support.postgres_server import PostgresServer, _debian
+
+        super().__init__(top, size)
+        self.server = PostgresServer(_debian())
+        self.server.create("shop")
+        self.words = {"source": "shop", "host": str(self.server.sockets), "port": str(self.server.port)}
+        with contextlib.closing(self.server.connect("shop")) as connection:
+            data.fill_postgres(connection, size)
+
+    def url(self, name: str) -> str:
+        return self.server.url(name)
+
+    source = property(lambda self: self.url("shop"))
+
+    def fresh(self, name: str, *, prepared: bool) -> str:
+        self.drop(name)
+        if prepared:
+            self.server.create(name)
+        return name
+
+    def drop(self, name: str) -> None:
+        self.server.drop(name)
+
+    def counts(self, name: str) -> dict[str, int]:
+        return {t: self.server.execute(f"SELECT count(*) FROM {t}", database=name)[0][0] for t in self.size.counts}
+
+    def close(self) -> None:
+        self.server.stop()
+
+
+class MySQL(Engine):
+    def __init__(self, top: Path, size: data.Size) -> None:
+        from support import mariadb_server
+
+        super().__init__(top, size)
+        self._stack = contextlib.ExitStack()
+        self.server = self._stack.enter_context(mariadb_server.running_server())
+        self.server.run("CREATE DATABASE shop")
+        self.words = {"source": "shop", "socket": self.server.socket}
+        with contextlib.closing(self.server.connect("shop")) as connection:
+            data.fill_mysql(connection, size)
+
+    def url(self, name: str) -> str:
+        return self.server.url(name)
+
+    source = property(lambda self: self.url("shop"))
+
+    def fresh(self, name: str, *, prepared: bool) -> str:
+        self.drop(name)
+        if prepared:
+            self.server.run(f"CREATE DATABASE {name}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self.server.run(f"DROP DATABASE IF EXISTS {name}")
+
+    def counts(self, name: str) -> dict[str, int]:
+        return {t: self.server.run(f"SELECT count(*) FROM {t}", database=name)[0][0] for t in self.size.counts}
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+ENGINES = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}
+
+
+class Bench:
+    """Runs the jobs of one engine, in turn, ``rounds`` times."""
+
+    def __init__(self, engine: Any, rounds: int) -> None:
+        self.engine = engine
+        self.rounds = rounds
+        self.figures: dict[Job, Figures] = {}
+        self.made: dict[str, tuple[Path, str]] = {}
+
+    def run(self, wanted: list[Job]) -> dict[Job, Figures]:
+        for job in wanted:
+            if job.shell and shutil.which(job.shell.split()[0]) is None:
+                print(f"  left out, not installed: {job.shell.split()[0]}", file=sys.stderr)
+        possible = [j for j in wanted if not j.shell or shutil.which(j.shell.split()[0])]
+        for number in range(self.rounds):
+            for job in possible:
+                if job.made_by in self.made or not job.made_by:
+                    print(f"  {number + 1}/{self.rounds} {job.verb} {job.name}", file=sys.stderr)
+                    self._once(job, self.figures.setdefault(job, Figures()))
+            for path, _ in self.made.values():
+                shutil.rmtree(path, ignore_errors=True)
+            self.made.clear()
+        return self.figures
+
+    def _once(self, job: Job, figures: Figures) -> None:
+        slot = self.engine.top / f"{job.engine}-{abs(hash(job.name))}"
+        if job.verb == "backup":
+            slot.mkdir()
+            out = slot / "out"
+            said = measured(self._argv(job, out=out), figures, cwd=self.engine.top, env={"ITERDUMP": jobs.ITERDUMP})
+            if job.shell:
+                figures.stored_bytes, self.made[job.name] = size_of(out), (slot, str(out))
+            else:
+                backup = json.loads(said)["backup"]
+                figures.stored_bytes, self.made[job.name] = int(backup["size_bytes"]), (slot, backup["id"])
+            return
+        path, backup = self.made[job.made_by]
+        if job.verb == "verify":
+            measured([*jobs.DUMPTY, "verify", backup, "-d", str(path / "out"), "-q"], figures, cwd=self.engine.top)
+            return
+        target = self.engine.fresh("target", prepared=job.prepared)
+        measured(self._argv(job, out=path / "out", backup=backup, target=target), figures, cwd=self.engine.top)
+        if self.engine.counts(target) != self.engine.size.counts:
+            raise RuntimeError(f"{job.name} restored other rows than there were")
+        self.engine.drop(target)
+
+    def _argv(self, job: Job, *, out: Path, backup: str = "", target: str = "") -> list[str]:
+        if job.shell:
+            words = self.engine.words | {"out": str(out), "backup": backup, "target": target}
+            return ["bash", "-o", "pipefail", "-ec", job.shell.format(**words)]
+        if job.verb == "backup":
+            return [*jobs.DUMPTY, "backup", self.engine.source, "-d", str(out), "--json", *job.options]
+        return [*jobs.DUMPTY, "restore", backup, "--to", self.engine.url(target), "-d", str(out), "-q"]
+
+
+def table(results: dict[Job, Figures]) -> Iterator[str]:
+    """Yield Markdown: for each engine and verb, every job, with its time relative to dumpty's first."""
+    for engine in ENGINES:
+        for verb in ("backup", "restore", "verify"):
+            rows = [(j, f) for j, f in results.items() if (j.engine, j.verb) == (engine, verb)]
+            if not rows:
+                continue
+            base = next((f.median for j, f in rows if not j.shell), rows[0][1].median)
+            yield f"\n**{engine}: {verb}**\n"
+            yield "| job | seconds | against dumpty | processor seconds | peak memory | stored |"
+            yield "|---|---:|---:|---:|---:|---:|"
+            for job, f in rows:
+                stored = f"{f.stored_bytes / 1e6:.1f} MB" if f.stored_bytes else ""
+                processor = f.report()["processor_seconds"]
+                yield (
+                    f"| {escaped(job.name)} | {f.median:.2f} ± {f.spread:.0%} | {f.median / base:.2f} × | {processor:.2f} "
+                    f"| {f.peak_bytes / 1e6:.0f} MB | {stored} |"
+                )
+
+
+def escaped(name: str) -> str:
+    """Return ``name`` as a cell of a Markdown table."""
+    return name.replace("|", "\\|")
+
+
+def versions() -> str:
+    """Return date, machine and versions, for the head of the table."""
+    programs = {"sqlite3": "--version", "pg_dump": "--version", "mariadb-dump": "--version", "gzip": "--version"}
+    told = [f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"]
+    for name, flag in programs.items():
+        if path := shutil.which(name):
+            out = subprocess.run([path, flag], capture_output=True, text=True, check=False).stdout
+            told.append(" ".join(out.split()[:6]))
+    return "; ".join(told)
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="50 MB, once")
+    parser.add_argument("--full", action="store_true", help="750 MB, three times")
+    parser.add_argument("--megabytes", type=int, help="another size")
+    parser.add_argument("--rounds", type=int, help="how often each job runs")
+    parser.add_argument("--engine", choices=sorted(ENGINES), action="append", help="only this engine; may be repeated")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    given = parser.parse_args()
+    size = data.Size(given.megabytes or (750 if given.full else 50))
+    rounds = given.rounds or (3 if given.full else 1)
+    results: dict[Job, Figures] = {}
+    for name in given.engine or ENGINES:
+        with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
+            print(f"{name}: making {size.megabytes} MB", file=sys.stderr)
+            engine = ENGINES[name](Path(top), size)
+            try:
+                results |= Bench(engine, rounds).run([j for j in jobs.JOBS if j.engine == name])
+            finally:
+                engine.close()
+    if given.json:
+        rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
+        print(json.dumps({"versions": versions(), "megabytes": size.megabytes, "results": rows}))
+    else:
+        print(f"{versions()}; {size.megabytes} MB")
+        print("\n".join(table(results)))
+
+
+if __name__ == "__main__":
+    main()
