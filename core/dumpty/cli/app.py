@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumpty.cli import backup, demo, doctor, listing, plugins, prune, restore, show, verify
+from dumpty.cli import backup, check_plugin, demo, doctor, listing, new_plugin, plugins, prune, restore, show, verify
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.status import UsageError
 
@@ -75,6 +75,8 @@ def build() -> typer.Typer:
         _plugins
     )
     group.command("show")(_contained(plugins.show))
+    group.command("new", epilog=_epilog(new_plugin.EXAMPLES))(_contained(new_plugin.new))
+    group.command("check", epilog=_epilog(check_plugin.EXAMPLES))(_contained(check_plugin.check))
     app.add_typer(group, name="plugins")
     return app
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 EXAMPLES = """
 dumpty plugins
 dumpty plugins show postgres
+dumpty plugins new newdb --kind driver
+dumpty plugins check zstd
 """
 
 

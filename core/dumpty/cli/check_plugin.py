@@ -1,0 +1,123 @@
+"""``dumpty plugins check``: the conformance suite, run against an installed plugin."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.output import Line, Report, count
+from dumpty.cli.status import UsageError
+from dumpty.cli.urls import read_url
+from dumpty.errors import PluginError
+from dumpty.types import Kind
+
+if TYPE_CHECKING:
+    from dumpty.testing.check import Verdict
+
+EXAMPLES = """
+dumpty plugins check zstd
+dumpty plugins check newdb --source newdb://localhost/shop --target newdb://localhost/scratch
+"""
+
+_MARKS = {"kept": "ok", "broken": "BROKEN", "unproved": "not proved"}
+
+
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as `dumpty plugins` lists it.")],
+    kind: Annotated[
+        Kind | None, typer.Option("--kind", "-k", help="Needed where plugins of several kinds have that name.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="For a driver: a database with content. It is only read."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="For a driver: a database that does not exist; others are made beside it, and left. "
+            "For a store: an empty place.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> Report:
+    """Prove that an installed plugin keeps the rules of its kind.
+
+    Runs the conformance suite of dumpty.testing, and says of every rule whether it is kept, broken (and what to do),
+    or could not be proved here (and why). Needs pytest: pip install "dumpty[testing]".
+    """
+    from dumpty.testing.check import check as run
+
+    chosen = _kind(name, kind)
+    if source is not None and chosen != "driver":
+        raise UsageError(f"only a driver is checked with --source, and {name} is a {chosen}")
+    if target is not None and chosen not in {"driver", "store"}:
+        raise UsageError(f"only drivers and stores are checked with --target, and {name} is a {chosen}")
+    source_url = None if source is None else read_url(source)[0]
+    target_url = None if target is None else read_url(target)[0]
+    if not json and sys.stderr.isatty():
+        sys.stderr.write(f"checking the {chosen} {name}; this may take minutes…\n")
+    return _report(run(name, chosen, source_url, target_url), json=json)
+
+
+def _kind(name: str, given: Kind | None) -> Kind:
+    """Return the kind of the plugin called ``name``.
+
+    Raises:
+        UsageError: plugins of several kinds are.
+        PluginNotFound, PluginLoadError, PluginConflict: as they say.
+    """
+    from dumpty.host import default_host
+
+    host = default_host()
+    kinds: list[Kind] = [given] if given else [k for k in get_args(Kind) if _has(name, k)]
+    if len(kinds) > 1:
+        raise UsageError(f"plugins of several kinds are called {name}: {', '.join(kinds)}; say which with --kind")
+    if kinds:
+        host.named(kinds[0], name)
+        return kinds[0]
+    found = next((p for p in host.plugins() if p.name == name), None)
+    if found is None or not found.error:
+        names = ", ".join(sorted({p.name for p in host.plugins()}))
+        what = f"{found} only watches, and there is no suite for that" if found else f"no plugin is called {name!r}"
+        raise UsageError(f"{what}; installed: {names or 'none'}")
+    host.named("driver", name)
+    raise PluginError(found.error, plugin=str(found), hook="describe")
+
+
+def _has(name: str, kind: str) -> bool:
+    from dumpty.host import default_host
+
+    return any(p.name == name and p.kind == kind for p in default_host().plugins())
+
+
+def _report(verdict: Verdict, *, json: bool) -> Report:
+    broken = verdict.of("broken")
+    lines: list[Line] = [f"{verdict.kind}: {verdict.plugin}"]
+    width = max(map(len, _MARKS.values()))
+    for state in ("kept", "unproved", "broken"):  # what needs attention stands last, where it is read
+        for rule in verdict.of(state):
+            lines.append(f"  {_MARKS[state].ljust(width)}  {rule.rule}")
+            lines += [f"  {' ' * width}  {rule.reason}"] * bool(rule.reason)
+    lines += [f"left, and yours to remove: {url}" for url in verdict.left]
+    kept, unproved = len(verdict.of("kept")), len(verdict.of("unproved"))
+    parts = [f"{count(kept, 'rule')} kept", f"{len(broken)} broken", f"{unproved} not proved here"]
+    lines.append(", ".join(parts))
+    error: PluginError | None = None
+    if broken:
+        error = PluginError(f"{verdict.plugin} breaks {count(len(broken), 'rule')}, the first: {broken[0].rule}")
+    elif not verdict.kept:
+        error = PluginError(f"no rule of {verdict.plugin} could be proved here; the reasons are above")
+    return Report(fields=_fields(verdict), lines=lines, error=error, json=json)
+
+
+def _fields(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "plugin": verdict.plugin,
+        "kind": verdict.kind,
+        "rules": [{"test": r.test, "rule": r.rule, "state": r.state, "reason": r.reason} for r in verdict.rules],
+        "left": list(verdict.left),
+    }

@@ -1,0 +1,228 @@
+"""``dumpty plugins new``: what it writes is installed beside dumpty's wheel, and works and tests itself as written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from dumpty.types import Kind
+
+TOP = Path(__file__).parents[2]
+KINDS = ("driver", "compressor", "verifier", "store")
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV_", "VIRTUAL_ENV", "DUMPTY"))}
+
+
+def run(*argv: object, cwd: Path) -> str:
+    done = subprocess.run([str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A directory with a clean environment: dumpty's wheel, and a package of each kind that this wheel wrote."""
+    top = tmp_path_factory.mktemp("authors")
+    venv.create(top / "venv", with_pip=True)
+    python = top / "venv/bin/python"
+    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
+    wheel = (*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", top / "dist")
+    run(*pip, "install", "hatchling>=1.27,<2", cwd=top)
+    run(*wheel, TOP, cwd=top)
+    run(*pip, "install", *(top / "dist").glob("dumpty-1*.whl"), cwd=top)
+    for kind in KINDS:
+        run(top / "venv/bin/dumpty", "plugins", "new", f"my-{kind}", "--kind", kind, cwd=top)
+    run(*wheel, *(top / f"dumpty-my-{kind}" for kind in KINDS), cwd=top)
+    run(*pip, "install", "--find-links", top / "dist", *(f"dumpty-my-{kind}[test]" for kind in KINDS), cwd=top)
+    return top
+
+
+@pytest.fixture(scope="module")
+def tested(installed):
+    """The packages' own tests, all running at once, against what is installed."""
+    children = {}
+    for kind in KINDS:
+        argv = [installed / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        children[kind] = subprocess.Popen(
+            [*argv, "--basetemp", installed / f"tmp-{kind}"],
+            cwd=installed / f"dumpty-my-{kind}",
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    yield children
+    for child in children.values():
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_own_tests_pass_as_generated_and_prove_every_rule(tested, kind):
+    output, _ = tested[kind].communicate(timeout=600)
+    assert tested[kind].returncode == 0, output
+    passed = re.search(r"(\d+) passed", output)
+    assert passed is not None, output
+    assert int(passed[1]) >= {"driver": 29, "compressor": 40, "verifier": 15, "store": 37}[kind]
+    assert "skipped" not in output
+
+
+def test_the_four_packages_are_listed_as_installed_and_work(installed):
+    listed = json.loads(run(installed / "venv/bin/dumpty", "plugins", "--json", cwd=installed))["plugins"]
+    found = {p["distribution"]: (p["kind"], p["name"], p["state"], p["version"]) for p in listed}
+    for kind in KINDS:
+        assert found[f"dumpty-my-{kind}"] == (kind, f"my-{kind}", "ok", "0.1.0")
+
+
+def test_a_backup_goes_through_all_four_by_the_command_line(installed, tmp_path):
+    (tmp_path / "shop.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+    dumpty, there = installed / "venv/bin/dumpty", f"my-store://{tmp_path}/kept"
+    plugins = ("--compressor", "my-compressor", "--verifier", "my-verifier", "-o", "level=3", "--dir", there)
+    run(dumpty, "backup", "my-driver:///shop.jsonl", *plugins, cwd=tmp_path)
+    run(dumpty, "verify", "latest", "--dir", there, cwd=tmp_path)
+    run(dumpty, "restore", "latest", "--to", "my-driver:///again.jsonl", "--dir", there, cwd=tmp_path)
+    assert (tmp_path / "again.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n'
+
+
+def test_what_is_installed_can_be_checked_and_keeps_its_rules(installed, tmp_path):
+    (tmp_path / "shop.jsonl").write_text('{"id": 1}\n{"id": 2}\n' * 5000)
+    urls = ("--source", f"my-driver:///{tmp_path}/shop.jsonl", "--target", f"my-driver:///{tmp_path}/again.jsonl")
+    told = json.loads(
+        run(installed / "venv/bin/dumpty", "plugins", "check", "my-driver", *urls, "--json", cwd=tmp_path)
+    )
+    states = [rule["state"] for rule in told["rules"]]
+    assert told["success"]
+    assert states.count("kept") > 18
+    assert "broken" not in states
+
+
+def test_the_package_is_complete_and_says_what_to_do_next(dumpty, tmp_path):
+    ran = dumpty("plugins", "new", "new-db", "--kind", "driver")
+    assert (ran.status, ran.err) == (0, "")
+    top = tmp_path / "dumpty-new-db"
+    files = sorted(str(p.relative_to(top)) for p in top.rglob("*") if p.is_file())
+    assert files == [
+        ".github/workflows/test.yml",
+        ".gitignore",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "src/dumpty_new_db/__init__.py",
+        "src/dumpty_new_db/py.typed",
+        "tests/test_new_db.py",
+    ]
+    assert f"into {top}:" in ran.out
+    assert "  pip install -e 'dumpty-new-db[test]'\n  pytest dumpty-new-db\n  dumpty plugins check new-db\n" in ran.out
+    told = dumpty("plugins", "new", "other", "--kind", "store", "--json").json
+    assert (told["path"], told["kind"], len(told["files"])) == (str(tmp_path / "dumpty-other"), "store", len(files))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_in_the_package_is_left_to_fill_in(dumpty, tmp_path, kind):
+    assert dumpty("plugins", "new", "new-db", "--kind", kind, "--dir", tmp_path).status == 0
+    for path in (p for p in (tmp_path / "dumpty-new-db").rglob("*") if p.is_file()):
+        text = path.read_text()
+        assert not re.search(r"\{\{\w|TODO|FIXME", text), path
+        assert max(map(len, text.splitlines()), default=0) <= 120, path
+        if path.suffix == ".py":
+            compile(text, path, "exec")
+            assert '"""' in text.partition("\n")[0]
+
+
+def test_every_kind_of_plugin_can_be_begun():
+    assert sorted(KINDS) == sorted(Kind.__args__)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("NewDB", "lower-case"),
+        ("new_db", "lower-case"),
+        ("new db", "lower-case"),
+        ("1db", "a letter first"),
+        ("new--db", "single hyphens"),
+        ("new-", "single hyphens"),
+        ("../newdb", "lower-case"),
+        ("newdb\n", "lower-case"),
+        ("", "lower-case"),
+        ("é", "lower-case"),
+        ("n" * 61, "longer than 60"),
+        ("dumpty-newdb", "without its prefix: newdb"),
+        ("plugins", "dumpty's own"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(dumpty, tmp_path, name, why):
+    ran = dumpty("plugins", "new", name, "--kind", "driver")
+    assert (ran.status, ran.out) == (2, "")
+    assert why in ran.err
+    assert ran.err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "owner"),
+    [("gzip", "compressor", "'gzip' of dumpty"), ("postgresql", "driver", "'postgres' of dumpty")],
+)
+def test_a_name_or_scheme_that_is_taken_is_refused_with_its_owner(dumpty, tmp_path, name, kind, owner):
+    ran = dumpty("plugins", "new", name, "--kind", kind)
+    assert ran.status == 2
+    assert owner in ran.err
+    assert os.listdir(tmp_path) == []
+    assert dumpty("plugins", "new", name, "--kind", "verifier").status == 0
+
+
+def test_what_exists_is_never_touched(dumpty, tmp_path):
+    for make in (Path.mkdir, Path.touch, lambda p: p.symlink_to("nowhere")):
+        place = tmp_path / "dumpty-newdb"
+        make(place)
+        before = place.lstat()
+        ran = dumpty("plugins", "new", "newdb", "--kind", "driver")
+        assert ran.status == 2
+        assert f"{place} exists already" in ran.err
+        assert place.lstat() == before
+        place.rmdir() if place.is_dir() else place.unlink()
+
+
+def test_a_place_that_is_not_there_or_cannot_be_written_is_told(dumpty, tmp_path):
+    ran = dumpty("plugins", "new", "newdb", "--kind", "driver", "--dir", tmp_path / "nowhere")
+    assert ran.status == 2
+    assert f"there is no directory {tmp_path}/nowhere" in ran.err
+    ran = dumpty("plugins", "new", "newdb", "--kind", "driver", "--dir", "/proc")
+    assert ran.status == 1
+    assert "cannot write /proc/dumpty-newdb" in ran.err
+
+
+def test_a_kind_is_needed_and_the_kinds_are_told(dumpty):
+    assert "--kind" in dumpty("plugins", "new", "newdb").err
+    ran = dumpty("plugins", "new", "newdb", "--kind", "magic")
+    assert ran.status == 2
+    assert all(kind in ran.err for kind in KINDS)
+
+
+def test_its_help_has_examples_that_parse(dumpty):
+    from dumpty.cli import check_plugin, new_plugin
+
+    for module in (new_plugin, check_plugin):
+        for line in module.EXAMPLES.strip().splitlines():
+            assert line in dumpty(*line.split()[1:3], "--help").out
+            assert dumpty(*line.split()[1:], "--help").status == 0
+
+
+def test_the_skeleton_is_data_that_no_import_finds():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import pkgutil, dumpty.cli as c; print([m.name for m in pkgutil.walk_packages(c.__path__)])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "skeleton" not in done.stdout
