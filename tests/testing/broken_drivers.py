@@ -1,0 +1,345 @@
+"""Drivers that break one rule each, on top of the toy driver."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, PluginInfo, SourceError, hookimpl
+from testing.breaks import ANY, breaks
+from testing.jsonl import JsonLines
+
+# -- inspect ---------------------------------------------------------------------------------------------------------
+
+
+class OwnInspect(JsonLines):
+    @hookimpl
+    def inspect(self, source, options):
+        return self.look(Path(source.database), super().inspect(source, options))
+
+
+@breaks("test_inspect_tells_a_filled_database", *ANY)
+class CallsEverythingEmpty(OwnInspect):
+    def look(self, path, seen):
+        return replace(seen, empty=True)
+
+
+@breaks("test_inspect_creates_nothing", *ANY)
+class CreatesWhatItLooksAt(OwnInspect):
+    def look(self, path, seen):
+        path.mkdir(exist_ok=True)
+        return seen
+
+
+# -- backup ----------------------------------------------------------------------------------------------------------
+
+
+class OwnBackup(JsonLines):
+    """``made`` gets the evidence, and what else a broken one needs."""
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        return self.made(super().backup(source, sink, options), source, options)
+
+
+@breaks("test_a_backup_leaves_the_source_as_it_was", *ANY)
+class MarksItsSource(OwnBackup):
+    def made(self, evidence, source, options):
+        with Path(source.database, "item.jsonl").open("a") as table:
+            table.write("\n")
+        return evidence
+
+
+@breaks("test_evidence_counts_the_rows")
+class CountsAfterwards(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        evidence = super().backup(source, sink, options)
+        return replace(evidence, objects=tuple(o for o in evidence.objects if o.rows))
+
+    def check(self, evidence, dump):
+        super().check(replace(evidence, objects=tuple(o for o in evidence.objects if o.rows)), dump)
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        evidence = super().restore(target, dump, overwrite, options)
+        return replace(evidence, objects=tuple(o for o in evidence.objects if o.rows))
+
+
+@breaks("test_evidence_is_plain_data", "test_a_backup_is_made_and_verified", "test_a_backup_is_restored")
+class EvidenceThatIsNoJson(OwnBackup):
+    def made(self, evidence, source, options):
+        return replace(evidence, properties={"place": Path(source.database)})
+
+
+@breaks("test_evidence_is_plain_data")
+class InconsistentWithoutAWord(OwnBackup):
+    def made(self, evidence, source, options):
+        return replace(evidence, consistent=False)
+
+
+@breaks("test_only_declared_options_are_read")
+class ReadsWhatNobodyDeclared(OwnBackup):
+    def made(self, evidence, source, options):
+        options.get("jobs", 4)
+        return evidence
+
+
+@breaks("test_an_error_of_the_sink_comes_out")
+class SwallowsTheSinksErrors(JsonLines):
+    def emit(self, sink, value):
+        with contextlib.suppress(OSError):
+            super().emit(sink, value)
+
+
+@breaks("test_an_error_of_the_sink_comes_out")
+class TellsOfAnotherError(JsonLines):
+    def emit(self, sink, value):
+        failed = False
+        try:
+            super().emit(sink, value)
+        except KeyboardInterrupt:
+            failed = True
+        if failed:
+            raise SourceError("the source went away")
+
+
+@breaks("test_a_source_that_does_not_exist_is_an_error", "test_no_error_shows_a_secret")
+class DumpsNothing(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        if Path(source.database).is_dir():
+            return super().backup(source, sink, options)
+        sink.write(b"")
+        return Evidence()
+
+
+@breaks("test_a_source_that_does_not_exist_is_an_error")
+class CreatesItsSource(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        there = Path(source.database).is_dir()
+        Path(source.database).mkdir(exist_ok=True)
+        if not there:
+            raise SourceError("there is nothing in it")
+        return super().backup(source, sink, options)
+
+
+@breaks("test_a_source_that_dies_midway_is_an_error")
+class TakesHalfForAll(JsonLines):
+    def row(self, sink, line):
+        with contextlib.suppress(json.JSONDecodeError):
+            super().row(sink, line)
+
+
+@breaks("test_no_error_shows_a_secret")
+class TellsThePassword(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        if not Path(source.database).is_dir():
+            raise SourceError(f"cannot log in with {source.password}")
+        return super().backup(source, sink, options)
+
+
+@breaks("test_no_error_shows_a_secret")
+class LogsThePassword(OwnInspect):
+    @hookimpl
+    def inspect(self, source, options):
+        logging.getLogger("jsonl").warning("logging in with %s", source.password)
+        return super().inspect(source, options)
+
+    def look(self, path, seen):
+        return seen
+
+
+@breaks("test_no_error_shows_a_secret")
+class PrintsThePassword(JsonLines):
+    @hookimpl
+    def inspect(self, source, options):
+        print(source.password, file=sys.stderr)
+        return super().inspect(source, options)
+
+
+@breaks("test_memory_stays_flat", "test_a_source_that_dies_midway_is_an_error")
+class ReadsAllAtOnce(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        kept = []
+
+        class All:
+            def write(self, data):
+                kept.append(data)
+                return len(data)
+
+        evidence = super().backup(source, All(), options)
+        for piece in kept:
+            sink.write(piece)
+        return evidence
+
+
+@breaks("test_several_backups_at_once_do_not_mix")
+class OneListForAll(JsonLines):
+    """Collects its evidence in the plugin."""
+
+    def __init__(self):
+        self.found = []
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        self.found.clear()
+        super().backup(source, sink, options)
+        return Evidence(objects=tuple(ObjectEvidence(path=t, rows=self.found.count(t)) for t in self.tables(source)))
+
+    def tables(self, source):
+        return sorted(p.stem for p in Path(source.database).glob("*.jsonl"))
+
+    def emit(self, sink, value):
+        self.table = value.get("table", getattr(self, "table", ""))
+        super().emit(sink, value)
+
+    def row(self, sink, line):
+        super().row(sink, line)
+        self.found.append(self.table)
+
+
+@breaks("test_a_backup_is_made_and_verified", "test_a_backup_is_restored")
+class AnswersAnInstalledScheme(JsonLines):
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="driver", schemes=("jsonl", "sqlite"), formats=(Format(name="lines", suffix=".jsonl"),))
+
+    @hookimpl
+    def backup(self, source, sink):
+        return super().backup(source, sink, {"indent": 0})
+
+
+# -- restore ---------------------------------------------------------------------------------------------------------
+
+
+@breaks("test_a_database_comes_back", *ANY)
+class LosesEmptyTables(JsonLines):
+    def put(self, part, path):
+        for table in part.iterdir():
+            if not table.stat().st_size:
+                table.unlink()
+        super().put(part, path)
+
+
+@breaks("test_an_empty_target_is_used")
+class RefusesWhatExists(JsonLines):
+    def refuse(self, path, overwrite):
+        if path.is_dir():
+            super().refuse(Path("/usr"), overwrite)
+
+
+@breaks("test_a_full_target_is_refused")
+class OverwritesUnasked(JsonLines):
+    def refuse(self, path, overwrite):
+        pass
+
+
+@breaks("test_overwriting_replaces_the_target")
+class MergesWithTheOld(JsonLines):
+    def put(self, part, path):
+        if path.is_dir():
+            for table in path.iterdir():
+                if not (part / table.name).exists():
+                    shutil.copy(table, part)
+        super().put(part, path)
+
+
+@breaks("test_the_old_content_stands_until_the_dump_has_ended")
+class PutsTheOldAsideFirst(JsonLines):
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        path = Path(target.database)
+        self.refuse(path, overwrite)
+        aside = path.with_name(path.name + ".aside")
+        if path.exists():
+            path.rename(aside)
+        try:
+            return super().restore(target, dump, overwrite, options)
+        except BaseException:
+            if aside.exists():
+                aside.rename(path)
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@breaks(
+    "test_a_failed_restore_leaves_no_new_database",
+    "test_rows_that_are_missing_are_an_error",
+    "test_a_failed_restore_leaves_the_old_content",
+    "test_the_old_content_stands_until_the_dump_has_ended",
+    "test_overwriting_replaces_the_target",
+)
+class LoadsInPlace(JsonLines):
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        path = Path(target.database)
+        self.refuse(path, overwrite)
+        path.mkdir(exist_ok=True)
+        evidence = self.load(dump, path)
+        self.check(evidence, dump)
+        return evidence
+
+
+@breaks("test_a_failed_restore_leaves_no_new_database", "test_a_failed_restore_leaves_the_old_content")
+class TakesDamageForTheEnd(JsonLines):
+    def lines(self, dump):
+        with contextlib.suppress(IntegrityError):
+            yield from super().lines(dump)
+        yield b'{"end": 0}'
+
+    def check(self, evidence, dump):
+        if getattr(dump, "error", None) is None:
+            super().check(evidence, dump)
+
+
+@breaks("test_a_failed_restore_leaves_the_old_content", "test_the_old_content_stands_until_the_dump_has_ended")
+class RemovesTheOldFirst(JsonLines):
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        path = Path(target.database)
+        self.refuse(path, overwrite)
+        shutil.rmtree(path, ignore_errors=True)
+        return super().restore(target, dump, overwrite, options)
+
+
+@breaks("test_rows_that_are_missing_are_an_error")
+class ChecksNoEvidence(JsonLines):
+    def check(self, evidence, dump):
+        pass
+
+
+@breaks("test_a_restore_reads_the_dump_to_its_end", *ANY)
+class StopsAtItsOwnEndMark(JsonLines):
+    def lines(self, dump):
+        stream, rest = dump.open(), b""
+        while part := stream.read(1000):
+            *lines, rest = (rest + part).split(b"\n")
+            yield from lines
+            if lines and b'"end"' in lines[-1]:
+                return
+
+
+@breaks("test_a_backup_is_restored", "test_inspect_tells_a_filled_database")
+class CannotReadAhead(JsonLines):
+    """Asks its dump's stream for what no stream of dumpty has."""
+
+    def lines(self, dump):
+        stream = dump.open()
+        if type(stream).__name__ != "_Stream":
+            stream.seek(0)
+        return super().lines(dump)
+
+
+@breaks("test_restore_is_refused_where_it_is_not_claimed")
+class RestoresUnclaimed(JsonLines):
+    flags = {"restores": False}  # noqa: RUF012 - of its suite

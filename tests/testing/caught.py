@@ -24,6 +24,7 @@ from testing.suites import SMALL
 CLASS = """
 class Test{name}(SMALL["{module}"]):
     plugin = broken.{name}()
+    locals().update(getattr(plugin, "flags", {{}}))
 """
 
 

@@ -26,6 +26,7 @@ class Stores(StoreSuite):
     large = 4 << 20
     memory = 1 << 20
     local = True
+    patience = 2.0
 
     @pytest.fixture
     def store_url(self, tmp_path):

@@ -88,7 +88,7 @@ class RestoreRules(Suite):
 
     @pytest.fixture
     def dying_source(self) -> str:
-        """The URL of a database that cannot be read to its end, or that ``kill`` ends."""
+        """The URL of a database that cannot be read to its end, or that ``kill`` ends; too large to be read ahead."""
         self.unproved("give your suite a fixture dying_source: a database that breaks while it is read (see kill)")
 
     @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dumpty.testing.children import start, whereabouts
-from dumpty.testing.rules import require, shown
+from dumpty.testing.rules import RuleBroken, require, shown
 from dumpty.testing.streams import Collector, read_blocks
 from dumpty.testing.suite import Suite
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharingRules"]
 
-_MOMENT, _PATIENCE = 0.3, 20.0
+_MOMENT = 0.2
 
 _OPEN = """
 from dumpty.host import Host
@@ -46,6 +46,9 @@ print("released", flush=True)
 class SharingRules(Suite):
     """The part of ``StoreSuite`` that needs a second user: a thread, or a process."""
 
+    patience: ClassVar[float] = 20.0
+    """For how many seconds a lock that is free may keep somebody waiting."""
+
     def opened(self, host: Host, url: str) -> Store:
         """Open the store behind ``url``."""
         return host.open_store(self.own(host), url=url, options=self.options(host, "open_store"))
@@ -59,9 +62,13 @@ class SharingRules(Suite):
 
     def content(self, store: Store, name: str, offset: int = 0) -> bytes:
         """Return an object's bytes, from ``offset`` on."""
-        reader, sink = store.open(name, offset), Collector()
-        read_blocks(reader, sink)
-        reader.close()
+        try:
+            reader, sink = store.open(name, offset), Collector()
+            read_blocks(reader, sink)
+            reader.close()
+        except Exception as error:
+            rule = "A committed object can be read until it is deleted or renamed."
+            raise RuleBroken(f"{rule} Here {shown(error)}. Keep it.") from error
         return bytes(sink.data)
 
     def names(self, store: Store) -> set[str]:
@@ -84,7 +91,7 @@ class SharingRules(Suite):
         try:
             waiting = _Waiting(store)
             self._require_excluded(waiting, "process")
-            child.communicate("\n", timeout=_PATIENCE)
+            child.communicate("\n", timeout=self.patience)
             self._require_got(waiting, "was released by another process")
         finally:
             _end(child)
@@ -118,7 +125,7 @@ class SharingRules(Suite):
 
         threading.Thread(target=work, daemon=True).start()
         rule = "Under a lock the store can be used, and a lock of another name can be had."
-        require(done.wait(_PATIENCE), rule, "Never take the named lock inside an operation.", "it waited for ever")
+        require(done.wait(self.patience), rule, "Never take the named lock inside an operation.", "it waited for ever")
 
     # -- cleaning ------------------------------------------------------------------------------------------------
 
@@ -126,7 +133,7 @@ class SharingRules(Suite):
         """clean() yields the name of an upload whose writer was killed, removes what it left, and no object."""
         self.put(store, "kept", b"x")
         child = self._child(_DIE, store_url)
-        child.communicate("\n", timeout=_PATIENCE)
+        child.communicate("\n", timeout=self.patience)
         mend = "Leave a mark that dies with the writer: a file lock, or a lease."
         found = list(store.clean())
         rule = "clean() yields the name of each upload whose writer died before commit()."
@@ -174,7 +181,7 @@ class SharingRules(Suite):
         require(not waiting.got.wait(_MOMENT), rule, mend, "two had it at once")
 
     def _require_got(self, waiting: _Waiting, when: str) -> None:
-        got = waiting.got.wait(_PATIENCE)
+        got = waiting.got.wait(self.patience)
         require(got, f"A lock can be had once it {when}.", "Release it in finally.", "nobody got it")
 
 

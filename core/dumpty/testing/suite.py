@@ -61,11 +61,16 @@ class Suite:
         super().__init_subclass__(**more)
         if cls.__module__.startswith("dumpty.testing."):
             return  # a suite of the kit: its subclasses decide
-        for flag, tests in cls.claims.items():
-            excluded = bool(getattr(cls, flag.removeprefix("not "))) == flag.startswith("not ")
-            for test in tests:
-                if excluded:
-                    setattr(cls, test, None)
+        # Taken away, and given back where the class above claimed less.
+        away = {
+            test
+            for flag, tests in cls.claims.items()
+            for test in tests
+            if bool(getattr(cls, flag.removeprefix("not "))) == flag.startswith("not ")
+        }
+        for test in {test for tests in cls.claims.values() for test in tests}:
+            written = next(filter(None, (vars(base).get(test) for base in cls.__mro__)))
+            setattr(cls, test, None if test in away else written)
 
     # -- what the tests stand on ---------------------------------------------------------------------------------
 
