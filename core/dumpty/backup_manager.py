@@ -202,6 +202,7 @@ class BackupManager:
         suffix = form.suffix + "".join(s.plugin.described.suffix for s in stages)
         file = self._catalog.file_name(record_id, database, started, suffix)
         made: list[Record] = []
+        verifiers = () if self._verifier.name == "sha256" else (self._verifier,)
 
         def commit(outcome: Outcome) -> None:
             record = Record(
@@ -221,6 +222,7 @@ class BackupManager:
                 ended=datetime.now(timezone.utc),
                 stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
                 digests=outcome.digests,
+                verifiers=tuple(map(_ref, verifiers)),
                 evidence=_clean_evidence(outcome.evidence, source),
                 options=dict(options["backup"]),
             )
@@ -235,7 +237,7 @@ class BackupManager:
             options=options["backup"],
             store=self._store,
             stages=stages,
-            verifiers=() if self._verifier.name == "sha256" else (self._verifier,),
+            verifiers=verifiers,
             progress=progress,
         )
         run.write(file, committing=self._catalog.committing, commit=commit)
@@ -299,6 +301,8 @@ class BackupManager:
         )
 
     def _stored(self, record: Record) -> Stored:
+        for verifier in record.verifiers:
+            self._needed("verifier", verifier, record)
         stages = []
         for stage in record.stages:
             plugin = self._needed("compressor", stage.plugin, record)

@@ -62,6 +62,7 @@ class Record:
     ended: datetime
     stages: tuple[StageRecord, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    verifiers: tuple[PluginRef, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
@@ -115,6 +116,7 @@ def encode(record: Record) -> bytes:
             "driver": vars(record.driver),
             "format": {"name": record.format, "suffix": record.suffix, "directory": record.directory},
             "stages": [{"plugin": vars(s.plugin), "params": dict(s.params)} for s in record.stages],
+            "verifiers": [vars(ref) for ref in record.verifiers],
             "plain": {"size": record.plain_size, "sha256": record.plain_sha256},
             "stored": {
                 "file": record.file,
@@ -154,6 +156,7 @@ def decode(data: bytes, what: str) -> Record:
             stored_size=int(whole["stored"]["size"]),
             stored_sha256=str(whole["stored"]["sha256"]),
             digests=dict(whole["stored"]["digests"]),
+            verifiers=tuple(PluginRef(**ref) for ref in whole.get("verifiers", ())),
             evidence=decode_evidence(whole["evidence"]),
             options=dict(whole["options"]),
             started=utc(whole["started"]),

@@ -71,7 +71,7 @@ def test_another_verifiers_digest_stands_beside_the_sha256_and_is_checked(top):
         assert backup.checksum == hashlib.sha256(stream.read()).hexdigest()
     assert manager.verify(backup.id).id == backup.id
     error = BackupManager(str(top), plugins=[driver]).restore(backup.id, "toy://h/new").error
-    assert "no verifier is called 'counter'" in error
+    assert "needs the verifier plugin 'counter' of this program, which is not installed" in error
     assert "new" not in driver.databases
 
 
