@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 import pluggy
@@ -49,7 +50,7 @@ class Plugin:
     """One plugin, loaded or not.
 
     ``state``: ok; failed (``error`` says why); blocked by the environment; in conflict with another claimant of its
-    name or scheme; or wrapper, which has no kind of its own.
+    name or scheme; or wrapper, which has no kind of its own. ``seconds`` is how long it took to load.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Plugin:
     info: PluginInfo | None = None
     error: str = ""
     module: object = None
+    seconds: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
@@ -189,8 +191,6 @@ class Host:
 
     def _judged(self, plugin: Plugin) -> Plugin:
         """Return ``plugin`` with state conflict where another one claims its name or one of its schemes."""
-        from dataclasses import replace
-
         if plugin.state != "ok" or plugin.info is None:
             return plugin
         for other in self._plugins:
@@ -238,6 +238,7 @@ class Host:
 
     def _load(self, name: str, distribution: str, version: str, module: Any) -> Plugin:
         plugin = Plugin(name=name, distribution=distribution, version=version)
+        begun = time.monotonic()
         try:
             if getattr(module, "__func__", None) is not None and module.__name__ == "load":
                 module = module()
@@ -246,12 +247,10 @@ class Host:
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit and worse: a broken plugin breaks only itself
             text = f"{plugin} cannot be loaded: {error if isinstance(error, PluginError) else _said(error)}"
-            plugin = Plugin(name=name, distribution=distribution, version=version, state="failed", error=text)
+            plugin = replace(plugin, state="failed", error=text)
         else:
-            state: State = "ok" if info else "wrapper"
-            plugin = Plugin(
-                name=name, distribution=distribution, version=version, state=state, info=info, module=module
-            )
+            plugin = replace(plugin, state="ok" if info else "wrapper", info=info, module=module)
+        plugin = replace(plugin, seconds=time.monotonic() - begun)
         self._plugins.append(plugin)
         return plugin
 
@@ -446,10 +445,10 @@ _TAKEN = (".part", ".pending", ".removed", ".manifest.json")
 def _check_info(info: object) -> None:
     if not isinstance(info, PluginInfo):
         raise PluginLoadError(f"describe() returned {type(info).__name__}, not dumpty.PluginInfo")
-    for field, kind in (("schemes", str), ("formats", Format), ("options", Option)):
-        value = getattr(info, field)
+    for attribute, kind in (("schemes", str), ("formats", Format), ("options", Option)):
+        value = getattr(info, attribute)
         if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
-            raise PluginLoadError(f"describe() breaks the contract: {field} is a tuple of {kind.__name__}")
+            raise PluginLoadError(f"describe() breaks the contract: {attribute} is a tuple of {kind.__name__}")
     names = [o.name for o in info.options]
     reserved = sorted(set(names) & RESERVED)
     suffixes = [f.suffix for f in info.formats] + [info.suffix] * bool(info.suffix)

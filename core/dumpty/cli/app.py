@@ -91,12 +91,27 @@ def _contained(verb: Callable[..., Report]) -> Callable[..., Ended]:
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> Ended:
         try:
-            with _logging(), contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is no result
+            with _logging(), _aside():
                 return Ended(report=verb(*args, **kwargs))
         except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - typer would make its own of some of them
             return Ended(error=error)
 
     return run
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Send what is written to standard output to standard error, whoever writes it: Python, C or a child process.
+
+    What a plugin says is no result, and a result must be what a program can parse.
+    """
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # one of them is closed: then nothing goes there
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            os.dup2(2, 1)
+            stack.callback(os.dup2, kept, 1)
+        yield
 
 
 def _debugging() -> bool:

@@ -22,8 +22,6 @@ dumpty plugins check zstd
 dumpty plugins check newdb --source newdb://localhost/shop --target newdb://localhost/scratch
 """
 
-_MARKS = {"kept": "ok", "broken": "BROKEN", "unproved": "not proved"}
-
 
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as `dumpty plugins` lists it.")],
@@ -97,11 +95,13 @@ def _has(name: str, kind: str) -> bool:
 def _report(verdict: Verdict, *, json: bool) -> Report:
     broken = verdict.of("broken")
     lines: list[Line] = [f"{verdict.kind}: {verdict.plugin}"]
-    width = max(map(len, _MARKS.values()))
-    for state in ("kept", "unproved", "broken"):  # what needs attention stands last, where it is read
-        for rule in verdict.of(state):
-            lines.append(f"  {_MARKS[state].ljust(width)}  {rule.rule}")
-            lines += [f"  {' ' * width}  {rule.reason}"] * bool(rule.reason)
+    lines += [f"  ok      {rule.rule}" for rule in verdict.of("kept")]
+    for reason in dict.fromkeys(rule.reason for rule in verdict.of("unproved")):
+        lines.append(f"not proved here: {reason}")
+        lines += [f"  -       {rule.rule}" for rule in verdict.of("unproved") if rule.reason == reason]
+    # What needs attention stands last, where it is read.
+    for rule in broken:
+        lines += [f"  BROKEN  {rule.rule}", f"          {rule.reason}"]
     lines += [f"left, and yours to remove: {url}" for url in verdict.left]
     kept, unproved = len(verdict.of("kept")), len(verdict.of("unproved"))
     parts = [f"{count(kept, 'rule')} kept", f"{len(broken)} broken", f"{unproved} not proved here"]

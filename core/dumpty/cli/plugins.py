@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
-from dumpty.cli.output import Line, Report, Table, count
+from dumpty.cli.output import Line, Report, Table, count, seconds
 
 if TYPE_CHECKING:
     from dumpty.host import Plugin
@@ -19,6 +19,9 @@ dumpty plugins show postgres
 dumpty plugins new newdb --kind driver
 dumpty plugins check zstd
 """
+
+_SLOW = 0.5
+"""Seconds that loading a plugin may take, before the list says so."""
 
 
 def plugins(json: Json = False) -> Report:
@@ -33,6 +36,7 @@ def plugins(json: Json = False) -> Report:
     broken = [p for p in found if p.error]
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
     lines += [f"{p.name}: {p.error}" for p in broken]
+    lines += [f"{p.name}: {_slowness(p)}" for p in found if p.seconds > _SLOW]
     return Report(fields={"plugins": [fields(p) for p in found]}, lines=lines, json=json)
 
 
@@ -71,6 +75,7 @@ def fields(plugin: Plugin) -> dict[str, Any]:
         "version": plugin.version,
         "state": plugin.state,
         "error": plugin.error,
+        "seconds": round(plugin.seconds, 3),
     }
 
 
@@ -94,6 +99,13 @@ def _declared(info: PluginInfo | None) -> dict[str, Any]:
         ],
         "requires": info.requires,
     }
+
+
+def _slowness(plugin: Plugin) -> str:
+    return (
+        f"{plugin} took {seconds(plugin.seconds)} to load, and every command waits for that; "
+        f"DUMPTY_DISABLE_PLUGINS={plugin.distribution}:{plugin.name} leaves it out"
+    )
 
 
 def _answers(plugin: Plugin) -> str:
