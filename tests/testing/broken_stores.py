@@ -56,7 +56,7 @@ class Good:
         return self.opened(path, url, options)
 
     def opened(self, path, url, options):
-        return self.store(path, 30.0)
+        return self.store(path, 3.0)
 
 
 # -- uploads ---------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class ShowsThePassword(Good):
             def locate(self, name):
                 return f"{url}/{name}"
 
-        return Telling(path, 30.0)
+        return Telling(path, 3.0)
 
 
 # -- behaviour -------------------------------------------------------------------------------------------------------
@@ -268,13 +268,13 @@ class _Fresh(Shelf):
     def __init__(self, path):
         path = path / os.urandom(8).hex()
         path.mkdir()
-        super().__init__(path, 30.0)
+        super().__init__(path, 3.0)
 
 
 @breaks("test_only_declared_options_are_read")
 class ReadsWhatNobodyDeclared(Good):
     def opened(self, path, url, options):
-        return self.store(path, options.get("timeout", 30.0))
+        return self.store(path, options.get("timeout", 3.0))
 
 
 @breaks("test_backups_live_in_it")
@@ -372,7 +372,7 @@ class PathsOfCopies(Good):
                 return path.with_name(".copy") if asked_by == "test_a_local_object_has_a_path" else path
 
         (path / ".copy").write_bytes(b"stale")
-        return Copying(path, 30.0)
+        return Copying(path, 3.0)
 
 
 @breaks("test_a_workspace_is_private_and_goes_away")

@@ -20,7 +20,7 @@ def fill(path: Path, **tables: int) -> str:
 
 
 class JsonLinesSuite(DriverSuite):
-    memory = 1 << 20
+    memory = 512 << 10
 
     @pytest.fixture
     def source(self, tmp_path):
@@ -46,7 +46,7 @@ class JsonLinesSuite(DriverSuite):
     def large_source(self, tmp_path):
         url = fill(tmp_path / "large")
         with (tmp_path / "large" / "item.jsonl").open("w") as file:
-            for number in range(300):
+            for number in range(120):
                 file.write(json.dumps({"id": number, "name": "x" * 10_000}) + "\n")
         return url
 

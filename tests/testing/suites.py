@@ -27,6 +27,7 @@ class Stores(StoreSuite):
     memory = 1 << 20
     local = True
     patience = 2.0
+    moment = 0.05
 
     @pytest.fixture
     def store_url(self, tmp_path):
@@ -34,8 +35,8 @@ class Stores(StoreSuite):
 
 
 SMALL = {
-    "broken_compressors": Compressors,
-    "broken_verifiers": Verifiers,
     "broken_stores": Stores,
+    "broken_compressors": Compressors,
     "broken_drivers": JsonLinesSuite,
+    "broken_verifiers": Verifiers,
 }

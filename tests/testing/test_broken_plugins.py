@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 
 import pytest
@@ -12,7 +13,16 @@ from testing.suites import SMALL
 
 MODULES = tuple(SMALL)
 
-results = functools.cache(caught.run)
+
+@functools.cache
+def all_results():
+    """Run the suites over all broken plugins, two pytests at a time."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return dict(zip(MODULES, pool.map(caught.run, MODULES), strict=True))
+
+
+def results(module):
+    return all_results()[module]
 
 
 def every_plugin():

@@ -61,7 +61,9 @@ def shown(value: object) -> str:
 
 
 def difference(before: object, after: object) -> str:
-    """Return where ``after`` differs from ``before``, for a message."""
+    """Return where ``after`` differs from ``before``, for a message; "" where it does not."""
+    if before == after:
+        return ""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted({*before, *after}, key=repr):
             if key not in after:

@@ -1,0 +1,86 @@
+"""``check``: the verdict on an installed plugin."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from dumpty import DependencyError, PluginError, PluginNotFound
+from dumpty.testing import check as module
+from dumpty.testing.check import check
+from testing import sqlite_files
+
+
+def test_a_compressor_that_keeps_every_rule_is_kept():
+    verdict = check("gzip", "compressor")
+    assert verdict.kept
+    assert not verdict.of("broken")
+    assert not verdict.of("unproved")
+    assert str(verdict).startswith("plugin 'gzip' of dumpty")
+    assert str(verdict).endswith(f"{len(verdict.rules)} kept, 0 broken, 0 unproved")
+
+
+def test_a_driver_without_urls_is_told_what_was_not_proved():
+    verdict = check("postgres", "driver")
+    assert verdict.kept
+    unproved = {rule.test: rule.reason for rule in verdict.of("unproved")}
+    assert "--source" in unproved["test_a_database_comes_back"]
+    assert {rule.test for rule in verdict.of("kept")} == {
+        "test_describe_says_what_the_plugin_is",
+        "test_the_hooks_of_its_kind_are_implemented",
+        "test_describe_brings_in_no_library",
+        "test_describe_prints_nothing",
+        "test_options_are_declared_with_sane_defaults",
+    }
+
+
+def test_a_driver_with_urls_is_proved_and_says_what_it_left(tmp_path):
+    source = sqlite_files.filled(tmp_path / "shop.db", sqlite_files.SHOP)
+    before = sqlite_files.content(source)
+    verdict = check("sqlite", "driver", source, f"sqlite:///{tmp_path}/again.db")
+    assert verdict.kept, str(verdict)
+    assert {"test_a_database_comes_back", "test_a_failed_restore_leaves_the_old_content"} <= {
+        rule.test for rule in verdict.of("kept")
+    }
+    assert sqlite_files.content(source) == before
+    left = {f"sqlite:///{path}" for path in tmp_path.iterdir()} - {source}
+    assert set(verdict.left) == left
+    assert left
+
+
+def test_a_store_with_a_url_is_proved(tmp_path):
+    verdict = check("file", "store", target=str(tmp_path / "stores"))
+    assert verdict.kept, str(verdict)
+    assert not verdict.of("unproved")
+
+
+def test_a_source_that_cannot_be_read_breaks_rules_and_shows_no_password(tmp_path):
+    url = f"postgresql://tester:s3cret-word@/none?host={tmp_path}"
+    verdict = check("postgres", "driver", url)
+    assert not verdict.kept
+    assert verdict.of("broken")
+    assert "s3cret-word" not in str(verdict)
+
+
+def test_an_unknown_plugin_is_not_found():
+    with pytest.raises(PluginNotFound, match="no compressor is called 'none-such'"):
+        check("none-such", "compressor")
+
+
+def test_a_check_that_takes_too_long_is_given_up():
+    with pytest.raises(PluginError, match=r"did not end within 0\.01 seconds"):
+        check("sha256", "verifier", timeout=0.01)
+
+
+def test_without_pytest_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(DependencyError, match=r'pip install "dumpty\[testing\]"'):
+        check("sha256", "verifier")
+
+
+def test_the_check_itself_needs_no_pytest():
+    import subprocess
+
+    program = "import sys; sys.modules['pytest'] = None; import dumpty.testing.check, dumpty.testing"
+    subprocess.run([sys.executable, "-c", program], check=True)
