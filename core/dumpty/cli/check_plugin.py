@@ -10,7 +10,7 @@ import typer
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, count
 from dumpty.cli.status import UsageError
-from dumpty.cli.urls import read_url
+from dumpty.cli.urls import read_url, watch
 from dumpty.errors import PluginError
 from dumpty.types import Kind
 
@@ -55,10 +55,18 @@ def check(
     if target is not None and chosen not in {"driver", "store"}:
         raise UsageError(f"only drivers and stores are checked with --target, and {name} is a {chosen}")
     source_url = None if source is None else read_url(source)[0]
-    target_url = None if target is None else read_url(target)[0]
+    target_url = None if target is None else _place(target) if chosen == "store" else read_url(target)[0]
     if not json and sys.stderr.isatty():
         sys.stderr.write(f"checking the {chosen} {name}; this may take minutes…\n")
     return _report(run(name, chosen, source_url, target_url), json=json)
+
+
+def _place(given: str) -> str:
+    """Return the URL of a store, or the path of a directory; ``file:///path`` is such a URL, ``file:path`` holds one."""
+    if "://" in given.partition(" ")[0] or not given.startswith(("env:", "file:", "cmd:", "-")):
+        watch([given])
+        return given
+    return read_url(given)[0]
 
 
 def _kind(name: str, given: Kind | None) -> Kind:

@@ -1,0 +1,148 @@
+"""``dumpty plugins check``: the conformance suite as a verdict, on plugins that are installed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DISTRIBUTIONS = Path(__file__).parents[1] / "discovery" / "distributions"
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Put distributions on the path of this process."""
+
+    def install(*folders):
+        for folder in folders:
+            monkeypatch.syspath_prepend(str(DISTRIBUTIONS / folder))
+
+    return install
+
+
+def test_a_sound_plugin_keeps_every_rule_and_each_is_listed(dumpty):
+    ran = dumpty("plugins", "check", "sha256")
+    assert (ran.status, ran.err) == (0, "")
+    first, *rules, last = ran.out.splitlines()
+    assert first.startswith("verifier: plugin 'sha256' of dumpty 1.")
+    assert all(line.startswith("  ok      ") for line in rules)
+    assert last == f"{len(rules)} rules kept, 0 broken, 0 not proved here"
+    assert len(rules) >= 14
+
+
+def test_the_verdict_is_there_for_programs_too(dumpty):
+    told = dumpty("plugins", "check", "sha256", "--kind", "verifier", "--json").json
+    assert (told["success"], told["status"], told["kind"], told["left"]) == (True, 0, "verifier", [])
+    assert {rule["state"] for rule in told["rules"]} == {"kept"}
+    assert {tuple(rule) for rule in told["rules"]} == {("test", "rule", "state", "reason")}
+
+
+def test_a_broken_rule_is_told_with_what_was_seen_and_what_to_do_and_fails(dumpty, install):
+    install("crooked")
+    ran = dumpty("plugins", "check", "crooked")
+    assert ran.status == 1
+    lines = ran.out.splitlines()
+    broken = [i for i, line in enumerate(lines) if line.startswith("  BROKEN  ")]
+    (at,) = [i for i in broken if "two bytes exchanged" in lines[i]]
+    assert re.match(r" {10}\w.*Here .*Digest every byte", lines[at + 1])
+    assert lines[-1].endswith(f"{len(broken)} broken, 0 not proved here")
+    assert re.fullmatch(
+        rf"dumpty: plugin 'crooked' of dumpty-crooked 1\.0 breaks {len(broken)} rules?, the first: .*\n", ran.err
+    )
+    told = dumpty("plugins", "check", "crooked", "--json")
+    assert told.status == 1
+    assert (told.json["success"], told.json["error_type"]) == (False, "PluginError")
+    reasons = [rule["reason"] for rule in told.json["rules"] if rule["state"] == "broken"]
+    assert len(reasons) == len(broken)
+    assert all(reasons)
+
+
+def test_a_rule_that_cannot_be_proved_here_is_listed_under_its_reason_and_is_no_failure(dumpty):
+    ran = dumpty("plugins", "check", "file", "--kind", "store")
+    assert ran.status == 0
+    lines = ran.out.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line.startswith("not proved here: ")]
+    assert "--target URL" in lines[at]
+    unproved = [line for line in lines if line.startswith("  -       ")]
+    assert lines[at + 1 : -1] == unproved
+    assert lines[-1].endswith(f"0 broken, {len(unproved)} not proved here")
+
+
+@pytest.mark.parametrize("form", ["file://{}/place", "{}/place"])
+def test_a_store_is_checked_in_the_place_that_is_given(dumpty, tmp_path, form):
+    ran = dumpty("plugins", "check", "file", "--target", form.format(tmp_path), "--json")
+    assert ran.status == 0, ran
+    states = [rule["state"] for rule in ran.json["rules"]]
+    assert states.count("kept") == len(states) > 25
+
+
+def test_a_driver_is_checked_with_the_databases_that_are_given(dumpty, shop, orders, tmp_path):
+    before = (tmp_path / "shop.db").read_bytes()
+    target = f"sqlite:///{tmp_path}/again.db"
+    ran = dumpty("plugins", "check", "sqlite", "--source", shop, "--target", target, "--json")
+    assert ran.status == 0, ran
+    states = {rule["test"]: rule["state"] for rule in ran.json["rules"]}
+    assert states["test_a_database_comes_back"] == "kept"
+    assert states["test_overwriting_replaces_the_target"] == "kept"
+    assert "broken" not in states.values()
+    assert (tmp_path / "shop.db").read_bytes() == before
+    assert not (tmp_path / "again.db").exists()  # others were made beside it, and are told
+    made = {f"sqlite:///{path}" for path in tmp_path.glob("again*.db")}
+    assert made == set(ran.json["left"])
+    assert orders(next(iter(made)).removeprefix("sqlite:///"))
+
+
+def test_a_password_in_a_url_is_not_shown(dumpty, install):
+    install("good")
+    url = "newdb://user:s3cr3t-99@host/shop"
+    ran = dumpty("plugins", "check", "newdb", "--source", url, "--target", url + "2")
+    assert ran.out
+    assert "s3cr3t-99" not in ran.out + ran.err
+
+
+def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", f"file://{tmp_path}/place")
+    told = dumpty("plugins", "check", "file", "--target", "env:PLACE", "--json").json
+    assert {rule["state"] for rule in told["rules"]} == {"kept"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (("papyrus",), "no plugin is called 'papyrus'; installed: file, gzip"),
+        (("zstd", "--kind", "driver"), "no driver is called 'zstd'"),
+        (("zstd", "--kind", "magic"), "'magic' is not one of"),
+        (("zstd", "--source", "sqlite:///a.db"), "only a driver is checked with --source, and zstd is a compressor"),
+        (("sha256", "--target", "sqlite:///a.db"), "only drivers and stores are checked with --target"),
+        (("file", "--source", "sqlite:///a.db"), "only a driver is checked with --source, and file is a store"),
+        (("sqlite", "--source", "shop.db"), "the database URL"),
+        (("sqlite", "--source", "env:NOT_THERE"), "NOT_THERE"),
+        ((), "Missing argument"),
+    ],
+)
+def test_a_check_that_cannot_begin_says_why(dumpty, argv, why):
+    ran = dumpty("plugins", "check", *argv)
+    assert (ran.status, ran.out) == (2, "")
+    assert why in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_of_two_kinds_of_one_name_one_is_to_be_chosen(dumpty, install):
+    install("crooked")
+    ran = dumpty("plugins", "check", "file")
+    assert ran.status == 2
+    assert "plugins of several kinds are called file: verifier, store; say which with --kind" in ran.err
+    assert dumpty("plugins", "check", "file", "--kind", "verifier").status == 1
+
+
+def test_a_plugin_that_does_not_load_or_only_watches_or_is_in_conflict_cannot_be_checked(dumpty, install):
+    install("raises", "observer", "poacher")
+    for name, why in (
+        ("raisesdb", "of dumpty-raises 1.0 cannot be loaded: RuntimeError"),
+        ("observer", "plugin 'observer' of dumpty-observer 1.0 only watches, and there is no suite for that"),
+        ("poacher", "both claim the scheme 'sqlite'"),
+    ):
+        ran = dumpty("plugins", "check", name)
+        assert ran.status == 2, ran
+        assert why in ran.err
