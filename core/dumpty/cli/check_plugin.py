@@ -62,7 +62,7 @@ def check(
 
 
 def _place(given: str) -> str:
-    """Return the URL of a store, or the path of a directory; ``file:///path`` is such a URL, ``file:path`` holds one."""
+    """Return where a store is: a path, or its URL; ``file:///path`` is one, and ``file:path`` a file that holds one."""
     if "://" in given.partition(" ")[0] or not given.startswith(("env:", "file:", "cmd:", "-")):
         watch([given])
         return given
