@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from typing import TYPE_CHECKING, Any
 
 from dumpty import Locked, SourceError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dumpty_plugins.postgres.connection import Address
 
 _NAME_BYTES = 63
+_LEAVING_SECONDS = 1.0
 
 _CARRIED = """
     SELECT d.oid, pg_get_userbyid(datdba), spcname, datconnlimit, datistemplate,
@@ -125,7 +127,11 @@ class Beside:
         sql = """SELECT count(*), string_agg(DISTINCT coalesce(usename, '?') || ' (' ||
                         coalesce(nullif(application_name, ''), 'pid ' || pid) || ')', ', ')
                  FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"""
-        number, who = rows(self._server, sql, self._final)[0]
+        # A session that was closed a moment ago, our own look at the target among them, takes a moment to leave.
+        deadline = time.monotonic() + _LEAVING_SECONDS
+        while (found := rows(self._server, sql, self._final)[0])[0] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        number, who = found
         if number:
             raise Locked(
                 f"{number} session(s) use the database {self._final} of {self._address.label}: {who}; "
