@@ -1,0 +1,61 @@
+"""What the fault harness shares: the figures, the forking process, a backup directory to attack."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from faults.ledger import LEDGER
+from faults.vault import Vault, Zygote
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print the figures as one line."""
+    if LEDGER.rounds or LEDGER.damaged:
+        terminalreporter.write_line(f"fault harness: {LEDGER.summary()}")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Let the reckoning come after everything that it reckons."""
+    items.sort(key=lambda item: item.path.name == "test_reckoning.py")
+
+
+_MEMORY = "/dev/shm"
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory):
+    """Run command lines in forked processes, with faults."""
+    running = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def place():
+    """An empty directory, in memory where there is room: hundreds of rounds need not wait for a disk."""
+    roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 1 << 28
+    path = Path(tempfile.mkdtemp(prefix="dft", dir=_MEMORY if roomy else None))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def vault(place):
+    """A backup directory with two good backups."""
+    made = Vault(place)
+    for _ in range(2):
+        made.advance()
+        made.backup()
+    made.advance()
+    return made
+
+
+@pytest.fixture
+def dice(request):
+    """Random numbers that are the same in every run of one test."""
+    return random.Random(request.node.nodeid)

@@ -1,0 +1,181 @@
+"""A process that has imported everything and forks one child for each command line: 200 killings in seconds.
+
+Reads one JSON object per line and answers with one. Each child runs ``dumpty.cli.main`` in a session of its own, as
+the installed program does, with the fault that the order asks for:
+
+- ``step``: SIGKILL just before the n-th change it makes below ``top`` (files and flushes);
+- ``fsync``: the n-th ``os.fsync`` fails;
+- ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
+- ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import pkgutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def watch(top: str, act) -> None:
+    """Call ``act`` before every change below ``top`` and every flush."""
+
+    def event(name, arguments) -> None:
+        changes = name in {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"} or (
+            name == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if changes and isinstance(arguments[0], (str, bytes)) and top in os.fsdecode(arguments[0]):
+            act()
+
+    real = os.fsync
+
+    def fsync(descriptor) -> None:
+        act()
+        real(descriptor)
+
+    sys.addaudithook(event)
+    os.fsync = fsync
+
+
+def kill_at(step: int):
+    """Return a function that kills this process at its ``step``-th call."""
+    calls = itertools.count(1)
+
+    def act() -> None:
+        if next(calls) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return act
+
+
+def fail_fsync(number: int, seen: str) -> None:
+    """Let the ``number``-th flush fail, and leave a note in ``seen`` that it came to that."""
+    real = os.fsync
+    calls = itertools.count(1)
+
+    def fsync(descriptor) -> None:
+        if next(calls) == number:
+            Path(seen).touch()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    os.fsync = fsync
+
+
+def shift_clock(offsets: list[float]) -> None:
+    """Add the offsets, one after the other, to what ``datetime.now`` and ``time.time`` say in dumpty."""
+    import datetime as module
+
+    real = module.datetime
+    left = list(offsets)
+
+    class Shifted(real):
+        @classmethod
+        def now(cls, tz=None):
+            offset = left.pop(0) if len(left) > 1 else left[0]
+            moment = real.now(module.timezone.utc) + module.timedelta(seconds=offset)
+            return moment.astimezone(tz)
+
+    for name, loaded in list(sys.modules.items()):
+        if name.startswith("dumpty") and getattr(loaded, "datetime", None) is real:
+            loaded.datetime = Shifted
+    clock = time.time
+    time.time = lambda: clock() + left[0]
+
+
+def run_child(order: dict) -> None:
+    """Become the command line that was ordered."""
+    os.setsid()
+    for stream, path in ((1, order["out"]), (2, order["err"])):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+    os.environ.update(order.get("env", {}))
+    if "TZ" in order.get("env", {}):
+        time.tzset()
+    if order.get("step"):
+        watch(order["top"], kill_at(order["step"]))
+    if order.get("fsync"):
+        fail_fsync(order["fsync"], order["seen"])
+    if order.get("clock"):
+        shift_clock(order["clock"])
+    from dumpty.cli import main
+
+    status = main(order["argv"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def ready_for_signals(child: int) -> None:
+    """Wait until the child has taken SIGTERM over, or has ended."""
+    mask = 1 << (signal.SIGTERM - 1)
+    with contextlib.suppress(OSError, StopIteration):
+        while True:
+            status = Path(f"/proc/{child}/status").read_text().splitlines()
+            caught = next(line for line in status if line.startswith("SigCgt:"))
+            if int(caught.split()[1], 16) & mask or any(line.startswith("State:\tZ") for line in status):
+                return
+            time.sleep(0.0002)
+
+
+def fork(order: dict) -> dict:
+    """Run one child to its end and return what became of it."""
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        try:
+            run_child(order)
+        finally:
+            os._exit(99)
+    fired = False
+    if order.get("signal"):
+        ready_for_signals(child)
+        time.sleep(order["delay"])
+        fired = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        os.kill(child, order["signal"])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {"status": status, "seconds": time.monotonic() - began, "fired": fired}
+
+
+def warm() -> None:
+    """Import everything that a command could import."""
+    import psycopg2  # noqa: F401
+    import pymysql.cursors  # noqa: F401
+
+    import dumpty
+    import dumpty_plugins
+    from dumpty.cli import main
+
+    for package in (dumpty, dumpty_plugins):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not found.name.startswith(("dumpty.testing", "dumpty.__main__", "dumpty.cli.skeleton")):
+                __import__(found.name)
+    with tempfile.TemporaryDirectory() as top, open(os.devnull, "w", encoding="utf-8") as nothing:
+        with contextlib.closing(sqlite3.connect(f"{top}/a.db")) as database:
+            database.execute("CREATE TABLE t (x)")
+        with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+            for form in ("sql", "native"):
+                main(["backup", f"sqlite:///{top}/a.db", "--dir", top, "--format", form])
+                main(["restore", "latest", "--dir", top, "--to", f"sqlite:///{top}/{form}.db"])
+            main(["verify", "--all", "--dir", top])
+            main(["prune", "--keep", "1", "--yes", "--dir", top])
+            main(["show", "no-such", "--dir", top, "--json"])
+
+
+def serve() -> None:
+    """Answer orders until there are no more."""
+    warm()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(fork(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
