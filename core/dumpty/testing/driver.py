@@ -31,7 +31,25 @@ class DriverSuite(RestoreRules):
     """The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
-    with ``rows``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``.
+    with ``rows``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``. Without
+    one of those its tests are skipped, and say so::
+
+        class TestCsv(DriverSuite):
+            plugin = dumpty_csv
+            libraries = ("pandas",)
+
+            @pytest.fixture
+            def source(self, tmp_path):
+                (tmp_path / "shop").mkdir()
+                (tmp_path / "shop" / "item.csv").write_text("id,name\\n1,apple\\n")
+                return f"csv:///{tmp_path}/shop"
+
+            @pytest.fixture
+            def target(self, tmp_path):
+                return f"csv:///{tmp_path}/again"
+
+            def content(self, url):
+                return {p.name: p.read_text() for p in Path(url.removeprefix("csv:///")).iterdir()}
     """
 
     claims: ClassVar[dict[str, tuple[str, ...]]] = RestoreRules.claims

@@ -81,5 +81,5 @@ def difference(before: object, after: object) -> str:
 
 
 def _text(rule: str, mend: str, found: str) -> str:
-    seen = f" Here {found}." if found else ""
-    return f"{rule}{seen} {mend}"
+    seen = f" Here {found.rstrip('.')}." if found else ""
+    return f"{rule}{seen} {mend}".strip()

@@ -1,0 +1,26 @@
+"""The MySQL driver keeps the contract."""
+
+from __future__ import annotations
+
+import pytest
+from testing.server_databases import MariaDBDatabases
+
+from dumpty.testing import DriverSuite
+from dumpty_plugins import mysql
+
+
+class TestMySQL(DriverSuite):
+    plugin = mysql
+    libraries = ("pymysql",)
+    source = pytest.fixture(lambda self, place: place.filled(*place.shop))
+    target = pytest.fixture(lambda self, place: place.missing())
+    full_target = pytest.fixture(lambda self, place: place.filled("CREATE TABLE old (x INT)"))
+    empty_target = pytest.fixture(lambda self, place: place.filled())
+    dying_source = large_source = pytest.fixture(lambda self, place: place.filled(*place.large))
+
+    @pytest.fixture(autouse=True)
+    def place(self, mariadb):
+        place = MariaDBDatabases(mariadb)
+        self.content, self.rows, self.kill = place.content, place.rows, place.kill
+        yield place
+        place.drop()
