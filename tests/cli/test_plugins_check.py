@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ DISTRIBUTIONS = Path(__file__).parents[1] / "discovery" / "distributions"
 
 @pytest.fixture
 def install(monkeypatch):
-    """Put distributions on the path of this process."""
+    """Put distributions on the path of this process, and take their modules away afterwards."""
 
     def install(*folders):
         for folder in folders:
             monkeypatch.syspath_prepend(str(DISTRIBUTIONS / folder))
 
-    return install
+    before = set(sys.modules)
+    yield install
+    for name in set(sys.modules) - before:
+        if name.startswith("dumpty_") and not name.startswith("dumpty_plugins"):
+            del sys.modules[name]
 
 
 def test_a_sound_plugin_keeps_every_rule_and_each_is_listed(dumpty):

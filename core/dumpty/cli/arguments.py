@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import unquote
 
 import typer
@@ -23,6 +23,7 @@ __all__ = [
     "Given",
     "Id",
     "Json",
+    "Kind",
     "MaybeId",
     "Quiet",
     "Yes",
@@ -39,6 +40,8 @@ Directory = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, failures included.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
+# dumpty.types.Kind, which takes too long to import for a mere --help; a test keeps them equal.
+Kind = Literal["driver", "compressor", "verifier", "store"]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
 Given = Annotated[
     list[str] | None,

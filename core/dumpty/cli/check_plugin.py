@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Json, Kind
 from dumpty.cli.output import Line, Report, count
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url, watch
 from dumpty.errors import PluginError
-from dumpty.types import Kind
 
 if TYPE_CHECKING:
     from dumpty.testing.check import Verdict

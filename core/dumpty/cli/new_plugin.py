@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import tempfile
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Json, Kind  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError
-from dumpty.types import Kind  # noqa: TC001 - typer reads annotations at run time
 
 EXAMPLES = """
 dumpty plugins new newdb --kind driver
@@ -56,6 +52,9 @@ def new(
     It is complete and works: a module with a small implementation that its docstrings explain, tests on dumpty's
     conformance suite, README, licence and CI. Put your database, codec, digest or service in the place of its.
     """
+    import shlex
+    import tempfile
+
     _require_name(name)
     _require_free(name, kind)
     place = Path(os.path.abspath(os.path.expanduser(directory)), f"dumpty-{name}")
@@ -110,6 +109,8 @@ def _require_free(name: str, kind: str) -> None:
 
 
 def _filled(name: str, kind: str) -> dict[str, str]:
+    from datetime import datetime, timezone
+
     module = name.replace("-", "_")
     values = {
         "name": name,
