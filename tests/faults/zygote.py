@@ -72,16 +72,16 @@ def fail_fsync(number: int, seen: str) -> None:
 
 def shift_clock(offsets: list[float]) -> None:
     """Add the offsets, one after the other, to what ``datetime.now`` and ``time.time`` say in dumpty."""
-    import datetime as module
+    import datetime as dt
 
-    real = module.datetime
+    real = dt.datetime
     left = list(offsets)
 
     class Shifted(real):
         @classmethod
         def now(cls, tz=None):
             offset = left.pop(0) if len(left) > 1 else left[0]
-            moment = real.now(module.timezone.utc) + module.timedelta(seconds=offset)
+            moment = real.now(dt.timezone.utc) + dt.timedelta(seconds=offset)
             return moment.astimezone(tz)
 
     for name, loaded in list(sys.modules.items()):

@@ -1,0 +1,409 @@
+"""Every kind of file that a backup consists of, damaged in every way: found, named, and never restored as good."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+from faults.ledger import FACTOR, LEDGER
+from faults.vault import create, version_of
+
+from dumpty import (
+    BackupFormat,
+    BackupManager,
+    DatabaseBackup,
+    IntegrityError,
+    ManifestError,
+    MissingFile,
+    PluginInfo,
+    hookimpl,
+)
+from dumpty.cli import main
+
+OLD = 1000
+
+# -- ways to do damage -----------------------------------------------------------------------------------------------
+
+
+def cut(path, dice, _):
+    """Cut short, by one byte or by most of them."""
+    data = path.read_bytes()
+    path.write_bytes(data[: dice.choice([len(data) - 2, dice.randrange(1, len(data) - 2), len(data) // 100 + 1])])
+
+
+def flip(path, dice, _):
+    """Flip one bit."""
+    data = bytearray(path.read_bytes())
+    data[dice.randrange(len(data) - 1)] ^= 1 << dice.randrange(8)
+    path.write_bytes(data)
+
+
+def empty(path, dice, _):
+    """Nothing left but the name."""
+    path.write_bytes(b"")
+
+
+def delete(path, dice, _):
+    """Gone."""
+    path.unlink()
+
+
+def swap(path, dice, other):
+    """Exchanged with another backup's."""
+    mine, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(mine)
+
+
+def longer(path, dice, _):
+    """Something behind the end."""
+    with path.open("ab") as stream:
+        stream.write(dice.randbytes(dice.choice([1, 512, 5000])))
+
+
+def zeroed(path, dice, _):
+    """A block of zeros, as a disk leaves it that lost a write."""
+    data = bytearray(path.read_bytes())
+    start = dice.choice([i for i in range(0, len(data), 128) if any(data[i : i + 512])])
+    data[start : start + 512] = bytes(len(data[start : start + 512]))
+    path.write_bytes(data)
+
+
+DONE = {
+    cut: "cut",
+    flip: "with a flipped bit",
+    empty: "emptied",
+    delete: "deleted",
+    swap: "swapped",
+    longer: "lengthened",
+    zeroed: "zeroed in part",
+}
+WAYS = list(DONE)
+MANY = {cut: 4, flip: 8, zeroed: 3, longer: 2}
+STAGES = [
+    (form, compressor, verifier)
+    for form in ("sql", "native")
+    for compressor in ("gzip", "zstd", "none")
+    for verifier in ("sha256",)
+] + [("sql", "gzip", "crc")]
+
+
+class Crc:
+    """A verifier of a third party, weak on purpose: SHA-256 is kept beside it."""
+
+    name = "crc"
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="verifier")
+
+    @hookimpl
+    def verify(self):
+        return Sum()
+
+
+class Sum:
+    def __init__(self) -> None:
+        self.value = 0
+
+    def update(self, data):
+        self.value = zlib.crc32(data, self.value)
+
+    def hexdigest(self):
+        return f"{self.value:08x}"
+
+
+@pytest.fixture
+def pair(place, request):
+    """Two backups of one database, different in content; and a directory with copies of them to put back."""
+    form, compressor, verifier = request.param
+    database = create(place / "shop.db", rows=60)
+
+    plugins = [Crc()] if verifier == "crc" else []
+    manager = BackupManager(str(place / "backups"), compressor=compressor, verifier=verifier, plugins=plugins)
+    made = []
+    for version in (1, 2):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.executescript(f"UPDATE t SET version = {version}; UPDATE u SET version = {version}")
+        result = manager.create_backup(f"sqlite:///{database}", format=form)
+        assert result.success, result.error
+        made.append(result.backup)
+    shutil.copytree(place / "backups", place / "good")
+    return manager, made
+
+
+def manifest_of(top: Path, backup) -> Path:
+    return next(p for p in top.glob("*.manifest.json") if json.loads(p.read_text())["id"] == backup.id)
+
+
+def put_back(place):
+    shutil.rmtree(place / "backups")
+    shutil.copytree(place / "good", place / "backups")
+
+
+def refused(manager, place, backup, what) -> str:
+    """Restore a damaged backup over a database; it must fail, leave that as it was, and say what is wrong."""
+    target = place / "target.db"
+    if not target.exists():
+        create(target, rows=60)
+        with contextlib.closing(sqlite3.connect(target)) as connection:
+            connection.executescript(f"UPDATE t SET version = {OLD}; UPDATE u SET version = {OLD}")
+    result = manager.restore(backup.id, f"sqlite:///{target}", overwrite=True)
+    if result.success:
+        LEDGER.damage(found=False, what=what)
+    assert version_of(target, 60) == OLD, what
+    return result.error
+
+
+@pytest.mark.parametrize("pair", STAGES, indirect=True, ids="-".join)
+@pytest.mark.parametrize("way", WAYS)
+def test_damaged_data_is_found_and_named_and_not_restored(pair, way, place, dice):
+    manager, (backup, other) = pair
+    for number in range(MANY.get(way, 1) * FACTOR):
+        data = Path(backup.file_path)
+        what = f"{data.name}, {way.__name__} no. {number}"
+        way(data, dice, Path(other.file_path))
+        found = data.read_bytes() if data.exists() else None
+        assert found != (place / "good" / data.name).read_bytes(), what
+        LEDGER.fault(f"files {DONE[way]}")
+        with pytest.raises((IntegrityError, MissingFile), match=data.name):
+            manager.verify(backup.id)
+        assert data.name in refused(manager, place, backup, what)
+        assert {b.id for b in manager.list_backups()} == {backup.id, other.id}
+        if way is not swap:
+            manager.verify(other.id)
+        LEDGER.damage(found=True, what=what)
+        put_back(place)
+
+
+@pytest.mark.parametrize("pair", STAGES[::5], indirect=True, ids="-".join)
+@pytest.mark.parametrize("way", [cut, flip, empty, swap, longer, zeroed])
+def test_a_damaged_manifest_is_found_and_named_and_hides_no_other(pair, way, place, dice):
+    manager, (backup, other) = pair
+    top = place / "backups"
+    for number in range(MANY.get(way, 1) * 3 * FACTOR):
+        path = manifest_of(top, backup)
+        what = f"{path.name}, {way.__name__} no. {number}"
+        way(path, dice, manifest_of(top, other))
+        if way is longer and path.read_bytes()[-1:].isspace():
+            path.write_bytes(path.read_bytes() + b"x")
+        LEDGER.fault(f"files {DONE[way]}")
+        before = path.read_bytes()
+        problems = manager.problems()
+        assert path.name in " ".join(map(str, problems)), what
+        assert all(isinstance(p, ManifestError) for p in problems)
+        assert "damaged" in refused(manager, place, backup, what)
+        if way is not swap:
+            assert [b.id for b in manager.list_backups()] == [other.id], what
+            manager.verify(other.id)
+        # The next run neither overwrites it nor takes its data for rubbish.
+        assert manager.create_backup(f"sqlite:///{place}/shop.db").success
+        assert path.read_bytes() == before
+        assert Path(backup.file_path).read_bytes() == (place / "good" / Path(backup.file_path).name).read_bytes()
+        LEDGER.damage(found=True, what=what)
+        put_back(place)
+
+
+@pytest.mark.parametrize("pair", STAGES[:1], indirect=True, ids="-".join)
+def test_data_without_its_manifest_is_kept_and_the_others_are_whole(pair, place):
+    manager, (backup, other) = pair
+    manifest_of(place / "backups", backup).unlink()
+    LEDGER.fault(f"files {DONE[delete]}")
+    assert [b.id for b in manager.list_backups()] == [other.id]
+    assert "no backup" in refused(manager, place, backup, "a deleted manifest")
+    assert manager.create_backup(f"sqlite:///{place}/shop.db").success
+    data = Path(backup.file_path)
+    assert data.read_bytes() == (place / "good" / data.name).read_bytes()
+
+
+@pytest.mark.parametrize("pair", STAGES[:1], indirect=True, ids="-".join)
+def test_two_backups_exchanged_whole_are_found(pair, place, dice):
+    manager, (backup, other) = pair
+    swap(Path(backup.file_path), dice, Path(other.file_path))
+    swap(manifest_of(place / "backups", backup), dice, manifest_of(place / "backups", other))
+    LEDGER.fault(f"files {DONE[swap]}")
+    assert len(manager.problems()) == 2
+    for one in (backup, other):
+        refused(manager, place, one, "two backups exchanged")
+        LEDGER.damage(found=True, what="two backups exchanged")
+
+
+@pytest.mark.parametrize("pair", [("native", "gzip", "sha256")], indirect=True, ids="-".join)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_command_line_names_the_damaged_backup_and_ends_with_4(pair, way, place, dice, capsys):
+    _, (backup, other) = pair
+    way(Path(backup.file_path), dice, Path(other.file_path))
+    LEDGER.fault(f"files {DONE[way]}")
+    assert main(["verify", "--all", "--dir", str(place / "backups"), "--json"]) == 4
+    report = json.loads(capsys.readouterr().out)
+    bad = [v["id"] for v in report["verified"] if not v["success"]]
+    assert bad == ([backup.id, other.id] if way is swap else [backup.id])
+    assert main(["restore", backup.id, "--dir", str(place / "backups"), "--to", f"sqlite:///{place}/new.db"]) != 0
+    assert not (place / "new.db").exists()
+    [line] = capsys.readouterr().err.splitlines()
+    assert Path(backup.file_path).name in line
+    LEDGER.damage(found=True, what=f"{way.__name__} through the command line")
+
+
+# -- DatabaseBackup --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def named(place):
+    database = create(place / "shop.db", rows=60)
+    own = DatabaseBackup(str(place / "backups"))
+    for version, name in ((1, "one"), (2, "two")):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.executescript(f"UPDATE t SET version = {version}; UPDATE u SET version = {version}")
+        own.backup_sqlite(str(database), name)
+    shutil.copytree(place / "backups", place / "good")
+    target = create(place / "target.db", rows=60)
+    return {b.name: Path(b.file_path) for b in own.list_backups()}, target
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_native_copy_is_found_and_named_and_not_restored(named, way, place, dice):
+    files, target = named
+    for number in range(MANY.get(way, 1) * FACTOR):
+        what = f"{files['one'].name}, {way.__name__} no. {number}"
+        way(files["one"], dice, files["two"])
+        LEDGER.fault(f"files {DONE[way]}")
+        own = DatabaseBackup(str(place / "backups"))
+        with pytest.raises((IntegrityError, FileNotFoundError), match=files["one"].name):
+            own.restore_sqlite("one", str(target))
+        assert version_of(target, 60) == 0, what
+        if way is not swap:
+            assert own.restore_sqlite("two", str(place / "two.db"))
+            assert version_of(place / "two.db", 60) == 2
+        LEDGER.damage(found=True, what=what)
+        put_back(place)
+
+
+@pytest.mark.parametrize("way", [cut, flip, empty, zeroed, longer])
+def test_a_damaged_shared_manifest_is_a_clear_error_and_never_overwritten(named, way, place, dice):
+    files, _ = named
+    path = place / "backups" / "backup_manifest.json"
+    for number in range(MANY.get(way, 1) * 3 * FACTOR):
+        open_before = DatabaseBackup(str(place / "backups"))
+        way(path, dice, None)
+        if way is longer:
+            path.write_bytes(path.read_bytes() + b"x")
+        LEDGER.fault(f"files {DONE[way]}")
+        damaged = path.read_bytes()
+        with pytest.raises(ManifestError, match=r"backup_manifest\.json"):
+            DatabaseBackup(str(place / "backups"))
+        for call in (
+            lambda: open_before.backup_sqlite(str(place / "shop.db"), "three"),  # noqa: B023 - called at once
+            lambda: open_before.prune(0, 0),  # noqa: B023
+            lambda: open_before.restore_sqlite("one", str(place / "x.db")),  # noqa: B023
+        ):
+            with pytest.raises(ManifestError, match=r"backup_manifest\.json"):
+                call()
+        assert path.read_bytes() == damaged
+        assert not (place / "x.db").exists()
+        assert all(f.read_bytes() == (place / "good" / f.name).read_bytes() for f in files.values())
+        LEDGER.damage(found=True, what=f"shared manifest, {way.__name__} no. {number}")
+        put_back(place)
+
+
+def test_a_lost_shared_manifest_takes_no_data_along(named, place):
+    files, _ = named
+    (place / "backups" / "backup_manifest.json").unlink()
+    LEDGER.fault(f"files {DONE[delete]}")
+    own = DatabaseBackup(str(place / "backups"))
+    assert own.list_backups() == []
+    own.backup_sqlite(str(place / "shop.db"), "one")
+    assert own.prune(0, 0) == 1
+    assert all(f.read_bytes() == (place / "good" / f.name).read_bytes() for f in files.values())
+
+
+# -- dumps of servers, as they lie -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server_backups(postgres, mariadb, tmp_path_factory):
+    """Backups of both servers, every format; and what is to be left alone by their restores."""
+    top = tmp_path_factory.mktemp("servers") / "backups"
+    postgres.script(
+        postgres.create("damage_source"), "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 500)"
+    )
+    postgres.script(postgres.create("damage_target"), "CREATE TABLE old (a int); INSERT INTO old VALUES (7)")
+    mariadb.run("CREATE DATABASE damage_source", "CREATE DATABASE damage_target")
+    mariadb.run("CREATE TABLE t (a int)", "INSERT INTO t SELECT seq FROM seq_1_to_500", database="damage_source")
+    mariadb.run("CREATE TABLE old (a int)", "INSERT INTO old VALUES (7)", database="damage_target")
+    made = {}
+    for form in ("sql", "native"):
+        for server in (postgres, mariadb):
+            result = BackupManager(str(top)).create_backup(server.url("damage_source"), format=form)
+            assert result.success, result.error
+            made[type(server).__name__, form] = result.backup
+    yield top, made
+    postgres.drop("damage_source")
+    postgres.drop("damage_target")
+    mariadb.run("DROP DATABASE damage_source", "DROP DATABASE damage_target")
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("kind", ["PostgresServer", "MariaDBServer"])
+def test_damaged_dumps_of_servers_are_found_and_the_target_is_left_alone(
+    server_backups, postgres, mariadb, kind, form, dice, place
+):
+    top, made = server_backups
+    backup = made[kind, form]
+    other = next(b for key, b in made.items() if key != (kind, form))
+    server = postgres if kind == "PostgresServer" else mariadb
+    for way in WAYS:
+        shutil.copytree(top, place / "backups")
+        shutil.copytree(top, place / "good")
+        data = place / "backups" / Path(backup.file_path).name
+        way(data, dice, place / "backups" / Path(other.file_path).name)
+        what = f"{data.name}, {way.__name__}"
+        LEDGER.fault(f"files {DONE[way]}")
+        own = BackupManager(str(place / "backups"))
+        with pytest.raises((IntegrityError, MissingFile), match=data.name):
+            own.verify(backup.id)
+        result = own.restore(backup.id, server.url("damage_target"), overwrite=True)
+        if result.success:
+            LEDGER.damage(found=False, what=what)
+        assert data.name in result.error
+        if kind == "PostgresServer":
+            assert server.execute("SELECT a FROM old", database="damage_target") == [(7,)]
+        else:
+            assert server.run("SELECT a FROM old", database="damage_target") == [(7,)]
+        LEDGER.damage(found=True, what=what)
+        shutil.rmtree(place / "backups")
+        shutil.rmtree(place / "good")
+
+
+@pytest.mark.parametrize("form", list(BackupFormat))
+def test_all_formats_of_pg_dump_record_a_digest_that_tells_damage(postgres, place, dice, form):
+    """``DatabaseBackup`` restores no PostgreSQL dump itself: what it offers is the digest, by the documented command."""
+    database = postgres.create()
+    postgres.script(database, "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 500)")
+    own = DatabaseBackup(str(place / "backups"))
+    made = own.backup_postgres(postgres.url(database), "pg", form)
+    postgres.drop(database)
+    path = Path(made.file_path)
+
+    def digest() -> str:
+        if path.is_dir():
+            listing = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+            return subprocess.run(listing, shell=True, cwd=path, capture_output=True, text=True, check=True).stdout[:64]
+        return subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout[:64]
+
+    assert digest() == made.checksum
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        good = file.read_bytes()
+        for way in (cut, flip, zeroed, longer):
+            way(file, dice, None)
+            if file.read_bytes() != good:
+                LEDGER.fault(f"files {DONE[way]}")
+                LEDGER.damage(found=digest() != made.checksum, what=f"{file.name}, {way.__name__}")
+            file.write_bytes(good)
