@@ -177,6 +177,8 @@ def _create(text: bytes) -> Statement:
     if not kind or elsewhere:
         raise _refusal(text)
     name = rest[0]
+    if name.startswith(b'"'):  # of a routine that was written with ANSI_QUOTES
+        name = b"`" + name[1:-1].replace(b'""', b'"').replace(b"`", b"``") + b"`"
     return Statement(text, kind, _plain(name) if name.startswith(b"`") else name.decode("utf-8", "surrogateescape"))
 
 
@@ -201,11 +203,18 @@ def _kind(words: list[bytes]) -> tuple[str, list[bytes]]:
 def _copies(words: list[bytes]) -> bool:
     """Return whether a table's definition takes rows or columns from elsewhere."""
     depth = 0
+    union = False  # the list of tables that a MERGE table is made of comes last but for other options
     for word in words:
         if word == b"(":
             depth += 1
         elif word == b")":
             depth -= 1
-        elif (depth == 0 and word.upper() in {b"LIKE", b"AS"}) or word.upper() in {b"SELECT", b"CONNECTION"}:
+        elif depth == 0 and word.upper() == b"UNION":
+            union = True
+        elif (
+            word.upper() in {b"SELECT", b"CONNECTION"}
+            or (depth == 0 and word.upper() in {b"LIKE", b"AS"})
+            or (union and word == b".")
+        ):
             return True
     return words[:1] != [b"("]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from .columns import quote
 from .names import identifier, literal
 from .session import decode
 
@@ -20,6 +21,10 @@ CodeKind = Literal["view", "trigger", "procedure", "function", "package", "packa
 
 TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
 """Engines whose rows a snapshot freezes, in lower case."""
+MERGED = "mrg_myisam"
+"""The engine whose rows are those of other tables in the same database."""
+REMOTE = frozenset({"federated", "connect", "spider", "oqgraph", "s3", "sphinx"})
+"""Engines whose rows are not in this database, or not only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,11 @@ class Table:
     def transactional(self) -> bool:
         """Whether a snapshot freezes its rows."""
         return self.engine.lower() in TRANSACTIONAL
+
+    @property
+    def merged(self) -> bool:
+        """Whether its rows are those of other tables, and so no part of a dump."""
+        return self.engine.lower() == MERGED
 
     @property
     def rows_from(self) -> str:
@@ -84,13 +94,20 @@ class Code:
     columns: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a database has of its own. ``comment`` is None where the server knows none."""
+
+    charset: str
+    collation: str
+    comment: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
     """Everything in one database. ``listing`` is what must not change while the rest is read."""
 
-    charset: str
-    collation: str
-    comment: str
+    settings: Settings
     sequences: tuple[Counter, ...]
     tables: tuple[Table, ...]
     code: tuple[Code, ...]
@@ -107,9 +124,10 @@ def listing(session: Session, database: str) -> frozenset[tuple[str, ...]]:
     """Return every object of ``database`` by kind and name, with the time of its last change where there is one."""
     where = literal(database)
     found: set[tuple[str, ...]] = set()
+    kind = "IF(ENGINE='MRG_MyISAM','MERGE TABLE',TABLE_TYPE)"
     for columns, source, schema in (
         (
-            "'table', TABLE_NAME, TABLE_TYPE, IF(ENGINE IN ('InnoDB','MyISAM','Aria'),CREATE_TIME,'')",
+            f"'table', TABLE_NAME, {kind}, IF(ENGINE IN ('InnoDB','MyISAM','Aria'),CREATE_TIME,'')",
             "TABLES",
             "TABLE_SCHEMA",
         ),
@@ -126,3 +144,32 @@ def listing(session: Session, database: str) -> frozenset[tuple[str, ...]]:
 def base_tables(entries: Collection[tuple[str, ...]]) -> list[str]:
     """Return the names of the tables in a listing, sequences and views apart."""
     return sorted(e[1] for e in entries if e[0] == "table" and e[2] not in {"VIEW", "SYSTEM VIEW", "SEQUENCE"})
+
+
+def movable(session: Session, database: str) -> list[str]:
+    """Return the names of what RENAME TABLE can move out of ``database``: its tables and sequences."""
+    entries = listing(session, database)
+    return sorted([*base_tables(entries), *(e[1] for e in entries if e[0] == "table" and e[2] == "SEQUENCE")])
+
+
+def settings(session: Session, database: str) -> Settings:
+    """Return the settings of ``database``."""
+    where = f"FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(database)}"
+    charset, collation = session.rows(f"SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME {where}")[0]
+    comment = None
+    if session.rows("SHOW COLUMNS FROM information_schema.SCHEMATA LIKE 'SCHEMA_COMMENT'"):
+        comment = session.text(f"SELECT SCHEMA_COMMENT {where}")
+    return Settings(decode(charset), decode(collation), comment)
+
+
+def settings_clause(given: Settings, *, always: bool = False) -> str:
+    """Return ``given`` as CREATE and ALTER DATABASE take them, an empty comment only if ``always``."""
+    comment = ""
+    if given.comment or (always and given.comment is not None):
+        comment = f" COMMENT = {quote(given.comment.encode()).decode()}"
+    return f" CHARACTER SET = {given.charset} COLLATE = {given.collation}{comment}"
+
+
+def alter(session: Session, database: str, given: Settings) -> None:
+    """Give ``database`` these settings."""
+    session.execute(f"ALTER DATABASE {identifier(database)}{settings_clause(given, always=True)}")

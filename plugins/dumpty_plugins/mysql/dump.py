@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, ObjectEvidence
+from dumpty import Evidence, ObjectEvidence, SourceError
 
+from .catalog import REMOTE
 from .connection import database_of
 from .plain import dump_rows
 from .ranges import RangeReader
@@ -38,6 +39,8 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
     skip = {kind for option, kind in LEFT_OUT.items() if not options[option]}
     with Snapshot(source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip) as snapshot:
         catalog = snapshot.catalog
+        for table in catalog.tables:
+            _check_table(table)
         sink.expect(int(sum(t.data_bytes for t in catalog.tables) * 1.1) + 1024)
         script = Script(sink)
         keeper = snapshot.keeper
@@ -80,10 +83,39 @@ def _tables(
         if table.transactional:
             snapshot.release_locks()
         script.begin_table(table)
-        count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
+        if table.merged:
+            count = None
+        else:
+            count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
         objects.append(ObjectEvidence(path=table.name, rows=count))
         script.end_table(table)
     return objects
+
+
+def _check_table(table: Table) -> None:
+    """See that the definition can be written, and that the rows are the table's own.
+
+    Raises:
+        SourceError: a dump could not bring it back.
+    """
+    if table.engine.lower() in REMOTE:
+        raise SourceError(
+            f"table {table.name} is of the engine {table.engine}, which keeps its rows elsewhere: a dump cannot hold "
+            "them, and a restore would write there; drop the table, or move it into a database of its own"
+        )
+    if table.merged and b"`." in table.create.rpartition(b"UNION=(")[2]:
+        raise SourceError(
+            f"table {table.name} is made of tables in other databases, which are not in this dump: bring them into the "
+            "same database, or drop it"
+        )
+    # The server prints members that are bytes as if they were text, with a question mark for what is none.
+    unclear = b"?" in table.create or not table.create.isascii()
+    for column in table.columns:
+        if column.type in {"enum", "set"} and column.charset in {"", "binary"} and unclear:
+            raise SourceError(
+                f"column {table.name}.{column.name} is an {column.type.upper()} in the character set binary, and the "
+                "server does not tell its members exactly: give the column another character set"
+            )
 
 
 def _still_there(sessions: list[Session]) -> None:

@@ -11,6 +11,7 @@ from dumpty import Inspection
 from .catalog import listing
 from .connection import connect, database_of
 from .dump import versions
+from .leftovers import exists
 from .names import literal
 from .session import socket_of
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
-
-
-def exists(session: Session, database: str) -> bool:
-    """Return whether there is a database of this name that the account may see."""
-    return bool(session.rows(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(database)}"))
 
 
 def identity(session: Session, source: Source, database: str) -> str:

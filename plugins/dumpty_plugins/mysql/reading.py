@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import SourceError
 
-from .catalog import Catalog, Code, CodeKind, Counter, Table, base_tables
+from .catalog import Catalog, Code, CodeKind, Counter, Table, base_tables, settings
 from .columns import Column, column, generated
 from .names import UNSAFE_CHARSETS, identifier, literal, relative
 from .session import StatementError, decode
@@ -50,22 +50,11 @@ class CatalogReader:
             SourceError: a right is missing, a view is broken, or a column is of an unknown type.
         """
         kinds = {e[1]: e[2] for e in self._entries if e[0] == "table"}
-        charset, collation = self._session.rows(
-            "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
-            f"WHERE SCHEMA_NAME={literal(self._database)}"
-        )[0]
-        comment = ""
-        if self._session.rows("SHOW COLUMNS FROM information_schema.SCHEMATA LIKE 'SCHEMA_COMMENT'"):
-            comment = self._session.text(
-                f"SELECT SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(self._database)}"
-            )
         sequences = tuple(self._sequence(n) for n, kind in sorted(kinds.items()) if kind == "SEQUENCE")
         tables = self._tables(base_tables(self._entries), kinds)
         code = (*self._routines(), *self._views(), *self._triggers(), *self._events())
         return Catalog(
-            charset=decode(charset),
-            collation=decode(collation),
-            comment=comment,
+            settings=settings(self._session, self._database),
             sequences=sequences,
             tables=tables,
             code=code,

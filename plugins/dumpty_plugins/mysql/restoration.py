@@ -4,29 +4,28 @@ A missing database is created and, after a failure, dropped again; an existing e
 One that holds anything is refused, or with ``overwrite`` replaced as ``swap`` describes.
 """
 
-# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
-
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty
 
-from .catalog import listing
+from .catalog import alter, listing, settings
 from .connection import connect, database_of
 from .dump import versions
-from .inspection import exists
-from .load import Loader, drop
+from .leftovers import clear, exists, lock_name
+from .load import Loader, drop, missing_code
 from .names import identifier, literal
-from .session import Session, StatementError, decode, place
-from .swap import Swap, beside
+from .session import Session, StatementError, place
+from .swap import Swap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dumpty import Dump, Options, Source
+
+    from .catalog import Settings
 
 
 def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
@@ -44,13 +43,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
     try:
         control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
         with _alone(control, target, database):
-            for name in beside(database):
-                if exists(control, name):
-                    raise TargetNotEmpty(
-                        f"database {name} exists on {place(target)}: a killed restore of {database} may have left "
-                        f"it, and one ending in _old may hold the only copy of what was there; look into it, move its "
-                        f"tables back to {database} or drop it (DROP DATABASE {identifier(name)}), then run this again"
-                    )
+            clear(control, target, database)
             there = exists(control, database)
             if there and listing(control, database):
                 if not overwrite:
@@ -67,15 +60,14 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
 @contextlib.contextmanager
 def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
     """Hold the name of this restore against every other one. The lock ends with the session."""
-    name = "dumpty:" + hashlib.sha256(database.encode()).hexdigest()[:40]
-    if control.text(f"SELECT GET_LOCK({literal(name)}, 0)") != "1":
+    if control.text(f"SELECT GET_LOCK({literal(lock_name(database))}, 0)") != "1":
         raise Locked(f"another restore into {database} on {place(target)} is running: wait until it has ended")
     yield
 
 
 def _fill(target: Source, control: Session, database: str, dump: Dump, *, there: bool) -> Evidence:
     """Load into a database that is missing or empty; whatever fails, it is so again."""
-    before = _settings(control, database) if there else None
+    before = settings(control, database) if there else None
     if before is None:
         _create(control, target, database)
     session: Session | None = None
@@ -85,7 +77,8 @@ def _fill(target: Source, control: Session, database: str, dump: Dump, *, there:
         loader = Loader(session, target, database)
         objects = loader.load(dump)
         loader.run_code(session)
-        evidence = Evidence(objects=objects, versions=versions(session))
+        notes = missing_code(session, database, loader.code)
+        evidence = Evidence(objects=objects, versions=versions(session), notes=tuple(notes))
     except BaseException as error:
         if session:
             session.abandon()
@@ -105,17 +98,7 @@ def _create(control: Session, target: Source, database: str) -> None:
         ) from error
 
 
-def _settings(control: Session, database: str) -> tuple[str, str]:
-    charset, collation = control.rows(
-        "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
-        f"WHERE SCHEMA_NAME={literal(database)}"
-    )[0]
-    return decode(charset), decode(collation)
-
-
-def _undo(
-    target: Source, database: str, before: tuple[str, str] | None, loader: Loader | None, error: BaseException
-) -> None:
+def _undo(target: Source, database: str, before: Settings | None, loader: Loader | None, error: BaseException) -> None:
     """Bring back nothing: over a fresh session, for the old one may be what failed."""
     try:
         session = connect(target, None)
@@ -124,9 +107,7 @@ def _undo(
                 session.execute(f"DROP DATABASE IF EXISTS {identifier(database)}")
             else:
                 _empty(session, database, loader)
-                session.execute(
-                    f"ALTER DATABASE {identifier(database)} CHARACTER SET = {before[0]} COLLATE = {before[1]}"
-                )
+                alter(session, database, before)
         finally:
             session.close()
     except DumptyError as second:

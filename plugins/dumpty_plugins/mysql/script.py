@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .catalog import settings_clause
 from .code import LOOSE, STRICT, code_statements
-from .columns import END, quote, visible_breaks
+from .columns import END, visible_breaks
 from .names import identifier
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ class Script:
         self._mode = LOOSE
         if mariadb:
             self.statement("SET check_constraint_checks=0")
-        comment = f" COMMENT = {quote(catalog.comment.encode()).decode()}" if catalog.comment else ""
-        self.statement(f"ALTER DATABASE CHARACTER SET = {catalog.charset} COLLATE = {catalog.collation}{comment}")
-        self._collation = catalog.collation
+        self.statement(f"ALTER DATABASE{settings_clause(catalog.settings)}")
+        self._collation = catalog.settings.collation
         for sequence in catalog.sequences:
             self.statement(sequence.create)
             self.statement(sequence.state)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from dumpty import Locked, SourceError
 
-from .catalog import TRANSACTIONAL, Catalog, base_tables, listing
+from .catalog import MERGED, TRANSACTIONAL, Catalog, base_tables, listing
 from .connection import connect
+from .leftovers import check_whole
 from .names import identifier, literal
 from .reading import CatalogReader
 from .rights import account, rights
@@ -101,6 +102,7 @@ class Snapshot:
         self.notes = []
         self.keeper = self._connect()
         self._check_rights()
+        check_whole(self.keeper, self._source, self._database)
         before = listing(self.keeper, self._database)
         tables = base_tables(before)
         self.keeper.execute("START TRANSACTION READ ONLY")
@@ -178,10 +180,11 @@ class Snapshot:
         self.notes += [f"{kind}s were left out on request" for kind in sorted(self._skip)]
 
     def _engines_without_snapshots(self) -> list[str]:
+        known = ", ".join(map(literal, sorted({*TRANSACTIONAL, MERGED})))
         rows = self.keeper.rows(
             "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA="
             f"{literal(self._database)} AND TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') "
-            f"AND (ENGINE IS NULL OR ENGINE NOT IN ({', '.join(map(literal, sorted(TRANSACTIONAL)))})) ORDER BY 1"
+            f"AND (ENGINE IS NULL OR ENGINE NOT IN ({known})) ORDER BY 1"
         )
         return [(name or b"").decode("utf-8", "surrogateescape") for (name,) in rows]
 

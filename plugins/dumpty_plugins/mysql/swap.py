@@ -6,42 +6,33 @@
    old tables to ``DB__dumpty_old`` and the new ones in; the old views and routines go, the new code is created.
 4. Only then are ``DB__dumpty_old`` and ``DB__dumpty_new`` dropped.
 
-A failure puts everything back. A restore that was killed leaves ``DB__dumpty_old``, and the next one refuses to start.
+A failure puts everything back. What a killed restore leaves is the matter of ``leftovers``.
 """
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, Evidence, Locked, SourceError
 
-from .catalog import Catalog, base_tables, listing
+from .catalog import Catalog, alter, listing, movable, settings
 from .code import LOOSE, code_statements
 from .connection import connect
 from .dump import versions
-from .load import Loader, drop
+from .leftovers import DEFINITIONS, beside, keep, mark, marked, note_complete, renaming
+from .load import Loader, drop, missing_code
 from .names import identifier, literal, relative
 from .reading import CatalogReader
-from .rights import rights
+from .rights import RoutineGrant, rights, routine_grants
 from .session import Session, StatementError, decode, place
 
 if TYPE_CHECKING:
     from dumpty import Dump, Source
 
-_LONGEST = 64 - len("__dumpty_new")
-_DEFINITIONS = "dumpty_definitions"
 _WAITED = frozenset({1205, 1213, 3572})
-
-
-def beside(database: str) -> tuple[str, str]:
-    """Return the names of the databases for the new and for the old content, within MySQL's 64 characters."""
-    stem = database
-    if len(stem) > _LONGEST:
-        stem = f"{database[: _LONGEST - 9]}_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
-    return f"{stem}__dumpty_new", f"{stem}__dumpty_old"
 
 
 class Swap:
@@ -60,15 +51,19 @@ class Swap:
         self._database = database
         self._timeout = lock_timeout
         self._new, self._old = beside(database)
+        self._token = ""
         self._before: Catalog
-        self._moved: list[str] = []
+        self._grants: list[RoutineGrant] = []
+        self._planned: list[str] = []
+        self._notes: list[str] = []
 
     def restore(self, dump: Dump) -> Evidence:
         """Load ``dump`` beside, check it, and put it in the old content's place."""
         self._check_neighbours()
-        self._before = self._understand()
+        self._understand()  # before the long work, to know that it can be
         self._control.execute(f"CREATE DATABASE {identifier(self._new)}")
         try:
+            self._token = mark(self._control, self._new)
             session = self._connect(self._new)
             try:
                 loader = Loader(session, self._target, self._new)
@@ -83,10 +78,14 @@ class Swap:
             session.close()
             self._exchange(loader)
         except BaseException:
-            self._drop_new()
+            with contextlib.suppress(DumptyError):  # the failure that led here is the one to report
+                self._drop_new()
             raise
-        self._drop_new()
-        return Evidence(objects=objects, versions=versions(self._control))
+        try:
+            self._drop_new()
+        except DumptyError as error:
+            self._notes.append(f"{self._new} could not be dropped, and is of no use any more: {error}")
+        return Evidence(objects=objects, versions=versions(self._control), notes=tuple(self._notes))
 
     def _connect(self, database: str | None) -> Session:
         session = connect(self._target, database)
@@ -109,7 +108,7 @@ class Swap:
                 "that key, or restore into another name"
             )
 
-    def _understand(self) -> Catalog:
+    def _understand(self) -> None:
         """Read the old content's definitions, to put them back after a failure: all of them, or nothing is begun."""
         session = self._connect(self._database)
         try:
@@ -119,7 +118,11 @@ class Swap:
                     f"overwriting {self._database} needs the rights TRIGGER and EVENT on it, and to see its routines: "
                     "what is hidden from this account could not be put back after a failure"
                 )
-            return CatalogReader(session, self._database, listing(session, self._database), ()).read()
+            self._before = CatalogReader(session, self._database, listing(session, self._database), ()).read()
+            self._grants, known = routine_grants(session, self._database)
+            if not known and any(c.kind in {"procedure", "function"} for c in self._before.code):
+                note = "grants on single routines, if any, ended with them: the account may not read mysql.procs_priv"
+                self._notes = [note]
         finally:
             session.close()
 
@@ -132,30 +135,50 @@ class Swap:
             session.close()
 
     def _exchange(self, loader: Loader) -> None:
+        old, new = movable(self._control, self._database), movable(self._control, self._new)
+        loaded = sorted(s.name for s in loader.created)
+        if [n.lower() for n in new] != [n.lower() for n in loaded] or marked(self._control, self._new) != self._token:
+            raise SourceError(
+                f"somebody changed {self._new} while it was being loaded: nothing was replaced; try again"
+            )
+        self._understand()  # again: loading took its time, and this is what could be put back
         self._control.execute(f"CREATE DATABASE {identifier(self._old)}")
         try:
-            self._keep_definitions()
+            keep(self._control, self._before, self._database, old, [s for g in self._grants for s in g.statements])
             self._drop_code(("event", "trigger"))
-            self._rename()
+            self._rename(old, new)
             self._drop_code(("view", "package", "function", "procedure"))
-            self._take_settings()
+            alter(self._control, self._database, settings(self._control, self._new))
             session = self._connect(self._database)
             try:
                 self._mend_defaults(session)
                 loader.run_code(session)
+                self._notes += missing_code(session, self._database, loader.code)
             finally:
                 session.close()
+            self._grant_again()
+            note_complete(self._control, self._old)
         except BaseException as error:
             self._put_back(error)
             raise
-        self._control.execute("SET FOREIGN_KEY_CHECKS=0")
-        self._control.execute(f"DROP DATABASE {identifier(self._old)}")
+        try:
+            self._control.execute("SET FOREIGN_KEY_CHECKS=0")
+            self._control.execute(f"DROP DATABASE {identifier(self._old)}")
+        except DumptyError as error:
+            self._notes.append(
+                f"the restore is complete, but the old content, in {self._old}, could not be dropped: {error}"
+            )
 
-    def _keep_definitions(self) -> None:
-        table = f"{identifier(self._old)}.{identifier(_DEFINITIONS)}"
-        self._control.execute(f"CREATE TABLE {table} (n INT PRIMARY KEY, statement LONGBLOB NOT NULL) ENGINE=InnoDB")
-        for n, statement in enumerate(code_statements(self._before.code, self._before.collation), 1):
-            self._control.execute(f"INSERT INTO {table} VALUES ({n}, X'{statement.text.hex()}')")
+    def _grant_again(self) -> None:
+        """Give back the grants on single routines, which ended with them, where there is such a routine again."""
+        here = {(e[0].upper(), e[1].lower()) for e in listing(self._control, self._database)}
+        for grant in self._grants:
+            if (grant.kind, grant.routine.lower()) in here:
+                try:
+                    for statement in grant.statements:
+                        self._control.execute(statement)
+                except StatementError as error:
+                    self._notes.append(f"a grant could not be given again ({error}): {grant.statement}")
 
     def _drop_code(self, kinds: tuple[str, ...]) -> None:
         for kind in kinds:
@@ -164,17 +187,13 @@ class Swap:
                 if found == kind and entry[0] != "view":
                     drop(self._control, kind, self._database, entry[1])
 
-    def _movable(self, database: str) -> list[str]:
-        entries = listing(self._control, database)
-        return base_tables(entries) + sorted(e[1] for e in entries if e[0] == "table" and e[2] == "SEQUENCE")
-
-    def _rename(self) -> None:
-        old, new = self._movable(self._database), self._movable(self._new)
+    def _rename(self, old: list[str], new: list[str]) -> None:
         moves = [(self._database, self._old, n) for n in old] + [(self._new, self._database, n) for n in new]
         if not moves:
             return
+        self._planned = new
         try:
-            self._control.execute(_renaming(moves))
+            self._control.execute(renaming(moves))
         except StatementError as error:
             if error.code in _WAITED:
                 raise Locked(
@@ -182,19 +201,6 @@ class Swap:
                     "end those sessions, or wait longer with the option lock_timeout"
                 ) from error
             raise
-        self._moved = new
-
-    def _take_settings(self) -> None:
-        charset, collation = self._control.rows(
-            "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
-            f"WHERE SCHEMA_NAME={literal(self._new)}"
-        )[0]
-        self._settings(decode(charset), decode(collation))
-
-    def _settings(self, charset: str, collation: str) -> None:
-        self._control.execute(
-            f"ALTER DATABASE {identifier(self._database)} CHARACTER SET = {charset} COLLATE = {collation}"
-        )
 
     def _mend_defaults(self, session: Session) -> None:
         """Point defaults at the sequences that moved with their tables: the server keeps them under the old name."""
@@ -203,7 +209,7 @@ class Swap:
             "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
             f"{literal(self._database)} AND LOCATE({literal(identifier(self._new) + '.')}, COLUMN_DEFAULT)>0"
         )
-        objects = self._movable(self._database)
+        objects = movable(session, self._database)
         for table, column, default in rows:
             text, _ = relative(default or b"", self._new, objects, aliases=False)
             session.execute(
@@ -223,29 +229,27 @@ class Swap:
             raise SourceError(
                 f"overwriting {self._database} failed ({error}), and putting it back failed too ({second}): its old "
                 f"tables are in {self._old}, the statements of its views, routines, triggers and events in "
-                f"{self._old}.{_DEFINITIONS}; nothing is lost, move them back by hand"
+                f"{self._old}.{DEFINITIONS}; nothing is lost: run this again, and it says how to go back"
             ) from error
 
     def _put_back_all(self) -> None:
         kinds = ("event", "trigger", "view", "package", "function", "procedure")
         self._drop_code(kinds)
-        old = [n for n in self._movable(self._old) if n != _DEFINITIONS]
-        here = self._movable(self._database)
-        if old or self._moved:
-            moves = [(self._database, self._new, n) for n in here if n in self._moved]
-            moves += [(self._old, self._database, n) for n in old]
-            self._control.execute(_renaming(moves))
-        self._settings(self._before.charset, self._before.collation)
+        old = [n for n in movable(self._control, self._old) if n != DEFINITIONS]
+        # The tables moved all at once, even if the connection was lost before we heard of it: where they stand decides.
+        waiting = set(movable(self._control, self._new))
+        moved = {n.lower() for n in self._planned} if self._planned and not waiting else set()
+        moves = [(self._database, self._new, n) for n in movable(self._control, self._database) if n.lower() in moved]
+        moves += [(self._old, self._database, n) for n in old]
+        if moves:
+            self._control.execute(renaming(moves))
+        alter(self._control, self._database, self._before.settings)
         session = self._connect(self._database)
         try:
             session.execute(f"SET sql_mode='{LOOSE}'")
-            for statement in code_statements(self._before.code, self._before.collation):
+            for statement in code_statements(self._before.code, self._before.settings.collation):
                 session.execute(statement.text)
         finally:
             session.close()
+        self._grant_again()
         self._control.execute(f"DROP DATABASE {identifier(self._old)}")
-
-
-def _renaming(moves: list[tuple[str, str, str]]) -> str:
-    parts = (f"{identifier(a)}.{identifier(n)} TO {identifier(b)}.{identifier(n)}" for a, b, n in moves)
-    return "RENAME TABLE " + ", ".join(parts)

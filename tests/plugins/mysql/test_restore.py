@@ -304,7 +304,7 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
     saved = cells(mariadb, f"{target}__dumpty_old")
     kept = saved.pop("dumpty_definitions")
     assert saved == before
-    text = b"".join(bytes.fromhex(row[1]) for row in kept)
+    text = b"".join(bytes.fromhex(row[2]) for row in kept)
     assert all(n in text for n in (b"old_work", b"old_trigger", b"old_event", b"a_seen"))
 
 

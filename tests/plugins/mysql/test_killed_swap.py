@@ -1,0 +1,175 @@
+"""An overwriting restore that is killed at any step loses nothing, and the next one says how to go on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.drive import FileDump, dump, load
+from support.mariadb_server import MariaDBServer, program
+
+import dumpty_plugins.mysql as mysql
+from dumpty import SourceError, TargetNotEmpty
+from dumpty_plugins.mysql.leftovers import lock_name
+
+from .content import cells
+from .test_restore import NEW, OLD, made, original, state  # noqa: F401 - two of them are fixtures
+
+GRANT = "GRANT EXECUTE ON PROCEDURE {}.old_work TO tcp@'127.0.0.1'"
+KILLED = """
+import os, signal, sys
+sys.path[:0] = sys.argv[7:]
+from pathlib import Path
+from dumpty import Evidence, Source
+from dumpty_plugins import mysql
+from dumpty_plugins.mysql.session import Session
+from support.drive import FileDump, load
+
+socket, database, path, start, which, when = sys.argv[1:7]
+execute, seen = Session.execute, 0
+
+def killing(self, sql):
+    global seen
+    hit = not isinstance(sql, bytes) and sql.startswith(start)
+    seen += hit
+    if hit and seen == int(which) and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = execute(self, sql)
+    if hit and seen == int(which) and when == "after":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+Session.execute = killing
+target = Source(scheme="mysql", url="x", username="root", database=database, query={"unix_socket": socket})
+load(mysql, target, FileDump(Path(path), "sql", Evidence()), overwrite=True)
+"""
+STEPS = [
+    ("CREATE DATABASE", 1, "after"),
+    ("DROP TRIGGER", 1, "after"),
+    ("CREATE TABLE", 1, "after"),
+    ("COMMIT", 2, "after"),
+    ("RENAME", 1, "before"),
+    ("RENAME", 1, "after"),
+    ("ALTER DATABASE", 1, "after"),
+    ("DROP DATABASE", 1, "before"),
+    ("DROP DATABASE", 2, "before"),
+]
+
+
+def killed(server: MariaDBServer, name: str, one: FileDump, step: tuple[str, int, str]) -> None:
+    argv = [sys.executable, "-c", KILLED, server.socket, name, str(one.file), *map(str, step)]
+    done = subprocess.run([*argv, str(Path(__file__).parents[2])], check=False, capture_output=True)
+    assert done.returncode == -9, done.stderr.decode()
+
+
+def follow(server: MariaDBServer, advice: str) -> None:
+    """Run the command that the message gives, as somebody would paste it."""
+    match = re.search(r"(mariadb -N .*? \| mariadb --comments), then (DROP DATABASE `[^`]+`)", advice)
+    assert match
+    reach = f"{program('mariadb')} --no-defaults --default-character-set=utf8mb4 --socket={server.socket} --user=root "
+    command = re.sub(r"\bmariadb (?=-)", lambda _: reach, match[1])
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    server.run(match[2])
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda s: " ".join(map(str, s)))
+def test_a_restore_killed_at_any_step_loses_nothing(mariadb: MariaDBServer, database, made, step) -> None:  # noqa: F811
+    target = database(*OLD)
+    mariadb.run(GRANT.format(f"`{target}`"))
+    before = state(mariadb, target)
+    new = state(mariadb, made.name)
+    killed(mariadb, target, made, step)
+    assert mariadb.run(f"SELECT IS_FREE_LOCK('{lock_name(target)}')") == [(1,)]
+    refusal = ""
+    try:
+        load(mysql, mariadb.source(target), made, overwrite=True)
+    except TargetNotEmpty as error:
+        refusal = str(error)
+    if refusal:
+        assert f"{target}__dumpty_old" in refusal
+        assert "\n" not in refusal
+        if "whole" in refusal:
+            assert state(mariadb, target)[:2] == new[:2]
+            mariadb.run(f"DROP DATABASE `{target}__dumpty_old`")
+        else:
+            with pytest.raises(SourceError, match=r"to (go back|bring them back)"):
+                dump(mysql, mariadb.source(target), made.file.with_name("half.sql"), "sql")
+            follow(mariadb, refusal)
+            assert state(mariadb, target)[:2] == before[:2]
+            assert any(f"`{target}`.`old_work`" in line for (line,) in mariadb.run("SHOW GRANTS FOR tcp@'127.0.0.1'"))
+        load(mysql, mariadb.source(target), made, overwrite=True)
+    assert state(mariadb, target) == new
+
+
+def test_a_backup_of_a_database_that_is_being_overwritten_waits_for_it(
+    mariadb: MariaDBServer, database, tmp_path
+) -> None:
+    name = database(*OLD)
+    mariadb.run(
+        f"CREATE DATABASE `{name}__dumpty_old`",
+        f"CREATE TABLE `{name}__dumpty_old`.dumpty_definitions (n INT, stage TEXT, statement BLOB)",
+        f"INSERT INTO `{name}__dumpty_old`.dumpty_definitions VALUES (1, 'always', 'x')",
+    )
+    holder = mariadb.connect()
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute(f"SELECT GET_LOCK('{lock_name(name)}', 0)")
+        with pytest.raises(SourceError, match="is being overwritten by a restore: wait"):
+            dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    finally:
+        holder.close()
+
+
+def test_overwriting_keeps_grants_on_routines_that_are_there_again(mariadb: MariaDBServer, database, made) -> None:  # noqa: F811
+    target = database("CREATE FUNCTION old_work() RETURNS INT RETURN 7", "CREATE PROCEDURE gone() SELECT 1")
+    mariadb.run(
+        f"GRANT EXECUTE, ALTER ROUTINE ON FUNCTION `{target}`.old_work TO tcp@'127.0.0.1' WITH GRANT OPTION",
+        f"GRANT EXECUTE ON PROCEDURE `{target}`.gone TO tcp@'127.0.0.1'",
+    )
+    query = "SHOW GRANTS FOR tcp@'127.0.0.1'"
+    before = mariadb.run(query)
+    load(mysql, mariadb.source(target), made, overwrite=True)
+    ended = set(before) - set(mariadb.run(query))
+    assert ["gone" in line for (line,) in ended] == [True]
+
+
+def test_overwriting_takes_the_databases_comment_and_putting_back_keeps_the_old_one(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    comment = "SELECT SCHEMA_COMMENT FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='{}'"
+    name, target = database(*NEW), database(*OLD)
+    mariadb.run(
+        f"ALTER DATABASE `{name}` COMMENT 'the new, it''s \\\\'", f"ALTER DATABASE `{target}` COMMENT 'the old'"
+    )
+    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    broken = FileDump(tmp_path / "broken", "sql", one.evidence)
+    broken.file.write_bytes(one.file.read_bytes().replace(b"EVERY 2 DAY", b"EVERY -2 DAY"))
+    with pytest.raises(SourceError):
+        load(mysql, mariadb.source(target), broken, overwrite=True)
+    assert mariadb.run(comment.format(target)) == [("the old",)]
+    load(mysql, mariadb.source(target), one, overwrite=True)
+    assert mariadb.run(comment.format(target)) == mariadb.run(comment.format(name)) == [("the new, it's \\",)]
+
+
+def test_what_was_made_in_the_old_database_while_the_new_one_loaded_is_put_back_too(
+    mariadb: MariaDBServer,
+    database,
+    made,  # noqa: F811
+) -> None:
+    target = database(*OLD)
+
+    class Late(FileDump):
+        def open(self):
+            mariadb.run("CREATE TRIGGER late BEFORE DELETE ON kept FOR EACH ROW SET @late=1", database=target)
+            return super().open()
+
+    text = made.file.read_text().replace("EVERY 2 DAY", "EVERY -2 DAY")
+    made.file.write_text(text)
+    with pytest.raises(SourceError):
+        load(mysql, mariadb.source(target), Late(made.file, "sql", made.evidence), overwrite=True)
+    assert "late" in {row[0] for row in mariadb.run("SHOW TRIGGERS", database=target)}
+    assert set(cells(mariadb, target)) == {"kept", "child", "a", "counter", "numbered"}
