@@ -261,8 +261,10 @@ def clean(store: Store) -> None:
 
 
 def _listed(store: Store) -> Callable[[str], bool | None]:
-    """Return a function that tells whether a manifest names a file; None where that cannot be told."""
-    names = {found.name for found in store.list()}
+    """Return a function that tells whether a manifest names a file; None where that cannot be told.
+
+    Manifests are asked for by name: what a late listing does not show yet would be taken for an orphan.
+    """
     try:
         files = {e["file"] for e in NamedCatalog(store).entries()}
     except ManifestError:
@@ -270,12 +272,20 @@ def _listed(store: Store) -> Callable[[str], bool | None]:
 
     def listed(file: str) -> bool | None:
         if match := _OWN_NAME.match(file):
-            return match["stem"] + MANIFEST in names
+            return _is_there(store, match["stem"] + MANIFEST)
         if files is None or not _NAMED_DATA.search(file):
             return None
         return file in files
 
     return listed
+
+
+def _is_there(store: Store, name: str) -> bool:
+    try:
+        store.stat(name)
+    except MissingFile:
+        return False
+    return True
 
 
 def _locked(store: Store) -> AbstractContextManager[None]:

@@ -1,0 +1,292 @@
+"""Stores that fail, lie about their listings, lose bytes or take their time: no false success, nothing older is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from faults.ledger import FACTOR, LEDGER
+from faults.vault import version_of
+from unit.toys import open_directory
+
+from dumpty import BackupManager, DumptyError, Locked, PluginInfo, StoredObject, StoreError, hookimpl
+
+ROUNDS = 40
+
+
+class Unreliable:
+    """The store ``unreliable:///path``: the built-in one, each call of which asks ``fault`` whether to go wrong.
+
+    ``fault(call)`` returns None to go on, ``before`` or ``after`` to fail before or after the effect, ``short`` to
+    write less and say so, ``lose`` to write less and not say so.
+    """
+
+    name = "unreliable"
+
+    def __init__(self, fault, order=list) -> None:
+        self.fault = fault
+        self.order = order
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="store", schemes=("unreliable",))
+
+    @hookimpl
+    def open_store(self, url):
+        return _Store(open_directory(url.removeprefix("unreliable://")), self.fault, self.order)
+
+
+class _Calls:
+    def _call(self, name, work):
+        wanted = self.fault(name)
+        if wanted == "before":
+            raise StoreError(f"cannot {name}: Input/output error")
+        value = work()
+        if wanted == "after":
+            for release in ("abort", "close"):  # whoever fails with something in hand lets go of it
+                getattr(value, release, bool)()
+            raise StoreError(f"cannot tell whether it could {name}: connection reset")
+        return value
+
+
+class _Store(_Calls):
+    def __init__(self, store, fault, order) -> None:
+        self.store = store
+        self.fault = fault
+        self.order = order
+
+    def create(self, name):
+        return _Upload(self._call("create", lambda: self.store.create(name)), self.fault)
+
+    def open(self, name, offset=0):
+        return _Reader(self._call("open", lambda: self.store.open(name, offset)), self.fault)
+
+    def stat(self, name):
+        return self._call("stat", lambda: self.store.stat(name))
+
+    def list(self):
+        yield from self._call("list", lambda: self.order(list(self.store.list())))
+
+    def rename(self, name, new):
+        self._call("rename", lambda: self.store.rename(name, new))
+
+    def delete(self, name):
+        self._call("delete", lambda: self.store.delete(name))
+
+    def locate(self, name):
+        return self.store.locate(name)
+
+    def clean(self):
+        yield from self._call("clean", self.store.clean)
+
+    @contextlib.contextmanager
+    def lock(self, name):
+        if self.fault("lock") == "before":
+            raise Locked("somebody else holds it; try again")
+        with self.store.lock(name):
+            yield
+
+
+class _Upload(_Calls):
+    def __init__(self, upload, fault) -> None:
+        self.upload = upload
+        self.fault = fault
+
+    def write(self, data):
+        wanted = self.fault("write")
+        if wanted in {"short", "lose"} and len(data) > 1:
+            taken = self.upload.write(memoryview(data)[: len(data) // 2])
+            return taken if wanted == "short" else len(data)
+        if wanted in {"before", "after"}:
+            raise StoreError("cannot write: Input/output error")
+        return self.upload.write(data)
+
+    def commit(self):
+        self._call("commit", self.upload.commit)
+
+    def abort(self):
+        self.upload.abort()
+
+
+class _Reader:
+    def __init__(self, reader, fault) -> None:
+        self.reader = reader
+        self.fault = fault
+
+    def read(self, size=-1):
+        wanted = self.fault("read")
+        if wanted in {"before", "after"}:
+            raise StoreError("cannot read: Input/output error")
+        data = self.reader.read(size)
+        if data and wanted in {"short", "lose"}:
+            self.reader.read(-1)
+            return data[: len(data) // 2]  # and then the end: the rest does not come
+        return data
+
+    def close(self):
+        self.reader.close()
+
+
+def manager(vault, plugin):
+    return BackupManager(f"unreliable://{vault.top}", plugins=[plugin])
+
+
+def attack(vault, own, form, what):
+    """Back up, verify, restore and remove through a store that goes wrong, then look through one that does not."""
+    LEDGER.rounds += 1
+    result = own.create_backup(vault.url, format=form)
+    new = vault.check(what)
+    if result.success and result.backup.id not in new:
+        LEDGER.lie(f"{what}: success, and no backup")
+    assert result.success or "\n" not in result.error
+    one = next(iter(vault.known))
+    with contextlib.suppress(DumptyError):
+        own.verify(one)
+    target = vault.place / "attacked.db"
+    target.unlink(missing_ok=True)
+    back = own.restore(one, f"sqlite:///{target}")
+    if back.success and version_of(target) != vault.known[one]:
+        LEDGER.lie(f"{what}: restored other content")
+    assert back.success or not target.exists(), what
+    LEDGER.restored += back.success
+    if len(vault.known) > 4:
+        with contextlib.suppress(DumptyError):
+            own.remove(one)
+        # One that was half removed is whole again, or gone, with the next run.
+        gone = vault.known.pop(one)
+        vault.backup()
+        if one in {b.id for b in vault.manager().list_backups()}:
+            vault.known[one] = gone
+        vault.check(what)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_a_store_that_fails_one_call_in_twenty(vault, dice, form):
+    happened = set()
+
+    def fault(call):
+        if dice.random() >= 0.05:
+            return None
+        wanted = dice.choice(["before", "after", "short", "lose"] if call in {"write", "read"} else ["before", "after"])
+        happened.add((call, wanted))
+        LEDGER.fault("store calls failed")
+        return wanted
+
+    own = None
+    while own is None:
+        with contextlib.suppress(StoreError, Locked):
+            own = manager(vault, Unreliable(fault))
+    for number in range(ROUNDS * FACTOR):
+        vault.advance()
+        attack(vault, own, form, f"round {number} of a store that fails 5 %")
+        vault.thin(5)
+    vault.next_run("a store that fails 5 %", orphans="of two failures in one run the second may hinder the tidying")
+    assert {"create", "open", "list", "write", "read"} <= {call for call, _ in happened}
+
+
+CALLS = ["create", "open", "stat", "list", "commit", "write", "read", "rename", "delete", "clean", "lock"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("wanted", ["before", "after", "short", "lose"])
+def test_each_call_of_a_store_that_goes_wrong_alone(vault, call, wanted):
+    if wanted in {"short", "lose"} and call not in {"write", "read"}:
+        wanted = "before"
+    for number in range(1, 40):
+        seen = 0
+
+        def fault(name, number=number):
+            nonlocal seen
+            seen += name == call
+            if name != call or seen != number:
+                return None
+            LEDGER.fault("store calls failed")
+            return wanted
+
+        vault.advance()
+        own = manager(vault, Unreliable(fault))
+        result = own.create_backup(vault.url)
+        LEDGER.rounds += 1
+        reached = seen >= number
+        what = f"{call} no. {number} goes wrong ({wanted})"
+        new = vault.check(what)
+        if result.success and result.backup.id not in new:
+            LEDGER.lie(f"{what}: success, and no backup")
+        vault.next_run(what)
+        vault.thin(2)
+        if not reached:
+            assert result.success, result.error
+            return
+    raise AssertionError(f"{call} is called without end")
+
+
+def test_listings_in_any_order_change_nothing(vault, dice):
+    def order(found):
+        LEDGER.fault("listings reordered")
+        return dice.sample(found, len(found))
+
+    own = manager(vault, Unreliable(lambda _: None, order))
+    for number in range(10):
+        vault.advance()
+        made = own.create_backup(vault.url)
+        assert made.success, made.error
+        assert vault.check(f"reordered listing {number}") == [made.backup.id]
+        assert [b.id for b in own.list_backups()] == list(vault.known)
+        assert own.find("latest").id == made.backup.id
+    own.remove(next(iter(vault.known)))
+    vault.known.pop(next(iter(vault.known)))
+    vault.next_run("reordered listings")
+
+
+@pytest.mark.parametrize("late", [1, 3, 8])
+def test_listings_that_are_late_lose_nothing(vault, dice, late):
+    """A listing may lack what was made a moment ago, and name what is gone; ``stat`` and ``open`` tell the truth."""
+    history = []
+
+    def order(found):
+        history.append(found)
+        LEDGER.fault("listings stale")
+        return history[max(0, len(history) - 1 - late)]
+
+    own = manager(vault, Unreliable(lambda _: None, order))
+    for number in range(12 * FACTOR):
+        attack(vault, own, "sql", f"listing no. {number}, {late} late")
+        vault.advance()
+
+
+def test_a_late_listing_does_not_take_a_whole_backup_for_an_orphan(vault):
+    """Killed when data and manifest were both there and only the mark of doubt was left: the manifest decides."""
+    own = vault.manager()
+    newest = own.find("latest")
+    before = [o for o in open_directory(vault.top).list() if newest.id.replace("-", "")[:12] not in o.name]
+    (vault.top / f"{newest.file_path.rpartition('/')[2]}.pending.{'0' * 32}.part").touch()
+    LEDGER.fault("listings stale")
+    LEDGER.rounds += 1
+
+    made = manager(vault, Unreliable(lambda _: None, lambda _: before)).create_backup(vault.url)
+    assert made.success, made.error
+    vault.check("a late listing after a kill", every=True)
+
+
+def test_a_listing_that_names_what_is_gone_is_no_failure(vault):
+    ghost = StoredObject(name="gone-20260101T000000Z-0123456789ab.manifest.json", size=9)
+    own = manager(vault, Unreliable(lambda _: None, lambda found: [*found, ghost]))
+    LEDGER.fault("listings stale")
+    assert [b.id for b in own.list_backups()] == list(vault.known)
+    assert own.problems() == []
+    assert own.create_backup(vault.url).success
+    vault.check("a ghost in the listing", every=True)
+
+
+def test_a_slow_store_is_only_slow(vault):
+    def fault(_):
+        time.sleep(0.01)
+        LEDGER.fault("store calls delayed")
+
+    own = manager(vault, Unreliable(fault))
+    LEDGER.rounds += 1
+    made = own.create_backup(vault.url)
+    assert made.success, made.error
+    own.verify(made.backup.id)
+    assert vault.check("a slow store", every=True) == [made.backup.id]
