@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dumpty.errors import MissingFile as MissingFile
     from dumpty.errors import NotProvable as NotProvable
     from dumpty.errors import OptionError as OptionError
+    from dumpty.errors import Pinned as Pinned
     from dumpty.errors import PluginConflict as PluginConflict
     from dumpty.errors import PluginError as PluginError
     from dumpty.errors import PluginLoadError as PluginLoadError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
     from dumpty.frames import FramedReader as FramedReader
+    from dumpty.proofs import Proof as Proof
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
     from dumpty.types import DirectoryUpload as DirectoryUpload
@@ -78,6 +80,7 @@ _EXPORTS = {
         "MissingFile",
         "NotProvable",
         "OptionError",
+        "Pinned",
         "PluginConflict",
         "PluginError",
         "PluginLoadError",
@@ -89,6 +92,7 @@ _EXPORTS = {
         "UnknownBackup",
     ),
     "dumpty.frames": ("FramedReader",),
+    "dumpty.proofs": ("Proof",),
     "dumpty.types": (
         "Buffer",
         "ByteSink",

@@ -10,9 +10,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from dumpty import manifest
-from dumpty.catalog import NamedCatalog, checked_name, clean
+from dumpty.catalog import NamedCatalog, clean
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.host import default_host
+from dumpty.names import checked_name
 from dumpty.pipeline import Outcome, Run
 from dumpty.redaction import redact_exception
 from dumpty.source import database_name, identity_of, parse_connection

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-import uuid
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from dumpty.catalog import Catalog, clean
-from dumpty.errors import (
-    IntegrityError,
-    ManifestError,
-    OptionError,
-    PluginNotFound,
-    SourceError,
-    TargetNotEmpty,
-    UnknownBackup,
-)
+from dumpty.creating import create
+from dumpty.drill import prove
+from dumpty.errors import DumptyError, ManifestError, OptionError, UnknownBackup
 from dumpty.host import Host, default_host
-from dumpty.manifest import PluginRef, Record, StageRecord
-from dumpty.pipeline import Outcome, Run
-from dumpty.redaction import redact
+from dumpty.proofbook import ProofBook
+from dumpty.proofs import LEVELS
+from dumpty.restoring import restore
 from dumpty.results import Backup, BackupResult, log, one_line, wrapped
-from dumpty.source import database_name, identity_of, parse_url
-from dumpty.stored import Stage, Stored, StoredDump, check_plain, check_stored
-from dumpty.types import Evidence, Format, Inspection
+from dumpty.source import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
-    from dumpty.host import Plugin
+    from dumpty.manifest import Record
+    from dumpty.proofbook import Told
+    from dumpty.proofs import Level, Proof
     from dumpty.stored import Progress
-    from dumpty.types import Kind, Source, Verb
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -67,6 +59,7 @@ class BackupManager:
         options = self._host.options({"open_store": store}, {})["open_store"]
         self._store = self._host.open_store(store, url=url, options=options)
         self._catalog = Catalog(self._store)
+        self._book = ProofBook(self._store, self._catalog)
 
     def create_backup(
         self,
@@ -91,7 +84,21 @@ class BackupManager:
             TypeError: ``database_url`` is not a str.
         """
         _require_text("a database URL", database_url)
-        return wrapped("backup", database_url, lambda: self._create(database_url, format, progress, options))
+
+        def work() -> Backup:
+            record = create(
+                self._host,
+                self._store,
+                database_url,
+                compressor=self._compressor,
+                verifier=self._verifier,
+                format_name=format,
+                progress=progress,
+                given=options,
+            )
+            return self._backup(record)
+
+        return wrapped("backup", database_url, work)
 
     def restore(
         self,
@@ -125,9 +132,18 @@ class BackupManager:
         _require_text("a target URL", target_url)
 
         def work() -> Backup:
-            return self._restore(
-                backup_id, target_url, overwrite=overwrite, create=create, progress=progress, given=options
+            record = self._record(backup_id)
+            restore(
+                self._host,
+                self._store,
+                record,
+                target_url,
+                overwrite=overwrite,
+                create=create,
+                progress=progress,
+                given=options,
             )
+            return self._backup(record)
 
         return wrapped("restore", target_url, work)
 
@@ -136,158 +152,144 @@ class BackupManager:
         records, errors = self._catalog.records()
         for error in errors:
             log.warning("%s", error, extra={"event": "manifest-damaged"})
-        return [self._backup(record) for record in records]
+        return self._backups(records)
 
     def problems(self) -> list[ManifestError]:
         """Return an error for each manifest in the directory that cannot be read."""
         return self._catalog.records()[1]
+
+    def lost_proofs(self) -> list[ManifestError]:
+        """Return an error for each file of proofs, and each pin, that cannot be read; they count as no proof."""
+        return self._book.read(self._catalog.records()[0])[1]
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""
         return next((b for b in self.list_backups() if b.id == backup_id), None)
 
     def find(self, wanted: str) -> Backup:
-        """Return the backup whose id begins with ``wanted``; ``latest`` is the newest.
+        """Return the backup whose id begins with ``wanted``.
+
+        ``latest`` is the newest, ``latest-verified`` the newest that a proof holds of (``Backup.standing``).
 
         Raises:
             UnknownBackup: none, or more than one, does.
         """
-        return self._backup(self._catalog.find(wanted))
+        if wanted == "latest-verified":
+            proven = [b for b in self.list_backups() if b.standing.proven]
+            if not proven:
+                raise UnknownBackup(
+                    f"no backup in {self._store.locate('')} was ever verified, and has not failed since; "
+                    "dumpty verify or dumpty drill proves one"
+                )
+            return proven[-1]
+        return self._backups([self._catalog.find(wanted)])[0]
 
-    def verify(self, backup_id: str, *, progress: Progress | None = None) -> Backup:
-        """Read a backup to its end: stored digests, then decompression, size and digest of the dump itself.
+    def prove(
+        self,
+        backup_id: str,
+        *,
+        level: Level = "restore",
+        on: str | None = None,
+        assertions: Sequence[str] = (),
+        progress: Progress | None = None,
+        **options: object,
+    ) -> Proof:
+        """Try to prove a backup, write down how it went, and return it, whether the proof held or failed.
+
+        Args:
+            backup_id: the whole id.
+            level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.proofs.Level``).
+            on: the URL of a server for the throw-away target, instead of one that the driver starts.
+            assertions: queries that must each give one row whose first value is true.
+            progress: called with the bytes so far, and their number.
+            options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
+
+        Raises:
+            UnknownBackup: there is no such backup, or it was removed meanwhile.
+            NotProvable: this machine cannot prove it.
+            DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
+        """
+        if level not in LEVELS:
+            raise OptionError(f"there is no level {level!r} of proof; the levels are {', '.join(LEVELS)}")
+        if level != "restore" and (on is not None or assertions or options):
+            raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
+        record = self._record(backup_id)
+        server = None if on is None else parse_url(on)
+        if level == "restore":
+            # What a killed drill left; where it cannot be cleared, it is only space.
+            with contextlib.suppress(DumptyError):
+                clean(self._store)
+        proof = prove(
+            self._host,
+            self._store,
+            record,
+            level,
+            on=server,
+            assertions=tuple(assertions),
+            given=options,
+            progress=progress,
+        )
+        return self._book.add(record, proof)
+
+    def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:
+        """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
 
         Raises:
             UnknownBackup: there is no such backup.
             IntegrityError, MissingFile: it is not what was stored.
             PluginNotFound: a plugin that it went through is not installed.
+            NotProvable: this machine, or the driver, cannot prove it at this level.
         """
-        stored = self._stored(self._record(backup_id))
-        check_stored(self._host, self._store, stored, progress)
-        check_plain(self._host, self._store, stored, progress)
-        return self._backup(self._record(backup_id))
+        _held(self.prove(backup_id, level=level, progress=progress))
+        return self._backups([self._record(backup_id)])[0]
 
-    def remove(self, backup_id: str) -> None:
-        """Remove a backup, data and manifest.
+    def drill(
+        self,
+        backup_id: str,
+        *,
+        on: str | None = None,
+        assertions: Sequence[str] = (),
+        progress: Progress | None = None,
+        **options: object,
+    ) -> Proof:
+        """Prove a backup by restoring it into a throw-away target; the arguments are those of ``prove``.
+
+        Raises:
+            IntegrityError: what was restored is not what was backed up, or an assertion is not true of it.
+            NotProvable: this machine cannot restore it; that says nothing of the backup.
+        """
+        proof = self.prove(backup_id, on=on, assertions=assertions, progress=progress, **options)  # type: ignore[arg-type]
+        return _held(proof)
+
+    def pin(self, backup_id: str, reason: str = "") -> Backup:
+        """Protect a backup from ``remove``, until it is unpinned.
 
         Raises:
             UnknownBackup: there is no such backup.
+            StoreError: the pin cannot be written.
+        """
+        record = self._record(backup_id)
+        self._book.pin(record, reason)
+        return self._backups([record])[0]
+
+    def unpin(self, backup_id: str) -> bool:
+        """Take the pin of a backup away; False where it had none.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            StoreError: the pin cannot be removed.
+        """
+        return self._book.unpin(self._record(backup_id))
+
+    def remove(self, backup_id: str) -> None:
+        """Remove a backup: data, manifest and proofs.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            Pinned: it is pinned.
             StoreError: its data could not be removed; it is still listed.
         """
         self._catalog.remove(self._record(backup_id))
-
-    # -- backup --------------------------------------------------------------------------------------------------
-
-    def _create(
-        self, database_url: str, format_name: str | None, progress: Progress | None, given: Mapping[str, object]
-    ) -> Backup:
-        source = parse_url(database_url)
-        driver = self._host.driver(source.scheme)
-        verbs: dict[Verb, Plugin] = {"backup": driver, "inspect": driver}
-        if self._compressor is not None:
-            verbs["compress"] = self._compressor
-        options = self._host.options(verbs, given)
-        form = driver.format(format_name)
-        if form.directory:
-            streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
-            raise OptionError(f"the format {form.name} is a directory, and a backup here is one file; use {streams}")
-        seen = Inspection(exists=True, empty=False)
-        if self._host.can(driver, "inspect"):
-            seen = self._host.inspect(driver, source=source, options=options["inspect"])
-        clean(self._store)
-        stages = [Stage(plugin=p, options=options["compress"]) for p in [self._compressor] if p is not None]
-        started = datetime.now(timezone.utc)
-        record_id = str(uuid.uuid4())
-        database = database_name(source, seen.name)
-        suffix = form.suffix + "".join(s.plugin.described.suffix for s in stages)
-        file = self._catalog.file_name(record_id, database, started, suffix)
-        made: list[Record] = []
-        verifiers = () if self._verifier.name == "sha256" else (self._verifier,)
-
-        def commit(outcome: Outcome) -> None:
-            record = Record(
-                id=record_id,
-                url=source.url,
-                identity=seen.identity or identity_of(source, driver.described.schemes[0]),
-                database=database,
-                driver=_ref(driver),
-                format=form.name,
-                suffix=form.suffix,
-                file=file,
-                plain_size=outcome.plain_size,
-                plain_sha256=outcome.plain_sha256,
-                stored_size=outcome.stored_size,
-                stored_sha256=outcome.stored_sha256,
-                started=started,
-                ended=datetime.now(timezone.utc),
-                stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
-                digests=outcome.digests,
-                verifiers=tuple(map(_ref, verifiers)),
-                evidence=_clean_evidence(outcome.evidence, source),
-                options=dict(options["backup"]),
-            )
-            self._catalog.commit(record)
-            made.append(record)
-
-        run = Run(
-            host=self._host,
-            driver=driver,
-            source=source,
-            format=form,
-            options=options["backup"],
-            store=self._store,
-            stages=stages,
-            verifiers=verifiers,
-            progress=progress,
-        )
-        run.write(file, committing=self._catalog.committing, commit=commit)
-        return self._backup(made[0])
-
-    # -- restore -------------------------------------------------------------------------------------------------
-
-    def _restore(
-        self,
-        backup_id: str,
-        target_url: str,
-        *,
-        overwrite: bool,
-        create: bool,
-        progress: Progress | None,
-        given: Mapping[str, object],
-    ) -> Backup:
-        target = parse_url(target_url)
-        record = self._record(backup_id)
-        driver = self._driver_for(target, record)
-        if driver.name != record.driver.name:
-            raise SourceError(
-                f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
-                "a dump goes back only into a database of its own kind"
-            )
-        options = self._host.options({"restore": driver, "inspect": driver}, given)
-        stored = self._stored(record)
-        if self._host.can(driver, "restore") and self._host.can(driver, "inspect"):
-            seen = self._host.inspect(driver, source=target, options=options["inspect"])
-            if create and seen.exists:
-                raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
-            if not seen.empty and not overwrite:
-                raise TargetNotEmpty(
-                    f"the target {target.url} is not empty, so nothing was restored; "
-                    "to replace what it holds, insist: --overwrite (overwrite=True)"
-                )
-        check_stored(self._host, self._store, stored)
-        with StoredDump(self._host, self._store, stored, progress) as dump:
-            self._host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options["restore"])
-            if not dump.read_to_end:
-                # The driver stopped early, and may have loaded part of the dump: that is no restore.
-                raise IntegrityError(f"{driver} said it restored {record.file}, but did not read it to its end")
-        return self._backup(record)
-
-    def _driver_for(self, target: Source, record: Record) -> Plugin:
-        try:
-            return self._host.driver(target.scheme)
-        except PluginNotFound:
-            self._needed("driver", record.driver, record)
-            raise
 
     def _record(self, backup_id: str) -> Record:
         records, errors = self._catalog.records()
@@ -300,40 +302,13 @@ class BackupManager:
             "list_backups() or dumpty list shows what is there"
         )
 
-    def _stored(self, record: Record) -> Stored:
-        for verifier in record.verifiers:
-            self._needed("verifier", verifier, record)
-        stages = []
-        for stage in record.stages:
-            plugin = self._needed("compressor", stage.plugin, record)
-            stages.append(Stage(plugin=plugin, options=stage.params))
-        return Stored(
-            file=record.file,
-            format=Format(name=record.format, suffix=record.suffix, directory=record.directory),
-            plain_size=record.plain_size,
-            plain_sha256=record.plain_sha256,
-            stored_size=record.stored_size,
-            stored_sha256=record.stored_sha256,
-            stages=tuple(stages),
-            evidence=record.evidence,
-            digests=record.digests,
-        )
+    def _backups(self, records: Sequence[Record]) -> list[Backup]:
+        told, errors = self._book.read(records)
+        for error in errors:
+            log.warning("%s", error, extra={"event": "proofs-damaged"})
+        return [self._backup(record, told.get(record.id)) for record in records]
 
-    def _needed(self, kind: Kind, ref: PluginRef, record: Record) -> Plugin:
-        try:
-            return self._host.named(kind, ref.name)
-        except PluginNotFound as error:
-            # Registered by a program for itself: there is no package to install.
-            own = ref.distribution == "this program"
-            mend = "pass" if own else f"pip install {ref.distribution}, or pass"
-            raise PluginNotFound(
-                f"backup {record.id} needs the {kind} {ref}, which is not installed: {mend} it as plugins=[…]",
-                plugin=str(ref),
-            ) from error
-
-    # -- shared --------------------------------------------------------------------------------------------------
-
-    def _backup(self, record: Record) -> Backup:
+    def _backup(self, record: Record, told: Told | None = None) -> Backup:
         return Backup(
             id=record.id,
             database_url=record.url,
@@ -350,6 +325,8 @@ class BackupManager:
             evidence=record.evidence,
             source=record.identity,
             ended=record.ended,
+            proofs=told.proofs if told else (),
+            pinned=told.pinned if told else "",
         )
 
 
@@ -387,15 +364,7 @@ def _require_text(what: str, value: object) -> None:
         raise TypeError(f"{what} is a str, not {type(value).__name__}")
 
 
-def _ref(plugin: Plugin) -> PluginRef:
-    return PluginRef(name=plugin.name, distribution=plugin.distribution, version=plugin.version)
-
-
-def _clean_evidence(evidence: Evidence, source: Source) -> Evidence:
-    from dataclasses import replace
-
-    return replace(
-        evidence,
-        notes=tuple(redact(n, source.secrets) for n in evidence.notes),
-        versions={k: redact(v, source.secrets) for k, v in evidence.versions.items()},
-    )
+def _held(proof: Proof) -> Proof:
+    if proof.exception is not None:
+        raise proof.exception
+    return proof

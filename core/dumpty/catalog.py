@@ -19,7 +19,10 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dumpty import manifest
-from dumpty.errors import DumptyError, InvalidName, ManifestError, MissingFile, StoreError, UnknownBackup
+from dumpty.errors import DumptyError, ManifestError, MissingFile, Pinned, StoreError, UnknownBackup
+from dumpty.names import NAMED_MANIFEST, slug
+from dumpty.objects import read_object, write_object
+from dumpty.proofs import PIN, PROOFS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,13 +37,6 @@ REMOVED = ".removed"
 PENDING = ".pending"
 # Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
 _OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
-_NAME_LIMIT = 200
-_SLUG_LIMIT = 60
-
-
-def slug(text: str) -> str:
-    """Return ``text`` with everything but plain letters, digits, ``_``, ``.`` and ``-`` replaced, and shortened."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:_SLUG_LIMIT].strip("._-") or "database"
 
 
 class Catalog:
@@ -63,9 +59,9 @@ class Catalog:
         Raises:
             StoreError, ManifestError: it failed; data and manifest were removed.
         """
-        name = _manifest_name(record.file)
+        name = name_beside(record.file, MANIFEST)
         try:
-            _write(self._store, name, manifest.encode(record))
+            write_object(self._store, name, manifest.encode(record))
             if self._read(name) != record:
                 raise ManifestError(f"{self._store.locate(name)} reads back otherwise than it was written")
         except BaseException:
@@ -111,25 +107,41 @@ class Catalog:
         """Remove a backup for good.
 
         Raises:
+            Pinned: it is pinned.
             StoreError: its data could not be removed; the backup is still listed.
         """
-        with _locked(self._store):
+        with self.locked():
+            if self.is_there(name_beside(record.file, PIN)):
+                raise Pinned(f"backup {record.id} is pinned, so it was not removed; dumpty unpin {record.id} frees it")
             gone = record.file + REMOVED
             with contextlib.suppress(MissingFile):
                 self._store.rename(record.file, gone)
             try:
-                self._store.delete(_manifest_name(record.file))
+                self._store.delete(name_beside(record.file, MANIFEST))
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
                     self._store.rename(gone, record.file)
                 raise
             # What is left, if this fails, is not listed any more, and goes with the next `clean`.
-            with contextlib.suppress(StoreError, MissingFile):
-                self._store.delete(gone)
+            for name in (name_beside(record.file, PROOFS), gone):
+                with contextlib.suppress(StoreError, MissingFile):
+                    self._store.delete(name)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the lock under which what is listed changes."""
+        return _locked(self._store)
+
+    def is_there(self, name: str) -> bool:
+        """Return whether the store has an object of this name."""
+        try:
+            self._store.stat(name)
+        except MissingFile:
+            return False
+        return True
 
     def _read(self, name: str) -> Record:
-        record = manifest.decode(_read(self._store, name), f"the manifest {self._store.locate(name)}")
-        if _manifest_name(record.file) != name:
+        record = manifest.decode(read_object(self._store, name), f"the manifest {self._store.locate(name)}")
+        if name_beside(record.file, MANIFEST) != name:
             raise ManifestError(f"the manifest {self._store.locate(name)} is damaged: it belongs to {record.file}")
         return record
 
@@ -137,7 +149,7 @@ class Catalog:
 class NamedCatalog:
     """The backups of ``DatabaseBackup``: entries (JSON objects) in ``backup_manifest.json``, in order of time."""
 
-    MANIFEST = "backup_manifest.json"
+    MANIFEST = NAMED_MANIFEST
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -158,7 +170,7 @@ class NamedCatalog:
         """
         what = f"the manifest {self._store.locate(self.MANIFEST)}"
         try:
-            data = _read(self._store, self.MANIFEST)
+            data = read_object(self._store, self.MANIFEST)
         except MissingFile:
             return []
         entries = manifest.unseal(data, what).get("backups")
@@ -226,8 +238,8 @@ class NamedCatalog:
 
     def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         data = manifest.seal({"backups": list(entries)})
-        _write(self._store, self.MANIFEST, data)
-        if _read(self._store, self.MANIFEST) != data:
+        write_object(self._store, self.MANIFEST, data)
+        if read_object(self._store, self.MANIFEST) != data:
             raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")
 
 
@@ -258,6 +270,19 @@ def clean(store: Store) -> None:
                 store.rename(found.name, file)
             elif state is False and (_OWN_NAME.match(file) or has_manifest):
                 store.delete(found.name)
+        _clean_beside(store)
+
+
+def _clean_beside(store: Store) -> None:
+    """Remove the proofs and pins of backups of which nothing else is left."""
+    names = {found.name for found in store.list()}
+    beside = {name for name in names if name.endswith((PROOFS, PIN)) and _OWN_NAME.match(name)}
+    alive = {match["stem"] for name in names - beside if (match := _OWN_NAME.match(name))}
+    for name in beside:
+        match = _OWN_NAME.match(name)
+        if match is not None and match["stem"] not in alive:
+            with contextlib.suppress(MissingFile):
+                store.delete(name)
 
 
 def _listed(store: Store) -> Callable[[str], bool | None]:
@@ -307,7 +332,6 @@ def _marked(store: Store, *files: str) -> Iterator[None]:
 
 
 _NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 
 
 _ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "size_bytes": int, "source": str}
@@ -325,61 +349,13 @@ def _check_entry(entry: Mapping[str, Any], what: str) -> None:
         raise ManifestError(f"{what} is damaged: the {wrong[0]} of an entry is not what it should be")
 
 
-def checked_name(name: object) -> str:
-    """Return a backup's name if it may be one.
+def name_beside(file: str, ending: str) -> str:
+    """Return the name of what belongs to the backup whose data is ``file``: its manifest, proofs or pin.
 
     Raises:
-        TypeError: it is no str.
-        InvalidName: it is empty, too long, holds a path separator, ``..`` or a control character, or is reserved.
+        ManifestError: dumpty never gave this name to a backup's data.
     """
-    if not isinstance(name, str):
-        raise TypeError(f"a backup's name is a str, not {type(name).__name__}")
-    problem = ""
-    if not name.strip():
-        problem = "is empty"
-    elif len(name) > _NAME_LIMIT:
-        problem = f"is longer than {_NAME_LIMIT} characters"
-    elif set(name) & {"/", "\\"}:
-        problem = "holds a path separator"
-    elif ".." in name or name == ".":
-        problem = "holds '..', or is '.'"
-    elif _CONTROL.search(name):
-        problem = "holds a control character"
-    elif name.lower() == NamedCatalog.MANIFEST:
-        problem = "is reserved for the manifest"
-    if problem:
-        raise InvalidName(f"the backup name {name[:80]!r} {problem}; use letters, digits, spaces and punctuation")
-    return name
-
-
-def _manifest_name(file: str) -> str:
     match = _OWN_NAME.match(file)
     if match is None:
         raise ManifestError(f"{file!r} is not a name that dumpty gives to backups")
-    return match["stem"] + MANIFEST
-
-
-def _read(store: Store, name: str) -> bytes:
-    with _closing(store, name) as stream:
-        parts = []
-        while part := stream.read(-1):
-            parts.append(part)
-        return b"".join(parts)
-
-
-@contextlib.contextmanager
-def _closing(store: Store, name: str) -> Iterator[Any]:
-    stream = store.open(name)
-    try:
-        yield stream
-    finally:
-        stream.close()
-
-
-def _write(store: Store, name: str, data: bytes) -> None:
-    upload = store.create(name)
-    try:
-        upload.write(data)
-        upload.commit()
-    finally:
-        upload.abort()
+    return match["stem"] + ending

@@ -18,6 +18,7 @@
     ├── IntegrityError           digest, size, truncation, missing end marker, row counts
     ├── ManifestError            a manifest is damaged, or from a newer dumpty
     ├── NotProvable              a drill needs what this machine does not have
+    ├── Pinned                   a pinned backup is not removed; says how to unpin it
     ├── TargetNotEmpty           restore refused; says how to insist
     ├── Locked                   somebody else holds it
     └── StoreError               the store cannot write, rename or read (also OSError)
@@ -43,6 +44,7 @@ __all__ = [
     "MissingFile",
     "NotProvable",
     "OptionError",
+    "Pinned",
     "PluginConflict",
     "PluginError",
     "PluginLoadError",
@@ -145,6 +147,10 @@ class ManifestError(DumptyError):
 
 class NotProvable(DumptyError):
     """This machine cannot prove a backup: a server version or an extension is missing. It says nothing of it."""
+
+
+class Pinned(DumptyError):
+    """A backup was pinned, so it is not removed; the text says how to unpin it."""
 
 
 class TargetNotEmpty(DumptyError):

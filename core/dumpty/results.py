@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dumpty.errors import SourceError
+from dumpty.proofs import Proof, Standing, standing
 from dumpty.redaction import redact, redact_exception
 from dumpty.source import parse_url
 from dumpty.types import Evidence
@@ -27,7 +28,8 @@ class Backup:
 
     ``database_url`` has its password replaced by ``***``. ``size_bytes`` and ``checksum`` (SHA-256, hexadecimal) are
     those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC; so is ``ended``.
-    ``source`` names the database whatever its URL's spelling.
+    ``source`` names the database whatever its URL's spelling. ``proofs``, oldest first, and ``pinned`` (who pinned it
+    and why; "" where nobody did) are what was known when it was listed; they change, and do not count in comparisons.
     """
 
     id: str
@@ -45,6 +47,13 @@ class Backup:
     evidence: Evidence = field(default_factory=Evidence)
     source: str = ""
     ended: datetime | None = None
+    proofs: tuple[Proof, ...] = field(default=(), compare=False)
+    pinned: str = field(default="", compare=False)
+
+    @property
+    def standing(self) -> Standing:
+        """What its proofs say together: the strongest that holds, or the one that failed."""
+        return standing(self.proofs)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,10 @@ class StoredDump:
         self._stack.close()
 
     @property
+    def file(self) -> str:
+        return self._stored.file
+
+    @property
     def format(self) -> str:
         return self._stored.format.name
 

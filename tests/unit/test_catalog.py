@@ -23,8 +23,9 @@ from dumpty import (
     StoreError,
     UnknownBackup,
 )
-from dumpty.catalog import Catalog, NamedCatalog, checked_name, clean, slug
+from dumpty.catalog import Catalog, NamedCatalog, clean
 from dumpty.manifest import seal
+from dumpty.names import checked_name, slug
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_a_clock_that_jumps_back_loses_nothing(top, monkeypatch):
         def now(cls, tz=None):
             return cls.current
 
-    monkeypatch.setattr("dumpty.backup_manager.datetime", Clock)
+    monkeypatch.setattr("dumpty.creating.datetime", Clock)
     backups = []
     for moment in moments:
         Clock.current = moment

@@ -87,13 +87,13 @@ def whole(own):
 
 
 def tidied(own, top, count):
-    """Check that a further run works, and leaves two files for each backup and nothing else."""
+    """Check that a further run works, and leaves two files for each backup, its proofs, and nothing else."""
     result = own.create_backup("toy://h/other")
     assert result.success, result.error
     assert len(whole(own)) == count + 1
     names = visible(top)
     assert not [n for n in names if n.endswith(OWN)]
-    assert len(names) == 2 * (count + 1)
+    assert len(names) == 3 * (count + 1)
 
 
 @pytest.fixture
