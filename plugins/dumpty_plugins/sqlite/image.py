@@ -21,7 +21,7 @@ from dumpty_plugins.sqlite.connection import connect, corrupt, explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dumpty import Dump, ObjectEvidence, Sink
+    from dumpty import Dump, Sink
 
 _STEP_PAGES = 2048
 """Pages copied between two looks at pending signals."""
@@ -29,7 +29,7 @@ _STEP_PAGES = 2048
 _UNCHECKED = "copied without a check of its structure"
 
 
-def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evidence:
+def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerprints: bool) -> Evidence:
     """Copy the database that ``database`` holds a read transaction on, and write the copy into ``sink``.
 
     Raises:
@@ -51,28 +51,26 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evi
             raise IntegrityError(f"the copy of {source} has {size} bytes, but its header says {_pages_size(image)}")
         sink.expect(size)
         with ThreadPoolExecutor(1, thread_name_prefix="sqlite-check") as aside:
-            proven = aside.submit(_prove, image, source, check=check)
+            proven = aside.submit(_prove, image, source, check=check, fingerprints=fingerprints)
             try:
                 _send(copy, sink)
             except BaseException:
                 image.interrupt()
                 raise
-            objects, notes = proven.result()
-    return Evidence(objects=objects, versions=proof.versions(), notes=notes)
+            evidence = proven.result()
+    return evidence
 
 
-def _prove(
-    image: sqlite3.Connection, source: str, *, check: bool
-) -> tuple[tuple[ObjectEvidence, ...], tuple[str, ...]]:
+def _prove(image: sqlite3.Connection, source: str, *, check: bool, fingerprints: bool) -> Evidence:
     if not check:
         # A damaged page is what the user chose to keep; counting may stumble over it.
         with contextlib.suppress(sqlite3.DatabaseError):
-            return proof.count_tables(image), (_UNCHECKED,)
-        return (), (_UNCHECKED, "rows were not counted: the database is damaged")
+            return proof.evidence(image, fingerprints=fingerprints, notes=(_UNCHECKED,))
+        return Evidence(versions=proof.versions(), notes=(_UNCHECKED, "rows were not counted: the database is damaged"))
     found = proof.findings(image)
     if found.damage:
         raise corrupt(source, found.damage)
-    return proof.count_tables(image), (found.oddities,) if found.oddities else ()
+    return proof.evidence(image, fingerprints=fingerprints, notes=(found.oddities,) if found.oddities else ())
 
 
 def _pages_size(database: sqlite3.Connection) -> int:

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence
+from dumpty_plugins.sqlite import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+DANGLING = "dangling references"
+"""The property of a dump's evidence that holds what ``dangling`` found in the original."""
 
 _MISSING = re.compile(r"(no such collation sequence|unknown function): (.+)")
 _ODDITY = re.compile(r"(NULL|NUMERIC|TEXT|non-[A-Z]+) value in ")
@@ -85,24 +89,37 @@ def findings(database: sqlite3.Connection) -> Findings:
     return Findings(damage="; ".join(damage[:_SHOWN]), oddities="; ".join(odd[:_SHOWN]))
 
 
+def whole_findings(database: sqlite3.Connection) -> Findings:
+    """Run ``PRAGMA integrity_check``, which also compares every index with its table."""
+    database.execute("PRAGMA ignore_check_constraints=ON")
+    found = _complaints(database, "integrity_check")
+    odd = [line for line in found if _ODDITY.match(line)]
+    return Findings(
+        damage="; ".join([line for line in found if line not in odd][:_SHOWN]), oddities="; ".join(odd[:_SHOWN])
+    )
+
+
 def _complaints(database: sqlite3.Connection, pragma: str) -> list[str]:
     rows = [row[0].decode("utf-8", "replace") for row in query(database, f"PRAGMA {pragma}({_LOOKED_AT})")]
     return [" ".join(row.split()) for row in rows if row != "ok"]
 
 
-def count_tables(database: sqlite3.Connection) -> tuple[ObjectEvidence, ...]:
-    """Return every table with its rows, sorted by name.
+def count_tables(database: sqlite3.Connection, *, fingerprints: bool = False) -> tuple[ObjectEvidence, ...]:
+    """Return every table with its rows, and on request the fingerprint of its content, sorted by name.
 
     A virtual table keeps its rows in other tables (or nowhere), which are counted: it has None.
+
+    Raises:
+        IntegrityError: a table reads as another number of rows than it counts.
     """
     listed = database.execute(
         "SELECT name, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master"
         " WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
-    return tuple(_count(database, name, virtual=bool(virtual)) for name, virtual in listed)
+    return tuple(_count(database, name, virtual=bool(virtual), printed=fingerprints) for name, virtual in listed)
 
 
-def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool) -> ObjectEvidence:
+def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, printed: bool) -> ObjectEvidence:
     try:
         path = name.decode()
     except UnicodeDecodeError:
@@ -111,7 +128,52 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool) -> Objec
     if virtual:
         return ObjectEvidence(path=path)
     rows = query(database, f"SELECT count(*) FROM {quoted(path)}")[0][0]  # noqa: S608 - a quoted identifier
-    return ObjectEvidence(path=path, rows=rows)
+    if not printed:
+        return ObjectEvidence(path=path, rows=rows)
+    query(database, f"SELECT * FROM {quoted(path)} NOT INDEXED LIMIT 0")  # noqa: S608 - lends what it needs
+    seen, content = fingerprint.of_table(database, path, quoted(path))
+    if content is not None and seen != rows:
+        raise IntegrityError(miscounted(path, seen, rows))
+    return ObjectEvidence(path=path, rows=rows, fingerprint=content)
+
+
+def miscounted(path: str, seen: int, counted: int) -> str:
+    """Return the message for a table that reads as another number of rows than it counts."""
+    return (
+        f"table {path!r} gave {seen} rows, but counts {counted}: one of its indexes is damaged; repair it with REINDEX,"
+        " or restore an older backup"
+    )
+
+
+def dangling(database: sqlite3.Connection) -> list[str]:
+    """Run ``PRAGMA foreign_key_check``, and return for each table and its parent how many rows refer to nothing.
+
+    SQLite allows such rows, unless told otherwise by each connection.
+    """
+    try:
+        found = query(
+            database, 'SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 1, 2'
+        )
+    except sqlite3.OperationalError as error:
+        if "foreign key mismatch" not in str(error):
+            raise
+        return [" ".join(str(error).split())]
+    return [f"{count} of {_text(table)} refer to nothing in {_text(parent)}" for table, parent, count in found]
+
+
+def evidence(database: sqlite3.Connection, *, fingerprints: bool, notes: tuple[str, ...] = ()) -> Evidence:
+    """Return what is to be recorded of a database: its tables, and the references that lead nowhere already."""
+    loose = dangling(database)
+    return Evidence(
+        objects=count_tables(database, fingerprints=fingerprints),
+        versions=versions(),
+        notes=notes,
+        properties={DANGLING: loose} if loose else {},
+    )
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
 
 
 def require_same(expected: Evidence, found: Iterable[ObjectEvidence]) -> None:

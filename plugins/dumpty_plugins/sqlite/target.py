@@ -17,7 +17,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from dumpty import Inspection, Locked, SourceError, TargetNotEmpty
+from dumpty import Evidence, Inspection, Locked, SourceError, TargetNotEmpty
 from dumpty_plugins.sqlite import proof
 from dumpty_plugins.sqlite.connection import (
     SIBLINGS,
@@ -63,7 +63,12 @@ def inspect(source: Source, options: Options) -> Inspection:
         with reading(path, busy_seconds(source, options)) as database:
             pages = database.execute("PRAGMA page_count").fetchone()[0]
             size = pages * database.execute("PRAGMA page_size").fetchone()[0]
-            return look(exists=True, empty=_is_empty(database), estimated_bytes=size)
+            wanted = options.get("evidence", "off")
+            evidence = None
+            if wanted != "off":
+                objects = proof.count_tables(database, fingerprints=wanted == "fingerprint")
+                evidence = Evidence(objects=objects, versions=proof.versions())
+            return look(exists=True, empty=_is_empty(database), estimated_bytes=size, evidence=evidence)
     except SourceError as error:
         # No backup can be made of it, which `backup` says; but a restore may replace it.
         return look(exists=True, empty=False, notes=(str(error),))

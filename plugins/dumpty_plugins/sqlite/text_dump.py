@@ -20,7 +20,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
+from dumpty import IntegrityError, SourceError
 from dumpty_plugins.sqlite import literals, proof
 from dumpty_plugins.sqlite.connection import corrupt
 from dumpty_plugins.sqlite.schema import USE_NATIVE, Schema, Table, read_schema
@@ -28,7 +28,7 @@ from dumpty_plugins.sqlite.schema import USE_NATIVE, Schema, Table, read_schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dumpty import Sink
+    from dumpty import Evidence, ObjectEvidence, Sink
 
 STATEMENT_BYTES = 1 << 17
 """Where a statement of rows ends, unless its first row alone is longer."""
@@ -41,7 +41,7 @@ END = b"-- dumpty: end of dump, %d tables, %d rows\n"
 FRAME = b"-- dumpty: %d bytes\n"
 
 
-def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evidence:
+def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerprints: bool) -> Evidence:
     """Write the database that ``database`` holds a read transaction on as SQL text.
 
     Raises:
@@ -52,7 +52,8 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evid
     if check:
         _require_sound(database, source)
     schema = read_schema(database)
-    objects = proof.count_tables(database)
+    evidence = proof.evidence(database, fingerprints=fingerprints, notes=schema.notes)
+    objects = evidence.objects
     pages = database.execute("PRAGMA page_count").fetchone()[0]
     sink.expect(pages * database.execute("PRAGMA page_size").fetchone()[0])
     literals.register(database)
@@ -64,7 +65,7 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool) -> Evid
         _frame(sink, statement.encode())
     _require_counted(objects, written)
     sink.write(END % (len(objects), sum(one.rows or 0 for one in objects)))
-    return Evidence(objects=objects, versions=proof.versions(), notes=schema.notes)
+    return evidence
 
 
 def _require_sound(database: sqlite3.Connection, source: str) -> None:
@@ -152,7 +153,4 @@ def _too_large(table: Table) -> str:
 def _require_counted(objects: tuple[ObjectEvidence, ...], written: dict[str, int]) -> None:
     for one in objects:
         if one.rows is not None and written[one.path] != one.rows:
-            raise IntegrityError(
-                f"table {one.path!r} gave {written[one.path]} rows, but counts {one.rows}: one of its indexes is"
-                " damaged; repair it with REINDEX, or restore an older backup"
-            )
+            raise IntegrityError(proof.miscounted(one.path, written[one.path], one.rows))

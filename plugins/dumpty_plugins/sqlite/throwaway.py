@@ -1,0 +1,95 @@
+"""Throw-away databases: to read a dump as SQLite does, and to restore one for a drill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from dumpty import IntegrityError, OptionError, Source, SourceError
+from dumpty_plugins.sqlite import image, proof, text_load
+from dumpty_plugins.sqlite.connection import SIBLINGS, connect, plain_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dumpty import Dump, Evidence
+
+_SHOWN = 3
+
+
+def examine(dump: Dump) -> Evidence:
+    """Load a dump into a file that is thrown away, check it, and compare its rows with the dump's evidence.
+
+    Raises:
+        IntegrityError: it is cut short, damaged, or holds other rows than were dumped.
+    """
+    load = image.load_image if dump.format == "native" else text_load.load_text
+    part = os.path.join(dump.workspace(), "examined.db")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return load(dump, part, check=True)
+    except OSError as error:
+        if error.errno is None:  # one of dumpty's own, which says it better
+            raise
+        raise SourceError(f"the dump cannot be laid out in {part}: {error.strerror}") from error
+    finally:
+        _remove(part)
+
+
+@contextlib.contextmanager
+def scratch(dump: Dump, on: Source | None) -> Iterator[_File]:
+    """Lend the name of a file that does not exist yet; what was made of it is removed.
+
+    Raises:
+        OptionError: a server was named, and SQLite has none.
+    """
+    if on is not None:
+        raise OptionError(f"SQLite has no server to restore on: drill without {on.url}")
+    path = os.path.join(dump.workspace(), "drill.db")
+    try:
+        yield _File(path, dump.evidence)
+    finally:
+        _remove(path)
+
+
+class _File:
+    """A database file that lives for one drill."""
+
+    def __init__(self, path: str, recorded: Evidence) -> None:
+        self._path = path
+        self._recorded = recorded
+        self.target = Source(scheme="sqlite", url=f"sqlite:///{quote(os.fsencode(path))}", database=path)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return proof.versions()
+
+    def check(self) -> tuple[str, ...]:
+        """Run SQLite's checks. Rows that broke the schema's own rules when they were dumped still may."""
+        with plain_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
+            damage = proof.whole_findings(database).damage
+            if damage:
+                raise IntegrityError(f"integrity_check finds the restored database corrupt: {damage}")
+            loose, before = proof.dangling(database), self._recorded.properties.get(proof.DANGLING, [])
+            if loose != before:
+                raise IntegrityError(
+                    f"foreign_key_check finds in the restored database: {'; '.join(loose[:_SHOWN]) or 'nothing'};"
+                    f" but when it was dumped: {'; '.join(before[:_SHOWN]) or 'nothing'}"
+                )
+        same = f" ({'; '.join(loose[:_SHOWN])}: as in the original)" if loose else ""
+        return "integrity_check", f"foreign_key_check{same}"
+
+    def ask(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a query, which can only read."""
+        with plain_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
+            database.text_factory = lambda data: data.decode("utf-8", "replace")
+            database.execute("PRAGMA query_only=ON")
+            return database.execute(statement).fetchall()
+
+
+def _remove(path: str) -> None:
+    for end in ("", *SIBLINGS):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + end)
