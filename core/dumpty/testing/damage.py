@@ -1,12 +1,24 @@
-"""What a compressor owes on damaged input: ``IntegrityError``, and never other content."""
+"""What a compressor owes where others fail: a sink, a stored stream, or the bytes in it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
 
 from dumpty.errors import IntegrityError
-from dumpty.testing.rules import RuleBroken, refused, require, shown
-from dumpty.testing.streams import SAMPLES, BytesReader, Collector, offsets, read_blocks
+from dumpty.testing.rules import RuleBroken, comes_from, refused, require, shown
+from dumpty.testing.streams import (
+    SAMPLES,
+    BytesReader,
+    Collector,
+    FailingReader,
+    FailingSink,
+    Interrupted,
+    Refusal,
+    offsets,
+    read_blocks,
+)
 from dumpty.testing.suite import Suite
 
 if TYPE_CHECKING:
@@ -20,10 +32,14 @@ _ONLY = "Damaged input raises IntegrityError, and no other error."
 
 
 class DamageRules(Suite):
-    """The part of ``CompressorSuite`` that damages what was stored."""
+    """The part of ``CompressorSuite`` in which its neighbours fail, and its input is damaged."""
 
     detects_corruption: ClassVar[bool] = True
     """False for a format without a checksum, which lets altered bytes pass: dumpty's own digest then finds them."""
+
+    def pack(self, host: Host, sink: Collector, *chunks: Buffer, given: dict[str, object] | None = None) -> Any:
+        """Compress ``chunks`` into ``sink``, and return the writer, closed."""
+        raise NotImplementedError
 
     def packed(self, host: Host, *chunks: Buffer, given: dict[str, object] | None = None) -> bytes:
         """Return ``chunks``, compressed."""
@@ -90,3 +106,45 @@ class DamageRules(Suite):
         for _ in range(3):
             with refused(IntegrityError, rule, "Keep the error and raise it again. " + _ADVICE):
                 read_blocks(reader, Collector(), 1000)
+
+    @pytest.mark.parametrize("kind", [Refusal, Interrupted], ids=["disk", "ctrl-c"])
+    def test_an_error_of_the_sink_comes_out(self, host: Host, kind: type[BaseException]) -> None:
+        """Where the sink fails, write() or close() raises that error: nothing swallows it."""
+        data = SAMPLES["random"]()
+        whole = Collector()
+        self.pack(host, whole, data)
+        for good in sorted({0, whole.writes // 2, whole.writes - 1}):
+            error = kind("no space left on device")
+            sink = FailingSink(good, error)
+            raised: BaseException | None = None
+            try:
+                self.pack(host, sink, data)
+            except BaseException as one:  # noqa: BLE001 - judged below
+                raised = one
+            require(
+                comes_from(raised, error),
+                "An error of the sink comes out of write() or close(), unchanged or as the cause: dumpty has to know "
+                "that the backup failed.",
+                "Let it pass.",
+                f"the sink failed at write {good + 1} of {whole.writes}, and the writer raised "
+                + (shown(raised) if raised else "nothing"),
+            )
+
+    def test_an_error_of_the_input_comes_out(self, host: Host) -> None:
+        """Where the stored stream cannot be read on, read() raises that error, and tells no end and no damage."""
+        stored, error = self.packed(host, SAMPLES["random"]()), Refusal("connection lost")
+        for good in (0, len(stored) // 2, len(stored)):
+            raised: BaseException | None = None
+            try:
+                self.plain(host, FailingReader(stored[:good], error, (4096,)))
+            except Exception as one:  # noqa: BLE001 - judged below
+                raised = one
+            if good == len(stored) and raised is None:
+                continue  # the format says where it ends, and nobody asked further
+            require(
+                comes_from(raised, error),
+                "An error of the stored stream comes out of read(): a broken line is neither an end nor damage.",
+                "Let it pass.",
+                f"the stream failed at byte {good} of {len(stored)}, and read() "
+                + (f"raised {shown(raised)}" if raised else "came to an end"),
+            )

@@ -28,7 +28,7 @@ __all__ = ["DriverSuite"]
 
 
 class DriverSuite(RestoreRules):
-    """The rules of a driver.
+    r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
     with ``rows``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``. Without
@@ -41,7 +41,7 @@ class DriverSuite(RestoreRules):
             @pytest.fixture
             def source(self, tmp_path):
                 (tmp_path / "shop").mkdir()
-                (tmp_path / "shop" / "item.csv").write_text("id,name\\n1,apple\\n")
+                (tmp_path / "shop" / "item.csv").write_text("id,name\n1,apple\n")
                 return f"csv:///{tmp_path}/shop"
 
             @pytest.fixture

@@ -68,9 +68,11 @@ class Suite:
             for test in tests
             if bool(getattr(cls, flag.removeprefix("not "))) == flag.startswith("not ")
         }
-        for test in {test for tests in cls.claims.values() for test in tests}:
+        for test in (test for tests in cls.claims.values() for test in tests):
             written = next(filter(None, (vars(base).get(test) for base in cls.__mro__)))
-            setattr(cls, test, None if test in away else written)
+            wanted = None if test in away else written
+            if getattr(cls, test) is not wanted:
+                setattr(cls, test, wanted)
 
     # -- what the tests stand on ---------------------------------------------------------------------------------
 
