@@ -113,14 +113,16 @@ class Catalog:
         with self.locked():
             if self.is_there(name_beside(record.file, PIN)):
                 raise Pinned(f"backup {record.id} is pinned, so it was not removed; dumpty unpin {record.id} frees it")
-            gone = record.file + REMOVED
+            gone, listed_by = record.file + REMOVED, name_beside(record.file, MANIFEST)
             with contextlib.suppress(MissingFile):
                 self._store.rename(record.file, gone)
             try:
-                self._store.delete(name_beside(record.file, MANIFEST))
+                self._store.delete(listed_by)
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                    self._store.rename(gone, record.file)
+                    # A manifest that went in spite of the error leaves its data to the next `clean`.
+                    if self.is_there(listed_by):
+                        self._store.rename(gone, record.file)
                 raise
             # What is left, if this fails, is not listed any more, and goes with the next `clean`.
             for name in (name_beside(record.file, PROOFS), gone):
@@ -188,6 +190,7 @@ class NamedCatalog:
             StoreError, ManifestError: it failed; the old entry stands, and the new data was removed.
         """
         with contextlib.ExitStack() as stack:
+            replaced: list[str] = []
             try:
                 old = self.entries()
                 replaced = [e["file"] for e in old if e["name"] == entry["name"]]
@@ -195,8 +198,12 @@ class NamedCatalog:
                 self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                    if all(e["file"] != entry["file"] for e in self.entries()):
+                    named = {e["file"] for e in self.entries()}
+                    if entry["file"] not in named:
                         self._store.delete(str(entry["file"]))
+                    # A switch that was made in spite of the error leaves the old data to the next `clean`.
+                    for file in set(replaced) - named:
+                        self._store.rename(file, file + REMOVED)
                 raise
             for file in replaced:
                 # The switch is made: what cannot be renamed now is only space.
@@ -225,9 +232,12 @@ class NamedCatalog:
                 if gone:
                     self._write([e for e in entries if e not in gone])
             except BaseException:
-                for entry in gone:
-                    with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                        self._store.rename(entry["file"] + REMOVED, entry["file"])
+                with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                    # What the manifest names no more, in spite of the error, is left to the next `clean`.
+                    named = {e["file"] for e in self.entries()}
+                    for entry in gone:
+                        if entry["file"] in named:
+                            self._store.rename(entry["file"] + REMOVED, entry["file"])
                 raise
             for entry in gone:
                 with contextlib.suppress(StoreError, MissingFile):
