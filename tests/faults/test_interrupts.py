@@ -1,0 +1,146 @@
+"""Ctrl-C and SIGTERM at random moments: 130 or 143 with one line, children ended, nothing half left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from faults.ledger import FACTOR, LEDGER
+from faults.vault import advance, create, leftovers, version_of
+
+ROUNDS = 24
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def told(ended, number, what):
+    """Check the end of an interrupted command: done before the signal, or one line that tells; return which."""
+    if ended.status == 0:
+        return False
+    if ended.status == -number:  # between the result and the end of the process
+        assert ended.out, (what, ended)
+        return False
+    assert ended.status == STATUS[number], (what, ended)
+    assert ended.out == "", (what, ended)
+    [line] = ended.err.splitlines()
+    assert signal.Signals(number).name in line, what
+    LEDGER.fault("interrupts")
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_backup_that_is_interrupted_leaves_nothing(zygote, vault, dice, number):
+    whole = zygote.run("backup", vault.url, "--dir", vault.top).seconds
+    vault.check("the first")
+    caught = 0
+    for turn in range(ROUNDS * FACTOR):
+        vault.advance()
+        argv = ("backup", vault.url, "--dir", vault.top, "--format", ("sql", "native")[turn % 2])
+        ended = zygote.run(*argv, signal=number, delay=dice.uniform(0, whole * 0.7))
+        what = f"round {turn}: {signal.Signals(number).name} in a backup"
+        LEDGER.rounds += 1
+        interrupted = told(ended, number, what)
+        caught += interrupted
+        new = vault.check(what)
+        if not interrupted and not new:
+            LEDGER.lie(f"{what}: exit status 0, and no backup")
+        assert leftovers(vault.top) == [], what  # without any further run
+        vault.thin()
+    assert caught > ROUNDS // 4
+    vault.next_run("interrupts")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_restore_that_is_interrupted_leaves_the_target_as_it_was(zygote, vault, dice, number):
+    one = next(iter(vault.known))
+    target = create(vault.place / "target.db")
+    argv = ("restore", one, "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{target}")
+    whole = zygote.run(*argv).seconds
+    caught = 0
+    for turn in range(ROUNDS * FACTOR):
+        advance(target, 1000)
+        ended = zygote.run(*argv, signal=number, delay=dice.uniform(0, whole * 0.7))
+        what = f"round {turn}: {signal.Signals(number).name} in a restore"
+        LEDGER.rounds += 1
+        found = version_of(target)
+        if told(ended, number, what):
+            caught += 1
+            # Caught in the moment after the swap, the new content stands, whole.
+            assert found in {1000, vault.known[one]}, what
+        elif found != vault.known[one]:
+            LEDGER.lie(f"{what}: exit status 0, and the old content")
+        assert [n for n in os.listdir(vault.place) if n.startswith("target.db.")] == [], what
+        assert leftovers(vault.top) == [], what
+    assert caught > ROUNDS // 4
+    vault.check("interrupted restores", every=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_verification_that_is_interrupted_says_so(zygote, vault, dice, number):
+    argv = ("verify", "--all", "--dir", vault.top)
+    whole = zygote.run(*argv).seconds
+    for turn in range(ROUNDS * FACTOR):
+        ended = zygote.run(*argv, signal=number, delay=dice.uniform(0, whole * 0.7))
+        what = f"round {turn}: {signal.Signals(number).name} in a verification"
+        LEDGER.rounds += 1
+        if not told(ended, number, what):
+            assert "verified" in ended.out
+        assert leftovers(vault.top) == [], what
+    vault.next_run("interrupted verifications")
+
+
+@pytest.mark.parametrize("server", ["postgres", "mariadb"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_child_and_no_session(zygote, place, dice, request, server, number):
+    running = request.getfixturevalue(server)
+    url = loaded(running, f"interrupted_{number:d}")
+    top = place / "backups"
+    whole = zygote.run("backup", url, "--dir", top).seconds
+    for turn in range(5 * FACTOR):
+        ended = zygote.run("backup", url, "--dir", top, signal=number, delay=dice.uniform(0.2, 0.8) * whole)
+        what = f"round {turn}: {signal.Signals(number).name} in a backup of {server}"
+        LEDGER.rounds += 1
+        told(ended, number, what)
+        assert leftovers(top) == [], what
+        assert idle(running, f"interrupted_{number:d}"), what
+        assert f"interrupted_{number:d}" not in processes(), what
+
+
+def processes() -> str:
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.replace(
+        "ps -eo", ""
+    )
+
+
+def loaded(server, name) -> str:
+    """Make a database of some thousand rows and return its URL."""
+    if hasattr(server, "bindir"):
+        server.drop(name)
+        server.script(
+            server.create(name),
+            "CREATE TABLE t (a int PRIMARY KEY, pad text); "
+            "INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, 20000) n",
+        )
+    else:
+        server.run(f"DROP DATABASE IF EXISTS `{name}`", f"CREATE DATABASE `{name}`")
+        server.run(
+            "CREATE TABLE t (a int PRIMARY KEY, pad text)",
+            "INSERT INTO t SELECT seq, repeat('x', 200) FROM seq_1_to_20000",
+            database=name,
+        )
+    return server.url(name)
+
+
+def idle(server, name) -> bool:
+    """Wait until nobody is in a database any more; return whether it came to that."""
+    for _ in range(100):
+        if hasattr(server, "bindir"):
+            [(sessions,)] = server.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", name)
+        else:
+            [(sessions,)] = server.run(f"SELECT count(*) FROM information_schema.processlist WHERE db = '{name}'")
+        if not sessions:
+            return True
+        time.sleep(0.1)
+    return False
