@@ -71,14 +71,14 @@ def test_a_backup_removed_meanwhile_is_no_failure_of_all_but_one_of_its_own(dump
     from dumpty import BackupManager, UnknownBackup
 
     gone, kept = make(shop), make(shop)
-    whole = BackupManager.verify
+    whole = BackupManager.prove
 
-    def verify(self, backup_id, **more):
+    def prove(self, backup_id, **more):
         if backup_id == gone["id"]:
             raise UnknownBackup("no backup has this id")
         return whole(self, backup_id, **more)
 
-    monkeypatch.setattr(BackupManager, "verify", verify)
+    monkeypatch.setattr(BackupManager, "prove", prove)
     ran = dumpty("verify", "--all", "--json")
     assert ran.status == 0
     assert [v["id"] for v in ran.json["verified"]] == [kept["id"]]

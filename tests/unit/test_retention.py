@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dumpty.retention import Rules, decide, parse_age
+from dumpty.proofs import LEVELS, Proof, Standing
+from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=timezone.utc)
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def proof(level, *, ok):
+    return Proof(level=level, ok=ok, at=NOW)
 
 
 @dataclass(frozen=True)
@@ -19,24 +27,57 @@ class Taken:
     id: str
     source: str
     timestamp: datetime
+    size_bytes: int = 100
+    standing: Standing = field(default=Standing(), compare=False)
+    pinned: str = ""
 
 
+standings = st.one_of(
+    st.just(Standing()),
+    st.sampled_from(LEVELS).map(lambda level: Standing(proven=proof(level, ok=True))),
+    st.sampled_from(LEVELS).map(lambda level: Standing(failed=proof(level, ok=False))),
+)
 backups = st.lists(
     st.builds(
         Taken,
         id=st.uuids().map(str),
-        source=st.sampled_from(["a", "b", "c"]),
-        timestamp=st.integers(-100, 10_000).map(lambda h: NOW - timedelta(hours=h)),
+        source=st.sampled_from(["a", "b"]),
+        timestamp=st.integers(-100, 20_000).map(lambda h: NOW - timedelta(hours=h)),
+        size_bytes=st.integers(0, 1000),
+        standing=standings,
+        pinned=st.sampled_from(["", "", "", "by somebody"]),
     ),
     unique_by=lambda t: t.id,
-    max_size=9,
+    max_size=10,
 )
-rules = st.builds(
-    Rules, keep=st.integers(1, 12), older_than=st.none() | st.integers(0, 9_000).map(lambda h: timedelta(hours=h))
-) | st.builds(Rules, older_than=st.integers(0, 9_000).map(lambda h: timedelta(hours=h)))
+numbers = st.none() | st.integers(1, 5)
+rules = (
+    st.fixed_dictionaries(
+        dict.fromkeys(("keep", "hourly", "daily", "weekly", "monthly", "yearly"), numbers)
+        | {
+            "older_than": st.none() | st.integers(0, 9_000).map(lambda h: timedelta(hours=h)),
+            "max_size": st.none() | st.integers(0, 5_000),
+        }
+    )
+    .filter(lambda given_rules: any(v is not None for v in given_rules.values()))
+    .flatmap(lambda values: st.sampled_from([timezone.utc, BERLIN, None]).map(lambda z: Rules(**values, zone=z)))
+)
 
 
-@settings(max_examples=60)
+def kept(taken, rule, now=NOW):
+    return {d.backup.id for d in decide(taken, rule, now) if d.keep}
+
+
+def series(count, step, *, begin=NOW):
+    """Backups of one database, newest first, named by their place."""
+    return [Taken(id=str(n), source="a", timestamp=begin - n * step) for n in range(count)]
+
+
+def newest(taken):
+    return max(taken, key=lambda t: (t.timestamp, t.id))
+
+
+@settings(max_examples=80)
 @given(backups, rules)
 def test_every_backup_gets_one_decision_with_a_reason(taken, rule):
     decisions = decide(taken, rule, NOW)
@@ -44,34 +85,167 @@ def test_every_backup_gets_one_decision_with_a_reason(taken, rule):
     assert all(d.reason for d in decisions)
 
 
-@settings(max_examples=60)
+@settings(max_examples=80)
 @given(backups, rules)
-def test_the_newest_of_each_database_is_kept(taken, rule):
-    kept = {d.backup for d in decide(taken, rule, NOW) if d.keep}
+def test_no_rule_removes_the_newest_the_newest_good_the_newest_proven_or_what_is_pinned(taken, rule):
+    left = kept(taken, rule)
     for source in {t.source for t in taken}:
-        newest = max(t.timestamp for t in taken if t.source == source)
-        assert any(k.source == source and k.timestamp == newest for k in kept)
+        own = [t for t in taken if t.source == source]
+        past = [t for t in own if t.timestamp <= NOW]
+        good = [t for t in past if t.standing.failed is None]
+        assert not past or newest(past).id in left
+        assert not good or newest(good).id in left
+        for place in range(len(LEVELS)):
+            proven = [t for t in good if t.standing.proven and LEVELS.index(t.standing.proven.level) >= place]
+            assert not proven or newest(proven).id in left
+        assert all(t.id in left for t in own if t.pinned)
 
 
-@settings(max_examples=60)
-@given(backups, rules)
-def test_what_a_rule_protects_is_kept_and_the_rest_goes(taken, rule):
-    for decision in decide(taken, rule, NOW):
-        one = decision.backup
-        newer = [t for t in taken if t.source == one.source and (t.timestamp, t.id) > (one.timestamp, one.id)]
-        by_number = rule.keep is not None and len(newer) < rule.keep
-        by_age = rule.older_than is not None and NOW - one.timestamp <= rule.older_than
-        assert decision.keep == (not newer or by_number or by_age)
-
-
-@settings(max_examples=60)
+@settings(max_examples=80)
 @given(backups, rules)
 def test_deciding_again_removes_no_more(taken, rule):
-    kept = [d.backup for d in decide(taken, rule, NOW) if d.keep]
-    assert all(d.keep for d in decide(kept, rule, NOW))
+    left = [d.backup for d in decide(taken, rule, NOW) if d.keep]
+    assert all(d.keep for d in decide(left, rule, NOW))
 
 
-@pytest.mark.parametrize("given_rules", [{}, {"keep": 0}, {"keep": -1, "older_than": timedelta(1)}])
+@settings(max_examples=80)
+@given(backups, rules, st.sampled_from(["hourly", "daily", "weekly", "monthly", "yearly", "keep"]))
+def test_another_rule_only_ever_protects_more(taken, rule, name):
+    fewer = replace(rule, max_size=None, older_than=rule.older_than or timedelta(days=9), **{name: None})
+    assert kept(taken, fewer) <= kept(taken, replace(fewer, **{name: 3}))
+
+
+@settings(max_examples=80)
+@given(backups, rules)
+def test_a_failed_backup_never_changes_what_becomes_of_a_good_one(taken, rule):
+    rule = replace(rule, max_size=None, keep=rule.keep or 2)
+    good = [t for t in taken if t.standing.failed is None]
+    assert kept(taken, rule) & {t.id for t in good} == kept(good, rule)
+
+
+@settings(max_examples=80)
+@given(backups, rules)
+def test_databases_are_judged_apart_unless_by_total_size(taken, rule):
+    rule = replace(rule, max_size=None, keep=rule.keep or 2)
+    apart = set()
+    for source in {t.source for t in taken}:
+        apart |= kept([t for t in taken if t.source == source], rule)
+    assert kept(taken, rule) == apart
+
+
+@settings(max_examples=80)
+@given(backups, rules)
+def test_the_total_size_is_met_unless_other_rules_protect_more(taken, rule):
+    limited = replace(rule, max_size=2_000)
+    total = sum(t.size_bytes for t in taken if t.id in kept(taken, limited))
+    if any(
+        getattr(rule, n) is not None for n in ("keep", "hourly", "daily", "weekly", "monthly", "yearly", "older_than")
+    ):
+        protected = sum(t.size_bytes for t in taken if t.id in kept(taken, replace(rule, max_size=None)))
+        assert total <= max(2_000, protected)
+
+
+def test_the_number_and_the_age_protect_each_what_they_name():
+    taken = series(10, timedelta(days=1))
+    assert kept(taken, Rules(keep=3)) == {"0", "1", "2"}
+    assert kept(taken, Rules(older_than=timedelta(days=4))) == {"0", "1", "2", "3", "4"}
+    assert kept(taken, Rules(keep=2, older_than=timedelta(days=1))) == {"0", "1"}
+
+
+def test_the_total_size_lets_the_oldest_go_first_whatever_its_own_size():
+    taken = [replace(t, size_bytes=s) for t, s in zip(series(4, timedelta(days=1)), (100, 300, 900, 1), strict=True)]
+    assert kept(taken, Rules(max_size=500)) == {"0", "1"}
+    assert kept(taken, Rules(max_size=0)) == {"0"}
+
+
+def test_days_keep_the_newest_of_each_and_days_without_a_backup_do_not_count():
+    noon = datetime(2026, 5, 20, 12, tzinfo=timezone.utc)
+    days = [0, 0, 1, 5, 5, 9, 30]
+    taken = [
+        Taken(id=f"{place}", source="a", timestamp=noon - timedelta(days=d, hours=place))
+        for place, d in enumerate(days)
+    ]
+    assert kept(taken, Rules(daily=3), noon) == {"0", "2", "3"}
+    assert kept(taken, Rules(daily=4), noon) == {"0", "2", "3", "5"}
+
+
+def test_grandfather_father_and_son_over_three_years_of_daily_backups():
+    taken = series(3 * 365, timedelta(days=1), begin=datetime(2026, 6, 15, 3, tzinfo=timezone.utc))
+    decisions = decide(taken, Rules(daily=7, weekly=4, monthly=12, yearly=2), taken[0].timestamp)
+    days = [d.backup.timestamp.date().isoformat() for d in decisions if d.keep]
+    assert days[:7] == [f"2026-06-{day:02}" for day in range(15, 8, -1)]
+    assert days[7:9] == ["2026-06-07", "2026-05-31"]  # the last Sundays, and of May the last day, too
+    assert days[9:14] == ["2026-04-30", "2026-03-31", "2026-02-28", "2026-01-31", "2025-12-31"]
+    assert days[14:] == ["2025-11-30", "2025-10-31", "2025-09-30", "2025-08-31", "2025-07-31"]
+
+
+def test_the_oldest_stays_while_a_rule_is_not_yet_filled():
+    taken = series(20, timedelta(days=1), begin=datetime(2026, 6, 25, 3, tzinfo=timezone.utc))
+    assert kept(taken, Rules(yearly=2), taken[0].timestamp) == {"0", "19"}
+    filled = [*taken, Taken(id="old", source="a", timestamp=datetime(2024, 1, 1, tzinfo=timezone.utc))]
+    assert kept(filled, Rules(yearly=2), taken[0].timestamp) == {"0", "old"}
+
+
+def test_a_day_is_that_of_the_time_zone():
+    # 22:30 and 23:30 in UTC are two days in Berlin, where it is 00:30 and 01:30 of the same one: summer time.
+    taken = [
+        Taken(id=name, source="a", timestamp=datetime(2026, 7, day, hour, 30, tzinfo=timezone.utc))
+        for name, day, hour in (("x", 2, 21), ("y", 1, 22), ("z", 1, 21))
+    ]
+    now = datetime(2026, 7, 3, tzinfo=timezone.utc)
+    assert kept(taken, Rules(daily=2), now) == {"x", "y"}
+    assert kept(taken, Rules(daily=2, zone=BERLIN), now) == {"x", "z"}
+
+
+def test_the_hour_that_comes_twice_when_summer_time_ends_is_two_hours():
+    # In Berlin it was 02:30 twice on 2026-10-25: at 00:30 and at 01:30 in UTC.
+    taken = [
+        Taken(
+            id=str(minute),
+            source="a",
+            timestamp=datetime(2026, 10, 25, 2, 30, tzinfo=timezone.utc) - timedelta(minutes=minute),
+        )
+        for minute in (0, 60, 120, 180)
+    ]
+    assert kept(taken, Rules(hourly=3, zone=BERLIN), taken[0].timestamp) == {"0", "60", "120"}
+
+
+def test_the_day_of_23_hours_when_summer_time_begins_is_one_day():
+    # In Berlin 2026-03-29 began at 23:00 in UTC, and 02:00 to 03:00 did not exist.
+    begin = datetime(2026, 3, 28, 23, 30, tzinfo=timezone.utc)
+    taken = [Taken(id=str(h), source="a", timestamp=begin + timedelta(hours=h)) for h in range(-1, 24)]
+    assert kept(taken, Rules(daily=2, zone=BERLIN), begin + timedelta(hours=30)) == {"23", "22"}
+
+
+def test_a_clock_that_was_ahead_costs_no_good_backup():
+    ahead = [Taken(id=f"ahead{n}", source="a", timestamp=NOW + timedelta(days=n + 1)) for n in range(5)]
+    taken = [*ahead, *series(5, timedelta(days=1))]
+    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
+    assert {name for name, d in decisions.items() if d.keep} == {*(b.id for b in ahead), "0", "1"}
+    assert "future" in decisions["ahead0"].reason
+
+
+def test_a_failed_backup_takes_no_place():
+    bad = Standing(failed=proof("restore", ok=False))
+    taken = [replace(t, standing=bad if t.id in "13" else Standing()) for t in series(6, timedelta(days=1))]
+    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
+    assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2"}
+    assert "its proof by restore failed" in decisions["3"].reason
+
+
+def test_the_only_proven_backup_outlives_every_rule():
+    proven = Standing(proven=proof("restore", ok=True))
+    taken = [replace(t, standing=proven if t.id == "9" else Standing()) for t in series(10, timedelta(days=1))]
+    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=1), NOW)}
+    assert decisions["9"].keep
+    assert decisions["9"].reason == "the newest proven by restore"
+    assert sum(d.keep for d in decisions.values()) == 2
+
+
+@pytest.mark.parametrize(
+    "given_rules",
+    [{}, {"zone": BERLIN}, {"keep": 0}, {"keep": -1, "older_than": timedelta(1)}, {"daily": 0}, {"yearly": -2}],
+)
 def test_rules_that_protect_nothing_are_refused(given_rules):
     with pytest.raises(ValueError, match=r"keep|rule"):
         Rules(**given_rules)
@@ -86,3 +260,44 @@ def test_an_age_is_a_number_and_a_unit(text, hours):
 def test_what_is_no_age_is_refused_with_an_example(text):
     with pytest.raises(ValueError, match="30d"):
         parse_age(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0B", 0),
+        ("500MB", 500_000_000),
+        ("1.5 TB", 1_500_000_000_000),
+        ("20GiB", 20 << 30),
+        ("3kb", 3000),
+        ("7kiB", 7168),
+    ],
+)
+def test_a_size_is_a_number_and_a_unit(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "500", "MB", "-1MB", "5iB", "1,5GB", "5 XB", "1e3MB"])
+def test_what_is_no_size_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="500MB"):
+        parse_size(text)
+
+
+def test_a_time_zone_is_known_by_its_name():
+    assert parse_timezone("utc") is timezone.utc
+    assert parse_timezone("Local") is None
+    assert parse_timezone("Europe/Berlin") == BERLIN
+
+
+@pytest.mark.parametrize("text", ["", "Mars/Olympus", "../../etc/passwd", "/etc/localtime", "Europe"])
+def test_what_is_no_time_zone_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="Europe/Berlin"):
+        parse_timezone(text)
+
+
+def test_decisions_are_grouped_by_database_newest_first():
+    taken = [replace(t, source="ab"[int(t.id) % 2]) for t in series(6, timedelta(days=1))]
+    order = defaultdict(list)
+    for decision in decide(reversed(taken), Rules(keep=1), NOW):
+        order[decision.backup.source].append(decision.backup.id)
+    assert order == {"a": ["0", "2", "4"], "b": ["1", "3", "5"]}

@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumpty.cli import backup, check_plugin, demo, doctor, listing, new_plugin, plugins, prune, restore, show, verify
+from dumpty.cli import (
+    backup,
+    check_plugin,
+    demo,
+    doctor,
+    drill,
+    listing,
+    new_plugin,
+    pin,
+    plugins,
+    prune,
+    restore,
+    show,
+    verify,
+)
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.status import UsageError
 
@@ -48,6 +62,9 @@ VERBS = (
     ("list", listing.list_, listing.EXAMPLES),
     ("show", show.show, show.EXAMPLES),
     ("verify", verify.verify, verify.EXAMPLES),
+    ("drill", drill.drill, drill.EXAMPLES),
+    ("pin", pin.pin, pin.EXAMPLES),
+    ("unpin", pin.unpin, pin.EXAMPLES),
     ("prune", prune.prune, prune.EXAMPLES),
     ("doctor", doctor.doctor, doctor.EXAMPLES),
     ("demo", demo.demo, demo.EXAMPLES),

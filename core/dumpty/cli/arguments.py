@@ -56,7 +56,7 @@ Given = Annotated[
 
 def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete an id, for the shell."""
-    words = ["latest"]
+    words = ["latest", "latest-verified"]
     # A shell that completes wants words, never an error.
     with contextlib.suppress(Exception):
         directory = ctx.params.get("directory") or os.environ.get("DUMPTY_DIR") or DIRECTORY
@@ -64,7 +64,9 @@ def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
     return [word for word in words if word.startswith(incomplete)]
 
 
-_ID = typer.Argument(metavar="ID", help="The backup's id, its first characters, or `latest`.", autocompletion=_ids)
+_ID = typer.Argument(
+    metavar="ID", help="The backup's id, its first characters, `latest` or `latest-verified`.", autocompletion=_ids
+)
 Id = Annotated[str, _ID]
 MaybeId = Annotated[str | None, _ID]
 

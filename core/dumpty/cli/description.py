@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from dumpty.cli.output import Line, Table, count, moment, seconds, size
 
 if TYPE_CHECKING:
+    from dumpty.proofs import Proof
     from dumpty.results import Backup
 
-__all__ = ["contents", "details", "fields", "form", "warnings"]
+__all__ = ["contents", "details", "fields", "form", "last_proven", "proof_fields", "proof_lines", "warnings"]
 
 
 def fields(backup: Backup) -> dict[str, Any]:
     """Return what is known of a backup, as JSON values."""
-    evidence = backup.evidence
+    evidence, standing = backup.evidence, backup.standing
     return {
         "id": backup.id,
         "database": backup.database_name,
@@ -38,7 +39,40 @@ def fields(backup: Backup) -> dict[str, Any]:
             "notes": list(evidence.notes),
             "properties": dict(evidence.properties),
         },
+        "proven": proof_fields(standing.proven) if standing.proven else None,
+        "failed": proof_fields(standing.failed) if standing.failed else None,
+        "pinned": backup.pinned,
     }
+
+
+def proof_fields(proof: Proof) -> dict[str, Any]:
+    """Return a proof as JSON values."""
+    return {
+        "level": proof.level,
+        "ok": proof.ok,
+        "at": proof.at.isoformat(),
+        "by": proof.by,
+        "seconds": proof.seconds,
+        "versions": dict(proof.versions),
+        "proved": [{"what": one.what, "seconds": one.seconds} for one in proof.proved],
+        "not_proved": list(proof.not_proved),
+        "error": proof.error or None,
+        "recorded": not proof.unrecorded,
+    }
+
+
+def proof_lines(proof: Proof) -> list[Line]:
+    """Return what a proof proved and what it did not, line by line."""
+    lines: list[Line] = [f"  proved      {seconds(one.seconds).rjust(7)}  {one.what}" for one in proof.proved]
+    return lines + [f"  not proved           {what}" for what in proof.not_proved]
+
+
+def last_proven(backup: Backup) -> str:
+    """Return what the proofs of a backup say, in a few words: ``restore 2026-02-03``, ``never``."""
+    standing = backup.standing
+    if standing.failed:
+        return f"FAILED {standing.failed.level} {standing.failed.at:%Y-%m-%d}"
+    return f"{standing.proven.level} {standing.proven.at:%Y-%m-%d}" if standing.proven else "never"
 
 
 def form(backup: Backup) -> str:
@@ -89,9 +123,13 @@ def details(backup: Backup) -> list[Line]:
         ("consistent", "yes, of one moment" if evidence.consistent else "NO: not of one moment"),
         *(("note", note) for note in evidence.notes),
         ("contents", contents(backup)),
+        ("last proven", _proven_at_length(backup)),
+        *([("pinned", backup.pinned)] if backup.pinned else []),
     ]
     width = max(len(label) for label, _ in pairs)
     lines: list[Line] = [f"{label.ljust(width)}  {value}" for label, value in pairs]
+    decisive = backup.standing.failed or backup.standing.proven
+    lines += proof_lines(decisive) if decisive else []
     if evidence.objects:
         rows = [
             (o.path, "not counted" if o.rows is None else f"{o.rows:,}", o.fingerprint or "") for o in evidence.objects
@@ -100,3 +138,12 @@ def details(backup: Backup) -> list[Line]:
         columns = ("OBJECT", "ROWS", "FINGERPRINT") if prints else ("OBJECT", "ROWS")
         lines += ["", Table(columns, [r[: len(columns)] for r in rows], frozenset({1}))]
     return lines
+
+
+def _proven_at_length(backup: Backup) -> str:
+    standing = backup.standing
+    proof = standing.failed or standing.proven
+    if proof is None:
+        return "never; dumpty drill restores it into a throw-away database"
+    told = f"FAILED by {proof.level}" if standing.failed else f"by {proof.level}"
+    return f"{told}, {moment(proof.at)}, {proof.by}" + (f": {proof.error}" if proof.error else "")

@@ -27,15 +27,16 @@ def list_(directory: Directory = DIRECTORY, json: Json = False) -> Report:
             b.database_name,
             description.form(b),
             size(b.size_bytes),
+            description.last_proven(b) + (", pinned" if b.pinned else ""),
             os.path.basename(b.file_path),
         )
         for b in backups
     ]
-    columns = ("ID", "TAKEN", "DATABASE", "FORMAT", "SIZE", "FILE")
+    columns = ("ID", "TAKEN", "DATABASE", "FORMAT", "SIZE", "LAST PROVEN", "FILE")
     line: Line = Table(columns, rows, frozenset({4})) if rows else f"no backups in {os.path.abspath(directory)}"
     return Report(
         fields={"backups": [description.fields(b) for b in backups], "problems": problems},
         lines=(line,),
-        warnings=problems,
+        warnings=[*problems, *map(str, manager.lost_proofs())],
         json=json,
     )

@@ -11,8 +11,8 @@ import typer
 from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, existing, short_ids
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
 from dumpty.cli.status import UsageError
-from dumpty.errors import DumptyError, UnknownBackup
-from dumpty.retention import Rules, decide, parse_age
+from dumpty.errors import DumptyError, Pinned, UnknownBackup
+from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,16 +24,42 @@ if TYPE_CHECKING:
 EXAMPLES = """
 dumpty prune --keep 7 --dry-run
 dumpty prune --keep 7 --older-than 30d --yes
+dumpty prune --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --timezone Europe/Berlin --yes
 """
+
+
+def _number(period: str) -> Any:
+    text = f"Keep the newest backup of each of the last N {period}s that have one."
+    return typer.Option(f"--keep-{_ADVERBS[period]}", metavar="N", help=text)
+
+
+_ADVERBS = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly", "year": "yearly"}
 
 
 def prune(
     keep: Annotated[
-        int | None, typer.Option("--keep", metavar="N", help="Keep the newest N backups of each database.")
+        int | None, typer.Option("--keep-last", "--keep", metavar="N", help="Keep the newest N of each database.")
     ] = None,
+    hourly: Annotated[int | None, _number("hour")] = None,
+    daily: Annotated[int | None, _number("day")] = None,
+    weekly: Annotated[int | None, _number("week")] = None,
+    monthly: Annotated[int | None, _number("month")] = None,
+    yearly: Annotated[int | None, _number("year")] = None,
     older_than: Annotated[
         str | None, typer.Option("--older-than", metavar="AGE", help="Remove only what is older: 12h, 30d, 4w.")
     ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            "--max-size", metavar="SIZE", help="Remove only what is beyond SIZE in all, the oldest first: 500MB, 20GiB."
+        ),
+    ] = None,
+    zone: Annotated[
+        str,
+        typer.Option(
+            "--timezone", metavar="ZONE", help="Whose hours, days, weeks, months and years: UTC, local, Europe/Berlin."
+        ),
+    ] = "UTC",
     directory: Directory = DIRECTORY,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be removed and why; remove nothing.")
@@ -44,9 +70,12 @@ def prune(
 ) -> Report:
     """Remove old backups.
 
-    A backup is removed only if every rule that is given lets it go, and the newest backup of a database never is.
+    A backup is removed only if every rule that is given lets it go. Never removed are the newest backup of a database,
+    the newest that was proven (at each level of proof), and what is pinned; a backup whose proof failed takes no
+    other's place.
     """
-    rules = _rules(keep, older_than)
+    numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
+    rules = _rules(numbers, older_than, max_size, zone)
     manager = existing(directory)
     backups = manager.list_backups()
     decisions = decide(backups, rules, datetime.now(timezone.utc))
@@ -62,22 +91,35 @@ def prune(
     return Report(
         fields={
             "dry_run": dry_run,
+            "timezone": zone,
             "decisions": [_fields(d, d in removed) for d in decisions],
             "removed": [d.backup.id for d in removed],
         },
         lines=(*_table(decisions, short_ids(backups)), summary),
-        warnings=[str(p) for p in manager.problems()],
+        warnings=[*map(str, (*manager.problems(), *manager.lost_proofs())), *_oversize(decisions, rules)],
         error=_failure(problems),
         json=json,
         quiet=quiet,
     )
 
 
-def _rules(keep: int | None, older_than: str | None) -> Rules:
+def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str | None, zone: str) -> Rules:
     try:
-        return Rules(keep=keep, older_than=None if older_than is None else parse_age(older_than))
+        return Rules(
+            **numbers,
+            older_than=None if older_than is None else parse_age(older_than),
+            max_size=None if max_size is None else parse_size(max_size),
+            zone=parse_timezone(zone),
+        )
     except ValueError as error:
-        raise UsageError(f"{error}; give --keep N, --older-than AGE or both") from None
+        raise UsageError(f"{error}; see dumpty prune --help for the rules") from None
+
+
+def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
+    kept = sum(d.backup.size_bytes for d in decisions if d.keep)
+    if rules.max_size is None or kept <= rules.max_size:
+        return []
+    return [f"what is kept takes {size(kept)}, more than --max-size {size(rules.max_size)}: the rest is protected"]
 
 
 def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
@@ -101,8 +143,8 @@ def _removed(
     for decision in reversed(doomed):  # oldest first: what is interrupted has removed the least useful
         try:
             manager.remove(decision.backup.id)
-        except UnknownBackup:
-            continue  # somebody else removed it meanwhile
+        except (UnknownBackup, Pinned):
+            continue  # somebody else removed it meanwhile, or pinned it
         except DumptyError as error:
             problems.append(error)
         else:

@@ -1,0 +1,46 @@
+"""``dumpty pin`` and ``dumpty unpin``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dumpty.cli.arguments import DIRECTORY, Directory, Id, Json, Quiet, existing
+from dumpty.cli.output import Report, moment
+
+EXAMPLES = """
+dumpty pin latest --reason "before the upgrade"
+dumpty unpin 1a2b3c4d
+"""
+
+
+def pin(
+    backup_id: Id,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who come later.")] = "",
+    directory: Directory = DIRECTORY,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Report:
+    """Protect a backup: no rule removes it until it is unpinned."""
+    manager = existing(directory)
+    pinned = manager.pin(manager.find(backup_id).id, reason)
+    return Report(
+        fields={"id": pinned.id, "pinned": pinned.pinned},
+        lines=(f"backup {pinned.id} of {pinned.database_name}, taken {moment(pinned.timestamp)}, is pinned",),
+        json=json,
+        quiet=quiet,
+    )
+
+
+def unpin(backup_id: Id, directory: Directory = DIRECTORY, json: Json = False, quiet: Quiet = False) -> Report:
+    """Take a backup's pin away."""
+    manager = existing(directory)
+    found = manager.find(backup_id)
+    was = manager.unpin(found.id)
+    return Report(
+        fields={"id": found.id, "was_pinned": was},
+        lines=(f"backup {found.id} of {found.database_name} {'is not pinned any more' if was else 'was not pinned'}",),
+        json=json,
+        quiet=quiet,
+    )

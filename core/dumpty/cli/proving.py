@@ -1,0 +1,117 @@
+"""What ``verify`` and ``drill`` have in common: proving backups one after another, and telling how it went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dumpty.cli import description
+from dumpty.cli.arguments import short_ids
+from dumpty.cli.output import Line, count, seconds
+from dumpty.cli.progress import progress_bar
+from dumpty.cli.status import error_type
+from dumpty.cli.urls import redacted
+from dumpty.errors import DumptyError, IntegrityError, ManifestError, MissingFile, NotProvable, UnknownBackup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.proofs import Level, Proof
+    from dumpty.results import Backup
+
+__all__ = ["Verdicts", "prove_each"]
+
+
+@dataclass
+class Verdicts:
+    """How the proofs of some backups went: for programs, for people, and for the exit status."""
+
+    fields: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    failures: list[DumptyError] = field(default_factory=list)
+
+    @property
+    def good(self) -> int:
+        """How many proofs held."""
+        return sum(bool(one["success"]) for one in self.fields)
+
+    def worst(self, total: int) -> DumptyError | None:
+        """Return the error that decides the exit status: damage comes before what could not be looked at."""
+        damage = [f for f in self.failures if isinstance(f, (IntegrityError, ManifestError))]
+        if not self.failures:
+            return None
+        if not damage:
+            return self.failures[0]
+        first = str(damage[0])
+        return IntegrityError(
+            first if total == 1 else f"{len(self.failures)} of {total} backups failed, the first: {first}"
+        )
+
+
+def prove_each(
+    manager: BackupManager,
+    backups: Sequence[Backup],
+    level: Level,
+    *,
+    several: bool,
+    quiet: bool,
+    **more: Any,
+) -> Verdicts:
+    """Prove ``backups``; of ``several``, what is removed meanwhile by somebody else is left out."""
+    verdicts = Verdicts()
+    short = short_ids(backups)
+    open_questions: dict[str, None] = {}
+    for backup in backups:
+        head = f"{short[backup.id]}  {backup.database_name}, {description.form(backup)}: "
+        try:
+            with progress_bar(
+                f"{'drill' if level == 'restore' else 'verify'} {backup.id[:8]}", quiet=quiet
+            ) as progress:
+                proof = manager.prove(backup.id, level=level, progress=progress, **more)
+        except UnknownBackup as error:
+            if not several:
+                raise
+            verdicts.warnings.append(f"left out: {error}")
+        except DumptyError as error:
+            verdicts.failures.append(error)
+            verdicts.fields.append({"id": backup.id, "level": level, **_failed(error)})
+            sign = "NOT PROVED" if isinstance(error, NotProvable) else "FAILED"
+            verdicts.lines.append(f"{head}{sign}: {error}")
+        else:
+            failure = _judged(backup, proof)
+            verdicts.fields.append({"id": backup.id, **description.proof_fields(proof), **_failed(failure)})
+            if failure is not None:
+                verdicts.failures.append(failure)
+            if proof.unrecorded:
+                verdicts.warnings.append(f"the proof of {backup.id} could not be written down: {proof.unrecorded}")
+            told = f"FAILED: {failure}" if failure else f"ok, by {proof.level} in {seconds(proof.seconds)}"
+            verdicts.lines.append(head + told)
+            if not several:
+                verdicts.lines += description.proof_lines(proof)
+            open_questions |= dict.fromkeys(proof.not_proved)
+    if several:
+        verdicts.lines += [f"not proved: {what}" for what in open_questions]
+    return verdicts
+
+
+def summary(verdicts: Verdicts, verb: str) -> str:
+    """Return how many proofs held and how many did not."""
+    bad = len(verdicts.failures)
+    return f"{count(verdicts.good, 'backup')} {verb}" + (f", {bad} FAILED" if bad else "")
+
+
+def _judged(backup: Backup, proof: Proof) -> DumptyError | None:
+    error = proof.exception
+    if isinstance(error, MissingFile):
+        return IntegrityError(f"the file of backup {backup.id} is gone: {error}")
+    if isinstance(error, DumptyError) and not isinstance(error, IntegrityError):
+        return IntegrityError(str(error))  # the database's own client refused the dump
+    return error if error is None or isinstance(error, DumptyError) else IntegrityError(proof.error)
+
+
+def _failed(error: DumptyError | None) -> Mapping[str, Any]:
+    if error is None:
+        return {"success": True}
+    return {"success": False, "error": redacted(str(error)), "error_type": error_type(error)}
