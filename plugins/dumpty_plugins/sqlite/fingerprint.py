@@ -23,12 +23,12 @@ _BITS = 256
 _double = struct.Struct(">d").pack
 
 
-def of_table(database: sqlite3.Connection, name: str, quoted_name: str) -> tuple[int, str | None]:
+def of_table(database: sqlite3.Connection, name: str, from_clause: str) -> tuple[int, str | None]:
     """Return the rows of a table that was read to its end, and its fingerprint (None: its columns cannot be named).
 
     ``database`` gives text as bytes, and every collation and function that the table needs is there.
     """
-    # A generator of sqlite3 decodes nothing: text as bytearray, so that it is not taken for a blob.
+    # Text will come as bytearray, so that it is not taken for a blob.
     before = database.text_factory
     try:
         columns = [
@@ -38,8 +38,7 @@ def of_table(database: sqlite3.Connection, name: str, quoted_name: str) -> tuple
         utf8 = database.execute("PRAGMA encoding").fetchone()[0] == b"UTF-8"
         cells = ", ".join(_cell(column, utf8=utf8) for column in columns)
         database.text_factory = bytearray
-        # NOT INDEXED: the table itself is read, never an index that happens to hold every column.
-        rows, total = _summed(database.execute(f"SELECT {cells} FROM {quoted_name} NOT INDEXED"))  # noqa: S608 - quoted
+        rows, total = _summed(database.execute(f"SELECT {cells} FROM {from_clause}"))  # noqa: S608 - quoted
     except UnicodeDecodeError:
         return 0, None
     finally:

@@ -70,6 +70,8 @@ def inspect(source: Source, options: Options) -> Inspection:
                 evidence = Evidence(objects=objects, versions=proof.versions())
             return look(exists=True, empty=_is_empty(database), estimated_bytes=size, evidence=evidence)
     except SourceError as error:
+        if options.get("evidence", "off") != "off":
+            raise
         # No backup can be made of it, which `backup` says; but a restore may replace it.
         return look(exists=True, empty=False, notes=(str(error),))
 

@@ -1,0 +1,278 @@
+"""What is proved of a SQLite dump: its structure, its rows, and every value in them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from plugins.sqlite.contents import dumped, make, opened, source
+
+import dumpty_plugins.sqlite as driver
+from dumpty import BackupManager, IntegrityError, OptionError
+from dumpty.manifest import decode, encode
+
+SHOP = (
+    "PRAGMA journal_mode=WAL; CREATE TABLE customers(id INTEGER PRIMARY KEY, name TEXT);"
+    "CREATE TABLE orders(id INTEGER PRIMARY KEY, customer REFERENCES customers, price REAL, note);"
+    "INSERT INTO customers VALUES (1, 'Humpty'), (2, 'Alice');"
+    "INSERT INTO orders VALUES (1, 1, 9.99, 'egg cup'), (2, 2, 0.1, x'00ff'), (3, 2, -0.0, NULL);"
+    "CREATE INDEX by_customer ON orders(customer); CREATE VIRTUAL TABLE words USING fts5(a); INSERT INTO words VALUES('w');"
+)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return make(tmp_path / "shop.db", SHOP)
+
+
+@pytest.fixture
+def manager(tmp_path):
+    return BackupManager(str(tmp_path / "backups"))
+
+
+def backed_up(manager, shop, **options):
+    made = manager.create_backup(f"sqlite:///{shop}", **options)
+    assert made.success, made.error
+    return made.backup
+
+
+def fingerprints(path) -> dict:
+    options = {"busy_timeout": 1.0, "evidence": "fingerprint"}
+    seen = driver.inspect(source=source(path), options=options)
+    return {one.path: one.fingerprint for one in seen.evidence.objects}
+
+
+def altered(backup, change) -> None:
+    """Change the dump of a backup, and make every digest in its manifest agree with that again."""
+    data = Path(backup.file_path)
+    plain = change(gzip.decompress(data.read_bytes()))
+    data.write_bytes(gzip.compress(plain))
+    [manifest] = data.parent.glob(data.name.split(".")[0] + ".manifest.json")
+    record = decode(manifest.read_bytes(), "the manifest")
+    record = replace(
+        record,
+        plain_size=len(plain),
+        plain_sha256=hashlib.sha256(plain).hexdigest(),
+        stored_size=data.stat().st_size,
+        stored_sha256=hashlib.sha256(data.read_bytes()).hexdigest(),
+    )
+    manifest.write_bytes(encode(record))
+
+
+def one_cell(form, tmp_path):
+    """Return a change of one cell of one row, as long as the old one."""
+
+    def change(plain: bytes) -> bytes:
+        if form == "sql":
+            assert plain.count(b"'egg cup'") == 1
+            return plain.replace(b"'egg cup'", b"'egg mug'")
+        image = tmp_path / "altered.db"
+        image.write_bytes(plain)
+        with opened(image) as database:
+            database.execute("UPDATE orders SET note = 'egg mug' WHERE id = 1")
+            database.execute("PRAGMA journal_mode=DELETE")
+        return image.read_bytes()
+
+    return change
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_a_default_backup_is_drilled_and_says_that_it_compared_counts_only(manager, shop, form):
+    backup = backed_up(manager, shop, format=form)
+    proof = manager.drill(backup.id)
+    assert proof.ok
+    told = [one.what for one in proof.proved]
+    assert any(what.startswith("counts only: 7 objects and") for what in told)
+    assert any("integrity_check, foreign_key_check" in what for what in told)
+    assert any("fingerprint=on" in what for what in proof.not_proved)
+    assert proof.versions["sqlite"] == sqlite3.sqlite_version
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_with_fingerprints_a_drill_compares_every_value(manager, shop, form):
+    proof = manager.drill(backed_up(manager, shop, format=form, fingerprint=True).id)
+    assert any(one.what.startswith("every value: 7 objects and") for one in proof.proved)
+    assert proof.not_proved == ("the rows of what nobody counted: words",)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_one_altered_cell_is_caught_by_fingerprints(manager, shop, form, tmp_path):
+    backup = backed_up(manager, shop, format=form, fingerprint=True)
+    altered(backup, one_cell(form, tmp_path))
+    assert manager.verify(backup.id).standing.proven.level == "digest"  # the digests were made to agree
+    with pytest.raises(IntegrityError, match="orders has as many rows, but another content"):
+        manager.drill(backup.id)
+    assert manager.get_backup(backup.id).standing.failed.level == "restore"
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_one_altered_cell_is_not_caught_by_counts_which_say_so(manager, shop, form, tmp_path):
+    backup = backed_up(manager, shop, format=form)
+    altered(backup, one_cell(form, tmp_path))
+    proof = manager.drill(backup.id)
+    assert any(one.what.startswith("counts only") for one in proof.proved)
+    assert any(text.startswith("that every value is the same") for text in proof.not_proved)
+
+
+def test_a_lost_row_is_caught_by_counts(manager, shop):
+    backup = backed_up(manager, shop)
+    altered(backup, lambda plain: plain.replace(b"'Humpty'),\n(2,'Alice')", b"'Humpty');           "))
+    for prove in (manager.drill, lambda one: manager.verify(one, level="structure")):
+        with pytest.raises(IntegrityError):
+            prove(backup.id)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_the_level_structure_reads_a_dump_to_its_end(manager, shop, form):
+    backup = backed_up(manager, shop, format=form)
+    [proof] = manager.verify(backup.id, level="structure").proofs
+    assert any("sqlite reads the dump to its end: 8 objects" in one.what for one in proof.proved)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_examining_a_dump_that_is_cut_short_fails(shop, tmp_path, form, share):
+    made = dumped(shop, tmp_path / "dump", form)
+    size = os.path.getsize(made.file)
+    os.truncate(made.file, int(size * share))
+    with pytest.raises(IntegrityError):
+        driver.examine(dump=made)
+    assert not os.listdir(made.workspace())
+
+
+def test_examining_finds_pages_that_are_damaged(tmp_path):
+    path = make(
+        tmp_path / "a.db",
+        "CREATE TABLE t(a INTEGER PRIMARY KEY, b); CREATE INDEX i ON t(b);"
+        "WITH RECURSIVE n(v) AS (VALUES (1) UNION ALL SELECT v + 1 FROM n WHERE v < 2000)"
+        "INSERT INTO t SELECT v, hex(randomblob(50)) FROM n;",
+    )
+    made = dumped(path, tmp_path / "dump", "native")
+    data = bytearray(made.file.read_bytes())
+    data[8 * 4096 : 8 * 4096 + 64] = b"\xa5" * 64
+    made.file.write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"corrupt|malformed|does not load"):
+        driver.examine(dump=made)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_scratch_file_is_gone_with_all_beside_it_whatever_happens(shop, tmp_path, failure):
+    made = dumped(shop, tmp_path / "dump", "native")
+
+    def used():
+        with driver.scratch(dump=made, on=None) as place:
+            path = place.target.database
+            make(path, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)")
+            for end in ("-wal", "-shm", "-journal"):
+                Path(path + end).touch()
+            raise failure
+
+    with pytest.raises(failure):
+        used()
+    assert os.listdir(made.workspace()) == []
+
+
+def test_a_server_for_sqlite_is_refused(manager, shop):
+    with pytest.raises(OptionError, match="no server"):
+        manager.drill(backed_up(manager, shop).id, on=f"sqlite:///{shop}")
+    assert manager.list_backups()[0].proofs == ()
+
+
+def test_assertions_can_only_read_the_restored_database(manager, shop):
+    backup = backed_up(manager, shop)
+    manager.drill(backup.id, assertions=["SELECT count(*) = 3 FROM orders", "SELECT max(price) > 9 FROM orders"])
+    with pytest.raises(IntegrityError, match="it gives 0"):
+        manager.drill(backup.id, assertions=["SELECT count(*) > 1000 FROM orders"])
+    for statement in ("DELETE FROM orders RETURNING 1", "SELECT 1 FROM nowhere", "SELEKT", ""):
+        with pytest.raises((OptionError, IntegrityError)):
+            manager.drill(backup.id, assertions=[statement])
+
+
+def test_references_that_led_nowhere_before_are_no_damage_but_new_ones_are(manager, tmp_path):
+    path = make(
+        tmp_path / "a.db",
+        "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p); INSERT INTO c VALUES (7), (7);"
+        "INSERT INTO p VALUES (3);",
+    )
+    backup = backed_up(manager, path)
+    assert any(
+        "2 of c refer to nothing in p: as in the original" in one.what for one in manager.drill(backup.id).proved
+    )
+    altered(backup, lambda plain: plain.replace(b"(3)", b"(7)"))
+    with pytest.raises(IntegrityError, match="foreign_key_check"):
+        manager.drill(backup.id)
+
+
+def test_a_fingerprint_knows_no_order_and_no_layout(tmp_path):
+    one = make(
+        tmp_path / "1.db",
+        "PRAGMA page_size=512; CREATE TABLE t(a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (2, 'y')",
+    )
+    two = make(
+        tmp_path / "2.db",
+        "PRAGMA page_size=8192; CREATE TABLE t(a, b); CREATE INDEX i ON t(b, a); INSERT INTO t VALUES (9, 'z'), (2, 'y');"
+        "DELETE FROM t WHERE a = 9; INSERT INTO t VALUES (2, 'y'), (1, 'x'); VACUUM",
+    )
+    assert fingerprints(one) == fingerprints(two)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("1", "1.0"),
+        ("1", "'1'"),
+        ("'a'", "x'61'"),
+        ("''", "NULL"),
+        ("''", "x''"),
+        ("0.0", "-0.0"),
+        ("0.1", "0.10000000000000002"),
+        ("9e999", "-9e999"),
+        ("'a'", "'a' || char(0)"),
+        ("'a' || char(0) || 'b'", "'a' || char(0) || 'c'"),
+        ("CAST(x'00d8' AS TEXT)", "CAST(x'01d8' AS TEXT)"),
+        ("char(233)", "'e' || char(769)"),
+        ("9007199254740993", "9007199254740992"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le"])
+def test_a_fingerprint_tells_any_two_values_apart(tmp_path, one, other, encoding):
+    prints = []
+    for place, value in enumerate((one, other)):
+        path = make(
+            tmp_path / f"{place}.db", f"PRAGMA encoding='{encoding}'; CREATE TABLE t(a); INSERT INTO t VALUES ({value})"
+        )
+        prints.append(fingerprints(path)["t"])
+    assert prints[0] != prints[1]
+
+
+def test_a_fingerprint_tells_where_a_value_stands_and_how_often(tmp_path):
+    rows = ("(1, 2)", "(2, 1)", "(1, 2), (1, 2)", "(1, 1), (2, 2)", "(12, NULL)", "(NULL, 12)")
+    prints = [
+        fingerprints(make(tmp_path / f"{place}.db", f"CREATE TABLE t(a, b); INSERT INTO t VALUES {values}"))["t"]
+        for place, values in enumerate(rows)
+    ]
+    assert len(set(prints)) == len(rows)
+
+
+def test_tables_that_nobody_can_read_have_no_fingerprint_and_empty_ones_have(tmp_path):
+    path = make(tmp_path / "a.db", "CREATE VIRTUAL TABLE v USING rtree(id, a, b); CREATE TABLE empty(a)")
+    found = fingerprints(path)
+    assert found["v"] is None
+    assert found["empty"].startswith("rowsum-blake2b-1:")
+
+
+def test_a_fingerprint_needs_no_collation_or_function_of_the_application(tmp_path):
+    path = tmp_path / "a.db"
+    with opened(path) as database:
+        database.create_function("twice", 1, lambda x: 2 * x, deterministic=True)
+        database.create_collation("odd", lambda a, b: (a > b) - (a < b))
+        database.executescript(
+            "CREATE TABLE t(a INTEGER, b AS (twice(a)) STORED, c TEXT COLLATE odd PRIMARY KEY) WITHOUT ROWID;"
+            "INSERT INTO t(a, c) VALUES (1, 'x')"
+        )
+    assert fingerprints(path)["t"].startswith("rowsum-blake2b-1:")
