@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, ObjectEvidence, SourceError
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 
 from .catalog import REMOTE
+from .checks import DANGLING, dangling
 from .connection import database_of
+from .fingerprint import fingerprint
 from .plain import dump_rows
 from .ranges import RangeReader
 from .script import Script
@@ -36,6 +38,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
     database = database_of(source)
     fast = options["formatting"] == "server"
     jobs = max(1, int(str(options["jobs"]))) if fast else 1
+    printed = bool(options["fingerprint"])
     skip = {kind for option, kind in LEFT_OUT.items() if not options[option]}
     with Snapshot(source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip) as snapshot:
         catalog = snapshot.catalog
@@ -50,19 +53,20 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         if fast:
             reader = RangeReader(snapshot.sessions, keeper)
             try:
-                objects = _tables(tables, script, reader.dump_rows, snapshot)
+                objects = _tables(tables, script, reader.dump_rows, snapshot, printed=printed)
             except BaseException:
                 reader.stop()
                 raise
             reader.close()
         else:
             only = snapshot.sessions[0]
-            objects = _tables(tables, script, lambda t, s: dump_rows(only, t, s), snapshot)
+            objects = _tables(tables, script, lambda t, s: dump_rows(only, t, s), snapshot, printed=printed)
         script.code(catalog.code)
         snapshot.release_locks()
         _still_there([*snapshot.sessions, keeper])
         script.end()
         notes = list(snapshot.notes)
+        properties = {DANGLING: dangling(snapshot.sessions[0], database)} if printed else {}
         if script.longest > _COMMON_PACKET:
             notes.append(
                 f"the longest row needs max_allowed_packet of {script.longest + 1024} bytes or more to be restored"
@@ -72,11 +76,12 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
             consistent=True,
             versions=versions(keeper),
             notes=tuple(notes),
+            properties=properties,
         )
 
 
 def _tables(
-    tables: list[Table], script: Script, rows: Callable[[Table, Script], int], snapshot: Snapshot
+    tables: list[Table], script: Script, rows: Callable[[Table, Script], int], snapshot: Snapshot, *, printed: bool
 ) -> list[ObjectEvidence]:
     objects = []
     for table in tables:
@@ -87,7 +92,13 @@ def _tables(
             count = None
         else:
             count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
-        objects.append(ObjectEvidence(path=table.name, rows=count))
+        mark = None
+        if printed and count is not None:
+            # Each over a session of the snapshot, or over the one that holds the lock.
+            seen, mark = fingerprint(snapshot.locker or snapshot.sessions[0], table)
+            if seen != count:
+                raise IntegrityError(f"table {table.name} delivered {count} rows, but its fingerprint is of {seen}")
+        objects.append(ObjectEvidence(path=table.name, rows=count, fingerprint=mark))
         script.end_table(table)
     return objects
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Inspection
+from dumpty import Evidence, Inspection, ObjectEvidence
 
 from .catalog import listing
 from .connection import connect, database_of
 from .dump import versions
+from .fingerprint import fingerprint
 from .leftovers import exists
 from .names import literal
+from .reading import CatalogReader
 from .session import socket_of
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ def identity(session: Session, source: Source, database: str) -> str:
     return f"mysql://{host}:{source.port or 3306}/{database}"
 
 
-def look(source: Source) -> Inspection:
-    """Look at the database behind ``source``.
+def look(source: Source, *, evidence: str = "off") -> Inspection:
+    """Look at the database behind ``source``; ``evidence`` (off, counts, fingerprint) says how closely.
 
     Raises:
         SourceError: the server cannot be reached or refuses the account.
@@ -60,6 +62,32 @@ def look(source: Source) -> Inspection:
             identity=identity(session, source, database),
             name=database,
             versions=versions(session),
+            evidence=None if evidence == "off" else evidence_of(source, database, printed=evidence == "fingerprint"),
+        )
+    finally:
+        session.close()
+
+
+def evidence_of(source: Source, database: str, *, printed: bool) -> Evidence:
+    """Count every table of a live database in one snapshot, and take its fingerprint if asked to."""
+    session = connect(source, database)
+    try:
+        session.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        session.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        objects = []
+        tables = CatalogReader(session, database, listing(session, database), ()).tables()
+        for table in tables:
+            if table.merged:
+                objects.append(ObjectEvidence(path=table.name))
+            elif printed:
+                rows, mark = fingerprint(session, table)
+                objects.append(ObjectEvidence(path=table.name, rows=rows, fingerprint=mark))
+            else:
+                rows = session.number(f"SELECT COUNT(*) FROM {table.rows_from}")
+                objects.append(ObjectEvidence(path=table.name, rows=rows))
+        frozen = all(t.transactional or t.merged for t in tables)
+        return Evidence(
+            objects=tuple(sorted(objects, key=lambda o: o.path)), consistent=frozen, versions=versions(session)
         )
     finally:
         session.close()

@@ -184,8 +184,14 @@ def counts(session: Session, database: str) -> tuple[ObjectEvidence, ...]:
     )
 
 
-def compare(found: tuple[ObjectEvidence, ...], expected: tuple[ObjectEvidence, ...]) -> None:
-    """Compare what was loaded with the evidence of the backup.
+def compare(
+    found: tuple[ObjectEvidence, ...],
+    expected: tuple[ObjectEvidence, ...],
+    *,
+    when: str = "after loading",
+    outcome: str = ": the target was left as it was",
+) -> None:
+    """Compare what was loaded, or read, with the evidence of the backup.
 
     Raises:
         IntegrityError: a table is missing or too many, or has another number of rows.
@@ -197,9 +203,8 @@ def compare(found: tuple[ObjectEvidence, ...], expected: tuple[ObjectEvidence, .
     for path in sorted({*loaded, *wanted}):
         if path not in loaded or path not in wanted:
             where = "the dump does not hold" if path in wanted else "the backup's evidence does not know"
-            raise IntegrityError(f"table {path}, which {where}: the target was left as it was")
+            raise IntegrityError(f"table {path}, which {where}{outcome}")
         if wanted[path] is not None and loaded[path] != wanted[path]:
             raise IntegrityError(
-                f"table {path} has {loaded[path]} rows after loading, and had {wanted[path]} when the backup was made: "
-                "the target was left as it was"
+                f"table {path} has {loaded[path]} rows {when}, and had {wanted[path]} when the backup was made{outcome}"
             )

@@ -51,7 +51,7 @@ class CatalogReader:
         """
         kinds = {e[1]: e[2] for e in self._entries if e[0] == "table"}
         sequences = tuple(self._sequence(n) for n, kind in sorted(kinds.items()) if kind == "SEQUENCE")
-        tables = self._tables(base_tables(self._entries), kinds)
+        tables = self.tables()
         code = (*self._routines(), *self._views(), *self._triggers(), *self._events())
         return Catalog(
             settings=settings(self._session, self._database),
@@ -61,6 +61,10 @@ class CatalogReader:
             listing=self._entries,
             notes=tuple(self._notes),
         )
+
+    def tables(self) -> tuple[Table, ...]:
+        """Read the tables alone."""
+        return self._tables(base_tables(self._entries), {e[1]: e[2] for e in self._entries if e[0] == "table"})
 
     def _sequence(self, name: str) -> Counter:
         create = self._session.rows(f"SHOW CREATE SEQUENCE {identifier(name)}")[0][1] or b""

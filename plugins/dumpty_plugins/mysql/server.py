@@ -1,0 +1,228 @@
+"""A private server started from local programs: own directory, own socket, no network, gone with its owner.
+
+A shell holds the server on a leash: when its input ends, that is when dumpty ends, even by kill -9, it kills the
+server. The directory is locked by its owner; one whose owner is gone is removed by the next drill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from dumpty import NotProvable, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PREFIX = "dumpty-drill-mysql-"
+_LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait $server"""
+_PLACES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
+_INSTALL = "install one (apt-get install mariadb-server, or mysql-server), or name a server with --on"
+_START_SECONDS = 120
+_ABANDONED_SECONDS = 3600
+_ROOM = 400 << 20
+"""What an empty server takes up."""
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """The server program of this machine."""
+
+    program: str
+    flavour: str
+    version: tuple[int, ...]
+
+
+def _find(*names: str) -> str | None:
+    path = os.environ.get("PATH", "") + _PLACES
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)
+
+
+def local_server() -> LocalServer:
+    """Find the server program of this machine.
+
+    Raises:
+        NotProvable: there is none.
+    """
+    program = _find("mariadbd", "mysqld")
+    if program is None:
+        raise NotProvable(f"this machine has no mariadbd or mysqld to restore on: {_INSTALL}")
+    argv = [program, "--no-defaults", "--version"]
+    done = subprocess.run(argv, capture_output=True, check=False, cwd="/")  # noqa: S603 - found on the PATH
+    said = done.stdout.decode("utf-8", "replace")
+    numbers = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", said)
+    if done.returncode or numbers is None:
+        raise NotProvable(f"{program} does not say its version: {_INSTALL}")
+    flavour = "MariaDB" if "mariadb" in said.lower() else "MySQL"
+    return LocalServer(program, flavour, tuple(int(n) for n in numbers.groups()))
+
+
+class PrivateServer:
+    """A server for one drill, as a context manager.
+
+    Args:
+        found: the program.
+        room: how many bytes the dump has.
+    """
+
+    def __init__(self, found: LocalServer, *, room: int) -> None:
+        self._found = found
+        self._room = 3 * room + _ROOM
+        self._root = os.geteuid() == 0
+        self._directory: Path
+        self._lock: IO[bytes]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def source(self, database: str) -> Source:
+        """Return the source of ``database`` on it."""
+        sock = str(self._directory / "s")
+        url = f"mysql://root@/{database}?unix_socket={sock}"
+        return Source(scheme="mysql", url=url, username="root", database=database, query={"unix_socket": sock})
+
+    def __enter__(self) -> PrivateServer:
+        parent = self._parent()
+        # Short: a socket's path has room for about a hundred bytes.
+        self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        try:
+            self._lock = (self._directory / "owner").open("wb")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._root:
+                try:
+                    shutil.chown(self._directory, "mysql")
+                except LookupError:
+                    raise NotProvable(
+                        "a server does not run as root, and this machine has no user mysql: drill as another user, or "
+                        "name a server with --on"
+                    ) from None
+            self._install()
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _parent(self) -> str:
+        """Return a directory with room, and remove from it what killed drills left."""
+        parents = list(dict.fromkeys([tempfile.gettempdir(), "/var/tmp"]))  # noqa: S108 - mkdtemp makes a private one
+        for parent in parents:
+            _clear(parent)
+        for parent in parents:
+            with contextlib.suppress(OSError):
+                if os.access(parent, os.W_OK) and shutil.disk_usage(parent).free > self._room:
+                    return parent
+        raise NotProvable(
+            f"a private server with the restored database needs {self._room >> 20} MiB, and neither of "
+            f"{', '.join(parents)} has them: set TMPDIR to a directory with room, or name a server with --on"
+        )
+
+    def _arguments(self) -> list[str]:
+        user = ["--user=mysql"] if self._root else []
+        return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._directory}", *user]
+
+    def _install(self) -> None:
+        quick = ["--innodb-log-file-size=48M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
+        if self._found.flavour == "MariaDB":
+            program = _find("mariadb-install-db", "mysql_install_db")
+            if program is None:
+                raise NotProvable(f"this machine has {self._found.program}, but no mariadb-install-db: {_INSTALL}")
+            more = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", *quick]
+            argv = [program, *self._arguments(), *more]
+        else:
+            argv = [self._found.program, *self._arguments(), "--initialize-insecure"]
+        done = subprocess.run(argv, capture_output=True, check=False, cwd="/", stdin=subprocess.DEVNULL)  # noqa: S603
+        if done.returncode:
+            raise NotProvable(f"a private server could not be set up: {_last(done.stdout + done.stderr)}")
+
+    def _start(self) -> None:
+        log = self._directory / "log"
+        sock = self._directory / "s"
+        (self._directory / "files").mkdir(mode=0o700)
+        argv = [
+            self._found.program,
+            *self._arguments(),
+            f"--socket={sock}",
+            f"--pid-file={self._directory / 'pid'}",
+            f"--log-error={log}",
+            # Whoever wrote the dump reaches nothing from here: no network, no files, and no event runs.
+            "--skip-networking",
+            f"--secure-file-priv={self._directory / 'files'}",
+            "--local-infile=0",
+            "--event-scheduler=OFF",
+            "--skip-log-bin",
+            "--max-allowed-packet=1G",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=0",
+            "--innodb-buffer-pool-size=128M",
+            "--innodb-log-file-size=48M",
+            "--character-set-server=utf8mb4",
+        ]
+        self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
+            ["/bin/sh", "-c", _LEASH, "sh", *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while not _answers(str(sock)):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                text = log.read_bytes() if log.exists() else b""
+                raise NotProvable(f"a private server did not start: {_last(text)}")
+            time.sleep(0.05)
+
+    def _end(self) -> None:
+        if self._process is not None:
+            _quietly(self._process.stdin.close if self._process.stdin else lambda: None)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                _quietly(lambda: os.killpg(self._process.pid if self._process else 0, signal.SIGKILL))
+                self._process.wait()
+        shutil.rmtree(self._directory, ignore_errors=True)
+        if hasattr(self, "_lock"):
+            self._lock.close()
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def _quietly(act: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        act()
+
+
+def _last(output: bytes) -> str:
+    lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "ERROR" in line or "rror:" in line]
+    return (errors or lines or ["it said nothing"])[-1][:300]
+
+
+def _clear(parent: str) -> None:
+    """Remove the directories of drills whose owner is gone: nobody holds their lock."""
+    for path in Path(parent).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            owner = path / "owner"
+            if not owner.exists():
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+                continue
+            with owner.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,176 @@
+"""Throw-away databases for drills: on a private server of local programs, or a new one on a server that was named."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dumpty import DumptyError, IntegrityError, NotProvable, Source, SourceError
+
+from .checks import DANGLING, check_tables, dangling, foreign_keys
+from .connection import connect
+from .dump import versions
+from .examination import examine
+from .names import identifier, tokens
+from .server import PrivateServer, local_server
+from .session import Session, decode, place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dumpty import Dump
+
+    from .admission import Statement
+
+_PLAIN = frozenset({"information_schema", "performance_schema"})
+
+
+class Place:
+    """A database that lives for one drill (``dumpty.types.Scratch``)."""
+
+    def __init__(self, target: Source, dump: Dump, found: Mapping[str, str]) -> None:
+        self.target = target
+        self.versions = found
+        self._database = str(target.database)
+        self._properties = dump.evidence.properties
+
+    def check(self) -> tuple[str, ...]:
+        """Let the server check every table, and see that every row has the rows it refers to, as when it was dumped."""
+        session = connect(self.target, self._database)
+        try:
+            tables = check_tables(session, self._database)
+            keys = len(foreign_keys(session, self._database))
+            lonely = dangling(session, self._database)
+        finally:
+            session.close()
+        known = self._properties.get(DANGLING)
+        if known is not None and lonely != known:
+            raise IntegrityError(f"rows without the row they refer to: {lonely or 'none'}, and when dumped: {known}")
+        without = ", ".join(f"{n} rows of {key}" for key, n in lonely.items())
+        said = f", but for {without}" + (", as when dumped" if known is not None else ", perhaps as in the original")
+        return f"CHECK TABLE EXTENDED of {tables} tables", f"parents of {keys} foreign keys{said if lonely else ''}"
+
+    def ask(self, statement: str, /) -> list[tuple[object, ...]]:
+        """Run a query in the database; numbers come as numbers, everything else as text or bytes."""
+        session = connect(self.target, self._database)
+        try:
+            return [tuple(_value(v) for v in row) for row in session.rows(statement)]
+        finally:
+            session.close()
+
+
+def _value(value: bytes | None) -> object:
+    if value is None:
+        return None
+    text = value.decode("utf-8", "replace")
+    if re.fullmatch(r"-?(0|[1-9]\d*)", text):
+        return int(text)
+    if re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", text):
+        return float(text)
+    return text if "\ufffd" not in text else value
+
+
+def _dumped_by(dump: Dump) -> tuple[str, tuple[int, ...]]:
+    """Return the flavour and the version of the server that a dump came from."""
+    version = dump.versions.get("server", "")
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None:
+        raise NotProvable("the backup does not say which server it came from, so none can be chosen to restore it on")
+    return "MariaDB" if "mariadb" in version.lower() else "MySQL", (int(numbers[1]), int(numbers[2]))
+
+
+def _fits(dump: Dump, flavour: str, version: tuple[int, ...], where: str) -> None:
+    wanted, at_least = _dumped_by(dump)
+    if flavour != wanted or version[:2] < at_least:
+        have = f"{flavour} {'.'.join(map(str, version))}"
+        raise NotProvable(
+            f"the dump came from {wanted} {'.'.join(map(str, at_least))}, and {where} is {have}: name a server of that "
+            "version or newer with --on"
+        )
+
+
+@contextlib.contextmanager
+def private(dump: Dump) -> Iterator[Place]:
+    """Start a server that nobody else can reach, and stop and remove it whatever happens.
+
+    Raises:
+        NotProvable: this machine has no such server, or no room for it.
+    """
+    found = local_server()
+    _fits(dump, found.flavour, found.version, f"{found.program} on this machine")
+    with PrivateServer(found, room=dump.size) as server:
+        target = server.source("dumpty_drill")
+        session = connect(target, None)
+        try:
+            place_found = versions(session)
+        finally:
+            session.close()
+        yield Place(target, dump, place_found)
+
+
+@contextlib.contextmanager
+def borrowed(dump: Dump, on: Source) -> Iterator[Place]:
+    """Make a new database on a server that was named, and drop it whatever happens.
+
+    Raises:
+        NotProvable: the server is another one, would run the dump's events, or has databases that the dump names.
+    """
+    name = f"dumpty_drill_{uuid.uuid4().hex[:12]}"
+    url = re.sub(r"^([^:]+://[^/]*)/[^?]*", lambda m: f"{m[1]}/{name}", on.url)
+    target = replace(on, database=name, url=url)
+    session = connect(on, None)
+    try:
+        numbers = tuple(int(n) for n in re.findall(r"\d+", session.version)[:3])
+        _fits(dump, "MariaDB" if session.mariadb else "MySQL", numbers, f"the server {place(on)}")
+        examine(dump, _Watch(session, on).see)
+        found = versions(session)
+    finally:
+        session.close()
+    try:
+        yield Place(target, dump, found)
+    except BaseException:
+        with contextlib.suppress(DumptyError):  # the failure that led here is the one to report
+            _drop(on, name)
+        raise
+    _drop(on, name)
+
+
+def _drop(on: Source, name: str) -> None:
+    session = connect(on, None)
+    try:
+        session.execute("SET FOREIGN_KEY_CHECKS=0")
+        for one in (name, f"{name}__dumpty_new", f"{name}__dumpty_old"):
+            session.execute(f"DROP DATABASE IF EXISTS {identifier(one)}")
+    except SourceError as error:
+        raise SourceError(f"the database {name} of the drill could not be dropped on {place(on)}: {error}") from error
+    finally:
+        session.close()
+
+
+class _Watch:
+    """Refuses statements of a dump that could touch what else is on a server."""
+
+    def __init__(self, session: Session, on: Source) -> None:
+        self._on = on
+        self._runs_events = session.text("SELECT @@event_scheduler").upper() == "ON"
+        self._others = {decode(n).lower() for (n,) in session.rows("SHOW DATABASES")} - _PLAIN
+
+    def see(self, statement: Statement) -> None:
+        if statement.kind == "EVENT" and self._runs_events:
+            raise NotProvable(
+                f"event {statement.name} of the dump would run on {place(self._on)}: SET GLOBAL event_scheduler=OFF "
+                "there, or drill on a private server (without --on)"
+            )
+        if statement.kind == "TABLE" or statement.code:
+            solid = [t for kind, t in tokens(statement.text) if kind not in {"space", "comment"}]
+            for name, dot in itertools.pairwise(solid):
+                plain = name.strip(b'`"').replace(b"``", b"`").decode("utf-8", "replace")
+                if dot == b"." and plain.lower() in self._others:
+                    raise NotProvable(
+                        f"{statement.kind.lower()} {statement.name} of the dump reaches into the database {plain}, "
+                        f"which is on {place(self._on)}: drill on a private server (without --on)"
+                    )

@@ -1,0 +1,295 @@
+"""A dump is proved by reading it, by fingerprints, and by restoring it where it can do no harm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.drive import FileDump, defaults, dump, load
+from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as mysql
+from dumpty import Evidence, IntegrityError, NotProvable, Source
+from dumpty_plugins.mysql import server as private_server
+
+from .content import OBJECTS, TYPES, build, cells
+from .test_restore import DAMAGES, made, original  # noqa: F401 - two of them are fixtures
+
+UNREADABLE = {
+    "damage_cut",
+    "damage_no_mark",
+    "damage_row_missing",
+    "damage_row_missing_and_mark_adjusted",
+    "damage_statement_missing",
+    "damage_table_unknown_to_the_evidence",
+    "damage_evidence_of_another_dump",
+    "damage_goes_on",
+    "damage_reader",
+}
+
+
+def look(source: Source, evidence: str) -> Evidence:
+    found = mysql.inspect(source=source, options={"evidence": evidence}).evidence
+    assert found is not None
+    return found
+
+
+def scratch(one: FileDump, on: Source | None = None):
+    return mysql.scratch(dump=one, on=on, options=defaults(mysql, "scratch"))
+
+
+def examine(one: FileDump) -> Evidence:
+    return mysql.examine(dump=one, options={})
+
+
+@pytest.mark.parametrize("formatting", ["server", "client"])
+def test_the_fingerprints_of_original_and_restored_are_the_same(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
+) -> None:
+    name, target = database(create=False), database(create=False)
+    build(mariadb, name, *TYPES, *OBJECTS)
+    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    load(mysql, mariadb.source(target), one)
+    printed = look(mariadb.source(target), "fingerprint").objects
+    assert printed == one.evidence.objects == look(mariadb.source(name), "fingerprint").objects
+    assert all(o.fingerprint and o.fingerprint.startswith("rowmd5:") for o in printed)
+    assert len({o.fingerprint for o in printed if o.rows}) == len([o for o in printed if o.rows])
+    assert [(o.path, o.rows) for o in look(mariadb.source(name), "counts").objects] == [
+        (o.path, o.rows) for o in printed
+    ]
+    assert mysql.inspect(source=mariadb.source(name), options={"evidence": "off"}).evidence is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE numbers SET d=0.3 WHERE id=4",
+        "UPDATE numbers SET f=0.333333313 WHERE id=4",
+        "UPDATE numbers SET d=0e0*-1e0 WHERE id=2",
+        "UPDATE numbers SET f=0e0 WHERE id=6",
+        "UPDATE numbers SET de=de+0.000000000000000000000000000001 WHERE id=0",
+        "UPDATE numbers SET b64=b'0' WHERE id=0",
+        "UPDATE numbers SET i=NULL WHERE id=0",
+        "UPDATE times SET d6=d6 + INTERVAL 1 MICROSECOND WHERE id=2",
+        "UPDATE texts SET u4='' WHERE id=4",
+        "UPDATE texts SET u4='NULL' WHERE id=4",
+        'UPDATE texts SET j=\'{"a": ["\\\\\\\\n", 1.5, null]}\' WHERE id=2',
+        "UPDATE texts SET sj=_sjis X'815B' WHERE id=5",
+        "UPDATE texts SET u4=CONCAT(u4,' ') WHERE id=2",
+        "UPDATE bytes_ SET v=CONCAT(v,X'00') WHERE id=2",
+        "UPDATE choices SET e='' WHERE id=2",
+        "UPDATE shapes SET g=ST_GeomFromText('LINESTRING(0 0,1.1 2.2)', 4327) WHERE id=1",
+        "UPDATE words SET u='123e4567-e89b-12d3-a456-426655440001' WHERE id=1",
+        "INSERT INTO twice VALUES (1)",
+        "UPDATE twice SET a=3 WHERE a=2 LIMIT 1",
+    ],
+)
+def test_one_altered_cell_alters_the_fingerprint(mariadb: MariaDBServer, altered: str, change: str) -> None:
+    before = {o.path: o.fingerprint for o in look(mariadb.source(altered), "fingerprint").objects}
+    mariadb.run("SET sql_mode='', time_zone='+00:00'", change, database=altered)
+    after = {o.path: o.fingerprint for o in look(mariadb.source(altered), "fingerprint").objects}
+    assert len([p for p in before if before[p] != after[p]]) == 1
+
+
+@pytest.fixture(scope="module")
+def altered(mariadb: MariaDBServer):
+    build(mariadb, "altered", *TYPES, "CREATE TABLE twice (a INT)", "INSERT INTO twice VALUES (1),(2),(2)")
+    yield "altered"
+    mariadb.run("DROP DATABASE altered")
+
+
+def test_names_of_columns_are_in_the_fingerprint_and_the_order_of_rows_is_not(mariadb: MariaDBServer, database) -> None:
+    marks = []
+    for columns, rows in (
+        ("a INT, b INT", "(1,2),(3,4)"),
+        ("a INT, b INT", "(3,4),(1,2)"),
+        ("b INT, a INT", "(1,2),(3,4)"),
+    ):
+        name = database(f"CREATE TABLE t ({columns})", f"INSERT INTO t VALUES {rows}")
+        marks.append(look(mariadb.source(name), "fingerprint").objects[0].fingerprint)
+    assert marks[0] == marks[1] != marks[2]
+
+
+def test_examining_reads_every_row_without_a_database(made: FileDump) -> None:  # noqa: F811
+    assert examine(made).objects == made.evidence.objects
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_examining_finds_what_can_be_found_without_a_database(made: FileDump, damage) -> None:  # noqa: F811
+    damaged = damage(made)
+    if damage.__name__ not in UNREADABLE:
+        assert examine(damaged).objects  # only loading it, or a fingerprint, shows these
+        return
+    with pytest.raises(IntegrityError) as failure:
+        examine(damaged)
+    assert "target" not in str(failure.value)
+
+
+def test_a_drill_on_a_private_server_leaves_nothing(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(create=False)
+    build(mariadb, name, *TYPES, *OBJECTS)
+    mariadb.run("SET FOREIGN_KEY_CHECKS=0", "INSERT INTO dogs VALUES (9, 77)", database=name)
+    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    with scratch(one) as place:
+        directory = Path(place.target.query["unix_socket"]).parent
+        load(mysql, place.target, one)
+        assert look(place.target, "fingerprint").objects == one.evidence.objects
+        tables, keys = place.check()
+        assert tables == f"CHECK TABLE EXTENDED of {len(one.evidence.objects)} tables"
+        assert keys == "parents of 2 foreign keys, but for 1 rows of dogs.d_c, as when dumped"
+        assert place.ask("SELECT COUNT(*) > 1, NULL, 1.5, 'x', '007' FROM dogs") == [(1, None, 1.5, "x", "007")]
+        assert place.ask("SELECT @@event_scheduler, @@skip_networking, @@local_infile") == [("OFF", 1, 0)]
+        assert "MariaDB" in place.versions["server"]
+        pid = int((directory / "pid").read_text())
+    assert not directory.exists()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+KILLED = """
+import os, sys, time
+sys.path[:0] = [sys.argv[2]]
+from pathlib import Path
+from dumpty import Evidence
+from dumpty_plugins import mysql
+from support.drive import FileDump
+one = FileDump(Path(sys.argv[1]), "sql", Evidence(versions={"server": "10.6.1-MariaDB"}))
+with mysql.scratch(dump=one, on=None, options={}) as place:
+    print(place.target.query["unix_socket"], flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: signal.Signals) -> None:  # noqa: F811
+    argv = [sys.executable, "-c", KILLED, str(made.file), str(Path(__file__).parents[2])]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as drill:
+        assert drill.stdout
+        directory = Path(os.fsdecode(drill.stdout.readline().strip())).parent
+        pid = int((directory / "pid").read_text())
+        private_server._clear(str(directory.parent))
+        assert (directory / "s").exists()  # its owner lives: nobody clears it
+        drill.send_signal(how)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert directory.exists() == (how == signal.SIGKILL)
+    private_server._clear(str(directory.parent))
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("8.0.36", r"came from MySQL 8\.0, and .* is MariaDB 1.*--on"),
+        ("99.1.2-MariaDB", r"came from MariaDB 99\.1, and .* is MariaDB 1"),
+        ("", "does not say which server"),
+    ],
+)
+def test_what_this_machine_cannot_prove_is_said(
+    mariadb: MariaDBServer,
+    made: FileDump,  # noqa: F811
+    version: str,
+    words: str,
+) -> None:
+    made.evidence = replace(made.evidence, versions={"server": version} if version else {})
+    for on in (None, mariadb.source("any")):
+        with pytest.raises(NotProvable, match=words), scratch(made, on):
+            pytest.fail("lent a place")
+
+
+def test_a_machine_without_a_server_or_without_room_says_so(made: FileDump, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
+    with monkeypatch.context() as patch:
+        patch.setattr(private_server, "_ROOM", 1 << 60)
+        with pytest.raises(NotProvable, match=r"needs \d+ MiB.*TMPDIR"), scratch(made):
+            pytest.fail("lent a place")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(private_server, "_PLACES", "")
+    with pytest.raises(NotProvable, match=r"no mariadbd or mysqld.*apt-get install"), scratch(made):
+        pytest.fail("lent a place")
+
+
+def test_a_drill_on_a_named_server_drops_its_database(mariadb: MariaDBServer, made: FileDump) -> None:  # noqa: F811
+    for failing in (False, True):
+        try:
+            with scratch(made, mariadb.source("mentioned")) as place:
+                assert place.target.database != "mentioned"
+                load(mysql, place.target, made)
+                assert place.ask("SELECT COUNT(*) FROM a") == [(2000,)]
+                assert place.check()[0] == "CHECK TABLE EXTENDED of 2 tables"
+                if failing:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            assert failing
+        assert mariadb.run("SHOW DATABASES LIKE 'dumpty_drill%'") == []
+
+
+def test_a_named_server_that_would_run_events_is_refused(mariadb: MariaDBServer, made: FileDump) -> None:  # noqa: F811
+    mariadb.run("SET GLOBAL event_scheduler=ON")
+    try:
+        with (
+            pytest.raises(NotProvable, match="event old_event of the dump would run"),
+            scratch(made, mariadb.source("x")),
+        ):
+            pytest.fail("lent a place")
+    finally:
+        mariadb.run("SET GLOBAL event_scheduler=OFF")
+
+
+def test_a_dump_that_reaches_into_other_databases_is_refused_on_a_named_server(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    other = database("CREATE TABLE parent (id INT PRIMARY KEY)")
+    for statement, words in (
+        (f"CREATE TABLE child (id INT, FOREIGN KEY (id) REFERENCES `{other}`.parent (id))", "table child"),
+        (f"CREATE VIEW v AS SELECT * FROM `{other}`.parent", "view v"),
+        (f"CREATE PROCEDURE p() DELETE FROM {other} . parent", "procedure p"),
+    ):
+        name = database(statement)
+        one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+        refusal = pytest.raises(NotProvable, match=f"{words} of the dump reaches into the database {other}")
+        with refusal, scratch(one, mariadb.source(name)):
+            pytest.fail("lent a place")
+        mariadb.run(f"DROP DATABASE `{name}`")
+
+
+def test_checks_find_a_damaged_table_and_rows_without_parents(mariadb: MariaDBServer, made: FileDump) -> None:  # noqa: F811
+    made.evidence = replace(made.evidence, properties={"dangling": {}})
+    with scratch(made, mariadb.source("x")) as place:
+        load(mysql, place.target, made)
+        name = str(place.target.database)
+        mariadb.run(
+            "CREATE TABLE child (id INT, FOREIGN KEY k (id) REFERENCES a (id))",
+            "SET FOREIGN_KEY_CHECKS=0",
+            "INSERT INTO child VALUES (1), (NULL), (5000)",
+            database=name,
+        )
+        with pytest.raises(
+            IntegrityError, match=r"without the row they refer to: \{'child\.\w+': 1\}, and when dumped"
+        ):
+            place.check()
+        mariadb.run("DROP TABLE child", "CREATE TABLE m (id INT, KEY (id)) ENGINE=MyISAM", database=name)
+        mariadb.run("INSERT INTO m SELECT id FROM a", "FLUSH TABLES m", database=name)
+        index = mariadb.directory / "data" / name / "m.MYI"
+        data = bytearray(index.read_bytes())
+        data[1024:3000] = bytes(1976)
+        index.write_bytes(data)
+        with pytest.raises(IntegrityError, match="CHECK TABLE m EXTENDED: "):
+            place.check()
+
+
+def test_an_edited_cell_is_caught_by_the_fingerprint(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE t (id INT PRIMARY KEY, a TEXT)", "INSERT INTO t VALUES (1, 'right'), (2, 'x')")
+    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    one.file.write_bytes(one.file.read_bytes().replace(b"right", b"wrong"))
+    target = database(create=False)
+    load(mysql, mariadb.source(target), one)
+    assert cells(mariadb, target) != cells(mariadb, name)
+    assert look(mariadb.source(target), "counts").objects[0].rows == one.evidence.objects[0].rows
+    assert look(mariadb.source(target), "fingerprint").objects != one.evidence.objects
