@@ -43,6 +43,11 @@ def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
         try:
             return database.execute(sql).fetchall()
         except sqlite3.OperationalError as error:
+            if "no query solution" in str(error) and "" not in lent:
+                # All that SQLite says where the key of a WITHOUT ROWID table has a collation that is not there.
+                lent.add("")
+                _lend_collations(database)
+                continue
             missing = _MISSING.fullmatch(str(error))
             if missing is None or missing[0] in lent:
                 raise
@@ -52,6 +57,17 @@ def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
                 database.create_function(name.removesuffix("()"), -1, _zero, deterministic=True)
             else:
                 database.create_collation(name, _byte_order)
+
+
+def _lend_collations(database: sqlite3.Connection) -> None:
+    found = database.execute(
+        "SELECT DISTINCT coll FROM sqlite_master AS s, pragma_index_list(s.name) AS i, pragma_index_xinfo(i.name)"
+        " WHERE s.type = 'table'"
+    ).fetchall()
+    there = {name for _, name in database.execute("PRAGMA collation_list")}
+    for (name,) in found:
+        if name is not None and name not in there:
+            database.create_collation(_text(name), _byte_order)
 
 
 def _zero(*_: object) -> int:
@@ -130,16 +146,9 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, printed:
     rows = query(database, f"SELECT count(*) FROM {quoted(path)}")[0][0]  # noqa: S608 - a quoted identifier
     if not printed:
         return ObjectEvidence(path=path, rows=rows)
-    # Lends what the table needs. NOT INDEXED, so that the table itself is read, never an index that happens to hold
-    # every column; but a WITHOUT ROWID table with a collation of the application's can be read only as an index.
-    whole = quoted(path)
-    try:
-        query(database, f"SELECT * FROM {whole} NOT INDEXED LIMIT 0")  # noqa: S608 - a quoted identifier
-        whole += " NOT INDEXED"
-    except sqlite3.OperationalError as error:
-        if "no query solution" not in str(error):
-            raise
-        query(database, f"SELECT * FROM {whole} LIMIT 0")  # noqa: S608 - a quoted identifier
+    # Lends what the table needs. NOT INDEXED: it is read itself, never an index that happens to hold every column.
+    whole = f"{quoted(path)} NOT INDEXED"
+    query(database, f"SELECT * FROM {whole} LIMIT 0")  # noqa: S608 - a quoted identifier
     seen, content = fingerprint.of_table(database, path, whole)
     if content is not None and seen != rows:
         raise IntegrityError(miscounted(path, seen, rows))
