@@ -302,7 +302,7 @@ def _listed(store: Store) -> Callable[[str], bool | None]:
     """
     try:
         files = {e["file"] for e in NamedCatalog(store).entries()}
-    except ManifestError:
+    except (ManifestError, StoreError):
         files = None
 
     def listed(file: str) -> bool | None:

@@ -11,7 +11,7 @@ from dumpty.catalog import Catalog, clean
 from dumpty.errors import OptionError
 from dumpty.manifest import PluginRef, Record, StageRecord
 from dumpty.pipeline import Outcome, Run
-from dumpty.redaction import redact
+from dumpty.redaction import MASK, SECRET_KEY, redact, redact_exception
 from dumpty.source import database_name, identity_of, parse_url
 from dumpty.stored import Stage
 from dumpty.types import Evidence, Inspection
@@ -86,7 +86,7 @@ def create(
             digests=outcome.digests,
             verifiers=tuple(map(_ref, verifiers)),
             evidence=_clean_evidence(outcome.evidence, source),
-            options=dict(options["backup"]),
+            options={k: MASK if SECRET_KEY.search(k) and v else v for k, v in options["backup"].items()},
         )
         catalog.commit(record)
         made.append(record)
@@ -102,7 +102,11 @@ def create(
         verifiers=verifiers,
         progress=progress,
     )
-    run.write(file, committing=catalog.committing, commit=commit)
+    try:
+        run.write(file, committing=catalog.committing, commit=commit)
+    except Exception as error:
+        redact_exception(error, [str(v) for k, v in options["backup"].items() if SECRET_KEY.search(k) and v])
+        raise
     return made[0]
 
 

@@ -354,24 +354,11 @@ class Host:
         others = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
         try:
             result = self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
-        except DumptyError as error:
-            if isinstance(error, PluginError):
-                error.plugin, error.hook = error.plugin or name, error.hook or hook
-            raise
-        except SystemExit as error:
-            if _of_a_signal(error):
+        except BaseException as error:
+            explained = _explained(error, plugin, hook)
+            if explained is error:
                 raise
-            # Still a SystemExit, which callers are promised; but one that names its plugin, and never status 0.
-            raise SystemExit(f"{name} called sys.exit({error.code!r}) in {hook}: taken as a failure") from error
-        except ImportError as error:
-            requires = plugin.described.requires
-            advice = f'pip install "{requires}"' if requires else "install what it names"
-            raise DependencyError(f"{name} lacks a library ({_said(error)}): {advice}") from error
-        except NotImplementedError as error:
-            refusal = RestoreNotSupported if hook == "restore" else PluginError
-            raise refusal(f"{name} does not support {hook}: {_said(error)}", plugin=name, hook=hook) from error
-        except Exception as error:
-            raise PluginError(f"{name} failed in {hook}: {_said(error)}", plugin=name, hook=hook) from error
+            raise explained from error
         fits = isinstance(result, wanted) if isinstance(wanted, type) else all(hasattr(result, w) for w in wanted)
         if not fits:
             what = wanted.__name__ if isinstance(wanted, type) else f"an object with {', '.join(wanted)}"
@@ -414,6 +401,27 @@ def _changed(path: str) -> int:
         return os.stat(path or ".").st_mtime_ns
     except OSError:
         return 0
+
+
+def _explained(error: BaseException, plugin: Plugin, hook: str) -> BaseException:
+    """Return what to raise for ``error`` out of a plugin's hook: itself, where it says enough."""
+    name = str(plugin)
+    if isinstance(error, PluginError):
+        error.plugin, error.hook = error.plugin or name, error.hook or hook
+    if isinstance(error, (DumptyError, KeyboardInterrupt)) or (isinstance(error, SystemExit) and _of_a_signal(error)):
+        return error
+    if isinstance(error, SystemExit):
+        # Still a SystemExit, which callers are promised; but one that names its plugin, and never status 0.
+        return SystemExit(f"{name} called sys.exit({error.code!r}) in {hook}: taken as a failure")
+    if isinstance(error, ImportError):
+        requires = plugin.described.requires
+        advice = f'pip install "{requires}"' if requires else "install what it names"
+        return DependencyError(f"{name} lacks a library ({_said(error)}): {advice}")
+    if isinstance(error, NotImplementedError):
+        refusal = RestoreNotSupported if hook == "restore" else PluginError
+        return refusal(f"{name} does not support {hook}: {_said(error)}", plugin=name, hook=hook)
+    # BaseException, too: asyncio's CancelledError and its like are no Exception, and no success either.
+    return PluginError(f"{name} failed in {hook}: {_said(error)}", plugin=name, hook=hook)
 
 
 def _of_a_signal(error: SystemExit) -> bool:

@@ -125,6 +125,8 @@ class Run:
         for writer in reversed(writers):
             writer.close()
         stored.require_intact()
+        if not plain.size:
+            raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
         return Outcome(
             evidence=evidence,
             plain_size=plain.size,

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 MASK = "***"
 
-SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|api_?key|access_?key", re.IGNORECASE)
-"""Names of URL parameters whose values are secrets."""
+SECRET_KEY = re.compile(
+    r"pass|pwd|secret|token|credential|signature|private|(api|access|auth|account)_?key|^(key|auth|sig)$", re.IGNORECASE
+)
+"""Names of URL parameters and options whose values are secrets."""
 
 _SHORT = 4
 

@@ -47,6 +47,7 @@ def parse_url(url: str) -> Source:
     user, colon, password = userinfo.partition(":")
     host, port, multi = _hosts(scheme, hosts)
     query = _query(scheme, query_text) | multi
+    _require_plain_name(f"the {scheme} URL", unquote(path), query.get("dbname"))
     secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if _is_secret(k) and v]
     masked_query = "&".join(
         f"{pair.partition('=')[0]}={MASK}" if _is_secret(unquote(pair.partition("=")[0])) else pair
@@ -81,6 +82,7 @@ def parse_connection(text: str, *, scheme: str) -> Source:
     words = _keyword_values(text)
     password = words.pop("password", None)
     database, username = words.pop("dbname", None), words.pop("user", None)
+    _require_plain_name("the connection string", database)
     host, port_text = words.pop("host", None), words.pop("port", None)
     port = None
     if (host and "," in host) or (port_text and "," in port_text):
@@ -108,6 +110,15 @@ def parse_connection(text: str, *, scheme: str) -> Source:
 
 def _is_secret(key: str) -> bool:
     return SECRET_KEY.search(key) is not None and not key.lower().endswith("file")
+
+
+# libpq's programs take a whole connection string for a database's name, so people write one there, password and all.
+_CONNECTION_STRING = re.compile(r"://|(?:pass|pwd)\w*\s*=", re.IGNORECASE)
+
+
+def _require_plain_name(what: str, *names: str | None) -> None:
+    if any(name and _CONNECTION_STRING.search(name) for name in names):
+        raise SourceError(f"{what} has another connection string in the place of the database's name; give that alone")
 
 
 def _quoted(text: str, safe: str = "") -> str:

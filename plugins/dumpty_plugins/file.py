@@ -1,7 +1,7 @@
 """The store ``file``: a local directory, on POSIX systems.
 
-An object is written to ``NAME.<uuid>.part`` (created exclusively, readable by its owner alone), flushed to the disk,
-and renamed into place; then the directory is flushed, too. The writer holds an advisory lock (``flock``) on its
+An object is written to ``NAME.dumpty-<uuid>.part`` (created exclusively, readable by its owner alone), flushed to the
+disk, and renamed into place; then the directory is flushed, too. The writer holds an advisory lock (``flock``) on its
 part, so a part whose lock can be had belongs to nobody alive.
 """
 
@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import time
 import uuid
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from dumpty import Buffer, Options, Reader, Store
 
 PART = ".part"
-_OWN_PART = re.compile(r"\.[0-9a-f]{32}\.part$")
+# With dumpty's name in it: what other programs call a part (often with a digest in its name) is theirs.
+_OWN_PART = re.compile(r"\.dumpty-[0-9a-f]{32}\.part$")
 _LOCK = ".dumpty-{}.lock"
 
 
@@ -105,8 +107,10 @@ class FileStore:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.endswith(PART):
                     continue
-                with contextlib.suppress(FileNotFoundError):  # removed by somebody else meanwhile
-                    yield StoredObject(name=entry.name, size=entry.stat().st_size)
+                with contextlib.suppress(OSError):  # removed meanwhile, or a link to nowhere: no object of ours
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                        yield StoredObject(name=entry.name, size=status.st_size)
 
     def rename(self, name: str, new: str) -> None:
         with _as_store_error(f"cannot rename {self.path(name)}"):
@@ -144,7 +148,7 @@ class FileStore:
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        path = self._top / f"workspace.{uuid.uuid4().hex}{PART}"
+        path = self._top / f"workspace.dumpty-{uuid.uuid4().hex}{PART}"
         with self.lock("parts"), _as_store_error(f"cannot create {path}"):
             path.mkdir(mode=0o700)
             descriptor = _lock_part(path)
@@ -183,7 +187,7 @@ class _Upload:
     def __init__(self, path: Path, lock: Callable[[str], AbstractContextManager[None]]) -> None:
         self._path = path
         self._lock = lock
-        self._part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
+        self._part = path.with_name(f"{path.name}.dumpty-{uuid.uuid4().hex}{PART}")
         self._stream = open(self._part, "xb", buffering=0, opener=_owner_only)  # noqa: SIM115 - lives as long as the upload
         self._descriptor = self._stream.fileno()
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -202,7 +206,7 @@ class _Upload:
         """Turn this upload into a directory of files, and return it."""
         if not self._directory:
             with self._lock("parts"), _as_store_error(f"cannot create {self._part}"):
-                directory = self._part.with_name(f"{self._path.name}.{uuid.uuid4().hex}{PART}")
+                directory = self._part.with_name(f"{self._path.name}.dumpty-{uuid.uuid4().hex}{PART}")
                 directory.mkdir(mode=0o700)
                 self._descriptor = _lock_part(directory)
                 self._part.unlink()

@@ -260,7 +260,7 @@ def test_a_late_listing_does_not_take_a_whole_backup_for_an_orphan(vault):
     own = vault.manager()
     newest = own.find("latest")
     before = [o for o in open_directory(vault.top).list() if newest.id.replace("-", "")[:12] not in o.name]
-    (vault.top / f"{newest.file_path.rpartition('/')[2]}.pending.{'0' * 32}.part").touch()
+    (vault.top / f"{newest.file_path.rpartition('/')[2]}.pending.dumpty-{'0' * 32}.part").touch()
     LEDGER.fault("listings stale")
     LEDGER.rounds += 1
 

@@ -89,7 +89,7 @@ def test_nothing_is_visible_before_commit_and_nothing_else_after(top, store):
     upload = store.create("a.sql")
     assert upload.write(memoryview(b"abcd").cast("I")) == 4
     (part,) = parts(top)
-    assert re.fullmatch(r"a\.sql\.[0-9a-f]{32}\.part", part)
+    assert re.fullmatch(r"a\.sql\.dumpty-[0-9a-f]{32}\.part", part)
     assert stat.S_IMODE((top / part).stat().st_mode) == 0o600
     assert list(store.list()) == []
     upload.commit()
@@ -267,15 +267,27 @@ def test_what_the_consumer_of_clean_did_not_come_to_stays(top, store):
 
 
 def test_only_dumptys_own_parts_are_cleared(top, store, tmp_path):
-    own = "0123456789abcdef" * 2
+    own = "dumpty-" + "0123456789abcdef" * 2
+    digest = "d41d8cd98f00b204e9800998ecf8427e"
     (top / "film.part").write_bytes(b"kept")
     (top / f"x{own}.part").write_bytes(b"kept")
+    (top / f"movie.{digest}.part").write_bytes(b"kept: another program's, with its own digest")
+    (top / f"album.{digest}.part").mkdir()
     (tmp_path / "outside").write_bytes(b"kept")
     (top / f"link.{own}.part").symlink_to(tmp_path / "outside")
     os.mkfifo(top / f"fifo.{own}.part")
     assert list(store.clean()) == ["fifo"]
     assert (tmp_path / "outside").read_bytes() == b"kept"
-    assert sorted(parts(top)) == sorted(["film.part", f"x{own}.part", f"link.{own}.part"])
+    assert sorted(parts(top)) == sorted(
+        ["film.part", f"x{own}.part", f"link.{own}.part", f"movie.{digest}.part", f"album.{digest}.part"]
+    )
+
+
+def test_what_is_no_file_is_no_object_and_stops_nothing(top, store):
+    (top / "loop").symlink_to("loop")
+    (top / "nowhere").symlink_to("not/there")
+    os.mkfifo(top / "x.manifest.json")
+    assert list(store.list()) == []
 
 
 def test_a_workspace_is_private_and_goes_with_its_block(top, store):

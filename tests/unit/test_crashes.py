@@ -142,7 +142,7 @@ def test_tidying_that_is_killed_is_done_by_the_next(template):
     data = os.path.basename(manager(template).find(before[0]).file_path)
     os.rename(template / data, template / (data + ".removed"))
     for name in ("x-20260101T000000Z-0123456789ab.sql.gz", "x-20260101T000000Z-0123456789ab.sql.gz.pending"):
-        (template / f"{name}.{'0123456789abcdef' * 2}.part").write_bytes(b"half")
+        (template / f"{name}.dumpty-{'0123456789abcdef' * 2}.part").write_bytes(b"half")
     (template / "x-20260101T000000Z-0123456789ab.sql.gz").write_bytes(b"orphan")
 
     def check(own, top, died):

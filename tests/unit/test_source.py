@@ -287,3 +287,28 @@ def test_the_short_name_is_the_drivers_or_the_last_of_the_path_or_the_scheme():
     assert database_name(parse_url("sqlite:////a/b/shop.db")) == "shop.db"
     assert database_name(parse_url("sqlite:////a/b/")) == "b"
     assert database_name(parse_url("mysql://h")) == "mysql"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql:///?dbname=postgresql://u:marker%40h/db",
+        "postgresql:///host%3Dh%20password%3Dmarker%20dbname%3Dx",
+        "mysql://h/mysql%3A%2F%2Fu%3Amarker%40h",
+    ],
+)
+def test_a_connection_string_in_the_place_of_a_name_is_refused_and_not_shown(text):
+    with pytest.raises(SourceError, match="give that alone") as caught:
+        parse_url(text)
+    assert "marker" not in str(caught.value)
+
+
+def test_a_connection_string_as_dbname_is_refused_and_not_shown():
+    with pytest.raises(SourceError, match="give that alone") as caught:
+        parse_connection("dbname=postgresql://u:marker@127.0.0.1:1/db", scheme="postgresql")
+    assert "marker" not in str(caught.value)
+
+
+def test_parameters_that_are_keys_are_secrets_and_key_files_are_not():
+    source = parse_url("newdb://h/x?key=topsecret&auth=other&sig=third&sslkey=/path/to/key")
+    assert source.url == "newdb://h/x?key=***&auth=***&sig=***&sslkey=/path/to/key"
