@@ -43,11 +43,6 @@ def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
         try:
             return database.execute(sql).fetchall()
         except sqlite3.OperationalError as error:
-            if "no query solution" in str(error) and "" not in lent:
-                # All that SQLite says where the key of a WITHOUT ROWID table has a collation that is not there.
-                lent.add("")
-                _lend_collations(database)
-                continue
             missing = _MISSING.fullmatch(str(error))
             if missing is None or missing[0] in lent:
                 raise
@@ -60,6 +55,11 @@ def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _lend_collations(database: sqlite3.Connection) -> None:
+    """Lend stand-ins for the collations of all indexes, before any is used.
+
+    An index that was once planned without its collation is out of use until the schema is read again, and a WITHOUT
+    ROWID table with it ("no query solution").
+    """
     found = database.execute(
         "SELECT DISTINCT coll FROM sqlite_master AS s, pragma_index_list(s.name) AS i, pragma_index_xinfo(i.name)"
         " WHERE s.type = 'table'"
@@ -116,6 +116,7 @@ def whole_findings(database: sqlite3.Connection) -> Findings:
 
 
 def _complaints(database: sqlite3.Connection, pragma: str) -> list[str]:
+    _lend_collations(database)
     rows = [row[0].decode("utf-8", "replace") for row in query(database, f"PRAGMA {pragma}({_LOOKED_AT})")]
     return [" ".join(row.split()) for row in rows if row != "ok"]
 
@@ -128,6 +129,7 @@ def count_tables(database: sqlite3.Connection, *, fingerprints: bool = False) ->
     Raises:
         IntegrityError: a table reads as another number of rows than it counts.
     """
+    _lend_collations(database)
     listed = database.execute(
         "SELECT name, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master"
         " WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
