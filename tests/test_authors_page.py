@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import importlib
 import inspect
 import re
+import shutil
+import sys
+import tempfile
+import types
 from pathlib import Path
 
 import pytest
@@ -11,6 +17,7 @@ import pytest
 import dumpty
 from dumpty import BackupManager, hookspecs
 from dumpty.hookspecs import hookimpl
+from dumpty.testing import DriverSuite
 
 PAGE = (Path(__file__).parents[1] / "examples" / "AUTHORS.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -50,15 +57,51 @@ def test_every_file_that_the_page_links_exists():
             assert (Path(__file__).parents[1] / "examples" / link).exists(), link
 
 
+PLACE = Path(tempfile.mkdtemp(prefix="dumpty-page-"))
+atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
+sys.path.append(str(PLACE))  # where the suite's child processes find the modules, too
+
+
+def made_from(sign: str, name: str) -> types.ModuleType:
+    """Return the module that the one example with ``sign`` in it makes."""
+    [source] = [code for code in PYTHON if sign in code]
+    (PLACE / f"{name}.py").write_text(source)
+    return importlib.import_module(name)
+
+
+TEXTS = made_from('schemes=("texts",)', "dumpty_texts")
+
+
+def filled(path: Path, **files: str) -> str:
+    """Make a directory of files and return its URL."""
+    path.mkdir(parents=True)
+    for name, text in files.items():
+        (path / f"{name}.txt").write_text(text)
+    return f"texts:///{path}"
+
+
+class TestTexts(DriverSuite):
+    """The whole driver on the page passes the suite that the page tells its readers to run."""
+
+    plugin = TEXTS
+    libraries = ("tarfile",)
+    source = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "from", a="humpty", b="dumpty"))
+    target = pytest.fixture(lambda self, tmp_path: f"texts:///{tmp_path / 'to'}")
+    full_target = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "full", old="egg"))
+    empty_target = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "empty"))
+
+    def content(self, url):
+        path = Path("/" + url.removeprefix("texts://").lstrip("/"))
+        return {p.name: p.read_text() for p in path.iterdir()} if path.is_dir() else {}
+
+    def rows(self, url):
+        return dict.fromkeys(self.content(url), 1)
+
+
 @pytest.fixture
 def texts(tmp_path):
-    [source] = [code for code in PYTHON if 'schemes=("texts",)' in code]
-    module = type(dumpty)("dumpty_texts")
-    exec(compile(source, "AUTHORS.md", "exec"), vars(module))
-    (tmp_path / "from").mkdir()
-    (tmp_path / "from" / "a.txt").write_text("humpty")
-    (tmp_path / "from" / "b.txt").write_text("dumpty")
-    return module
+    filled(tmp_path / "from", a="humpty", b="dumpty")
+    return TEXTS
 
 
 def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
@@ -74,10 +117,7 @@ def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
 
 
 def test_the_observer_on_the_page_sees_the_calls(texts, tmp_path, capsys):
-    [source] = [code for code in PYTHON if "wrapper=True" in code]
-    module = type(dumpty)("observer")
-    exec(compile(source, "AUTHORS.md", "exec"), vars(module))
-    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, module])
+    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("wrapper=True", "dumpty_observer")])
     assert manager.create_backup(f"texts:///{tmp_path}/from").success
     assert re.fullmatch(r"texts:///.*/from: \d\.\d s\n", capsys.readouterr().out)
 
