@@ -64,9 +64,8 @@ def _lend_collations(database: sqlite3.Connection) -> None:
         "SELECT DISTINCT coll FROM sqlite_master AS s, pragma_index_list(s.name) AS i, pragma_index_xinfo(i.name)"
         " WHERE s.type = 'table'"
     ).fetchall()
-    there = {name for _, name in database.execute("PRAGMA collation_list")}
-    for (name,) in found:
-        if name is not None and name not in there:
+    for (name,) in found:  # PRAGMA collation_list also has those that are only named somewhere
+        if name is not None and _text(name).upper() not in {"BINARY", "NOCASE", "RTRIM"}:
             database.create_collation(_text(name), _byte_order)
 
 
