@@ -84,7 +84,6 @@ class TestTexts(DriverSuite):
     """The whole driver on the page passes the suite that the page tells its readers to run."""
 
     plugin = TEXTS
-    libraries = ("tarfile",)
     source = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "from", a="humpty", b="dumpty"))
     target = pytest.fixture(lambda self, tmp_path: f"texts:///{tmp_path / 'to'}")
     full_target = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "full", old="egg"))
