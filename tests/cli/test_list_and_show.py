@@ -120,7 +120,7 @@ def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop, monkeypatch)
 
 @pytest.mark.parametrize(
     ("host", "told"),
-    [("nothing", "nothing was counted"), ("uncounted", "1 object"), ("fine", "2 objects, 7 rows (1 not counted)")],
+    [("nothing", "nothing that was counted"), ("uncounted", "1 object"), ("fine", "2 objects, 7 rows (1 not counted)")],
 )
 def test_show_says_how_much_was_counted(dumpty, make, odd, host, told):
     make(f"odd://{host}/db")

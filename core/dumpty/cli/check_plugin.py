@@ -112,7 +112,8 @@ def _report(verdict: Verdict, *, json: bool) -> Report:
     lines += [f"left, and yours to remove: {url}" for url in verdict.left]
     kept, unproved = len(verdict.of("kept")), len(verdict.of("unproved"))
     parts = [f"{count(kept, 'rule')} kept", f"{len(broken)} broken", f"{unproved} not proved here"]
-    lines.append(", ".join(parts))
+    advice = "; --source URL and --target URL prove more" if any("--source" in r.reason for r in verdict.rules) else ""
+    lines.append(", ".join(parts) + advice)
     error: PluginError | None = None
     if broken:
         error = PluginError(f"{verdict.plugin} breaks {count(len(broken), 'rule')}, the first: {broken[0].rule}")

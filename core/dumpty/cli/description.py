@@ -84,7 +84,7 @@ def contents(backup: Backup) -> str:
     """Return how much was counted: ``12 objects, 3,456 rows``."""
     objects = backup.evidence.objects
     if not objects:
-        return "nothing was counted"
+        return "nothing that was counted"
     counted = [o.rows for o in objects if o.rows is not None]
     uncounted = len(objects) - len(counted)
     text = count(len(objects), "object")
