@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WORDS = (
+WORDS = (  # noqa: SIM905 - as a list it would fill a page
     "the quick brown fox jumps over lazy dog backup restore order ship invoice customer return paid pending red "
     "green small large wool cotton steel paper north south east west street road avenue house garden winter "
     "summer spring monday tuesday friday january march august blue egg wall king horse men together again piece "
     "careful fragile express standard parcel letter gift note thanks regards please deliver neighbour door bell "
     "ring morning evening"
-).split()  # noqa: SIM905 - a list would be a page long
+).split()
 BLOCK = 2000
 KINDS = {
     "sqlite": ("INTEGER PRIMARY KEY", "TEXT", "TEXT", "REAL", "BLOB", "TEXT"),

@@ -77,9 +77,7 @@ def dump(plugin, source: Source, path: Path, format: str, **options) -> FileDump
     """Back ``source`` up into ``path`` through the plugin's hook, and return it as a dump."""
     sink = FileSink(path)
     try:
-        evidence = plugin.backup(
-            source=source, sink=sink, format=format, options=defaults(plugin, "backup", **options)
-        )
+        evidence = plugin.backup(source=source, sink=sink, format=format, options=defaults(plugin, "backup", **options))
     finally:
         sink.close()
     return FileDump(path, format, evidence)
@@ -87,6 +85,4 @@ def dump(plugin, source: Source, path: Path, format: str, **options) -> FileDump
 
 def load(plugin, target: Source, dump: FileDump, *, overwrite: bool = False, **options) -> Evidence:
     """Restore ``dump`` into ``target`` through the plugin's hook."""
-    return plugin.restore(
-        target=target, dump=dump, overwrite=overwrite, options=defaults(plugin, "restore", **options)
-    )
+    return plugin.restore(target=target, dump=dump, overwrite=overwrite, options=defaults(plugin, "restore", **options))
