@@ -1,0 +1,208 @@
+"""``dumpty drill``, and what ``verify`` and ``list`` say of proofs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def left_over(directory) -> list[str]:
+    return [n for n in os.listdir(directory) if not n.endswith((".lock", ".json", ".gz"))]
+
+
+def proven(dumpty) -> list[str | None]:
+    backups = dumpty("list", "--json").json["backups"]
+    return [b["proven"] and b["proven"]["level"] for b in backups]
+
+
+def test_a_drill_without_any_option_restores_the_latest_and_says_counts_only(dumpty, make, shop, tmp_path):
+    made = make(shop)
+    ran = dumpty("drill")
+    assert ran.status == 0
+    assert f"{made['id'][:8]}  shop, native+gzip: ok, by restore" in ran.out
+    assert "counts only: 1 object and 2 rows" in ran.out
+    assert "not proved           that every value is the same" in ran.out
+    assert "1 backup proven by restoring" in ran.out
+    assert left_over(tmp_path / "backups") == []
+    assert "restore 20" in dumpty("list").out
+    assert "by restore" in dumpty("show", "latest").out
+
+
+def test_with_fingerprints_a_drill_says_every_value(dumpty, make, shop):
+    make(shop, "-o", "fingerprint=on")
+    assert "every value: 1 object and 2 rows" in dumpty("drill").out
+
+
+def test_a_drill_in_json_is_one_object_that_says_what_was_proved_and_what_not(dumpty, make, shop):
+    made = make(shop)
+    told = dumpty("drill", "latest", "--json").json
+    [one] = told["drilled"]
+    assert (told["success"], one["id"], one["level"], one["recorded"]) == (True, made["id"], "restore", True)
+    assert all(step["seconds"] >= 0 for step in one["proved"])
+    assert one["not_proved"]
+    assert one["versions"]["sqlite"]
+
+
+def test_true_assertions_are_told_and_one_that_is_false_fails_the_drill(dumpty, make, shop):
+    make(shop)
+    good = "SELECT count(*) = 2 FROM orders"
+    assert f"true of what was restored: {good}" in dumpty("drill", "--assert", good).out
+    ran = dumpty("drill", "--assert", good, "--assert", "SELECT count(*) > 1000 FROM orders", "--json")
+    assert (ran.status, ran.json["error_type"]) == (4, "IntegrityError")
+    assert "> 1000" in ran.json["error"]
+    assert "FAILED restore" in dumpty("list").out
+    assert dumpty("show", "latest-verified").status == 1
+    assert dumpty("drill").status == 0
+    assert dumpty("show", "latest-verified").status == 0
+
+
+def test_an_assertion_with_a_mistake_is_a_usage_error_and_no_verdict(dumpty, make, shop):
+    make(shop)
+    ran = dumpty("drill", "--assert", "SELECT count(*) FROM ordres")
+    assert ran.status == 2
+    assert "ordres" in ran.err
+    assert proven(dumpty) == [None]
+
+
+def test_all_backups_are_drilled_and_one_that_is_damaged_fails(dumpty, make, shop):
+    make(shop)
+    bad = make(shop, "--format", "sql")
+    with open(bad["file_path"], "r+b") as stream:
+        stream.truncate(60)
+    ran = dumpty("drill", "--all")
+    assert ran.status == 4
+    assert "1 backup proven by restoring, 1 FAILED" in ran.out
+    assert proven(dumpty) == ["restore", None]
+    assert dumpty("restore", "latest-verified", "--to", "sqlite:///back.db").status == 0
+
+
+def test_older_than_takes_those_whose_last_drill_or_who_themselves_are_older(dumpty, make, shop):
+    make(shop)
+    ran = dumpty("drill", "--older-than", "1h")
+    assert (ran.status, "nothing was drilled" in ran.out) == (0, True)
+    assert "1 backup proven" in dumpty("drill", "--older-than", "0h").out
+
+
+def test_a_failed_drill_is_repeated_however_new(dumpty, make, shop):
+    make(shop)
+    assert dumpty("drill", "--assert", "SELECT 0").status == 4
+    assert "1 backup proven" in dumpty("drill", "--older-than", "0h").out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("latest", "--all"),
+        ("--all", "--older-than", "1d"),
+        ("--older-than", "soon"),
+        ("-o", "nonsense=1"),
+        ("-o", "level=digest"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(dumpty, make, shop, argv):
+    make(shop)
+    ran = dumpty("drill", *argv)
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+
+
+def test_a_server_for_sqlite_is_refused(dumpty, make, shop):
+    make(shop)
+    ran = dumpty("drill", "--on", shop)
+    assert ran.status == 2
+    assert "no server" in ran.err
+
+
+def test_nothing_to_drill_says_so(dumpty, tmp_path):
+    (tmp_path / "backups").mkdir()
+    assert "nothing was drilled" in dumpty("drill", "--all").out
+    assert dumpty("drill").status == 1
+
+
+def test_a_driver_without_scratch_is_not_provable_and_never_ok(dumpty, make, odd):
+    made = make("odd://h/x")
+    ran = dumpty("drill", made["id"])
+    assert ran.status == 1
+    assert "NOT PROVED" in ran.out
+    assert "not provable here, because plugin 'odd'" in ran.err
+    assert "implements no scratch" in ran.err
+    assert proven(dumpty) == [None]
+
+
+@pytest.mark.parametrize("level", ["digest", "structure", "restore"])
+def test_verify_goes_as_far_as_it_is_told_and_says_so(dumpty, make, shop, level):
+    make(shop)
+    ran = dumpty("verify", "latest", "--level", level)
+    assert ran.status == 0
+    assert f"ok, by {level}" in ran.out
+    assert "not proved" in ran.out
+    assert proven(dumpty) == [level]
+
+
+def test_a_level_that_does_not_exist_is_a_usage_error(dumpty, make, shop):
+    make(shop)
+    ran = dumpty("verify", "latest", "--level", "magic")
+    assert ran.status == 2
+    assert "digest, structure, restore" in ran.err
+
+
+def test_damaged_proofs_are_a_warning_and_no_failure_of_the_backup(dumpty, make, shop, tmp_path):
+    make(shop)
+    dumpty("drill")
+    [proofs] = (tmp_path / "backups").glob("*.proofs.json")
+    proofs.write_text("{}")
+    ran = dumpty("list")
+    assert (ran.status, "never" in ran.out) == (0, True)
+    assert proofs.name in ran.err
+    ran = dumpty("verify", "--all")
+    assert ran.status == 0
+    assert "could not be written down" in ran.err
+
+
+SLOW = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_drill_in_one_line_and_leaves_nothing(make, shop, tmp_path, number, status):
+    make(shop)
+    argv = [sys.executable, "-m", "dumpty", "drill"]
+    argv += [word for _ in range(200) for word in ("--assert", SLOW)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 30
+        while not list(Path(tmp_path, "backups").glob("workspace.*.part/drill.db")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (status, "")
+    assert err.count("\n") == 1
+    assert err.startswith("dumpty: interrupted by")
+    assert left_over(tmp_path / "backups") == []
+    assert not list((tmp_path / "backups").glob("*.proofs.json"))
+
+
+def test_what_a_killed_drill_left_is_cleared_by_the_next(dumpty, make, shop, tmp_path):
+    make(shop)
+    argv = [sys.executable, "-m", "dumpty", "drill"] + [w for _ in range(200) for w in ("--assert", SLOW)]
+    with subprocess.Popen(argv) as child:
+        deadline = time.monotonic() + 30
+        while not list(Path(tmp_path, "backups").glob("workspace.*.part/drill.db")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.kill()
+    assert left_over(tmp_path / "backups")
+    assert dumpty("drill").status == 0
+    assert left_over(tmp_path / "backups") == []
+
+
+def test_what_list_prints_of_proofs_is_what_the_file_says(dumpty, make, shop, tmp_path):
+    make(shop)
+    dumpty("drill")
+    [proofs] = (tmp_path / "backups").glob("*.proofs.json")
+    [one] = json.loads(proofs.read_text())["proofs"]
+    told = dumpty("list", "--json").json["backups"][0]["proven"]
+    assert (told["at"], told["by"], told["level"]) == (one["at"], one["by"], one["level"])

@@ -1,0 +1,328 @@
+"""Drills, with drivers that lend a place and drivers that fail in every way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+from unit.toys import ToyDriver
+
+from dumpty import (
+    BackupManager,
+    CommandError,
+    Evidence,
+    Format,
+    IntegrityError,
+    NotProvable,
+    ObjectEvidence,
+    Option,
+    OptionError,
+    PluginError,
+    PluginInfo,
+    Source,
+    SourceError,
+    StoreError,
+    hookimpl,
+)
+
+COUNTED = (ObjectEvidence(path="a", rows=2), ObjectEvidence(path="b", rows=3))
+
+
+class Place:
+    """A place in the toy's own dictionary."""
+
+    target = Source(scheme="toy", url="toy://h/scratch", database="scratch")
+
+    def __init__(self, driver) -> None:
+        self._driver = driver
+        self.versions = {"toyd": "7"}
+
+    def check(self):
+        self._driver.fail("check")
+        return self._driver.checks
+
+    def ask(self, statement):
+        self._driver.fail("ask")
+        return self._driver.answers[statement]
+
+
+class Prover(ToyDriver):
+    """A toy that can be proved; ``broken`` are the errors that its parts raise."""
+
+    name = "prover"
+
+    def __init__(self, recorded=COUNTED, found=COUNTED, **broken) -> None:
+        super().__init__(db=b"content")
+        self.recorded = Evidence(objects=recorded)
+        self.found = Evidence(objects=found)
+        self.broken = broken
+        self.checks = ("toycheck",)
+        self.answers = {}
+        self.entered = self.left = 0
+        self.asked = []
+        self.swallow = False
+
+    def fail(self, part) -> None:
+        if part in self.broken:
+            raise self.broken[part]
+
+    @hookimpl
+    def describe(self):
+        choices = ("off", "counts", "fingerprint")
+        return PluginInfo(
+            kind="driver",
+            schemes=("toy",),
+            formats=(Format(name="sql", suffix=".sql"),),
+            options=(
+                Option(name="chunk", default=1 << 16, help="bytes"),
+                Option(name="evidence", default="off", help="what to tell", verbs=("inspect",), choices=choices),
+            ),
+        )
+
+    @hookimpl
+    def inspect(self, source, options):
+        from dataclasses import replace
+
+        self.asked.append(options["evidence"])
+        seen = super().inspect(source)
+        return seen if options["evidence"] == "off" else replace(seen, evidence=self.found)
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        super().backup(source, sink, options)
+        return self.recorded
+
+    @hookimpl
+    def restore(self, target, dump):
+        self.fail("restore")
+        return super().restore(target, dump)
+
+    @hookimpl
+    def examine(self, dump):
+        self.fail("examine")
+        stream = dump.open()
+        while stream.read(1 << 16):
+            pass
+        return Evidence(objects=self.found.objects)
+
+    @hookimpl
+    def scratch(self, dump, on):
+        self.fail("scratch")
+        return self._lent()
+
+    @contextlib.contextmanager
+    def _lent(self):
+        self.entered += 1
+        self.fail("enter")
+        try:
+            yield Place(self)
+        except Exception:
+            if not self.swallow:
+                raise
+        finally:
+            self.left += 1
+            self.databases.pop("scratch", None)
+            self.fail("leave")
+
+
+@pytest.fixture
+def manager(tmp_path):
+    def make(driver):
+        own = BackupManager(str(tmp_path / "dir"), plugins=[driver])
+        result = own.create_backup("toy://h/db")
+        assert result.success, result.error
+        return own, result.backup.id
+
+    return make
+
+
+def prints(*values):
+    return tuple(ObjectEvidence(path=p, rows=1, fingerprint=v) for p, v in zip("abc", values, strict=False))
+
+
+def test_a_drill_restores_compares_checks_and_says_what_it_did_not_prove(manager):
+    driver = Prover()
+    own, one = manager(driver)
+    proof = own.drill(one)
+    told = " | ".join(p.what for p in proof.proved)
+    assert proof.ok
+    assert "toyd 7" in told
+    assert "counts only: 2 objects and 5 rows" in told
+    assert "toycheck" in told
+    assert any("no fingerprints" in text for text in proof.not_proved)
+    assert driver.asked[-1] == "counts"
+    assert (driver.entered, driver.left, driver.databases) == (1, 1, {"db": b"content"})
+    assert own.get_backup(one).standing.proven == proof
+
+
+def test_fingerprints_are_compared_where_the_backup_has_them(manager):
+    driver = Prover(prints("x:1", "x:2"), prints("x:1", "x:2"))
+    own, one = manager(driver)
+    proof = own.drill(one)
+    assert "every value: 2 objects and 2 rows" in " ".join(p.what for p in proof.proved)
+    assert proof.not_proved == ()
+    assert driver.asked[-1] == "fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (COUNTED[:1], "b is missing"),
+        ((*COUNTED, ObjectEvidence(path="c", rows=0)), "c is there"),
+        ((COUNTED[0], ObjectEvidence(path="b", rows=4)), "b has 4 rows, and had 3 rows"),
+        ((), "a is missing"),
+    ],
+)
+def test_other_tables_or_rows_fail_and_are_named(manager, found, said):
+    driver = Prover(found=found)
+    own, one = manager(driver)
+    with pytest.raises(IntegrityError, match=said):
+        own.drill(one)
+    assert driver.left == 1
+    assert own.get_backup(one).standing.failed.level == "restore"
+
+
+def test_another_fingerprint_fails_and_one_of_another_algorithm_says_nothing(manager):
+    own, one = manager(Prover(prints("x:1", "x:2"), prints("x:1", "x:3")))
+    with pytest.raises(IntegrityError, match="b has as many rows, but another content"):
+        own.drill(one)
+    own, one = manager(Prover(prints("x:1", "x:2"), prints("x:1", "y:3")))
+    proof = own.drill(one)
+    assert any("every value of b" in text for text in proof.not_proved)
+
+
+def test_a_backup_without_evidence_is_not_said_to_be_compared(manager):
+    own, one = manager(Prover(recorded=()))
+    proof = own.drill(one)
+    assert not any("counts" in p.what for p in proof.proved)
+    assert any("recorded nothing" in text for text in proof.not_proved)
+
+
+@pytest.mark.parametrize("level", ["structure", "restore"])
+def test_a_driver_that_can_prove_nothing_is_not_provable_never_ok(tmp_path, level):
+    own = BackupManager(str(tmp_path / "dir"), plugins=[ToyDriver(db=b"x")])
+    one = own.create_backup("toy://h/db").backup
+    hook = "examine" if level == "structure" else "scratch"
+    with pytest.raises(NotProvable, match=f"not provable here, because plugin 'toy' .* implements no {hook}"):
+        own.verify(one.id, level=level)
+    assert own.get_backup(one.id).proofs == ()
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("scratch", NotProvable("there is no server 17 here")),
+        ("enter", NotProvable("there is no server 17 here")),
+        ("enter", SourceError("no room")),
+        ("enter", RuntimeError("oops")),
+        ("restore", SourceError("no room")),
+        ("restore", CommandError("killed", returncode=-9)),
+        ("restore", CommandError("no such program")),
+        ("restore", StoreError("no room")),
+        ("restore", RuntimeError("oops")),
+        ("check", RuntimeError("oops")),
+        ("leave", RuntimeError("oops")),
+    ],
+)
+def test_what_says_nothing_of_the_backup_is_an_error_and_no_verdict(manager, part, error):
+    driver = Prover(**{part: error})
+    own, one = manager(driver)
+    wanted = PluginError if isinstance(error, RuntimeError) else type(error)
+    with pytest.raises(wanted, match=str(error).split()[-1]) as caught:
+        own.drill(one)
+    if isinstance(error, NotProvable):
+        assert "not provable here" in str(caught.value)
+    assert own.get_backup(one).proofs == ()
+    assert part in {"scratch", "enter"} or driver.left == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ("restore", IntegrityError("cut short")),
+        ("restore", CommandError("psql said no", returncode=3)),
+        ("check", IntegrityError("bad page")),
+    ],
+)
+def test_what_says_that_the_backup_is_bad_is_written_down(manager, part, error):
+    own, one = manager(Prover(**{part: error}))
+    with pytest.raises(type(error)):
+        own.drill(one)
+    assert own.get_backup(one).standing.failed.error == str(error)
+
+
+def test_a_place_that_swallows_errors_makes_nothing_good(manager):
+    driver = Prover(check=IntegrityError("bad page"))
+    driver.swallow = True
+    own, one = manager(driver)
+    with pytest.raises(IntegrityError, match="bad page"):
+        own.drill(one)
+
+
+@pytest.mark.parametrize("part", ["restore", "check", "ask"])
+def test_an_interrupt_cleans_up_and_leaves_no_verdict(manager, part, tmp_path):
+    driver = Prover(**{part: KeyboardInterrupt()})
+    own, one = manager(driver)
+    with pytest.raises(KeyboardInterrupt):
+        own.drill(one, assertions=["x"])
+    assert driver.left == 1
+    assert own.get_backup(one).proofs == ()
+    assert not [n for n in os.listdir(tmp_path / "dir") if "workspace" in n]
+
+
+@pytest.mark.parametrize(
+    ("rows", "holds"),
+    [
+        ([(True,)], True),
+        ([(1,)], True),
+        ([(2.5, "x")], True),
+        ([(0,)], False),
+        ([(None,)], False),
+        ([("yes",)], False),
+        ([], False),
+        ([(1,), (1,)], False),
+        ([()], False),
+    ],
+)
+def test_an_assertion_is_one_row_whose_first_value_is_true(manager, rows, holds):
+    driver = Prover()
+    driver.answers = {"q": rows}
+    own, one = manager(driver)
+    if holds:
+        assert "true of what was restored: q" in [p.what for p in own.drill(one, assertions=["q"]).proved]
+    else:
+        with pytest.raises(IntegrityError, match="assertion 'q'"):
+            own.drill(one, assertions=["q"])
+
+
+def test_an_assertion_that_cannot_be_asked_is_no_verdict(manager):
+    own, one = manager(Prover(ask=SourceError("no such table: orders")))
+    with pytest.raises(OptionError, match="cannot be asked"):
+        own.drill(one, assertions=["SELECT 1 FROM orders"])
+    assert own.get_backup(one).proofs == ()
+
+
+def test_examining_compares_the_counts_that_a_reader_can_know(manager):
+    own, one = manager(Prover(found=(ObjectEvidence(path="a", rows=2), ObjectEvidence(path="b"))))
+    assert own.verify(one, level="structure").standing.proven.level == "structure"
+    own, one = manager(Prover(found=(ObjectEvidence(path="a", rows=1),)))
+    with pytest.raises(IntegrityError, match="1 rows of a"):
+        own.verify(one, level="structure")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"level": "magic"}, {"level": "digest", "on": "toy://h/x"}, {"level": "structure", "assertions": ["x"]}]
+)
+def test_wrong_questions_are_refused(manager, wrong):
+    own, one = manager(Prover())
+    with pytest.raises(OptionError):
+        own.prove(one, **wrong)
+
+
+def test_a_password_of_the_server_shows_nowhere(manager):
+    own, one = manager(Prover(restore=CommandError("no entry for s3cret", returncode=1)))
+    with pytest.raises(CommandError) as caught:
+        own.drill(one, on="toy://me:s3cret@h/x")
+    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in repr(own.get_backup(one).proofs)

@@ -1,0 +1,276 @@
+"""What is written down of proofs, and what many of them say together."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.toys import StoreWrapper, ToyDriver
+
+from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
+from dumpty.proofs import LEVELS, PROOFS, Proof, Proved, added, decode_proofs, encode_proofs, standing
+
+NOW = datetime(2026, 3, 29, 2, 30, tzinfo=timezone.utc)
+
+
+def proof(level, ok, place=0):
+    return Proof(level=level, ok=ok, at=NOW + timedelta(minutes=place), by=str(place))
+
+
+attempts = st.lists(st.tuples(st.sampled_from(LEVELS), st.booleans()), max_size=12).map(
+    lambda pairs: [proof(level, ok, place) for place, (level, ok) in enumerate(pairs)]
+)
+
+
+def opened(top, **replaced):
+    driver = ToyDriver(db=b"one", other=b"two")
+    if replaced:
+        return BackupManager(f"wrapped://{top}", plugins=[driver, StoreWrapper(**replaced)])
+    return BackupManager(str(top), plugins=[driver])
+
+
+@pytest.fixture
+def top(tmp_path):
+    return tmp_path / "dir"
+
+
+@pytest.fixture
+def backup(top):
+    return opened(top).create_backup("toy://h/db").backup
+
+
+def beside(top, ending):
+    return next(p for p in top.iterdir() if p.name.endswith(ending))
+
+
+def test_proofs_come_back_as_they_were_written():
+    one = Proof(
+        level="restore",
+        ok=False,
+        at=NOW,
+        by="me@here",
+        seconds=1.5,
+        versions={"sqlite": "3.40"},
+        proved=(Proved(what="that", seconds=0.25),),
+        not_proved=("this",),
+        error="it broke",
+    )
+    assert decode_proofs(encode_proofs("id", [one, one]), "id", "it") == (one, one)
+
+
+@settings(max_examples=200)
+@given(attempts)
+def test_what_proofs_say_together_is_never_better_than_the_last_failure(proofs):
+    said = standing(proofs)
+    assert said.proven is None or said.failed is None
+    for place, one in enumerate(proofs):
+        rank = LEVELS.index(one.level)
+        later = proofs[place + 1 :]
+        if not one.ok and not any(p.ok and LEVELS.index(p.level) >= rank for p in later):
+            assert said.failed is not None
+    if said.proven is not None:
+        rank = LEVELS.index(said.proven.level)
+        later = proofs[proofs.index(said.proven) + 1 :]
+        assert said.proven.ok
+        assert not any(not p.ok and LEVELS.index(p.level) <= rank for p in later)
+    if proofs and all(p.ok for p in proofs):
+        assert said.proven.level == max((p.level for p in proofs), key=LEVELS.index)
+
+
+def test_a_weaker_proof_does_not_refute_a_failed_drill_and_a_drill_does():
+    failed = [proof("digest", True), proof("restore", False), proof("digest", True)]
+    assert standing(failed).failed is failed[1]
+    assert standing([*failed, proof("restore", True)]).proven.level == "restore"
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from(LEVELS), st.booleans()), min_size=40, max_size=90))
+def test_many_proofs_are_shortened_without_changing_what_they_say(pairs):
+    every = tuple(proof(level, ok, place) for place, (level, ok) in enumerate(pairs))
+    short = ()
+    for one in every:
+        short = added(short, one)
+    assert standing(short) == standing(every)
+    assert short[-50:] == every[-50:]
+    assert len(short) <= 56
+
+
+def test_a_verification_is_written_down_beside_the_backup(top, backup):
+    [one] = opened(top).verify(backup.id).proofs
+    assert (one.level, one.ok, one.error) == ("digest", True, "")
+    assert "@" in one.by
+    assert abs(datetime.now(timezone.utc) - one.at) < timedelta(minutes=1)
+    assert opened(top).list_backups()[0].proofs == (one,)
+    assert opened(top).find("latest-verified") == backup
+
+
+def test_a_failed_verification_is_written_down_too(top, backup):
+    with open(backup.file_path, "ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(IntegrityError):
+        opened(top).verify(backup.id)
+    said = opened(top).get_backup(backup.id).standing
+    assert said.failed.error
+    with pytest.raises(UnknownBackup, match="ever verified"):
+        opened(top).find("latest-verified")
+
+
+def test_proofs_of_two_at_once_are_both_written_down(top, backup):
+    errors = []
+
+    def verify():
+        try:
+            for _ in range(5):
+                opened(top).verify(backup.id)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=verify) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(opened(top).get_backup(backup.id).proofs) == 15
+
+
+def refused(real, name, *rest):
+    if name.endswith(PROOFS):
+        raise StoreError(f"cannot write {name}: Read-only file system")
+    return real(name, *rest)
+
+
+def test_a_proof_that_cannot_be_written_down_still_holds_and_says_so(top, backup):
+    own = opened(top, create=refused)
+    told = own.prove(backup.id, level="digest")
+    assert told.ok
+    assert "Read-only file system" in told.unrecorded
+    assert own.verify(backup.id).proofs == ()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff", b"[1]"])
+def test_damaged_proofs_are_reported_count_for_nothing_and_are_never_overwritten(top, backup, damage):
+    own = opened(top)
+    own.verify(backup.id)
+    file = beside(top, PROOFS)
+    file.write_bytes(damage)
+    assert own.get_backup(backup.id).standing.proven is None
+    [problem] = own.lost_proofs()
+    assert file.name in str(problem)
+    assert own.problems() == []
+    told = own.prove(backup.id, level="digest")
+    assert (told.ok, file.name in told.unrecorded) == (True, True)
+    assert file.read_bytes() == damage
+
+
+def test_proofs_that_were_edited_by_hand_count_for_nothing(top, backup):
+    own = opened(top)
+    own.verify(backup.id)
+    file = beside(top, PROOFS)
+    file.write_text(file.read_text().replace('"digest",', '"restore",', 1))
+    assert own.get_backup(backup.id).proofs == ()
+    assert len(own.lost_proofs()) == 1
+
+
+def test_proofs_of_another_backup_count_for_nothing(top, backup):
+    own = opened(top)
+    other = own.create_backup("toy://h/other").backup
+    own.verify(backup.id)
+    name = other.file_path.rpartition("/")[2].partition(".")[0]
+    (top / f"{name}{PROOFS}").write_bytes(beside(top, PROOFS).read_bytes())
+    assert own.get_backup(other.id).proofs == ()
+    assert "belongs to" in str(own.lost_proofs()[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"proofs": [{}]},
+        {"proofs": 3},
+        {"proofs": [{"level": "magic", "ok": True}]},
+        {"proofs": [{"level": "digest", "ok": "yes"}]},
+        {},
+    ],
+)
+def test_sealed_nonsense_is_damage(change):
+    from dumpty.manifest import seal
+
+    with pytest.raises(ManifestError):
+        decode_proofs(seal({"backup": "id", **change}), "id", "the proofs")
+
+
+def test_proofs_go_with_their_backup(top, backup):
+    own = opened(top)
+    own.verify(backup.id)
+    own.remove(backup.id)
+    assert [p.name for p in top.iterdir() if not p.name.startswith(".")] == []
+
+
+def test_proofs_without_a_backup_are_cleared_by_the_next_run_and_others_are_not(top, backup):
+    own = opened(top)
+    own.verify(backup.id)
+    own.pin(backup.id)
+    orphan = top / f"gone-20260101T000000Z-0123456789ab{PROOFS}"
+    orphan.write_bytes(beside(top, PROOFS).read_bytes())
+    stranger = top / f"notes{PROOFS}"
+    stranger.write_text("mine")
+    assert own.create_backup("toy://h/db").success
+    assert not orphan.exists()
+    assert stranger.exists()
+    kept = own.get_backup(backup.id)
+    assert kept.standing.proven
+    assert kept.pinned
+
+
+def test_proofs_are_not_cleared_where_only_the_manifest_is_lost(top, backup):
+    own = opened(top)
+    own.verify(backup.id)
+    beside(top, ".manifest.json").unlink()
+    assert own.create_backup("toy://h/other").success
+    assert beside(top, PROOFS).exists()
+
+
+def test_a_proof_of_what_was_removed_meanwhile_is_not_left_behind(top, backup):
+    own = opened(top)
+
+    def slow(done, total):
+        if opened(top).list_backups():
+            opened(top).remove(backup.id)
+
+    with pytest.raises(UnknownBackup):
+        own.verify(backup.id, progress=slow)
+    assert [p.name for p in top.iterdir() if not p.name.startswith(".")] == []
+
+
+def test_a_pinned_backup_is_not_removed_until_it_is_unpinned(top, backup):
+    own = opened(top)
+    pinned = own.pin(backup.id, "before\nthe upgrade")
+    assert pinned.pinned.endswith(": before the upgrade")
+    with pytest.raises(Pinned, match="unpin"):
+        own.remove(backup.id)
+    assert own.verify(backup.id)
+    assert own.unpin(backup.id) is True
+    assert own.unpin(backup.id) is False
+    own.remove(backup.id)
+    assert own.list_backups() == []
+
+
+def test_a_pin_that_cannot_be_read_is_a_pin(top, backup):
+    own = opened(top)
+    own.pin(backup.id)
+    beside(top, ".pin.json").write_bytes(b"\0")
+    assert own.get_backup(backup.id).pinned
+    assert len(own.lost_proofs()) == 1
+    with pytest.raises(Pinned):
+        own.remove(backup.id)
+
+
+def test_what_is_written_down_is_plain_json(top, backup):
+    opened(top).verify(backup.id)
+    whole = json.loads(beside(top, PROOFS).read_text())
+    assert whole["backup"] == backup.id
+    assert whole["proofs"][0]["level"] == "digest"
