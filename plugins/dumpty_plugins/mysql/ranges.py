@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _ROWS = 4000
 _BYTES = 512 << 10
 """What a range is meant to be: at most this many rows, about this many bytes."""
-_LONGEST_VALUE = 4 << 20
+_LONGEST_VALUE = 2 << 20
 """Where GROUP_CONCAT cuts: a bound on memory, for no value is meant to come near it."""
 _SPARSE = 0.25
 _WATCH = 8

@@ -50,9 +50,12 @@ class Place:
         known = self._properties.get(DANGLING)
         if known is not None and lonely != known:
             raise IntegrityError(f"rows without the row they refer to: {lonely or 'none'}, and when dumped: {known}")
-        without = ", ".join(f"{n} rows of {key}" for key, n in lonely.items())
-        said = f", but for {without}" + (", as when dumped" if known is not None else ", perhaps as in the original")
-        return f"CHECK TABLE EXTENDED of {tables} tables", f"parents of {keys} foreign keys{said if lonely else ''}"
+        without = ", ".join(f"{n} of {key}" for key, n in lonely.items())
+        said = f", but for rows without one: {without}" + (
+            " (as when dumped)" if known is not None else " (perhaps as in the original)"
+        )
+        what = f"foreign key{'' if keys == 1 else 's'}{said if lonely else ''}"
+        return f"CHECK TABLE EXTENDED of {tables} table{'' if tables == 1 else 's'}", f"parents of {keys} {what}"
 
     def ask(self, statement: str, /) -> list[tuple[object, ...]]:
         """Run a query in the database; numbers come as numbers, everything else as text or bytes."""
