@@ -10,7 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from dumpty import manifest
-from dumpty.catalog import NamedCatalog, clean
+from dumpty.catalog import NamedCatalog
+from dumpty.cleaning import clean
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.host import default_host
 from dumpty.names import checked_name

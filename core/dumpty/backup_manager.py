@@ -7,7 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from dumpty.catalog import Catalog, clean
+from dumpty.catalog import Catalog
+from dumpty.cleaning import clean
 from dumpty.creating import create
 from dumpty.drill import prove
 from dumpty.errors import DumptyError, ManifestError, OptionError, UnknownBackup
@@ -15,7 +16,7 @@ from dumpty.host import Host, default_host
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
 from dumpty.restoring import restore
-from dumpty.results import Backup, BackupResult, log, one_line, wrapped
+from dumpty.results import Backup, BackupResult, listed, log, one_line, wrapped
 from dumpty.source import parse_url
 
 if TYPE_CHECKING:
@@ -309,25 +310,7 @@ class BackupManager:
         return [self._backup(record, told.get(record.id)) for record in records]
 
     def _backup(self, record: Record, told: Told | None = None) -> Backup:
-        return Backup(
-            id=record.id,
-            database_url=record.url,
-            file_path=self._store.locate(record.file),
-            timestamp=record.started,
-            size_bytes=record.stored_size,
-            checksum=record.stored_sha256,
-            database_name=record.database,
-            format=record.format,
-            driver=record.driver.name,
-            stages=tuple(s.plugin.name for s in record.stages),
-            plain_size_bytes=record.plain_size,
-            digests=record.digests,
-            evidence=record.evidence,
-            source=record.identity,
-            ended=record.ended,
-            proofs=told.proofs if told else (),
-            pinned=told.pinned if told else "",
-        )
+        return listed(record, self._store.locate(record.file), told.proofs if told else (), told.pinned if told else "")
 
 
 def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:

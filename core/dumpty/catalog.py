@@ -3,8 +3,8 @@
 ``Catalog`` is ``BackupManager``'s: one manifest beside each backup. ``NamedCatalog`` is ``DatabaseBackup``'s: one
 manifest for all. Neither lists or removes the other's files.
 
-Both can be killed anywhere, and ``clean`` finishes or takes back what was left. A file is only ever removed on proof
-that it is dumpty's to remove, never for want of a manifest, which may have been lost:
+Both can be killed anywhere, and ``dumpty.cleaning`` finishes or takes back what was left. A file is only ever removed
+on proof that it is dumpty's to remove, never for want of a manifest, which may have been lost:
 
 - while data and manifest become visible, an upload that is never committed, ``FILE.pending``, stands for the doubt; if
   its writer is dead and no manifest names the file, the file is an orphan;
@@ -36,7 +36,7 @@ MANIFEST = ".manifest.json"
 REMOVED = ".removed"
 PENDING = ".pending"
 # Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
-_OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
+OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
 
 
 class Catalog:
@@ -253,76 +253,6 @@ class NamedCatalog:
             raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")
 
 
-def clean(store: Store) -> None:
-    """Finish or take back what killed runs of either facade left in a store.
-
-    Raises:
-        StoreError, Locked: it could not.
-    """
-    with _locked(store):
-        listed = _listed(store)
-        with contextlib.ExitStack() as stack:
-            left = store.clean()
-            # A generator holds the store's lock until it is closed, and an error's traceback would keep it alive.
-            stack.callback(getattr(left, "close", lambda: None))
-            for name in left:
-                file = name.removesuffix(PENDING)
-                if file != name and listed(file) is False:
-                    with contextlib.suppress(MissingFile):
-                        store.delete(file)
-        objects = list(store.list())
-        # Without its manifest, a named backup that was half removed is the only trace of itself.
-        has_manifest = any(found.name == NamedCatalog.MANIFEST for found in objects)
-        for found in objects:
-            file = found.name.removesuffix(REMOVED)
-            state = listed(file) if file != found.name else None
-            if state is True:
-                store.rename(found.name, file)
-            elif state is False and (_OWN_NAME.match(file) or has_manifest):
-                store.delete(found.name)
-        _clean_beside(store)
-
-
-def _clean_beside(store: Store) -> None:
-    """Remove the proofs and pins of backups of which nothing else is left."""
-    names = {found.name for found in store.list()}
-    beside = {name for name in names if name.endswith((PROOFS, PIN)) and _OWN_NAME.match(name)}
-    alive = {match["stem"] for name in names - beside if (match := _OWN_NAME.match(name))}
-    for name in beside:
-        match = _OWN_NAME.match(name)
-        if match is not None and match["stem"] not in alive:
-            with contextlib.suppress(MissingFile):
-                store.delete(name)
-
-
-def _listed(store: Store) -> Callable[[str], bool | None]:
-    """Return a function that tells whether a manifest names a file; None where that cannot be told.
-
-    Manifests are asked for by name: what a late listing does not show yet would be taken for an orphan.
-    """
-    try:
-        files = {e["file"] for e in NamedCatalog(store).entries()}
-    except (ManifestError, StoreError):
-        files = None
-
-    def listed(file: str) -> bool | None:
-        if match := _OWN_NAME.match(file):
-            return _is_there(store, match["stem"] + MANIFEST)
-        if files is None or not _NAMED_DATA.search(file):
-            return None
-        return file in files
-
-    return listed
-
-
-def _is_there(store: Store, name: str) -> bool:
-    try:
-        store.stat(name)
-    except MissingFile:
-        return False
-    return True
-
-
 def _locked(store: Store) -> AbstractContextManager[None]:
     return store.lock("catalog")
 
@@ -339,9 +269,6 @@ def _marked(store: Store, *files: str) -> Iterator[None]:
         for file in files:
             stack.callback(store.create(file + PENDING).abort)
         yield
-
-
-_NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")
 
 
 _ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "size_bytes": int, "source": str}
@@ -365,7 +292,7 @@ def name_beside(file: str, ending: str) -> str:
     Raises:
         ManifestError: dumpty never gave this name to a backup's data.
     """
-    match = _OWN_NAME.match(file)
+    match = OWN_NAME.match(file)
     if match is None:
         raise ManifestError(f"{file!r} is not a name that dumpty gives to backups")
     return match["stem"] + ending

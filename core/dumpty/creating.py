@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from dumpty.catalog import Catalog, clean
+from dumpty.catalog import Catalog
+from dumpty.cleaning import clean
 from dumpty.errors import OptionError
 from dumpty.manifest import PluginRef, Record, StageRecord
 from dumpty.pipeline import Outcome, Run

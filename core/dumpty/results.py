@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-__all__ = ["Backup", "BackupResult", "log", "one_line", "wrapped"]
+    from dumpty.manifest import Record
+
+__all__ = ["Backup", "BackupResult", "listed", "log", "one_line", "wrapped"]
 
 log = logging.getLogger("dumpty")
 
@@ -65,6 +67,29 @@ class BackupResult:
     duration_seconds: float
     error: str | None
     exception: Exception | None = field(default=None, repr=False, compare=False)
+
+
+def listed(record: Record, file_path: str, proofs: tuple[Proof, ...] = (), pinned: str = "") -> Backup:
+    """Return a backup as people see it, from its manifest and what lies beside it."""
+    return Backup(
+        id=record.id,
+        database_url=record.url,
+        file_path=file_path,
+        timestamp=record.started,
+        size_bytes=record.stored_size,
+        checksum=record.stored_sha256,
+        database_name=record.database,
+        format=record.format,
+        driver=record.driver.name,
+        stages=tuple(s.plugin.name for s in record.stages),
+        plain_size_bytes=record.plain_size,
+        digests=record.digests,
+        evidence=record.evidence,
+        source=record.identity,
+        ended=record.ended,
+        proofs=proofs,
+        pinned=pinned,
+    )
 
 
 def wrapped(verb: str, url: str, work: Callable[[], Backup]) -> BackupResult:

@@ -23,7 +23,8 @@ from dumpty import (
     StoreError,
     UnknownBackup,
 )
-from dumpty.catalog import Catalog, NamedCatalog, clean
+from dumpty.catalog import Catalog, NamedCatalog
+from dumpty.cleaning import clean
 from dumpty.manifest import seal
 from dumpty.names import checked_name, slug
 
@@ -440,7 +441,8 @@ PROCESS = """
 import sys
 from unit.test_catalog import put
 from unit.toys import open_directory
-from dumpty.catalog import NamedCatalog, clean
+from dumpty.catalog import NamedCatalog
+from dumpty.cleaning import clean
 store = open_directory(sys.argv[1])
 for k in range(5):
     clean(store)

@@ -17,7 +17,7 @@ import pytest
 from unit.toys import ToyDriver
 
 from dumpty import BackupManager, DatabaseBackup
-from dumpty.catalog import clean
+from dumpty.cleaning import clean
 
 KILLED = 9
 DATA = b"to be or not to be" * 1000

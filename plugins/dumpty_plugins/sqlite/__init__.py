@@ -36,7 +36,7 @@ _FINGERPRINT = Option(
     name="fingerprint",
     default=False,
     help="record a fingerprint of every table's content, for drills to compare: reads every row once more, in Python"
-    " (about 100,000 rows/s)",
+    " (measured: 70,000 rows of seven columns a second)",
 )
 _EVIDENCE = Option(
     name="evidence",
