@@ -31,9 +31,12 @@ from dumpty_plugins.sqlite.connection import (
     require_header,
     require_readable,
 )
+from dumpty_plugins.sqlite.inode import is_at, standing_at
+from dumpty_plugins.sqlite.part import part_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from dumpty import Options, Source
 
@@ -56,7 +59,7 @@ def inspect(source: Source, options: Options) -> Inspection:
     )
     if not os.path.exists(path):
         return look(exists=False, empty=True)
-    if os.path.isfile(path) and os.path.getsize(path) == 0 and not os.path.exists(f"{path}-journal"):
+    if os.path.isfile(path) and os.path.getsize(path) == 0:  # SQLite throws away a journal or WAL beside it
         return look(exists=True, empty=True, estimated_bytes=0)
     require_readable(path)
     try:
@@ -111,73 +114,112 @@ class Target:
                 database.execute("BEGIN EXCLUSIVE")
                 self._refuse_content(database)
 
-    @contextlib.contextmanager
-    def part(self) -> Iterator[str]:
+    def part(self) -> AbstractContextManager[str]:
         """Create an empty file beside the target to build in; whatever is left of it at the end is removed."""
-        part = f"{self.path}.{secrets.token_hex(8)}.part"
-        # A new database is as readable as SQLite would make it; a replacement is private until it gets the old mode.
-        mode = 0o600 if os.path.exists(self.path) else 0o644
-        try:
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
-        except OSError as error:
-            raise SourceError(f"{self._directory} cannot be written: {error.strerror}") from error
-        try:
-            yield part
-        finally:
-            for end in ("", *SIBLINGS):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(part + end)
+        return part_beside(self.path)
 
     def swap(self, part: str) -> None:
-        """Put the finished database ``part`` in the target's place: durable, all at once, or not at all."""
-        _sync(part)
+        """Put the finished database ``part`` in the target's place: durable, all at once, or not at all.
+
+        Raises:
+            TargetNotEmpty: it holds something by now, and ``overwrite`` is False.
+            Locked: it stays in use, or is replaced by others again and again, for longer than ``busy_timeout``.
+            SourceError: it cannot be replaced; or it was, but may not outlive a power failure, as the message says.
+        """
+        deadline = time.monotonic() + self._busy
         try:
-            if not os.path.exists(self.path):
-                self._create(part)
-            elif self._readable():
-                self._replace(part)
-            else:
-                self._replace_unreadable(part)
-            _sync(self._directory)
+            _sync(part)
+            _sync(self._directory)  # a directory that cannot be synced shall fail now, while nothing has changed
+            while not self._attempt(part, deadline):
+                if time.monotonic() >= deadline:
+                    raise Locked(f"{self.path} is open in another connection, or was just replaced; restore again")
+                time.sleep(_RETRY_SECONDS)
         except OSError as error:
+            if error.errno is None:  # one of dumpty's own, which says it better
+                raise
             raise SourceError(f"{self.path} cannot be replaced: {error.strerror}") from error
 
-    def _create(self, part: str) -> None:
-        with self._aside(SIBLINGS):  # of a database that is gone
+    def _attempt(self, part: str, deadline: float) -> bool:
+        """Swap, or return False where the target turned into another file or another kind of database meanwhile."""
+        with standing_at(self.path) as found:
+            if found is None:
+                return self._create(part)
+            if self._readable():
+                return self._replace(part, found, deadline)
+            return self._replace_unreadable(part, found)
+
+    def _create(self, part: str) -> bool:
+        created = True
+        with self._aside(SIBLINGS):
+            self._refuse_newcomer(os.path.lexists(self.path))  # what was moved aside may be its own
             try:
                 os.link(part, self.path)  # unlike a rename, it cannot replace what came up in the meantime
-            except FileExistsError as error:
-                raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again") from error
+            except FileExistsError:
+                created = False
             except OSError:  # a file system without hard links
-                os.replace(part, self.path)
+                os.rename(part, self.path)
+            if created:
+                try:
+                    _sync(self._directory)
+                except BaseException:
+                    os.unlink(self.path)  # before the old journals come back to its side
+                    raise
+        # Here they are gone: they were of a database that is gone, and would be poison to the newcomer.
+        self._refuse_newcomer(not created)
+        return True
 
-    def _replace(self, part: str) -> None:
-        self._inherit(part)
+    def _refuse_newcomer(self, came: bool) -> None:
+        if came:
+            raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again")
+
+    def _replace(self, part: str, found: os.stat_result, deadline: float) -> bool:
         with plain_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
+            if not is_at(self.path, found):
+                return False
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls a hot journal back
-            was_wal = database.execute("PRAGMA journal_mode").fetchone()[0] == b"wal"
+            was_wal = _is_wal(database)
             if was_wal:
-                self._leave_wal(database)
+                if not is_at(self.path, found):
+                    return False
+                self._leave_wal(database, deadline)
+            replaced = False
             try:
                 database.execute("BEGIN EXCLUSIVE")
+                # Until here, others could put another file there, or turn this one back to WAL, where this lock
+                # does not keep them out. From here on, neither.
+                if not is_at(self.path, found) or _is_wal(database):
+                    return False
                 self._refuse_content(database)
+                self._inherit(part)
                 for end in SIBLINGS:
                     # Nothing hot is left, and nobody else is inside: what remains is a spent journal.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(self.path + end)
                 os.replace(part, self.path)
-            except BaseException:
-                if database.in_transaction:
+                replaced = True
+                self._sync_replaced()
+            finally:
+                if database.in_transaction and not replaced:
                     database.execute("ROLLBACK")
-                if was_wal:
+                # By name: in another file's place it would make a -wal for that.
+                if was_wal and not replaced and is_at(self.path, found):
                     with contextlib.suppress(sqlite3.Error):
                         database.execute("PRAGMA journal_mode=WAL")
-                raise
+        return True
 
-    def _leave_wal(self, database: sqlite3.Connection) -> None:
+    def _sync_replaced(self) -> None:
+        # Somebody may be at work in the new database by now: putting the old one back would lose what they commit.
+        try:
+            _sync(self._directory)
+        except OSError as error:
+            raise SourceError(
+                f"{self.path} now holds the restored database, but {self._directory} cannot be synced to disk"
+                f" ({error.strerror}): a power failure may bring the old one back; check the disk, then restore again"
+            ) from error
+
+    def _leave_wal(self, database: sqlite3.Connection, deadline: float) -> None:
         # Needs to be alone, which BEGIN EXCLUSIVE does not ask for in WAL mode; and it writes the WAL back. The WAL
         # has to be gone before the swap: closing removes it by name, and by then the name is the new database's.
-        deadline = time.monotonic() + self._busy
         while True:
             try:
                 if database.execute("PRAGMA journal_mode=DELETE").fetchone()[0] == b"delete":
@@ -189,14 +231,23 @@ class Target:
                 raise Locked(f"{self.path} is open in another connection; close it, then restore again")
             time.sleep(_RETRY_SECONDS)
 
-    def _replace_unreadable(self, part: str) -> None:
+    def _replace_unreadable(self, part: str, found: os.stat_result) -> bool:
         self._refuse_unreadable()
         self._inherit(part)
-        with self._aside(("", *SIBLINGS)):
-            os.replace(part, self.path)
+        if not is_at(self.path, found):
+            return False
+        try:
+            with self._aside(("", *SIBLINGS)) as aside:
+                if not is_at(aside, found):  # it came in the last moment, and goes back untouched
+                    raise _AnotherFileError
+                os.replace(part, self.path)
+                _sync(self._directory)
+        except _AnotherFileError:
+            return False
+        return True
 
     @contextlib.contextmanager
-    def _aside(self, ends: tuple[str, ...]) -> Iterator[None]:
+    def _aside(self, ends: tuple[str, ...]) -> Iterator[str]:
         aside = f"{self.path}.{secrets.token_hex(8)}.old"
         moved: list[str] = []
         try:
@@ -204,11 +255,9 @@ class Target:
                 if os.path.lexists(self.path + end):
                     os.rename(self.path + end, aside + end)
                     moved.append(end)
-            yield
-            if moved:  # nothing old goes before the new name is on disk
-                _sync(self._directory)
+            yield aside  # nothing old goes before the new name is on disk
         except BaseException:
-            for end in moved:
+            for end in moved:  # the database itself first: it takes the new one's place
                 os.rename(aside + end, self.path + end)
             raise
         for end in moved:
@@ -245,6 +294,14 @@ class Target:
             with contextlib.suppress(PermissionError):  # only root may give files away
                 os.chown(part, old.st_uid, old.st_gid)
         os.chmod(part, stat.S_IMODE(old.st_mode))
+
+
+class _AnotherFileError(Exception):
+    """What was to be replaced is not what stood there a moment ago."""
+
+
+def _is_wal(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("PRAGMA journal_mode").fetchone()[0] == b"wal")
 
 
 def _sync(path: str) -> None:

@@ -12,13 +12,11 @@ import threading
 
 import pytest
 from plugins.sqlite.contents import contents, dumped, make, opened, restored, rows_of, source
+from plugins.sqlite.targets import NEW, OLD, crashed_journal, crashed_wal, require_new
 from support.drive import load
 
 import dumpty_plugins.sqlite as driver
 from dumpty import Locked, SourceError, TargetNotEmpty
-
-OLD = "CREATE TABLE old(a); INSERT INTO old VALUES('old');"
-NEW = "CREATE TABLE new(a); INSERT INTO new VALUES('new');"
 
 
 @pytest.fixture(params=("sql", "native"))
@@ -33,40 +31,10 @@ def place(tmp_path):
     return tmp_path / "place"
 
 
-def crashed_wal(path) -> None:
-    """Leave a database whose committed rows stand in its -wal only, as a killed process does."""
-    script = (
-        "import sqlite3, os, sys; d = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "d.execute('PRAGMA journal_mode=WAL'); d.execute('CREATE TABLE IF NOT EXISTS old(a)');"
-        "d.execute(\"INSERT INTO old VALUES('in the wal')\"); os._exit(0)"
-    )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
-    assert os.path.getsize(f"{path}-wal") > 0
-
-
-def crashed_journal(path) -> None:
-    """Leave a database with a hot journal, as a process killed while it commits does."""
-    script = (
-        "import sqlite3, os, sys; d = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "d.execute('PRAGMA cache_size=2'); d.execute('PRAGMA cache_spill=2'); d.execute('BEGIN');"
-        "d.execute(\"UPDATE old SET a = 'half'\"); d.execute('CREATE TABLE u(a)');"
-        "d.executemany('INSERT INTO u VALUES(?)', [('x' * 3000,)] * 200); os._exit(0)"
-    )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
-    assert os.path.getsize(f"{path}-journal") > 0
-
-
-def require_new(place) -> None:
-    assert os.listdir(place) == ["t.db"]
-    assert rows_of(place / "t.db", "SELECT a FROM new") == [("new",)]
-    assert rows_of(place / "t.db", "PRAGMA integrity_check") == [("ok",)]
-    assert rows_of(place / "t.db", "SELECT count(*) FROM sqlite_master") == [(1,)]
-
-
 def test_missing_target_is_created(made, place):
     restored(made, place / "t.db")
     require_new(place)
-    assert stat.S_IMODE((place / "t.db").stat().st_mode) & 0o077 in (0o044, 0o040, 0o004, 0)
+    assert stat.S_IMODE((place / "t.db").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("empty", ["zero_bytes", "no_tables", "wal_without_tables"])

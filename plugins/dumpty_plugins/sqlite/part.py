@@ -1,0 +1,96 @@
+"""The file that a restore builds beside its target, and what killed restores left of theirs.
+
+Whoever builds holds a lock (``flock``) on an empty file of its own, ``TARGET.<hex>.dumpty-part.lock``, until the part
+is gone; a lock that can be had belongs to nobody alive. The lock cannot be on the part itself: the next restore would
+have to open that, and closing it drops the locks that SQLite holds on it in the same process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from dumpty import SourceError
+from dumpty_plugins.sqlite.connection import SIBLINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LOCK = ".lock"
+_NAME = re.compile(r"\.[0-9a-f]{16}\.dumpty-part\.lock")
+
+
+@contextlib.contextmanager
+def part_beside(target: str) -> Iterator[str]:
+    """Create an empty private file beside ``target`` to build in; whatever is left of it at the end is removed.
+
+    So is what dead restores of the same target left.
+
+    Raises:
+        SourceError: the directory cannot be written.
+    """
+    try:
+        _sweep(target)
+        part, held = _claim(target)
+    except OSError as error:
+        raise SourceError(f"{os.path.dirname(target)} cannot be written: {error.strerror}") from error
+    try:
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise SourceError(f"{part} cannot be created: {error.strerror}") from error
+        yield part
+    finally:
+        try:
+            _remove(part)
+        finally:
+            os.close(held)
+
+
+def _claim(target: str) -> tuple[str, int]:
+    while True:
+        part = f"{target}.{secrets.token_hex(8)}.dumpty-part"
+        held = os.open(part + _LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody sweeps between these two lines
+            os.close(held)
+            continue
+        except OSError:  # a file system without flock: nobody can take the lock from us either
+            return part, held
+        if _is_at(held, part + _LOCK):
+            return part, held
+        os.close(held)
+
+
+def _sweep(target: str) -> None:
+    directory, name = os.path.split(target)
+    for found in os.listdir(directory):
+        if not (found.startswith(name) and _NAME.fullmatch(found, len(name))):
+            continue
+        lock = os.path.join(directory, found)
+        with contextlib.suppress(OSError):  # it is another user's, or just went
+            held = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(held, lock):
+                    _remove(lock.removesuffix(_LOCK))
+            finally:
+                os.close(held)
+
+
+def _is_at(handle: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(part: str) -> None:
+    for end in (*SIBLINGS, "", _LOCK):  # the lock goes last: without it nobody would know whose the rest is
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part + end)

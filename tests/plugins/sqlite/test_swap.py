@@ -1,0 +1,287 @@
+"""Replacing a database while others come in between, the disk fails, or the restore is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+from plugins.sqlite.contents import dumped, make, restored, rows_of, source
+from plugins.sqlite.targets import NEW, OLD, crashed_journal, crashed_wal, require_new
+
+import dumpty_plugins.sqlite as driver
+from dumpty import Locked, SourceError, TargetNotEmpty
+from dumpty_plugins.sqlite import connection, target
+
+
+@pytest.fixture(params=("sql", "native"))
+def made(request, tmp_path):
+    (tmp_path / "from").mkdir()
+    return dumped(make(tmp_path / "from" / "new.db", NEW), tmp_path / "from" / "dump", request.param)
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+class Entering:
+    """A connection of the driver's, with something that happens the moment before it locks the target for the swap."""
+
+    def __init__(self, database, enter) -> None:
+        self._database = database
+        self._enter = enter
+
+    def execute(self, sql, *values):
+        if sql == "BEGIN EXCLUSIVE":
+            self._enter()
+        return self._database.execute(sql, *values)
+
+    def __getattr__(self, name):
+        return getattr(self._database, name)
+
+
+def before_the_lock(monkeypatch, happens) -> None:
+    """Let ``happens`` run once, between the driver's looking at the target and its lock for the swap."""
+    seen = []
+
+    def enter():
+        if not seen:
+            seen.append(True)
+            happens()
+
+    class Watched(target.Target):
+        def swap(self, part):
+            monkeypatch.setattr(target, "connect", lambda *a: Entering(connection.connect(*a), enter))
+            super().swap(part)
+
+    monkeypatch.setattr(target, "Target", Watched)
+
+
+def test_database_that_took_the_place_of_an_empty_target_is_refused(made, place, tmp_path, monkeypatch):
+    other = make(tmp_path / "other.db", OLD)
+    (place / "t.db").touch()
+    before_the_lock(monkeypatch, lambda: os.replace(other, place / "t.db"))
+    with pytest.raises(TargetNotEmpty, match="is not empty"):
+        restored(made, place / "t.db")
+    assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
+
+
+def test_live_database_that_took_the_place_of_the_target_is_neither_replaced_nor_robbed(made, place, monkeypatch):
+    make(place / "t.db", OLD)
+    users = []
+
+    def happens():
+        os.replace(make(place / "other.db", "PRAGMA journal_mode=WAL;" + OLD), place / "t.db")
+        users.append(sqlite3.connect(place / "t.db", isolation_level=None))
+        users[0].execute("INSERT INTO old VALUES('mine')")
+        users[0].execute("BEGIN IMMEDIATE")
+
+    before_the_lock(monkeypatch, happens)
+    with pytest.raises(Locked):
+        restored(made, place / "t.db", overwrite=True, busy_timeout=0.3)
+    with contextlib.closing(users[0]) as user:
+        user.execute("INSERT INTO old VALUES('also mine')")
+        user.execute("COMMIT")
+    assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",), ("mine",), ("also mine",)]
+
+
+def test_two_restores_into_one_empty_file_do_not_both_succeed(place, tmp_path):
+    dumps = [
+        dumped(
+            make(tmp_path / f"{n}.db", f"CREATE TABLE new(a); INSERT INTO new VALUES({n});"),
+            tmp_path / f"{n}",
+            "native",
+        )
+        for n in (0, 1)
+    ]
+    for turn in range(40):
+        path = place / f"t{turn}.db"
+        path.touch()
+        start, won = threading.Barrier(2), []
+
+        def restore(n, path=path, start=start, won=won):
+            start.wait()
+            with contextlib.suppress(TargetNotEmpty, Locked):
+                restored(dumps[n], path)
+                won.append(n)
+
+        threads = [threading.Thread(target=restore, args=(n,)) for n in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert rows_of(path, "SELECT a FROM new") == [(won[0],)]
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_connection_that_sets_wal_in_the_last_moment_loses_no_commit(made, place, monkeypatch, journal):
+    make(place / "t.db", f"PRAGMA journal_mode={journal};" + OLD)
+    users = []
+
+    def happens():
+        users.append(sqlite3.connect(place / "t.db", isolation_level=None))
+        assert users[0].execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+        users[0].execute("SELECT * FROM old").fetchall()
+
+    before_the_lock(monkeypatch, happens)
+    with pytest.raises(Locked, match="open in another connection"):
+        restored(made, place / "t.db", overwrite=True, busy_timeout=0.3)
+    with contextlib.closing(users[0]) as user:
+        user.execute("INSERT INTO old VALUES('mine')")
+    assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",), ("mine",)]
+
+
+def test_unreadable_target_that_a_database_replaced_meanwhile_is_looked_at_again(made, place, tmp_path, monkeypatch):
+    other = make(tmp_path / "other.db", OLD)
+    (place / "t.db").write_bytes(b"\x9c" * 5000)
+    rename = os.rename
+
+    def late(src, dst):
+        if os.path.exists(other):
+            os.replace(other, place / "t.db")
+        rename(src, dst)
+
+    monkeypatch.setattr(os, "rename", late)
+    user = []
+    inside = target.Target._replace
+
+    def notice(self, *given):
+        user.append(rows_of(place / "t.db", "SELECT a FROM old"))
+        return inside(self, *given)
+
+    monkeypatch.setattr(target.Target, "_replace", notice)
+    restored(made, place / "t.db", overwrite=True)
+    assert user == [[("old",)]]
+    require_new(place)
+
+
+def failing_directory_sync(monkeypatch, place, after: int) -> None:
+    """Let syncing ``place`` fail once it was synced ``after`` times."""
+    sync, done = os.fsync, []
+
+    def fsync(handle):
+        if os.path.samestat(os.fstat(handle), os.stat(place)):
+            done.append(handle)
+            if len(done) > after:
+                raise OSError(5, "Input/output error")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_old_journal_never_stands_beside_a_new_database_whose_directory_cannot_be_synced(
+    made, place, monkeypatch, after
+):
+    make(place / "t.db", OLD)
+    crashed_journal(place / "t.db")
+    (place / "t.db").unlink()
+    failing_directory_sync(monkeypatch, place, after)
+    with pytest.raises(SourceError, match="cannot be replaced: Input/output error"):
+        restored(made, place / "t.db")
+    assert os.listdir(place) == ["t.db-journal"]
+
+
+def test_target_in_a_directory_that_cannot_be_synced_is_not_replaced(made, place, monkeypatch):
+    make(place / "t.db", OLD)
+    failing_directory_sync(monkeypatch, place, 0)
+    with pytest.raises(SourceError, match="cannot be replaced: Input/output error"):
+        restored(made, place / "t.db", overwrite=True)
+    assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
+    assert os.listdir(place) == ["t.db"]
+
+
+def test_failed_sync_after_the_swap_says_what_stands(made, place, monkeypatch):
+    make(place / "t.db", OLD)
+    failing_directory_sync(monkeypatch, place, 1)
+    with pytest.raises(SourceError, match=r"now holds the restored database, but .* cannot be synced"):
+        restored(made, place / "t.db", overwrite=True)
+    require_new(place)
+
+
+def test_unreadable_target_comes_back_if_the_swap_cannot_be_synced(made, place, monkeypatch):
+    for end in ("", "-journal"):
+        (place / f"t.db{end}").write_bytes(b"\x9c" * 5000)
+    failing_directory_sync(monkeypatch, place, 1)
+    with pytest.raises(SourceError, match="cannot be replaced: Input/output error"):
+        restored(made, place / "t.db", overwrite=True)
+    assert {one.name: one.read_bytes() for one in place.iterdir()} == {
+        "t.db": b"\x9c" * 5000,
+        "t.db-journal": b"\x9c" * 5000,
+    }
+
+
+def test_stale_journal_of_a_database_that_came_up_meanwhile_is_not_put_beside_it(made, place, tmp_path, monkeypatch):
+    make(place / "t.db", OLD)
+    crashed_journal(place / "t.db")
+    (place / "t.db").unlink()
+    link, other = os.link, make(tmp_path / "other.db", OLD)
+
+    def late(src, dst):
+        os.replace(other, place / "t.db")
+        link(src, dst)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(TargetNotEmpty, match="was created while"):
+        restored(made, place / "t.db")
+    assert os.listdir(place) == ["t.db"]
+    assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
+
+
+@pytest.mark.parametrize("end", ["-journal", "-wal"])
+def test_empty_target_beside_a_stale_journal_is_empty(made, place, tmp_path, end):
+    make(tmp_path / "x.db", OLD)
+    (crashed_wal if end == "-wal" else crashed_journal)(tmp_path / "x.db")
+    shutil.copy(tmp_path / f"x.db{end}", place / f"t.db{end}")
+    (place / "t.db").touch()
+    looked = driver.inspect(source=source(place / "t.db"), options={"busy_timeout": 0.1})
+    assert (looked.exists, looked.empty) == (True, True)
+    restored(made, place / "t.db")
+    require_new(place)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_is_being_built_is_private_and_so_is_a_new_database(made, place, monkeypatch, exists):
+    if exists:
+        os.chmod(make(place / "t.db", OLD), 0o644)
+    modes = []
+    swap = target.Target.swap
+
+    def look(self, part):
+        modes.extend(stat.S_IMODE(one.stat().st_mode) for one in place.iterdir() if one.name != "t.db")
+        swap(self, part)
+
+    monkeypatch.setattr(target.Target, "swap", look)
+    restored(made, place / "t.db", overwrite=True)
+    assert set(modes) == {0o600}
+    assert stat.S_IMODE((place / "t.db").stat().st_mode) == (0o644 if exists else 0o600)
+
+
+def test_remains_of_a_killed_restore_go_with_the_next_one_and_those_of_a_living_one_stay(made, place):
+    script = (
+        "import os, sys; from dumpty_plugins.sqlite.part import part_beside\n"
+        "with part_beside(sys.argv[1]) as part:\n"
+        "    open(part + '-journal', 'w').close(); print(part, flush=True); sys.stdin.read()"
+    )
+    (place / "t.db.0123456789abcdef.part").write_text("the user's own")
+    (place / "t.db2.0123456789abcdef.dumpty-part.lock").touch()  # of another target
+    others = sorted(os.listdir(place))
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(place / "t.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as builder:
+        part = os.path.basename(builder.stdout.readline().strip())
+        restored(made, place / "t.db")
+        assert sorted(os.listdir(place)) == sorted(["t.db", part, f"{part}.lock", f"{part}-journal", *others])
+        builder.kill()
+        builder.wait()
+    restored(made, place / "t.db", overwrite=True)
+    assert sorted(os.listdir(place)) == sorted(["t.db", *others])
