@@ -118,19 +118,19 @@ def completed(dumpty, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(("words", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"prune", "plugins"})])
+@pytest.mark.parametrize(("words", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"pin", "prune", "plugins"})])
 def test_the_shell_completes_verbs(completed, words, offered):
     assert set(completed(words)) == offered
 
 
 def test_the_shell_completes_ids(completed, make, shop, monkeypatch):
     made = make(shop)
-    assert completed("dumpty show ") == ["latest", made["id"]]
+    assert completed("dumpty show ") == ["latest", "latest-verified", made["id"]]
     assert completed(f"dumpty show {made['id'][:3]}") == [made["id"]]
     os.rename("backups", "elsewhere")
-    assert completed("dumpty verify ") == ["latest"]
+    assert completed("dumpty verify ") == ["latest", "latest-verified"]
     monkeypatch.setenv("DUMPTY_DIR", "elsewhere")
-    assert completed("dumpty verify ") == ["latest", made["id"]]
+    assert completed("dumpty verify ") == ["latest", "latest-verified", made["id"]]
 
 
 def test_completion_can_be_had_for_a_shell(program):

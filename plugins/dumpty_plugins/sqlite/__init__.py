@@ -11,6 +11,7 @@ Two hazards decide how this package touches files (see ``target`` for the second
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Format, Inspection, Option, PluginInfo, hookimpl
@@ -67,7 +68,10 @@ def inspect(source: Source, options: Options) -> Inspection:
     """Look at the database file without creating or changing it."""
     from dumpty_plugins.sqlite import target
 
-    return target.inspect(source, options)
+    seen = target.inspect(source, options)
+    if options.get("evidence", "off") != "off" and seen.evidence is None:  # there is nothing yet: no table
+        return replace(seen, evidence=Evidence(versions=seen.versions))
+    return seen
 
 
 @hookimpl

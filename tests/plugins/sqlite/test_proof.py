@@ -276,3 +276,10 @@ def test_a_fingerprint_needs_no_collation_or_function_of_the_application(tmp_pat
             "INSERT INTO t(a, c) VALUES (1, 'x')"
         )
     assert fingerprints(path)["t"].startswith("rowsum-blake2b-1:")
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_a_backup_of_a_database_without_tables_is_drilled_too(manager, tmp_path, form):
+    path = make(tmp_path / "bare.db", "CREATE TABLE t(a); DROP TABLE t")
+    proof = manager.drill(backed_up(manager, path, format=form).id)
+    assert any("recorded nothing to compare with" in text for text in proof.not_proved)
