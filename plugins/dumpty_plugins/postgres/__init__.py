@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from dumpty import Format, Option, PluginInfo, hookimpl
 
 if TYPE_CHECKING:
-    from dumpty import Dump, Evidence, Inspection, Options, Sink, Source
+    from contextlib import AbstractContextManager
+
+    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
 
 
 @hookimpl
@@ -32,6 +34,19 @@ def describe() -> PluginInfo:
                 choices=("on", "auto", "off"),
             ),
             Option(
+                name="fingerprint",
+                default=False,
+                help="fingerprint each table's rows, in the dump's snapshot: PostgreSQL reads and hashes every "
+                "row once more, which takes about three times as long as pg_dump alone, beside it",
+            ),
+            Option(
+                name="evidence",
+                default="off",
+                help="count the rows of each table, or take their fingerprints as well",
+                verbs=("inspect",),
+                choices=("off", "counts", "fingerprint"),
+            ),
+            Option(
                 name="jobs",
                 default=0,
                 help="parallel jobs of a directory dump and of pg_restore; 0: one per processor",
@@ -40,13 +55,19 @@ def describe() -> PluginInfo:
             Option(
                 name="bindir",
                 default="",
-                help="directory of the client programs to use",
-                verbs=("backup", "restore"),
+                help="directory of the client programs to use (and, for a drill, of the server's)",
+                verbs=("backup", "restore", "examine", "scratch"),
             ),
             Option(
                 name="lock_timeout",
                 default=60,
                 help="seconds to wait for the locks of all tables",
+            ),
+            Option(
+                name="scratch_dir",
+                default="",
+                help="where a drill's own server keeps its data; default: the directory for temporary files",
+                verbs=("scratch",),
             ),
         ),
         requires="dumpty[postgres]",
@@ -59,8 +80,7 @@ def inspect(source: Source, options: Options) -> Inspection:
     from dumpty_plugins.postgres.connection import Address
     from dumpty_plugins.postgres.target import look
 
-    del options  # there are none for this verb
-    return look(Address(source))
+    return look(Address(source), str(options.get("evidence", "off")))
 
 
 @hookimpl
@@ -79,3 +99,19 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     from dumpty_plugins.postgres.restoring import put_back
 
     return put_back(Address(target), dump, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def examine(dump: Dump, options: Options) -> Evidence:
+    """Read a dump to its end: an archive through pg_restore, and what comes out of it as a plain dump."""
+    from dumpty_plugins.postgres.reading import read_through
+
+    return read_through(dump, options)
+
+
+@hookimpl
+def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
+    """Start a private server, or take a database of its own on the server ``on``."""
+    from dumpty_plugins.postgres.throwaway import on_server, private
+
+    return private(dump, options) if on is None else on_server(dump, on)

@@ -39,6 +39,7 @@ class Entry:
     kind: str
     definition: str
     namespace: str
+    tablespace: str
     owner: str
     file: str
 
@@ -135,7 +136,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     definition = cursor.text()
     cursor.text(), cursor.text()  # DROP and COPY statements
     namespace = cursor.text()
-    cursor.text()  # tablespace
+    tablespace = cursor.text()
     if minor >= _TABLE_AM:
         cursor.text()  # table access method
     if minor >= _RELKIND:
@@ -156,6 +157,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
         kind=kind,
         definition=definition,
         namespace=namespace,
+        tablespace=tablespace,
         owner=owner,
         file=file,
     )

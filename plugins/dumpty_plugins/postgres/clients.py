@@ -56,11 +56,12 @@ class Client:
     version: str
 
 
-def find(program: str, bindir: str = "") -> list[Client]:
+def find(program: str, bindir: str = "", *, anywhere: bool = False) -> list[Client]:
     """Return the installed ``program``s, the preferred one first.
 
     ``bindir`` forces one directory. Else the first is the one on the PATH; with it come those in
     ``DUMPTY_PG_BINDIR`` (directories, separated by colons) and in the places where systems keep several versions.
+    With ``anywhere``, one in such a place will do: servers are not on the PATH.
 
     Raises:
         CommandError: there is none on the PATH, nor where ``bindir`` or ``DUMPTY_PG_BINDIR`` point.
@@ -74,7 +75,7 @@ def find(program: str, bindir: str = "") -> list[Client]:
     told = [d for d in os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep) if d]
     known = [p for d in _WELL_KNOWN for p in sorted(glob.glob(os.path.join(d, program))) if os.access(p, os.X_OK)]
     chosen = [p for d in told if os.access(p := os.path.join(d, program), os.X_OK)]
-    if on_path is None and not chosen:
+    if on_path is None and not chosen and not (anywhere and known):
         where = f" (one was seen in {os.path.dirname(known[-1])}: add that to the PATH)" if known else ""
         raise CommandError(f"{program} was not found on the PATH{where}; install it: {INSTALL}", argv=(program,))
     clients: list[Client] = []

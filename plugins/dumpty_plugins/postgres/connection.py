@@ -27,6 +27,8 @@ _SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oa
 
 _CONNECT_TIMEOUT_SECONDS = "15"
 
+_TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
+
 _ADVICE = (
     ("Connection refused", "is the server running, and is the port right?"),
     ("No such file or directory", "is the server running, and is its socket in that directory?"),
@@ -104,8 +106,7 @@ class Address:
         except (library.Error, UnicodeError) as error:
             raise SourceError(self._unreachable(error)) from error
         connection.autocommit = True
-        # Nothing that a user may have put into the schema public may stand in for a system function.
-        rows(connection, "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)")
+        prepare(connection)
         return connection
 
     def _unreachable(self, error: Exception) -> str:
@@ -170,6 +171,16 @@ def rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...
     with connection.cursor() as cursor:
         cursor.execute(sql, args or None)
         return cursor.fetchall() if cursor.description else []
+
+
+def prepare(connection: Connection) -> None:
+    """Free a session from what somebody set for its user or database and what is not meant for it."""
+    # Nothing that a user may have put into the schema public may stand in for a system function.
+    rows(connection, "SET search_path = pg_catalog")
+    rows(connection, "SET statement_timeout = 0")
+    # Counting takes its time, and a session that waits for a long load is not idle.
+    sql = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN %s AND setting <> '0'"
+    rows(connection, sql, _TIMEOUTS)
 
 
 def version(connection: Connection) -> tuple[int, str]:

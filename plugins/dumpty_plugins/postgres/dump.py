@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, SourceError
+from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, OptionError, SourceError
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, version
+from dumpty_plugins.postgres.fingerprint import OLDEST
 from dumpty_plugins.postgres.properties import estimate, read_properties
+from dumpty_plugins.postgres.reading import tally
 from dumpty_plugins.postgres.script import Script
 from dumpty_plugins.postgres.snapshot import Snapshot, snapshot
-from dumpty_plugins.postgres.tables import compare, path_of
+from dumpty_plugins.postgres.tables import compare
 
 if TYPE_CHECKING:
     from dumpty import Options, Sink
@@ -31,6 +33,7 @@ ARGUMENTS = {
 _ATTEMPTS = 4
 _QUEUED_SECONDS = 10
 _LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout")
+_WARNING = re.compile(r"^pg_dump: (warning: .*)$", re.MULTILINE)
 _MISMATCH = re.compile(r"server version: (\d+)")
 
 
@@ -40,6 +43,7 @@ class _Output:
 
     versions: dict[str, str]
     copied: dict[str, int] | None
+    warnings: tuple[str, ...] = ()
 
 
 def back_up(address: Address, sink: Sink, form: str, options: Options) -> Evidence:
@@ -56,9 +60,11 @@ def back_up(address: Address, sink: Sink, form: str, options: Options) -> Eviden
     """
     clients = find("pg_dump", str(options["bindir"]))
     run = _Run(address, sink, form, options, clients)
+    if options["fingerprint"] and options["counts"] == "off":
+        raise OptionError("fingerprint=on counts the rows, too: leave counts=off out")
     if options["counts"] == "off":
         return run.alone("rows were not counted: counts=off")
-    lenient = options["counts"] == "auto"
+    lenient = options["counts"] == "auto" and not options["fingerprint"]
     with ExitStack() as stack:
         try:
             connection = address.connect()
@@ -75,9 +81,18 @@ def back_up(address: Address, sink: Sink, form: str, options: Options) -> Eviden
                         properties = interruptible(connection, lambda: read_properties(connection))
                         sink.expect(estimate(connection))
                         major, server = version(connection)
+                    if options["fingerprint"] and major < OLDEST:
+                        raise OptionError(
+                            f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {server}"
+                        )
                     client = choose(clients, major, what=address.label)
                     shot = held.enter_context(
-                        snapshot(address, connection, lock_timeout=int(options["lock_timeout"]))  # type: ignore[arg-type]
+                        snapshot(
+                            address,
+                            connection,
+                            lock_timeout=int(options["lock_timeout"]),  # type: ignore[arg-type]
+                            prints=bool(options["fingerprint"]),
+                        )
                     )
                 except (SourceError, Locked) as error:
                     if not lenient:
@@ -116,7 +131,7 @@ class _Run:
             if client == self._clients[0]:
                 raise
             output = self._pg_dump(client, self._lock_timeout)
-        return Evidence(versions=output.versions | {"pg_dump": client.version}, notes=(note,))
+        return Evidence(versions=output.versions | {"pg_dump": client.version}, notes=(note, *output.warnings))
 
     def beside(
         self, shot: Snapshot, client: Client, major: int, server: str, properties: dict[str, Any]
@@ -134,13 +149,13 @@ class _Run:
         counted = shot.counted()
         if output.copied is not None:
             compare([o for o in counted if o.rows is not None], output.copied, what="pg_dump's output")
-        notes: tuple[str, ...] = ()
+        notes = output.warnings
         if client.major > major:
             note = (
                 f"made by pg_dump {client.version} for a server {server}, because that version's own was not found; "
                 "dumpty restores it to such a server, psql alone may not"
             )
-            notes = (note,)
+            notes = (note, *notes)
         return Evidence(
             objects=counted,
             snapshot=shot.name,
@@ -160,8 +175,12 @@ class _Run:
             with own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
                 if directory:
                     child.wait()
-                    return _Output(versions=check_directory(directory).versions, copied=None)
-                return self._stream(child)
+                    output = _Output(versions=check_directory(directory).versions, copied=None)
+                else:
+                    output = self._stream(child)
+                # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
+                warned = tuple(f"pg_dump: {self.address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
+                return replace(output, warnings=warned)
 
     def _stream(self, child: Child) -> _Output:
         def block() -> bytes:
@@ -174,10 +193,7 @@ class _Run:
 
         if self._form == "sql":
             script = Script(block)
-            copied: dict[str, int] = {}
-            for statement in script:
-                if statement.copy:
-                    copied[path_of(statement.copied)] = sum(piece.count(b"\n") for piece in script.data())
+            copied = tally(script)
             if not script.complete:
                 raise IntegrityError("pg_dump's output ends without its end marker: it is cut off")
             return _Output(versions=script.versions, copied=copied)

@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.postgres.connection import Address
 
+_TRANSACTION = "SELECT pg_catalog.txid_current()"
+
 _SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"default_table_access_method"}
 """Settings that a newer pg_dump puts at the head of a dump, and that an older server does not have."""
+
+
+_TOLD_SECRETS = re.compile(rb"(CREATE|ALTER) (USER MAPPING|SERVER|SUBSCRIPTION|ROLE|USER)\b", re.IGNORECASE)
 
 
 def load(address: Address, connection: Connection, read: Callable[[], bytes], *, whole: bool) -> None:
@@ -50,7 +55,7 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
     library = psycopg2()
     known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
     rows(connection, "RESET search_path")
-    transaction = rows(connection, "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text")[0][0] if whole else None
+    transaction = rows(connection, _TRANSACTION)[0][0] if whole else None
     with closing(connection.cursor()) as cursor:
         for statement in script:
             words = statement.words
@@ -70,9 +75,11 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
             except (library.Error, UnicodeError) as error:
                 if feed is not None and feed.error is not None:
                     raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
-                head = re.sub(r"\s+", " ", statement.text[:70].decode("utf-8", "replace")).strip()
+                # A foreign server's or a subscription's password stands in quotes.
+                known_names = statement.text[:70].split(b"'")[0] if _TOLD_SECRETS.match(statement.text) else b""
+                head = re.sub(r"\s+", " ", (known_names or statement.text[:70]).decode("utf-8", "replace")).strip()
                 raise explanation(address, f"loading ({head} ...) into", error) from error
-    if whole and rows(connection, "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text")[0][0] != transaction:
+    if whole and rows(connection, _TRANSACTION)[0][0] != transaction:
         raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
 
 

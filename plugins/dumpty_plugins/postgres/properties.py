@@ -30,6 +30,24 @@ _ROLES = """
     ) AS r(oid) WHERE EXISTS (SELECT FROM pg_roles WHERE pg_roles.oid = r.oid) ORDER BY 1"""
 
 
+_SURROUNDINGS = """
+    SELECT pg_get_userbyid(datdba), datconnlimit, shobj_description(oid, 'pg_database'), datacl IS NOT NULL
+    FROM pg_database WHERE oid = %s"""
+
+_GRANTS = """
+    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+           is_grantable
+    FROM pg_database, aclexplode(datacl) WHERE pg_database.oid = %s"""
+
+_ROLE_SETTINGS = """
+    SELECT pg_get_userbyid(setrole), unnest(setconfig) FROM pg_db_role_setting
+    WHERE setdatabase = %s AND setrole <> 0"""
+
+_TABLESPACES = """
+    SELECT DISTINCT spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+    WHERE c.oid >= 16384 AND spcname NOT IN ('pg_default', 'pg_global') ORDER BY 1"""
+
+
 def read_properties(connection: Connection, database: str | None = None) -> dict[str, Any]:
     """Return what a restore needs besides the dump, JSON-able.
 
@@ -53,10 +71,21 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
         connection, "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setdatabase = %s AND setrole = 0", oid
     )
     properties["settings"] = [s for (s,) in settings]
+    owner, limit, comment, has_acl = rows(connection, _SURROUNDINGS, oid)[0]
+    properties["surroundings"] = {
+        "owner": owner,
+        "limit": limit,
+        "comment": comment,
+        "grants": [list(g) for g in rows(connection, _GRANTS, oid)] if has_acl else None,
+        "role_settings": [list(s) for s in rows(connection, _ROLE_SETTINGS, oid)],
+    }
     if database is None:
         properties["roles"] = [r for (r,) in rows(connection, _ROLES)]
         extensions = rows(connection, "SELECT extname FROM pg_extension WHERE oid >= 16384 ORDER BY 1")
         properties["extensions"] = [e for (e,) in extensions]
+        properties["tablespaces"] = [t for (t,) in rows(connection, _TABLESPACES)]
+        # It owns things without being listed as what they depend on.
+        properties["superuser"] = rows(connection, "SELECT pg_get_userbyid(10)")[0][0]
     return properties
 
 
@@ -87,6 +116,29 @@ def creation(properties: Mapping[str, Any], major: int) -> str:
         if major >= _HAS_RULES and (rules := properties.get("icu_rules")):
             options.append(f"ICU_RULES {literal(rules)}")
     return " ".join(options)
+
+
+def dressing(surroundings: Mapping[str, Any], database: str) -> list[str]:
+    """Return the statements that give ``database`` (as SQL) the owner, rights, comment, ... that were read."""
+    if not surroundings:
+        return []
+    made = [f"ALTER DATABASE {database} CONNECTION LIMIT {int(surroundings['limit'])}"]
+    if surroundings["comment"] is not None:
+        made.append(f"COMMENT ON DATABASE {database} IS {literal(surroundings['comment'])}")
+    made += [
+        setting(f"ALTER ROLE {quoted(role)} IN DATABASE {database}", text)
+        for role, text in surroundings["role_settings"]
+    ]
+    grants = surroundings["grants"]
+    revoked = (
+        [] if grants is None else [f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {quoted(surroundings['owner'])}"]
+    )
+    owned = [f"ALTER DATABASE {database} OWNER TO {quoted(surroundings['owner'])}"]
+    given = [
+        f"GRANT {privilege} ON DATABASE {database} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
+        for privilege, grantee, grantable in grants or ()
+    ]
+    return [*made, *owned, *revoked, *given]
 
 
 def setting(prefix: str, text: str) -> str:

@@ -14,7 +14,8 @@ from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, Target
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
-from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows, version
+from dumpty_plugins.postgres.connection import explained, interruptible, prepare, psycopg2, rows, version
+from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.loader import load
 from dumpty_plugins.postgres.swap import Beside, may_create
 from dumpty_plugins.postgres.tables import compare, count, list_tables
@@ -85,13 +86,20 @@ class _Job:
         extensions = set(known.get("extensions", contents.extensions if contents else []))
         roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
         extensions -= {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
+        tablespaces = set(known.get("tablespaces", ()))
+        tablespaces -= {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
         missing = [
             f"the {kind} {', '.join(sorted(names))}"
-            for kind, names in (("roles", roles), ("extensions", extensions))
+            for kind, names in (("roles", roles), ("extensions", extensions), ("tablespaces", tablespaces))
             if names
         ]
         if missing:
-            advice = [text for names, text in ((roles, "CREATE ROLE"), (extensions, "install its packages")) if names]
+            mends = (
+                (roles, "CREATE ROLE"),
+                (extensions, "install its packages"),
+                (tablespaces, "CREATE TABLESPACE"),
+            )
+            advice = [text for names, text in mends if names]
             raise SourceError(
                 f"the server of {self._address.label} lacks {' and '.join(missing)}, which the dump needs; "
                 f"add them first ({', '.join(advice)}), then restore again"
@@ -99,6 +107,7 @@ class _Job:
 
     def beside(self, server: Connection, name: str, *, exists: bool) -> Evidence:
         """Load into a new database, check it, and give it the name."""
+        left = leftovers(server, name)
         with Beside(self._address, server, name, exists=exists) as new:
             new.create(self._properties())
             place = self._address.at(new.name)
@@ -109,7 +118,7 @@ class _Job:
                 self._pg_restore(place, self._contents, version(server)[0])
             with closing(place.connect()) as loaded:
                 evidence = self._evidence(place, loaded)
-            notes = new.swap()
+            notes = (*left, *new.swap())
         return Evidence(objects=evidence.objects, versions=evidence.versions, notes=notes)
 
     def in_one_transaction(self) -> Evidence:
@@ -127,7 +136,7 @@ class _Job:
                 self._scripted(client, lambda read: load(self._address, target, read, whole=True))
             rows(target, "RESET ALL")
             rows(target, "SET client_encoding = 'UTF8'")
-            rows(target, "SET search_path = pg_catalog")
+            prepare(target)
             evidence = self._evidence(self._address, target)
             rows(target, "COMMIT")
             return evidence

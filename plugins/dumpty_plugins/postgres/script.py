@@ -46,6 +46,7 @@ _STANDARD = _compile(rb"'[^']*'")
 _BACKSLASHES = _compile(_ESCAPED)  # for dumps of databases with standard_conforming_strings off
 _BLOCK_COMMENT = re.compile(rb"/\*|\*/")
 _META_COMMAND = re.compile(rb"\\(un)?restrict ([0-9A-Za-z]+)[ \t]*\r?\n")
+_LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\('?[0-9]+'?\);")
 _COPY_NAME = re.compile(rb"COPY ((?:[^\s\"(]|\"(?:[^\"]|\"\")*\")+) ")
 
 
@@ -59,6 +60,11 @@ class Statement:
     text: bytes
     words: tuple[bytes, ...]
     copy: bool
+
+    @property
+    def makes_large_object(self) -> bool:
+        """Whether it creates one large object."""
+        return _LARGE_OBJECT.fullmatch(self.text) is not None
 
     @property
     def copied(self) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import Locked, ObjectEvidence
 from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows
+from dumpty_plugins.postgres.fingerprint import settle
 from dumpty_plugins.postgres.tables import Table, count, list_tables
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ class Snapshot:
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
         self._counting: Future[tuple[ObjectEvidence, ...]]
 
-    def start_counting(self, pool: ThreadPoolExecutor) -> None:
-        """Begin to count, beside pg_dump: on the pages that it reads anyway."""
-        self._counting = pool.submit(count, self._connection, self.tables)
+    def start_counting(self, pool: ThreadPoolExecutor, *, prints: bool) -> None:
+        """Begin to count (and take fingerprints), beside pg_dump: on the pages that it reads anyway."""
+        self._counting = pool.submit(count, self._connection, self.tables, prints=prints)
 
     def stop_counting(self) -> None:
         """End the counting, if it goes on still."""
@@ -60,8 +61,10 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def snapshot(address: Address, connection: Connection, *, lock_timeout: int) -> Iterator[Snapshot]:
+def snapshot(address: Address, connection: Connection, *, lock_timeout: int, prints: bool) -> Iterator[Snapshot]:
     """Take and hold a snapshot on ``connection`` (which must be in autocommit mode).
+
+    With ``prints``, fingerprints are taken of the rows that are counted.
 
     Raises:
         Locked: a table's lock was not to be had within ``lock_timeout`` seconds, or tables kept changing.
@@ -70,17 +73,16 @@ def snapshot(address: Address, connection: Connection, *, lock_timeout: int) -> 
     with explained(address, "locking the tables of"):
         for name, value in (
             ("lock_timeout", f"{lock_timeout}s"),
-            ("statement_timeout", "0"),
-            ("idle_in_transaction_session_timeout", "0"),
-            ("transaction_timeout", "0"),
             ("row_security", "off"),  # an error instead of a part of the rows
             ("max_parallel_workers_per_gather", "0"),  # counting stays in the background
         ):
             rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
+        if prints:
+            settle(connection)
         held = interruptible(connection, lambda: _locked(address, connection))
     pool = ThreadPoolExecutor(1, "dumpty-count")
     try:
-        held.start_counting(pool)
+        held.start_counting(pool, prints=prints)
         yield held
     finally:
         held.stop_counting()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 from dumpty import Locked, SourceError
 from dumpty_plugins.postgres.connection import explanation, psycopg2, rows
-from dumpty_plugins.postgres.properties import creation, read_properties, setting
-from dumpty_plugins.postgres.tables import literal, quoted
+from dumpty_plugins.postgres.leftovers import NEW, OLD, besides
+from dumpty_plugins.postgres.properties import creation, dressing, read_properties, setting
+from dumpty_plugins.postgres.tables import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,22 +20,12 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.postgres.connection import Address
 
-_NAME_BYTES = 63
 _LEAVING_SECONDS = 1.0
+_HAS_FORCE = 130000
 
 _CARRIED = """
-    SELECT d.oid, pg_get_userbyid(datdba), spcname, datconnlimit, datistemplate,
-           shobj_description(d.oid, 'pg_database'), datacl IS NOT NULL
-    FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s"""
-
-_GRANTS = """
-    SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
-           is_grantable
-    FROM pg_database, aclexplode(datacl) WHERE datname = %s"""
-
-_ROLE_SETTINGS = """
-    SELECT pg_get_userbyid(setrole), unnest(setconfig) FROM pg_db_role_setting
-    WHERE setdatabase = %s AND setrole <> 0"""
+    SELECT spcname, datistemplate FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace
+    WHERE datname = %s"""
 
 
 def may_create(server: Connection, name: str) -> bool:
@@ -54,7 +44,9 @@ class Beside:
         self._server = server
         self._final = name
         self._exists = exists
-        self.name = _besides(name, "dumpty")
+        self.name = besides(name, NEW)
+        self._template = False
+        self._surroundings: Mapping[str, Any] = {}
         self._created = False
         self._settings: list[str] = []
 
@@ -70,7 +62,8 @@ class Beside:
             with contextlib.suppress(psycopg2().Error):
                 rows(self._server, "ROLLBACK")
             with contextlib.suppress(psycopg2().Error):
-                rows(self._server, f"DROP DATABASE IF EXISTS {quoted(self.name)} WITH (FORCE)")
+                force = " WITH (FORCE)" if self._server.info.server_version >= _HAS_FORCE else ""
+                rows(self._server, f"DROP DATABASE IF EXISTS {quoted(self.name)}{force}")
 
     def create(self, recorded: Mapping[str, Any]) -> None:
         """Create it: as the old one where there is one, else as the backup's properties say.
@@ -80,8 +73,11 @@ class Beside:
         """
         properties = read_properties(self._server, self._final) if self._exists else dict(recorded)
         self._settings = list(properties.get("settings", ()))
+        self._surroundings = properties.get("surroundings", {})
         options = creation(properties, self._server.info.server_version // 10000)
-        tablespace = rows(self._server, _CARRIED, self._final)[0][2] if self._exists else "pg_default"
+        tablespace = "pg_default"
+        if self._exists:
+            tablespace, self._template = rows(self._server, _CARRIED, self._final)[0]
         if tablespace != "pg_default":  # naming the default needs a right that using it does not
             options += f" TABLESPACE {quoted(tablespace)}"
         try:
@@ -100,8 +96,9 @@ class Beside:
         Raises:
             Locked: somebody uses the old one. It is as it was.
         """
-        server, old = self._server, _besides(self._final, "dumpty_old")
-        self._dress()
+        server, old = self._server, besides(self._final, OLD)
+        notes = self._dress()
+        rows(server, "SET synchronous_commit = on")  # whatever its user's setting is: this is what was promised
         try:
             rows(server, "BEGIN")
             if self._exists:
@@ -120,8 +117,8 @@ class Beside:
                 rows(server, f"DROP DATABASE {quoted(old)}")
             except psycopg2().Error as error:
                 why = self._address.scrub(str(error))
-                return (f"the old database is still there, as {old}: {why}",)
-        return ()
+                return (*notes, f"the old database is still there, as {old}: {why}")
+        return notes
 
     def _refuse_sessions(self) -> None:
         sql = """SELECT count(*), string_agg(DISTINCT coalesce(usename, '?') || ' (' ||
@@ -138,28 +135,24 @@ class Beside:
                 "end them and try again. Nothing was changed"
             )
 
-    def _dress(self) -> None:
+    def _dress(self) -> tuple[str, ...]:
         server, new = self._server, quoted(self.name)
         for text in self._settings:
             rows(server, setting(f"ALTER DATABASE {new}", text))
-        if not self._exists:
-            return
-        oid, owner, _tablespace, limit, template, comment, has_acl = rows(server, _CARRIED, self._final)[0]
-        for role, text in rows(server, _ROLE_SETTINGS, oid):
-            rows(server, setting(f"ALTER ROLE {quoted(role)} IN DATABASE {new}", text))
-        if comment is not None:
-            rows(server, f"COMMENT ON DATABASE {new} IS {literal(comment)}")
-        rows(server, f"ALTER DATABASE {new} WITH CONNECTION LIMIT {limit} IS_TEMPLATE {str(template).lower()}")
-        if has_acl:
-            rows(server, f"REVOKE ALL ON DATABASE {new} FROM PUBLIC, CURRENT_USER")
-        rows(server, f"ALTER DATABASE {new} OWNER TO {quoted(owner)}")
-        if has_acl:
-            for privilege, grantee, grantable in rows(server, _GRANTS, self._final):
-                option = " WITH GRANT OPTION" if grantable else ""
-                rows(server, f"GRANT {privilege} ON DATABASE {new} TO {grantee}{option}")
-
-
-def _besides(name: str, tag: str) -> str:
-    suffix = f"__{tag}_{secrets.token_hex(4)}"
-    kept = name.encode()[: _NAME_BYTES - len(suffix)].decode("utf-8", "ignore")
-    return kept + suffix
+        statements = dressing(self._surroundings, new)
+        if self._exists:
+            rows(server, f"ALTER DATABASE {new} IS_TEMPLATE {str(self._template).lower()}")
+            for statement in statements:
+                rows(server, statement)
+            return ()
+        # Another server, perhaps, without the roles of the old one: the data is worth more than its surroundings.
+        for statement in statements:
+            try:
+                rows(server, statement)
+            except psycopg2().Error as error:
+                if server.closed:
+                    raise
+                why = self._address.scrub(str(error)).partition("LINE 1")[0].strip()
+                shown = statement.replace(new, quoted(self._final))
+                return (f"what the database itself had is not all there ({why}); when that is mended: {shown}",)
+        return ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, ObjectEvidence
+from dumpty_plugins.postgres import fingerprint
 from dumpty_plugins.postgres.connection import rows
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _CONFIGURATION = """
     WHERE c.oid = t.oid AND c.relkind = 'r' AND n.oid = c.relnamespace
       AND has_table_privilege(c.oid, 'SELECT')
     ORDER BY n.nspname, c.relname"""
+
+LARGE_OBJECTS = "pg_catalog.pg_largeobject"
+"""The path of all large objects together; it is there where there are any."""
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
@@ -79,8 +83,8 @@ def list_tables(connection: Connection, *, configuration: bool = False) -> list[
     return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock) for o, s, n, k, lock in found]
 
 
-def count(connection: Connection, tables: Sequence[Table]) -> tuple[ObjectEvidence, ...]:
-    """Count the rows of every table.
+def count(connection: Connection, tables: Sequence[Table], *, prints: bool = False) -> tuple[ObjectEvidence, ...]:
+    """Count the rows of every table, and the large objects; with ``prints`` take fingerprints of them, too.
 
     Partitioned tables hold nothing themselves, and a materialized view is computed anew by a restore: they are
     listed without a number.
@@ -89,10 +93,15 @@ def count(connection: Connection, tables: Sequence[Table]) -> tuple[ObjectEviden
     for table in tables:
         if table.kind == "x":
             continue
-        number = None
-        if table.kind == "r":
+        number = told = None
+        if table.kind == "r" and prints:
+            number, told = fingerprint.measure(connection, table.oid, table.sql)
+        elif table.kind == "r":
             number = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
-        found.append(ObjectEvidence(path=table.path, rows=number))
+        found.append(ObjectEvidence(path=table.path, rows=number, fingerprint=told))
+    if large := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
+        told = fingerprint.measure_large_objects(connection) if prints else None
+        found.append(ObjectEvidence(path=LARGE_OBJECTS, rows=large, fingerprint=told))
     return tuple(found)
 
 

@@ -7,9 +7,12 @@ import os
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from dumpty import Inspection, SourceError
-from dumpty_plugins.postgres.connection import Address, explained, psycopg2, rows, version
+from dumpty import Evidence, Inspection, OptionError, SourceError
+from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, rows, version
+from dumpty_plugins.postgres.fingerprint import OLDEST, settle
+from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.properties import estimate
+from dumpty_plugins.postgres.tables import count, list_tables
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
@@ -68,7 +71,7 @@ def open_target(address: Address) -> Connection | None:
         if server is None:
             raise
         with closing(server):
-            if rows(server, "SELECT FROM pg_database WHERE datname = %s", database_name(address)):
+            if rows(server, "SELECT 1 FROM pg_database WHERE datname = %s", database_name(address)):
                 raise refused from None
         return None
 
@@ -88,8 +91,8 @@ def holding(connection: Connection) -> str:
     return str(found[0][0]) if found else ""
 
 
-def look(address: Address) -> Inspection:
-    """Return what there is at ``address``."""
+def look(address: Address, evidence: str = "off") -> Inspection:
+    """Return what there is at ``address``; with ``evidence`` counts or fingerprint, also what its tables hold."""
     connection = open_target(address)
     name = database_name(address)
     if connection is None:
@@ -98,7 +101,12 @@ def look(address: Address) -> Inspection:
             raise SourceError(f"the server of {address.label} was lost while it was looked at; try again")
         with closing(server), explained(address, "looking at"):
             return Inspection(
-                exists=False, empty=True, identity=_identity(server, name), name=name, versions=_versions(server)
+                exists=False,
+                empty=True,
+                identity=_identity(server, name),
+                name=name,
+                versions=_versions(server),
+                notes=leftovers(server, name),
             )
     with closing(connection), explained(address, "looking at"):
         name = connection.info.dbname
@@ -109,7 +117,23 @@ def look(address: Address) -> Inspection:
             identity=_identity(connection, name),
             name=name,
             versions=_versions(connection),
+            notes=leftovers(connection, name),
+            evidence=None if evidence == "off" else _evidence(address, connection, prints=evidence == "fingerprint"),
         )
+
+
+def _evidence(address: Address, connection: Connection, *, prints: bool) -> Evidence:
+    if prints:
+        major, text = version(connection)
+        if major < OLDEST:
+            raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {text}")
+        settle(connection)
+    rows(connection, "SET row_security = off")  # an error instead of a part of the rows
+    rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    tables = list_tables(connection)
+    objects = interruptible(connection, lambda: count(connection, tables, prints=prints))
+    rows(connection, "COMMIT")
+    return Evidence(objects=objects, versions=_versions(connection))
 
 
 def _versions(connection: Connection) -> dict[str, str]:

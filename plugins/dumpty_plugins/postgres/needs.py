@@ -1,0 +1,138 @@
+"""What a dump needs around it to be restored: a server's version, roles, extensions; and whether it reaches out."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty import NotProvable
+from dumpty.process import BLOCK
+from dumpty_plugins.postgres.reading import read_archive
+from dumpty_plugins.postgres.script import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Dump
+
+_NAME = rb'("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)'
+_NAMES = re.compile(_NAME)
+_LIST = rb"([^;]+?)(?: WITH GRANT OPTION)?(?: GRANTED BY [^;]+)?\s*;?\s*$"
+_ROLES = (
+    re.compile(rb"\sOWNER TO " + _NAME + rb"\s*;?\s*$"),
+    re.compile(rb"^(?:GRANT|REVOKE)\s.*\s(?:TO|FROM) " + _LIST, re.DOTALL),
+    re.compile(rb"^ALTER DEFAULT PRIVILEGES FOR ROLE " + _NAME),
+    re.compile(rb"^ALTER DEFAULT PRIVILEGES .*\s(?:TO|FROM) " + _LIST, re.DOTALL),
+    re.compile(rb"^CREATE POLICY .*? TO ((?:" + _NAME + rb"(?:, )?)+)", re.DOTALL),
+    re.compile(rb"^CREATE USER MAPPING FOR " + _NAME),
+    re.compile(rb"^SET SESSION AUTHORIZATION " + _NAME),
+)
+_NOBODY = {"public", "current_user", "session_user", "user", "current_role", "default"}
+_EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + _NAME)
+_TABLESPACE = re.compile(rb"^SET default_tablespace = " + _NAME)
+_OUTSIDE = re.compile(
+    rb"^(?:CREATE|ALTER|DROP) (SERVER|SUBSCRIPTION|USER MAPPING|ROLE|USER|GROUP|DATABASE|TABLESPACE|SYSTEM)\b"
+    rb"|^(COPY) .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')",
+    re.IGNORECASE,
+)
+_REACHING = {"dblink", "postgres_fdw", "file_fdw", "pg_cron", "pg_background", "pgagent", "pglogical", "timescaledb"}
+_MAJOR = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a dump needs. ``superuser``: the name of the original server's first one; ``outside``: what reaches out."""
+
+    major: int
+    roles: tuple[str, ...]
+    superuser: str
+    extensions: tuple[str, ...]
+    tablespaces: tuple[str, ...]
+    outside: tuple[str, ...]
+
+
+def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
+    """Return what ``dump`` needs: from its evidence, or where that is silent (or ``thoroughly``) from the dump itself.
+
+    Raises:
+        NotProvable: nothing says of which version of PostgreSQL it is.
+    """
+    known = dump.evidence.properties
+    told = dump.versions.get("server", "")
+    roles, extensions = set(known.get("roles", ())), set(known.get("extensions", ()))
+    tablespaces = set(known.get("tablespaces", ()))
+    outside: list[str] = []
+    if thoroughly or "roles" not in known or "tablespaces" not in known or not _MAJOR.match(told):
+        versions: dict[str, str] = {}
+        for statement in _statements(dump, versions):
+            roles.update(_roles(statement))
+            if match := _EXTENSION.match(statement):
+                extensions.add(_name(match[1]))
+            if match := _TABLESPACE.match(statement):
+                tablespaces.add(_name(match[1]))
+            if match := _OUTSIDE.match(statement):
+                outside.append((match[1] or match[2]).decode().lower())
+        told = told or versions.get("server", "")
+    outside += sorted(extensions & _REACHING)
+    superuser = str(known.get("superuser", "postgres"))
+    around = known.get("surroundings", {})
+    roles |= {superuser, *([around["owner"]] if around else [])}
+    number = _MAJOR.match(told)
+    if number is None:
+        raise NotProvable("nothing tells of which version of PostgreSQL the dump is")
+    return Needs(
+        major=int(number[1]),
+        roles=tuple(sorted(r for r in roles if not r.startswith("pg_"))),
+        superuser=superuser,
+        extensions=tuple(sorted(extensions)),
+        tablespaces=tuple(sorted(tablespaces - {"pg_default", "pg_global"})),
+        outside=tuple(dict.fromkeys(outside)),
+    )
+
+
+def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[bytes]:
+    if dump.format != "sql":
+        contents = read_archive(dump)
+        versions.update(contents.versions)
+        for entry in contents.entries:
+            if entry.kind.startswith("DATABASE"):
+                continue  # only pg_restore --create would make the database itself
+            if entry.tablespace:
+                yield b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"'
+            if entry.owner:
+                yield b' OWNER TO "' + _bytes(entry.owner) + b'"'
+            yield from _split(entry.definition.encode("utf-8", "surrogateescape"))
+        return
+    with closing(dump.open()) as reader:
+        script = Script(lambda: reader.read(BLOCK))
+        for statement in script:
+            yield statement.text
+            if statement.copy:
+                for _piece in script.data():
+                    pass
+        versions.update(script.versions)
+
+
+def _bytes(name: str) -> bytes:
+    return name.replace('"', '""').encode("utf-8", "surrogateescape")
+
+
+def _split(definition: bytes) -> Iterator[bytes]:
+    pieces = iter([definition + b";\n" if definition.strip() else b""])
+    for statement in Script(lambda: next(pieces, b"")):
+        yield statement.text
+
+
+def _roles(statement: bytes) -> set[str]:
+    found = set()
+    for pattern in _ROLES:
+        if match := pattern.search(statement):
+            found |= {_name(m[0]) for m in _NAMES.finditer(match[1])}
+    return {name for name in found if name.lower() not in _NOBODY}
+
+
+def _name(text: bytes) -> str:
+    name = text.decode("utf-8", "surrogateescape")
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

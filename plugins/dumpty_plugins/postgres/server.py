@@ -1,0 +1,231 @@
+"""A private PostgreSQL server for a drill, made from the programs on this machine, in a directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError
+from dumpty.process import Child
+from dumpty_plugins.postgres import keeper
+from dumpty_plugins.postgres.clients import Client, find
+from dumpty_plugins.postgres.connection import Address, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX = "dumpty-drill-pg-"
+_SERVICE_USER = "postgres"
+_PORT = 5432
+_START_SECONDS = 120.0
+_END_SECONDS = 30.0
+_YOUNG_SECONDS = 3600.0
+_SOCKET_BYTES = 100  # the kernel's limit is 108, on other systems 104
+_ASTRAY = "PGHOSTADDR, or PGSERVICE, leads to another server than a drill's own: unset it"
+
+_SETTINGS = (
+    "listen_addresses=",
+    f"port={_PORT}",
+    "unix_socket_permissions=0700",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "autovacuum=off",
+    "max_connections=50",
+    "max_locks_per_transaction=256",
+    "shared_buffers=128MB",
+    "maintenance_work_mem=128MB",
+    "jit=off",
+    "logging_collector=off",
+    "log_destination=stderr",
+)
+
+
+@contextlib.contextmanager
+def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[Source]:
+    """Start a server of version ``major``, or the next newer one there is, and yield the address of ``postgres``.
+
+    The server listens on a socket that only its own user reaches. It ends with the block, or with this process.
+
+    Raises:
+        NotProvable: this machine cannot run such a server; the text says what it lacks.
+    """
+    if os.environ.get("PGHOSTADDR"):
+        raise DumptyError(_ASTRAY)
+    program = _choose(major, bindir)
+    user = _user(program)
+    base = scratch_dir or tempfile.gettempdir()
+    clear(base)
+    _check_room(base, room)
+    try:
+        directory = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+    except OSError as error:
+        raise NotProvable(
+            f"no server can be started in {base} ({error}); give another -o scratch_dir=DIRECTORY"
+        ) from error
+    try:
+        source = _source(os.path.join(directory, "s"))
+        initdb = os.path.join(os.path.dirname(program.path), "initdb")
+        argv = [sys.executable, "-I", "-S", keeper.__file__, directory, user, initdb, program.path, *_SETTINGS]
+        with Child(argv, stdin=True, stdout=False) as child:
+            _await(child, source, directory)
+            try:
+                yield source
+            finally:
+                with contextlib.suppress(OSError, CommandError):
+                    child.wait(_END_SECONDS)  # closes the pipe: the keeper ends the server and clears up
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def clear(base: str) -> None:
+    """Remove what drills left in ``base`` whose every process was killed."""
+    for path in Path(base).glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            told = path.lstat()
+            if path.is_symlink() or told.st_uid not in _own_users():
+                continue
+            if not (path / keeper.LOCK).exists():
+                if time.time() - told.st_mtime > _YOUNG_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+                continue
+            lock = os.open(path / keeper.LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _choose(major: int, bindir: str) -> Client:
+    try:
+        found = [c for c in find("postgres", bindir, anywhere=True) if c.major]
+    except CommandError:
+        found = []
+    found = [c for c in found if os.access(os.path.join(os.path.dirname(c.path), "initdb"), os.X_OK)]
+    fitting = sorted((c for c in found if c.major >= major), key=lambda c: c.major)
+    if fitting:
+        return fitting[0]
+    have = f"only {', '.join(sorted({c.version for c in found}))}" if found else "none"
+    raise NotProvable(
+        f"the dump is of PostgreSQL {major}, and of the server's programs this machine has {have}; "
+        f"install them (apt-get install postgresql-{major}), or name a server with --on"
+    )
+
+
+def _user(program: Client) -> str:
+    """Return the user to run the server as: "" for our own."""
+    if os.geteuid() != 0:
+        return ""
+    try:
+        entry = pwd.getpwnam(_SERVICE_USER)
+    except KeyError:
+        raise NotProvable(
+            f"PostgreSQL does not run as root, and this machine has no user {_SERVICE_USER}; "
+            "create one, or drill as another user"
+        ) from None
+    tried = (
+        subprocess.run(  # noqa: S603 - the program that was found, and no shell
+            [program.path, "--version"],
+            user=entry.pw_uid,
+            group=entry.pw_gid,
+            capture_output=True,
+            check=False,
+            cwd="/",
+        )
+        if _reachable(program.path, entry)
+        else None
+    )
+    if tried is None or tried.returncode:
+        raise NotProvable(f"the user {_SERVICE_USER} may not run {program.path}; install it where everybody may")
+    return _SERVICE_USER
+
+
+def _reachable(path: str, entry: pwd.struct_passwd) -> bool:
+    """Return whether another user gets as far as ``path``."""
+    for part in (Path(path), *Path(path).resolve().parents):
+        told = part.stat()
+        shift = 6 if told.st_uid == entry.pw_uid else 3 if told.st_gid == entry.pw_gid else 0
+        if not told.st_mode >> shift & 1:
+            return False
+    return True
+
+
+def _own_users() -> set[int]:
+    users = {os.geteuid()}
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            users.add(pwd.getpwnam(_SERVICE_USER).pw_uid)
+    return users
+
+
+def _check_room(base: str, room: int) -> None:
+    try:
+        free = shutil.disk_usage(base).free
+    except OSError as error:
+        raise NotProvable(
+            f"no server can be started in {base}: {error}; give another -o scratch_dir=DIRECTORY"
+        ) from error
+    if free < room:
+        raise NotProvable(
+            f"{base} has {free >> 20} MB free, and the dump has {room >> 20} MB; give another -o scratch_dir=DIRECTORY"
+        )
+
+
+def _source(sockets: str) -> Source:
+    if len(os.fsencode(sockets)) + len("/.s.PGSQL.5432") > _SOCKET_BYTES:
+        raise NotProvable(f"{sockets} is too long for a socket; give a shorter -o scratch_dir=DIRECTORY")
+    return Source(
+        scheme="postgresql",
+        url=f"postgresql://postgres@/postgres?host={sockets}&port={_PORT}",
+        username="postgres",
+        database="postgres",
+        query={"host": sockets, "port": str(_PORT)},
+    )
+
+
+def _await(child: Child, source: Source, directory: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    sockets = source.query["host"]
+    while not os.path.exists(os.path.join(sockets, f".s.PGSQL.{_PORT}")):
+        _still_starting(child, deadline)
+    while True:
+        try:
+            connection = Address(source).connect()
+        except SourceError as error:
+            if not re.search("starting up|not yet accepting|Connection refused|No such file", str(error)):
+                raise
+            _still_starting(child, deadline)
+            continue
+        with closing(connection):
+            # PGHOSTADDR, or a service's file, would lead us, and everything after us, to somebody's real server.
+            if rows(connection, "SHOW data_directory") != [(os.path.join(directory, "data"),)]:
+                raise DumptyError(_ASTRAY)
+        return
+
+
+def _still_starting(child: Child, deadline: float) -> None:
+    if child.returncode is not None:
+        with contextlib.suppress(CommandError):
+            child.wait()
+        said = [line for line in child.stderr_tail().splitlines() if line.strip()]
+        reason = next(
+            (line for line in said if "FATAL" in line or "error" in line), said[-1] if said else "no reason given"
+        )
+        raise NotProvable(f"a private PostgreSQL server does not start here: {reason.strip()}")
+    if time.monotonic() > deadline:
+        raise NotProvable(f"a private PostgreSQL server did not start within {_START_SECONDS:g} s")
+    time.sleep(0.05)
