@@ -9,15 +9,19 @@ import random
 import sqlite3
 import stat
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from dumpty import DumptyError, Locked, MissingFile, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dumpty import Options, Source
+
+T = TypeVar("T")
+_INTERRUPT_SECONDS = 0.05
 
 SIBLINGS = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a database file."""
@@ -164,6 +168,33 @@ def _begin(database: sqlite3.Connection, deadline: float) -> None:
             time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311 - only not in step with a writer
         else:
             return
+
+
+def interruptible(database: sqlite3.Connection, work: Callable[[], T]) -> T:
+    """Run ``work``, which asks ``database`` for what may take minutes, so that Ctrl-C ends it at once.
+
+    SQLite gives signals no turn; so the work is done in another thread while this one waits.
+    """
+    with working_aside(database, work) as result:
+        return result()
+
+
+@contextlib.contextmanager
+def working_aside(database: sqlite3.Connection, work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Run ``work`` on ``database`` in another thread during the block, and lend the call that waits for its result.
+
+    An exception in the block, Ctrl-C included, interrupts what ``database`` is doing.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="sqlite-aside") as aside:
+        running = aside.submit(work)
+        try:
+            yield running.result
+        except BaseException:
+            # Again and again: an interrupt ends the statement that runs, and the work may begin another.
+            while not running.done():
+                database.interrupt()
+                wait((running,), timeout=_INTERRUPT_SECONDS)
+            raise
 
 
 def _tidy(path: str) -> None:

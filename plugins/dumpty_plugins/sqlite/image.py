@@ -8,18 +8,19 @@ it never ends.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError
+from dumpty import Evidence, IntegrityError, SourceError
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite import proof
-from dumpty_plugins.sqlite.connection import connect, corrupt, explain
+from dumpty_plugins.sqlite.connection import connect, corrupt, explain, interruptible, working_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
 
     from dumpty import Dump, Sink
 
@@ -43,22 +44,29 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
         image.text_factory = bytes
         image.execute("PRAGMA synchronous=OFF")
         image.execute("PRAGMA journal_mode=OFF")
-        # The empty callback is where a pending Ctrl-C gets its turn.
-        database.backup(image, pages=_STEP_PAGES, progress=lambda *_: None)
+        _copy(database, image, copy)
         database.execute("ROLLBACK")  # the source is free again: checking and compressing need only the copy
         size = os.path.getsize(copy)
         if size != _pages_size(image):
             raise IntegrityError(f"the copy of {source} has {size} bytes, but its header says {_pages_size(image)}")
         sink.expect(size)
-        with ThreadPoolExecutor(1, thread_name_prefix="sqlite-check") as aside:
-            proven = aside.submit(_prove, image, source, check=check, fingerprints=fingerprints)
-            try:
-                _send(copy, sink)
-            except BaseException:
-                image.interrupt()
-                raise
-            evidence = proven.result()
-    return evidence
+        prove = functools.partial(_prove, image, source, check=check, fingerprints=fingerprints)
+        with working_aside(image, prove) as proven:
+            _send(copy, sink)
+            return proven()
+
+
+def _copy(database: sqlite3.Connection, image: sqlite3.Connection, copy: str) -> None:
+    try:
+        # The empty callback is where a pending Ctrl-C gets its turn.
+        database.backup(image, pages=_STEP_PAGES, progress=lambda *_: None)
+    except sqlite3.OperationalError as error:
+        if "is full" not in str(error):
+            raise
+        raise SourceError(
+            f"no room for the copy of the database in {copy}: free some space on its file system, or back it up with"
+            " format sql, which needs none there"
+        ) from error
 
 
 def _prove(image: sqlite3.Connection, source: str, *, check: bool, fingerprints: bool) -> Evidence:
@@ -93,9 +101,7 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
     """
     with contextlib.closing(dump.open()) as reader, open(part, "r+b", buffering=0) as stream:
         while block := reader.read(BLOCK):
-            view = memoryview(block)
-            while view:
-                view = view[stream.write(view) :]
+            _write(stream, block, part)
         size = stream.tell()
     with damage(part), contextlib.closing(connect(part, "rw")) as database:
         if size == 0 or size != _pages_size(database):
@@ -104,9 +110,21 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
             require_sound(database)
         if not check and not dump.evidence.objects:
             return Evidence(versions=proof.versions(), notes=(_UNCHECKED,))
-        objects = proof.count_tables(database)
+        objects = interruptible(database, functools.partial(proof.count_tables, database))
         proof.require_same(dump.evidence, objects)
     return Evidence(objects=objects, versions=proof.versions())
+
+
+def _write(stream: FileIO, block: bytes, part: str) -> None:
+    view = memoryview(block)
+    try:
+        while view:
+            view = view[stream.write(view) :]
+    except OSError as error:
+        raise SourceError(
+            f"{part} cannot be written: {error.strerror}; the restored database is built there: free some space on its"
+            " file system, or restore elsewhere"
+        ) from error
 
 
 def require_sound(database: sqlite3.Connection) -> None:
@@ -115,7 +133,7 @@ def require_sound(database: sqlite3.Connection) -> None:
     Raises:
         IntegrityError: it is corrupt.
     """
-    damaged = proof.findings(database).damage
+    damaged = interruptible(database, functools.partial(proof.findings, database)).damage
     if damaged:
         raise IntegrityError(f"the restored database is corrupt: {damaged}; restore another backup")
 

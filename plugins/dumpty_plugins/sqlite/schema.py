@@ -27,6 +27,10 @@ _QUOTED_OR_COMMENT = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL
 )
 _TERMINATOR = re.compile(r"^\s*(?:/|go)\s*$", re.IGNORECASE | re.MULTILINE)
+_SHADOW = ("table", "shadow")
+_SHADOW_NAME = re.compile(r"""(CREATE TABLE )(?:'((?:[^']|'')*)'|"((?:[^"]|"")*)")""")
+# A reserved word: outside quotes and comments it can be nothing else, unless it is part of a longer name.
+_AUTOINCREMENT = re.compile(r"(?<![\w$\x80-\U0010ffff])autoincrement(?![\w$\x80-\U0010ffff])", re.IGNORECASE)
 USE_NATIVE = "; back it up with format native (--format native)"
 
 
@@ -84,18 +88,23 @@ def read_schema(database: sqlite3.Connection) -> Schema:
     virtual = [n for n in names.of("table") if names.kind(n) == "virtual"]
     settings = _settings(database)
     before = [
-        *((name, names.sql[name]) for name in plain),
-        *((name, names.sql[name]) for name in names.of("view")),
-        *((name, names.sql[name]) for name in virtual),
+        *((name, names.sql["table", name]) for name in plain),
+        *((name, names.sql["view", name]) for name in names.of("view")),
+        *((name, names.sql["table", name]) for name in virtual),
         # Mostly made by the module a moment ago, but some come into being later (FTS3's _stat).
-        *((name, _CREATE_TABLE + "IF NOT EXISTS " + names.sql[name][len(_CREATE_TABLE) :]) for name in shadow),
+        *((name, _CREATE_TABLE + "IF NOT EXISTS " + names.sql["table", name][len(_CREATE_TABLE) :]) for name in shadow),
     ]
-    if "sqlite_sequence" in internal and not any("autoincrement" in names.sql[n].lower() for n in plain):
+    if "sqlite_sequence" in internal and not any(_counts_up(names.sql["table", name]) for name in plain):
         before.append(("sqlite_sequence", f"CREATE TABLE {STUB}(a INTEGER PRIMARY KEY AUTOINCREMENT)"))
         before.append(("sqlite_sequence", f"DROP TABLE {STUB}"))
     if "sqlite_stat1" in internal:
         before.append(("sqlite_stat1", "ANALYZE sqlite_schema"))
-    after = [(name, names.sql[name]) for kind in ("index", "trigger") for name in names.of(kind) if names.sql[name]]
+    after = [
+        (name, names.sql[kind, name])
+        for kind in ("index", "trigger")
+        for name in names.of(kind)
+        if names.sql[kind, name]
+    ]
     clear = [*shadow, *(n for n in internal if n in ("sqlite_sequence", "sqlite_stat1"))]
     schema = Schema(
         settings=settings,
@@ -114,7 +123,7 @@ class _Names:
     """What sqlite_schema holds, decoded, in the order of its making."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        self.sql: dict[str, str] = {}
+        self.sql: dict[tuple[str, str], str] = {}  # a trigger may be named like a table, a view or an index
         self._types: list[tuple[str, str]] = []
         self._rows: list[tuple[str, str, str, str]] = []
         rows = database.execute(
@@ -126,7 +135,7 @@ class _Names:
             except UnicodeDecodeError as error:
                 shown = row[1].decode("utf-8", "backslashreplace")
                 raise SourceError(f"the definition of {shown!r} is not valid UTF-8{USE_NATIVE}") from error
-            self.sql[name] = sql
+            self.sql[kind, name] = sql
             self._types.append((kind, name))
             self._rows.append((kind, name, table, sql))
         self._listed: dict[str, tuple[str, bool]] = {
@@ -148,7 +157,15 @@ class _Names:
         return self._listed[name][1]
 
     def fingerprint(self, *, without: list[str]) -> list[tuple[str, str, str, str]]:
-        return sorted(row for row in self._rows if row[2] not in without)
+        """Return everything but the tables ``without``, as it is to come back.
+
+        Renaming a full-text table quotes the names of its shadow tables in another way than making it does.
+        """
+        return sorted(
+            (kind, name, table, _requoted(sql) if (kind, self._listed.get(name, ("",))[0]) == _SHADOW else sql)
+            for kind, name, table, sql in self._rows
+            if table not in without
+        )
 
 
 def _settings(database: sqlite3.Connection) -> tuple[str, ...]:
@@ -158,6 +175,20 @@ def _settings(database: sqlite3.Connection) -> tuple[str, ...]:
         f"PRAGMA encoding='{encoding}';\n",
         *(f"PRAGMA {name}={database.execute(f'PRAGMA {name}').fetchone()[0]};\n" for name in numbers),
     )
+
+
+def _counts_up(sql: str) -> bool:
+    """Tell whether the table has AUTOINCREMENT, for which SQLite keeps sqlite_sequence."""
+    return _AUTOINCREMENT.search(_QUOTED_OR_COMMENT.sub(" ", sql)) is not None
+
+
+def _requoted(sql: str) -> str:
+    """Return the definition of a shadow table with its name in double quotes."""
+    found = _SHADOW_NAME.match(sql)
+    if not found:
+        return sql
+    name = found[3].replace('""', '"') if found[2] is None else found[2].replace("''", "'")
+    return found[1] + quoted(name) + sql[found.end() :]
 
 
 def _is_wal(database: sqlite3.Connection) -> bool:

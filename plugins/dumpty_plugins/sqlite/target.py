@@ -25,6 +25,7 @@ from dumpty_plugins.sqlite.connection import (
     connect,
     explain,
     file_path,
+    interruptible,
     needs_rollback,
     plain_errors,
     reading,
@@ -69,7 +70,8 @@ def inspect(source: Source, options: Options) -> Inspection:
             wanted = options.get("evidence", "off")
             evidence = None
             if wanted != "off":
-                objects = proof.count_tables(database, fingerprints=wanted == "fingerprint")
+                count = functools.partial(proof.count_tables, database, fingerprints=wanted == "fingerprint")
+                objects = interruptible(database, count)
                 evidence = Evidence(objects=objects, versions=proof.versions())
             return look(exists=True, empty=_is_empty(database), estimated_bytes=size, evidence=evidence)
     except SourceError as error:

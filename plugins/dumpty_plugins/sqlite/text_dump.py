@@ -17,12 +17,13 @@ know a dump, for which they permit writing the tables of full-text indexes.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.sqlite import literals, proof
-from dumpty_plugins.sqlite.connection import corrupt
+from dumpty_plugins.sqlite.connection import corrupt, interruptible
 from dumpty_plugins.sqlite.schema import USE_NATIVE, Schema, Table, read_schema
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerp
     if check:
         _require_sound(database, source)
     schema = read_schema(database)
-    evidence = proof.evidence(database, fingerprints=fingerprints, notes=schema.notes)
+    count = functools.partial(proof.evidence, database, fingerprints=fingerprints, notes=schema.notes)
+    evidence = interruptible(database, count)
     objects = evidence.objects
     pages = database.execute("PRAGMA page_count").fetchone()[0]
     sink.expect(pages * database.execute("PRAGMA page_size").fetchone()[0])
@@ -69,7 +71,7 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerp
 
 
 def _require_sound(database: sqlite3.Connection, source: str) -> None:
-    found = proof.findings(database)
+    found = interruptible(database, functools.partial(proof.findings, database))
     if found.damage:
         raise corrupt(source, found.damage)
     if found.oddities:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import sqlite3
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from dumpty import Evidence, IntegrityError
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite import proof
-from dumpty_plugins.sqlite.connection import connect
+from dumpty_plugins.sqlite.connection import connect, interruptible
 from dumpty_plugins.sqlite.guard import Guard
 from dumpty_plugins.sqlite.image import damage, require_sound
 from dumpty_plugins.sqlite.text_dump import HEADER, LARGEST_ROW
@@ -40,7 +41,7 @@ def load_text(dump: Dump, part: str, *, check: bool) -> Evidence:
         with contextlib.closing(connect(part, "rw")) as database:  # nothing cached, and no authorizer
             if check:
                 require_sound(database)
-            objects = proof.count_tables(database)
+            objects = interruptible(database, functools.partial(proof.count_tables, database))
     found = (len(objects), sum(one.rows or 0 for one in objects))
     if found != (tables, rows):
         raise IntegrityError(
