@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import os
 import re
@@ -142,6 +143,13 @@ def jobs(options: Options) -> int:
 
 
 def _client(path: str) -> Client:
+    told = os.stat(path)
+    return _asked(path, told.st_mtime_ns, told.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _asked(path: str, _changed: int, _size: int) -> Client:
+    """Ask a program for its version: once per process, and again when it was replaced."""
     try:
         told = run([path, "--version"], env={"LC_ALL": "C"}, timeout=20.0)
     except CommandError:

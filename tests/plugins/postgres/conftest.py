@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import uuid
@@ -42,8 +43,10 @@ class Databases:
         return self.server.databases() - self._before
 
     def drop(self) -> None:
-        for name in self.left():
-            self.server.drop(name)
+        with contextlib.closing(self.server.connect()) as connection, connection.cursor() as cursor:
+            for name in self.left():
+                quoted = name.replace('"', '""')
+                cursor.execute(f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
 
 
 @pytest.fixture

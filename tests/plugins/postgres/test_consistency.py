@@ -157,42 +157,49 @@ def test_timeouts_set_for_the_user_do_not_end_a_backup(dbs, tmp_path):
     assert [o.rows for o in evidence.objects] == [10]
 
 
+WRITER = """DO $$ DECLARE n integer := 0; BEGIN
+  LOOP
+    n := n + 1;
+    INSERT INTO a VALUES (n, {writer}); INSERT INTO b VALUES (n, {writer});
+    DELETE FROM b WHERE id = n - 300 AND w = {writer}; DELETE FROM a WHERE id = n - 300 AND w = {writer};
+    PERFORM nextval('written_{writer}');
+    COMMIT;
+    PERFORM pg_sleep(0.004);
+  END LOOP;
+END $$"""
+
+
 @pytest.fixture
 def pairs(dbs):
     """A database with two writers that commit pairs: the same number into both tables, in one transaction."""
-    name = dbs.new("CREATE TABLE a (id integer, w integer); CREATE TABLE b (id integer, w integer)")
-    stop = threading.Event()
-    written = [0, 0]
+    name = dbs.new(
+        "CREATE TABLE a (id integer, w integer); CREATE TABLE b (id integer, w integer);"
+        "CREATE SEQUENCE written_0; CREATE SEQUENCE written_1"
+    )
+    connections = [dbs.server.connect(name) for _writer in (0, 1)]
 
     def write(writer: int) -> None:
-        with contextlib.closing(dbs.server.connect(name)) as connection, connection.cursor() as cursor:
-            number = 0
-            while not stop.is_set():
-                number += 1
-                cursor.execute("BEGIN")
-                cursor.execute("INSERT INTO a VALUES (%s, %s)", (number, writer))
-                cursor.execute("INSERT INTO b VALUES (%s, %s)", (number, writer))
-                if number > 300:  # keeps the tables small
-                    cursor.execute("DELETE FROM b WHERE id = %s AND w = %s", (number - 300, writer))
-                    cursor.execute("DELETE FROM a WHERE id = %s AND w = %s", (number - 300, writer))
-                cursor.execute("COMMIT")
-                written[writer] += 1
-                time.sleep(0.004)
+        with contextlib.suppress(psycopg2.errors.QueryCanceled), connections[writer].cursor() as cursor:
+            cursor.execute(WRITER.format(writer=writer))
 
     writers = [threading.Thread(target=write, args=(n,)) for n in (0, 1)]
     for writer in writers:
         writer.start()
-    yield name, written
-    stop.set()
-    for writer in writers:
+    yield (
+        name,
+        lambda: dbs.server.execute("SELECT w.last_value, x.last_value FROM written_0 w, written_1 x", database=name)[0],
+    )
+    for connection, writer in zip(connections, writers, strict=True):
+        connection.cancel()
         writer.join()
+        connection.close()
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_no_backup_holds_half_a_pair_while_writers_commit(dbs, pairs, tmp_path, form):
     name, written = pairs
-    until(lambda: min(written) > 20)
-    before = sum(written)
+    until(lambda: min(written()) > 20)
+    before = sum(written())
     for _round in range(50):
         made = dump(driver, dbs.source(name), tmp_path / "d", form)
         text = made.file.read_bytes()
@@ -202,7 +209,7 @@ def test_no_backup_holds_half_a_pair_while_writers_commit(dbs, pairs, tmp_path, 
         a, b = rows_in(text, "a"), rows_in(text, "b")
         assert sorted(a) == sorted(b)
         assert [o.rows for o in made.evidence.objects] == [len(a), len(b)]
-    assert sum(written) > before + 50, "the writers did not run"
+    assert sum(written()) > before + 50, "the writers did not run"
 
 
 def test_the_older_client_is_never_used_for_a_newer_server(newer_dbs, postgres, tmp_path, monkeypatch):
