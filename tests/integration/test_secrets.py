@@ -130,7 +130,8 @@ def test_no_verb_and_no_failure_of_the_library_shows_the_password(urls, tmp_path
     told += [caplog.text, *capfd.readouterr(), *watch.seen]
     told += [repr(vars(record)) for record in caplog.records]
     assert [text for text in told if leaks(text)] == []
-    assert any("pg_dump" in line for line in watch.seen) == good.startswith("postgresql")
+    if good.startswith("postgresql"):  # else there is no child, and other people's processes prove nothing
+        assert any("pg_dump" in line for line in watch.seen)
     for path in (tmp_path / "b").rglob("*"):
         assert not leaks(path.name)
         if path.is_file():
