@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+_ROOM_BYTES = 2 << 30
 INSTALL = "apt-get install -y postgresql"
 
 # Runs as a program of its own: becomes the server's user, asks to be told of the parent's death, becomes the server.
@@ -58,7 +59,8 @@ class PostgresServer:
         self.bindir = bindir
         self.root = Path(tempfile.mkdtemp(prefix="dpg", dir="/tmp" if os.path.isdir("/tmp") else None))
         self.sockets = self.root / "s"
-        self.data = self.root / "data"
+        self.store = Path(tempfile.mkdtemp(prefix="dpg", dir=_in_memory()))
+        self.data = self.store / "data"
         self.log = self.root / "log"
         self._user = "postgres" if os.getuid() == 0 else ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,7 +87,7 @@ class PostgresServer:
         self.sockets.chmod(0o755)
         if self._user:
             entry = pwd.getpwnam(self._user)
-            for path in (self.root, self.sockets):
+            for path in (self.root, self.sockets, self.store):
                 os.chown(path, entry.pw_uid, entry.pw_gid)
             if subprocess.run(self._argv("test", "-x", str(self.bindir / "postgres"))).returncode:
                 # A virtual environment under /root, closed to other users: the server needs a copy of its programs.
@@ -145,7 +147,8 @@ class PostgresServer:
             except subprocess.TimeoutExpired:
                 self._process.send_signal(3)  # SIGQUIT: at once
                 self._process.wait()
-        shutil.rmtree(self.root, ignore_errors=True)
+        for path in (self.root, self.store):
+            shutil.rmtree(path, ignore_errors=True)
 
     def url(self, database: str = "postgres", user: str = "postgres", password: str | None = None) -> str:
         """Return a URL over the unix socket."""
@@ -213,6 +216,15 @@ class PostgresServer:
             check=True,
         )
         return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout.decode("utf-8", "surrogateescape"))
+
+
+def _in_memory() -> str | None:
+    """Return where files are in memory, if there is room: to make and drop databases is what most tests wait for."""
+    place = "/dev/shm"
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(place).free > _ROOM_BYTES and os.access(place, os.W_OK):
+            return place
+    return None
 
 
 def _debian() -> Path:
