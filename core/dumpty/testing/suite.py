@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Suite", "Watched"]
 
 _VERBS: dict[str, tuple[Verb, ...]] = {
-    "driver": ("backup", "restore", "inspect"),
+    "driver": ("backup", "restore", "inspect", "examine", "scratch"),
     "compressor": ("compress",),
     "verifier": (),
     "store": ("open_store",),
