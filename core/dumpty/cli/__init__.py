@@ -106,8 +106,10 @@ def _signals() -> Iterator[list[KeyboardInterrupt]]:
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     caught: list[KeyboardInterrupt] = []
 
+    over = False
+
     def end(number: int, _: object) -> None:
-        if not caught:
+        if not caught and not over:
             caught.append(KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number))
             raise caught[0]
 
@@ -121,5 +123,6 @@ def _signals() -> Iterator[list[KeyboardInterrupt]]:
     try:
         yield caught
     finally:
+        over = True  # what there was to say is said: too late to interrupt anything
         for number in taken:
             signal.signal(number, before[number])
