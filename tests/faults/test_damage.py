@@ -18,6 +18,7 @@ from dumpty import (
     BackupFormat,
     BackupManager,
     DatabaseBackup,
+    DumptyError,
     IntegrityError,
     ManifestError,
     MissingFile,
@@ -249,6 +250,45 @@ def test_the_command_line_names_the_damaged_backup_and_ends_with_4(pair, way, pl
     [line] = capsys.readouterr().err.splitlines()
     assert Path(backup.file_path).name in line
     LEDGER.damage(found=True, what=f"{way.__name__} through the command line")
+
+
+# -- what lies beside a backup: its proofs and its pin ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", STAGES[:1], indirect=True, ids="-".join)
+@pytest.mark.parametrize("ending", [".proofs.json", ".pin.json"])
+@pytest.mark.parametrize("way", [cut, flip, empty, swap, longer, zeroed])
+def test_a_damaged_proof_proves_nothing_and_a_damaged_pin_still_protects(pair, ending, way, place, dice):
+    manager, (backup, other) = pair
+    for one in (backup, other):
+        manager.verify(one.id)
+        manager.pin(one.id, "kept for the auditors")
+    shutil.rmtree(place / "good")
+    shutil.copytree(place / "backups", place / "good")
+    stem = Path(backup.file_path).name.partition(".")[0]
+    theirs = Path(other.file_path).name.partition(".")[0]
+    path = place / "backups" / (stem + ending)
+    for number in range(MANY.get(way, 1) * FACTOR):
+        what = f"{path.name}, {way.__name__} no. {number}"
+        way(path, dice, place / "backups" / (theirs + ending))
+        if way is longer:
+            path.write_bytes(path.read_bytes() + b"x")
+        LEDGER.fault(f"files {DONE[way]}")
+        assert path.name in " ".join(map(str, manager.lost_proofs())), what
+        listed = {b.id: b for b in manager.list_backups()}
+        assert listed.keys() == {backup.id, other.id}
+        if ending == ".proofs.json" and listed[backup.id].proofs:
+            LEDGER.damage(found=False, what=what)
+        assert listed[backup.id].pinned, what
+        with pytest.raises(DumptyError):
+            manager.remove(backup.id)
+        assert manager.create_backup(f"sqlite:///{place}/shop.db").success
+        back = place / f"back-{number}.db"
+        result = manager.restore(backup.id, f"sqlite:///{back}")
+        assert result.success, result.error
+        assert version_of(back, 60) == 1
+        LEDGER.damage(found=True, what=what)
+        put_back(place)
 
 
 # -- DatabaseBackup --------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from dumpty import BackupManager, DatabaseBackup, DumptyError
 from dumpty.manifest import seal
 
-SQLITE, SERVERS = 120 * FACTOR, 12 * FACTOR
+SQLITE, SERVERS = 60 * FACTOR, 8 * FACTOR
 FUZZ = {
     "deadline": None,
     "derandomize": True,

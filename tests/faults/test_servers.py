@@ -19,8 +19,8 @@ from faults.vault import leftovers
 
 from dumpty import BackupManager
 
-KILLS = 6
-CUTS = 6
+KILLS = 5
+CUTS = 5
 
 
 @pytest.fixture(params=["postgres", "mariadb"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import itertools
 import json
 import os
@@ -97,6 +98,7 @@ def run_child(order: dict) -> None:
     for stream, path in ((1, order["out"]), (2, order["err"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
     os.environ.update(order.get("env", {}))
+    faulthandler.enable()
     if "TZ" in order.get("env", {}):
         time.tzset()
     if order.get("step"):
