@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server"]
@@ -9,3 +11,11 @@ pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server"
 # How fast an example runs says something of the machine, not of dumpty.
 settings.register_profile("dumpty", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dumpty")
+
+# A shell's background job begins with signals ignored, and every program that the tests start would go on ignoring
+# them, as it should: then no test could interrupt anything. What Python handles, its children begin with as usual.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
