@@ -69,7 +69,7 @@ def made_from(sign: str, name: str) -> types.ModuleType:
     return importlib.import_module(name)
 
 
-TEXTS = made_from('schemes=("texts",)', "dumpty_texts")
+TEXTS = made_from('schemes=("texts",)', "page_texts")
 
 
 def filled(path: Path, **files: str) -> str:
@@ -116,7 +116,7 @@ def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
 
 
 def test_the_observer_on_the_page_sees_the_calls(texts, tmp_path, capsys):
-    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("wrapper=True", "dumpty_observer")])
+    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("wrapper=True", "page_observer")])
     assert manager.create_backup(f"texts:///{tmp_path}/from").success
     assert re.fullmatch(r"texts:///.*/from: \d\.\d s\n", capsys.readouterr().out)
 

@@ -95,6 +95,7 @@ def shift_clock(offsets: list[float]) -> None:
 def run_child(order: dict) -> None:
     """Become the command line that was ordered."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     for stream, path in ((1, order["out"]), (2, order["err"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
     os.environ.update(order.get("env", {}))
