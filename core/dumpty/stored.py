@@ -107,12 +107,16 @@ def _opened(store: Store, stored: Stored) -> Iterator[Checked]:
 
 
 def _plain(host: Host, store: Store, stored: Stored, stack: contextlib.ExitStack) -> Checked:
+    """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
     stream: Reader = store.open(stored.file)
     stack.callback(stream.close)
     for stage in reversed(stored.stages):
         stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
         stack.callback(stream.close)
-    return Checked(stream, stored.plain_size, stored.plain_sha256, f"the dump in {stored.file}")
+    what = f"the dump in {stored.file}"
+    ahead = Ahead(stream, what)
+    stack.callback(ahead.close)
+    return Checked(ahead, stored.plain_size, stored.plain_sha256, what)
 
 
 class StoredDump:
@@ -124,7 +128,7 @@ class StoredDump:
         self._stored = stored
         self._progress = progress
         self._stack = contextlib.ExitStack()
-        self._streams: list[Ahead] = []
+        self._streams: list[Checked] = []
         self._spool: Path | None = None
 
     def __enter__(self) -> StoredDump:
@@ -159,10 +163,9 @@ class StoredDump:
         return self._spool is not None or any(s.complete for s in self._streams)
 
     def open(self) -> Reader:
-        ahead = Ahead(_plain(self._host, self._store, self._stored, self._stack))
-        self._streams.append(ahead)
-        self._stack.callback(ahead.close)
-        return _Reported(ahead, self.size, self._progress) if self._progress else ahead
+        checked = _plain(self._host, self._store, self._stored, self._stack)
+        self._streams.append(checked)
+        return _Reported(checked, self.size, self._progress) if self._progress else checked
 
     def path(self) -> Path:
         if self._spool is None:

@@ -201,15 +201,15 @@ class Checked:
 
 
 class Ahead:
-    """Reads ``stream`` in a thread of its own, some blocks ahead of the consumer."""
+    """Reads ``stream`` in a thread of its own, some blocks ahead of the consumer; ``what`` names it in messages."""
 
-    def __init__(self, stream: Reader) -> None:
+    def __init__(self, stream: Reader, what: str) -> None:
         self._stream = stream
+        self._what = what
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
-        self.complete = False
         self._thread = threading.Thread(target=self._run, name="dumpty-read-ahead", daemon=True)
         self._thread.start()
 
@@ -219,6 +219,8 @@ class Ahead:
         if not self._rest and self._end is None:
             block = self._queue.get()
             if isinstance(block, bytes) and block:
+                if len(block) <= size:
+                    return block
                 self._rest = memoryview(block)
             else:
                 self._end = block
@@ -227,8 +229,6 @@ class Ahead:
             return bytes(part)
         if isinstance(self._end, BaseException):
             raise self._end
-        # Only now: that the thread has read to the end does not mean that the consumer has.
-        self.complete = True
         return b""
 
     def close(self) -> None:
@@ -249,7 +249,7 @@ class Ahead:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                block = self._stream.read(BLOCK)
+                block = _as_bytes(self._stream.read(BLOCK), self._what)
                 self._put(block)
                 if not block:
                     return

@@ -14,6 +14,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.toys import gone, threads
 
 from dumpty import IntegrityError, PluginError
 from dumpty.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest
@@ -46,17 +47,6 @@ class Source(io.BytesIO):
 
     def close(self):
         self.closes += 1
-
-
-def threads(name):
-    return [t for t in threading.enumerate() if t.name == name]
-
-
-def gone(name):
-    until = time.monotonic() + 5
-    while threads(name) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not threads(name)
 
 
 # -- Meter -------------------------------------------------------------------------------------------------------
@@ -343,7 +333,8 @@ def test_a_stage_may_return_any_bytes_like_object(kind):
             return kind(super().read(size))
 
     stream = Checked(Stage(DATA), len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
-    ahead = Ahead(stream)
+    assert stream.read() == DATA
+    ahead = Ahead(Stage(DATA), "the dump")
     assert ahead.read() == DATA
     ahead.close()
 
@@ -354,10 +345,12 @@ def test_a_stage_that_returns_no_bytes_is_an_error_and_not_an_end(value):
         def read(self, size=-1):
             return value
 
-    stream = Checked(Stage(), 7, "", "the dump")
-    for _ in range(2):
-        with pytest.raises(IntegrityError, match=f"returned {type(value).__name__}, not bytes"):
-            stream.read(10)
+    ahead = Ahead(Stage(), "the dump")
+    for stream in (Checked(Stage(), 7, "", "the dump"), ahead):
+        for _ in range(2):
+            with pytest.raises(IntegrityError, match=f"returned {type(value).__name__}, not bytes"):
+                stream.read(10)
+    ahead.close()
 
 
 def test_closing_closes_the_stream_below():
@@ -371,7 +364,7 @@ def test_closing_closes_the_stream_below():
 
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
 def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
-    ahead = Ahead(Source(DATA))
+    ahead = Ahead(Source(DATA), "the dump")
     out = b""
     done = False
     while not done:
@@ -381,19 +374,19 @@ def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
             out += part
             done = not part
     assert out == DATA
-    assert ahead.complete
     assert ahead.read(1) == b""
     ahead.close()
 
 
 def test_only_the_consumer_who_saw_the_end_has_read_to_it():
-    ahead = Ahead(Source(DATA))
+    ahead = Ahead(Source(DATA), "the dump")
+    stream = Checked(ahead, len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
     assert gone("dumpty-read-ahead")  # the thread has read everything
-    assert ahead.read(len(DATA)) == DATA
-    assert not ahead.complete
-    assert ahead.read() == b""
-    assert ahead.complete
-    ahead.close()
+    assert stream.read(len(DATA)) == DATA
+    assert not stream.complete
+    assert stream.read() == b""
+    assert stream.complete
+    stream.close()
 
 
 class Failing(Source):
@@ -414,19 +407,18 @@ class Failing(Source):
     [(IntegrityError("cut off"), IntegrityError), (SystemExit(0), PluginError), (EOFError(), EOFError)],
 )
 def test_an_error_comes_after_the_bytes_before_it_and_stays(error, seen):
-    ahead = Ahead(Failing(error, 2))
+    ahead = Ahead(Failing(error, 2), "the dump")
     assert ahead.read(100) + ahead.read(100) == DATA[:200]
     for _ in range(3):
         with pytest.raises(seen):
             ahead.read(100)
-    assert not ahead.complete
     ahead.close()
 
 
 def test_closing_early_ends_the_thread_and_closes_the_stream():
     endless = Source()
     endless.read = lambda size: bytes(size)
-    ahead = Ahead(endless)
+    ahead = Ahead(endless, "the dump")
     assert ahead.read(10) == bytes(10)
     ahead.close()
     assert gone("dumpty-read-ahead")
@@ -435,7 +427,7 @@ def test_closing_early_ends_the_thread_and_closes_the_stream():
 
 
 def test_reading_after_closing_is_an_error_and_no_wait_for_ever():
-    ahead = Ahead(Source(DATA))
+    ahead = Ahead(Source(DATA), "the dump")
     ahead.read(1)
     ahead.close()
     for _ in range(2):
@@ -451,7 +443,7 @@ def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
             silent.wait(10)
             return b"x"
 
-    ahead = Ahead(Slow())
+    ahead = Ahead(Slow(), "the dump")
     caught = []
 
     def consume():

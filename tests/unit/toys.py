@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 
 from dumpty import Evidence, Format, Inspection, Option, PluginInfo, SourceError, hookimpl
 
@@ -165,3 +167,16 @@ def python(code, *arguments, env=None, timeout=60, check=True):
     if check:
         assert done.returncode == 0, done.stderr
     return done
+
+
+def threads(name):
+    """Return the threads that run now and whose name begins so."""
+    return [t for t in threading.enumerate() if t.name.startswith(name)]
+
+
+def gone(name):
+    """Wait until no thread of that name runs."""
+    until = time.monotonic() + 5
+    while threads(name) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not threads(name)

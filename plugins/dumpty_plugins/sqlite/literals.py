@@ -63,11 +63,11 @@ def _cell(column: str, *, careful: bool) -> str:
 def _real(column: str) -> str:
     # Decimals only up to four places and 15 digits, which quote() itself has found to read back: then the nearest
     # double is so much nearer than any other that every way of dividing in use finds it (one rounding to 53 bits, 64
-    # and then 53, or two doubles). All others are written as an integer over a power of two, which is exact, and for
-    # usual magnitudes SQLite's own work.
+    # and then 53, or two doubles). All others are written as an integer over a power of two, which is exact (a literal
+    # of at most 19 digits and no decimals is read as an integer first), and for usual magnitudes SQLite's own work.
     scaled = "".join(
         f" WHEN abs({column}) >= {low} AND abs({column}) < {high}"
-        f" THEN CAST({column} * {scale} AS INTEGER) || '*1.0/{scale}'"
+        f" THEN CAST({column} * {scale} AS INTEGER) || '/{scale}e0'"
         for low, high, scale in _SCALES
     )
     return (

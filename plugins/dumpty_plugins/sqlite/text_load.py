@@ -25,7 +25,9 @@ _FRAME = re.compile(rb"-- dumpty: (\d{1,12}) bytes\n")
 _END = re.compile(rb"-- dumpty: end of dump, (\d{1,18}) tables, (\d{1,18}) rows\n")
 _LONGEST_LINE = 200
 _LONGEST_STATEMENT = 2 * LARGEST_ROW
-_CACHE_KIB = 32 * 1024
+_CACHE_KIB = 16 * 1024
+_SORTING_THREADS = 2
+"""Threads that sort the keys of an index while it is built. With a larger cache both take longer, and more memory."""
 
 
 def load_text(dump: Dump, part: str, *, check: bool) -> Evidence:
@@ -57,6 +59,7 @@ def _run(database: sqlite3.Connection, statements: Statements) -> tuple[int, int
     database.execute("PRAGMA journal_mode=OFF")
     database.execute("PRAGMA synchronous=OFF")
     database.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    database.execute(f"PRAGMA threads={_SORTING_THREADS}")
     guard = Guard(database)
     for statement in statements:
         try:
@@ -108,6 +111,14 @@ class Statements:
                 raise self._damaged("a statement is not valid UTF-8") from error
 
     def _line(self) -> bytes:
+        end = self._block.find(b"\n", self._position, self._position + _LONGEST_LINE) + 1
+        if end:
+            line = self._block[self._position : end]
+            self._position = end
+            return line
+        return self._line_across_blocks()
+
+    def _line_across_blocks(self) -> bytes:
         line = bytearray()
         while len(line) < _LONGEST_LINE:
             byte = self._take(1)
@@ -119,6 +130,9 @@ class Statements:
         return bytes(line)
 
     def _take(self, count: int) -> bytes:
+        if self._position + count <= len(self._block):
+            self._position += count
+            return self._block[self._position - count : self._position]
         parts: list[bytes] = []
         while count:
             if self._position == len(self._block):
