@@ -146,6 +146,18 @@ def test_the_whole_output_is_copied():
     assert kept.data.startswith(b"x\0")
 
 
+def test_what_a_program_writes_in_small_pieces_is_read_in_fewer_larger_ones_to_its_end():
+    code = "import os\nfor _ in range(3000): os.write(1, b'x' * 1000)"
+    with Child([sys.executable, "-c", code]) as child:
+        pieces = []
+        while piece := child.read():
+            pieces.append(piece)
+        assert child.read() == b""
+        child.wait()
+    assert b"".join(pieces) == b"x" * 3_000_000
+    assert len(pieces) < 1000
+
+
 def test_a_sink_that_fails_ends_the_child_before_the_error_goes_on(tmp_path):
     class Full:
         def write(self, data):

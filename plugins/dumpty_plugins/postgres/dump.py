@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, OptionError, SourceError
-from dumpty.process import BLOCK, Child
+from dumpty.process import Child
 from dumpty_plugins.postgres.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, version
@@ -184,7 +184,7 @@ class _Run:
 
     def _stream(self, child: Child) -> _Output:
         def block() -> bytes:
-            piece: bytes = child.stdout.read(BLOCK)
+            piece = child.read()
             if piece:
                 self._sink.write(piece)
             else:

@@ -75,7 +75,7 @@ def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tup
         with own_words(), Child([client.path, "--file=-", str(dump.path())], env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:
-                piece: bytes = child.stdout.read(BLOCK)
+                piece = child.read()
                 if not piece:
                     child.wait()
                 return piece

@@ -191,7 +191,7 @@ class _Job:
         with own_words(), Child(argv, env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:
-                piece: bytes = child.stdout.read(BLOCK)
+                piece = child.read()
                 if not piece:
                     child.wait()
                 return piece
