@@ -20,7 +20,7 @@ from dumpty.proofs import Proof, Proved, who
 from dumpty.redaction import redact, redact_exception
 from dumpty.restoring import driver_of, load, stored_of
 from dumpty.results import one_line
-from dumpty.stored import StoredDump, check_plain, check_stored
+from dumpty.stored import StoredDump, check_stored, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -117,8 +117,8 @@ class _Attempt:
 
     def digest(self) -> None:
         """Compare the stored bytes, and the dump in them, with the manifest."""
-        self._check_stored()
-        check_plain(self.host, self.store, self._stored, self.progress)
+        check_whole(self.host, self.store, self._stored, self.progress)
+        self._saw_stored()
         through = "+".join(s.plugin.name for s in self._stored.stages)
         self._saw(f"{f'through {through} ' if through else ''}it gives the dump of the size and SHA-256 recorded")
         self.not_proved.append(_ONLY_DIGESTS)
@@ -241,6 +241,9 @@ class _Attempt:
 
     def _check_stored(self) -> None:
         check_stored(self.host, self.store, self._stored, self.progress)
+        self._saw_stored()
+
+    def _saw_stored(self) -> None:
         digests = ", ".join(("SHA-256", *self._stored.digests))
         self._saw(f"the stored file has the size and {digests} recorded in its manifest")
 

@@ -14,14 +14,14 @@ from dumpty.streams import BLOCK, Ahead, Checked, tree_digest
 from dumpty.types import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from dumpty.host import Host, Plugin
-    from dumpty.types import Evidence, Format, Options, Reader, Store
+    from dumpty.types import Evidence, Format, Options, Reader, Store, Verifier
 
     Progress = Callable[[int, "int | None"], None]
 
-__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_plain", "check_stored", "workspace"]
+__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole", "workspace"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,50 +66,72 @@ def check_stored(host: Host, store: Store, stored: Stored, progress: Progress | 
         if tree_digest(str(store.path(stored.file))) != (stored.stored_size, stored.stored_sha256):
             raise IntegrityError(f"{stored.what} does not match its recorded digest: it was altered or damaged")
         return
-    digests = {name: host.verify(host.named("verifier", name)) for name in stored.digests}
-    with _opened(store, stored) as stream:
-        done = 0
-        while block := stream.read(BLOCK * 4):
-            for digest in digests.values():
-                digest.update(block)
-            done += len(block)
-            if progress is not None:
-                progress(done, stored.stored_size)
+    digests = _digests(host, stored)
+    with contextlib.closing(store.open(stored.file)) as stream:
+        _drain(_Digested(stream, stored, digests), stored.stored_size, progress)
+    _compare(digests, stored)
+
+
+def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+    """Read the stored object to its end, once, and compare its bytes, and those of the dump in it, with the manifest.
+
+    Raises:
+        MissingFile, IntegrityError, PluginNotFound: as ``check_stored``; a damaged or truncated compressed stream too.
+    """
+    if stored.format.directory:
+        check_stored(host, store, stored, progress)
+        return  # its files are stored as they are
+    digests = _digests(host, stored)
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = Ahead(_Digested(store.open(stored.file), stored, digests), stored.what)
+            stack.callback(stream.close)
+            _drain(_plain(host, stream, stored, stack), stored.plain_size, progress)
+            _drain(stream)  # what a decompressor did not ask for
+    except Exception:
+        # What lies there is not what was stored: that says more than what a decompressor made of it.
+        check_stored(host, store, stored)
+        raise
+    _compare(digests, stored)
+
+
+def _digests(host: Host, stored: Stored) -> dict[str, Verifier]:
+    return {name: host.verify(host.named("verifier", name)) for name in stored.digests}
+
+
+def _compare(digests: Mapping[str, Verifier], stored: Stored) -> None:
     for name, digest in digests.items():
         if digest.hexdigest() != stored.digests[name]:
             raise IntegrityError(f"{stored.what} has another {name} than the one recorded: it was altered or damaged")
 
 
-def check_plain(host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
-    """Decompress the stored object to its end and compare size and digest of the plain bytes with the manifest.
-
-    Raises:
-        MissingFile, IntegrityError: as ``check_stored``; a damaged or truncated compressed stream too.
-    """
-    if stored.format.directory:
-        return  # its files are stored as they are: check_stored has read them all
-    with contextlib.ExitStack() as stack:
-        stream = _plain(host, store, stored, stack)
-        done = 0
-        while block := stream.read(BLOCK * 4):
-            done += len(block)
-            if progress is not None:
-                progress(done, stored.plain_size)
+def _drain(stream: Reader, size: int = 0, progress: Progress | None = None) -> None:
+    done = 0
+    while block := stream.read(BLOCK * 4):
+        done += len(block)
+        if progress is not None:
+            progress(done, size)
 
 
-@contextlib.contextmanager
-def _opened(store: Store, stored: Stored) -> Iterator[Checked]:
-    stream = store.open(stored.file)
-    try:
-        yield Checked(stream, stored.stored_size, stored.stored_sha256, stored.what)
-    finally:
-        stream.close()
+class _Digested:
+    """Checks stored bytes by size and SHA-256 while they are read, and adds them to the other digests there are."""
+
+    def __init__(self, stream: Reader, stored: Stored, digests: Mapping[str, Verifier]) -> None:
+        self._checked = Checked(stream, stored.stored_size, stored.stored_sha256, stored.what)
+        self._digests = digests
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._checked.read(size)
+        for digest in self._digests.values():
+            digest.update(data)
+        return data
+
+    def close(self) -> None:
+        self._checked.close()
 
 
-def _plain(host: Host, store: Store, stored: Stored, stack: contextlib.ExitStack) -> Checked:
+def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> Checked:
     """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
-    stream: Reader = store.open(stored.file)
-    stack.callback(stream.close)
     for stage in reversed(stored.stages):
         stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
         stack.callback(stream.close)
@@ -163,7 +185,9 @@ class StoredDump:
         return self._spool is not None or any(s.complete for s in self._streams)
 
     def open(self) -> Reader:
-        checked = _plain(self._host, self._store, self._stored, self._stack)
+        stream = self._store.open(self._stored.file)
+        self._stack.callback(stream.close)
+        checked = _plain(self._host, stream, self._stored, self._stack)
         self._streams.append(checked)
         return _Reported(checked, self.size, self._progress) if self._progress else checked
 
