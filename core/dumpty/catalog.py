@@ -108,12 +108,15 @@ class Catalog:
 
         Raises:
             Pinned: it is pinned.
+            UnknownBackup: another process has removed it meanwhile.
             StoreError: its data could not be removed; the backup is still listed.
         """
         with self.locked():
             if self.is_there(name_beside(record.file, PIN)):
                 raise Pinned(f"backup {record.id} is pinned, so it was not removed; dumpty unpin {record.id} frees it")
             gone, listed_by = record.file + REMOVED, name_beside(record.file, MANIFEST)
+            if not self.is_there(listed_by):
+                raise UnknownBackup(f"backup {record.id} is gone: another process has removed it meanwhile")
             with contextlib.suppress(MissingFile):
                 self._store.rename(record.file, gone)
             try:

@@ -11,6 +11,7 @@ from dumpty_plugins import mysql
 
 class TestMySQL(DriverSuite):
     plugin = mysql
+    question = "SELECT count(*) = 500 FROM item"
     libraries = ("pymysql",)
     source = pytest.fixture(lambda self, place: place.filled(*place.shop))
     target = pytest.fixture(lambda self, place: place.missing())

@@ -12,6 +12,7 @@ from dumpty_plugins import postgres
 class TestPostgreSQL(DriverSuite):
     plugin = postgres
     libraries = ("psycopg2",)
+    question = "SELECT (count(*) = 500)::int FROM item"
     memory = 6 << 20
     formats = ("sql", "native")  # custom and tar, for DatabaseBackup, come from the same pg_dump
     source = pytest.fixture(lambda self, place: place.filled(*place.shop))

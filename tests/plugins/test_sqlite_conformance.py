@@ -12,6 +12,7 @@ from dumpty_plugins import sqlite
 class TestSqlite(DriverSuite):
     plugin = sqlite
     libraries = ("sqlite3",)
+    question = "SELECT count(*) = 2000 FROM item"
     memory = 8 << 20
     source = pytest.fixture(lambda self, tmp_path: sqlite_files.filled(tmp_path / "shop.db", sqlite_files.SHOP))
     target = pytest.fixture(lambda self, tmp_path: f"sqlite:///{tmp_path / 'again.db'}")

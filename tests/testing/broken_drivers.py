@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, PluginInfo, SourceError, hookimpl
 from testing.breaks import ANY, breaks
-from testing.jsonl import JsonLines
+from testing.jsonl import JsonLines, ProvingJsonLines
 
 # -- inspect ---------------------------------------------------------------------------------------------------------
 
@@ -343,3 +343,86 @@ class CannotReadAhead(JsonLines):
 @breaks("test_restore_is_refused_where_it_is_not_claimed")
 class RestoresUnclaimed(JsonLines):
     flags = {"restores": False}  # noqa: RUF012 - of its suite
+
+
+# -- examine and scratch ---------------------------------------------------------------------------------------------
+
+
+@breaks("test_examine_reads_the_dump_to_its_end", "test_examine_lets_damage_through")
+class ExaminesUpToItsEndMark(ProvingJsonLines):
+    def lines(self, dump):
+        for line in super().lines(dump):
+            yield line
+            if "end" in json.loads(line):
+                return
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        return JsonLines().restore(target=target, dump=dump, overwrite=overwrite, options=options)
+
+
+@breaks("test_examine_finds_a_dump_that_is_cut", "test_examine_lets_damage_through")
+class ExaminesTheFirstLine(ProvingJsonLines):
+    @hookimpl
+    def examine(self, dump):
+        stream = dump.open()
+        with contextlib.suppress(IntegrityError):
+            while stream.read(1000):
+                pass
+        return dump.evidence
+
+
+@breaks("test_examine_lets_damage_through")
+class ExaminesDamageAsTheEnd(ProvingJsonLines):
+    @hookimpl
+    def examine(self, dump):
+        try:
+            return super().examine(dump)
+        except IntegrityError as error:
+            if "damaged" in str(error):
+                return dump.evidence
+            raise
+
+
+@breaks("test_a_scratch_is_empty_and_takes_the_dump", *ANY)
+class LendsWhatIsFull(ProvingJsonLines):
+    def lend(self, path):
+        path.mkdir()
+        (path / "old.jsonl").write_text("{}\n")
+        return super().lend(path)
+
+
+@breaks("test_a_scratch_is_gone_after_its_block", "test_an_error_in_a_scratch_comes_out")
+class LeavesItsScratch(ProvingJsonLines):
+    @contextlib.contextmanager
+    def place(self, dump):
+        yield self.lend(dump.workspace() / "scratch")
+
+
+@breaks("test_an_error_in_a_scratch_comes_out")
+class SwallowsTheDrillsErrors(ProvingJsonLines):
+    @contextlib.contextmanager
+    def place(self, dump):
+        with contextlib.suppress(RuntimeError), super().place(dump) as lent:
+            yield lent
+
+
+class OwnScratch(ProvingJsonLines):
+    """``alter`` changes what is lent."""
+
+    def lend(self, path):
+        lent = super().lend(path)
+        self.alter(lent)
+        return lent
+
+
+@breaks("test_a_scratch_names_the_checks_that_were_run")
+class ChecksAndSaysYes(OwnScratch):
+    def alter(self, lent):
+        lent.check = lambda: True
+
+
+@breaks("test_a_scratch_is_asked")
+class AnswersNothing(OwnScratch):
+    def alter(self, lent):
+        lent.ask = lambda statement: []

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from pathlib import Path
+from types import MappingProxyType
 
 from dumpty import (
     Evidence,
@@ -21,6 +23,7 @@ from dumpty import (
     TargetNotEmpty,
     hookimpl,
 )
+from dumpty.source import parse_url
 
 
 class JsonLines:
@@ -123,4 +126,45 @@ class JsonLines:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+class _Scratch:
+    versions = MappingProxyType({"jsonl": "1"})
+
+    def __init__(self, path):
+        self.path = path
+        self.target = parse_url(f"jsonl:///{path}")
+
+    def check(self):
+        return ("every line is JSON",)
+
+    def ask(self, statement):
+        return [(len(list(self.path.glob(statement))),)]
+
+
+class ProvingJsonLines(JsonLines):
+    """The same, and its backups can be proved."""
+
+    @hookimpl
+    def examine(self, dump):
+        with tempfile.TemporaryDirectory() as part:
+            evidence = self.load(dump, Path(part))
+        self.check(evidence, dump)
+        return evidence
+
+    @hookimpl
+    def scratch(self, dump):
+        return self.place(dump)
+
+    @contextlib.contextmanager
+    def place(self, dump):
+        path = dump.workspace() / "scratch"
+        try:
+            yield self.lend(path)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def lend(self, path):
+        return _Scratch(path)
+
+
 PLUGIN = JsonLines()
+PROVING = ProvingJsonLines()

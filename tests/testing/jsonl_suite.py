@@ -21,6 +21,7 @@ def fill(path: Path, **tables: int) -> str:
 
 class JsonLinesSuite(DriverSuite):
     memory = 512 << 10
+    question = "item.jsonl"  # how many files are called so
 
     @pytest.fixture
     def source(self, tmp_path):

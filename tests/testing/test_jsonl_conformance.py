@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from testing.jsonl import PLUGIN
+from testing.jsonl import PLUGIN, PROVING
 from testing.jsonl_suite import JsonLinesSuite
 
 
 class TestJsonLines(JsonLinesSuite):
     plugin = PLUGIN
+
+
+class TestProvingJsonLines(JsonLinesSuite):
+    plugin = PROVING

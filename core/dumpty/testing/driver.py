@@ -1,4 +1,4 @@
-"""``DriverSuite``: what ``inspect`` and ``backup`` owe; what ``restore`` owes stands in ``restoring``."""
+"""``DriverSuite``: what ``inspect`` and ``backup`` owe; the rest stands in ``restoring`` and ``proving``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dumpty.errors import DumptyError, PluginError
 from dumpty.redaction import forms
 from dumpty.source import parse_url
 from dumpty.testing.databases import SECRET, missing, with_secret
-from dumpty.testing.restoring import RestoreRules
+from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
 from dumpty.testing.streams import Interrupted, Refusal, at_once, peak_memory
 
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["DriverSuite"]
 
 
-class DriverSuite(RestoreRules):
+class DriverSuite(ProofRules):
     r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
     with ``rows``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``. Without
-    one of those its tests are skipped, and say so::
+    one of those its tests are skipped, and say so. Where the plugin has ``examine`` and ``scratch``, they are tested,
+    too, and with ``question`` also what can be asked of a scratch::
 
         class TestCsv(DriverSuite):
             plugin = dumpty_csv
@@ -52,7 +53,7 @@ class DriverSuite(RestoreRules):
                 return {p.name: p.read_text() for p in Path(url.removeprefix("csv:///")).iterdir()}
     """
 
-    claims: ClassVar[dict[str, tuple[str, ...]]] = RestoreRules.claims
+    claims: ClassVar[dict[str, tuple[str, ...]]] = ProofRules.claims
 
     # -- inspect -------------------------------------------------------------------------------------------------
 
