@@ -74,3 +74,14 @@ def test_the_table_of_plugins_is_complete():
 def test_both_commands_of_a_fresh_machine_stand_in_it():
     assert "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/dumpty demo" in README
     assert "sh tests/run.sh" in README
+
+
+def test_every_test_that_a_promise_names_exists():
+    [section] = re.findall(r"^## What dumpty promises\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\| ([A-Z`].*?) \| (`.*`) \|$", section, re.MULTILINE)
+    assert len(rows) >= 10
+    for promise, cell in rows:
+        for path, name in re.findall(r"`([\w/]+\.py)::(\w+)`", cell):
+            text = (Path(__file__).parent / path).read_text()
+            assert re.search(rf"^\s*def {name}\(", text, re.MULTILINE), (promise, name)
+        assert "::" in cell, promise
