@@ -13,6 +13,7 @@ from dumpty.creating import create
 from dumpty.drill import prove
 from dumpty.errors import DumptyError, ManifestError, OptionError, UnknownBackup
 from dumpty.host import Host, default_host
+from dumpty.pace import paced
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
 from dumpty.restoring import restore
@@ -68,6 +69,7 @@ class BackupManager:
         *,
         format: str | None = None,
         progress: Progress | None = None,
+        rate_limit: int | None = None,
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL.
@@ -76,6 +78,7 @@ class BackupManager:
             database_url: ``scheme://[user[:password]@][host[:port]]/database[?key=value&…]``.
             format: one of the driver's formats; None is its first (``sql`` for the built-in drivers).
             progress: called with the plain bytes so far, and the number expected or None.
+            rate_limit: take no more than so many bytes of dump a second from the driver.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Returns:
@@ -94,7 +97,7 @@ class BackupManager:
                 compressor=self._compressor,
                 verifier=self._verifier,
                 format_name=format,
-                progress=progress,
+                progress=paced(rate_limit, progress),
                 given=options,
             )
             return self._backup(record)

@@ -142,3 +142,21 @@ def test_a_directory_that_cannot_be_made_fails(dumpty, shop, tmp_path):
     ran = dumpty("backup", shop, "--dir", tmp_path / "file" / "below")
     assert ran.status == 1
     assert "cannot create the backup directory" in ran.err
+
+
+def test_jobs_are_the_drivers_option_and_refused_where_it_has_none(dumpty, shop):
+    ran = dumpty("backup", shop, "--jobs", "2")
+    assert ran.status == 2
+    assert "unknown option 'jobs'; valid here: " in ran.err
+    assert dumpty("backup", shop, "--jobs", "0").status == 2
+    ran = dumpty("backup", shop, "--jobs", "2", "-o", "jobs=3")
+    assert ran.status == 2
+    assert "--jobs and -o jobs are the same" in ran.err
+
+
+def test_a_rate_limit_is_a_size_a_second(dumpty, make, shop):
+    assert make(shop, "--rate-limit", "10MB")["format"] == "native"
+    for wrong in ("fast", "0", "0.1", "-1MB", ""):
+        ran = dumpty("backup", shop, f"--rate-limit={wrong}")
+        assert ran.status == 2, wrong
+        assert "--rate-limit" in ran.err

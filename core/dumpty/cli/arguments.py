@@ -22,6 +22,7 @@ __all__ = [
     "Directory",
     "Given",
     "Id",
+    "Jobs",
     "Json",
     "Kind",
     "MaybeId",
@@ -29,6 +30,7 @@ __all__ = [
     "Yes",
     "existing",
     "parse_options",
+    "parse_rate",
     "short_ids",
 ]
 
@@ -50,6 +52,12 @@ Given = Annotated[
         "-o",
         metavar="KEY=VALUE",
         help="An option of a plugin; may be repeated. `dumpty plugins show NAME` lists them.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", metavar="N", min=1, help="How many jobs the driver runs side by side [default: its own]."
     ),
 ]
 
@@ -90,8 +98,8 @@ def existing(directory: str) -> BackupManager:
     return BackupManager(directory)
 
 
-def parse_options(given: Sequence[str] | None) -> dict[str, object]:
-    """Take ``key=value`` apart.
+def parse_options(given: Sequence[str] | None, jobs: int | None = None) -> dict[str, object]:
+    """Take ``key=value`` apart; ``jobs`` is the driver's option of that name.
 
     Raises:
         UsageError: it is not of that form, is given twice, or is the facades' own.
@@ -109,7 +117,30 @@ def parse_options(given: Sequence[str] | None) -> dict[str, object]:
         if key in RESERVED | {"self", "target_url", "backup_id"}:
             raise UsageError(f"{key!r} is not an option of a plugin; see the verb's own options with --help")
         options[key] = value
+    if jobs is not None:
+        if "jobs" in options:
+            raise UsageError("--jobs and -o jobs are the same; give one of them")
+        options["jobs"] = jobs
     return options
+
+
+def parse_rate(text: str | None) -> int | None:
+    """Return the bytes a second that ``text`` says, None for None.
+
+    Raises:
+        UsageError: it says none, or less than one.
+    """
+    from dumpty.retention import parse_size
+
+    if text is None:
+        return None
+    try:
+        rate = parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"--rate-limit: {error}") from None
+    if rate < 1:
+        raise UsageError(f"--rate-limit: {text!r} is less than a byte a second")
+    return rate
 
 
 _SHORT = 8

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, URL_HELP, Directory, Given, Json, Quiet, parse_options
+from dumpty.cli.arguments import DIRECTORY, URL_HELP, Directory, Given, Jobs, Json, Quiet, parse_options, parse_rate
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import succeeded
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 dumpty backup sqlite:///shop.db
 dumpty backup postgresql://backup@db.example.org/shop --dir /srv/backups
+dumpty backup mysql://backup@localhost/shop --jobs 4 --rate-limit 20MB
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 """
 
@@ -38,6 +39,15 @@ def backup(
     verifier: Annotated[
         str, typer.Option(metavar="NAME", help="A digest to keep beside SHA-256, of which there always is one.")
     ] = "sha256",
+    jobs: Jobs = None,
+    rate_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--rate-limit",
+            metavar="SIZE",
+            help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
+        ),
+    ] = None,
     option: Given = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -51,11 +61,11 @@ def backup(
     from dumpty.host import default_host
 
     database_url, source = read_url(url)
-    given = parse_options(option)
+    given, rate = parse_options(option, jobs), parse_rate(rate_limit)
     chosen = _preferred(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
-        result = manager.create_backup(database_url, format=chosen, progress=progress, **given)
+        result = manager.create_backup(database_url, format=chosen, progress=progress, rate_limit=rate, **given)
     made = succeeded(result)
     saved = f", {size(made.plain_size_bytes)} before {'+'.join(made.stages)}" if made.stages else ""
     took = seconds(result.duration_seconds)

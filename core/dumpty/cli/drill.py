@@ -13,6 +13,7 @@ from dumpty.cli.arguments import (
     URL_HELP,
     Directory,
     Given,
+    Jobs,
     Json,
     MaybeId,
     Quiet,
@@ -59,6 +60,7 @@ def drill(
         ),
     ] = None,
     directory: Directory = DIRECTORY,
+    jobs: Jobs = None,
     option: Given = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -73,7 +75,7 @@ def drill(
         raise UsageError("name one backup, or --all, or --older-than AGE")
     age = None if older_than is None else _age(older_than)
     server = None if on is None else read_url(on)[0]
-    given = parse_options(option)
+    given = parse_options(option, jobs)
     if wrong := {"level", "on", "assertions"} & set(given):
         raise UsageError(f"{min(wrong)!r} is not an option of a plugin; see dumpty drill --help")
     manager = existing(directory)

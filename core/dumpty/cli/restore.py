@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, URL_HELP, Directory, Given, Id, Json, Quiet, existing, parse_options
+from dumpty.cli.arguments import DIRECTORY, URL_HELP, Directory, Given, Id, Jobs, Json, Quiet, existing, parse_options
 from dumpty.cli.output import Report, moment, seconds
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import succeeded
@@ -27,6 +27,7 @@ def restore(
         bool, typer.Option("--overwrite", help="Replace what the target holds, once the new content is complete.")
     ] = False,
     create: Annotated[bool, typer.Option("--create", help="Refuse a target that exists, even an empty one.")] = False,
+    jobs: Jobs = None,
     option: Given = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -38,7 +39,7 @@ def restore(
     as it was.
     """
     database_url, target = read_url(to)
-    given = parse_options(option)
+    given = parse_options(option, jobs)
     manager = existing(directory)
     found = manager.find(backup_id)
     with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
