@@ -11,13 +11,13 @@ from dumpty.catalog import Catalog
 from dumpty.cleaning import clean
 from dumpty.creating import create
 from dumpty.drill import prove
-from dumpty.errors import DumptyError, ManifestError, OptionError, UnknownBackup
+from dumpty.errors import DumptyError, OptionError, UnknownBackup
 from dumpty.host import Host, default_host
 from dumpty.pace import paced
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
 from dumpty.restoring import restore
-from dumpty.results import Backup, BackupResult, listed, log, one_line, wrapped
+from dumpty.results import Backup, BackupResult, Survey, listed, log, one_line, wrapped
 from dumpty.source import parse_url
 
 if TYPE_CHECKING:
@@ -152,19 +152,21 @@ class BackupManager:
         return wrapped("restore", target_url, work)
 
     def list_backups(self) -> list[Backup]:
-        """Return all backups, oldest first. A damaged manifest is logged, and hides no other (``problems``)."""
-        records, errors = self._catalog.records()
-        for error in errors:
+        """Return all backups, oldest first. A damaged manifest is logged, and hides no other (``survey``)."""
+        found = self.survey()
+        for error in found.problems:
             log.warning("%s", error, extra={"event": "manifest-damaged"})
-        return self._backups(records)
+        for error in found.lost_proofs:
+            log.warning("%s", error, extra={"event": "proofs-damaged"})
+        return found.backups
 
-    def problems(self) -> list[ManifestError]:
-        """Return an error for each manifest in the directory that cannot be read."""
-        return self._catalog.records()[1]
-
-    def lost_proofs(self) -> list[ManifestError]:
-        """Return an error for each file of proofs, and each pin, that cannot be read; they count as no proof."""
-        return self._book.read(self._catalog.records()[0])[1]
+    def survey(self) -> Survey:
+        """Return all backups, and what cannot be read, from one look at the directory."""
+        names = self._catalog.names()
+        records, problems = self._catalog.records(names)
+        told, lost = self._book.read(records, names)
+        backups = [self._backup(record, told.get(record.id)) for record in records]
+        return Survey(backups=backups, problems=problems, lost_proofs=lost)
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""

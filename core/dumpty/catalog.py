@@ -25,7 +25,7 @@ from dumpty.objects import read_object, write_object
 from dumpty.proofs import PIN, PROOFS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -72,13 +72,20 @@ class Catalog:
                 self._store.delete(record.file)
             raise
 
-    def records(self) -> tuple[list[Record], list[ManifestError]]:
-        """Return every backup, oldest first, and an error for each manifest that cannot be read."""
+    def names(self) -> list[str]:
+        """Return the name of every object in the store."""
+        return [found.name for found in self._store.list()]
+
+    def records(self, names: Iterable[str] | None = None) -> tuple[list[Record], list[ManifestError]]:
+        """Return every backup, oldest first, and an error for each manifest that cannot be read.
+
+        ``names``: those of the store's objects, where they are known already.
+        """
         records, errors = [], []
-        for found in self._store.list():
-            if found.name.endswith(MANIFEST):
+        for name in self.names() if names is None else names:
+            if name.endswith(MANIFEST):
                 try:
-                    records.append(self._read(found.name))
+                    records.append(self._read(name))
                 except MissingFile:
                     continue  # removed by somebody else meanwhile
                 except (ManifestError, StoreError) as error:

@@ -220,6 +220,8 @@ def utc(text: str) -> datetime:
     return moment.astimezone(timezone.utc)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
 def _digest(whole: Mapping[str, Any]) -> str:
-    canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(whole).encode()).hexdigest()

@@ -12,7 +12,7 @@ from dumpty.objects import read_object, write_object
 from dumpty.proofs import PIN, PROOFS, Proof, added, decode_pin, decode_proofs, encode_pin, encode_proofs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dumpty.manifest import Record
     from dumpty.types import Store
@@ -37,12 +37,16 @@ class ProofBook:
         self._store = store
         self._catalog = catalog
 
-    def read(self, records: Sequence[Record]) -> tuple[dict[str, Told], list[ManifestError]]:
+    def read(
+        self, records: Sequence[Record], names: Iterable[str] | None = None
+    ) -> tuple[dict[str, Told], list[ManifestError]]:
         """Return what lies beside each backup, by id, and an error for each file that cannot be read.
 
-        Proofs that cannot be read count as none; a pin that cannot be read is a pin.
+        Proofs that cannot be read count as none; a pin that cannot be read is a pin. ``names``: as for
+        ``Catalog.records``.
         """
-        there = {found.name for found in self._store.list() if found.name.endswith((PROOFS, PIN))}
+        known = self._catalog.names() if names is None else names
+        there = {name for name in known if name.endswith((PROOFS, PIN))}
         told: dict[str, Told] = {}
         errors: list[ManifestError] = []
         for record in records if there else ():

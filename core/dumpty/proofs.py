@@ -97,6 +97,8 @@ class Standing:
 
 def standing(proofs: Sequence[Proof]) -> Standing:
     """Return what ``proofs``, in the order in which they were made, say together."""
+    if not proofs:
+        return Standing()
     last: dict[tuple[Level, bool], int] = {(p.level, p.ok): place for place, p in enumerate(proofs)}
 
     def newest(levels: Iterable[Level], *, ok: bool) -> int:

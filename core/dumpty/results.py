@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from dumpty.errors import ManifestError
     from dumpty.manifest import Record
 
-__all__ = ["Backup", "BackupResult", "listed", "log", "one_line", "wrapped"]
+__all__ = ["Backup", "BackupResult", "Survey", "listed", "log", "one_line", "wrapped"]
 
 log = logging.getLogger("dumpty")
 
@@ -56,6 +57,19 @@ class Backup:
     def standing(self) -> Standing:
         """What its proofs say together: the strongest that holds, or the one that failed."""
         return standing(self.proofs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A backup directory at one look: ``backups``, oldest first, and an error for each file that cannot be read.
+
+    ``problems`` are of manifests, whose backups are not listed; ``lost_proofs`` of proofs and pins, which count as no
+    proof.
+    """
+
+    backups: list[Backup]
+    problems: list[ManifestError]
+    lost_proofs: list[ManifestError]
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ class FileStore:
 
     def __init__(self, top: Path, lock_timeout: float) -> None:
         self._top = top
+        self._prefix = os.path.join(top, "")
         self._lock_timeout = lock_timeout
 
     def create(self, name: str) -> _Upload:
@@ -91,10 +92,12 @@ class FileStore:
             return _Upload(path, self.lock)
 
     def open(self, name: str, offset: int = 0) -> Reader:
-        with _as_store_error(f"cannot read {self.path(name)}"):
-            stream = self.path(name).open("rb", buffering=0)
-            stream.seek(offset)
-            return _FileReader(stream, self.path(name))
+        path = self._place(name)
+        with _as_store_error(f"cannot read {path}"):
+            stream = open(path, "rb", buffering=0)  # noqa: SIM115 - the reader closes it
+            if offset:
+                stream.seek(offset)
+            return _FileReader(stream, path)
 
     def stat(self, name: str) -> StoredObject:
         path = self.path(name)
@@ -107,10 +110,12 @@ class FileStore:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.endswith(PART):
                     continue
-                with contextlib.suppress(OSError):  # removed meanwhile, or a link to nowhere: no object of ours
+                try:
                     status = entry.stat()
-                    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-                        yield StoredObject(name=entry.name, size=status.st_size)
+                except OSError:  # removed meanwhile, or a link to nowhere: no object of ours
+                    continue
+                if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                    yield StoredObject(name=entry.name, size=status.st_size)
 
     def rename(self, name: str, new: str) -> None:
         with _as_store_error(f"cannot rename {self.path(name)}"):
@@ -124,12 +129,16 @@ class FileStore:
             _sync_directory(self._top)
 
     def locate(self, name: str) -> str:
-        return str(self.path(name) if name else self._top)
+        return self._place(name) if name else str(self._top)
 
     def path(self, name: str) -> Path:
-        if not name or name in {".", ".."} or set(name) & {"/", "\0"}:
+        return Path(self._place(name))
+
+    def _place(self, name: str) -> str:
+        # Text, not a Path: a directory may hold ten thousand backups, and each is asked for.
+        if not name or name in {".", ".."} or "/" in name or "\0" in name:
             raise StoreError(f"{name!r} is no bare file name, so nothing in {self._top} is called that")
-        return self._top / name
+        return self._prefix + name
 
     def clean(self) -> Iterator[str]:
         with self.lock("parts"), _as_store_error(f"cannot clear {self._top}"):
@@ -240,7 +249,7 @@ class _Upload:
 
 
 class _FileReader:
-    def __init__(self, stream: object, path: Path) -> None:
+    def __init__(self, stream: object, path: str) -> None:
         self._stream = stream
         self._path = path
 

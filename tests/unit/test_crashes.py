@@ -79,7 +79,7 @@ def manager(top):
 
 def whole(own):
     """Return the ids that are listed, each of them verified."""
-    assert own.problems() == []
+    assert own.survey().problems == []
     listed = [backup.id for backup in own.list_backups()]
     for one in listed:
         own.verify(one)

@@ -159,9 +159,9 @@ def test_damaged_proofs_are_reported_count_for_nothing_and_are_never_overwritten
     file = beside(top, PROOFS)
     file.write_bytes(damage)
     assert own.get_backup(backup.id).standing.proven is None
-    [problem] = own.lost_proofs()
+    [problem] = own.survey().lost_proofs
     assert file.name in str(problem)
-    assert own.problems() == []
+    assert own.survey().problems == []
     told = own.prove(backup.id, level="digest")
     assert (told.ok, file.name in told.unrecorded) == (True, True)
     assert file.read_bytes() == damage
@@ -173,7 +173,7 @@ def test_proofs_that_were_edited_by_hand_count_for_nothing(top, backup):
     file = beside(top, PROOFS)
     file.write_text(file.read_text().replace('"digest",', '"restore",', 1))
     assert own.get_backup(backup.id).proofs == ()
-    assert len(own.lost_proofs()) == 1
+    assert len(own.survey().lost_proofs) == 1
 
 
 def test_proofs_of_another_backup_count_for_nothing(top, backup):
@@ -183,7 +183,7 @@ def test_proofs_of_another_backup_count_for_nothing(top, backup):
     name = other.file_path.rpartition("/")[2].partition(".")[0]
     (top / f"{name}{PROOFS}").write_bytes(beside(top, PROOFS).read_bytes())
     assert own.get_backup(other.id).proofs == ()
-    assert "belongs to" in str(own.lost_proofs()[0])
+    assert "belongs to" in str(own.survey().lost_proofs[0])
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_pin_that_cannot_be_read_is_a_pin(top, backup):
     own.pin(backup.id)
     beside(top, ".pin.json").write_bytes(b"\0")
     assert own.get_backup(backup.id).pinned
-    assert len(own.lost_proofs()) == 1
+    assert len(own.survey().lost_proofs) == 1
     with pytest.raises(Pinned):
         own.remove(backup.id)
 

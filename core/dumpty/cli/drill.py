@@ -84,7 +84,7 @@ def drill(
     if age is not None:
         now = datetime.now(timezone.utc)
         backups = [b for b in backups if now - _last_drilled(b) > age]
-    problems = manager.problems() if several else []
+    problems = manager.survey().problems if several else []
     verdicts = prove_each(
         manager, backups, "restore", several=several, quiet=quiet, on=server, assertions=assertions or (), **given
     )

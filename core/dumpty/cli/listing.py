@@ -17,8 +17,8 @@ dumpty list --dir /srv/backups --json
 def list_(directory: Directory = DIRECTORY, json: Json = False) -> Report:
     """List the backups in a directory, oldest first."""
     manager = existing(directory)
-    backups = manager.list_backups()
-    problems = [str(p) for p in manager.problems()]
+    found = manager.survey()
+    backups, problems = found.backups, [str(p) for p in found.problems]
     short = short_ids(backups)
     rows = [
         (
@@ -35,8 +35,8 @@ def list_(directory: Directory = DIRECTORY, json: Json = False) -> Report:
     columns = ("ID", "TAKEN", "DATABASE", "FORMAT", "SIZE", "LAST PROVEN", "FILE")
     line: Line = Table(columns, rows, frozenset({4})) if rows else f"no backups in {os.path.abspath(directory)}"
     return Report(
-        fields={"backups": [description.fields(b) for b in backups], "problems": problems},
+        fields={"backups": [description.fields(b) for b in backups if json], "problems": problems},
         lines=(line,),
-        warnings=[*problems, *map(str, manager.lost_proofs())],
+        warnings=[*problems, *map(str, found.lost_proofs)],
         json=json,
     )

@@ -77,13 +77,15 @@ def prune(
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = existing(directory)
-    backups = manager.list_backups()
+    found = manager.survey()
+    backups = found.backups
     decisions = decide(backups, rules, datetime.now(timezone.utc))
     doomed = [d for d in decisions if not d.keep]
     if doomed and not dry_run and not (yes or _agreed(doomed)):
         raise DumptyError("nothing was removed: it was not confirmed")
     problems: list[DumptyError] = []
     removed = [] if dry_run else _removed(manager, doomed, problems)
+    gone = {d.backup.id for d in removed}
     verb = "would be removed" if dry_run else "removed"
     done = doomed if dry_run else removed
     freed = size(sum(d.backup.size_bytes for d in done))
@@ -92,11 +94,11 @@ def prune(
         fields={
             "dry_run": dry_run,
             "timezone": zone,
-            "decisions": [_fields(d, d in removed) for d in decisions],
+            "decisions": [_fields(d, d.backup.id in gone) for d in decisions if json],
             "removed": [d.backup.id for d in removed],
         },
         lines=(*_table(decisions, short_ids(backups)), summary),
-        warnings=[*map(str, (*manager.problems(), *manager.lost_proofs())), *_oversize(decisions, rules)],
+        warnings=[*map(str, (*found.problems, *found.lost_proofs)), *_oversize(decisions, rules)],
         error=_failure(problems),
         json=json,
         quiet=quiet,

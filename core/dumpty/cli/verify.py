@@ -43,7 +43,7 @@ def verify(
     chosen = _level(level)
     manager = existing(directory)
     backups = manager.list_backups() if backup_id is None else [manager.find(backup_id)]
-    problems = manager.problems() if backup_id is None else []
+    problems = manager.survey().problems if backup_id is None else []
     verdicts = prove_each(manager, backups, chosen, several=everything, quiet=quiet)
     verdicts.failures[:0] = problems
     if verdicts.fields or problems:
