@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -15,17 +16,23 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import chart
 import data
+import growth
 import jobs
+import targets
 from jobs import Job
 from measure import Figures, measured, size_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+PROGRAMS = {"ITERDUMP": jobs.ITERDUMP, "DJANGO": jobs.DJANGO, "THREADED": jobs.THREADED}
 
 
 class Engine:
@@ -140,10 +147,7 @@ class Bench:
         self.made: dict[str, tuple[Path, str]] = {}
 
     def run(self, wanted: list[Job]) -> dict[Job, Figures]:
-        for job in wanted:
-            if job.shell and shutil.which(job.shell.split()[0]) is None:
-                print(f"  left out, not installed: {job.shell.split()[0]}", file=sys.stderr)
-        possible = [j for j in wanted if not j.shell or shutil.which(j.shell.split()[0])]
+        possible = [job for job in wanted if _possible(job)]
         for number in range(self.rounds):
             for job in possible:
                 if job.made_by in self.made or not job.made_by:
@@ -159,7 +163,7 @@ class Bench:
         if job.verb == "backup":
             slot.mkdir()
             out = slot / "out"
-            said = measured(self._argv(job, out=out), figures, cwd=self.engine.top, env={"ITERDUMP": jobs.ITERDUMP})
+            said = measured(self._argv(job, out=out), figures, cwd=self.engine.top, env=PROGRAMS)
             if job.shell:
                 figures.stored_bytes, self.made[job.name] = size_of(out), (slot, str(out))
             else:
@@ -168,7 +172,12 @@ class Bench:
             return
         path, backup = self.made[job.made_by]
         if job.verb == "verify":
-            measured([*jobs.DUMPTY, "verify", backup, "-d", str(path / "out"), "-q"], figures, cwd=self.engine.top)
+            if job.shell:
+                [stored] = [p for p in (path / "out").iterdir() if p.suffix == ".gz"]
+                argv = self._argv(job, out=path, backup=str(stored))
+            else:
+                argv = [*jobs.DUMPTY, "verify", backup, "-d", str(path / "out"), "-q", *job.options]
+            measured(argv, figures, cwd=self.engine.top)
             return
         target = self.engine.fresh("target", prepared=job.prepared)
         measured(self._argv(job, out=path / "out", backup=backup, target=target), figures, cwd=self.engine.top)
@@ -183,6 +192,21 @@ class Bench:
         if job.verb == "backup":
             return [*jobs.DUMPTY, "backup", self.engine.source, "-d", str(out), "--json", *job.options]
         return [*jobs.DUMPTY, "restore", backup, "--to", self.engine.url(target), "-d", str(out), "-q"]
+
+
+def _possible(job: Job) -> bool:
+    if not job.shell:
+        return True
+    missing = shutil.which(job.shell.split()[0]) is None
+    if "pigz" in job.shell:
+        missing = shutil.which("pigz") is None
+    if "zstd" in job.shell:
+        missing = shutil.which("zstd") is None
+    if "DJANGO" in job.shell:
+        missing = importlib.util.find_spec("dbbackup") is None
+    if missing:
+        print(f"  left out, not installed: {job.name}", file=sys.stderr)
+    return not missing
 
 
 def table(results: dict[Job, Figures]) -> Iterator[str]:
@@ -221,33 +245,85 @@ def versions() -> str:
     return "; ".join(told)
 
 
+def drawn(results: dict[Job, Figures], size: data.Size) -> str:
+    """Return the chart of a run: backups and restores, dumpty's rows first."""
+    groups = {
+        f"{engine}: {verb}": [
+            (j.name, f.median, not j.shell) for j, f in results.items() if (j.engine, j.verb) == (engine, verb)
+        ]
+        for engine in ENGINES
+        for verb in ("backup", "restore")
+    }
+    return chart.bars(
+        {title: rows for title, rows in groups.items() if rows}, f"Seconds for {size.megabytes} MB, {versions()[:10]}"
+    )
+
+
+def measure(engines: Sequence[str], size: data.Size, rounds: int, wanted: Callable[[Job], bool]) -> dict[Job, Figures]:
+    """Make the data and run the jobs of each engine."""
+    results: dict[Job, Figures] = {}
+    for name in engines:
+        with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
+            print(f"{name}: making {size.megabytes} MB", file=sys.stderr)
+            engine = ENGINES[name](Path(top), size)
+            try:
+                results |= Bench(engine, rounds).run([j for j in jobs.JOBS if j.engine == name and wanted(j)])
+            finally:
+                engine.close()
+    return results
+
+
+def grow(engines: Sequence[str]) -> dict[int, dict[tuple[str, str, str], Figures]]:
+    """Measure dumpty's defaults at every size."""
+    ours = set(growth.FORMS.values())
+    found = {}
+    for megabytes in growth.SIZES:
+        results = measure(engines, data.Size(megabytes), 1, lambda j: j.name in ours and j.verb != "verify")
+        found[megabytes] = {(j.engine, j.verb, j.name): f for j, f in results.items()}
+    return found
+
+
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="50 MB, once")
     parser.add_argument("--full", action="store_true", help="750 MB, three times")
+    parser.add_argument("--growth", action="store_true", help="dumpty alone, from 10 MB to 2 GB")
+    parser.add_argument(
+        "--fixed", action="store_true", help="what costs the same whatever the data, and 10,000 backups"
+    )
     parser.add_argument("--megabytes", type=int, help="another size")
     parser.add_argument("--rounds", type=int, help="how often each job runs")
     parser.add_argument("--engine", choices=sorted(ENGINES), action="append", help="only this engine; may be repeated")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--chart", metavar="FILE", help="draw it, too, as SVG")
     given = parser.parse_args()
-    size = data.Size(given.megabytes or (750 if given.full else 50))
-    rounds = given.rounds or (3 if given.full else 1)
-    results: dict[Job, Figures] = {}
-    for name in given.engine or ENGINES:
+    engines = given.engine or list(ENGINES)
+    picture = ""
+    if given.growth:
+        panels = growth.grown(grow(engines))
+        rows: list[dict[str, object]] = [
+            {"panel": p, "line": name, "points": line} for p, lines in panels.items() for name, line in lines.items()
+        ]
+        text = [f"| {r['panel']} | {r['line']} | {r['points']} |" for r in rows]
+        picture = chart.growth(panels, {"time": "seconds", "memory": "MB"})
+    elif given.fixed:
         with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
-            print(f"{name}: making {size.megabytes} MB", file=sys.stderr)
-            engine = ENGINES[name](Path(top), size)
-            try:
-                results |= Bench(engine, rounds).run([j for j in jobs.JOBS if j.engine == name])
-            finally:
-                engine.close()
-    if given.json:
-        rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
-        print(json.dumps({"versions": versions(), "megabytes": size.megabytes, "results": rows}))
+            found = list(growth.fixed(Path(top)))
+        rows = [{"what": what, "seconds": took, "target": target} for what, took, target in found]
+        text = ["| what | seconds | target |", "|---|---:|---:|", *(f"| {w} | {t:.3f} | {b:g} |" for w, t, b in found)]
     else:
-        print(f"{versions()}; {size.megabytes} MB")
-        print("\n".join(table(results)))
+        size = data.Size(given.megabytes or (750 if given.full else 50))
+        results = measure(engines, size, given.rounds or (3 if given.full else 1), lambda _: True)
+        rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
+        text = [f"{size.megabytes} MB", *table(results), *targets.reached(results)]
+        picture = drawn(results, size)
+    if given.chart and picture:
+        Path(given.chart).write_text(picture)
+    if given.json:
+        print(json.dumps({"versions": versions(), "results": rows}))
+    else:
+        print("\n".join([versions(), *text]))
 
 
 if __name__ == "__main__":

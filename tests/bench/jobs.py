@@ -11,6 +11,24 @@ import sys
 from dataclasses import dataclass
 
 DUMPTY = [sys.executable, "-m", "dumpty"]
+IGZIP = f"{sys.executable} -m isal.igzip"
+THREADED = (
+    "import shutil,sys\n"
+    "from isal import igzip_threaded\n"
+    "with open(sys.argv[1], 'rb') as data, igzip_threaded.open(sys.argv[2], 'wb', compresslevel=2, threads=2) as out:\n"
+    "    shutil.copyfileobj(data, out, 1 << 20)\n"
+)
+DJANGO = (
+    "import sys\n"
+    "from django.conf import settings\n"
+    "own = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': sys.argv[1]}}\n"
+    "place = {'BACKEND': 'django.core.files.storage.FileSystemStorage', 'OPTIONS': {'location': '/'}}\n"
+    "settings.configure(DATABASES=own, INSTALLED_APPS=['dbbackup'], STORAGES={'default': place, 'dbbackup': place})\n"
+    "import django\n"
+    "from django.core.management import call_command\n"
+    "django.setup()\n"
+    "call_command('dbbackup', compress=True, output_path=sys.argv[2], verbosity=0)\n"
+)
 ITERDUMP = (
     "import gzip,sqlite3,sys\n"
     "with gzip.open(sys.argv[2], 'wt', compresslevel=6, encoding='utf-8') as out:\n"
@@ -35,11 +53,18 @@ class Job:
 
 
 def _dumpty(engine: str, name: str, *options: str) -> list[Job]:
-    return [
+    name = f"dumpty {engine} {name}"
+    made = [
         Job(name, engine, "backup", options=options),
         Job(name, engine, "restore", made_by=name),
-        Job(f"{name}: verify", engine, "verify", made_by=name),
+        Job(name, engine, "verify", made_by=name),
+        Job(f"{name}, structure", engine, "verify", made_by=name, options=("--level", "structure")),
     ]
+    if name.endswith(" gzip"):
+        made.append(
+            Job(f"igzip -dc of {name}", engine, "verify", shell=f"{IGZIP} -dc {{backup}} > /dev/null", made_by=name)
+        )
+    return made
 
 
 def _peer(engine: str, name: str, backup: str, restore: str = "", *, prepared: bool = False) -> list[Job]:
@@ -53,10 +78,10 @@ PG = "-h {host} -p {port} -U postgres"
 MY = "--no-defaults --socket={socket} --user=root"
 
 JOBS: list[Job] = [
-    *_dumpty("sqlite", "dumpty native gzip", "--format", "native"),
-    *_dumpty("sqlite", "dumpty native zstd", "--format", "native", "--compressor", "zstd"),
-    *_dumpty("sqlite", "dumpty sql gzip", "--format", "sql"),
-    *_dumpty("sqlite", "dumpty sql zstd", "--format", "sql", "--compressor", "zstd"),
+    *_dumpty("sqlite", "native gzip", "--format", "native"),
+    *_dumpty("sqlite", "native zstd", "--format", "native", "--compressor", "zstd"),
+    *_dumpty("sqlite", "sql gzip", "--format", "sql"),
+    *_dumpty("sqlite", "sql zstd", "--format", "sql", "--compressor", "zstd"),
     *_peer(
         "sqlite",
         "sqlite3 .backup + gzip",
@@ -72,9 +97,11 @@ JOBS: list[Job] = [
         "sqlite", "sqlite3 .dump | gzip", "sqlite3 {source} .dump | gzip > {out}", "zcat {backup} | sqlite3 {target}"
     ),
     *_peer("sqlite", "python iterdump + gzip", f'{sys.executable} -c "$ITERDUMP" {{source}} {{out}}'),
-    *_dumpty("postgres", "dumpty native gzip", "--format", "native"),
-    *_dumpty("postgres", "dumpty native zstd", "--format", "native", "--compressor", "zstd"),
-    *_dumpty("postgres", "dumpty sql gzip", "--format", "sql"),
+    *_peer("sqlite", "django-dbbackup", f'{sys.executable} -c "$DJANGO" {{source}} {{out}}'),
+    *_peer("sqlite", "the file through igzip, two threads", f'{sys.executable} -c "$THREADED" {{source}} {{out}}'),
+    *_dumpty("postgres", "native gzip", "--format", "native"),
+    *_dumpty("postgres", "native zstd", "--format", "native", "--compressor", "zstd"),
+    *_dumpty("postgres", "sql gzip", "--format", "sql"),
     *_peer(
         "postgres",
         "pg_dump -Fc",
@@ -98,8 +125,8 @@ JOBS: list[Job] = [
         f"pg_restore {PG} -e -j2 -d {{target}} {{backup}}",
         prepared=True,
     ),
-    *_dumpty("mysql", "dumpty sql gzip"),
-    *_dumpty("mysql", "dumpty sql zstd", "--compressor", "zstd"),
+    *_dumpty("mysql", "sql gzip"),
+    *_dumpty("mysql", "sql zstd", "--compressor", "zstd"),
     *_peer(
         "mysql",
         "mariadb-dump | gzip",

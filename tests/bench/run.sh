@@ -1,7 +1,18 @@
 #!/bin/sh
-# Measures dumpty beside what people use now: sh tests/bench/run.sh --small | --full [--engine sqlite] [--json].
-# Uses the environment of sh tests/run.sh, and says which peers are missing (apt-get install pigz zstd mydumper).
+# Measures dumpty beside what people use now: sh tests/bench/run.sh --small | --full | --growth | --fixed [--engine sqlite]
+# [--json] [--chart FILE.svg]. Uses the environment of sh tests/run.sh, and installs the peers where it may; what is
+# missing all the same is left out, and said to be.
 set -eu
 cd "$(dirname "$0")/../.."
+missing=""
+for program in pigz zstd mydumper; do
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+done
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    # shellcheck disable=SC2086 # package names are words
+    DEBIAN_FRONTEND=noninteractive sh -c "apt-get -qq update && apt-get -qq install -y --no-install-recommends $missing" >/dev/null
+fi
 sh tests/run.sh --collect-only -q tests/test_readme.py >/dev/null
-exec "${DUMPTY_TEST_VENV:-.venv-test}/bin/python" tests/bench/bench.py "$@"
+python="${DUMPTY_TEST_VENV:-.venv-test}/bin/python"
+"$python" -m pip install --quiet --disable-pip-version-check 'django-dbbackup>=5,<6'
+exec "$python" tests/bench/bench.py "$@"

@@ -1,0 +1,113 @@
+"""How time and memory grow with the data, and what the smallest and the fullest cost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from measure import Figures, measured
+
+SIZES = (10, 50, 200, 700, 2000)
+MANY = 10_000
+FORMS = {
+    "sqlite": "dumpty sqlite native gzip",
+    "postgres": "dumpty postgres native gzip",
+    "mysql": "dumpty mysql sql gzip",
+}
+DUMPTY = (sys.executable, "-m", "dumpty")
+
+
+def grown(
+    results: Mapping[int, Mapping[tuple[str, str, str], Figures]],
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return the lines of the chart from results by megabytes, and by engine, verb and job."""
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {"time": {}, "memory": {}}
+    for megabytes, found in sorted(results.items()):
+        for (engine, verb, _), figures in found.items():
+            panels["time"].setdefault(f"{engine} {verb}", []).append((megabytes, figures.median))
+            panels["memory"].setdefault(f"{engine} {verb}", []).append((megabytes, figures.peak_bytes / 1e6))
+    return panels
+
+
+def fixed(top: Path) -> Iterator[tuple[str, float, float]]:
+    """Yield what costs the same whatever the data: ``(what, seconds, target in seconds)``."""
+    yield "import dumpty", _best([sys.executable, "-c", "import dumpty"]) - _best([sys.executable, "-c", "0"]), 0.06
+    yield "dumpty --help", _best([*DUMPTY, "--help"]), 0.25
+    yield "backup of an empty SQLite database, flushes apart", _empty(top), 0.01
+    full(top / "many", MANY)
+    for verb in (["list"], ["show", "latest"], ["prune", "--dry-run", "--keep-daily", "7"]):
+        yield (
+            f"dumpty {' '.join(verb)}, {MANY:,} backups",
+            _best([*DUMPTY, *verb, "-d", str(top / "many")], times=3),
+            1.0,
+        )
+
+
+def _best(argv: list[str], times: int = 7) -> float:
+    figures = Figures()
+    for _ in range(times):
+        measured(argv, figures, cwd=Path.cwd())
+    return min(figures.seconds)
+
+
+def _empty(top: Path) -> float:
+    """Return the median seconds of a backup through the API, without those that the kernel spent in fsync."""
+    code = (
+        "import os, sqlite3, sys, time\n"
+        "from dumpty import BackupManager\n"
+        "spent, real = [0.0], os.fsync\n"
+        "def fsync(descriptor):\n"
+        "    begun = time.perf_counter(); real(descriptor); spent[0] += time.perf_counter() - begun\n"
+        "os.fsync = fsync\n"
+        "manager = BackupManager(sys.argv[1])\n"
+        "took = []\n"
+        "for _ in range(30):\n"
+        "    spent[0], begun = 0.0, time.perf_counter()\n"
+        "    assert manager.create_backup('sqlite:///' + sys.argv[2]).success\n"
+        "    took.append(time.perf_counter() - begun - spent[0])\n"
+        "print(sorted(took)[len(took) // 2])\n"
+    )
+    database = top / "empty.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA user_version=1")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(top / "few"), str(database)], capture_output=True, text=True, check=True
+    )
+    return statistics.median([float(done.stdout)])
+
+
+def full(top: Path, number: int) -> None:
+    """Fill a directory with ``number`` backups: one that is real, and manifests and data like it, an hour apart."""
+    from dumpty import BackupManager, manifest
+    from dumpty.catalog import MANIFEST, Catalog, name_beside
+    from dumpty.host import default_host
+
+    database = top.with_name("one.db")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.executescript("CREATE TABLE a (x); INSERT INTO a VALUES (1); CREATE TABLE b (x)")
+    made = BackupManager(str(top)).create_backup(f"sqlite:///{database}").backup
+    host = default_host()
+    plugin = host.named("store", "file")
+    catalog = Catalog(
+        host.open_store(plugin, url=str(top), options=host.options({"open_store": plugin}, {})["open_store"])
+    )
+    [record] = catalog.records()[0]
+    data = Path(made.file_path).read_bytes() if made else b""
+    for hours in range(1, number):
+        moment, own = record.started - timedelta(hours=hours), str(uuid.uuid4())
+        file = catalog.file_name(own, record.database, moment, ".sql.gz")
+        other = replace(record, id=own, file=file, started=moment, ended=moment)
+        (top / file).write_bytes(data)
+        (top / name_beside(file, MANIFEST)).write_bytes(manifest.encode(other))
+    os.sync()
+    time.sleep(1)

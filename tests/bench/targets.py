@@ -1,0 +1,114 @@
+"""What a full run is meant to reach, as ratios between rows of the same run, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from jobs import Job
+from measure import Figures
+
+MEMORY = 150_000_000
+"""Bytes that a process tree may take at its peak, the server apart."""
+
+Found = Mapping[tuple[str, str], Figures]
+"""Figures by verb and name of the job; the names of all engines differ."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """``ratio`` of two rows is to be at least, or at most, ``bound``."""
+
+    what: str
+    bound: float
+    least: bool
+    ratio: Callable[[Found], float]
+
+    def told(self, found: Found) -> str:
+        """Return one line of Markdown, or "" where the rows were not measured."""
+        try:
+            value = self.ratio(found)
+        except KeyError:
+            return ""
+        met = value >= self.bound if self.least else value <= self.bound
+        sign = "≥" if self.least else "≤"
+        return f"| {self.what} | {sign} {self.bound:g} | {value:.2f} | {'met' if met else 'not met'} |"
+
+
+def _times(verb: str, slower: str, faster: str) -> Callable[[Found], float]:
+    return lambda found: found[verb, slower].median / found[verb, faster].median
+
+
+def _sizes(larger: str, smaller: str) -> Callable[[Found], float]:
+    return lambda found: found["backup", larger].stored_bytes / found["backup", smaller].stored_bytes
+
+
+def _faster(verb: str, slower: str, faster: str, bound: float) -> Target:
+    return Target(f"{verb}: `{slower}` over {faster}", bound, True, _times(verb, slower, faster))
+
+
+def _within(verb: str, limit: str, ours: str, bound: float) -> Target:
+    return Target(f"{verb}: {ours} over `{limit}`", bound, False, _times(verb, ours, limit))
+
+
+def _zstd(engine: str, form: str) -> Target:
+    gzip, zstd = f"dumpty {engine} {form} gzip", f"dumpty {engine} {form} zstd"
+
+    def better(found: Found) -> float:
+        return min(_times("backup", zstd, gzip)(found), _sizes(zstd, gzip)(found))
+
+    return Target(f"{zstd} over gzip, time or size", 1.0, False, better)
+
+
+TARGETS = (
+    _faster("backup", "sqlite3 .backup + gzip", "dumpty sqlite native gzip", 10),
+    _within("backup", "the file through igzip, two threads", "dumpty sqlite native gzip", 2),
+    Target(
+        "size: dumpty sqlite native gzip over `gzip -6`",
+        1.1,
+        False,
+        _sizes("dumpty sqlite native gzip", "sqlite3 .backup + gzip"),
+    ),
+    _faster("backup", "sqlite3 .dump | gzip", "dumpty sqlite sql gzip", 3),
+    _faster("restore", "sqlite3 .backup + gzip", "dumpty sqlite native gzip", 2),
+    _faster("restore", "sqlite3 .dump | gzip", "dumpty sqlite sql gzip", 1.3),
+    _faster("backup", "pg_dump -Fc", "dumpty postgres native gzip", 4),
+    _faster("backup", "pg_dump -Fc", "dumpty postgres sql gzip", 4),
+    _within("backup", "pg_dump -Fc -Z0 > /dev/null", "dumpty postgres native gzip", 1.25),
+    _within("restore", "pg_dump -Fd -j2", "dumpty postgres native gzip", 1.1),
+    _faster("backup", "mariadb-dump | gzip", "dumpty mysql sql gzip", 3.5),
+    _faster("backup", "mydumper -t2 -c", "dumpty mysql sql gzip", 1.8),
+    Target(
+        "size: dumpty mysql sql gzip over `mydumper -t2 -c`",
+        1.0,
+        False,
+        _sizes("dumpty mysql sql gzip", "mydumper -t2 -c"),
+    ),
+    _faster("restore", "mariadb-dump | gzip", "dumpty mysql sql gzip", 1.5),
+    _faster("restore", "mydumper -t2 -c", "dumpty mysql sql gzip", 1),
+    _zstd("sqlite", "native"),
+    _zstd("sqlite", "sql"),
+    _zstd("postgres", "native"),
+    _zstd("mysql", "sql"),
+    *(
+        Target(f"verify: `igzip -dc` over {name}, as speed", 0.8, True, _times("verify", f"igzip -dc of {name}", name))
+        for name in ("dumpty sqlite native gzip", "dumpty postgres native gzip", "dumpty mysql sql gzip")
+    ),
+)
+
+
+def reached(results: Mapping[Job, Figures]) -> Iterator[str]:
+    """Yield Markdown: one line for each target whose rows were measured, and for the memory."""
+    found = {(job.verb, job.name): figures for job, figures in results.items()}
+    lines = [line for target in TARGETS if (line := target.told(found))]
+    ours = [(f.peak_bytes, job.verb, job.name) for job, f in results.items() if not job.shell]
+    if ours:
+        peak, verb, name = max(ours)
+        met = "met" if peak <= MEMORY else "not met"
+        lines.append(
+            f"| peak memory, the most of all: {verb}, {name} | ≤ {MEMORY / 1e6:.0f} MB | {peak / 1e6:.0f} MB | {met} |"
+        )
+    if lines:
+        yield "\n| ratio | target | measured | |"
+        yield "|---|---|---:|---|"
+        yield from (line.replace(" | gzip`", " \\| gzip`") for line in lines)
