@@ -136,7 +136,7 @@ class BackupManager:
         _require_text("a target URL", target_url)
 
         def work() -> Backup:
-            record = self._record(backup_id)
+            record = self._catalog.get(backup_id)
             restore(
                 self._host,
                 self._store,
@@ -219,7 +219,7 @@ class BackupManager:
             raise OptionError(f"there is no level {level!r} of proof; the levels are {', '.join(LEVELS)}")
         if level != "restore" and (on is not None or assertions or options):
             raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
-        record = self._record(backup_id)
+        record = self._catalog.get(backup_id)
         server = None if on is None else parse_url(on)
         if level == "restore":
             # What a killed drill left; where it cannot be cleared, it is only space.
@@ -247,7 +247,7 @@ class BackupManager:
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
         _held(self.prove(backup_id, level=level, progress=progress))
-        return self._backups([self._record(backup_id)])[0]
+        return self._backups([self._catalog.get(backup_id)])[0]
 
     def drill(
         self,
@@ -274,7 +274,7 @@ class BackupManager:
             UnknownBackup: there is no such backup.
             StoreError: the pin cannot be written.
         """
-        record = self._record(backup_id)
+        record = self._catalog.get(backup_id)
         self._book.pin(record, reason)
         return self._backups([record])[0]
 
@@ -285,7 +285,7 @@ class BackupManager:
             UnknownBackup: there is no such backup.
             StoreError: the pin cannot be removed.
         """
-        return self._book.unpin(self._record(backup_id))
+        return self._book.unpin(self._catalog.get(backup_id))
 
     def remove(self, backup_id: str) -> None:
         """Remove a backup: data, manifest and proofs.
@@ -295,18 +295,7 @@ class BackupManager:
             Pinned: it is pinned.
             StoreError: its data could not be removed; it is still listed.
         """
-        self._catalog.remove(self._record(backup_id))
-
-    def _record(self, backup_id: str) -> Record:
-        records, errors = self._catalog.records()
-        for record in records:
-            if record.id == backup_id:
-                return record
-        damaged = f"; {len(errors)} manifests there are damaged: {errors[0]}" if errors else ""
-        raise UnknownBackup(
-            f"no backup has the id {backup_id!r} in {self._store.locate('')}{damaged}; "
-            "list_backups() or dumpty list shows what is there"
-        )
+        self._catalog.remove(self._catalog.get(backup_id))
 
     def _backups(self, records: Sequence[Record]) -> list[Backup]:
         told, errors = self._book.read(records)

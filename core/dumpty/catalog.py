@@ -92,6 +92,22 @@ class Catalog:
                     errors.append(error if isinstance(error, ManifestError) else ManifestError(str(error)))
         return sorted(records, key=lambda r: (r.started, r.id)), errors
 
+    def get(self, record_id: str) -> Record:
+        """Return the backup whose whole id is ``record_id``.
+
+        Raises:
+            UnknownBackup: there is none.
+        """
+        records, errors = self.records()
+        for record in records:
+            if record.id == record_id:
+                return record
+        damaged = f"; {len(errors)} manifests there are damaged: {errors[0]}" if errors else ""
+        raise UnknownBackup(
+            f"no backup has the id {record_id!r} in {self._store.locate('')}{damaged}; "
+            "list_backups() or dumpty list shows what is there"
+        )
+
     def find(self, wanted: str) -> Record:
         """Return the backup whose id begins with ``wanted``; ``latest`` is the newest.
 
