@@ -273,6 +273,21 @@ def measure(engines: Sequence[str], size: data.Size, rounds: int, wanted: Callab
     return results
 
 
+def merged(files: Sequence[str]) -> dict[Job, Figures]:
+    """Return what earlier runs have found."""
+    known = {(job.engine, job.verb, job.name): job for job in jobs.JOBS}
+    found = {}
+    for row in (row for file in files for row in json.loads(Path(file).read_text())["results"]):
+        middle, spread = row["seconds"], row["seconds"] * row["spread"]
+        found[known[row["engine"], row["verb"], row["job"]]] = Figures(
+            seconds=[middle - spread, middle, middle + spread],
+            processor=[row["processor_seconds"]],
+            peak_bytes=row["peak_bytes"],
+            stored_bytes=row["stored_bytes"],
+        )
+    return found
+
+
 def grow(engines: Sequence[str]) -> dict[int, dict[tuple[str, str, str], Figures]]:
     """Measure dumpty's defaults at every size."""
     ours = set(growth.FORMS.values())
@@ -296,6 +311,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how often each job runs")
     parser.add_argument("--engine", choices=sorted(ENGINES), action="append", help="only this engine; may be repeated")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--merge", metavar="FILE", nargs="+", help="measure nothing: tell what --json runs have found")
     parser.add_argument("--chart", metavar="FILE", help="draw it, too, as SVG")
     given = parser.parse_args()
     engines = given.engine or list(ENGINES)
@@ -313,8 +329,12 @@ def main() -> None:
         rows = [{"what": what, "seconds": took, "target": target} for what, took, target in found]
         text = ["| what | seconds | target |", "|---|---:|---:|", *(f"| {w} | {t:.3f} | {b:g} |" for w, t, b in found)]
     else:
-        size = data.Size(given.megabytes or (750 if given.full else 50))
-        results = measure(engines, size, given.rounds or (3 if given.full else 1), lambda _: True)
+        size = data.Size(given.megabytes or (750 if given.full or given.merge else 50))
+        results = (
+            merged(given.merge)
+            if given.merge
+            else measure(engines, size, given.rounds or (3 if given.full else 1), lambda _: True)
+        )
         rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
         text = [f"{size.megabytes} MB", *table(results), *targets.reached(results)]
         picture = drawn(results, size)
