@@ -83,5 +83,5 @@ def growth(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], un
     for place, (engine, colour) in enumerate(LINES.items()):
         body.append(f'<rect x="{60 + place * 150}" y="{y - 10}" width="14" height="10" fill="{colour}"/>')
         body.append(_text(80 + place * 150, y, engine))
-    body.append(_text(60 + len(LINES) * 150, y, "solid: backup, dashed: restore (formats: the command's defaults)"))
+    body.append(_text(60 + len(LINES) * 150, y, "solid: backup; dashed: restore"))
     return _svg(width, y + 20, body)
