@@ -5,6 +5,7 @@ Tested on MariaDB 10.11. What differs in MySQL 8 follows its documentation and h
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from dumpty import Format, Option, PluginInfo, hookimpl
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
+
+
+_MOST_JOBS = 4
+
+
+def _processors() -> int:
+    return min(_MOST_JOBS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 @hookimpl
@@ -35,8 +43,10 @@ def describe() -> PluginInfo:
             ),
             Option(
                 name="jobs",
-                default=2,
-                help="connections that share one snapshot; more than 1 needs the right RELOAD (formatting=server only)",
+                default=_processors(),
+                help="connections that read or load side by side (default: one per processor, at most 4); a backup "
+                "over more than 1 needs the right RELOAD and formatting=server",
+                verbs=("backup", "restore"),
             ),
             Option(
                 name="lock_timeout",

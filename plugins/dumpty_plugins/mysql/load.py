@@ -11,8 +11,11 @@ from dumpty import IntegrityError, ObjectEvidence, SourceError
 
 from .catalog import base_tables, listing, rows_from
 from .code import LOOSE
-from .names import identifier, literal
-from .session import Session, StatementError, decode, place
+from .connection import connect
+from .filling import Filling
+from .loaders import Loaders
+from .names import identifier
+from .session import Session, StatementError, place
 from .statements import StatementReader
 
 if TYPE_CHECKING:
@@ -22,26 +25,21 @@ if TYPE_CHECKING:
 
     from .admission import Statement
 
-_ROWS_BETWEEN_COMMITS = 64
-"""Statements, so about as many MiB."""
-_CUT_SHORT = 1265
-_PACKET = 1153
-_WARNINGS_KEPT = 65535
 _SESSION = ("SET NAMES utf8mb4", "SET time_zone='+00:00'", f"SET sql_mode='{LOOSE}'")
 
 
 class Loader:
-    """Executes a dump's statements in the default database of ``session``.
+    """Executes a dump's statements in the default database of ``session``, its rows in up to ``jobs`` more sessions.
 
     ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait.
     """
 
-    def __init__(self, session: Session, target: Source, database: str) -> None:
+    def __init__(self, session: Session, target: Source, database: str, *, jobs: int) -> None:
         self._session = session
         self._target = target
         self._database = database
+        self._jobs = jobs
         self._packet = session.number("SELECT @@max_allowed_packet")
-        self._since_commit = 0
         self._settings: list[Statement] = []
         self.created: list[Statement] = []
         self.code: list[Statement] = []
@@ -53,24 +51,16 @@ class Loader:
             IntegrityError: the dump is damaged, a row did not go in as it is, or counts differ.
             SourceError: the server refused a statement, or the connection was lost.
         """
-        self._session.execute(f"SET SESSION max_error_count={_WARNINGS_KEPT}, autocommit=0")
         # Without it a TIMESTAMP that has no default would be given one. Read-only in old versions.
         with contextlib.suppress(StatementError):
             self._session.execute("SET SESSION explicit_defaults_for_timestamp=1")
-        stream = dump.open()
+        pool = Loaders(lambda: connect(self._target, self._database), self._database, self._jobs)
         try:
-            statements = StatementReader(stream)
-            for statement in statements:
-                if statement.code and not self.code:
-                    self.code = [*self._settings]
-                if self.code or statement.code:
-                    self.code.append(statement)
-                else:
-                    self._run(statement)
-            self._commit()
-        finally:
-            stream.close()
-        self._session.execute("SET SESSION autocommit=1")
+            statements = self._load(dump, Filling(self._session, pool, self._database))
+            pool.close()
+        except BaseException:
+            pool.stop()
+            raise
         objects = counts(self._session, self._database)
         totals = statements.totals
         found = len(objects), sum(o.rows or 0 for o in objects)
@@ -97,46 +87,45 @@ class Loader:
                     f"{place(self._target)}: {error}"
                 ) from error
 
-    def _run(self, statement: Statement) -> None:
+    def _load(self, dump: Dump, tables: Filling) -> StatementReader:
+        stream = dump.open()
+        try:
+            statements = StatementReader(stream)
+            for statement in statements:
+                if statement.code and not self.code:
+                    self.code = [*self._settings]
+                if self.code or statement.code:
+                    self.code.append(statement)
+                else:
+                    self._run(statement, tables)
+            tables.finish()
+        finally:
+            stream.close()
+        return statements
+
+    def _run(self, statement: Statement, tables: Filling) -> None:
         if len(statement.text) + 1 > self._packet:
             raise SourceError(
                 f"a row of {statement.name} needs {len(statement.text) + 1} bytes at once, and {place(self._target)} "
                 f"takes {self._packet}: raise max_allowed_packet there (SET GLOBAL max_allowed_packet=…)"
             )
-        if statement.kind in {"SEQUENCE", "TABLE"}:
-            self.created.append(statement)
+        if statement.kind == "INSERT":
+            self._settings = []
+            tables.add(statement)
+            return
         # Settings after the last row belong to the code that follows.
         self._settings = [*self._settings, statement] if statement.kind in {"SET", "DATABASE"} else []
+        if statement.kind in {"SEQUENCE", "TABLE"}:
+            self.created.append(statement)
+        if statement.kind == "TABLE":
+            tables.begin(statement)
         try:
-            _, warnings = self._session.execute(statement.text)
+            self._session.execute(statement.text)
         except StatementError as error:
             what = f"{statement.kind} {statement.name}".strip()
             raise SourceError(f"the dump cannot be loaded into {self._database}, at {what}: {error}") from error
-        if statement.kind == "INSERT":
-            if warnings:
-                self._examine(statement)
-            self._since_commit += 1
-            if self._since_commit >= _ROWS_BETWEEN_COMMITS:
-                self._commit()
-
-    def _commit(self) -> None:
-        self._session.execute("COMMIT")
-        self._since_commit = 0
-
-    def _examine(self, statement: Statement) -> None:
-        """Let pass that an ENUM took its error value, and nothing else."""
-        enums = {
-            decode(name)
-            for (name,) in self._session.rows(
-                "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE DATA_TYPE='enum' AND TABLE_SCHEMA=DATABASE() "
-                f"AND TABLE_NAME={literal(statement.name)}"
-            )
-        }
-        for level, code, message in self._session.rows("SHOW WARNINGS"):
-            text = decode(message)
-            known = int(code or 0) == _CUT_SHORT and any(f"column '{e}'" in text or f".`{e}`" in text for e in enums)
-            if not known and decode(level) != "Note":
-                raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
+        if statement.kind == "SET":
+            tables.set(statement.text)
 
 
 def drop(session: Session, kind: str, database: str, name: str) -> None:

@@ -39,6 +39,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
     """
     database = database_of(target)
     lock_timeout = int(str(options["lock_timeout"]))
+    jobs = max(1, int(str(options["jobs"])))
     control = connect(target, None)
     try:
         control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
@@ -51,8 +52,8 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
                         f"database {database} on {place(target)} is not empty: restore into another name, or insist "
                         "with overwrite (--overwrite)"
                     )
-                return Swap(target, control, database, lock_timeout=lock_timeout).restore(dump)
-            return _fill(target, control, database, dump, there=there)
+                return Swap(target, control, database, lock_timeout=lock_timeout, jobs=jobs).restore(dump)
+            return _fill(target, control, database, dump, there=there, jobs=jobs)
     finally:
         control.close()
 
@@ -65,7 +66,7 @@ def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
     yield
 
 
-def _fill(target: Source, control: Session, database: str, dump: Dump, *, there: bool) -> Evidence:
+def _fill(target: Source, control: Session, database: str, dump: Dump, *, there: bool, jobs: int) -> Evidence:
     """Load into a database that is missing or empty; whatever fails, it is so again."""
     before = settings(control, database) if there else None
     if before is None:
@@ -74,7 +75,7 @@ def _fill(target: Source, control: Session, database: str, dump: Dump, *, there:
     loader: Loader | None = None
     try:
         session = connect(target, database)
-        loader = Loader(session, target, database)
+        loader = Loader(session, target, database, jobs=jobs)
         objects = loader.load(dump)
         loader.run_code(session)
         notes = missing_code(session, database, loader.code)

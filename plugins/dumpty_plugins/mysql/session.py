@@ -58,6 +58,11 @@ class StatementError(SourceError):
         super().__init__(message)
         self.code = code
 
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is no more."""
+        return not self.code or self.code in _LOST
+
 
 class Session:
     """One connection. Every value comes back as bytes, as the server sent them, or None for NULL."""
@@ -85,6 +90,11 @@ class Session:
                 self.execute("SET SESSION idle_transaction_timeout=0, idle_readonly_transaction_timeout=0")
         else:
             self.execute("SET SESSION max_execution_time=0")
+
+    @property
+    def number_on_server(self) -> int:
+        """What the server calls this session in its list of processes."""
+        return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
 
     def rows(self, sql: str | bytes) -> list[Row]:
         """Execute ``sql`` and return its rows.

@@ -43,13 +43,15 @@ class Swap:
         control: a session without a default database, which holds the lock on this restore.
         database: its name.
         lock_timeout: seconds to wait for tables that are in use.
+        jobs: how many sessions load rows.
     """
 
-    def __init__(self, target: Source, control: Session, database: str, *, lock_timeout: int) -> None:
+    def __init__(self, target: Source, control: Session, database: str, *, lock_timeout: int, jobs: int) -> None:
         self._target = target
         self._control = control
         self._database = database
         self._timeout = lock_timeout
+        self._jobs = jobs
         self._new, self._old = beside(database)
         self._token = ""
         self._before: Catalog
@@ -66,7 +68,7 @@ class Swap:
             self._token = mark(self._control, self._new)
             session = self._connect(self._new)
             try:
-                loader = Loader(session, self._target, self._new)
+                loader = Loader(session, self._target, self._new, jobs=self._jobs)
                 objects = loader.load(dump)
                 loader.run_code(session, skip=("EVENT",))
                 triggers = [s.name for s in loader.code if s.kind == "TRIGGER"]

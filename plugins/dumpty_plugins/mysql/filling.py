@@ -1,0 +1,161 @@
+"""Fills the tables of a dump: its rows in batches, side by side, and then the indexes that large tables do without."""
+
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, SourceError
+
+from . import loaders
+from .code import LOOSE
+from .indexes import Deferral, definition, referenced
+from .names import literal
+from .session import StatementError, decode
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .admission import Statement
+    from .session import Session
+
+_CUT_SHORT = 1265
+
+
+class Filling:
+    """Gives the rows of one table after the other to the sessions that load them.
+
+    Args:
+        session: where the tables are made.
+        pool: the sessions that load.
+        database: the name of the database, for messages.
+    """
+
+    def __init__(self, session: Session, pool: loaders.Loaders, database: str) -> None:
+        self._session = session
+        self._pool = pool
+        self._database = database
+        self._settings: dict[str, bytes] = {}
+        self._linked: dict[str, set[str]] = {}
+        self._indexing: dict[str, Future[None]] = {}
+        self._table: Statement | None = None
+        self._begin("")
+
+    def set(self, text: bytes) -> None:
+        """From now on, rows are loaded under what this SET says."""
+        self._flush()
+        name = text.split()[1].split(b"=")[0].decode().lower()
+        # The dump puts it off for programs that load one row at a time. Here it would let equal rows pass, and make
+        # each table's first batch lock the whole table.
+        self._settings[name] = b"SET UNIQUE_CHECKS=1" if name == "unique_checks" else text
+
+    def begin(self, statement: Statement) -> None:
+        """Get ready to make the table of ``statement``: everything that must come before has been done."""
+        self.finish()
+        self._table = statement
+        name = statement.name.lower()
+        for other in referenced(statement.text):
+            self._linked.setdefault(name, set()).add(other)
+            self._linked.setdefault(other, set()).add(name)
+        # A key that a foreign key stands on: both tables at once are more than the server should have to sort out.
+        for other in self._linked.get(name, ()):
+            if other in self._indexing:
+                self._indexing.pop(other).result()
+
+    def add(self, statement: Statement) -> None:
+        """Load the rows of one INSERT, some time before ``finish`` of all returns."""
+        if statement.name != self._name:
+            self.finish()
+            self._begin(statement.name)
+        elif self._size >= loaders.BATCH_BYTES:
+            # There is more to come: only now it is worth while to look at the table.
+            self._plan()
+            self._flush()
+        self._batch.append(statement)
+        self._size += len(statement.text)
+
+    def finish(self) -> None:
+        """See that the rows of the table at hand are on their way, and its indexes after them."""
+        self._flush()
+        deferral = self._deferral
+        if deferral:
+            rows = self._rows
+
+            def index(session: Session) -> None:
+                for batch in rows:
+                    batch.result()
+                try:
+                    deferral.add(session)
+                except SourceError as error:
+                    raise SourceError(f"the dump cannot be loaded into {self._database}: {error}") from error
+
+            # In the mode of tables: there a key is made of whatever the rows hold.
+            mode = f"SET sql_mode='{LOOSE}'".encode()
+            self._indexing[self._name.lower()] = self._pool.submit(index, self._settings | {"sql_mode": mode})
+        self._begin("")
+
+    def _begin(self, name: str) -> None:
+        self._name = name
+        self._planned = False
+        self._begun = False
+        self._side_by_side = False
+        self._deferral: Deferral | None = None
+        self._rows: list[Future[None]] = []
+        self._batch: list[Statement] = []
+        self._size = 0
+
+    def _plan(self) -> None:
+        if self._planned:
+            return
+        self._planned = True
+        if self._table is None or self._table.name != self._name:
+            return  # rows of an earlier table again: no dump of ours, so nothing is known
+        before = definition(self._session, self._name)
+        self._side_by_side = before.ordered
+        if not self._begun:
+            self._deferral = Deferral(self._session, self._name, self._table.text, before)
+
+    def _flush(self) -> None:
+        batch, size = self._batch, self._size
+        self._batch, self._size = [], 0
+        if not batch:
+            return
+        self._begun = True
+        self._rows = [r for r in self._rows if not r.done() or r.exception()]
+        # Rows that lie as they were inserted are inserted in their order.
+        before = None if self._side_by_side or not self._rows else self._rows[-1]
+
+        def insert(session: Session) -> None:
+            if before is not None:
+                before.result()
+            for statement in batch:
+                _insert(session, statement, self._database)
+
+        self._rows.append(self._pool.submit(insert, self._settings, size))
+
+
+def _insert(session: Session, statement: Statement, database: str) -> None:
+    try:
+        _, warnings = session.execute(statement.text)
+    except StatementError as error:
+        raise SourceError(f"the dump cannot be loaded into {database}, at INSERT {statement.name}: {error}") from error
+    if warnings:
+        _examine(session, statement)
+
+
+def _examine(session: Session, statement: Statement) -> None:
+    """Let pass that an ENUM took its error value, and nothing else."""
+    given = session.rows("SHOW WARNINGS")  # before any other statement: each begins a list of its own
+    enums = {
+        decode(name)
+        for (name,) in session.rows(
+            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE DATA_TYPE='enum' AND TABLE_SCHEMA=DATABASE() "
+            f"AND TABLE_NAME={literal(statement.name)}"
+        )
+    }
+    for level, code, message in given:
+        text = decode(message)
+        known = int(code or 0) == _CUT_SHORT and any(f"column '{e}'" in text or f".`{e}`" in text for e in enums)
+        if not known and decode(level) != "Note":
+            raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
