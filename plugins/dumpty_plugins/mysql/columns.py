@@ -112,10 +112,7 @@ def column(table: str, name: str, type: str, charset: str) -> Column:
         form = "plain"
     elif type == "json" or (type in _TEXTS and charset in _UNICODE):
         form = "text"
-        if charset == "latin1":
-            value = f"CONVERT({quoted} USING utf8mb4)"
-            # The other way round, a value too long for CONVERT would be NULL, and QUOTE would write it as the word.
-            literal = f"CONVERT(QUOTE({quoted}) USING utf8mb4)"
+        value, literal = _text(quoted, type, charset)
     elif type in _TEXTS:
         form, introducer = "hex", f"_{charset} "
     elif type in _BYTES or type in _SHAPES:
@@ -134,6 +131,18 @@ def column(table: str, name: str, type: str, charset: str) -> Column:
         literal=literal or _on_server(form, value, introducer),
         introducer=introducer,
     )
+
+
+def _text(quoted: str, type: str, charset: str) -> tuple[str, str]:
+    """Return SQL for the UTF-8 of a text in ``_UNICODE``, and for its literal."""
+    if charset == "latin1":
+        # The other way round, a value too long for CONVERT would be NULL, and QUOTE would write it as the word.
+        return f"CONVERT({quoted} USING utf8mb4)", f"CONVERT(QUOTE({quoted}) USING utf8mb4)"
+    if type == "json":
+        return quoted, f"QUOTE({quoted})"
+    # As bytes: what QUOTE escapes is ASCII, which is no part of another character, and to look for characters takes as
+    # long again. CAST makes NULL of a longer value, of which QUOTE would make the word.
+    return quoted, f"IF(LENGTH({quoted})>=@@max_allowed_packet,NULL,QUOTE(CAST({quoted} AS BINARY)))"
 
 
 def _on_server(form: Form, value: str, introducer: str) -> str:

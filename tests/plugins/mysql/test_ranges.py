@@ -128,6 +128,25 @@ def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
     assert text.count(b"NULL)") == 1
 
 
+@pytest.mark.parametrize("kind", ["LONGTEXT", "LONGTEXT CHARACTER SET latin1", "LONGBLOB", "JSON"])
+def test_a_value_longer_than_max_allowed_packet_itself_is_not_taken_for_null(
+    mariadb: MariaDBServer, database, tmp_path: Path, kind: str
+) -> None:
+    name = database(
+        f"CREATE TABLE t (id INT PRIMARY KEY, a {kind})",
+        "INSERT INTO t SELECT seq, CONCAT('\"', REPEAT('x', seq), '\"') FROM seq_1048565_to_1048580",
+        "INSERT INTO t VALUES (1, CONCAT('\"', REPEAT('x', 2000000), '\"')), (2, NULL)",
+    )
+    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
+    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    try:
+        text = both(mariadb, name, tmp_path)
+    finally:
+        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+    assert text.count(b"NULL)") == 1
+    assert len(text) > 2_000_000 + 16 * 1_048_565
+
+
 @pytest.mark.parametrize(
     ("key", "rows"),
     [
