@@ -64,13 +64,13 @@ class Admission:
         self._odd: dict[bytes, bytes] = {}
         self._code = False
 
-    def admit(self, text: bytes) -> Statement:
-        """Return what ``text`` is.
+    def admit(self, text: bytes, outside: bytes | None = None) -> Statement:
+        """Return what ``text`` is; ``outside``, of an INSERT, is what ``outside_strings`` says of it.
 
         Raises:
             IntegrityError: no dump of ours says this, or not here.
         """
-        statement = admit(text)
+        statement = admit(text, outside)
         if statement.kind == "SET":
             self._set(text)
         elif statement.code:
@@ -92,14 +92,14 @@ class Admission:
             self._odd.pop(name, None)
 
 
-def admit(text: bytes) -> Statement:
-    """Return what ``text`` is, whatever came before it.
+def admit(text: bytes, outside: bytes | None = None) -> Statement:
+    """Return what ``text`` is, whatever came before it; ``outside`` as ``Admission.admit`` has it.
 
     Raises:
         IntegrityError: no dump of ours says this.
     """
     if text.startswith(b"INSERT INTO "):
-        return _insert(text)
+        return _insert(text, outside)
     if text.startswith(b"CREATE "):
         return _create(text)
     if _SETTING.fullmatch(text):
@@ -136,11 +136,12 @@ def outside_strings(literals: bytes) -> bytes | None:
     return b"'".join(parts[::2]) if len(parts) % 2 else None
 
 
-def _insert(text: bytes) -> Statement:
+def _insert(text: bytes, rest: bytes | None) -> Statement:
     header = INSERT.match(text)
     if header is None:
         raise _refusal(text)
-    rest = outside_strings(text[header.end() :])
+    if rest is None:
+        rest = outside_strings(text[header.end() :])
     if rest is None:
         raise _refusal(text)
     if b"_" in rest:

@@ -30,6 +30,7 @@ class StatementReader:
         self._stream = stream
         self._buffer = b""
         self._ended = False
+        self._outside: bytes | None = None
         self.totals: Totals | None = None
         self.count = 0
         self._admission = Admission()
@@ -39,7 +40,7 @@ class StatementReader:
             if self.totals is not None:
                 raise IntegrityError("the dump goes on after its last line: it was altered, or two were joined")
             self.count += 1
-            yield self._admission.admit(text)
+            yield self._admission.admit(text, self._outside)
         if self.totals is None:
             raise IntegrityError("the dump has no last line: it is cut short; take another backup")
         if self.count != self.totals.statements:
@@ -94,6 +95,7 @@ class StatementReader:
             self.totals = totals(line)
 
     def _statement(self, delimiter: bytes) -> bytes:
+        self._outside = None
         if delimiter != b";":
             delimiter = b"\n" + delimiter + b"\n"
             end = self._find(delimiter, 0)
@@ -123,7 +125,8 @@ class StatementReader:
         start = header.end()
         while True:
             end = self._find(b";\n", start)
-            if outside_strings(self._buffer[header.end() : end]) is not None:
+            self._outside = outside_strings(self._buffer[header.end() : end])
+            if self._outside is not None:
                 return end
             start = end + 1
 
