@@ -30,12 +30,14 @@ class Filling:
         session: where the tables are made.
         pool: the sessions that load.
         database: the name of the database, for messages.
+        patient: whether a statement may take as long as an index does.
     """
 
-    def __init__(self, session: Session, pool: loaders.Loaders, database: str) -> None:
+    def __init__(self, session: Session, pool: loaders.Loaders, database: str, *, patient: bool) -> None:
         self._session = session
         self._pool = pool
         self._database = database
+        self._patient = patient
         self._settings: dict[str, bytes] = {}
         self._linked: dict[str, set[str]] = {}
         self._indexing: dict[str, Future[None]] = {}
@@ -113,7 +115,7 @@ class Filling:
             return  # rows of an earlier table again: no dump of ours, so nothing is known
         before = definition(self._session, self._name)
         self._side_by_side = before.ordered
-        if not self._begun:
+        if self._patient and not self._begun:
             self._deferral = Deferral(self._session, self._name, self._table.text, before)
 
     def _flush(self) -> None:

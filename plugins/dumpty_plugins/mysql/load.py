@@ -56,7 +56,9 @@ class Loader:
             self._session.execute("SET SESSION explicit_defaults_for_timestamp=1")
         pool = Loaders(lambda: connect(self._target, self._database), self._database, self._jobs)
         try:
-            statements = self._load(dump, Filling(self._session, pool, self._database))
+            # Who gives up on a silent server would give up on a large index.
+            patient = "read_timeout" not in self._target.query
+            statements = self._load(dump, Filling(self._session, pool, self._database, patient=patient))
             pool.close()
         except BaseException:
             pool.stop()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BATCH_BYTES = 2 << 20
 """One transaction, unless one statement is longer: each commit waits for the disk, and each batch lies in memory."""
 _WARNINGS_KEPT = 65535
+_PATIENCE = 0.1
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Loaders:
         self._more: list[Future[None]] = []
         self._bytes = 0
         self._stopped = threading.Event()
+        self._error: BaseException | None = None
 
     def submit(self, work: Callable[[Session], None], settings: Mapping[str, bytes], size: int = 0) -> Future[None]:
         """Let ``work`` be done in a session with these settings, once there is room for its ``size`` in bytes.
@@ -88,17 +90,27 @@ class Loaders:
         return future
 
     def _run(self, work: Callable[[Session], None], settings: Mapping[str, bytes]) -> None:
-        lent = self._lend()
-        lent.become(settings)
-        work(lent.session)
-        lent.session.execute("COMMIT")
-        # After a failure the session is not lent again: everything ends.
+        try:
+            lent = self._lend()
+            lent.become(settings)
+            work(lent.session)
+            lent.session.execute("COMMIT")
+        except BaseException as error:
+            # The session is not lent again, and nobody need wait for it: everything ends.
+            self._error = self._error or error
+            raise
         self._free.put(lent)
 
     def _lend(self) -> _Lent:
         with contextlib.suppress(queue.Empty):
             return self._free.get_nowait()
-        session = self._connect()
+        try:
+            session = self._connect()
+        except SourceError:
+            # The server may have no room for another one. Without any there is no way.
+            if not self._sessions:
+                raise
+            return self._wait()
         self._sessions.append(session)
         if self._stopped.is_set():
             raise SourceError("the restore was stopped")
@@ -106,6 +118,12 @@ class Loaders:
         with contextlib.suppress(StatementError):  # read-only in old versions
             session.execute("SET SESSION explicit_defaults_for_timestamp=1")
         return _Lent(session)
+
+    def _wait(self) -> _Lent:
+        while self._error is None and not self._stopped.is_set():
+            with contextlib.suppress(queue.Empty):
+                return self._free.get(timeout=_PATIENCE)
+        raise self._error or SourceError("the restore was stopped")
 
     def close(self) -> None:
         """Wait until all work is done, and end the sessions.

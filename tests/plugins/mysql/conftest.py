@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.mariadb_server import MariaDBServer
 
+from dumpty_plugins.mysql import loaders, script
+from dumpty_plugins.mysql.indexes import Deferral
+from dumpty_plugins.mysql.session import Session
+
 _NUMBERS = itertools.count()
 
 
@@ -41,3 +45,24 @@ def account(mariadb: MariaDBServer) -> Iterator[Callable[..., str]]:
     yield make
     for name in names:
         mariadb.run(f"DROP USER {name}@localhost")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every row be a statement and every statement a transaction: two rows make a table large."""
+    monkeypatch.setattr(script, "STATEMENT_BYTES", 100)
+    monkeypatch.setattr(loaders, "BATCH_BYTES", 1)
+
+
+@pytest.fixture
+def indexed_later(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables whose indexes were made after their rows."""
+    names: list[str] = []
+    add = Deferral.add
+
+    def noting(self: Deferral, session: Session) -> None:
+        add(self, session)
+        names.append(self._table)
+
+    monkeypatch.setattr(Deferral, "add", noting)
+    return names
