@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import ByteSink
 
-__all__ = ["BLOCK", "Child", "find_program", "redact", "run"]
+__all__ = ["BLOCK", "Child", "find_program", "processors", "redact", "run"]
 
 BLOCK = 1 << 20
 """Bytes moved at a time; also the size asked for pipes, Linux's limit for unprivileged users."""
@@ -35,6 +35,15 @@ _ENOUGH = 1 << 18
 _PAUSE_SECONDS = 0.0005
 _STDERR_LINES = 40
 _GRACE_SECONDS = 5.0
+
+
+def processors(most: int) -> int:
+    """Return how many processors this process may run on, or ``most`` if they are more."""
+    try:
+        free = len(os.sched_getaffinity(0))
+    except AttributeError:  # not everywhere
+        free = os.cpu_count() or 1
+    return min(free, most)
 
 
 def find_program(name: str, *, install: str = "") -> str:

@@ -7,7 +7,6 @@ four of them.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections import deque
@@ -79,14 +78,6 @@ def _isal() -> Any:
     return isal_zlib
 
 
-def _threads() -> int:
-    try:
-        free = len(os.sched_getaffinity(0))
-    except AttributeError:  # not everywhere
-        free = os.cpu_count() or 1
-    return min(free, _MOST_THREADS)
-
-
 class _GzipWriter:
     """Writes one member, blocks of it compressed side by side.
 
@@ -96,13 +87,15 @@ class _GzipWriter:
     """
 
     def __init__(self, sink: ByteSink, level: int) -> None:
+        from dumpty.process import processors
+
         self._sink = sink
         self._level = level
         self._library: Any = (_isal() if level <= _ISAL_LEVELS else None) or zlib
         self._crc = self._size = 0
         self._block = bytearray()
         self._window = b""
-        self._threads = _threads()
+        self._threads = processors(_MOST_THREADS)
         self._pool: ThreadPoolExecutor | None = None
         self._packed: deque[Future[bytes]] = deque()
         self._started = False

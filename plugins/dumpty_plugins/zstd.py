@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from dumpty import Buffer, ByteSink, Options, Reader, Writer
 
 _MAX_LEVEL = 19
+_MOST_THREADS = 4
+_JOB_BYTES = 1 << 20
+"""What one thread compresses at a time: the library's own choice is a multiple of the window, and holds more."""
 
 
 @hookimpl
@@ -63,10 +66,16 @@ def _library() -> Any:
 
 class _ZstdWriter:
     def __init__(self, sink: ByteSink, level: int) -> None:
+        from dumpty.process import processors
+
         library = _library()
         parameter = library.CompressionParameter
         self._sink = sink
-        self._frame = library.ZstdCompressor(options={parameter.compression_level: level, parameter.checksum_flag: 1})
+        options = {parameter.compression_level: level, parameter.checksum_flag: 1}
+        # One worker would only copy; a library built without threads allows none.
+        if (threads := processors(_MOST_THREADS)) > 1 and parameter.nb_workers.bounds()[1] >= threads:
+            options |= {parameter.nb_workers: threads, parameter.job_size: _JOB_BYTES}
+        self._frame = library.ZstdCompressor(options=options)
         self._closed = False
 
     def write(self, data: Buffer) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import random
 import sys
 
 import pytest
@@ -55,6 +57,20 @@ def test_the_default_is_the_fastest_level_and_all_to_nineteen_may_be_chosen():
     option = plugin.describe().options[0]
     assert (option.name, option.default, option.choices) == ("level", 1, tuple(range(1, 20)))
     assert len(packed(TEXT * 50, level=19)) <= len(packed(TEXT * 50, level=1))
+
+
+def test_many_blocks_give_the_same_frame_whatever_their_size():
+    data = random.Random(3).randbytes(300_000) + TEXT * 4000
+    whole = packed(data)
+    assert packed(*(data[n : n + 99_999] for n in range(0, len(data), 99_999))) == whole
+    assert zstd.decompress(whole) == unpacked(whole) == data
+
+
+@pytest.mark.parametrize("processors", [{0}, {0, 1}, set(range(64))])
+def test_any_number_of_processors_gives_one_frame_that_reads_back(processors, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: processors, raising=False)
+    data = TEXT * 4000
+    assert unpacked(packed(data)) == data
 
 
 def test_nothing_written_is_an_empty_frame():
