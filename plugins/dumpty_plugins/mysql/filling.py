@@ -15,12 +15,15 @@ from .names import literal
 from .session import StatementError, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
     from .admission import Statement
     from .session import Session
 
 _CUT_SHORT = 1265
+_DEADLOCK = 1213
+_ATTEMPTS = 10
 
 
 class Filling:
@@ -82,11 +85,8 @@ class Filling:
         self._flush()
         deferral = self._deferral
         if deferral:
-            rows = self._rows
 
             def index(session: Session) -> None:
-                for batch in rows:
-                    batch.result()
                 try:
                     deferral.add(session)
                 except SourceError as error:
@@ -94,7 +94,9 @@ class Filling:
 
             # In the mode of tables: there a key is made of whatever the rows hold.
             mode = f"SET sql_mode='{LOOSE}'".encode()
-            self._indexing[self._name.lower()] = self._pool.submit(index, self._settings | {"sql_mode": mode})
+            self._indexing[self._name.lower()] = self._pool.submit(
+                index, self._settings | {"sql_mode": mode}, after=self._rows
+            )
         self._begin("")
 
     def _begin(self, name: str) -> None:
@@ -114,9 +116,10 @@ class Filling:
         if self._table is None or self._table.name != self._name:
             return  # rows of an earlier table again: no dump of ours, so nothing is known
         before = definition(self._session, self._name)
-        self._side_by_side = before.ordered
         if self._patient and not self._begun:
             self._deferral = Deferral(self._session, self._name, self._table.text, before)
+        # Looking for equal rows locks what lies beside them: two sessions could wait for each other.
+        self._side_by_side = before.ordered and not before.unique(self._deferral.names if self._deferral else ())
 
     def _flush(self) -> None:
         batch, size = self._batch, self._size
@@ -126,22 +129,33 @@ class Filling:
         self._begun = True
         self._rows = [r for r in self._rows if not r.done() or r.exception()]
         # Rows that lie as they were inserted are inserted in their order.
-        before = None if self._side_by_side or not self._rows else self._rows[-1]
+        before = [] if self._side_by_side else self._rows[-1:]
 
         def insert(session: Session) -> None:
-            if before is not None:
-                before.result()
-            for statement in batch:
-                _insert(session, statement, self._database)
+            _insert_all(session, batch, self._database)
 
-        self._rows.append(self._pool.submit(insert, self._settings, size))
+        self._rows.append(self._pool.submit(insert, self._settings, size, before))
+
+
+def _insert_all(session: Session, batch: Sequence[Statement], database: str) -> None:
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            for statement in batch:
+                _insert(session, statement, database)
+        except StatementError as error:
+            if error.code != _DEADLOCK or not left:
+                raise
+            session.execute("ROLLBACK")  # all of the batch, and nothing else
+        else:
+            return
 
 
 def _insert(session: Session, statement: Statement, database: str) -> None:
     try:
         _, warnings = session.execute(statement.text)
     except StatementError as error:
-        raise SourceError(f"the dump cannot be loaded into {database}, at INSERT {statement.name}: {error}") from error
+        message = f"the dump cannot be loaded into {database}, at INSERT {statement.name}: {error}"
+        raise StatementError(message, error.code) from error
     if warnings:
         _examine(session, statement)
 

@@ -16,6 +16,8 @@ from .names import identifier, tokens
 from .session import StatementError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .session import Session
 
 _KEY = re.compile(rb"(?:UNIQUE )?KEY (`(?:[^`]|``)*`) \((`(?:[^`]|``)*`)?")
@@ -61,6 +63,11 @@ class Definition:
     def ordered(self) -> bool:
         """Whether rows lie in the order of a key: whoever inserts them in whatever order, the table is the same."""
         return self.engine.lower() == b"innodb" and any(p.startswith(b"PRIMARY KEY ") for p in self.parts)
+
+    def unique(self, without: Collection[bytes]) -> bool:
+        """Whether there is a unique key besides the primary one and those named in ``without``."""
+        keys = [m for p in self.parts if p.startswith(b"UNIQUE ") and (m := _KEY.match(p))]
+        return any(m[1] not in without for m in keys)
 
     @property
     def deferrable(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -134,6 +141,11 @@ class Deferral:
 
     def __bool__(self) -> bool:
         return bool(self._keys)
+
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """The keys, as they are quoted."""
+        return tuple(name for name, _ in self._keys)
 
     def add(self, session: Session) -> None:
         """Make the keys, now that the rows are there; ``session`` has the ``sql_mode`` of tables.

@@ -21,13 +21,15 @@ from .names import literal
 from .session import StatementError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     from .session import Session
 
 BATCH_BYTES = 2 << 20
 """One transaction, unless one statement is longer: each commit waits for the disk, and each batch lies in memory."""
+_ROOM_BYTES = 2 << 20
+"""What may be on its way or wait, for each session and twice more."""
 _WARNINGS_KEPT = 65535
 _PATIENCE = 0.1
 
@@ -58,18 +60,27 @@ class Loaders:
     def __init__(self, connect: Callable[[], Session], database: str, jobs: int) -> None:
         self._connect = connect
         self._database = database
-        self._limit = (jobs + 2) * BATCH_BYTES
+        self._limit = (jobs + 2) * _ROOM_BYTES
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="dumpty-mysql-load")
         self._free: queue.LifoQueue[_Lent] = queue.LifoQueue()
         self._sessions: list[Session] = []
         self._rows: deque[tuple[Future[None], int]] = deque()
         self._more: list[Future[None]] = []
         self._bytes = 0
+        self._opening = threading.Lock()
         self._stopped = threading.Event()
         self._error: BaseException | None = None
 
-    def submit(self, work: Callable[[Session], None], settings: Mapping[str, bytes], size: int = 0) -> Future[None]:
+    def submit(
+        self,
+        work: Callable[[Session], None],
+        settings: Mapping[str, bytes],
+        size: int = 0,
+        after: Sequence[Future[None]] = (),
+    ) -> Future[None]:
         """Let ``work`` be done in a session with these settings, once there is room for its ``size`` in bytes.
+
+        It waits for the earlier work ``after``, without a session: that may be waiting for one.
 
         Raises:
             DumptyError: a piece of earlier work failed.
@@ -81,7 +92,7 @@ class Loaders:
         for other in [f for f in self._more if f.done()]:
             self._more.remove(other)
             other.result()
-        future = self._pool.submit(self._run, work, dict(settings))
+        future = self._pool.submit(self._run, work, dict(settings), after)
         if size:
             self._rows.append((future, size))
             self._bytes += size
@@ -89,8 +100,12 @@ class Loaders:
             self._more.append(future)  # nobody waits for these: rows can be loaded beside them
         return future
 
-    def _run(self, work: Callable[[Session], None], settings: Mapping[str, bytes]) -> None:
+    def _run(
+        self, work: Callable[[Session], None], settings: Mapping[str, bytes], after: Sequence[Future[None]]
+    ) -> None:
         try:
+            for earlier in after:
+                earlier.result()
             lent = self._lend()
             lent.become(settings)
             work(lent.session)
@@ -105,13 +120,14 @@ class Loaders:
         with contextlib.suppress(queue.Empty):
             return self._free.get_nowait()
         try:
-            session = self._connect()
+            with self._opening:  # one after the other: who is refused must know whether there is one to wait for
+                session = self._connect()
+                self._sessions.append(session)
         except SourceError:
             # The server may have no room for another one. Without any there is no way.
             if not self._sessions:
                 raise
             return self._wait()
-        self._sessions.append(session)
         if self._stopped.is_set():
             raise SourceError("the restore was stopped")
         session.execute(f"SET SESSION max_error_count={_WARNINGS_KEPT}, autocommit=0")

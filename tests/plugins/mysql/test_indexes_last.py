@@ -11,6 +11,7 @@ from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
 from dumpty import SourceError
+from dumpty_plugins.mysql.indexes import Definition
 from dumpty_plugins.mysql.session import Session
 
 from .loading import INDEXED, same
@@ -31,6 +32,31 @@ def test_indexes_made_after_the_rows_are_the_ones_that_were(
     same(mariadb, target, name)
     again = dump(mysql, mariadb.source(target), tmp_path / "two.sql", "sql")
     assert again.file.read_bytes() == made.file.read_bytes()
+
+
+def test_a_table_that_would_come_out_different_keeps_its_indexes(
+    mariadb: MariaDBServer, database, tmp_path: Path, small: None, indexed_later: list[str], monkeypatch
+) -> None:
+    def every(self: Definition) -> tuple[tuple[bytes, bytes], ...]:
+        parts = self.parts if self.ordered else ()
+        return tuple((p.split(b"KEY ")[1].split(b" (")[0], p) for p in parts if p.startswith((b"KEY ", b"UNIQUE ")))
+
+    monkeypatch.setattr(Definition, "deferrable", property(every))
+    name = database(
+        "SET FOREIGN_KEY_CHECKS=0",
+        # The server insists on the key of n, and would put second_ before first_.
+        "CREATE TABLE needed (id INT PRIMARY KEY, n INT NOT NULL AUTO_INCREMENT, KEY (n)) AUTO_INCREMENT=77",
+        "CREATE TABLE places (id INT PRIMARY KEY, p POINT NOT NULL, KEY first_ (id), SPATIAL KEY second_ (p))",
+        "CREATE TABLE plain (id INT PRIMARY KEY, n INT, KEY (n))",
+        "INSERT INTO needed SELECT seq, seq FROM seq_1_to_9",
+        "INSERT INTO places SELECT seq, POINT(seq, 1) FROM seq_1_to_9",
+        "INSERT INTO plain SELECT seq, seq FROM seq_1_to_9",
+    )
+    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    target = database(create=False)
+    load(mysql, mariadb.source(target), made)
+    assert indexed_later == ["plain"]
+    same(mariadb, target, name)
 
 
 def test_foreign_keys_hold_on_indexes_made_after_the_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -100,16 +101,42 @@ def test_work_of_minutes_on_the_server_ends_with_the_restore(mariadb: MariaDBSer
     assert busy(mariadb, name) == []
 
 
-def test_the_option_jobs_says_how_many_connections_load(
+def test_no_more_connections_load_than_the_option_jobs_says(
     mariadb: MariaDBServer, database, tmp_path: Path, small: None
 ) -> None:
     made = dump(mysql, mariadb.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
-    for jobs, expected in ((1, {2}), (3, {3, 4})):  # one more makes the tables
+    for jobs in (1, 3):
         target = database(create=False)
         seen: list[int] = []
         look = partial(lambda name, numbers: numbers.extend(busy(mariadb, name)), target, seen)
         load(mysql, mariadb.source(target), During(made, look, 0.9), jobs=jobs)
-        assert len(seen) in expected
+        assert 1 < len(seen) <= jobs + 1  # one more makes the tables
+
+
+def test_work_is_done_side_by_side(mariadb: MariaDBServer, database) -> None:
+    name = database()
+    pool = loaders.Loaders(lambda: connect(mariadb.source(name), name), name, 3)
+    # Each waits until all three are there.
+    together = threading.Barrier(3, timeout=20)
+    for _ in range(6):
+        pool.submit(lambda s: (s.rows("SELECT 1"), together.wait())[0] and None, {})
+    try:
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    assert busy(mariadb, name) == []
+
+
+def test_rows_without_a_key_keep_their_order_however_long_the_first_takes(
+    mariadb: MariaDBServer, database, tmp_path: Path, small: None
+) -> None:
+    name = database("CREATE TABLE t (n INT, a LONGTEXT)")
+    mariadb.run("INSERT INTO t SELECT seq, REPEAT('x', IF(seq % 10 = 1, 3000000, 1)) FROM seq_1_to_30", database=name)
+    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    target = database(create=False)
+    load(mysql, mariadb.source(target), made, jobs=4)
+    assert mariadb.run("SELECT n FROM t", database=target) == [(n,) for n in range(1, 31)]
 
 
 def test_a_server_with_no_room_for_more_connections_is_loaded_over_those_there_are(
