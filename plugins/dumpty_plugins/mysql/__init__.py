@@ -5,7 +5,6 @@ Tested on MariaDB 10.11. What differs in MySQL 8 follows its documentation and h
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from dumpty import Format, Option, PluginInfo, hookimpl
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
 _MOST_JOBS = 4
 
 
-def _processors() -> int:
-    return min(_MOST_JOBS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 @hookimpl
 def describe() -> PluginInfo:
     """Describe the driver."""
+    from dumpty.process import processors
+
     return PluginInfo(
         kind="driver",
         summary="MySQL and MariaDB, over pymysql alone",
@@ -43,7 +40,7 @@ def describe() -> PluginInfo:
             ),
             Option(
                 name="jobs",
-                default=_processors(),
+                default=processors(_MOST_JOBS),
                 help="connections that read or load side by side (default: one per processor, at most 4); a backup "
                 "over more than 1 needs the right RELOAD and formatting=server",
                 verbs=("backup", "restore"),
