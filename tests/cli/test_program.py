@@ -259,6 +259,35 @@ def test_an_interrupt_while_the_result_is_written_is_one_line_too(make, shop):
     assert "SIGTERM" in err
 
 
+FINALIZED = """
+import os, signal, sys, time
+from dumpty.backup_manager import BackupManager
+from dumpty.cli import main
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(0.1)
+def survey(self):
+    Dying()
+    time.sleep(20)
+    sys.exit("nobody was interrupted")
+BackupManager.survey = survey
+hook = sys.unraisablehook
+status = main(["list"])
+assert sys.unraisablehook is hook
+sys.exit(status)
+"""
+"""A command that gets its signal while a finalizer runs, where Python drops what is raised."""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_that_comes_up_in_a_finalizer_still_interrupts_and_is_one_line(make, shop, name, expected):
+    make(shop)
+    done = subprocess.run([sys.executable, "-c", FINALIZED, name], capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stdout) == (expected, "")
+    assert done.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
+
+
 def test_the_signals_are_the_callers_again_afterwards(dumpty):
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     dumpty("plugins")

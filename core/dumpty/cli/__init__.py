@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_AGAIN_SECONDS = 0.01
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name) and return the exit status."""
@@ -107,11 +109,26 @@ def _signals() -> Iterator[list[KeyboardInterrupt]]:
     caught: list[KeyboardInterrupt] = []
 
     over = False
+    sent = signal.SIGINT
 
     def end(number: int, _: object) -> None:
+        nonlocal sent
         if not caught and not over:
+            sent = signal.Signals(number)
             caught.append(KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number))
             raise caught[0]
+
+    def again() -> None:
+        if not over:
+            os.kill(os.getpid(), sent)
+
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        if not any(unraisable.exc_value is one for one in caught):
+            complaining(unraisable)
+            return
+        # It was raised in a finalizer, where Python drops it: the signal is sent again when that is over.
+        caught.clear()
+        threading.Timer(_AGAIN_SECONDS, again).start()
 
     if threading.current_thread() is not threading.main_thread():
         yield caught
@@ -120,9 +137,11 @@ def _signals() -> Iterator[list[KeyboardInterrupt]]:
     taken = [n for n in numbers if before[n] in {signal.SIG_DFL, signal.default_int_handler}]
     for number in taken:
         signal.signal(number, end)
+    complaining, sys.unraisablehook = sys.unraisablehook, dropped
     try:
         yield caught
     finally:
         over = True  # what there was to say is said: too late to interrupt anything
+        sys.unraisablehook = complaining
         for number in taken:
             signal.signal(number, before[number])
