@@ -33,12 +33,16 @@ def part_beside(target: str) -> Iterator[str]:
     Raises:
         SourceError: the directory cannot be written.
     """
+    part, held = "", None
+    # Within the block that removes it from before it exists: an interrupt may come between any two lines.
     try:
-        _sweep(target)
-        part, held = _claim(target)
-    except OSError as error:
-        raise SourceError(f"{os.path.dirname(target)} cannot be written: {error.strerror}") from error
-    try:
+        try:
+            _sweep(target)
+            while held is None:
+                part = f"{target}.{secrets.token_hex(8)}.dumpty-part"
+                held = _claim(part + _LOCK)
+        except OSError as error:
+            raise SourceError(f"{os.path.dirname(target)} cannot be written: {error.strerror}") from error
         try:
             os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
@@ -46,25 +50,27 @@ def part_beside(target: str) -> Iterator[str]:
         yield part
     finally:
         try:
-            _remove(part)
+            if part:
+                _remove(part)
         finally:
-            os.close(held)
+            if held is not None:
+                os.close(held)
 
 
-def _claim(target: str) -> tuple[str, int]:
-    while True:
-        part = f"{target}.{secrets.token_hex(8)}.dumpty-part"
-        held = os.open(part + _LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody sweeps between these two lines
-            os.close(held)
-            continue
-        except OSError:  # a file system without flock: nobody can take the lock from us either
-            return part, held
-        if _is_at(held, part + _LOCK):
-            return part, held
+def _claim(lock: str) -> int | None:
+    """Make the file ``lock``, and lock it; None where somebody has swept it away meanwhile."""
+    held = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # somebody sweeps between these two lines
         os.close(held)
+        return None
+    except OSError:  # a file system without flock: nobody can take the lock from us either
+        return held
+    if _is_at(held, lock):
+        return held
+    os.close(held)
+    return None
 
 
 def _sweep(target: str) -> None:
