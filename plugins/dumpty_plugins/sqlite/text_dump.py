@@ -35,8 +35,8 @@ STATEMENT_BYTES = 1 << 17
 """Where a statement of rows ends, unless its first row alone is longer."""
 
 STATEMENT_EXPRESSIONS = 64
-"""Where it ends, too: SQLite compares each constant expression of a statement (an exact double, a CAST) with all before
-it, and a statement with a thousand of them loads at half the speed."""
+"""Where it ends, too, about: SQLite compares each constant expression of a statement (an exact double, a CAST) with all
+before it, and a statement with a thousand of them loads at half the speed."""
 
 LARGEST_ROW = 1 << 28
 """Bytes of text in one row. More would need several times that in memory, here and in whatever loads it."""
@@ -138,17 +138,19 @@ def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip:
         f"SELECT {expression} FROM {proof.quoted(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - quoted
     )
     rows: list[bytes] = []
-    size = expressions = 0
+    size, most = 0, STATEMENT_EXPRESSIONS
     for (row,) in cursor:
         if len(row) > LARGEST_ROW:
             raise SourceError(_too_large(table))
         rows.append(row)
         size += len(row)
-        # Or what looks like one: the same signs in a text only make a statement shorter.
-        expressions += row.count(b"e0") + row.count(b"(") - 1
-        if size >= STATEMENT_BYTES or expressions >= STATEMENT_EXPRESSIONS:
+        if size >= STATEMENT_BYTES or len(rows) >= most:
             yield rows
-            rows, size, expressions = [], 0, 0
+            # As many rows as the expressions in this one allow, or what looks like one: counting those of every row
+            # takes as long as writing it.
+            seen = row.count(b"e0") + row.count(b"(") - 1
+            most = max(STATEMENT_EXPRESSIONS // seen, 1) if seen else STATEMENT_BYTES
+            rows, size = [], 0
     if rows:
         yield rows
 
