@@ -93,11 +93,13 @@ class FileStore:
 
     def open(self, name: str, offset: int = 0) -> Reader:
         path = self._place(name)
-        with _as_store_error(f"cannot read {path}"):
+        try:
             stream = open(path, "rb", buffering=0)  # noqa: SIM115 - the reader closes it
             if offset:
                 stream.seek(offset)
-            return _FileReader(stream, path)
+        except OSError as error:
+            raise _translated(f"cannot read {path}", error) from error
+        return _FileReader(stream, path)
 
     def stat(self, name: str) -> StoredObject:
         path = self.path(name)
@@ -254,8 +256,10 @@ class _FileReader:
         self._path = path
 
     def read(self, size: int = -1) -> bytes:
-        with _as_store_error(f"cannot read {self._path}"):
+        try:
             return self._stream.read(size)  # type: ignore[attr-defined,no-any-return]
+        except OSError as error:
+            raise _translated(f"cannot read {self._path}", error) from error
 
     def close(self) -> None:
         self._stream.close()  # type: ignore[attr-defined]
@@ -267,11 +271,15 @@ def _as_store_error(what: str) -> Iterator[None]:
         yield
     except (StoreError, MissingFile, Locked):
         raise
-    except FileNotFoundError as error:
-        raise MissingFile(f"{what}: {error.filename or 'it'} does not exist") from error
     except OSError as error:
-        advice = "; free some space and run it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
-        raise StoreError(f"{what}: {error.strerror or error}{advice}") from error
+        raise _translated(what, error) from error
+
+
+def _translated(what: str, error: OSError) -> StoreError | MissingFile:
+    if isinstance(error, FileNotFoundError):
+        return MissingFile(f"{what}: {error.filename or 'it'} does not exist")
+    advice = "; free some space and run it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
+    return StoreError(f"{what}: {error.strerror or error}{advice}")
 
 
 def _owner_only(path: str, flags: int) -> int:

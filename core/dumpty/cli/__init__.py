@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _AGAIN_SECONDS = 0.01
+_GARBAGE = 50_000
+"""Objects made before garbage is looked for: a directory of ten thousand backups is no garbage, but many objects."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dumpty.cli.status import UsageError
 
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        gc.set_threshold(_GARBAGE)
     urls.forget()
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
