@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import queue
 import threading
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dumpty.errors import IntegrityError, PluginError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import Buffer, ByteSink, Reader, Verifier
 
+T = TypeVar("T")
 BLOCK = 1 << 18
 """Bytes gathered before they move on: large enough to leave Python out, small enough for a core's cache."""
 
@@ -104,6 +105,42 @@ class Gather:
             raise
 
 
+class Belt(Generic[T]):
+    """Hands up to ``room`` items from one thread to another.
+
+    Ctrl-C at any moment leaves it in order. ``queue.Queue`` takes its lock in Python, and an interrupt between taking
+    it and the block that gives it back would leave it locked for ever.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._items: SimpleQueue[T] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(room):
+            self._room.put(None)
+
+    def put(self, item: T) -> None:
+        """Hand ``item`` over once there is room for it."""
+        self._room.get()
+        self._items.put(item)
+
+    def put_last(self, item: T) -> None:
+        """Hand ``item`` over whether there is room or not."""
+        self._items.put(item)
+
+    def get(self) -> T:
+        """Take the next item, waiting for it."""
+        item = self._items.get()
+        self._room.put(None)
+        return item
+
+    def clear(self) -> None:
+        """Drop what is waiting to be taken, and make room for one who waits to hand over."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._items.get_nowait()
+        self._room.put(None)
+
+
 class Beside:
     """Runs ``sink.write`` in a thread of its own: compression works while the database speaks.
 
@@ -112,7 +149,7 @@ class Beside:
 
     def __init__(self, sink: ByteSink) -> None:
         self._sink = sink
-        self._queue: queue.Queue[Buffer | None] = queue.Queue(_AHEAD)
+        self._belt: Belt[Buffer | None] = Belt(_AHEAD)
         self._error: BaseException | None = None
         self._abandoned = False
         self._thread: threading.Thread | None = None
@@ -123,7 +160,7 @@ class Beside:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="dumpty-stages", daemon=True)
             self._thread.start()
-        self._queue.put(data)
+        self._belt.put(data)
         return len(data)
 
     def close(self) -> None:
@@ -138,13 +175,13 @@ class Beside:
 
     def _end(self) -> None:
         if self._thread is not None:
-            self._queue.put(None)
+            self._belt.put_last(None)
             self._thread.join()
             self._thread = None
 
     def _run(self) -> None:
         # Goes on taking blocks after an error, so that the writer can never wait for a thread that is gone.
-        while (block := self._queue.get()) is not None:
+        while (block := self._belt.get()) is not None:
             if self._error is None and not self._abandoned:
                 try:
                     taken = self._sink.write(block)
@@ -206,8 +243,8 @@ class Ahead:
     def __init__(self, stream: Reader, what: str) -> None:
         self._stream = stream
         self._what = what
-        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
-        self._stop = threading.Event()
+        self._belt: Belt[bytes | BaseException] = Belt(_AHEAD)
+        self._stopped = False
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
         self._thread = threading.Thread(target=self._run, name="dumpty-read-ahead", daemon=True)
@@ -217,7 +254,7 @@ class Ahead:
         if size is None or size < 0:
             return read_all(self)
         if not self._rest and self._end is None:
-            block = self._queue.get()
+            block = self._belt.get()
             if isinstance(block, bytes) and block:
                 if len(block) <= size:
                     return block
@@ -232,23 +269,20 @@ class Ahead:
         return b""
 
     def close(self) -> None:
-        self._stop.set()
-        while self._thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self._queue.get(timeout=0.01)
+        self._stopped = True
+        self._belt.clear()
+        self._thread.join()
         # Whoever reads on, or waits for a block in a thread of its own, is told, and does not wait for ever.
         closed = ValueError("read from a dump that was closed")
         self._rest = memoryview(b"")
         self._end = None
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._queue.get_nowait()
-        self._queue.put(closed)
+        self._belt.clear()
+        self._belt.put_last(closed)
         self._stream.close()
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
+            while not self._stopped:
                 block = _as_bytes(self._stream.read(BLOCK), self._what)
                 self._put(block)
                 if not block:
@@ -257,10 +291,8 @@ class Ahead:
             self._put(_of_a_thread(error))
 
     def _put(self, item: bytes | BaseException) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._queue.put(item, timeout=0.1)
-                return
+        if not self._stopped:
+            self._belt.put(item)
 
 
 def _of_a_thread(error: BaseException) -> BaseException:

@@ -144,7 +144,13 @@ class _GzipWriter:
             self._take_in()
 
     def _take_in(self) -> None:
-        self._sink.write(self._packed.popleft().result())
+        try:
+            self._sink.write(self._packed.popleft().result())
+        except BaseException:
+            if self._pool is not None:  # whoever keeps the error keeps this writer, but not its threads
+                self._pool.shutdown(wait=False)
+                self._pool = None
+            raise
 
     def _deflated(self, block: bytearray, window: bytes, end: int) -> bytes:
         dictionary = {"zdict": window} if window else {}

@@ -15,4 +15,7 @@ fi
 sh tests/run.sh --collect-only -q tests/test_readme.py >/dev/null
 python="${DUMPTY_TEST_VENV:-.venv-test}/bin/python"
 "$python" -m pip install --quiet --disable-pip-version-check 'django-dbbackup>=5,<6'
+# As pip leaves an installed package: compiled. Where Python may not write bytecode, each start would compile it again.
+unset PYTHONDONTWRITEBYTECODE
+"$python" -m compileall -q core plugins
 exec "$python" tests/bench/bench.py "$@"

@@ -288,6 +288,44 @@ def test_an_interrupt_that_comes_up_in_a_finalizer_still_interrupts_and_is_one_l
     assert done.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
 
 
+TAKING = """
+import os, signal, sys, threading, time
+from dumpty.backup_manager import BackupManager
+from dumpty.cli import main
+lock = threading.Lock()
+class Taken:
+    pass
+exec(compile('''
+def enter(self):
+    lock.acquire()
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    time.sleep(0.1)
+''', "/lib/threading.py", "exec"))
+Taken.__enter__ = enter
+Taken.__exit__ = lambda self, *error: lock.release()
+def survey(self):
+    with Taken():
+        time.sleep(20)
+    sys.exit("nobody was interrupted")
+BackupManager.survey = survey
+if sys.argv[2] == "used":
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit("not mine"))
+status = main(["list"])
+assert lock.locked() == (sys.argv[2] == "used")
+sys.exit(status)
+"""
+"""A command that gets its signal where the standard library has just taken a lock."""
+
+
+@pytest.mark.parametrize("alarm", ["free", "used"])
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_waits_until_a_lock_that_is_being_taken_has_its_owner(make, shop, name, expected, alarm):
+    make(shop)
+    done = subprocess.run([sys.executable, "-c", TAKING, name, alarm], capture_output=True, text=True, timeout=15)
+    assert done.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
+    assert (done.returncode, done.stdout) == (expected, "")
+
+
 def test_the_signals_are_the_callers_again_afterwards(dumpty):
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     dumpty("plugins")

@@ -174,9 +174,9 @@ def threads(name):
     return [t for t in threading.enumerate() if t.name.startswith(name)]
 
 
-def gone(name):
-    """Wait until no thread of that name runs."""
+def gone(name, but=()):
+    """Wait until no thread of that name runs, save those that ran before."""
     until = time.monotonic() + 5
-    while threads(name) and time.monotonic() < until:
+    while (left := {*threads(name)} - {*but}) and time.monotonic() < until:
         time.sleep(0.01)
-    return not threads(name)
+    return not left

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from dumpty.cli.app import Ended
 
 __all__ = ["main"]
 
-_AGAIN_SECONDS = 0.01
 _GARBAGE = 50_000
 """Objects made before garbage is looked for: a directory of ten thousand backups is no garbage, but many objects."""
 
@@ -25,6 +21,7 @@ _GARBAGE = 50_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name) and return the exit status."""
     from dumpty.cli import output, urls
+    from dumpty.cli.signals import Signals
     from dumpty.cli.status import UsageError
 
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -34,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     output.settle()
-    with _signals() as caught:
+    with Signals() as caught:
         try:
             ended = _run(arguments)
             if caught:
@@ -45,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return output.emit(ended.report)
             error = ended.error or UsageError("name a command")
         except (KeyboardInterrupt, Exception) as unforeseen:  # noqa: BLE001 - no traceback, whatever happens
-            error = unforeseen
+            if debug and caught and unforeseen is not caught[0]:
+                _trace(unforeseen)
+            error = caught[0] if caught else unforeseen
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
         if debug:
@@ -99,54 +98,3 @@ def _trace(error: BaseException) -> None:
     from dumpty.cli import output
 
     output.complain("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[KeyboardInterrupt]]:
-    """End in good order when asked to: children are ended, and partial files removed.
-
-    Only the first signal counts; a second one would interrupt the cleaning up. What is ignored (``nohup``, a
-    shell's background job) stays ignored. Yields what was caught.
-    """
-    from dumpty.cli.status import Terminated
-
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    caught: list[KeyboardInterrupt] = []
-
-    over = False
-    sent = signal.SIGINT
-
-    def end(number: int, _: object) -> None:
-        nonlocal sent
-        if not caught and not over:
-            sent = signal.Signals(number)
-            caught.append(KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number))
-            raise caught[0]
-
-    def again() -> None:
-        if not over:
-            os.kill(os.getpid(), sent)
-
-    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
-        if not any(unraisable.exc_value is one for one in caught):
-            complaining(unraisable)
-            return
-        # It was raised in a finalizer, where Python drops it: the signal is sent again when that is over.
-        caught.clear()
-        threading.Timer(_AGAIN_SECONDS, again).start()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.getsignal(number) for number in numbers}
-    taken = [n for n in numbers if before[n] in {signal.SIG_DFL, signal.default_int_handler}]
-    for number in taken:
-        signal.signal(number, end)
-    complaining, sys.unraisablehook = sys.unraisablehook, dropped
-    try:
-        yield caught
-    finally:
-        over = True  # what there was to say is said: too late to interrupt anything
-        sys.unraisablehook = complaining
-        for number in taken:
-            signal.signal(number, before[number])

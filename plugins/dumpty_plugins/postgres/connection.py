@@ -6,10 +6,9 @@ import contextlib
 import os
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dumpty import DependencyError, DumptyError, Locked, SourceError
+from dumpty import DependencyError, DumptyError, Locked, SourceError, run_aside
 from dumpty.process import redact
 
 if TYPE_CHECKING:
@@ -193,16 +192,13 @@ def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[
 
     ``stop`` is called then, before the server is told, to end what ``work`` does on this side.
     """
-    with ThreadPoolExecutor(1, "dumpty-postgres") as pool:
-        future = pool.submit(work)
-        try:
-            return future.result()
-        except BaseException:
-            if not future.done():
-                stop()
-                with contextlib.suppress(psycopg2().Error):
-                    connection.cancel()
-            raise
+
+    def end() -> None:
+        stop()
+        with contextlib.suppress(psycopg2().Error):
+            connection.cancel()
+
+    return run_aside(work, stop=end, name="dumpty-postgres")
 
 
 @contextlib.contextmanager

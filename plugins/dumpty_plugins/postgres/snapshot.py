@@ -8,7 +8,7 @@ afterwards; the locks are held until pg_dump has ended.
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from dumpty import Locked, ObjectEvidence
@@ -18,7 +18,6 @@ from dumpty_plugins.postgres.tables import Table, count, list_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import Future
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -36,7 +35,7 @@ class Snapshot:
         self._connection = connection
         self.tables = tables
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
-        self._counting: Future[tuple[ObjectEvidence, ...]]
+        self._counting: Future[tuple[ObjectEvidence, ...]] = Future()
 
     def start_counting(self, pool: ThreadPoolExecutor, *, prints: bool) -> None:
         """Begin to count (and take fingerprints), beside pg_dump: on the pages that it reads anyway."""

@@ -9,11 +9,10 @@ import random
 import sqlite3
 import stat
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from dumpty import DumptyError, Locked, MissingFile, SourceError
+from dumpty import DumptyError, Locked, MissingFile, SourceError, run_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from dumpty import Options, Source
 
 T = TypeVar("T")
-_INTERRUPT_SECONDS = 0.05
 
 SIBLINGS = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a database file."""
@@ -170,31 +168,15 @@ def _begin(database: sqlite3.Connection, deadline: float) -> None:
             return
 
 
-def interruptible(database: sqlite3.Connection, work: Callable[[], T]) -> T:
+def interruptible(
+    database: sqlite3.Connection, work: Callable[[], T], meanwhile: Callable[[], object] = lambda: None
+) -> T:
     """Run ``work``, which asks ``database`` for what may take minutes, so that Ctrl-C ends it at once.
 
-    SQLite gives signals no turn; so the work is done in another thread while this one waits.
+    SQLite gives signals no turn; so the work is done in another thread while this one does what there is
+    ``meanwhile``, and waits.
     """
-    with working_aside(database, work) as result:
-        return result()
-
-
-@contextlib.contextmanager
-def working_aside(database: sqlite3.Connection, work: Callable[[], T]) -> Iterator[Callable[[], T]]:
-    """Run ``work`` on ``database`` in another thread during the block, and lend the call that waits for its result.
-
-    An exception in the block, Ctrl-C included, interrupts what ``database`` is doing.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="sqlite-aside") as aside:
-        running = aside.submit(work)
-        try:
-            yield running.result
-        except BaseException:
-            # Again and again: an interrupt ends the statement that runs, and the work may begin another.
-            while not running.done():
-                database.interrupt()
-                wait((running,), timeout=_INTERRUPT_SECONDS)
-            raise
+    return run_aside(work, stop=database.interrupt, meanwhile=meanwhile, name="sqlite-aside")
 
 
 def _tidy(path: str) -> None:

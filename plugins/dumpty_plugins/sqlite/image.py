@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dumpty import Evidence, IntegrityError, SourceError
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite import proof
-from dumpty_plugins.sqlite.connection import connect, corrupt, explain, interruptible, working_aside
+from dumpty_plugins.sqlite.connection import connect, corrupt, explain, interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +51,7 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
             raise IntegrityError(f"the copy of {source} has {size} bytes, but its header says {_pages_size(image)}")
         sink.expect(size)
         prove = functools.partial(_prove, image, source, check=check, fingerprints=fingerprints)
-        with working_aside(image, prove) as proven:
-            _send(copy, sink)
-            return proven()
+        return interruptible(image, prove, meanwhile=functools.partial(_send, copy, sink))
 
 
 def _copy(database: sqlite3.Connection, image: sqlite3.Connection, copy: str) -> None:

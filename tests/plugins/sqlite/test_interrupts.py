@@ -20,8 +20,7 @@ ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELEC
 
 
 def send_slowly(database, work):
-    with connection.working_aside(database, work):
-        time.sleep(20)
+    connection.interruptible(database, work, meanwhile=lambda: time.sleep(20))
 
 
 @pytest.mark.parametrize("wait", [send_slowly, connection.interruptible])

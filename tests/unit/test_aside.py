@@ -1,0 +1,129 @@
+"""Work aside: it is over when the caller goes on, whenever an interrupt comes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from dumpty import run_aside
+
+
+class Work:
+    """Goes on until it is stopped, and knows whether it runs."""
+
+    def __init__(self, endless=True):
+        self.stopped = threading.Event()
+        self.begun = threading.Event()
+        self.running = False
+        self.closed = False
+        self.used_when_closed = False
+        self.endless = endless
+
+    def __call__(self):
+        self.running = True
+        self.begun.set()
+        self.used_when_closed = self.closed
+        while self.endless and not self.stopped.is_set():
+            time.sleep(0.001)
+            self.used_when_closed |= self.closed
+        self.running = False
+        return 42
+
+
+def test_it_returns_what_the_work_returns_and_does_the_rest_meanwhile():
+    done = []
+    assert run_aside(Work(endless=False), stop=bool, meanwhile=lambda: done.append(1)) == 42
+    assert done == [1]
+
+
+def test_an_error_of_the_work_is_raised():
+    def fail():
+        raise OSError("no such thing")
+
+    with pytest.raises(OSError, match="no such thing"):
+        run_aside(fail, stop=bool)
+
+
+def test_an_error_meanwhile_stops_the_work():
+    work = Work()
+
+    def fail():
+        assert work.begun.wait(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_aside(work, stop=work.stopped.set, meanwhile=fail)
+    assert not work.running
+
+
+def test_work_that_does_not_hear_the_first_time_is_told_again():
+    work = Work()
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 3:
+            work.stopped.set()
+
+    def fail():
+        assert work.begun.wait(5)
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        run_aside(work, stop=stop, meanwhile=fail)
+    assert not work.running
+
+
+def test_a_second_interrupt_does_not_leave_the_work_behind():
+    work = Work()
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        work.stopped.set()
+
+    def fail():
+        assert work.begun.wait(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_aside(work, stop=stop, meanwhile=fail)
+    assert not work.running
+
+
+@pytest.mark.parametrize("moment", ["before it has begun", "after it has begun"])
+def test_an_interrupt_while_the_thread_is_started_leaves_no_work_behind(monkeypatch, moment):
+    work = Work()
+    start = threading.Thread.start
+    held = threading.Event()
+    began = []
+
+    def interrupted(thread):
+        run = thread.run
+
+        def late():
+            if moment.startswith("before"):
+                held.wait(5)
+            run()
+
+        thread.run = late
+        start(thread)
+        began.append(thread)
+        if moment.startswith("after"):
+            assert work.begun.wait(5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_aside(work, stop=work.stopped.set)
+    assert not work.running
+    work.closed = True
+    held.set()
+    for thread in began:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert not work.used_when_closed
