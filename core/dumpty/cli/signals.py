@@ -55,7 +55,8 @@ class Signals:
             self._own_alarm = signal.SIGALRM in self._before
             for number in self._before:
                 signal.signal(number, self._end)
-            self._complaining, sys.unraisablehook = sys.unraisablehook, self._dropped
+            if self._before:
+                self._complaining, sys.unraisablehook = sys.unraisablehook, self._dropped
         return self._caught
 
     def __exit__(self, *_: object) -> None:

@@ -56,7 +56,7 @@ def test_full_workspace_under_an_image_names_the_place_and_not_the_source(tmp_pa
     def small(path, *given, **named):
         database = connect(path, *given, **named)
         if str(path).endswith("image.db"):
-            database.execute("PRAGMA max_page_count=5")  # SQLite's own way to be full
+            database.execute("PRAGMA max_page_count=3")  # SQLite's own way to be full
         return database
 
     monkeypatch.setattr(image.sqlite3, "connect", small)
