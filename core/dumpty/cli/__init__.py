@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_GARBAGE = 50_000
+_GARBAGE = 200_000
 """Objects made before garbage is looked for: a directory of ten thousand backups is no garbage, but many objects."""
 
 
