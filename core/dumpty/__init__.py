@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from dumpty.aside import Aside as Aside
     from dumpty.aside import run_aside as run_aside
     from dumpty.backup import BackupFormat as BackupFormat
     from dumpty.backup import BackupMetadata as BackupMetadata
@@ -68,7 +69,7 @@ __version__ = "1.0.0"
 
 
 _EXPORTS = {
-    "dumpty.aside": ("run_aside",),
+    "dumpty.aside": ("Aside", "run_aside"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.errors": (

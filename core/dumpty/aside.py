@@ -1,17 +1,93 @@
-"""Work in another thread, which is over whatever happens when its caller goes on."""
+"""Work in another thread, which is over whatever happens when its caller goes on.
+
+An interrupt may come at any moment: while the thread is being started, when nobody knows of it yet; while somebody
+waits for it, after which ``Thread.join`` does not wait again (https://github.com/python/cpython/issues/90882); and
+where ``Event``, ``Future`` and ``queue.Queue``, which take their locks in Python, would stay locked. So the thread
+tells by plain attributes and a ``SimpleQueue`` how far it is.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 _AGAIN_SECONDS = 0.05
+
+
+class Aside(Generic[T]):
+    """``work``, to be done in a thread of the given name once ``start`` is called."""
+
+    def __init__(self, work: Callable[[], T], name: str) -> None:
+        self._work = work
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._outcomes: SimpleQueue[Callable[[], T]] = SimpleQueue()
+        self._started = False
+        self._begun = False
+        self._done = False
+        self._over = False
+
+    def start(self) -> None:
+        """Begin. After an exception, ``end`` is still to be called.
+
+        Raises:
+            RuntimeError: there is no room for another thread.
+        """
+        self._thread.start()
+        self._started = True
+
+    def result(self) -> T:
+        """Wait for the work, and return what it returned, or raise what it raised: once.
+
+        Raises:
+            RuntimeError: it was asked before, or the work was ended.
+        """
+        if self._done and self._outcomes.empty():
+            raise RuntimeError("there is no result, or it was taken")
+        outcome = self._outcomes.get()
+        try:
+            return outcome()
+        finally:
+            del outcome  # an error's traceback leads here
+
+    def wait(self) -> None:
+        """Wait until the work is done, if it was started; what it returned is lost."""
+        if self._started and not self._done:
+            self._outcomes.get()
+
+    def end(self, stop: Callable[[], object] = lambda: None) -> None:
+        """Return when the work is over, or will never begin.
+
+        Args:
+            stop: interrupts the work; called again and again until it is over.
+
+        Raises:
+            KeyboardInterrupt: it came meanwhile.
+        """
+        self._over = True
+        try:
+            self._insist(stop)
+        except KeyboardInterrupt:
+            self.end(stop)
+            raise
+
+    def _insist(self, stop: Callable[[], object]) -> None:
+        while self._begun and not self._done:
+            stop()
+            with contextlib.suppress(Empty):
+                self._outcomes.get(timeout=_AGAIN_SECONDS)
+
+    def _run(self) -> None:
+        self._begun = True
+        if not self._over:
+            self._outcomes.put(_outcome(self._work))
+        self._done = True
 
 
 def run_aside(
@@ -34,28 +110,13 @@ def run_aside(
         meanwhile: what to do in this thread before it waits.
         name: the thread's.
     """
-    # An interrupt may come while the thread is being started, when nobody knows of it: so the thread has to ask.
-    # No Future and no Event here: they take their locks in Python, where an interrupt may leave them locked.
-    gate = threading.Lock()
-    over = False
-    ended: SimpleQueue[Callable[[], T]] = SimpleQueue()
-
-    def guarded() -> None:
-        with gate:
-            if not over:
-                ended.put(_outcome(work))
-
-    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    aside = Aside(work, name)
     try:
-        thread.start()
+        aside.start()
         meanwhile()
-        result = ended.get()
-    except BaseException:
-        over = True
-        _end(gate, stop)
-        raise
-    thread.join()
-    return result()
+        return aside.result()
+    finally:
+        aside.end(stop)
 
 
 def _outcome(work: Callable[[], T]) -> Callable[[], T]:
@@ -71,17 +132,3 @@ def _raise(error: BaseException) -> NoReturn:
         raise error
     finally:
         del error  # its traceback leads here
-
-
-def _end(gate: threading.Lock, stop: Callable[[], object]) -> None:
-    seconds = 0.0
-    while True:
-        try:
-            if gate.acquire(timeout=seconds):
-                gate.release()
-                return
-            stop()
-        except KeyboardInterrupt:  # the first is on its way
-            continue
-        finally:
-            seconds = _AGAIN_SECONDS

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from dumpty.aside import Aside
 from dumpty.errors import IntegrityError, PluginError
 
 if TYPE_CHECKING:
@@ -152,14 +152,14 @@ class Beside:
         self._belt: Belt[Buffer | None] = Belt(_AHEAD)
         self._error: BaseException | None = None
         self._abandoned = False
-        self._thread: threading.Thread | None = None
+        self._aside: Aside[None] | None = None
 
     def write(self, data: Buffer) -> int:
         if self._error is not None:
             raise self._error
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="dumpty-stages", daemon=True)
-            self._thread.start()
+        if self._aside is None:
+            self._aside = Aside(self._run, "dumpty-stages")
+            self._aside.start()
         self._belt.put(data)
         return len(data)
 
@@ -174,10 +174,16 @@ class Beside:
         self._end()
 
     def _end(self) -> None:
-        if self._thread is not None:
-            self._belt.put_last(None)
-            self._thread.join()
-            self._thread = None
+        if self._aside is None:
+            return
+        self._belt.put_last(None)
+        try:
+            self._aside.wait()
+        except BaseException:
+            self._abandoned = True
+            raise
+        finally:
+            self._aside.end()
 
     def _run(self) -> None:
         # Goes on taking blocks after an error, so that the writer can never wait for a thread that is gone.
@@ -247,8 +253,12 @@ class Ahead:
         self._stopped = False
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
-        self._thread = threading.Thread(target=self._run, name="dumpty-read-ahead", daemon=True)
-        self._thread.start()
+        self._aside = Aside(self._run, "dumpty-read-ahead")
+        try:
+            self._aside.start()
+        except BaseException:
+            self._end_thread()
+            raise
 
     def read(self, size: int = -1) -> bytes:
         if size is None or size < 0:
@@ -269,16 +279,20 @@ class Ahead:
         return b""
 
     def close(self) -> None:
-        self._stopped = True
-        self._belt.clear()
-        self._thread.join()
+        try:
+            self._end_thread()
+        finally:
+            self._stream.close()
         # Whoever reads on, or waits for a block in a thread of its own, is told, and does not wait for ever.
         closed = ValueError("read from a dump that was closed")
         self._rest = memoryview(b"")
         self._end = None
         self._belt.clear()
         self._belt.put_last(closed)
-        self._stream.close()
+
+    def _end_thread(self) -> None:
+        self._stopped = True
+        self._aside.end(self._belt.clear)
 
     def _run(self) -> None:
         try:

@@ -43,7 +43,11 @@ def test_python_runs_the_package(program):
 
 def test_main_takes_the_programs_own_arguments(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dumpty", "--version"])
-    assert main() == 0
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert main() == 0
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert capsys.readouterr().out == f"dumpty {package.__version__}\n"
 
 
@@ -300,7 +304,7 @@ def enter(self):
     lock.acquire()
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     time.sleep(0.1)
-''', "/lib/threading.py", "exec"))
+''', threading.__file__, "exec"))
 Taken.__enter__ = enter
 Taken.__exit__ = lambda self, *error: lock.release()
 def survey(self):

@@ -23,6 +23,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 
@@ -110,10 +111,14 @@ def run_child(order: dict) -> None:
         shift_clock(order["clock"])
     from dumpty.cli import main
 
-    status = main(order["argv"])
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    try:
+        status = main(order["argv"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    except KeyboardInterrupt:  # after all was said, where the program itself would end so
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def ready_for_signals(child: int) -> None:
@@ -135,6 +140,9 @@ def fork(order: dict) -> dict:
     if not child:
         try:
             run_child(order)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(99)
     fired = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
-from dumpty import run_aside
+from dumpty import Aside, run_aside
 
 
 class Work:
@@ -127,3 +129,55 @@ def test_an_interrupt_while_the_thread_is_started_leaves_no_work_behind(monkeypa
         thread.join(5)
         assert not thread.is_alive()
     assert not work.used_when_closed
+
+
+def test_an_interrupt_that_comes_while_another_error_ends_the_work_is_not_lost():
+    work = Work()
+
+    def stop():
+        if not work.stopped.is_set():
+            work.stopped.set()
+            raise KeyboardInterrupt
+
+    def fail():
+        assert work.begun.wait(5)
+        raise OSError("the disk is full")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_aside(work, stop=stop, meanwhile=fail)
+    assert not work.running
+
+
+def test_an_error_of_the_work_keeps_nothing_alive():
+    class Page:
+        pass
+
+    page = Page()
+    kept = weakref.ref(page)
+
+    def fail(page=page):
+        raise OSError(str(page))
+
+    gc.disable()
+    try:
+        with pytest.raises(OSError, match="Page"):
+            run_aside(fail, stop=bool)
+        del fail, page
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_a_result_can_be_had_once():
+    aside = Aside(lambda: 42, "once")
+    aside.start()
+    assert aside.result() == 42
+    aside.wait()
+    with pytest.raises(RuntimeError, match="taken"):
+        aside.result()
+
+
+def test_what_was_never_started_is_over():
+    aside = Aside(lambda: 42, "never")
+    aside.wait()
+    aside.end()

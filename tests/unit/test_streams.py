@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -498,3 +499,73 @@ def test_a_symbolic_link_in_a_directory_is_refused(tmp_path, target):
     os.symlink(tmp_path / target, tmp_path / "top" / "sub" / "link")
     with pytest.raises(IntegrityError, match="symbolic link"):
         tree_digest(str(tmp_path / "top"))
+
+
+# -- interrupts ----------------------------------------------------------------------------------------------------------
+
+
+class Busy:
+    """A sink or a stream that takes its time, and knows whether it is used."""
+
+    def __init__(self):
+        self.uses = 0
+        self.in_use = threading.Event()
+        self.closed_in_use = False
+
+    def write(self, data):
+        self.uses += 1
+        self.in_use.set()
+        time.sleep(0.4)
+        self.in_use.clear()
+        return len(data)
+
+    def read(self, size=-1):
+        self.write(b"")
+        return b"more"
+
+    def close(self):
+        self.closed_in_use |= self.in_use.is_set()
+
+
+def interrupted_soon():
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+
+def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_writes_no_more():
+    busy = Busy()
+    beside = Beside(busy)
+    for _ in range(4):
+        beside.write(b"block")
+    assert busy.in_use.wait(5)
+    interrupted_soon()
+    with pytest.raises(KeyboardInterrupt):
+        beside.close()
+    assert not busy.in_use.is_set()
+    beside.abandon()
+    assert busy.uses == 1
+    assert gone("dumpty-stages")
+
+
+def test_closing_ahead_that_is_interrupted_closes_a_stream_that_nobody_reads():
+    busy = Busy()
+    ahead = Ahead(busy, "the dump")
+    assert busy.in_use.wait(5)
+    interrupted_soon()
+    with pytest.raises(KeyboardInterrupt):
+        ahead.close()
+    assert not busy.closed_in_use
+    assert gone("dumpty-read-ahead")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("can't start new thread")])
+def test_a_thread_that_cannot_be_started_is_the_error_that_is_told(monkeypatch, error):
+    def start(thread):
+        raise error
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    beside = Beside(Kept(fails=0))
+    with pytest.raises(type(error)):
+        beside.write(b"block")
+    beside.abandon()
+    with pytest.raises(type(error)):
+        Ahead(Source(DATA), "the dump")

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     output.settle()
-    with Signals() as caught:
+    with Signals(for_good=argv is None) as caught:
         try:
             ended = _run(arguments)
             if caught:

@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 
 _TAKEN: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_SECONDS = 0.002
-_FRAGILE = (
-    "contextlib.py",
-    "queue.py",
-    "threading.py",
-    f"futures{os.sep}_base.py",
-    f"futures{os.sep}thread.py",
+_LIBRARY = os.path.dirname(os.__file__)
+_FRAGILE = {
+    *(os.path.join(_LIBRARY, name) for name in ("contextlib.py", "queue.py", "threading.py")),
+    *(os.path.join(_LIBRARY, "concurrent", "futures", name) for name in ("_base.py", "thread.py")),
+    "<frozen importlib._bootstrap>",
     __file__,
-)
+}
 """Modules of the standard library that take locks and open contexts in Python, and this one."""
 _WAITING = {"wait", "join", "_wait_for_tstate_lock"}
 """Their functions that may wait for long."""
+_THREADING = os.path.join(_LIBRARY, "threading.py")
+_SUBPROCESS = os.path.join(_LIBRARY, "subprocess.py")
+_NEAR = 4
 
 
 class Signals:
@@ -33,13 +35,14 @@ class Signals:
 
     Children are then ended and partial files removed on the way out; a second signal would interrupt that, and changes
     nothing. What is ignored (``nohup``, a shell's background job) stays ignored. The context is a list of what was
-    caught.
+    caught. ``for_good`` says that the program ends with it.
 
     An exception that comes up just after a lock was taken in Python code would leave it locked for ever, and in a
     finalizer it would be dropped. There the signal waits a moment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_good: bool = False) -> None:
+        self._for_good = for_good
         self._caught: list[KeyboardInterrupt] = []
         self._over = False
         self._first = 0
@@ -66,7 +69,9 @@ class Signals:
         if self._own_alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]  # as getsignal returned it
+            # All is said, and Python only has to end: no traceback from where it does.
+            quiet = self._for_good and before is signal.default_int_handler
+            signal.signal(number, signal.SIG_DFL if quiet else before)  # type: ignore[arg-type]  # as it was got
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._caught or self._over:
@@ -99,4 +104,23 @@ class Signals:
 
 
 def _is_fragile(frame: FrameType | None) -> bool:
-    return frame is not None and frame.f_code.co_filename.endswith(_FRAGILE) and frame.f_code.co_name not in _WAITING
+    if frame is None:
+        return False
+    code = frame.f_code
+    if code.co_filename in _FRAGILE and code.co_name not in _WAITING:
+        return True
+    if code.co_filename == _SUBPROCESS and code.co_name in {"_wait", "_internal_poll"}:
+        # It takes this lock in one line and gives it back from the next on; in between it may also sleep, without it.
+        return bool(frame.f_locals["self"]._waitpid_lock.locked())  # noqa: SLF001 - there is no other way to know
+    return _starts_thread(frame)
+
+
+def _starts_thread(frame: FrameType) -> bool:
+    """Tell whether a thread is being started, which takes a moment: after an exception nobody would know of it."""
+    near: FrameType | None = frame
+    for _ in range(_NEAR):
+        if near is not None and near.f_code.co_filename == _THREADING:
+            if near.f_code.co_name == "start":
+                return True
+            near = near.f_back
+    return False

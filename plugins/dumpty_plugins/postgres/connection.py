@@ -187,6 +187,12 @@ def version(connection: Connection) -> tuple[int, str]:
     return connection.info.server_version // 10000, str(rows(connection, "SHOW server_version")[0][0])
 
 
+def cancel(connection: Connection) -> None:
+    """End what ``connection`` is doing, if anything."""
+    with contextlib.suppress(psycopg2().Error):
+        connection.cancel()
+
+
 def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[[], object] = bool) -> T:
     """Run ``work``, which uses ``connection``, so that Ctrl-C ends it now and not when the server answers.
 
@@ -195,8 +201,7 @@ def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[
 
     def end() -> None:
         stop()
-        with contextlib.suppress(psycopg2().Error):
-            connection.cancel()
+        cancel(connection)
 
     return run_aside(work, stop=end, name="dumpty-postgres")
 

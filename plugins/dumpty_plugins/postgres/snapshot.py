@@ -8,11 +8,11 @@ afterwards; the locks are held until pg_dump has ended.
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import Future, ThreadPoolExecutor
+import functools
 from typing import TYPE_CHECKING
 
-from dumpty import Locked, ObjectEvidence
-from dumpty_plugins.postgres.connection import explained, interruptible, psycopg2, rows
+from dumpty import Aside, Locked, ObjectEvidence
+from dumpty_plugins.postgres.connection import cancel, explained, interruptible, psycopg2, rows
 from dumpty_plugins.postgres.fingerprint import settle
 from dumpty_plugins.postgres.tables import Table, count, list_tables
 
@@ -35,17 +35,7 @@ class Snapshot:
         self._connection = connection
         self.tables = tables
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
-        self._counting: Future[tuple[ObjectEvidence, ...]] = Future()
-
-    def start_counting(self, pool: ThreadPoolExecutor, *, prints: bool) -> None:
-        """Begin to count (and take fingerprints), beside pg_dump: on the pages that it reads anyway."""
-        self._counting = pool.submit(count, self._connection, self.tables, prints=prints)
-
-    def stop_counting(self) -> None:
-        """End the counting, if it goes on still."""
-        if not self._counting.done():
-            with contextlib.suppress(psycopg2().Error):
-                self._connection.cancel()
+        self.counting: Aside[tuple[ObjectEvidence, ...]]
 
     def counted(self) -> tuple[ObjectEvidence, ...]:
         """Return the counts, proving that the snapshot was held to this moment.
@@ -54,7 +44,7 @@ class Snapshot:
             SourceError: the session was lost, so the dump proves nothing.
         """
         with explained(self._address, "holding the snapshot of"):
-            found = self._counting.result()
+            found = self.counting.result()
             rows(self._connection, "SELECT pg_export_snapshot()")
             return found
 
@@ -79,13 +69,13 @@ def snapshot(address: Address, connection: Connection, *, lock_timeout: int, pri
         if prints:
             settle(connection)
         held = interruptible(connection, lambda: _locked(address, connection))
-    pool = ThreadPoolExecutor(1, "dumpty-count")
+    # Rows are counted beside pg_dump: on the pages that it reads anyway.
+    held.counting = Aside(functools.partial(count, connection, held.tables, prints=prints), "dumpty-count")
     try:
-        held.start_counting(pool, prints=prints)
+        held.counting.start()
         yield held
     finally:
-        held.stop_counting()
-        pool.shutdown()
+        held.counting.end(functools.partial(cancel, connection))
         with contextlib.suppress(psycopg2().Error):
             rows(connection, "ROLLBACK")
 

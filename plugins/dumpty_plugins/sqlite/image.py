@@ -41,14 +41,10 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
     """
     source = os.fsdecode(database.execute("PRAGMA database_list").fetchone()[2])
     copy = os.path.join(sink.workspace(), "image.db")
-    with contextlib.closing(
-        sqlite3.connect(copy, isolation_level=None, check_same_thread=False, cached_statements=0)
-    ) as image:
-        image.text_factory = bytes
-        image.execute("PRAGMA synchronous=OFF")
-        image.execute("PRAGMA journal_mode=OFF")
-        _copy(database, image, copy)
-        database.execute("ROLLBACK")  # the source is free again: checking and compressing need only the copy
+    _copy(database, copy)
+    database.execute("ROLLBACK")  # the source is free again: checking and compressing need only the copy
+    # Opened anew: what was opened before knows the encoding that was asked for, not the one that the header tells.
+    with contextlib.closing(connect(copy, "rw")) as image:
         size = os.path.getsize(copy)
         if size != _pages_size(image):
             raise IntegrityError(f"the copy of {source} has {size} bytes, but its header says {_pages_size(image)}")
@@ -57,9 +53,11 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
         return interruptible(image, prove, meanwhile=functools.partial(_send, copy, sink))
 
 
-def _copy(database: sqlite3.Connection, image: sqlite3.Connection, copy: str) -> None:
+def _copy(database: sqlite3.Connection, copy: str) -> None:
     encoding = database.execute("PRAGMA encoding").fetchone()[0].decode()
-    try:
+    with _room_for(copy), contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as image:
+        image.execute("PRAGMA synchronous=OFF")
+        image.execute("PRAGMA journal_mode=OFF")
         # A table, whose pages the copy replaces, keeps SQLite from taking on the source's page size before the end: the
         # content is the same, and 64 KiB are written at a time, not 4 (measured: in half the time).
         image.execute(f"PRAGMA page_size={_COPY_PAGE_BYTES}")
@@ -67,6 +65,12 @@ def _copy(database: sqlite3.Connection, image: sqlite3.Connection, copy: str) ->
         image.execute("CREATE TABLE replaced (x)")
         # The empty callback is where a pending Ctrl-C gets its turn.
         database.backup(image, pages=_STEP_PAGES, progress=lambda *_: None)
+
+
+@contextlib.contextmanager
+def _room_for(copy: str) -> Iterator[None]:
+    try:
+        yield
     except sqlite3.OperationalError as error:
         if "is full" not in str(error):
             raise

@@ -52,3 +52,11 @@ def test_the_image_is_whole_beyond_the_page_that_sqlite_locks(tmp_path):
     )
     assert os.path.getsize(path) > (1 << 30) + 2_000_000
     require_equal_pages(dumped(path, tmp_path / "dump", "native").file, path)
+
+
+def test_a_header_that_tells_the_encoding_oddly_is_copied_as_it_is(tmp_path):
+    path = make(tmp_path / "x.db", "CREATE TABLE t (a); INSERT INTO t VALUES (randomblob(90000))")
+    with open(path, "r+b") as stream:
+        stream.seek(56)
+        stream.write((4).to_bytes(4, "big"))  # to SQLite as good as 1: UTF-8
+    require_equal_pages(dumped(path, tmp_path / "dump", "native", check=False).file, path)

@@ -1,0 +1,137 @@
+"""Where a signal interrupts at once, and where it waits until a lock or a thread has its owner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import thread as pools
+
+import pytest
+
+from dumpty.cli.signals import Signals
+
+
+class Moment:
+    """Python code of a certain file and function, to be interrupted in."""
+
+    def __init__(self, file, name, locked=False, within_start=False):
+        self.within_start = within_start
+        self._waitpid_lock = threading.Lock()
+        if locked:
+            self._waitpid_lock.acquire()
+        self.file = file
+        self.name = name
+        self.left_alone = False
+
+    def strike(self):
+        # os.kill alone, without a Python function of ours around it: the frame is that of the moment.
+        names: dict = {"kill": os.kill, "pid": os.getpid(), "number": signal.SIGTERM}
+        text = (
+            f"def {self.name}(self):\n    kill(pid, number)\n    for _ in range(9): pass\n    self.left_alone = True\n"
+            f"def start(self):\n    {self.name}(self)\n"
+        )
+        exec(compile(text, self.file, "exec"), names)
+        names["start" if self.within_start else self.name](self)
+
+
+def struck(run):
+    """Run with the signals taken, and expect to be ended."""
+
+    def whole():
+        run()
+        time.sleep(5)
+
+    with Signals() as caught, pytest.raises(KeyboardInterrupt) as ended:
+        whole()
+    assert caught == [ended.value]
+    assert str(ended.value) == "SIGTERM"
+
+
+FRAGILE = {
+    "a lock is taken": (threading.__file__, "__enter__"),
+    "a queue is locked": (queue.__file__, "get"),
+    "a context is opened": (contextlib.__file__, "__enter__"),
+    "a pool starts a thread": (pools.__file__, "submit"),
+    "a module is locked": ("<frozen importlib._bootstrap>", "acquire"),
+}
+ELSEWHERE = {
+    "threading waits": (threading.__file__, "wait"),
+    "a thread is waited for": (threading.__file__, "join"),
+    "a module of a like name works": ("/srv/jobqueue.py", "get"),
+    "another library's queue works": ("/srv/util/queue.py", "get"),
+    "a child is waited for": (subprocess.__file__, "_wait"),
+}
+
+
+@pytest.mark.parametrize("when", FRAGILE)
+def test_the_signal_waits_while(when):
+    moment = Moment(*FRAGILE[when])
+    struck(moment.strike)
+    assert moment.left_alone
+
+
+@pytest.mark.parametrize("when", ELSEWHERE)
+def test_the_signal_interrupts_while(when):
+    moment = Moment(*ELSEWHERE[when])
+    struck(moment.strike)
+    assert not moment.left_alone
+
+
+@pytest.mark.parametrize("name", ["_wait", "_internal_poll"])
+def test_the_signal_waits_while_subprocess_holds_its_lock(name):
+    moment = Moment(subprocess.__file__, name, locked=True)
+    struck(moment.strike)
+    assert moment.left_alone
+
+
+def test_the_signal_waits_while_a_thread_is_started():
+    moment = Moment(threading.__file__, "wait", within_start=True)
+    struck(moment.strike)
+    assert moment.left_alone
+
+
+def test_the_signal_is_raised_again_where_a_finalizer_dropped_it():
+    class Dying:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(9):
+                pass
+
+    struck(Dying)
+
+
+def test_a_program_that_has_said_everything_ends_without_a_traceback():
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with Signals(for_good=True):
+            pass
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with Signals():
+            pass
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_caller_that_ignores_every_signal_gets_its_hook_back():
+    import sys
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    hook = sys.unraisablehook
+    try:
+        with Signals() as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught == []
+        assert sys.unraisablehook is hook
+        assert all(signal.getsignal(number) == signal.SIG_IGN for number in numbers)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
