@@ -25,9 +25,10 @@ class Aside(Generic[T]):
     """``work``, to be done in a thread of the given name once ``start`` is called."""
 
     def __init__(self, work: Callable[[], T], name: str) -> None:
-        self._work = work
+        self._work: Callable[[], T] | None = work
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._outcomes: SimpleQueue[Callable[[], T]] = SimpleQueue()
+        self._outcome: Callable[[], T] | None = None
+        self._ended: SimpleQueue[None] = SimpleQueue()
         self._started = False
         self._begun = False
         self._done = False
@@ -42,30 +43,31 @@ class Aside(Generic[T]):
         self._thread.start()
         self._started = True
 
+    def wait(self) -> None:
+        """Wait until the work is done, if it was started."""
+        if self._started and not self._done:
+            self._ended.get()
+
     def result(self) -> T:
         """Wait for the work, and return what it returned, or raise what it raised: once.
 
         Raises:
-            RuntimeError: it was asked before, or the work was ended.
+            RuntimeError: there is no result, or it was taken.
         """
-        if self._done and self._outcomes.empty():
+        self.wait()
+        outcome, self._outcome = self._outcome, None
+        if outcome is None:
             raise RuntimeError("there is no result, or it was taken")
-        outcome = self._outcomes.get()
         try:
             return outcome()
         finally:
             del outcome  # an error's traceback leads here
 
-    def wait(self) -> None:
-        """Wait until the work is done, if it was started; what it returned is lost."""
-        if self._started and not self._done:
-            self._outcomes.get()
-
     def end(self, stop: Callable[[], object] = lambda: None) -> None:
         """Return when the work is over, or will never begin.
 
         Args:
-            stop: interrupts the work; called again and again until it is over.
+            stop: interrupts the work; called again and again until it is over, and never once it is done.
 
         Raises:
             KeyboardInterrupt: it came meanwhile.
@@ -81,13 +83,16 @@ class Aside(Generic[T]):
         while self._begun and not self._done:
             stop()
             with contextlib.suppress(Empty):
-                self._outcomes.get(timeout=_AGAIN_SECONDS)
+                self._ended.get(timeout=_AGAIN_SECONDS)
 
     def _run(self) -> None:
         self._begun = True
-        if not self._over:
-            self._outcomes.put(_outcome(self._work))
+        work, self._work = self._work, None  # it may refer to whoever holds this
+        if work is not None and not self._over:
+            self._outcome = _outcome(work)
+        del work
         self._done = True
+        self._ended.put(None)
 
 
 def run_aside(
@@ -105,8 +110,8 @@ def run_aside(
 
     Args:
         work: what may take long. Its errors are raised here.
-        stop: interrupts ``work``. It must not raise, and is called from this thread, perhaps before or after what it
-            is meant to interrupt.
+        stop: interrupts ``work``. It must not raise, and is called from this thread while ``work`` runs, perhaps before
+            or after what it is meant to interrupt.
         meanwhile: what to do in this thread before it waits.
         name: the thread's.
     """

@@ -181,3 +181,10 @@ def test_what_was_never_started_is_over():
     aside = Aside(lambda: 42, "never")
     aside.wait()
     aside.end()
+
+
+def test_work_that_is_done_is_never_stopped():
+    stopped = []
+    for _ in range(3000):
+        assert run_aside(lambda: 42, stop=lambda: stopped.append(1)) == 42
+    assert stopped == []
