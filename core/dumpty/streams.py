@@ -159,7 +159,11 @@ class Beside:
             raise self._error
         if self._aside is None:
             self._aside = Aside(self._run, "dumpty-stages")
-            self._aside.start()
+            try:
+                self._aside.start()
+            except BaseException as error:
+                self._error = error  # nobody takes what would be written
+                raise
         self._belt.put(data)
         return len(data)
 
