@@ -6,13 +6,11 @@ every further call raises it again, so that a plugin that swallows an error cann
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from dumpty.aside import Aside
+from dumpty.aside import Aside, Belt
 from dumpty.errors import IntegrityError, PluginError
 
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
     from dumpty.types import Buffer, ByteSink, Reader, Verifier
 
-T = TypeVar("T")
 BLOCK = 1 << 18
 """Bytes gathered before they move on: large enough to leave Python out, small enough for a core's cache."""
 
@@ -103,42 +100,6 @@ class Gather:
         except BaseException as error:
             self.error = error
             raise
-
-
-class Belt(Generic[T]):
-    """Hands up to ``room`` items from one thread to another.
-
-    Ctrl-C at any moment leaves it in order. ``queue.Queue`` takes its lock in Python, and an interrupt between taking
-    it and the block that gives it back would leave it locked for ever.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._items: SimpleQueue[T] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
-        for _ in range(room):
-            self._room.put(None)
-
-    def put(self, item: T) -> None:
-        """Hand ``item`` over once there is room for it."""
-        self._room.get()
-        self._items.put(item)
-
-    def put_last(self, item: T) -> None:
-        """Hand ``item`` over whether there is room or not."""
-        self._items.put(item)
-
-    def get(self) -> T:
-        """Take the next item, waiting for it."""
-        item = self._items.get()
-        self._room.put(None)
-        return item
-
-    def clear(self) -> None:
-        """Drop what is waiting to be taken, and make room for one who waits to hand over."""
-        with contextlib.suppress(Empty):
-            while True:
-                self._items.get_nowait()
-        self._room.put(None)
 
 
 class Beside:
@@ -286,13 +247,13 @@ class Ahead:
         try:
             self._end_thread()
         finally:
+            # Whoever reads on, or waits for a block in a thread of its own, is told, and does not wait for ever.
+            closed = ValueError("read from a dump that was closed")
+            self._rest = memoryview(b"")
+            self._end = None
+            self._belt.clear()
+            self._belt.put_last(closed)
             self._stream.close()
-        # Whoever reads on, or waits for a block in a thread of its own, is told, and does not wait for ever.
-        closed = ValueError("read from a dump that was closed")
-        self._rest = memoryview(b"")
-        self._end = None
-        self._belt.clear()
-        self._belt.put_last(closed)
 
     def _end_thread(self) -> None:
         self._stopped = True

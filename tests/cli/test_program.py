@@ -292,6 +292,34 @@ def test_an_interrupt_that_comes_up_in_a_finalizer_still_interrupts_and_is_one_l
     assert done.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
 
 
+FAILING = """
+import os, signal, sys, time
+from dumpty import StoreError
+from dumpty.backup_manager import BackupManager
+from dumpty.cli import main
+def survey(self):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    finally:
+        raise {"dumpty": StoreError, "python": RuntimeError}[sys.argv[1]]("the part cannot be removed")
+BackupManager.survey = survey
+sys.exit(main(["list", *sys.argv[2:]]))
+"""
+"""A command that is interrupted, and whose cleaning up fails."""
+
+
+@pytest.mark.parametrize(("kind", "text"), [("dumpty", ""), ("python", "RuntimeError: ")])
+def test_an_interrupt_does_not_hide_that_cleaning_up_failed(make, shop, kind, text):
+    make(shop)
+    done = subprocess.run([sys.executable, "-c", FAILING, kind], capture_output=True, text=True, timeout=15)
+    told = f"interrupted by SIGTERM, and then it failed: {text}the part cannot be removed"
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", f"dumpty: {told}\n")
+    done = subprocess.run([sys.executable, "-c", FAILING, kind, "--json"], capture_output=True, text=True, timeout=15)
+    assert done.returncode == 143
+    assert json.loads(done.stdout) == {"success": False, "status": 143, "error": told, "error_type": "Terminated"}
+
+
 TAKING = """
 import os, signal, sys, threading, time
 from dumpty.backup_manager import BackupManager

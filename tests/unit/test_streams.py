@@ -570,3 +570,26 @@ def test_a_thread_that_cannot_be_started_is_the_error_that_is_told(monkeypatch, 
     beside.abandon()
     with pytest.raises(type(error)):
         Ahead(Source(DATA), "the dump")
+
+
+def test_whoever_waits_for_a_block_is_told_of_the_closing_though_the_stream_cannot_be_closed():
+    class Stuck(Busy):
+        def close(self):
+            raise OSError("the mount is gone")
+
+    ahead = Ahead(Stuck(), "the dump")
+    told = []
+
+    def wait():
+        try:
+            while ahead.read(10):
+                pass
+        except ValueError as error:
+            told.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with pytest.raises(OSError, match="the mount is gone"):
+        ahead.close()
+    waiting.join(5)
+    assert told == ["read from a dump that was closed"]

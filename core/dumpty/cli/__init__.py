@@ -32,24 +32,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     output.settle()
     with Signals(for_good=argv is None) as caught:
+        error: BaseException
         try:
             ended = _run(arguments)
+            failed = None if isinstance(ended, int) else ended.error
             if caught:
-                raise caught[0]  # typer made an exit status of it
-            if isinstance(ended, int):
+                error = failed or caught[0]  # typer made an exit status of it
+            elif isinstance(ended, int):
                 return ended
-            if ended.report is not None:
+            elif ended.report is not None:
                 return output.emit(ended.report)
-            error = ended.error or UsageError("name a command")
+            else:
+                error = failed or UsageError("name a command")
         except (KeyboardInterrupt, Exception) as unforeseen:  # noqa: BLE001 - no traceback, whatever happens
-            if debug and caught and unforeseen is not caught[0]:
-                _trace(unforeseen)
-            error = caught[0] if caught else unforeseen
+            error = unforeseen
+        interrupt = caught[0] if caught else None  # what followed from it may have taken its place
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
         if debug:
             _trace(error)
-        return output.fail(error, _told(error), json_wanted=json_wanted)
+        return output.fail(interrupt or error, _told(error, interrupt), json_wanted=json_wanted)
 
 
 def _run(arguments: Sequence[str]) -> Ended | int:
@@ -74,22 +76,22 @@ def _run(arguments: Sequence[str]) -> Ended | int:
     return result if isinstance(result, Ended) else int(result or 0)
 
 
-def _told(error: BaseException) -> str:
+def _told(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
     from dumpty.errors import DumptyError
     from dumpty.results import one_line
 
     if isinstance(error, KeyboardInterrupt):
-        return _interrupted(error)
+        return f"interrupted by {str(error) or 'SIGINT'}: what was not complete is removed"
+    text = one_line(error)
+    if interrupt is not None:
+        what = text if isinstance(error, DumptyError) else f"{type(error).__name__}: {text}"
+        return f"interrupted by {interrupt}, and then it failed: {what}"
     if isinstance(error, DumptyError):
-        return one_line(error)
+        return text
     return (
-        f"unexpected {type(error).__name__}: {one_line(error)}; this is a bug in dumpty or in a plugin. "
+        f"unexpected {type(error).__name__}: {text}; this is a bug in dumpty or in a plugin. "
         "For a report, run it again with DUMPTY_DEBUG=1: that shows where it happened"
     )
-
-
-def _interrupted(interrupt: KeyboardInterrupt) -> str:
-    return f"interrupted by {str(interrupt) or 'SIGINT'}: what was not complete is removed"
 
 
 def _trace(error: BaseException) -> None:

@@ -28,14 +28,18 @@ _LOCKED_TOGETHER = 200
 
 
 class Snapshot:
-    """A snapshot in use. ``id`` is for ``pg_dump --snapshot``; ``name`` says which transactions it sees."""
+    """A snapshot in use.
 
-    def __init__(self, address: Address, connection: Connection, tables: list[Table]) -> None:
+    ``id`` is for ``pg_dump --snapshot``; ``name`` says which transactions it sees; ``counting`` counts the rows of its
+    tables once it is started, beside pg_dump: on the pages that it reads anyway.
+    """
+
+    def __init__(self, address: Address, connection: Connection, tables: list[Table], *, prints: bool) -> None:
         self._address = address
         self._connection = connection
         self.tables = tables
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
-        self.counting: Aside[tuple[ObjectEvidence, ...]]
+        self.counting = Aside(functools.partial(count, connection, tables, prints=prints), "dumpty-count")
 
     def counted(self) -> tuple[ObjectEvidence, ...]:
         """Return the counts, proving that the snapshot was held to this moment.
@@ -68,9 +72,7 @@ def snapshot(address: Address, connection: Connection, *, lock_timeout: int, pri
             rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
         if prints:
             settle(connection)
-        held = interruptible(connection, lambda: _locked(address, connection))
-    # Rows are counted beside pg_dump: on the pages that it reads anyway.
-    held.counting = Aside(functools.partial(count, connection, held.tables, prints=prints), "dumpty-count")
+        held = interruptible(connection, lambda: _locked(address, connection, prints=prints))
     try:
         held.counting.start()
         yield held
@@ -80,7 +82,7 @@ def snapshot(address: Address, connection: Connection, *, lock_timeout: int, pri
             rows(connection, "ROLLBACK")
 
 
-def _locked(address: Address, connection: Connection) -> Snapshot:
+def _locked(address: Address, connection: Connection, *, prints: bool) -> Snapshot:
     library = psycopg2()
     for _attempt in range(_ATTEMPTS):
         before = list_tables(connection, configuration=True)
@@ -94,6 +96,6 @@ def _locked(address: Address, connection: Connection) -> Snapshot:
             rows(connection, "ROLLBACK")  # dropped meanwhile
             continue
         if list_tables(connection, configuration=True) == before:
-            return Snapshot(address, connection, before)
+            return Snapshot(address, connection, before, prints=prints)
         rows(connection, "ROLLBACK")
     raise Locked(f"the tables of {address.label} keep changing; back it up when no schema change is under way")
