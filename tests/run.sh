@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up what the tests need and runs them all; arguments go to pytest (sh tests/run.sh tests/unit -k name).
 #
-# Needs Python 3.10 or newer. Makes a virtual environment of its own (.venv-test, or $DUMPTY_TEST_VENV), and installs
+# Needs Python 3.11 or newer. Makes a virtual environment of its own (.venv-test, or $DUMPTY_TEST_VENV), and installs
 # the PostgreSQL, MariaDB and Redis servers and clients with apt-get where they are missing and it may; where it may not, it
 # says which command does.
 set -eu
@@ -32,8 +32,8 @@ need procps has ps
 
 # The newest Python there is; "python3" first, for it is the one the user means.
 python=""
-for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11 python3.10; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         python=$candidate
         break
     fi

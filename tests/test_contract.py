@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,11 +77,11 @@ def test_backup_sqlite_puts_a_copy_into_the_directory_and_records_it(tmp_path, s
 
 
 def test_a_timestamp_is_iso_8601_in_utc(tmp_path, shop):
-    before = datetime.now(timezone.utc)
+    before = datetime.now(UTC)
     made = DatabaseBackup(str(tmp_path / "b")).backup_sqlite(str(shop), "one")
     moment = datetime.fromisoformat(made.timestamp)
     assert moment.utcoffset() == timedelta(0)
-    assert before <= moment <= datetime.now(timezone.utc)
+    assert before <= moment <= datetime.now(UTC)
 
 
 def test_metadata_begins_with_the_six_fields_of_the_contract(tmp_path, shop):
@@ -372,7 +372,7 @@ def aged(where: Path, ages: dict[str, float]) -> None:
     content = manifest.unseal(path.read_bytes(), "x")
     content.pop("dumpty_manifest")
     for entry in content["backups"]:
-        moment = datetime.now(timezone.utc) - timedelta(days=ages.get(entry["name"], 0))
+        moment = datetime.now(UTC) - timedelta(days=ages.get(entry["name"], 0))
         entry["timestamp"] = moment.isoformat()
     path.write_bytes(manifest.seal(content))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -170,13 +170,13 @@ class DatabaseBackup:
         """
         if max_age_days < 0 or max_backups < 0:
             raise ValueError(f"limits are not negative: max_age_days={max_age_days}, max_backups={max_backups}")
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
 
         def choose(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             try:
                 oldest = now - timedelta(days=max_age_days)
             except OverflowError:  # more days than the calendar has: nothing is that old
-                oldest = datetime.min.replace(tzinfo=timezone.utc)
+                oldest = datetime.min.replace(tzinfo=UTC)
             return _expired(entries, oldest, max_backups)
 
         return self._catalog.remove(choose)
@@ -191,7 +191,7 @@ class DatabaseBackup:
             seen = self._inspected(driver, source, shared["inspect"]) if label == "sqlite" else None
             identity = (seen.identity if seen else "") or identity_of(source, driver.described.schemes[0])
             clean(self._store)
-            started = datetime.now(timezone.utc)
+            started = datetime.now(UTC)
             file = self._catalog.file_name(name, form.suffix)
             made: dict[str, Any] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.catalog import Catalog
@@ -59,7 +59,7 @@ def create(
         seen = host.inspect(driver, source=source, options=options["inspect"])
     clean(store)
     stages = [Stage(plugin=p, options=options["compress"]) for p in [compressor] if p is not None]
-    started = datetime.now(timezone.utc)
+    started = datetime.now(UTC)
     record_id = str(uuid.uuid4())
     database = database_name(source, seen.name)
     suffix = form.suffix + "".join(s.plugin.described.suffix for s in stages)
@@ -82,7 +82,7 @@ def create(
             stored_size=outcome.stored_size,
             stored_sha256=outcome.stored_sha256,
             started=started,
-            ended=datetime.now(timezone.utc),
+            ended=datetime.now(UTC),
             stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
             digests=outcome.digests,
             verifiers=tuple(map(_ref, verifiers)),

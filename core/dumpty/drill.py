@@ -11,7 +11,7 @@ import contextlib
 import numbers
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.comparison import Compared, compare, named
@@ -55,7 +55,7 @@ def prove(
         DumptyError: so does everything else that kept it from being decided.
     """
     attempt = _Attempt(host, store, record, progress)
-    at, begun = datetime.now(timezone.utc), time.monotonic()
+    at, begun = datetime.now(UTC), time.monotonic()
     secrets = on.secrets if on else ()
     failure: DumptyError | None = None
     try:

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from dumpty.errors import CommandError
 from dumpty.redaction import redact
@@ -108,7 +108,7 @@ class Child:
         self._drain = threading.Thread(target=self._drain_stderr, name=f"{self.name}-stderr", daemon=True)
         self._drain.start()
 
-    def __enter__(self) -> Child:  # typing.Self needs Python 3.11
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.catalog import MANIFEST, Catalog, name_beside
@@ -92,7 +92,7 @@ class ProofBook:
         """
         with self._catalog.locked():
             self._require_there(record)
-            data = encode_pin(record.id, " ".join(reason.split()), datetime.now(timezone.utc))
+            data = encode_pin(record.id, " ".join(reason.split()), datetime.now(UTC))
             write_object(self._store, name_beside(record.file, PIN), data)
 
     def unpin(self, record: Record) -> bool:

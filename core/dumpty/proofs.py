@@ -11,7 +11,7 @@ import getpass
 import os
 import socket
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dumpty import manifest
@@ -179,7 +179,7 @@ def _values(proof: Proof) -> dict[str, Any]:
     return {
         "level": proof.level,
         "ok": proof.ok,
-        "at": proof.at.astimezone(timezone.utc).isoformat(),
+        "at": proof.at.astimezone(UTC).isoformat(),
         "by": proof.by,
         "seconds": proof.seconds,
         "versions": dict(proof.versions),

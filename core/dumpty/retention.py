@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from dumpty.proofs import LEVELS
@@ -96,7 +96,7 @@ class Rules:
     yearly: int | None = None
     older_than: timedelta | None = None
     max_size: int | None = None
-    zone: tzinfo | None = field(default=timezone.utc)
+    zone: tzinfo | None = field(default=UTC)
 
     def __post_init__(self) -> None:
         if all(getattr(self, f.name) is None for f in fields(self) if f.name != "zone"):
@@ -292,7 +292,7 @@ def parse_timezone(text: str) -> tzinfo | None:
     if text.lower() == "local":
         return None
     if text.upper() == "UTC":
-        return timezone.utc
+        return UTC
     import zoneinfo
 
     try:

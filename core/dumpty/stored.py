@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.streams import BLOCK, Ahead, Checked, tree_digest
@@ -153,7 +153,7 @@ class StoredDump:
         self._streams: list[Checked] = []
         self._spool: Path | None = None
 
-    def __enter__(self) -> StoredDump:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-Buffer = Union[bytes, bytearray, memoryview]
+Buffer = bytes | bytearray | memoryview
 """A block of bytes. It is the caller's again when the call it was passed to has returned."""
 
 OptionValue = Union[str, int, float, bool, "list[str]"]

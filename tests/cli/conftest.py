@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -134,7 +135,7 @@ class Terminal:
                 shown += os.read(self._master, 65536)
         return shown.decode()
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         self._before = sys.stdin, sys.stderr
         sys.stdin, sys.stderr = self.reader, self.writer
         return self

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from typing import Self
 
 ROWS = 3000
 
@@ -138,7 +139,7 @@ class Proxy:
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

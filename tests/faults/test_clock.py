@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from faults.ledger import LEDGER
@@ -24,7 +24,7 @@ def backup(zygote, vault, *offsets, zone="UTC"):
 
 def until(text: str) -> float:
     """Return the seconds from now to a moment in UTC."""
-    return (datetime.fromisoformat(text) - datetime.now(timezone.utc)).total_seconds()
+    return (datetime.fromisoformat(text) - datetime.now(UTC)).total_seconds()
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -79,7 +79,7 @@ def test_prune_by_age_never_takes_what_a_wrong_clock_calls_young_or_new(zygote, 
     ahead = backup(zygote, vault, 365 * DAY)
     backup(zygote, vault, -60 * DAY)
     vault.check("a clock ahead")
-    young = [b.id for b in vault.manager().list_backups() if b.timestamp > datetime.now(timezone.utc) - timedelta(30)]
+    young = [b.id for b in vault.manager().list_backups() if b.timestamp > datetime.now(UTC) - timedelta(30)]
     ended = zygote.run("prune", "--older-than", "30d", "--yes", "--dir", vault.top, "--json")
     assert ended.status == 0, ended
     assert [b.id for b in vault.manager().list_backups()] == young

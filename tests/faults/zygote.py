@@ -83,7 +83,7 @@ def shift_clock(offsets: list[float]) -> None:
         @classmethod
         def now(cls, tz=None):
             offset = left.pop(0) if len(left) > 1 else left[0]
-            moment = real.now(dt.timezone.utc) + dt.timedelta(seconds=offset)
+            moment = real.now(dt.UTC) + dt.timedelta(seconds=offset)
             return moment.astimezone(tz)
 
     for name, loaded in list(sys.modules.items()):

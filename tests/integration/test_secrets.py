@@ -9,6 +9,7 @@ import threading
 import traceback
 import uuid
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 import pytest
@@ -40,7 +41,7 @@ class Watch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -70,7 +70,7 @@ def test_a_slug_is_a_short_file_name_whatever_the_text(text):
 
 
 def test_the_file_of_a_backup_tells_database_time_and_id():
-    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     name = Catalog(None).file_name("6f1c8f4e-1111-4000-8000-000000000001", "my shop/ä", moment, ".sql.gz")
     assert name == "my_shop-20260102T030405Z-6f1c8f4e1111.sql.gz"
 
@@ -186,7 +186,7 @@ def test_files_of_others_are_neither_listed_nor_touched(top):
 
 def test_a_clock_that_jumps_back_loses_nothing(top, monkeypatch):
     own = manager(top)
-    moments = iter([datetime(2026, 3, 29, 3, 0, tzinfo=timezone.utc), datetime(2026, 3, 29, 1, 0, tzinfo=timezone.utc)])
+    moments = iter([datetime(2026, 3, 29, 3, 0, tzinfo=UTC), datetime(2026, 3, 29, 1, 0, tzinfo=UTC)])
 
     class Clock(datetime):
         current = None
@@ -254,7 +254,7 @@ def test_a_backup_whose_data_is_gone_can_still_be_removed(top):
 
 def entry(catalog, title, moment=None, **changes):
     return {
-        "name": title, "timestamp": (moment or datetime.now(timezone.utc)).isoformat(), "database_name": "d", "format": "sqlite",
+        "name": title, "timestamp": (moment or datetime.now(UTC)).isoformat(), "database_name": "d", "format": "sqlite",
         "size_bytes": 1, "file": catalog.file_name(title, ".db"), "source": "s", "checksum": "c",
         "evidence": {"objects": [], "snapshot": None, "consistent": True, "versions": {}, "notes": [], "properties": {}},
     } | changes  # fmt: skip
@@ -498,7 +498,7 @@ def test_an_object_that_another_run_removed_meanwhile_is_not_missed(top):
 
 
 def test_prune_takes_each_sources_oldest_and_whatever_is_too_old(top, store, named):
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     for n in range(4):
         put(named, store, f"a{n}", moment=now - timedelta(days=n), source="a")
         put(named, store, f"b{n}", moment=now - timedelta(days=n * 10), source="b")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -25,8 +25,8 @@ RECORD = Record(
     plain_sha256="a" * 64,
     stored_size=5,
     stored_sha256="b" * 64,
-    started=datetime(2026, 1, 1, 1, tzinfo=timezone.utc),
-    ended=datetime(2026, 1, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+    started=datetime(2026, 1, 1, 1, tzinfo=UTC),
+    ended=datetime(2026, 1, 1, 2, 3, 4, 5, tzinfo=UTC),
     stages=(StageRecord(plugin=PluginRef(name="gzip"), params={"level": 2, "names": ["a"]}),),
     digests={"blake3": "cc"},
     evidence=Evidence(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from unit.toys import StoreWrapper, ToyDriver
 from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
 from dumpty.proofs import LEVELS, PROOFS, Proof, Proved, added, decode_proofs, encode_proofs, standing
 
-NOW = datetime(2026, 3, 29, 2, 30, tzinfo=timezone.utc)
+NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 
 
 def proof(level, ok, place=0):
@@ -103,7 +103,7 @@ def test_a_verification_is_written_down_beside_the_backup(top, backup):
     [one] = opened(top).verify(backup.id).proofs
     assert (one.level, one.ok, one.error) == ("digest", True, "")
     assert "@" in one.by
-    assert abs(datetime.now(timezone.utc) - one.at) < timedelta(minutes=1)
+    assert abs(datetime.now(UTC) - one.at) < timedelta(minutes=1)
     assert opened(top).list_backups()[0].proofs == (one,)
     assert opened(top).find("latest-verified") == backup
 

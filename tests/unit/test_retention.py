@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dumpty.proofs import LEVELS, Proof, Standing
 from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone
 
-NOW = datetime(2026, 3, 29, 2, 30, tzinfo=timezone.utc)
+NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -60,7 +60,7 @@ rules = (
         }
     )
     .filter(lambda given_rules: any(v is not None for v in given_rules.values()))
-    .flatmap(lambda values: st.sampled_from([timezone.utc, BERLIN, None]).map(lambda z: Rules(**values, zone=z)))
+    .flatmap(lambda values: st.sampled_from([UTC, BERLIN, None]).map(lambda z: Rules(**values, zone=z)))
 )
 
 
@@ -159,7 +159,7 @@ def test_the_total_size_lets_the_oldest_go_first_whatever_its_own_size():
 
 
 def test_days_keep_the_newest_of_each_and_days_without_a_backup_do_not_count():
-    noon = datetime(2026, 5, 20, 12, tzinfo=timezone.utc)
+    noon = datetime(2026, 5, 20, 12, tzinfo=UTC)
     days = [0, 0, 1, 5, 5, 9, 30]
     taken = [
         Taken(id=f"{place}", source="a", timestamp=noon - timedelta(days=d, hours=place))
@@ -170,7 +170,7 @@ def test_days_keep_the_newest_of_each_and_days_without_a_backup_do_not_count():
 
 
 def test_grandfather_father_and_son_over_three_years_of_daily_backups():
-    taken = series(3 * 365, timedelta(days=1), begin=datetime(2026, 6, 15, 3, tzinfo=timezone.utc))
+    taken = series(3 * 365, timedelta(days=1), begin=datetime(2026, 6, 15, 3, tzinfo=UTC))
     decisions = decide(taken, Rules(daily=7, weekly=4, monthly=12, yearly=2), taken[0].timestamp)
     days = [d.backup.timestamp.date().isoformat() for d in decisions if d.keep]
     assert days[:7] == [f"2026-06-{day:02}" for day in range(15, 8, -1)]
@@ -180,19 +180,19 @@ def test_grandfather_father_and_son_over_three_years_of_daily_backups():
 
 
 def test_the_oldest_stays_while_a_rule_is_not_yet_filled():
-    taken = series(20, timedelta(days=1), begin=datetime(2026, 6, 25, 3, tzinfo=timezone.utc))
+    taken = series(20, timedelta(days=1), begin=datetime(2026, 6, 25, 3, tzinfo=UTC))
     assert kept(taken, Rules(yearly=2), taken[0].timestamp) == {"0", "19"}
-    filled = [*taken, Taken(id="old", source="a", timestamp=datetime(2024, 1, 1, tzinfo=timezone.utc))]
+    filled = [*taken, Taken(id="old", source="a", timestamp=datetime(2024, 1, 1, tzinfo=UTC))]
     assert kept(filled, Rules(yearly=2), taken[0].timestamp) == {"0", "old"}
 
 
 def test_a_day_is_that_of_the_time_zone():
     # 22:30 and 23:30 in UTC are two days in Berlin, where it is 00:30 and 01:30 of the same one: summer time.
     taken = [
-        Taken(id=name, source="a", timestamp=datetime(2026, 7, day, hour, 30, tzinfo=timezone.utc))
+        Taken(id=name, source="a", timestamp=datetime(2026, 7, day, hour, 30, tzinfo=UTC))
         for name, day, hour in (("x", 2, 21), ("y", 1, 22), ("z", 1, 21))
     ]
-    now = datetime(2026, 7, 3, tzinfo=timezone.utc)
+    now = datetime(2026, 7, 3, tzinfo=UTC)
     assert kept(taken, Rules(daily=2), now) == {"x", "y"}
     assert kept(taken, Rules(daily=2, zone=BERLIN), now) == {"x", "z"}
 
@@ -203,7 +203,7 @@ def test_the_hour_that_comes_twice_when_summer_time_ends_is_two_hours():
         Taken(
             id=str(minute),
             source="a",
-            timestamp=datetime(2026, 10, 25, 2, 30, tzinfo=timezone.utc) - timedelta(minutes=minute),
+            timestamp=datetime(2026, 10, 25, 2, 30, tzinfo=UTC) - timedelta(minutes=minute),
         )
         for minute in (0, 60, 120, 180)
     ]
@@ -212,7 +212,7 @@ def test_the_hour_that_comes_twice_when_summer_time_ends_is_two_hours():
 
 def test_the_day_of_23_hours_when_summer_time_begins_is_one_day():
     # In Berlin 2026-03-29 began at 23:00 in UTC, and 02:00 to 03:00 did not exist.
-    begin = datetime(2026, 3, 28, 23, 30, tzinfo=timezone.utc)
+    begin = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
     taken = [Taken(id=str(h), source="a", timestamp=begin + timedelta(hours=h)) for h in range(-1, 24)]
     assert kept(taken, Rules(daily=2, zone=BERLIN), begin + timedelta(hours=30)) == {"23", "22"}
 
@@ -284,7 +284,7 @@ def test_what_is_no_size_is_refused_with_an_example(text):
 
 
 def test_a_time_zone_is_known_by_its_name():
-    assert parse_timezone("utc") is timezone.utc
+    assert parse_timezone("utc") is UTC
     assert parse_timezone("Local") is None
     assert parse_timezone("Europe/Berlin") == BERLIN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,7 +82,7 @@ def drill(
     several = everything or age is not None
     backups = manager.list_backups() if several else [manager.find(backup_id or "latest")]
     if age is not None:
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         backups = [b for b in backups if now - _last_drilled(b) > age]
     problems = manager.survey().problems if several else []
     verdicts = prove_each(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
@@ -109,7 +110,7 @@ def _require_free(name: str, kind: str) -> None:
 
 
 def _filled(name: str, kind: str) -> dict[str, str]:
-    from datetime import datetime, timezone
+    from datetime import datetime
 
     module = name.replace("-", "_")
     values = {
@@ -117,7 +118,7 @@ def _filled(name: str, kind: str) -> dict[str, str]:
         "module": module,
         "Name": "".join(part.capitalize() for part in name.split("-")),
         "kind": kind,
-        "year": str(datetime.now(timezone.utc).year),
+        "year": str(datetime.now(UTC).year),
         "summary": _SUMMARIES[kind],
         "dependencies": _DEPENDENCIES.get(kind, ""),
     }

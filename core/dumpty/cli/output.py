@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from dumpty.cli.status import DONE, FAILED, error_type, status_of
 from dumpty.cli.urls import redacted
@@ -44,7 +44,7 @@ class Table:
     right: frozenset[int] = frozenset()
 
 
-Line = Union[str, Table]
+Line = str | Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,7 +79,7 @@ def prune(
     manager = existing(directory)
     found = manager.survey()
     backups = found.backups
-    decisions = decide(backups, rules, datetime.now(timezone.utc))
+    decisions = decide(backups, rules, datetime.now(UTC))
     doomed = [d for d in decisions if not d.keep]
     if doomed and not dry_run and not (yes or _agreed(doomed)):
         raise DumptyError("nothing was removed: it was not confirmed")

@@ -166,7 +166,7 @@ def row_in_client(columns: Sequence[Column]) -> Callable[[Row], bytes]:
     writers = [_writer(c) for c in columns]
 
     def write(row: Row) -> bytes:
-        return b"(" + b",".join([b"NULL" if v is None else w(v) for w, v in zip(writers, row)]) + b")"  # noqa: B905 - 3.10 has strict, but it costs
+        return b"(" + b",".join([b"NULL" if v is None else w(v) for w, v in zip(writers, row)]) + b")"  # noqa: B905 - strict costs
 
     return write
 

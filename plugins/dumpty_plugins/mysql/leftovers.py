@@ -14,7 +14,7 @@ import hashlib
 import os
 import socket
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError, TargetNotEmpty
@@ -61,7 +61,7 @@ def mark(session: Session, new: str) -> str:
     """Mark ``new`` as dumpty's own unfinished work and return the mark, "" where the account may not make views."""
     token = uuid.uuid4().hex
     who = f"{socket.gethostname()}:{os.getpid()}"
-    since = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     try:
         session.execute(
             f"CREATE VIEW {identifier(new)}.{identifier(_MARK)} AS "

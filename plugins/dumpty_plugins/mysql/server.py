@@ -18,7 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from dumpty import NotProvable, Source
 
@@ -90,7 +90,7 @@ class PrivateServer:
         url = f"mysql://root@/{database}?unix_socket={sock}"
         return Source(scheme="mysql", url=url, username="root", database=database, query={"unix_socket": sock})
 
-    def __enter__(self) -> PrivateServer:
+    def __enter__(self) -> Self:
         parent = self._parent()
         # Short: a socket's path has room for about a hundred bytes.
         self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))

@@ -11,7 +11,7 @@ for no longer than ``lock_timeout`` seconds and held for milliseconds, keeps eve
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dumpty import Locked, SourceError
 
@@ -60,7 +60,7 @@ class Snapshot:
         self.keeper: Session
         self.locker: Session | None = None
 
-    def __enter__(self) -> Snapshot:
+    def __enter__(self) -> Self:
         try:
             for _ in range(_ATTEMPTS):
                 if self._attempt():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dumpty import Locked, SourceError
 from dumpty_plugins.postgres.connection import explanation, psycopg2, rows
@@ -50,7 +50,7 @@ class Beside:
         self._created = False
         self._settings: list[str] = []
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> Self:
         if self._exists:
             self._refuse_sessions()
         return self

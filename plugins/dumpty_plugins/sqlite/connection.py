@@ -220,15 +220,15 @@ def plain_errors(path: str) -> Iterator[None]:
 
 def explain(error: Exception, path: str) -> DumptyError:
     """Return the error to raise instead of ``error`` about ``path``."""
-    # Before Python 3.11 the module hides SQLite's result codes, so the fixed texts of sqlite3_errstr() decide.
     text = " ".join(str(error).split())
-    if "is locked" in text:
+    # The low byte is the primary result code; what Python's own checks raise has none.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return Locked(f"{path} is locked by another connection ({text}); wait for it, or raise -o busy_timeout")
-    if "malformed" in text or "corrupt" in text:
+    if code == sqlite3.SQLITE_CORRUPT:
         return corrupt(path, text)
-    for sign, message in _PLAIN.items():
-        if sign in text:
-            return SourceError(f"{path} {message} ({text})")
+    if code in _PLAIN:
+        return SourceError(f"{path} {_PLAIN[code]} ({text})")
     return SourceError(f"SQLite failed on {path}: {text}")
 
 
@@ -237,12 +237,12 @@ _PERMISSIONS = (
     " if the database is in WAL mode, or its last writer crashed"
 )
 _PLAIN = {
-    "not a database": "is not a SQLite database, or it is encrypted",
-    "unable to open": _PERMISSIONS,
-    "readonly": _PERMISSIONS,
-    "is full": "ran out of room: free some space on its file system",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database, or it is encrypted",
+    sqlite3.SQLITE_CANTOPEN: _PERMISSIONS,
+    sqlite3.SQLITE_READONLY: _PERMISSIONS,
+    sqlite3.SQLITE_FULL: "ran out of room: free some space on its file system",
 }
-"""By a part of SQLite's text: what it means for the file."""
+"""By SQLite's primary result code: what it means for the file."""
 
 
 def corrupt(path: str, finding: str) -> SourceError:

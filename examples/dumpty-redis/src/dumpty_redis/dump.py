@@ -12,7 +12,7 @@ import hashlib
 import sqlite3
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import redis
 
@@ -135,7 +135,7 @@ class Pause:
         self._deadline = 0.0
         self._before: tuple[int, int] = (0, 0)
 
-    def __enter__(self) -> Pause:
+    def __enter__(self) -> Self:
         if self._seconds is not None:
             self._deadline = time.monotonic() + self._seconds
             try:
@@ -195,7 +195,7 @@ class _Seen:
         self._path = beside.with_suffix(".seen")
         self.memory = 0
 
-    def __enter__(self) -> _Seen:
+    def __enter__(self) -> Self:
         self._database = sqlite3.connect(self._path, isolation_level=None)
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute("PRAGMA journal_mode=OFF")
