@@ -6,7 +6,7 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server"]
+pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server", "support.mysql_server"]
 
 # How fast an example runs says something of the machine, not of dumpty.
 settings.register_profile("dumpty", deadline=None, suppress_health_check=[HealthCheck.too_slow])

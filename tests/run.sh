@@ -3,7 +3,7 @@
 #
 # Needs Python 3.11 or newer. Makes a virtual environment of its own (.venv-test, or $DUMPTY_TEST_VENV), and installs
 # the PostgreSQL, MariaDB and Redis servers and clients with apt-get where they are missing and it may; where it may not, it
-# says which command does.
+# says which command does. A MySQL server is unpacked into a cache directory, once: see tests/support/fetch_mysql.sh.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -69,5 +69,8 @@ fi
 venv=${DUMPTY_TEST_VENV:-.venv-test}
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+
+# -- what no registry of this release has ---------------------------------------------------------------------------------
+sh tests/support/fetch_mysql.sh >/dev/null
 
 exec "$venv/bin/python" -m pytest "$@"

@@ -42,6 +42,7 @@ def program(*names: str) -> str:
 class MariaDBServer:
     """A running server: root over ``socket`` without password, ``tcp``/``PASSWORD`` over 127.0.0.1:``port``."""
 
+    kind = "mariadb"
     directory: Path
     socket: str
     port: int
@@ -72,9 +73,13 @@ class MariaDBServer:
         finally:
             connection.close()
 
+    def program(self, role: str) -> str:
+        """Return the path of the server's own ``client`` or ``dump``."""
+        return program(*{"client": ("mariadb", "mysql"), "dump": ("mariadb-dump", "mysqldump")}[role])
+
     def client(self, database: str | None, script: bytes, *arguments: str) -> bytes:
-        """Run ``script`` through the mariadb client and return its output; a failure is an assertion."""
-        argv = [program("mariadb", "mysql"), "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch"]
+        """Run ``script`` through the server's own client and return its output; a failure is an assertion."""
+        argv = [self.program("client"), "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch"]
         done = subprocess.run(
             [*argv, *arguments, *([database] if database else [])], input=script, capture_output=True, check=False
         )
@@ -82,8 +87,8 @@ class MariaDBServer:
         return done.stdout
 
     def dump(self, database: str, *arguments: str) -> str:
-        """Return what mariadb-dump writes of ``database``, without lines that differ from run to run."""
-        argv = [program("mariadb-dump", "mysqldump"), "--no-defaults", f"--socket={self.socket}", "--user=root"]
+        """Return what the server's own dump writes of ``database``, without lines that differ from run to run."""
+        argv = [self.program("dump"), "--no-defaults", f"--socket={self.socket}", "--user=root"]
         argv += ["--routines", "--events", "--triggers", "--hex-blob", "--skip-comments", "--skip-dump-date"]
         argv += ["--order-by-primary", *arguments, database]
         done = subprocess.run(argv, capture_output=True, check=False)
@@ -145,12 +150,13 @@ def _install(directory: Path, user: str) -> Path:
     return data
 
 
-def _start(directory: Path, data: Path, user: str) -> MariaDBServer:
+def start(kind: type[MariaDBServer], mysqld: str, directory: Path, data: Path, user: str, *more: str) -> MariaDBServer:
+    """Start ``mysqld`` on ``data`` and wait until it answers."""
     sock = str(directory / "s")
     port = _free_port()
     log = directory / "log"
     argv = [
-        program("mariadbd", "mysqld"),
+        mysqld,
         "--no-defaults",
         f"--datadir={data}",
         f"--socket={sock}",
@@ -163,12 +169,11 @@ def _start(directory: Path, data: Path, user: str) -> MariaDBServer:
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-doublewrite=0",
         "--innodb-buffer-pool-size=128M",
-        "--innodb-log-file-size=48M",
-        "--skip-log-bin",
         "--character-set-server=utf8mb4",
         "--event-scheduler=OFF",
         "--skip-name-resolve",
         "--max-connections=100",
+        *more,
     ]
     process = subprocess.Popen(
         ["sh", "-c", _LEASH, "sh", *argv],
@@ -177,11 +182,11 @@ def _start(directory: Path, data: Path, user: str) -> MariaDBServer:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    server = MariaDBServer(directory=directory, socket=sock, port=port, user=user, process=process)
+    server = kind(directory=directory, socket=sock, port=port, user=user, process=process)
     try:
         _wait_until_ready(server, log)
     except BaseException:
-        _stop(server)
+        stop(server)
         raise
     return server
 
@@ -191,7 +196,7 @@ def _wait_until_ready(server: MariaDBServer, log: Path) -> None:
     while True:
         if server.process.poll() is not None or time.monotonic() > deadline:
             text = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            pytest.fail(f"mariadbd did not start: {text}", pytrace=False)
+            pytest.fail(f"{server.kind} did not start: {text}", pytrace=False)
         # A bare socket first: pymysql leaks one for each attempt that nobody answers.
         with socket.socket(socket.AF_UNIX) as probe:
             answers = probe.connect_ex(server.socket) == 0
@@ -201,7 +206,8 @@ def _wait_until_ready(server: MariaDBServer, log: Path) -> None:
         time.sleep(0.05)
 
 
-def _stop(server: MariaDBServer) -> None:
+def stop(server: MariaDBServer) -> None:
+    """End a server, by force if it must be."""
     assert server.process.stdin
     server.process.stdin.close()
     try:
@@ -217,8 +223,8 @@ def _roomy(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[MariaDBServer]:
-    """Start a server of its own and stop it on the way out."""
+def place() -> Iterator[tuple[Path, str]]:
+    """Lend a directory for a server and the name of the account that it runs as."""
     # Short: a socket's path has 108 bytes. In memory where there is room: every CREATE and DROP waits for the disk.
     directory = Path(tempfile.mkdtemp(prefix="dmy", dir=_MEMORY if _roomy(_MEMORY) else "/tmp"))
     try:
@@ -226,14 +232,24 @@ def running_server() -> Iterator[MariaDBServer]:
         if os.geteuid() == 0:
             shutil.chown(directory, user)
         directory.chmod(0o755)
-        server = _start(directory, _install(directory, user), user)
+        yield directory, user
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_server(*more: str) -> Iterator[MariaDBServer]:
+    """Start a server of its own, with ``more`` options, and stop it on the way out."""
+    with place() as (directory, user):
+        mysqld = program("mariadbd", "mysqld")
+        data = _install(directory, user)
+        options = ["--innodb-log-file-size=48M", "--skip-log-bin", *more]
+        server = start(MariaDBServer, mysqld, directory, data, user, *options)
         try:
             server.run(f"CREATE USER tcp@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON *.* TO tcp@'127.0.0.1'")
             yield server
         finally:
-            _stop(server)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+            stop(server)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,21 @@ from dumpty_plugins.mysql.session import Session
 _NUMBERS = itertools.count()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test on both servers, but for one that asks for one of them by its name."""
+    if "server" in metafunc.fixturenames:
+        kinds = [kind for kind in ("mariadb", "mysql") if kind in metafunc.fixturenames]
+        metafunc.parametrize("server", kinds or ["mariadb", "mysql"], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> MariaDBServer:
+    """The server that the test runs on: a MariaDB server and, in a test of its own, a MySQL server."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def database(mariadb: MariaDBServer) -> Iterator[Callable[..., str]]:
+def database(server: MariaDBServer) -> Iterator[Callable[..., str]]:
     """Makes names of databases, and databases that hold what the given statements make; drops them afterwards."""
     names: list[str] = []
 
@@ -22,29 +35,29 @@ def database(mariadb: MariaDBServer) -> Iterator[Callable[..., str]]:
         name = f"d{next(_NUMBERS)}_ä"
         names.append(name)
         if create:
-            mariadb.run(f"CREATE DATABASE `{name}`", f"USE `{name}`", *statements)
+            server.run(f"CREATE DATABASE `{name}`", f"USE `{name}`", *statements)
         return name
 
     yield make
     for name in names:
         for one in (name, f"{name}__dumpty_new", f"{name}__dumpty_old"):
-            mariadb.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE IF EXISTS `{one}`")
+            server.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE IF EXISTS `{one}`")
 
 
 @pytest.fixture
-def account(mariadb: MariaDBServer) -> Iterator[Callable[..., str]]:
+def account(server: MariaDBServer) -> Iterator[Callable[..., str]]:
     """Makes accounts with the given grants; drops them afterwards."""
     names: list[str] = []
 
     def make(*grants: str) -> str:
         name = f"u{next(_NUMBERS)}"
         names.append(name)
-        mariadb.run(f"CREATE USER {name}@localhost", *(f"GRANT {g} TO {name}@localhost" for g in grants))
+        server.run(f"CREATE USER {name}@localhost", *(f"GRANT {g} TO {name}@localhost" for g in grants))
         return name
 
     yield make
     for name in names:
-        mariadb.run(f"DROP USER {name}@localhost")
+        server.run(f"DROP USER {name}@localhost")
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""One real MySQL server for the whole run, of the programs that ``fetch_mysql.sh`` provides."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .mariadb_server import PASSWORD, MariaDBServer, place, start, stop
+
+_SEQUENCE = re.compile(r"\bseq_(\d+)_to_(\d+)\b")
+
+
+def _counted(found: re.Match[str]) -> str:
+    """Return a table with the column ``seq`` that counts, as MariaDB has it by such a name."""
+    first, last = found.groups()
+    rows = f"SELECT {first} AS seq UNION ALL SELECT seq + 1 FROM c WHERE seq < {last}"
+    return f"(WITH RECURSIVE c AS ({rows}) SELECT seq FROM c) AS {found[0]}"
+
+
+@functools.cache
+def mysqld() -> str:
+    """Return the path of the server's program; what is not there is fetched, and what cannot be had ends the run."""
+    script = Path(__file__).with_name("fetch_mysql.sh")
+    done = subprocess.run(["sh", str(script)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.fail(done.stderr.decode(), pytrace=False)
+    return done.stdout.decode().strip()
+
+
+class MySQLServer(MariaDBServer):
+    """A running MySQL server: root over ``socket`` without password, ``tcp``/``PASSWORD`` over 127.0.0.1:``port``."""
+
+    kind = "mysql"
+
+    def run(self, *statements: str, database: str | None = None) -> list[tuple]:
+        """Execute every statement in one session and return the last one's rows; MariaDB's sequence tables are had."""
+        return super().run(*(_SEQUENCE.sub(_counted, one) for one in statements), database=database)
+
+    def program(self, role: str) -> str:
+        """Return the path of the server's own ``client`` or ``dump``."""
+        return str(Path(mysqld()).with_name({"client": "mysql", "dump": "mysqldump"}[role]))
+
+    def dump(self, database: str, *arguments: str) -> str:
+        """Return what mysqldump writes of ``database``, without lines that differ from run to run."""
+        return super().dump(database, "--set-gtid-purged=OFF", *arguments)
+
+
+def _initialize(directory: Path, user: str) -> Path:
+    data = directory / "data"
+    argv = [mysqld(), "--no-defaults", "--initialize-insecure", f"--datadir={data}", f"--user={user}"]
+    argv += ["--skip-log-bin", "--innodb-doublewrite=0", "--innodb-flush-log-at-trx-commit=0"]
+    done = subprocess.run(argv, capture_output=True, check=False, cwd=directory)
+    if done.returncode:
+        pytest.fail(f"mysqld --initialize failed: {(done.stdout + done.stderr).decode()[-2000:]}", pytrace=False)
+    return data
+
+
+@contextlib.contextmanager
+def running_mysql(*more: str) -> Iterator[MariaDBServer]:
+    """Start a server of its own, with ``more`` options, and stop it on the way out."""
+    with place() as (directory, user):
+        # The X plugin would open a network port and a socket that anybody may write to.
+        # The binary log is on as MySQL comes, and asks rights for functions and triggers; nobody waits for its disk.
+        options = ["--mysqlx=0", f"--log-bin={directory / 'log-bin'}", "--sync-binlog=0", "--server-id=1"]
+        options += [f"--secure-file-priv={directory}", "--cte-max-recursion-depth=10000000", *more]
+        server = start(MySQLServer, mysqld(), directory, _initialize(directory, user), user, *options)
+        try:
+            server.run(f"CREATE USER tcp@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON *.* TO tcp@'127.0.0.1'")
+            yield server
+        finally:
+            stop(server)
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MariaDBServer]:
+    """A MySQL server, once per run."""
+    with running_mysql() as server:
+        yield server
