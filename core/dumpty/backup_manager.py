@@ -16,8 +16,9 @@ from dumpty.host import Host, default_host
 from dumpty.pace import paced
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
+from dumpty.redaction import one_line
 from dumpty.restoring import restore
-from dumpty.results import Backup, BackupResult, Survey, listed, log, one_line, wrapped
+from dumpty.results import Backup, BackupResult, Survey, listed, log, wrapped
 from dumpty.source import parse_url
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError
+from dumpty.redaction import masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,8 @@ def compare(expected: Evidence, found: Evidence) -> Compared:
     Raises:
         IntegrityError: they differ; the text names the first differences.
     """
-    before, after = _by_path(expected), _by_path(found)
+    before = _by_path(expected)
+    after = _aligned(_by_path(found), before)
     differences = [f"{path} is missing" for path in before if path not in after]
     differences += [f"{path} is there, which the backup does not know" for path in after if path not in before]
     both = [(one, after[path]) for path, one in before.items() if path in after]
@@ -79,6 +81,16 @@ def named(paths: Iterable[str]) -> str:
 
 def _by_path(evidence: Evidence) -> dict[str, ObjectEvidence]:
     return {one.path: one for one in evidence.objects}
+
+
+def _aligned(after: dict[str, ObjectEvidence], before: Iterable[str]) -> dict[str, ObjectEvidence]:
+    """Return ``after`` by the paths of ``before``, where one of the two shows a path with a secret masked."""
+    known = set(before)
+    for path in known - set(after):
+        alike = next((p for p in after if p not in known and (masks(path, p) or masks(p, path))), None)
+        if alike is not None:
+            after[path] = after.pop(alike)
+    return after
 
 
 def _comparable(old: ObjectEvidence, new: ObjectEvidence) -> bool:

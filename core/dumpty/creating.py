@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,17 @@ from dumpty.cleaning import clean
 from dumpty.errors import OptionError
 from dumpty.manifest import PluginRef, Record, StageRecord
 from dumpty.pipeline import Outcome, Run
-from dumpty.redaction import MASK, SECRET_KEY, redact, redact_exception
+from dumpty.redaction import MASK, names_secret
 from dumpty.source import database_name, identity_of, parse_url
 from dumpty.stored import Stage
-from dumpty.types import Evidence, Inspection
+from dumpty.types import Inspection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dumpty.host import Host, Plugin
     from dumpty.stored import Progress
-    from dumpty.types import Source, Store, Verb
+    from dumpty.types import Store, Verb
 
 __all__ = ["create"]
 
@@ -86,8 +85,8 @@ def create(
             stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
             digests=outcome.digests,
             verifiers=tuple(map(_ref, verifiers)),
-            evidence=_clean_evidence(outcome.evidence, source),
-            options={k: MASK if SECRET_KEY.search(k) and v else v for k, v in options["backup"].items()},
+            evidence=outcome.evidence,
+            options={k: MASK if names_secret(k) and v else v for k, v in options["backup"].items()},
         )
         catalog.commit(record)
         made.append(record)
@@ -103,21 +102,9 @@ def create(
         verifiers=verifiers,
         progress=progress,
     )
-    try:
-        run.write(file, committing=catalog.committing, commit=commit)
-    except Exception as error:
-        redact_exception(error, [str(v) for k, v in options["backup"].items() if SECRET_KEY.search(k) and v])
-        raise
+    run.write(file, committing=catalog.committing, commit=commit)
     return made[0]
 
 
 def _ref(plugin: Plugin) -> PluginRef:
     return PluginRef(name=plugin.name, distribution=plugin.distribution, version=plugin.version)
-
-
-def _clean_evidence(evidence: Evidence, source: Source) -> Evidence:
-    return replace(
-        evidence,
-        notes=tuple(redact(n, source.secrets) for n in evidence.notes),
-        versions={k: redact(v, source.secrets) for k, v in evidence.versions.items()},
-    )

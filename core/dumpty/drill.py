@@ -10,16 +10,15 @@ from __future__ import annotations
 import contextlib
 import numbers
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.comparison import Compared, compare, named
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
 from dumpty.proofs import Proof, Proved, who
-from dumpty.redaction import redact, redact_exception
+from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.restoring import driver_of, load, stored_of
-from dumpty.results import one_line
 from dumpty.stored import StoredDump, check_stored, check_whole
 
 if TYPE_CHECKING:
@@ -54,9 +53,8 @@ def prove(
         NotProvable: this machine, or the driver, cannot prove it; that says nothing of the backup.
         DumptyError: so does everything else that kept it from being decided.
     """
-    attempt = _Attempt(host, store, record, progress)
+    attempt = _Attempt(host, store, record, progress, secrets=on.secrets if on else ())
     at, begun = datetime.now(UTC), time.monotonic()
-    secrets = on.secrets if on else ()
     failure: DumptyError | None = None
     try:
         if level == "digest":
@@ -66,12 +64,12 @@ def prove(
         else:
             attempt.restore(on, assertions, given or {})
     except NotProvable as error:
-        text = redact(one_line(error), secrets)
+        text = redact(one_line(error), attempt.secrets)
         if "not provable here" in text:
             raise
         raise NotProvable(f"backup {record.id} is not provable here: {text}") from None
     except DumptyError as error:
-        redact_exception(error, secrets)
+        redact_exception(error, attempt.secrets)
         if not attempt.decides(error):
             raise
         failure = error
@@ -81,10 +79,10 @@ def prove(
         at=at,
         by=who(),
         seconds=round(time.monotonic() - begun, 3),
-        versions={name: redact(version, secrets) for name, version in attempt.versions.items()},
-        proved=tuple(attempt.proved),
-        not_proved=() if failure else tuple(attempt.not_proved),
-        error=redact(one_line(failure), secrets) if failure else "",
+        versions={name: redact(version, attempt.secrets) for name, version in attempt.versions.items()},
+        proved=tuple(replace(one, what=redact(one.what, attempt.secrets)) for one in attempt.proved),
+        not_proved=() if failure else tuple(redact(what, attempt.secrets) for what in attempt.not_proved),
+        error=redact(one_line(failure), attempt.secrets) if failure else "",
         exception=failure,
     )
 
@@ -97,6 +95,7 @@ class _Attempt:
     store: Store
     record: Record
     progress: Progress | None
+    secrets: tuple[str, ...] = ()
     proved: list[Proved] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
@@ -161,6 +160,7 @@ class _Attempt:
         options: Mapping[Verb, Options],
         assertions: Sequence[str],
     ) -> None:
+        self.secrets += place.target.secrets
         versions = {str(name): str(version) for name, version in place.versions.items()}
         self.versions |= versions
         served = ", ".join(f"{name} {version}" for name, version in versions.items()) or driver.name

@@ -27,7 +27,9 @@ from dumpty.errors import (
     PluginNotFound,
     RestoreNotSupported,
 )
+from dumpty.masking import Mask
 from dumpty.options import RESERVED, share
+from dumpty.redaction import one_line, redact_exception
 from dumpty.types import SUFFIX, Evidence, Format, Inspection, Kind, Option, Options, PluginInfo, Verb
 
 if TYPE_CHECKING:
@@ -350,11 +352,13 @@ class Host:
             raise PluginError(
                 f"{name} implements no {hook}; is its function marked with @dumpty.hookimpl?", plugin=name, hook=hook
             )
+        mask = Mask.of(arguments.values())
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         others = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
         try:
             result = self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
         except BaseException as error:
+            redact_exception(error, mask.secrets)
             explained = _explained(error, plugin, hook)
             if explained is error:
                 raise
@@ -367,7 +371,7 @@ class Host:
                 plugin=name,
                 hook=hook,
             )
-        return cast("T", result)
+        return cast("T", mask.returned(result))
 
 
 def default_host() -> Host:
@@ -443,8 +447,8 @@ def _wraps(impl: pluggy.HookImpl) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kind, text = type(error).__name__, one_line(error)
+    return kind if text == kind else f"{kind}: {text}"
 
 
 _TAKEN = (".part", ".pending", ".removed", ".manifest.json")

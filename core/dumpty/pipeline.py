@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, PluginError
-from dumpty.redaction import redact
 from dumpty.stored import workspace
 from dumpty.streams import Beside, Gather, Meter, tree_digest
 from dumpty.types import DirectoryUpload
@@ -158,15 +157,8 @@ class Run:
         )
 
     def _driven(self, sink: Sink) -> Evidence:
-        evidence = self.host.backup(
+        return self.host.backup(
             self.driver, source=self.source, sink=sink, format=self.format.name, options=self.options
-        )
-        # It goes into the manifest, and a driver may have quoted a server or a client there.
-        secrets = self.source.secrets
-        return replace(
-            evidence,
-            notes=tuple(redact(n, secrets) for n in evidence.notes),
-            versions={k: redact(v, secrets) for k, v in evidence.versions.items()},
         )
 
 

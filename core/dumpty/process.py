@@ -18,7 +18,7 @@ from collections import deque
 from typing import IO, TYPE_CHECKING, Self
 
 from dumpty.errors import CommandError
-from dumpty.redaction import redact
+from dumpty.redaction import masks, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import ByteSink
 
-__all__ = ["BLOCK", "Child", "find_program", "processors", "redact", "run"]
+__all__ = ["BLOCK", "Child", "find_program", "masks", "processors", "redact", "run"]
 
 BLOCK = 1 << 20
 """Bytes moved at a time; also the size asked for pipes, Linux's limit for unprivileged users."""

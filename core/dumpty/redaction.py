@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import types
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 MASK = "***"
 
@@ -19,8 +21,15 @@ SECRET_KEY = re.compile(
 
 _SHORT = 4
 
-# Texts of built-in exceptions that stand beside their args: str() of an ImportError is its msg, whatever its args say.
-_SLOTS = ("msg", "name", "path", "filename", "filename2", "strerror", "object", "reason", "text", "value", "code")
+_WHERE_PASSWORDS_STAND = r"(?<=:){0}(?=@)|(?:(?<=password=)|(?<=passwd=)|(?<=pwd=)){0}(?!\w)"
+
+_DEEP = 50
+"""How deep values are looked into; what lies deeper is replaced as a whole."""
+
+
+def names_secret(key: str) -> bool:
+    """Return whether the value of an option or parameter called ``key`` is a secret, and not the path of its file."""
+    return SECRET_KEY.search(key) is not None and not key.lower().endswith("file")
 
 
 def forms(secret: str) -> tuple[str, ...]:
@@ -33,22 +42,54 @@ def forms(secret: str) -> tuple[str, ...]:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return ``text`` with every secret replaced by ``***``.
 
-    A secret shorter than four characters is replaced only where it stands as a word of its own: anywhere else,
-    the holes would spell it out.
+    A secret shorter than four characters is replaced only where it stands as a word of its own, not within an address
+    or a version: anywhere else, the holes would spell it out.
     """
-    for spelling in sorted({s for secret in secrets for s in forms(secret)}, key=len, reverse=True):
+    for spelling in _spellings(secrets):
         if len(spelling) < _SHORT:
-            text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", MASK, text)
+            text = re.sub(rf"(?<!\w)(?<!\w\.){re.escape(spelling)}(?!\w|\.\w)", MASK, text)
         else:
             text = text.replace(spelling, MASK)
     return text
 
 
+def redact_name(text: str, secrets: Iterable[str], shown: str = "") -> str:
+    """Return ``text``, a name or a value that programs rely on, with every secret replaced that is none by chance.
+
+    A secret that is shorter than four characters, or that ``shown`` (what may be seen of the URL) has in the clear, is
+    part of many a name: a user ``shop`` with the password ``shop`` still owns ``shop.orders``. Such a one is replaced
+    only where a password stands: ``user:shop@``, ``password=shop``.
+    """
+    for spelling in _spellings(secrets):
+        if len(spelling) < _SHORT or spelling in shown:
+            text = re.sub(_WHERE_PASSWORDS_STAND.format(re.escape(spelling)), MASK, text)
+        else:
+            text = text.replace(spelling, MASK)
+    return text
+
+
+def masks(shown: str, name: str) -> bool:
+    """Return whether ``shown`` may be ``name`` with a secret replaced: a table whose name has the password in it."""
+    return MASK in shown and re.fullmatch(".+".join(map(re.escape, shown.split(MASK))), name, re.DOTALL) is not None
+
+
+def redact_value(value: object, mask: Callable[[str], str]) -> object:
+    """Return ``value`` with ``mask`` applied to every text in it: keys and values, lists and tuples, however deep.
+
+    What stands under the name of a secret (``password``) is replaced whatever it is.
+    """
+    return _Masked(mask, by_name=True).of(value)
+
+
 def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
-    """Replace every secret in the texts of ``error`` and of all that it was caused by, in place."""
+    """Replace every secret in the texts of ``error`` and of all that it was caused by, in place.
+
+    An exception may be anybody's object, which answers to any attribute: only what it really holds is looked at.
+    """
     secrets = [s for s in secrets if s]
     if not secrets:
         return
+    masked = _Masked(lambda text: redact(text, secrets))
     seen: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:
@@ -56,24 +97,71 @@ def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        one.args = tuple(_redact_value(a, secrets) for a in one.args)
-        for name in {*vars(one), *_SLOTS}:
-            value = getattr(one, name, None)
-            if isinstance(value, (str, bytes, tuple, list, dict)):
-                with contextlib.suppress(AttributeError, TypeError):  # a read-only one that args do not decide
-                    setattr(one, name, _redact_value(value, secrets))
-        queue += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+        held: dict[str, object] = object.__getattribute__(one, "__dict__")
+        held.update({name: masked.of(value) for name, value in held.items()})
+        for slot in _slots(type(one)):
+            with contextlib.suppress(AttributeError, TypeError):  # not set, or read-only
+                value = slot.__get__(one, type(one))
+                if isinstance(value, (str, bytes, tuple, list, dict)):
+                    slot.__set__(one, masked.of(value))
+        queue += [_CAUSE.__get__(one), _CONTEXT.__get__(one)]
+        if isinstance(one, BaseExceptionGroup):
+            queue += _GROUPED.__get__(one)
 
 
-def _redact_value(value: object, secrets: list[str]) -> object:
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if isinstance(value, bytes):
-        return redact(value.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
-    if isinstance(value, list):
-        return [_redact_value(v, secrets) for v in value]
-    if isinstance(value, tuple):
-        return tuple(_redact_value(v, secrets) for v in value)
-    if isinstance(value, dict):
-        return {_redact_value(k, secrets): _redact_value(v, secrets) for k, v in value.items()}
-    return value
+def one_line(error: BaseException) -> str:
+    """Return the text of an error as one line; its type where it has no text, or fails to tell it."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - a library's own __str__ is no reason to lose the error that is to be told
+        text = ""
+    return text or type(error).__name__
+
+
+_CAUSE, _CONTEXT = vars(BaseException)["__cause__"], vars(BaseException)["__context__"]
+_GROUPED = vars(BaseExceptionGroup)["exceptions"]
+
+
+def _slots(kind: type) -> Iterator[types.GetSetDescriptorType | types.MemberDescriptorType]:
+    """Yield what instances hold beside their dictionaries: an exception's args, the filename of an OSError."""
+    for base in kind.__mro__:
+        for name, found in vars(base).items():
+            if name != "__dict__" and isinstance(found, (types.GetSetDescriptorType, types.MemberDescriptorType)):
+                yield found
+
+
+class _Masked:
+    """Applies a mask to the texts in values that hold others, and possibly themselves."""
+
+    def __init__(self, mask: Callable[[str], str], *, by_name: bool = False) -> None:
+        self._mask = mask
+        self._by_name = by_name
+        self._known: dict[int, tuple[object, object]] = {}  # with the value itself, so that its id stays its own
+
+    def of(self, value: object, depth: int = 0) -> object:
+        if isinstance(value, str):
+            return self._mask(value)
+        if isinstance(value, bytes):
+            return self._mask(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        if not isinstance(value, (list, tuple, Mapping)):
+            return value
+        if depth > _DEEP:
+            return MASK
+        if id(value) not in self._known:
+            self._known[id(value)] = value, MASK  # what is shown of a value inside itself
+            self._known[id(value)] = value, self._inside(value, depth + 1)
+        return self._known[id(value)][1]
+
+    def _inside(self, value: list[object] | tuple[object, ...] | Mapping[object, object], depth: int) -> object:
+        if isinstance(value, Mapping):
+            return {self.of(k, depth): self._under(k, v, depth) for k, v in value.items()}
+        whole = [self.of(v, depth) for v in value]
+        return whole if isinstance(value, list) else tuple(whole)
+
+    def _under(self, key: object, value: object, depth: int) -> object:
+        text = isinstance(value, (str, bytes)) and value
+        return MASK if self._by_name and text and names_secret(str(key)) else self.of(value, depth)
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    return sorted({s for secret in secrets for s in forms(secret)}, key=len, reverse=True)

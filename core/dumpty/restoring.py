@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, PluginNotFound, SourceError, TargetNotEmpty
+from dumpty.masking import known
 from dumpty.source import parse_url
 from dumpty.stored import Stage, Stored, StoredDump, check_stored
 from dumpty.types import Format
@@ -94,7 +95,7 @@ def stored_of(host: Host, record: Record) -> Stored:
         stored_size=record.stored_size,
         stored_sha256=record.stored_sha256,
         stages=tuple(stages),
-        evidence=record.evidence,
+        evidence=known(record.evidence),
         digests=record.digests,
     )
 

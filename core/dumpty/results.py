@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import SourceError
 from dumpty.proofs import Proof, Standing, standing
-from dumpty.redaction import redact, redact_exception
+from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.source import parse_url
 from dumpty.types import Evidence
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dumpty.errors import ManifestError
     from dumpty.manifest import Record
 
-__all__ = ["Backup", "BackupResult", "Survey", "listed", "log", "one_line", "wrapped"]
+__all__ = ["Backup", "BackupResult", "Survey", "listed", "log", "wrapped"]
 
 log = logging.getLogger("dumpty")
 
@@ -131,8 +131,3 @@ def _shown(url: str) -> tuple[str, tuple[str, ...]]:
     except SourceError:
         return "(malformed URL)", ()
     return source.url, source.secrets
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error as one line; its type where it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__

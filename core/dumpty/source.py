@@ -7,7 +7,7 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from dumpty.errors import SourceError
-from dumpty.redaction import MASK, SECRET_KEY
+from dumpty.redaction import MASK, names_secret
 from dumpty.types import Source
 
 __all__ = ["database_name", "identity_of", "parse_connection", "parse_url"]
@@ -48,9 +48,9 @@ def parse_url(url: str) -> Source:
     host, port, multi = _hosts(scheme, hosts)
     query = _query(scheme, query_text) | multi
     _require_plain_name(f"the {scheme} URL", unquote(path), query.get("dbname"))
-    secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if _is_secret(k) and v]
+    secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if names_secret(k) and v]
     masked_query = "&".join(
-        f"{pair.partition('=')[0]}={MASK}" if _is_secret(unquote(pair.partition("=")[0])) else pair
+        f"{pair.partition('=')[0]}={MASK}" if names_secret(unquote(pair.partition("=")[0])) else pair
         for pair in query_text.split("&")
     )
     masked_user = user + (f":{MASK}" if colon and password else colon)
@@ -90,10 +90,10 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         host = None
     elif port_text:
         port = _port(scheme, port_text)
-    secrets = [v for v in (password, *(v for k, v in words.items() if _is_secret(k))) if v]
+    secrets = [v for v in (password, *(v for k, v in words.items() if names_secret(k))) if v]
     user_part = _quoted(username or "") + (f":{MASK}" if password else "")
     shown_host = f"[{host}]" if host and ":" in host else _quoted(host or "")
-    query_part = "&".join(f"{k}={MASK if _is_secret(k) else _quoted(v, '/,')}" for k, v in words.items())
+    query_part = "&".join(f"{k}={MASK if names_secret(k) else _quoted(v, '/,')}" for k, v in words.items())
     return Source(
         scheme=scheme,
         url=f"{scheme}://{user_part + '@' if user_part else ''}{shown_host}{f':{port}' if port else ''}"
@@ -106,10 +106,6 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         query=MappingProxyType(words),
         secrets=tuple(dict.fromkeys(secrets)),
     )
-
-
-def _is_secret(key: str) -> bool:
-    return SECRET_KEY.search(key) is not None and not key.lower().endswith("file")
 
 
 # libpq's programs take a whole connection string for a database's name, so people write one there, password and all.

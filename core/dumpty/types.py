@@ -116,6 +116,8 @@ class Evidence:
     ``snapshot`` identifies the database's snapshot, where it has a name. ``consistent`` is False where the dump is
     not of one moment; ``notes`` then say why. ``versions``: server, client and library versions by name.
     ``properties``: what stands around the dump, not in it, and a restore may need (encoding, roles); JSON-able.
+    The secrets of the URL and of options are masked in every field, and so is what ``properties`` has under the name
+    of a secret (``password``); on the way back a property with a mask in it is left out.
     """
 
     objects: tuple[ObjectEvidence, ...] = ()

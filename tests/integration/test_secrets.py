@@ -180,6 +180,64 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
             assert not leaks(path.read_bytes().decode("latin-1"))
 
 
+@pytest.fixture(params=["postgres", "mysql"])
+def bookkeeping(request):
+    """A database whose tables, and a role, are named after its password; and a URL where there is nothing yet."""
+    name = f"s_{uuid.uuid4().hex[:8]}"
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres")
+        server.execute(f"CREATE ROLE {name} LOGIN SUPERUSER PASSWORD 'bookkeeping'")
+        server.execute("CREATE ROLE bookkeeping")
+        server.create(name)
+        for table in ("bookkeeping", "bookkeeping_2", "other"):
+            server.execute(f"CREATE TABLE {table} AS SELECT g AS i FROM generate_series(1, 20) g", database=name)
+        server.execute("ALTER TABLE other OWNER TO bookkeeping", database=name)
+        url = f"postgresql://{name}:bookkeeping@127.0.0.1:{server.port}/{name}"
+        yield url, f"{url}_t"
+        for database in (name, f"{name}_t"):
+            server.drop(database)
+        server.execute(f"DROP ROLE {name}")
+        server.execute("DROP ROLE bookkeeping")
+    else:
+        server = request.getfixturevalue("mariadb")
+        server.run(f"CREATE DATABASE {name}")
+        for table in ("bookkeeping", "bookkeeping_2", "other"):
+            server.run(f"CREATE TABLE {table} (i INT)", f"INSERT INTO {table} VALUES (1), (2)", database=name)
+        server.run(f"CREATE USER '{name}'@'127.0.0.1' IDENTIFIED BY 'bookkeeping'")
+        server.run(f"GRANT ALL ON *.* TO '{name}'@'127.0.0.1'")
+        url = f"mysql://{name}:bookkeeping@127.0.0.1:{server.port}/{name}"
+        yield url, f"{url}_t"
+        for database in (name, f"{name}_t"):
+            server.run(f"DROP DATABASE IF EXISTS {database}")
+        server.run(f"DROP USER '{name}'@'127.0.0.1'")
+
+
+def test_a_password_that_is_the_name_of_a_table_is_not_shown_and_its_backup_goes_back(bookkeeping, tmp_path):
+    url, target = bookkeeping
+    manager = BackupManager(str(tmp_path / "b"))
+    for form in ("sql", "native"):
+        made = manager.create_backup(url, format=form, fingerprint=True)
+        assert made.success, made.error
+        assert made.backup.source.endswith(url.rpartition("/")[2])
+        assert "bookkeeping" not in repr(made)
+        back = manager.restore(made.backup.id, target, overwrite=True)
+        assert back.success, back.error
+        assert manager.verify(made.backup.id, level="structure").standing.failed is None
+    for path in (tmp_path / "b").iterdir():
+        if path.name.endswith(".json"):
+            assert "bookkeeping" not in path.read_text()
+
+
+def test_a_drill_knows_the_tables_that_are_named_after_the_password(bookkeeping, tmp_path):
+    url, _ = bookkeeping
+    manager = BackupManager(str(tmp_path / "b"))
+    made = manager.create_backup(url, fingerprint=True)
+    assert made.success, made.error
+    proof = manager.prove(made.backup.id)
+    assert proof.ok, proof.error
+    assert any("every value: 3 objects" in one.what for one in proof.proved), proof
+
+
 def test_the_named_facade_shows_no_password_in_what_it_raises(postgres, tmp_path):
     backups = DatabaseBackup(str(tmp_path / "b"))
     secret = quote(PASSWORD, safe="")

@@ -53,7 +53,7 @@ def back_up(own, driver):
 
 def test_what_a_hook_returns_is_passed_on():
     evidence = Evidence(notes=("x",))
-    assert back_up(*backing_up(evidence)) is evidence
+    assert back_up(*backing_up(evidence)) == evidence
 
 
 @pytest.mark.parametrize("value", [None, True, {}, Inspection(exists=True, empty=False), Evidence])

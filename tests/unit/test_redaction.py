@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dumpty import CommandError, DependencyError, MissingFile, StoreError
-from dumpty.redaction import redact, redact_exception
+from dumpty.redaction import masks, one_line, redact, redact_exception, redact_name
 
 SECRET = "pä ss/w'\\rd"
 
@@ -27,7 +27,8 @@ def test_the_longer_of_two_secrets_goes_first():
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"), [("the pw is pw.", "the *** is ***."), ("spwn pwd", "spwn pwd"), ("u:pw@h", "u:***@h")]
+    ("text", "shown"),
+    [("the pw is pw.", "the *** is ***."), ("spwn pwd", "spwn pwd"), ("u:pw@h", "u:***@h"), ("1.pw pw.1", "1.pw pw.1")],
 )
 def test_a_short_secret_is_replaced_only_as_a_word_of_its_own(text, shown):
     assert redact(text, ["pw"]) == shown
@@ -104,11 +105,90 @@ def test_the_whole_chain_is_cleaned_and_a_circle_ends():
 
 
 def test_the_exceptions_of_a_group_are_cleaned():
-    class Group(Exception):
-        exceptions = (Odd(SECRET),)
+    group = ExceptionGroup(SECRET, [Odd(SECRET), ExceptionGroup("inner", [Odd(SECRET)])])
+    redact_exception(group, [SECRET])
+    assert str(group.exceptions[0]) == str(group.exceptions[1].exceptions[0]) == "***"
 
-    redact_exception(Group("x"), [SECRET])
-    assert str(Group.exceptions[0]) == "***"
+
+class Answering(Exception):
+    """Answers to any attribute, as the errors of some clients of web services do."""
+
+    def __getattr__(self, name):
+        return Answering(name)
+
+
+class Raising(Exception):
+    @property
+    def exceptions(self):
+        raise RuntimeError
+
+    filename = exceptions
+
+    def __setattr__(self, name, value):
+        raise RuntimeError
+
+    def __str__(self):
+        raise RuntimeError
+
+
+class Slotted(Exception):
+    __slots__ = ("said", "unset")
+
+
+def test_an_exception_that_answers_to_anything_is_cleaned_of_what_it_holds():
+    error = Answering(SECRET)
+    error.said = SECRET
+    redact_exception(error, [SECRET])
+    assert (error.args, error.said) == (("***",), "***")
+
+
+def test_an_exception_that_raises_when_it_is_looked_at_is_cleaned_of_what_it_holds():
+    error = Raising(SECRET)
+    redact_exception(error, [SECRET])
+    assert error.args == ("***",)
+    assert one_line(error) == "Raising"
+
+
+def test_an_exception_with_slots_is_cleaned():
+    error = Slotted(SECRET)
+    error.said = SECRET
+    redact_exception(error, [SECRET])
+    assert (error.args, error.said) == (("***",), "***")
+
+
+def test_values_that_hold_themselves_end():
+    error = Odd()
+    error.parts = [SECRET]
+    error.parts += [error.parts, error.parts]
+    error.deep = SECRET
+    for _ in range(5000):
+        error.deep = [error.deep]
+    redact_exception(error, [SECRET])
+    assert error.parts == ["***", "***", "***"]
+    while isinstance(error.deep, list):
+        (error.deep,) = error.deep
+    assert error.deep == "***"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("shop.orders", "shop.orders"),
+        ("mysql://shop:shop@host/shop", "mysql://shop:***@host/shop"),
+        ("user=shop password=shop", "user=shop password=***"),
+        ("a hunter2_b", "a ***_b"),
+        ("1045", "1045"),
+        ("//u:1@h:1", "//u:***@h:1"),
+    ],
+)
+def test_in_a_name_what_the_url_shows_anyway_is_replaced_only_where_a_password_stands(name, shown):
+    assert redact_name(name, ["shop", "hunter2", "1"], "mysql://shop:***@host/shop") == shown
+
+
+def test_a_masked_name_is_known_by_what_is_left_of_it():
+    assert masks("public.***_x", "public.hunter2_x")
+    assert not masks("public.***_x", "public._x")
+    assert not masks("public.a", "public.a")
 
 
 def test_without_a_secret_nothing_is_touched():

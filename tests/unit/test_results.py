@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from types import MappingProxyType
 
 import pytest
 from unit.toys import ToyDriver
 
 import dumpty
-from dumpty import BackupManager, BackupResult, backup_database, hookimpl
-from dumpty.results import one_line
+from dumpty import (
+    BackupManager,
+    BackupResult,
+    Evidence,
+    Format,
+    Inspection,
+    ObjectEvidence,
+    Option,
+    PluginInfo,
+    Source,
+    backup_database,
+    hookimpl,
+)
+from dumpty.redaction import one_line
 
 SECRET = "s3cr3t-Marker"
 
@@ -53,6 +67,139 @@ def test_a_success_is_logged_with_fields(tmp_path, caplog):
     assert (record.event, record.backup, record.bytes) == ("backup", result.backup.id, result.backup.size_bytes)
     manager.restore(result.backup.id, "toy://h/new")
     assert caplog.records[-1].event == "restore"
+
+
+class Answering(Exception):
+    def __getattr__(self, name):
+        return Answering(name)
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize("error", [Answering("x"), Speechless("x")], ids=["answering", "speechless"])
+def test_an_exception_of_any_make_is_a_result(tmp_path, error):
+    result = BackupManager(str(tmp_path), plugins=[failing(error)]).create_backup(f"toy://u:{SECRET}@h/db")
+    assert not result.success
+    assert type(error).__name__ in result.error
+    assert SECRET not in str([vars(e) for e in chain(result.exception)])
+
+
+class Talkative(ToyDriver):
+    """Quotes the password in whatever it returns; ``said`` is where its tables have it."""
+
+    said = f"orders_{SECRET}_2"
+
+    def told(self, source):
+        return Evidence(
+            objects=(ObjectEvidence(path=self.said, rows=7, fingerprint=f"md5:{source.password}"),),
+            snapshot=f"of {source.password}",
+            versions={f"client {source.password}": source.password},
+            notes=(f"logged in with {source.password}",),
+            properties={
+                "dsn": [f"toy://u:{source.password}@h", [source.password]],
+                source.password: {"deep": {"deeper": source.password}},
+                "password": "of somebody else",
+                "roles": ["owner", source.password],
+                "count": 3,
+            },
+        )
+
+    @hookimpl
+    def inspect(self, source):
+        held = self.databases.get(source.database)
+        said = f"{source.password}"
+        return Inspection(
+            exists=held is not None, empty=not held, identity=f"toy:{said}", name=f"db-{said}", versions={said: said}
+        )
+
+    @hookimpl
+    def backup(self, source, sink):
+        sink.write(self.databases[source.database])
+        return self.told(source)
+
+    @hookimpl
+    def restore(self, target, dump):
+        self.known = dump.evidence
+        self.databases[target.database] = dump.open().read()
+        return Evidence(objects=(ObjectEvidence(path=self.said, rows=7),))
+
+    @hookimpl
+    @contextlib.contextmanager
+    def scratch(self, dump):
+        yield Place(Source(scheme="toy", url="toy://h/scratch", database="scratch", secrets=("scr4tch-pw",)))
+
+
+class Place:
+    versions = MappingProxyType({"toy": "with scr4tch-pw"})
+
+    def __init__(self, target):
+        self.target = target
+
+    def check(self):
+        return ("scr4tch-pw is right",)
+
+
+def test_no_field_that_a_driver_returns_keeps_a_secret(tmp_path):
+    driver = Talkative(db=b"x")
+    manager = BackupManager(str(tmp_path), plugins=[driver])
+    made = manager.create_backup(f"toy://u:{SECRET}@h/db")
+    assert made.success, made.error
+    proof = manager.prove(made.backup.id)
+    assert proof.ok, proof.error
+    stored = "".join(path.name + path.read_bytes().decode("latin-1") for path in tmp_path.iterdir())
+    assert "proofs.json" in stored
+    for text in (stored, repr(manager.list_backups()), repr(proof)):
+        assert SECRET not in text
+        assert "somebody" not in text
+        assert "scr4tch" not in text
+    (backup,) = manager.list_backups()
+    assert backup.evidence.objects[0].path == "orders_***_2"
+    assert backup.evidence.properties["count"] == 3
+    assert dict(driver.known.properties) == {"count": 3}
+
+
+def test_a_password_that_is_a_name_too_leaves_the_names(tmp_path):
+    class Namesake(Talkative):
+        said = "shop.orders"
+
+    driver = Namesake(shop=b"x")
+    manager = BackupManager(str(tmp_path), plugins=[driver])
+    made = manager.create_backup("toy://shop:shop@h/shop")
+    assert made.success, made.error
+    assert made.backup.evidence.objects[0].path == "shop.orders"
+    assert made.backup.source == "toy:shop"
+    assert made.backup.evidence.properties["dsn"][0] == "toy://u:shop@h".replace(":shop@", ":***@")
+    assert manager.prove(made.backup.id).ok
+
+
+def test_the_value_of_an_option_that_is_a_secret_is_nowhere(tmp_path):
+    class Keyed(ToyDriver):
+        @hookimpl
+        def describe(self):
+            option = Option(name="api_key", default="", help="opens it")
+            return PluginInfo(
+                kind="driver", schemes=("toy",), formats=(Format(name="sql", suffix=".sql"),), options=(option,)
+            )
+
+        @hookimpl
+        def inspect(self):
+            return Inspection(exists=True, empty=False)
+
+        @hookimpl
+        def backup(self, sink, options):
+            if options["api_key"] == "wrong-key":
+                raise RuntimeError("the key wrong-key opens nothing")
+            sink.write(b"x")
+            return Evidence(properties={"opened": [f"with {options['api_key']}"]})
+
+    manager = BackupManager(str(tmp_path), plugins=[Keyed()])
+    failed = manager.create_backup("toy://h/db", api_key="wrong-key")
+    assert "wrong-key" not in failed.error + repr(failed.exception)
+    made = manager.create_backup("toy://h/db", api_key="right-key")
+    assert made.backup.evidence.properties == {"opened": ["with ***"]}
 
 
 def chain(error):

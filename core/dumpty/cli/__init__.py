@@ -78,7 +78,7 @@ def _run(arguments: Sequence[str]) -> Ended | int:
 
 def _told(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
     from dumpty.errors import DumptyError
-    from dumpty.results import one_line
+    from dumpty.redaction import one_line
 
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted by {str(error) or 'SIGINT'}: what was not complete is removed"

@@ -12,7 +12,6 @@ from dumpty.cli.output import Line, Report, Table, size
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url
 from dumpty.errors import DumptyError, PluginLoadError
-from dumpty.redaction import redact, redact_exception
 
 if TYPE_CHECKING:
     from dumpty.cli.environment import Client, Library
@@ -92,11 +91,7 @@ def doctor(
 def _inspected(host: Host, source: Source, given: dict[str, object]) -> Inspection:
     driver = host.driver(source.scheme)
     options = host.options({"inspect": driver}, given)["inspect"]
-    try:
-        return host.inspect(driver, source=source, options=options)
-    except Exception as error:
-        redact_exception(error, source.secrets)
-        raise
+    return host.inspect(driver, source=source, options=options)
 
 
 def _inspection_fields(seen: Inspection, source: Source) -> dict[str, Any]:
@@ -106,10 +101,10 @@ def _inspection_fields(seen: Inspection, source: Source) -> dict[str, Any]:
         "exists": seen.exists,
         "empty": seen.empty,
         "name": seen.name,
-        "identity": redact(seen.identity, source.secrets),
+        "identity": seen.identity,
         "estimated_bytes": seen.estimated_bytes,
-        "versions": {k: redact(v, source.secrets) for k, v in seen.versions.items()},
-        "notes": [redact(n, source.secrets) for n in seen.notes],
+        "versions": dict(seen.versions),
+        "notes": list(seen.notes),
     }
 
 

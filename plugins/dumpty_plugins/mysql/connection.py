@@ -6,8 +6,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from dumpty import DependencyError, SourceError
+from dumpty.process import redact
 
-from .session import Session, place, scrub, socket_of, words
+from .session import Session, place, socket_of, words
 
 if TYPE_CHECKING:
     from dumpty import Source
@@ -152,7 +153,7 @@ def connect(source: Source, database: str | None) -> Session:
         connection.connect(link)
     except (pymysql.err.Error, OSError, ValueError, RuntimeError, UnicodeError) as error:
         link.close()
-        raise SourceError(scrub(f"cannot connect to {place(source)}: {words(error)}", source)) from error
+        raise SourceError(redact(f"cannot connect to {place(source)}: {words(error)}", source.secrets)) from error
     except BaseException:
         link.close()
         raise

@@ -8,6 +8,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, ObjectEvidence, SourceError
+from dumpty.process import masks
 
 from .catalog import base_tables, listing, rows_from
 from .code import LOOSE
@@ -190,7 +191,8 @@ def compare(
     if not expected:
         return
     loaded = {o.path: o.rows for o in found}
-    wanted = {o.path: o.rows for o in expected}
+    alike = {o.path: next((p for p in loaded if masks(o.path, p)), o.path) for o in expected if o.path not in loaded}
+    wanted = {alike.get(o.path, o.path): o.rows for o in expected}
     for path in sorted({*loaded, *wanted}):
         if path not in loaded or path not in wanted:
             where = "the dump does not hold" if path in wanted else "the backup's evidence does not know"

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dumpty import SourceError
+from dumpty.process import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +43,6 @@ def words(error: BaseException) -> str:
             text = text.decode("utf-8", "replace")
         return " ".join(f"error {arguments[0]}: {text}".split())
     return " ".join((str(error) or type(error).__name__).split())
-
-
-def scrub(text: str, source: Source) -> str:
-    """Return ``text`` without the secrets of ``source``."""
-    for secret in sorted(filter(None, source.secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
 
 
 class StatementError(SourceError):
@@ -168,7 +162,8 @@ class Session:
             # pymysql shows a connection that was closed under it as an AttributeError of its own socket.
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
             lost = "the connection was lost: " if code in _LOST or not isinstance(error, pymysql.err.Error) else ""
-            raise StatementError(scrub(f"{place(self._source)}: {lost}{words(error)}", self._source), code) from error
+            text = redact(f"{place(self._source)}: {lost}{words(error)}", self._source.secrets)
+            raise StatementError(text, code) from error
         raise error
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, ObjectEvidence
+from dumpty.process import masks
 from dumpty_plugins.postgres import fingerprint
 from dumpty_plugins.postgres.connection import rows
 
@@ -113,10 +114,11 @@ def compare(expected: Sequence[ObjectEvidence], have: Mapping[str, int | None], 
     """
     wrong = []
     for one in expected:
-        if one.path not in have:
+        path = one.path if one.path in have else next((p for p in have if masks(one.path, p)), one.path)
+        if path not in have:
             wrong.append(f"{one.path} is missing")
-        elif one.rows is not None and have[one.path] != one.rows:
-            wrong.append(f"{one.path} has {have[one.path]} rows instead of {one.rows}")
+        elif one.rows is not None and have[path] != one.rows:
+            wrong.append(f"{one.path} has {have[path]} rows instead of {one.rows}")
     if wrong:
         more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""  # noqa: PLR2004 - enough for one line
         raise IntegrityError(f"{what} differs from what was counted in the snapshot: {', '.join(wrong[:5])}{more}")

@@ -212,6 +212,11 @@ def test_the_facade_saves_and_restores_by_url(mariadb: MariaDBServer, database, 
     assert manager.restore(saved.backup.id, mariadb.url(target), overwrite=True).success
 
 
+def test_a_password_of_one_digit_leaves_the_servers_number_of_the_error(mariadb: MariaDBServer, tmp_path: Path) -> None:
+    result = BackupManager(str(tmp_path / "b")).create_backup(f"mysql://tcp:1@127.0.0.1:{mariadb.port}/x")
+    assert f"cannot connect to 127.0.0.1:{mariadb.port}: error 1045: Access denied" in result.error
+
+
 def test_the_facade_reports_a_wrong_password_without_showing_it(mariadb: MariaDBServer, tmp_path: Path) -> None:
     manager = BackupManager(str(tmp_path / "backups"))
     result = manager.create_backup(f"mysql+pymysql://tcp:wr0ng-marker@127.0.0.1:{mariadb.port}/x")
