@@ -56,10 +56,12 @@ class Table:
 class Schema:
     """Statements, each ending in ``;`` and a newline, around the rows of ``tables``.
 
-    ``settings`` come first, inside the transaction; ``before`` makes tables, ``after`` indexes and triggers; ``last``
-    follows the commit. ``clear`` names the tables that SQLite itself fills and that are emptied before loading.
+    ``layout`` comes first, fixed by the first read, then ``settings``; ``before`` makes tables, ``after`` indexes and
+    triggers; ``last`` follows the commit. ``clear`` names the tables that SQLite itself fills and that are emptied
+    before loading.
     """
 
+    layout: tuple[str, ...]
     settings: tuple[str, ...]
     before: tuple[str, ...]
     tables: tuple[Table, ...]
@@ -86,7 +88,7 @@ def read_schema(database: sqlite3.Connection) -> Schema:
     plain = [n for n in names.of("table") if names.kind(n) == "table" and n not in internal]
     shadow = [n for n in names.of("table") if names.kind(n) == "shadow"]
     virtual = [n for n in names.of("table") if names.kind(n) == "virtual"]
-    settings = _settings(database)
+    encoding = database.execute("PRAGMA encoding").fetchone()[0].decode()
     before = [
         *((name, names.sql["table", name]) for name in plain),
         *((name, names.sql["view", name]) for name in names.of("view")),
@@ -107,7 +109,8 @@ def read_schema(database: sqlite3.Connection) -> Schema:
     ]
     clear = [*shadow, *(n for n in internal if n in ("sqlite_sequence", "sqlite_stat1"))]
     schema = Schema(
-        settings=settings,
+        layout=(f"PRAGMA encoding='{encoding}';\n", *_settings(database, "page_size", "auto_vacuum")),
+        settings=_settings(database, "user_version", "application_id"),
         before=tuple(_statement(name, sql) for name, sql in before),
         tables=tuple(_table(database, name, names.without_rowid(name)) for name in [*plain, *clear]),
         clear=frozenset(clear),
@@ -168,13 +171,8 @@ class _Names:
         )
 
 
-def _settings(database: sqlite3.Connection) -> tuple[str, ...]:
-    numbers = ("page_size", "auto_vacuum", "user_version", "application_id")
-    encoding = database.execute("PRAGMA encoding").fetchone()[0].decode()
-    return (
-        f"PRAGMA encoding='{encoding}';\n",
-        *(f"PRAGMA {name}={database.execute(f'PRAGMA {name}').fetchone()[0]};\n" for name in numbers),
-    )
+def _settings(database: sqlite3.Connection, *names: str) -> tuple[str, ...]:
+    return tuple(f"PRAGMA {name}={database.execute(f'PRAGMA {name}').fetchone()[0]};\n" for name in names)
 
 
 def _counts_up(sql: str) -> bool:
@@ -238,7 +236,7 @@ def _statement(name: str, sql: str) -> str:
 def _rehearse(schema: Schema, names: list[str], expected: list[tuple[str, str, str, str]]) -> None:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)) as memory:
         guard = Guard(memory)
-        for statement in schema.settings:
+        for statement in (*schema.layout, *schema.settings):
             memory.execute(statement)
         for name, statement in zip(names, (*schema.before, *schema.after), strict=True):
             try:

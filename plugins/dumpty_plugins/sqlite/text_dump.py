@@ -7,12 +7,15 @@ r"""The sql format: text that the sqlite3 program loads, and that says where eac
     PRAGMA foreign_keys=OFF;
     -- dumpty: 19 bytes
     BEGIN TRANSACTION;
+    -- dumpty: 99 bytes
+    ROLLBACK; PRAGMA encoding='UTF-8'; PRAGMA page_size=4096; PRAGMA auto_vacuum=0; BEGIN TRANSACTION;
     ...
     -- dumpty: end of dump, 2 tables, 1234 rows
 
 A comment before each statement counts its bytes, so that reading it back needs no SQL parser: whatever text the rows
 hold, the next statement begins where it was said. The first two statements are those by which newer sqlite3 programs
-know a dump, for which they permit writing the tables of full-text indexes.
+know a dump, for which they permit writing the tables of full-text indexes. To know it they read the database, which
+fixes its page size for that transaction; they look after each line whether it is over. So one line begins it anew.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ LARGEST_ROW = 1 << 28
 HEADER = "-- dumpty: SQLite dump 1"
 END = b"-- dumpty: end of dump, %d tables, %d rows\n"
 FRAME = b"-- dumpty: %d bytes\n"
+BEGIN_ANEW = "ROLLBACK; "
+"""How the one line begins that holds several statements, each but the last followed by ``; ``."""
 
 
 def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerprints: bool) -> Evidence:
@@ -88,6 +93,7 @@ def _require_sound(database: sqlite3.Connection, source: str) -> None:
 def _opening(schema: Schema) -> Iterator[str]:
     yield "PRAGMA foreign_keys=OFF;\n"
     yield "BEGIN TRANSACTION;\n"
+    yield f"{BEGIN_ANEW}{''.join(schema.layout)}BEGIN TRANSACTION;".replace("\n", " ") + "\n"
     yield from schema.settings
     # Rows that break a CHECK are there, so they come back.
     yield "PRAGMA ignore_check_constraints=ON;\n"

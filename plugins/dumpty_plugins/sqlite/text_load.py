@@ -14,7 +14,7 @@ from dumpty_plugins.sqlite import proof
 from dumpty_plugins.sqlite.connection import connect, interruptible
 from dumpty_plugins.sqlite.guard import Guard
 from dumpty_plugins.sqlite.image import damage, require_sound
-from dumpty_plugins.sqlite.text_dump import HEADER, LARGEST_ROW
+from dumpty_plugins.sqlite.text_dump import BEGIN_ANEW, HEADER, LARGEST_ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,8 @@ def _run(database: sqlite3.Connection, statements: Statements) -> tuple[int, int
     guard = Guard(database)
     for statement in statements:
         try:
-            database.execute(statement)
+            for single in statement.split("; ") if statement.startswith(BEGIN_ANEW) else (statement,):
+                database.execute(single)
         except (sqlite3.Error, sqlite3.Warning) as error:
             if guard.refused:
                 raise IntegrityError(f"the dump was refused: {guard.refused}") from error

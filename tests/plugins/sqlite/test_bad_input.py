@@ -89,10 +89,10 @@ def test_damage_that_no_query_stumbles_over_is_found_by_the_check(tmp_path, form
         stream.seek(4096 + 7)  # in the header of the table's page: bytes lost to fragments
         stream.write(b"\x2a")
     assert rows_of(path, "SELECT a FROM t") == [(1,), (2,)]
-    assert "Page 2" in failure(path, tmp_path, form)
+    assert "page 2" in failure(path, tmp_path, form).lower()
     made = dumped(path, tmp_path / "dump", form, check=False)
     if form == "native":
-        with pytest.raises(IntegrityError, match="Page 2"):
+        with pytest.raises(IntegrityError, match=r"(?i)page 2"):
             restored(made, tmp_path / "back.db")
 
 
