@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
     from dumpty.frames import FramedReader as FramedReader
+    from dumpty.owned import OwnedDirectory as OwnedDirectory
+    from dumpty.owned import lock_if_free as lock_if_free
+    from dumpty.owned import open_owned_directory as open_owned_directory
+    from dumpty.owned import open_regular as open_regular
     from dumpty.proofs import Proof as Proof
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
@@ -95,6 +99,7 @@ _EXPORTS = {
         "UnknownBackup",
     ),
     "dumpty.frames": ("FramedReader",),
+    "dumpty.owned": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
     "dumpty.proofs": ("Proof",),
     "dumpty.types": (
         "Buffer",

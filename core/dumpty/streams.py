@@ -6,15 +6,18 @@ every further call raises it again, so that a plugin that swallows an error cann
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING
 
 from dumpty.aside import Aside, Belt
 from dumpty.errors import IntegrityError, PluginError
+from dumpty.owned import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import BinaryIO
 
     from dumpty.types import Buffer, ByteSink, Reader, Verifier
 
@@ -317,9 +320,18 @@ def tree_digest(top: str) -> tuple[int, str]:
         names += [os.path.relpath(os.path.join(folder, f), top) for f in files]
     for name in sorted(names, key=os.fsencode):
         digest = hashlib.sha256()
-        with open(os.path.join(top, name), "rb") as stream:
+        with _plain_file(os.path.join(top, name)) as stream:
             while block := stream.read(BLOCK):
                 digest.update(block)
                 total += len(block)
         listing.update(f"{digest.hexdigest()}  ".encode() + os.fsencode(name) + b"\n")
     return total, listing.hexdigest()
+
+
+def _plain_file(path: str) -> BinaryIO:
+    try:
+        return open(open_regular(path), "rb")
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ELOOP}:
+            raise
+        raise IntegrityError(f"{path} cannot be in a dump: {error.strerror}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import sys
@@ -26,6 +27,7 @@ from dumpty.cli import (
     verify,
 )
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.output import warn
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
@@ -107,11 +109,15 @@ def _contained(verb: Callable[..., Report]) -> Callable[..., Ended]:
 
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> Ended:
-        try:
-            with _logging(), _aside():
-                return Ended(report=verb(*args, **kwargs))
-        except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - typer would make its own of some of them
-            return Ended(error=error)
+        with _logging() as heard:
+            try:
+                with _aside():
+                    report = verb(*args, **kwargs)
+            except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - typer would make its own of some of them
+                for text in heard:
+                    warn(text)
+                return Ended(error=error)
+        return Ended(report=dataclasses.replace(report, warnings=(*heard, *report.warnings)))
 
     return run
 
@@ -136,18 +142,35 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
+_HEARD = {"directory-exposed", "backup-lost"}
+"""Events of the library's log that no verb says itself."""
+
+
 @contextlib.contextmanager
-def _logging() -> Iterator[None]:
-    """Keep the library's log from standard error, where the verb says the same in its own words; unless debugging."""
+def _logging() -> Iterator[list[str]]:
+    """Keep the library's log from standard error, where the verb says the same in its own words; unless debugging.
+
+    Yields what it warns of that no verb says: a list that grows.
+    """
     import logging
 
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if getattr(record, "event", "") in _HEARD and text not in heard:
+                heard.append(text)
+
     log = logging.getLogger("dumpty")
-    sink: logging.Handler = logging.StreamHandler() if _debugging() else logging.NullHandler()
-    log.addHandler(sink)
+    sinks: list[logging.Handler] = [Listener(logging.WARNING), *([logging.StreamHandler()] if _debugging() else [])]
+    for sink in sinks:
+        log.addHandler(sink)
     try:
-        yield
+        yield heard
     finally:
-        log.removeHandler(sink)
+        for sink in sinks:
+            log.removeHandler(sink)
 
 
 def _print_version(wanted: bool) -> None:

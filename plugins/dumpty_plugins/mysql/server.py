@@ -7,8 +7,8 @@ server. The directory is locked by its owner; one whose owner is gone is removed
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -18,9 +18,9 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
-from dumpty import NotProvable, Source
+from dumpty import NotProvable, OwnedDirectory, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,6 @@ _LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait
 _PLACES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
 _INSTALL = "install one (apt-get install mariadb-server, or mysql-server), or name a server with --on"
 _START_SECONDS = 120
-_ABANDONED_SECONDS = 3600
 _ROOM = 400 << 20
 """What an empty server takes up."""
 
@@ -81,7 +80,7 @@ class PrivateServer:
         self._room = 3 * room + _ROOM
         self._root = os.geteuid() == 0
         self._directory: Path
-        self._lock: IO[bytes]
+        self._owned: OwnedDirectory
         self._process: subprocess.Popen[bytes] | None = None
 
     def source(self, database: str) -> Source:
@@ -93,10 +92,9 @@ class PrivateServer:
     def __enter__(self) -> Self:
         parent = self._parent()
         # Short: a socket's path has room for about a hundred bytes.
-        self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        self._owned = OwnedDirectory(parent, _PREFIX)
+        self._directory = Path(self._owned.path)
         try:
-            self._lock = (self._directory / "owner").open("wb")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._root:
                 try:
                     shutil.chown(self._directory, "mysql")
@@ -193,9 +191,7 @@ class PrivateServer:
             except subprocess.TimeoutExpired:
                 _quietly(lambda: os.killpg(self._process.pid if self._process else 0, signal.SIGKILL))
                 self._process.wait()
-        shutil.rmtree(self._directory, ignore_errors=True)
-        if hasattr(self, "_lock"):
-            self._lock.close()
+        self._owned.remove()
 
 
 def _answers(path: str) -> bool:
@@ -216,13 +212,8 @@ def _last(output: bytes) -> str:
 
 def _clear(parent: str) -> None:
     """Remove the directories of drills whose owner is gone: nobody holds their lock."""
-    for path in Path(parent).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            owner = path / "owner"
-            if not owner.exists():
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    shutil.rmtree(path, ignore_errors=True)
-                continue
-            with owner.open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+    owners = set()
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            owners.add(pwd.getpwnam("mysql").pw_uid)
+    OwnedDirectory.sweep(parent, _PREFIX, owners=owners)

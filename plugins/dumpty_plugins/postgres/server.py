@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
 import re
@@ -16,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError
+from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError, lock_if_free, open_regular
 from dumpty.process import Child
 from dumpty_plugins.postgres import keeper
 from dumpty_plugins.postgres.clients import Client, find
@@ -102,10 +101,10 @@ def clear(base: str) -> None:
                 if time.time() - told.st_mtime > _YOUNG_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
                 continue
-            lock = os.open(path / keeper.LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            lock = open_regular(str(path / keeper.LOCK), os.O_RDWR, owners=_own_users())
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                if lock_if_free(lock, str(path / keeper.LOCK)):
+                    shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
 

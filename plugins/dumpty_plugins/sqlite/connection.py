@@ -68,7 +68,11 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
 
     No statement begins a transaction on its own, and nothing in the file is trusted to call functions with side
     effects. The connection may be used from another thread, one at a time.
+
+    Raises:
+        SourceError: what lies beside it is not SQLite's.
     """
+    _refuse_planted(path)
     uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
     # cached_statements: the statements of a dump are large and never come twice.
     database = sqlite3.connect(
@@ -81,6 +85,16 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _refuse_planted(path: str) -> None:
+    """Refuse what no SQLite made: it would wait for ever for a pipe's other end, and write where a link leads."""
+    for end in SIBLINGS:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISREG(os.lstat(path + end).st_mode):
+                raise SourceError(
+                    f"{path}{end} is not a regular file, so SQLite did not make it: look who did, and remove it"
+                )
 
 
 @contextlib.contextmanager

@@ -8,13 +8,12 @@ have to open that, and closing it drops the locks that SQLite holds on it in the
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
 from typing import TYPE_CHECKING
 
-from dumpty import SourceError
+from dumpty import SourceError, lock_if_free, open_regular
 from dumpty_plugins.sqlite.connection import SIBLINGS
 
 if TYPE_CHECKING:
@@ -59,41 +58,30 @@ def part_beside(target: str) -> Iterator[str]:
 
 def _claim(lock: str) -> int | None:
     """Make the file ``lock``, and lock it; None where somebody has swept it away meanwhile."""
-    held = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    held = open_regular(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:  # somebody sweeps between these two lines
-        os.close(held)
-        return None
+        if lock_if_free(held, lock):
+            return held
     except OSError:  # a file system without flock: nobody can take the lock from us either
         return held
-    if _is_at(held, lock):
-        return held
-    os.close(held)
+    os.close(held)  # somebody sweeps between these two lines
     return None
 
 
 def _sweep(target: str) -> None:
     directory, name = os.path.split(target)
+    owners = {os.stat(directory).st_uid}  # he can do anything there, and root may have worked for him
     for found in os.listdir(directory):
         if not (found.startswith(name) and _NAME.fullmatch(found, len(name))):
             continue
         lock = os.path.join(directory, found)
         with contextlib.suppress(OSError):  # it is another user's, or just went
-            held = os.open(lock, os.O_RDWR | os.O_NOFOLLOW)
+            held = open_regular(lock, os.O_RDWR, owners=owners)
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(held, lock):
+                if lock_if_free(held, lock):
                     _remove(lock.removesuffix(_LOCK))
             finally:
                 os.close(held)
-
-
-def _is_at(handle: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
 
 
 def _remove(part: str) -> None:

@@ -1,0 +1,113 @@
+"""One object on its way into a directory, and one on its way out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+from dumpty_plugins.file.files import (
+    as_store_error,
+    lock_part,
+    owner_only,
+    remove,
+    sync_directory,
+    sync_tree,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from dumpty import Buffer
+
+PART = ".part"
+
+
+class FileUpload:
+    """A part, locked by its writer, that ``commit`` renames into place."""
+
+    def __init__(self, path: Path, lock: Callable[[str], AbstractContextManager[None]]) -> None:
+        self._path = path
+        self._lock = lock
+        self._part = path.with_name(f"{path.name}.dumpty-{uuid.uuid4().hex}{PART}")
+        self._stream = open(self._part, "xb", buffering=0, opener=owner_only)  # noqa: SIM115 - lives as long as the upload
+        self._descriptor = self._stream.fileno()
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._directory = False
+        self._ended = False
+
+    def write(self, data: Buffer) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        with as_store_error(f"cannot write {self._path}"):
+            while done < len(view):
+                done += self._stream.write(view[done:])
+        return done
+
+    def directory(self) -> Path:
+        """Turn this upload into a directory of files, and return it."""
+        if not self._directory:
+            with self._lock("parts"), as_store_error(f"cannot create {self._part}"):
+                directory = self._part.with_name(f"{self._path.name}.dumpty-{uuid.uuid4().hex}{PART}")
+                directory.mkdir(mode=0o700)
+                self._descriptor = lock_part(directory)
+                self._part.unlink()
+                self._stream.close()
+                self._part = directory
+                self._directory = True
+        return self._part
+
+    def commit(self) -> None:
+        with as_store_error(f"cannot write {self._path}"):
+            if self._directory:
+                sync_tree(self._part)
+            else:
+                os.fsync(self._descriptor)
+            fresh = not os.path.lexists(self._path)
+            self._part.replace(self._path)
+            try:
+                sync_directory(self._path.parent)
+            except BaseException:
+                if fresh:  # what is not there for good shall not be there at all
+                    with contextlib.suppress(OSError):
+                        remove(self._path)
+                raise
+            finally:
+                self._close()
+
+    def abort(self) -> None:
+        if not self._ended:
+            with contextlib.suppress(OSError):  # the failure that led here is the one to report
+                remove(self._part)
+            self._close()
+
+    def _close(self) -> None:
+        self._ended = True
+        # Every byte is on disk by now, or of no use: what closing has to say changes nothing.
+        with contextlib.suppress(OSError):
+            if self._directory:
+                os.close(self._descriptor)
+            else:
+                self._stream.close()
+
+
+class FileReader:
+    """A file being read, whose errors are dumpty's."""
+
+    def __init__(self, stream: object, path: str) -> None:
+        self._stream = stream
+        self._path = path
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._stream.read(size)  # type: ignore[attr-defined,no-any-return]
+        except OSError as error:
+            raise translated(f"cannot read {self._path}", error) from error
+
+    def close(self) -> None:
+        self._stream.close()  # type: ignore[attr-defined]

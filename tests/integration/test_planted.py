@@ -1,0 +1,225 @@
+"""Names that somebody else planted where dumpty works: nothing hangs, nothing is written or removed through them.
+
+Everything runs in a process of its own, whose end is waited for: what hangs fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+OWN = "dumpty-" + "0123456789abcdef" * 2
+NOBODY = 65534
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory with a small database, ``shop.db``, and one backup of it in ``backups``."""
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("CREATE TABLE t (a)")
+        database.execute("INSERT INTO t VALUES (1)")
+    database.close()
+    assert run(tmp_path, "backup", "sqlite:///shop.db").returncode == 0
+    return tmp_path
+
+
+def run(place, *argv, code=""):
+    program = ["-c", code] if code else ["-m", "dumpty"]
+    return subprocess.run(
+        [sys.executable, *program, *argv], cwd=place, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def data(place):
+    [found] = (p for p in (place / "backups").iterdir() if p.name.endswith(".gz"))
+    return found
+
+
+def pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def link(path):
+    outside = path.parent.parent / "outside"
+    outside.write_bytes(b"another's")
+    path.unlink(missing_ok=True)
+    path.symlink_to(outside)
+
+
+def test_a_backup_writes_through_no_holders_link_and_waits_for_no_pipe(place):
+    for plant in (link, pipe):
+        for name in ("catalog", "parts"):
+            plant(place / "backups" / f".dumpty-{name}.holder")
+        done = run(place, "backup", "sqlite:///shop.db")
+        assert done.returncode == 0, done.stderr
+        assert (place / "outside").read_bytes() == b"another's"
+    assert run(place, "verify", "--all").returncode == 0
+
+
+@pytest.mark.parametrize(("plant", "what"), [(link, "a symbolic link"), (pipe, "a named pipe")])
+def test_a_lock_that_was_planted_is_refused_by_name(place, plant, what):
+    plant(place / "backups" / ".dumpty-catalog.lock")
+    done = run(place, "backup", "sqlite:///shop.db")
+    assert done.returncode == 1
+    assert f".dumpty-catalog.lock: it is {what}, not a file" in done.stderr
+    assert not (place / "outside").exists() or (place / "outside").read_bytes() == b"another's"
+
+
+@pytest.mark.parametrize(("plant", "what"), [(link, "a symbolic link"), (pipe, "a named pipe")])
+@pytest.mark.parametrize(
+    "verb", [("verify",), ("restore", "--to", "sqlite:///new.db"), ("drill",), ("verify", "--level", "structure")]
+)
+def test_data_that_was_planted_is_not_read(place, plant, what, verb):
+    identity = run(place, "list", "--json").stdout.split('"id": "')[1][:36]
+    plant(data(place))
+    done = run(place, verb[0], identity, *verb[1:])
+    assert done.returncode in {1, 4}, done
+    assert f"it is {what}" in done.stdout + done.stderr
+    assert not (place / "new.db").exists()
+
+
+@pytest.mark.parametrize("plant", [link, pipe])
+def test_proofs_and_pins_that_were_planted_stop_nothing_and_change_nothing(place, plant):
+    stem = str(data(place)).removesuffix(".native.gz").removesuffix(".db.gz")
+    plant(Path(stem + ".proofs.json"))
+    done = run(place, "verify", "latest")
+    assert done.returncode == 0, done
+    assert "could not be written down" in done.stderr
+    plant(Path(stem + ".pin.json"))
+    assert run(place, "list").returncode == 0
+    assert (place / "outside").read_bytes() == b"another's" if plant is link else True
+
+
+def test_a_manifest_that_is_a_link_is_told_and_one_that_is_a_pipe_is_not_waited_for(place):
+    [manifest] = (place / "backups").glob("*.manifest.json")
+    text = manifest.read_bytes()
+    link(manifest)
+    done = run(place, "list")
+    assert done.returncode == 0
+    assert "it is a symbolic link, not a file" in done.stderr
+    pipe(manifest)
+    assert run(place, "list").returncode == 0
+    manifest.unlink()
+    manifest.write_bytes(text)
+    assert run(place, "verify", "latest").returncode == 0
+
+
+NAMED = """
+import sys
+from dumpty import DatabaseBackup
+try:
+    own = DatabaseBackup("named")
+    own.backup_sqlite("shop.db", "one")
+    print(own.prune(0, 0))
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.mark.parametrize(("plant", "what"), [(link, "a symbolic link"), (pipe, "a named pipe")])
+def test_the_named_manifest_that_was_planted_is_an_error(place, plant, what):
+    (place / "named").mkdir()
+    plant(place / "named" / "backup_manifest.json")
+    done = run(place, code=NAMED)
+    assert done.returncode == 1
+    assert f"backup_manifest.json: it is {what}, not a file" in done.stderr
+
+
+def test_parts_that_were_planted_are_left_and_take_nothing_with_them(place):
+    top = place / "backups"
+    kept = top / "x-20260101T000000Z-0123456789ab.sql.gz"
+    kept.write_bytes(b"another's")
+    planted = [f"{kept.name}.pending.{OWN}.part", f"other.{OWN}.part"]
+    for name in planted:
+        os.mkfifo(top / name)
+    if os.geteuid() == 0:
+        his = top / f"{kept.name}.pending.dumpty-{'f' * 32}.part"
+        his.write_bytes(b"")
+        os.chown(his, NOBODY, NOBODY)
+        planted.append(his.name)
+    assert run(place, "backup", "sqlite:///shop.db").returncode == 0
+    assert kept.read_bytes() == b"another's"
+    assert set(planted) <= set(os.listdir(top))
+
+
+@pytest.mark.parametrize("plant", [link, pipe])
+@pytest.mark.parametrize("end", ["-journal", "-wal", "-shm"])
+def test_what_was_planted_beside_a_sqlite_file_is_refused(place, plant, end):
+    plant(place / "backups" / f"shop.db{end}")  # one further down, for the link's sake
+    os.rename(place / "backups" / f"shop.db{end}", place / f"shop.db{end}")
+    before = (place / "shop.db").read_bytes()
+    for argv in (
+        ("backup", "sqlite:///shop.db"),
+        ("restore", "latest", "--to", "sqlite:///shop.db", "--overwrite"),
+    ):
+        done = run(place, *argv)
+        assert done.returncode == 1, done
+        assert f"shop.db{end} is not a regular file" in done.stdout + done.stderr
+    assert f"shop.db{end} is not a regular file" in run(place, "doctor", "sqlite:///shop.db").stdout
+    assert (place / "shop.db").read_bytes() == before
+    assert run(place, "restore", "latest", "--to", "sqlite:///new.db").returncode == 0
+
+
+def test_what_was_planted_beside_a_target_is_neither_swept_nor_waited_for(place):
+    locks = [place / f"new.db.{digit * 16}.dumpty-part.lock" for digit in "0123"]
+    os.mkfifo(locks[0])
+    locks[1].symlink_to(place / "shop.db")
+    locks[2].mkdir()
+    parts = [Path(str(lock).removesuffix(".lock")) for lock in locks]
+    if os.geteuid() == 0:
+        locks[3].write_bytes(b"")
+        os.chown(locks[3], NOBODY, NOBODY)
+    else:
+        parts.pop()
+    for part in parts:
+        part.write_bytes(b"another's")
+    assert run(place, "restore", "latest", "--to", "sqlite:///new.db").returncode == 0
+    assert [part.read_bytes() for part in parts] == [b"another's"] * len(parts)
+
+
+DRILL = """
+import sys, tempfile
+from pathlib import Path
+from dumpty_plugins.mysql.server import _clear
+from dumpty_plugins.postgres.server import clear
+_clear(sys.argv[1])
+clear(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("prefix", ["dumpty-drill-mysql-", "dumpty-drill-pg-"])
+@pytest.mark.parametrize("name", ["owner", "lock"])
+def test_drills_sweep_no_planted_directory_and_wait_for_no_pipe(tmp_path, prefix, name):
+    with tempfile.TemporaryDirectory() as top:
+        his = Path(top, prefix + "planted1")
+        his.mkdir()
+        os.mkfifo(his / name)
+        (his / "data").write_bytes(b"another's")
+        Path(top, prefix + "planted2").symlink_to(tmp_path)
+        (tmp_path / name).write_bytes(b"")
+        if os.geteuid() == 0:
+            os.chown(his, NOBODY, NOBODY)
+        done = run(tmp_path, top, code=DRILL)
+        assert done.returncode == 0, done
+        if os.geteuid() == 0:
+            assert (his / "data").exists()
+        assert (tmp_path / name).exists()
+
+
+def test_a_directory_that_everybody_may_write_to_is_warned_of(place):
+    for verb in (("backup", "sqlite:///shop.db"), ("list",), ("verify", "latest")):
+        os.chmod(place / "backups", 0o1777)
+        done = run(place, *verb)
+        assert done.returncode == 0
+        assert done.stderr.count("every user of this machine may write to the backup directory") == 1
+        told = run(place, *verb, "--json")
+        assert "chmod o-w" in told.stdout.split('"warnings": ')[1]
+        os.chmod(place / "backups", 0o755)
+        assert "every user" not in run(place, *verb).stderr
