@@ -104,20 +104,53 @@ def findings(database: sqlite3.Connection) -> Findings:
     return Findings(damage="; ".join(damage[:_SHOWN]), oddities="; ".join(odd[:_SHOWN]))
 
 
-def whole_findings(database: sqlite3.Connection) -> Findings:
-    """Run ``PRAGMA integrity_check``, which also compares every index with its table."""
+def check_whole(database: sqlite3.Connection) -> list[str]:
+    """Run ``PRAGMA integrity_check``, which also compares every index with its table.
+
+    ``database`` was lent nothing. Where an index needs a collation or function that only its application has, every
+    page and row is read as ``findings`` does, and the other tables are checked one by one.
+
+    Returns: for each table whose indexes could not be compared, what SQLite says is missing.
+
+    Raises:
+        IntegrityError: the file is damaged, or an index does not fit its table.
+    """
     database.execute("PRAGMA ignore_check_constraints=ON")
-    found = _complaints(database, "integrity_check")
-    odd = [line for line in found if _ODDITY.match(line)]
-    return Findings(
-        damage="; ".join([line for line in found if line not in odd][:_SHOWN]), oddities="; ".join(odd[:_SHOWN])
-    )
+    try:
+        _require_sound(_lines(database.execute(f"PRAGMA integrity_check({_LOOKED_AT})")))
+    except sqlite3.OperationalError as error:
+        if not _MISSING.fullmatch(str(error)):
+            raise
+    else:
+        return []
+    names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 ORDER BY name")
+    missing = []
+    for name in [_text(name) for (name,) in names.fetchall()]:
+        try:
+            _require_sound(_lines(database.execute(f"PRAGMA integrity_check({quoted(name)})")))
+        except sqlite3.OperationalError as error:
+            if not _MISSING.fullmatch(str(error)):
+                raise
+            missing.append(f"table {name!r}: {error}")
+    # Last: what is lent stays.
+    _require_sound(_complaints(database, "quick_check"))
+    return missing
+
+
+def _require_sound(found: list[str]) -> None:
+    damage = [line for line in found if not _ODDITY.match(line)]
+    if damage:
+        raise IntegrityError(f"integrity_check finds the restored database corrupt: {'; '.join(damage[:_SHOWN])}")
 
 
 def _complaints(database: sqlite3.Connection, pragma: str) -> list[str]:
     _lend_collations(database)
-    rows = [row[0].decode("utf-8", "replace") for row in query(database, f"PRAGMA {pragma}({_LOOKED_AT})")]
-    return [" ".join(row.split()) for row in rows if row != "ok"]
+    return _lines(query(database, f"PRAGMA {pragma}({_LOOKED_AT})"))
+
+
+def _lines(rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    lines = [" ".join(_text(row[0]).split()) for row in rows]
+    return [line for line in lines if line != "ok"]
 
 
 def count_tables(database: sqlite3.Connection, *, fingerprints: bool = False) -> tuple[ObjectEvidence, ...]:

@@ -201,7 +201,22 @@ def _table(database: sqlite3.Connection, name: str, without_rowid: bool) -> Tabl
     if not without_rowid and not _has_alias(database, name, rows):
         taken = {column.lower() for column in names}
         rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), "")
+    if rowid and len(written) == database.getlimit(sqlite3.SQLITE_LIMIT_COLUMN):
+        rowid = _counted_rowid(database, name, rowid)
     return Table(name=name, columns=written, rowid=rowid)
+
+
+def _counted_rowid(database: sqlite3.Connection, name: str, rowid: str) -> str:
+    """Return "", for a statement has no room for the rowid: loading in order numbers the rows again, from 1."""
+    first, last, count = database.execute(
+        f"SELECT min({rowid}), max({rowid}), count(*) FROM {quoted(name)}"  # noqa: S608 - a quoted identifier
+    ).fetchone()
+    if count and (first, last) != (1, count):
+        raise SourceError(
+            f"table {name!r} has the most columns that SQLite allows, so SQL text has no room for the numbers of its"
+            f" rows, which are not 1 to {count}{USE_NATIVE}"
+        )
+    return ""
 
 
 def _has_alias(database: sqlite3.Connection, name: str, rows: list[tuple[bytes, bytes, int, int]]) -> bool:

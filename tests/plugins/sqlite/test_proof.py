@@ -13,7 +13,7 @@ import pytest
 from plugins.sqlite.contents import dumped, make, opened, source
 
 import dumpty_plugins.sqlite as driver
-from dumpty import BackupManager, IntegrityError, OptionError
+from dumpty import BackupManager, IntegrityError, NotProvable, OptionError
 from dumpty.manifest import decode, encode
 
 SHOP = (
@@ -276,6 +276,53 @@ def test_a_fingerprint_needs_no_collation_or_function_of_the_application(tmp_pat
             "INSERT INTO t(a, c) VALUES (1, 'x')"
         )
     assert fingerprints(path)["t"].startswith("rowsum-blake2b-1:")
+
+
+# Under the stand-ins that counting rows makes do with, each of these indexes looks out of order or short of rows.
+OF_AN_APPLICATION = {
+    "no such collation sequence: reverse": "CREATE TABLE t(a TEXT COLLATE reverse); CREATE INDEX i ON t(a);",
+    "collation sequence: reverse": "CREATE TABLE t(a TEXT COLLATE reverse PRIMARY KEY) WITHOUT ROWID;",
+    "unknown function: twice": "CREATE TABLE t(a TEXT); CREATE INDEX i ON t(twice(a));",
+    "function: twice": "CREATE TABLE t(a TEXT); CREATE INDEX i ON t(a) WHERE twice(a) = 'bb';",
+}
+
+
+@pytest.fixture(params=OF_AN_APPLICATION)
+def application(request, tmp_path):
+    """Return a sound database whose indexes need its application, beside a table that does not, and what it lacks."""
+    path = tmp_path / "a.db"
+    with opened(path) as database:
+        database.create_function("twice", 1, lambda x: x + x, deterministic=True)
+        database.create_collation("reverse", lambda a, b: (a < b) - (a > b))
+        database.executescript(
+            OF_AN_APPLICATION[request.param] + "INSERT INTO t VALUES ('a'), ('b'), ('c');"
+            "CREATE TABLE plain(a, b); CREATE INDEX p ON plain(a); INSERT INTO plain VALUES (1, 2), (3, 4)"
+        )
+    return path, request.param
+
+
+def test_a_sound_database_whose_indexes_need_its_application_is_not_provable_and_not_corrupt(
+    manager, application, tmp_path
+):
+    path, missing = application
+    backup = backed_up(manager, path, format="native")
+    with pytest.raises(NotProvable, match=f"every page and row is sound.*table 't': .*{missing}"):
+        manager.drill(backup.id)
+    with pytest.raises(IntegrityError, match="is not true of what was restored"):
+        manager.drill(backup.id, assertions=["SELECT count(*) = 4 FROM plain"])
+    assert manager.restore(backup.id, f"sqlite:///{tmp_path}/back.db").success
+
+
+def test_a_damaged_index_is_found_beside_one_that_needs_the_application(manager, application):
+    path, _ = application
+    with opened(path) as database:
+        # The index says that it holds b, and its entries are those of a: every page is sound, and they do not fit.
+        database.executescript(
+            "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = replace(sql, '(a)', '(b)') WHERE name = 'p'"
+        )
+    backup = backed_up(manager, path, format="native")
+    with pytest.raises(IntegrityError, match="index p"):
+        manager.drill(backup.id)
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])

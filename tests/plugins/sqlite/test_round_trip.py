@@ -19,6 +19,8 @@ from plugins.sqlite.contents import (
     through_program,
 )
 
+from dumpty import SourceError
+
 SCHEMAS = {
     "without_rowid": "CREATE TABLE t(a TEXT COLLATE NOCASE, b, PRIMARY KEY(b DESC, a)) WITHOUT ROWID;"
     "INSERT INTO t VALUES('x', 1), ('Y', NULL IS NULL), ('y', 3), ('é', x'00');",
@@ -158,9 +160,16 @@ def test_tables_with_two_thousand_columns(tmp_path):
     columns = ", ".join(f"c{i}" for i in range(2000))
     path = make(
         tmp_path / "original.db",
-        f"CREATE TABLE t({columns}); INSERT INTO t VALUES({', '.join(['1.5'] * 2000)})",
+        f"CREATE TABLE t({columns}); INSERT INTO t VALUES({', '.join(['1.5'] * 2000)});"
+        "INSERT INTO t(c0) VALUES(1), (2), (3)",
     )
     require_round_trip(path, tmp_path)
+    with opened(path) as database:
+        database.execute("DELETE FROM t WHERE c0 = 1")
+    with pytest.raises(SourceError, match=r"no room for the numbers of its rows.*native"):
+        dumped(path, tmp_path / "dump", "sql")
+    restored(dumped(path, tmp_path / "dump", "native"), tmp_path / "native.db", overwrite=True)
+    assert contents(tmp_path / "native.db") == contents(path)
 
 
 def test_crlf_far_into_a_table_keeps_every_row_once(tmp_path):
