@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _ROWS = 4000
 _BYTES = 512 << 10
 """What a range is meant to be: at most this many rows, about this many bytes."""
+_FIRST_ROWS = 500
+"""The same until some were seen: of a table just filled the server may not know yet how long its rows are."""
 _LONGEST_VALUE = 2 << 20
 """Where GROUP_CONCAT cuts: a bound on memory, for no value is meant to come near it."""
 _SPARSE = 0.25
@@ -41,10 +43,19 @@ _WATCH = 8
 
 @dataclass
 class _Yield:
-    """How well arithmetic on an integer key meets its rows."""
+    """What a table's ranges brought: how well arithmetic on an integer key meets its rows, and how long those are."""
 
+    row_bytes: int
     keys: int = 0
     rows: int = 0
+    bytes: int = 0
+
+    @property
+    def step(self) -> int:
+        """How many rows the next range is meant to have."""
+        if not self.rows:
+            return max(1, min(_FIRST_ROWS, _BYTES // max(self.row_bytes, 1)))
+        return max(1, min(_ROWS, _BYTES // max(self.row_bytes, self.bytes // self.rows, 1)))
 
     @property
     def sparse(self) -> bool:
@@ -111,7 +122,7 @@ class RangeReader:
             with self._session() as session:
                 return dump_rows(session, table, script)
         total = 0
-        seen = _Yield()
+        seen = _Yield(table.row_bytes)
         waiting: deque[Future[list[tuple[int, bytes]]]] = deque()
         plan = self._plan(table, seen)
         limit = 2 * len(self._sessions) + 1
@@ -123,6 +134,7 @@ class RangeReader:
                     return total
                 for count, block in waiting.popleft().result():
                     seen.rows += count
+                    seen.bytes += len(block)
                     total += count
                     script.rows(block, count)
         finally:
@@ -140,8 +152,7 @@ class RangeReader:
     def _plan(self, table: Table, seen: _Yield) -> Iterator[str]:
         """Yield conditions that together cover every key once."""
         key = [identifier(c.name) for c in table.key]
-        rows = max(1, min(_ROWS, _BYTES // max(table.row_bytes, 1)))
-        bounds = self._bounds(table, rows, seen)
+        bounds = self._bounds(table, seen)
         low: Bound | None = next(bounds, None)
         if low is None:
             yield "TRUE"
@@ -152,32 +163,32 @@ class RangeReader:
             low = high
         yield _beyond(key, low)
 
-    def _bounds(self, table: Table, rows: int, seen: _Yield) -> Iterator[Bound]:
+    def _bounds(self, table: Table, seen: _Yield) -> Iterator[Bound]:
         last: Bound | None = None
         if len(table.key) == 1 and table.key[0].integer:
             name, source = identifier(table.key[0].name), identifier(table.name)
             least, most = self._planner.rows(f"SELECT MIN({name}), MAX({name}) FROM {source}")[0]
             if least is None or most is None:
                 return
-            bound, top = int(least) + rows - 1, int(most)
+            bound, top = int(least) - 1, int(most)
             # Whole numbers: a range of n keys holds n rows at most, so these ranges may be empty, but never too big.
-            while bound < top and not seen.sparse:
-                seen.keys += rows
+            while bound + (step := seen.step) < top and not seen.sparse:
+                seen.keys += step
+                bound += step
                 last = (str(bound),)
                 yield last
-                bound += rows
-            if bound >= top:
+            if not seen.sparse:
                 return
-        yield from self._asked(table, rows, last)
+        yield from self._asked(table, seen, last)
 
-    def _asked(self, table: Table, rows: int, last: Bound | None) -> Iterator[Bound]:
+    def _asked(self, table: Table, seen: _Yield, last: Bound | None) -> Iterator[Bound]:
         """Yield the key of every ``rows``-th row after ``last``, as the server finds them."""
         key = [identifier(c.name) for c in table.key]
         order, wanted = ",".join(key), ",".join(c.boundary for c in table.key)
         source = f"{identifier(table.name)} FORCE INDEX ({identifier(table.index)})"
         while True:
             after = f" WHERE {_beyond(key, last)}" if last is not None else ""
-            found = self._planner.rows(f"SELECT {wanted} FROM {source}{after} ORDER BY {order} LIMIT {rows - 1},1")
+            found = self._planner.rows(f"SELECT {wanted} FROM {source}{after} ORDER BY {order} LIMIT {seen.step - 1},1")
             if not found:
                 return
             last = tuple((v or b"NULL").decode() for v in found[0])

@@ -208,3 +208,24 @@ def test_one_job_needs_no_global_lock(mariadb: MariaDBServer, database, tmp_path
         other.close()
     assert made.evidence.notes == ()
     assert {o.path: o.rows for o in made.evidence.objects} == {"busy": 0, "t": 9000}
+
+
+def test_a_range_follows_the_rows_that_were_seen_not_what_the_server_believes_of_them(
+    mariadb: MariaDBServer, database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a TEXT) STATS_AUTO_RECALC=0",  # said to be empty for ever
+        "INSERT INTO t SELECT seq, REPEAT('x', 1024) FROM seq_1_to_30000",
+    )
+    sizes: list[int] = []
+    read = ranges.read_range
+
+    def measured(session, table, condition):
+        for count, block in read(session, table, condition):
+            sizes.append(len(block))
+            yield count, block
+
+    monkeypatch.setattr(ranges, "read_range", measured)
+    dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    assert sum(sizes) > 30_000_000
+    assert max(sizes) < 1 << 20
