@@ -105,13 +105,14 @@ class DatabaseBackup:
             format: what ``pg_dump --format`` writes.
 
         Raises:
-            RuntimeError: ``pg_dump`` failed, or is missing.
+            RuntimeError: ``pg_dump`` (or, without psycopg2, ``psql``) failed, or is missing; the database cannot be
+                read (``SourceError``); a table's lock was not to be had (``Locked``).
             InvalidName: the name cannot be one.
         """
         name = checked_name(backup_name)
         chosen = BackupFormat(format)
         source = parse_connection(connection_string, scheme="postgresql")
-        # Counting rows needs psycopg2: here it is done where that is at hand, and noted where it is not.
+        # Where psycopg2 is missing, a psql holds the locks and the snapshot, and counts.
         return self._backup(source, name, chosen.value, label=chosen.value, options={"counts": "auto"})
 
     def restore_sqlite(self, backup_name: str, restore_path: str) -> bool:

@@ -3,7 +3,7 @@
 ::
 
     DumptyError
-    ├── SourceError              bad or unsupported URL, or a source that cannot be read
+    ├── SourceError              bad or unsupported URL, or a source that cannot be read (also RuntimeError)
     ├── InvalidName              a backup's name that may not reach the file system (also ValueError)
     ├── OptionError              an unknown or ill-typed option (also ValueError)
     ├── MissingFile              a file that should be there is not (also FileNotFoundError)
@@ -20,7 +20,7 @@
     ├── NotProvable              a drill needs what this machine does not have
     ├── Pinned                   a pinned backup is not removed; says how to unpin it
     ├── TargetNotEmpty           restore refused; says how to insist
-    ├── Locked                   somebody else holds it
+    ├── Locked                   somebody else holds it (also RuntimeError)
     └── StoreError               the store cannot write, rename or read (also OSError)
 
 A message is one line: what failed, on what, why, and what to do next. No message holds a password.
@@ -61,7 +61,7 @@ class DumptyError(Exception):
     """Base of every error in this module."""
 
 
-class SourceError(DumptyError):
+class SourceError(DumptyError, RuntimeError):
     """A database URL is malformed or of no known scheme, or its database cannot be read."""
 
 
@@ -157,7 +157,7 @@ class TargetNotEmpty(DumptyError):
     """The target of a restore holds something; the text says how to insist."""
 
 
-class Locked(DumptyError):
+class Locked(DumptyError, RuntimeError):
     """Another process or session holds what this one needs."""
 
 

@@ -17,6 +17,8 @@ ALSO = {
     "DependencyError": ImportError,
     "RestoreNotSupported": NotImplementedError,
     "CommandError": RuntimeError,
+    "SourceError": RuntimeError,
+    "Locked": RuntimeError,
     "StoreError": OSError,
     "PluginNotFound": dumpty.PluginError,
     "PluginConflict": dumpty.PluginError,

@@ -30,7 +30,7 @@ def describe() -> PluginInfo:
             Option(
                 name="counts",
                 default="on",
-                help="count the rows of each table in the dump's snapshot; auto: where psycopg2 can",
+                help="count each table's rows in the dump's snapshot; auto: through psql where psycopg2 is missing",
                 choices=("on", "auto", "off"),
             ),
             Option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dumpty import DependencyError, DumptyError, Locked, SourceError, run_aside
 from dumpty.process import redact
+from dumpty_plugins.postgres.psql import Psql, PsqlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,14 @@ def psycopg2() -> ModuleType:
     return psycopg2
 
 
+def database_errors() -> tuple[type[Exception], ...]:
+    """Return what a session raises where the server refuses, or is lost: psycopg2's, and without it psql's."""
+    try:
+        return (psycopg2().Error, PsqlError)
+    except DependencyError:
+        return (PsqlError,)
+
+
 class Address:
     """A database's place: its libpq parameters, secrets included.
 
@@ -103,12 +112,13 @@ class Address:
         try:
             connection: Connection = library.connect(**given)
         except (library.Error, UnicodeError) as error:
-            raise SourceError(self._unreachable(error)) from error
+            raise SourceError(self.unreachable(error)) from error
         connection.autocommit = True
         prepare(connection)
         return connection
 
-    def _unreachable(self, error: Exception) -> str:
+    def unreachable(self, error: Exception) -> str:
+        """Return what to say when ``error`` was met while connecting."""
         reason = self.scrub(str(error))
         advice = next((f"; {advice}" for text, advice in _ADVICE if text in reason), "")
         return f"cannot connect to {self.label}: {reason}{advice}"
@@ -187,9 +197,17 @@ def version(connection: Connection) -> tuple[int, str]:
     return connection.info.server_version // 10000, str(rows(connection, "SHOW server_version")[0][0])
 
 
+def session_version(connection: Connection) -> dict[str, str]:
+    """Return the version of what holds the session, by its name."""
+    session: object = connection
+    if isinstance(session, Psql):
+        return {"psql": session.version}
+    return {"psycopg2": psycopg2().__version__.split()[0]}
+
+
 def cancel(connection: Connection) -> None:
     """End what ``connection`` is doing, if anything."""
-    with contextlib.suppress(psycopg2().Error):
+    with contextlib.suppress(*database_errors()):
         connection.cancel()
 
 
@@ -208,16 +226,15 @@ def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[
 
 @contextlib.contextmanager
 def explained(address: Address, doing: str) -> Iterator[None]:
-    """Turn psycopg2's errors into dumpty's: one line that says what failed, why, and what to do.
+    """Turn psycopg2's errors (and psql's) into dumpty's: one line that says what failed, why, and what to do.
 
     Raises:
         Locked: a lock was not to be had in time, or somebody uses the database.
         SourceError: anything else the server or the connection did.
     """
-    library = psycopg2()
     try:
         yield
-    except library.Error as error:
+    except database_errors() as error:
         raise explanation(address, doing, error) from error
 
 

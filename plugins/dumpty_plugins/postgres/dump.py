@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,26 @@ from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Lock
 from dumpty.process import Child
 from dumpty_plugins.postgres.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
-from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, version
+from dumpty_plugins.postgres.connection import (
+    Address,
+    explained,
+    interruptible,
+    prepare,
+    psycopg2,
+    session_version,
+    version,
+)
 from dumpty_plugins.postgres.fingerprint import OLDEST
 from dumpty_plugins.postgres.properties import estimate, read_properties
+from dumpty_plugins.postgres.psql import open_psql
 from dumpty_plugins.postgres.reading import tally
 from dumpty_plugins.postgres.script import Script
 from dumpty_plugins.postgres.snapshot import Snapshot, snapshot
 from dumpty_plugins.postgres.tables import compare
 
 if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
     from dumpty import Options, Sink
 
 ARGUMENTS = {
@@ -32,9 +43,8 @@ ARGUMENTS = {
 
 _ATTEMPTS = 4
 _QUEUED_SECONDS = 10
-_LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout")
+_LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout|could not obtain lock on relation")
 _WARNING = re.compile(r"^pg_dump: (warning: .*)$", re.MULTILINE)
-_MISMATCH = re.compile(r"server version: (\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,131 +57,126 @@ class _Output:
 
 
 def back_up(address: Address, sink: Sink, form: str, options: Options) -> Evidence:
-    """Write a dump of ``address`` in format ``form`` to ``sink``.
+    """Write a dump of ``address`` in format ``form`` to ``sink``: of one moment, whatever the option ``counts`` says.
 
-    With the option ``counts`` on, the evidence holds the rows of each table, counted in the dump's own snapshot.
+    pg_dump takes its snapshot before its locks, so that it may write a state that never was. Hence it always runs in
+    a snapshot of a session of ours, which took the locks first: psycopg2's, or where ``counts`` is not on, a psql's.
 
     Raises:
-        CommandError: pg_dump is missing, too old, or failed.
+        CommandError: pg_dump, or the psql that is needed, is missing, too old, or failed.
         DependencyError: psycopg2 is needed and not installed.
         IntegrityError: what pg_dump wrote is not whole, or not what the snapshot holds.
         Locked: the tables' locks were not to be had.
         SourceError: the database cannot be reached or read.
     """
     clients = find("pg_dump", str(options["bindir"]))
-    run = _Run(address, sink, form, options, clients)
     if options["fingerprint"] and options["counts"] == "off":
         raise OptionError("fingerprint=on counts the rows, too: leave counts=off out")
-    if options["counts"] == "off":
-        return run.alone("rows were not counted: counts=off")
-    lenient = options["counts"] == "auto" and not options["fingerprint"]
-    with ExitStack() as stack:
-        try:
-            connection = address.connect()
-            stack.callback(connection.close)
-        except (DependencyError, SourceError) as error:
-            if not lenient:
-                raise
-            return run.alone(f"rows were not counted: {error}")
-        address = run.address = address.pinned(connection)
-        for _attempt in range(_ATTEMPTS):
-            with ExitStack() as held:
-                try:
-                    with explained(address, "reading the catalog of"):
-                        properties = interruptible(connection, lambda: read_properties(connection))
-                        sink.expect(estimate(connection))
-                        major, server = version(connection)
-                    if options["fingerprint"] and major < OLDEST:
-                        raise OptionError(
-                            f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {server}"
-                        )
-                    client = choose(clients, major, what=address.label)
-                    shot = held.enter_context(
-                        snapshot(
-                            address,
-                            connection,
-                            lock_timeout=int(options["lock_timeout"]),  # type: ignore[arg-type]
-                            prints=bool(options["fingerprint"]),
-                        )
-                    )
-                except (SourceError, Locked) as error:
-                    if not lenient:
-                        raise
-                    held.close()
-                    return run.alone(f"rows were not counted: {error}")
-                evidence = run.beside(shot, client, major, server, properties)
-                if evidence is not None:
-                    return evidence
+    timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
+    with closing(_session(address, options)) as connection:
+        address = address.pinned(connection)
+        run = _Run(address, sink, form, options)
+        for attempt in range(_ATTEMPTS):
+            with explained(address, "reading the catalog of"):
+                prepare(connection)
+                properties = interruptible(connection, lambda: read_properties(connection))
+                sink.expect(estimate(connection))
+                major, server = version(connection)
+            if options["fingerprint"] and major < OLDEST:
+                raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {server}")
+            client = choose(clients, major, what=address.label)
+            with snapshot(
+                address,
+                connection,
+                lock_timeout=timeout,
+                counts=options["counts"] != "off",
+                prints=bool(options["fingerprint"]),
+            ) as shot:
+                evidence = run.beside(shot, client, properties, again=attempt > 0)
+            if evidence is not None:
+                return _noted(evidence, client, connection, options)
     raise Locked(
         f"pg_dump cannot lock the tables of {address.label}: every time, somebody waits for an exclusive lock; "
         "back it up when no schema change or TRUNCATE is under way"
     )
 
 
+def _session(address: Address, options: Options) -> Connection:
+    """Return a session to hold locks and snapshot in: psycopg2's, or without it a psql's."""
+    try:
+        psycopg2()
+        alone = False
+    except DependencyError:
+        if options["counts"] == "on":
+            raise
+        alone = True
+    try:
+        return open_psql(address, str(options["bindir"])) if alone else address.connect()
+    except SourceError as error:
+        raise SourceError(f"{error}; pg_dump was not run") from error
+
+
+def _noted(evidence: Evidence, client: Client, connection: Connection, options: Options) -> Evidence:
+    """Return ``evidence`` with versions, and with notes on what is not as it is by default."""
+    major, server = version(connection)
+    versions = {"server": server, "pg_dump": client.version, **session_version(connection)}
+    notes = evidence.notes
+    if options["counts"] == "off":
+        notes = ("rows were not counted: counts=off", *notes)
+    if client.major > major:
+        note = (
+            f"made by pg_dump {client.version} for a server {server}, because that version's own was not found; "
+            "dumpty restores it to such a server, psql alone may not"
+        )
+        notes = (note, *notes)
+    return replace(evidence, versions=versions, notes=notes)
+
+
 class _Run:
-    def __init__(self, address: Address, sink: Sink, form: str, options: Options, clients: list[Client]) -> None:
-        self.address = address
+    def __init__(self, address: Address, sink: Sink, form: str, options: Options) -> None:
+        self._address = address
         self._sink = sink
         self._form = form
+        self._directory = sink.directory() if form == "directory" else None
         self._jobs = jobs(options)
         self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
-        self._clients = clients
 
-    def alone(self, note: str) -> Evidence:
-        """Run pg_dump without a snapshot of ours, so without counts."""
-        client = self._clients[0]
-        try:
-            output = self._pg_dump(client, self._lock_timeout)
-        except CommandError as error:
-            mismatch = _MISMATCH.search(error.stderr_tail)
-            if mismatch is None:
-                raise
-            # It refused before it wrote anything; now the server's version is known.
-            client = choose(self._clients, int(mismatch[1]), what=self.address.label)
-            if client == self._clients[0]:
-                raise
-            output = self._pg_dump(client, self._lock_timeout)
-        return Evidence(versions=output.versions | {"pg_dump": client.version}, notes=(note, *output.warnings))
+    def beside(self, shot: Snapshot, client: Client, properties: dict[str, Any], *, again: bool) -> Evidence | None:
+        """Run pg_dump in a held snapshot; None where it met a lock that somebody waits for, and nothing was kept.
 
-    def beside(
-        self, shot: Snapshot, client: Client, major: int, server: str, properties: dict[str, Any]
-    ) -> Evidence | None:
-        """Run pg_dump in a held snapshot; None where it had to queue for a lock and nothing was written."""
+        ``again``: the parallel jobs of a directory dump lock each table anew, behind whoever waits meanwhile; one job
+        does not.
+        """
         timeout = min(_QUEUED_SECONDS, self._lock_timeout)
         try:
-            output = self._pg_dump(client, timeout, "--snapshot=" + shot.id)
+            more = ("--snapshot=" + shot.id, f"--encoding={properties['encoding']}")
+            output = self._pg_dump(client, timeout, 1 if again else self._jobs, more)
         except CommandError as error:
             # We hold the locks it wants, so it can wait only behind somebody who waits for us: let that one pass.
             if _LOCK_FAILURE.search(error.stderr_tail):
+                self._clear()
                 return None
             shot.counted()  # if the session was lost, that is the reason
             raise
         counted = shot.counted()
         if output.copied is not None:
             compare([o for o in counted if o.rows is not None], output.copied, what="pg_dump's output")
-        notes = output.warnings
-        if client.major > major:
-            note = (
-                f"made by pg_dump {client.version} for a server {server}, because that version's own was not found; "
-                "dumpty restores it to such a server, psql alone may not"
-            )
-            notes = (note, *notes)
-        return Evidence(
-            objects=counted,
-            snapshot=shot.name,
-            versions={"server": server, "pg_dump": client.version, "psycopg2": psycopg2().__version__.split()[0]},
-            notes=notes,
-            properties=properties,
-        )
+        return Evidence(objects=counted, snapshot=shot.name, notes=output.warnings, properties=properties)
 
-    def _pg_dump(self, client: Client, lock_timeout: int, *more: str) -> _Output:
-        directory = str(self._sink.directory()) if self._form == "directory" else None
-        with self.address.for_programs() as (conninfo, environment):
+    def _clear(self) -> None:
+        """Remove what a pg_dump that failed wrote into the directory of a directory dump."""
+        if self._directory:
+            for path in self._directory.iterdir():
+                path.unlink()
+
+    def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, more: tuple[str, ...]) -> _Output:
+        directory = str(self._directory) if self._directory else None
+        with self._address.for_programs() as (conninfo, environment):
             argv = [client.path, *ARGUMENTS[self._form], "--no-password", f"--dbname={conninfo}"]
             argv += [f"--lock-wait-timeout={lock_timeout * 1000}", *more]
             if directory:
-                argv += [f"--file={directory}", f"--jobs={self._jobs}"]
-            secrets = self.address.source.secrets
+                argv += [f"--file={directory}", f"--jobs={jobs}"]
+            secrets = self._address.source.secrets
             with own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
                 if directory:
                     child.wait()
@@ -179,7 +184,7 @@ class _Run:
                 else:
                     output = self._stream(child)
                 # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
-                warned = tuple(f"pg_dump: {self.address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
+                warned = tuple(f"pg_dump: {self._address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
                 return replace(output, warnings=warned)
 
     def _stream(self, child: Child) -> _Output:

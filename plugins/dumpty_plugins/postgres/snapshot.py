@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from dumpty import Aside, Locked, ObjectEvidence
-from dumpty_plugins.postgres.connection import cancel, explained, interruptible, psycopg2, rows
+from dumpty_plugins.postgres.connection import cancel, database_errors, explained, interruptible, rows
 from dumpty_plugins.postgres.fingerprint import settle
 from dumpty_plugins.postgres.tables import Table, count, list_tables
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _LOCKED_TOGETHER = 200
+_DROPPED = ("42P01", "3F000", "42809")  # a table or its schema is gone meanwhile, or is something else now
 
 
 class Snapshot:
@@ -34,12 +35,15 @@ class Snapshot:
     tables once it is started, beside pg_dump: on the pages that it reads anyway.
     """
 
-    def __init__(self, address: Address, connection: Connection, tables: list[Table], *, prints: bool) -> None:
+    def __init__(
+        self, address: Address, connection: Connection, tables: list[Table], *, counts: bool, prints: bool
+    ) -> None:
         self._address = address
         self._connection = connection
         self.tables = tables
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
-        self.counting = Aside(functools.partial(count, connection, tables, prints=prints), "dumpty-count")
+        counted = functools.partial(count, connection, tables, prints=prints) if counts else tuple
+        self.counting: Aside[tuple[ObjectEvidence, ...]] = Aside(counted, "dumpty-count")
 
     def counted(self) -> tuple[ObjectEvidence, ...]:
         """Return the counts, proving that the snapshot was held to this moment.
@@ -54,10 +58,12 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def snapshot(address: Address, connection: Connection, *, lock_timeout: int, prints: bool) -> Iterator[Snapshot]:
+def snapshot(
+    address: Address, connection: Connection, *, lock_timeout: int, counts: bool, prints: bool
+) -> Iterator[Snapshot]:
     """Take and hold a snapshot on ``connection`` (which must be in autocommit mode).
 
-    With ``prints``, fingerprints are taken of the rows that are counted.
+    With ``counts`` the rows are counted beside pg_dump, with ``prints`` their fingerprints taken, too.
 
     Raises:
         Locked: a table's lock was not to be had within ``lock_timeout`` seconds, or tables kept changing.
@@ -72,18 +78,17 @@ def snapshot(address: Address, connection: Connection, *, lock_timeout: int, pri
             rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
         if prints:
             settle(connection)
-        held = interruptible(connection, lambda: _locked(address, connection, prints=prints))
+        held = interruptible(connection, lambda: _locked(address, connection, counts=counts, prints=prints))
     try:
         held.counting.start()
         yield held
     finally:
         held.counting.end(functools.partial(cancel, connection))
-        with contextlib.suppress(psycopg2().Error):
+        with contextlib.suppress(*database_errors()):
             rows(connection, "ROLLBACK")
 
 
-def _locked(address: Address, connection: Connection, *, prints: bool) -> Snapshot:
-    library = psycopg2()
+def _locked(address: Address, connection: Connection, *, counts: bool, prints: bool) -> Snapshot:
     for _attempt in range(_ATTEMPTS):
         before = list_tables(connection, configuration=True)
         lockable = [t.sql for t in before if t.lockable]
@@ -92,10 +97,12 @@ def _locked(address: Address, connection: Connection, *, prints: bool) -> Snapsh
             for start in range(0, len(lockable), _LOCKED_TOGETHER):
                 names = ", ".join(f"ONLY {name}" for name in lockable[start : start + _LOCKED_TOGETHER])
                 rows(connection, f"LOCK TABLE {names} IN ACCESS SHARE MODE")
-        except (library.errors.UndefinedTable, library.errors.InvalidSchemaName, library.errors.WrongObjectType):
-            rows(connection, "ROLLBACK")  # dropped meanwhile
+        except database_errors() as error:
+            if getattr(error, "pgcode", "") not in _DROPPED:
+                raise
+            rows(connection, "ROLLBACK")
             continue
         if list_tables(connection, configuration=True) == before:
-            return Snapshot(address, connection, before, prints=prints)
+            return Snapshot(address, connection, before, counts=counts, prints=prints)
         rows(connection, "ROLLBACK")
     raise Locked(f"the tables of {address.label} keep changing; back it up when no schema change is under way")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import re
@@ -101,3 +102,18 @@ def clean_environment(monkeypatch):
     for name in list(os.environ):
         if re.match(r"PG[A-Z]", name):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def without_psycopg2(monkeypatch):
+    """Return a call that makes psycopg2 unimportable for the driver, and for nobody else; called again, ends it."""
+    real = builtins.__import__
+    on: list[bool] = []
+
+    def importing(name, globals=None, locals=None, fromlist=(), level=0):
+        if on and name.split(".")[0] == "psycopg2" and str((globals or {}).get("__name__")).startswith("dumpty"):
+            raise ImportError("No module named 'psycopg2'")
+        return real(name, globals, locals, fromlist, level)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+    return lambda: on.clear() if on else on.append(True)

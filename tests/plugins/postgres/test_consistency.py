@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-import sys
 import threading
 import time
 
@@ -229,17 +228,6 @@ def test_the_servers_own_version_is_chosen_among_clients(dbs, newer_dbs, tmp_pat
     made = dump(driver, dbs.source(dbs.new()), tmp_path / "d", "sql")
     assert made.evidence.versions["pg_dump"].startswith(str(dbs.server.major))
     assert made.evidence.notes == ()
-
-
-def test_pg_dump_alone_still_needs_no_psycopg2(dbs, tmp_path, monkeypatch):
-    name = dbs.new("CREATE TABLE t AS SELECT 1 AS a")
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "psycopg2", None)
-        made = dump(driver, dbs.source(name), tmp_path / "d", "custom", counts="auto")
-        assert made.evidence.objects == ()
-        assert "dumpty[postgres]" in made.evidence.notes[0]
-        with pytest.raises(ImportError, match=r'pip install "dumpty\[postgres\]"'):
-            dump(driver, dbs.source(name), tmp_path / "d", "custom")
 
 
 def test_the_session_is_gone_after_every_backup(dbs, tmp_path):
