@@ -8,7 +8,7 @@ are taken as they are; they run with the rights of their definers, as the databa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
@@ -40,11 +40,15 @@ _WORDS_BEFORE = {b"OR": 1, b"REPLACE": 1, b"SQL": 1, b"AGGREGATE": 1, b"ALGORITH
 
 @dataclass(frozen=True)
 class Statement:
-    """One admitted statement: its text, what it is (``INSERT``, ``SET``, ``TABLE``, ``VIEW``, …) and what it names."""
+    """One admitted statement: its text, what it is (``INSERT``, ``SET``, ``TABLE``, ``VIEW``, …) and what it names.
+
+    Code may stand in a ``charset`` of its own: then the bytes of its ``name`` are in that, and stand for themselves.
+    """
 
     text: bytes
     kind: str
     name: str = ""
+    charset: str = ""
 
     @property
     def code(self) -> bool:
@@ -78,6 +82,7 @@ class Admission:
             charset = self._odd.get(b"character_set_client", b"").decode()
             if charset in UNSAFE_CHARSETS and not text.isascii():
                 raise _refusal(text)
+            statement = replace(statement, charset=charset)
         elif statement.kind != "DATABASE" and (self._code or self._odd):
             raise _refusal(text)
         return statement

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, ObjectEvidence, SourceError
@@ -18,6 +19,7 @@ from .loaders import Loaders
 from .names import identifier
 from .session import Session, StatementError, place
 from .statements import StatementReader
+from .texts import CharacterSets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +43,7 @@ class Loader:
         self._database = database
         self._jobs = jobs
         self._packet = session.number("SELECT @@max_allowed_packet")
-        self._settings: list[Statement] = []
+        self._sets = CharacterSets(session)
         self.created: list[Statement] = []
         self.code: list[Statement] = []
 
@@ -94,17 +96,40 @@ class Loader:
         stream = dump.open()
         try:
             statements = StatementReader(stream)
+            settings: list[Statement] = []
             for statement in statements:
-                if statement.code and not self.code:
-                    self.code = [*self._settings]
                 if self.code or statement.code:
-                    self.code.append(statement)
+                    # Settings right before the code belong to it: what is done with tables is done without them.
+                    self.code += [*settings, self._named(statement)]
+                    settings = []
+                elif statement.kind in {"SET", "DATABASE"}:
+                    settings.append(statement)
                 else:
-                    self._run(statement, tables)
+                    for each in (*settings, statement):
+                        self._run(each, tables)
+                    settings = []
+            for each in settings:
+                self._run(each, tables)
             tables.finish()
         finally:
             stream.close()
         return statements
+
+    def _named(self, statement: Statement) -> Statement:
+        """Return a statement with its name as everybody knows it, whatever character set it is written in.
+
+        Raises:
+            SourceError: the database's name cannot be said in it, and the server would put question marks in a view.
+        """
+        if not statement.charset:
+            return statement
+        if statement.kind == "VIEW" and self._sets.encode(self._database.encode(), statement.charset) is None:
+            raise SourceError(
+                f"view {statement.name} of the dump is written in the character set {statement.charset}, which cannot "
+                f"say the name of the database {self._database}: restore into another name"
+            )
+        name = self._sets.decode(statement.name.encode("utf-8", "surrogateescape"), statement.charset)
+        return replace(statement, name=name)
 
     def _run(self, statement: Statement, tables: Filling) -> None:
         if len(statement.text) + 1 > self._packet:
@@ -113,11 +138,8 @@ class Loader:
                 f"takes {self._packet}: raise max_allowed_packet there (SET GLOBAL max_allowed_packet=…)"
             )
         if statement.kind == "INSERT":
-            self._settings = []
             tables.add(statement)
             return
-        # Settings after the last row belong to the code that follows.
-        self._settings = [*self._settings, statement] if statement.kind in {"SET", "DATABASE"} else []
         if statement.kind in {"SEQUENCE", "TABLE"}:
             self.created.append(statement)
         if statement.kind == "TABLE":

@@ -55,7 +55,7 @@ _BEFORE_ON = frozenset(b"INSERT UPDATE DELETE".split())
 
 
 def relative(
-    sql: bytes, database: str, objects: Collection[str], *, fold: bool = False, aliases: bool = True
+    sql: bytes, database: bytes, objects: Collection[bytes], *, fold: bool = False, aliases: bool = True
 ) -> tuple[bytes, bool]:
     """Return ``sql`` with ``database`` taken out of its qualified names, and whether it may still be named.
 
@@ -63,10 +63,10 @@ def relative(
     the bodies of routines, where a plain name means the routine's own database anyway. ``database.object.column``
     loses its first part; so does ``database.object`` for one of ``objects``, but where the database's name may
     also be a table or an alias, only in places where no column can stand. ``aliases``: the text may have aliases.
-    ``fold``: the server ignores case in names of databases and tables.
+    ``fold``: the server ignores case in names of databases and tables. All names are in the character set of ``sql``.
     """
-    own = _folded(database.encode(), fold)
-    known = {_folded(o.encode(), fold) for o in objects}
+    own = _folded(database, fold)
+    known = {_folded(o, fold) for o in objects}
     found = list(tokens(sql))
     solid = [i for i, (kind, _) in enumerate(found) if kind not in {"space", "comment"}]
     certain: set[int] = set()

@@ -12,6 +12,7 @@ from .catalog import Catalog, Code, CodeKind, Counter, Table, base_tables, setti
 from .columns import Column, column, generated
 from .names import UNSAFE_CHARSETS, identifier, literal, relative
 from .session import StatementError, decode
+from .texts import CharacterSets, check_readable, encoder, whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -39,7 +40,8 @@ class CatalogReader:
         self._database = database
         self._entries = entries
         self._skip = skip
-        self._objects = {e[1] for e in entries}
+        self._objects = {e[1].encode("utf-8", "surrogateescape") for e in entries}
+        self._sets = CharacterSets(session)
         self._fold = session.number("SELECT @@lower_case_table_names") != 0
         self._notes: list[str] = []
 
@@ -111,7 +113,7 @@ class CatalogReader:
         versioned: bool,
     ) -> Table:
         rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
-        create, _ = relative(rows[0][1] or b"", self._database, self._objects, fold=self._fold, aliases=False)
+        create, _ = relative(rows[0][1] or b"", self._database.encode(), self._objects, fold=self._fold, aliases=False)
         columns = [column(name, n, t, charset) for n, t, charset, extra in described if not generated(extra)]
         if versioned:
             columns += self._period(name)
@@ -164,7 +166,9 @@ class CatalogReader:
             except StatementError as error:
                 raise self._refused(error, "view", name, "SHOW VIEW") from error
             found.append(
-                self._code("view", name, row[1], charset=decode(row[2]), collation=decode(row[3]), columns=names)
+                self._code(
+                    "view", name, row[1], (b"", b""), charset=decode(row[2]), collation=decode(row[3]), columns=names
+                )
             )
         return found
 
@@ -172,10 +176,11 @@ class CatalogReader:
         if "trigger" in self._skip:
             return []
         names = self._session.rows(
-            f"SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA={literal(self._database)} "
+            "SELECT TRIGGER_NAME, DEFINER, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS "
+            f"WHERE TRIGGER_SCHEMA={literal(self._database)} "
             "ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER"
         )
-        return [self._shown("trigger", decode(n), "TRIGGER") for (n,) in names]
+        return [self._shown("trigger", decode(n), "TRIGGER", of=(d or b"", t or b"")) for n, d, t in names]
 
     def _routines(self) -> list[Code]:
         if "routine" in self._skip:
@@ -192,7 +197,8 @@ class CatalogReader:
             return []
         return [self._shown("event", n, "EVENT") for n in sorted(e[1] for e in self._entries if e[0] == "event")]
 
-    def _shown(self, kind: CodeKind, name: str, right: str) -> Code:
+    def _shown(self, kind: CodeKind, name: str, right: str, of: tuple[bytes, bytes] = (b"", b"")) -> Code:
+        """Read what SHOW CREATE says; ``of`` are the definer and the table of a trigger."""
         try:
             with self._session.raw():
                 row = self._session.rows(f"SHOW CREATE {kind.upper()} {identifier(name)}")[0]
@@ -205,6 +211,7 @@ class CatalogReader:
             kind,
             name,
             row[2],
+            of,
             charset=decode(row[3]),
             collation=decode(row[4]),
             sql_mode=decode(row[1]),
@@ -212,23 +219,38 @@ class CatalogReader:
             time_zone=zone,
         )
 
-    def _code(self, kind: CodeKind, name: str, create: bytes | None, *, charset: str, **more: object) -> Code:
+    def _code(
+        self,
+        kind: CodeKind,
+        name: str,
+        create: bytes | None,
+        of: tuple[bytes, bytes],
+        *,
+        charset: str,
+        sql_mode: str | None = None,
+        **more: object,
+    ) -> Code:
+        what = f"{kind} {self._database}.{name}"
         if create is None:
             raise SourceError(
-                f"the body of {kind} {self._database}.{name} is hidden from the account: grant it SELECT on mysql.proc "
+                f"the body of {what} is hidden from the account: grant it SELECT on mysql.proc "
                 "(MySQL 8: SHOW_ROUTINE), or leave routines out with the option routines=off"
             )
         if charset.lower() in UNSAFE_CHARSETS and not create.isascii():
             raise SourceError(
-                f"{kind} {self._database}.{name} was written in {charset} with characters beyond ASCII and cannot be "
+                f"{what} was written in {charset} with characters beyond ASCII and cannot be "
                 "split safely: create it again from a session in utf8mb4"
             )
-        text, left = relative(create, self._database, self._objects, fold=self._fold)
+        check_readable(create, charset, sql_mode or "", what)
+        encode = encoder(self._sets, charset, what)
+        create = whole(kind, create, sql_mode or "", encode, definer=of[0], table=of[1])
+        own, *objects = self._sets.encode_all([self._database.encode(), *self._objects], charset)
+        text, left = relative(create, own or b"", {o for o in objects if o}, fold=self._fold)
         if left:
             self._notes.append(
                 f"{kind} {name} names its own database {self._database}: under another name it may still use that"
             )
-        return Code(kind=kind, name=name, create=text, charset=charset, **more)  # type: ignore[arg-type]
+        return Code(kind=kind, name=name, create=text, charset=charset, sql_mode=sql_mode, **more)  # type: ignore[arg-type]
 
     def _refused(self, error: StatementError, kind: str, name: str, right: str) -> SourceError:
         if error.code in _NO_RIGHT:

@@ -211,9 +211,9 @@ class Swap:
             "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
             f"{literal(self._database)} AND LOCATE({literal(identifier(self._new) + '.')}, COLUMN_DEFAULT)>0"
         )
-        objects = movable(session, self._database)
+        objects = [n.encode("utf-8", "surrogateescape") for n in movable(session, self._database)]
         for table, column, default in rows:
-            text, _ = relative(default or b"", self._new, objects, aliases=False)
+            text, _ = relative(default or b"", self._new.encode(), objects, aliases=False)
             session.execute(
                 f"ALTER TABLE {identifier(decode(table))} ALTER COLUMN {identifier(decode(column))} "
                 f"SET DEFAULT ({decode(text)})"

@@ -259,19 +259,19 @@ def test_the_lexer_loses_nothing(parts: list[bytes]) -> None:
     ],
 )
 def test_a_name_is_made_relative_where_that_is_certain(sql: str, expected: str, left: bool) -> None:
-    assert relative(sql.encode(), "shop", ["t", "tr"]) == (expected.encode(), left)
+    assert relative(sql.encode(), b"shop", [b"t", b"tr"]) == (expected.encode(), left)
 
 
 def test_names_are_compared_as_the_server_does() -> None:
-    assert relative(b"select * from SHOP.T", "shop", ["t"]) == (b"select * from SHOP.T", False)
-    assert relative(b"select * from SHOP.T", "shop", ["t"], fold=True) == (b"select * from T", False)
+    assert relative(b"select * from SHOP.T", b"shop", [b"t"]) == (b"select * from SHOP.T", False)
+    assert relative(b"select * from SHOP.T", b"shop", [b"t"], fold=True) == (b"select * from T", False)
 
 
 def test_a_table_named_like_its_database_is_not_taken_for_it() -> None:
     sql = b"select shop.t, x from shop.shop where shop.t = 1"
-    assert relative(sql, "shop", ["shop", "t"]) == (b"select shop.t, x from shop where shop.t = 1", True)
+    assert relative(sql, b"shop", [b"shop", b"t"]) == (b"select shop.t, x from shop where shop.t = 1", True)
     assert relative(
-        b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`shop`.`s`))", "shop", ["shop", "s"], aliases=False
+        b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`shop`.`s`))", b"shop", [b"shop", b"s"], aliases=False
     ) == (
         b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`s`))",
         False,
