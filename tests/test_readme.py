@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from dumpty import BackupManager
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -52,16 +58,116 @@ def test_the_commands_run_in_order(shop):
     assert rows(shop / "copy.db") == [(1, "egg")]
 
 
-def test_backups_restore_without_dumpty_as_the_readme_says(shop):
-    from dumpty import BackupManager
+CHOOSING, RESTORING, ROLES = re.findall(
+    r"^```sh\n(.*?)^```$",
+    README.partition("## Restoring without dumpty")[2].partition("\n## ")[0],
+    re.MULTILINE | re.DOTALL,
+)
 
-    for form, suffix in (("sql", "sql.gz"), ("native", "db.gz")):
-        result = BackupManager(str(shop)).create_backup(f"sqlite:///{shop}/shop.db", format=form)
-        assert result.success, result.error
-        [command] = re.findall(rf"^zcat shop-\*\.{suffix}.*# SQLite, {form}$", README, re.MULTILINE)
-        subprocess.run(["sh", "-ec", command], cwd=shop, check=True)
-        assert rows(shop / "restored.db") == [(1, "egg")]
-        (shop / "restored.db").unlink()
+
+def recipe(database: str) -> str:
+    """Return the README's commands that choose the newest backup of ``shop`` and restore it."""
+    [command] = re.findall(rf"^(zcat .*\S) +# {database}$", RESTORING, re.MULTILINE)
+    return f"{CHOOSING}\n{command}"
+
+
+def run(script: str, where: Path, **environment: str) -> str:
+    """Run commands as a shell does, each of which must succeed, and return what they print."""
+    done = subprocess.run(
+        ["sh", "-euc", script], cwd=where, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fill(where: Path, url: str, other: str, change: Callable[[], object], **options: object) -> None:
+    """Make backups of which the newest of ``shop`` lies among others: an older one, and those of another database."""
+    manager = BackupManager(str(where / "backups"))
+    for one in (other, url):
+        made = manager.create_backup(one, **options)
+        assert made.success, made.error
+    while int(time.time()) == int(made.backup.timestamp.timestamp()):  # names tell seconds: the next one is later
+        time.sleep(0.02)
+    change()
+    for one in (url, other):
+        made = manager.create_backup(one, **options)
+        assert made.success, made.error
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_backups_of_sqlite_restore_without_dumpty_as_the_readme_says(shop, form):
+    def change() -> None:
+        with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
+            connection.executescript("INSERT INTO item VALUES (2, 'wall')")
+
+    with contextlib.closing(sqlite3.connect(shop / "shop-old.db")) as connection:
+        connection.executescript("CREATE TABLE item (id INTEGER PRIMARY KEY, name); INSERT INTO item VALUES (9, 'old')")
+    fill(shop, f"sqlite:///{shop}/shop.db", f"sqlite:///{shop}/shop-old.db", change, format=form)
+    assert '"sha256": "' in run(recipe(f"SQLite, {form}"), shop)
+    assert rows(shop / "restored.db") == [(1, "egg"), (2, "wall")]
+    if form == "sql":
+        [last] = re.findall(r"^(zcat .*tail.*\S) +#", RESTORING, re.MULTILINE)
+        assert "end of dump, 1 tables, 2 rows" in run(f"{CHOOSING}\n{last}", shop)
+
+
+def test_one_of_two_databases_of_one_name_is_chosen_by_its_source_as_the_readme_says(shop):
+    (shop / "other").mkdir()
+    shutil.copy(shop / "shop.db", shop / "other" / "shop.db")
+
+    def change() -> None:
+        with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
+            connection.executescript("INSERT INTO item VALUES (2, 'wall')")
+
+    fill(shop, f"sqlite:///{shop}/shop.db", f"sqlite:///{shop}/other/shop.db", change, format="sql")
+    assert """' "identity": "…",'""" in README
+    chosen = f"""' "identity": "sqlite:{shop}/shop.db",'"""
+    run(recipe("SQLite, sql").replace("""' "database": "shop",'""", chosen), shop)
+    assert rows(shop / "restored.db") == [(1, "egg"), (2, "wall")]
+
+
+@pytest.mark.parametrize("roles", ["of the server", "of the manifest"])
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_backups_of_postgresql_restore_without_dumpty_as_the_readme_says(postgres, tmp_path, form, roles):
+    names = ("shop", "shop-old", "restored")
+    postgres.execute('CREATE ROLE "shop keeper"')
+    for name in names[:2]:
+        postgres.create(name)
+        postgres.execute('CREATE TABLE item (id int); ALTER TABLE item OWNER TO "shop keeper"', database=name)
+    where = {"PGHOST": str(postgres.sockets), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
+    path = f"{postgres.bindir}:{os.environ['PATH']}"
+    try:
+        urls = [postgres.url(name) for name in names[:2]]
+        fill(tmp_path, *urls, lambda: postgres.execute("INSERT INTO item VALUES (7)", database="shop"), format=form)
+        dumping, loading, making = [line for line in ROLES.splitlines() if line]
+        run(dumping, tmp_path, PATH=path, **where)
+        for name in names[:2]:
+            postgres.drop(name)
+        postgres.execute('DROP ROLE "shop keeper"')
+        run(loading if roles == "of the server" else f"{CHOOSING}\n{making}", tmp_path, PATH=path, **where)
+        postgres.create("restored")
+        run(recipe(f"PostgreSQL, {form}"), tmp_path, PATH=path, **where)
+        assert postgres.execute("TABLE item", database="restored") == [(7,)]
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'item'"
+        assert postgres.execute(owner, database="restored") == [("shop keeper",)]
+    finally:
+        for name in names:
+            postgres.drop(name)
+        postgres.execute('DROP ROLE IF EXISTS "shop keeper"')
+
+
+def test_backups_of_mariadb_restore_without_dumpty_as_the_readme_says(mariadb, tmp_path):
+    names = ("shop", "shop-old", "restored")
+    try:
+        mariadb.run(*(f"CREATE DATABASE `{name}`" for name in names))
+        for name in names[:2]:
+            mariadb.run("CREATE TABLE item (id INT PRIMARY KEY)", database=name)
+        urls = [mariadb.url(name) for name in names[:2]]
+        fill(tmp_path, *urls, lambda: mariadb.run("INSERT INTO item VALUES (7)", database="shop"))
+        (tmp_path / ".my.cnf").write_text(f"[client]\nsocket={mariadb.socket}\nuser=root\n")
+        run(recipe("MySQL, MariaDB"), tmp_path, HOME=str(tmp_path))
+        assert mariadb.run("SELECT * FROM item", database="restored") == [(7,)]
+    finally:
+        mariadb.run(*(f"DROP DATABASE IF EXISTS `{name}`" for name in names))
 
 
 def test_the_table_of_plugins_is_complete():

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dumpty.errors import MissingFile as MissingFile
     from dumpty.errors import NotProvable as NotProvable
     from dumpty.errors import OptionError as OptionError
+    from dumpty.errors import OtherDatabase as OtherDatabase
     from dumpty.errors import Pinned as Pinned
     from dumpty.errors import PluginConflict as PluginConflict
     from dumpty.errors import PluginError as PluginError
@@ -87,6 +88,7 @@ _EXPORTS = {
         "MissingFile",
         "NotProvable",
         "OptionError",
+        "OtherDatabase",
         "Pinned",
         "PluginConflict",
         "PluginError",

@@ -11,7 +11,7 @@ from dumpty.catalog import Catalog
 from dumpty.cleaning import clean
 from dumpty.creating import create
 from dumpty.drill import prove
-from dumpty.errors import DumptyError, OptionError, UnknownBackup
+from dumpty.errors import DumptyError, OptionError
 from dumpty.host import Host, default_host
 from dumpty.pace import paced
 from dumpty.proofbook import ProofBook
@@ -19,6 +19,7 @@ from dumpty.proofs import LEVELS
 from dumpty.redaction import one_line
 from dumpty.restoring import restore
 from dumpty.results import Backup, BackupResult, Survey, listed, log, wrapped
+from dumpty.selection import Filter, select
 from dumpty.source import parse_url
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class BackupManager:
         *,
         overwrite: bool = False,
         create: bool = False,
+        other: bool = True,
         progress: Progress | None = None,
         **options: object,
     ) -> BackupResult:
@@ -124,6 +126,7 @@ class BackupManager:
             target_url: as for ``create_backup``.
             overwrite: replace what the target holds, once the new content is complete and checked.
             create: refuse a target that exists, even an empty one.
+            other: False refuses, with ``OtherDatabase``, to replace what another database than the backup's own holds.
             progress: called with the plain bytes so far, and their number.
             options: those declared by the driver.
 
@@ -145,6 +148,7 @@ class BackupManager:
                 target_url,
                 overwrite=overwrite,
                 create=create,
+                other=other,
                 progress=progress,
                 given=options,
             )
@@ -173,23 +177,23 @@ class BackupManager:
         """Return a backup by its whole id, or None."""
         return next((b for b in self.list_backups() if b.id == backup_id), None)
 
-    def find(self, wanted: str) -> Backup:
-        """Return the backup whose id begins with ``wanted``.
+    def find(self, wanted: str, *, database: str = "", source: str = "", alone: bool = False) -> Backup:
+        """Return the backup that is meant.
 
-        ``latest`` is the newest, ``latest-verified`` the newest that a proof holds of (``Backup.standing``).
+        Args:
+            wanted: an id or its beginning; ``latest``, the newest; ``latest-verified``, the newest that a proof holds
+                of (``Backup.standing``); or one of those two and a database's name: ``latest:shop``.
+            database: only backups of the database of this name.
+            source: only backups of this database: what ``Backup.source`` says, or the end of it, or a URL.
+            alone: refuse ``latest`` where it could be a backup of several databases.
 
         Raises:
-            UnknownBackup: none, or more than one, does.
+            UnknownBackup: none, or more than one, is; the text names the databases in question.
         """
-        if wanted == "latest-verified":
-            proven = [b for b in self.list_backups() if b.standing.proven]
-            if not proven:
-                raise UnknownBackup(
-                    f"no backup in {self._store.locate('')} was ever verified, and has not failed since; "
-                    "dumpty verify or dumpty drill proves one"
-                )
-            return proven[-1]
-        return self._backups([self._catalog.find(wanted)])[0]
+        found = self.survey()
+        where = self._store.locate("").rstrip("/")
+        among = Filter(database=database, source=source)
+        return select(found.backups, wanted, among, where=where, damaged=len(found.problems), alone=alone)
 
     def prove(
         self,

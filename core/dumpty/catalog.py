@@ -108,24 +108,6 @@ class Catalog:
             "list_backups() or dumpty list shows what is there"
         )
 
-    def find(self, wanted: str) -> Record:
-        """Return the backup whose id begins with ``wanted``; ``latest`` is the newest.
-
-        Raises:
-            UnknownBackup: none, or more than one, does.
-        """
-        records, errors = self.records()
-        where = self._store.locate("").rstrip("/")
-        damaged = f"; {len(errors)} manifests there are damaged" if errors else ""
-        if wanted == "latest" and records:
-            return records[-1]
-        found = [r for r in records if r.id == wanted] or [r for r in records if wanted and r.id.startswith(wanted)]
-        if not found:
-            raise UnknownBackup(f"no backup {wanted!r} in {where}{damaged}; dumpty list shows what is there")
-        if len(found) > 1:
-            raise UnknownBackup(f"{len(found)} backups in {where} begin with {wanted!r}; give more of the id")
-        return found[0]
-
     def remove(self, record: Record) -> None:
         """Remove a backup for good.
 

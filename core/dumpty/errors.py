@@ -20,6 +20,7 @@
     ├── NotProvable              a drill needs what this machine does not have
     ├── Pinned                   a pinned backup is not removed; says how to unpin it
     ├── TargetNotEmpty           restore refused; says how to insist
+    │   └── OtherDatabase        what it holds is another database than the backup's
     ├── Locked                   somebody else holds it (also RuntimeError)
     └── StoreError               the store cannot write, rename or read (also OSError)
 
@@ -44,6 +45,7 @@ __all__ = [
     "MissingFile",
     "NotProvable",
     "OptionError",
+    "OtherDatabase",
     "Pinned",
     "PluginConflict",
     "PluginError",
@@ -155,6 +157,10 @@ class Pinned(DumptyError):
 
 class TargetNotEmpty(DumptyError):
     """The target of a restore holds something; the text says how to insist."""
+
+
+class OtherDatabase(TargetNotEmpty):
+    """What the target of a restore holds is another database than the backup's; the text says how to insist."""
 
 
 class Locked(DumptyError, RuntimeError):

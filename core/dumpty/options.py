@@ -11,7 +11,9 @@ from dumpty.errors import OptionError
 if TYPE_CHECKING:
     from dumpty.types import Option, Options, OptionValue, PluginInfo, Verb
 
-RESERVED = frozenset({"format", "overwrite", "create", "progress", "rate_limit", "name", "database_url", "backup_dir"})
+RESERVED = frozenset(
+    {"format", "overwrite", "create", "other", "progress", "rate_limit", "name", "database_url", "backup_dir"}
+)
 """Option names that would shadow the facades' own keywords."""
 
 

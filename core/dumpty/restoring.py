@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError, PluginNotFound, SourceError, TargetNotEmpty
+from dumpty.errors import IntegrityError, OtherDatabase, PluginNotFound, SourceError, TargetNotEmpty
 from dumpty.masking import known
-from dumpty.source import parse_url
+from dumpty.source import identity_of, parse_url
 from dumpty.stored import Stage, Stored, StoredDump, check_stored
 from dumpty.types import Format
 
@@ -29,6 +29,7 @@ def restore(
     *,
     overwrite: bool,
     create: bool,
+    other: bool,
     progress: Progress | None,
     given: Mapping[str, object],
 ) -> None:
@@ -55,9 +56,28 @@ def restore(
                 f"the target {target.url} is not empty, so nothing was restored; "
                 "to replace what it holds, insist: --overwrite (overwrite=True)"
             )
+        if not seen.empty and not other:
+            _require_own(record, target, seen.identity or identity_of(target, driver.described.schemes[0]))
     check_stored(host, store, stored)
     with StoredDump(host, store, stored, progress) as dump:
         load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+
+
+def _require_own(record: Record, target: Source, identity: str) -> None:
+    """Check that a target is the database that a backup is of.
+
+    Raises:
+        OtherDatabase: it is not.
+    """
+    # Of a server that was built anew, or is reached by another account, the driver may know another identity.
+    remote = target.host or target.query.get("host") or target.query.get("unix_socket")
+    if identity == record.identity or (remote and target.url == record.url):
+        return
+    raise OtherDatabase(
+        f"the target {target.url} is not empty, and is not the database that backup {record.id} is of: that is "
+        f"{record.database} ({record.identity}), the target is {identity}. Nothing was restored; to replace what it "
+        "holds by a backup of another database, insist: --other"
+    )
 
 
 def load(

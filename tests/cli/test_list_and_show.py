@@ -14,7 +14,7 @@ from dumpty.results import Backup
 def test_every_backup_has_a_line_oldest_first(dumpty, make, shop):
     first, second = make(shop), make(shop, "--format", "sql", "--compressor", "none")
     head, *lines = dumpty("list").out.splitlines()
-    assert head.split() == ["ID", "TAKEN", "DATABASE", "FORMAT", "SIZE", "LAST", "PROVEN", "FILE"]
+    assert head.split() == ["ID", "TAKEN", "DATABASE", "SOURCE", "FORMAT", "SIZE", "LAST", "PROVEN", "FILE"]
     assert [line.split()[0] for line in lines] == [first["id"][:8], second["id"][:8]]
     assert "native+gzip" in lines[0]
     assert lines[1].split()[-1] == os.path.basename(second["file_path"])

@@ -88,7 +88,7 @@ def test_a_restore_onto_a_disk_that_is_full_at_any_moment(zygote, mounted, form)
     for free in range(0, 140, 10):
         with (disk / "filler").open("wb") as stream:
             stream.write(bytes(max(0, shutil.disk_usage(disk).free - free * 1024)))
-        ran = zygote.run("restore", one, "--dir", mounted.top, "--overwrite", "--to", f"sqlite:///{target}")
+        ran = zygote.run("restore", one, "--dir", mounted.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
         LEDGER.rounds += 1
         ended[ran.status] += 1
         what = f"a restore with {free} KiB left, {form}"
@@ -189,7 +189,7 @@ def test_each_flush_that_fails_fails_the_restore_or_leaves_it_whole(zygote, vaul
         advance(target, 1000)
         seen = vault.place / "seen"
         seen.unlink(missing_ok=True)
-        argv = ("restore", one, "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{target}")
+        argv = ("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
         ran = zygote.run(*argv, fsync=number, seen=str(seen))
         LEDGER.rounds += 1
         found = version_of(target)

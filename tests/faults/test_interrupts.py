@@ -70,7 +70,7 @@ def test_a_backup_that_is_interrupted_leaves_nothing(zygote, vault, dice, number
 def test_a_restore_that_is_interrupted_leaves_the_target_as_it_was(zygote, vault, dice, number):
     one = next(iter(vault.known))
     target = create(vault.place / "target.db")
-    argv = ("restore", one, "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{target}")
+    argv = ("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
     whole = zygote.run(*argv).seconds
     caught = partial = 0
     for turn in range(ROUNDS * FACTOR):

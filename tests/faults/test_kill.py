@@ -51,7 +51,7 @@ def test_backups_killed_at_random_moments(zygote, vault, dice):
 def test_restores_killed_at_random_moments(zygote, vault, dice, journal):
     target = create(vault.place / "old.db")
     backups = list(vault.known)
-    argv = ("restore", backups[0], "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{target}")
+    argv = ("restore", backups[0], "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
     whole = zygote.run(*argv).seconds
     seen = set()
     for number in range(RESTORES * FACTOR // 2):
@@ -60,7 +60,7 @@ def test_restores_killed_at_random_moments(zygote, vault, dice, journal):
         advance(create(target, journal=journal), old)
         one = backups[number % 2]
         ended = zygote.run(
-            *("restore", one, "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{target}"),
+            *("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}"),
             signal=signal.SIGKILL,
             delay=dice.uniform(0, whole * 0.8),
         )
@@ -74,7 +74,7 @@ def test_restores_killed_at_random_moments(zygote, vault, dice, journal):
         if ended.status == 0 and found == old:
             LEDGER.lie(f"{what}: exit status 0, and the old content")
         seen.add(found == old)
-        again = zygote.run("restore", one, "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{target}")
+        again = zygote.run("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
         assert again.status == 0, (what, again.err)
         assert version_of(target) == vault.known[one], what
         if number % 5 == 4:
@@ -135,7 +135,16 @@ def test_a_restore_killed_before_each_change_it_makes(zygote, place, template, j
     first = next(iter(template.known))
 
     def argv(vault):
-        return ("restore", first, "--dir", vault.top, "--overwrite", "--to", f"sqlite:///{vault.place}/target.db")
+        return (
+            "restore",
+            first,
+            "--dir",
+            vault.top,
+            "--overwrite",
+            "--other",
+            "--to",
+            f"sqlite:///{vault.place}/target.db",
+        )
 
     def check(vault, step, ended):
         what = f"kill -9 before change {step} of a restore over a database in {journal} mode"

@@ -94,7 +94,7 @@ def test_restores_into_servers_killed_at_random_moments(zygote, server, top, dic
         form = "sql"
     made = BackupManager(str(top)).create_backup(server.url("faulty"), format=form)
     assert made.success, made.error
-    argv = ("restore", made.backup.id, "--dir", top, "--overwrite", "--to", server.url("target"))
+    argv = ("restore", made.backup.id, "--dir", top, "--overwrite", "--other", "--to", server.url("target"))
     seconds = zygote.run(*argv).seconds
     before = server.others()
     seen = set()
@@ -136,7 +136,9 @@ def test_connections_cut_after_any_number_of_bytes(zygote, server, top, dice, pl
     def run():
         if verb == "backup":
             return zygote.run("backup", server.through("faulty", here), "--dir", top)
-        return zygote.run("restore", one, "--dir", top, "--overwrite", "--to", server.through("target", here))
+        return zygote.run(
+            "restore", one, "--dir", top, "--overwrite", "--other", "--to", server.through("target", here)
+        )
 
     with Proxy(server.proxy_socket(here), server.socket, cut_after=1 << 40) as proxy:
         ended = run()
@@ -171,7 +173,9 @@ def test_connections_cut_after_any_number_of_bytes(zygote, server, top, dice, pl
             assert found in {1000, 1}, what
         assert leftovers(top) == [], what
     if verb == "restore":
-        assert zygote.run("restore", one, "--dir", top, "--overwrite", "--to", server.url("target")).status == 0
+        assert (
+            zygote.run("restore", one, "--dir", top, "--overwrite", "--other", "--to", server.url("target")).status == 0
+        )
         assert version_of(server, "target") == 1
         assert all(name.startswith("target__dumpty_") for name in server.others() - before)
 

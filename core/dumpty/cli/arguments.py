@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIRECTORY",
+    "Database",
     "Directory",
     "Given",
     "Id",
@@ -27,6 +28,7 @@ __all__ = [
     "Kind",
     "MaybeId",
     "Quiet",
+    "Source",
     "Yes",
     "existing",
     "parse_options",
@@ -68,15 +70,29 @@ def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
     # A shell that completes wants words, never an error.
     with contextlib.suppress(Exception):
         directory = ctx.params.get("directory") or os.environ.get("DUMPTY_DIR") or DIRECTORY
-        words += [backup.id for backup in existing(directory).list_backups()]
+        backups = existing(directory).list_backups()
+        words += [backup.id for backup in backups]
+        word, colon, _ = incomplete.partition(":")
+        words += [f"{word}:{name}" for name in sorted({b.database_name for b in backups}) if colon]
     return [word for word in words if word.startswith(incomplete)]
 
 
 _ID = typer.Argument(
-    metavar="ID", help="The backup's id, its first characters, `latest` or `latest-verified`.", autocompletion=_ids
+    metavar="ID",
+    help="The backup's id, its first characters, `latest`, `latest-verified`, or one of those as `latest:DATABASE`.",
+    autocompletion=_ids,
 )
 Id = Annotated[str, _ID]
 MaybeId = Annotated[str | None, _ID]
+Database = Annotated[str, typer.Option("--database", metavar="NAME", help="Only backups of the database of this name.")]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="SOURCE",
+        help="Only backups of this database: its SOURCE in `dumpty list`, the end of that, a file's path, or a URL.",
+    ),
+]
 
 
 def existing(directory: str) -> BackupManager:

@@ -11,12 +11,14 @@ import typer
 from dumpty.cli.arguments import (
     DIRECTORY,
     URL_HELP,
+    Database,
     Directory,
     Given,
     Jobs,
     Json,
     MaybeId,
     Quiet,
+    Source,
     existing,
     parse_options,
 )
@@ -25,6 +27,7 @@ from dumpty.cli.proving import prove_each, summary
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url
 from dumpty.retention import parse_age
+from dumpty.selection import Filter
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -59,6 +62,8 @@ def drill(
             "--assert", metavar="SQL", help="A query that must give one row whose first value is true; may be repeated."
         ),
     ] = None,
+    database: Database = "",
+    source: Source = "",
     directory: Directory = DIRECTORY,
     jobs: Jobs = None,
     option: Given = None,
@@ -79,12 +84,16 @@ def drill(
     if wrong := {"level", "on", "assertions"} & set(given):
         raise UsageError(f"{min(wrong)!r} is not an option of a plugin; see dumpty drill --help")
     manager = existing(directory)
+    among = Filter(database=database, source=source)
     several = everything or age is not None
-    backups = manager.list_backups() if several else [manager.find(backup_id or "latest")]
+    if several:
+        found = manager.survey()
+        backups, problems = among.of(found.backups), found.problems
+    else:
+        backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
     if age is not None:
         now = datetime.now(UTC)
         backups = [b for b in backups if now - _last_drilled(b) > age]
-    problems = manager.survey().problems if several else []
     verdicts = prove_each(
         manager, backups, "restore", several=several, quiet=quiet, on=server, assertions=assertions or (), **given
     )
@@ -93,7 +102,7 @@ def drill(
         verdicts.lines.append(summary(verdicts, "proven by restoring"))
     else:
         which = f"older than {older_than} " if age is not None else ""
-        verdicts.lines.append(f"no backups {which}in {os.path.abspath(directory)}: nothing was drilled")
+        verdicts.lines.append(f"no backups{among} {which}in {os.path.abspath(directory)}: nothing was drilled")
     return Report(
         fields={"drilled": verdicts.fields, "problems": [str(p) for p in problems]},
         lines=verdicts.lines,

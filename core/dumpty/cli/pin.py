@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dumpty.cli.arguments import DIRECTORY, Directory, Id, Json, Quiet, existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, existing
 from dumpty.cli.output import Report, moment
 
 EXAMPLES = """
@@ -18,13 +18,15 @@ dumpty unpin 1a2b3c4d
 def pin(
     backup_id: Id,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who come later.")] = "",
+    database: Database = "",
+    source: Source = "",
     directory: Directory = DIRECTORY,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
     """Protect a backup: no rule removes it until it is unpinned."""
     manager = existing(directory)
-    pinned = manager.pin(manager.find(backup_id).id, reason)
+    pinned = manager.pin(manager.find(backup_id, database=database, source=source).id, reason)
     return Report(
         fields={"id": pinned.id, "pinned": pinned.pinned},
         lines=(f"backup {pinned.id} of {pinned.database_name}, taken {moment(pinned.timestamp)}, is pinned",),
@@ -33,10 +35,17 @@ def pin(
     )
 
 
-def unpin(backup_id: Id, directory: Directory = DIRECTORY, json: Json = False, quiet: Quiet = False) -> Report:
+def unpin(
+    backup_id: Id,
+    database: Database = "",
+    source: Source = "",
+    directory: Directory = DIRECTORY,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Report:
     """Take a backup's pin away."""
     manager = existing(directory)
-    found = manager.find(backup_id)
+    found = manager.find(backup_id, database=database, source=source)
     was = manager.unpin(found.id)
     return Report(
         fields={"id": found.id, "was_pinned": was},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, existing, short_ids
+from dumpty.cli.asking import agreed, on_terminal
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError, Pinned, UnknownBackup
@@ -127,15 +127,13 @@ def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
 def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
     """Ask on the terminal, where there is one."""
     total = f"{count(len(doomed), 'backup')}, {size(sum(d.backup.size_bytes for d in doomed))}"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not on_terminal():
         raise UsageError(f"nothing was removed: {total} would go; say --yes, or --dry-run to see which")
     for decision in doomed:
         one = decision.backup
         text = f"{one.id[:8]}  {moment(one.timestamp)}  {one.database_name}  ({decision.reason})"
         say(text)
-    sys.stderr.write(f"Remove {total}? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return agreed(f"Remove {total}?")
 
 
 def _removed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, Directory, Id, Json, existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Source, existing
 from dumpty.cli.output import Report
 
 EXAMPLES = """
@@ -12,10 +12,16 @@ dumpty show 1a2b3c4d --json
 """
 
 
-def show(backup_id: Id, directory: Directory = DIRECTORY, json: Json = False) -> Report:
+def show(
+    backup_id: Id,
+    database: Database = "",
+    source: Source = "",
+    directory: Directory = DIRECTORY,
+    json: Json = False,
+) -> Report:
     """Show all that is known of one backup.
 
     Its file, sizes and digests, the versions that made it, and what it holds.
     """
-    found = existing(directory).find(backup_id)
+    found = existing(directory).find(backup_id, database=database, source=source)
     return Report(fields={"backup": description.fields(found)}, lines=description.details(found), json=json)

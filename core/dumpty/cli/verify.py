@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import DIRECTORY, Directory, Json, MaybeId, Quiet, existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, MaybeId, Quiet, Source, existing
 from dumpty.cli.output import Report
 from dumpty.cli.proving import prove_each, summary
 from dumpty.cli.status import UsageError
 from dumpty.proofs import LEVELS
+from dumpty.selection import Filter
 
 if TYPE_CHECKING:
     from dumpty.proofs import Level
@@ -28,6 +29,8 @@ def verify(
     level: Annotated[
         str, typer.Option("--level", metavar="LEVEL", help=f"How far to go: {', '.join(LEVELS)}.")
     ] = "digest",
+    database: Database = "",
+    source: Source = "",
     directory: Directory = DIRECTORY,
     json: Json = False,
     quiet: Quiet = False,
@@ -42,14 +45,18 @@ def verify(
         raise UsageError("name one backup by its id, or all of them with --all")
     chosen = _level(level)
     manager = existing(directory)
-    backups = manager.list_backups() if backup_id is None else [manager.find(backup_id)]
-    problems = manager.survey().problems if backup_id is None else []
+    among = Filter(database=database, source=source)
+    if backup_id is None:
+        found = manager.survey()
+        backups, problems = among.of(found.backups), found.problems
+    else:
+        backups, problems = [manager.find(backup_id, database=database, source=source)], []
     verdicts = prove_each(manager, backups, chosen, several=everything, quiet=quiet)
     verdicts.failures[:0] = problems
     if verdicts.fields or problems:
         verdicts.lines.append(summary(verdicts, "verified"))
     else:
-        verdicts.lines.append(f"no backups in {os.path.abspath(directory)}: nothing was verified")
+        verdicts.lines.append(f"no backups{among} in {os.path.abspath(directory)}: nothing was verified")
     return Report(
         fields={"level": chosen, "verified": verdicts.fields, "problems": [str(p) for p in problems]},
         lines=verdicts.lines,

@@ -1,0 +1,217 @@
+"""Which backup a command means, in a directory with backups of several databases; and where it may go."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from pathlib import Path
+
+import pytest
+
+from dumpty import BackupManager, OtherDatabase
+
+
+def database(path: Path, what: str) -> str:
+    """Make a database at a path that says what it is, and return its URL."""
+    path.parent.mkdir(exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"CREATE TABLE IF NOT EXISTS t (what TEXT); DELETE FROM t; INSERT INTO t VALUES ('{what}')"
+        )
+    return f"sqlite:///{path}"
+
+
+def said(path: Path) -> str:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT what FROM t").fetchone()[0]
+
+
+@pytest.fixture
+def three(make, tmp_path) -> dict[str, dict]:
+    """Backups of ``crm`` and of two databases called ``db``; the newest is of ``b/db.sqlite3``."""
+    paths = {"crm": tmp_path / "crm.db", "a": tmp_path / "a" / "db.sqlite3", "b": tmp_path / "b" / "db.sqlite3"}
+    return {name: make(database(path, name)) for name, path in paths.items()}
+
+
+SELECTIONS = [
+    (("latest",), "b"),
+    (("latest:crm",), "crm"),
+    (("latest:crm.db",), "crm"),
+    (("latest", "--database", "crm"), "crm"),
+    (("latest", "--source", "crm.db"), "crm"),
+    (("latest:db", "--source", "a/db.sqlite3"), "a"),
+    (("latest", "--source", "{top}/a/db.sqlite3"), "a"),
+    (("latest", "--source", "./a/db.sqlite3"), "a"),
+    (("latest", "--source", "sqlite:{top}/a/db.sqlite3"), "a"),
+    (("latest", "--source", "sqlite:///{top}/a/db.sqlite3"), "a"),
+    (("latest", "--database", "db"), "b"),
+    (("{crm}",), "crm"),
+    (("{crm}", "--database", "crm"), "crm"),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), SELECTIONS, ids=[" ".join(given) for given, _ in SELECTIONS])
+def test_a_selection_means_the_same_in_every_verb(dumpty, three, tmp_path, given, expected):
+    words = [word.format(top=tmp_path, crm=three["crm"]["id"][:7]) for word in given]
+    wanted = three[expected]["id"]
+    assert dumpty("show", *words, "--json").json["backup"]["id"] == wanted
+    assert [v["id"] for v in dumpty("verify", *words, "--json").json["verified"]] == [wanted]
+    assert [v["id"] for v in dumpty("drill", *words, "--json").json["drilled"]] == [wanted]
+    assert dumpty("pin", *words, "--json").json["id"] == wanted
+    assert dumpty("unpin", *words, "--json").json["id"] == wanted
+    ran = dumpty("restore", *words, "--to", "sqlite:///new.db", "--json")
+    if (words[0] == "latest" and len(words) == 1) or words[-1] == "db":
+        assert (ran.status, ran.json["error_type"]) == (1, "UnknownBackup")
+    else:
+        assert ran.json["backup"]["id"] == wanted
+        assert said(tmp_path / "new.db") == expected
+
+
+def test_latest_alone_of_several_databases_is_refused_and_names_them(dumpty, three, tmp_path):
+    ran = dumpty("restore", "latest", "--to", "sqlite:///new.db")
+    assert ran.status == 1
+    for one in three.values():
+        assert f"{one['database']} ({one['source']})" in ran.err
+    assert "3 databases" in ran.err
+    assert "--source" in ran.err
+    ran = dumpty("restore", "latest:db", "--to", "sqlite:///new.db")
+    assert "2 databases" in ran.err
+    assert "crm" not in ran.err
+    dumpty("verify", "latest:crm")
+    assert dumpty("restore", "latest-verified", "--to", "sqlite:///new.db").status == 1
+    assert not (tmp_path / "new.db").exists()
+    assert dumpty("restore", "latest-verified:crm", "--to", "sqlite:///new.db").status == 0
+    assert said(tmp_path / "new.db") == "crm"
+
+
+def test_a_message_names_no_more_databases_than_can_be_read(dumpty, make, tmp_path):
+    for number in range(13):
+        make(database(tmp_path / f"{number:02}" / "shop.db", "x"), "--compressor", "none")
+    ran = dumpty("restore", "latest:shop", "--to", "sqlite:///new.db")
+    assert "13 databases" in ran.err
+    assert "and 3 more" in ran.err
+
+
+@pytest.mark.parametrize("wanted", ["latest:", "latest:nothing", "latest-verified:crm", "{b}"])
+def test_nothing_is_meant_where_nothing_fits(dumpty, three, wanted):
+    ran = dumpty("show", wanted.format(b=three["b"]["id"]), "--database", "crm")
+    assert ran.status == 1
+    assert "of the database 'crm'" in ran.err
+
+
+def test_a_url_with_a_password_filters_and_is_not_shown(dumpty, three):
+    ran = dumpty("show", "latest", "--source", "mysql://u:s3cret-word@host/db")
+    assert ran.status == 1
+    assert "mysql://u:***@host/db" in ran.err
+    assert "s3cret" not in ran.err
+
+
+def test_a_list_shows_sources_and_filters(dumpty, three, tmp_path):
+    lines = dumpty("list").out.splitlines()[1:]
+    assert [line.split()[4] for line in lines] == [three[name]["source"] for name in ("crm", "a", "b")]
+    assert [b["id"] for b in dumpty("list", "--database", "db", "--json").json["backups"]] == [
+        three["a"]["id"],
+        three["b"]["id"],
+    ]
+    one = dumpty("list", "--source", "b/db.sqlite3", "--json").json["backups"]
+    assert [b["id"] for b in one] == [three["b"]["id"]]
+    assert dumpty("list", "--database", "x").out == f"no backups of the database 'x' in {tmp_path}/backups\n"
+
+
+def test_all_backups_of_a_database_are_verified_and_drilled(dumpty, three):
+    told = dumpty("verify", "--all", "--database", "db", "--json").json["verified"]
+    assert {v["id"] for v in told} == {three["a"]["id"], three["b"]["id"]}
+    told = dumpty("drill", "--all", "--source", "b/db.sqlite3", "--json").json["drilled"]
+    assert {v["id"] for v in told} == {three["b"]["id"]}
+    assert "of the database 'x'" in dumpty("verify", "--all", "--database", "x").out
+
+
+def test_what_another_database_holds_is_not_replaced_unless_insisted(dumpty, three, tmp_path):
+    target = f"sqlite:///{tmp_path}/crm.db"
+    words = ("restore", "latest:db", "--source", "a/db.sqlite3", "--to", target, "--overwrite")
+    ran = dumpty(*words, "--json")
+    assert (ran.status, ran.json["error_type"]) == (1, "OtherDatabase")
+    assert "--other" in ran.json["error"]
+    assert three["crm"]["source"] in ran.json["error"]
+    assert three["a"]["source"] in ran.json["error"]
+    assert said(tmp_path / "crm.db") == "crm"
+    assert dumpty(*words, "--other").status == 0
+    assert said(tmp_path / "crm.db") == "a"
+
+
+def test_to_replace_what_another_database_holds_overwrite_is_needed_too(dumpty, three, tmp_path):
+    ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/a/db.sqlite3", "--other")
+    assert (ran.status, said(tmp_path / "a" / "db.sqlite3")) == (1, "a")
+    assert "--overwrite" in ran.err
+
+
+def test_its_own_database_a_new_one_and_an_empty_one_need_nothing(dumpty, three, tmp_path):
+    database(tmp_path / "crm.db", "changed")
+    assert dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/crm.db", "--overwrite").status == 0
+    (tmp_path / "empty.db").touch()
+    for name in ("empty", "new"):
+        assert dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/{name}.db", "--overwrite").status == 0
+    assert {said(tmp_path / f"{name}.db") for name in ("crm", "empty", "new")} == {"crm"}
+
+
+@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, "crm"), ("n", 1, "a"), ("", 1, "a")])
+def test_on_a_terminal_it_asks(dumpty, three, tmp_path, terminal, answer, status, left):
+    target = tmp_path / "a" / "db.sqlite3"
+    terminal.type(answer + "\n")
+    ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{target}", "--overwrite", on=terminal)
+    shown = terminal.read()
+    assert ran.status == status
+    assert f"Replace what sqlite:///{target} holds by the backup of crm? [y/N]" in shown
+    assert three["a"]["source"] in shown
+    assert said(target) == left
+
+
+def test_in_python_overwrite_is_enough_and_other_may_be_refused(three, tmp_path):
+    manager = BackupManager(str(tmp_path / "backups"))
+    target = f"sqlite:///{tmp_path}/a/db.sqlite3"
+    refused = manager.restore(three["crm"]["id"], target, overwrite=True, other=False)
+    assert isinstance(refused.exception, OtherDatabase)
+    assert said(tmp_path / "a" / "db.sqlite3") == "a"
+    assert manager.restore(three["crm"]["id"], target, overwrite=True).success
+    assert said(tmp_path / "a" / "db.sqlite3") == "crm"
+
+
+def test_a_shell_completes_the_names_of_databases(three, tmp_path):
+    import typer
+
+    from dumpty.cli.arguments import _ids
+
+    class Context(typer.Context):
+        def __init__(self) -> None:
+            self.params = {"directory": str(tmp_path / "backups")}
+
+    assert _ids(Context(), "latest:") == ["latest:crm", "latest:db"]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_on_a_server_another_database_is_not_replaced_unless_insisted(request, dumpty, kind):
+    server = request.getfixturevalue(kind)
+    do = (lambda sql, name: server.execute(sql, database=name)) if kind == "postgres" else None
+    do = do or (lambda sql, name: server.run(sql, database=name))
+    names = [f"s_{uuid.uuid4().hex[:8]}_{name}" for name in ("shop", "crm")]
+    shop, crm = map(server.url, names)
+    system = "postgres" if kind == "postgres" else None
+    try:
+        for name in names:
+            do(f"CREATE DATABASE {name}", system)
+            do("CREATE TABLE t (what VARCHAR(40))", name)
+            do(f"INSERT INTO t VALUES ('{name}')", name)
+            assert dumpty("backup", server.url(name)).status == 0
+        words = ("restore", f"latest:{names[0]}", "--overwrite", "--to")
+        ran = dumpty(*words, crm, "--json")
+        assert (ran.status, ran.json["error_type"]) == (1, "OtherDatabase")
+        assert dumpty("restore", "latest", "--overwrite", "--to", crm, "--other").status == 1
+        assert list(do("SELECT what FROM t", names[1])) == [(names[1],)]
+        do("DELETE FROM t", names[0])
+        assert dumpty(*words, shop).status == 0
+        assert dumpty(*words, crm, "--other").status == 0
+        assert [list(do("SELECT what FROM t", name)) for name in names] == [[(names[0],)]] * 2
+    finally:
+        for name in names:
+            do(f"DROP DATABASE IF EXISTS {name}", system)
