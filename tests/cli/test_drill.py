@@ -128,10 +128,58 @@ def test_nothing_to_drill_says_so(dumpty, tmp_path):
 def test_a_driver_without_scratch_is_not_provable_and_never_ok(dumpty, make, odd):
     made = make("odd://h/x")
     ran = dumpty("drill", made["id"])
-    assert ran.status == 1
+    assert ran.status == 3
     assert "NOT PROVED" in ran.out
+    assert "0 backups proven by restoring, 1 not provable here" in ran.out
+    assert "FAILED" not in ran.out
     assert "not provable here, because plugin 'odd'" in ran.err
     assert "implements no scratch" in ran.err
+    assert proven(dumpty) == [None]
+    told = dumpty("drill", made["id"], "--json").json
+    assert (told["success"], told["status"], told["error_type"]) == (False, 3, "NotProvable")
+
+
+def test_what_is_not_provable_here_is_counted_apart_and_decides_last(dumpty, make, shop, odd):
+    good = make(shop)
+    make("odd://h/x")
+    ran = dumpty("drill", "--all")
+    assert ran.status == 3
+    assert "1 backup proven by restoring, 1 not provable here" in ran.out
+    make("odd://h/x")
+    ran = dumpty("verify", "--all", "--level", "structure", "--json")
+    assert (ran.status, [v["success"] for v in ran.json["verified"]]) == (3, [True, False, False])
+    assert "2 of 3 backups are not provable here, the first: " in ran.json["error"]
+    with open(good["file_path"], "r+b") as stream:
+        stream.truncate(60)
+    ran = dumpty("drill", "--all")
+    assert ran.status == 4
+    assert "0 backups proven by restoring, 1 FAILED, 2 not provable here" in ran.out
+    assert "1 of 3 backups failed" in ran.err
+
+
+def test_what_is_not_provable_here_leaves_no_mark_on_the_backup(dumpty, make, odd):
+    first, second = make("odd://h/x"), make("odd://h/x")
+    before = dumpty("list", "--json").json["backups"]
+    assert dumpty("drill", "--all").status == dumpty("verify", "latest", "--level", "structure").status == 3
+    assert dumpty("list", "--json").json["backups"] == before
+    assert [line.split()[-2] for line in dumpty("list").out.splitlines()[1:]] == ["never", "never"]
+    told = dumpty("prune", "--keep", "1", "--dry-run", "--json").json["decisions"]
+    assert [(d["id"], d["keep"]) for d in told] == [(second["id"], True), (first["id"], False)]
+    assert "failed" not in told[1]["reason"]
+
+
+def test_a_machine_without_the_database_proves_nothing_and_says_how_to_get_it(dumpty, mariadb, monkeypatch, tmp_path):
+    mariadb.run("CREATE DATABASE drilled", "CREATE TABLE drilled.t (i INT)")
+    try:
+        assert dumpty("backup", mariadb.url("drilled")).status == 0
+    finally:
+        mariadb.run("DROP DATABASE drilled")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("dumpty_plugins.mysql.server._PLACES", "")
+    ran = dumpty("drill")
+    assert ran.status == 3
+    assert "not provable here" in ran.out
+    assert "apt-get install" in ran.err
     assert proven(dumpty) == [None]
 
 

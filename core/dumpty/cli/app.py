@@ -50,6 +50,7 @@ Exit status:
   0    done
   1    failed; the message says why and what to do
   2    wrong usage: URL, option, plugin or library unknown
+  3    not provable here: this machine lacks what a proof needs, which says nothing of the backup
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it

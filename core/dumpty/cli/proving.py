@@ -37,17 +37,26 @@ class Verdicts:
         """How many proofs held."""
         return sum(bool(one["success"]) for one in self.fields)
 
+    @property
+    def unprovable(self) -> list[DumptyError]:
+        """What this machine lacks, which says nothing of a backup."""
+        return [f for f in self.failures if isinstance(f, NotProvable)]
+
     def worst(self, total: int) -> DumptyError | None:
-        """Return the error that decides the exit status: damage comes before what could not be looked at."""
+        """Return the error that decides the exit status.
+
+        Damage comes before what kept a backup from being looked at, and that before what this machine lacks.
+        """
         damage = [f for f in self.failures if isinstance(f, (IntegrityError, ManifestError))]
-        if not self.failures:
-            return None
-        if not damage:
-            return self.failures[0]
-        first = str(damage[0])
-        return IntegrityError(
-            first if total == 1 else f"{len(self.failures)} of {total} backups failed, the first: {first}"
-        )
+        lacking, failed = self.unprovable, len(self.failures) - len(self.unprovable)
+        if damage:
+            first = str(damage[0])
+            return IntegrityError(first if total == 1 else f"{failed} of {total} backups failed, the first: {first}")
+        if failed:
+            return next(f for f in self.failures if not isinstance(f, NotProvable))
+        if len(lacking) > 1:
+            return NotProvable(f"{len(lacking)} of {total} backups are not provable here, the first: {lacking[0]}")
+        return lacking[0] if lacking else None
 
 
 def prove_each(
@@ -97,9 +106,12 @@ def prove_each(
 
 
 def summary(verdicts: Verdicts, verb: str) -> str:
-    """Return how many proofs held and how many did not."""
-    bad = len(verdicts.failures)
-    return f"{count(verdicts.good, 'backup')} {verb}" + (f", {bad} FAILED" if bad else "")
+    """Return how many proofs held, how many did not, and how many this machine could not try."""
+    lacking = len(verdicts.unprovable)
+    bad = len(verdicts.failures) - lacking
+    told = [f"{count(verdicts.good, 'backup')} {verb}"]
+    told += [f"{bad} FAILED"] * bool(bad) + [f"{lacking} not provable here"] * bool(lacking)
+    return ", ".join(told)
 
 
 def _judged(backup: Backup, proof: Proof) -> DumptyError | None:

@@ -12,6 +12,7 @@ from dumpty.errors import (
     IntegrityError,
     InvalidName,
     Locked,
+    NotProvable,
     OptionError,
     PluginConflict,
     PluginLoadError,
@@ -30,6 +31,7 @@ __all__ = [
     "LOCKED",
     "NO_STORE",
     "TABLE",
+    "UNPROVABLE",
     "UNVERIFIED",
     "USAGE",
     "MalformedURL",
@@ -41,7 +43,7 @@ __all__ = [
     "succeeded",
 ]
 
-DONE, FAILED, USAGE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 1, 2, 4, 10, 11, 130
+DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 130
 
 
 class UsageError(DumptyError):
@@ -73,6 +75,7 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (PluginConflict, USAGE),
     (PluginLoadError, USAGE),
     (DependencyError, USAGE),
+    (NotProvable, UNPROVABLE),
     (IntegrityError, UNVERIFIED),
     (NoSuchStore, NO_STORE),
     (Locked, LOCKED),
