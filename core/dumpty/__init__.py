@@ -14,6 +14,7 @@ from dumpty.hookspecs import hookimpl
 if TYPE_CHECKING:
     from dumpty.aside import Aside as Aside
     from dumpty.aside import run_aside as run_aside
+    from dumpty.aside import run_leaving as run_leaving
     from dumpty.backup import BackupFormat as BackupFormat
     from dumpty.backup import BackupMetadata as BackupMetadata
     from dumpty.backup import DatabaseBackup as DatabaseBackup
@@ -43,10 +44,13 @@ if TYPE_CHECKING:
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
     from dumpty.frames import FramedReader as FramedReader
+    from dumpty.interruption import Unfinished as Unfinished
     from dumpty.owned import OwnedDirectory as OwnedDirectory
     from dumpty.owned import lock_if_free as lock_if_free
     from dumpty.owned import open_owned_directory as open_owned_directory
     from dumpty.owned import open_regular as open_regular
+    from dumpty.peers import Peer as Peer
+    from dumpty.peers import given_up as given_up
     from dumpty.proofs import Proof as Proof
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
@@ -74,7 +78,7 @@ __version__ = "1.0.0"
 
 
 _EXPORTS = {
-    "dumpty.aside": ("Aside", "run_aside"),
+    "dumpty.aside": ("Aside", "run_aside", "run_leaving"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.errors": (
@@ -102,6 +106,8 @@ _EXPORTS = {
     ),
     "dumpty.frames": ("FramedReader",),
     "dumpty.owned": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
+    "dumpty.interruption": ("Unfinished",),
+    "dumpty.peers": ("Peer", "given_up"),
     "dumpty.proofs": ("Proof",),
     "dumpty.types": (
         "Buffer",

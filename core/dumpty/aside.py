@@ -43,10 +43,21 @@ class Aside(Generic[T]):
         self._thread.start()
         self._started = True
 
-    def wait(self) -> None:
-        """Wait until the work is done, if it was started."""
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the work is done, if it was started, or until the time is over; return whether it is done."""
         if self._started and not self._done:
-            self._ended.get()
+            with contextlib.suppress(Empty):
+                self._ended.get(timeout=seconds)
+        return self._done or not self._started
+
+    @property
+    def begun(self) -> bool:
+        """Whether the work has begun."""
+        return self._begun
+
+    def forget(self) -> None:
+        """Let the work begin no more, and leave it alone where it has begun."""
+        self._over = True
 
     def result(self) -> T:
         """Wait for the work, and return what it returned, or raise what it raised: once.
@@ -157,6 +168,61 @@ def run_aside(
         return aside.result()
     finally:
         aside.end(stop)
+
+
+def run_leaving(
+    work: Callable[[], T],
+    *,
+    discard: Callable[[T], object],
+    over: Callable[[], bool],
+    error: Callable[[], BaseException],
+    name: str = "dumpty-left",
+) -> T:
+    """Run ``work``, which nothing can interrupt, in another thread, and return what it returns, or leave it behind.
+
+    So Ctrl-C ends at once what a library does to reach a server that does not answer. Whatever the work uses must be
+    its own.
+
+    Args:
+        work: what may take long. Its errors are raised here, unless it was left behind.
+        discard: gets what the work returns after it was left behind.
+        over: tells, asked again and again, whether to wait no longer.
+        error: makes the exception to raise then.
+        name: the thread's.
+    """
+    claim = [None]  # whoever takes it, the thread that ends or the one that leaves, decides
+
+    def run() -> Callable[[], T]:
+        outcome = _outcome(work)
+        if not _taken(claim):
+            _discard(outcome, discard)
+        return outcome
+
+    aside = Aside(run, name)
+    try:
+        aside.start()
+        while not aside.wait(_AGAIN_SECONDS):
+            if over():
+                raise error()
+    except BaseException:
+        aside.forget()
+        if aside.begun and not _taken(claim):  # it ended in this very moment
+            _discard(aside.result(), discard)
+        raise
+    return aside.result()()
+
+
+def _taken(claim: list[None]) -> bool:
+    try:
+        claim.pop()
+    except IndexError:
+        return False
+    return True
+
+
+def _discard(outcome: Callable[[], T], discard: Callable[[T], object]) -> None:
+    with contextlib.suppress(Exception):  # nobody is there any more whom an error would help
+        discard(outcome())
 
 
 def _outcome(work: Callable[[], T]) -> Callable[[], T]:

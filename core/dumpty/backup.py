@@ -14,6 +14,7 @@ from dumpty.catalog import NamedCatalog
 from dumpty.cleaning import clean
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.host import default_host
+from dumpty.interruption import noticed
 from dumpty.names import checked_name
 from dumpty.pipeline import Outcome, Run
 from dumpty.redaction import redact_exception
@@ -149,8 +150,9 @@ class DatabaseBackup:
         except MissingFile as error:
             raise MissingFile(f"the file of the backup {backup_name!r} is gone: {error}") from error
         options = self._host.options({"restore": driver}, {})["restore"]
-        with StoredDump(self._host, self._store, stored) as dump:
+        with noticed() as asked, StoredDump(self._host, self._store, stored) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
+            asked.check()
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
         return True
@@ -218,7 +220,8 @@ class DatabaseBackup:
                 options=shared["backup"],
                 store=self._store,
             )
-            run.write(file, committing=self._catalog.committing, commit=commit)
+            with noticed():
+                run.write(file, committing=self._catalog.committing, commit=commit)
         except Exception as error:
             redact_exception(error, source.secrets)
             raise

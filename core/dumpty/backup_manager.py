@@ -13,6 +13,7 @@ from dumpty.creating import create
 from dumpty.drill import prove
 from dumpty.errors import DumptyError, OptionError
 from dumpty.host import Host, default_host
+from dumpty.interruption import noticed
 from dumpty.pace import paced
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
@@ -230,16 +231,18 @@ class BackupManager:
             # What a killed drill left; where it cannot be cleared, it is only space.
             with contextlib.suppress(DumptyError):
                 clean(self._store)
-        proof = prove(
-            self._host,
-            self._store,
-            record,
-            level,
-            on=server,
-            assertions=tuple(assertions),
-            given=options,
-            progress=progress,
-        )
+        with noticed() as asked:
+            proof = prove(
+                self._host,
+                self._store,
+                record,
+                level,
+                on=server,
+                assertions=tuple(assertions),
+                given=options,
+                progress=progress,
+            )
+            asked.check()  # a plugin may have swallowed it
         return self._book.add(record, proof)
 
     def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, PluginError
+from dumpty.interruption import current
 from dumpty.stored import workspace
 from dumpty.streams import Beside, Gather, Meter, tree_digest
 from dumpty.types import DirectoryUpload
@@ -79,17 +80,21 @@ class Run:
         """Write the dump to the fresh object ``name``, then call ``commit``, which writes the manifest.
 
         Both become visible within ``committing(name)``, a lock. If anything fails, nothing of this backup stays; once
-        ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them.
+        ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them. An
+        interrupt that a plugin swallowed is raised again, and nothing is committed.
         """
+        asked = current()
         upload = self.store.create(name)
         with contextlib.ExitStack() as stack:
             stack.callback(upload.abort)
             write = self._write_directory if self.format.directory else self._write_stream
             outcome = write(upload, stack)
+            asked.check()  # a plugin may have swallowed it
             with committing(name):
                 try:
                     upload.commit()
                     self._check_size(name, outcome)
+                    asked.check()
                 except BaseException:
                     with contextlib.suppress(Exception):  # the failure that led here is the one to report
                         self.store.delete(name)

@@ -14,10 +14,12 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections import deque
 from typing import IO, TYPE_CHECKING, Self
 
 from dumpty.errors import CommandError
+from dumpty.groups import seconds_of_work
 from dumpty.redaction import masks, redact
 
 if TYPE_CHECKING:
@@ -34,7 +36,16 @@ BLOCK = 1 << 20
 _ENOUGH = 1 << 18
 _PAUSE_SECONDS = 0.0005
 _STDERR_LINES = 40
-_GRACE_SECONDS = 5.0
+_GRACE_SECONDS = 1.5
+"""What a child gets between SIGTERM and SIGKILL: it may be waiting for a server that does not answer."""
+_LAST_WORDS_SECONDS = 5.0
+_living: weakref.WeakSet[Child] = weakref.WeakSet()
+
+
+def kill_all() -> None:
+    """Kill every child of this process and all they started, at once: the program ends."""
+    for child in list(_living):
+        child.kill_now()
 
 
 def processors(most: int) -> int:
@@ -99,6 +110,7 @@ class Child:
             )
         except (OSError, ValueError) as error:
             raise CommandError(f"{self.name} could not be started: {error}", argv=self.argv) from error
+        _living.add(self)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 _enlarge(pipe)
@@ -198,7 +210,7 @@ class Child:
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"did not end within {timeout:g} s") from error
         self._end_group()
-        self._drain.join(_GRACE_SECONDS)
+        self._drain.join(_LAST_WORDS_SECONDS)
         if status != 0:
             raise self._failure(f"was ended by signal {-status}" if status < 0 else f"exited with status {status}")
 
@@ -213,6 +225,15 @@ class Child:
                 self._popen.wait()
         self._end_group()
 
+    def kill_now(self) -> None:
+        """Send SIGKILL to the child and all it started, and wait for nothing."""
+        if self._popen.returncode is None:
+            self._signal(signal.SIGKILL)
+
+    def seconds_of_work(self) -> float:
+        """Return how long processors have worked for the child and all in its group; 0 where nobody tells."""
+        return seconds_of_work(self._popen.pid)
+
     def kill(self) -> None:
         """End the child and all it started, and close its streams. Harmless after its end."""
         self.end()
@@ -220,7 +241,8 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self._drain.join(_GRACE_SECONDS)
+        self._drain.join(_GRACE_SECONDS / 3)
+        _living.discard(self)
 
     def _end_group(self) -> None:
         # Once, and at once: when nothing is left of the group, its number may become somebody else's.
@@ -248,9 +270,9 @@ class Child:
         if self._popen.returncode is None:
             # It closed a pipe but may not have exited yet: its last words explain more than our "broken pipe".
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(_GRACE_SECONDS / 5)
+                self._popen.wait(_LAST_WORDS_SECONDS / 5)
         if self._popen.returncode is not None:
-            self._drain.join(_GRACE_SECONDS)
+            self._drain.join(_LAST_WORDS_SECONDS)
         tail = self.stderr_tail().strip()
         said = f": {tail.splitlines()[-1].strip()}" if tail else ", and said nothing"
         return CommandError(

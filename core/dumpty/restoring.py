@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, OtherDatabase, PluginNotFound, SourceError, TargetNotEmpty
+from dumpty.interruption import current
 from dumpty.masking import known
 from dumpty.source import identity_of, parse_url
 from dumpty.stored import Stage, Stored, StoredDump, check_stored
@@ -61,6 +62,7 @@ def restore(
     check_stored(host, store, stored)
     with StoredDump(host, store, stored, progress) as dump:
         load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+    current().check()
 
 
 def _require_own(record: Record, target: Source, identity: str) -> None:

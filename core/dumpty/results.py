@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dumpty.errors import SourceError
+from dumpty.interruption import noticed, unfinished
 from dumpty.proofs import Proof, Standing, standing
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.source import parse_url
@@ -110,11 +111,14 @@ def wrapped(verb: str, url: str, work: Callable[[], Backup]) -> BackupResult:
     """Do ``work`` and return how it went: failures become results and log records, both without secrets."""
     begun = time.monotonic()
     shown, secrets = _shown(url)
+    before = unfinished()
     try:
-        backup = work()
+        with noticed():
+            backup = work()
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
         redact_exception(error, secrets)
-        text = redact(one_line(error), secrets)
+        left = [what for what in unfinished() if what not in before]
+        text = redact("; still there: ".join([one_line(error), *(["; ".join(left)] if left else [])]), secrets)
         seconds = time.monotonic() - begun
         fields = {"event": verb, "url": shown, "seconds": seconds, "error_type": type(error).__name__}
         log.error("%s of %s failed: %s", verb, shown, text, extra=fields)  # noqa: TRY400 - no traceback: locals

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, MissingFile
+from dumpty.interruption import current
 from dumpty.streams import BLOCK, Ahead, Checked, tree_digest
 from dumpty.types import LocalStore
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dumpty.host import Host, Plugin
+    from dumpty.interruption import Interruption
     from dumpty.types import Evidence, Format, Options, Reader, Store, Verifier
 
     Progress = Callable[[int, "int | None"], None]
@@ -152,6 +154,7 @@ class StoredDump:
         self._stack = contextlib.ExitStack()
         self._streams: list[Checked] = []
         self._spool: Path | None = None
+        self._asked = current()
 
     def __enter__(self) -> Self:
         return self
@@ -189,9 +192,10 @@ class StoredDump:
         self._stack.callback(stream.close)
         checked = _plain(self._host, stream, self._stored, self._stack)
         self._streams.append(checked)
-        return _Reported(checked, self.size, self._progress) if self._progress else checked
+        return _Reported(checked, self.size, self._progress, self._asked)
 
     def path(self) -> Path:
+        self._asked.check()
         if self._spool is None:
             if isinstance(self._store, LocalStore) and (self._stored.format.directory or not self._stored.stages):
                 # Verified a moment ago, stored as it is: no copy.
@@ -215,16 +219,21 @@ class StoredDump:
 
 
 class _Reported:
-    def __init__(self, stream: Reader, size: int, progress: Progress) -> None:
+    """Reports what is read, and gives nothing more once an interrupt came: a driver that swallowed it ends, too."""
+
+    def __init__(self, stream: Reader, size: int, progress: Progress | None, asked: Interruption) -> None:
         self._stream = stream
         self._size = size
         self._progress = progress
+        self._asked = asked
         self._done = 0
 
     def read(self, size: int = -1) -> bytes:
+        self._asked.check()
         data = self._stream.read(size)
-        self._done += len(data)
-        self._progress(self._done, self._size)
+        if self._progress is not None:
+            self._done += len(data)
+            self._progress(self._done, self._size)
         return data
 
     def close(self) -> None:

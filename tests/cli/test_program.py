@@ -177,23 +177,27 @@ def test_the_table_of_statuses(kind, expected):
 
 @pytest.fixture
 def hangs():
-    """Start a backup whose driver has started a child and waits for it; return the program and the child's id."""
+    """Start a backup whose driver has started a child and waits for it; return the program and the child's id.
+
+    Another ``host`` behaves in another way, and has no child: then 0.
+    """
     started = []
 
-    def start(*argv: str) -> tuple[subprocess.Popen, int]:
+    def start(*argv: str, host: str = "hangs") -> tuple[subprocess.Popen, int]:
         program = subprocess.Popen(
-            [*argv, sys.executable, "-m", "dumpty", "backup", "odd://hangs/db", "--json"],
+            [*argv, sys.executable, "-m", "dumpty", "backup", f"odd://{host}/db", "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": DISTS},
         )
         started.append(program)
-        return program, next(int(line.split()[1]) for line in program.stderr if line.startswith("child"))
+        word, _, child = next(line for line in program.stderr if line.startswith(("child", host))).partition(" ")
+        return program, int(child) if word == "child" else 0
 
     yield start
     for program in started:
-        program.terminate()
+        program.kill()
         program.communicate(timeout=30)
 
 
@@ -221,7 +225,34 @@ def test_an_interrupt_is_one_line(dumpty, name, expected):
     assert time.monotonic() - begun < 20
 
 
-def test_a_second_signal_does_not_disturb_the_cleaning_up(hangs):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_second_signal_ends_what_does_not_listen_to_the_first(hangs, number, expected):
+    program, _ = hangs(host="stubborn")
+    program.send_signal(number)
+    for second in (number, signal.SIGTERM) * 60:  # the first ones may come as the echo of the first
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.wait(0.5)
+            break
+        program.send_signal(second)
+    out, err = program.communicate(timeout=30)
+    assert program.returncode == expected
+    told = json.loads(out)
+    assert (told["success"], told["status"], err.replace("stubborn\n", "")) == (False, expected, "")
+    assert f"interrupted by {number.name}, and by a second signal" in told["error"]
+    assert not any(name.endswith(".json") for name in os.listdir("backups"))
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_plugin_swallowed_makes_no_backup(hangs, number, expected):
+    program, _ = hangs(host="swallows")
+    program.send_signal(number)
+    out, _ = program.communicate(timeout=30)
+    assert program.returncode == expected
+    assert json.loads(out)["status"] == expected
+    assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
+
+
+def test_the_echo_of_a_signal_does_not_disturb_the_cleaning_up(hangs):
     program, child = hangs()
     for _ in range(3):
         program.send_signal(signal.SIGINT)

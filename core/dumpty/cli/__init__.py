@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.cli.app import Ended
+    from dumpty.cli.forced import Listener
 
 __all__ = ["main"]
 
@@ -20,7 +22,9 @@ _GARBAGE = 200_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name) and return the exit status."""
+    from dumpty import interruption
     from dumpty.cli import output, urls
+    from dumpty.cli.forced import Listener
     from dumpty.cli.signals import Signals
     from dumpty.cli.status import UsageError
 
@@ -28,10 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         gc.set_threshold(_GARBAGE)
     urls.forget()
+    interruption.forget_unfinished()
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     output.settle()
-    with Signals(for_good=argv is None) as caught:
+    listener = Listener(json_wanted=json_wanted, told=output.failure) if argv is None else None
+    with Signals(for_good=argv is None, listener=listener) as caught:
         error: BaseException
         try:
             ended = _run(arguments)
@@ -41,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             elif isinstance(ended, int):
                 return ended
             elif ended.report is not None:
+                _speak(listener)
                 return output.emit(ended.report)
             else:
                 error = failed or UsageError("name a command")
@@ -49,9 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt = caught[0] if caught else None  # what followed from it may have taken its place
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
+        _speak(listener)
         if debug:
             _trace(error)
         return output.fail(interrupt or error, _told(error, interrupt), json_wanted=json_wanted)
+
+
+def _speak(listener: Listener | None) -> None:
+    """Take the word, or wait for the end where a second signal has taken it."""
+    if listener is not None and not listener.take_floor():
+        threading.Event().wait()
 
 
 def _run(arguments: Sequence[str]) -> Ended | int:
@@ -78,11 +92,14 @@ def _run(arguments: Sequence[str]) -> Ended | int:
 
 def _told(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
     from dumpty.errors import DumptyError
+    from dumpty.interruption import unfinished
     from dumpty.redaction import one_line
 
+    left = unfinished()
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted by {str(error) or 'SIGINT'}: what was not complete is removed"
-    text = one_line(error)
+        but = f", but not {'; '.join(left)}" if left else ""
+        return f"interrupted by {str(error) or 'SIGINT'}: what was not complete is removed{but}"
+    text = one_line(error) + (f"; still there: {'; '.join(left)}" if left else "")
     if interrupt is not None:
         what = text if isinstance(error, DumptyError) else f"{type(error).__name__}: {text}"
         return f"interrupted by {interrupt}, and then it failed: {what}"

@@ -123,8 +123,13 @@ def fail(error: BaseException, text: str, *, json_wanted: bool) -> int:
     if not json_wanted:
         say(f"dumpty: {text}")
         return status
-    told = {"success": False, "status": status, "error": plain(redacted(text)), "error_type": error_type(error)}
-    return _printed([json.dumps(told)], status)
+    return _printed([json.dumps(failure(error, text))], status)
+
+
+def failure(error: BaseException, text: str) -> dict[str, object]:
+    """Return what ``fail`` says as JSON."""
+    told = plain(redacted(text))
+    return {"success": False, "status": status_of(error), "error": told, "error_type": error_type(error)}
 
 
 def warn(text: str) -> None:

@@ -6,12 +6,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from dumpty import peers
+from dumpty.cli.forced import ECHO_SECONDS
 from dumpty.cli.status import Terminated
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from dumpty.cli.forced import Listener
 
 _TAKEN: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_SECONDS = 0.002
@@ -33,16 +38,19 @@ _NEAR = 4
 class Signals:
     """A context in which the first signal that asks to end raises ``KeyboardInterrupt``, or ``Terminated``.
 
-    Children are then ended and partial files removed on the way out; a second signal would interrupt that, and changes
-    nothing. What is ignored (``nohup``, a shell's background job) stays ignored. The context is a list of what was
-    caught. ``for_good`` says that the program ends with it.
+    Children are then ended and partial files removed on the way out, and nobody waits long any more for a server that
+    does not answer (``dumpty.peers``). A second signal ends the program at once, through its ``listener``; where there
+    is none, it interrupts the cleaning up. What is ignored (``nohup``, a shell's background job) stays ignored. The
+    context is a list of what was caught. ``for_good`` says that the program ends with it.
 
     An exception that comes up just after a lock was taken in Python code would leave it locked for ever, and in a
     finalizer it would be dropped. There the signal waits a moment.
     """
 
-    def __init__(self, *, for_good: bool = False) -> None:
+    def __init__(self, *, for_good: bool = False, listener: Listener | None = None) -> None:
         self._for_good = for_good
+        self._listener = listener
+        self._first_at = 0.0
         self._caught: list[KeyboardInterrupt] = []
         self._over = False
         self._first = 0
@@ -60,10 +68,15 @@ class Signals:
                 signal.signal(number, self._end)
             if self._before:
                 self._complaining, sys.unraisablehook = sys.unraisablehook, self._dropped
+            if self._before and self._listener is not None:
+                self._listener.start()
         return self._caught
 
     def __exit__(self, *_: object) -> None:
         self._over = True  # what there was to say is said: too late to interrupt anything
+        peers.settle()
+        if self._before and self._listener is not None:
+            self._listener.stop()
         if self._before:
             sys.unraisablehook = self._complaining
         if self._own_alarm:
@@ -74,16 +87,24 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if quiet else before)  # type: ignore[arg-type]  # as it was got
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        if self._caught or self._over:
+        if self._over or (self._caught and not self._is_second(number)):
             return
-        self._first = self._first or number
+        if not self._first:
+            self._first, self._first_at = number, time.monotonic()
+            peers.interrupted()
         if self._own_alarm and _is_fragile(frame):
             self._again()
         else:
-            self._caught.append(
-                KeyboardInterrupt("SIGINT") if self._first == signal.SIGINT else Terminated(self._first)
-            )
+            if not self._caught:
+                self._caught.append(
+                    KeyboardInterrupt("SIGINT") if self._first == signal.SIGINT else Terminated(self._first)
+                )
             raise self._caught[0]
+
+    def _is_second(self, number: int) -> bool:
+        """Tell whether a signal is to interrupt what the first one began, and is not that one's echo."""
+        later = time.monotonic() - self._first_at > ECHO_SECONDS
+        return self._listener is None and number != signal.SIGALRM and later
 
     def _again(self) -> None:
         if self._own_alarm:

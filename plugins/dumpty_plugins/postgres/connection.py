@@ -6,11 +6,13 @@ import contextlib
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, DumptyError, Locked, SourceError, run_aside
+from dumpty import DependencyError, DumptyError, Locked, SourceError
 from dumpty.process import redact
 from dumpty_plugins.postgres.psql import Psql, PsqlError
+from dumpty_plugins.postgres.waiting import HURRY_SECONDS, KEEPALIVE, Line, dial, waited
+from dumpty_plugins.postgres.waiting import interruptible as interruptible  # noqa: PLC0414 - given on from here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,14 +22,16 @@ if TYPE_CHECKING:
 
     from dumpty import Source
 
-T = TypeVar("T")
-
 _SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 """libpq's secrets that have no environment variable; the password has one."""
 
 _CONNECT_TIMEOUT_SECONDS = "15"
 
 _TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
+
+_AT_WORK = """
+    SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state NOT LIKE 'idle%%'
+    AND wait_event_type IS DISTINCT FROM 'Client'"""
 
 _ADVICE = (
     ("Connection refused", "is the server running, and is the port right?"),
@@ -72,12 +76,15 @@ class Address:
     """A database's place: its libpq parameters, secrets included.
 
     Whatever the URL leaves open stays open, so that libpq's own defaults (``PGHOST``, ``PGSERVICE``,
-    ``~/.pgpass``, ...) apply to psycopg2 and to the client programs alike.
+    ``~/.pgpass``, ...) apply to psycopg2 and to the client programs alike. ``stall`` is how many seconds the server may
+    be silent while it is waited for, 0 for as long as it likes.
     """
 
-    def __init__(self, source: Source, parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(self, source: Source, parameters: Mapping[str, str] | None = None, *, stall: float = 0.0) -> None:
         self.source = source
         self.parameters = dict(_parameters(source) if parameters is None else parameters)
+        self.stall = stall
+        self._asks = True
 
     @property
     def label(self) -> str:
@@ -86,7 +93,7 @@ class Address:
 
     def at(self, database: str) -> Address:
         """Return the address of another database on the same server."""
-        return Address(self.source, self.parameters | {"dbname": database})
+        return Address(self.source, self.parameters | {"dbname": database}, stall=self.stall)
 
     def pinned(self, connection: Connection) -> Address:
         """Return the address of the very server and database that ``connection`` reached.
@@ -96,7 +103,13 @@ class Address:
         """
         reached = {"host": connection.info.host, "port": str(connection.info.port), "dbname": connection.info.dbname}
         kept = {k: v for k, v in self.parameters.items() if k != "hostaddr" or "," not in v}
-        return Address(self.source, kept | reached)
+        return Address(self.source, kept | reached, stall=self.stall)
+
+    def hurried(self) -> Address:
+        """Return the same address for what should not take long: looking whether the server is at work, cleaning up."""
+        hurried = Address(self.source, self.parameters, stall=min(self.stall or HURRY_SECONDS, HURRY_SECONDS))
+        hurried._asks = False
+        return hurried
 
     def connect(self) -> Connection:
         """Connect, in autocommit mode and decoding text as UTF-8.
@@ -105,17 +118,43 @@ class Address:
             DependencyError: psycopg2 is not installed.
             SourceError: the connection failed; the text says why.
         """
+        connection = self.reach()
+        try:
+            prepare(connection)
+            connection.number = rows(connection, "SELECT pg_backend_pid()")[0][0]  # type: ignore[attr-defined]
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def reach(self) -> Connection:
+        """Connect, and set nothing up but autocommit mode.
+
+        Raises:
+            DependencyError, SourceError: as ``connect``.
+        """
         library = psycopg2()
-        given = {"fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
+        given = {**KEEPALIVE, "fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             given.setdefault("connect_timeout", _CONNECT_TIMEOUT_SECONDS)
+        working = self._works if self._asks else None
         try:
-            connection: Connection = library.connect(**given)
+            line = Line(what=self.label, seconds=self.stall, working=working, end=self._end_statement)
+            connection = dial(library, given, line)
         except (library.Error, UnicodeError) as error:
             raise SourceError(self.unreachable(error)) from error
         connection.autocommit = True
-        prepare(connection)
         return connection
+
+    def _works(self, number: int) -> bool:
+        """Ask, over a connection of its own, whether session ``number`` is at work, and not waiting for us."""
+        with contextlib.closing(self.hurried().connect()) as fresh:
+            return bool(rows(fresh, _AT_WORK, number))
+
+    def _end_statement(self, number: int, wanted: Callable[[], bool]) -> None:
+        with contextlib.closing(self.hurried().reach()) as fresh:
+            if number and wanted():
+                rows(fresh, "SELECT pg_catalog.pg_cancel_backend(%s)", number)
 
     def unreachable(self, error: Exception) -> str:
         """Return what to say when ``error`` was met while connecting."""
@@ -131,7 +170,7 @@ class Address:
     @contextlib.contextmanager
     def for_programs(self) -> Iterator[tuple[str, dict[str, str | None]]]:
         """Yield what a client program needs: a connection string without secrets, and changes to its environment."""
-        plain = {k: v for k, v in self.parameters.items() if k not in ("password", *_SECRET_PARAMETERS)}
+        plain = {k: v for k, v in (KEEPALIVE | self.parameters).items() if k not in ("password", *_SECRET_PARAMETERS)}
         # Messages in English; the dump in the database's own encoding, whatever the caller's environment says.
         environment: dict[str, str | None] = {"LC_ALL": "C", "PGCLIENTENCODING": None}
         if "password" in self.parameters:
@@ -177,9 +216,13 @@ def _conninfo(parameters: Mapping[str, str]) -> str:
 
 def rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows ([] where it has none)."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, args or None)
-        return cursor.fetchall() if cursor.description else []
+
+    def ask() -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, args or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return waited(connection, ask)
 
 
 def prepare(connection: Connection) -> None:
@@ -205,25 +248,6 @@ def session_version(connection: Connection) -> dict[str, str]:
     return {"psycopg2": psycopg2().__version__.split()[0]}
 
 
-def cancel(connection: Connection) -> None:
-    """End what ``connection`` is doing, if anything."""
-    with contextlib.suppress(*database_errors()):
-        connection.cancel()
-
-
-def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[[], object] = bool) -> T:
-    """Run ``work``, which uses ``connection``, so that Ctrl-C ends it now and not when the server answers.
-
-    ``stop`` is called then, before the server is told, to end what ``work`` does on this side.
-    """
-
-    def end() -> None:
-        stop()
-        cancel(connection)
-
-    return run_aside(work, stop=end, name="dumpty-postgres")
-
-
 @contextlib.contextmanager
 def explained(address: Address, doing: str) -> Iterator[None]:
     """Turn psycopg2's errors (and psql's) into dumpty's: one line that says what failed, why, and what to do.
@@ -244,6 +268,8 @@ def explanation(address: Address, doing: str, error: Exception) -> DumptyError:
     diagnosis = getattr(error, "diag", None)
     reason = address.scrub((diagnosis and diagnosis.message_primary) or str(error) or "the connection was lost")
     what = f"{doing} {address.label} failed: {reason}"
+    if getattr(error, "dropped", False):
+        return SourceError(what)
     if code in ("55P03", "55006", "40P01"):
         return Locked(f"{what}; try again when nobody else uses it, or raise lock_timeout")
     if code == "42501":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
 from contextlib import closing
@@ -11,12 +12,14 @@ from dumpty import IntegrityError, SourceError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.connection import explanation, interruptible, psycopg2, rows
 from dumpty_plugins.postgres.script import Script
+from dumpty_plugins.postgres.waiting import peer_of, waited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
+    from dumpty import Peer
     from dumpty_plugins.postgres.connection import Address
 
 _TRANSACTION = "SELECT pg_catalog.txid_current()"
@@ -66,12 +69,13 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
             # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
             if whole and words in ((b"begin",), (b"commit",)):
                 continue
-            feed = _Feed(script.data()) if statement.copy else None
+            feed = _Feed(script.data(), peer_of(connection)) if statement.copy else None
             try:
                 if feed is not None:
-                    cursor.copy_expert(statement.text, feed, size=BLOCK)  # type: ignore[arg-type] # it needs no readline
+                    copy = functools.partial(cursor.copy_expert, statement.text, feed, size=BLOCK)  # type: ignore[arg-type]
+                    waited(connection, copy)
                 else:
-                    cursor.execute(statement.text)
+                    waited(connection, functools.partial(cursor.execute, statement.text))
             except (library.Error, UnicodeError) as error:
                 if feed is not None and feed.error is not None:
                     raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
@@ -86,14 +90,17 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
 class _Feed:
     """The data of one COPY, as psycopg2 wants to read it."""
 
-    def __init__(self, data: Iterator[bytes]) -> None:
+    def __init__(self, data: Iterator[bytes], peer: Peer | None) -> None:
         self._data = data
+        self._peer = peer
         self._held = b""
         self.error: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
         """Return up to ``size`` bytes, b"" at the end."""
         try:
+            if self._peer is not None:
+                self._peer.moved()
             while not self._held:
                 self._held = next(self._data, b"")
                 if not self._held:

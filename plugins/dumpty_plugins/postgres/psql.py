@@ -16,7 +16,7 @@ import time
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-from dumpty import CommandError, SourceError
+from dumpty import CommandError, Peer, SourceError
 from dumpty.process import Child
 from dumpty_plugins.postgres.clients import find, own_words
 
@@ -80,8 +80,9 @@ class _Cursor:
 class Psql:
     """A running psql and its one session; see ``open_psql``."""
 
-    def __init__(self, child: Child, version: str) -> None:
+    def __init__(self, child: Child, version: str, peer: Peer) -> None:
         self._child = child
+        self.peer = peer
         self._held = ExitStack()
         self._pending = b""
         self._mark = secrets.token_hex(8)
@@ -125,6 +126,7 @@ class Psql:
     def close(self) -> None:
         """End psql, and its session with it. Twice is harmless."""
         self.closed = 1
+        self.peer.close()
         self._held.close()
 
     def _json(self, sql: str) -> list[tuple[Any, ...]]:
@@ -187,7 +189,8 @@ def open_psql(address: Address, bindir: str) -> Connection:
         secret = address.source.secrets
         child = stack.enter_context(Child(argv, env=environment, secrets=secret, stdin=True))
         try:
-            session = Psql(child, client.version)
+            peer = Peer(address.label, child.kill_now, seconds=address.stall)
+            session = Psql(child, client.version, peer)
         except PsqlError as error:
             raise SourceError(address.unreachable(error)) from error
         return cast("Connection", session.keep(stack.pop_all()))

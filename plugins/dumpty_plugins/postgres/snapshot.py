@@ -12,9 +12,10 @@ import functools
 from typing import TYPE_CHECKING
 
 from dumpty import Aside, Locked, ObjectEvidence
-from dumpty_plugins.postgres.connection import cancel, database_errors, explained, interruptible, rows
+from dumpty_plugins.postgres.connection import database_errors, explained, interruptible, rows
 from dumpty_plugins.postgres.fingerprint import settle
 from dumpty_plugins.postgres.tables import Table, count, list_tables
+from dumpty_plugins.postgres.waiting import Stopping, aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ class Snapshot:
         self.tables = tables
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
         counted = functools.partial(count, connection, tables, prints=prints) if counts else tuple
-        self.counting: Aside[tuple[ObjectEvidence, ...]] = Aside(counted, "dumpty-count")
+        self.counting: Aside[tuple[ObjectEvidence, ...]] = Aside(aside(counted), "dumpty-count")
 
     def counted(self) -> tuple[ObjectEvidence, ...]:
         """Return the counts, proving that the snapshot was held to this moment.
@@ -79,11 +80,13 @@ def snapshot(
         if prints:
             settle(connection)
         held = interruptible(connection, lambda: _locked(address, connection, counts=counts, prints=prints))
+    stopping = Stopping(connection)
     try:
         held.counting.start()
         yield held
     finally:
-        held.counting.end(functools.partial(cancel, connection))
+        held.counting.end(stopping)
+        stopping.settle()
         with contextlib.suppress(*database_errors()):
             rows(connection, "ROLLBACK")
 

@@ -6,11 +6,13 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from dumpty import Locked, SourceError
+from dumpty import DumptyError, Locked, SourceError, Unfinished
 from dumpty_plugins.postgres.connection import explanation, psycopg2, rows
 from dumpty_plugins.postgres.leftovers import NEW, OLD, besides
 from dumpty_plugins.postgres.properties import creation, dressing, read_properties, setting
 from dumpty_plugins.postgres.tables import quoted
+from dumpty_plugins.postgres.target import open_maintenance
+from dumpty_plugins.postgres.waiting import hurry, was_dropped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +49,7 @@ class Beside:
         self.name = besides(name, NEW)
         self._template = False
         self._surroundings: Mapping[str, Any] = {}
-        self._created = False
+        self._left: Unfinished | None = None
         self._settings: list[str] = []
 
     def __enter__(self) -> Self:
@@ -58,12 +60,26 @@ class Beside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._created:
-            with contextlib.suppress(psycopg2().Error):
+        if self._left is None:
+            return
+        with contextlib.suppress(psycopg2().Error, DumptyError):  # the failure that led here is the one to report
+            hurry(self._server)
+            try:
                 rows(self._server, "ROLLBACK")
-            with contextlib.suppress(psycopg2().Error):
-                force = " WITH (FORCE)" if self._server.info.server_version >= _HAS_FORCE else ""
-                rows(self._server, f"DROP DATABASE IF EXISTS {quoted(self.name)}{force}")
+                self._drop(self._server)
+            except psycopg2().Error:
+                if not self._server.closed and not was_dropped(self._server):
+                    raise
+                fresh = open_maintenance(self._address.hurried())
+                if fresh is None:
+                    return
+                with contextlib.closing(fresh):
+                    self._drop(fresh)
+            self._left.settle()
+
+    def _drop(self, server: Connection) -> None:
+        force = " WITH (FORCE)" if server.info.server_version >= _HAS_FORCE else ""
+        rows(server, f"DROP DATABASE IF EXISTS {quoted(self.name)}{force}")
 
     def create(self, recorded: Mapping[str, Any]) -> None:
         """Create it: as the old one where there is one, else as the backup's properties say.
@@ -80,6 +96,8 @@ class Beside:
             tablespace, self._template = rows(self._server, _CARRIED, self._final)[0]
         if tablespace != "pg_default":  # naming the default needs a right that using it does not
             options += f" TABLESPACE {quoted(tablespace)}"
+        drop = f"DROP DATABASE {quoted(self.name)}"
+        self._left = Unfinished(f"the database {self.name} on the server of {self._address.label} ({drop})")
         try:
             rows(self._server, f"CREATE DATABASE {quoted(self.name)} {options}")
         except psycopg2().Error as error:
@@ -88,7 +106,6 @@ class Beside:
                 text = f"{why}; create {self._final} yourself with a locale of this server, and restore into it"
                 raise SourceError(text) from error
             raise why from error
-        self._created = True
 
     def swap(self) -> tuple[str, ...]:
         """Give the new database the old one's owner, rights, settings and name; drop the old one; return notes.
@@ -109,7 +126,9 @@ class Beside:
             rows(server, "ROLLBACK")
             self._refuse_sessions()
             raise Locked(f"{self._final} of {self._address.label} is in use; nothing was changed: {error}") from error
-        self._created = False
+        if self._left is not None:
+            self._left.settle()
+            self._left = None
         if self._exists:
             try:
                 with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
 
 from dumpty import Evidence, Format, Inspection, Locked, ObjectEvidence, Option, PluginInfo, hookimpl
 from dumpty.process import Child
@@ -57,6 +59,15 @@ def backup(source, sink, options):
         with Child([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
             print(f"child {child.pid}", file=sys.stderr, flush=True)
             child.wait()
+    if source.host == "stubborn":
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                print("stubborn", file=sys.stderr, flush=True)
+                time.sleep(600)
+    if source.host == "swallows":
+        with contextlib.suppress(KeyboardInterrupt):
+            print("swallows", file=sys.stderr, flush=True)
+            time.sleep(600)
     sink.expect(10)
     for _ in range(30):
         sink.write(f"{options['color']}\n".encode() * 20_000)

@@ -1,0 +1,228 @@
+"""Connections that may go silent, and how waiting for them ends.
+
+A server that hangs, or that the network no longer reaches, ends no connection: whoever waits for it waits for ever, and
+a library that waits in C hears no signal. So a driver says of each connection when it waits and when something came,
+and how to drop it; one thread looks. It drops what was silent for longer than its limit, unless the server says that it
+is at work; and, once the program was asked to end, what keeps that from happening.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Peer", "asked_to_end", "drop_all", "given_up", "interrupted", "settle"]
+
+_END_SECONDS = 3.0
+"""How long after a signal, or after the last answer that came since, work on servers may go on without an answer."""
+_FAIR_SECONDS = 1.5
+"""What a statement gets in any case, however late it comes."""
+_TICK_SECONDS = 0.1
+_LOOKS = 4
+_LONGEST_TICK = 5.0
+
+
+class Peer:
+    """One connection, or a child process that has one.
+
+    Args:
+        what: names it in messages: "the server db:5432".
+        sever: drops it at once, from any thread, so that whoever waits for it gets an error; it must not wait.
+        seconds: how long it may be silent while somebody waits; 0 for as long as it likes.
+        working: asks the server, over another connection, whether it is at work on what is awaited. Its errors count
+            as no.
+        pulse: a value that changes while there is life, although nothing comes.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        sever: Callable[[], object],
+        *,
+        seconds: float = 0.0,
+        working: Callable[[], bool] | None = None,
+        pulse: Callable[[], object] | None = None,
+    ) -> None:
+        self._what = what
+        self._sever = sever
+        self._working = working
+        self._pulse = pulse
+        self._beat: object = None
+        self._asking = False
+        self._since: float | None = None
+        self.seconds = seconds
+        self.reason = ""
+        _watch.add(self)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within the block, somebody waits for this peer."""
+        before, self._since = self._since, time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None if before is None else time.monotonic()
+        _watch.answered()
+
+    def moved(self) -> None:
+        """Note that something came, or was taken."""
+        if self._since is not None:
+            self._since = time.monotonic()
+
+    def close(self) -> None:
+        """Watch it no more. Harmless twice."""
+        _watch.remove(self)
+
+    def drop(self, reason: str) -> None:
+        """Drop it now; ``reason`` says why, in the attribute of that name. Only the first call has an effect."""
+        if not self.reason:
+            self.reason = reason
+            with contextlib.suppress(OSError):
+                self._sever()
+
+    def silent(self, now: float) -> float:
+        """Return for how many seconds somebody has waited in vain; 0 where nobody does."""
+        since = self._since
+        if since is None or self.reason:
+            return 0.0
+        if self._pulse is not None and (beat := self._pulse()) != self._beat:
+            self._beat = beat
+            self.moved()
+            return 0.0
+        return now - since
+
+    def look(self, now: float) -> None:
+        """Drop it where it was silent for too long."""
+        if not self.seconds or self._asking or self.silent(now) < self.seconds:
+            return
+        if self._working is None:
+            self.drop(self._silence(""))
+            return
+        self._asking = True
+        threading.Thread(target=self._ask, args=(self._since,), name="dumpty-ask", daemon=True).start()
+
+    def _ask(self, since: float | None) -> None:
+        why = ", and a new connection finds that it does not work on what was asked"
+        try:
+            at_work = self._working is not None and self._working()
+        except Exception as error:  # noqa: BLE001 - a thread of our own: whatever it is, there was no answer
+            at_work, why = False, f", and asking it anew failed ({' '.join(str(error).split())})"
+        if self._since == since:
+            if at_work:
+                self.moved()
+            else:
+                self.drop(self._silence(why))
+        self._asking = False
+
+    def _silence(self, why: str) -> str:
+        return f"{self._what} has stalled: not a byte came for {self.seconds:g} s{why}"
+
+
+class _Watch:
+    """The one thread that looks, while there are peers."""
+
+    def __init__(self) -> None:
+        # No lock: an interrupt may come at any moment, and each of these steps is a single one.
+        self._peers: dict[int, weakref.ref[Peer]] = {}
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.asked: float | None = None
+        self.over = False
+
+    def add(self, peer: Peer) -> None:
+        self._peers[id(peer)] = weakref.ref(peer)
+        self._stir()
+
+    def remove(self, peer: Peer) -> None:
+        self._peers.pop(id(peer), None)
+
+    def _stir(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="dumpty-watch", daemon=True)
+            self._thread.start()
+        self._wake.put(None)
+
+    def interrupted(self) -> None:
+        if self.asked is None:
+            self.asked = time.monotonic()
+            self._stir()
+
+    def answered(self) -> None:
+        if self.asked is not None:
+            self.asked = time.monotonic()
+
+    def settle(self) -> None:
+        self.asked, self.over = None, False
+
+    def living(self) -> list[Peer]:
+        found = []
+        for key, reference in list(self._peers.items()):
+            peer = reference()
+            if peer is None:
+                self._peers.pop(key, None)
+            else:
+                found.append(peer)
+        return found
+
+    def _run(self) -> None:
+        while True:
+            peers = self.living()
+            limits = [p.seconds for p in peers if p.seconds]
+            tick = None if not limits else min(_LONGEST_TICK, max(_TICK_SECONDS, min(limits) / _LOOKS))
+            if self.asked is not None and peers:
+                tick = _TICK_SECONDS
+            del peers
+            with contextlib.suppress(Empty):
+                self._wake.get(timeout=tick)
+            now = time.monotonic()
+            for peer in self.living():
+                peer.look(now)
+            self._end(now)
+
+    def _end(self, now: float) -> None:
+        asked = self.asked
+        if asked is None or now - asked < _END_SECONDS:
+            return
+        peers = self.living()
+        if not self.over and not any(p.silent(now) >= _FAIR_SECONDS for p in peers):
+            return
+        self.over = True
+        for peer in peers:
+            if peer.silent(now):
+                peer.drop("it gave no answer any more, after dumpty was asked to end")
+
+
+_watch = _Watch()
+
+
+def interrupted() -> None:
+    """Note that the program was asked to end: from now on nobody waits long for a server that does not answer."""
+    _watch.interrupted()
+
+
+def asked_to_end() -> bool:
+    """Return whether the program was asked to end."""
+    return _watch.asked is not None
+
+
+def given_up() -> bool:
+    """Return whether, after the program was asked to end, a server kept silent: no new connection is worth while."""
+    return _watch.over
+
+
+def drop_all() -> None:
+    """Drop every connection at once: the program ends."""
+    for peer in _watch.living():
+        peer.drop("dumpty was ended at once")
+
+
+def settle() -> None:
+    """Forget that the program was asked to end: it goes on."""
+    _watch.settle()

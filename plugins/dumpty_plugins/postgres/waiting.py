@@ -1,0 +1,226 @@
+"""Waiting for a server: whatever libpq waits for in C, an interrupt ends it, and so does a server that went silent."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dumpty import Peer, SourceError, given_up, run_aside, run_leaving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+T = TypeVar("T")
+
+_CANCEL_SECONDS = 1.0
+"""What the server gets to end a statement, before its connection is dropped."""
+HURRY_SECONDS = 15.0
+_inside = threading.local()
+
+KEEPALIVE = {
+    "keepalives_idle": "60",
+    "keepalives_interval": "15",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "120000",
+}
+"""libpq's parameters that find a dead network, where the URL has no others; a Unix socket needs none."""
+
+
+@functools.lru_cache(maxsize=1)
+def _watched(library: ModuleType) -> type[Any]:
+    class Watched(library.extensions.connection):  # type: ignore[misc, name-defined]  # of an untyped, optional module
+        """A connection whose socket can be shut down from another thread, at any moment."""
+
+        peer: Peer | None = None
+        number = 0
+        end_statement: Callable[[int, Callable[[], bool]], None] | None = None
+
+        def watch(self, line: Line) -> None:
+            # A duplicate: the number of libpq's own may be a stranger's by the time it is wanted.
+            link = socket.socket(fileno=os.dup(self.fileno()))
+            ask = line.working
+            working = None if ask is None else lambda: ask(self.number)
+            self.link = link
+            self.end_statement = line.end
+            self.peer = Peer(line.what, lambda: link.shutdown(socket.SHUT_RDWR), seconds=line.seconds, working=working)
+
+        def close(self) -> None:
+            if self.peer is None:
+                super().close()
+                return
+            try:
+                with self.peer.waiting():
+                    super().close()
+            finally:
+                self.peer.close()
+                self.link.close()
+
+    return Watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A way to a server: ``what`` names it, ``seconds`` is how long it may be silent while it is waited for.
+
+    ``working`` asks it anew whether a session, by its number, is at work; ``end`` ends that session's statement, if a
+    function says that this is still wanted.
+    """
+
+    what: str
+    seconds: float
+    working: Callable[[int], bool] | None
+    end: Callable[[int, Callable[[], bool]], None]
+
+
+def dial(library: ModuleType, parameters: Mapping[str, str], line: Line) -> Connection:
+    """Connect.
+
+    Raises:
+        psycopg2.Error: the connection failed.
+        SourceError: the server said nothing in time, or dumpty is ending and it was silent before.
+    """
+    what = line.what
+    if given_up():
+        raise SourceError(f"{what} is not asked any more: dumpty was asked to end, and had no answer")
+    left: list[str] = []
+    peer = Peer(what, lambda: left.append(""), seconds=line.seconds)
+
+    def silent() -> SourceError:
+        return SourceError(f"cannot connect to {what}: {peer.reason}")
+
+    try:
+        with peer.waiting():
+            connection: Connection = run_leaving(
+                lambda: library.connect(**parameters, connection_factory=_watched(library)),
+                discard=lambda late: late.close(),
+                over=lambda: bool(left),
+                error=silent,
+                name="dumpty-postgres-connect",
+            )
+    finally:
+        peer.close()
+    connection.watch(line)  # type: ignore[attr-defined]
+    return connection
+
+
+def peer_of(connection: Connection) -> Peer | None:
+    """Return what watches ``connection``; None where it is no libpq's in this process."""
+    peer: Peer | None = getattr(connection, "peer", None)
+    return peer
+
+
+def hurry(connection: Connection) -> None:
+    """From now on ``connection`` is asked for what should not take long: a silent server is looked after soon."""
+    peer = peer_of(connection)
+    if peer is not None:
+        peer.seconds = min(peer.seconds or HURRY_SECONDS, HURRY_SECONDS)
+
+
+def was_dropped(connection: Connection) -> bool:
+    """Return whether ``connection`` was given up."""
+    peer = peer_of(connection)
+    return peer is not None and bool(peer.reason)
+
+
+def waited(connection: Connection, work: Callable[[], T]) -> T:
+    """Do ``work``, which is one statement over ``connection``.
+
+    Raises:
+        Exception: the library's; where the connection was dropped, its text says why.
+    """
+    peer = peer_of(connection)
+    if peer is None:
+        return work()
+    if not getattr(_inside, "deep", False):
+        return interruptible(connection, lambda: waited(connection, work))
+    try:
+        with peer.waiting():
+            return work()
+    except Exception as error:
+        if peer.reason and getattr(error, "pgcode", True) in (None, ""):
+            dropped: Any = type(error)(peer.reason)
+            dropped.dropped = True  # for the words of the error, in ``explanation``
+            raise dropped from error
+        raise
+
+
+def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[[], object] = bool) -> T:
+    """Run ``work``, which uses ``connection``, so that Ctrl-C ends it now and not when the server answers.
+
+    ``stop`` is called then, before the server is told, to end what ``work`` does on this side. A server that does not
+    hear is left: the connection is shut down.
+    """
+    stopping = Stopping(connection)
+
+    def end() -> None:
+        stop()
+        stopping()
+
+    try:
+        return run_aside(aside(work), stop=end, name="dumpty-postgres")
+    finally:
+        stopping.settle()
+
+
+def aside(work: Callable[[], T]) -> Callable[[], T]:
+    """Return ``work`` for a thread of its own, which signals do not reach: its statements need no other one."""
+
+    def inside() -> T:
+        _inside.deep = True
+        try:
+            return work()
+        finally:
+            _inside.deep = False
+
+    return inside
+
+
+class Stopping:
+    """Ends what a connection is doing, if anything: asks the server, and shuts the connection down if that is no use.
+
+    To be called again and again: a request may come between two statements. psycopg2's own ``cancel`` keeps the whole
+    interpreter waiting for the server, so the server is asked over a session of its own, in a thread.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._since: float | None = None
+        self._asking: threading.Thread | None = None
+        self._over = False
+
+    def __call__(self) -> None:
+        """Ask, or shut down. Returns at once."""
+        peer = peer_of(self._connection)
+        if peer is None:
+            self._connection.cancel()
+            return
+        now = time.monotonic()
+        self._since = self._since or now
+        if now - self._since > _CANCEL_SECONDS:
+            peer.drop("the server did not end what it was asked to end, and its connection was dropped")
+        elif self._asking is None or not self._asking.is_alive():
+            self._asking = threading.Thread(target=self._ask, name="dumpty-postgres-cancel", daemon=True)
+            self._asking.start()
+
+    def settle(self) -> None:
+        """Ask no more, and let what was asked arrive: it is not meant for the next statement."""
+        self._over = True
+        if self._asking is not None:
+            self._asking.join(_CANCEL_SECONDS)
+
+    def _ask(self) -> None:
+        connection: Any = self._connection
+        with contextlib.suppress(Exception):  # the statement is over, or the connection is: both will do
+            if hasattr(connection, "end_statement"):
+                connection.end_statement(connection.number, lambda: not self._over)
+            else:
+                connection.cancel()

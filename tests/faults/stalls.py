@@ -1,0 +1,143 @@
+"""A proxy that stops forwarding and ends nothing, and a command line that meets it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Self
+
+PATIENCE = 30
+"""Seconds for what takes a few on an idle machine. A command that waits for a stalled server never ends."""
+
+
+class Stalling:
+    """Passes connections on from one Unix socket to another until so many bytes went through, and then none at all.
+
+    Nothing is closed, and whoever connects afterwards is let in and hears nothing: a server, or a network, that hangs.
+    """
+
+    def __init__(self, path: str, target: str, *, after: int) -> None:
+        self._target = target
+        self._left = after
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._end = threading.Event()
+        self.stalled = threading.Event()
+        self.passed = 0
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        os.chmod(path, 0o777)
+        self._listener.listen(16)
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        for one in (self._listener, *self._open):
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._open.append(near)
+                if self._left <= 0:
+                    self.stalled.set()
+                if self.stalled.is_set():
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                self._open.append(far)
+                far.connect(self._target)
+                for pair in ((near, far), (far, near)):
+                    thread = threading.Thread(target=self._pass, args=pair, daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(8192):
+                with self._lock:
+                    self.passed += len(data)
+                    self._left -= len(data)
+                    if self._left < 0:
+                        self.stalled.set()
+                if self.stalled.is_set():
+                    self._end.wait()
+                    return
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+class Command:
+    """A command line as a program of its own, which ends with the block."""
+
+    def __init__(self, place: Path, *argv: object, env: dict[str, str] | None = None) -> None:
+        self._out, self._err = place / "out", place / "err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dumpty", *map(str, argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **(env or {})},
+                start_new_session=True,
+                preexec_fn=_take_signals,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def ended(self) -> int:
+        """Wait for its end and return its status."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGABRT)  # it says where each of its threads is
+            self._process.wait()
+            raise AssertionError(f"still there: {self.err}") from None
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    @property
+    def json(self) -> dict:
+        """The one JSON object on standard output."""
+        text = self._out.read_text()
+        assert text.count("\n") == 1, (text, self.err)
+        return json.loads(text)
+
+
+def _take_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,179 @@
+"""An interrupt that a plugin swallows: nothing is committed, whoever the plugin is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import threading
+
+import pytest
+
+from dumpty import BackupManager, DatabaseBackup, Evidence, Format, Inspection, PluginInfo, hookimpl
+from dumpty.host import Host
+from dumpty.interruption import Interruption, current, noticed
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_come_up():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def swallow():
+    """Be interrupted, and go on."""
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(100):
+            pass
+
+
+class Deaf:
+    """A driver of one document, which swallows an interrupt in the verb ``when``."""
+
+    def __init__(self):
+        self.when = ""
+        self.document = b"old"
+
+    def _maybe(self, verb):
+        if self.when == verb:
+            swallow()
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(
+            kind="driver",
+            summary="does not listen",
+            schemes=("deaf",),
+            formats=(Format(name="text", suffix=".txt", help="the document"),),
+        )
+
+    @hookimpl
+    def inspect(self, source):
+        self._maybe("inspect")
+        return Inspection(exists=True, empty=True)
+
+    @hookimpl
+    def backup(self, sink):
+        sink.write(b"one document")
+        self._maybe("backup")
+        return Evidence()
+
+    @hookimpl
+    def restore(self, dump):
+        self._maybe("restore")
+        document = b""
+        stream = dump.open()
+        while piece := stream.read(4):
+            document += piece
+        self.document = document
+        return Evidence()
+
+    @hookimpl
+    def examine(self, dump):
+        stream = dump.open()
+        while stream.read(1000):
+            pass
+        self._maybe("examine")
+        return Evidence()
+
+
+@pytest.fixture
+def deaf():
+    return Deaf()
+
+
+@pytest.fixture
+def manager(tmp_path, deaf):
+    return BackupManager(str(tmp_path / "b"), plugins=[deaf])
+
+
+@pytest.mark.parametrize("when", ["inspect", "backup"])
+def test_a_backup_is_not_committed(manager, deaf, tmp_path, when):
+    deaf.when = when
+    with pytest.raises(KeyboardInterrupt):
+        manager.create_backup("deaf://host/x")
+    assert manager.list_backups() == []
+    assert [n for n in os.listdir(tmp_path / "b") if not n.startswith(".")] == []
+    deaf.when = ""
+    assert manager.create_backup("deaf://host/x").success
+
+
+def test_a_restore_gets_no_more_of_the_dump(manager, deaf):
+    made = manager.create_backup("deaf://host/x")
+    deaf.when = "restore"
+    with pytest.raises(KeyboardInterrupt):
+        manager.restore(made.backup.id, "deaf://host/y")
+    assert deaf.document == b"old"
+    deaf.when = ""
+    assert manager.restore(made.backup.id, "deaf://host/y").success
+    assert deaf.document == b"one document"
+
+
+def test_a_proof_is_not_written_down(manager, deaf):
+    made = manager.create_backup("deaf://host/x")
+    deaf.when = "examine"
+    with pytest.raises(KeyboardInterrupt):
+        manager.verify(made.backup.id, level="structure")
+    assert manager.find(made.backup.id).proofs == ()
+
+
+def test_the_facade_of_named_backups_commits_nothing_either(tmp_path, monkeypatch):
+    def deaf(self, *args, **kwargs):
+        evidence = copy(self, *args, **kwargs)
+        swallow()
+        return evidence
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("CREATE TABLE t (x)")
+    facade = DatabaseBackup(str(tmp_path / "b"))
+    first = facade.backup_sqlite(str(tmp_path / "a.db"), "one")
+    copy = Host.backup
+    monkeypatch.setattr(Host, "backup", deaf)
+    with pytest.raises(KeyboardInterrupt):
+        facade.backup_sqlite(str(tmp_path / "a.db"), "one")
+    assert facade.list_backups() == [first]
+    assert facade.restore_sqlite("one", str(tmp_path / "c.db"))
+
+
+def test_a_handler_of_the_program_is_called_and_put_back():
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number))
+    try:
+        mine = signal.getsignal(signal.SIGTERM)
+        with noticed() as asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(100):
+                pass
+            asked.check()  # it raised nothing: the program did not mean to end
+        assert seen == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with noticed() as asked:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            asked.check()
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_other_threads_have_no_part_in_it():
+    found: list[Interruption] = []
+    with noticed() as asked:
+        thread = threading.Thread(target=lambda: found.append(current()))
+        thread.start()
+        thread.join()
+        assert current() is asked
+        swallow()
+        with pytest.raises(KeyboardInterrupt):
+            current().check()
+        found[0].check()
+    current().check()
