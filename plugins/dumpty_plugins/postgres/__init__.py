@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import Format, Option, PluginInfo, hookimpl
+from dumpty_plugins.postgres.parts import OPTIONS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -63,6 +64,7 @@ def describe() -> PluginInfo:
                 default=60,
                 help="seconds to wait for the locks of all tables",
             ),
+            *OPTIONS,
             Option(
                 name="scratch_dir",
                 default="",

@@ -37,6 +37,9 @@ _VERSION = re.compile(r"\(PostgreSQL\)\s+((\d+)\S*)")
 
 _TOLD = re.compile(r"^\S+: (?:error: |detail: (?=Error message))(.*)$", re.MULTILINE)
 
+HINT = re.compile(r"^HINT:\s+(.*)$", re.MULTILINE)
+"""What the server advises, as client programs repeat it."""
+
 _ADVICE = (
     ("permission denied", "; use the owner or a superuser, or grant the right that is missing"),
     ("row-level security", "; use a role with BYPASSRLS, or a superuser"),
@@ -129,8 +132,10 @@ def own_words(secrets: Sequence[str] = ()) -> Iterator[None]:
             raise
         program = os.path.basename(error.argv[0]) if error.argv else "the client program"
         advice = next((text for sign, text in _ADVICE if sign in error.stderr_tail), "")
+        hints = "".join(f" ({hint.strip()})" for hint in dict.fromkeys(HINT.findall(error.stderr_tail)))
+        said = "; ".join(dict.fromkeys(told))
         raise CommandError(
-            redact(f"{program} failed (status {error.returncode}): {'; '.join(dict.fromkeys(told))}{advice}", secrets),
+            redact(f"{program} failed (status {error.returncode}): {said}{hints}{advice}", secrets),
             argv=error.argv,
             returncode=error.returncode,
             stderr_tail=error.stderr_tail,

@@ -267,7 +267,8 @@ def explanation(address: Address, doing: str, error: Exception) -> DumptyError:
     code = getattr(error, "pgcode", None) or ""
     diagnosis = getattr(error, "diag", None)
     reason = address.scrub((diagnosis and diagnosis.message_primary) or str(error) or "the connection was lost")
-    what = f"{doing} {address.label} failed: {reason}"
+    hint = address.scrub((diagnosis and diagnosis.message_hint) or "")
+    what = f"{doing} {address.label} failed: {reason}{f' ({hint})' if hint else ''}"
     if getattr(error, "dropped", False):
         return SourceError(what)
     if code in ("55P03", "55006", "40P01"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, SourceError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.connection import explanation, interruptible, psycopg2, rows
+from dumpty_plugins.postgres.parts import ALL, Parts, advice
 from dumpty_plugins.postgres.script import Script
 from dumpty_plugins.postgres.waiting import peer_of, waited
 
@@ -31,8 +32,10 @@ _SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"
 _TOLD_SECRETS = re.compile(rb"(CREATE|ALTER) (USER MAPPING|SERVER|SUBSCRIPTION|ROLE|USER)\b", re.IGNORECASE)
 
 
-def load(address: Address, connection: Connection, read: Callable[[], bytes], *, whole: bool) -> None:
-    """Execute a plain dump to its verified end.
+def load(
+    address: Address, connection: Connection, read: Callable[[], bytes], *, whole: bool, parts: Parts = ALL
+) -> None:
+    """Execute a plain dump to its verified end, ``parts`` of it left out.
 
     With ``whole``, everything stays inside the transaction that the caller has begun, and is the caller's to commit.
 
@@ -49,12 +52,12 @@ def load(address: Address, connection: Connection, read: Callable[[], bytes], *,
         return read()
 
     script = Script(guarded)
-    interruptible(connection, lambda: _execute(address, connection, script, whole=whole), abandoned.set)
+    interruptible(connection, lambda: _execute(address, connection, script, whole=whole, parts=parts), abandoned.set)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
 
 
-def _execute(address: Address, connection: Connection, script: Script, *, whole: bool) -> None:
+def _execute(address: Address, connection: Connection, script: Script, *, whole: bool, parts: Parts) -> None:
     library = psycopg2()
     known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
     rows(connection, "RESET search_path")
@@ -62,7 +65,7 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
     with closing(connection.cursor()) as cursor:
         for statement in script:
             words = statement.words
-            if statement.text == b";":
+            if statement.text == b";" or not parts.hold(statement.text):
                 continue
             if words[:1] == (b"set",) and words[1:2] and words[1] in _SKIPPABLE - known:
                 continue
@@ -82,7 +85,8 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
                 # A foreign server's or a subscription's password stands in quotes.
                 known_names = statement.text[:70].split(b"'")[0] if _TOLD_SECRETS.match(statement.text) else b""
                 head = re.sub(r"\s+", " ", (known_names or statement.text[:70]).decode("utf-8", "replace")).strip()
-                raise explanation(address, f"loading ({head} ...) into", error) from error
+                why = explanation(address, f"loading ({head} ...) into", error)
+                raise type(why)(f"{why}{advice(statement.text)}") from error
     if whole and rows(connection, _TRANSACTION)[0][0] != transaction:
         raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
 

@@ -30,6 +30,15 @@ _ROLES = """
     ) AS r(oid) WHERE EXISTS (SELECT FROM pg_roles WHERE pg_roles.oid = r.oid) ORDER BY 1"""
 
 
+_ROLES_OF = """
+    SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend
+    WHERE refclassid = 'pg_authid'::regclass AND deptype IN %s
+      AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND EXISTS (SELECT FROM pg_roles WHERE pg_roles.oid = refobjid) ORDER BY 1"""
+
+_KINDS = {"owner": ("o",), "privileges": ("a", "i"), "policies": ("r",)}
+"""What makes an object depend on a role, in pg_shdepend, by the part of a dump that it belongs to."""
+
 _SURROUNDINGS = """
     SELECT pg_get_userbyid(datdba), datconnlimit, shobj_description(oid, 'pg_database'), datacl IS NOT NULL
     FROM pg_database WHERE oid = %s"""
@@ -81,6 +90,9 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
     }
     if database is None:
         properties["roles"] = [r for (r,) in rows(connection, _ROLES)]
+        properties["roles_by_part"] = {
+            part: [r for (r,) in rows(connection, _ROLES_OF, kinds)] for part, kinds in _KINDS.items()
+        }
         extensions = rows(connection, "SELECT extname FROM pg_extension WHERE oid >= 16384 ORDER BY 1")
         properties["extensions"] = [e for (e,) in extensions]
         properties["tablespaces"] = [t for (t,) in rows(connection, _TABLESPACES)]

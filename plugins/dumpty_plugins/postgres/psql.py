@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dumpty import CommandError, Peer, SourceError
 from dumpty.process import Child
-from dumpty_plugins.postgres.clients import find, own_words
+from dumpty_plugins.postgres.clients import HINT, find, own_words
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _TOLD_SECONDS = 2.0
 _QUERY = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
 _SHOW = re.compile(r"\s*SHOW (\w+)\s*")
-_HINT = re.compile(r"^HINT:\s+(.*)$", re.MULTILINE)
 _CONNECT_TIMEOUT_SECONDS = "15"
 _OLDEST = 11  # the first psql that tells the SQLSTATE
 
@@ -163,7 +162,7 @@ class Psql:
         deadline = time.monotonic() + _TOLD_SECONDS
         while (told := self._child.stderr_tail()).rfind(message) < 0 and time.monotonic() < deadline:
             time.sleep(0.01)
-        hints = _HINT.findall(told[max(told.rfind(message), 0) :])
+        hints = HINT.findall(told[max(told.rfind(message), 0) :])
         return f" ({hints[-1].strip()})" if hints else ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
@@ -17,6 +18,7 @@ from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_word
 from dumpty_plugins.postgres.connection import explained, interruptible, prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.loader import load
+from dumpty_plugins.postgres.parts import Parts, advised
 from dumpty_plugins.postgres.swap import Beside, may_create
 from dumpty_plugins.postgres.tables import compare, count, list_tables
 from dumpty_plugins.postgres.target import database_name, holding, open_maintenance, open_target
@@ -76,17 +78,18 @@ class _Job:
         self._address = address
         self._dump = dump
         self._options = options
+        self._parts = Parts.of(options)
         self._contents = None if dump.format == "sql" else _contents(dump)
 
     def check_requirements(self, server: Connection) -> None:
         """Check, before anything is loaded, that the server has the roles and extensions that the dump needs."""
         known = self._dump.evidence.properties
         contents = self._contents
-        roles = set(known.get("roles", contents.roles if contents else []))
+        roles = self._roles()
         extensions = set(known.get("extensions", contents.extensions if contents else []))
         roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
         extensions -= {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
-        tablespaces = set(known.get("tablespaces", ()))
+        tablespaces = set(known.get("tablespaces", ())) if "tablespaces" not in self._parts.absent else set()
         tablespaces -= {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
         missing = [
             f"the {kind} {', '.join(sorted(names))}"
@@ -95,9 +98,9 @@ class _Job:
         ]
         if missing:
             mends = (
-                (roles, "CREATE ROLE"),
+                (roles, "CREATE ROLE, or leave them out: -o owner=off -o privileges=off"),
                 (extensions, "install its packages"),
-                (tablespaces, "CREATE TABLESPACE"),
+                (tablespaces, "CREATE TABLESPACE, or leave them out: -o tablespaces=off"),
             )
             advice = [text for names, text in mends if names]
             raise SourceError(
@@ -105,10 +108,25 @@ class _Job:
                 f"add them first ({', '.join(advice)}), then restore again"
             )
 
+    def _roles(self) -> set[str]:
+        """Return the roles that the dump needs, less those that only parts need which are left out."""
+        known = self._dump.evidence.properties
+        absent = self._parts.absent
+        if "roles" not in known:
+            return set(self._contents.roles) if self._contents and "owner" not in absent else set()
+        roles = set(known["roles"])
+        by_part = known.get("roles_by_part")
+        if by_part is None:
+            return set() if absent >= {"owner", "privileges"} else roles
+        needed = {r for part, names in by_part.items() if part not in absent for r in names}
+        # The server's first superuser is the only role on which nothing is said to depend.
+        pinned = {known.get("superuser")} if "owner" in absent else set()
+        return needed | (roles - {r for names in by_part.values() for r in names} - pinned)
+
     def beside(self, server: Connection, name: str, *, exists: bool) -> Evidence:
         """Load into a new database, check it, and give it the name."""
         left = leftovers(server, name)
-        with Beside(self._address, server, name, exists=exists) as new:
+        with Beside(self._address, server, name, exists=exists, parts=self._parts) as new:
             new.create(self._properties())
             place = self._address.at(new.name)
             if self._contents is None:
@@ -118,7 +136,7 @@ class _Job:
                 self._pg_restore(place, self._contents, version(server)[0])
             with closing(place.connect()) as loaded:
                 evidence = self._evidence(place, loaded)
-            notes = (*left, *new.swap())
+            notes = (*left, *new.swap(), *self._parts.notes)
         return Evidence(objects=evidence.objects, versions=evidence.versions, notes=notes)
 
     def in_one_transaction(self) -> Evidence:
@@ -130,16 +148,16 @@ class _Job:
             rows(target, "BEGIN")
             if self._contents is None:
                 with closing(self._dump.open()) as reader:
-                    load(self._address, target, lambda: reader.read(BLOCK), whole=True)
+                    load(self._address, target, lambda: reader.read(BLOCK), whole=True, parts=self._parts)
             else:
                 client = self._client(self._contents, version(target)[0])
-                self._scripted(client, lambda read: load(self._address, target, read, whole=True))
+                self._scripted(client, lambda read: load(self._address, target, read, whole=True, parts=self._parts))
             rows(target, "RESET ALL")
             rows(target, "SET client_encoding = 'UTF8'")
             prepare(target)
             evidence = self._evidence(self._address, target)
             rows(target, "COMMIT")
-            return evidence
+            return replace(evidence, notes=(*evidence.notes, *self._parts.notes))
 
     def _properties(self) -> dict[str, Any]:
         known = dict(self._dump.evidence.properties)
@@ -152,7 +170,7 @@ class _Job:
             # A crash loses this database, not the old one: only the swap itself has to be on disk when it returns,
             # and the log that it waits for holds everything before it.
             rows(connection, "SET synchronous_commit = off")
-            load(place, connection, read, whole=False)
+            load(place, connection, read, whole=False, parts=self._parts)
 
     def _evidence(self, place: Address, connection: Connection) -> Evidence:
         with explained(place, "counting the rows of"):
@@ -178,16 +196,16 @@ class _Job:
         with place.for_programs() as (conninfo, environment):
             if "options" not in place.parameters:
                 environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
-            argv = [client.path, "--exit-on-error", "--no-password", f"--dbname={conninfo}"]
+            argv = [client.path, *self._parts.flags, "--exit-on-error", "--no-password", f"--dbname={conninfo}"]
             if contents.format != "tar":
                 argv.append(f"--jobs={jobs(self._options)}")
             argv.append(str(self._dump.path()))
             secrets = place.source.secrets
-            with own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
+            with advised(), own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
                 child.wait()
 
     def _scripted(self, client: Client, loading: Callable[[Callable[[], bytes]], None]) -> None:
-        argv = [client.path, "--file=-", str(self._dump.path())]
+        argv = [client.path, *self._parts.flags, "--file=-", str(self._dump.path())]
         with own_words(), Child(argv, env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:

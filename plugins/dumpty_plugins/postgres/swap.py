@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty_plugins.postgres.connection import Address
+    from dumpty_plugins.postgres.parts import Parts
 
 _LEAVING_SECONDS = 1.0
 _HAS_FORCE = 130000
@@ -41,7 +42,8 @@ def may_create(server: Connection, name: str) -> bool:
 class Beside:
     """A new database under a name of its own, removed at the end of the block unless it was swapped in."""
 
-    def __init__(self, address: Address, server: Connection, name: str, *, exists: bool) -> None:
+    def __init__(self, address: Address, server: Connection, name: str, *, exists: bool, parts: Parts) -> None:
+        self._parts = parts
         self._address = address
         self._server = server
         self._final = name
@@ -156,16 +158,17 @@ class Beside:
 
     def _dress(self) -> tuple[str, ...]:
         server, new = self._server, quoted(self.name)
-        for text in self._settings:
-            rows(server, setting(f"ALTER DATABASE {new}", text))
-        statements = dressing(self._surroundings, new)
+        statements = [setting(f"ALTER DATABASE {new}", text) for text in self._settings]
+        statements += dressing(self._surroundings, new)
         if self._exists:
             rows(server, f"ALTER DATABASE {new} IS_TEMPLATE {str(self._template).lower()}")
             for statement in statements:
                 rows(server, statement)
             return ()
-        # Another server, perhaps, without the roles of the old one: the data is worth more than its surroundings.
-        for statement in statements:
+        # Another server, perhaps, without the roles of the old one, or another user, who may not set all of it: the
+        # data is worth more than its surroundings.
+        notes = []
+        for statement in filter(lambda s: self._parts.hold(s.encode()), statements):
             try:
                 rows(server, statement)
             except psycopg2().Error as error:
@@ -173,5 +176,5 @@ class Beside:
                     raise
                 why = self._address.scrub(str(error)).partition("LINE 1")[0].strip()
                 shown = statement.replace(new, quoted(self._final))
-                return (f"what the database itself had is not all there ({why}); when that is mended: {shown}",)
-        return ()
+                notes.append(f"what the database itself had is not all there ({why}); when that is mended: {shown}")
+        return tuple(notes)

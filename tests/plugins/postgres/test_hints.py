@@ -1,0 +1,63 @@
+"""What the server advises reaches the user, whichever program it came through."""
+
+from __future__ import annotations
+
+import pytest
+from support.drive import FileDump, dump, load
+
+import dumpty_plugins.postgres as driver
+from dumpty import CommandError, SourceError
+
+MARKER = b"\n-- PostgreSQL database dump complete\n"
+
+
+def test_of_a_statement_in_a_plain_dump(dbs, tmp_path):
+    path = tmp_path / "d"
+    path.write_bytes(b"SELECT nix('a');" + MARKER)
+    with pytest.raises(SourceError, match=r"nix.* does not exist \(No function matches"):
+        load(driver, dbs.source(dbs.name()), FileDump(path, "sql"))
+
+
+def test_of_a_command_of_pg_restore(dbs, tmp_path):
+    name = dbs.new(
+        "CREATE FUNCTION f() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';"
+        "CREATE TABLE t (a integer CHECK (f())); INSERT INTO t VALUES (1);"
+        "CREATE OR REPLACE FUNCTION f() RETURNS boolean LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no' USING HINT = 'Turn it left.'; END $$"
+    )
+    made = dump(driver, dbs.source(name), tmp_path / "d", "native")
+    with pytest.raises(CommandError, match=r"no.* \(Turn it left\.\)"):
+        load(driver, dbs.source(dbs.name()), made)
+
+
+def test_of_a_query_of_pg_dump(dbs, tmp_path, fake_client):
+    name = dbs.new()
+    bindir = fake_client(
+        'printf "pg_dump: error: query failed: ERROR:  out of shared memory\\n'
+        'HINT:  You might need to increase max_locks_per_transaction.\\n" >&2; exit 1\n'
+    )
+    with pytest.raises(CommandError, match=r"out of shared memory \(You might need to increase max_locks_per_tr"):
+        dump(driver, dbs.source(name), tmp_path / "d", "sql", bindir=bindir)
+
+
+TOO_MANY = """CREATE FUNCTION pg_temp.make() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+FOR i IN {first}..{last} LOOP EXECUTE format('CREATE TABLE t%s ()', i); END LOOP; END $$;
+SELECT pg_temp.make();"""
+
+
+@pytest.fixture(scope="module")
+def crowded(postgres):
+    """A database of more tables than its server has locks for: 64 for each of a hundred sessions, and some to spare."""
+    name = postgres.create()
+    for first in range(0, 12000, 3000):
+        postgres.script(name, TOO_MANY.format(first=first, last=first + 2999))
+    yield name
+    postgres.drop(name)
+
+
+@pytest.mark.parametrize("through", ["psycopg2", "psql"])
+def test_of_a_lock_that_found_no_room(dbs, crowded, tmp_path, through, without_psycopg2):
+    if through == "psql":
+        without_psycopg2()
+    with pytest.raises(SourceError, match=r"out of shared memory \(You might need to increase max_locks_per_tr"):
+        dump(driver, dbs.source(crowded), tmp_path / "d", "sql", counts="auto")
