@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from dumpty import manifest
-from dumpty.catalog import NamedCatalog
+from dumpty.catalog import NamedCatalog, sizes_in
 from dumpty.cleaning import clean
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.host import default_host
 from dumpty.interruption import noticed
 from dumpty.names import checked_name
 from dumpty.pipeline import Outcome, Run
+from dumpty.presence import look
 from dumpty.redaction import redact_exception
 from dumpty.source import database_name, identity_of, parse_connection
 from dumpty.stored import Stored, StoredDump, check_stored
 from dumpty.types import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dumpty.host import Plugin
     from dumpty.types import Inspection
@@ -45,7 +46,8 @@ class BackupMetadata:
     """One backup of ``DatabaseBackup``.
 
     ``timestamp`` is ISO 8601 in UTC, ``size_bytes`` that of the file (of a directory: the sum), ``file_path`` where
-    it lies, opaque. ``source`` names the database whatever its URL's spelling; ``checksum`` is its SHA-256.
+    it lies, opaque. ``source`` names the database whatever its URL's spelling; ``checksum`` is its SHA-256. ``state``
+    is ``lost`` where its data was gone or short when it was listed, ``damaged`` where it was longer, else ``ok``.
     """
 
     name: str
@@ -56,6 +58,7 @@ class BackupMetadata:
     file_path: str
     source: str = ""
     checksum: str = ""
+    state: str = field(default="ok", compare=False)
 
 
 class DatabaseBackup:
@@ -158,11 +161,18 @@ class DatabaseBackup:
         return True
 
     def list_backups(self) -> list[BackupMetadata]:
-        """Return all backups in the manifest, in the order in which they were made."""
-        return [self._metadata(entry) for entry in self._catalog.entries()]
+        """Return all backups in the manifest, in the order in which they were made; those that are lost say so."""
+        while True:
+            entries = self._catalog.entries()
+            states = self._states(entries)
+            # Between two looks another process may have removed one, data and entry: that is no loss.
+            if all(state == "ok" for state in states) or self._catalog.entries() == entries:
+                return [self._metadata(entry, state) for entry, state in zip(entries, states, strict=True)]
 
     def prune(self, max_age_days: int, max_backups: int) -> int:
         """Remove backups older than ``max_age_days``, then each source's oldest beyond ``max_backups``.
+
+        One that is lost (``BackupMetadata.state``) takes no other's place.
 
         Returns:
             How many were removed, from disk and manifest.
@@ -180,7 +190,7 @@ class DatabaseBackup:
                 oldest = now - timedelta(days=max_age_days)
             except OverflowError:  # more days than the calendar has: nothing is that old
                 oldest = datetime.min.replace(tzinfo=UTC)
-            return _expired(entries, oldest, max_backups)
+            return _expired(zip(entries, self._states(entries), strict=True), oldest, max_backups)
 
         return self._catalog.remove(choose)
 
@@ -230,23 +240,31 @@ class DatabaseBackup:
     def _inspected(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
         return self._host.inspect(driver, source=source, options=options)
 
-    def _metadata(self, entry: Mapping[str, Any]) -> BackupMetadata:
+    def _states(self, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+        sizes = sizes_in(self._store)
+        return [look(self._store, e["file"], e["size_bytes"], sizes).state for e in entries]
+
+    def _metadata(self, entry: Mapping[str, Any], state: str = "ok") -> BackupMetadata:
         known = {f.name for f in fields(BackupMetadata)}
         return BackupMetadata(
-            **{k: v for k, v in entry.items() if k in known}, file_path=self._store.locate(entry["file"])
+            **{k: v for k, v in entry.items() if k in known}, file_path=self._store.locate(entry["file"]), state=state
         )
 
 
-def _expired(entries: Iterable[dict[str, Any]], oldest: datetime, most: int) -> list[dict[str, Any]]:
+def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, most: int) -> list[dict[str, Any]]:
     gone: list[dict[str, Any]] = []
-    kept: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for entry in entries:
+    kept: dict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    for entry, state in entries:
         if manifest.utc(entry["timestamp"]) < oldest:
             gone.append(entry)
         else:
-            kept[entry["source"]].append(entry)
+            kept[entry["source"]].append((entry, state))
     for group in kept.values():
         # The sort is stable: of one moment, the one entered first is the older.
-        group.sort(key=lambda e: manifest.utc(e["timestamp"]))
-        gone += group[: max(len(group) - most, 0)]
+        group.sort(key=lambda one: manifest.utc(one[0]["timestamp"]))
+        newer = 0
+        for entry, state in reversed(group):
+            if newer >= most:
+                gone.append(entry)
+            newer += state != "lost"
     return gone

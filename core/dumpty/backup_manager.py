@@ -14,20 +14,19 @@ from dumpty.drill import prove
 from dumpty.errors import DumptyError, OptionError
 from dumpty.host import Host, default_host
 from dumpty.interruption import noticed
+from dumpty.listing import Listing
 from dumpty.pace import paced
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
 from dumpty.redaction import one_line
 from dumpty.restoring import restore
-from dumpty.results import Backup, BackupResult, Survey, listed, log, wrapped
+from dumpty.results import Backup, BackupResult, Survey, log, wrapped
 from dumpty.selection import Filter, select
 from dumpty.source import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dumpty.manifest import Record
-    from dumpty.proofbook import Told
     from dumpty.proofs import Level, Proof
     from dumpty.stored import Progress
 
@@ -65,6 +64,7 @@ class BackupManager:
         self._store = self._host.open_store(store, url=url, options=options)
         self._catalog = Catalog(self._store)
         self._book = ProofBook(self._store, self._catalog)
+        self._listing = Listing(self._store, self._catalog, self._book)
 
     def create_backup(
         self,
@@ -103,7 +103,7 @@ class BackupManager:
                 progress=paced(rate_limit, progress),
                 given=options,
             )
-            return self._backup(record)
+            return self._listing.as_recorded(record)
 
         return wrapped("backup", database_url, work)
 
@@ -153,26 +153,23 @@ class BackupManager:
                 progress=progress,
                 given=options,
             )
-            return self._backup(record)
+            return self._listing.as_recorded(record)
 
         return wrapped("restore", target_url, work)
 
     def list_backups(self) -> list[Backup]:
-        """Return all backups, oldest first. A damaged manifest is logged, and hides no other (``survey``)."""
-        found = self.survey()
-        for error in found.problems:
-            log.warning("%s", error, extra={"event": "manifest-damaged"})
-        for error in found.lost_proofs:
-            log.warning("%s", error, extra={"event": "proofs-damaged"})
-        return found.backups
+        """Return all backups, oldest first, the lost ones (``Backup.state``) too.
+
+        A damaged manifest is logged, and hides no other (``survey``).
+        """
+        return self._listing.backups()
 
     def survey(self) -> Survey:
-        """Return all backups, and what cannot be read, from one look at the directory."""
-        names = self._catalog.names()
-        records, problems = self._catalog.records(names)
-        told, lost = self._book.read(records, names)
-        backups = [self._backup(record, told.get(record.id)) for record in records]
-        return Survey(backups=backups, problems=problems, lost_proofs=lost)
+        """Return all backups, and what cannot be read, from one look at the directory.
+
+        One whose data is gone or short is among them, its ``state`` ``lost``.
+        """
+        return self._listing.survey()
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""
@@ -187,6 +184,8 @@ class BackupManager:
             database: only backups of the database of this name.
             source: only backups of this database: what ``Backup.source`` says, or the end of it, or a URL.
             alone: refuse ``latest`` where it could be a backup of several databases.
+
+        One whose data is lost is not the latest while another is there; that it was passed over is logged.
 
         Raises:
             UnknownBackup: none, or more than one, is; the text names the databases in question.
@@ -255,7 +254,7 @@ class BackupManager:
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
         _held(self.prove(backup_id, level=level, progress=progress))
-        return self._backups([self._catalog.get(backup_id)])[0]
+        return self._listing.one(self._catalog.get(backup_id))
 
     def drill(
         self,
@@ -284,7 +283,7 @@ class BackupManager:
         """
         record = self._catalog.get(backup_id)
         self._book.pin(record, reason)
-        return self._backups([record])[0]
+        return self._listing.one(record)
 
     def unpin(self, backup_id: str) -> bool:
         """Take the pin of a backup away; False where it had none.
@@ -304,15 +303,6 @@ class BackupManager:
             StoreError: its data could not be removed; it is still listed.
         """
         self._catalog.remove(self._catalog.get(backup_id))
-
-    def _backups(self, records: Sequence[Record]) -> list[Backup]:
-        told, errors = self._book.read(records)
-        for error in errors:
-            log.warning("%s", error, extra={"event": "proofs-damaged"})
-        return [self._backup(record, told.get(record.id)) for record in records]
-
-    def _backup(self, record: Record, told: Told | None = None) -> Backup:
-        return listed(record, self._store.locate(record.file), told.proofs if told else (), told.pinned if told else "")
 
 
 def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:

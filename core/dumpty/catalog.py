@@ -74,7 +74,11 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Return the name of every object in the store."""
-        return [found.name for found in self._store.list()]
+        return list(self.sizes())
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of every object in the store, in bytes, by name."""
+        return sizes_in(self._store)
 
     def records(self, names: Iterable[str] | None = None) -> tuple[list[Record], list[ManifestError]]:
         """Return every backup, oldest first, and an error for each manifest that cannot be read.
@@ -259,6 +263,11 @@ class NamedCatalog:
         write_object(self._store, self.MANIFEST, data)
         if read_object(self._store, self.MANIFEST) != data:
             raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")
+
+
+def sizes_in(store: Store) -> dict[str, int]:
+    """Return the size of every object in a store, in bytes, by name."""
+    return {found.name: found.size for found in store.list()}
 
 
 def _locked(store: Store) -> AbstractContextManager[None]:

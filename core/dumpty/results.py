@@ -34,6 +34,8 @@ class Backup:
     those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC; so is ``ended``.
     ``source`` names the database whatever its URL's spelling. ``proofs``, oldest first, and ``pinned`` (who pinned it
     and why; "" where nobody did) are what was known when it was listed; they change, and do not count in comparisons.
+    Nor does ``state``: ``lost`` where its data is gone or short, ``damaged`` where its last proof failed or its data is
+    longer than it was, else ``ok``; ``state_reason`` says what was seen.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Backup:
     ended: datetime | None = None
     proofs: tuple[Proof, ...] = field(default=(), compare=False)
     pinned: str = field(default="", compare=False)
+    state: str = field(default="ok", compare=False)
+    state_reason: str = field(default="", compare=False)
 
     @property
     def standing(self) -> Standing:
@@ -84,8 +88,18 @@ class BackupResult:
     exception: Exception | None = field(default=None, repr=False, compare=False)
 
 
-def listed(record: Record, file_path: str, proofs: tuple[Proof, ...] = (), pinned: str = "") -> Backup:
-    """Return a backup as people see it, from its manifest and what lies beside it."""
+def listed(
+    record: Record,
+    file_path: str,
+    proofs: tuple[Proof, ...] = (),
+    pinned: str = "",
+    state: str = "ok",
+    state_reason: str = "",
+) -> Backup:
+    """Return a backup as people see it, from its manifest, what became of its data, and what lies beside it."""
+    failed = standing(proofs).failed
+    if failed is not None and state == "ok":
+        state, state_reason = "damaged", f"its proof by {failed.level} failed: {failed.error}"
     return Backup(
         id=record.id,
         database_url=record.url,
@@ -104,6 +118,8 @@ def listed(record: Record, file_path: str, proofs: tuple[Proof, ...] = (), pinne
         ended=record.ended,
         proofs=proofs,
         pinned=pinned,
+        state=state,
+        state_reason=state_reason,
     )
 
 

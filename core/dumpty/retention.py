@@ -8,8 +8,9 @@ oldest is kept, too, so that months and years can ever fill up. Hours, days, wee
 those of a time zone, UTC unless another is given; an hour that comes twice when summer time ends is two hours.
 
 Whatever the rules say, these are kept: the newest backup of each database, the newest that was proven, at each level
-of proof, and every pinned one. A backup whose last proof failed counts for nothing: it takes no good one's place. One
-that was taken in the future, as this machine's clock has it, is not judged at all: one of the clocks is wrong.
+of proof, and every pinned one. A backup whose data is lost, or whose last proof failed, counts for nothing: it takes no
+good one's place. One that was taken in the future, as this machine's clock has it, is not judged at all: one of the
+clocks is wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from dumpty.proofs import Standing
 
-__all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone"]
+__all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone", "taken"]
 
 
 class Subject(Protocol):
@@ -56,6 +57,11 @@ class Subject(Protocol):
     @property
     def standing(self) -> Standing:
         """What was proved of it."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """``lost`` where its data is gone or short, ``damaged`` where it is not what was stored, else ``ok``."""
         ...
 
     @property
@@ -156,8 +162,8 @@ class _Database(Generic[S]):
                 reasons[backup.id] = "taken in the future, by this machine's clock: not judged"
         for newest in self._judged[:1]:
             reasons[newest.id] = "the newest of its database"
-        for newest in [b for b in self._judged if b.standing.failed is None][:1]:
-            reasons.setdefault(newest.id, "the newest of its database that has not failed")
+        for newest in [b for b in self._judged if _counts(b)][:1]:
+            reasons.setdefault(newest.id, "the newest of its database that is there and has not failed")
         for place, level in reversed(list(enumerate(LEVELS))):
             for proven in [b for b in self._judged if _proven(b) >= place][:1]:
                 reasons.setdefault(proven.id, f"the newest proven by {level}")
@@ -175,7 +181,7 @@ class _Database(Generic[S]):
             for backup in self._judged:
                 if place <= rules.keep:
                     reasons.setdefault(backup.id, f"number {place} of the {rules.keep} newest to keep")
-                place += backup.standing.failed is None
+                place += _counts(backup)
         for name, (period, key) in _PERIODS.items():
             number = getattr(rules, name)
             if number is not None:
@@ -191,7 +197,7 @@ class _Database(Generic[S]):
         taken: set[object] = set()
         oldest = None
         for backup in self._judged:
-            good = backup.standing.failed is None
+            good = _counts(backup)
             one = key(backup.timestamp.astimezone(self._rules.zone))
             if one not in taken and len(taken) < number:
                 reasons.setdefault(backup.id, f"the newest of its {period}, {len(taken) + 1} of {number} to keep")
@@ -205,6 +211,8 @@ class _Database(Generic[S]):
     def _let_go(self, backup: S) -> str:
         """Return why no rule protects a backup."""
         rules, reasons = self._rules, []
+        if backup.state == "lost":
+            reasons.append("lost, so it counts for nothing")
         if backup.standing.failed is not None:
             reasons.append(f"its proof by {backup.standing.failed.level} failed, so it counts for nothing")
         if rules.keep is not None:
@@ -221,17 +229,27 @@ class _Database(Generic[S]):
         return self._now - backup.timestamp
 
 
+def _counts(backup: Subject) -> bool:
+    """Return whether a backup could be restored, as far as is known."""
+    return backup.standing.failed is None and backup.state not in {"lost", "damaged"}
+
+
 def _proven(backup: Subject) -> int:
-    proven = backup.standing.proven
+    proven = backup.standing.proven if _counts(backup) else None
     return -1 if proven is None else LEVELS.index(proven.level)
+
+
+def taken(backups: Iterable[Subject]) -> int:
+    """Return how many bytes backups take in the store: what is lost takes none."""
+    return sum(b.size_bytes for b in backups if b.state != "lost")
 
 
 def _fitted(decisions: Sequence[Decision[S]], limit: int) -> list[Decision[S]]:
     """Protect, of what every other rule lets go, the newest that fit into ``limit`` beside what is kept anyway."""
-    left = limit - sum(d.backup.size_bytes for d in decisions if d.keep)
+    left = limit - taken(d.backup for d in decisions if d.keep)
     fits: set[str] = set()
     for decision in sorted((d for d in decisions if not d.keep), key=lambda d: _age_order(d.backup), reverse=True):
-        left -= decision.backup.size_bytes
+        left -= taken([decision.backup])
         if left < 0:
             break
         fits.add(decision.backup.id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty.errors import SourceError, UnknownBackup
+from dumpty.results import log
 from dumpty.source import parse_url
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def select(
         _require_one_database(chosen, wanted)
     if not chosen:
         raise UnknownBackup(f"no backup {wanted!r} in {what}{_damage(damaged)}; dumpty list shows what is there")
+    chosen = _there(chosen)
     if word == "latest-verified":
         chosen = [b for b in chosen if b.standing.proven]
         if not chosen:
@@ -95,6 +97,20 @@ def select(
                 "dumpty verify or dumpty drill proves one"
             )
     return chosen[-1]
+
+
+def _there(backups: Sequence[Backup]) -> list[Backup]:
+    """Return those of ``backups`` (oldest first) that are not lost; log the lost that are newer than all of them.
+
+    Where all are lost all are returned: whatever is then tried with one says what it lacks.
+    """
+    found = [b for b in backups if b.state != "lost"]
+    if not found:
+        return list(backups)
+    for lost in backups[backups.index(found[-1]) + 1 :]:
+        text = "passed over, for it is lost: the newer backup %s of %s: %s"
+        log.warning(text, lost.id, lost.database_name, lost.state_reason, extra={"event": "backup-lost"})
+    return found
 
 
 def _by_id(backups: Sequence[Backup], wanted: str, where: str) -> Backup:

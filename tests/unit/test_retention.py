@@ -30,6 +30,7 @@ class Taken:
     size_bytes: int = 100
     standing: Standing = field(default=Standing(), compare=False)
     pinned: str = ""
+    state: str = "ok"
 
 
 standings = st.one_of(
@@ -45,6 +46,7 @@ backups = st.lists(
         timestamp=st.integers(-100, 20_000).map(lambda h: NOW - timedelta(hours=h)),
         size_bytes=st.integers(0, 1000),
         standing=standings,
+        state=st.sampled_from(["ok", "ok", "ok", "lost", "damaged"]),
         pinned=st.sampled_from(["", "", "", "by somebody"]),
     ),
     unique_by=lambda t: t.id,
@@ -73,6 +75,10 @@ def series(count, step, *, begin=NOW):
     return [Taken(id=str(n), source="a", timestamp=begin - n * step) for n in range(count)]
 
 
+def is_good(taken):
+    return taken.standing.failed is None and taken.state == "ok"
+
+
 def newest(taken):
     return max(taken, key=lambda t: (t.timestamp, t.id))
 
@@ -92,7 +98,7 @@ def test_no_rule_removes_the_newest_the_newest_good_the_newest_proven_or_what_is
     for source in {t.source for t in taken}:
         own = [t for t in taken if t.source == source]
         past = [t for t in own if t.timestamp <= NOW]
-        good = [t for t in past if t.standing.failed is None]
+        good = [t for t in past if is_good(t)]
         assert not past or newest(past).id in left
         assert not good or newest(good).id in left
         for place in range(len(LEVELS)):
@@ -117,9 +123,9 @@ def test_another_rule_only_ever_protects_more(taken, rule, name):
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_a_failed_backup_never_changes_what_becomes_of_a_good_one(taken, rule):
+def test_a_lost_or_failed_backup_never_changes_what_becomes_of_a_good_one(taken, rule):
     rule = replace(rule, max_size=None, keep=rule.keep or 2)
-    good = [t for t in taken if t.standing.failed is None]
+    good = [t for t in taken if is_good(t)]
     assert kept(taken, rule) & {t.id for t in good} == kept(good, rule)
 
 
@@ -137,11 +143,12 @@ def test_databases_are_judged_apart_unless_by_total_size(taken, rule):
 @given(backups, rules)
 def test_the_total_size_is_met_unless_other_rules_protect_more(taken, rule):
     limited = replace(rule, max_size=2_000)
-    total = sum(t.size_bytes for t in taken if t.id in kept(taken, limited))
+    total = sum(t.size_bytes for t in taken if t.id in kept(taken, limited) and t.state != "lost")
     if any(
         getattr(rule, n) is not None for n in ("keep", "hourly", "daily", "weekly", "monthly", "yearly", "older_than")
     ):
-        protected = sum(t.size_bytes for t in taken if t.id in kept(taken, replace(rule, max_size=None)))
+        unlimited = kept(taken, replace(rule, max_size=None))
+        protected = sum(t.size_bytes for t in taken if t.id in unlimited and t.state != "lost")
         assert total <= max(2_000, protected)
 
 
@@ -231,6 +238,23 @@ def test_a_failed_backup_takes_no_place():
     decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
     assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2"}
     assert "its proof by restore failed" in decisions["3"].reason
+
+
+@pytest.mark.parametrize("state", ["lost", "damaged"])
+def test_a_lost_backup_takes_no_place(state):
+    proven = Standing(proven=proof("restore", ok=True))
+    taken = [replace(t, state=state if t.id in "013" else "ok", standing=proven) for t in series(6, timedelta(days=1))]
+    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
+    assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2", "3", "4"}
+    assert decisions["2"].reason == "the newest of its database that is there and has not failed"
+    [last] = [d for d in decide(taken, Rules(keep=1), NOW) if d.backup.id == "3"]
+    assert not last.keep
+    assert last.reason.startswith("lost" if state == "lost" else "number")
+
+
+def test_what_is_lost_takes_no_room():
+    taken = [replace(t, state="lost" if t.id == "1" else "ok") for t in series(4, timedelta(days=1))]
+    assert kept(taken, Rules(max_size=200)) == {"0", "1", "2"}
 
 
 def test_the_only_proven_backup_outlives_every_rule():

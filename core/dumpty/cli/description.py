@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from dumpty.cli.output import Line, Table, count, moment, seconds, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dumpty.proofs import Proof
     from dumpty.results import Backup
 
-__all__ = ["contents", "details", "fields", "form", "last_proven", "proof_fields", "proof_lines", "warnings"]
+__all__ = ["contents", "details", "fields", "form", "last_proven", "lost", "proof_fields", "proof_lines", "warnings"]
 
 
 def fields(backup: Backup) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def fields(backup: Backup) -> dict[str, Any]:
         "proven": proof_fields(standing.proven) if standing.proven else None,
         "failed": proof_fields(standing.failed) if standing.failed else None,
         "pinned": backup.pinned,
+        "state": backup.state,
+        "state_reason": backup.state_reason,
     }
 
 
@@ -68,11 +72,22 @@ def proof_lines(proof: Proof) -> list[Line]:
 
 
 def last_proven(backup: Backup) -> str:
-    """Return what the proofs of a backup say, in a few words: ``restore 2026-02-03``, ``never``."""
+    """Return what the proofs of a backup say, in a few words: ``restore 2026-02-03``, ``never``; ``LOST`` if it is."""
     standing = backup.standing
-    if standing.failed:
+    if standing.failed and backup.state != "lost":
         return f"FAILED {standing.failed.level} {standing.failed.at:%Y-%m-%d}"
+    if backup.state != "ok":
+        return backup.state.upper()
     return f"{standing.proven.level} {standing.proven.at:%Y-%m-%d}" if standing.proven else "never"
+
+
+def lost(backups: Iterable[Backup]) -> list[str]:
+    """Return a warning for each backup whose data is not there any more."""
+    return [
+        f"backup {b.id} of {b.database_name}, taken {moment(b.timestamp)}, is lost: {b.state_reason}"
+        for b in backups
+        if b.state == "lost"
+    ]
 
 
 def form(backup: Backup) -> str:
@@ -124,6 +139,7 @@ def details(backup: Backup) -> list[Line]:
         *(("note", note) for note in evidence.notes),
         ("contents", contents(backup)),
         ("last proven", _proven_at_length(backup)),
+        *([("state", f"{backup.state.upper()}: {backup.state_reason}")] if backup.state != "ok" else []),
         *([("pinned", backup.pinned)] if backup.pinned else []),
     ]
     width = max(len(label) for label, _ in pairs)

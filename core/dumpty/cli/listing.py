@@ -45,6 +45,6 @@ def list_(
     return Report(
         fields={"backups": [description.fields(b) for b in backups if json], "problems": problems},
         lines=(line,),
-        warnings=[*problems, *map(str, found.lost_proofs)],
+        warnings=[*problems, *map(str, found.lost_proofs), *description.lost(backups)],
         json=json,
     )

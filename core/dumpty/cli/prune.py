@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, existing, short_ids
 from dumpty.cli.asking import agreed, on_terminal
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError, Pinned, UnknownBackup
-from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone
+from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone, taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +72,8 @@ def prune(
     """Remove old backups.
 
     A backup is removed only if every rule that is given lets it go. Never removed are the newest backup of a database,
-    the newest that was proven (at each level of proof), and what is pinned; a backup whose proof failed takes no
-    other's place.
+    the newest that was proven (at each level of proof), and what is pinned; a backup that is lost, or whose proof
+    failed, takes no other's place.
     """
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
@@ -88,7 +89,7 @@ def prune(
     gone = {d.backup.id for d in removed}
     verb = "would be removed" if dry_run else "removed"
     done = doomed if dry_run else removed
-    freed = size(sum(d.backup.size_bytes for d in done))
+    freed = size(taken(d.backup for d in done))
     summary = f"{count(len(done), 'backup')} of {len(backups)} {verb}, {freed}"
     return Report(
         fields={
@@ -98,7 +99,11 @@ def prune(
             "removed": [d.backup.id for d in removed],
         },
         lines=(*_table(decisions, short_ids(backups)), summary),
-        warnings=[*map(str, (*found.problems, *found.lost_proofs)), *_oversize(decisions, rules)],
+        warnings=[
+            *map(str, (*found.problems, *found.lost_proofs)),
+            *description.lost(backups),
+            *_oversize(decisions, rules),
+        ],
         error=_failure(problems),
         json=json,
         quiet=quiet,
@@ -118,7 +123,7 @@ def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str
 
 
 def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
-    kept = sum(d.backup.size_bytes for d in decisions if d.keep)
+    kept = taken(d.backup for d in decisions if d.keep)
     if rules.max_size is None or kept <= rules.max_size:
         return []
     return [f"what is kept takes {size(kept)}, more than --max-size {size(rules.max_size)}: the rest is protected"]
@@ -126,7 +131,7 @@ def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
 
 def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
     """Ask on the terminal, where there is one."""
-    total = f"{count(len(doomed), 'backup')}, {size(sum(d.backup.size_bytes for d in doomed))}"
+    total = f"{count(len(doomed), 'backup')}, {size(taken(d.backup for d in doomed))}"
     if not on_terminal():
         raise UsageError(f"nothing was removed: {total} would go; say --yes, or --dry-run to see which")
     for decision in doomed:
@@ -168,6 +173,7 @@ def _fields(decision: Decision[Backup], removed: bool) -> dict[str, Any]:
         "source": backup.source,
         "timestamp": backup.timestamp.isoformat(),
         "size_bytes": backup.size_bytes,
+        "state": backup.state,
         "keep": decision.keep,
         "removed": removed,
         "reason": decision.reason,

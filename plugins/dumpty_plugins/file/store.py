@@ -74,7 +74,7 @@ class FileStore:
                     continue
                 # A link to a file is listed, for `open` to refuse it and say so: nothing shall vanish in silence.
                 if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-                    yield StoredObject(name=entry.name, size=status.st_size)
+                    yield StoredObject(name=entry.name, size=0 if entry.is_symlink() else status.st_size)
 
     def rename(self, name: str, new: str) -> None:
         with as_store_error(f"cannot rename {self.path(name)}"):
