@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -15,7 +16,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.toys import gone, threads
+from unit.toys import gone, threads, wait_until_waiting
 
 from dumpty import IntegrityError, PluginError
 from dumpty.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest
@@ -220,7 +221,7 @@ class Blocking(Kept):
 
     def write(self, data):
         self.busy.set()
-        self.free.wait(10)
+        self.free.wait(60)
         return super().write(data)
 
 
@@ -236,11 +237,11 @@ def test_a_slow_sink_holds_the_writer_back_and_loses_nothing():
 
     writer = threading.Thread(target=write)
     writer.start()
-    slow.busy.wait(5)
+    slow.busy.wait(60)
     time.sleep(0.05)
     assert len(written) < 20  # memory stays bounded
     slow.free.set()
-    writer.join(5)
+    writer.join(60)
     beside.close()
     assert slow.data == bytes(range(50))
 
@@ -250,12 +251,12 @@ def test_abandoning_drops_what_is_queued_and_ends_the_thread():
     beside = Beside(slow)
     for n in range(8):
         beside.write(bytes([n]))
-    slow.busy.wait(5)
+    slow.busy.wait(60)
     ending = threading.Thread(target=beside.abandon)
     ending.start()
-    time.sleep(0.02)
+    wait_until_waiting(ending)
     slow.free.set()
-    ending.join(5)
+    ending.join(60)
     assert not ending.is_alive()
     assert slow.data == b"\0"
     assert gone("dumpty-stages")
@@ -441,7 +442,7 @@ def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
 
     class Slow(Source):
         def read(self, size=-1):
-            silent.wait(10)
+            silent.wait(60)
             return b"x"
 
     ahead = Ahead(Slow(), "the dump")
@@ -460,8 +461,8 @@ def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
     closing = threading.Thread(target=ahead.close)
     closing.start()
     silent.set()
-    closing.join(5)
-    consumer.join(5)
+    closing.join(60)
+    consumer.join(60)
     assert not consumer.is_alive()
     assert len(caught) == 1
 
@@ -510,12 +511,13 @@ class Busy:
     def __init__(self):
         self.uses = 0
         self.in_use = threading.Event()
+        self.free = threading.Event()
         self.closed_in_use = False
 
     def write(self, data):
         self.uses += 1
         self.in_use.set()
-        time.sleep(0.4)
+        assert self.free.wait(60)
         self.in_use.clear()
         return len(data)
 
@@ -527,8 +529,21 @@ class Busy:
         self.closed_in_use |= self.in_use.is_set()
 
 
-def interrupted_soon():
-    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+@contextlib.contextmanager
+def interrupted_while_it_waits(busy):
+    """Expect a Ctrl-C that comes while this thread waits for ``busy``, which is free some time later."""
+
+    def interrupt(waiting):
+        wait_until_waiting(waiting)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        busy.free.set()
+
+    thread = threading.Thread(target=interrupt, args=(threading.current_thread(),))
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    thread.join(60)
 
 
 def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_writes_no_more():
@@ -536,9 +551,8 @@ def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_write
     beside = Beside(busy)
     for _ in range(4):
         beside.write(b"block")
-    assert busy.in_use.wait(5)
-    interrupted_soon()
-    with pytest.raises(KeyboardInterrupt):
+    assert busy.in_use.wait(60)
+    with interrupted_while_it_waits(busy):
         beside.close()
     assert not busy.in_use.is_set()
     beside.abandon()
@@ -549,9 +563,8 @@ def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_write
 def test_closing_ahead_that_is_interrupted_closes_a_stream_that_nobody_reads():
     busy = Busy()
     ahead = Ahead(busy, "the dump")
-    assert busy.in_use.wait(5)
-    interrupted_soon()
-    with pytest.raises(KeyboardInterrupt):
+    assert busy.in_use.wait(60)
+    with interrupted_while_it_waits(busy):
         ahead.close()
     assert not busy.closed_in_use
     assert gone("dumpty-read-ahead")

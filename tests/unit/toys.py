@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from dumpty import Evidence, Format, Inspection, Option, PluginInfo, SourceError, hookimpl
+from dumpty import Aside, Evidence, Format, Inspection, Option, PluginInfo, SourceError, hookimpl
 
 
 class ToyDriver:
@@ -174,9 +174,22 @@ def threads(name):
     return [t for t in threading.enumerate() if t.name.startswith(name)]
 
 
+def wait_until_waiting(thread):
+    """Return when ``thread`` waits for work in another thread."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        frame = sys._current_frames().get(thread.ident)
+        while frame is not None:
+            if frame.f_code in {Aside.wait.__code__, Aside.end.__code__}:
+                return
+            frame = frame.f_back
+        time.sleep(0.005)
+    raise AssertionError(f"{thread.name} never waited")
+
+
 def gone(name, but=()):
     """Wait until no thread of that name runs, save those that ran before."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while (left := {*threads(name)} - {*but}) and time.monotonic() < until:
         time.sleep(0.01)
     return not left

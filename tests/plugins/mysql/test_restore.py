@@ -329,14 +329,14 @@ def test_two_restores_of_one_target_exclude_each_other(mariadb: MariaDBServer, d
     class Waiting(FileDump):
         def open(self):
             inside.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
             return super().open()
 
     slow = Waiting(made.file, "sql", made.evidence)
     thread = threading.Thread(target=lambda: results.append(load(mysql, mariadb.source(target), slow)))
     thread.start()
     try:
-        assert inside.wait(10)
+        assert inside.wait(60)
         with pytest.raises(Locked, match="another restore"):
             load(mysql, mariadb.source(target), made, overwrite=True)
     finally:
