@@ -56,7 +56,7 @@ class Postgres:
 
 
 class MariaDB:
-    """The other kind of server."""
+    """The other kind of server, MySQL as well."""
 
     name = "mariadb"
     program = ""
@@ -78,10 +78,11 @@ class MariaDB:
     def make(self, database: str, version: int = 0) -> None:
         self.drop(database)
         self.server.run(f"CREATE DATABASE `{database}`")
+        rows = ", ".join(f"({n}, {version}, repeat('x', 300))" for n in range(1, ROWS + 1))
         self.server.run(
             "CREATE TABLE t (i int PRIMARY KEY, version int, pad text)",
             "CREATE TABLE u (version int)",
-            f"INSERT INTO t SELECT seq, {version}, repeat('x', 300) FROM seq_1_to_{ROWS}",
+            f"INSERT INTO t VALUES {rows}",
             f"INSERT INTO u VALUES ({version})",
             database=database,
         )

@@ -15,7 +15,7 @@ MIDWAY = 400_000
 """Bytes: more than it takes to connect and look around, less than a whole backup or restore."""
 
 
-@pytest.fixture(params=["postgres"])
+@pytest.fixture(params=["postgres", "mariadb"])
 def server(request):
     """Each server, with a database of version 1 and a target of version 1000; what a test leaves behind is dropped."""
     running = (Postgres if request.param == "postgres" else MariaDB)(request.getfixturevalue(request.param))

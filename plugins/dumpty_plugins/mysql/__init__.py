@@ -51,6 +51,13 @@ def describe() -> PluginInfo:
                 help="seconds to wait for a lock before giving up",
                 verbs=("backup", "restore"),
             ),
+            Option(
+                name="stall_timeout",
+                default=600,
+                help="seconds that the server may send nothing while it is waited for, before the connection is given "
+                "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
+                verbs=("inspect", "backup", "restore"),
+            ),
             Option(name="triggers", default=True, help="include triggers (needs the right TRIGGER)"),
             Option(
                 name="routines", default=True, help="include routines (needs SELECT on mysql.proc, or SHOW_ROUTINE)"
@@ -77,25 +84,28 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at a database without changing it."""
+    from .connection import patient
     from .inspection import look
 
-    return look(source, evidence=str(options.get("evidence", "off")))
+    return look(patient(source, options), evidence=str(options.get("evidence", "off")))
 
 
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # noqa: ARG001 - both are one
     """Write one consistent dump; both formats are the same."""
+    from .connection import patient
     from .dump import dump
 
-    return dump(source, sink, options)
+    return dump(patient(source, options), sink, options)
 
 
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Load a dump, into a new or an empty database at once, over a full one beside it first."""
+    from .connection import patient
     from .restoration import restore as load
 
-    return load(target, dump, overwrite=overwrite, options=options)
+    return load(patient(target, options), dump, overwrite=overwrite, options=options)
 
 
 @hookimpl

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, SourceError
+from dumpty import DependencyError, OptionError, SourceError
 from dumpty.process import redact
 
-from .session import Session, place, socket_of, words
+from .link import Link
+from .session import Session, decode, place, socket_of, words
 
 if TYPE_CHECKING:
-    from dumpty import Source
+    from pymysql.connections import Connection
+
+    from dumpty import Options, Source
 
 _FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 _CONNECT_SECONDS = 10
+_STALL_SECONDS = 600
+_HURRY_SECONDS = 15
+_WAITING = frozenset({"writing to net", "reading from net", "sending to client", "receiving from client"})
+"""What a server says it does when it waits for us."""
+STALL = "stall_timeout"
 _SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 _TEXT = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "bind_address", "program_name")
 _BOOLEAN = ("ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
 _SECONDS = ("connect_timeout", "read_timeout", "write_timeout")
-PARAMETERS = ("charset", "unix_socket", "socket", "ssl_mode", *_TEXT, *_BOOLEAN, *_SECONDS)
+PARAMETERS = ("charset", STALL, "unix_socket", "socket", "ssl_mode", *_TEXT, *_BOOLEAN, *_SECONDS)
 """What may follow the ``?`` of a URL. ``charset`` is accepted because URLs carry it; a dump is exact without it."""
 
 
@@ -114,11 +123,37 @@ def _dial(source: Source, arguments: dict[str, Any]) -> socket.socket:
     return link
 
 
-def connect(source: Source, database: str | None) -> Session:
+def _works(source: Source, number: int) -> bool:
+    """Ask, over a session of its own, whether session ``number`` is at work, and not waiting for us."""
+    fresh = connect(replace(source, query={**source.query, STALL: str(_HURRY_SECONDS)}), None, asks=False)
+    try:
+        for row in fresh.rows("SHOW PROCESSLIST"):
+            if int(row[0] or 0) == number:
+                return decode(row[4]) != "Sleep" and decode(row[6]).lower() not in _WAITING
+        # Behind something that spreads connections over servers nobody knows our numbers: then an answer has to do.
+        return fresh.number("SELECT CONNECTION_ID()") != fresh.number_on_server
+    finally:
+        fresh.close()
+
+
+def patient(source: Source, options: Options) -> Source:
+    """Return ``source`` with what the option ``stall_timeout`` says.
+
+    Raises:
+        OptionError: it is negative.
+    """
+    seconds = int(str(options.get(STALL, _STALL_SECONDS)))
+    if seconds < 0:
+        raise OptionError(f"the option {STALL} is a number of seconds, or 0 for as long as it takes; not {seconds}")
+    return replace(source, query={**source.query, STALL: str(seconds)})
+
+
+def connect(source: Source, database: str | None, *, asks: bool = True) -> Session:
     """Open a session on the server of ``source``; ``database`` becomes its default, if given.
 
     The session speaks utf8mb4, UTC and an empty ``sql_mode``, commits each statement unless a transaction was
-    begun, never sends a local file, and does not give up on a reader that is slow.
+    begun, never sends a local file, and does not give up on a reader that is slow. A server that is silent for longer
+    than ``stall_timeout`` is given up, unless (with ``asks``) a new session finds it at work.
 
     Raises:
         DependencyError: pymysql is not installed.
@@ -131,33 +166,24 @@ def connect(source: Source, database: str | None) -> Session:
             'the mysql driver needs pymysql, which is not installed: pip install "dumpty[mysql]"'
         ) from error
     arguments = _arguments(source)
-    link = _dial(source, arguments)
+    found: list[Session] = []
+
+    def working() -> bool:
+        return bool(found) and _works(source, found[0].number_on_server)
+
+    link = Link(lambda: _dial(source, arguments), place(source), working if asks else None)
+    link.peer.seconds = arguments.get("connect_timeout", _CONNECT_SECONDS)
     try:
-        connection = pymysql.connect(
-            host=source.host,
-            port=source.port or 3306,
-            user=source.username,
-            # As bytes: pymysql would encode a str as Latin-1.
-            password=(source.password or "").encode(),
-            database=database,
-            charset="utf8mb4",
-            conv={},
-            use_unicode=False,
-            autocommit=True,
-            local_infile=False,
-            defer_connect=True,
-            **arguments,
-        )
-        # What pymysql notes of a Unix socket it opens itself: a password may pass it in the clear.
-        vars(connection)["_secure"] = socket_of(source) is not None
-        connection.connect(link)
+        with link.peer.waiting():
+            connection = _greeted(source, database, arguments, link)
     except (pymysql.err.Error, OSError, ValueError, RuntimeError, UnicodeError) as error:
         link.close()
-        raise SourceError(redact(f"cannot connect to {place(source)}: {words(error)}", source.secrets)) from error
+        why = link.peer.reason or words(error)
+        raise SourceError(redact(f"cannot connect to {place(source)}: {why}", source.secrets)) from error
     except BaseException:
         link.close()
         raise
-    session = Session(connection, source)
+    session = Session(connection, source, link)
     try:
         session.prepare()
         if wants_tls(source) and not session.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]:
@@ -165,4 +191,31 @@ def connect(source: Source, database: str | None) -> Session:
     except BaseException:
         session.abandon()
         raise
+    found.append(session)
+    link.peer.seconds = float(source.query.get(STALL, _STALL_SECONDS))
     return session
+
+
+def _greeted(source: Source, database: str | None, arguments: dict[str, Any], link: Link) -> Connection[Any]:
+    import pymysql
+
+    connection: Connection[Any] = pymysql.connect(
+        host=source.host,
+        port=source.port or 3306,
+        user=source.username,
+        # As bytes: pymysql would encode a str as Latin-1.
+        password=(source.password or "").encode(),
+        database=database,
+        charset="utf8mb4",
+        conv={},
+        use_unicode=False,
+        autocommit=True,
+        local_infile=False,
+        defer_connect=True,
+        **arguments,
+    )
+    # What pymysql notes of a Unix socket it opens itself: a password may pass it in the clear.
+    vars(connection)["_secure"] = socket_of(source) is not None
+    link.secure(getattr(connection, "ctx", None))
+    connection.connect(link.socket)
+    return connection

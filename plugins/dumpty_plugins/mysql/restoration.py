@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty
+from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty, Unfinished
 
 from .catalog import alter, listing, settings
 from .connection import connect, database_of
@@ -69,8 +69,9 @@ def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
 def _fill(target: Source, control: Session, database: str, dump: Dump, *, there: bool, jobs: int) -> Evidence:
     """Load into a database that is missing or empty; whatever fails, it is so again."""
     before = settings(control, database) if there else None
+    left = Unfinished(f"what was loaded into {database} on {place(target)} (DROP DATABASE {identifier(database)})")
     if before is None:
-        _create(control, target, database)
+        _create(control, target, database, left)
     session: Session | None = None
     loader: Loader | None = None
     try:
@@ -83,16 +84,22 @@ def _fill(target: Source, control: Session, database: str, dump: Dump, *, there:
     except BaseException as error:
         if session:
             session.abandon()
-        _undo(target, database, before, loader, error)
+        try:
+            _undo(target, database, before, loader, error)
+        finally:
+            left.settle()  # it is gone, or the error says that it is not
         raise
+    left.settle()
     session.close()
     return evidence
 
 
-def _create(control: Session, target: Source, database: str) -> None:
+def _create(control: Session, target: Source, database: str, left: Unfinished) -> None:
     try:
         control.execute(f"CREATE DATABASE {identifier(database)}")
     except StatementError as error:
+        if not error.lost:
+            left.settle()
         raise SourceError(
             f"database {database} does not exist on {place(target)} and cannot be created: {error}; create it or grant "
             f"CREATE ON {identifier(database)}.*"

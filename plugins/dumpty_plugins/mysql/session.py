@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dumpty import SourceError
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from pymysql.connections import Connection
 
     from dumpty import Source
+
+    from .link import Link
 
 Row = tuple["bytes | None", ...]
 
@@ -61,8 +62,9 @@ class StatementError(SourceError):
 class Session:
     """One connection. Every value comes back as bytes, as the server sent them, or None for NULL."""
 
-    def __init__(self, connection: Connection[Any], source: Source) -> None:
+    def __init__(self, connection: Connection[Any], source: Source, link: Link) -> None:
         self._connection = connection
+        self._link = link
         self._source = source
         self._results = "utf8mb4"
         self.mariadb = False
@@ -97,7 +99,7 @@ class Session:
             StatementError: the server refused it, or the connection was lost.
         """
         try:
-            with self._connection.cursor() as cursor:
+            with self._link.peer.waiting(), self._connection.cursor() as cursor:
                 cursor.execute(sql)
                 return list(cursor.fetchall())
         except Exception as error:  # noqa: BLE001 - sorted in one place
@@ -106,7 +108,7 @@ class Session:
     def execute(self, sql: str | bytes) -> tuple[int, int]:
         """Execute ``sql`` and return how many rows it changed and how many warnings it gave."""
         try:
-            with self._connection.cursor() as cursor:
+            with self._link.peer.waiting(), self._connection.cursor() as cursor:
                 cursor.execute(sql)
                 return cursor.rowcount, int(cursor.warning_count)
         except Exception as error:  # noqa: BLE001 - sorted in one place
@@ -121,9 +123,13 @@ class Session:
 
         try:
             cursor = self._connection.cursor(SSCursor)
-            cursor.execute(sql)
-            while rows := cursor.fetchmany(size):
+            with self._link.peer.waiting():
+                cursor.execute(sql)
+                rows = cursor.fetchmany(size)
+            while rows:
                 yield list(rows)
+                with self._link.peer.waiting():
+                    rows = cursor.fetchmany(size)
             cursor.close()
         except GeneratorExit:
             raise
@@ -160,6 +166,8 @@ class Session:
 
         if isinstance(error, (pymysql.err.Error, OSError, AttributeError)):
             # pymysql shows a connection that was closed under it as an AttributeError of its own socket.
+            if self._link.peer.reason:
+                raise StatementError(f"{place(self._source)}: {self._link.peer.reason}") from error
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
             lost = "the connection was lost: " if code in _LOST or not isinstance(error, pymysql.err.Error) else ""
             text = redact(f"{place(self._source)}: {lost}{words(error)}", self._source.secrets)
@@ -168,8 +176,9 @@ class Session:
 
     def close(self) -> None:
         """Say goodbye, if the server still listens. Harmless twice."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), self._link.peer.waiting():
             self._connection.close()
+        self._link.close()
 
     def abandon(self) -> None:
         """Drop the connection at once; whatever it was doing ends without effect."""
@@ -177,12 +186,11 @@ class Session:
         if result is not None:
             # Or pymysql would read the rest of an unfinished result, however long, before it lets go.
             result.unbuffered_active = False
-        sock = getattr(self._connection, "_sock", None)
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for the server
+        with contextlib.suppress(OSError):
+            self._link.shut_down()  # wakes a thread that waits for the server
         with contextlib.suppress(Exception):
             self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
+        self._link.close()
 
 
 def decode(value: bytes | None) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Evidence, Locked, SourceError
+from dumpty import DumptyError, Evidence, Locked, SourceError, Unfinished
 
 from .catalog import Catalog, alter, listing, movable, settings
 from .code import LOOSE, code_statements
@@ -54,6 +54,7 @@ class Swap:
         self._jobs = jobs
         self._new, self._old = beside(database)
         self._token = ""
+        self._left: Unfinished
         self._before: Catalog
         self._grants: list[RoutineGrant] = []
         self._planned: list[str] = []
@@ -63,6 +64,7 @@ class Swap:
         """Load ``dump`` beside, check it, and put it in the old content's place."""
         self._check_neighbours()
         self._understand()  # before the long work, to know that it can be
+        self._left = Unfinished(f"the database {self._new} on {place(self._target)} (the next restore clears it)")
         self._control.execute(f"CREATE DATABASE {identifier(self._new)}")
         try:
             self._token = mark(self._control, self._new)
@@ -133,6 +135,7 @@ class Swap:
         try:
             session.execute("SET FOREIGN_KEY_CHECKS=0")
             session.execute(f"DROP DATABASE IF EXISTS {identifier(self._new)}")
+            self._left.settle()
         finally:
             session.close()
 
