@@ -164,7 +164,7 @@ class _Attempt:
         versions = {str(name): str(version) for name, version in place.versions.items()}
         self.versions |= versions
         served = ", ".join(f"{name} {version}" for name, version in versions.items()) or driver.name
-        self._saw(f"a throw-away target is ready: {served}")
+        self._saw("; ".join((f"a throw-away target is ready: {served}", *getattr(place, "notes", ()))))
         self._loading = True
         loaded = load(self.host, driver, place.target, dump, overwrite=False, options=options["restore"])
         self._loading = False
@@ -182,6 +182,7 @@ class _Attempt:
             self._saw(f"the engine's own checks found nothing wrong: {', '.join(checks)}")
         elif unprovable is None:
             self.not_proved.append(f"the engine's own checks: {driver.name} has none here")
+        self.not_proved += getattr(place, "not_proved", ())
         for assertion in assertions:
             self._assert(driver, place, assertion)
         if unprovable is not None:

@@ -18,6 +18,7 @@ import weakref
 from collections import deque
 from typing import IO, TYPE_CHECKING, Self
 
+from dumpty import account
 from dumpty.errors import CommandError
 from dumpty.groups import seconds_of_work
 from dumpty.redaction import masks, redact
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import ByteSink
 
-__all__ = ["BLOCK", "Child", "find_program", "masks", "processors", "redact", "run"]
+__all__ = ["BLOCK", "Child", "account", "find_program", "masks", "processors", "redact", "run"]
 
 BLOCK = 1 << 20
 """Bytes moved at a time; also the size asked for pipes, Linux's limit for unprivileged users."""
@@ -76,6 +77,7 @@ class Child:
     Args:
         argv: program and arguments. No secret belongs here.
         env: changes to the environment; a value of None removes the variable. Secrets belong here.
+            With ``bare`` they are to ``account.bare_environment`` instead of ours: for what runs a stranger's code.
         secrets: strings to replace by ``***`` in every message.
         stdin: True to write to the child through ``stdin``; else it reads nothing.
         stdout: True to read its output through ``stdout``; else the output is thrown away.
@@ -92,11 +94,13 @@ class Child:
         secrets: Sequence[str] = (),
         stdin: bool = False,
         stdout: bool = True,
+        bare: bool = False,
     ) -> None:
         self._secrets = tuple(secrets)
         self.argv = tuple(redact(a, secrets) for a in argv)
         self.name = os.path.basename(argv[0])
-        environment = {k: v for k, v in {**os.environ, **(env or {})}.items() if v is not None}
+        changed = {**(account.bare_environment() if bare else os.environ), **(env or {})}
+        environment = {k: v for k, v in changed.items() if v is not None}
         try:
             # A session of its own: Ctrl-C reaches us alone, and we end the whole group in good order.
             self._popen = subprocess.Popen(  # noqa: S603 - argv is a list built by a plugin; there is no shell

@@ -264,7 +264,12 @@ class Dump(Protocol):
 
 
 class Scratch(Protocol):
-    """A throw-away place to restore into, for a drill: empty, private, gone when its block ends."""
+    """A throw-away place to restore into, for a drill: empty, private, gone when its block ends.
+
+    What is restored there is code of whoever owned the database: it gets no rights beyond its place. Where there is
+    more to say, ``notes`` (a tuple of str) tells under whose rights it runs, and ``not_proved`` (a tuple of str), asked
+    after the restore, what of the dump was left out for that; both go into the proof.
+    """
 
     @property
     def target(self) -> Source:

@@ -66,6 +66,13 @@ def describe() -> PluginInfo:
             ),
             *OPTIONS,
             Option(
+                name="superuser",
+                default=False,
+                help="load as a superuser, on a drill's own server or on the one of --on: what the dump holds is then "
+                "run with a superuser's rights",
+                verbs=("scratch",),
+            ),
+            Option(
                 name="scratch_dir",
                 default="",
                 help="where a drill's own server keeps its data; default: the directory for temporary files",
@@ -116,4 +123,4 @@ def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextM
     """Start a private server, or take a database of its own on the server ``on``."""
     from dumpty_plugins.postgres.throwaway import on_server, private
 
-    return private(dump, options) if on is None else on_server(dump, on)
+    return private(dump, options) if on is None else on_server(dump, on, options)

@@ -31,9 +31,15 @@ class _TooShort(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One entry of the table of contents. ``data``: it has data; ``file``: where, in tar and directory formats."""
+    """One entry of the table of contents.
+
+    ``data``: it has data; ``file``: where, in tar and directory formats. ``section``: 1 none, 2 before the data, 3 the
+    data, 4 behind them. ``needs``: the ids of those that have to come before it.
+    """
 
     dump_id: int
+    section: int
+    needs: tuple[int, ...]
     data: bool
     tag: str
     kind: str
@@ -132,7 +138,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     dump_id, data = cursor.integer(), cursor.integer()
     cursor.text(), cursor.text()  # oids of catalog and object
     tag, kind = cursor.text(), cursor.text()
-    cursor.integer()  # section
+    section = cursor.integer()
     definition = cursor.text()
     cursor.text(), cursor.text()  # DROP and COPY statements
     namespace = cursor.text()
@@ -143,8 +149,9 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
         cursor.integer()  # relkind
     owner = cursor.text()
     cursor.text()  # with oids
-    while cursor.optional() is not None:  # dependencies
-        pass
+    needs = []
+    while (needed := cursor.optional()) is not None:
+        needs.append(int(needed) if needed.isdigit() else 0)
     file = ""
     if form == 1:
         cursor.take(1 + offset_size)
@@ -152,6 +159,8 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
         file = cursor.text()
     return Entry(
         dump_id=dump_id,
+        section=section,
+        needs=tuple(needs),
         data=bool(data),
         tag=tag,
         kind=kind,

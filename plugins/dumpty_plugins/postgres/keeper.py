@@ -4,7 +4,11 @@ It is started with its standard input on a pipe whose other end only dumpty hold
 has finished, or was killed: then the server is ended and its directory removed. If this program is killed as well,
 Linux tells the server (PR_SET_PDEATHSIG), and the directory, no longer locked, is removed by the next drill.
 
-    python keeper.py DIRECTORY USER INITDB POSTGRES [SETTING...]
+    python keeper.py DIRECTORY ACCOUNT MAKER BECOME SUPERUSER INITDB POSTGRES [SETTING...]
+
+ACCOUNT is the number that the server runs as, MAKER the user who runs initdb, which refuses a number that has no name;
+both "" for our own. BECOME is the program that takes the number on. SUPERUSER is the name of the server's own, whose
+password comes on standard input, as its first line.
 
 Uses nothing but Python's standard library: it runs without dumpty on its path.
 """
@@ -12,71 +16,127 @@ Uses nothing but Python's standard library: it runs without dumpty on its path.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import pwd
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import IO
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-LOCK = "lock"
-_PARENT_DIED = 1  # PR_SET_PDEATHSIG
+LOCK, DATA, SOCKETS = "lock", "data", "s"
 _LOOK_SECONDS = 0.2
 _END_SECONDS = 10.0
 _TOLD_BYTES = 4000
 
 
-def main(directory: str, user: str, initdb: str, postgres: str, *settings: str) -> int:
+def main(directory: str, account: str, maker: str, become: str, *more: str) -> int:
     """Keep the server until standard input ends; return an exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     lock = _locked(directory)
-    server: subprocess.Popen[bytes] | None = None
     try:
-        data, sockets, log = (os.path.join(directory, name) for name in ("data", "s", "log"))
-        become = _becoming(user)
-        os.mkdir(sockets, 0o700)
-        if user:
-            entry = pwd.getpwnam(user)
-            os.chown(directory, entry.pw_uid, entry.pw_gid)
-            os.chown(sockets, entry.pw_uid, entry.pw_gid)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C", "HOME": "/"}
+        log = os.path.join(directory, "log")
         with open(log, "wb") as stream:
-
-            def start(*argv: str) -> subprocess.Popen[bytes]:
-                return subprocess.Popen(  # noqa: S603 - the programs that were found, and no shell
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stream,
-                    stderr=stream,
-                    cwd="/",
-                    env=environment,
-                    preexec_fn=become,  # noqa: PLW1509 - this program has no other thread
-                )
-
-            made = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-            server = start(initdb, *made)
-            if not _wait(server):
-                return 0
-            if server.returncode == 0:
-                server = start(postgres, "-D", data, "-k", sockets, *(w for s in settings for w in ("-c", s)))
-                if not _wait(server):
-                    return 0
+            keeping = _Keeping(directory, become, stream)
+            try:
+                status = keeping.make(maker, account, *more[:2])
+                if status == 0:
+                    status = keeping.serve(account, *more[2:])
+            finally:
+                keeping.end()
+        if status is None:
+            return 0
         _tell(log)
         return 1
     finally:
-        if server is not None:
-            _end(server)
+        if account:
+            _end_all(int(account))
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
+
+
+class _Keeping:
+    """What is kept: first initdb, then the server."""
+
+    def __init__(self, directory: str, become: str, log: IO[bytes]) -> None:
+        self._data, self._sockets, self._secret = (os.path.join(directory, n) for n in (DATA, SOCKETS, "password"))
+        self._become = become
+        self._log = log
+        self._running: subprocess.Popen[bytes] | None = None
+        for path in (self._data, self._sockets):
+            os.mkdir(path, 0o700)
+        _write(self._secret, _line())
+
+    def make(self, maker: str, account: str, superuser: str, initdb: str) -> int | None:
+        """Make the server's files, and give them to the account; return initdb's status, or None to stop."""
+        uid = ""
+        if maker:
+            os.chmod(os.path.dirname(self._data), 0o711)  # noqa: S103 - its parts are closed to all but their owners
+            entry = pwd.getpwnam(maker)
+            uid = str(entry.pw_uid)
+            for path in (self._data, self._secret):
+                os.chown(path, entry.pw_uid, entry.pw_gid)
+        options = ["-A", "scram-sha-256", f"--pwfile={self._secret}", "-E", "UTF8", "--locale=C", "--no-sync"]
+        status = self._run(uid, initdb, "-D", self._data, "-U", superuser, *options)
+        os.unlink(self._secret)
+        if status == 0 and account:
+            _give(self._data, int(account))
+            _give(self._sockets, int(account))
+        return status
+
+    def serve(self, account: str, postgres: str, *settings: str) -> int | None:
+        """Run the server until it ends, and return its status; None to stop."""
+        options = [word for setting in settings for word in ("-c", setting)]
+        return self._run(account, postgres, "-D", self._data, "-k", self._sockets, *options)
+
+    def _run(self, uid: str, *argv: str) -> int | None:
+        """Run a program as ``uid`` to its end and return its status; None where standard input ended before."""
+        # By way of a program that becomes another: what is done between fork and exec could tell of no error.
+        argv = (sys.executable, "-I", "-S", self._become, uid, str(int(signal.SIGQUIT)), str(os.getpid()), *argv)
+        self._running = subprocess.Popen(  # noqa: S603 - the programs that were found, and no shell
+            argv, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd="/"
+        )
+        return self._running.returncode if _wait(self._running) else None
+
+    def end(self) -> None:
+        """End what still runs."""
+        if self._running is not None:
+            _end(self._running)
+
+
+def _line() -> bytes:
+    """Return the first line of standard input, and leave what is behind it unread."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
+        stream.write(content)
+
+
+def _give(path: str, account: int) -> None:
+    """Give a directory and everything in it to ``account``, following no link."""
+    for _path, _directories, files, at in os.fwalk(path, follow_symlinks=False):
+        os.fchown(at, account, account)
+        for name in files:
+            told = os.stat(name, dir_fd=at, follow_symlinks=False)
+            if stat.S_ISREG(told.st_mode) and told.st_nlink == 1:  # initdb makes nothing else
+                os.chown(name, account, account, dir_fd=at, follow_symlinks=False)
+
+
+def _end_all(account: int) -> None:
+    """End whatever still runs as ``account``: a program that the server was made to start may outlive it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        argv = ["/bin/sh", "-c", "kill -s KILL -- -1"]
+        subprocess.run(argv, user=account, group=account, extra_groups=[], check=False, cwd="/")  # noqa: S603
 
 
 def _locked(directory: str) -> int:
@@ -86,27 +146,6 @@ def _locked(directory: str) -> int:
     fcntl.flock(lock, fcntl.LOCK_EX)
     os.rename(path + ".new", path)
     return lock
-
-
-def _becoming(user: str) -> Callable[[], None]:
-    entry = pwd.getpwnam(user) if user else None
-    keeper = os.getpid()
-    try:
-        prctl = ctypes.CDLL(None).prctl
-    except (OSError, AttributeError):  # not Linux
-        prctl = None
-
-    def become() -> None:
-        if entry is not None:
-            os.initgroups(entry.pw_name, entry.pw_gid)
-            os.setgid(entry.pw_gid)
-            os.setuid(entry.pw_uid)
-        if prctl is not None:
-            prctl(_PARENT_DIED, signal.SIGQUIT)  # behind setuid, which takes it back
-            if os.getppid() != keeper:
-                os._exit(1)
-
-    return become
 
 
 def _wait(child: subprocess.Popen[bytes]) -> bool:

@@ -6,6 +6,7 @@ import functools
 import re
 import threading
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty import Peer
+    from dumpty import DumptyError, Peer
+    from dumpty_plugins.postgres.confinement import Confinement
     from dumpty_plugins.postgres.connection import Address
+    from dumpty_plugins.postgres.script import Statement
 
 _TRANSACTION = "SELECT pg_catalog.txid_current()"
 
@@ -33,11 +36,18 @@ _TOLD_SECRETS = re.compile(rb"(CREATE|ALTER) (USER MAPPING|SERVER|SUBSCRIPTION|R
 
 
 def load(
-    address: Address, connection: Connection, read: Callable[[], bytes], *, whole: bool, parts: Parts = ALL
+    address: Address,
+    connection: Connection,
+    read: Callable[[], bytes],
+    *,
+    whole: bool,
+    parts: Parts = ALL,
+    confinement: Confinement | None = None,
 ) -> None:
     """Execute a plain dump to its verified end, ``parts`` of it left out.
 
     With ``whole``, everything stays inside the transaction that the caller has begun, and is the caller's to commit.
+    ``confinement``: the bounds of a drill.
 
     Raises:
         IntegrityError: the dump is cut off, or holds what no dump of pg_dump's holds.
@@ -52,25 +62,42 @@ def load(
         return read()
 
     script = Script(guarded)
-    interruptible(connection, lambda: _execute(address, connection, script, whole=whole, parts=parts), abandoned.set)
+    bounds = _Bounds(parts=parts, confinement=confinement, whole=whole)
+    interruptible(connection, lambda: _execute(address, connection, script, bounds), abandoned.set)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
 
 
-def _execute(address: Address, connection: Connection, script: Script, *, whole: bool, parts: Parts) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Bounds:
+    """What of a script is executed: ``parts`` of it, what a drill's ``confinement`` allows, and ``whole`` or not."""
+
+    parts: Parts
+    confinement: Confinement | None
+    whole: bool
+
+    def skip(self, statement: Statement, known: set[bytes]) -> bool:
+        """Return whether ``statement`` is not for the server, which knows the settings ``known``."""
+        words = statement.words
+        if statement.text == b";" or not self.parts.hold(statement.text):
+            return True
+        if words[:1] == (b"set",) and words[1:2] and words[1] in _SKIPPABLE - known:
+            return True
+        # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
+        if self.whole and words in ((b"begin",), (b"commit",)):
+            return True
+        return self.confinement is not None and self.confinement.takes(statement)
+
+
+def _execute(address: Address, connection: Connection, script: Script, bounds: _Bounds) -> None:
+    whole, confinement = bounds.whole, bounds.confinement
     library = psycopg2()
     known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
     rows(connection, "RESET search_path")
     transaction = rows(connection, _TRANSACTION)[0][0] if whole else None
     with closing(connection.cursor()) as cursor:
         for statement in script:
-            words = statement.words
-            if statement.text == b";" or not parts.hold(statement.text):
-                continue
-            if words[:1] == (b"set",) and words[1:2] and words[1] in _SKIPPABLE - known:
-                continue
-            # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
-            if whole and words in ((b"begin",), (b"commit",)):
+            if bounds.skip(statement, known):
                 continue
             feed = _Feed(script.data(), peer_of(connection)) if statement.copy else None
             try:
@@ -79,16 +106,23 @@ def _execute(address: Address, connection: Connection, script: Script, *, whole:
                     waited(connection, copy)
                 else:
                     waited(connection, functools.partial(cursor.execute, statement.text))
+                if confinement is not None:
+                    confinement.follow(connection, statement)
             except (library.Error, UnicodeError) as error:
                 if feed is not None and feed.error is not None:
                     raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
-                # A foreign server's or a subscription's password stands in quotes.
-                known_names = statement.text[:70].split(b"'")[0] if _TOLD_SECRETS.match(statement.text) else b""
-                head = re.sub(r"\s+", " ", (known_names or statement.text[:70]).decode("utf-8", "replace")).strip()
-                why = explanation(address, f"loading ({head} ...) into", error)
-                raise type(why)(f"{why}{advice(statement.text)}") from error
+                if confinement is None or not confinement.forgives(statement, error):
+                    raise _failure(address, statement, error) from error
     if whole and rows(connection, _TRANSACTION)[0][0] != transaction:
         raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
+
+
+def _failure(address: Address, statement: Statement, error: Exception) -> DumptyError:
+    # A foreign server's or a subscription's password stands in quotes.
+    known_names = statement.text[:70].split(b"'")[0] if _TOLD_SECRETS.match(statement.text) else b""
+    head = re.sub(r"\s+", " ", (known_names or statement.text[:70]).decode("utf-8", "replace")).strip()
+    why = explanation(address, f"loading ({head} ...) into", error)
+    return type(why)(f"{why}{advice(statement.text)}")
 
 
 class _Feed:

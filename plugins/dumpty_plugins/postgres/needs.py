@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
     from dumpty import Dump
 
-_NAME = rb'("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)'
-_NAMES = re.compile(_NAME)
+NAME = rb'("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)'
+_NAMES = re.compile(NAME)
 _LIST = rb"([^;]+?)(?: WITH GRANT OPTION)?(?: GRANTED BY [^;]+)?\s*;?\s*$"
 _ROLES = (
-    re.compile(rb"\sOWNER TO " + _NAME + rb"\s*;?\s*$"),
+    re.compile(rb"\sOWNER TO " + NAME + rb"\s*;?\s*$"),
     re.compile(rb"^(?:GRANT|REVOKE)\s.*\s(?:TO|FROM) " + _LIST, re.DOTALL),
-    re.compile(rb"^ALTER DEFAULT PRIVILEGES FOR ROLE " + _NAME),
+    re.compile(rb"^ALTER DEFAULT PRIVILEGES FOR ROLE " + NAME),
     re.compile(rb"^ALTER DEFAULT PRIVILEGES .*\s(?:TO|FROM) " + _LIST, re.DOTALL),
-    re.compile(rb"^CREATE POLICY .*? TO ((?:" + _NAME + rb"(?:, )?)+)", re.DOTALL),
-    re.compile(rb"^CREATE USER MAPPING FOR " + _NAME),
-    re.compile(rb"^SET SESSION AUTHORIZATION " + _NAME),
+    re.compile(rb"^CREATE POLICY .*? TO ((?:" + NAME + rb"(?:, )?)+)", re.DOTALL),
+    re.compile(rb"^CREATE USER MAPPING FOR " + NAME),
+    re.compile(rb"^SET SESSION AUTHORIZATION " + NAME),
 )
 _NOBODY = {"public", "current_user", "session_user", "user", "current_role", "default"}
-_EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + _NAME)
-_TABLESPACE = re.compile(rb"^SET default_tablespace = " + _NAME)
+_EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME)
+_TABLESPACE = re.compile(rb"^SET default_tablespace = " + NAME)
 _OUTSIDE = re.compile(
     rb"^(?:CREATE|ALTER|DROP) (SERVER|SUBSCRIPTION|USER MAPPING|ROLE|USER|GROUP|DATABASE|TABLESPACE|SYSTEM)\b"
     rb"|^(COPY) .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')",
@@ -69,9 +69,9 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
         for statement in _statements(dump, versions):
             roles.update(_roles(statement))
             if match := _EXTENSION.match(statement):
-                extensions.add(_name(match[1]))
+                extensions.add(plain_name(match[1]))
             if match := _TABLESPACE.match(statement):
-                tablespaces.add(_name(match[1]))
+                tablespaces.add(plain_name(match[1]))
             if match := _OUTSIDE.match(statement):
                 outside.append((match[1] or match[2]).decode().lower())
         told = told or versions.get("server", "")
@@ -129,10 +129,11 @@ def _roles(statement: bytes) -> set[str]:
     found = set()
     for pattern in _ROLES:
         if match := pattern.search(statement):
-            found |= {_name(m[0]) for m in _NAMES.finditer(match[1])}
+            found |= {plain_name(m[0]) for m in _NAMES.finditer(match[1])}
     return {name for name in found if name.lower() not in _NOBODY}
 
 
-def _name(text: bytes) -> str:
+def plain_name(text: bytes) -> str:
+    """Return what an SQL identifier names."""
     name = text.decode("utf-8", "surrogateescape")
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

@@ -11,10 +11,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
+from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.clients import Client, choose, find, jobs, own_words
+from dumpty_plugins.postgres.confinement import confinement_of, stages
 from dumpty_plugins.postgres.connection import explained, interruptible, prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.loader import load
@@ -24,7 +25,7 @@ from dumpty_plugins.postgres.tables import compare, count, list_tables
 from dumpty_plugins.postgres.target import database_name, holding, open_maintenance, open_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -79,6 +80,7 @@ class _Job:
         self._dump = dump
         self._options = options
         self._parts = Parts.of(options)
+        self._confinement = confinement_of(address)
         self._contents = None if dump.format == "sql" else _contents(dump)
 
     def check_requirements(self, server: Connection) -> None:
@@ -170,7 +172,7 @@ class _Job:
             # A crash loses this database, not the old one: only the swap itself has to be on disk when it returns,
             # and the log that it waits for holds everything before it.
             rows(connection, "SET synchronous_commit = off")
-            load(place, connection, read, whole=False, parts=self._parts)
+            load(place, connection, read, whole=False, parts=self._parts, confinement=self._confinement)
 
     def _evidence(self, place: Address, connection: Connection) -> Evidence:
         with explained(place, "counting the rows of"):
@@ -193,10 +195,28 @@ class _Job:
             # A newer pg_restore sets what an older server does not know: have it write a script, and load that.
             self._scripted(client, lambda read: self._load(place, read))
             return
+        if self._confinement is None:
+            self._in_parallel(client, place, contents)
+            return
+        # In the dump's order but for its rights, which come last: only a statement of our own tells why it was refused.
+        before, data, after = (self._listed(name, ids) for name, ids in stages(contents))
+        self._scripted(client, lambda read: self._load(place, read), before)
+        try:
+            self._in_parallel(client, place, contents, data)
+        except CommandError as error:
+            raise self._confinement.judge(error) from error
+        self._scripted(client, lambda read: self._load(place, read), after)
+
+    def _listed(self, name: str, ids: Sequence[int]) -> tuple[str, ...]:
+        path = self._dump.workspace() / name
+        path.write_text("".join(f"{one};\n" for one in ids), encoding="ascii")
+        return (f"--use-list={path}",)
+
+    def _in_parallel(self, client: Client, place: Address, contents: Contents, more: Sequence[str] = ()) -> None:
         with place.for_programs() as (conninfo, environment):
             if "options" not in place.parameters:
                 environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
-            argv = [client.path, *self._parts.flags, "--exit-on-error", "--no-password", f"--dbname={conninfo}"]
+            argv = [client.path, *self._parts.flags, "--exit-on-error", "--no-password", f"--dbname={conninfo}", *more]
             if contents.format != "tar":
                 argv.append(f"--jobs={jobs(self._options)}")
             argv.append(str(self._dump.path()))
@@ -204,8 +224,10 @@ class _Job:
             with advised(), own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
                 child.wait()
 
-    def _scripted(self, client: Client, loading: Callable[[Callable[[], bytes]], None]) -> None:
-        argv = [client.path, *self._parts.flags, "--file=-", str(self._dump.path())]
+    def _scripted(
+        self, client: Client, loading: Callable[[Callable[[], bytes]], None], more: Sequence[str] = ()
+    ) -> None:
+        argv = [client.path, *self._parts.flags, "--file=-", *more, str(self._dump.path())]
         with own_words(), Child(argv, env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:

@@ -6,17 +6,19 @@ import contextlib
 import os
 import pwd
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError, lock_if_free, open_regular
-from dumpty.process import Child
+from dumpty.process import Child, account
 from dumpty_plugins.postgres import keeper
 from dumpty_plugins.postgres.clients import Client, find
 from dumpty_plugins.postgres.connection import Address, rows
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "dumpty-drill-pg-"
-_SERVICE_USER = "postgres"
+_MAKERS = ("postgres", "nobody")
 _PORT = 5432
 _START_SECONDS = 120.0
 _END_SECONDS = 30.0
@@ -53,11 +55,36 @@ _SETTINGS = (
 )
 
 
-@contextlib.contextmanager
-def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[Source]:
-    """Start a server of version ``major``, or the next newer one there is, and yield the address of ``postgres``.
+@dataclass(frozen=True, kw_only=True)
+class Private:
+    """A private server that runs.
 
-    The server listens on a socket that only its own user reaches. It ends with the block, or with this process.
+    ``admin`` is the address of its superuser, whose name no dump knows; ``account`` says, for people, whom it runs as.
+    """
+
+    admin: Source
+    account: str
+
+    def source(self, user: str, password: str, database: str) -> Source:
+        """Return the address of ``database`` for another user."""
+        host = self.admin.query["host"]
+        return Source(
+            scheme="postgresql",
+            url=f"postgresql://{user}:***@/{database}?host={host}&port={_PORT}",
+            username=user,
+            password=password,
+            database=database,
+            query=self.admin.query,
+            secrets=(password,),
+        )
+
+
+@contextlib.contextmanager
+def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[Private]:
+    """Start a server of version ``major``, or the next newer one there is.
+
+    It runs as a user of the system's that owns nothing else, where we are root; else as our own. It listens on a socket
+    that only its own user reaches, and ends with the block, or with this process.
 
     Raises:
         NotProvable: this machine cannot run such a server; the text says what it lacks.
@@ -65,7 +92,8 @@ def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator
     if os.environ.get("PGHOSTADDR"):
         raise DumptyError(_ASTRAY)
     program = _choose(major, bindir)
-    user = _user(program)
+    uid = account.spare_account()
+    maker = "" if uid is None else _maker(program, uid)
     base = scratch_dir or tempfile.gettempdir()
     clear(base)
     _check_room(base, room)
@@ -76,18 +104,28 @@ def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator
             f"no server can be started in {base} ({error}); give another -o scratch_dir=DIRECTORY"
         ) from error
     try:
-        source = _source(os.path.join(directory, "s"))
+        source = _source(os.path.join(directory, keeper.SOCKETS))
         initdb = os.path.join(os.path.dirname(program.path), "initdb")
-        argv = [sys.executable, "-I", "-S", keeper.__file__, directory, user, initdb, program.path, *_SETTINGS]
-        with Child(argv, stdin=True, stdout=False) as child:
+        argv = [sys.executable, "-I", "-S", keeper.__file__, directory, "" if uid is None else str(uid), maker]
+        argv += [account.BECOME, str(source.username), initdb, program.path, *_SETTINGS]
+        with Child(argv, stdin=True, stdout=False, bare=True) as child:
+            child.write(str(source.password).encode() + b"\n")
             _await(child, source, directory)
             try:
-                yield source
+                yield Private(admin=source, account=_shown(uid))
             finally:
                 with contextlib.suppress(OSError, CommandError):
                     child.wait(_END_SECONDS)  # closes the pipe: the keeper ends the server and clears up
     finally:
+        if uid is not None:
+            account.end_account(uid)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _shown(uid: int | None) -> str:
+    if uid is None:
+        return f"as this user ({os.geteuid()}), for only root can give it an account of its own"
+    return f"as the user id {uid}, which owns nothing"
 
 
 def clear(base: str) -> None:
@@ -95,18 +133,29 @@ def clear(base: str) -> None:
     for path in Path(base).glob(_PREFIX + "*"):
         with contextlib.suppress(OSError):
             told = path.lstat()
-            if path.is_symlink() or told.st_uid not in _own_users():
+            if path.is_symlink() or told.st_uid != os.geteuid():
                 continue
             if not (path / keeper.LOCK).exists():
                 if time.time() - told.st_mtime > _YOUNG_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
                 continue
-            lock = open_regular(str(path / keeper.LOCK), os.O_RDWR, owners=_own_users())
+            lock = open_regular(str(path / keeper.LOCK), os.O_RDWR, owners=())
             try:
                 if lock_if_free(lock, str(path / keeper.LOCK)):
+                    _end_strays(path)
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
+
+
+def _end_strays(directory: Path) -> None:
+    """End what a killed drill's server started, and what may have outlived it: nobody else has its user id."""
+    owner = (directory / keeper.SOCKETS).lstat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        with contextlib.suppress(KeyError):
+            pwd.getpwuid(owner)
+            return
+        account.end_account(owner)
 
 
 def _choose(major: int, bindir: str) -> Client:
@@ -125,50 +174,44 @@ def _choose(major: int, bindir: str) -> Client:
     )
 
 
-def _user(program: Client) -> str:
-    """Return the user to run the server as: "" for our own."""
-    if os.geteuid() != 0:
-        return ""
-    try:
-        entry = pwd.getpwnam(_SERVICE_USER)
-    except KeyError:
+def _maker(program: Client, uid: int) -> str:
+    """Return the user to run initdb as, which wants one that has a name; see that the server can run as ``uid``."""
+    known = [name for name in _MAKERS if _uid(name)]
+    if not known:
         raise NotProvable(
-            f"PostgreSQL does not run as root, and this machine has no user {_SERVICE_USER}; "
+            f"PostgreSQL does not run as root, and this machine has no user {' or '.join(_MAKERS)}; "
             "create one, or drill as another user"
-        ) from None
-    tried = (
-        subprocess.run(  # noqa: S603 - the program that was found, and no shell
+        )
+    if not _reachable(program.path):
+        raise NotProvable(f"not everybody may run {program.path}; install it where everybody may")
+    try:
+        tried = subprocess.run(  # noqa: S603 - the program that was found, and no shell
             [program.path, "--version"],
-            user=entry.pw_uid,
-            group=entry.pw_gid,
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            env=account.bare_environment(),
             capture_output=True,
             check=False,
             cwd="/",
         )
-        if _reachable(program.path, entry)
-        else None
-    )
-    if tried is None or tried.returncode:
-        raise NotProvable(f"the user {_SERVICE_USER} may not run {program.path}; install it where everybody may")
-    return _SERVICE_USER
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotProvable(f"root may not take on another user id here ({error}); drill as another user") from error
+    if tried.returncode:
+        raise NotProvable(f"not everybody may run {program.path}; install it where everybody may")
+    return known[0]
 
 
-def _reachable(path: str, entry: pwd.struct_passwd) -> bool:
-    """Return whether another user gets as far as ``path``."""
-    for part in (Path(path), *Path(path).resolve().parents):
-        told = part.stat()
-        shift = 6 if told.st_uid == entry.pw_uid else 3 if told.st_gid == entry.pw_gid else 0
-        if not told.st_mode >> shift & 1:
-            return False
-    return True
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return 0
 
 
-def _own_users() -> set[int]:
-    users = {os.geteuid()}
-    if os.geteuid() == 0:
-        with contextlib.suppress(KeyError):
-            users.add(pwd.getpwnam(_SERVICE_USER).pw_uid)
-    return users
+def _reachable(path: str) -> bool:
+    """Return whether a user who is nobody gets as far as ``path``."""
+    return all(part.stat().st_mode & 1 for part in (Path(path), *Path(path).resolve().parents))
 
 
 def _check_room(base: str, room: int) -> None:
@@ -187,12 +230,15 @@ def _check_room(base: str, room: int) -> None:
 def _source(sockets: str) -> Source:
     if len(os.fsencode(sockets)) + len("/.s.PGSQL.5432") > _SOCKET_BYTES:
         raise NotProvable(f"{sockets} is too long for a socket; give a shorter -o scratch_dir=DIRECTORY")
+    user, password = f"dumpty_{secrets.token_hex(8)}", secrets.token_hex(16)
     return Source(
         scheme="postgresql",
-        url=f"postgresql://postgres@/postgres?host={sockets}&port={_PORT}",
-        username="postgres",
+        url=f"postgresql://{user}:***@/postgres?host={sockets}&port={_PORT}",
+        username=user,
+        password=password,
         database="postgres",
         query={"host": sockets, "port": str(_PORT)},
+        secrets=(password,),
     )
 
 

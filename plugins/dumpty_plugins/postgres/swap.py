@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from dumpty import DumptyError, Locked, SourceError, Unfinished
+from dumpty_plugins.postgres.confinement import confinement_of
 from dumpty_plugins.postgres.connection import explanation, psycopg2, rows
 from dumpty_plugins.postgres.leftovers import NEW, OLD, besides
 from dumpty_plugins.postgres.properties import creation, dressing, read_properties, setting
@@ -53,6 +54,7 @@ class Beside:
         self._surroundings: Mapping[str, Any] = {}
         self._left: Unfinished | None = None
         self._settings: list[str] = []
+        self._confinement = confinement_of(address)
 
     def __enter__(self) -> Self:
         if self._exists:
@@ -108,6 +110,8 @@ class Beside:
                 text = f"{why}; create {self._final} yourself with a locale of this server, and restore into it"
                 raise SourceError(text) from error
             raise why from error
+        if self._confinement is not None:
+            self._confinement.prepare(self.name)
 
     def swap(self) -> tuple[str, ...]:
         """Give the new database the old one's owner, rights, settings and name; drop the old one; return notes.
@@ -131,6 +135,8 @@ class Beside:
         if self._left is not None:
             self._left.settle()
             self._left = None
+        if self._confinement is not None:
+            self._confinement.open(self._final)
         if self._exists:
             try:
                 with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):
@@ -158,6 +164,8 @@ class Beside:
 
     def _dress(self) -> tuple[str, ...]:
         server, new = self._server, quoted(self.name)
+        if self._confinement is not None and not self._confinement.alone:
+            return ()  # what is loaded beside other databases gets no rights and settings from a dump's evidence
         statements = [setting(f"ALTER DATABASE {new}", text) for text in self._settings]
         statements += dressing(self._surroundings, new)
         if self._exists:

@@ -8,12 +8,13 @@ import secrets
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError, NotProvable, Source, SourceError
+from dumpty import IntegrityError, NotProvable, OptionError, Source, SourceError
+from dumpty_plugins.postgres.confinement import EXTENSIONS, INSIST, Confinement, DrillTarget, confinement_of
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.needs import Needs, needs_of
 from dumpty_plugins.postgres.properties import creation
 from dumpty_plugins.postgres.server import started
-from dumpty_plugins.postgres.tables import quoted
+from dumpty_plugins.postgres.tables import literal, quoted
 from dumpty_plugins.postgres.target import open_maintenance
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "dumpty_drill_"
 _LOCALE_ERRORS = ("42809", "22023", "0A000", "42602", "42704")
-_HAS_FORCE, _HAS_SWITCH, _HAS_HEAP_CHECK = 13, 17, 14
+_HAS_FORCE, _HAS_SWITCH, _HAS_HEAP_CHECK, _HAS_SAFE_CREATEROLE = 13, 17, 14, 16
 _SHOWN = 3
 
 _BTREES = """
@@ -34,6 +35,8 @@ _BTREES = """
     JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.oid >= 16384 AND c.relpersistence <> 't'
       AND i.indisvalid AND i.indisready ORDER BY 2"""
+
+_AMCHECK = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'amcheck'"
 
 _HEAPS = """
     SELECT c.oid, c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam
@@ -48,37 +51,78 @@ def private(dump: Dump, options: Options) -> Iterator[Place]:
         NotProvable: this machine lacks a server of that version, an extension, or a locale.
     """
     needs = needs_of(dump)
+    insisted = bool(options["superuser"])
     with started(
         needs.major,
         bindir=str(options["bindir"]),
         scratch_dir=str(options["scratch_dir"]),
         room=dump.size,
-    ) as source:
-        with closing(Address(source).connect()) as server, explained(Address(source), "preparing"):
+    ) as lent:
+        address = Address(lent.admin)
+        role, password = _PREFIX + secrets.token_hex(8), secrets.token_hex(16)
+        with closing(address.connect()) as server, explained(address, "preparing"):
             _refuse_missing(needs, server, roles=False)
-            for role in needs.roles:
-                if not rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", role):
-                    rows(server, f"CREATE ROLE {quoted(role)} NOLOGIN")
+            if not insisted and (strange := [e for e in needs.extensions if e not in EXTENSIONS]):
+                raise NotProvable(
+                    f"the dump needs the extensions {', '.join(strange)}, which only a superuser makes; {INSIST}"
+                )
+            _make_roles(server, needs, role, password, insisted=insisted)
             for tablespace in needs.tablespaces:
                 rows(server, "SET allow_in_place_tablespaces = on")
                 rows(server, f"CREATE TABLESPACE {quoted(tablespace)} LOCATION ''")
+                rows(server, f"GRANT CREATE ON TABLESPACE {quoted(tablespace)} TO PUBLIC")
             _try_locale(server, dump.evidence.properties)
-        yield Place(_at(source, _PREFIX + secrets.token_hex(4)))
+        source = lent.source(role, password, _PREFIX + secrets.token_hex(4))
+        confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=lent.admin)
+        rights = "as a superuser of that server" if insisted else "as a role that is no superuser"
+        yield Place(
+            source if insisted else DrillTarget(**_fields(source), confinement=confinement),
+            notes=(f"its server runs {lent.account}", f"the dump is loaded {rights}"),
+        )
+
+
+def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, insisted: bool) -> None:
+    """Make every role that the dump speaks of, and the one that loads it, which may act as each of them."""
+    rights = "SUPERUSER" if insisted else "CREATEDB BYPASSRLS"
+    rows(server, f"CREATE ROLE {quoted(role)} LOGIN {rights} PASSWORD {literal(password)}")
+    for name in needs.roles:
+        if not rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+            owner = "SUPERUSER" if insisted and name == needs.superuser else "NOSUPERUSER"
+            rows(server, f"CREATE ROLE {quoted(name)} NOLOGIN {owner}")
+        rows(server, f"GRANT {quoted(name)} TO {quoted(role)}")
+    others = [quoted(name) for name in needs.roles if name != needs.superuser]
+    if others and not insisted:  # it stands in for one who may do everything
+        rows(server, f"GRANT {', '.join(others)} TO {quoted(needs.superuser)}")
+    for name in ("pg_read_all_data", "pg_write_all_data"):  # since PostgreSQL 14: whatever owners took from themselves
+        if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+            rows(server, f"GRANT {name} TO {quoted(role)}, {quoted(needs.superuser)}")
+
+
+def _fields(source: Source) -> dict[str, Any]:
+    return {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}
 
 
 @contextlib.contextmanager
-def on_server(dump: Dump, on: Source) -> Iterator[Place]:
+def on_server(dump: Dump, on: Source, options: Options) -> Iterator[Place]:
     """Take a database of its own on the server ``on``; drop it, and what killed drills left there, whatever happens.
 
     Raises:
         NotProvable: the server is older, lacks something, or the dump reaches out of its database.
+        OptionError: this user is a superuser there, or as good as one, and nobody insisted.
         SourceError: the server cannot be reached, or this user may not create databases there.
     """
     address = Address(on)
     server = open_maintenance(address) or address.connect()
     name = _PREFIX + secrets.token_hex(4)
     target = _at(on, name)
+    insisted = bool(options["superuser"])
     with closing(server), explained(address, "drilling on"):
+        power = _power(server)
+        if power and not insisted:
+            raise OptionError(
+                f"{on.url} is {power}, and a drill runs what whoever owned the database wrote: name a user with "
+                "CREATEDB and no other right, or insist with -o superuser=on"
+            )
         needs = needs_of(dump, thoroughly=True)
         if needs.outside:
             raise NotProvable(
@@ -100,20 +144,49 @@ def on_server(dump: Dump, on: Source) -> Iterator[Place]:
             # An event trigger ON login would run in each of our sessions.
             query = {**target.query, "options": "-c event_triggers=off"}
             target = dataclasses.replace(target, query=query)
+        notes = (f"it is loaded on {on.url} as {power or 'a user that is no superuser'}",)
+        if not insisted:
+            target = DrillTarget(**_fields(target), confinement=Confinement(str(on.username)))
         try:
-            yield Place(target)
+            yield Place(target, notes=notes)
         finally:
             with contextlib.suppress(psycopg2().Error):
                 rows(server, "ROLLBACK")
             _drop(server, name)
 
 
-class Place:
-    """A throw-away database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore."""
+def _power(server: Connection) -> str:
+    """Return what makes this user as good as a superuser, or "": what it runs can take on whatever it may take on."""
+    if rows(server, "SELECT 1 FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER') LIMIT 1"):
+        return "a superuser"
+    sql = """SELECT rolname FROM pg_roles WHERE rolname IN
+               ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')
+             AND pg_has_role(session_user, oid, 'MEMBER')"""
+    if found := rows(server, sql):
+        return f"a member of {found[0][0]}"
+    if version(server)[0] < _HAS_SAFE_CREATEROLE and rows(
+        server, "SELECT 1 FROM pg_roles WHERE rolname = session_user AND rolcreaterole"
+    ):
+        return "a user with CREATEROLE, who may make itself a member of every role"
+    return ""
 
-    def __init__(self, target: Source) -> None:
+
+class Place:
+    """A throw-away database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
+
+    ``notes`` says under whose rights the dump is loaded.
+    """
+
+    def __init__(self, target: Source, *, notes: tuple[str, ...]) -> None:
         self.target = target
+        self.notes = notes
         self._address = Address(target)
+
+    @property
+    def not_proved(self) -> tuple[str, ...]:
+        """What of the dump was left out."""
+        confinement = confinement_of(self._address)
+        return confinement.left_out if confinement is not None else ()
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -185,11 +258,14 @@ class Place:
 def _amcheck(connection: Connection) -> bool:
     """Return whether amcheck can be had, in the schema where our sessions look."""
     try:
+        installed = rows(connection, _AMCHECK)
+        if installed:
+            rows(connection, f"SET search_path = pg_catalog, {installed[0][0]}")
+            return True
         for (trigger,) in rows(connection, "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'"):
             rows(connection, f"ALTER EVENT TRIGGER {quoted(trigger)} DISABLE")  # of this throw-away database
         rows(connection, "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
-        schema = rows(connection, "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'amcheck'")
-        rows(connection, f"SET search_path = pg_catalog, {schema[0][0]}")
+        rows(connection, f"SET search_path = pg_catalog, {rows(connection, _AMCHECK)[0][0]}")
     except psycopg2().Error:
         if connection.closed:
             raise

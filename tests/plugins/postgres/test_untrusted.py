@@ -1,0 +1,388 @@
+"""A dump is code of whoever owned the database: a drill runs it with rights to nothing, and under nobody's account."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.drive import FileDump, defaults, dump, load
+
+import dumpty_plugins.postgres as driver
+from dumpty import BackupManager, CommandError, NotProvable, OptionError
+
+sys.path.insert(0, str(Path(__file__).parent))
+import zoo
+
+CODE = """
+CREATE FUNCTION public.f(anyelement) RETURNS integer LANGUAGE plpgsql AS $f$
+DECLARE had text := current_setting('is_superuser');
+BEGIN
+  BEGIN
+    UPDATE pg_catalog.pg_authid SET rolsuper = true WHERE rolname = current_user;
+    had := 'on';
+  EXCEPTION WHEN OTHERS THEN NULL; END;
+  IF had = 'on' THEN EXECUTE 'COPY (SELECT 1) TO PROGRAM ' || quote_literal('touch MARK'); END IF;
+  BEGIN
+    EXECUTE 'COPY (SELECT 1) TO PROGRAM ' || quote_literal('touch MARK');
+  EXCEPTION WHEN OTHERS THEN NULL; END;
+  BEGIN
+    EXECUTE 'SET ROLE postgres';
+    EXECUTE 'COPY (SELECT 1) TO PROGRAM ' || quote_literal('touch MARK');
+  EXCEPTION WHEN OTHERS THEN NULL; END;
+  RETURN 1;
+END $f$;
+CREATE FUNCTION public.g(anyelement) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$
+  BEGIN RETURN public.f($1); END $$;
+"""
+"""What would be seen: a file, made by whoever may run programs, by whichever way."""
+
+PLACES = {
+    "check": "CREATE TABLE t (a integer CHECK (f(a) IS NOT NULL)); INSERT INTO t VALUES (1), (2)",
+    "index": "CREATE TABLE t (a integer); INSERT INTO t VALUES (1), (2); CREATE INDEX ON t (g(a))",
+    "partial": "CREATE TABLE t (a integer); INSERT INTO t VALUES (1), (2); CREATE INDEX ON t (a) WHERE g(a) = 1",
+    "generated": "CREATE TABLE t (a integer, b integer GENERATED ALWAYS AS (g(a)) STORED); INSERT INTO t VALUES (1), (2)",
+    "domain": "CREATE DOMAIN d AS integer CHECK (f(VALUE) IS NOT NULL); CREATE TABLE t (a d); INSERT INTO t VALUES (1), (2)",
+    "trigger": "CREATE FUNCTION x() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.f(1); RETURN NEW; END $$;"
+    "CREATE TABLE t (a integer); INSERT INTO t VALUES (1), (2); CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW"
+    " EXECUTE FUNCTION x(); ALTER TABLE t ENABLE ALWAYS TRIGGER x",
+    "matview": "CREATE TABLE t (a integer); INSERT INTO t VALUES (1), (2); CREATE MATERIALIZED VIEW m AS SELECT f(a) FROM t",
+    "cast": "CREATE TYPE y AS (a integer); CREATE FUNCTION x(y) RETURNS text LANGUAGE plpgsql AS $$ BEGIN"
+    " PERFORM public.f(1); RETURN 'x'; END $$; CREATE CAST (y AS text) WITH FUNCTION x(y) AS IMPLICIT;"
+    "CREATE TABLE t (a y); INSERT INTO t VALUES (ROW(1)), (ROW(2))",
+    "settings": "CREATE TABLE t (a integer CHECK (f(a) IS NOT NULL)); INSERT INTO t VALUES (1), (2);"
+    "CREATE FUNCTION public.md5(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM public.f(1); RETURN ''; END $$;"
+    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database());"
+    " EXECUTE format('ALTER DATABASE %I SET row_security = off', current_database()); END $$",
+}
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Path]:
+    """A directory that every account may enter."""
+    path = Path(tempfile.mkdtemp(dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def mark() -> Iterator[Path]:
+    """A file that every account can make, and that nobody may have made."""
+    directory = Path(tempfile.mkdtemp(dir="/tmp"))
+    directory.chmod(0o777)
+    yield directory / "mark"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def hostile(dbs, role, mark):
+    """Make a database of an owner who is no superuser, with code that waits for one; return its source."""
+
+    def make(sql: str):
+        name, password = role
+        database = dbs.new(options=f"OWNER {name}")
+        dbs.server.execute(f"GRANT ALL ON SCHEMA public TO {name}", database=database)
+        source = dbs.source(database, name, password)
+        with contextlib.closing(dbs.server.connect(database, user=name, password=password)) as session:
+            session.autocommit = True
+            with session.cursor() as cursor:
+                cursor.execute(CODE.replace("MARK", str(mark)))
+                cursor.execute(sql)
+        assert not mark.exists()
+        return source
+
+    return make
+
+
+@pytest.fixture
+def drill_role(postgres):
+    """A user of the tests' server who may do nothing but create databases, as (name, password)."""
+    name, password = f"r_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    postgres.execute(f"CREATE ROLE {name} LOGIN CREATEDB PASSWORD %s", password)
+    yield name, password
+    postgres.execute(f"DROP ROLE {name}")
+
+
+def scratch(made, on=None, **options):
+    return driver.scratch(dump=made, on=on, options=defaults(driver, "scratch", **options))
+
+
+def printed(source):
+    return driver.inspect(source=source, options={"evidence": "fingerprint"}).evidence.objects
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_drill_runs_a_strangers_code_without_rights(dbs, hostile, drill_role, mark, base, tmp_path, place):
+    source = hostile(PLACES[place])
+    forms = ("sql", "native") if place in ("check", "matview") else ("native",)
+    for form in forms:
+        made = dump(driver, source, tmp_path / form, form, fingerprint=True)
+        for on in (None, dbs.source("postgres", *drill_role)):
+            with scratch(made, on, scratch_dir=str(base)) as lent:
+                load(driver, lent.target, made)
+                assert printed(lent.target) == made.evidence.objects
+                assert lent.check()
+                assert lent.ask("SELECT f(1)") == [(1,)]
+                assert lent.ask("SELECT session_user = current_user, current_setting('is_superuser')") == [
+                    (True, "off")
+                ]
+            assert not mark.exists()
+
+
+def test_a_superuser_would_run_that_code_and_has_to_be_insisted_on(dbs, hostile, mark, base, tmp_path):
+    made = dump(driver, hostile(PLACES["check"]), tmp_path / "d", "sql")
+    with pytest.raises(OptionError, match=r"is a superuser.*-o superuser=on"), scratch(made, dbs.source("postgres")):
+        pytest.fail("lent a place")
+    with scratch(made, dbs.source("postgres"), superuser=True) as lent:
+        load(driver, lent.target, made)
+    assert mark.exists()  # so the tests above would see it
+
+
+@pytest.mark.parametrize("right", ["pg_execute_server_program", "pg_read_server_files", "CREATEROLE", "a superuser"])
+def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
+    name, password = drill_role
+    if right == "CREATEROLE":
+        dbs.server.execute(f"ALTER ROLE {name} CREATEROLE")
+    else:
+        dbs.server.execute(f"GRANT {'postgres' if right == 'a superuser' else right} TO {name}")
+    with pytest.raises(OptionError, match=right), scratch(made, dbs.source("postgres", name, password)):
+        pytest.fail("lent a place")
+
+
+def server_of(lent) -> int:
+    data = Path(lent.target.query["host"]).parent / "data"
+    return int((data / "postmaster.pid").read_text().split()[0])
+
+
+def test_the_server_runs_as_nobody_and_takes_what_it_started_with_it(dbs, base, mark, tmp_path):
+    root = os.geteuid() == 0
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
+    with scratch(made, scratch_dir=str(base), superuser=True) as lent:
+        load(driver, lent.target, made)
+        status = Path(f"/proc/{server_of(lent)}/status").read_text()
+        (uid,) = {line.split()[1] for line in status.splitlines() if line.startswith("Uid:")}
+        assert "NoNewPrivs:\t1" in status
+        assert any(uid in note for note in lent.notes)
+        if root:
+            assert "Groups:\t \n" in status
+            with pytest.raises(KeyError):
+                pwd.getpwuid(int(uid))
+            program = f"setsid sh -c 'echo $$ > {mark}; exec sleep 1000' > /dev/null 2>&1 < /dev/null &"
+            with contextlib.closing(_session(lent)) as session, session.cursor() as cursor:
+                cursor.execute("COPY (SELECT 1) TO PROGRAM %s", (program,))
+            _wait_for(lambda: mark.exists() and mark.read_text().strip())
+    if root:
+        stray = Path("/proc") / mark.read_text().strip() / "status"
+        _wait_for(lambda: not stray.exists() or "zombie" in stray.read_text())
+    else:
+        assert int(uid) == os.geteuid()
+
+
+def _session(lent):
+    import psycopg2
+
+    target = lent.target
+    session = psycopg2.connect(
+        host=target.query["host"],
+        port=target.query["port"],
+        user=target.username,
+        password=target.password,
+        dbname=target.database,
+    )
+    session.autocommit = True
+    return session
+
+
+def _wait_for(condition) -> None:
+    import time
+
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_throw_away_server_does_not_inherit_the_environment(dbs, base, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOP_PASSWORD", "s3cret-of-the-caller")
+    monkeypatch.setenv("PGPASSFILE", "/nowhere/s3cret-of-the-caller")
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
+    with scratch(made, scratch_dir=str(base)) as lent:
+        server = server_of(lent)
+        keeper = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        for process in (server, keeper):
+            environment = Path(f"/proc/{process}/environ").read_bytes()
+            names = {entry.split(b"=")[0].decode() for entry in environment.split(b"\0") if b"=" in entry}
+            assert b"s3cret" not in environment
+            assert names <= {"PATH", "HOME", "LC_ALL", "TZ", "TZDIR", "LD_LIBRARY_PATH"} | {
+                name for name in names if name.startswith(("PG_", "PGDATA", "PGSYSCONFDIR", "PGLOCALEDIR"))
+            }
+        assert b"s3cret" not in Path(f"/proc/{server}/cmdline").read_bytes()
+
+
+EXTENDED = """
+CREATE SCHEMA x; CREATE EXTENSION pgcrypto; CREATE EXTENSION citext SCHEMA x; CREATE EXTENSION "uuid-ossp" SCHEMA x;
+CREATE EXTENSION pg_stat_statements; CREATE EXTENSION bloom; CREATE EXTENSION amcheck SCHEMA x;
+CREATE TABLE t (a x.citext PRIMARY KEY, b uuid DEFAULT x.uuid_generate_v4());
+INSERT INTO t (a) VALUES ('One'), ('two');
+CREATE INDEX ON t USING bloom (a text_ops);
+CREATE VIEW v AS SELECT blkno FROM x.verify_heapam('t'::regclass);
+ALTER TABLE t OWNER TO zoo_owner;
+GRANT SELECT ON t TO "Zoo ""Reader"" ";
+""".replace('"" "', '"""')
+
+
+@pytest.fixture(scope="module")
+def roles(postgres):
+    postgres.script("postgres", zoo.ROLES)
+
+
+@pytest.mark.parametrize("form", ["sql", "native", "tar", "directory"])
+@pytest.mark.usefixtures("roles")
+def test_extensions_owners_and_rights_are_proved_without_a_superuser(dbs, base, tmp_path, form):
+    name = dbs.new(EXTENDED)
+    made = dump(driver, dbs.source(name), tmp_path / form, form, fingerprint=True)
+    with scratch(made, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, made)
+        assert printed(lent.target) == made.evidence.objects
+        assert any("bt_index_check" in check for check in lent.check())
+        sql = "SELECT pg_get_userbyid(relowner), relacl::text FROM pg_class WHERE relname = 't'"
+        assert lent.ask(sql) == dbs.server.execute(sql, database=name)
+        assert lent.not_proved == ()
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_what_only_a_superuser_makes_is_left_out_and_told_where_no_data_hang_on_it(dbs, base, tmp_path, form):
+    name = dbs.new(
+        "CREATE TABLE t (a integer); INSERT INTO t VALUES (1); CREATE PUBLICATION every FOR ALL TABLES;"
+        "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;"
+        "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION e(); COMMENT ON EVENT TRIGGER e IS 'x';"
+        "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO PUBLIC"
+    )
+    made = dump(driver, dbs.source(name), tmp_path / form, form)
+    with scratch(made, scratch_dir=str(base)) as lent:
+        done = load(driver, lent.target, made)
+        assert [(o.path, o.rows) for o in done.objects] == [("public.t", 1)]
+        left = " ".join(lent.not_proved)
+        assert all(kind in left for kind in ("event triggers", "publications", "rights"))
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("CREATE FUNCTION c(cstring) RETURNS integer LANGUAGE internal AS 'int4in'", "language internal"),
+        ("CREATE EXTENSION file_fdw", "file_fdw"),
+        ("CREATE EXTENSION dblink", "dblink"),
+    ],
+)
+def test_what_data_may_hang_on_is_not_provable_without_a_superuser(dbs, base, tmp_path, form, sql, why):
+    made = dump(driver, dbs.source(dbs.new(f"CREATE TABLE t (a integer); {sql}")), tmp_path / form, form)
+
+    def drill(**options) -> None:
+        with scratch(made, scratch_dir=str(base), **options) as lent:
+            load(driver, lent.target, made)
+
+    with pytest.raises(NotProvable, match=f"{why}.*-o superuser=on"):
+        drill()
+    drill(superuser=True)
+
+
+def test_a_forged_archive_gets_no_extension_behind_code_of_its_own(dbs, base, tmp_path):
+    made = dump(driver, dbs.source(dbs.new("CREATE EXTENSION citext")), tmp_path / "d", "sql")
+    text = made.file.read_bytes()
+    code = b"CREATE FUNCTION public.x() RETURNS integer LANGUAGE sql AS 'SELECT 1';\n"
+    made.file.write_bytes(text.replace(b"CREATE EXTENSION", code + b"CREATE EXTENSION", 1))
+    with scratch(made, scratch_dir=str(base)) as lent, pytest.raises(NotProvable, match="citext, which comes behind x"):
+        load(driver, lent.target, made)
+
+
+def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
+    name = dbs.new("CREATE TABLE t (a integer)")
+    made = dump(driver, dbs.source(name), tmp_path / "d", "native")
+    surroundings = {**made.evidence.properties["surroundings"], "limit": 0, "grants": []}
+    import dataclasses
+
+    properties = {**made.evidence.properties, "surroundings": surroundings}
+    one = FileDump(made.file, "native", dataclasses.replace(made.evidence, properties=properties))
+    with scratch(one, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, one)
+        assert lent.ask("SELECT 1") == [(1,)]
+
+
+AS_ANOTHER = """
+import os, sys
+sys.path[:0] = {path!r}
+import dumpty, dumpty.process, psycopg2, psycopg2.extensions, fcntl, getpass, secrets, encodings.idna
+for name in dumpty.__all__:
+    getattr(dumpty, name)
+import dumpty_plugins.postgres as driver
+from dumpty_plugins.postgres import keeper, restoring, reading, server, throwaway
+from support.drive import FileDump, defaults
+keeper.__file__ = {keeper!r}
+dumpty.process.account.BECOME = {become!r}
+sys.executable = {python!r}
+made = FileDump({file!r}, "sql", dumpty.Evidence(versions={{"server": {version!r}}}))
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid({uid}); os.setuid({uid})
+with driver.scratch(dump=made, on=None, options=defaults(driver, "scratch", scratch_dir={base!r})) as lent:
+    driver.restore(target=lent.target, dump=made, overwrite=False, options=defaults(driver, "restore"))
+    print(lent.notes, lent.ask("SELECT f(1), current_setting('is_superuser')"))
+"""
+
+
+def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(dbs, hostile, mark, base):
+    place = base / "another"
+    place.mkdir()
+    made = dump(driver, hostile(PLACES["check"]), place / "d", "sql")
+    from dumpty import become
+    from dumpty_plugins.postgres import keeper
+
+    programs = {}
+    for module in (keeper, become):  # the tests themselves may lie where nobody else may read
+        programs[module.__name__.rpartition(".")[2]] = shutil.copy(str(module.__file__), place)
+    uid = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+    if os.geteuid() == 0:
+        for path in (place, *place.iterdir()):
+            os.chown(path, uid, uid)
+    python = shutil.which("python3", path="/usr/bin:/bin:/usr/local/bin") or sys.executable
+    made_by = made.evidence.versions["server"]
+    script = AS_ANOTHER.format(
+        path=sys.path, **programs, python=python, file=made.file, version=made_by, uid=uid, base=str(place)
+    ).replace("PosixPath(", "__import__('pathlib').Path(")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert f"as this user ({uid})" in done.stdout
+    assert "[(1, 'off')]" in done.stdout
+    assert not mark.exists()
+
+
+def test_a_proof_says_under_whose_rights_it_was_made(dbs, base, tmp_path):
+    name = dbs.new("CREATE TABLE t (a integer)")
+    manager = BackupManager(tmp_path / "backups")
+    made = manager.create_backup(dbs.server.url(name))
+    assert made.success, made.error
+    proof = manager.prove(made.backup.id, level="restore", scratch_dir=str(base))
+    assert proof.ok
+    told = " ".join(one.what for one in proof.proved)
+    assert "loaded as a role that is no superuser" in told
+    assert ("owns nothing" in told) == (os.geteuid() == 0)
+
+
+def test_a_failure_of_pg_restore_that_is_no_matter_of_rights_stays_a_failure(dbs, base, tmp_path):
+    name = dbs.new("CREATE TABLE t (a integer); INSERT INTO t VALUES (1), (2)")
+    made = dump(driver, dbs.source(name), tmp_path / "d", "native")
+    data = made.file.read_bytes()
+    assert data.count(b"1\n2\n") == 1 or b"\n" in data
+    made.file.write_bytes(data.replace(b"1\n", b"x\n"))
+    with scratch(made, scratch_dir=str(base)) as lent, pytest.raises(CommandError, match="invalid input syntax"):
+        load(driver, lent.target, made)
