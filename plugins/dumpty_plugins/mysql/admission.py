@@ -24,7 +24,7 @@ INSERT = re.compile(rb"INSERT INTO (" + _NAME + rb") \((?:" + _NAME + rb"(?:," +
 _INTRODUCER = re.compile(rb"_[a-z0-9]+ X'")
 _SETTING = re.compile(
     rb"SET (?:NAMES utf8mb4|(?:time_zone|sql_mode)='[^'\\]*'|(?:character_set_client|collation_connection)=\w+"
-    rb"|(?:FOREIGN_KEY_CHECKS|UNIQUE_CHECKS|check_constraint_checks|system_versioning_insert_history)=[01])"
+    rb"|(?:FOREIGN_KEY_CHECKS|UNIQUE_CHECKS|check_constraint_checks|innodb_strict_mode|system_versioning_insert_history)=[01])"
 )
 _DATABASE = re.compile(
     rb"ALTER DATABASE (?:CHARACTER SET = \w+ )?COLLATE = \w+(?: COMMENT = '[^'\\]*(?:\\.[^'\\]*)*')?", re.DOTALL

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from .columns import Column
+    from .computed import Computed
     from .session import Session
 
 CodeKind = Literal["view", "trigger", "procedure", "function", "package", "package body", "event"]
@@ -32,8 +33,9 @@ class Table:
     """A base table, and how to write its rows.
 
     ``key``: the columns of a key that orders every row (primary, or unique without NULL), empty where there is none
-    or it cannot be cut into ranges; ``index`` its name. ``versioned``: rows of the past are kept and dumped, too.
-    ``enums``: a value may be the error value 0, which strict modes refuse to load.
+    or it cannot be cut into ranges; ``index`` its name. ``versioned``: rows of the past are kept and dumped, too, valid
+    from and to what ``period`` names. ``generated``: the server computes a column, ``stored`` are those that it stores,
+    ``computed`` says how each can be computed again. ``rounded``: its AUTO_INCREMENT counts in floating point.
     """
 
     name: str
@@ -45,11 +47,16 @@ class Table:
     row_bytes: int = 0
     data_bytes: int = 0
     versioned: bool = False
+    period: tuple[str, str] = ("row_start", "row_end")
+    generated: bool = False
+    stored: tuple[Column, ...] = ()
+    computed: tuple[Computed, ...] = ()
+    rounded: bool = False
 
     @property
-    def enums(self) -> bool:
-        """Whether a column is an ENUM."""
-        return any(c.type == "enum" for c in self.columns)
+    def lenient(self) -> bool:
+        """Whether strict modes may refuse its rows: an ENUM's error value 0, or what the server computes from them."""
+        return self.generated or self.rounded or any(c.type == "enum" for c in self.columns)
 
     @property
     def transactional(self) -> bool:
@@ -63,8 +70,15 @@ class Table:
 
     @property
     def rows_from(self) -> str:
-        """The table as it stands after FROM, rows of the past included."""
-        return rows_from(self.name, versioned=self.versioned)
+        """The table as it stands after FROM, rows of the past included, but for those that no table takes back."""
+        start, end = map(identifier, self.period)
+        return rows_from(self.name, versioned=self.versioned) + (f" WHERE {start}<{end}" if self.versioned else "")
+
+    @property
+    def momentary(self) -> str:
+        """SQL that counts the rows of a versioned table that were replaced in the moment in which they were written."""
+        start, end = map(identifier, self.period)
+        return f"SELECT COUNT(*) FROM {rows_from(self.name, versioned=True)} WHERE NOT {start}<{end}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ _SHAPES = frozenset(
 )
 _UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "latin1"})
 _GENERATED = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
+_STORED = re.compile(r"\b(STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
 _KEY_TYPES = _NUMBERS | {"char", "varchar", "binary", "varbinary", "date", "datetime", "timestamp"}
 
 
@@ -88,6 +89,11 @@ class Column:
 def generated(extra: str) -> bool:
     """Return whether a column with this EXTRA is computed, and so is no part of a dump's rows."""
     return bool(_GENERATED.search(extra))
+
+
+def kept(extra: str) -> bool:
+    """Return whether a column with this EXTRA is computed when a row is written, and stored."""
+    return bool(_STORED.search(extra))
 
 
 def column(table: str, name: str, type: str, charset: str) -> Column:

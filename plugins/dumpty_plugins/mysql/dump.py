@@ -8,10 +8,12 @@ from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 
 from .catalog import REMOTE
 from .checks import DANGLING, dangling
+from .computed import UTC, in_zone, zone_to_load
 from .connection import database_of
 from .fingerprint import fingerprint
 from .plain import dump_rows
 from .ranges import RangeReader
+from .restorable import check_definition
 from .script import Script
 from .snapshot import Snapshot
 
@@ -44,6 +46,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         catalog = snapshot.catalog
         for table in catalog.tables:
             _check_table(table)
+            check_definition(snapshot.keeper, database, table)
         sink.expect(int(sum(t.data_bytes for t in catalog.tables) * 1.1) + 1024)
         script = Script(sink)
         keeper = snapshot.keeper
@@ -87,20 +90,44 @@ def _tables(
     for table in tables:
         if table.transactional:
             snapshot.release_locks()
-        script.begin_table(table)
-        if table.merged:
-            count = None
-        else:
-            count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
+        reader = snapshot.locker or snapshot.sessions[0]
+        zone = zone_to_load(reader, table)
+        snapshot.notes += _notes(reader, table, zone)
+        every = [*snapshot.sessions, snapshot.keeper, *([snapshot.locker] if snapshot.locker else [])]
+        with in_zone(every, zone or UTC):
+            script.begin_table(table, zone or UTC)
+            if table.merged:
+                count = None
+            else:
+                count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
+            script.end_table(table)
         mark = None
         if printed and count is not None:
             # Each over a session of the snapshot, or over the one that holds the lock.
-            seen, mark = fingerprint(snapshot.locker or snapshot.sessions[0], table)
+            seen, mark = fingerprint(reader, table)
             if seen != count:
                 raise IntegrityError(f"table {table.name} delivered {count} rows, but its fingerprint is of {seen}")
         objects.append(ObjectEvidence(path=table.name, rows=count, fingerprint=mark))
-        script.end_table(table)
     return objects
+
+
+def _notes(session: Session, table: Table, zone: str | None) -> list[str]:
+    """Return what a restore of ``table`` cannot bring back, though nobody is to blame for it."""
+    notes = []
+    if zone is None:
+        names = ", ".join(c.name for c in table.computed)
+        notes.append(
+            f"table {table.name}: what its generated columns ({names}) store could not be shown to be what their "
+            "expressions give in any one time zone, and a restore computes them anew: compare them afterwards, or take "
+            "fingerprints for drills"
+        )
+    lost = session.number(table.momentary) if table.versioned else 0
+    if lost:
+        notes.append(
+            f"table {table.name}: {lost} versions of rows that were replaced in the very moment in which they were "
+            "written are left out: they were never valid, and no table takes them back"
+        )
+    return notes
 
 
 def _check_table(table: Table) -> None:

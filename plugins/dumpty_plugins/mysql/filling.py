@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
 
 from . import loaders
 from .code import LOOSE
+from .columns import generated
 from .indexes import Deferral, definition, referenced
 from .names import literal
 from .session import StatementError, decode
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 _CUT_SHORT = 1265
+_OVERFLOW = 1916
+_OF_COLUMN = re.compile(r"\bcolumn ['`].*['`]", re.IGNORECASE | re.DOTALL)
+_UTC = b"SET time_zone='+00:00'"
 _DEADLOCK = 1213
 _ATTEMPTS = 10
 
@@ -77,6 +82,7 @@ class Filling:
             # There is more to come: only now it is worth while to look at the table.
             self._plan()
             self._flush()
+        self._zone = self._settings.get("time_zone", _UTC)
         self._batch.append(statement)
         self._size += len(statement.text)
 
@@ -92,22 +98,22 @@ class Filling:
                 except SourceError as error:
                     raise SourceError(f"the dump cannot be loaded into {self._database}: {error}") from error
 
-            # In the mode of tables: there a key is made of whatever the rows hold.
-            mode = f"SET sql_mode='{LOOSE}'".encode()
-            self._indexing[self._name.lower()] = self._pool.submit(
-                index, self._settings | {"sql_mode": mode}, after=self._rows
-            )
+            # In the mode of tables: there a key is made of whatever the rows hold. In the time zone of the rows: where
+            # the server copies the table, it computes them again.
+            under = {"sql_mode": f"SET sql_mode='{LOOSE}'".encode(), "time_zone": self._zone}
+            self._indexing[self._name.lower()] = self._pool.submit(index, self._settings | under, after=self._rows)
         self._begin("")
 
     def _begin(self, name: str) -> None:
         self._name = name
+        self._zone = _UTC
         self._planned = False
         self._begun = False
         self._side_by_side = False
         self._deferral: Deferral | None = None
         self._rows: list[Future[None]] = []
         self._batch: list[Statement] = []
-        self._size = 0
+        self._size: int = 0
 
     def _plan(self) -> None:
         if self._planned:
@@ -157,21 +163,35 @@ def _insert(session: Session, statement: Statement, database: str) -> None:
         message = f"the dump cannot be loaded into {database}, at INSERT {statement.name}: {error}"
         raise StatementError(message, error.code) from error
     if warnings:
-        _examine(session, statement)
+        _examine(session, statement, warnings)
 
 
-def _examine(session: Session, statement: Statement) -> None:
-    """Let pass that an ENUM took its error value, and nothing else."""
+def _examine(session: Session, statement: Statement, count: int) -> None:
+    """Let pass that an ENUM took its error value, and what comes of columns that the server computes; nothing else."""
     given = session.rows("SHOW WARNINGS")  # before any other statement: each begins a list of its own
-    enums = {
-        decode(name)
-        for (name,) in session.rows(
-            "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE DATA_TYPE='enum' AND TABLE_SCHEMA=DATABASE() "
-            f"AND TABLE_NAME={literal(statement.name)}"
-        )
-    }
-    for level, code, message in given:
-        text = decode(message)
-        known = int(code or 0) == _CUT_SHORT and any(f"column '{e}'" in text or f".`{e}`" in text for e in enums)
+    enums, computed, rounded = set[str](), set[str](), False
+    for row in session.rows(
+        "SELECT COLUMN_NAME, DATA_TYPE, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=DATABASE() "
+        f"AND TABLE_NAME={literal(statement.name)}"
+    ):
+        name, kind, extra = (decode(v) for v in row)
+        if generated(extra):
+            computed.add(name)
+        elif kind.lower() == "enum":
+            enums.add(name)
+        rounded = rounded or (kind.lower() in {"float", "double"} and "auto_increment" in extra.lower())
+    if len(given) < count or count >= loaders.WARNINGS_KEPT:
+        raise IntegrityError(f"rows of {statement.name} gave more warnings than the server keeps: it hid some of them")
+    for level, number, message in given:
+        code, text = int(number or 0), decode(message)
+        known = code == _CUT_SHORT and _names(text, enums)
+        # Rows are plain values: what names no column comes of an expression.
+        known = known or bool(computed and (_names(text, computed) or not _OF_COLUMN.search(text)))
+        # The next number, which such a counter cannot say; the value itself is stored.
+        known = known or (rounded and code == _OVERFLOW)
         if not known and decode(level) != "Note":
             raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
+
+
+def _names(text: str, columns: set[str]) -> bool:
+    return any(f"column '{c}'" in text or f".`{c}`" in text for c in columns)

@@ -3,7 +3,8 @@
 Each row becomes one text: numbers, times and the like as the dump writes them (to the bit), texts and bytes as the MD5
 of their stored bytes, NULL as a word that no value is. The MD5 of that text is a number of 128 bits, and the
 fingerprint the sum of all of them in two halves: the order of rows does not matter, and rows that are there twice
-count twice. The names of the columns are in every text; generated columns are not: the server computes them.
+count twice. The names of the columns are in every text. Generated columns that are stored count like any other: the
+server computes them anew when a row is loaded, perhaps otherwise. Virtual ones do not: nothing of them is stored.
 """
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
@@ -41,11 +42,12 @@ def fingerprint(session: Session, table: Table) -> tuple[int, str]:
     Raises:
         SourceError: the connection was lost, or there are more columns than the server could take at once.
     """
-    names = hashlib.md5("\0".join(c.name for c in table.columns).encode(), usedforsecurity=False).hexdigest()
-    pieces = ",".join(f"',',{_piece(c)}" for c in table.columns)
+    columns = (*table.columns, *table.stored)
+    names = hashlib.md5("\0".join(c.name for c in columns).encode(), usedforsecurity=False).hexdigest()
+    pieces = ",".join(f"',',{_piece(c)}" for c in columns)
     row = f"MD5(CONCAT('{names}'{',' if pieces else ''}{pieces}))"
     # Longer than this, and the row's text would be NULL, which no sum would show.
-    if session.number("SELECT @@max_allowed_packet") < _LONGEST_PIECE * (1 + len(table.columns)):
+    if session.number("SELECT @@max_allowed_packet") < _LONGEST_PIECE * (1 + len(columns)):
         raise SourceError(f"table {table.name} has too many columns for a fingerprint: raise max_allowed_packet")
     half = "SUM(CAST(CONV({}(" + row + ",16),16,10) AS UNSIGNED))"
     ((rows, left, right),) = session.rows(

@@ -28,7 +28,7 @@ _DUPLICATE = frozenset({1062, 1169})
 _INTERRUPTED = 1317
 
 
-def _parts(create: bytes) -> tuple[list[bytes], bytes]:
+def create_parts(create: bytes) -> tuple[list[bytes], bytes]:
     """Return what stands between the outer parentheses of CREATE TABLE, part by part, and what follows them."""
     parts: list[bytes] = []
     depth = 0
@@ -92,7 +92,7 @@ class Definition:
 def definition(session: Session, table: str) -> Definition:
     """Return the definition of ``table`` as it is now."""
     create = session.rows(f"SHOW CREATE TABLE {identifier(table)}")[0][1] or b""
-    parts, options = _parts(create)
+    parts, options = create_parts(create)
     engine = re.search(rb"\bENGINE=(\w+)", options)
     return Definition(tuple(parts), engine[1] if engine else b"")
 

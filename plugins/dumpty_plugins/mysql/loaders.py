@@ -30,7 +30,8 @@ BATCH_BYTES = 2 << 20
 """One transaction, unless one statement is longer: each commit waits for the disk, and each batch lies in memory."""
 _ROOM_BYTES = 2 << 20
 """What may be on its way or wait, for each session and twice more."""
-_WARNINGS_KEPT = 65535
+WARNINGS_KEPT = 65535
+"""No server keeps more of one statement."""
 _PATIENCE = 0.1
 
 
@@ -130,7 +131,7 @@ class Loaders:
             return self._wait()
         if self._stopped.is_set():
             raise SourceError("the restore was stopped")
-        session.execute(f"SET SESSION max_error_count={_WARNINGS_KEPT}, autocommit=0")
+        session.execute(f"SET SESSION max_error_count={WARNINGS_KEPT}, autocommit=0")
         with contextlib.suppress(StatementError):  # read-only in old versions
             session.execute("SET SESSION explicit_defaults_for_timestamp=1")
         return _Lent(session)

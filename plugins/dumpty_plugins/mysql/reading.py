@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError
 
 from .catalog import Catalog, Code, CodeKind, Counter, Table, base_tables, settings
-from .columns import Column, column, generated
+from .columns import Column, column, generated, kept
+from .computed import computed
 from .names import UNSAFE_CHARSETS, identifier, literal, relative
 from .session import StatementError, decode
 from .texts import CharacterSets, check_readable, encoder, whole
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
 _NO_RIGHT = frozenset({1044, 1142, 1143, 1227, 1370})
 _BROKEN_VIEW = 1356
+_FACTS = (
+    *("COLUMN_NAME", "DATA_TYPE", "CHARACTER_SET_NAME", "EXTRA", "COLUMN_TYPE", "CHARACTER_MAXIMUM_LENGTH"),
+    *("NUMERIC_PRECISION", "NUMERIC_SCALE", "DATETIME_PRECISION", "GENERATION_EXPRESSION"),
+)
+"""What is asked of each column."""
 
 
 class CatalogReader:
@@ -76,13 +83,13 @@ class CatalogReader:
 
     def _tables(self, names: Sequence[str], kinds: dict[str, str]) -> tuple[Table, ...]:
         where = f"TABLE_SCHEMA={literal(self._database)}"
-        columns: dict[str, list[tuple[str, str, str, str]]] = {}
+        columns: dict[str, list[dict[str, str]]] = {}
         for row in self._session.rows(
-            "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_SET_NAME, EXTRA FROM information_schema.COLUMNS "
+            f"SELECT TABLE_NAME, {', '.join(_FACTS)} FROM information_schema.COLUMNS "
             f"WHERE {where} ORDER BY TABLE_NAME, ORDINAL_POSITION"
         ):
-            table, *rest = (decode(v) for v in row)
-            columns.setdefault(table, []).append((rest[0], rest[1].lower(), rest[2], rest[3]))
+            table, *facts = (decode(v) for v in row)
+            columns.setdefault(table, []).append(dict(zip(_FACTS, facts, strict=True)))
         keys: dict[str, dict[str, list[tuple[str, bool]]]] = {}
         for row in self._session.rows(
             "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, INDEX_TYPE FROM "
@@ -106,7 +113,7 @@ class CatalogReader:
     def _table(
         self,
         name: str,
-        described: Sequence[tuple[str, str, str, str]],
+        described: Sequence[dict[str, str]],
         keys: dict[str, list[tuple[str, bool]]],
         size: tuple[bytes | None, ...],
         *,
@@ -114,28 +121,42 @@ class CatalogReader:
     ) -> Table:
         rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
         create, _ = relative(rows[0][1] or b"", self._database.encode(), self._objects, fold=self._fold, aliases=False)
-        columns = [column(name, n, t, charset) for n, t, charset, extra in described if not generated(extra)]
-        if versioned:
-            columns += self._period(name)
+        plain = [f for f in described if not generated(f["EXTRA"])]
+        columns = [_column(name, f) for f in plain]
+        stored = [f for f in described if kept(f["EXTRA"])]
+        period = self._period(name) if versioned else []
+        columns += period
         key, index = self._key(columns, {} if versioned else keys)
         return Table(
             name=name,
             engine=decode(size[0]),
-            create=create,
+            create=self._counting(name, decode(size[0]), create),
             columns=tuple(columns),
             key=key,
             index=index,
             row_bytes=int(size[1] or 0),
             data_bytes=int(size[2] or 0),
             versioned=versioned,
+            period=(period[0].name, period[1].name) if period else ("", ""),
+            generated=len(plain) < len(described),
+            stored=tuple(_column(name, f) for f in stored),
+            computed=tuple(computed(f, mariadb=self._session.mariadb) for f in stored),
+            rounded=any(f["DATA_TYPE"] in {"float", "double"} and "auto_increment" in f["EXTRA"] for f in plain),
         )
+
+    def _counting(self, name: str, engine: str, create: bytes) -> bytes:
+        """Return a definition without its counter where the rows say it: ARCHIVE takes no row below it."""
+        if engine.upper() != "ARCHIVE" or not self._session.rows(f"SELECT 1 FROM {identifier(name)} LIMIT 1"):
+            return create
+        front, options, rest = create.rpartition(b"\n) ENGINE=")
+        return front + options + re.sub(rb"\A(\w+) AUTO_INCREMENT=\d+", rb"\1", rest)
 
     def _period(self, table: str) -> list[Column]:
         """Return the two columns that say from when to when a version of a row was valid."""
         rows = self._session.rows(
             "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
             f"{literal(self._database)} AND TABLE_NAME={literal(table)} "
-            "AND GENERATION_EXPRESSION IN ('ROW START','ROW END')"
+            "AND GENERATION_EXPRESSION IN ('ROW START','ROW END') ORDER BY GENERATION_EXPRESSION='ROW END'"
         )
         named = [(decode(n), decode(t).lower()) for n, t in rows] or [
             ("row_start", "timestamp"),
@@ -263,3 +284,7 @@ class CatalogReader:
                 f"or forbidden to its definer; drop or mend it ({error})"
             )
         return SourceError(f"{kind} {self._database}.{name} cannot be read: {error}")
+
+
+def _column(table: str, facts: dict[str, str]) -> Column:
+    return column(table, facts["COLUMN_NAME"], facts["DATA_TYPE"].lower(), facts["CHARACTER_SET_NAME"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .catalog import settings_clause
 from .code import LOOSE, STRICT, code_statements
 from .columns import END, visible_breaks
+from .computed import UTC
 from .names import identifier
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 STATEMENT_BYTES = 1 << 20
 """No statement is longer, unless one row is."""
+_LENIENT_BYTES = 64 << 10
+"""Nor is one whose rows may give warnings: a server keeps 65,535 of them, and each must be read."""
 MARK = b"-- dumpty: complete,"
 
 _HEADER = """\
@@ -69,7 +72,9 @@ class Script:
         self._insert = b""
         self._room = 0
         self._open = False
+        self._limit = STATEMENT_BYTES
         self._mode = ""
+        self._zone = UTC
         self._collation = ""
         self._now: dict[str, str] = {}
         self.longest = 0
@@ -105,19 +110,24 @@ class Script:
         self._mode = LOOSE
         if mariadb:
             self.statement("SET check_constraint_checks=0")
+            # A table that was made without it can be too wide for it.
+            self.statement("SET innodb_strict_mode=0")
         self.statement(f"ALTER DATABASE{settings_clause(catalog.settings)}")
         self._collation = catalog.settings.collation
         for sequence in catalog.sequences:
             self.statement(sequence.create)
             self.statement(sequence.state)
 
-    def begin_table(self, table: Table) -> None:
-        """Write a table's definition and get ready for its rows."""
+    def begin_table(self, table: Table, zone: str = UTC) -> None:
+        """Write a table's definition and get ready for its rows, whose times are given in ``zone``."""
         self._tables += 1
         self.write(b"\n")
         self._set_mode(LOOSE)
+        self._set_zone(UTC)
         self.statement(table.create)
-        self._set_mode(LOOSE if table.enums else STRICT)
+        self._set_mode(LOOSE if table.lenient else STRICT)
+        self._set_zone(zone)
+        self._limit = min(STATEMENT_BYTES, _LENIENT_BYTES) if table.lenient else STATEMENT_BYTES
         if table.versioned:
             self.statement("SET system_versioning_insert_history=1")
         names = ",".join(identifier(c.name) for c in table.columns)
@@ -129,7 +139,7 @@ class Script:
         block = visible_breaks(block).replace(END, b",\n")
         while block:
             if not self._open:
-                self._room = STATEMENT_BYTES - len(self._insert)
+                self._room = self._limit - len(self._insert)
             if len(block) <= self._room:
                 cut = len(block)
             else:
@@ -171,9 +181,15 @@ class Script:
             self._mode = mode
             self.statement(f"SET sql_mode='{mode}'")
 
+    def _set_zone(self, zone: str) -> None:
+        if zone != self._zone:
+            self._zone = zone
+            self.statement(f"SET time_zone='{zone}'")
+
     def code(self, items: Sequence[Code]) -> None:
         """Write views, routines, triggers and events, in an order in which each can be created."""
         self._set_mode(LOOSE)
+        self._set_zone(UTC)
         for item in code_statements(items, self._collation):
             if item.delimiter:
                 self._statements += 1

@@ -1,0 +1,136 @@
+"""Generated columns come back as they were stored, whatever wrote them; where nobody can know how, the backup says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.drive import dump, load
+from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as mysql
+from dumpty import IntegrityError
+from dumpty_plugins.mysql.connection import connect
+from dumpty_plugins.mysql.fingerprint import fingerprint
+from dumpty_plugins.mysql.inspection import evidence_of
+
+from .content import cells
+
+FORMATTING = ("server", "client")
+BY_ZONE = [
+    """CREATE TABLE t (id INT PRIMARY KEY, ts TIMESTAMP NULL, d DATE AS (ts) STORED, h INT AS (HOUR(ts)) VIRTUAL,
+        text_ VARCHAR(30) AS (CONCAT(ts, 'é')) STORED, ts2 TIMESTAMP AS (CAST(ts AS DATE)) STORED, KEY (d), KEY (text_))""",
+    "CREATE TABLE after_ (id INT PRIMARY KEY, ts TIMESTAMP NULL)",
+]
+
+
+def zoned(zone: str) -> list[str]:
+    return [
+        *BY_ZONE,
+        f"SET time_zone='{zone}'",
+        "INSERT INTO t (id, ts) SELECT seq, '2024-01-01 02:00:00' + INTERVAL seq HOUR FROM seq_1_to_60",
+        "INSERT INTO t (id) VALUES (100)",
+        "INSERT INTO after_ VALUES (1, '2024-01-01 02:00:00')",
+    ]
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+@pytest.mark.parametrize("zone", ["+05:30", "-07:00", "+00:00"])
+def test_what_the_writers_time_zone_decided_comes_back(
+    mariadb: MariaDBServer, database, tmp_path: Path, small: None, formatting: str, zone: str
+) -> None:
+    name = database(*zoned(zone))
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    assert made.evidence.notes == ()
+    target, by_client = database(create=False), database()
+    load(mysql, mariadb.source(target), made)
+    mariadb.client(by_client, made.file.read_bytes(), "--comments")
+    for each in (target, by_client):
+        assert cells(mariadb, each) == cells(mariadb, name)
+        assert evidence_of(mariadb.source(each), each, printed=True).objects == made.evidence.objects
+
+
+def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    name = database(
+        *zoned("+05:30"), "SET time_zone='-07:00'", "INSERT INTO t (id, ts) VALUES (99, '2024-01-01 02:00:00')"
+    )
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    (note,) = made.evidence.notes
+    assert "table t: what its generated columns (d, text_, ts2) store could not be shown" in note
+    target = database(create=False)
+    load(mysql, mariadb.source(target), made)
+    there, here = (
+        {o.path: o.fingerprint for o in objects}
+        for objects in (evidence_of(mariadb.source(target), target, printed=True).objects, made.evidence.objects)
+    )
+    assert there["t"] != here["t"]
+    assert there["after_"] == here["after_"]
+
+
+STORED = [
+    "SET sql_mode=''",
+    """CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9), i TINYINT AS (a * 100) STORED, u INT UNSIGNED AS (-a) STORED,
+        r INT AS (a / 3) STORED, n DECIMAL(4,2) AS (a / 7) STORED, f FLOAT AS (a * 1.1) STORED,
+        g DOUBLE AS (a * 1.1) STORED, c CHAR(3) AS (REPEAT(a, 2)) STORED, v VARCHAR(2) CHARACTER SET latin1 AS (a) STORED,
+        b BINARY(12) AS (a) STORED, vb VARBINARY(2) AS (a) STORED, x INT AS (1 / a) STORED, d DATE AS (a) STORED,
+        e ENUM('1', '2') AS (a) STORED, w TINYINT AS (a * 100) VIRTUAL, KEY (w), dt DATETIME(2) AS ('2024-01-01 1:2:3.456'))""",
+    "INSERT INTO t (id, a) VALUES (1, '1'), (2, '50'), (3, 'é '), (4, '0'), (5, NULL), (6, '2.5'), (7, '-1')",
+]
+
+
+@pytest.mark.parametrize("formatting", FORMATTING)
+def test_values_that_strict_modes_refuse_are_computed_again(
+    mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
+) -> None:
+    name = database(*STORED)
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    target = database(create=False)
+    load(mysql, mariadb.source(target), made)
+    assert cells(mariadb, target) == cells(mariadb, name)
+
+
+def test_a_row_beside_them_that_does_not_go_in_as_it_is_still_fails(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a TINYINT, b TINYINT AS (a) STORED)",
+        "INSERT INTO t (id, a) VALUES (1, 77)",
+    )
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made.file.write_bytes(made.file.read_bytes().replace(b"(1,77)", b"(1,777)"))
+    with pytest.raises(IntegrityError, match=r"a row of t did not go in as it stands in the dump: .*'a'"):
+        load(mysql, mariadb.source(database(create=False)), made)
+
+
+def test_warnings_without_number_are_all_read(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(
+        "SET sql_mode=''",
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT, b TINYINT AS (a) STORED, c TINYINT AS (a) STORED)",
+        "INSERT INTO t (id, a) SELECT seq, 1000 FROM seq_1_to_70000",
+    )
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    target = database(create=False)
+    load(mysql, mariadb.source(target), made)
+    assert mariadb.run("SELECT COUNT(*), SUM(b), SUM(c) FROM t", database=target) == [(70000, 70000 * 127, 70000 * 127)]
+
+
+def test_a_fingerprint_is_of_stored_columns_too(mariadb: MariaDBServer, database) -> None:
+    from dumpty_plugins.mysql.catalog import listing
+    from dumpty_plugins.mysql.reading import CatalogReader
+
+    marks = []
+    for zone in ("+00:00", "+12:00"):
+        name = database(
+            "CREATE TABLE t (id INT PRIMARY KEY, ts TIMESTAMP NULL, d DATE AS (ts) STORED)",
+            f"SET time_zone='{zone}'",
+            "INSERT INTO t (id, ts) VALUES (1, FROM_UNIXTIME(1700000000))",
+        )
+        session = connect(mariadb.source(name), name)
+        try:
+            (table,) = CatalogReader(session, name, listing(session, name), ()).tables()
+            marks.append(fingerprint(session, table))
+        finally:
+            session.close()
+    assert marks[0] != marks[1]
