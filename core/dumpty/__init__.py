@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dumpty.peers import Peer as Peer
     from dumpty.peers import given_up as given_up
     from dumpty.proofs import Proof as Proof
+    from dumpty.source import MalformedURL as MalformedURL
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
     from dumpty.types import DirectoryUpload as DirectoryUpload
@@ -109,6 +110,7 @@ _EXPORTS = {
     "dumpty.interruption": ("Unfinished",),
     "dumpty.peers": ("Peer", "given_up"),
     "dumpty.proofs": ("Proof",),
+    "dumpty.source": ("MalformedURL",),
     "dumpty.types": (
         "Buffer",
         "ByteSink",

@@ -30,6 +30,7 @@ from dumpty.errors import (
 from dumpty.masking import Mask
 from dumpty.options import RESERVED, share
 from dumpty.redaction import one_line, redact_exception
+from dumpty.suggestions import did_you_mean, known_plugin
 from dumpty.types import SUFFIX, Evidence, Format, Inspection, Kind, Option, Options, PluginInfo, Verb
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ class Plugin:
         for one in formats:
             if name is None or one.name == name:
                 return one
+        names = [f.name for f in formats]
         raise OptionError(
-            f"{self} has no format {name!r}; its formats: {', '.join(f.name for f in formats) or 'none declared'}"
+            f"{self} has no format {name!r}; its formats: {', '.join(names) or 'none declared'}."
+            + did_you_mean(str(name), names)
         )
 
 
@@ -158,10 +161,10 @@ class Host:
         """
         found = [p for p in self._plugins if p.name == name and p.kind in {kind, ""} and p.state != "wrapper"]
         if not found:
-            names = ", ".join(sorted(p.name for p in self._plugins if p.kind == kind)) or "none"
+            names = sorted(p.name for p in self._plugins if p.kind == kind)
             raise PluginNotFound(
-                f"no {kind} is called {name!r}; installed: {names}. "
-                f"By convention a plugin for it is the package dumpty-{name}: pip install dumpty-{name}"
+                f"no {kind} is called {name!r}; installed: {', '.join(names) or 'none'}."
+                + (did_you_mean(name, names) or known_plugin(kind, name))
             )
         return self._usable([p for p in found if p.kind == kind] or found)
 
@@ -179,9 +182,9 @@ class Host:
         schemes = sorted({s for p in self._plugins if p.info and p.kind == kind for s in p.info.schemes})
         failed = [str(p) for p in self._plugins if p.state == "failed"]
         raise PluginNotFound(
-            f"no {kind} answers the scheme {scheme!r}; installed: {', '.join(schemes) or 'none'}. "
-            f"By convention a plugin for it is the package dumpty-{scheme}: pip install dumpty-{scheme}"
-            + (f". Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
+            f"no {kind} answers the scheme {scheme!r}; installed: {', '.join(schemes) or 'none'}."
+            + (did_you_mean(scheme, schemes) or known_plugin(kind, scheme))
+            + (f" Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
         )
 
     def _usable(self, found: list[Plugin]) -> Plugin:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
+from dumpty.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from dumpty.types import Option, Options, OptionValue, PluginInfo, Verb
@@ -43,7 +44,8 @@ def share(plugins: Mapping[Verb, tuple[str, PluginInfo]], given: Mapping[str, ob
         ]
         if not takers:
             valid = ", ".join(sorted({f"{o.name} ({plugins[v][0]})" for (v, _), o in declared.items()}))
-            raise OptionError(f"unknown option {key!r}; valid here: {valid or 'none'}")
+            close = did_you_mean(name, {o.name for o in declared.values()})
+            raise OptionError(f"unknown option {key!r}; valid here: {valid or 'none'}.{close}")
         if len({plugins[verb][0] for verb, _ in takers}) > 1:
             ways = ", ".join(sorted(f"{plugins[verb][0]}.{name}" for verb, _ in takers))
             raise OptionError(f"the option {key!r} is ambiguous; write one of: {ways}")

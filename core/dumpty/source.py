@@ -10,10 +10,17 @@ from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
 from dumpty.types import Source
 
-__all__ = ["database_name", "identity_of", "parse_connection", "parse_url"]
+__all__ = ["MalformedURL", "database_name", "identity_of", "parse_connection", "parse_url"]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
 _MAX_PORT = 65535
+
+
+class MalformedURL(SourceError):
+    """A database URL is none, or not one that its driver can make sense of: nothing was tried.
+
+    Whoever catches or is told errors has it as a ``SourceError``; on the command line it is wrong usage.
+    """
 
 
 def parse_url(url: str) -> Source:
@@ -25,13 +32,13 @@ def parse_url(url: str) -> Source:
 
     Raises:
         TypeError: ``url`` is not a str.
-        SourceError: it is no URL. The text shows nothing of what may be a password.
+        MalformedURL: it is no URL. The text shows nothing of what may be a password.
     """
     if not isinstance(url, str):
         raise TypeError(f"a database URL is a str, not {type(url).__name__}")
     match = _SCHEME.match(url)
     if match is None:
-        raise SourceError(_not_a_url(url))
+        raise MalformedURL(_not_a_url(url))
     scheme = match["scheme"].lower()
     _require_text(url, f"the {scheme} URL", encoded=True)
     rest = url[match.end() :]
@@ -39,7 +46,7 @@ def parse_url(url: str) -> Source:
     authority, slash, path = rest.partition("/")
     if authority and "@" in path + query_text:
         # Elsewhere an '@' could stand as it is, but here it may as well end a password: nothing of it is shown.
-        raise SourceError(
+        raise MalformedURL(
             f"the {scheme} URL has an '@' behind its first '/' or '?': write those characters of a user name, "
             "password, database or parameter percent-encoded ('/' is %2F, '?' is %3F, '@' is %40)"
         )
@@ -72,7 +79,7 @@ def parse_connection(text: str, *, scheme: str) -> Source:
 
     Raises:
         TypeError: ``text`` is not a str.
-        SourceError: it is neither.
+        MalformedURL: it is neither.
     """
     if not isinstance(text, str):
         raise TypeError(f"a connection string is a str, not {type(text).__name__}")
@@ -114,7 +121,7 @@ _CONNECTION_STRING = re.compile(r"://|(?:pass|pwd)\w*\s*=", re.IGNORECASE)
 
 def _require_plain_name(what: str, *names: str | None) -> None:
     if any(name and _CONNECTION_STRING.search(name) for name in names):
-        raise SourceError(f"{what} has another connection string in the place of the database's name; give that alone")
+        raise MalformedURL(f"{what} has another connection string in the place of the database's name; give that alone")
 
 
 def _quoted(text: str, safe: str = "") -> str:
@@ -128,9 +135,9 @@ def _require_text(text: str, what: str, *, encoded: bool) -> None:
     except UnicodeError:
         # Without its cause, which holds the whole text.
         advice = ": a '%' of its own is written %25" if encoded else ""
-        raise SourceError(f"{what} holds bytes that are no UTF-8 text{advice}") from None
+        raise MalformedURL(f"{what} holds bytes that are no UTF-8 text{advice}") from None
     if "\0" in plain:
-        raise SourceError(f"{what} holds a NUL character; no database has such a name")
+        raise MalformedURL(f"{what} holds a NUL character; no database has such a name")
 
 
 def _not_a_url(text: str) -> str:
@@ -155,7 +162,7 @@ def _host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
     if text.startswith("["):
         host, bracket, tail = text[1:].partition("]")
         if not bracket or (tail and not tail.startswith(":")):
-            raise SourceError(f"the {scheme} URL has an IPv6 address without its closing ']'")
+            raise MalformedURL(f"the {scheme} URL has an IPv6 address without its closing ']'")
         port_text = tail[1:]
     else:
         host, _, port_text = text.partition(":")
@@ -165,7 +172,7 @@ def _host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
 def _port(scheme: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_PORT)) and 0 < int(text) <= _MAX_PORT):
         # The text may be a piece of a password with an unencoded '/': it is not shown.
-        raise SourceError(
+        raise MalformedURL(
             f"the port in the {scheme} URL is not a number from 1 to {_MAX_PORT}; an IPv6 address needs brackets, "
             "and '/', '?', '#' and '@' in a password must be percent-encoded"
         )
@@ -178,9 +185,9 @@ def _query(scheme: str, text: str) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         key = unquote(key)
         if not equals or not key:
-            raise SourceError(f"the parameters of the {scheme} URL are not of the form key=value&key=value")
+            raise MalformedURL(f"the parameters of the {scheme} URL are not of the form key=value&key=value")
         if key in query:
-            raise SourceError(f"the {scheme} URL gives the parameter {key} twice")
+            raise MalformedURL(f"the {scheme} URL gives the parameter {key} twice")
         query[key] = unquote(value)
     return query
 
@@ -196,7 +203,7 @@ def _keyword_values(text: str) -> dict[str, str]:
     while position < end:
         match = _KEYWORD.match(text, position, end)
         if match is None:
-            raise SourceError(
+            raise MalformedURL(
                 "the connection string is neither a postgresql:// URI nor keyword=value pairs "
                 'such as "host=db.example.org dbname=shop user=backup"'
             )
@@ -204,7 +211,7 @@ def _keyword_values(text: str) -> dict[str, str]:
         words[match["key"]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
         position = match.end()
     if not words:
-        raise SourceError("the connection string is empty; write for example postgresql://user@host/database")
+        raise MalformedURL("the connection string is empty; write for example postgresql://user@host/database")
     return words
 
 

@@ -27,6 +27,31 @@ def test_a_plugin_that_does_not_load_is_listed_with_the_reason(dumpty, broken):
     assert (told["state"], told["distribution"], told["version"]) == ("failed", "dumpty-broken", "0.1")
 
 
+@pytest.mark.parametrize(("driver", "library"), [("postgres", "psycopg2-binary"), ("mysql", "pymysql")])
+def test_a_driver_whose_library_is_missing_is_not_ok(dumpty, monkeypatch, driver, library):
+    import importlib_metadata
+
+    whole = importlib_metadata.version
+    names = {library, library.removesuffix("-binary")}
+
+    def version(name):
+        if name.lower() in names:
+            raise importlib_metadata.PackageNotFoundError(name)
+        return whole(name)
+
+    assert [p["state"] for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == driver] == ["ok"]
+    monkeypatch.setattr(importlib_metadata, "version", version)
+    advice = f'lacks {library}: pip install "dumpty[{driver}]"'
+    for argv in (("plugins",), ("doctor",), ("plugins", "show", driver)):
+        ran = dumpty(*argv)
+        assert ran.status == 0
+        assert advice in ran.out
+        assert "incomplete" in ran.out
+        assert not [line for line in ran.out.splitlines() if {driver, "ok"} <= set(line.split())]
+        told = dumpty(*argv, "--json").json["plugins"]
+        assert [(p["state"], p["error"]) for p in told if p["name"] == driver] == [("incomplete", advice)]
+
+
 def test_a_blocked_plugin_is_listed_as_such(dumpty, monkeypatch):
     monkeypatch.setenv("DUMPTY_DISABLE_PLUGINS", "zstd")
     assert "blocked" in dumpty("plugins").out
@@ -36,7 +61,8 @@ def test_a_blocked_plugin_is_listed_as_such(dumpty, monkeypatch):
 def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpty, odd):
     ran = dumpty("plugins", "show", "odd")
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
-    assert "odd: driver of dumpty-odd 2.0, ok" in lines
+    assert "odd: driver of dumpty-odd 2.0, incomplete" in lines
+    assert 'lacks surely-not-installed: pip install "dumpty-odd[odd]"' in lines
     assert "tree (default) .tree a directory of files" in lines
     assert "text .txt lines" in lines
     assert "color str red backup, inspect of the ink (one of red, blue)" in lines
@@ -66,10 +92,12 @@ def test_a_plugin_that_is_not_installed_cannot_be_shown(dumpty):
     ran = dumpty("plugins", "show", "papyrus")
     assert ran.status == 2
     assert "sqlite" in ran.err
+    assert "Did you mean 'postgres'?" in dumpty("plugins", "show", "postgre").err
 
 
 def test_a_plugin_that_says_little_of_itself_can_be_shown(dumpty, odd):
     assert dumpty("plugins", "show", "oddstore").out.splitlines()[1:] == [
+        '  lacks never-heard-of: pip install "never-heard-of[all]"',
         "  for odd://",
         '  its library: pip install "never-heard-of[all]"',
         "  0 options",

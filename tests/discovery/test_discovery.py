@@ -223,20 +223,18 @@ def test_a_wrapper_sees_every_routed_call_and_has_no_kind(install, tmp_path):
         Host().driver("observer")
 
 
-def test_an_unknown_scheme_lists_those_installed_the_package_to_try_and_what_failed(install):
+def test_an_unknown_scheme_lists_those_installed_and_what_failed_and_names_no_package(install):
     install("raises", "good")
     with pytest.raises(PluginNotFound) as caught:
         Host().driver("nodb")
     text = str(caught.value)
     assert "no driver answers the scheme 'nodb'; installed: mariadb, mysql, newdb, postgres, postgresql, sqlite" in text
-    assert "pip install dumpty-nodb" in text
+    assert "pip install" not in text
     assert "Not loaded: plugin 'raisesdb' of dumpty-raises 1.0" in text
 
 
 def test_an_unknown_name_lists_those_of_its_kind():
-    with pytest.raises(
-        PluginNotFound, match=r"no compressor is called 'lz4'; installed: gzip, zstd\. .* pip install dumpty-lz4"
-    ):
+    with pytest.raises(PluginNotFound, match=r"no compressor is called 'lz4'; installed: gzip, zstd\.$"):
         Host().named("compressor", "lz4")
     with pytest.raises(PluginNotFound, match="no verifier is called 'gzip'; installed: sha256"):
         Host().named("verifier", "gzip")

@@ -122,7 +122,12 @@ def _inspection_lines(seen: dict[str, Any]) -> list[Line]:
 
 
 def _plugin_lines(plugins: list[Plugin]) -> list[Line]:
-    rows = [(p.name, p.kind or "?", p.state, p.error or f"{p.distribution} {p.version}".rstrip()) for p in plugins]
+    from dumpty.cli.plugins import condition
+
+    rows = [
+        (p.name, p.kind or "?", state, why or f"{p.distribution} {p.version}".rstrip())
+        for p, (state, why) in ((p, condition(p)) for p in plugins)
+    ]
     return ["", Table(("PLUGIN", "KIND", "STATE", "FROM"), rows)]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dumpty.host import Plugin
 
-__all__ = ["Client", "Library", "clients", "libraries"]
+__all__ = ["Client", "Library", "clients", "libraries", "missing"]
 
 PROGRAMS = {
     "sqlite3": "apt-get install sqlite3",
@@ -63,6 +63,13 @@ def libraries(plugins: Iterable[Plugin]) -> list[Library]:
             install = f'pip install "{wanted}"'
             found[name] = Library(name=name, version=_version(name), needed_by=needed_by, install=install)
     return sorted(found.values(), key=lambda one: one.name)
+
+
+def missing(plugin: Plugin) -> str:
+    """Return what a loaded plugin lacks to work, and what brings it: "" where it lacks nothing."""
+    wanted = plugin.info.requires if plugin.info and plugin.state == "ok" else ""
+    names = [name for name in _distributions(wanted) if _version(name) is None]
+    return f'lacks {", ".join(names)}: pip install "{wanted}"' if names else ""
 
 
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^]]*)\])?")

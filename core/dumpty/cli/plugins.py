@@ -8,6 +8,7 @@ import typer
 
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, Table, count, seconds
+from dumpty.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from dumpty.host import Plugin
@@ -32,10 +33,10 @@ def plugins(json: Json = False) -> Report:
     from dumpty.host import default_host
 
     found = default_host().plugins()
-    rows = [(p.kind or "?", p.name, _answers(p), _origin(p), p.state) for p in found]
-    broken = [p for p in found if p.error]
+    told = [(p, *condition(p)) for p in found]
+    rows = [(p.kind or "?", p.name, _answers(p), _origin(p), state) for p, state, _ in told]
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
-    lines += [f"{p.name}: {p.error}" for p in broken]
+    lines += [f"{p.name}: {why}" for p, _, why in told if why]
     lines += [f"{p.name}: {_slowness(p)}" for p in found if p.seconds > _SLOW]
     return Report(fields={"plugins": [fields(p) for p in found]}, lines=lines, json=json)
 
@@ -54,17 +55,28 @@ def show(
     known = default_host().plugins()
     found = [p for p in known if p.name == name]
     if not found:
-        names = ", ".join(sorted({p.name for p in known}))
-        raise PluginNotFound(f"no plugin is called {name!r}; installed: {names or 'none'}")
+        names = sorted({p.name for p in known})
+        raise PluginNotFound(
+            f"no plugin is called {name!r}; installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
+        )
     lines: list[Line] = []
     for plugin in found:
         lines += [*([""] if lines else []), *_details(plugin)]
     return Report(fields={"plugins": [{**fields(p), **_declared(p.info)} for p in found]}, lines=lines, json=json)
 
 
+def condition(plugin: Plugin) -> tuple[str, str]:
+    """Return the state of a plugin and why it is in it: one that was loaded, but lacks a library, is incomplete."""
+    from dumpty.cli.environment import missing
+
+    lacks = missing(plugin)
+    return ("incomplete", lacks) if lacks else (plugin.state, plugin.error)
+
+
 def fields(plugin: Plugin) -> dict[str, Any]:
     """Return what is known of a plugin, as JSON values."""
     info = plugin.info
+    state, error = condition(plugin)
     return {
         "name": plugin.name,
         "kind": plugin.kind,
@@ -73,8 +85,8 @@ def fields(plugin: Plugin) -> dict[str, Any]:
         "summary": info.summary if info else "",
         "distribution": plugin.distribution,
         "version": plugin.version,
-        "state": plugin.state,
-        "error": plugin.error,
+        "state": state,
+        "error": error,
         "seconds": round(plugin.seconds, 3),
     }
 
@@ -120,9 +132,10 @@ def _origin(plugin: Plugin) -> str:
 
 def _details(plugin: Plugin) -> list[Line]:
     info = plugin.info
-    lines: list[Line] = [f"{plugin.name}: {plugin.kind or 'plugin'} of {_origin(plugin)}, {plugin.state}"]
-    if plugin.error:
-        lines.append(f"  {plugin.error}")
+    state, why = condition(plugin)
+    lines: list[Line] = [f"{plugin.name}: {plugin.kind or 'plugin'} of {_origin(plugin)}, {state}"]
+    if why:
+        lines.append(f"  {why}")
     if info is None:
         return lines
     if info.summary:

@@ -17,9 +17,9 @@ from dumpty.errors import (
     PluginConflict,
     PluginLoadError,
     PluginNotFound,
-    SourceError,
     StoreError,
 )
+from dumpty.source import MalformedURL
 
 if TYPE_CHECKING:
     from dumpty.results import Backup, BackupResult
@@ -34,7 +34,6 @@ __all__ = [
     "UNPROVABLE",
     "UNVERIFIED",
     "USAGE",
-    "MalformedURL",
     "NoSuchStore",
     "Terminated",
     "UsageError",
@@ -48,10 +47,6 @@ DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 
 
 class UsageError(DumptyError):
     """The command line asks for something that does not exist or make sense."""
-
-
-class MalformedURL(SourceError):
-    """What was given as a database URL is none: nothing was tried."""
 
 
 class NoSuchStore(StoreError):

@@ -8,8 +8,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
-from dumpty.cli.status import MalformedURL, UsageError
+from dumpty.cli.status import UsageError
 from dumpty.errors import CommandError, SourceError
+from dumpty.source import MalformedURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

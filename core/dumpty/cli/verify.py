@@ -13,6 +13,7 @@ from dumpty.cli.proving import prove_each, summary
 from dumpty.cli.status import UsageError
 from dumpty.proofs import LEVELS
 from dumpty.selection import Filter
+from dumpty.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from dumpty.proofs import Level
@@ -71,4 +72,4 @@ def _level(text: str) -> Level:
     for level in LEVELS:
         if level == text:
             return level
-    raise UsageError(f"there is no level {text!r}; the levels are {', '.join(LEVELS)}")
+    raise UsageError(f"there is no level {text!r}; the levels are {', '.join(LEVELS)}.{did_you_mean(text, LEVELS)}")

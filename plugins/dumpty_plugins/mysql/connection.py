@@ -6,7 +6,7 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, OptionError, SourceError
+from dumpty import DependencyError, MalformedURL, OptionError, SourceError
 from dumpty.process import redact
 
 from .link import Link
@@ -36,29 +36,29 @@ def database_of(source: Source) -> str:
     """Return the name of the one database that ``source`` is about.
 
     Raises:
-        SourceError: the URL names none, or one of the server's own.
+        MalformedURL: the URL names none, or one of the server's own.
     """
     name = source.database
     if not name:
-        raise SourceError(
+        raise MalformedURL(
             f"{source.url} names no database; one database is saved per backup: add /NAME after the server"
         )
     if name.lower() in {"information_schema", "performance_schema", "sys", "mysql"}:
-        raise SourceError(f"{name} belongs to the server {place(source)} itself and is not backed up or restored")
+        raise MalformedURL(f"{name} belongs to the server {place(source)} itself and is not backed up or restored")
     return name
 
 
 def _flag(source: Source, name: str) -> bool:
     value = _FLAGS.get(source.query[name].lower())
     if value is None:
-        raise SourceError(f"{source.url}: {name} is true or false, not {source.query[name]!r}")
+        raise MalformedURL(f"{source.url}: {name} is true or false, not {source.query[name]!r}")
     return value
 
 
 def _arguments(source: Source) -> dict[str, Any]:
     unknown = sorted(set(source.query) - set(PARAMETERS))
     if unknown:
-        raise SourceError(
+        raise MalformedURL(
             f"{source.url}: unknown parameter {', '.join(unknown)}; valid ones are {', '.join(sorted(PARAMETERS))}"
         )
     given: dict[str, Any] = {n: source.query[n] for n in _TEXT if n in source.query}
@@ -68,10 +68,10 @@ def _arguments(source: Source) -> dict[str, Any]:
             try:
                 given[name] = int(source.query[name])
             except ValueError:
-                raise SourceError(f"{source.url}: {name} is a number of seconds") from None
+                raise MalformedURL(f"{source.url}: {name} is a number of seconds") from None
     mode = source.query.get("ssl_mode", "").upper()
     if mode and mode not in _SSL_MODES:
-        raise SourceError(f"{source.url}: ssl_mode is one of {', '.join(_SSL_MODES)}")
+        raise MalformedURL(f"{source.url}: ssl_mode is one of {', '.join(_SSL_MODES)}")
     if mode == "DISABLED" or (socket_of(source) and not wants_tls(source)):
         # Through a socket of this machine TLS would protect nothing.
         given["ssl_disabled"] = True

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from dumpty import DumptyError, Locked, MissingFile, SourceError, run_aside
+from dumpty import DumptyError, Locked, MalformedURL, MissingFile, SourceError, run_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,22 +32,26 @@ def file_path(source: Source) -> str:
     """Return the absolute path of the database file, links resolved.
 
     Raises:
-        SourceError: the URL names no file, or asks for something this driver does not do.
+        MalformedURL: the URL names no file, or asks for something this driver does not do.
     """
     if source.host or source.username:
-        raise SourceError(f"{source.url} names a host, and SQLite has none; write sqlite:///FILE or sqlite:////FILE")
+        rest = source.url.partition("://")[2].lstrip("/")
+        raise MalformedURL(
+            f"{source.url} names a host, and SQLite has none: a file's path stands behind three slashes, "
+            f"sqlite:///{rest}, or, where it begins at the root, behind four, sqlite:////{rest}"
+        )
     path = source.database or ""
     if not path or path == ":memory:" or source.query.get("mode") == "memory":
-        raise SourceError(f"{source.url} names no file: a database in memory cannot be reached; write sqlite:///FILE")
+        raise MalformedURL(f"{source.url} names no file: a database in memory cannot be reached; write sqlite:///FILE")
     if "\0" in path:
-        raise SourceError("the path of a SQLite database cannot hold a NUL character")
+        raise MalformedURL("the path of a SQLite database cannot hold a NUL character")
     unknown = sorted(set(source.query) - _PARAMETERS)
     if unknown:
-        raise SourceError(
+        raise MalformedURL(
             f"unknown parameter {', '.join(unknown)} in {source.url}; known are {', '.join(sorted(_PARAMETERS))}"
         )
     if source.query.get("mode", "rw") not in _MODES:
-        raise SourceError(f"mode={source.query['mode']} in {source.url} is not one of {', '.join(sorted(_MODES))}")
+        raise MalformedURL(f"mode={source.query['mode']} in {source.url} is not one of {', '.join(sorted(_MODES))}")
     return os.path.realpath(path)
 
 
@@ -59,7 +63,7 @@ def busy_seconds(source: Source, options: Options) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= 1e6:  # noqa: PLR2004 - beyond it SQLite's milliseconds overflow
-        raise SourceError(f"a busy timeout of {text!r} is not a number of seconds from 0 to 1000000")
+        raise MalformedURL(f"a busy timeout of {text!r} is not a number of seconds from 0 to 1000000")
     return seconds
 
 
