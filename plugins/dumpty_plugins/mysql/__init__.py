@@ -64,6 +64,14 @@ def describe() -> PluginInfo:
             ),
             Option(name="events", default=True, help="include events (needs the right EVENT)"),
             Option(
+                name="definer",
+                default="keep",
+                choices=("keep", "current"),
+                help="the definers of views, routines, triggers and events: those that the backup names (needs the "
+                "right to name them), or the account that restores",
+                verbs=("restore",),
+            ),
+            Option(
                 name="fingerprint",
                 default=False,
                 help="take a fingerprint of every table's rows, for drills to compare: reads each table once more and "

@@ -145,7 +145,7 @@ def listing(session: Session, database: str) -> frozenset[tuple[str, ...]]:
             "TABLES",
             "TABLE_SCHEMA",
         ),
-        ("'view', TABLE_NAME, MD5(VIEW_DEFINITION), DEFINER, SECURITY_TYPE", "VIEWS", "TABLE_SCHEMA"),
+        ("'view', TABLE_NAME, SHA2(VIEW_DEFINITION,256), DEFINER, SECURITY_TYPE", "VIEWS", "TABLE_SCHEMA"),
         ("'trigger', TRIGGER_NAME, CREATED, ACTION_ORDER", "TRIGGERS", "TRIGGER_SCHEMA"),
         ("ROUTINE_TYPE, ROUTINE_NAME, LAST_ALTERED", "ROUTINES", "ROUTINE_SCHEMA"),
         ("'event', EVENT_NAME, LAST_ALTERED", "EVENTS", "EVENT_SCHEMA"),
@@ -153,6 +153,21 @@ def listing(session: Session, database: str) -> frozenset[tuple[str, ...]]:
         rows = session.rows(f"SELECT {columns} FROM information_schema.{source} WHERE {schema}={where}")
         found |= {tuple(decode(v) for v in row) for row in rows}
     return frozenset(found)
+
+
+def dropping(kind: str, database: str, name: str) -> tuple[str, ...]:
+    """Return the statements that drop one object, if it is there. The body of a package goes with the package."""
+    drop = f"DROP {kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}"
+    if kind.upper() == "PACKAGE":  # a word that only this mode knows
+        return "SET sql_mode=ORACLE", drop, "SET sql_mode=''"
+    return () if kind.upper() == "PACKAGE BODY" else (drop,)
+
+
+def identity(entry: tuple[str, ...]) -> tuple[str, str]:
+    """Return the kind of an entry of a listing, as ``Code`` has it or "table", and its name in lower case."""
+    if entry[0] == "table" and entry[2] in {"VIEW", "SYSTEM VIEW"}:
+        return "view", entry[1].lower()
+    return entry[0].lower(), entry[1].lower()
 
 
 def base_tables(entries: Collection[tuple[str, ...]]) -> list[str]:
@@ -184,6 +199,6 @@ def settings_clause(given: Settings, *, always: bool = False) -> str:
     return f" CHARACTER SET = {given.charset} COLLATE = {given.collation}{comment}"
 
 
-def alter(session: Session, database: str, given: Settings) -> None:
+def alter(session: Session, database: str, given: Settings, *, attempts: int = 1) -> None:
     """Give ``database`` these settings."""
-    session.execute(f"ALTER DATABASE {identifier(database)}{settings_clause(given, always=True)}")
+    session.insist(f"ALTER DATABASE {identifier(database)}{settings_clause(given, always=True)}", attempts)

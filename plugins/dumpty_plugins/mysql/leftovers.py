@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from dumpty import SourceError, TargetNotEmpty
 
-from .catalog import listing, movable, settings_clause
-from .code import code_statements
+from .catalog import dropping, listing, movable, settings_clause
+from .code import LOOSE, code_statements
 from .names import identifier, literal
 from .session import Session, StatementError, place
 
@@ -88,7 +88,7 @@ def clear(control: Session, target: Source, database: str) -> None:
     """
     new, old = beside(database)
     if exists(control, old) and (not marked(control, new) or _begun(control, old)):
-        raise TargetNotEmpty(_explained(control, target, database))
+        raise TargetNotEmpty(explained(control, target, database))
     if exists(control, new):
         if not marked(control, new) and listing(control, new):
             raise TargetNotEmpty(
@@ -112,7 +112,7 @@ def check_whole(session: Session, source: Source, database: str) -> None:
         return
     if session.text(f"SELECT IS_USED_LOCK({literal(lock_name(database))})"):
         raise SourceError(f"{database} on {place(source)} is being overwritten by a restore: wait until it has ended")
-    raise SourceError(_explained(session, source, database))
+    raise SourceError(explained(session, source, database))
 
 
 def keep(session: Session, before: Catalog, database: str, tables: Sequence[str], grants: Sequence[str]) -> None:
@@ -122,21 +122,18 @@ def keep(session: Session, before: Catalog, database: str, tables: Sequence[str]
     session.execute(
         f"CREATE TABLE {table} (n INT PRIMARY KEY, stage VARCHAR(9), statement LONGBLOB NOT NULL) ENGINE=InnoDB"
     )
-    use = f"USE {identifier(database)};"
-    fixed = [c for c in before.code if c.kind not in {"trigger", "event"}]
-    moving = [c for c in before.code if c.kind in {"trigger", "event"}]
     rows = [
         f"DROP DATABASE IF EXISTS {identifier(database)};",
         f"CREATE DATABASE {identifier(database)}{settings_clause(before.settings)};",
         *([renaming([(old, database, n) for n in tables]) + ";"] if tables else []),
-        use,
-        *_scripted(code_statements(fixed, before.settings.collation)),
-        *(g + ";" for g in grants),
     ]
     always = [
-        use,
-        *(f"DROP {c.kind.upper()} IF EXISTS {identifier(c.name)};" for c in moving),
-        *_scripted(code_statements(moving, before.settings.collation)),
+        f"USE {identifier(database)};",
+        f"SET sql_mode='{LOOSE}';",
+        f"ALTER DATABASE{settings_clause(before.settings, always=True)};",
+        *(text + ";" for c in before.code for text in dropping(c.kind, database, c.name)),
+        *_scripted(code_statements(before.code, before.settings.collation)),
+        *(g + ";" for g in grants),
     ]
     session.execute("START TRANSACTION")
     for n, (stage, text) in enumerate([*((_EXCHANGED, r) for r in rows), *((_ALWAYS, r) for r in always)], 1):
@@ -179,7 +176,8 @@ def _complete(session: Session, old: str) -> bool:
     return bool(_rows(session, old, f"n={_COMPLETE}"))
 
 
-def _explained(session: Session, target: Source, database: str) -> str:
+def explained(session: Session, target: Source, database: str) -> str:
+    """Return in which state a restore left ``database`` and the old content beside it, and a way back."""
     _, old = beside(database)
     drop = f"DROP DATABASE {identifier(old)}"
     where = f"database {old} exists on {place(target)}"
@@ -202,11 +200,11 @@ def _explained(session: Session, target: Source, database: str) -> str:
     )
     if exchanged:
         return (
-            f"{where}: a restore of {database} was killed while it exchanged old and new; the old tables are in {old}, "
-            f"and {database} holds the new ones, but perhaps not all else; to go back: {back}; to give the old content "
-            f"up: {drop}, and restore again with overwrite"
+            f"{where}: a restore of {database} did not end while it exchanged old and new; the old tables are in "
+            f"{old}, and {database} holds the new ones, but perhaps not all else; to go back: {back}; to give the old "
+            f"content up: {drop}, and restore again with overwrite"
         )
     return (
-        f"{where}: a restore of {database} was killed just before it exchanged old and new; {database} still holds "
-        f"its own tables and rows, but its triggers and events may be missing; to bring them back: {back}"
+        f"{where}: a restore of {database} did not end before it exchanged old and new; {database} still holds its "
+        f"own tables and rows, but views, routines, triggers and events may be missing; to bring them back: {back}"
     )

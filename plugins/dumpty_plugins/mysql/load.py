@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, ObjectEvidence, SourceError
 from dumpty.process import masks
 
-from .catalog import base_tables, listing, rows_from
+from .catalog import base_tables, dropping, listing, rows_from
 from .code import LOOSE
 from .connection import connect
+from .definers import disabled, without_definer
 from .filling import Filling
 from .loaders import Loaders
 from .names import identifier
-from .session import Session, StatementError, place
+from .rights import definer_advice
+from .session import WAITED, Session, StatementError, place
 from .statements import StatementReader
 from .texts import CharacterSets
 
@@ -37,8 +39,11 @@ class Loader:
     ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait.
     """
 
-    def __init__(self, session: Session, target: Source, database: str, *, jobs: int) -> None:
+    def __init__(
+        self, session: Session, target: Source, database: str, *, jobs: int, keep_definers: bool = True
+    ) -> None:
         self._session = session
+        self._keep_definers = keep_definers
         self._target = target
         self._database = database
         self._jobs = jobs
@@ -77,19 +82,33 @@ class Loader:
         compare(objects, dump.evidence.objects)
         return objects
 
-    def run_code(self, session: Session, *, skip: Iterable[str] = ()) -> None:
-        """Create views, routines, triggers and events over ``session``, but those of the kinds in ``skip``."""
+    def run_code(self, session: Session, *, asleep: bool = False, attempts: int = 1) -> None:
+        """Create views, routines, triggers and events over ``session``.
+
+        Args:
+            session: its default database is theirs.
+            asleep: create events such that they do not run, and none where that cannot be told from its text.
+            attempts: how often to ask for a lock that somebody holds.
+
+        Raises:
+            SourceError: the server refused a statement.
+        """
         for setting in _SESSION:
             session.execute(setting)
         for statement in self.code:
-            if statement.kind in skip:
+            text = disabled(statement.text) if asleep and statement.kind == "EVENT" else statement.text
+            if text is None:
                 continue
             try:
-                session.execute(statement.text)
+                session.insist(text, attempts)
             except StatementError as error:
+                if error.code in WAITED:
+                    raise
+                advice = definer_advice(session, error)
                 raise SourceError(
                     f"{statement.kind.lower()} {statement.name} of the dump cannot be created on "
                     f"{place(self._target)}: {error}"
+                    + (f"; {advice}or become the definer of everything with the option definer=current" * bool(advice))
                 ) from error
 
     def _load(self, dump: Dump, tables: Filling) -> StatementReader:
@@ -100,7 +119,7 @@ class Loader:
             for statement in statements:
                 if self.code or statement.code:
                     # Settings right before the code belong to it: what is done with tables is done without them.
-                    self.code += [*settings, self._named(statement)]
+                    self.code += [*settings, self._with_definer(self._named(statement))]
                     settings = []
                 elif statement.kind in {"SET", "DATABASE"}:
                     settings.append(statement)
@@ -131,6 +150,11 @@ class Loader:
         name = self._sets.decode(statement.name.encode("utf-8", "surrogateescape"), statement.charset)
         return replace(statement, name=name)
 
+    def _with_definer(self, statement: Statement) -> Statement:
+        if self._keep_definers or not statement.code:
+            return statement
+        return replace(statement, text=without_definer(statement.text))
+
     def _run(self, statement: Statement, tables: Filling) -> None:
         if len(statement.text) + 1 > self._packet:
             raise SourceError(
@@ -153,15 +177,10 @@ class Loader:
             tables.set(statement.text)
 
 
-def drop(session: Session, kind: str, database: str, name: str) -> None:
-    """Drop one object of ``database``, if it is there. The body of a package goes with the package."""
-    what = f"{kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}"
-    if kind.upper() == "PACKAGE":
-        session.execute("SET sql_mode=ORACLE")  # which alone knows the word
-        session.execute(f"DROP {what}")
-        session.execute("SET sql_mode=''")
-    elif kind.upper() != "PACKAGE BODY":
-        session.execute(f"DROP {what}")
+def drop(session: Session, kind: str, database: str, name: str, *, attempts: int = 1) -> None:
+    """Drop one object of ``database``, if it is there."""
+    for statement in dropping(kind, database, name):
+        session.insist(statement, attempts)
 
 
 def missing_code(session: Session, database: str, code: Iterable[Statement]) -> list[str]:

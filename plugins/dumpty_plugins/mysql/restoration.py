@@ -40,6 +40,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
     database = database_of(target)
     lock_timeout = int(str(options["lock_timeout"]))
     jobs = max(1, int(str(options["jobs"])))
+    keep_definers = options["definer"] == "keep"
     control = connect(target, None)
     try:
         control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
@@ -52,8 +53,11 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
                         f"database {database} on {place(target)} is not empty: restore into another name, or insist "
                         "with overwrite (--overwrite)"
                     )
-                return Swap(target, control, database, lock_timeout=lock_timeout, jobs=jobs).restore(dump)
-            return _fill(target, control, database, dump, there=there, jobs=jobs)
+                swap = Swap(
+                    target, control, database, lock_timeout=lock_timeout, jobs=jobs, keep_definers=keep_definers
+                )
+                return swap.restore(dump)
+            return _fill(target, control, database, dump, there=there, jobs=jobs, keep_definers=keep_definers)
     finally:
         control.close()
 
@@ -66,7 +70,9 @@ def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
     yield
 
 
-def _fill(target: Source, control: Session, database: str, dump: Dump, *, there: bool, jobs: int) -> Evidence:
+def _fill(
+    target: Source, control: Session, database: str, dump: Dump, *, there: bool, jobs: int, keep_definers: bool
+) -> Evidence:
     """Load into a database that is missing or empty; whatever fails, it is so again."""
     before = settings(control, database) if there else None
     left = Unfinished(f"what was loaded into {database} on {place(target)} (DROP DATABASE {identifier(database)})")
@@ -76,7 +82,7 @@ def _fill(target: Source, control: Session, database: str, dump: Dump, *, there:
     loader: Loader | None = None
     try:
         session = connect(target, database)
-        loader = Loader(session, target, database, jobs=jobs)
+        loader = Loader(session, target, database, jobs=jobs, keep_definers=keep_definers)
         objects = loader.load(dump)
         loader.run_code(session)
         notes = missing_code(session, database, loader.code)

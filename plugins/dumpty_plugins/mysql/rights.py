@@ -118,6 +118,23 @@ def rights(session: Session, database: str) -> Rights:
     return understand(grants, database)
 
 
+_DEFINER = frozenset({1227, 1449})
+"""A privilege is missing: to name another definer, a mightier one, or one that does not exist."""
+
+
+def definer_advice(session: Session, error: StatementError) -> str:
+    """Return which privilege lets the account name other definers, "" where ``error`` is another one; ends in "; "."""
+    if error.code not in _DEFINER:
+        return ""
+    who = account(session)
+    if session.mariadb:
+        return f"its definer is another account: GRANT SET USER ON *.* TO {who} (before MariaDB 10.5: SUPER); "
+    return (
+        f"its definer is another account: GRANT SET_ANY_DEFINER ON *.* TO {who} (before MySQL 8.2: SET_USER_ID), "
+        "ALLOW_NONEXISTENT_DEFINER where it does not exist, SYSTEM_USER where it has that privilege; "
+    )
+
+
 @dataclass(frozen=True)
 class RoutineGrant:
     """Rights on one routine: they end when it is dropped. ``kind`` is PROCEDURE, FUNCTION or PACKAGE [BODY]."""

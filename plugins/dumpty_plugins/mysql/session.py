@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Row = tuple["bytes | None", ...]
 
+WAITED = frozenset({1205, 1213, 3572})
+"""Waited too long for a lock, chosen to end a deadlock, told not to wait."""
 _LOST = frozenset({2006, 2013, 4031, 1927, 1053})
 """Gone away, lost, idle too long, killed, shut down."""
 
@@ -113,6 +115,21 @@ class Session:
                 return cursor.rowcount, int(cursor.warning_count)
         except Exception as error:  # noqa: BLE001 - sorted in one place
             self._fail(error)
+
+    def insist(self, sql: str | bytes, attempts: int) -> None:
+        """Execute ``sql``, up to ``attempts`` times where somebody holds a lock that it needs.
+
+        Raises:
+            StatementError: the server refused it, or the lock was not to be had even the last time.
+        """
+        for left in reversed(range(attempts)):
+            try:
+                self.execute(sql)
+            except StatementError as error:
+                if error.code not in WAITED or not left:
+                    raise
+            else:
+                return
 
     def stream(self, sql: str, size: int = 500) -> Iterator[list[Row]]:
         """Execute ``sql`` and yield its rows in lists, never holding more than one list of ``size`` rows.

@@ -21,7 +21,7 @@ from .leftovers import check_whole
 from .names import identifier, literal
 from .reading import CatalogReader
 from .rights import account, rights
-from .session import Session, StatementError, place
+from .session import WAITED, Session, StatementError, place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _AT_ONCE = 50
 """Tables touched by one statement."""
-_WAITED = frozenset({1205, 1213, 3572})
 _GONE = frozenset({1146, 1051, 1412})
 
 
@@ -142,7 +141,7 @@ class Snapshot:
                 raise self._explained(error, some) from error
 
     def _explained(self, error: StatementError, names: list[str]) -> Exception:
-        if error.code not in _WAITED:
+        if error.code not in WAITED:
             return SourceError(f"tables of {self._database} cannot be read: {error}")
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
         return Locked(
@@ -200,7 +199,7 @@ class Snapshot:
             self.locker.execute("LOCK TABLES " + ", ".join(f"{identifier(n)} READ" for n in names))
         except StatementError as error:
             shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
-            if error.code in _WAITED:
+            if error.code in WAITED:
                 raise Locked(
                     f"tables without transactions ({shown}) in {self._database} are being written: waited "
                     f"{self._timeout} s to lock them; try again later, or wait longer with the option lock_timeout"
@@ -225,11 +224,11 @@ class Snapshot:
             try:
                 gate.execute("FLUSH TABLES WITH READ LOCK")
             except StatementError as error:
-                if error.code not in _WAITED and error.code not in {1044, 1045, 1227}:
+                if error.code not in WAITED and error.code not in {1044, 1045, 1227}:
                     raise
                 why = (
                     f"the global read lock was not to be had within {self._timeout} s"
-                    if error.code in _WAITED
+                    if error.code in WAITED
                     else "the account lacks the right RELOAD"
                 )
                 self.notes.append(f"one connection instead of {self._jobs}: {why}")

@@ -1,12 +1,13 @@
 """Replaces a database that holds something, such that the old one is there until the new one is complete.
 
-1. The dump is loaded into ``DB__dumpty_new`` and checked; its code is created there too, to know that it can be.
-2. ``DB__dumpty_old`` is made, with the old code's statements in its table ``dumpty_definitions``.
-3. The old events and triggers go (a table with triggers cannot change its database), then one RENAME TABLE moves the
-   old tables to ``DB__dumpty_old`` and the new ones in; the old views and routines go, the new code is created.
-4. Only then are ``DB__dumpty_old`` and ``DB__dumpty_new`` dropped.
+1. The old code is created once more in ``DB__dumpty_new``, to know that it could be put back (``rehearsal``).
+2. The dump is loaded there and checked; its code is created there too, to know that it can be.
+3. ``DB__dumpty_old`` is made, with the old code's statements in its table ``dumpty_definitions``.
+4. Every table is locked; the old code goes; then one RENAME TABLE moves the old tables to ``DB__dumpty_old`` and the
+   new ones in; the new code is created (``exchange``).
+5. Only then are ``DB__dumpty_old`` and ``DB__dumpty_new`` dropped.
 
-A failure puts everything back. What a killed restore leaves is the matter of ``leftovers``.
+A failure puts everything back (``rollback``). What a killed restore leaves is the matter of ``leftovers``.
 """
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
@@ -16,23 +17,26 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Evidence, Locked, SourceError, Unfinished
+from dumpty import DumptyError, Evidence, SourceError, Unfinished
 
-from .catalog import Catalog, alter, listing, movable, settings
-from .code import LOOSE, code_statements
+from .catalog import Catalog, listing, movable, settings_clause
 from .connection import connect
 from .dump import versions
-from .leftovers import DEFINITIONS, beside, keep, mark, marked, note_complete, renaming
-from .load import Loader, drop, missing_code
-from .names import identifier, literal, relative
+from .exchange import Exchange
+from .leftovers import beside, mark, marked
+from .load import Loader
+from .names import identifier, literal
 from .reading import CatalogReader
-from .rights import RoutineGrant, rights, routine_grants
+from .rehearsal import rehearse
+from .rights import RoutineGrant, account, rights, routine_grants
 from .session import Session, StatementError, decode, place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dumpty import Dump, Source
 
-_WAITED = frozenset({1205, 1213, 3572})
+_ROUTINES = frozenset({"procedure", "function", "package", "package body"})
 
 
 class Swap:
@@ -44,35 +48,38 @@ class Swap:
         database: its name.
         lock_timeout: seconds to wait for tables that are in use.
         jobs: how many sessions load rows.
+        keep_definers: whether code keeps the definers that the dump names.
     """
 
-    def __init__(self, target: Source, control: Session, database: str, *, lock_timeout: int, jobs: int) -> None:
+    def __init__(
+        self, target: Source, control: Session, database: str, *, lock_timeout: int, jobs: int, keep_definers: bool
+    ) -> None:
         self._target = target
         self._control = control
         self._database = database
         self._timeout = lock_timeout
         self._jobs = jobs
+        self._keep_definers = keep_definers
         self._new, self._old = beside(database)
         self._token = ""
         self._left: Unfinished
         self._before: Catalog
         self._grants: list[RoutineGrant] = []
-        self._planned: list[str] = []
         self._notes: list[str] = []
 
     def restore(self, dump: Dump) -> Evidence:
         """Load ``dump`` beside, check it, and put it in the old content's place."""
         self._check_neighbours()
         self._understand()  # before the long work, to know that it can be
-        self._left = Unfinished(f"the database {self._new} on {place(self._target)} (the next restore clears it)")
-        self._control.execute(f"CREATE DATABASE {identifier(self._new)}")
+        self._check_rights([c.kind for c in self._before.code])
+        self._create_new()
         try:
-            self._token = mark(self._control, self._new)
+            self._rehearse()
             session = self._connect(self._new)
             try:
-                loader = Loader(session, self._target, self._new, jobs=self._jobs)
+                loader = Loader(session, self._target, self._new, jobs=self._jobs, keep_definers=self._keep_definers)
                 objects = loader.load(dump)
-                loader.run_code(session, skip=("EVENT",))
+                loader.run_code(session, asleep=True)
                 triggers = [s.name for s in loader.code if s.kind == "TRIGGER"]
                 for name in triggers:
                     session.execute(f"DROP TRIGGER {identifier(name)}")
@@ -90,6 +97,28 @@ class Swap:
         except DumptyError as error:
             self._notes.append(f"{self._new} could not be dropped, and is of no use any more: {error}")
         return Evidence(objects=objects, versions=versions(self._control), notes=tuple(self._notes))
+
+    def _create_new(self) -> None:
+        self._left = Unfinished(f"the database {self._new} on {place(self._target)} (the next restore clears it)")
+        try:
+            self._control.execute(f"CREATE DATABASE {identifier(self._new)}{settings_clause(self._before.settings)}")
+        except StatementError as error:
+            if not error.lost:
+                self._left.settle()
+            raise
+        self._token = mark(self._control, self._new)
+
+    def _rehearse(self) -> None:
+        if not self._before.code:
+            return
+        inside, near = self._connect(self._new), self._connect(self._database)
+        try:
+            rehearse(inside, near, self._before, self._database, self._new)
+        finally:
+            inside.close()
+            near.close()
+        self._drop_new()
+        self._create_new()
 
     def _connect(self, database: str | None) -> Session:
         session = connect(self._target, database)
@@ -139,6 +168,25 @@ class Swap:
         finally:
             session.close()
 
+    def _check_rights(self, kinds: Iterable[str]) -> None:
+        """See that the account may do all that an exchange does, and undo it.
+
+        Raises:
+            SourceError: it may not; what it lacks is named.
+        """
+        code = set(kinds)
+        needed = ["CREATE", "DROP", "ALTER", "INSERT"]
+        needed += ["CREATE VIEW"] if "view" in code else []
+        needed += ["CREATE ROUTINE", "ALTER ROUTINE"] if code & _ROUTINES else []
+        for database, names in ((self._database, needed), (self._old, ["SELECT", *needed[:4]])):
+            held = rights(self._control, database)
+            lacking = ", ".join(n for n in names if not held.has(n))
+            if lacking:
+                raise SourceError(
+                    f"overwriting {self._database} needs more rights than the account has: GRANT {lacking} ON "
+                    f"{identifier(database)}.* TO {account(self._control)}; nothing was changed"
+                )
+
     def _exchange(self, loader: Loader) -> None:
         old, new = movable(self._control, self._database), movable(self._control, self._new)
         loaded = sorted(s.name for s in loader.created)
@@ -147,114 +195,13 @@ class Swap:
                 f"somebody changed {self._new} while it was being loaded: nothing was replaced; try again"
             )
         self._understand()  # again: loading took its time, and this is what could be put back
-        self._control.execute(f"CREATE DATABASE {identifier(self._old)}")
-        try:
-            keep(self._control, self._before, self._database, old, [s for g in self._grants for s in g.statements])
-            self._drop_code(("event", "trigger"))
-            self._rename(old, new)
-            self._drop_code(("view", "package", "function", "procedure"))
-            alter(self._control, self._database, settings(self._control, self._new))
-            session = self._connect(self._database)
-            try:
-                self._mend_defaults(session)
-                loader.run_code(session)
-                self._notes += missing_code(session, self._database, loader.code)
-            finally:
-                session.close()
-            self._grant_again()
-            note_complete(self._control, self._old)
-        except BaseException as error:
-            self._put_back(error)
-            raise
-        try:
-            self._control.execute("SET FOREIGN_KEY_CHECKS=0")
-            self._control.execute(f"DROP DATABASE {identifier(self._old)}")
-        except DumptyError as error:
-            self._notes.append(
-                f"the restore is complete, but the old content, in {self._old}, could not be dropped: {error}"
-            )
-
-    def _grant_again(self) -> None:
-        """Give back the grants on single routines, which ended with them, where there is such a routine again."""
-        here = {(e[0].upper(), e[1].lower()) for e in listing(self._control, self._database)}
-        for grant in self._grants:
-            if (grant.kind, grant.routine.lower()) in here:
-                try:
-                    for statement in grant.statements:
-                        self._control.execute(statement)
-                except StatementError as error:
-                    self._notes.append(f"a grant could not be given again ({error}): {grant.statement}")
-
-    def _drop_code(self, kinds: tuple[str, ...]) -> None:
-        for kind in kinds:
-            for entry in sorted(listing(self._control, self._database)):
-                found = "view" if entry[0] == "table" and entry[2] == "VIEW" else entry[0].lower()
-                if found == kind and entry[0] != "view":
-                    drop(self._control, kind, self._database, entry[1])
-
-    def _rename(self, old: list[str], new: list[str]) -> None:
-        moves = [(self._database, self._old, n) for n in old] + [(self._new, self._database, n) for n in new]
-        if not moves:
-            return
-        self._planned = new
-        try:
-            self._control.execute(renaming(moves))
-        except StatementError as error:
-            if error.code in _WAITED:
-                raise Locked(
-                    f"tables of {self._database} on {place(self._target)} are in use, and did not become free in time: "
-                    "end those sessions, or wait longer with the option lock_timeout"
-                ) from error
-            raise
-
-    def _mend_defaults(self, session: Session) -> None:
-        """Point defaults at the sequences that moved with their tables: the server keeps them under the old name."""
-        session.execute(f"SET sql_mode='{LOOSE}'")
-        rows = session.rows(
-            "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_DEFAULT FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
-            f"{literal(self._database)} AND LOCATE({literal(identifier(self._new) + '.')}, COLUMN_DEFAULT)>0"
-        )
-        objects = [n.encode("utf-8", "surrogateescape") for n in movable(session, self._database)]
-        for table, column, default in rows:
-            text, _ = relative(default or b"", self._new.encode(), objects, aliases=False)
-            session.execute(
-                f"ALTER TABLE {identifier(decode(table))} ALTER COLUMN {identifier(decode(column))} "
-                f"SET DEFAULT ({decode(text)})"
-            )
-
-    def _put_back(self, error: BaseException) -> None:
-        """Undo a swap that failed, over fresh sessions: the old ones may be what failed."""
-        try:
-            self._control = self._connect(None)
-            try:
-                self._put_back_all()
-            finally:
-                self._control.close()
-        except DumptyError as second:
-            raise SourceError(
-                f"overwriting {self._database} failed ({error}), and putting it back failed too ({second}): its old "
-                f"tables are in {self._old}, the statements of its views, routines, triggers and events in "
-                f"{self._old}.{DEFINITIONS}; nothing is lost: run this again, and it says how to go back"
-            ) from error
-
-    def _put_back_all(self) -> None:
-        kinds = ("event", "trigger", "view", "package", "function", "procedure")
-        self._drop_code(kinds)
-        old = [n for n in movable(self._control, self._old) if n != DEFINITIONS]
-        # The tables moved all at once, even if the connection was lost before we heard of it: where they stand decides.
-        waiting = set(movable(self._control, self._new))
-        moved = {n.lower() for n in self._planned} if self._planned and not waiting else set()
-        moves = [(self._database, self._new, n) for n in movable(self._control, self._database) if n.lower() in moved]
-        moves += [(self._old, self._database, n) for n in old]
-        if moves:
-            self._control.execute(renaming(moves))
-        alter(self._control, self._database, self._before.settings)
-        session = self._connect(self._database)
-        try:
-            session.execute(f"SET sql_mode='{LOOSE}'")
-            for statement in code_statements(self._before.code, self._before.settings.collation):
-                session.execute(statement.text)
-        finally:
-            session.close()
-        self._grant_again()
-        self._control.execute(f"DROP DATABASE {identifier(self._old)}")
+        self._check_rights([*(c.kind for c in self._before.code), *(s.kind.lower() for s in loader.code if s.code)])
+        self._notes += Exchange(
+            self._target,
+            self._control,
+            self._connect,
+            self._database,
+            before=self._before,
+            grants=self._grants,
+            loader=loader,
+        ).run(old, new)

@@ -287,9 +287,9 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
     user = mariadb.connect(target)
     run_code = Loader.run_code
 
-    def fail_after_the_swap(self: Loader, session, *, skip=()) -> None:
-        run_code(self, session, skip=skip)
-        if not skip:
+    def fail_after_the_swap(self: Loader, session, *, asleep: bool = False, attempts: int = 1) -> None:
+        run_code(self, session, asleep=asleep, attempts=attempts)
+        if not asleep:
             user.begin()
             with user.cursor() as cursor:
                 cursor.execute("SELECT * FROM a")  # a table that is in use cannot be moved back
