@@ -28,6 +28,7 @@ _FACTS = (
     *("NUMERIC_PRECISION", "NUMERIC_SCALE", "DATETIME_PRECISION", "GENERATION_EXPRESSION"),
 )
 """What is asked of each column."""
+_PERIOD = ("ROW START", "ROW END")
 
 
 class CatalogReader:
@@ -119,8 +120,10 @@ class CatalogReader:
         *,
         versioned: bool,
     ) -> Table:
-        rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
+        with self._session.raw():  # MySQL shows literals in the character set that their introducer names
+            rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
         create, _ = relative(rows[0][1] or b"", self._database.encode(), self._objects, fold=self._fold, aliases=False)
+        described = [f for f in described if f["GENERATION_EXPRESSION"] not in _PERIOD]
         plain = [f for f in described if not generated(f["EXTRA"])]
         columns = [_column(name, f) for f in plain]
         stored = [f for f in described if kept(f["EXTRA"])]
@@ -156,7 +159,7 @@ class CatalogReader:
         rows = self._session.rows(
             "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
             f"{literal(self._database)} AND TABLE_NAME={literal(table)} "
-            "AND GENERATION_EXPRESSION IN ('ROW START','ROW END') ORDER BY GENERATION_EXPRESSION='ROW END'"
+            f"AND GENERATION_EXPRESSION IN {_PERIOD} ORDER BY GENERATION_EXPRESSION='ROW END'"
         )
         named = [(decode(n), decode(t).lower()) for n, t in rows] or [
             ("row_start", "timestamp"),
@@ -264,7 +267,8 @@ class CatalogReader:
             )
         check_readable(create, charset, sql_mode or "", what)
         encode = encoder(self._sets, charset, what)
-        create = whole(kind, create, sql_mode or "", encode, definer=of[0], table=of[1])
+        named = not self._session.mariadb
+        create = whole(kind, create, sql_mode or "", encode, definer=of[0], table=of[1], named=named)
         own, *objects = self._sets.encode_all([self._database.encode(), *self._objects], charset)
         text, left = relative(create, own or b"", {o for o in objects if o}, fold=self._fold)
         if left:

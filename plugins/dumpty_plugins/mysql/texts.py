@@ -116,7 +116,9 @@ def check_readable(create: bytes, charset: str, sql_mode: str, what: str) -> Non
                 ) from None
 
 
-def whole(kind: str, create: bytes, sql_mode: str, encode: Encode, *, definer: bytes, table: bytes) -> bytes:
+def whole(
+    kind: str, create: bytes, sql_mode: str, encode: Encode, *, definer: bytes, table: bytes, named: bool
+) -> bytes:
     """Return the statement that creates a routine, trigger or event, every part of it in one character set.
 
     Args:
@@ -126,6 +128,7 @@ def whole(kind: str, create: bytes, sql_mode: str, encode: Encode, *, definer: b
         encode: brings UTF-8 into the character set of the text.
         definer: of a trigger, as ``user@host`` in UTF-8.
         table: of a trigger, in UTF-8.
+        named: whether the server shows a routine's name and definer in UTF-8, as MySQL does.
     """
     if kind == "trigger":
         return _trigger(create, encode, definer, table) if not create.isascii() else create
@@ -145,31 +148,34 @@ def whole(kind: str, create: bytes, sql_mode: str, encode: Encode, *, definer: b
         front = encode(match[1], "name or definer")
         said = match[2] + comment(match[3]) + b" " if match[3] is not None else b""
         return front + said + match[4] + create[match.end() :]
-    return _routine(create, encode, comment)
+    return _routine(create, encode, comment, named=named)
 
 
 def _unescaped(literal: bytes) -> bytes:
     return _ESCAPED.sub(lambda m: _ESCAPES.get(m[1], m[1]) if m[1] is not None else b"'", literal[1:-1])
 
 
-def _routine(create: bytes, encode: Encode, comment: Callable[[bytes], bytes]) -> bytes:
-    end, returns = _head(create)
+def _routine(create: bytes, encode: Encode, comment: Callable[[bytes], bytes], *, named: bool) -> bytes:
+    front, returns, end = _head(create)
     match = _FACTS.match(create, end)
     said = match[1] + comment(match[2]) + b"\n" if match else b""
-    return create[:returns] + encode(create[returns:end], "type") + said + create[match.end() if match else end :]
+    name = encode(create[:front], "name or definer") if named else create[:front]
+    head = name + create[front:returns] + encode(create[returns:end], "type")
+    return head + said + create[match.end() if match else end :]
 
 
-def _head(create: bytes) -> tuple[int, int]:
-    """Return where a routine's name, parameters and type end, and where its type begins."""
-    place = depth = returns = 0
+def _head(create: bytes) -> tuple[int, int, int]:
+    """Return where a routine's name ends, where its type begins, and where its type or parameters end."""
+    place = depth = front = returns = 0
     stage = "kind"
     for form, text in tokens(create):
         word = text.upper() if form == "word" else b""
         if stage == "kind" and word in {b"PROCEDURE", b"FUNCTION", b"PACKAGE"}:
             stage = "package" if word == b"PACKAGE" else "name"
         elif stage in {"name", "package"} and form != "space" and word != b"BODY":
+            front = place + len(text)
             if stage == "package":  # it has no parameters
-                return place + len(text), place + len(text)
+                return front, front, front
             stage = "parameters"
         elif stage == "parameters":
             if form == "space" and b"\n" in text and depth == 0:
@@ -178,7 +184,7 @@ def _head(create: bytes) -> tuple[int, int]:
             if depth == 0 and word in {b"RETURNS", b"RETURN"} and not returns:
                 returns = place
         place += len(text)
-    return place, returns or place
+    return front or place, returns or place, place
 
 
 def _trigger(create: bytes, encode: Encode, definer: bytes, table: bytes) -> bytes:

@@ -87,6 +87,7 @@ def test_versions_that_were_valid_for_no_time_are_left_out_and_counted(
     left_out = mariadb.run("SELECT COUNT(*) FROM t FOR SYSTEM_TIME ALL WHERE row_start>=row_end", database=name)[0][0]
     assert left_out
     assert {o.path: o.rows for o in made.evidence.objects} == {"named": 1, "t": whole - left_out}
+    assert all("versions of rows that were replaced in the very moment" in n for n in made.evidence.notes)
     assert any(
         n.startswith(f"table t: {left_out} versions of rows that were replaced in the very")
         for n in made.evidence.notes
