@@ -21,8 +21,8 @@ from dumpty.proofs import LEVELS
 from dumpty.redaction import one_line
 from dumpty.restoring import restore
 from dumpty.results import Backup, BackupResult, Survey, log, wrapped
-from dumpty.selection import Filter, select
-from dumpty.source import parse_url
+from dumpty.selection import LATEST, Filter, select
+from dumpty.source import parse_url, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,6 +62,7 @@ class BackupManager:
         store = self._host.store(url)
         options = self._host.options({"open_store": store}, {})["open_store"]
         self._store = self._host.open_store(store, url=url, options=options)
+        self._secrets = secrets_in(url)
         self._catalog = Catalog(self._store)
         self._book = ProofBook(self._store, self._catalog)
         self._listing = Listing(self._store, self._catalog, self._book)
@@ -105,7 +106,7 @@ class BackupManager:
             )
             return self._listing.as_recorded(record)
 
-        return wrapped("backup", database_url, work)
+        return wrapped("backup", database_url, work, self._secrets)
 
     def restore(
         self,
@@ -155,7 +156,7 @@ class BackupManager:
             )
             return self._listing.as_recorded(record)
 
-        return wrapped("restore", target_url, work)
+        return wrapped("restore", target_url, work, self._secrets)
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too.
@@ -191,6 +192,9 @@ class BackupManager:
             UnknownBackup: none, or more than one, is; the text names the databases in question.
         """
         found = self.survey()
+        for error in found.problems if wanted.startswith(LATEST) else ():
+            text = "a backup that is not listed could be the one that %s means: %s"
+            log.warning(text, wanted, error, extra={"event": "manifest-damaged"})
         where = self._store.locate("").rstrip("/")
         among = Filter(database=database, source=source)
         return select(found.backups, wanted, among, where=where, damaged=len(found.problems), alone=alone)

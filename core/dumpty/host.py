@@ -30,6 +30,7 @@ from dumpty.errors import (
 from dumpty.masking import Mask
 from dumpty.options import RESERVED, share
 from dumpty.redaction import one_line, redact_exception
+from dumpty.source import secrets_in
 from dumpty.suggestions import did_you_mean, known_plugin
 from dumpty.types import SUFFIX, Evidence, Format, Inspection, Kind, Option, Options, PluginInfo, Verb
 
@@ -347,7 +348,11 @@ class Host:
     def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
         """Call ``open_store``."""
         wanted = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
-        return cast("Store", self._call(plugin, "open_store", wanted, url=url, options=options))
+        try:
+            return cast("Store", self._call(plugin, "open_store", wanted, url=url, options=options))
+        except Exception as error:
+            redact_exception(error, secrets_in(url))
+            raise
 
     def _call(self, plugin: Plugin, hook: str, wanted: type[T] | tuple[str, ...], **arguments: object) -> T:
         name = str(plugin)

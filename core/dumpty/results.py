@@ -123,10 +123,14 @@ def listed(
     )
 
 
-def wrapped(verb: str, url: str, work: Callable[[], Backup]) -> BackupResult:
-    """Do ``work`` and return how it went: failures become results and log records, both without secrets."""
+def wrapped(verb: str, url: str, work: Callable[[], Backup], also: tuple[str, ...] = ()) -> BackupResult:
+    """Do ``work`` and return how it went: failures become results and log records, both without secrets.
+
+    ``also`` are secrets that are not in the URL: the store's.
+    """
     begun = time.monotonic()
     shown, secrets = _shown(url)
+    secrets += also
     before = unfinished()
     try:
         with noticed():

@@ -10,7 +10,7 @@ from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
 from dumpty.types import Source
 
-__all__ = ["MalformedURL", "database_name", "identity_of", "parse_connection", "parse_url"]
+__all__ = ["MalformedURL", "database_name", "identity_of", "parse_connection", "parse_url", "secrets_in"]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
 _MAX_PORT = 65535
@@ -72,6 +72,14 @@ def parse_url(url: str) -> Source:
         query=MappingProxyType(query),
         secrets=tuple(dict.fromkeys(secrets)),
     )
+
+
+def secrets_in(url: str) -> tuple[str, ...]:
+    """Return the secrets in a URL, if it is one: a store's, which need not be anything that a database has."""
+    try:
+        return parse_url(url).secrets
+    except MalformedURL:
+        return ()
 
 
 def parse_connection(text: str, *, scheme: str) -> Source:

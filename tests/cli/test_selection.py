@@ -93,6 +93,16 @@ def test_a_message_names_no_more_databases_than_can_be_read(dumpty, make, tmp_pa
     assert "and 3 more" in ran.err
 
 
+def test_what_a_damaged_manifest_hides_is_told_where_it_could_be_the_latest(dumpty, make, shop, tmp_path):
+    first, second = make(shop), make(shop)
+    [manifest] = [p for p in (tmp_path / "backups").glob("*.manifest.json") if second["id"][:8] in p.name]
+    manifest.write_text("{}")
+    ran = dumpty("restore", "latest", "--to", "sqlite:///new.db", "--json")
+    assert (ran.status, ran.json["backup"]["id"]) == (0, first["id"])
+    assert any(manifest.name in warning for warning in ran.json["warnings"])
+    assert dumpty("restore", first["id"], "--to", "sqlite:///other.db").err == ""
+
+
 @pytest.mark.parametrize("wanted", ["latest:", "latest:nothing", "latest-verified:crm", "{b}"])
 def test_nothing_is_meant_where_nothing_fits(dumpty, three, wanted):
     ran = dumpty("show", wanted.format(b=three["b"]["id"]), "--database", "crm")

@@ -7,7 +7,7 @@ import logging
 from types import MappingProxyType
 
 import pytest
-from unit.toys import ToyDriver
+from unit.toys import StoreWrapper, ToyDriver
 
 import dumpty
 from dumpty import (
@@ -20,6 +20,7 @@ from dumpty import (
     Option,
     PluginInfo,
     Source,
+    StoreError,
     backup_database,
     hookimpl,
 )
@@ -85,6 +86,30 @@ def test_an_exception_of_any_make_is_a_result(tmp_path, error):
     assert not result.success
     assert type(error).__name__ in result.error
     assert SECRET not in str([vars(e) for e in chain(result.exception)])
+
+
+def test_the_password_of_a_stores_url_is_in_no_error(tmp_path):
+    def refused(_real, name):
+        raise StoreError(f"cannot create {name} as u with {SECRET}")
+
+    url = f"wrapped://u:{SECRET}@h/backups"
+
+    class Store(StoreWrapper):
+        @hookimpl
+        def open_store(self, url):
+            if url.endswith("closed"):
+                raise RuntimeError(f"{url} does not open")
+            return super().open_store(str(tmp_path))
+
+    plugins = [ToyDriver(db=b"x"), Store(create=refused)]
+    with pytest.raises(dumpty.PluginError, match=r"\*\*\*") as failure:
+        BackupManager(f"{url}/closed", plugins=plugins)
+    assert SECRET not in str([vars(e) | {"args": e.args} for e in chain(failure.value)])
+    result = BackupManager(url, plugins=plugins).create_backup("toy://h/db")
+    assert not result.success
+    assert SECRET not in result.error + repr(result.exception)
+    failed = backup_database("toy://h/db", f"{url}/closed", plugins=plugins)
+    assert SECRET not in failed.error + repr(failed.exception)
 
 
 class Talkative(ToyDriver):

@@ -143,7 +143,7 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
-_HEARD = {"directory-exposed", "backup-lost"}
+_HEARD = {"directory-exposed", "backup-lost", "manifest-damaged"}
 """Events of the library's log that no verb says itself."""
 
 
