@@ -66,6 +66,7 @@ class Mask:
             name=self._name(seen.name),
             versions=cast("Mapping[str, str]", redact_value(seen.versions, self._name)),
             notes=self._texts(seen.notes),
+            lacks=self._texts(seen.lacks),
             evidence=None if seen.evidence is None else self.evidence(seen.evidence),
         )
 

@@ -137,6 +137,8 @@ class Inspection:
     (an absolute path; server and database), without secrets; "" leaves the choice to dumpty. ``name``: the
     database's short name, for file names. ``evidence``: counts or fingerprints of its tables, on request: a driver
     that can be asked declares the option ``evidence`` for ``inspect``, one of ``off``, ``counts``, ``fingerprint``.
+    ``lacks``: rights that a backup needs and this user has not, each with the statements that grant it, on request:
+    a driver that can be asked declares the option ``rights`` (bool) for ``inspect``.
     """
 
     exists: bool
@@ -147,6 +149,7 @@ class Inspection:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     evidence: Evidence | None = None
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,10 @@ def doctor(
 ) -> Report:
     """Say what is installed, and how to get what is not.
 
-    With a URL, also look whether its database can be reached, and which rights are missing.
+    With a URL, also look whether its database can be reached, and which rights a backup would miss.
 
-    Fails where a plugin is broken, or the database is not there to be backed up. A library or a program that is not
-    installed is said, and is no failure: only its own database needs it.
+    Fails where a plugin is broken, or the database is not there to be backed up, or a right to read it is missing. A
+    library or a program that is not installed is said, and is no failure: only its own database needs it.
     """
     import dumpty
     from dumpty.cli.environment import clients, libraries
@@ -70,6 +70,10 @@ def doctor(
                 error = DumptyError(
                     f"there is no database at {source.url}: a restore would create it, a backup needs it"
                 )
+            elif inspection.lacks:
+                error = DumptyError(
+                    f"a backup of {source.url} would fail, for this user lacks {'; and '.join(inspection.lacks)}"
+                )
     if error is None and broken:
         error = PluginLoadError(f"{len(broken)} of {len(plugins)} plugins cannot be used: {broken[0].error}")
     return Report(
@@ -90,6 +94,8 @@ def doctor(
 
 def _inspected(host: Host, source: Source, given: dict[str, object]) -> Inspection:
     driver = host.driver(source.scheme)
+    if any(o.name == "rights" and "inspect" in o.verbs for o in driver.described.options):
+        given = {"rights": True, **given}
     options = host.options({"inspect": driver}, given)["inspect"]
     return host.inspect(driver, source=source, options=options)
 
@@ -105,6 +111,7 @@ def _inspection_fields(seen: Inspection, source: Source) -> dict[str, Any]:
         "estimated_bytes": seen.estimated_bytes,
         "versions": dict(seen.versions),
         "notes": list(seen.notes),
+        "lacks": list(seen.lacks),
     }
 
 
@@ -118,6 +125,7 @@ def _inspection_lines(seen: dict[str, Any]) -> list[Line]:
         f"  reached; it {state}{about}",
         *(f"  {name} {version}" for name, version in seen["versions"].items()),
         *(f"  note: {note}" for note in seen["notes"]),
+        *(f"  lacks {right}" for right in seen["lacks"]),
     ]
 
 

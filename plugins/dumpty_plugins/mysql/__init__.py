@@ -84,6 +84,12 @@ def describe() -> PluginInfo:
                 help="count the rows of every table, or take their fingerprints",
                 verbs=("inspect",),
             ),
+            Option(
+                name="rights",
+                default=False,
+                help="look for rights that a backup needs and this account has not",
+                verbs=("inspect",),
+            ),
         ),
         requires="dumpty[mysql]",
     )
@@ -95,7 +101,8 @@ def inspect(source: Source, options: Options) -> Inspection:
     from .connection import patient
     from .inspection import look
 
-    return look(patient(source, options), evidence=str(options.get("evidence", "off")))
+    privileges = bool(options.get("rights"))
+    return look(patient(source, options), evidence=str(options.get("evidence", "off")), privileges=privileges)
 
 
 @hookimpl

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, ObjectEvidence
 
-from .catalog import listing
+from .catalog import MERGED, TRANSACTIONAL, listing
 from .connection import connect, database_of
 from .dump import versions
 from .fingerprint import fingerprint
 from .leftovers import exists
-from .names import literal
+from .names import identifier, literal
 from .reading import CatalogReader
+from .rights import Lack, account, lacking, rights
 from .session import socket_of
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def identity(session: Session, source: Source, database: str) -> str:
     return f"mysql://{host}:{source.port or 3306}/{database}"
 
 
-def look(source: Source, *, evidence: str = "off") -> Inspection:
+def look(source: Source, *, evidence: str = "off", privileges: bool = False) -> Inspection:
     """Look at the database behind ``source``; ``evidence`` (off, counts, fingerprint) says how closely.
+
+    With ``privileges``, look for those that a backup would miss, too.
 
     Raises:
         SourceError: the server cannot be reached or refuses the account.
@@ -63,9 +66,26 @@ def look(source: Source, *, evidence: str = "off") -> Inspection:
             name=database,
             versions=versions(session),
             evidence=None if evidence == "off" else evidence_of(source, database, printed=evidence == "fingerprint"),
+            lacks=lacks(session, database) if privileges else (),
         )
     finally:
         session.close()
+
+
+def lacks(session: Session, database: str) -> tuple[str, ...]:
+    """Return which privileges a backup of ``database`` would miss, each with the statement that grants it."""
+    found = list(lacking(session, database))
+    held = rights(session, database)
+    here = f"TABLE_SCHEMA={literal(database)}"
+    frozen = ", ".join(map(literal, sorted({*TRANSACTIONAL, MERGED})))
+    without = f"TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') AND ENGINE NOT IN ({frozen})"
+    for right, needed in (
+        ("SHOW VIEW", f"SELECT COUNT(*) FROM information_schema.VIEWS WHERE {here}"),
+        ("LOCK TABLES", f"SELECT COUNT(*) FROM information_schema.TABLES WHERE {here} AND {without}"),
+    ):
+        if not held.has(right) and session.number(needed):
+            found.append(Lack(right, f"GRANT {right} ON {identifier(database)}.* TO {account(session)}"))
+    return tuple(lack.text for lack in found)
 
 
 def evidence_of(source: Source, database: str, *, printed: bool) -> Evidence:

@@ -14,6 +14,8 @@ from .names import identifier, literal
 from .session import StatementError, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .session import Session
 
 _GRANT = re.compile(
@@ -172,3 +174,39 @@ def account(session: Session) -> str:
     """Return the session's account, as GRANT wants it."""
     user, _, host = session.text("SELECT CURRENT_USER()").rpartition("@")
     return f"{literal(user)}@{literal(host)}"
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A right that a backup needs and the account has not.
+
+    ``grant`` is the statement that gives it, ``option`` what leaves out the objects that need it, "" where they cannot
+    be left out.
+    """
+
+    right: str
+    grant: str
+    option: str = ""
+
+    @property
+    def text(self) -> str:
+        """The right and its grant, and what does without them."""
+        return f"{self.right}: {self.grant}{f' (or leave them out with {self.option})' if self.option else ''}"
+
+
+_NEEDED = (("SELECT", "", ""), ("TRIGGER", "trigger", "triggers=off"), ("EVENT", "event", "events=off"))
+
+
+def lacking(session: Session, database: str, *, skip: Collection[str] = ()) -> tuple[Lack, ...]:
+    """Return what a backup of ``database`` needs and the session's account has not, ``skip`` (kinds) left out."""
+    held = rights(session, database)
+    who = account(session)
+    found = [
+        Lack(right, f"GRANT {right} ON {identifier(database)}.* TO {who}", option)
+        for right, kind, option in _NEEDED
+        if kind not in skip and not held.has(right)
+    ]
+    if "routine" not in skip and not held.sees_routines:
+        where = "SELECT ON mysql.proc" if session.mariadb else "SHOW_ROUTINE ON *.*"
+        found.append(Lack("the right to see routines", f"GRANT {where} TO {who}", "routines=off"))
+    return tuple(found)

@@ -20,7 +20,7 @@ from .connection import connect
 from .leftovers import check_whole
 from .names import identifier, literal
 from .reading import CatalogReader
-from .rights import account, rights
+from .rights import account, lacking
 from .session import WAITED, Session, StatementError, place
 
 if TYPE_CHECKING:
@@ -150,31 +150,14 @@ class Snapshot:
         )
 
     def _check_rights(self) -> None:
-        held = rights(self.keeper, self._database)
-        missing: list[tuple[str, str]] = [
-            (r, option)
-            for r, option in (("SELECT", ""), ("TRIGGER", "trigger"), ("EVENT", "event"))
-            if option not in self._skip and not held.has(r)
-        ]
-        routines = "routine" not in self._skip and not held.sees_routines
-        who = account(self.keeper)
-        if missing or routines:
-            names = ", ".join(r for r, _ in missing)
-            grants = [f"GRANT {names} ON {identifier(self._database)}.* TO {who}"] if missing else []
-            if routines:
-                grants.append(
-                    f"GRANT SELECT ON mysql.proc TO {who}"
-                    if self.keeper.mariadb
-                    else f"GRANT SHOW_ROUTINE ON *.* TO {who}"
-                )
-            options = [f"{o}s=off" for _, o in missing if o] + (["routines=off"] if routines else [])
-            without = (
-                f", or leave them out with {' '.join(options)}" if options and ("SELECT", "") not in missing else ""
-            )
-            lacking = ", ".join([*(r for r, _ in missing), *(["the right to see routines"] if routines else [])])
+        missing = lacking(self.keeper, self._database, skip=self._skip)
+        if missing:
+            who = account(self.keeper)
+            options = [lack.option for lack in missing]
+            without = f", or leave them out with {' '.join(options)}" if all(options) else ""
             raise SourceError(
-                f"{who} lacks {lacking} on {self._database}, and the server would silently hide part of it: "
-                f"{'; '.join(grants)}{without}"
+                f"{who} lacks {', '.join(lack.right for lack in missing)} on {self._database}, and the server would "
+                f"silently hide part of it: {'; '.join(lack.grant for lack in missing)}{without}"
             )
         self.notes += [f"{kind}s were left out on request" for kind in sorted(self._skip)]
 

@@ -48,6 +48,12 @@ def describe() -> PluginInfo:
                 choices=("off", "counts", "fingerprint"),
             ),
             Option(
+                name="rights",
+                default=False,
+                help="look for rights that a backup needs and this user has not",
+                verbs=("inspect",),
+            ),
+            Option(
                 name="jobs",
                 default=0,
                 help="parallel jobs of a directory dump and of pg_restore; 0: one per processor",
@@ -89,7 +95,7 @@ def inspect(source: Source, options: Options) -> Inspection:
     from dumpty_plugins.postgres.connection import Address
     from dumpty_plugins.postgres.target import look
 
-    return look(Address(source), str(options.get("evidence", "off")))
+    return look(Address(source), str(options.get("evidence", "off")), rights=bool(options.get("rights")))
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from dumpty_plugins.postgres.connection import Address, explained, interruptible
 from dumpty_plugins.postgres.fingerprint import OLDEST, settle
 from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.properties import estimate
+from dumpty_plugins.postgres.rights import lacking
 from dumpty_plugins.postgres.tables import count, list_tables
 
 if TYPE_CHECKING:
@@ -91,8 +92,11 @@ def holding(connection: Connection) -> str:
     return str(found[0][0]) if found else ""
 
 
-def look(address: Address, evidence: str = "off") -> Inspection:
-    """Return what there is at ``address``; with ``evidence`` counts or fingerprint, also what its tables hold."""
+def look(address: Address, evidence: str = "off", *, rights: bool = False) -> Inspection:
+    """Return what there is at ``address``.
+
+    With ``evidence`` counts or fingerprint, also what its tables hold; with ``rights``, also which a backup would miss.
+    """
     connection = open_target(address)
     name = database_name(address)
     if connection is None:
@@ -119,6 +123,7 @@ def look(address: Address, evidence: str = "off") -> Inspection:
             versions=_versions(connection),
             notes=leftovers(connection, name),
             evidence=None if evidence == "off" else _evidence(address, connection, prints=evidence == "fingerprint"),
+            lacks=lacking(connection) if rights else (),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
 from dumpty import SourceError
+from dumpty.cli import main
 from dumpty_plugins.mysql.rights import understand
 
 from .content import cells
@@ -163,3 +165,36 @@ def test_a_partial_revoke_is_an_exception_from_global_rights() -> None:
     assert not held.has("SELECT")
     assert held.has("TRIGGER")
     assert held.has_global("SELECT")
+
+
+def test_what_doctor_says_to_grant_is_what_a_backup_needs(
+    mariadb: MariaDBServer, database, account, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY)",
+        "CREATE TABLE m (id INT) ENGINE=MyISAM",
+        "CREATE VIEW v AS SELECT * FROM t",
+        "CREATE PROCEDURE p() SELECT 1",
+    )
+    user = account(f"SELECT ON `{name}`.*")
+    url = mariadb.url(name).replace("root@", f"{user}@")
+
+    def doctor() -> tuple[int, dict]:
+        capsys.readouterr()
+        status = main(["doctor", url, "--json"])
+        return status, json.loads(capsys.readouterr().out)
+
+    status, told = doctor()
+    assert status == 1, told
+    assert told["database"]["reached"], told
+    lacks = told["database"]["lacks"]
+    assert [one.split(":")[0] for one in lacks] == [
+        "TRIGGER", "EVENT", "the right to see routines", "SHOW VIEW", "LOCK TABLES",
+    ]  # fmt: skip
+    with pytest.raises(SourceError, match="lacks TRIGGER, EVENT, the right to see routines on"):
+        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+    for one in lacks:
+        mariadb.run(one.partition(": ")[2].partition(" (or leave")[0])
+    status, told = doctor()
+    assert (status, told["database"]["lacks"]) == (0, [])
+    dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
