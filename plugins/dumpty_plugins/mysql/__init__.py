@@ -78,6 +78,13 @@ def describe() -> PluginInfo:
                 "about doubles the time of a backup",
             ),
             Option(
+                name="superuser",
+                default=False,
+                help="load a drill with an account's rights to the whole server, private or named with --on: what the "
+                "dump holds is then run with them",
+                verbs=("scratch",),
+            ),
+            Option(
                 name="evidence",
                 default="off",
                 choices=("off", "counts", "fingerprint"),
@@ -132,8 +139,9 @@ def examine(dump: Dump, options: Options) -> Evidence:  # noqa: ARG001 - it has 
 
 
 @hookimpl
-def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:  # noqa: ARG001 - none
+def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
     """Lend a database on a private server of this machine, or a new one on the server ``on``."""
     from .throwaway import borrowed, private
 
-    return private(dump) if on is None else borrowed(dump, on)
+    insisted = bool(options.get("superuser"))
+    return private(dump, insisted=insisted) if on is None else borrowed(dump, on, insisted=insisted)

@@ -156,21 +156,20 @@ def _insert(text: bytes, rest: bytes | None) -> Statement:
     return Statement(text, "INSERT", _plain(header[1]))
 
 
-def _words(text: bytes) -> Iterator[bytes]:
+def words(text: bytes) -> Iterator[bytes]:
     """Yield the words of a statement; a comment that the server executes is no comment."""
     for match in TOKEN.finditer(text):
         if match.lastgroup == "comment":
             hidden = _EXECUTED.match(match.group())
             if hidden:
-                yield from _words(hidden[1])
+                yield from words(hidden[1])
         elif match.lastgroup != "space":
             yield match.group()
 
 
 def _create(text: bytes) -> Statement:
     """Admit CREATE [OR REPLACE] [attributes] KIND [IF NOT EXISTS] name, the name without a database."""
-    words = list(_words(text))
-    kind, rest = _kind(words)
+    kind, rest = _kind(list(words(text)))
     if [w.upper() for w in rest[:3]] == [b"IF", b"NOT", b"EXISTS"]:
         rest = rest[3:]
     elsewhere = not rest or rest[1:2] == [b"."]
@@ -180,6 +179,8 @@ def _create(text: bytes) -> Statement:
         elsewhere = elsewhere or upper[on + 2 : on + 3] == [b"."]
     elif kind == "TABLE":
         elsewhere = elsewhere or _copies(rest[1:])
+    elif kind == "FUNCTION":  # one that a library of the server's file system has
+        elsewhere = elsewhere or [w.upper() for w in rest[3:4]] == [b"SONAME"]
     if not kind or elsewhere:
         raise _refusal(text)
     name = rest[0]

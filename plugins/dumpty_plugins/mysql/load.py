@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, ObjectEvidence, SourceError
 from dumpty.process import masks
 
+from .admission import words
 from .catalog import base_tables, dropping, listing, rows_from
 from .code import LOOSE
+from .confinement import ignore_directories, is_drill, refuse_outside
 from .connection import connect
 from .definers import disabled, without_definer
 from .filling import Filling
@@ -47,6 +49,7 @@ class Loader:
         self._target = target
         self._database = database
         self._jobs = jobs
+        self._drilled = is_drill(target)
         self._packet = session.number("SELECT @@max_allowed_packet")
         self._sets = CharacterSets(session)
         self.created: list[Statement] = []
@@ -167,6 +170,8 @@ class Loader:
         if statement.kind in {"SEQUENCE", "TABLE"}:
             self.created.append(statement)
         if statement.kind == "TABLE":
+            if self._drilled:
+                refuse_outside(statement.name, words(statement.text))
             tables.begin(statement)
         try:
             self._session.execute(statement.text)
@@ -174,6 +179,8 @@ class Loader:
             what = f"{statement.kind} {statement.name}".strip()
             raise SourceError(f"the dump cannot be loaded into {self._database}, at {what}: {error}") from error
         if statement.kind == "SET":
+            if self._drilled and b"sql_mode" in statement.text:
+                ignore_directories(self._session)
             tables.set(statement.text)
 
 

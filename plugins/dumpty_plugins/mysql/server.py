@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -21,11 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dumpty import NotProvable, OwnedDirectory, Source
+from dumpty.process import account
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PREFIX = "dumpty-drill-mysql-"
+_PART = "d"
 _LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait $server"""
 _PLACES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
 _INSTALL = "install one (apt-get install mariadb-server, or mysql-server), or name a server with --on"
@@ -58,7 +59,8 @@ def local_server() -> LocalServer:
     if program is None:
         raise NotProvable(f"this machine has no mariadbd or mysqld to restore on: {_INSTALL}")
     argv = [program, "--no-defaults", "--version"]
-    done = subprocess.run(argv, capture_output=True, check=False, cwd="/")  # noqa: S603 - found on the PATH
+    bare = account.bare_environment()
+    done = subprocess.run(argv, capture_output=True, check=False, cwd="/", env=bare)  # noqa: S603 - found on the PATH
     said = done.stdout.decode("utf-8", "replace")
     numbers = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", said)
     if done.returncode or numbers is None:
@@ -78,31 +80,43 @@ class PrivateServer:
     def __init__(self, found: LocalServer, *, room: int) -> None:
         self._found = found
         self._room = 3 * room + _ROOM
-        self._root = os.geteuid() == 0
+        self._uid: int | None = None
         self._directory: Path
         self._owned: OwnedDirectory
         self._process: subprocess.Popen[bytes] | None = None
 
-    def source(self, database: str) -> Source:
+    @property
+    def account(self) -> str:
+        """Say, for people, whom it runs as."""
+        if self._uid is None:
+            return f"as this user ({os.geteuid()}), for only root can give it an account of its own"
+        return f"as the user id {self._uid}, which owns nothing"
+
+    def source(self, database: str, user: str = "root", password: str = "") -> Source:
         """Return the source of ``database`` on it."""
         sock = str(self._directory / "s")
-        url = f"mysql://root@/{database}?unix_socket={sock}"
-        return Source(scheme="mysql", url=url, username="root", database=database, query={"unix_socket": sock})
+        hidden = ":***" if password else ""
+        return Source(
+            scheme="mysql",
+            url=f"mysql://{user}{hidden}@/{database}?unix_socket={sock}",
+            username=user,
+            password=password or None,
+            database=database,
+            query={"unix_socket": sock},
+            secrets=(password,) if password else (),
+        )
 
     def __enter__(self) -> Self:
         parent = self._parent()
         # Short: a socket's path has room for about a hundred bytes.
+        self._uid = account.spare_account()
         self._owned = OwnedDirectory(parent, _PREFIX)
-        self._directory = Path(self._owned.path)
+        self._directory = Path(self._owned.path) / _PART
         try:
-            if self._root:
-                try:
-                    shutil.chown(self._directory, "mysql")
-                except LookupError:
-                    raise NotProvable(
-                        "a server does not run as root, and this machine has no user mysql: drill as another user, or "
-                        "name a server with --on"
-                    ) from None
+            self._directory.mkdir(mode=0o700)
+            if self._uid is not None:
+                Path(self._owned.path).chmod(0o711)  # ours, for the lock; the server has its part, closed to others
+                os.chown(self._directory, self._uid, self._uid)
             self._install()
             self._start()
         except BaseException:
@@ -128,8 +142,7 @@ class PrivateServer:
         )
 
     def _arguments(self) -> list[str]:
-        user = ["--user=mysql"] if self._root else []
-        return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._directory}", *user]
+        return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._directory}"]
 
     def _install(self) -> None:
         quick = ["--innodb-log-file-size=48M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
@@ -141,14 +154,24 @@ class PrivateServer:
             argv = [program, *self._arguments(), *more]
         else:
             argv = [self._found.program, *self._arguments(), "--initialize-insecure"]
-        done = subprocess.run(argv, capture_output=True, check=False, cwd="/", stdin=subprocess.DEVNULL)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - found on the PATH
+            account.confined(argv, self._uid),
+            capture_output=True,
+            check=False,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            env=account.bare_environment(),
+        )
         if done.returncode:
             raise NotProvable(f"a private server could not be set up: {_last(done.stdout + done.stderr)}")
 
     def _start(self) -> None:
         log = self._directory / "log"
         sock = self._directory / "s"
-        (self._directory / "files").mkdir(mode=0o700)
+        files = self._directory / "files"
+        files.mkdir(mode=0o700)
+        if self._uid is not None:
+            os.chown(files, self._uid, self._uid)
         argv = [
             self._found.program,
             *self._arguments(),
@@ -157,7 +180,7 @@ class PrivateServer:
             f"--log-error={log}",
             # Whoever wrote the dump reaches nothing from here: no network, no files, and no event runs.
             "--skip-networking",
-            f"--secure-file-priv={self._directory / 'files'}",
+            f"--secure-file-priv={files}",
             "--local-infile=0",
             "--event-scheduler=OFF",
             "--skip-log-bin",
@@ -169,12 +192,13 @@ class PrivateServer:
             "--character-set-server=utf8mb4",
         ]
         self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
-            ["/bin/sh", "-c", _LEASH, "sh", *argv],
+            account.confined(["/bin/sh", "-c", _LEASH, "sh", *argv], self._uid),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            env=account.bare_environment(),
         )
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(str(sock)):
@@ -191,6 +215,8 @@ class PrivateServer:
             except subprocess.TimeoutExpired:
                 _quietly(lambda: os.killpg(self._process.pid if self._process else 0, signal.SIGKILL))
                 self._process.wait()
+        if self._uid is not None:
+            account.end_account(self._uid)
         self._owned.remove()
 
 
@@ -212,8 +238,4 @@ def _last(output: bytes) -> str:
 
 def _clear(parent: str) -> None:
     """Remove the directories of drills whose owner is gone: nobody holds their lock."""
-    owners = set()
-    if os.geteuid() == 0:
-        with contextlib.suppress(KeyError):
-            owners.add(pwd.getpwnam("mysql").pw_uid)
-    OwnedDirectory.sweep(parent, _PREFIX, owners=owners)
+    OwnedDirectory.sweep(parent, _PREFIX)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import secrets
 import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, IntegrityError, NotProvable, Source, SourceError
+from dumpty import DumptyError, IntegrityError, NotProvable, OptionError, Source, SourceError
 
 from .checks import DANGLING, check_tables, dangling, foreign_keys
+from .confinement import INSIST, NAME, appoint, drill_target, power, reduce
 from .connection import connect
 from .dump import versions
 from .examination import examine
@@ -30,10 +32,11 @@ _PLAIN = frozenset({"information_schema", "performance_schema"})
 
 
 class Place:
-    """A database that lives for one drill (``dumpty.types.Scratch``)."""
+    """A database that lives for one drill (``dumpty.types.Scratch``); ``notes`` says under whose rights."""
 
-    def __init__(self, target: Source, dump: Dump, found: Mapping[str, str]) -> None:
+    def __init__(self, target: Source, dump: Dump, found: Mapping[str, str], notes: tuple[str, ...]) -> None:
         self.target = target
+        self.notes = notes
         self.versions = found
         self._database = str(target.database)
         self._properties = dump.evidence.properties
@@ -97,7 +100,7 @@ def _fits(dump: Dump, flavour: str, version: tuple[int, ...], where: str) -> Non
 
 
 @contextlib.contextmanager
-def private(dump: Dump) -> Iterator[Place]:
+def private(dump: Dump, *, insisted: bool) -> Iterator[Place]:
     """Start a server that nobody else can reach, and stop and remove it whatever happens.
 
     Raises:
@@ -106,35 +109,65 @@ def private(dump: Dump) -> Iterator[Place]:
     found = local_server()
     _fits(dump, found.flavour, found.version, f"{found.program} on this machine")
     with PrivateServer(found, room=dump.size) as server:
-        target = server.source("dumpty_drill")
+        target = server.source(NAME)
+        if not insisted:
+            target = drill_target(target)
+            _confine(server)
         session = connect(target, None)
         try:
-            place_found = versions(session)
+            found_there = versions(session)
         finally:
             session.close()
-        yield Place(target, dump, place_found)
+        rights = "of a superuser of that server" if insisted else "to the drill's database alone"
+        yield Place(
+            target, dump, found_there, (f"its server runs {server.account}", f"the dump is loaded with rights {rights}")
+        )
+
+
+def _confine(server: PrivateServer) -> None:
+    """Take from the private server's root, who loads and asks, what goes beyond the drill's database."""
+    name, password = f"dumpty_{secrets.token_hex(8)}", secrets.token_hex(16)
+    root = connect(server.source(NAME), None)
+    try:
+        appoint(root, name, password)
+    finally:
+        root.close()
+    admin = connect(server.source(NAME, name, password), None)
+    try:
+        reduce(admin, name)
+    finally:
+        admin.close()
 
 
 @contextlib.contextmanager
-def borrowed(dump: Dump, on: Source) -> Iterator[Place]:
+def borrowed(dump: Dump, on: Source, *, insisted: bool) -> Iterator[Place]:
     """Make a new database on a server that was named, and drop it whatever happens.
 
     Raises:
         NotProvable: the server is another one, would run the dump's events, or has databases that the dump names.
+        OptionError: the account could harm the server, and nobody insisted.
     """
-    name = f"dumpty_drill_{uuid.uuid4().hex[:12]}"
+    name = f"{NAME}_{uuid.uuid4().hex[:12]}"
     url = re.sub(r"^([^:]+://[^/]*)/[^?]*", lambda m: f"{m[1]}/{name}", on.url)
     target = replace(on, database=name, url=url)
     session = connect(on, None)
     try:
+        might = power(session)
+        if might and not insisted:
+            raise OptionError(
+                f"the account of {on.url} has {might} on the whole server, and a drill runs what whoever owned the "
+                f"database wrote: name one with ALL on `{NAME}%`.* alone, or insist with {INSIST}"
+            )
         numbers = tuple(int(n) for n in re.findall(r"\d+", session.version)[:3])
         _fits(dump, "MariaDB" if session.mariadb else "MySQL", numbers, f"the server {place(on)}")
         examine(dump, _Watch(session, on).see)
         found = versions(session)
     finally:
         session.close()
+    if not insisted:
+        target = drill_target(target)
     try:
-        yield Place(target, dump, found)
+        yield Place(target, dump, found, (f"it is loaded with {might or 'no right'} on the whole server of {on.url}",))
     except BaseException:
         with contextlib.suppress(DumptyError):  # the failure that led here is the one to report
             _drop(on, name)

@@ -41,7 +41,8 @@ def look(source: Source, evidence: str) -> Evidence:
 
 
 def scratch(one: FileDump, on: Source | None = None):
-    return mysql.scratch(dump=one, on=on, options=defaults(mysql, "scratch"))
+    options = defaults(mysql, "scratch", superuser=on is not None and on.username == "root")
+    return mysql.scratch(dump=one, on=on, options=options)
 
 
 def examine(one: FileDump) -> Evidence:
@@ -172,7 +173,7 @@ def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: si
         assert drill.stdout
         directory = Path(os.fsdecode(drill.stdout.readline().strip())).parent
         pid = int((directory / "pid").read_text())
-        private_server._clear(str(directory.parent))
+        private_server._clear(str(directory.parents[1]))
         assert (directory / "s").exists()  # its owner lives: nobody clears it
         drill.send_signal(how)
     deadline = time.monotonic() + 10
@@ -180,7 +181,7 @@ def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: si
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert directory.exists() == (how == signal.SIGKILL)
-    private_server._clear(str(directory.parent))
+    private_server._clear(str(directory.parents[1]))
     assert not directory.exists()
 
 

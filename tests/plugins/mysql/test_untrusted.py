@@ -1,0 +1,183 @@
+"""A dump is code of whoever owned the database: a drill gives it a database, and nothing of the server or the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.drive import FileDump, defaults, dump, load
+from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as mysql
+from dumpty import IntegrityError, NotProvable, OptionError, Source
+from dumpty_plugins.mysql.connection import connect
+from dumpty_plugins.mysql.session import StatementError
+
+
+def scratch(one: FileDump, on: Source | None = None, **options):
+    return mysql.scratch(dump=one, on=on, options=defaults(mysql, "scratch", **options))
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that every account may write to."""
+    path = Path(tempfile.mkdtemp(dir="/tmp"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+REACHING = (
+    "SELECT 'x' INTO OUTFILE '{place}/out'",
+    "SELECT 'x' INTO DUMPFILE '{place}/dump'",
+    "SET GLOBAL general_log_file='{place}/log'",
+    "CREATE FUNCTION reached RETURNS INTEGER SONAME 'udf.so'",
+    "INSTALL PLUGIN reached SONAME 'ha_reached.so'",
+    "CREATE USER reached@localhost",
+    "SET GLOBAL event_scheduler=ON",
+)
+
+
+@pytest.fixture
+def hostile(mariadb: MariaDBServer, database, tmp_path: Path, open_place: Path) -> FileDump:
+    """A database whose code does what it may, under the names of accounts that may everything on many servers."""
+    reach = "".join(
+        f"BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; EXECUTE IMMEDIATE {text.format(place=open_place)!r}; END;\n"
+        for text in REACHING
+    )
+    name = database(
+        "CREATE TABLE t (a INT)",
+        "INSERT INTO t VALUES (1), (2)",
+        f"CREATE DEFINER=root@localhost PROCEDURE p() SQL SECURITY DEFINER BEGIN {reach} END",
+        f"CREATE PROCEDURE q() SQL SECURITY INVOKER BEGIN {reach} END",
+        "CREATE DEFINER=root@localhost FUNCTION f() RETURNS TEXT SQL SECURITY DEFINER RETURN LOAD_FILE('/etc/passwd')",
+        "CREATE DEFINER=root@localhost VIEW v AS SELECT f() AS f",
+        "CREATE EVENT e ON SCHEDULE EVERY 1 SECOND DO CALL p()",
+    )
+    return dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+
+
+def test_code_of_a_dump_reaches_nothing_of_a_private_server(hostile: FileDump, open_place: Path) -> None:
+    with scratch(hostile) as place:
+        load(mysql, place.target, hostile)
+        assert mysql.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects == (
+            hostile.evidence.objects
+        )
+        assert place.check()
+        session = connect(place.target, place.target.database)
+        try:
+            for procedure in ("p", "q"):
+                session.execute(f"CALL {procedure}()")
+        finally:
+            session.close()
+        with contextlib.suppress(StatementError):
+            assert place.ask("SELECT f FROM v") == [(None,)]
+        assert place.ask("SELECT @@general_log, @@event_scheduler") == [(0, "OFF")]
+        assert place.ask("SELECT COUNT(*) FROM mysql.func") == [(0,)]
+        assert place.ask("SELECT COUNT(*) FROM mysql.user WHERE User NOT IN ('root', 'mariadb.sys')") == [(0,)]
+        for text in REACHING:
+            session = connect(place.target, place.target.database)
+            try:
+                with pytest.raises(StatementError, match="denied"):
+                    session.execute(text.format(place=open_place))
+            finally:
+                session.close()
+    assert list(open_place.iterdir()) == []
+
+
+def test_a_private_server_runs_as_nobody_and_inherits_no_environment(
+    hostile: FileDump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "s3cret-of-the-caller")
+    monkeypatch.setenv("MYSQL_PWD", "s3cret-of-the-caller")
+    with scratch(hostile) as place:
+        directory = Path(place.target.query["unix_socket"]).parent
+        process = Path("/proc") / (directory / "pid").read_text().strip()
+        status = (process / "status").read_text()
+        (uid,) = {line.split()[1] for line in status.splitlines() if line.startswith("Uid:")}
+        shell = Path("/proc") / next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
+        assert "NoNewPrivs:\t1" in status
+        assert any(uid in note for note in place.notes)
+        if os.geteuid() == 0:
+            with pytest.raises(KeyError):
+                pwd.getpwuid(int(uid))
+            assert directory.stat().st_mode & 0o777 == 0o700
+        else:
+            assert int(uid) == os.geteuid()
+        for one in (process, shell):
+            environment = (one / "environ").read_bytes()
+            assert b"s3cret" not in environment
+            assert b"PATH=" in environment
+    assert not process.exists()
+
+
+def test_what_tables_say_of_directories_is_left_out_in_a_drill(
+    mariadb: MariaDBServer, database, tmp_path: Path, account
+) -> None:
+    outside = Path(tempfile.mkdtemp(dir=mariadb.directory))
+    os.chown(outside, (mariadb.directory / "data").stat().st_uid, -1)
+    name = database(
+        f"CREATE TABLE i (a INT) ENGINE=InnoDB DATA DIRECTORY='{outside}'",
+        f"CREATE TABLE m (a INT) ENGINE=MyISAM DATA DIRECTORY='{outside}' INDEX DIRECTORY='{outside}'",
+        f"CREATE TABLE p (a INT) PARTITION BY HASH (a) (PARTITION p0 DATA DIRECTORY='{outside}', PARTITION p1)",
+        *(f"INSERT INTO {table} VALUES (1), (2)" for table in "imp"),
+    )
+    before = sorted(outside.rglob("*"))
+    assert before
+    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    assert b"DATA DIRECTORY" in one.file.read_bytes()
+    user = account(r"ALL ON `dumpty\_drill%`.*")
+    for on in (None, mariadb.source("x", user=user)):
+        with scratch(one, on) as place:
+            load(mysql, place.target, one)
+            found = mysql.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects
+            assert found == one.evidence.objects
+            assert not any("DIRECTORY" in str(place.ask(f"SHOW CREATE TABLE {table}")) for table in "imp")
+            assert sorted(outside.rglob("*")) == before
+
+
+@pytest.mark.parametrize("engine", ["CONNECT TABLE_TYPE=CSV FILE_NAME='/etc/passwd'", "SPIDER", "S3", "`federated`"])
+def test_a_table_that_is_elsewhere_is_not_drilled(hostile: FileDump, engine: str) -> None:
+    text = hostile.file.read_bytes()
+    assert b"ENGINE=InnoDB" in text
+    hostile.file.write_bytes(text.replace(b"ENGINE=InnoDB", f"/*!50100 ENGINE = {engine} */".encode(), 1))
+    with scratch(hostile) as place, pytest.raises(NotProvable, match="table t is in the engine"):
+        load(mysql, place.target, hostile)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        b"CREATE FUNCTION sys_exec RETURNS INTEGER SONAME 'udf.so'",
+        b"CREATE OR REPLACE AGGREGATE FUNCTION IF NOT EXISTS `sys_exec` RETURNS STRING /*!SONAME*/ 'udf.so'",
+    ],
+)
+def test_no_dump_makes_a_function_of_a_library(
+    mariadb: MariaDBServer, hostile: FileDump, database, statement: bytes
+) -> None:
+    text = hostile.file.read_bytes()
+    hostile.file.write_bytes(text.replace(b"CREATE TABLE", statement + b";\nCREATE TABLE", 1))
+    with pytest.raises(IntegrityError, match="no dump by this driver says"):
+        load(mysql, mariadb.source(database(create=False)), hostile)
+
+
+@pytest.mark.parametrize("right", ["SUPER", "FILE", "ALL PRIVILEGES", "CREATE USER", "INSERT"])
+def test_an_account_with_rights_to_the_whole_server_is_refused_unless_insisted(
+    mariadb: MariaDBServer, hostile: FileDump, account, right: str
+) -> None:
+    on = mariadb.source("x", user=account(r"ALL ON `dumpty\_drill%`.*", f"{right} ON *.*"))
+    with pytest.raises(OptionError, match=f"has {right} on the whole server.*-o superuser=on"), scratch(hostile, on):
+        pytest.fail("lent a place")
+
+
+def test_a_superuser_is_taken_where_somebody_insists(mariadb: MariaDBServer, hostile: FileDump) -> None:
+    for on in (None, mariadb.source("x")):
+        with scratch(hostile, on, superuser=True) as place:
+            load(mysql, place.target, hostile)
+            assert place.ask("SELECT COUNT(*) FROM t") == [(2,)]
