@@ -96,8 +96,9 @@ def scratch(  # type: ignore[empty-body]
 ) -> AbstractContextManager[Scratch]:
     """Return a throw-away target that ``dump`` can be restored into, cleaned up whatever happens.
 
-    ``on`` names a server to use instead of one that the driver starts from local programs. What this machine lacks
-    (a server of that version, an extension) raises ``NotProvable``, which says so.
+    What a dump holds is code of whoever owned the database: it is loaded with no rights beyond this place, unless the
+    user insists. ``on`` names a server to use instead of one that the driver starts from local programs. What this
+    machine lacks (a server of that version, an extension) raises ``NotProvable``, which says so.
 
     .. versionadded:: 1.0
     """

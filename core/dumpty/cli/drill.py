@@ -53,7 +53,10 @@ def drill(
     on: Annotated[
         str | None,
         typer.Option(
-            "--on", metavar="URL", help=f"A server for the throw-away database, not a private one. {URL_HELP}"
+            "--on",
+            metavar="URL",
+            help="A server for the throw-away database, not a private one; a superuser is refused without "
+            f"-o superuser=on. {URL_HELP}",
         ),
     ] = None,
     assertions: Annotated[
