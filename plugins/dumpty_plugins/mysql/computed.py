@@ -13,7 +13,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .names import identifier
+from .indexes import create_parts
+from .names import identifier, tokens
 from .session import StatementError
 
 if TYPE_CHECKING:
@@ -39,16 +40,15 @@ class Computed:
     holds: str
 
 
-def computed(facts: dict[str, str], *, mariadb: bool) -> Computed:
+def computed(facts: dict[str, str], create: bytes) -> Computed:
     """Return how to ask whether a column holds what its expression gives, stored as its type stores it.
 
     Args:
         facts: the column's row of information_schema.COLUMNS.
-        mariadb: whether MariaDB printed the expression; MySQL escapes quotes once more.
+        create: the table's definition. What MySQL says elsewhere of an expression is no SQL.
     """
     name, kind = facts["COLUMN_NAME"], facts["DATA_TYPE"].lower()
-    expression = facts["GENERATION_EXPRESSION"]
-    own, stored = identifier(name), f"({expression if mariadb else expression.replace(chr(92) + chr(39), chr(39))})"
+    own, stored = identifier(name), f"({_expression(create, name)})"
     length = facts["CHARACTER_MAXIMUM_LENGTH"]
     if kind in _BITS:
         unsigned = "unsigned" in facts["COLUMN_TYPE"].lower()
@@ -63,7 +63,7 @@ def computed(facts: dict[str, str], *, mariadb: bool) -> Computed:
         stored = f"CAST({stored} AS DATE)"
     elif kind in _TIMES:
         stored = f"CAST({stored} AS {_TIMES[kind]}({facts['DATETIME_PRECISION'] or 0}))"
-    elif kind in _TEXTS or kind == "char":
+    elif length and (kind in _TEXTS or kind == "char"):
         stored = f"LEFT(CONVERT({stored} USING {facts['CHARACTER_SET_NAME'] or 'utf8mb4'}),{length})"
         stored = f"CAST({f'RTRIM({stored})' if kind == 'char' else stored} AS BINARY)"
         own = f"CAST({own} AS BINARY)"
@@ -71,7 +71,21 @@ def computed(facts: dict[str, str], *, mariadb: bool) -> Computed:
         stored = f"LEFT(CAST({stored} AS BINARY),{length})"
     elif kind == "binary":
         stored = f"CAST({stored} AS BINARY({length}))"
-    return Computed(name=name, holds=f"({own} <=> {stored})")
+    unknown = f" OR {own}+0=0" if kind == "enum" else ""  # its error value, of whatever it was given
+    return Computed(name=name, holds=f"({own} <=> {stored}{unknown})")
+
+
+def _expression(create: bytes, name: str) -> str:
+    """Return what stands between the parentheses after AS in the definition of the column ``name``."""
+    start = identifier(name).encode("utf-8", "surrogateescape") + b" "
+    part = next((p for p in create_parts(create)[0] if p.startswith(start)), b"")
+    depth, inside = 0, b""
+    for _, text in tokens(part[part.find(b"GENERATED ALWAYS AS (") + len(b"GENERATED ALWAYS AS ") :]):
+        depth += {b"(": 1, b")": -1}.get(text, 0)
+        if depth == 0:
+            break
+        inside += text
+    return inside[1:].decode("utf-8", "surrogateescape")
 
 
 def zone_to_load(session: Session, table: Table) -> str | None:
@@ -89,7 +103,8 @@ def zone_to_load(session: Session, table: Table) -> str | None:
 
     def agree(rows: str) -> bool:
         every = f"SELECT {names} FROM {table.rows_from}{rows}"
-        return not session.number(f"SELECT EXISTS (SELECT 1 FROM ({every}) every_row WHERE {differs})")
+        question = f"SELECT EXISTS (SELECT 1 FROM ({every}) every_row WHERE {differs})"
+        return session.rows(question.encode("utf-8", "surrogateescape"))[0][0] == b"0"
 
     found = None
     try:

@@ -143,7 +143,7 @@ class CatalogReader:
             period=(period[0].name, period[1].name) if period else ("", ""),
             generated=len(plain) < len(described),
             stored=tuple(_column(name, f) for f in stored),
-            computed=tuple(computed(f, mariadb=self._session.mariadb) for f in stored),
+            computed=tuple(computed(f, create) for f in stored),
             rounded=any(f["DATA_TYPE"] in {"float", "double"} and "auto_increment" in f["EXTRA"] for f in plain),
         )
 

@@ -86,6 +86,7 @@ def test_values_that_strict_modes_refuse_are_computed_again(
 ) -> None:
     name = database(*STORED)
     made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    assert made.evidence.notes == ()
     target = database(create=False)
     load(mysql, mariadb.source(target), made)
     assert cells(mariadb, target) == cells(mariadb, name)
