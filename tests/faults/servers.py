@@ -51,6 +51,14 @@ class Postgres:
         """Return the names of all databases, half-made ones included."""
         return self.server.databases()
 
+    @contextlib.contextmanager
+    def locked(self, database: str):
+        """Within the block, somebody holds the table t of a database for himself."""
+        with contextlib.closing(self.server.connect(database)) as other, other.cursor() as cursor:
+            other.autocommit = False
+            cursor.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+            yield
+
     def sessions(self, database: str) -> int:
         return self.server.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", database)[0][0]
 
@@ -97,6 +105,13 @@ class MariaDB:
     def others(self) -> set[str]:
         """Return the names of all databases, half-made ones included."""
         return {row[0] for row in self.server.run("SHOW DATABASES")}
+
+    @contextlib.contextmanager
+    def locked(self, database: str):
+        """Within the block, somebody holds the table t of a database for himself."""
+        with contextlib.closing(self.server.connect(database)) as other, other.cursor() as cursor:
+            cursor.execute("LOCK TABLES t WRITE")
+            yield
 
     def sessions(self, database: str) -> int:
         sql = f"SELECT count(*) FROM information_schema.processlist WHERE db = '{database}'"

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-PATIENCE = 30
+PATIENCE = 60
 """Seconds for what takes a few on an idle machine. A command that waits for a stalled server never ends."""
 
 
@@ -21,9 +21,11 @@ class Stalling:
     """Passes connections on from one Unix socket to another until so many bytes went through, and then none at all.
 
     Nothing is closed, and whoever connects afterwards is let in and hears nothing: a server, or a network, that hangs.
+    With ``anew`` they are served: it is a router that has forgotten the older ones.
     """
 
-    def __init__(self, path: str, target: str, *, after: int) -> None:
+    def __init__(self, path: str, target: str, *, after: int, anew: bool = False) -> None:
+        self._anew = anew
         self._target = target
         self._left = after
         self._lock = threading.Lock()
@@ -60,17 +62,18 @@ class Stalling:
                 self._open.append(near)
                 if self._left <= 0:
                     self.stalled.set()
-                if self.stalled.is_set():
+                if self.stalled.is_set() and not self._anew:
                     continue
                 far = socket.socket(socket.AF_UNIX)
                 self._open.append(far)
                 far.connect(self._target)
+                late = self.stalled.is_set()
                 for pair in ((near, far), (far, near)):
-                    thread = threading.Thread(target=self._pass, args=pair, daemon=True)
+                    thread = threading.Thread(target=self._pass, args=(*pair, late), daemon=True)
                     self._threads.append(thread)
                     thread.start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, late: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(8192):
                 with self._lock:
@@ -78,7 +81,7 @@ class Stalling:
                     self._left -= len(data)
                     if self._left < 0:
                         self.stalled.set()
-                if self.stalled.is_set():
+                if self.stalled.is_set() and not late:
                     self._end.wait()
                     return
                 sink.sendall(data)
@@ -122,9 +125,11 @@ class Command:
             self._process.wait()
             raise AssertionError(f"still there: {self.err}") from None
 
-    @property
-    def running(self) -> bool:
-        return self._process.poll() is None
+    def ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+            return True
+        return False
 
     @property
     def err(self) -> str:

@@ -41,8 +41,8 @@ def proxied(place, server):
     sockets = place / "p"
     sockets.mkdir()
 
-    def make(after):
-        return Stalling(server.proxy_socket(str(sockets)), server.socket, after=after)
+    def make(after, **more):
+        return Stalling(server.proxy_socket(str(sockets)), server.socket, after=after, **more)
 
     make.url = lambda database: server.through(database, str(sockets))
     return make
@@ -77,6 +77,71 @@ def test_one_signal_ends_what_waits_for_a_stalled_server(server, top, place, pro
         told = command.json
         assert (told["success"], told["status"]) == (False, 128 + number)
         assert signal.Signals(number).name in told["error"]
-        for name in server.others() - before:
-            assert name in told["error"]
+        named(server, before, told)
+    untouched(server, top)
+
+
+def named(server, before, told):
+    """See that every database that was not there before is named in the error."""
+    for name in server.others() - before:
+        assert name in told["error"]
+
+
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_a_second_signal_ends_it_at_once(server, top, place, proxied, verb):
+    before = server.others()
+    with proxied(MIDWAY) as proxy, Command(place, *argv_of(verb, top, proxied.url, "--json")) as command:
+        assert proxy.stalled.wait(PATIENCE)
+        command.send(signal.SIGTERM)
+        if not command.ends_within(0.5):  # so that the second is not taken for the echo of the first
+            command.send(signal.SIGTERM)
+        assert command.ended() == 128 + signal.SIGTERM
+        assert (command.json["status"], command.json["success"]) == (128 + signal.SIGTERM, False)
+        named(server, before, command.json)
+    manager = BackupManager(str(top))
+    [one] = manager.list_backups()
+    manager.verify(one.id)
+    assert version_of(server, "target") == 1000
+    made = manager.create_backup(server.url("stalling"))
+    assert made.success, made.error
+    assert leftovers(top) == []
+
+
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_a_server_that_went_silent_is_given_up(server, top, place, proxied, verb):
+    before = server.others()
+    argv = argv_of(verb, top, proxied.url, "--json", "-o", "stall_timeout=2")
+    with proxied(MIDWAY), Command(place, *argv) as command:
+        assert command.ended() == 1
+        told = command.json
+        assert (told["status"], told["error_type"]) == (1, "SourceError")
+        assert "has stalled: not a byte came for 2 s" in told["error"]
+        named(server, before, told)
+    untouched(server, top)
+
+
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_connections_that_a_router_forgot_are_given_up_and_cleaned_up_after_over_others(
+    server, top, place, proxied, verb
+):
+    before = server.others()
+    argv = argv_of(verb, top, proxied.url, "--json", "-o", "stall_timeout=3")
+    with proxied(MIDWAY, anew=True), Command(place, *argv) as command:
+        assert command.ended() == 1
+        assert "a new connection finds that it does not work on what was asked" in command.json["error"]
+        assert server.others() == before
+    untouched(server, top)
+
+
+def test_a_server_that_is_at_work_is_waited_for(server, top, place):
+    argv = ("backup", server.url("stalling"), "--dir", top, "--json", "-o", "stall_timeout=2", "-o", "lock_timeout=6")
+    with server.locked("stalling"), Command(place, *argv) as command:
+        assert command.ended() == 11, command.json
+    untouched(server, top)
+
+
+def test_the_timeout_is_a_number_of_seconds(server, top, place):
+    with Command(place, "backup", server.url("stalling"), "--dir", top, "-o", "stall_timeout=-1") as command:
+        assert command.ended() == 2
+        assert "stall_timeout is a number of seconds" in command.err
     untouched(server, top)

@@ -172,7 +172,8 @@ def connect(source: Source, database: str | None, *, asks: bool = True) -> Sessi
         return bool(found) and _works(source, found[0].number_on_server)
 
     link = Link(lambda: _dial(source, arguments), place(source), working if asks else None)
-    link.peer.seconds = arguments.get("connect_timeout", _CONNECT_SECONDS)
+    stall = float(source.query.get(STALL, _STALL_SECONDS))
+    link.peer.seconds = min(arguments.get("connect_timeout", _CONNECT_SECONDS), stall or _CONNECT_SECONDS)
     try:
         with link.peer.waiting():
             connection = _greeted(source, database, arguments, link)
@@ -192,7 +193,7 @@ def connect(source: Source, database: str | None, *, asks: bool = True) -> Sessi
         session.abandon()
         raise
     found.append(session)
-    link.peer.seconds = float(source.query.get(STALL, _STALL_SECONDS))
+    link.peer.seconds = stall
     return session
 
 

@@ -79,6 +79,13 @@ def describe() -> PluginInfo:
                 verbs=("scratch",),
             ),
             Option(
+                name="stall_timeout",
+                default=600,
+                help="seconds that the server may send nothing while it is waited for, before the connection is given "
+                "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
+                verbs=("inspect", "backup", "restore"),
+            ),
+            Option(
                 name="scratch_dir",
                 default="",
                 help="where a drill's own server keeps its data; default: the directory for temporary files",
@@ -92,28 +99,29 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at the database, or find that it does not exist."""
-    from dumpty_plugins.postgres.connection import Address
+    from dumpty_plugins.postgres.connection import Address, stall_of
     from dumpty_plugins.postgres.target import look
 
-    return look(Address(source), str(options.get("evidence", "off")), rights=bool(options.get("rights")))
+    address = Address(source, stall=stall_of(options))
+    return look(address, str(options.get("evidence", "off")), rights=bool(options.get("rights")))
 
 
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
     """Dump with pg_dump, and count beside it."""
-    from dumpty_plugins.postgres.connection import Address
+    from dumpty_plugins.postgres.connection import Address, stall_of
     from dumpty_plugins.postgres.dump import back_up
 
-    return back_up(Address(source), sink, format, options)
+    return back_up(Address(source, stall=stall_of(options)), sink, format, options)
 
 
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Load beside, check, swap; or, without the right to create databases, in one transaction."""
-    from dumpty_plugins.postgres.connection import Address
+    from dumpty_plugins.postgres.connection import Address, stall_of
     from dumpty_plugins.postgres.restoring import put_back
 
-    return put_back(Address(target), dump, overwrite=overwrite, options=options)
+    return put_back(Address(target, stall=stall_of(options)), dump, overwrite=overwrite, options=options)
 
 
 @hookimpl

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, DumptyError, Locked, SourceError
+from dumpty import DependencyError, DumptyError, Locked, OptionError, SourceError
 from dumpty.process import redact
 from dumpty_plugins.postgres.psql import Psql, PsqlError
 from dumpty_plugins.postgres.waiting import HURRY_SECONDS, KEEPALIVE, Line, dial, waited
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty import Source
+    from dumpty import Options, Source
 
 _SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 """libpq's secrets that have no environment variable; the password has one."""
 
 _CONNECT_TIMEOUT_SECONDS = "15"
+STALL_SECONDS = 600
 
 _TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
 
@@ -72,6 +73,18 @@ def database_errors() -> tuple[type[Exception], ...]:
         return (PsqlError,)
 
 
+def stall_of(options: Options) -> float:
+    """Return what the option ``stall_timeout`` says, in seconds.
+
+    Raises:
+        OptionError: it is negative.
+    """
+    seconds = int(options.get("stall_timeout", STALL_SECONDS))  # type: ignore[arg-type]
+    if seconds < 0:
+        raise OptionError(f"the option stall_timeout is a number of seconds, or 0 for any number; not {seconds}")
+    return float(seconds)
+
+
 class Address:
     """A database's place: its libpq parameters, secrets included.
 
@@ -80,7 +93,9 @@ class Address:
     be silent while it is waited for, 0 for as long as it likes.
     """
 
-    def __init__(self, source: Source, parameters: Mapping[str, str] | None = None, *, stall: float = 0.0) -> None:
+    def __init__(
+        self, source: Source, parameters: Mapping[str, str] | None = None, *, stall: float = STALL_SECONDS
+    ) -> None:
         self.source = source
         self.parameters = dict(_parameters(source) if parameters is None else parameters)
         self.stall = stall

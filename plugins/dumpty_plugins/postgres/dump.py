@@ -21,6 +21,7 @@ from dumpty_plugins.postgres.connection import (
     version,
 )
 from dumpty_plugins.postgres.fingerprint import OLDEST
+from dumpty_plugins.postgres.programs import watching
 from dumpty_plugins.postgres.properties import estimate, read_properties
 from dumpty_plugins.postgres.psql import open_psql
 from dumpty_plugins.postgres.reading import tally
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty import Options, Sink
+    from dumpty_plugins.postgres.programs import Watched
 
 ARGUMENTS = {
     "sql": ("--format=plain",),
@@ -177,23 +179,25 @@ class _Run:
             if directory:
                 argv += [f"--file={directory}", f"--jobs={jobs}"]
             secrets = self._address.source.secrets
-            with own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child:
+            with (
+                own_words(secrets),
+                Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child,
+                watching(child, self._address) as watched,
+            ):
                 if directory:
-                    child.wait()
+                    watched.wait()
                     output = _Output(versions=check_directory(directory).versions, copied=None)
                 else:
-                    output = self._stream(child)
+                    output = self._stream(watched)
                 # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
                 warned = tuple(f"pg_dump: {self._address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
                 return replace(output, warnings=warned)
 
-    def _stream(self, child: Child) -> _Output:
+    def _stream(self, child: Watched) -> _Output:
         def block() -> bytes:
             piece = child.read()
             if piece:
                 self._sink.write(piece)
-            else:
-                child.wait()  # a failed pg_dump also ends too early: its own words say more than ours would
             return piece
 
         if self._form == "sql":

@@ -20,6 +20,7 @@ from dumpty_plugins.postgres.connection import explained, interruptible, prepare
 from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.loader import load
 from dumpty_plugins.postgres.parts import Parts, advised
+from dumpty_plugins.postgres.programs import watching
 from dumpty_plugins.postgres.swap import Beside, may_create
 from dumpty_plugins.postgres.tables import compare, count, list_tables
 from dumpty_plugins.postgres.target import database_name, holding, open_maintenance, open_target
@@ -221,8 +222,13 @@ class _Job:
                 argv.append(f"--jobs={jobs(self._options)}")
             argv.append(str(self._dump.path()))
             secrets = place.source.secrets
-            with advised(), own_words(secrets), Child(argv, env=environment, secrets=secrets, stdout=False) as child:
-                child.wait()
+            with (
+                advised(),
+                own_words(secrets),
+                Child(argv, env=environment, secrets=secrets, stdout=False) as child,
+                watching(child, place) as watched,
+            ):
+                watched.wait()
 
     def _scripted(
         self, client: Client, loading: Callable[[Callable[[], bytes]], None], more: Sequence[str] = ()

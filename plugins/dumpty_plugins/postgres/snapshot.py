@@ -87,8 +87,8 @@ def snapshot(
     finally:
         held.counting.end(stopping)
         stopping.settle()
-        with contextlib.suppress(*database_errors()):
-            rows(connection, "ROLLBACK")
+    with contextlib.suppress(*database_errors()):
+        rows(connection, "ROLLBACK")
 
 
 def _locked(address: Address, connection: Connection, *, counts: bool, prints: bool) -> Snapshot:
