@@ -70,8 +70,8 @@ class CharacterSets:
         return [t if t.isascii() else self._known[charset, t] for t in texts]
 
     def decode(self, text: bytes, charset: str) -> str:
-        """Return ``text``, which is in ``charset``, as the server understands it."""
-        if charset.lower() in _UTF8 or text.isascii():
+        """Return ``text``, which is in ``charset`` (UTF-8 where that is empty), as the server understands it."""
+        if not charset or charset.lower() in _UTF8 or text.isascii():
             return text.decode("utf-8", "surrogateescape")
         return self._session.text(f"SELECT CONVERT(CONVERT(X'{text.hex()}' USING {charset}) USING utf8mb4)")
 

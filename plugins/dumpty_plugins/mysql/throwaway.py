@@ -20,6 +20,7 @@ from .examination import examine
 from .names import identifier, tokens
 from .server import PrivateServer, local_server
 from .session import Session, decode, place
+from .texts import CharacterSets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -193,6 +194,7 @@ class _Watch:
     def __init__(self, session: Session, on: Source) -> None:
         self._on = on
         self._runs_events = session.text("SELECT @@event_scheduler").upper() == "ON"
+        self._sets = CharacterSets(session)
         self._others = {decode(n).lower() for (n,) in session.rows("SHOW DATABASES")} - _PLAIN
 
     def see(self, statement: Statement) -> None:
@@ -204,8 +206,10 @@ class _Watch:
         if statement.kind == "TABLE" or statement.code:
             solid = [t for kind, t in tokens(statement.text) if kind not in {"space", "comment"}]
             for name, dot in itertools.pairwise(solid):
-                plain = name.strip(b'`"').replace(b"``", b"`").decode("utf-8", "replace")
-                if dot == b"." and plain.lower() in self._others:
+                if dot != b".":
+                    continue
+                plain = self._sets.decode(name.strip(b'`"').replace(b"``", b"`"), statement.charset)
+                if plain.lower() in self._others:
                     raise NotProvable(
                         f"{statement.kind.lower()} {statement.name} of the dump reaches into the database {plain}, "
                         f"which is on {place(self._on)}: drill on a private server (without --on)"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.drive import dump, load
+from support.drive import defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
-from dumpty import SourceError
+from dumpty import NotProvable, SourceError
 
 from .exact import definitions
 
@@ -238,3 +238,26 @@ def test_a_view_is_not_restored_where_its_character_set_cannot_say_the_databases
     with pytest.raises(SourceError, match=f"view v of the dump is written in the character set cp1251, .*{target}"):
         load(mysql, mariadb.source(target), taken)
     assert mariadb.run(f"SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='{target}'") == [(0,)]
+
+
+@pytest.mark.parametrize("foreign", ["cp1251"], indirect=True)
+def test_a_drill_loads_such_code(foreign: str, mariadb: MariaDBServer, tmp_path: Path) -> None:
+    made = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql", fingerprint=True)
+    with mysql.scratch(dump=made, on=None, options=defaults(mysql, "scratch")) as place:
+        load(mysql, place.target, made)
+        assert place.check()[0] == "CHECK TABLE EXTENDED of 2 tables"
+        again = dump(mysql, place.target, tmp_path / "e.sql", "sql", fingerprint=True)
+    assert again.file.read_bytes() == made.file.read_bytes()
+
+
+def test_a_database_that_such_code_reaches_into_is_seen_on_a_named_server(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    other = database("CREATE TABLE parent (id INT)")
+    name = database("SET NAMES latin1", f"CREATE PROCEDURE p() DELETE FROM `{other}`.parent".encode("latin1"))
+    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    with (
+        pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other}"),
+        mysql.scratch(dump=made, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)),
+    ):
+        pytest.fail("lent a place")
