@@ -38,6 +38,7 @@ _POWER = re.compile(
 )
 _WITH_NO_DIRECTORIES = "SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_DIR_IN_CREATE')"
 _OUTSIDE = frozenset({b"CONNECT", b"SPIDER", b"FEDERATED", b"S3"})
+_KINDS = frozenset({b"DATA", b"INDEX"})
 _OWN_SPACES = frozenset({b"innodb_system", b"innodb_file_per_table", b"innodb_temporary"})
 
 
@@ -71,8 +72,10 @@ def ignore_directories(session: Session) -> None:
     session.execute(_WITH_NO_DIRECTORIES)
 
 
-def refuse_outside(name: str, words: Iterable[bytes]) -> None:
+def refuse_outside(name: str, words: Iterable[bytes], *, ignored: bool) -> None:
     """Refuse a table whose definition, given in ``words``, keeps its rows outside of the database.
+
+    ``ignored``: the server passes over directories, as ``ignore_directories`` asks; MySQL wants the right FILE first.
 
     Raises:
         NotProvable: it does.
@@ -85,6 +88,8 @@ def refuse_outside(name: str, words: Iterable[bytes]) -> None:
             what = f"the engine {plain.decode()}, which reaches out of the database"
         elif last.upper() == b"TABLESPACE" and word != b"=" and plain.lower() not in _OWN_SPACES:
             what = f"the tablespace {plain.decode('utf-8', 'replace')}, which is the server's"
+        elif word.upper() == b"DIRECTORY" and before[1].upper() in _KINDS and not ignored:
+            what = "a directory of its own, which is the machine's"
         else:
             before = [before[1], word]
             continue

@@ -171,7 +171,7 @@ class Loader:
             self.created.append(statement)
         if statement.kind == "TABLE":
             if self._drilled:
-                refuse_outside(statement.name, words(statement.text))
+                refuse_outside(statement.name, words(statement.text), ignored=self._session.mariadb)
             tables.begin(statement)
         try:
             self._session.execute(statement.text)

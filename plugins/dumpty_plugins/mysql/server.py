@@ -31,6 +31,8 @@ _LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait
 _PLACES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
 _INSTALL = "install one (apt-get install mariadb-server, or mysql-server), or name a server with --on"
 _START_SECONDS = 120
+_REDO = (8, 0, 30)
+"""From here on MySQL sizes its redo log by one option; the older ones are gone from 9.6 on."""
 _ROOM = 400 << 20
 """What an empty server takes up."""
 
@@ -49,15 +51,20 @@ def _find(*names: str) -> str | None:
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
-def local_server() -> LocalServer:
-    """Find the server program of this machine.
+def local_server(flavour: str) -> LocalServer:
+    """Find the server program of this machine: of ``flavour`` (MariaDB, MySQL) if there is one, else of the other.
 
     Raises:
         NotProvable: there is none.
     """
-    program = _find("mariadbd", "mysqld")
-    if program is None:
+    programs = [program for name in ("mariadbd", "mysqld") if (program := _find(name))]
+    if not programs:
         raise NotProvable(f"this machine has no mariadbd or mysqld to restore on: {_INSTALL}")
+    found = [_asked(program) for program in programs]
+    return next((server for server in found if server.flavour == flavour), found[0])
+
+
+def _asked(program: str) -> LocalServer:
     argv = [program, "--no-defaults", "--version"]
     bare = account.bare_environment()
     done = subprocess.run(argv, capture_output=True, check=False, cwd="/", env=bare)  # noqa: S603 - found on the PATH
@@ -145,15 +152,15 @@ class PrivateServer:
         return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._directory}"]
 
     def _install(self) -> None:
-        quick = ["--innodb-log-file-size=48M", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
+        quick = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
         if self._found.flavour == "MariaDB":
             program = _find("mariadb-install-db", "mysql_install_db")
             if program is None:
                 raise NotProvable(f"this machine has {self._found.program}, but no mariadb-install-db: {_INSTALL}")
             more = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", *quick]
-            argv = [program, *self._arguments(), *more]
+            argv = [program, *self._arguments(), "--innodb-log-file-size=48M", *more]
         else:
-            argv = [self._found.program, *self._arguments(), "--initialize-insecure"]
+            argv = [self._found.program, *self._arguments(), "--initialize-insecure", *quick]
         done = subprocess.run(  # noqa: S603 - found on the PATH
             account.confined(argv, self._uid),
             capture_output=True,
@@ -164,6 +171,13 @@ class PrivateServer:
         )
         if done.returncode:
             raise NotProvable(f"a private server could not be set up: {_last(done.stdout + done.stderr)}")
+
+    def _own(self) -> list[str]:
+        """Return the options that only this kind of server knows."""
+        if self._found.flavour == "MariaDB":
+            return ["--innodb-log-file-size=48M"]
+        # The X plugin would open a socket that anybody may write to, for a root without a password.
+        return ["--mysqlx=0", "--innodb-redo-log-capacity=100M"] if self._found.version >= _REDO else ["--mysqlx=0"]
 
     def _start(self) -> None:
         log = self._directory / "log"
@@ -188,8 +202,8 @@ class PrivateServer:
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-doublewrite=0",
             "--innodb-buffer-pool-size=128M",
-            "--innodb-log-file-size=48M",
             "--character-set-server=utf8mb4",
+            *self._own(),
         ]
         self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
             account.confined(["/bin/sh", "-c", _LEASH, "sh", *argv], self._uid),

@@ -107,7 +107,7 @@ def private(dump: Dump, *, insisted: bool) -> Iterator[Place]:
     Raises:
         NotProvable: this machine has no such server, or no room for it.
     """
-    found = local_server()
+    found = local_server(_dumped_by(dump)[0])
     _fits(dump, found.flavour, found.version, f"{found.program} on this machine")
     with PrivateServer(found, room=dump.size) as server:
         target = server.source(NAME)

@@ -14,14 +14,14 @@ import pytest
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql as driver
 from dumpty import IntegrityError, NotProvable, OptionError, Source
 from dumpty_plugins.mysql.connection import connect
 from dumpty_plugins.mysql.session import StatementError
 
 
 def scratch(one: FileDump, on: Source | None = None, **options):
-    return mysql.scratch(dump=one, on=on, options=defaults(mysql, "scratch", **options))
+    return driver.scratch(dump=one, on=on, options=defaults(driver, "scratch", **options))
 
 
 @pytest.fixture
@@ -60,13 +60,13 @@ def hostile(mariadb: MariaDBServer, database, tmp_path: Path, open_place: Path) 
         "CREATE DEFINER=root@localhost VIEW v AS SELECT f() AS f",
         "CREATE EVENT e ON SCHEDULE EVERY 1 SECOND DO CALL p()",
     )
-    return dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    return dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
 
 
 def test_code_of_a_dump_reaches_nothing_of_a_private_server(hostile: FileDump, open_place: Path) -> None:
     with scratch(hostile) as place:
-        load(mysql, place.target, hostile)
-        assert mysql.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects == (
+        load(driver, place.target, hostile)
+        assert driver.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects == (
             hostile.evidence.objects
         )
         assert place.check()
@@ -130,13 +130,13 @@ def test_what_tables_say_of_directories_is_left_out_in_a_drill(
     )
     before = sorted(outside.rglob("*"))
     assert before
-    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    one = dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
     assert b"DATA DIRECTORY" in one.file.read_bytes()
     user = account(r"ALL ON `dumpty\_drill%`.*")
     for on in (None, mariadb.source("x", user=user)):
         with scratch(one, on) as place:
-            load(mysql, place.target, one)
-            found = mysql.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects
+            load(driver, place.target, one)
+            found = driver.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects
             assert found == one.evidence.objects
             assert not any("DIRECTORY" in str(place.ask(f"SHOW CREATE TABLE {table}")) for table in "imp")
             assert sorted(outside.rglob("*")) == before
@@ -148,7 +148,7 @@ def test_a_table_that_is_elsewhere_is_not_drilled(hostile: FileDump, engine: str
     assert b"ENGINE=InnoDB" in text
     hostile.file.write_bytes(text.replace(b"ENGINE=InnoDB", f"/*!50100 ENGINE = {engine} */".encode(), 1))
     with scratch(hostile) as place, pytest.raises(NotProvable, match="table t is in the engine"):
-        load(mysql, place.target, hostile)
+        load(driver, place.target, hostile)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_no_dump_makes_a_function_of_a_library(
     text = hostile.file.read_bytes()
     hostile.file.write_bytes(text.replace(b"CREATE TABLE", statement + b";\nCREATE TABLE", 1))
     with pytest.raises(IntegrityError, match="no dump by this driver says"):
-        load(mysql, mariadb.source(database(create=False)), hostile)
+        load(driver, mariadb.source(database(create=False)), hostile)
 
 
 @pytest.mark.parametrize("right", ["SUPER", "FILE", "ALL PRIVILEGES", "CREATE USER", "INSERT"])
@@ -179,5 +179,77 @@ def test_an_account_with_rights_to_the_whole_server_is_refused_unless_insisted(
 def test_a_superuser_is_taken_where_somebody_insists(mariadb: MariaDBServer, hostile: FileDump) -> None:
     for on in (None, mariadb.source("x")):
         with scratch(hostile, on, superuser=True) as place:
-            load(mysql, place.target, hostile)
+            load(driver, place.target, hostile)
             assert place.ask("SELECT COUNT(*) FROM t") == [(2,)]
+
+
+@pytest.fixture
+def programs(mysql: MariaDBServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a drill find MySQL's own program."""
+    monkeypatch.setenv("PATH", f"{Path(mysql.program('client')).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def listening(process: Path) -> set[str]:
+    """Return the paths of the sockets that a process listens on, and the addresses of its network ports."""
+    inodes = set()
+    for one in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            inodes.add(os.readlink(one).partition("socket:[")[2].rstrip("]"))
+    found = set()
+    for line in (process / "net/unix").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[6] in inodes and fields[3] == "00010000" and fields[7:]:
+            found.add(fields[7])
+    for family in ("tcp", "tcp6"):
+        for line in (process / "net" / family).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                found.add(fields[1])
+    return found
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_private_mysql_server_opens_one_socket_and_gives_nothing_more(
+    mysql: MariaDBServer, database, tmp_path: Path, open_place: Path
+) -> None:
+    name = database(
+        "CREATE TABLE t (a INT)",
+        "INSERT INTO t VALUES (1), (2)",
+        "CREATE DEFINER=root@localhost PROCEDURE p() SET GLOBAL general_log=1",
+        "CREATE DEFINER=somebody@elsewhere VIEW v AS SELECT a FROM t",
+    )
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    with scratch(one) as place:
+        load(driver, place.target, one)
+        directory = Path(place.target.query["unix_socket"]).parent
+        assert "MariaDB" not in place.versions["server"]
+        assert directory.stat().st_mode & 0o777 == 0o700
+        process = Path("/proc") / (directory / "pid").read_text().strip()
+        assert "NoNewPrivs:\t1" in (process / "status").read_text()
+        assert listening(process) == {str(directory / "s")}
+        for text in ("CALL p()", *REACHING):
+            session = connect(place.target, place.target.database)
+            try:
+                with pytest.raises(StatementError, match="denied"):
+                    session.execute(text.format(place=open_place))
+            finally:
+                session.close()
+        assert place.ask("SELECT COUNT(*) FROM t") == [(2,)]
+    assert list(open_place.iterdir()) == []
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_mysql_table_in_a_directory_or_tablespace_of_its_own_is_not_drilled(
+    mysql: MariaDBServer, database, tmp_path: Path
+) -> None:
+    one = dump(driver, mysql.source(database("CREATE TABLE t (a INT)")), tmp_path / "d", "sql")
+    text = one.file.read_bytes()
+    assert b"ENGINE=InnoDB" in text
+    for more, what in (
+        (b"DATA DIRECTORY='/tmp'", "a directory of its own"),
+        (b"/*!50100 TABLESPACE `shared` */", "the tablespace shared"),
+        (b"/*!50100 PARTITION BY HASH (a) (PARTITION p0 INDEX DIRECTORY = '/tmp') */", "a directory of its own"),
+    ):
+        one.file.write_bytes(text.replace(b"ENGINE=InnoDB", b"ENGINE=InnoDB " + more, 1))
+        with scratch(one) as place, pytest.raises(NotProvable, match=f"table t is in {what}"):
+            load(driver, place.target, one)
