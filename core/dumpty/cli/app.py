@@ -54,7 +54,7 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
-  130  interrupted (143: ended by SIGTERM)
+  130  interrupted (143: ended by SIGTERM); a second signal ends it at once
 
 DUMPTY_DEBUG=1 in the environment adds the traceback to an unexpected error.
 """
