@@ -138,15 +138,6 @@ class TakesHalfForAll(JsonLines):
 
 
 @breaks("test_no_error_shows_a_secret")
-class TellsThePassword(JsonLines):
-    @hookimpl
-    def backup(self, source, sink, options):
-        if not Path(source.database).is_dir():
-            raise SourceError(f"cannot log in with {source.password}")
-        return super().backup(source, sink, options)
-
-
-@breaks("test_no_error_shows_a_secret")
 class LogsThePassword(OwnInspect):
     @hookimpl
     def inspect(self, source, options):
