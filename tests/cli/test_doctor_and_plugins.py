@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 
 import pytest
 
@@ -50,6 +51,15 @@ def test_a_driver_whose_library_is_missing_is_not_ok(dumpty, monkeypatch, driver
         assert not [line for line in ran.out.splitlines() if {driver, "ok"} <= set(line.split())]
         told = dumpty(*argv, "--json").json["plugins"]
         assert [(p["state"], p["error"]) for p in told if p["name"] == driver] == [("incomplete", advice)]
+
+
+@pytest.mark.parametrize(("driver", "module"), [("postgres", "psycopg2"), ("mysql", "pymysql")])
+def test_a_library_whose_files_are_gone_is_missing(dumpty, monkeypatch, driver, module):
+    state = {p["name"]: p["state"] for p in dumpty("plugins", "--json").json["plugins"]}
+    assert state[driver] == "ok"
+    monkeypatch.setitem(sys.modules, module, None)
+    told = {p["name"]: p for p in dumpty("plugins", "--json").json["plugins"]}
+    assert told[driver]["state"] == "incomplete"
 
 
 def test_a_blocked_plugin_is_listed_as_such(dumpty, monkeypatch):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import importlib.util
 import os
 import re
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import CommandError
 
@@ -105,11 +107,27 @@ def _version(name: str) -> str | None:
     import importlib_metadata
 
     for one in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
-        try:
-            return importlib_metadata.version(one)
-        except importlib_metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(importlib_metadata.PackageNotFoundError):
+            version = importlib_metadata.version(one)
+            if all(map(_found, _modules(importlib_metadata.distribution(one)))):
+                return version
     return None
+
+
+def _modules(distribution: Any) -> set[str]:
+    """Return the modules that a distribution brings, as far as it says."""
+    told = distribution.read_text("top_level.txt")
+    if told:
+        return set(told.split())
+    return {f.parts[0] for f in distribution.files or () if len(f.parts) == 2 and f.name == "__init__.py"}  # noqa: PLR2004
+
+
+def _found(module: str) -> bool:
+    """Return whether Python finds a module, which it does not where its files are gone and only its record is left."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 _VERSION = re.compile(r"(?s)(?:.*\bDistrib (?P<distrib>[^\s,]+))|(?:.*?\b(?P<first>\d+\.\d[\w.+~-]*))")
