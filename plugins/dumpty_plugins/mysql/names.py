@@ -21,6 +21,12 @@ TOKEN = re.compile(
 )
 """Tokens of MySQL's SQL with backslash escapes in strings, in any character set that extends ASCII safely."""
 
+_WITHOUT_ESCAPES = re.compile(
+    TOKEN.pattern.replace(rb"(?:[^'\\]|\\.|'')*", rb"(?:[^']|'')*").replace(rb'(?:[^"\\]|\\.|"")*', rb'(?:[^"]|"")*'),
+    re.VERBOSE | re.DOTALL,
+)
+"""The same where the mode NO_BACKSLASH_ESCAPES reads strings."""
+
 UNSAFE_CHARSETS = frozenset({"sjis", "cp932", "big5", "gbk", "gb18030"})
 """A second byte of a character may be a quote or a backslash in these: no lexer of bytes can read them."""
 
@@ -37,9 +43,10 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def tokens(sql: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield ``(kind, text)`` of every token of ``sql``, spaces and comments included."""
-    for match in TOKEN.finditer(sql):
+def tokens(sql: bytes, sql_mode: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield ``(kind, text)`` of every token of ``sql``, spaces and comments included, as ``sql_mode`` reads strings."""
+    pattern = _WITHOUT_ESCAPES if "NO_BACKSLASH_ESCAPES" in sql_mode.split(",") else TOKEN
+    for match in pattern.finditer(sql):
         yield str(match.lastgroup), match.group()
 
 
@@ -55,7 +62,13 @@ _BEFORE_ON = frozenset(b"INSERT UPDATE DELETE".split())
 
 
 def relative(
-    sql: bytes, database: bytes, objects: Collection[bytes], *, fold: bool = False, aliases: bool = True
+    sql: bytes,
+    database: bytes,
+    objects: Collection[bytes],
+    *,
+    fold: bool = False,
+    aliases: bool = True,
+    sql_mode: str = "",
 ) -> tuple[bytes, bool]:
     """Return ``sql`` with ``database`` taken out of its qualified names, and whether it may still be named.
 
@@ -64,10 +77,11 @@ def relative(
     loses its first part; so does ``database.object`` for one of ``objects``, but where the database's name may
     also be a table or an alias, only in places where no column can stand. ``aliases``: the text may have aliases.
     ``fold``: the server ignores case in names of databases and tables. All names are in the character set of ``sql``.
+    ``sql_mode``: decides what backslashes mean in it.
     """
     own = _folded(database, fold)
     known = {_folded(o, fold) for o in objects}
-    found = list(tokens(sql))
+    found = list(tokens(sql, sql_mode))
     solid = [i for i, (kind, _) in enumerate(found) if kind not in {"space", "comment"}]
     certain: set[int] = set()
     likely: set[int] = set()

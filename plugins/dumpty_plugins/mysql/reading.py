@@ -270,7 +270,8 @@ class CatalogReader:
         named = not self._session.mariadb
         create = whole(kind, create, sql_mode or "", encode, definer=of[0], table=of[1], named=named)
         own, *objects = self._sets.encode_all([self._database.encode(), *self._objects], charset)
-        text, left = relative(create, own or b"", {o for o in objects if o}, fold=self._fold)
+        known = {o for o in objects if o}
+        text, left = relative(create, own or b"", known, fold=self._fold, sql_mode=sql_mode or "")
         if left:
             self._notes.append(
                 f"{kind} {name} names its own database {self._database}: under another name it may still use that"

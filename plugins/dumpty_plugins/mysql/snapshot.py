@@ -104,7 +104,7 @@ class Snapshot:
         check_whole(self.keeper, self._source, self._database)
         before = listing(self.keeper, self._database)
         tables = base_tables(before)
-        self.keeper.execute("START TRANSACTION READ ONLY")
+        self.keeper.execute("START TRANSACTION")  # a view that draws from a sequence cannot be read in a read-only one
         try:
             self._touch(self.keeper, tables)
             locked = self._engines_without_snapshots()

@@ -29,6 +29,7 @@ _UTF8 = frozenset({"utf8", "utf8mb3", "utf8mb4", "binary"})
 """The character sets in which the server reads names as UTF-8."""
 _AT_ONCE = 200
 _STRING = rb"'(?:[^'\\]|\\.|'')*'"
+_LITERAL = re.compile(_STRING, re.DOTALL)
 _FACTS = re.compile(
     rb"(\s+(?:(?:NO SQL|CONTAINS SQL|READS SQL DATA|MODIFIES SQL DATA|DETERMINISTIC|SQL SECURITY \w+)\s+)*COMMENT )"
     rb"(" + _STRING + rb")\n",
@@ -105,7 +106,7 @@ def check_readable(create: bytes, charset: str, sql_mode: str, what: str) -> Non
     if create.isascii() or charset.lower() not in _UTF8:
         return
     quoted = "ANSI_QUOTES" in sql_mode.split(",")
-    for kind, text in tokens(create):
+    for kind, text in tokens(create, sql_mode):
         if kind in {"quoted", "word"} or (quoted and kind == "string" and text.startswith(b'"')):
             try:
                 text.decode()
@@ -131,44 +132,45 @@ def whole(
         named: whether the server shows a routine's name and definer in UTF-8, as MySQL does.
     """
     if kind == "trigger":
-        return _trigger(create, encode, definer, table) if not create.isascii() else create
+        return _trigger(create, sql_mode, encode, definer, table) if not create.isascii() else create
     if kind == "view":
         return create
     plain = "NO_BACKSLASH_ESCAPES" in sql_mode.split(",")
 
-    def comment(shown: bytes) -> bytes:
+    def say(shown: bytes, part: str) -> bytes:
         # The server always shows backslashes as escapes, whether or not this mode would read them so.
-        shown = b"'" + _unescaped(shown).replace(b"'", b"''") + b"'" if plain else shown
-        return encode(shown, "comment")
+        return encode(_LITERAL.sub(lambda m: _plain(m[0]), shown) if plain else shown, part)
 
     if kind == "event":
         match = _EVENT.match(create)
         if match is None:
             return create
         front = encode(match[1], "name or definer")
-        said = match[2] + comment(match[3]) + b" " if match[3] is not None else b""
+        said = match[2] + say(match[3], "comment") + b" " if match[3] is not None else b""
         return front + said + match[4] + create[match.end() :]
-    return _routine(create, encode, comment, named=named)
+    return _routine(create, sql_mode, say, named=named)
 
 
-def _unescaped(literal: bytes) -> bytes:
-    return _ESCAPED.sub(lambda m: _ESCAPES.get(m[1], m[1]) if m[1] is not None else b"'", literal[1:-1])
+def _plain(shown: bytes) -> bytes:
+    """Return a literal with escapes as one that is read without."""
+    text = _ESCAPED.sub(lambda m: _ESCAPES.get(m[1], m[1]) if m[1] is not None else b"'", shown[1:-1])
+    return b"'" + text.replace(b"'", b"''") + b"'"
 
 
-def _routine(create: bytes, encode: Encode, comment: Callable[[bytes], bytes], *, named: bool) -> bytes:
-    front, returns, end = _head(create)
+def _routine(create: bytes, sql_mode: str, say: Encode, *, named: bool) -> bytes:
+    front, returns, end = _head(create, sql_mode)
     match = _FACTS.match(create, end)
-    said = match[1] + comment(match[2]) + b"\n" if match else b""
-    name = encode(create[:front], "name or definer") if named else create[:front]
-    head = name + create[front:returns] + encode(create[returns:end], "type")
+    said = match[1] + say(match[2], "comment") + b"\n" if match else b""
+    name = say(create[:front], "name or definer") if named else create[:front]
+    head = name + create[front:returns] + say(create[returns:end], "type")
     return head + said + create[match.end() if match else end :]
 
 
-def _head(create: bytes) -> tuple[int, int, int]:
+def _head(create: bytes, sql_mode: str) -> tuple[int, int, int]:
     """Return where a routine's name ends, where its type begins, and where its type or parameters end."""
     place = depth = front = returns = 0
     stage = "kind"
-    for form, text in tokens(create):
+    for form, text in tokens(create, sql_mode):
         word = text.upper() if form == "word" else b""
         if stage == "kind" and word in {b"PROCEDURE", b"FUNCTION", b"PACKAGE"}:
             stage = "package" if word == b"PACKAGE" else "name"
@@ -187,8 +189,8 @@ def _head(create: bytes) -> tuple[int, int, int]:
     return front or place, returns or place, place
 
 
-def _trigger(create: bytes, encode: Encode, definer: bytes, table: bytes) -> bytes:
-    found = list(tokens(create))
+def _trigger(create: bytes, sql_mode: str, encode: Encode, definer: bytes, table: bytes) -> bytes:
+    found = list(tokens(create, sql_mode))
     solid = [i for i, (kind, _) in enumerate(found) if kind not in {"space", "comment"}]
     upper = [found[i][1].upper() for i in solid]
 

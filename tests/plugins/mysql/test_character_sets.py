@@ -157,11 +157,14 @@ def test_definers_and_a_renamed_table_come_back(mariadb: MariaDBServer, database
         mariadb.run("DROP USER `té`@localhost")
 
 
-def test_comments_come_back_without_backslash_escapes(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_comments_and_types_come_back_without_backslash_escapes(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
     name = database(
         "SET sql_mode='NO_BACKSLASH_ESCAPES'",
         r"CREATE PROCEDURE p() COMMENT 'a\b''c\\n' SELECT '\'",
         r"CREATE EVENT e ON SCHEDULE EVERY 1 DAY COMMENT 'a\b''c' DO SELECT '\'",
+        r"CREATE FUNCTION f(a ENUM('\', 'b')) RETURNS ENUM('\', 'it''s') DETERMINISTIC COMMENT '\' RETURN '\'",
     )
     made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)

@@ -139,5 +139,6 @@ def test_what_only_looks_like_it_is_not_refused(mariadb: MariaDBServer, database
             CONSTRAINT b FOREIGN KEY (up) REFERENCES tree (id))""",
         "INSERT INTO tree VALUES (1, 1, NULL, NULL, 'root'), (2, 1, 1, 1, 'leaf')",
         "CREATE TABLE `we``ird` (id INT, `u``p` INT, UNIQUE KEY (id DESC), FOREIGN KEY (`u``p`) REFERENCES `we``ird` (id))",
+        "CREATE VIEW drawn AS SELECT NEXTVAL(s) AS n",
         "CREATE TABLE early (a INT, CONSTRAINT c FOREIGN KEY (a) REFERENCES tree (id))",
     )

@@ -276,3 +276,9 @@ def test_a_table_named_like_its_database_is_not_taken_for_it() -> None:
         b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`s`))",
         False,
     )
+
+
+def test_a_backslash_means_what_the_mode_says() -> None:
+    sql = rb"SELECT '\', shop.t.id, 'shop.t' FROM shop.t"
+    mode = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
+    assert relative(sql, b"shop", [b"t"], sql_mode=mode) == (rb"SELECT '\', t.id, 'shop.t' FROM t", False)
