@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
+from dumpty_plugins.postgres.encodings import decoded
 
 if TYPE_CHECKING:
     from dumpty import Buffer
@@ -63,7 +64,8 @@ class Contents:
     @property
     def roles(self) -> list[str]:
         """Every role that owns something in the archive, sorted."""
-        return sorted({e.owner for e in self.entries if e.owner and e.kind not in ("DATABASE", "DATABASE PROPERTIES")})
+        owners = {e.owner for e in self.entries if e.owner and e.kind not in ("DATABASE", "DATABASE PROPERTIES")}
+        return sorted(decoded(owner.encode("utf-8", "surrogateescape"), self.encoding) for owner in owners)
 
     @property
     def extensions(self) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty import DependencyError, DumptyError, Locked, OptionError, SourceError
 from dumpty.process import redact
+from dumpty_plugins.postgres.encodings import UNKNOWN
 from dumpty_plugins.postgres.psql import Psql, PsqlError
 from dumpty_plugins.postgres.waiting import HURRY_SECONDS, KEEPALIVE, Line, dial, waited
 from dumpty_plugins.postgres.waiting import interruptible as interruptible  # noqa: PLC0414 - given on from here
@@ -159,6 +160,9 @@ class Address:
         except (library.Error, UnicodeError) as error:
             raise SourceError(self.unreachable(error)) from error
         connection.autocommit = True
+        connection.undecoded = connection.info.parameter_status("server_encoding") == UNKNOWN  # type: ignore[attr-defined]
+        if connection.undecoded:  # type: ignore[attr-defined]
+            library.extensions.register_type(library.extensions.BYTES, connection)
         return connection
 
     def _works(self, number: int) -> bool:
@@ -231,13 +235,20 @@ def _conninfo(parameters: Mapping[str, str]) -> str:
 
 def rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows ([] where it has none)."""
+    undecoded = getattr(connection, "undecoded", False)
 
     def ask() -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            cursor.execute(sql, args or None)
-            return cursor.fetchall() if cursor.description else []
+            # Of names in a database whose encoding is SQL_ASCII the bytes go back as they came.
+            cursor.execute(sql.encode("utf-8", "surrogateescape") if undecoded else sql, args or None)
+            found = cursor.fetchall() if cursor.description else []
+        return [tuple(map(_text, row)) for row in found] if undecoded else found
 
     return waited(connection, ask)
+
+
+def _text(value: object) -> object:
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def prepare(connection: Connection) -> None:
@@ -245,6 +256,8 @@ def prepare(connection: Connection) -> None:
     # Nothing that a user may have put into the schema public may stand in for a system function.
     rows(connection, "SET search_path = pg_catalog")
     rows(connection, "SET statement_timeout = 0")
+    if rows(connection, "SHOW server_encoding")[0][0] == UNKNOWN:
+        rows(connection, f"SET client_encoding = {UNKNOWN}")  # the server lets no other pass bytes that are no text
     # Counting takes its time, and a session that waits for a long load is not idle.
     sql = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN %s AND setting <> '0'"
     rows(connection, sql, _TIMEOUTS)

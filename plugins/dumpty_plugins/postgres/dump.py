@@ -20,6 +20,7 @@ from dumpty_plugins.postgres.connection import (
     session_version,
     version,
 )
+from dumpty_plugins.postgres.encodings import dumped_in
 from dumpty_plugins.postgres.fingerprint import OLDEST
 from dumpty_plugins.postgres.programs import watching
 from dumpty_plugins.postgres.properties import estimate, read_properties
@@ -151,7 +152,7 @@ class _Run:
         """
         timeout = min(_QUEUED_SECONDS, self._lock_timeout)
         try:
-            more = ("--snapshot=" + shot.id, f"--encoding={properties['encoding']}")
+            more = ("--snapshot=" + shot.id, f"--encoding={dumped_in(properties['encoding'])}")
             output = self._pg_dump(client, timeout, 1 if again else self._jobs, more)
         except CommandError as error:
             # We hold the locks it wants, so it can wait only behind somebody who waits for us: let that one pass.

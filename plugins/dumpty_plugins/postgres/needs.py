@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import NotProvable
 from dumpty.process import BLOCK
+from dumpty_plugins.postgres.encodings import decoded
 from dumpty_plugins.postgres.reading import read_archive
 from dumpty_plugins.postgres.script import Script
 
@@ -66,12 +67,12 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
     outside: list[str] = []
     if thoroughly or "roles" not in known or "tablespaces" not in known or not _MAJOR.match(told):
         versions: dict[str, str] = {}
-        for statement in _statements(dump, versions):
-            roles.update(_roles(statement))
+        for statement, encoding in _statements(dump, versions):
+            roles.update(_roles(statement, encoding))
             if match := _EXTENSION.match(statement):
-                extensions.add(plain_name(match[1]))
+                extensions.add(plain_name(match[1], encoding))
             if match := _TABLESPACE.match(statement):
-                tablespaces.add(plain_name(match[1]))
+                tablespaces.add(plain_name(match[1], encoding))
             if match := _OUTSIDE.match(statement):
                 outside.append((match[1] or match[2]).decode().lower())
         told = told or versions.get("server", "")
@@ -92,7 +93,8 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
     )
 
 
-def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[bytes]:
+def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[bytes, str]]:
+    """Yield every statement, and the encoding that it is in."""
     if dump.format != "sql":
         contents = read_archive(dump)
         versions.update(contents.versions)
@@ -100,15 +102,16 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[bytes]:
             if entry.kind.startswith("DATABASE"):
                 continue  # only pg_restore --create would make the database itself
             if entry.tablespace:
-                yield b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"'
+                yield b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding
             if entry.owner:
-                yield b' OWNER TO "' + _bytes(entry.owner) + b'"'
-            yield from _split(entry.definition.encode("utf-8", "surrogateescape"))
+                yield b' OWNER TO "' + _bytes(entry.owner) + b'"', contents.encoding
+            for text in _split(entry.definition.encode("utf-8", "surrogateescape")):
+                yield text, contents.encoding
         return
     with closing(dump.open()) as reader:
         script = Script(lambda: reader.read(BLOCK))
         for statement in script:
-            yield statement.text
+            yield statement.text, script.encoding
             if statement.copy:
                 for _piece in script.data():
                     pass
@@ -125,15 +128,15 @@ def _split(definition: bytes) -> Iterator[bytes]:
         yield statement.text
 
 
-def _roles(statement: bytes) -> set[str]:
+def _roles(statement: bytes, encoding: str) -> set[str]:
     found = set()
     for pattern in _ROLES:
         if match := pattern.search(statement):
-            found |= {plain_name(m[0]) for m in _NAMES.finditer(match[1])}
+            found |= {plain_name(m[0], encoding) for m in _NAMES.finditer(match[1])}
     return {name for name in found if name.lower() not in _NOBODY}
 
 
-def plain_name(text: bytes) -> str:
-    """Return what an SQL identifier names."""
-    name = text.decode("utf-8", "surrogateescape")
+def plain_name(text: bytes, encoding: str = "UTF8") -> str:
+    """Return what an SQL identifier in ``encoding`` names."""
+    name = decoded(text, encoding)
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dumpty_plugins.postgres.connection import rows
+from dumpty_plugins.postgres.encodings import shown
 from dumpty_plugins.postgres.tables import literal, quoted
 
 if TYPE_CHECKING:
@@ -98,7 +99,15 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
         properties["tablespaces"] = [t for (t,) in rows(connection, _TABLESPACES)]
         # It owns things without being listed as what they depend on.
         properties["superuser"] = rows(connection, "SELECT pg_get_userbyid(10)")[0][0]
-    return properties
+    return _printable(properties)  # type: ignore[no-any-return]
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _printable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_printable(v) for v in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def estimate(connection: Connection) -> int:

@@ -22,7 +22,7 @@ def tally(script: Script) -> dict[str, int]:
     for statement in script:
         if statement.copy:
             rows = sum(piece.count(b"\n") for piece in script.data())
-            path = path_of(statement.copied)
+            path = path_of(statement.copied, script.encoding)
             found[path] = found.get(path, 0) + rows
         elif statement.makes_large_object:
             found[LARGE_OBJECTS] = found.get(LARGE_OBJECTS, 0) + 1

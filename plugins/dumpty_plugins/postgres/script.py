@@ -46,6 +46,7 @@ _STANDARD = _compile(rb"'[^']*'")
 _BACKSLASHES = _compile(_ESCAPED)  # for dumps of databases with standard_conforming_strings off
 _BLOCK_COMMENT = re.compile(rb"/\*|\*/")
 _META_COMMAND = re.compile(rb"\\(un)?restrict ([0-9A-Za-z]+)[ \t]*\r?\n")
+_ENCODING = re.compile(rb"SET client_encoding = '(\w+)'")
 _LARGE_OBJECT = re.compile(rb"SELECT pg_catalog\.lo_create\('?[0-9]+'?\);")
 _COPY_NAME = re.compile(rb"COPY ((?:[^\s\"(]|\"(?:[^\"]|\"\")*\")+) ")
 
@@ -116,7 +117,8 @@ class Script:
 
     Iterating yields statements; after one with ``copy`` its data must be read to the end with ``data()`` first.
     ``complete`` tells, after the last one, whether the end marker was seen and nothing stood behind it; ``ended``
-    whether everything was read; ``versions`` those of server and pg_dump, as the dump's head has them.
+    whether everything was read; ``versions`` those of server and pg_dump, as the dump's head has them; ``encoding`` is
+    the client encoding that was set last.
     """
 
     def __init__(self, read: Callable[[], bytes]) -> None:
@@ -128,6 +130,7 @@ class Script:
         self._marked = False
         self._restricted = b""
         self.versions: dict[str, str] = {}
+        self.encoding = "UTF8"
 
     @property
     def complete(self) -> bool:
@@ -148,6 +151,8 @@ class Script:
             if statement.words[:2] == (b"set", b"standard_conforming_strings"):
                 off = re.search(rb"=\s*'?off", statement.text)
                 self._tokens = _BACKSLASHES if off else _STANDARD
+            elif match := _ENCODING.match(statement.text):
+                self.encoding = match[1].decode("ascii")
             yield statement
 
     def data(self) -> Iterator[bytes]:

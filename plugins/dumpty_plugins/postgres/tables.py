@@ -10,6 +10,7 @@ from dumpty import IntegrityError, ObjectEvidence
 from dumpty.process import masks
 from dumpty_plugins.postgres import fingerprint
 from dumpty_plugins.postgres.connection import rows
+from dumpty_plugins.postgres.encodings import decoded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ class Table:
     @property
     def path(self) -> str:
         """``schema.table``, quoted where a name is not plain; the same on every server version."""
-        return f"{_shown(self.schema)}.{_shown(self.name)}"
+        return f"{_shown(shown(self.schema))}.{_shown(shown(self.name))}"
 
     @property
     def sql(self) -> str:
@@ -124,8 +125,8 @@ def compare(expected: Sequence[ObjectEvidence], have: Mapping[str, int | None], 
         raise IntegrityError(f"{what} differs from what was counted in the snapshot: {', '.join(wrong[:5])}{more}")
 
 
-def path_of(copied: bytes) -> str:
-    """Return the path (as ``Table.path`` spells it) of a table's name in a COPY statement."""
-    parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', copied.decode("utf-8", "surrogateescape"))
+def path_of(copied: bytes, encoding: str) -> str:
+    """Return the path (as ``Table.path`` spells it) of a table's name in a COPY statement of a dump in ``encoding``."""
+    parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', decoded(copied, encoding))
     names = [p[1:-1].replace('""', '"') if p.startswith('"') else p for p in parts]
     return ".".join(_shown(n) for n in names)
