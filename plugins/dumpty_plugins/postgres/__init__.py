@@ -102,7 +102,7 @@ def inspect(source: Source, options: Options) -> Inspection:
     from dumpty_plugins.postgres.connection import Address, stall_of
     from dumpty_plugins.postgres.target import look
 
-    address = Address(source, stall=stall_of(options))
+    address = Address(source, stall=stall_of(options)).named()
     return look(address, str(options.get("evidence", "off")), rights=bool(options.get("rights")))
 
 
@@ -112,7 +112,7 @@ def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidenc
     from dumpty_plugins.postgres.connection import Address, stall_of
     from dumpty_plugins.postgres.dump import back_up
 
-    return back_up(Address(source, stall=stall_of(options)), sink, format, options)
+    return back_up(Address(source, stall=stall_of(options)).named(), sink, format, options)
 
 
 @hookimpl
@@ -121,7 +121,7 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     from dumpty_plugins.postgres.connection import Address, stall_of
     from dumpty_plugins.postgres.restoring import put_back
 
-    return put_back(Address(target, stall=stall_of(options)), dump, overwrite=overwrite, options=options)
+    return put_back(Address(target, stall=stall_of(options)).named(), dump, overwrite=overwrite, options=options)
 
 
 @hookimpl

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, DumptyError, Locked, OptionError, SourceError
+from dumpty import DependencyError, DumptyError, Locked, MalformedURL, OptionError, SourceError
 from dumpty.process import redact
 from dumpty_plugins.postgres.encodings import UNKNOWN
 from dumpty_plugins.postgres.psql import Psql, PsqlError
@@ -101,6 +101,22 @@ class Address:
         self.parameters = dict(_parameters(source) if parameters is None else parameters)
         self.stall = stall
         self._asks = True
+
+    def named(self) -> Address:
+        """Return this address, if it says which database it is of.
+
+        libpq would take the one that is called as the user: a guess, where a restore replaces what it finds.
+
+        Raises:
+            MalformedURL: neither the URL nor its parameters, a service, or ``PGDATABASE`` name one.
+        """
+        given = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
+        if given or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"):
+            return self
+        raise MalformedURL(
+            f"{self.label} names no database; one database is saved per backup: add /NAME after the server, "
+            "or set PGDATABASE"
+        )
 
     @property
     def label(self) -> str:

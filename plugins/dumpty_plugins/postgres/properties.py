@@ -40,6 +40,11 @@ _ROLES_OF = """
 _KINDS = {"owner": ("o",), "privileges": ("a", "i"), "policies": ("r",)}
 """What makes an object depend on a role, in pg_shdepend, by the part of a dump that it belongs to."""
 
+DROPPED = """
+    SELECT 'SCHEMA public' WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public')
+    UNION ALL SELECT 'EXTENSION plpgsql' WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'plpgsql')"""
+"""What every new database holds, so that no dump creates it, or says that it was dropped."""
+
 _SURROUNDINGS = """
     SELECT pg_get_userbyid(datdba), datconnlimit, shobj_description(oid, 'pg_database'), datacl IS NOT NULL
     FROM pg_database WHERE oid = %s"""
@@ -97,6 +102,7 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
         extensions = rows(connection, "SELECT extname FROM pg_extension WHERE oid >= 16384 ORDER BY 1")
         properties["extensions"] = [e for (e,) in extensions]
         properties["tablespaces"] = [t for (t,) in rows(connection, _TABLESPACES)]
+        properties["dropped"] = [d for (d,) in rows(connection, DROPPED)]
         # It owns things without being listed as what they depend on.
         properties["superuser"] = rows(connection, "SELECT pg_get_userbyid(10)")[0][0]
     return _printable(properties)  # type: ignore[no-any-return]

@@ -21,6 +21,7 @@ from dumpty_plugins.postgres.leftovers import leftovers
 from dumpty_plugins.postgres.loader import load
 from dumpty_plugins.postgres.parts import Parts, advised
 from dumpty_plugins.postgres.programs import watching
+from dumpty_plugins.postgres.properties import DROPPED
 from dumpty_plugins.postgres.swap import Beside, may_create
 from dumpty_plugins.postgres.tables import compare, count, list_tables
 from dumpty_plugins.postgres.target import database_name, holding, open_maintenance, open_target
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from dumpty import Dump, Options
     from dumpty_plugins.postgres.connection import Address
+
+
+_COMMON = {"SCHEMA public": ("GRANT USAGE ON SCHEMA public TO PUBLIC",), "EXTENSION plpgsql": ()}
+"""What every new database holds, with what else a new one has of it."""
 
 
 def put_back(address: Address, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
@@ -132,6 +137,7 @@ class _Job:
         with Beside(self._address, server, name, exists=exists, parts=self._parts) as new:
             new.create(self._properties())
             place = self._address.at(new.name)
+            lacks = self._drop(place)
             if self._contents is None:
                 with closing(self._dump.open()) as reader:
                     self._load(place, lambda: reader.read(BLOCK))
@@ -139,7 +145,7 @@ class _Job:
                 self._pg_restore(place, self._contents, version(server)[0])
             with closing(place.connect()) as loaded:
                 evidence = self._evidence(place, loaded)
-            notes = (*left, *new.swap(), *self._parts.notes)
+            notes = (*left, *lacks, *new.swap(), *self._parts.notes)
         return Evidence(objects=evidence.objects, versions=evidence.versions, notes=notes)
 
     def in_one_transaction(self) -> Evidence:
@@ -149,6 +155,7 @@ class _Job:
                 raise SourceError(f"this user may not create anything in {self._address.label}: grant it CREATE there")
             self.check_requirements(target)
             rows(target, "BEGIN")
+            self._create_common(target)
             if self._contents is None:
                 with closing(self._dump.open()) as reader:
                     load(self._address, target, lambda: reader.read(BLOCK), whole=True, parts=self._parts)
@@ -161,6 +168,28 @@ class _Job:
             evidence = self._evidence(self._address, target)
             rows(target, "COMMIT")
             return replace(evidence, notes=(*evidence.notes, *self._parts.notes))
+
+    def _drop(self, place: Address) -> tuple[str, ...]:
+        """Drop from the new database what the original had not, though every new one has it; return notes."""
+        notes = []
+        dropped = [d for d in self._dump.evidence.properties.get("dropped", ()) if d in _COMMON]
+        with closing(place.connect()) as connection:
+            for what in dropped:
+                try:
+                    rows(connection, f"DROP {what}")
+                except psycopg2().Error as error:
+                    if connection.closed:
+                        raise
+                    notes.append(f"the original has no {what}, the new database does: {place.scrub(str(error))}")
+        return tuple(notes)
+
+    def _create_common(self, target: Connection) -> None:
+        """Create what no dump creates, because every new database has it, where somebody dropped it."""
+        lacking = {d for (d,) in rows(target, DROPPED)} - set(self._dump.evidence.properties.get("dropped", ()))
+        for what, more in _COMMON.items():
+            if what in lacking:
+                for statement in (f"CREATE {what}", *more):
+                    rows(target, statement)
 
     def _properties(self) -> dict[str, Any]:
         known = dict(self._dump.evidence.properties)

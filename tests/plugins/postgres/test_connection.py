@@ -11,7 +11,8 @@ import pytest
 from support.drive import dump, load
 
 import dumpty_plugins.postgres as driver
-from dumpty import DumptyError, Source, SourceError
+from dumpty import BackupFormat, DatabaseBackup, DumptyError, MalformedURL, Source, SourceError
+from dumpty.cli import main
 from dumpty_plugins.postgres.clients import choose, find
 
 
@@ -177,3 +178,21 @@ def test_describing_the_driver_imports_nothing_heavy():
 
     code = "import sys, dumpty_plugins.postgres as p; p.describe(); print([m for m in sys.modules if 'psycopg2' in m or 'concurrent' in m])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("url", ["postgresql://localhost", "postgres://u@localhost:1/", "postgresql:///?host=/nowhere"])
+def test_a_url_that_names_no_database_is_refused_as_wrong_usage(dbs, name, tmp_path, capsys, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    assert main(["backup", dbs.server.url(name)]) == 0
+    for argv in (["backup", url], ["doctor", url], ["restore", "latest", "--to", url]):
+        capsys.readouterr()
+        assert main(argv) == 2
+        said = capsys.readouterr()
+        assert "names no database" in said.out + said.err
+    with pytest.raises(MalformedURL, match="names no database"):
+        DatabaseBackup(str(tmp_path / "copies")).backup_postgres(url, "b", BackupFormat.SQL)
+    with pytest.raises(MalformedURL, match="add /NAME after the server, or set PGDATABASE"):
+        DatabaseBackup(str(tmp_path / "copies")).backup_postgres("host=/nowhere user=u", "b", BackupFormat.SQL)
+    monkeypatch.setenv("PGDATABASE", "shop")
+    with pytest.raises(SourceError, match="cannot connect"):
+        DatabaseBackup(str(tmp_path / "copies")).backup_postgres("host=/nowhere user=u", "b", BackupFormat.SQL)

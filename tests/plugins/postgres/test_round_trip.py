@@ -12,6 +12,7 @@ import pytest
 from support.drive import dump, load
 
 import dumpty_plugins.postgres as driver
+from dumpty import BackupManager
 
 sys.path.insert(0, str(Path(__file__).parent))
 import zoo
@@ -165,3 +166,42 @@ def test_settings_of_the_database_come_back_with_a_missing_one(dbs, tmp_path):
     load(driver, dbs.source(copy), made)
     sql = "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = %s"
     assert dbs.server.execute(sql, copy) == dbs.server.execute(sql, name) != []
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_what_every_database_has_and_this_one_has_not_is_not_there_afterwards(dbs, tmp_path, form):
+    name = dbs.new("CREATE SCHEMA own; CREATE TABLE own.t (); DROP SCHEMA public; DROP EXTENSION plpgsql")
+    made = dump(driver, dbs.source(name), tmp_path / "dump", form)
+    copy = dbs.name()
+    assert load(driver, dbs.source(copy), made).notes == ()
+    sql = """SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'public'),
+             (SELECT count(*) FROM pg_extension WHERE extname = 'plpgsql')"""
+    assert dbs.server.execute(sql, database=copy) == [(0, 0)]
+    assert_same(dbs.server.dump(name), dbs.server.dump(copy))
+    manager = BackupManager(str(tmp_path / "store"))
+    result = manager.create_backup(dbs.server.url(name), format=form)
+    assert result.success, result.error
+    manager.drill(result.backup.id, on=dbs.server.url(), superuser=True)
+    manager.drill(result.backup.id)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_what_somebody_dropped_from_an_empty_target_is_made_again(dbs, role, tmp_path, form):
+    content = (
+        "CREATE FUNCTION f() RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; CREATE TABLE t (a integer)"
+    )
+    made = dump(driver, dbs.source(dbs.new(content)), tmp_path / "dump", form)
+    target = dbs.new("DROP SCHEMA public; DROP EXTENSION plpgsql")
+    dbs.server.execute(f"ALTER DATABASE {target} OWNER TO {role[0]}")
+    load(driver, dbs.source(target, *role), made, owner=False, privileges=False)
+    assert dbs.server.execute("SELECT f(), has_schema_privilege('pg_monitor', 'public', 'USAGE')", database=target) == [
+        (1, True)
+    ]
+
+
+def test_what_may_not_be_dropped_is_told(dbs, role, tmp_path):
+    name = dbs.new("CREATE SCHEMA own; CREATE TABLE own.t (); DROP EXTENSION plpgsql")
+    made = dump(driver, dbs.source(name), tmp_path / "dump", "sql")
+    dbs.server.execute(f"ALTER ROLE {role[0]} CREATEDB")
+    [note, *_] = load(driver, dbs.source(dbs.name(), *role), made, owner=False, privileges=False).notes
+    assert note.startswith("the original has no EXTENSION plpgsql, the new database does: must be owner")
