@@ -26,6 +26,7 @@ from dumpty_plugins.postgres.programs import watching
 from dumpty_plugins.postgres.properties import estimate, read_properties
 from dumpty_plugins.postgres.psql import open_psql
 from dumpty_plugins.postgres.reading import tally
+from dumpty_plugins.postgres.rights import unseen
 from dumpty_plugins.postgres.script import Script
 from dumpty_plugins.postgres.snapshot import Snapshot, snapshot
 from dumpty_plugins.postgres.tables import compare
@@ -97,7 +98,8 @@ def back_up(address: Address, sink: Sink, form: str, options: Options) -> Eviden
             ) as shot:
                 evidence = run.beside(shot, client, properties, again=attempt > 0)
             if evidence is not None:
-                return _noted(evidence, client, connection, options)
+                with explained(address, "looking at what this user sees of"):
+                    return _noted(evidence, client, connection, options)
     raise Locked(
         f"pg_dump cannot lock the tables of {address.label}: every time, somebody waits for an exclusive lock; "
         "back it up when no schema change or TRUNCATE is under way"
@@ -123,7 +125,7 @@ def _noted(evidence: Evidence, client: Client, connection: Connection, options: 
     """Return ``evidence`` with versions, and with notes on what is not as it is by default."""
     major, server = version(connection)
     versions = {"server": server, "pg_dump": client.version, **session_version(connection)}
-    notes = evidence.notes
+    notes = (*evidence.notes, *unseen(connection))
     if options["counts"] == "off":
         notes = ("rows were not counted: counts=off", *notes)
     if client.major > major:

@@ -29,6 +29,14 @@ _HIDDEN = f"""
     SELECT format('%I.%I', n.nspname, c.relname) {_DUMPED} AND c.relkind = 'r' AND c.relrowsecurity
     AND row_security_active(c.oid) ORDER BY 1"""
 
+# The condition under which the view pg_user_mappings shows no options.
+_MAPPINGS = """
+    SELECT count(*) FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid
+    WHERE m.umoptions IS NULL AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+      AND NOT CASE m.umuser WHEN 0 THEN pg_has_role(s.srvowner, 'USAGE')
+              ELSE m.usename = current_user AND (pg_has_role(s.srvowner, 'USAGE')
+                                                 OR has_server_privilege(s.oid, 'USAGE')) END"""
+
 _LARGE_OBJECTS = """
     SELECT oid FROM pg_largeobject_metadata
     WHERE NOT current_setting('lo_compat_privileges')::boolean AND NOT pg_has_role(lomowner, 'USAGE')
@@ -51,6 +59,16 @@ def lacking(connection: Connection) -> tuple[str, ...]:
             _large_objects(connection, quoted(user)),
         )
         if text
+    )
+
+
+def unseen(connection: Connection) -> tuple[str, ...]:
+    """Return notes on what pg_dump leaves out in silence, because this user may not see it."""
+    number = rows(connection, _MAPPINGS)[0][0]
+    if not number:
+        return ()
+    return (
+        f"the options (passwords, perhaps) of {number} user mapping(s) are not in the dump: only a superuser sees them",
     )
 
 

@@ -75,3 +75,13 @@ def test_the_text_names_what_is_lacking(dbs, role, capsys):
     said = capsys.readouterr()
     assert f'lacks SELECT on public.t: GRANT pg_read_all_data TO "{role[0]}"' in said.out + said.err
     assert role[1] not in said.out + said.err
+
+
+def test_options_of_user_mappings_that_are_not_seen_are_told(dbs, role, tmp_path):
+    name = dbs.new(
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+        "CREATE USER MAPPING FOR postgres SERVER s OPTIONS (password 'x'); CREATE USER MAPPING FOR PUBLIC SERVER s"
+    )
+    [note] = dump(driver, dbs.source(name, *role), tmp_path / "d", "sql").evidence.notes
+    assert note.startswith("the options (passwords, perhaps) of 2 user mapping(s) are not in the dump")
+    assert dump(driver, dbs.source(name), tmp_path / "d", "sql").evidence.notes == ()
