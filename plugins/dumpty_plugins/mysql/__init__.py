@@ -42,7 +42,7 @@ def describe() -> PluginInfo:
                 name="jobs",
                 default=processors(_MOST_JOBS),
                 help="connections that read or load side by side (default: one per processor, at most 4); a backup "
-                "over more than 1 needs the right RELOAD and formatting=server",
+                "over more than 1 needs MariaDB, its binary log or the right LOCK TABLES, and formatting=server",
                 verbs=("backup", "restore"),
             ),
             Option(
@@ -58,6 +58,7 @@ def describe() -> PluginInfo:
                 "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
                 verbs=("inspect", "backup", "restore"),
             ),
+            Option(name="views", default=True, help="include views (needs the right SHOW VIEW)"),
             Option(name="triggers", default=True, help="include triggers (needs the right TRIGGER)"),
             Option(
                 name="routines", default=True, help="include routines (needs SELECT on mysql.proc, or SHOW_ROUTINE)"

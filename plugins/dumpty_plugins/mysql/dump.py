@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _COMMON_PACKET = 16 << 20
 """``max_allowed_packet`` where nobody set it: MariaDB's default, and MySQL's client's."""
-LEFT_OUT = {"triggers": "trigger", "routines": "routine", "events": "event"}
+LEFT_OUT = {"views": "view", "triggers": "trigger", "routines": "routine", "events": "event"}
 
 
 def dump(source: Source, sink: Sink, options: Options) -> Evidence:
@@ -69,7 +69,9 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         _still_there([*snapshot.sessions, keeper])
         script.end()
         notes = list(snapshot.notes)
-        properties = {DANGLING: dangling(snapshot.sessions[0], database)} if printed else {}
+        properties: dict[str, object] = {"snapshot": snapshot.method}
+        if printed:
+            properties[DANGLING] = dangling(snapshot.sessions[0], database)
         if script.longest > _COMMON_PACKET:
             notes.append(
                 f"the longest row needs max_allowed_packet of {script.longest + 1024} bytes or more to be restored"

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from .session import Session
 
 _NO_RIGHT = frozenset({1044, 1142, 1143, 1227, 1370})
-_BROKEN_VIEW = 1356
 _FACTS = (
     *("COLUMN_NAME", "DATA_TYPE", "CHARACTER_SET_NAME", "EXTRA", "COLUMN_TYPE", "CHARACTER_MAXIMUM_LENGTH"),
     *("NUMERIC_PRECISION", "NUMERIC_SCALE", "DATETIME_PRECISION", "GENERATION_EXPRESSION"),
 )
 """What is asked of each column."""
 _PERIOD = ("ROW START", "ROW END")
+
+
+class BrokenViews(SourceError):
+    """Views that the server cannot read, all of them named."""
 
 
 class CatalogReader:
@@ -38,7 +41,7 @@ class CatalogReader:
         session: its default database is ``database``, and it holds the metadata locks that keep tables still.
         database: the database's name.
         entries: its listing.
-        skip: kinds that the user left out: "trigger", "routine", "event".
+        skip: kinds that the user left out: "view", "trigger", "routine", "event".
     """
 
     def __init__(
@@ -181,20 +184,38 @@ class CatalogReader:
         return (), ""
 
     def _views(self) -> list[Code]:
-        found = []
+        if "view" in self._skip:
+            return []
+        found, broken = [], []
         for name in sorted(e[1] for e in self._entries if e[0] == "table" and e[2] == "VIEW"):
             try:
                 names = tuple(decode(r[0]) for r in self._session.rows(f"SHOW COLUMNS FROM {identifier(name)}"))
                 with self._session.raw():
                     row = self._session.rows(f"SHOW CREATE VIEW {identifier(name)}")[0]
             except StatementError as error:
-                raise self._refused(error, "view", name, "SHOW VIEW") from error
+                if error.lost:
+                    raise
+                broken.append((name, error))
+                continue
             found.append(
                 self._code(
                     "view", name, row[1], (b"", b""), charset=decode(row[2]), collation=decode(row[3]), columns=names
                 )
             )
+        if broken:
+            raise self._broken(broken)
         return found
+
+    def _broken(self, views: list[tuple[str, StatementError]]) -> SourceError:
+        if any(error.code in _NO_RIGHT for _, error in views):
+            name, error = next(v for v in views if v[1].code in _NO_RIGHT)
+            return self._refused(error, "view", name, "SHOW VIEW")
+        names = ", ".join(name for name, _ in views)
+        what = f"view {self._database}.{names} is" if len(views) == 1 else f"views of {self._database} are"
+        return BrokenViews(
+            f"{what} broken and could not be restored{'' if len(views) == 1 else f' ({names})'}: what they refer to is "
+            f"gone or forbidden to their definers; drop or mend them ({views[0][1]})"
+        )
 
     def _triggers(self) -> list[Code]:
         if "trigger" in self._skip:
@@ -282,11 +303,6 @@ class CatalogReader:
         if error.code in _NO_RIGHT:
             return SourceError(
                 f"{kind} {self._database}.{name} cannot be read: the account lacks the right {right} ({error})"
-            )
-        if error.code == _BROKEN_VIEW:
-            return SourceError(
-                f"view {self._database}.{name} is broken and could not be restored: what it refers to is gone "
-                f"or forbidden to its definer; drop or mend it ({error})"
             )
         return SourceError(f"{kind} {self._database}.{name} cannot be read: {error}")
 

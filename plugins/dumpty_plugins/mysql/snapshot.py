@@ -2,15 +2,13 @@
 
 Order: list the objects; touch every table in a transaction, whose metadata locks keep ALTER, DROP and TRUNCATE waiting
 until the dump is done; take the snapshots; read the definitions; list again. A difference means that somebody was
-quicker: everything is let go and begun again. Several connections share a snapshot because a global read lock, waited
-for no longer than ``lock_timeout`` seconds and held for milliseconds, keeps every commit out while each of them begins.
+quicker: everything is let go and begun again. How several connections come to share a snapshot is told in ``together``.
 """
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Self
 
 from dumpty import Locked, SourceError
@@ -19,9 +17,19 @@ from .catalog import MERGED, TRANSACTIONAL, Catalog, base_tables, listing
 from .connection import connect
 from .leftovers import check_whole
 from .names import identifier, literal
-from .reading import CatalogReader
+from .reading import BrokenViews, CatalogReader
 from .rights import account, lacking
 from .session import WAITED, Session, StatementError, place
+from .together import (
+    BEGIN,
+    LOG_POSITION,
+    ONE_CONNECTION,
+    TABLE_LOCKS,
+    begin_at_one_position,
+    everything_is_logged,
+    tables_locked,
+    what_runs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,7 +46,7 @@ class Snapshot:
     """Everything a dump needs of one moment, as a context manager.
 
     ``sessions`` are inside transactions of one shared snapshot. ``keeper`` holds the metadata locks and answers
-    questions that need no snapshot. ``notes`` say what could not be had.
+    questions that need no snapshot. ``method`` says how they came to share it, ``notes`` what could not be had.
 
     Raises:
         SourceError: a right is missing, or the database is not there.
@@ -55,6 +63,7 @@ class Snapshot:
         self._skip = skip
         self.sessions: list[Session] = []
         self.notes: list[str] = []
+        self.method = ONE_CONNECTION
         self.catalog: Catalog
         self.keeper: Session
         self.locker: Session | None = None
@@ -99,6 +108,7 @@ class Snapshot:
 
     def _attempt(self) -> bool:
         self.notes = []
+        self.method = ONE_CONNECTION
         self.keeper = self._connect()
         self._check_rights()
         check_whole(self.keeper, self._source, self._database)
@@ -113,6 +123,8 @@ class Snapshot:
                 self._lock(locked)
                 self._begin(frozen)
             self.catalog = CatalogReader(self.keeper, self._database, before, self._skip).read()
+        except BrokenViews as error:
+            raise SourceError(f"{error}, or leave all views out with the option views=off") from error
         except StatementError as error:
             if error.code in _GONE:
                 return False
@@ -127,27 +139,43 @@ class Snapshot:
         """
         session = self._connect()
         self.sessions.append(session)
-        session.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
-        self._touch(session, tables)
+        session.execute(BEGIN)
+        self._touch(session, tables, rows=True)
 
-    def _touch(self, session: Session, tables: list[str]) -> None:
+    def _touch(self, session: Session, tables: list[str], *, rows: bool = False) -> None:
+        """Hold the metadata locks of ``tables``; with ``rows``, see that there are rows to read, or none."""
         for start in range(0, len(tables), _AT_ONCE):
             some = tables[start : start + _AT_ONCE]
             try:
-                session.rows(" UNION ALL ".join(f"(SELECT 1 FROM {identifier(n)} LIMIT 0)" for n in some))
+                session.rows(" UNION ALL ".join(_touching(n, rows=rows) for n in some))
             except StatementError as error:
-                if error.code in _GONE:
+                if error.code in _GONE or error.lost:
                     raise
-                raise self._explained(error, some) from error
+                raise self._explained(session, error, tables, some) from error
 
-    def _explained(self, error: StatementError, names: list[str]) -> Exception:
+    def _explained(self, session: Session, error: StatementError, tables: list[str], names: list[str]) -> Exception:
         if error.code not in WAITED:
-            return SourceError(f"tables of {self._database} cannot be read: {error}")
+            return SourceError(
+                f"tables of {self._database} cannot be read, so nothing could bring them back: "
+                f"{'; '.join(self._unreadable(session, tables)) or error}; mend or drop them"
+            )
         shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise
         return Locked(
             f"a table of {self._database} on {place(self._source)} is being altered, or locked ({shown}): waited "
             f"{self._timeout} s for it; try again later, or wait longer with the option lock_timeout"
         )
+
+    def _unreadable(self, session: Session, tables: list[str]) -> list[str]:
+        """Return every table that cannot be read, with the reason: the server names none of those in a MERGE table."""
+        found = []
+        for name in tables:
+            try:
+                session.rows(_touching(name, rows=True))
+            except StatementError as error:
+                if error.lost or error.code in WAITED:
+                    break
+                found.append(f"{name} ({error})")
+        return found
 
     def _check_rights(self) -> None:
         missing = lacking(self.keeper, self._database, skip=self._skip)
@@ -202,30 +230,48 @@ class Snapshot:
 
     def _begin_together(self, locked: list[str], frozen: list[str]) -> bool:
         """Begin one snapshot on every connection. Returns False, with a note, where that cannot be had."""
+        if not self.keeper.mariadb:
+            return False
+        for _ in range(self._jobs):
+            self.sessions.append(self._connect())
+        why = ""
+        if everything_is_logged(self.keeper):
+            self._lock(locked)
+            if begin_at_one_position(self.sessions):
+                self.method = LOG_POSITION
+            elif self.locker:
+                self.locker.close()
+                self.locker = None
+        if self.method != LOG_POSITION:
+            why = what_runs(self.keeper, self._database) or self._begin_behind_locks(locked, frozen)
+        if why:
+            self.notes.append(f"one connection instead of {self._jobs}: {why}")
+            for session in self.sessions:
+                session.close()
+            self.sessions = []
+            return False
+        for session in self.sessions:
+            self._touch(session, frozen, rows=True)
+        return True
+
+    def _begin_behind_locks(self, locked: list[str], frozen: list[str]) -> str:
+        """Begin the snapshots while nobody can write in this database; return why that cannot be, "" where it was."""
         gate = self._connect()
         try:
-            try:
-                gate.execute("FLUSH TABLES WITH READ LOCK")
-            except StatementError as error:
-                if error.code not in WAITED and error.code not in {1044, 1045, 1227}:
-                    raise
-                why = (
-                    f"the global read lock was not to be had within {self._timeout} s"
-                    if error.code in WAITED
-                    else "the account lacks the right RELOAD"
-                )
-                self.notes.append(f"one connection instead of {self._jobs}: {why}")
-                return False
-            # Under the global lock nobody is writing, so these locks are granted at once: asked for before it,
-            # a writer waiting for them would make the global lock wait for itself.
-            self._lock(locked)
-            for _ in range(self._jobs):
-                self._begin(frozen)
-            gate.execute("UNLOCK TABLES")
+            with tables_locked(gate, [*frozen, *locked]) as why:
+                if not why:
+                    # Beside the lock of the gate these are granted at once: asked for before it, a writer who waits
+                    # for them would make the gate wait for itself.
+                    self._lock(locked)
+                    for session in self.sessions:
+                        session.execute(BEGIN)
+                    self.method = TABLE_LOCKS
         except BaseException:
             gate.abandon()
             raise
-        finally:
-            with contextlib.suppress(SourceError):
-                gate.close()
-        return True
+        gate.close()
+        return why
+
+
+def _touching(name: str, *, rows: bool) -> str:
+    return f"(SELECT 1 FROM {identifier(name)} LIMIT {int(rows)})"

@@ -32,13 +32,14 @@ def grants(name: str, *missing: str, routines: bool = True) -> list[str]:
     return [f"{here} ON `{name}`.*"] + (["SELECT ON mysql.proc"] if routines else [])
 
 
-def test_without_the_right_to_lock_everything_one_connection_does_it_and_says_so(
+def test_without_the_right_to_lock_tables_one_connection_does_it_and_says_so(
     mariadb: MariaDBServer, database, account, tmp_path: Path
 ) -> None:
     name = database(*CONTENT)
-    user = account(*grants(name))
+    user = account(*grants(name, "LOCK TABLES"))
     made = dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
-    assert made.evidence.notes == ("one connection instead of 2: the account lacks the right RELOAD",)
+    assert made.evidence.notes == ("one connection instead of 2: the account lacks the right LOCK TABLES",)
+    assert made.evidence.properties["snapshot"] == "one connection"
     full = dump(mysql, mariadb.source(name), tmp_path / "full", "sql")
     assert full.evidence.notes == ()
     assert made.file.read_bytes() == full.file.read_bytes()

@@ -1,0 +1,181 @@
+"""Several connections share one snapshot, and the writers of other databases never wait for that."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.drive import dump
+from support.mariadb_server import MariaDBServer, running_server
+
+import dumpty_plugins.mysql as driver
+from dumpty_plugins.mysql.session import Session
+
+from .test_snapshot import ids, pair, writers
+
+PAIRS = [
+    "CREATE TABLE a_first (id INT PRIMARY KEY)",
+    "CREATE TABLE filler (id INT PRIMARY KEY, a TEXT)",
+    "INSERT INTO filler SELECT seq, REPEAT('x', 500) FROM seq_1_to_200",
+    "CREATE TABLE z_last (id INT PRIMARY KEY)",
+]
+NUMBERED = "CREATE TABLE t (id INT PRIMARY KEY)"
+
+
+@pytest.fixture(scope="module")
+def logged() -> Iterator[MariaDBServer]:
+    """A MariaDB server that writes a binary log."""
+    with running_server("--log-bin=log", "--server-id=1") as server:
+        server.run("CREATE DATABASE pairs", "USE pairs", *PAIRS)
+        yield server
+
+
+def insert(connection, number: int) -> None:
+    """Write one row; whoever waits a second for a lock that is not a row's fails."""
+    with connection.cursor() as cursor:
+        if number % 10_000_000 == 1:
+            cursor.execute("SET SESSION lock_wait_timeout=1")
+        cursor.execute(f"INSERT INTO t VALUES ({number})")
+    connection.commit()
+
+
+@contextlib.contextmanager
+def long_insert(server: MariaDBServer, name: str, *, seen: bool = False) -> Iterator[None]:
+    """Let an INSERT … SELECT run in the table ``slow`` of ``name``; ``seen``: for more than a second already."""
+    connection = server.connect(name)
+    number = connection.thread_id()
+
+    def work() -> None:
+        with contextlib.suppress(Exception), connection.cursor() as cursor:
+            cursor.execute("INSERT INTO slow SELECT SLEEP(600)")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        wanted = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={number} AND INFO LIKE 'INSERT%' AND TIME>="
+        while not server.run(f"{wanted}{2 if seen else 0}"):
+            assert thread.is_alive()
+        yield
+    finally:
+        server.run(f"KILL {number}")
+        thread.join()
+        connection.close()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a backup says to the server."""
+    said: list[str] = []
+    execute = Session.execute
+
+    def noting(self: Session, sql: str | bytes) -> tuple[int, int]:
+        said.append(str(sql))
+        return execute(self, sql)
+
+    monkeypatch.setattr(Session, "execute", noting)
+    return said
+
+
+def wait_until(true) -> None:
+    """Wait for a condition, with a generous end."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_with_a_binary_log_equal_positions_are_one_snapshot(
+    logged: MariaDBServer, tmp_path: Path, statements: list[str]
+) -> None:
+    with writers(logged, "pairs", pair):
+        for _ in range(30):
+            made = dump(driver, logged.source("pairs"), tmp_path / "d", "sql", jobs=3)
+            text = made.file.read_bytes()
+            assert ids(text, "a_first") == ids(text, "z_last")
+            assert made.evidence.properties["snapshot"] == "binary log position"
+            assert made.evidence.notes == ()
+    assert ids(text, "a_first")
+    assert not [s for s in statements if s.startswith(("LOCK", "FLUSH"))]
+
+
+def test_positions_are_not_trusted_where_a_replica_may_write_beside_the_log(
+    logged: MariaDBServer, tmp_path: Path
+) -> None:
+    logged.run("CHANGE MASTER 'elsewhere' TO MASTER_HOST='127.0.0.1'")
+    try:
+        made = dump(driver, logged.source("pairs"), tmp_path / "d", "sql", jobs=2)
+    finally:
+        logged.run("RESET SLAVE 'elsewhere' ALL")
+    assert made.evidence.properties["snapshot"] == "table locks"
+
+
+def test_an_account_that_may_not_ask_about_the_log_gets_its_snapshot_otherwise(
+    logged: MariaDBServer, tmp_path: Path
+) -> None:
+    logged.run("CREATE USER plain@localhost", "GRANT ALL ON pairs.* TO plain@localhost")
+    made = dump(driver, logged.source("pairs", user="plain"), tmp_path / "d", "sql", jobs=2, routines=False)
+    assert made.evidence.properties["snapshot"] == "table locks"
+
+
+def shared(server: MariaDBServer, made) -> bool:
+    """Return whether the connections shared a snapshot; MySQL reads over one, as a matter of course."""
+    told = made.evidence.properties["snapshot"]
+    assert told == ("table locks" if made.evidence.notes == () and server.kind == "mariadb" else "one connection")
+    return told == "table locks"
+
+
+def test_writers_of_other_databases_go_on_behind_a_long_insert(
+    server: MariaDBServer, database, tmp_path: Path, statements: list[str]
+) -> None:
+    name = database(*PAIRS)
+    busy, other = database("CREATE TABLE slow (n INT)"), database(NUMBERED)
+    with long_insert(server, busy), writers(server, other, insert):
+        ((before,),) = server.run("SELECT COUNT(*) FROM t", database=other)
+        made = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2)
+        wait_until(lambda: server.run("SELECT COUNT(*) FROM t", database=other)[0][0] > before)
+    assert shared(server, made) == (server.kind == "mariadb")
+    assert made.evidence.notes == ()
+    assert not [s for s in statements if s.startswith("FLUSH")]
+
+
+def test_nobody_waits_where_there_is_no_moment_without_writers(server: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database(*PAIRS, "CREATE TABLE slow (n INT)", NUMBERED)
+    holder = server.connect(name)
+    try:
+        holder.autocommit(False)
+        with holder.cursor() as cursor:
+            cursor.execute("INSERT INTO slow VALUES (1)")
+        with writers(server, name, insert):
+            made = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2, lock_timeout=60)
+    finally:
+        holder.close()
+    assert not shared(server, made)
+    assert all(n.startswith("one connection instead of 2: ") for n in made.evidence.notes)
+    assert {o.path: o.rows for o in made.evidence.objects}["slow"] == 0
+
+
+def test_no_transaction_of_a_writer_is_ended_for_a_backup(server: MariaDBServer, database, tmp_path: Path) -> None:
+    # A lock that is waited for is in the way of whoever has one table and wants the next: the server ends the writer.
+    name = database(*PAIRS)
+    with writers(server, name, pair, 4):
+        for _ in range(10):
+            made = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2)
+            text = made.file.read_bytes()
+            assert ids(text, "a_first") == ids(text, "z_last")
+    assert ids(text, "a_first")
+
+
+def test_a_long_statement_in_the_same_database_is_not_even_waited_for(
+    mariadb: MariaDBServer, database, tmp_path: Path, statements: list[str]
+) -> None:
+    name = database(*PAIRS, "CREATE TABLE slow (n INT)", NUMBERED)
+    with long_insert(mariadb, name, seen=True), writers(mariadb, name, insert):
+        made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=2)
+    (note,) = made.evidence.notes
+    assert "has been writing for more than a second" in note
+    assert made.evidence.properties["snapshot"] == "one connection"
+    assert not [s for s in statements if s.startswith("LOCK TABLES")]
