@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.drive import dump, load
+from support.drive import defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
@@ -142,3 +142,18 @@ def test_what_only_looks_like_it_is_not_refused(mariadb: MariaDBServer, database
         "CREATE VIEW drawn AS SELECT NEXTVAL(s) AS n",
         "CREATE TABLE early (a INT, CONSTRAINT c FOREIGN KEY (a) REFERENCES tree (id))",
     )
+
+
+def test_a_key_whose_parent_table_is_gone_is_counted_as_rows_without_parents(
+    mariadb: MariaDBServer, database, tmp_path: Path
+) -> None:
+    name = database(
+        "SET foreign_key_checks=0",
+        "CREATE TABLE o (id INT, CONSTRAINT k FOREIGN KEY (id) REFERENCES gone (id))",
+        "INSERT INTO o VALUES (1), (NULL), (2)",
+    )
+    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    assert made.evidence.properties == {"dangling": {"o.k": 2}}
+    with mysql.scratch(dump=made, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)) as place:
+        load(mysql, place.target, made)
+        assert "2 of o.k" in place.check()[1]
