@@ -17,7 +17,7 @@ from dumpty.host import default_host
 from dumpty.interruption import noticed
 from dumpty.names import checked_name
 from dumpty.pipeline import Outcome, Run
-from dumpty.presence import look
+from dumpty.presence import look, put_back
 from dumpty.redaction import redact_exception
 from dumpty.source import database_name, identity_of, parse_connection
 from dumpty.stored import Stored, StoredDump, check_stored
@@ -148,6 +148,7 @@ class DatabaseBackup:
             stages=(),
             evidence=manifest.decode_evidence(found["evidence"]),
         )
+        put_back(self._store, stored.file)
         try:
             check_stored(self._host, self._store, stored)
         except MissingFile as error:
@@ -190,8 +191,9 @@ class DatabaseBackup:
                 oldest = now - timedelta(days=max_age_days)
             except OverflowError:  # more days than the calendar has: nothing is that old
                 oldest = datetime.min.replace(tzinfo=UTC)
-            return _expired(zip(entries, self._states(entries), strict=True), oldest, max_backups)
+            return _expired(zip(entries, self._states(entries, locked=True), strict=True), oldest, max_backups)
 
+        self._states(self._catalog.entries())  # puts back what a removal that did not end left half removed
         return self._catalog.remove(choose)
 
     def _backup(
@@ -240,9 +242,9 @@ class DatabaseBackup:
     def _inspected(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
         return self._host.inspect(driver, source=source, options=options)
 
-    def _states(self, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _states(self, entries: Sequence[Mapping[str, Any]], *, locked: bool = False) -> list[str]:
         sizes = sizes_in(self._store)
-        return [look(self._store, e["file"], e["size_bytes"], sizes).state for e in entries]
+        return [look(self._store, e["file"], e["size_bytes"], sizes, locked=locked).state for e in entries]
 
     def _metadata(self, entry: Mapping[str, Any], state: str = "ok") -> BackupMetadata:
         known = {f.name for f in fields(BackupMetadata)}

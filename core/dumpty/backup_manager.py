@@ -16,6 +16,7 @@ from dumpty.host import Host, default_host
 from dumpty.interruption import noticed
 from dumpty.listing import Listing
 from dumpty.pace import paced
+from dumpty.presence import put_back
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
 from dumpty.redaction import one_line
@@ -143,6 +144,7 @@ class BackupManager:
 
         def work() -> Backup:
             record = self._catalog.get(backup_id)
+            put_back(self._store, record.file)
             restore(
                 self._host,
                 self._store,
@@ -229,6 +231,7 @@ class BackupManager:
         if level != "restore" and (on is not None or assertions or options):
             raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
         record = self._catalog.get(backup_id)
+        put_back(self._store, record.file)
         server = None if on is None else parse_url(on)
         if level == "restore":
             # What a killed drill left; where it cannot be cleared, it is only space.
@@ -293,20 +296,22 @@ class BackupManager:
         """Take the pin of a backup away; False where it had none.
 
         Raises:
-            UnknownBackup: there is no such backup.
-            StoreError: the pin cannot be removed.
+            UnknownBackup, StoreError: there is no such backup, or the pin cannot be removed.
         """
         return self._book.unpin(self._catalog.get(backup_id))
 
-    def remove(self, backup_id: str) -> None:
-        """Remove a backup: data, manifest and proofs.
+    def remove(self, backup_id: str) -> bool:
+        """Remove a backup: data, manifest and proofs; False (and logged) where only its data is still there.
 
         Raises:
-            UnknownBackup: there is no such backup.
-            Pinned: it is pinned.
+            UnknownBackup, Pinned: there is no such backup, or it is pinned.
             StoreError: its data could not be removed; it is still listed.
         """
-        self._catalog.remove(self._catalog.get(backup_id))
+        problem = self._catalog.remove(self._catalog.get(backup_id))
+        if problem:
+            text = "backup %s is not listed any more, but its data is still there: %s; the next backup tries again"
+            log.warning(text, backup_id, problem, extra={"event": "left-behind"})
+        return not problem
 
 
 def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:

@@ -66,10 +66,10 @@ class Catalog:
                 raise ManifestError(f"{self._store.locate(name)} reads back otherwise than it was written")
         except BaseException:
             with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                with contextlib.suppress(MissingFile):
+                with contextlib.suppress(MissingFile, StoreError):
                     self._store.delete(name)
-                # Only now: while a manifest names it, the data stays.
-                self._store.delete(record.file)
+                if not self.is_there(name):  # while a manifest names it, the data stays
+                    self._store.delete(record.file)
             raise
 
     def names(self) -> list[str]:
@@ -112,13 +112,17 @@ class Catalog:
             "list_backups() or dumpty list shows what is there"
         )
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: Record) -> str:
         """Remove a backup for good.
+
+        Returns:
+            "", or why its data is still there: then it is not listed any more, and goes with the next ``clean``.
 
         Raises:
             Pinned: it is pinned.
             UnknownBackup: another process has removed it meanwhile.
-            StoreError: its data could not be removed; the backup is still listed.
+            StoreError: it could not be removed, and is still listed; or a power failure may bring it back, as the
+                message says.
         """
         with self.locked():
             if self.is_there(name_beside(record.file, PIN)):
@@ -126,20 +130,23 @@ class Catalog:
             gone, listed_by = record.file + REMOVED, name_beside(record.file, MANIFEST)
             if not self.is_there(listed_by):
                 raise UnknownBackup(f"backup {record.id} is gone: another process has removed it meanwhile")
-            with contextlib.suppress(MissingFile):
-                self._store.rename(record.file, gone)
+            listed = True
             try:
+                with contextlib.suppress(MissingFile):
+                    self._store.rename(record.file, gone)
                 self._store.delete(listed_by)
-            except BaseException:
+            except BaseException as error:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
                     # A manifest that went in spite of the error leaves its data to the next `clean`.
-                    if self.is_there(listed_by):
+                    listed = self.is_there(listed_by)
+                    if listed:
                         self._store.rename(gone, record.file)
+                if not listed and isinstance(error, StoreError):
+                    raise StoreError(f"backup {record.id} is removed, but {_UNSURE}: {error}") from error
                 raise
-            # What is left, if this fails, is not listed any more, and goes with the next `clean`.
-            for name in (name_beside(record.file, PROOFS), gone):
-                with contextlib.suppress(StoreError, MissingFile):
-                    self._store.delete(name)
+            with contextlib.suppress(StoreError, MissingFile):
+                self._store.delete(name_beside(record.file, PROOFS))
+            return _delete_for_good(self._store, gone)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which what is listed changes."""
@@ -192,7 +199,7 @@ class NamedCatalog:
             raise ManifestError(f"{what} is damaged: it lists no backups")
         for entry in entries:
             manifest.bare(entry.get("file"), what)
-            _check_entry(entry, what)
+            manifest.check_entry(entry, what)
         return entries
 
     def put(self, entry: Mapping[str, Any]) -> None:
@@ -231,38 +238,75 @@ class NamedCatalog:
         """
         with _locked(self._store):
             entries = self.entries()
+            chosen = choose(entries)
             gone: list[dict[str, Any]] = []
             problems: list[str] = []
-            for entry in choose(entries):
-                try:
-                    with contextlib.suppress(MissingFile):
-                        self._store.rename(entry["file"], entry["file"] + REMOVED)
-                    gone.append(entry)
-                except StoreError as error:
-                    problems.append(str(error))
             try:
+                for entry in chosen:
+                    try:
+                        with contextlib.suppress(MissingFile):
+                            self._store.rename(entry["file"], entry["file"] + REMOVED)
+                        gone.append(entry)
+                    except StoreError as error:
+                        problems.append(str(error))
                 if gone:
                     self._write([e for e in entries if e not in gone])
-            except BaseException:
-                with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                    # What the manifest names no more, in spite of the error, is left to the next `clean`.
-                    named = {e["file"] for e in self.entries()}
-                    for entry in gone:
-                        if entry["file"] in named:
-                            self._store.rename(entry["file"] + REMOVED, entry["file"])
+            except BaseException as error:
+                if self._put_back(chosen) and isinstance(error, StoreError):
+                    raise StoreError(f"removed {len(gone)} backups, but {_UNSURE}: {error}") from error
                 raise
-            for entry in gone:
-                with contextlib.suppress(StoreError, MissingFile):
-                    self._store.delete(entry["file"] + REMOVED)
+            stay = [e for e in gone if self._stays(e, problems)]
+            if stay:
+                gone = [e for e in gone if e not in stay]
+                with contextlib.suppress(StoreError, ManifestError):  # what stays unlisted goes with the next `clean`
+                    self._write([e for e in entries if e not in gone])
+                self._put_back(stay)
         if problems:
             raise StoreError(f"removed {len(gone)} backups, but {len(problems)} could not be removed: {problems[0]}")
         return len(gone)
+
+    def _stays(self, entry: Mapping[str, Any], problems: list[str]) -> bool:
+        """Delete the data of an entry that is not listed any more; return whether that failed, and add why."""
+        problem = _delete_for_good(self._store, entry["file"] + REMOVED)
+        problems += [problem] if problem else []
+        return bool(problem)
+
+    def _put_back(self, entries: Sequence[Mapping[str, Any]]) -> bool:
+        """Give the data of entries that are still listed their names back; return whether none is, and that is sure.
+
+        What the manifest names no more, in spite of an error, is left to the next `clean`.
+        """
+        try:
+            named = {e["file"] for e in self.entries()}
+        except (StoreError, ManifestError):
+            return False
+        listed = [e["file"] for e in entries if e["file"] in named]
+        for file in listed:
+            with contextlib.suppress(StoreError, MissingFile):
+                self._store.rename(file + REMOVED, file)
+        return not listed
 
     def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         data = manifest.seal({"backups": list(entries)})
         write_object(self._store, self.MANIFEST, data)
         if read_object(self._store, self.MANIFEST) != data:
             raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")
+
+
+_UNSURE = "a power failure may bring that back"
+
+
+def _delete_for_good(store: Store, name: str) -> str:
+    """Delete what is not listed any more; return why it is still there, or "" where it is gone."""
+    try:
+        store.delete(name)
+    except MissingFile:
+        return ""
+    except StoreError as error:
+        with contextlib.suppress(MissingFile, StoreError):
+            store.stat(name)
+            return str(error)
+    return ""
 
 
 def sizes_in(store: Store) -> dict[str, int]:
@@ -286,21 +330,6 @@ def _marked(store: Store, *files: str) -> Iterator[None]:
         for file in files:
             stack.callback(store.create(file + PENDING).abort)
         yield
-
-
-_ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "size_bytes": int, "source": str}
-_ENTRY |= {"checksum": str, "evidence": dict}
-
-
-def _check_entry(entry: Mapping[str, Any], what: str) -> None:
-    try:
-        wrong = [key for key, kind in _ENTRY.items() if type(entry[key]) is not kind]
-        manifest.utc(entry["timestamp"])
-        manifest.decode_evidence(entry["evidence"])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
-    if wrong:
-        raise ManifestError(f"{what} is damaged: the {wrong[0]} of an entry is not what it should be")
 
 
 def name_beside(file: str, ending: str) -> str:

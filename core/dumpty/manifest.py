@@ -190,6 +190,26 @@ def decode_evidence(value: Mapping[str, Any]) -> Evidence:
     )
 
 
+_ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "size_bytes": int, "source": str}
+_ENTRY |= {"checksum": str, "evidence": dict}
+
+
+def check_entry(entry: Mapping[str, Any], what: str) -> None:
+    """Check an entry of the manifest of named backups.
+
+    Raises:
+        ManifestError: it is not what it should be.
+    """
+    try:
+        wrong = [key for key, kind in _ENTRY.items() if type(entry[key]) is not kind]
+        utc(entry["timestamp"])
+        decode_evidence(entry["evidence"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+    if wrong:
+        raise ManifestError(f"{what} is damaged: the {wrong[0]} of an entry is not what it should be")
+
+
 def bare(name: object, what: str) -> str:
     """Return ``name`` if it is a bare file name.
 

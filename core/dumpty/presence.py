@@ -1,16 +1,19 @@
 """Whether the data of a backup is there, and whole by its size: what a manifest says is not believed.
 
 It is looked up in the same listing as the manifests. That is no snapshot, and some stores show late what is new; so
-whatever seems to be missing there is asked for by name before it is called lost.
+whatever seems to be missing there is asked for by name before it is called lost. Data whose removal was begun and did
+not end (``FILE.removed``, while a manifest names it) is put back first.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from dumpty.catalog import MANIFEST, name_beside
-from dumpty.errors import MissingFile, StoreError
+from dumpty.catalog import MANIFEST, REMOVED, name_beside
+from dumpty.cleaning import clean
+from dumpty.errors import Locked, MissingFile, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from dumpty.manifest import Record
     from dumpty.types import Store
 
-__all__ = ["HERE", "Presence", "State", "look", "survey_data"]
+__all__ = ["HERE", "Presence", "State", "look", "put_back", "survey_data"]
 
 State = Literal["ok", "lost", "damaged"]
 
@@ -34,16 +37,17 @@ class Presence:
 HERE = Presence()
 
 
-def look(store: Store, file: str, size: int, sizes: Mapping[str, int]) -> Presence:
+def look(store: Store, file: str, size: int, sizes: Mapping[str, int], *, locked: bool = False) -> Presence:
     """Return what became of the object ``file``, which had ``size`` bytes.
 
     ``sizes`` are those of the store's objects by name, from a listing. A directory counts with all that is in it.
+    ``locked``: the caller holds the store's lock, so nothing can be put back.
     """
     if sizes.get(file) == size:
         return HERE
     where = store.locate(file)
     try:
-        found = store.stat(file).size
+        found = store.stat(file).size if locked else _found(store, file)
     except MissingFile:
         return Presence(state="lost", reason=f"its data {where} is gone")
     except StoreError as error:
@@ -52,6 +56,22 @@ def look(store: Store, file: str, size: int, sizes: Mapping[str, int]) -> Presen
         return HERE
     state: State = "lost" if found < size else "damaged"
     return Presence(state=state, reason=f"its data {where} has {found:,} bytes, and {size:,} were stored")
+
+
+def put_back(store: Store, file: str) -> None:
+    """Put the data of a backup back where a removal of it did not end. What prevents that, its reader will meet."""
+    with contextlib.suppress(MissingFile, StoreError):
+        _found(store, file)
+
+
+def _found(store: Store, file: str) -> int:
+    try:
+        return store.stat(file).size
+    except MissingFile:
+        store.stat(file + REMOVED)
+        with contextlib.suppress(StoreError, Locked):
+            clean(store)
+        return store.stat(file).size
 
 
 def survey_data(store: Store, records: Iterable[Record], sizes: Mapping[str, int]) -> dict[str, Presence]:

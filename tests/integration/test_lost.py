@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dumpty import BackupManager, DatabaseBackup, MissingFile
+from dumpty import BackupManager, DatabaseBackup, MissingFile, StoreError
 from dumpty.cli.output import size
 
 
@@ -236,3 +236,36 @@ def test_a_store_that_shows_new_objects_late_loses_none(three, monkeypatch):
     monkeypatch.setattr(type(store), "list", lambda self: (f for f in real(self) if f.name not in hidden))
     assert [b.state for b in own.list_backups()] == ["ok"] * 3
     assert own.list_backups()[0].timestamp <= datetime.now(UTC)
+
+
+def test_a_removal_that_did_not_end_loses_nothing(three, named, tmp_path):
+    own, made = three
+    for one in made:
+        os.rename(one.file_path, one.file_path + ".removed")
+        assert own.get_backup(one.id).state == "ok"
+        assert os.path.exists(one.file_path)
+        os.rename(one.file_path, one.file_path + ".removed")
+        assert own.prove(one.id, level="structure").ok
+        os.rename(one.file_path, one.file_path + ".removed")
+        assert own.restore(one.id, f"sqlite:///{tmp_path}/{one.id}.db").success
+    other, copies = named
+    for one in copies:
+        os.rename(one.file_path, one.file_path + ".removed")
+        assert {b.state for b in other.list_backups()} == {"ok"}
+        os.rename(one.file_path, one.file_path + ".removed")
+        assert other.restore_sqlite(one.name, str(tmp_path / "new.db"))
+    os.rename(copies[2].file_path, copies[2].file_path + ".removed")
+    assert other.prune(3650, 1) == 2
+    assert [(b.name, b.state) for b in other.list_backups()] == [("three", "ok")]
+
+
+def test_a_removal_that_did_not_end_where_nothing_can_be_put_back_is_lost(three, monkeypatch):
+    own, (_, second, third) = three
+    os.rename(third.file_path, third.file_path + ".removed")
+
+    def full(*_):
+        raise StoreError("cannot rename it: Read-only file system")
+
+    monkeypatch.setattr(type(own._store), "rename", full)
+    assert own.get_backup(third.id).state == "lost"
+    assert own.find("latest").id == second.id

@@ -23,7 +23,7 @@ _GARBAGE = 200_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name) and return the exit status."""
     from dumpty import interruption
-    from dumpty.cli import output, urls
+    from dumpty.cli import output, standard, urls
     from dumpty.cli.forced import Listener
     from dumpty.cli.signals import Signals
     from dumpty.cli.status import UsageError
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interruption.forget_unfinished()
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
-    output.settle()
+    standard.settle()
     listener = Listener(json_wanted=json_wanted, told=output.failure) if argv is None else None
     with Signals(for_good=argv is None, listener=listener) as caught:
         error: BaseException
@@ -71,6 +71,7 @@ def _speak(listener: Listener | None) -> None:
 def _run(arguments: Sequence[str]) -> Ended | int:
     import typer
 
+    from dumpty.cli import standard
     from dumpty.cli.app import Ended, build
     from dumpty.cli.status import INTERRUPTED, UsageError
     from dumpty.errors import DumptyError
@@ -87,6 +88,10 @@ def _run(arguments: Sequence[str]) -> Ended | int:
     except (typer.Abort, SystemExit) as end:  # typer ends so after completing words, and when nobody reads its help
         code = getattr(end, "code", INTERRUPTED)
         return Ended(error=DumptyError(code)) if isinstance(code, str) else int(code or 0)
+    except OSError as error:  # a verb's own is within what it returns: this is help, or the version, being printed
+        standard.drop(sys.stdout)
+        reason = f"cannot write to the standard output: {error.strerror or error}"
+        return Ended(error=DumptyError(reason))
     return result if isinstance(result, Ended) else int(result or 0)
 
 

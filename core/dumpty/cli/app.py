@@ -28,6 +28,7 @@ from dumpty.cli import (
 )
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import warn
+from dumpty.cli.standard import Forgiving
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def _aside() -> Iterator[None]:
 
     What a plugin says is no result, and a result must be what a program can parse.
     """
-    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+    said: Any = Forgiving(sys.stderr)
+    with contextlib.redirect_stdout(said), contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # one of them is closed: then nothing goes there
             kept = os.dup(1)
             stack.callback(os.close, kept)
@@ -143,7 +145,7 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
-_HEARD = {"directory-exposed", "backup-lost", "manifest-damaged"}
+_HEARD = {"directory-exposed", "backup-lost", "left-behind", "manifest-damaged"}
 """Events of the library's log that no verb says itself."""
 
 

@@ -15,8 +15,10 @@ def on_terminal() -> bool:
 def agreed(question: str) -> bool:
     """Ask, and return whether the answer is yes."""
     from dumpty.cli.output import plain
+    from dumpty.cli.standard import Forgiving
     from dumpty.cli.urls import redacted
 
-    sys.stderr.write(f"{plain(redacted(question))} [y/N] ")
-    sys.stderr.flush()
+    errors = Forgiving(sys.stderr)
+    errors.write(f"{plain(redacted(question))} [y/N] ")
+    errors.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from dumpty.cli.arguments import Json, Kind
-from dumpty.cli.output import Line, Report, count
+from dumpty.cli.output import Line, Report, count, say
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url, watch
 from dumpty.errors import PluginError
@@ -56,7 +56,7 @@ def check(
     source_url = None if source is None else read_url(source)[0]
     target_url = None if target is None else _place(target) if chosen == "store" else read_url(target)[0]
     if not json and sys.stderr.isatty():
-        sys.stderr.write(f"checking the {chosen} {name}; this may take minutes…\n")
+        say(f"checking the {chosen} {name}; this may take minutes…")
     return _report(run(name, chosen, source_url, target_url), json=json)
 
 

@@ -89,6 +89,7 @@ def doctor(
         lines=lines,
         error=error,
         json=json,
+        only_told=True,
     )
 
 

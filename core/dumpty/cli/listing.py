@@ -47,4 +47,5 @@ def list_(
         lines=(line,),
         warnings=[*problems, *map(str, found.lost_proofs), *description.lost(backups)],
         json=json,
+        only_told=True,
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -11,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dumpty.cli.standard import Forgiving, drop
 from dumpty.cli.status import DONE, FAILED, error_type, status_of
 from dumpty.cli.urls import redacted
 
@@ -52,7 +51,8 @@ class Report:
     """How a verb went.
 
     ``fields`` are for programs, ``lines`` for people, ``warnings`` for both. ``error`` says what failed where the
-    verb has more to tell than an exception could; it decides the exit status.
+    verb has more to tell than an exception could; it decides the exit status. ``only_told`` is True where the verb did
+    nothing but find out what to say: then it has failed where that cannot be said.
     """
 
     fields: Mapping[str, Any]
@@ -61,6 +61,7 @@ class Report:
     error: BaseException | None = field(default=None)
     json: bool = False
     quiet: bool = False
+    only_told: bool = False
 
 
 # Control characters of ISO 646 and 8859, separators, and what changes the direction of writing: they could rewrite
@@ -109,9 +110,10 @@ def emit(report: Report) -> int:
         head: dict[str, Any] = {"success": status == DONE, "status": status}
         if error is not None:
             head |= {"error": plain(redacted(_text(error))), "error_type": error_type(error)}
-        return _printed([json.dumps({**head, **report.fields, "warnings": list(report.warnings)}, default=str)], status)
+        whole = {**head, **report.fields, "warnings": list(report.warnings)}
+        return _printed([json.dumps(whole, default=str)], status, only_told=report.only_told)
     lines = [] if report.quiet else [text for line in report.lines for text in _rendered(line)]
-    status = _printed(lines, status)
+    status = _printed(lines, status, only_told=report.only_told)
     if error is not None:
         say(f"dumpty: {_text(error)}")
     return status
@@ -149,9 +151,9 @@ def say(text: str) -> None:
 
 
 def _write_error(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody listens
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+    errors = Forgiving(sys.stderr)  # nobody may listen
+    errors.write(line + "\n")
+    errors.flush()
 
 
 def _text(error: BaseException) -> str:
@@ -186,31 +188,17 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def settle() -> None:
-    """Make both streams take any character, whatever the locale's encoding."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _printed(lines: Sequence[str], status: int) -> int:
-    """Print what a verb has to say; its status stands, whether or not somebody still reads."""
+def _printed(lines: Sequence[str], status: int, *, only_told: bool = False) -> int:
+    """Print what a verb has to say, and return its status: what it did stands, whether or not that can be said."""
     try:
         for line in lines:
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        _drop()
-    except OSError as error:
-        _drop()
-        say(f"dumpty: cannot write to the standard output: {error.strerror or error}")
-        return status or FAILED
+        drop(sys.stdout)
+    except (OSError, ValueError) as error:
+        drop(sys.stdout)
+        reason = getattr(error, "strerror", None) or str(error)
+        say(f"dumpty: cannot write to the standard output: {reason}")
+        return (status or FAILED) if only_told else status
     return status
-
-
-def _drop() -> None:
-    # What Python still holds of the output would raise again when the interpreter ends.
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

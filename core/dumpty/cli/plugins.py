@@ -38,7 +38,7 @@ def plugins(json: Json = False) -> Report:
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
     lines += [f"{p.name}: {why}" for p, _, why in told if why]
     lines += [f"{p.name}: {_slowness(p)}" for p in found if p.seconds > _SLOW]
-    return Report(fields={"plugins": [fields(p) for p in found]}, lines=lines, json=json)
+    return Report(fields={"plugins": [fields(p) for p in found]}, lines=lines, json=json, only_told=True)
 
 
 def show(
@@ -62,7 +62,9 @@ def show(
     lines: list[Line] = []
     for plugin in found:
         lines += [*([""] if lines else []), *_details(plugin)]
-    return Report(fields={"plugins": [{**fields(p), **_declared(p.info)} for p in found]}, lines=lines, json=json)
+    return Report(
+        fields={"plugins": [{**fields(p), **_declared(p.info)} for p in found]}, lines=lines, json=json, only_told=True
+    )
 
 
 def condition(plugin: Plugin) -> tuple[str, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dumpty.cli.output import plain
+from dumpty.cli.standard import Forgiving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,8 @@ def progress_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | Non
         TimeRemainingColumn(),
     )
     # Its redirection of the two streams would send what plugins print through the bar, in the wrong order.
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    said: Any = Forgiving(sys.stderr)
+    bar = Progress(*columns, console=Console(file=said), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
         task = bar.add_task(plain(what), total=None)
         last = 0

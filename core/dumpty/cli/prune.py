@@ -12,7 +12,7 @@ from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, existin
 from dumpty.cli.asking import agreed, on_terminal
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
 from dumpty.cli.status import UsageError
-from dumpty.errors import DumptyError, Pinned, UnknownBackup
+from dumpty.errors import DumptyError, Pinned, StoreError, UnknownBackup
 from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone, taken
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def prune(
         ],
         error=_failure(problems),
         json=json,
+        only_told=dry_run,
         quiet=quiet,
     )
 
@@ -147,7 +148,9 @@ def _removed(
     removed = []
     for decision in reversed(doomed):  # oldest first: what is interrupted has removed the least useful
         try:
-            manager.remove(decision.backup.id)
+            if manager.remove(decision.backup.id) is False:
+                problems.append(StoreError(f"the data of backup {decision.backup.id} is still there"))
+                continue
         except (UnknownBackup, Pinned):
             continue  # somebody else removed it meanwhile, or pinned it
         except DumptyError as error:
@@ -159,9 +162,7 @@ def _removed(
 
 def _failure(problems: Sequence[DumptyError]) -> DumptyError | None:
     if len(problems) > 1:
-        return DumptyError(
-            f"{len(problems)} backups could not be removed and are still there, the first: {problems[0]}"
-        )
+        return DumptyError(f"{len(problems)} backups could not be removed, the first: {problems[0]}")
     return problems[0] if problems else None
 
 

@@ -53,7 +53,8 @@ def sync_directory(path: Path | str) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # flushed or not: that was said before
+            os.close(descriptor)
 
 
 def sync_tree(top: Path) -> None:

@@ -133,7 +133,8 @@ class FileStore:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
-            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -158,7 +159,8 @@ class FileStore:
         finally:
             with contextlib.suppress(OSError):
                 holder.unlink()
-            lock.release()
+            with contextlib.suppress(OSError):  # what was done under the lock is done
+                lock.release()
 
 
 def _open_part(path: Path, owners: set[int]) -> int | None:

@@ -8,6 +8,7 @@ have to open that, and closing it drops the locks that SQLite holds on it in the
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LOCK = ".lock"
+_log = logging.getLogger("dumpty")
 _NAME = re.compile(r"\.[0-9a-f]{16}\.dumpty-part\.lock")
 
 
@@ -48,11 +50,12 @@ def part_beside(target: str) -> Iterator[str]:
             raise SourceError(f"{part} cannot be created: {error.strerror}") from error
         yield part
     finally:
-        try:
-            if part:
-                _remove(part)
-        finally:
-            if held is not None:
+        # The target is what it shall be by now, and what cannot be removed is only space. The lock goes last: without
+        # it nobody would know whose the rest is.
+        if part and clear_away(*(part + end for end in (*SIBLINGS, ""))):
+            clear_away(part + _LOCK)
+        if held is not None:
+            with contextlib.suppress(OSError):
                 os.close(held)
 
 
@@ -82,6 +85,21 @@ def _sweep(target: str) -> None:
                     _remove(lock.removesuffix(_LOCK))
             finally:
                 os.close(held)
+
+
+def clear_away(*paths: str) -> bool:
+    """Remove files that are of no use any more; warn of those that cannot be removed, and return whether all are."""
+    done = True
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            text = "%s is of no use any more, but cannot be removed: %s; remove it by hand"
+            _log.warning(text, path, error.strerror, extra={"event": "left-behind"})
+            done = False
+    return done
 
 
 def _remove(part: str) -> None:

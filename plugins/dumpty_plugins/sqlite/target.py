@@ -33,7 +33,7 @@ from dumpty_plugins.sqlite.connection import (
     require_readable,
 )
 from dumpty_plugins.sqlite.inode import is_at, standing_at
-from dumpty_plugins.sqlite.part import part_beside
+from dumpty_plugins.sqlite.part import clear_away, part_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,8 +262,7 @@ class Target:
             for end in moved:  # the database itself first: it takes the new one's place
                 os.rename(aside + end, self.path + end)
             raise
-        for end in moved:
-            os.unlink(aside + end)
+        clear_away(*(aside + end for end in moved))
 
     def _readable(self) -> bool:
         """Tell whether SQLite can read the target, without touching its journals; raise if it is merely in use."""

@@ -1,0 +1,188 @@
+"""Outputs that are full or closed: what was done stays done, its status too, and no backup gets what was meant for them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from dumpty import BackupManager
+
+SHELL = {
+    "full output": 'exec "$@" >/dev/full',
+    "closed output": 'exec "$@" >&-',
+    "closed errors": 'exec "$@" 2>&-',
+    "full errors": 'exec "$@" 2>/dev/full',
+    "both closed": 'exec "$@" >&- 2>&-',
+    "both full": 'exec "$@" >/dev/full 2>/dev/full',
+    "all closed": 'exec "$@" <&- >&- 2>&-',
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory with a small database, ``shop.db``, and three backups of it."""
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("CREATE TABLE t (a)")
+        database.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(1000)])
+    database.close()
+    own = BackupManager(str(tmp_path / "backups"))
+    assert all(own.create_backup(f"sqlite:///{tmp_path}/shop.db").success for _ in range(3))
+    return tmp_path
+
+
+def run(place, how, *argv, program=("-m", "dumpty")):
+    return subprocess.run(
+        ["/bin/sh", "-c", SHELL[how], "sh", sys.executable, *program, *argv],
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def listed(place):
+    return BackupManager(str(place / "backups")).list_backups()
+
+
+@pytest.mark.parametrize(
+    ("how", "json"), [*((how, ()) for how in SHELL), ("full output", ("--json",)), ("closed output", ("--json",))]
+)
+def test_what_was_done_stays_done_and_so_does_its_status(place, how, json):
+    own = BackupManager(str(place / "backups"))
+    oldest, *newer = [b.id for b in own.list_backups()]
+
+    def check(*argv):
+        done = run(place, how, *argv, *json)
+        assert done.returncode == 0, (argv, done)
+        assert "Traceback" not in done.stderr
+        assert "touched" not in done.stderr
+        told = "cannot write to the standard output"
+        assert (told in done.stderr) == (how in {"full output", "closed output"})
+
+    check("backup", "sqlite:///shop.db")
+    assert [b.id for b in own.list_backups()][:3] == [oldest, *newer]
+    assert len(own.list_backups()) == 4
+    check("verify", "--all")
+    assert all(b.standing.proven for b in own.list_backups())
+    check("pin", newer[0])
+    assert own.get_backup(newer[0]).pinned
+    check("restore", newer[1], "--to", "sqlite:///new.db")
+    with sqlite3.connect(place / "new.db") as database:
+        assert database.execute("SELECT count(*) FROM t").fetchone() == (1000,)
+    database.close()
+    check("prune", "--keep", "1", "--yes")
+    left = own.list_backups()
+    assert [b.id for b in left[:1]] == newer[:1]
+    assert len(left) == 2
+
+
+@pytest.mark.parametrize("how", ["full output", "closed errors", "both closed"])
+def test_what_failed_keeps_its_status(place, how):
+    for words, status in (
+        (("restore", "nope", "--to", "sqlite:///x.db"), 1),
+        (("backup", "nonsense"), 2),
+        (("list", "-d", "no"), 10),
+    ):
+        for json in ((), ("--json",)):
+            done = run(place, how, *words, *json)
+            assert done.returncode == status, (words, done)
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", ["full output", "both closed"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("show", "latest"),
+        ("list", "--json"),
+        ("plugins",),
+        ("doctor",),
+        ("prune", "--keep", "1", "-n"),
+        ("--help",),
+        ("--version",),
+    ],
+)
+def test_what_does_nothing_but_tell_has_failed(place, how, words):
+    done = run(place, how, *words)
+    assert done.returncode == 1, done
+    if how.endswith("output"):
+        assert "cannot write to the standard output" in done.stderr
+        assert "bug" not in done.stderr
+
+
+# Writes to the numbers of both outputs while a backup is being written, as a C library would.
+NOISY = """
+import os, sys
+from dumpty.cli import main
+real = os.fsync
+def noisy(descriptor):
+    for number in (1, 2):
+        try:
+            os.write(number, b"noise")
+        except OSError:
+            pass
+    return real(descriptor)
+os.fsync = noisy
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["closed output", "closed errors", "all closed"])
+def test_no_backup_gets_what_was_meant_for_an_output(place, how):
+    for form in ("sql", "native"):
+        done = run(
+            place, how, "backup", "sqlite:///shop.db", "--format", form, "--compressor", "none", program=("-c", NOISY)
+        )
+        assert done.returncode == 0, done
+        newest = listed(place)[-1]
+        with open(newest.file_path, "rb") as stream:
+            assert b"noise" not in stream.read()
+        assert BackupManager(str(place / "backups")).prove(newest.id, level="structure").ok
+
+
+CHATTY = """
+import sys
+from dumpty.cli import main
+from dumpty_plugins.sqlite import connection
+real = connection.require_readable
+def chatty(path):
+    print("chatter")
+    sys.stdout.flush()
+    return real(path)
+connection.require_readable = chatty
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("how", ["closed errors", "both full", "both closed"])
+def test_what_a_plugin_cannot_say_fails_no_backup(place, how):
+    done = run(place, how, "backup", "sqlite:///shop.db", program=("-c", CHATTY))
+    assert done.returncode == 0, done
+    assert len(listed(place)) == 4
+
+
+def test_a_terminal_that_is_gone_fails_no_backup(place):
+    """The bar is drawn on a terminal whose other end is closed meanwhile."""
+    import pty
+
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "dumpty", "backup", "sqlite:///shop.db"],
+        cwd=place,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm"},
+    ) as child:
+        os.close(slave)
+        os.close(master)
+        said = child.stdout.read()
+        assert child.wait(120) == 0, said
+    assert len(listed(place)) == 4
