@@ -33,11 +33,12 @@ EXTENSIONS = frozenset(
     re.findall(
         r"\S+",
         """
-        address_standardizer address_standardizer_data_us amcheck autoinc bloom btree_gin btree_gist citext cube
-        dict_int earthdistance fuzzystrmatch hll hstore insert_username intagg intarray ip4r isn lo ltree moddatetime
-        pageinspect pg_buffercache pg_freespacemap pg_prewarm pg_stat_statements pg_trgm pg_visibility pgcrypto
-        pgrouting pgrowlocks pgstattuple plpgsql postgis postgis_topology refint rum seg semver sslinfo tablefunc tcn
-        tsm_system_rows tsm_system_time unaccent uuid-ossp vector
+        address_standardizer address_standardizer_data_us adminpack amcheck autoinc bloom bool_plperl btree_gin
+        btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch hll hstore hstore_plperl insert_username
+        intagg intarray ip4r isn jsonb_plperl lo ltree moddatetime pageinspect pg_buffercache pg_freespacemap pg_prewarm
+        pg_stat_statements pg_trgm pg_visibility pg_walinspect pgcrypto pgrouting pgrowlocks pgstattuple plperl plpgsql
+        pltcl plv8 postgis postgis_topology refint rum seg semver sslinfo tablefunc tcn tsm_system_rows tsm_system_time
+        unaccent uuid-ossp vector xml2
         """,
     )
 )

@@ -6,6 +6,8 @@ import contextlib
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -253,3 +255,49 @@ def test_a_mysql_table_in_a_directory_or_tablespace_of_its_own_is_not_drilled(
         one.file.write_bytes(text.replace(b"ENGINE=InnoDB", b"ENGINE=InnoDB " + more, 1))
         with scratch(one) as place, pytest.raises(NotProvable, match=f"table t is in {what}"):
             load(driver, place.target, one)
+
+
+AS_ANOTHER = """
+import os, sys
+sys.path[:0] = {path!r}
+import dumpty, dumpty.process, pymysql, pymysql.cursors, fcntl, encodings.idna, importlib, pathlib, pkgutil
+for name in dumpty.__all__:
+    getattr(dumpty, name)
+import dumpty_plugins.mysql as driver
+for found in pkgutil.iter_modules(driver.__path__):
+    importlib.import_module(driver.__name__ + "." + found.name)
+from support.drive import FileDump, defaults
+dumpty.process.account.BECOME = {become!r}
+sys.executable = {python!r}
+made = FileDump(pathlib.Path({file!r}), "sql", dumpty.Evidence(versions={{"server": {version!r}}}))
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid({uid}); os.setuid({uid})
+with driver.scratch(dump=made, on=None, options=defaults(driver, "scratch")) as lent:
+    driver.restore(target=lent.target, dump=made, overwrite=False, options=defaults(driver, "restore"))
+    print(lent.notes, lent.ask("SELECT COUNT(*) FROM t"), lent.ask("SHOW GRANTS"))
+"""
+
+
+def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(
+    hostile: FileDump, open_place: Path
+) -> None:
+    from dumpty import become
+
+    # The tests themselves may lie where nobody else may read.
+    file, program = (shutil.copy(str(one), open_place) for one in (hostile.file, become.__file__))
+    for one in open_place.iterdir():
+        one.chmod(0o644)
+    uid = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+    script = AS_ANOTHER.format(
+        path=sys.path,
+        become=program,
+        python=shutil.which("python3", path="/usr/bin:/bin:/usr/local/bin") or sys.executable,
+        file=str(file),
+        version=hostile.evidence.versions["server"],
+        uid=uid,
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert f"as this user ({uid})" in done.stdout
+    assert "[(2,)]" in done.stdout
+    assert "ALL PRIVILEGES ON *.*" not in done.stdout
