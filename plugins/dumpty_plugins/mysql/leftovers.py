@@ -193,10 +193,11 @@ def explained(session: Session, target: Source, database: str) -> str:
         )
     # Where the old content had no tables to lose, the whole script is right in either state.
     exchanged = set(movable(session, old)) - {DEFINITIONS} or not _rows(session, old, "statement LIKE 'RENAME%'")
+    client = "mariadb" if session.mariadb else "mysql"
     condition = "n>0" if exchanged else f'stage="{_ALWAYS}"'
     back = (
-        f"mariadb -N --raw -e 'SELECT statement FROM {identifier(old)}.{DEFINITIONS} WHERE {condition} ORDER BY n' "
-        f"| mariadb --comments, then {drop}"
+        f"{client} -N --raw -e 'SELECT statement FROM {identifier(old)}.{DEFINITIONS} WHERE {condition} ORDER BY n' "
+        f"| {client} --comments, then {drop}"
     )
     if exchanged:
         return (

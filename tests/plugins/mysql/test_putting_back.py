@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +13,9 @@ from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as driver
-from dumpty import Locked, SourceError
+from dumpty import Locked, SourceError, TargetNotEmpty
+from dumpty_plugins.mysql.leftovers import lock_name
+from dumpty_plugins.mysql.rollback import Rollback
 from dumpty_plugins.mysql.session import Session, StatementError
 
 from .content import cells
@@ -328,3 +333,38 @@ def test_definers_that_are_mightier_or_gone_take_rights_of_their_own(
     with pytest.raises(SourceError, match=rf"could not be put back.*{lacking}"):
         load(driver, mysql.source(target, user=user), made, overwrite=True, definer="current")
     assert (everything(mysql, target), times(mysql, target)) == (before, since)
+
+
+@pytest.mark.parametrize("statement", ["DROP EVENT", "RENAME", "CREATE OR REPLACE"])
+def test_the_command_that_a_restore_without_an_end_leaves_brings_everything_back(
+    server: MariaDBServer, database, made: FileDump, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    target = database("ALTER DATABASE COLLATE utf8mb4_bin", *OLD)
+    before = everything(server, target)
+    ends = {"seen": 0}
+
+    def then(text: str, code: int) -> None:
+        if text.startswith(statement) and not code:
+            ends["seen"] += 1
+            if statement != "CREATE OR REPLACE" or ends["seen"] == 2:  # the first was beside the old content
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        Watch(patch, then)
+        patch.setattr(Rollback, "run", lambda self, error: None)  # as if it had been killed
+        with pytest.raises(KeyboardInterrupt):
+            load(driver, server.source(target), made, overwrite=True)
+    while server.run(f"SELECT IS_FREE_LOCK('{lock_name(target)}')") != [(1,)]:
+        time.sleep(0.01)  # a session that was closed ends a little later
+    with pytest.raises(TargetNotEmpty, match="did not end") as refusal:
+        load(driver, server.source(target), made, overwrite=True)
+    match = re.search(
+        r"((?:mariadb|mysql) -N .*? \| (?:mariadb|mysql) --comments), then (DROP DATABASE `[^`]+`)", str(refusal.value)
+    )
+    assert match
+    client = f"{server.program('client')} --no-defaults --default-character-set=utf8mb4 -uroot -S{server.socket} "
+    command = re.sub(r"\b(mariadb|mysql) (?=-)", lambda _: client, match[1])
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    server.run(match[2])
+    assert everything(server, target) == before
