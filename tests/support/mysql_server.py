@@ -23,6 +23,10 @@ def _counted(found: re.Match[str]) -> str:
     return f"(WITH RECURSIVE c AS ({rows}) SELECT seq FROM c) AS {found[0]}"
 
 
+def _translated(statement: str | bytes) -> str | bytes:
+    return statement if isinstance(statement, bytes) else _SEQUENCE.sub(_counted, statement)
+
+
 @functools.cache
 def mysqld() -> str:
     """Return the path of the server's program; what is not there is fetched, and what cannot be had ends the run."""
@@ -33,22 +37,33 @@ def mysqld() -> str:
     return done.stdout.decode().strip()
 
 
+def without_charsets(text: str) -> str:
+    """Return definitions of tables without the character sets that their collations say again.
+
+    MySQL shows them for some columns and not for others, and for more of them after each reading of what it showed.
+    """
+    return re.sub(r" CHARACTER SET \w+(?= COLLATE )", "", text)
+
+
 class MySQLServer(MariaDBServer):
     """A running MySQL server: root over ``socket`` without password, ``tcp``/``PASSWORD`` over 127.0.0.1:``port``."""
 
     kind = "mysql"
+    program_name = "mysql"
+    others = "/*M!"
+    sees_routines = "SHOW_ROUTINE ON *.*"
 
     def run(self, *statements: str, database: str | None = None) -> list[tuple]:
         """Execute every statement in one session and return the last one's rows; MariaDB's sequence tables are had."""
-        return super().run(*(_SEQUENCE.sub(_counted, one) for one in statements), database=database)
+        return super().run(*map(_translated, statements), database=database)
 
     def program(self, role: str) -> str:
-        """Return the path of the server's own ``client`` or ``dump``."""
-        return str(Path(mysqld()).with_name({"client": "mysql", "dump": "mysqldump"}[role]))
+        """Return the path of the server's own ``client``, ``dump`` or ``server``."""
+        return str(Path(mysqld()).with_name({"client": "mysql", "dump": "mysqldump", "server": "mysqld"}[role]))
 
     def dump(self, database: str, *arguments: str) -> str:
         """Return what mysqldump writes of ``database``, without lines that differ from run to run."""
-        return super().dump(database, "--set-gtid-purged=OFF", *arguments)
+        return without_charsets(super().dump(database, "--set-gtid-purged=OFF", *arguments))
 
 
 def _initialize(directory: Path, user: str) -> Path:

@@ -79,7 +79,7 @@ class MariaDBDatabases(Databases):
     )
     large = (
         "CREATE TABLE item (id INT PRIMARY KEY, name TEXT)",
-        "INSERT INTO item SELECT seq, REPEAT(MD5(seq), 32) FROM seq_1_to_60000",
+        "INSERT INTO item SELECT seq, REPEAT(SHA2(seq, 256), 16) FROM seq_1_to_60000",
     )
 
     def create(self, name, *statements):

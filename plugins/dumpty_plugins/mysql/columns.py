@@ -1,10 +1,12 @@
 """How each type of column is written so that it comes back to the bit, on the server and in the client.
 
 Texts in Unicode or Latin-1 (which MySQL maps to Unicode one to one) are quoted UTF-8; every other character set is
-written as the bytes that are stored, in hexadecimal after its introducer: a way through Unicode would change some
-of them (in sjis two codes mean one character). FLOAT prints rounded to six digits, so it is printed as a DOUBLE;
-quoted, because a bare -0 is an integer and loses its sign. ENUM and SET are their numbers: 0, an ENUM's error value,
-has no text, and members may be equal under their collation. Spatial values are their stored form, SRID and WKB.
+written as the bytes that are stored, in hexadecimal after its introducer: a way through Unicode would change some of
+them (in sjis two codes mean one character). FLOAT prints rounded to six digits, so it is printed as a DOUBLE;
+quoted, because a bare -0 is an integer and loses its sign. ENUM, SET and BIT are their numbers: 0, an ENUM's error
+value, has no text, and members may be equal under their collation. (Plus zero, a SET of 54 or more is a DOUBLE.)
+Spatial values are their stored form, SRID and WKB. MySQL gives a JSON value whose text is longer than
+``max_allowed_packet`` as an empty text, which is no JSON: that is refused.
 """
 
 from __future__ import annotations
@@ -108,12 +110,13 @@ def column(table: str, name: str, type: str, charset: str) -> Column:
     if type in _NUMBERS:
         form = "bare"
     elif type == "double":
-        form, value = "plain", f"({quoted}*1e0)"
+        # As it stands: MySQL writes what it calculated in 22 characters at most, and may need 24.
+        form = "plain"
     elif type == "float":
         # A negative number that was too small became a negative zero, which MariaDB prints as 0: write such a number.
         form, value = "plain", f"IF({quoted}=0 AND ATAN2({quoted},-1)<0,'-1e-46',{quoted}*1e0)"
     elif type in {"bit", "enum", "set"}:
-        form, value = "bare", f"({quoted}+0)"
+        form, value = "bare", f"CAST({quoted} AS UNSIGNED)"
     elif type in _TIMES or type in _WORDS:
         form = "plain"
     elif type == "json" or (type in _TEXTS and charset in _UNICODE):
@@ -145,7 +148,7 @@ def _text(quoted: str, type: str, charset: str) -> tuple[str, str]:
         # The other way round, a value too long for CONVERT would be NULL, and QUOTE would write it as the word.
         return f"CONVERT({quoted} USING utf8mb4)", f"CONVERT(QUOTE({quoted}) USING utf8mb4)"
     if type == "json":
-        return quoted, f"QUOTE({quoted})"
+        return quoted, f"NULLIF(QUOTE({quoted}),\"''\")"
     # As bytes: what QUOTE escapes is ASCII, which is no part of another character, and to look for characters takes as
     # long again. CAST makes NULL of a longer value, of which QUOTE would make the word.
     return quoted, f"IF(LENGTH({quoted})>=@@max_allowed_packet,NULL,QUOTE(CAST({quoted} AS BINARY)))"
@@ -182,10 +185,19 @@ def _writer(column: Column) -> Callable[[bytes], bytes]:
         return bytes
     if column.form == "plain":
         return lambda v: b"'" + v + b"'"
+    if column.type == "json":
+        return lambda v: quote(v) if v else _no_json(column)
     if column.form == "text":
         return quote
     before = column.introducer.encode() + b"X'"
     return lambda v: before + v.hex().upper().encode() + b"'"
+
+
+def _no_json(column: Column) -> bytes:
+    raise SourceError(
+        f"a JSON value in column {column.name} is longer as text than the server's max_allowed_packet, and it gives an "
+        "empty text instead: SET GLOBAL max_allowed_packet=1073741824 there, then run this again"
+    )
 
 
 def quote(value: bytes) -> bytes:

@@ -17,7 +17,7 @@ from .names import literal
 from .session import StatementError, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
     from .admission import Statement
@@ -27,6 +27,9 @@ _CUT_SHORT = 1265
 _OVERFLOW = 1916
 _OF_COLUMN = re.compile(r"\bcolumn ['`].*['`]", re.IGNORECASE | re.DOTALL)
 _UTC = b"SET time_zone='+00:00'"
+_OUTDATED = frozenset({1287, 1681, 3719, 3720, 3778})
+"""Warnings of MySQL that a word of the statement, such as a character set's name, will not be known for ever."""
+_INTRODUCED = re.compile(rb"[(,]_\w+ X'")
 _DEADLOCK = 1213
 _ATTEMPTS = 10
 
@@ -136,18 +139,20 @@ class Filling:
         self._rows = [r for r in self._rows if not r.done() or r.exception()]
         # Rows that lie as they were inserted are inserted in their order.
         before = [] if self._side_by_side else self._rows[-1:]
+        strict = b"STRICT" in self._settings.get("sql_mode", b"")
 
         def insert(session: Session) -> None:
-            _insert_all(session, batch, self._database)
+            _insert_all(session, batch, self._database, strict=strict)
 
         self._rows.append(self._pool.submit(insert, self._settings, size, before))
 
 
-def _insert_all(session: Session, batch: Sequence[Statement], database: str) -> None:
+def _insert_all(session: Session, batch: Sequence[Statement], database: str, *, strict: bool) -> None:
     for left in reversed(range(_ATTEMPTS)):
         try:
             for statement in batch:
-                _insert(session, statement, database)
+                for text in _pieces(session, statement.text, strict=strict):
+                    _insert(session, statement, text, database)
         except StatementError as error:
             if error.code != _DEADLOCK or not left:
                 raise
@@ -156,9 +161,22 @@ def _insert_all(session: Session, batch: Sequence[Statement], database: str) -> 
             return
 
 
-def _insert(session: Session, statement: Statement, database: str) -> None:
+def _pieces(session: Session, text: bytes, *, strict: bool) -> Iterator[bytes]:
+    """Split an INSERT that may give more warnings than the server shows: what is not shown might be a row's loss."""
+    header, _, rows = text.partition(b"\n")
+    values = (rows.count(b"\n") + 1) * (header.count(b"`,`") + 1)
+    if values < session.warnings_shown or (strict and not _INTRODUCED.search(rows)):
+        yield text
+        return
+    lines = rows.split(b",\n")  # within a string no line break is written
+    size = max(1, (session.warnings_shown - 1) * len(lines) // values)
+    for start in range(0, len(lines), size):
+        yield header + b"\n" + b",\n".join(lines[start : start + size])
+
+
+def _insert(session: Session, statement: Statement, text: bytes, database: str) -> None:
     try:
-        _, warnings = session.execute(statement.text)
+        _, warnings = session.execute(text)
     except StatementError as error:
         message = f"the dump cannot be loaded into {database}, at INSERT {statement.name}: {error}"
         raise StatementError(message, error.code) from error
@@ -167,7 +185,7 @@ def _insert(session: Session, statement: Statement, database: str) -> None:
 
 
 def _examine(session: Session, statement: Statement, count: int) -> None:
-    """Let pass that an ENUM took its error value, and what comes of columns that the server computes; nothing else."""
+    """Let pass an ENUM's error value, what comes of columns that the server computes, outdated words; nothing else."""
     given = session.rows("SHOW WARNINGS")  # before any other statement: each begins a list of its own
     enums, computed, rounded = set[str](), set[str](), False
     for row in session.rows(
@@ -181,10 +199,13 @@ def _examine(session: Session, statement: Statement, count: int) -> None:
             enums.add(name)
         rounded = rounded or (kind.lower() in {"float", "double"} and "auto_increment" in extra.lower())
     if len(given) < count or count >= loaders.WARNINGS_KEPT:
-        raise IntegrityError(f"rows of {statement.name} gave more warnings than the server keeps: it hid some of them")
+        raise IntegrityError(
+            f"rows of {statement.name} gave more warnings than the server keeps, and it hid some of them: nobody knows "
+            "whether those rows went in as they stand in the dump; raise max_error_count there"
+        )
     for level, number, message in given:
         code, text = int(number or 0), decode(message)
-        known = code == _CUT_SHORT and _names(text, enums)
+        known = code in _OUTDATED or (code == _CUT_SHORT and _names(text, enums))
         # Rows are plain values: what names no column comes of an expression.
         known = known or bool(computed and (_names(text, computed) or not _OF_COLUMN.search(text)))
         # The next number, which such a counter cannot say; the value itself is stored.

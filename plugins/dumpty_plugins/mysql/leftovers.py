@@ -195,6 +195,7 @@ def explained(session: Session, target: Source, database: str) -> str:
     exchanged = set(movable(session, old)) - {DEFINITIONS} or not _rows(session, old, "statement LIKE 'RENAME%'")
     client = "mariadb" if session.mariadb else "mysql"
     condition = "n>0" if exchanged else f'stage="{_ALWAYS}"'
+    client = "mariadb" if session.mariadb else "mysql"
     back = (
         f"{client} -N --raw -e 'SELECT statement FROM {identifier(old)}.{DEFINITIONS} WHERE {condition} ORDER BY n' "
         f"| {client} --comments, then {drop}"

@@ -74,6 +74,9 @@ class Loader:
         except BaseException:
             pool.stop()
             raise
+        # What comes before the first code of a dump is the session that the code was written in.
+        for setting in _SESSION:
+            self._session.execute(setting)
         objects = counts(self._session, self._database)
         totals = statements.totals
         found = len(objects), sum(o.rows or 0 for o in objects)

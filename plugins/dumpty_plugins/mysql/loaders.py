@@ -131,7 +131,8 @@ class Loaders:
             return self._wait()
         if self._stopped.is_set():
             raise SourceError("the restore was stopped")
-        session.execute(f"SET SESSION max_error_count={WARNINGS_KEPT}, autocommit=0")
+        session.show_warnings(WARNINGS_KEPT)
+        session.execute("SET SESSION autocommit=0")
         with contextlib.suppress(StatementError):  # read-only in old versions
             session.execute("SET SESSION explicit_defaults_for_timestamp=1")
         return _Lent(session)

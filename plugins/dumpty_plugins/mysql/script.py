@@ -32,7 +32,7 @@ _LENIENT_BYTES = 64 << 10
 MARK = b"-- dumpty: complete,"
 
 _HEADER = """\
--- dumpty {kind} dump, version 1. Load it with: mariadb --comments DATABASE < FILE
+-- dumpty {kind} dump, version 1. Load it with: {client} --comments DATABASE < FILE
 -- server {version}
 SET NAMES utf8mb4;
 SET time_zone='+00:00';
@@ -103,7 +103,10 @@ class Script:
     def begin(self, catalog: Catalog, version: str, *, mariadb: bool) -> None:
         """Write the session's settings and the database's own."""
         header = _HEADER.format(
-            kind="MariaDB" if mariadb else "MySQL", version=version.split(maxsplit=1)[0], mode=LOOSE
+            kind="MariaDB" if mariadb else "MySQL",
+            client="mariadb" if mariadb else "mysql",
+            version=version.split(maxsplit=1)[0],
+            mode=LOOSE,
         )
         self.write(header.encode())
         self._statements += header.count(";\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dumpty import SourceError
@@ -21,6 +22,7 @@ Row = tuple["bytes | None", ...]
 
 WAITED = frozenset({1205, 1213, 3572})
 """Waited too long for a lock, chosen to end a deadlock, told not to wait."""
+_OLD = re.compile(r"[1-7]\.")
 _LOST = frozenset({2006, 2013, 4031, 1927, 1053})
 """Gone away, lost, idle too long, killed, shut down."""
 
@@ -71,11 +73,17 @@ class Session:
         self._results = "utf8mb4"
         self.mariadb = False
         self.version = ""
+        self.warnings_shown = 0
 
     def prepare(self) -> None:
         """Set what a dump and a restore rely on, whatever the server's defaults are."""
         self.version = self.text("SELECT VERSION()")
         self.mariadb = "mariadb" in self.version.lower()
+        if not self.mariadb and _OLD.match(self.version):
+            raise SourceError(
+                f"{place(self._source)} is MySQL {self.version}, and this driver needs MySQL 8.0 or newer, or MariaDB: "
+                "what it relies on is not there; use that version's mysqldump"
+            )
         self.execute("SET NAMES utf8mb4")
         self.execute(
             "SET SESSION time_zone='+00:00', sql_mode='', sql_quote_show_create=1, sql_safe_updates=0, "
@@ -88,6 +96,12 @@ class Session:
                 self.execute("SET SESSION idle_transaction_timeout=0, idle_readonly_transaction_timeout=0")
         else:
             self.execute("SET SESSION max_execution_time=0")
+
+    def show_warnings(self, most: int) -> None:
+        """Let SHOW WARNINGS list up to ``most`` of a statement; ``warnings_shown`` is how many the account may have."""
+        with contextlib.suppress(StatementError):  # MySQL asks for a right that few accounts have
+            self.execute(f"SET SESSION max_error_count={most}")
+        self.warnings_shown = self.number("SELECT @@max_error_count")
 
     @property
     def number_on_server(self) -> int:

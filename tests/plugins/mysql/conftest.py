@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support.mariadb_server import MariaDBServer
@@ -11,6 +13,14 @@ from dumpty_plugins.mysql.indexes import Deferral
 from dumpty_plugins.mysql.session import Session
 
 _NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _programs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a drill of a MySQL dump find MySQL's own program."""
+    if "server" in request.fixturenames and request.getfixturevalue("server").kind == "mysql":
+        programs = Path(request.getfixturevalue("mysql").program("server")).parent
+        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

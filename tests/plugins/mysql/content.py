@@ -1,4 +1,7 @@
-"""A database of everything, and its exact content: what a dump can agree on and still be wrong, cells cannot."""
+"""A database of everything, and its exact content: what a dump can agree on and still be wrong, cells cannot.
+
+What only one of the servers knows stands in a comment that it executes: ``/*M! */`` MariaDB, ``/*!80000 */`` MySQL.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ TYPES = [
         u3 TEXT CHARACTER SET utf8mb3, u4 LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
         sj VARCHAR(300) CHARACTER SET sjis, gb TEXT CHARACTER SET gbk, u2 VARCHAR(300) CHARACTER SET ucs2,
         u16 TEXT CHARACTER SET utf16, bg CHAR(5) CHARACTER SET big5, asc_ VARCHAR(200) CHARACTER SET ascii,
-        j JSON, ct VARCHAR(500) COMPRESSED, c CHAR(10) CHARACTER SET utf8mb4)""",
+        j JSON, ct VARCHAR(500) /*M!100300 COMPRESSED */, c CHAR(10) CHARACTER SET utf8mb4)""",
     f"INSERT INTO texts (id, l) VALUES (1, X'{ALL_BYTES.hex()}')",
     """INSERT INTO texts VALUES
         (2, 'é', 'x', 'ü', CONCAT('it''s "quoted" \\\\ \\r\\n\\t ', CHAR(0 USING utf8mb4), CHAR(26 USING utf8mb4), '😀 ;\\n-- x'),
@@ -63,17 +66,19 @@ TYPES = [
     """INSERT INTO shapes VALUES
         (1, ST_GeomFromText('LINESTRING(0 0,1.1 2.2)', 4326), POINT(-1e-300, 1e300), ST_GeomFromText('POLYGON((0 0,0 1,1 1,0 0))')),
         (2, ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 1),MULTIPOINT(1 2,3 4))'), POINT(0, 0), NULL)""",
-    "CREATE TABLE words (id INT PRIMARY KEY, u UUID, i4 INET4, i6 INET6)",
-    """INSERT INTO words VALUES (1, '123e4567-e89b-12d3-a456-426655440000', '192.0.2.1', '2001:db8::ff00:42:8329'),
-        (2, NULL, NULL, '::')""",
+    "/*M! CREATE TABLE words (id INT PRIMARY KEY, u UUID, i4 INET4, i6 INET6) */",
+    """/*M! INSERT INTO words VALUES (1, '123e4567-e89b-12d3-a456-426655440000', '192.0.2.1', '2001:db8::ff00:42:8329'),
+        (2, NULL, NULL, '::') */""",
+    "/*!80000 CREATE TABLE vectors (id INT PRIMARY KEY, v VECTOR(3), g GEOMETRY NOT NULL SRID 4326, SPATIAL KEY (g)) */",
+    "/*!80000 INSERT INTO vectors SELECT 1, TO_VECTOR('[1,-2.5,3e-9]'), ST_GeomFromText('POINT(89 -179.5)', 4326) */",
 ]
 
 OBJECTS = [
-    "CREATE SEQUENCE numbers_from START WITH 7 INCREMENT BY 3 MAXVALUE 1000 CYCLE CACHE 5",
-    "SELECT NEXTVAL(numbers_from)",
+    "/*M! CREATE SEQUENCE numbers_from START WITH 7 INCREMENT BY 3 MAXVALUE 1000 CYCLE CACHE 5 */",
+    "/*M! SELECT NEXTVAL(numbers_from) */",
     """CREATE TABLE computed (
-        id INT NOT NULL DEFAULT (NEXTVAL(numbers_from)) PRIMARY KEY, a INT, twice INT AS (a * 2) VIRTUAL,
-        text_ VARCHAR(20) AS (CONCAT('<', a, '>')) STORED, hidden INT INVISIBLE DEFAULT 5,
+        id INT NOT NULL /*M! DEFAULT (NEXTVAL(numbers_from)) */ /*!80000 AUTO_INCREMENT */ PRIMARY KEY, a INT, twice INT AS (a * 2) VIRTUAL,
+        text_ VARCHAR(20) AS (CONCAT('<', a, '>')) STORED, hidden INT /*M! INVISIBLE */ DEFAULT 5 /*!80000 INVISIBLE */,
         CHECK (a > 0 OR a IS NULL), KEY (text_)) COMMENT='it''s; a "comment"\\n-- with a line'""",
     "INSERT INTO computed (a) VALUES (1), (2)",
     "INSERT INTO computed (id, a, hidden) VALUES (1000, 3, 77)",
@@ -101,12 +106,12 @@ OBJECTS = [
     "INSERT INTO `we``ird \"näme'; -- x` VALUES (1, 'x')",
     "CREATE TABLE old_engine (id INT PRIMARY KEY, a TEXT, FULLTEXT (a)) ENGINE=MyISAM",
     "INSERT INTO old_engine VALUES (1, 'one'), (2, 'two')",
-    "CREATE TABLE aria (id INT AUTO_INCREMENT PRIMARY KEY, a TEXT) ENGINE=Aria",
+    "CREATE TABLE aria (id INT AUTO_INCREMENT PRIMARY KEY, a TEXT) /*M! ENGINE=Aria */",
     "INSERT INTO aria (a) VALUES ('x')",
     "CREATE TABLE empty_ (id INT PRIMARY KEY) AUTO_INCREMENT=5 CHARACTER SET sjis",
     "CREATE TABLE bits (a VARCHAR(10) COLLATE utf8mb4_bin PRIMARY KEY) COLLATE utf8mb4_swedish_ci",
     "INSERT INTO bits VALUES ('A'), ('a'), ('ä'), ('')",
-    "CREATE TABLE kept (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING",
+    "CREATE TABLE kept (id INT PRIMARY KEY, a INT) /*M! WITH SYSTEM VERSIONING */",
     "INSERT INTO kept VALUES (1, 1), (2, 1)",
     "UPDATE kept SET a=2 WHERE id=1",
     "DELETE FROM kept WHERE id=2",
@@ -121,12 +126,16 @@ OBJECTS = [
     "SET NAMES latin1",
     b"CREATE FUNCTION latin() RETURNS VARCHAR(10) CHARACTER SET latin1 DETERMINISTIC RETURN 'caf\xe9'",
     "SET NAMES utf8mb4",
-    """CREATE AGGREGATE FUNCTION summed(x INT) RETURNS INT BEGIN DECLARE s INT DEFAULT 0;
-    DECLARE CONTINUE HANDLER FOR NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + x; END LOOP; END""",
-    "SET sql_mode=ORACLE",
-    "CREATE PACKAGE pack AS FUNCTION one RETURN INT; END",
-    "CREATE PACKAGE BODY pack AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END",
+    """/*M! CREATE AGGREGATE FUNCTION summed(x INT) RETURNS INT BEGIN DECLARE s INT DEFAULT 0;
+    DECLARE CONTINUE HANDLER FOR NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + x; END LOOP; END */""",
+    "/*M! SET sql_mode=ORACLE */",
+    "/*M! CREATE PACKAGE pack AS FUNCTION one RETURN INT; END */",
+    "/*M! CREATE PACKAGE BODY pack AS FUNCTION one RETURN INT AS BEGIN RETURN 1; END; END */",
     "SET sql_mode=DEFAULT",
+    "/*!80000 CREATE TABLE functional (id INT PRIMARY KEY, j JSON, UNIQUE KEY ((CAST(j->>'$.a' AS UNSIGNED))), KEY ((id * 2), id)) */",
+    """/*!80000 INSERT INTO functional VALUES (1, '{"a": 7}'), (2, '{"a": 8, "b": [1.10, true, null, "x"]}'), (3, NULL) */""",
+    "/*!80000 CREATE TABLE checked_ (a INT, CONSTRAINT positive CHECK (a > 0) NOT ENFORCED, d INT DEFAULT (RAND() * 100)) */",
+    "/*!80000 INSERT INTO checked_ VALUES (-1, 5) */",
     "CREATE TRIGGER second_ BEFORE INSERT ON composite FOR EACH ROW BEGIN SET NEW.b = NEW.b + 1; END",
     "CREATE TRIGGER first_ BEFORE INSERT ON composite FOR EACH ROW PRECEDES second_ SET NEW.b = NEW.b * 2",
     "CREATE TRIGGER after_ AFTER DELETE ON cats FOR EACH ROW DELETE FROM no_key WHERE a = OLD.id",
@@ -175,9 +184,10 @@ def cells(server: MariaDBServer, name: str) -> dict[str, list[tuple]]:
 def _exact(name: str, type: str) -> str:
     quoted = "`" + name.replace("`", "``") + "`"
     if type in {"float", "double"}:
-        return f"CONCAT({quoted}*1e0, '/', ATAN2({quoted},-1))"  # the second part knows a negative zero
+        # The first part is rounded in a FLOAT, the second in MySQL's DOUBLE; the third knows a negative zero.
+        return f"CONCAT({quoted}, '/', {quoted}*1e0, '/', ATAN2({quoted},-1))"
     if type in {"bit", "enum", "set"}:
-        return f"CONCAT({quoted}+0)"
+        return f"CONCAT(CAST({quoted} AS UNSIGNED))"
     if (
         type in {"date", "datetime", "timestamp", "time", "year", "decimal", "uuid", "inet4", "inet6"}
         or type in INTEGERS

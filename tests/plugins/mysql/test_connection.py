@@ -23,35 +23,35 @@ def inspect(source: Source):
     return mysql.inspect(source=source, options={})
 
 
-def test_a_password_of_awkward_characters_works_over_tcp(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_a_password_of_awkward_characters_works_over_tcp(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT)")
-    made = dump(mysql, mariadb.tcp_source(name), tmp_path / "d", "sql")
+    made = dump(mysql, server.tcp_source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    assert load(mysql, mariadb.tcp_source(target), made).objects == made.evidence.objects
+    assert load(mysql, server.tcp_source(target), made).objects == made.evidence.objects
 
 
-def test_a_password_beyond_latin_1_works(mariadb: MariaDBServer, database) -> None:
+def test_a_password_beyond_latin_1_works(server: MariaDBServer, database) -> None:
     name = database()
-    mariadb.run("CREATE USER emoji@'127.0.0.1' IDENTIFIED BY 'pä😀'", "GRANT ALL ON *.* TO emoji@'127.0.0.1'")
+    server.run("CREATE USER emoji@'127.0.0.1' IDENTIFIED BY 'pä😀'", "GRANT ALL ON *.* TO emoji@'127.0.0.1'")
     try:
         source = Source(
             scheme="mysql",
             url="",
             host="127.0.0.1",
-            port=mariadb.port,
+            port=server.port,
             username="emoji",
             password="pä😀",
             database=name,
         )
         assert inspect(source).exists
     finally:
-        mariadb.run("DROP USER emoji@'127.0.0.1'")
+        server.run("DROP USER emoji@'127.0.0.1'")
 
 
-def test_a_wrong_password_is_refused_without_showing_it(mariadb: MariaDBServer, database) -> None:
+def test_a_wrong_password_is_refused_without_showing_it(server: MariaDBServer, database) -> None:
     name = database()
     with pytest.raises(SourceError, match=r"cannot connect to 127\.0\.0\.1:\d+: error 1045: Access denied") as failure:
-        inspect(mariadb.tcp_source(name, password="wr0ng-marker"))
+        inspect(server.tcp_source(name, password="wr0ng-marker"))
     error: BaseException | None = failure.value
     while error:
         assert "wr0ng-marker" not in str(error)
@@ -100,48 +100,48 @@ def test_something_else_than_a_server_is_an_error() -> None:
             thread.join()
 
 
-def test_no_database_in_the_url_is_an_error(mariadb: MariaDBServer, tmp_path: Path) -> None:
+def test_no_database_in_the_url_is_an_error(server: MariaDBServer, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="names no database; one database is saved per backup"):
-        dump(mysql, mariadb.source(None), tmp_path / "d", "sql")
+        dump(mysql, server.source(None), tmp_path / "d", "sql")
 
 
 @pytest.mark.parametrize("name", ["mysql", "information_schema", "performance_schema", "sys"])
-def test_the_servers_own_databases_are_refused(mariadb: MariaDBServer, tmp_path: Path, name: str) -> None:
+def test_the_servers_own_databases_are_refused(server: MariaDBServer, tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match=f"{name} belongs to the server"):
-        dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+        dump(mysql, server.source(name), tmp_path / "d", "sql")
 
 
 def test_a_missing_database_is_an_error_for_a_backup_and_absent_to_inspect(
-    mariadb: MariaDBServer, tmp_path: Path
+    server: MariaDBServer, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="Unknown database 'nowhere'"):
-        dump(mysql, mariadb.source("nowhere"), tmp_path / "d", "sql")
-    found = inspect(mariadb.source("nowhere"))
+        dump(mysql, server.source("nowhere"), tmp_path / "d", "sql")
+    found = inspect(server.source("nowhere"))
     assert (found.exists, found.empty, found.name) == (False, True, "nowhere")
 
 
-def test_inspect_tells_empty_from_full_and_counts_bytes(mariadb: MariaDBServer, database) -> None:
+def test_inspect_tells_empty_from_full_and_counts_bytes(server: MariaDBServer, database) -> None:
     empty, full = database(), database("CREATE TABLE t (id INT)", "INSERT INTO t SELECT seq FROM seq_1_to_1000")
-    assert inspect(mariadb.source(empty)).empty
-    found = inspect(mariadb.source(full))
+    assert inspect(server.source(empty)).empty
+    found = inspect(server.source(full))
     assert (found.exists, found.empty, found.name) == (True, False, full)
     assert found.estimated_bytes
     assert found.estimated_bytes > 1000
-    assert "MariaDB" in found.versions["server"]
+    assert ("MariaDB" in found.versions["server"]) == (server.kind == "mariadb")
 
 
-def test_one_database_has_one_identity_however_it_is_reached(mariadb: MariaDBServer, database) -> None:
+def test_one_database_has_one_identity_however_it_is_reached(server: MariaDBServer, database) -> None:
     name = database()
-    by_socket, by_tcp = inspect(mariadb.source(name)).identity, inspect(mariadb.tcp_source(name)).identity
+    by_socket, by_tcp = inspect(server.source(name)).identity, inspect(server.tcp_source(name)).identity
     assert by_socket == by_tcp
     assert name in by_socket
     assert PASSWORD not in by_socket
-    assert inspect(mariadb.source(database())).identity != by_socket
+    assert inspect(server.source(database())).identity != by_socket
 
 
-def test_an_unknown_parameter_is_refused_with_the_valid_ones(mariadb: MariaDBServer) -> None:
+def test_an_unknown_parameter_is_refused_with_the_valid_ones(server: MariaDBServer) -> None:
     with pytest.raises(SourceError, match=r"unknown parameter sslmode; valid ones are .*ssl_ca.*unix_socket"):
-        inspect(mariadb.source("x", sslmode="require"))
+        inspect(server.source("x", sslmode="require"))
 
 
 @pytest.mark.parametrize(
@@ -155,20 +155,20 @@ def test_an_unknown_parameter_is_refused_with_the_valid_ones(mariadb: MariaDBSer
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_an_error(
-    mariadb: MariaDBServer, parameter: str, value: str, message: str
+    server: MariaDBServer, parameter: str, value: str, message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):
-        inspect(mariadb.source("x", **{parameter: value}))
+        inspect(server.source("x", **{parameter: value}))
 
 
-def test_parameters_that_people_use_are_accepted(mariadb: MariaDBServer, database) -> None:
+def test_parameters_that_people_use_are_accepted(server: MariaDBServer, database) -> None:
     name = database()
-    source = mariadb.tcp_source(
+    source = server.tcp_source(
         name, charset="utf8mb4", connect_timeout="5", read_timeout="30", write_timeout="30", ssl_disabled="true"
     )
     assert inspect(source).exists
     assert inspect(
-        Source(scheme="mysql", url="", username="root", database=name, query={"socket": mariadb.socket})
+        Source(scheme="mysql", url="", username="root", database=name, query={"socket": server.socket})
     ).exists
 
 
@@ -179,8 +179,17 @@ def test_tls_that_the_server_does_not_offer_is_an_error(mariadb: MariaDBServer, 
         inspect(mariadb.tcp_source(database(), ssl_mode=mode))
 
 
-def test_tls_that_is_only_preferred_is_done_without(mariadb: MariaDBServer, database) -> None:
-    assert inspect(mariadb.tcp_source(database(), ssl_mode="PREFERRED")).exists
+def test_tls_is_had_where_the_server_offers_it(mysql: MariaDBServer, database) -> None:
+    name = database()
+    assert inspect(mysql.tcp_source(name, ssl_mode="REQUIRED")).exists
+    authority = str(mysql.directory / "data" / "ca.pem")
+    assert inspect(mysql.tcp_source(name, ssl_mode="VERIFY_CA", ssl_ca=authority)).exists
+    with pytest.raises(SourceError, match=r"(?i)certificate"):
+        inspect(mysql.tcp_source(name, ssl_mode="VERIFY_CA"))
+
+
+def test_tls_that_is_only_preferred_is_done_without(server: MariaDBServer, database) -> None:
+    assert inspect(server.tcp_source(database(), ssl_mode="PREFERRED")).exists
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch) -> None:
@@ -196,30 +205,30 @@ def test_describing_the_driver_imports_no_driver() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 
-def test_the_facade_saves_and_restores_by_url(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_the_facade_saves_and_restores_by_url(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_5000")
     manager = BackupManager(str(tmp_path / "backups"))
-    saved = manager.create_backup(mariadb.url(name))
+    saved = manager.create_backup(server.url(name))
     assert saved.success, saved.error
     assert saved.backup.file_path.endswith(".sql.gz")
     target = database(create=False)
-    restored = manager.restore(saved.backup.id, mariadb.url(target))
+    restored = manager.restore(saved.backup.id, server.url(target))
     assert restored.success, restored.error
-    assert mariadb.run("SELECT COUNT(*), SUM(id) FROM t", database=target) == [(5000, 12502500)]
-    again = manager.restore(saved.backup.id, mariadb.url(target))
+    assert server.run("SELECT COUNT(*), SUM(id) FROM t", database=target) == [(5000, 12502500)]
+    again = manager.restore(saved.backup.id, server.url(target))
     assert not again.success
     assert "not empty" in again.error
-    assert manager.restore(saved.backup.id, mariadb.url(target), overwrite=True).success
+    assert manager.restore(saved.backup.id, server.url(target), overwrite=True).success
 
 
-def test_a_password_of_one_digit_leaves_the_servers_number_of_the_error(mariadb: MariaDBServer, tmp_path: Path) -> None:
-    result = BackupManager(str(tmp_path / "b")).create_backup(f"mysql://tcp:1@127.0.0.1:{mariadb.port}/x")
-    assert f"cannot connect to 127.0.0.1:{mariadb.port}: error 1045: Access denied" in result.error
+def test_a_password_of_one_digit_leaves_the_servers_number_of_the_error(server: MariaDBServer, tmp_path: Path) -> None:
+    result = BackupManager(str(tmp_path / "b")).create_backup(f"mysql://tcp:1@127.0.0.1:{server.port}/x")
+    assert f"cannot connect to 127.0.0.1:{server.port}: error 1045: Access denied" in result.error
 
 
-def test_the_facade_reports_a_wrong_password_without_showing_it(mariadb: MariaDBServer, tmp_path: Path) -> None:
+def test_the_facade_reports_a_wrong_password_without_showing_it(server: MariaDBServer, tmp_path: Path) -> None:
     manager = BackupManager(str(tmp_path / "backups"))
-    result = manager.create_backup(f"mysql+pymysql://tcp:wr0ng-marker@127.0.0.1:{mariadb.port}/x")
+    result = manager.create_backup(f"mysql+pymysql://tcp:wr0ng-marker@127.0.0.1:{server.port}/x")
     assert not result.success
     assert "Access denied" in result.error
     assert "wr0ng-marker" not in result.error

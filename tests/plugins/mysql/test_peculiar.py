@@ -33,21 +33,21 @@ def round_trip(server: MariaDBServer, database, path: Path, *statements: str) ->
     return name, target
 
 
-def test_rows_of_a_merge_table_are_dumped_once(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
-    name, _ = round_trip(mariadb, database, tmp_path, *MERGED)
-    again = dump(mysql, mariadb.source(name), tmp_path / "e", "sql")
+def test_rows_of_a_merge_table_are_dumped_once(server: MariaDBServer, database, tmp_path: Path) -> None:
+    name, _ = round_trip(server, database, tmp_path, *MERGED)
+    again = dump(mysql, server.source(name), tmp_path / "e", "sql")
     assert [(o.path, o.rows) for o in again.evidence.objects] == [("both_", None), ("t1", 1), ("t2", 2)]
-    load(mysql, mariadb.source(name), again, overwrite=True)
-    assert sorted(mariadb.run("SELECT id FROM both_", database=name)) == [(1,), (2,), (3,)]
+    load(mysql, server.source(name), again, overwrite=True)
+    assert sorted(server.run("SELECT id FROM both_", database=name)) == [(1,), (2,), (3,)]
 
 
 def test_a_merge_of_other_databases_tables_is_refused_both_ways(
-    mariadb: MariaDBServer, database, tmp_path: Path
+    server: MariaDBServer, database, tmp_path: Path
 ) -> None:
     other = database("CREATE TABLE far (id INT) ENGINE=MyISAM")
     name = database(f"CREATE TABLE m (id INT) ENGINE=MERGE UNION=(`{other}`.far)")
     with pytest.raises(SourceError, match="table m is made of tables in other databases"):
-        dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+        dump(mysql, server.source(name), tmp_path / "d", "sql")
     with pytest.raises(IntegrityError, match="no dump by this driver"):
         admit(b"CREATE TABLE `m` (`id` int) ENGINE=MRG_MyISAM UNION=(`other`.`far`)")
 
@@ -75,12 +75,16 @@ def test_a_table_whose_rows_are_elsewhere_is_refused_by_name(mariadb: MariaDBSer
 
 
 def test_an_enum_of_bytes_is_refused_where_the_server_garbles_it(
-    mariadb: MariaDBServer, database, tmp_path: Path
+    server: MariaDBServer, database, tmp_path: Path
 ) -> None:
-    name = database("CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a',X'FF') CHARACTER SET binary)")
+    bytes_ = "CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a',X'FF') CHARACTER SET binary)"
+    if server.kind == "mysql":  # which shows them as they are
+        _, target = round_trip(server, database, tmp_path, bytes_, "INSERT INTO t VALUES (1, 1), (2, 2)")
+        assert server.run("SELECT HEX(e) FROM t", database=target) == [("61",), ("FF",)]
+        return
     with pytest.raises(SourceError, match=r"column t\.e is an ENUM in the character set binary"):
-        dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
-    round_trip(mariadb, database, tmp_path, "CREATE TABLE t (e ENUM('a','b') CHARACTER SET binary)")
+        dump(mysql, server.source(database(bytes_)), tmp_path / "d", "sql")
+    round_trip(server, database, tmp_path, "CREATE TABLE t (e ENUM('a','b') CHARACTER SET binary)")
 
 
 def test_sequences_that_ran_out_or_count_down_come_back(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
@@ -97,44 +101,44 @@ def test_sequences_that_ran_out_or_count_down_come_back(mariadb: MariaDBServer, 
     )
 
 
-def test_defaults_of_bytes_come_back(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_defaults_of_bytes_come_back(server: MariaDBServer, database, tmp_path: Path) -> None:
     _, target = round_trip(
-        mariadb,
+        server,
         database,
         tmp_path,
         "CREATE TABLE t (id INT, v VARBINARY(5) DEFAULT X'61006227', x VARBINARY(9) DEFAULT (CONCAT(X'62',X'00')))",
     )
-    assert mariadb.run("SELECT COUNT(*) FROM t", "INSERT INTO t (id) VALUES (1)", "SELECT v, x FROM t", database=target)
+    assert server.run("SELECT COUNT(*) FROM t", "INSERT INTO t (id) VALUES (1)", "SELECT v, x FROM t", database=target)
 
 
-def test_a_timestamp_without_default_is_given_none(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
-    mariadb.run("SET GLOBAL explicit_defaults_for_timestamp=0")
+def test_a_timestamp_without_default_is_given_none(server: MariaDBServer, database, tmp_path: Path) -> None:
+    server.run("SET GLOBAL explicit_defaults_for_timestamp=0")
     try:
         round_trip(
-            mariadb,
+            server,
             database,
             tmp_path,
             "SET explicit_defaults_for_timestamp=1",
             "CREATE TABLE t (id INT, at TIMESTAMP NOT NULL, b TIMESTAMP)",
         )
     finally:
-        mariadb.run("SET GLOBAL explicit_defaults_for_timestamp=1")
+        server.run("SET GLOBAL explicit_defaults_for_timestamp=1")
 
 
-def test_an_event_whose_time_has_passed_is_noted(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_an_event_whose_time_has_passed_is_noted(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE EVENT soon ON SCHEDULE AT CURRENT_TIMESTAMP + INTERVAL 1 SECOND DO DELETE FROM t")
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
     time.sleep(2)
     for target, overwrite in ((database(create=False), False), (database("CREATE TABLE t (id INT)"), True)):
-        evidence = load(mysql, mariadb.source(target), made, overwrite=overwrite)
+        evidence = load(mysql, server.source(target), made, overwrite=overwrite)
         assert evidence.notes == ("event soon is over: its time has passed, and the server drops such an event",)
 
 
-def test_code_that_is_not_there_after_loading_is_an_error(mariadb: MariaDBServer, database) -> None:
+def test_code_that_is_not_there_after_loading_is_an_error(server: MariaDBServer, database) -> None:
     from dumpty_plugins.mysql.connection import connect
 
     name = database("CREATE VIEW v AS SELECT 1")
-    session = connect(mariadb.source(name), name)
+    session = connect(server.source(name), name)
     try:
         here = admit(b"CREATE VIEW `v` AS SELECT 1")
         assert missing_code(session, name, [here]) == []
@@ -145,12 +149,12 @@ def test_code_that_is_not_there_after_loading_is_an_error(mariadb: MariaDBServer
 
 
 def test_a_routine_written_with_ansi_quotes_goes_again_with_a_restore_that_fails(
-    mariadb: MariaDBServer, database, tmp_path: Path
+    server: MariaDBServer, database, tmp_path: Path
 ) -> None:
     name = database("SET sql_mode=ANSI_QUOTES", 'CREATE PROCEDURE "o""dd"() SELECT 1', "CREATE PROCEDURE zz() SELECT 2")
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
     made.file.write_bytes(made.file.read_bytes().replace(b"SELECT 2", b"SELECT FROM"))
     target = database()
     with pytest.raises(SourceError, match="procedure zz of the dump cannot be created"):
-        load(mysql, mariadb.source(target), FileDump(made.file, "sql", made.evidence))
-    assert mariadb.run(f"SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='{target}'") == [(0,)]
+        load(mysql, server.source(target), FileDump(made.file, "sql", made.evidence))
+    assert server.run(f"SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='{target}'") == [(0,)]

@@ -9,7 +9,7 @@ from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
-from dumpty import IntegrityError
+from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql import ranges
 from dumpty_plugins.mysql.catalog import Table, listing
 from dumpty_plugins.mysql.connection import connect
@@ -36,12 +36,12 @@ def both(server: MariaDBServer, name: str, path: Path, **options) -> bytes:
 
 
 @pytest.mark.parametrize("longest", [1024, 5000, 70000])
-def test_a_value_that_group_concat_cuts_is_split(mariadb: MariaDBServer, database, longest: int) -> None:
+def test_a_value_that_group_concat_cuts_is_split(server: MariaDBServer, database, longest: int) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a TEXT)",
         "INSERT INTO t SELECT seq, REPEAT(CHAR(65 + seq % 26), seq % 90) FROM seq_1_to_2000",
     )
-    session, table = described(mariadb, name)
+    session, table = described(server, name)
     try:
         session.speak_bytes()
         session.execute(f"SET SESSION group_concat_max_len={longest}")
@@ -55,9 +55,9 @@ def test_a_value_that_group_concat_cuts_is_split(mariadb: MariaDBServer, databas
     assert b"".join(b for _, b in pieces) == block
 
 
-def test_a_value_cut_exactly_between_rows_is_split(mariadb: MariaDBServer, database) -> None:
+def test_a_value_cut_exactly_between_rows_is_split(server: MariaDBServer, database) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1000_to_9999")
-    session, table = described(mariadb, name)
+    session, table = described(server, name)
     try:
         session.speak_bytes()
         session.execute("SET SESSION group_concat_max_len=7000")  # a row is "(1000)" and its end: seven bytes
@@ -68,40 +68,40 @@ def test_a_value_cut_exactly_between_rows_is_split(mariadb: MariaDBServer, datab
     assert b"".join(b for _, b in pieces) == b"".join(b"(%d)\x1a" % n for n in range(1000, 10000))
 
 
-def test_a_row_longer_than_max_allowed_packet_is_not_lost(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_a_row_longer_than_max_allowed_packet_is_not_lost(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT, b LONGBLOB)",
         "INSERT INTO t SELECT seq, REPEAT('x', 1000), NULL FROM seq_1_to_50",
         # Each fits; the row, formatted, is longer than what the server's functions may return.
         "INSERT INTO t VALUES (25000, REPEAT('y', 900000), REPEAT('z', 900000)), (25001, '', REPEAT('''', 1000000))",
     )
-    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
-    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
+    server.run("SET GLOBAL max_allowed_packet=1048576")
     try:
         # Proof that the trap is there: the server itself loses the rows.
-        lost = mariadb.run("SELECT COUNT(*) - COUNT(CONCAT(a, HEX(b))) FROM t WHERE b IS NOT NULL", database=name)
-        text = both(mariadb, name, tmp_path)
+        lost = server.run("SELECT COUNT(*) - COUNT(CONCAT(a, HEX(b))) FROM t WHERE b IS NOT NULL", database=name)
+        text = both(server, name, tmp_path)
     finally:
-        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+        server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert lost == [(2,)]
     assert text.count(b"\n(") == 52
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
-    assert cells(mariadb, target) == cells(mariadb, name)
+    load(mysql, server.source(target), made)
+    assert cells(server, target) == cells(server, name)
 
 
-def test_a_row_longer_than_a_range_may_be_is_not_lost(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_a_row_longer_than_a_range_may_be_is_not_lost(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a LONGBLOB)",
         "INSERT INTO t VALUES (1, 'a'), (2, REPEAT('b', 5000000)), (3, 'c')",
     )
-    assert both(mariadb, name, tmp_path).count(b"\n(") == 3
+    assert both(server, name, tmp_path).count(b"\n(") == 3
 
 
-def test_a_row_that_is_counted_but_not_delivered_is_an_error(mariadb: MariaDBServer, database) -> None:
+def test_a_row_that_is_counted_but_not_delivered_is_an_error(server: MariaDBServer, database) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
-    session, table = described(mariadb, name)
+    session, table = described(server, name)
     try:
         with pytest.raises(IntegrityError, match="a range of one row of table t delivered 0"):
             one_row(session, table, "id=2")
@@ -111,7 +111,7 @@ def test_a_row_that_is_counted_but_not_delivered_is_an_error(mariadb: MariaDBSer
 
 @pytest.mark.parametrize("charset", ["latin1", "utf8mb4", "sjis"])
 def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
-    mariadb: MariaDBServer, database, tmp_path: Path, charset: str
+    server: MariaDBServer, database, tmp_path: Path, charset: str
 ) -> None:
     name = database(
         f"CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT CHARACTER SET {charset})",
@@ -119,30 +119,35 @@ def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
         "INSERT INTO t VALUES (2, REPEAT(CHAR(39), 900000)), (3, NULL)",
         *(["INSERT INTO t VALUES (4, REPEAT('é', 900000))"] if charset == "latin1" else []),
     )
-    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
-    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
+    server.run("SET GLOBAL max_allowed_packet=1048576")
     try:
-        text = both(mariadb, name, tmp_path)
+        text = both(server, name, tmp_path)
     finally:
-        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+        server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert text.count(b"NULL)") == 1
 
 
 @pytest.mark.parametrize("kind", ["LONGTEXT", "LONGTEXT CHARACTER SET latin1", "LONGBLOB", "JSON"])
 def test_a_value_longer_than_max_allowed_packet_itself_is_not_taken_for_null(
-    mariadb: MariaDBServer, database, tmp_path: Path, kind: str
+    server: MariaDBServer, database, tmp_path: Path, kind: str
 ) -> None:
     name = database(
         f"CREATE TABLE t (id INT PRIMARY KEY, a {kind})",
         "INSERT INTO t SELECT seq, CONCAT('\"', REPEAT('x', seq), '\"') FROM seq_1048565_to_1048580",
         "INSERT INTO t VALUES (1, CONCAT('\"', REPEAT('x', 2000000), '\"')), (2, NULL)",
     )
-    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
-    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
+    server.run("SET GLOBAL max_allowed_packet=1048576")
     try:
-        text = both(mariadb, name, tmp_path)
+        if (server.kind, kind) == ("mysql", "JSON"):  # of which that server gives an empty text
+            for formatting in ("server", "client"):
+                with pytest.raises(SourceError, match=r"a JSON value in column a is longer.*max_allowed_packet"):
+                    dump(mysql, server.source(name), tmp_path / formatting, "sql", formatting=formatting)
+            return
+        text = both(server, name, tmp_path)
     finally:
-        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+        server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert text.count(b"NULL)") == 1
     assert len(text) > 2_000_000 + 16 * 1_048_565
 
@@ -161,11 +166,14 @@ def test_a_value_longer_than_max_allowed_packet_itself_is_not_taken_for_null(
         ("id INT PRIMARY KEY", "SELECT 7"),
         ("id DECIMAL(20,3) PRIMARY KEY", "SELECT seq / 1000 FROM seq_1_to_9000"),
         ("id DATETIME(6) PRIMARY KEY", "SELECT '2024-01-01' + INTERVAL seq MICROSECOND FROM seq_1_to_9000"),
-        ("id VARBINARY(20) PRIMARY KEY", "SELECT UNHEX(MD5(seq)) FROM seq_1_to_9000"),
-        ("id VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY", "SELECT CONCAT(MD5(seq), '''é') FROM seq_1_to_9000"),
+        ("id VARBINARY(20) PRIMARY KEY", "SELECT UNHEX(LEFT(SHA2(seq, 256), 32)) FROM seq_1_to_9000"),
+        (
+            "id VARCHAR(40) CHARACTER SET latin1 PRIMARY KEY",
+            "SELECT CONCAT(LEFT(SHA2(seq, 256), 32), '''é') FROM seq_1_to_9000",
+        ),
         (
             "id VARCHAR(40) COLLATE utf8mb4_bin PRIMARY KEY",
-            "SELECT CONCAT('\\\\', seq % 2, '😀', MD5(seq)) FROM seq_1_to_9000",
+            "SELECT CONCAT('\\\\', seq % 2, '😀', LEFT(SHA2(seq, 256), 32)) FROM seq_1_to_9000",
         ),
         ("id VARCHAR(40) CHARACTER SET sjis PRIMARY KEY", "SELECT CONCAT(_sjis X'955C', seq) FROM seq_1_to_9000"),
         ("id INT NOT NULL, UNIQUE KEY k (id)", "SELECT seq * 3 FROM seq_1_to_9000"),
@@ -175,35 +183,35 @@ def test_a_value_longer_than_max_allowed_packet_itself_is_not_taken_for_null(
     ],
 )
 def test_ranges_of_any_key_hold_every_row_once(
-    mariadb: MariaDBServer, database, tmp_path: Path, key: str, rows: str
+    server: MariaDBServer, database, tmp_path: Path, key: str, rows: str
 ) -> None:
     name = database("SET SESSION sql_mode=''", f"CREATE TABLE t ({key})", f"INSERT INTO t {rows}")
-    text = both(mariadb, name, tmp_path)
-    ((count,),) = mariadb.run("SELECT COUNT(*) FROM t", database=name)
+    text = both(server, name, tmp_path)
+    ((count,),) = server.run("SELECT COUNT(*) FROM t", database=name)
     lines = [x for x in text.split(b"\n") if x.startswith(b"(")]
     assert len(lines) == count
     assert len({x.rstrip(b",;") for x in lines}) == count
 
 
-def test_ranges_of_a_composite_key_hold_every_row_once(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_ranges_of_a_composite_key_hold_every_row_once(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(
         "CREATE TABLE t (a VARCHAR(10), b INT, c DATE, PRIMARY KEY (b, a, c))",
         "INSERT INTO t SELECT CONCAT('k', seq % 7), seq % 3, '2000-01-01' + INTERVAL seq DAY FROM seq_1_to_20000",
     )
-    text = both(mariadb, name, tmp_path, jobs=3)
+    text = both(server, name, tmp_path, jobs=3)
     lines = {x.rstrip(b",;") for x in text.split(b"\n") if x.startswith(b"(")}
     assert len(lines) == 20000
 
 
-def test_one_job_needs_no_global_lock(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_one_job_needs_no_global_lock(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_9000")
-    other = mariadb.connect(name)
+    other = server.connect(name)
     try:
         with other.cursor() as cursor:
             cursor.execute("CREATE TABLE busy (id INT)")
             cursor.execute("START TRANSACTION")
             cursor.execute("INSERT INTO busy VALUES (1)")
-        made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", jobs=1)
+        made = dump(mysql, server.source(name), tmp_path / "d", "sql", jobs=1)
     finally:
         other.close()
     assert made.evidence.notes == ()

@@ -24,8 +24,8 @@ OLD = [
     "CREATE TABLE child (id INT PRIMARY KEY, k INT, FOREIGN KEY (k) REFERENCES kept (id))",
     "INSERT INTO child VALUES (1, 1)",
     "CREATE TABLE a (old_column TEXT)",
-    "CREATE SEQUENCE counter",
-    "CREATE TABLE numbered (id INT DEFAULT (NEXTVAL(counter)))",
+    "/*M! CREATE SEQUENCE counter */",
+    "CREATE TABLE numbered (id INT /*M! DEFAULT (NEXTVAL(counter)) */)",
     "CREATE VIEW seen AS SELECT * FROM kept",
     "CREATE VIEW a_seen AS SELECT * FROM seen",
     "CREATE PROCEDURE old_work() BEGIN SELECT 1; END",
@@ -35,8 +35,8 @@ OLD = [
 NEW = [
     "CREATE TABLE a (id INT PRIMARY KEY, t TEXT)",
     "INSERT INTO a SELECT seq, REPEAT('x', 100) FROM seq_1_to_2000",
-    "CREATE SEQUENCE counter START WITH 100",
-    "CREATE TABLE numbered (id INT DEFAULT (NEXTVAL(counter)), x INT)",
+    "/*M! CREATE SEQUENCE counter START WITH 100 */",
+    "CREATE TABLE numbered (id INT /*M! DEFAULT (NEXTVAL(counter)) */ /*!80000 DEFAULT (100) */, x INT)",
     "INSERT INTO numbered (x) VALUES (1)",
     "CREATE VIEW seen AS SELECT id FROM a",
     "CREATE FUNCTION old_work() RETURNS INT DETERMINISTIC RETURN 1",
@@ -46,10 +46,10 @@ NEW = [
 
 
 @pytest.fixture(scope="module")
-def original(mariadb: MariaDBServer, tmp_path_factory) -> Iterator[FileDump]:
-    mariadb.run("CREATE DATABASE original", "USE original", *NEW)
-    yield dump(mysql, mariadb.source("original"), tmp_path_factory.mktemp("original") / "dump.sql", "sql")
-    mariadb.run("DROP DATABASE original")
+def original(server: MariaDBServer, tmp_path_factory) -> Iterator[FileDump]:
+    server.run("CREATE DATABASE original", "USE original", *NEW)
+    yield dump(mysql, server.source("original"), tmp_path_factory.mktemp("original") / "dump.sql", "sql")
+    server.run("DROP DATABASE original")
 
 
 @pytest.fixture
@@ -78,56 +78,61 @@ def rewritten(made: FileDump, text: str) -> FileDump:
 
 
 def test_an_existing_empty_database_is_used_and_takes_the_dumps_character_set(
-    mariadb: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, made: FileDump
 ) -> None:
     target = database(create=False)
-    mariadb.run(f"CREATE DATABASE `{target}` CHARACTER SET latin1 COLLATE latin1_bin")
-    load(mysql, mariadb.source(target), made)
-    assert state(mariadb, target) == state(mariadb, made.name)
+    server.run(f"CREATE DATABASE `{target}` CHARACTER SET latin1 COLLATE latin1_bin")
+    load(mysql, server.source(target), made)
+    assert state(server, target) == state(server, made.name)
 
 
-def test_a_full_database_is_refused_and_left_alone(mariadb: MariaDBServer, database, made: FileDump) -> None:
+def test_a_full_database_is_refused_and_left_alone(server: MariaDBServer, database, made: FileDump) -> None:
     target = database(*OLD)
-    before = state(mariadb, target)
+    before = state(server, target)
     with pytest.raises(TargetNotEmpty, match=r"not empty.*overwrite"):
-        load(mysql, mariadb.source(target), made)
-    assert state(mariadb, target) == before
+        load(mysql, server.source(target), made)
+    assert state(server, target) == before
 
 
 @pytest.mark.parametrize(
     "only",
-    ["CREATE VIEW v AS SELECT 1", "CREATE PROCEDURE p() SELECT 1", "CREATE SEQUENCE s", OLD[-1].replace("kept", "x")],
+    [
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE PROCEDURE p() SELECT 1",
+        "CREATE /*M! SEQUENCE s */ /*!80000 TABLE s (id INT) */",
+        OLD[-1].replace("kept", "x"),
+    ],
 )
 def test_a_database_without_tables_is_not_empty_either(
-    mariadb: MariaDBServer, database, made: FileDump, only: str
+    server: MariaDBServer, database, made: FileDump, only: str
 ) -> None:
     target = database(only)
     with pytest.raises(TargetNotEmpty):
-        load(mysql, mariadb.source(target), made)
+        load(mysql, server.source(target), made)
 
 
-def test_overwriting_replaces_everything(mariadb: MariaDBServer, database, made: FileDump) -> None:
+def test_overwriting_replaces_everything(server: MariaDBServer, database, made: FileDump) -> None:
     target = database(*OLD)
-    evidence = load(mysql, mariadb.source(target), made, overwrite=True)
-    assert state(mariadb, target) == state(mariadb, made.name)
+    evidence = load(mysql, server.source(target), made, overwrite=True)
+    assert state(server, target) == state(server, made.name)
     assert {o.path: o.rows for o in evidence.objects} == {"a": 2000, "numbered": 1}
-    mariadb.run("INSERT INTO numbered (x) VALUES (2)", database=target)  # its default finds the sequence that moved
+    server.run("INSERT INTO numbered (x) VALUES (2)", database=target)  # its default finds the sequence that moved
 
 
-def test_a_database_of_everything_is_overwritten_by_itself(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_a_database_of_everything_is_overwritten_by_itself(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(create=False)
-    build(mariadb, name, *TYPES, *OBJECTS)
-    before = state(mariadb, name)
-    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
-    load(mysql, mariadb.source(name), one, overwrite=True)
-    assert state(mariadb, name) == before
+    build(server, name, *TYPES, *OBJECTS)
+    before = state(server, name)
+    one = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    load(mysql, server.source(name), one, overwrite=True)
+    assert state(server, name) == before
 
 
-def test_overwriting_an_absent_or_empty_database_is_no_error(mariadb: MariaDBServer, database, made: FileDump) -> None:
+def test_overwriting_an_absent_or_empty_database_is_no_error(server: MariaDBServer, database, made: FileDump) -> None:
     for create in (True, False):
         target = database(create=create)
-        load(mysql, mariadb.source(target), made, overwrite=True)
-        assert state(mariadb, target) == state(mariadb, made.name)
+        load(mysql, server.source(target), made, overwrite=True)
+        assert state(server, target) == state(server, made.name)
 
 
 def damage_cut(made: FileDump) -> FileDump:
@@ -211,55 +216,55 @@ DAMAGES = [v for k, v in sorted(globals().items()) if k.startswith("damage_")]
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_a_restore_that_fails_leaves_its_target_as_it_was(
-    mariadb: MariaDBServer, database, made: FileDump, damage
+    server: MariaDBServer, database, made: FileDump, damage
 ) -> None:
     full = database(*OLD)
     empty = database(create=False)
-    mariadb.run(f"CREATE DATABASE `{empty}` CHARACTER SET latin1 COLLATE latin1_bin")
+    server.run(f"CREATE DATABASE `{empty}` CHARACTER SET latin1 COLLATE latin1_bin")
     missing = database(create=False)
-    before = state(mariadb, full), state(mariadb, empty)
+    before = state(server, full), state(server, empty)
     damaged = damage(made)
     for target in (full, empty, missing):
         with pytest.raises(DumptyError) as failure:
-            load(mysql, mariadb.source(target), damaged, overwrite=target == full)
+            load(mysql, server.source(target), damaged, overwrite=target == full)
         assert "\n" not in str(failure.value)
-    assert (state(mariadb, full), state(mariadb, empty)) == before
-    assert not mariadb.run(f"SHOW DATABASES LIKE '{missing}%'")
+    assert (state(server, full), state(server, empty)) == before
+    assert not server.run(f"SHOW DATABASES LIKE '{missing}%'")
 
 
 @pytest.mark.parametrize("kind", ["full", "empty", "missing"])
-def test_an_interrupt_leaves_the_target_as_it_was(mariadb: MariaDBServer, database, made: FileDump, kind: str) -> None:
+def test_an_interrupt_leaves_the_target_as_it_was(server: MariaDBServer, database, made: FileDump, kind: str) -> None:
     class Interrupted(FileDump):
         def open(self):
             raise KeyboardInterrupt
 
     target = database(*(OLD if kind == "full" else []), create=kind != "missing")
-    before = state(mariadb, target) if kind != "missing" else None
+    before = state(server, target) if kind != "missing" else None
     with pytest.raises(KeyboardInterrupt):
-        load(mysql, mariadb.source(target), Interrupted(made.file, "sql"), overwrite=True)
+        load(mysql, server.source(target), Interrupted(made.file, "sql"), overwrite=True)
     if before:
-        assert state(mariadb, target) == before
+        assert state(server, target) == before
     else:
-        assert not mariadb.run(f"SHOW DATABASES LIKE '{target}%'")
+        assert not server.run(f"SHOW DATABASES LIKE '{target}%'")
 
 
 def test_a_connection_lost_while_loading_leaves_the_target_as_it_was(
-    mariadb: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, made: FileDump
 ) -> None:
     target = database(*OLD)
-    before = state(mariadb, target)
+    before = state(server, target)
 
     class Killing(FileDump):
         def open(self):
-            for (number,) in mariadb.run(
+            for (number,) in server.run(
                 f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB='{target}__dumpty_new'"
             ):
-                mariadb.run(f"KILL {number}")
+                server.run(f"KILL {number}")
             return super().open()
 
     with pytest.raises(SourceError, match=r"lost|gone"):
-        load(mysql, mariadb.source(target), Killing(made.file, "sql", made.evidence), overwrite=True)
-    assert state(mariadb, target) == before
+        load(mysql, server.source(target), Killing(made.file, "sql", made.evidence), overwrite=True)
+    assert state(server, target) == before
 
 
 def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
@@ -280,11 +285,11 @@ def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
 
 
 def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
-    mariadb: MariaDBServer, database, made: FileDump, monkeypatch
+    server: MariaDBServer, database, made: FileDump, monkeypatch
 ) -> None:
     target = database(*OLD)
-    before = cells(mariadb, target)
-    user = mariadb.connect(target)
+    before = cells(server, target)
+    user = server.connect(target)
     run_code = Loader.run_code
 
     def fail_after_the_swap(self: Loader, session, *, asleep: bool = False, attempts: int = 1) -> None:
@@ -298,10 +303,10 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
     monkeypatch.setattr(Loader, "run_code", fail_after_the_swap)
     try:
         with pytest.raises(SourceError, match=rf"old tables are in {target}__dumpty_old.*dumpty_definitions"):
-            load(mysql, mariadb.source(target), made, overwrite=True, lock_timeout=1)
+            load(mysql, server.source(target), made, overwrite=True, lock_timeout=1)
     finally:
         user.close()
-    saved = cells(mariadb, f"{target}__dumpty_old")
+    saved = cells(server, f"{target}__dumpty_old")
     kept = saved.pop("dumpty_definitions")
     assert saved == before
     text = b"".join(bytes.fromhex(row[2]) for row in kept)
@@ -310,18 +315,18 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
 
 @pytest.mark.parametrize("suffix", ["new", "old"])
 def test_what_a_killed_restore_left_is_never_deleted(
-    mariadb: MariaDBServer, database, made: FileDump, suffix: str
+    server: MariaDBServer, database, made: FileDump, suffix: str
 ) -> None:
     target = database(*OLD)
-    mariadb.run(f"CREATE DATABASE `{target}__dumpty_{suffix}`", f"CREATE TABLE `{target}__dumpty_{suffix}`.t (id INT)")
-    before = state(mariadb, target)
+    server.run(f"CREATE DATABASE `{target}__dumpty_{suffix}`", f"CREATE TABLE `{target}__dumpty_{suffix}`.t (id INT)")
+    before = state(server, target)
     with pytest.raises(TargetNotEmpty, match=rf"{target}__dumpty_{suffix} exists.*DROP DATABASE"):
-        load(mysql, mariadb.source(target), made, overwrite=True)
-    assert state(mariadb, target) == before
-    assert mariadb.run(f"SELECT * FROM `{target}__dumpty_{suffix}`.t") == []
+        load(mysql, server.source(target), made, overwrite=True)
+    assert state(server, target) == before
+    assert server.run(f"SELECT * FROM `{target}__dumpty_{suffix}`.t") == []
 
 
-def test_two_restores_of_one_target_exclude_each_other(mariadb: MariaDBServer, database, made: FileDump) -> None:
+def test_two_restores_of_one_target_exclude_each_other(server: MariaDBServer, database, made: FileDump) -> None:
     target = database(create=False)
     inside, go_on = threading.Event(), threading.Event()
     results: list[Evidence] = []
@@ -333,49 +338,49 @@ def test_two_restores_of_one_target_exclude_each_other(mariadb: MariaDBServer, d
             return super().open()
 
     slow = Waiting(made.file, "sql", made.evidence)
-    thread = threading.Thread(target=lambda: results.append(load(mysql, mariadb.source(target), slow)))
+    thread = threading.Thread(target=lambda: results.append(load(mysql, server.source(target), slow)))
     thread.start()
     try:
         assert inside.wait(60)
         with pytest.raises(Locked, match="another restore"):
-            load(mysql, mariadb.source(target), made, overwrite=True)
+            load(mysql, server.source(target), made, overwrite=True)
     finally:
         go_on.set()
         thread.join()
     assert results
 
 
-def test_foreign_keys_from_other_databases_forbid_overwriting(mariadb: MariaDBServer, database, made: FileDump) -> None:
+def test_foreign_keys_from_other_databases_forbid_overwriting(server: MariaDBServer, database, made: FileDump) -> None:
     target = database(*OLD)
     other = database(f"CREATE TABLE far (k INT, FOREIGN KEY (k) REFERENCES `{target}`.kept (id))")
     try:
         with pytest.raises(SourceError, match=rf"{other}\.far refers to tables of {target}"):
-            load(mysql, mariadb.source(target), made, overwrite=True)
+            load(mysql, server.source(target), made, overwrite=True)
     finally:
-        mariadb.run("DROP TABLE far", database=other)
+        server.run("DROP TABLE far", database=other)
 
 
-def test_a_row_larger_than_the_server_takes_is_explained(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_a_row_larger_than_the_server_takes_is_explained(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT, a LONGTEXT)", "INSERT INTO t VALUES (1, REPEAT('x', 3000000))")
-    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
-    ((before,),) = mariadb.run("SELECT @@GLOBAL.max_allowed_packet")
-    mariadb.run("SET GLOBAL max_allowed_packet=1048576")
+    one = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
+    server.run("SET GLOBAL max_allowed_packet=1048576")
     try:
         with pytest.raises(SourceError, match=r"a row of t needs 30000.* raise max_allowed_packet"):
-            load(mysql, mariadb.source(database(create=False)), one)
+            load(mysql, server.source(database(create=False)), one)
     finally:
-        mariadb.run(f"SET GLOBAL max_allowed_packet={before}")
+        server.run(f"SET GLOBAL max_allowed_packet={before}")
 
 
-def test_a_long_name_still_has_room_beside_it(mariadb: MariaDBServer, database, made: FileDump) -> None:
+def test_a_long_name_still_has_room_beside_it(server: MariaDBServer, database, made: FileDump) -> None:
     name = "n" * 64
-    mariadb.run(f"CREATE DATABASE {name}", f"CREATE TABLE {name}.t (id INT)")
+    server.run(f"CREATE DATABASE {name}", f"CREATE TABLE {name}.t (id INT)")
     try:
-        load(mysql, mariadb.source(name), made, overwrite=True)
-        assert cells(mariadb, name) == cells(mariadb, made.name)
-        assert not mariadb.run("SHOW DATABASES LIKE '%__dumpty%'")
+        load(mysql, server.source(name), made, overwrite=True)
+        assert cells(server, name) == cells(server, made.name)
+        assert not server.run("SHOW DATABASES LIKE '%__dumpty%'")
     finally:
-        mariadb.run(f"DROP DATABASE {name}")
+        server.run(f"DROP DATABASE {name}")
 
 
 @pytest.mark.parametrize(
@@ -413,10 +418,10 @@ def test_a_long_name_still_has_room_beside_it(mariadb: MariaDBServer, database, 
         "CREATE VIEW `v` AS SELECT 1;\nINSERT INTO `a` (`t`) VALUES\n('late')",
     ],
 )
-def test_a_dump_may_only_say_what_dumps_say(mariadb: MariaDBServer, database, made: FileDump, statement: str) -> None:
+def test_a_dump_may_only_say_what_dumps_say(server: MariaDBServer, database, made: FileDump, statement: str) -> None:
     head, mark, tail = text_of(made).partition("CREATE TABLE `numbered`")
     evil = rewritten(made, head + statement + ";\n" + mark + tail)
     target = database(create=False)
     with pytest.raises(IntegrityError, match="which no dump by this driver says"):
-        load(mysql, mariadb.source(target), evil)
-    assert not mariadb.run(f"SHOW DATABASES LIKE '{target}%'")
+        load(mysql, server.source(target), evil)
+    assert not server.run(f"SHOW DATABASES LIKE '{target}%'")

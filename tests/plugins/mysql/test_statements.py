@@ -45,8 +45,8 @@ def whole(statements: list[bytes], tables: int = 0, rows: int = 0) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def session(mariadb: MariaDBServer):
-    connection = mariadb.connect()
+def session(server: MariaDBServer):
+    connection = server.connect()
     yield connection
     connection.close()
 
@@ -83,7 +83,8 @@ def test_a_float_comes_back_to_the_bit(session, value: float, kind: str) -> None
     one = column("t", "x", kind, "")
     with session.cursor() as cursor:
         cursor.execute("SET sql_mode=''")
-        cursor.execute(f"CREATE OR REPLACE TEMPORARY TABLE mysql.f (x {kind})")
+        cursor.execute("DROP TEMPORARY TABLE IF EXISTS mysql.f")
+        cursor.execute(f"CREATE TEMPORARY TABLE mysql.f (x {kind})")
         cursor.execute(f"INSERT INTO mysql.f VALUES ({value!r})")
         cursor.execute(f"SELECT {row_on_server([one])}, CONCAT({one.value}) FROM mysql.f")
         server, value_text = cursor.fetchone()
