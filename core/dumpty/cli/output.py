@@ -194,6 +194,9 @@ def _printed(lines: Sequence[str], status: int, *, only_told: bool = False) -> i
         for line in lines:
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        drop(sys.stdout)  # else the interpreter's end would wait for whoever does not read
+        raise
     except BrokenPipeError:
         drop(sys.stdout)
     except (OSError, ValueError) as error:
