@@ -171,7 +171,7 @@ def test_a_partial_revoke_is_an_exception_from_global_rights() -> None:
 
 
 def test_what_doctor_says_to_grant_is_what_a_backup_needs(
-    mariadb: MariaDBServer, database, account, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: MariaDBServer, database, account, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY)",
@@ -180,7 +180,7 @@ def test_what_doctor_says_to_grant_is_what_a_backup_needs(
         "CREATE PROCEDURE p() SELECT 1",
     )
     user = account(f"SELECT ON `{name}`.*")
-    url = mariadb.url(name).replace("root@", f"{user}@")
+    url = server.url(name).replace("root@", f"{user}@")
 
     def doctor() -> tuple[int, dict]:
         capsys.readouterr()
@@ -195,9 +195,9 @@ def test_what_doctor_says_to_grant_is_what_a_backup_needs(
         "TRIGGER", "EVENT", "the right to see routines", "SHOW VIEW", "LOCK TABLES",
     ]  # fmt: skip
     with pytest.raises(SourceError, match="lacks TRIGGER, EVENT, the right to see routines on"):
-        dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+        dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
     for one in lacks:
-        mariadb.run(one.partition(": ")[2].partition(" (or leave")[0])
+        server.run(one.partition(": ")[2].partition(" (or leave")[0])
     status, told = doctor()
     assert (status, told["database"]["lacks"]) == (0, [])
-    dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
+    dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
