@@ -7,7 +7,7 @@ from support.mariadb_server import MariaDBServer
 _KEYS = {
     "TABLES": ("TABLE_SCHEMA", "TABLE_NAME"),
     "COLUMNS": ("TABLE_SCHEMA", "TABLE_NAME, COLUMN_NAME"),
-    "CHECK_CONSTRAINTS": ("CONSTRAINT_SCHEMA", "TABLE_NAME, CONSTRAINT_NAME"),
+    "CHECK_CONSTRAINTS": ("CONSTRAINT_SCHEMA", "CONSTRAINT_NAME"),
     "PARTITIONS": ("TABLE_SCHEMA", "TABLE_NAME, PARTITION_NAME"),
     "STATISTICS": ("TABLE_SCHEMA", "TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"),
     "VIEWS": ("TABLE_SCHEMA", "TABLE_NAME"),
@@ -22,6 +22,9 @@ _PASSING = {
     *("TABLE_ROWS", "CARDINALITY", "AUTO_INCREMENT"),
 }
 """When a thing was made, where it lies, and what is estimated."""
+_GARBLED = {"GENERATION_EXPRESSION"}
+"""What MySQL shows there in the character set of whoever made the table, and in its definition as it is."""
+# Tables of the server's own where MariaDB keeps more than it shows.
 _STORED = {"proc": {"created", "modified"}, "event": {"created", "modified", "last_executed", "originator", "starts"}}
 
 
@@ -42,10 +45,11 @@ def definitions(server: MariaDBServer, database: str) -> dict[tuple[str, ...], t
                         v.replace(f"`{database}`.".encode(), b"") if v else v for v in row
                     )
 
+            passing = _PASSING if server.kind == "mariadb" else _PASSING | _GARBLED
             for view, (schema, keys) in _KEYS.items():
-                read(f"information_schema.{view}", schema, keys, _PASSING)
-            for table, passing in _STORED.items():
-                read(f"mysql.{table}", "db", "name, type" if table == "proc" else "name", passing)
+                read(f"information_schema.{view}", schema, keys, passing)
+            for table, left_out in _STORED.items() if server.kind == "mariadb" else ():
+                read(f"mysql.{table}", "db", "name, type" if table == "proc" else "name", left_out)
             found |= _shown(cursor, database)
     finally:
         connection.close()
@@ -53,12 +57,13 @@ def definitions(server: MariaDBServer, database: str) -> dict[tuple[str, ...], t
 
 
 def _shown(cursor, database: str) -> dict[tuple[str, ...], tuple[bytes | None, ...]]:
-    """Return the stored statements of triggers and views: what SHOW CREATE gives where nothing is converted."""
+    """Return the stored statements of triggers, views and tables: what SHOW CREATE gives where nothing is converted."""
     found = {}
     cursor.execute("SET character_set_results=binary")
     for kind, column, source, schema in (
         ("TRIGGER", "TRIGGER_NAME", "TRIGGERS", "TRIGGER_SCHEMA"),
         ("VIEW", "TABLE_NAME", "VIEWS", "TABLE_SCHEMA"),
+        ("TABLE", "TABLE_NAME", "TABLES", "TABLE_TYPE='BASE TABLE' AND TABLE_SCHEMA"),
     ):
         cursor.execute(f"SELECT {column} FROM information_schema.{source} WHERE {schema}=%s", (database,))
         for (name,) in cursor.fetchall():

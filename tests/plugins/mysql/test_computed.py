@@ -37,33 +37,33 @@ def zoned(zone: str) -> list[str]:
 @pytest.mark.parametrize("formatting", FORMATTING)
 @pytest.mark.parametrize("zone", ["+05:30", "-07:00", "+00:00"])
 def test_what_the_writers_time_zone_decided_comes_back(
-    mariadb: MariaDBServer, database, tmp_path: Path, small: None, formatting: str, zone: str
+    server: MariaDBServer, database, tmp_path: Path, small: None, formatting: str, zone: str
 ) -> None:
     name = database(*zoned(zone))
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
     assert made.evidence.notes == ()
     target, by_client = database(create=False), database()
-    load(mysql, mariadb.source(target), made)
-    mariadb.client(by_client, made.file.read_bytes(), "--comments")
+    load(mysql, server.source(target), made)
+    server.client(by_client, made.file.read_bytes(), "--comments")
     for each in (target, by_client):
-        assert cells(mariadb, each) == cells(mariadb, name)
-        assert evidence_of(mariadb.source(each), each, printed=True).objects == made.evidence.objects
+        assert cells(server, each) == cells(server, name)
+        assert evidence_of(server.source(each), each, printed=True).objects == made.evidence.objects
 
 
 def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
-    mariadb: MariaDBServer, database, tmp_path: Path
+    server: MariaDBServer, database, tmp_path: Path
 ) -> None:
     name = database(
         *zoned("+05:30"), "SET time_zone='-07:00'", "INSERT INTO t (id, ts) VALUES (99, '2024-01-01 02:00:00')"
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True)
     (note,) = made.evidence.notes
     assert "table t: what its generated columns (d, text_, ts2) store could not be shown" in note
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
+    load(mysql, server.source(target), made)
     there, here = (
         {o.path: o.fingerprint for o in objects}
-        for objects in (evidence_of(mariadb.source(target), target, printed=True).objects, made.evidence.objects)
+        for objects in (evidence_of(server.source(target), target, printed=True).objects, made.evidence.objects)
     )
     assert there["t"] != here["t"]
     assert there["after_"] == here["after_"]
@@ -93,31 +93,31 @@ def test_values_that_strict_modes_refuse_are_computed_again(
 
 
 def test_a_row_beside_them_that_does_not_go_in_as_it_is_still_fails(
-    mariadb: MariaDBServer, database, tmp_path: Path
+    server: MariaDBServer, database, tmp_path: Path
 ) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a TINYINT, b TINYINT AS (a) STORED)",
         "INSERT INTO t (id, a) VALUES (1, 77)",
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
     made.file.write_bytes(made.file.read_bytes().replace(b"(1,77)", b"(1,777)"))
     with pytest.raises(IntegrityError, match=r"a row of t did not go in as it stands in the dump: .*'a'"):
-        load(mysql, mariadb.source(database(create=False)), made)
+        load(mysql, server.source(database(create=False)), made)
 
 
-def test_warnings_without_number_are_all_read(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
+def test_warnings_without_number_are_all_read(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(
         "SET sql_mode=''",
         "CREATE TABLE t (id INT PRIMARY KEY, a INT, b TINYINT AS (a) STORED, c TINYINT AS (a) STORED)",
         "INSERT INTO t (id, a) SELECT seq, 1000 FROM seq_1_to_70000",
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
-    assert mariadb.run("SELECT COUNT(*), SUM(b), SUM(c) FROM t", database=target) == [(70000, 70000 * 127, 70000 * 127)]
+    load(mysql, server.source(target), made)
+    assert server.run("SELECT COUNT(*), SUM(b), SUM(c) FROM t", database=target) == [(70000, 70000 * 127, 70000 * 127)]
 
 
-def test_a_fingerprint_is_of_stored_columns_too(mariadb: MariaDBServer, database) -> None:
+def test_a_fingerprint_is_of_stored_columns_too(server: MariaDBServer, database) -> None:
     from dumpty_plugins.mysql.catalog import listing
     from dumpty_plugins.mysql.reading import CatalogReader
 
@@ -128,7 +128,7 @@ def test_a_fingerprint_is_of_stored_columns_too(mariadb: MariaDBServer, database
             f"SET time_zone='{zone}'",
             "INSERT INTO t (id, ts) VALUES (1, FROM_UNIXTIME(1700000000))",
         )
-        session = connect(mariadb.source(name), name)
+        session = connect(server.source(name), name)
         try:
             (table,) = CatalogReader(session, name, listing(session, name), ()).tables()
             marks.append(fingerprint(session, table))
