@@ -79,12 +79,12 @@ def lacks(session: Session, database: str) -> tuple[str, ...]:
     here = f"TABLE_SCHEMA={literal(database)}"
     frozen = ", ".join(map(literal, sorted({*TRANSACTIONAL, MERGED})))
     without = f"TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') AND ENGINE NOT IN ({frozen})"
-    for right, needed in (
-        ("SHOW VIEW", f"SELECT COUNT(*) FROM information_schema.VIEWS WHERE {here}"),
-        ("LOCK TABLES", f"SELECT COUNT(*) FROM information_schema.TABLES WHERE {here} AND {without}"),
+    for right, option, needed in (
+        ("SHOW VIEW", "views=off", f"SELECT COUNT(*) FROM information_schema.VIEWS WHERE {here}"),
+        ("LOCK TABLES", "", f"SELECT COUNT(*) FROM information_schema.TABLES WHERE {here} AND {without}"),
     ):
         if not held.has(right) and session.number(needed):
-            found.append(Lack(right, f"GRANT {right} ON {identifier(database)}.* TO {account(session)}"))
+            found.append(Lack(right, f"GRANT {right} ON {identifier(database)}.* TO {account(session)}", option))
     return tuple(lack.text for lack in found)
 
 
