@@ -225,10 +225,14 @@ class NamedCatalog:
                         self._store.rename(file, file + REMOVED)
                 raise
             for file in replaced:
-                # The switch is made: what cannot be renamed now is only space.
+                # The switch is made: what cannot be removed now is only space, and under that name goes with a `clean`.
+                removed = file + REMOVED
+                try:
+                    self._store.rename(file, removed)
+                except DumptyError:
+                    removed = file
                 with contextlib.suppress(DumptyError):
-                    self._store.rename(file, file + REMOVED)
-                    self._store.delete(file + REMOVED)
+                    self._store.delete(removed)
 
     def remove(self, choose: Callable[[list[dict[str, Any]]], Sequence[dict[str, Any]]]) -> int:
         """Remove the entries that ``choose`` picks, with their data; return how many.
