@@ -195,13 +195,13 @@ def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: si
     ],
 )
 def test_what_this_machine_cannot_prove_is_said(
-    server: MariaDBServer,
+    mariadb: MariaDBServer,
     made: FileDump,  # noqa: F811
     version: str,
     words: str,
 ) -> None:
     made.evidence = replace(made.evidence, versions={"server": version} if version else {})
-    for on in (None, server.source("any")):
+    for on in (None, mariadb.source("any")):
         with pytest.raises(NotProvable, match=words), scratch(made, on):
             pytest.fail("lent a place")
 
