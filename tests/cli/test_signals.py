@@ -105,19 +105,22 @@ def test_the_signal_is_raised_again_where_a_finalizer_dropped_it():
     struck(Dying)
 
 
-def test_a_program_that_has_said_everything_ends_without_a_traceback():
-    handler = signal.getsignal(signal.SIGINT)
+def test_a_program_that_has_said_everything_ends_without_a_traceback_and_with_its_status():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with Signals(for_good=True):
             pass
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with Signals():
             pass
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 def test_a_caller_that_ignores_every_signal_gets_its_hook_back():

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Self
 
@@ -92,7 +93,7 @@ class Stalling:
 class Command:
     """A command line as a program of its own, which ends with the block."""
 
-    def __init__(self, place: Path, *argv: object, env: dict[str, str] | None = None) -> None:
+    def __init__(self, place: Path, *argv: object, cwd: Path | None = None) -> None:
         self._out, self._err = place / "out", place / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(
@@ -100,7 +101,8 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1", **(env or {})},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                cwd=cwd,
                 start_new_session=True,
                 preexec_fn=_take_signals,
             )
@@ -115,6 +117,13 @@ class Command:
 
     def send(self, number: int) -> None:
         self._process.send_signal(number)
+
+    def meets(self, proxy: Stalling) -> None:
+        """Wait until it has met the stall."""
+        deadline = time.monotonic() + PATIENCE
+        while not proxy.stalled.wait(0.05):
+            assert self._process.poll() is None, (self._out.read_text(), self.err)
+            assert time.monotonic() < deadline
 
     def ended(self) -> int:
         """Wait for its end and return its status."""

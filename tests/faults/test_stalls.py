@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 
 import pytest
 from faults.servers import MariaDB, Postgres, version_of
@@ -15,7 +17,7 @@ MIDWAY = 400_000
 """Bytes: more than it takes to connect and look around, less than a whole backup or restore."""
 
 
-@pytest.fixture(params=["postgres", "mariadb"])
+@pytest.fixture(params=["postgres", "mariadb", "mysql"])
 def server(request):
     """Each server, with a database of version 1 and a target of version 1000; what a test leaves behind is dropped."""
     running = (Postgres if request.param == "postgres" else MariaDB)(request.getfixturevalue(request.param))
@@ -71,7 +73,7 @@ def test_one_signal_ends_what_waits_for_a_stalled_server(server, top, place, pro
         proxied(after) as proxy,
         Command(place, *argv_of(verb, top, proxied.url, "--json")) as command,
     ):
-        assert proxy.stalled.wait(PATIENCE)
+        command.meets(proxy)
         command.send(number)
         assert command.ended() == 128 + number
         told = command.json
@@ -91,7 +93,7 @@ def named(server, before, told):
 def test_a_second_signal_ends_it_at_once(server, top, place, proxied, verb):
     before = server.others()
     with proxied(MIDWAY) as proxy, Command(place, *argv_of(verb, top, proxied.url, "--json")) as command:
-        assert proxy.stalled.wait(PATIENCE)
+        command.meets(proxy)
         command.send(signal.SIGTERM)
         if not command.ends_within(0.5):  # so that the second is not taken for the echo of the first
             command.send(signal.SIGTERM)
@@ -145,3 +147,36 @@ def test_the_timeout_is_a_number_of_seconds(server, top, place):
         assert command.ended() == 2
         assert "stall_timeout is a number of seconds" in command.err
     untouched(server, top)
+
+
+def test_a_command_for_the_url_that_does_not_listen_is_ended(place):
+    script = "trap '' TERM; echo $$ > pid; while :; do sleep 1000; done"
+    argv = ("backup", f'cmd:sh -c "{script}"', "--dir", place / "b", "--json")
+    with Command(place, *argv, cwd=place) as command:
+        pid = int(written(place / "pid"))
+        command.send(signal.SIGTERM)
+        assert command.ended() == 128 + signal.SIGTERM
+        assert command.json["status"] == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def written(path):
+    """Return what is written to a file, once it is."""
+    deadline = time.monotonic() + PATIENCE
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return path.read_text()
+
+
+def test_a_drill_on_a_server_that_stalls_ends(server, top, place, proxied):
+    before = server.others()
+    argv = ("drill", "latest", "--dir", top, "--on", proxied.url("target"), "--json", "-o", "superuser=on")
+    with proxied(MIDWAY) as proxy, Command(place, *argv) as command:
+        command.meets(proxy)
+        command.send(signal.SIGTERM)
+        assert command.ended() == 128 + signal.SIGTERM
+        named(server, before, command.json)
+    untouched(server, top)
+    assert [p.level for p in BackupManager(str(top)).list_backups()[0].proofs] == ["digest"]

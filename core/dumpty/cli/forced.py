@@ -92,6 +92,8 @@ class Listener:
             saying = threading.Thread(target=self._say, args=(error, _text(error)), daemon=True)
             saying.start()
             saying.join(_SAYING_SECONDS)
+        else:  # the main thread is saying how it ended
+            time.sleep(_SAYING_SECONDS)
         os._exit(status_of(error))
 
     def _say(self, error: BaseException, text: str) -> None:

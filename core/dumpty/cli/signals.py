@@ -82,9 +82,8 @@ class Signals:
         if self._own_alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, before in self._before.items():
-            # All is said, and Python only has to end: no traceback from where it does.
-            quiet = self._for_good and before is signal.default_int_handler
-            signal.signal(number, signal.SIG_DFL if quiet else before)  # type: ignore[arg-type]  # as it was got
+            # All is said, and Python only has to end: neither a traceback from where it does, nor another status.
+            signal.signal(number, signal.SIG_IGN if self._for_good else before)  # type: ignore[arg-type]  # as it was got
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._over or (self._caught and not self._is_second(number)):

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, IntegrityError, NotProvable, OptionError, Source, SourceError
+from dumpty import DumptyError, IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
 
 from .checks import DANGLING, check_tables, dangling, foreign_keys
 from .confinement import INSIST, NAME, appoint, drill_target, power, reduce
@@ -167,13 +167,16 @@ def borrowed(dump: Dump, on: Source, *, insisted: bool) -> Iterator[Place]:
         session.close()
     if not insisted:
         target = drill_target(target)
+    left = Unfinished(f"the drill's database {name} on {place(on)} (DROP DATABASE IF EXISTS {identifier(name)})")
     try:
         yield Place(target, dump, found, (f"it is loaded with {might or 'no right'} on the whole server of {on.url}",))
     except BaseException:
         with contextlib.suppress(DumptyError):  # the failure that led here is the one to report
             _drop(on, name)
+            left.settle()
         raise
     _drop(on, name)
+    left.settle()
 
 
 def _drop(on: Source, name: str) -> None:

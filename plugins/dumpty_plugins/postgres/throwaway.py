@@ -8,7 +8,7 @@ import secrets
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError, NotProvable, OptionError, Source, SourceError
+from dumpty import IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
 from dumpty_plugins.postgres.confinement import EXTENSIONS, INSIST, Confinement, DrillTarget, confinement_of
 from dumpty_plugins.postgres.connection import Address, explained, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.needs import Needs, needs_of
@@ -16,6 +16,7 @@ from dumpty_plugins.postgres.properties import creation
 from dumpty_plugins.postgres.server import started
 from dumpty_plugins.postgres.tables import literal, quoted
 from dumpty_plugins.postgres.target import open_maintenance
+from dumpty_plugins.postgres.waiting import hurry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -147,12 +148,16 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[Place]:
         notes = (f"it is loaded on {on.url} as {power or 'a user that is no superuser'}",)
         if not insisted:
             target = DrillTarget(**_fields(target), confinement=Confinement(str(on.username)))
+        drop = f"DROP DATABASE IF EXISTS {quoted(name)}"
+        left = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
         try:
             yield Place(target, notes=notes)
         finally:
+            hurry(server)
             with contextlib.suppress(psycopg2().Error):
                 rows(server, "ROLLBACK")
             _drop(server, name)
+            left.settle()
 
 
 def _power(server: Connection) -> str:
