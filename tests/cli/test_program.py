@@ -252,6 +252,14 @@ def test_a_signal_that_a_plugin_swallowed_makes_no_backup(hangs, number, expecte
     assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
 
 
+def test_a_signal_that_interrupts_no_waiting_is_heard_all_the_same(hangs):
+    program, _ = hangs(host="elsewhere")
+    program.send_signal(signal.SIGTERM)
+    out, _ = program.communicate(timeout=60)
+    assert program.returncode == 143
+    assert "what was not complete is removed" in json.loads(out)["error"]
+
+
 def test_the_echo_of_a_signal_does_not_disturb_the_cleaning_up(hangs):
     program, child = hangs()
     for _ in range(3):

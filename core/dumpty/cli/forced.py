@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 ECHO_SECONDS = 0.2
 """Within this time a second signal is the first one's echo: from a terminal and a wrapper, or systemd's SIGHUP."""
 _SAYING_SECONDS = 0.5
+_WAKE_SECONDS = 0.05
 
 
 class Listener:
@@ -41,13 +43,21 @@ class Listener:
         self._floor = [None]
         self._speaker = 0
         self._first: int | None = None
+        self._taken: Callable[[], bool] | None = None
         self._heard_at = 0.0
         self._out = -1
         self._pipe = (-1, -1)
         self._before = -1
 
-    def start(self) -> None:
-        """Begin to listen."""
+    def start(self, taken: Callable[[], bool] | None) -> None:
+        """Begin to listen.
+
+        Args:
+            taken: tells whether the main thread has heard of the first signal; it is woken until it has. One that came
+                just before the thread began to wait in the system would else be heard when that waiting ends. None
+                where SIGALRM, which wakes it, is somebody else's.
+        """
+        self._taken = taken
         with contextlib.suppress(OSError):  # closed: then there is nobody to tell
             self._out = os.dup(1)
         self._pipe = os.pipe()
@@ -68,11 +78,19 @@ class Listener:
         return self._speaker == threading.get_ident()
 
     def _listen(self) -> None:
-        while heard := os.read(self._pipe[0], 64):
+        while True:
+            late = self._first is not None and self._taken is not None and not self._taken()
+            if not select.select([self._pipe[0]], [], [], _WAKE_SECONDS if late else None)[0]:
+                with contextlib.suppress(OSError):
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+                continue
+            heard = os.read(self._pipe[0], 64)
+            if not heard:
+                os.close(self._pipe[0])
+                return
             for number in heard:
                 if number in _ENDING:
                     self._hear(number)
-        os.close(self._pipe[0])
 
     def _hear(self, number: int) -> None:
         now = time.monotonic()

@@ -69,7 +69,7 @@ class Signals:
             if self._before:
                 self._complaining, sys.unraisablehook = sys.unraisablehook, self._dropped
             if self._before and self._listener is not None:
-                self._listener.start()
+                self._listener.start(self._is_taken if self._own_alarm else None)
         return self._caught
 
     def __exit__(self, *_: object) -> None:
@@ -89,6 +89,8 @@ class Signals:
         if self._over or (self._caught and not self._is_second(number)):
             return
         if not self._first:
+            if number == signal.SIGALRM:  # it only woke us: the handler of what it is about comes next
+                return
             self._first, self._first_at = number, time.monotonic()
             peers.interrupted()
         if self._own_alarm and _is_fragile(frame):
@@ -99,6 +101,9 @@ class Signals:
                     KeyboardInterrupt("SIGINT") if self._first == signal.SIGINT else Terminated(self._first)
                 )
             raise self._caught[0]
+
+    def _is_taken(self) -> bool:
+        return bool(self._caught) or self._over
 
     def _is_second(self, number: int) -> bool:
         """Tell whether a signal is to interrupt what the first one began, and is not that one's echo."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 
@@ -64,6 +65,10 @@ def backup(source, sink, options):
             with contextlib.suppress(KeyboardInterrupt):
                 print("stubborn", file=sys.stderr, flush=True)
                 time.sleep(600)
+    if source.host == "elsewhere":  # the signal is another thread's, and interrupts no waiting here
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        print("elsewhere", file=sys.stderr, flush=True)
+        time.sleep(600)
     if source.host == "swallows":
         with contextlib.suppress(KeyboardInterrupt):
             print("swallows", file=sys.stderr, flush=True)
