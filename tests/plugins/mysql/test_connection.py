@@ -13,6 +13,7 @@ from support.mariadb_server import PASSWORD, MariaDBServer
 
 from dumpty import BackupManager, DependencyError, Source, SourceError
 from dumpty_plugins import mysql
+from dumpty_plugins.mysql.connection import connect
 
 
 def tcp(**more) -> Source:
@@ -233,3 +234,21 @@ def test_the_facade_reports_a_wrong_password_without_showing_it(server: MariaDBS
     assert "Access denied" in result.error
     assert "wr0ng-marker" not in result.error
     assert manager.list_backups() == []
+
+
+def test_a_connection_is_kept_alive_and_given_up_where_the_network_is_dead(server: MariaDBServer, database) -> None:
+    session = connect(server.tcp_source(database()), None)
+    try:
+        link = session._connection._sock
+        assert link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 4
+        assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+    finally:
+        session.close()
+
+
+def test_a_server_that_takes_a_connection_and_never_speaks_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(SourceError, match="has stalled: not a byte came for 1 s"):
+            inspect(tcp(port=port, query={"connect_timeout": "1"}))

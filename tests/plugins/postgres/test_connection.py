@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import tempfile
 import traceback
@@ -14,6 +15,7 @@ import dumpty_plugins.postgres as driver
 from dumpty import BackupFormat, DatabaseBackup, DumptyError, MalformedURL, Source, SourceError
 from dumpty.cli import main
 from dumpty_plugins.postgres.clients import choose, find
+from dumpty_plugins.postgres.connection import Address
 
 
 @pytest.fixture
@@ -196,3 +198,14 @@ def test_a_url_that_names_no_database_is_refused_as_wrong_usage(dbs, name, tmp_p
     monkeypatch.setenv("PGDATABASE", "shop")
     with pytest.raises(SourceError, match="cannot connect"):
         DatabaseBackup(str(tmp_path / "copies")).backup_postgres("host=/nowhere user=u", "b", BackupFormat.SQL)
+
+
+def test_connections_are_kept_alive_and_given_up_where_the_network_is_dead(dbs, name, tmp_path, fake_client):
+    told = tmp_path / "told"
+    bindir = fake_client(f'echo "$@" > {told}; exec $REAL "$@"')
+    dump(driver, dbs.source(name), tmp_path / "d", "sql", bindir=bindir)
+    assert "tcp_user_timeout='120000'" in told.read_text()
+    assert "keepalives_idle='60'" in told.read_text()
+    for given, expected in (({}, "120000"), ({"tcp_user_timeout": "5000"}, "5000")):
+        with contextlib.closing(Address(dbs.source(name, **given)).connect()) as connection:
+            assert connection.info.dsn_parameters["tcp_user_timeout"] == expected
