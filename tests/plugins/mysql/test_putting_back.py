@@ -105,7 +105,7 @@ class Watch:
 
 def privileged(server: MariaDBServer, account, *more: str) -> str:
     """Return an account that may do all in our databases, and read what a restore reads, but not name definers."""
-    other = ["SHOW_ROUTINE, SESSION_VARIABLES_ADMIN ON *.*"] if server.kind == "mysql" else []
+    other = ["SHOW_ROUTINE ON *.*"] if server.kind == "mysql" else []
     return account("ALL ON `d%`.*", "SELECT ON mysql.*", *other, *more)
 
 
@@ -155,11 +155,7 @@ def test_without_the_right_to_lock_tables_what_was_dropped_is_put_back(
     server: MariaDBServer, database, account, made: FileDump
 ) -> None:
     target = database("CREATE TABLE busy (id INT)", *OLD)
-    more = (
-        "SET USER"
-        if server.kind == "mariadb"
-        else "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE, SESSION_VARIABLES_ADMIN"
-    )
+    more = "SET USER" if server.kind == "mariadb" else "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE"
     routines = "CREATE ROUTINE, ALTER ROUTINE, EXECUTE"
     user = account(f"{BROAD}, {routines} ON *.*", f"{more} ON *.*", "SELECT ON mysql.*")
     before, since = everything(server, target), times(server, target)
