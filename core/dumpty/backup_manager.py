@@ -19,11 +19,11 @@ from dumpty.pace import paced
 from dumpty.presence import put_back
 from dumpty.proofbook import ProofBook
 from dumpty.proofs import LEVELS
-from dumpty.redaction import one_line
+from dumpty.redaction import one_line, redact
 from dumpty.restoring import restore
 from dumpty.results import Backup, BackupResult, Survey, log, wrapped
 from dumpty.selection import LATEST, Filter, select
-from dumpty.source import parse_url, secrets_in
+from dumpty.source import parse_url, secrets_in, shown_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -337,8 +337,9 @@ def backup_database(database_url: str, backup_dir: str = "backups", **options: o
     except TypeError:
         raise
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
-        text = one_line(error)
-        log.error("backup into %s failed: %s", backup_dir, text, extra={"event": "backup"})
+        place = os.fspath(backup_dir)
+        text = redact(one_line(error), secrets_in(place))
+        log.error("backup into %s failed: %s", shown_place(place), text, extra={"event": "backup"})
         return BackupResult(False, None, time.monotonic() - begun, text, error)
     return manager.create_backup(database_url, **options)  # type: ignore[arg-type]
 

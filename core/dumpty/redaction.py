@@ -100,7 +100,7 @@ def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
         held: dict[str, object] = object.__getattribute__(one, "__dict__")
         held.update({name: masked.of(value) for name, value in held.items()})
         for slot in _slots(type(one)):
-            with contextlib.suppress(AttributeError, TypeError):  # not set, or read-only
+            with contextlib.suppress(Exception):  # not set, read-only, or what is there raises when it is looked at
                 value = slot.__get__(one, type(one))
                 if isinstance(value, (str, bytes, tuple, list, dict)):
                     slot.__set__(one, masked.of(value))
@@ -139,6 +139,14 @@ class _Masked:
         self._known: dict[int, tuple[object, object]] = {}  # with the value itself, so that its id stays its own
 
     def of(self, value: object, depth: int = 0) -> object:
+        try:
+            return self._of(value, depth)
+        except Exception:
+            if self._by_name:
+                raise
+            return MASK  # a closed mapping, a proxy of nothing: nobody can tell what is in it
+
+    def _of(self, value: object, depth: int) -> object:
         if isinstance(value, str):
             return self._mask(value)
         if isinstance(value, bytes):
@@ -156,7 +164,11 @@ class _Masked:
         if isinstance(value, Mapping):
             return {self.of(k, depth): self._under(k, v, depth) for k, v in value.items()}
         whole = [self.of(v, depth) for v in value]
-        return whole if isinstance(value, list) else tuple(whole)
+        if isinstance(value, list):
+            return whole
+        # A named tuple stays one: the error's own text may be made of it.
+        made: object = getattr(type(value), "_make", tuple)(whole)
+        return made
 
     def _under(self, key: object, value: object, depth: int) -> object:
         text = isinstance(value, (str, bytes)) and value

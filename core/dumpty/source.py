@@ -10,7 +10,7 @@ from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
 from dumpty.types import Source
 
-__all__ = ["MalformedURL", "database_name", "identity_of", "parse_connection", "parse_url", "secrets_in"]
+__all__ = ["MalformedURL", "database_name", "identity_of", "parse_connection", "parse_url", "secrets_in", "shown_place"]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
 _MAX_PORT = 65535
@@ -79,7 +79,20 @@ def secrets_in(url: str) -> tuple[str, ...]:
     try:
         return parse_url(url).secrets
     except MalformedURL:
-        return ()
+        # An access key with a '/' of its own, say: all that stands where a password does counts as one.
+        password = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+        return tuple(dict.fromkeys(filter(None, (password, unquote(password)))))
+
+
+def shown_place(place: str) -> str:
+    """Return a path as it is, and a store's URL without its secrets; of one that cannot be read only the scheme."""
+    scheme, colon, _ = place.partition("://")
+    if not colon:
+        return place
+    try:
+        return parse_url(place).url
+    except MalformedURL:
+        return f"{scheme}://{MASK}"
 
 
 def parse_connection(text: str, *, scheme: str) -> Source:

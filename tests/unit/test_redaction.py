@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -154,6 +155,51 @@ def test_an_exception_with_slots_is_cleaned():
     error.said = SECRET
     redact_exception(error, [SECRET])
     assert (error.args, error.said) == (("***",), "***")
+
+
+class Closed(Mapping):
+    """As a shelf, or the headers of an answer, once its file or connection is closed."""
+
+    def __getitem__(self, key):
+        raise ValueError(key)
+
+    def __iter__(self):
+        raise ValueError("it is closed")
+
+    def __len__(self):
+        return 1
+
+
+class Unbound:
+    """As a framework's proxy of what there is only while a request is served."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("there is no request")
+
+
+@pytest.mark.parametrize("kind", [Closed, Unbound])
+def test_a_value_that_raises_when_it_is_looked_at_is_replaced_and_nothing_else(kind):
+    value = kind()
+    error = Slotted(SECRET, value)
+    error.said, error.held = value, [value, SECRET]
+    redact_exception(error, [SECRET])
+    assert (error.args, error.held) == (("***", "***"), ["***", "***"])
+
+
+class Answered(Exception):
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def __str__(self):
+        return f"no answer at {self.where.x}:{self.where.y}"
+
+
+def test_an_error_whose_text_is_made_of_a_named_tuple_keeps_its_text():
+    error = Answered(Point(f"u:{SECRET}@h", 80))
+    redact_exception(error, [SECRET])
+    assert one_line(error) == "no answer at u:***@h:80"
 
 
 def test_values_that_hold_themselves_end():

@@ -80,7 +80,19 @@ class Speechless(Exception):
         raise ValueError
 
 
-@pytest.mark.parametrize("error", [Answering("x"), Speechless("x")], ids=["answering", "speechless"])
+class Unbound:
+    @property
+    def __class__(self):
+        raise RuntimeError
+
+
+class Proxied(Exception):
+    def __init__(self):
+        super().__init__("x")
+        self.request = Unbound()
+
+
+@pytest.mark.parametrize("error", [Answering("x"), Speechless("x"), Proxied()], ids=lambda e: type(e).__name__)
 def test_an_exception_of_any_make_is_a_result(tmp_path, error):
     result = BackupManager(str(tmp_path), plugins=[failing(error)]).create_backup(f"toy://u:{SECRET}@h/db")
     assert not result.success
@@ -292,6 +304,24 @@ def test_a_directory_that_cannot_be_made_is_a_result_of_the_one_call(tmp_path, c
     assert "is a file, not a backup directory" in result.error
     assert isinstance(result.exception, dumpty.StoreError)
     assert caplog.records[0].event == "backup"
+
+
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}/half"])
+def test_the_password_of_a_stores_url_is_in_no_log_of_the_one_call(tmp_path, caplog, secret):
+    url = f"nowhere://u:{secret}@h/backups"
+    assert not backup_database("toy://h/x", url).success
+
+    class Store(StoreWrapper):
+        name = "closed"
+
+        @hookimpl
+        def open_store(self, url):
+            raise StoreError(f"cannot reach {url}")
+
+    closed = backup_database("toy://h/x", url.replace("nowhere", "wrapped"), plugins=[Store()])
+    assert "cannot reach" in closed.error
+    assert len(caplog.records) == 2
+    assert SECRET not in closed.error + caplog.text
 
 
 def test_the_one_call_passes_its_options_on(tmp_path):
