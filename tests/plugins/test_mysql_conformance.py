@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from testing.server_databases import MariaDBDatabases
 
@@ -19,9 +22,12 @@ class TestMySQL(DriverSuite):
     empty_target = pytest.fixture(lambda self, place: place.filled())
     dying_source = large_source = pytest.fixture(lambda self, place: place.filled(*place.large))
 
-    @pytest.fixture(autouse=True)
-    def place(self, mariadb):
-        place = MariaDBDatabases(mariadb)
+    @pytest.fixture(autouse=True, params=["mariadb", "mysql"])
+    def place(self, request, monkeypatch):
+        server = request.getfixturevalue(request.param)
+        if request.param == "mysql":  # a drill finds its program where the server's own is
+            monkeypatch.setenv("PATH", f"{Path(server.program('server')).parent}{os.pathsep}{os.environ['PATH']}")
+        place = MariaDBDatabases(server)
         self.content, self.rows, self.kill = place.content, place.rows, place.kill
         yield place
         place.drop()

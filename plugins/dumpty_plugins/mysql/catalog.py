@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 CodeKind = Literal["view", "trigger", "procedure", "function", "package", "package body", "event"]
 
-TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb", "ndbcluster"})
+TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb"})
 """Engines whose rows a snapshot freezes, in lower case."""
 MERGED = "mrg_myisam"
 """The engine whose rows are those of other tables in the same database."""
-REMOTE = frozenset({"federated", "connect", "spider", "oqgraph", "s3", "sphinx"})
+REMOTE = frozenset({"federated", "connect", "spider", "oqgraph", "s3", "sphinx", "ndbcluster"})
 """Engines whose rows are not in this database, or not only."""
 
 

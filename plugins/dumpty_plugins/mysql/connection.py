@@ -151,9 +151,9 @@ def patient(source: Source, options: Options) -> Source:
 def connect(source: Source, database: str | None, *, asks: bool = True) -> Session:
     """Open a session on the server of ``source``; ``database`` becomes its default, if given.
 
-    The session speaks utf8mb4, UTC and an empty ``sql_mode``, commits each statement unless a transaction was
-    begun, never sends a local file, and does not give up on a reader that is slow. A server that is silent for longer
-    than ``stall_timeout`` is given up, unless (with ``asks``) a new session finds it at work.
+    The session speaks utf8mb4, UTC and a ``sql_mode`` that compares invalid dates, too; it commits each statement
+    unless a transaction was begun, never sends a local file, and does not give up on a reader that is slow. A server
+    that is silent for longer than ``stall_timeout`` is given up, unless (with ``asks``) a new session finds it at work.
 
     Raises:
         DependencyError: pymysql is not installed.

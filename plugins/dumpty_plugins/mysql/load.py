@@ -33,6 +33,20 @@ if TYPE_CHECKING:
     from .admission import Statement
 
 _SESSION = ("SET NAMES utf8mb4", "SET time_zone='+00:00'", f"SET sql_mode='{LOOSE}'")
+_TABLES = (
+    "explicit_defaults_for_timestamp=1",  # or a TIMESTAMP that has no default would be given one
+    "sql_require_primary_key=0",
+    "sql_generate_invisible_primary_key=0",
+    "restrict_fk_on_non_standard_key=0",
+)
+"""What takes a table as it was, whatever a server asks of new ones."""
+_ADVICE = {
+    1418: "; let it take such functions with SET GLOBAL log_bin_trust_function_creators=1 there",
+    1419: "; SET GLOBAL log_bin_trust_function_creators=1 there, or restore as an account with the right SUPER",
+    3750: "; SET GLOBAL sql_require_primary_key=0 there, or grant the account SESSION_VARIABLES_ADMIN",
+    6125: "; SET GLOBAL restrict_fk_on_non_standard_key=0 there, or grant the account SESSION_VARIABLES_ADMIN",
+}
+"""What to do about errors of a server that asks more than the one that the dump came from."""
 
 
 class Loader:
@@ -62,9 +76,9 @@ class Loader:
             IntegrityError: the dump is damaged, a row did not go in as it is, or counts differ.
             SourceError: the server refused a statement, or the connection was lost.
         """
-        # Without it a TIMESTAMP that has no default would be given one. Read-only in old versions.
-        with contextlib.suppress(StatementError):
-            self._session.execute("SET SESSION explicit_defaults_for_timestamp=1")
+        for setting in _TABLES:
+            with contextlib.suppress(StatementError):  # not known, read-only or not allowed there
+                self._session.execute(f"SET SESSION {setting}")
         pool = Loaders(lambda: connect(self._target, self._database), self._database, self._jobs)
         try:
             # Who gives up on a silent server would give up on a large index.
@@ -114,6 +128,7 @@ class Loader:
                 raise SourceError(
                     f"{statement.kind.lower()} {statement.name} of the dump cannot be created on "
                     f"{place(self._target)}: {error}"
+                    + _ADVICE.get(error.code, "")
                     + (f"; {advice}or become the definer of everything with the option definer=current" * bool(advice))
                 ) from error
 
@@ -180,7 +195,8 @@ class Loader:
             self._session.execute(statement.text)
         except StatementError as error:
             what = f"{statement.kind} {statement.name}".strip()
-            raise SourceError(f"the dump cannot be loaded into {self._database}, at {what}: {error}") from error
+            advice = _ADVICE.get(error.code, "")
+            raise SourceError(f"the dump cannot be loaded into {self._database}, at {what}: {error}{advice}") from error
         if statement.kind == "SET":
             if self._drilled and b"sql_mode" in statement.text:
                 ignore_directories(self._session)

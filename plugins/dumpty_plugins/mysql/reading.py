@@ -12,6 +12,7 @@ from dumpty import SourceError
 from .catalog import Catalog, Code, CodeKind, Counter, Table, base_tables, settings
 from .columns import Column, column, generated, kept
 from .computed import computed
+from .languages import foreign_routines, refuse_libraries
 from .names import UNSAFE_CHARSETS, identifier, literal, relative
 from .session import StatementError, decode
 from .texts import CharacterSets, check_readable, encoder, whole
@@ -55,6 +56,7 @@ class CatalogReader:
         self._sets = CharacterSets(session)
         self._fold = session.number("SELECT @@lower_case_table_names") != 0
         self._notes: list[str] = []
+        self._foreign: set[tuple[str, str]] = set()
 
     def read(self) -> Catalog:
         """Read everything.
@@ -96,12 +98,12 @@ class CatalogReader:
             columns.setdefault(table, []).append(dict(zip(_FACTS, facts, strict=True)))
         keys: dict[str, dict[str, list[tuple[str, bool]]]] = {}
         for row in self._session.rows(
-            "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, INDEX_TYPE FROM "
+            f"SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, INDEX_TYPE, {self._hidden()} FROM "
             f"information_schema.STATISTICS WHERE {where} AND NON_UNIQUE=0 "
             "ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
         ):
-            table, index, name, part, nullable, method = (decode(v) for v in row)
-            usable = not part and nullable != "YES" and method == "BTREE"
+            table, index, name, part, nullable, method, hidden = (decode(v) for v in row)
+            usable = not part and nullable != "YES" and method == "BTREE" and hidden == "0"
             keys.setdefault(table, {}).setdefault(index, []).append((name, usable))
         sizes = {
             decode(row[0]): row[1:]
@@ -113,6 +115,14 @@ class CatalogReader:
             self._table(n, columns.get(n, []), keys.get(n, {}), sizes[n], versioned=kinds[n] == "SYSTEM VERSIONED")
             for n in names
         )
+
+    def _hidden(self) -> str:
+        """Return SQL for whether the server's planner may not use an index, not even when it is told to."""
+        known = self._session.rows(
+            "SHOW COLUMNS FROM information_schema.STATISTICS WHERE Field IN ('IS_VISIBLE','IGNORED')"
+        )
+        hides = {"IS_VISIBLE": "IS_VISIBLE='NO'", "IGNORED": "IGNORED='YES'"}
+        return hides[decode(known[0][0]).upper()] if known else "0"
 
     def _table(
         self,
@@ -230,6 +240,8 @@ class CatalogReader:
     def _routines(self) -> list[Code]:
         if "routine" in self._skip:
             return []
+        refuse_libraries(self._session, self._database)
+        self._foreign = foreign_routines(self._session, self._database)
         kinds: tuple[CodeKind, ...] = ("package", "package body", "function", "procedure")
         return [
             self._shown(kind, name, "SHOW CREATE ROUTINE (SELECT on mysql.proc; SHOW_ROUTINE in MySQL)")
@@ -292,7 +304,10 @@ class CatalogReader:
         create = whole(kind, create, sql_mode or "", encode, definer=of[0], table=of[1], named=named)
         own, *objects = self._sets.encode_all([self._database.encode(), *self._objects], charset)
         known = {o for o in objects if o}
-        text, left = relative(create, own or b"", known, fold=self._fold, sql_mode=sql_mode or "")
+        if (kind, name) in self._foreign:  # no SQL: a reader of SQL would take names for what they are not
+            text, left = create, bool(own and own in create)
+        else:
+            text, left = relative(create, own or b"", known, fold=self._fold, sql_mode=sql_mode or "")
         if left:
             self._notes.append(
                 f"{kind} {name} names its own database {self._database}: under another name it may still use that"

@@ -86,9 +86,9 @@ class Session:
             )
         self.execute("SET NAMES utf8mb4")
         self.execute(
-            "SET SESSION time_zone='+00:00', sql_mode='', sql_quote_show_create=1, sql_safe_updates=0, "
-            "sql_big_selects=1, sql_select_limit=DEFAULT, net_read_timeout=86400, net_write_timeout=86400, "
-            "wait_timeout=86400, foreign_key_checks=1, unique_checks=1"
+            "SET SESSION time_zone='+00:00', sql_mode='ALLOW_INVALID_DATES', sql_quote_show_create=1, "
+            "sql_safe_updates=0, sql_big_selects=1, sql_select_limit=DEFAULT, net_read_timeout=86400, "
+            "net_write_timeout=86400, wait_timeout=86400, foreign_key_checks=1, unique_checks=1"
         )
         if self.mariadb:
             self.execute("SET SESSION max_statement_time=0")

@@ -110,6 +110,8 @@ class Snapshot:
         self.notes = []
         self.method = ONE_CONNECTION
         self.keeper = self._connect()
+        # Or it would not see, when it lists again, what was made while it waited: MySQL's lists obey the read view.
+        self.keeper.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         self._check_rights()
         check_whole(self.keeper, self._source, self._database)
         before = listing(self.keeper, self._database)

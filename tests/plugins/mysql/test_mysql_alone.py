@@ -1,0 +1,143 @@
+"""What only MySQL has: it comes back, or is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.drive import FileDump, dump, load
+from support.mariadb_server import MariaDBServer
+
+import dumpty_plugins.mysql as driver
+from dumpty import Evidence, IntegrityError, SourceError
+from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql.snapshot import Snapshot
+
+from .content import cells
+
+MEMBERS = ",".join(f"'m{n}'" for n in range(64))
+KEYS = [
+    "SET sql_mode='ALLOW_INVALID_DATES', restrict_fk_on_non_standard_key=0",
+    "CREATE TABLE days (d DATE PRIMARY KEY, n INT)",
+    "INSERT INTO days SELECT DATE('2024-01-01') + INTERVAL seq DAY, seq FROM seq_1_to_9000",
+    "INSERT INTO days VALUES ('2024-02-30', 0), ('0000-00-00', 0), ('2030-00-31', 0)",
+    "CREATE TABLE hidden (a INT NOT NULL, b BLOB, PRIMARY KEY (b(4)), UNIQUE KEY (a) INVISIBLE)",
+    "INSERT INTO hidden VALUES (1, 'x'), (2, 'y')",
+    "CREATE TABLE parent (id INT PRIMARY KEY, a INT, KEY (a))",
+    "CREATE TABLE child (id INT PRIMARY KEY, a INT, CONSTRAINT loose FOREIGN KEY (a) REFERENCES parent (a))",
+    "CREATE TABLE old_text (id INT PRIMARY KEY, a VARCHAR(9) CHARACTER SET ucs2, e ENUM('x') CHARACTER SET ucs2)",
+    "INSERT INTO old_text SELECT seq, 'ä', 1 FROM seq_1_to_3000",
+    "CREATE TABLE no_key (a INT)",
+    f"CREATE TABLE many (s SET({MEMBERS}))",
+    "INSERT INTO many VALUES (18446744073709551615), (9007199254740993), (0), (NULL)",
+    "CREATE TABLE exact (id INT PRIMARY KEY, d DOUBLE)",
+    "INSERT INTO exact VALUES (1, -2.2250738585072014e-308), (2, -1.7976931348623157e308), (3, -0e0)",
+]
+
+
+@pytest.mark.parametrize("formatting", ["server", "client"])
+@pytest.mark.parametrize("who", ["root", "owner"])
+def test_what_is_odd_comes_back_also_to_an_account_with_few_rights(
+    mysql: MariaDBServer, database, account, tmp_path: Path, formatting: str, who: str
+) -> None:
+    name, target = database(*KEYS), database()
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql", formatting=formatting)
+    assert b"(18446744073709551615),\n(9007199254740993)" in one.file.read_bytes()
+    user = "root"
+    if who == "owner":
+        user = account(f"ALL ON `{target}`.*")
+        mysql.run("SET GLOBAL restrict_fk_on_non_standard_key=0")
+    try:
+        load(driver, mysql.source(target, user=user), one)
+    finally:
+        mysql.run("SET GLOBAL restrict_fk_on_non_standard_key=1")
+    assert cells(mysql, target) == cells(mysql, name)
+
+
+def test_what_a_server_asks_of_new_tables_is_not_asked_of_old_ones(mysql: MariaDBServer, database, tmp_path) -> None:
+    one = dump(driver, mysql.source(database(*KEYS)), tmp_path / "d", "sql")
+    mysql.run("SET GLOBAL sql_require_primary_key=1", "SET GLOBAL sql_generate_invisible_primary_key=1")
+    try:
+        target = database(create=False)
+        load(driver, mysql.source(target), one)
+    finally:
+        mysql.run("SET GLOBAL sql_require_primary_key=0", "SET GLOBAL sql_generate_invisible_primary_key=0")
+    assert {o.path: o.rows for o in one.evidence.objects}["no_key"] == 0
+    assert "my_row_id" not in mysql.dump(target)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.id = 1",
+        "CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1",
+    ],
+)
+def test_code_that_the_binary_log_forbids_is_refused_with_the_setting(
+    mysql: MariaDBServer, database, account, tmp_path: Path, code: str
+) -> None:
+    name, target = database("CREATE TABLE a (id INT)", code), database()
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    user = account(f"ALL ON `{target}`.*", "SET_ANY_DEFINER, SYSTEM_USER ON *.*")
+    with pytest.raises(SourceError, match=r"error 1419.*SET GLOBAL log_bin_trust_function_creators=1"):
+        load(driver, mysql.source(target, user=user), one)
+    assert mysql.run("SHOW TABLES", database=target) == []
+
+
+def test_a_table_made_while_a_lock_was_awaited_is_in_the_backup(
+    mysql: MariaDBServer, database, tmp_path: Path, monkeypatch
+) -> None:
+    name = database("CREATE TABLE a (id INT PRIMARY KEY)")
+    waited = []
+    begin = Snapshot._begin
+
+    def slow(self, tables):
+        if not waited:
+            waited.append(tables)
+            mysql.run("CREATE TABLE late (id INT)", "INSERT INTO late VALUES (1)", database=name)
+        return begin(self, tables)
+
+    monkeypatch.setattr(Snapshot, "_begin", slow)
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    assert waited
+    assert {o.path: o.rows for o in one.evidence.objects} == {"a": 0, "late": 1}
+
+
+def test_a_routine_in_another_language_is_left_alone(mysql: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE TABLE t (id INT)", "CREATE TABLE a (id INT)")
+    mysql.run(
+        f"CREATE FUNCTION js() RETURNS INT DETERMINISTIC LANGUAGE JAVASCRIPT AS $$ let `{name}` = {{t: 1}}; return {name}.t; // it's $$",
+        database=name,
+    )
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    assert f"return {name}.t; // it's".encode() in one.file.read_bytes()
+    assert any("function js names its own database" in n for n in one.evidence.notes)
+    target = database(create=False)
+    load(driver, mysql.source(target), one)
+    body = "SELECT ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='{}'"
+    assert mysql.run(body.format(target)) == mysql.run(body.format(name))
+
+
+def test_a_library_is_refused_by_name(mysql: MariaDBServer, database, tmp_path: Path) -> None:
+    name = database("CREATE LIBRARY sums LANGUAGE JAVASCRIPT AS $$ export function f() {} $$")
+    with pytest.raises(SourceError, match=r"has libraries \(sums\).*routines=off"):
+        dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    assert dump(driver, mysql.source(name), tmp_path / "e", "sql", routines=False).evidence.objects == ()
+
+
+def test_error_values_of_an_enum_are_told_from_losses_however_few_warnings_are_shown(
+    mysql: MariaDBServer, database, account, tmp_path: Path, monkeypatch
+) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a'), n TINYINT)",
+        "SET sql_mode=''",
+        "INSERT INTO t SELECT seq, '', 1 FROM seq_1_to_300",
+    )
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    monkeypatch.setattr(Session, "show_warnings", lambda self, _: setattr(self, "warnings_shown", 64))
+    target = database(create=False)
+    load(driver, mysql.source(target), one)
+    assert cells(mysql, target) == cells(mysql, name)
+    one.file.write_bytes(one.file.read_bytes().replace(b"(299,0,1)", b"(299,0,1000)"))
+    with pytest.raises(IntegrityError, match="did not go in as it stands"):
+        load(driver, mysql.source(database(create=False)), FileDump(one.file, "sql", Evidence()))
