@@ -196,6 +196,7 @@ class Stopping:
         self._since: float | None = None
         self._asking: threading.Thread | None = None
         self._over = False
+        self._sending = False
 
     def __call__(self) -> None:
         """Ask, or shut down. Returns at once."""
@@ -214,13 +215,17 @@ class Stopping:
     def settle(self) -> None:
         """Ask no more, and let what was asked arrive: it is not meant for the next statement."""
         self._over = True
-        if self._asking is not None:
+        if self._asking is not None and self._sending:
             self._asking.join(_CANCEL_SECONDS)
 
     def _ask(self) -> None:
         connection: Any = self._connection
         with contextlib.suppress(Exception):  # the statement is over, or the connection is: both will do
             if hasattr(connection, "end_statement"):
-                connection.end_statement(connection.number, lambda: not self._over)
+                connection.end_statement(connection.number, self._wanted)
             else:
                 connection.cancel()
+
+    def _wanted(self) -> bool:
+        self._sending = True  # first, as ``settle`` sets the other first: one of both sees it
+        return not self._over
