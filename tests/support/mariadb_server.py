@@ -249,7 +249,7 @@ def running_server(*more: str) -> Iterator[MariaDBServer]:
     with place() as (directory, user):
         mysqld = program("mariadbd", "mysqld")
         data = _install(directory, user)
-        options = ["--innodb-log-file-size=48M", "--skip-log-bin", "--skip-ssl", *more]
+        options = ["--innodb-log-file-size=48M", "--skip-log-bin", *more]
         server = start(MariaDBServer, mysqld, directory, data, user, *options)
         try:
             server.run(f"CREATE USER tcp@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON *.* TO tcp@'127.0.0.1'")
