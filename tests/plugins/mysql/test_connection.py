@@ -177,7 +177,7 @@ def test_tls_that_the_server_does_not_offer_is_an_error() -> None:
     with running_server("--skip-ssl") as server:  # newer ones make a certificate by themselves
         for mode in ("REQUIRED", "VERIFY_CA"):
             with pytest.raises(SourceError, match=r"(?i)SSL|TLS"):
-                inspect(server.tcp_source("mysql", ssl_mode=mode))
+                inspect(server.tcp_source("shop", ssl_mode=mode))
 
 
 def test_tls_is_had_where_the_server_offers_it(mysql: MariaDBServer, database) -> None:
