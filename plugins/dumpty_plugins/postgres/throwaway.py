@@ -165,10 +165,17 @@ def _power(server: Connection) -> str:
     if rows(server, "SELECT 1 FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER') LIMIT 1"):
         return "a superuser"
     sql = """SELECT rolname FROM pg_roles WHERE rolname IN
-               ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')
+               ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend',
+                'pg_create_subscription')
              AND pg_has_role(session_user, oid, 'MEMBER')"""
     if found := rows(server, sql):
         return f"a member of {found[0][0]}"
+    sql = r"""SELECT datname FROM pg_database WHERE pg_has_role(session_user, datdba, 'MEMBER')
+              AND datname !~ '^dumpty_drill_(locale_)?[0-9a-f]{8}' ORDER BY 1"""
+    if found := rows(server, sql):
+        return f"the owner of the database {found[0][0]}, whose settings and limits it may change"
+    if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = session_user AND rolreplication"):
+        return "a user with REPLICATION, who may make replication slots"
     if version(server)[0] < _HAS_SAFE_CREATEROLE and rows(
         server, "SELECT 1 FROM pg_roles WHERE rolname = session_user AND rolcreaterole"
     ):

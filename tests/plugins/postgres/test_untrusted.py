@@ -140,16 +140,48 @@ def test_a_superuser_would_run_that_code_and_has_to_be_insisted_on(dbs, hostile,
             one.unlink()
 
 
-@pytest.mark.parametrize("right", ["pg_execute_server_program", "pg_read_server_files", "CREATEROLE", "a superuser"])
+@pytest.mark.parametrize(
+    "right",
+    [
+        "pg_execute_server_program",
+        "pg_read_server_files",
+        "pg_signal_backend",
+        "CREATEROLE",
+        "REPLICATION",
+        "a superuser",
+    ],
+)
 def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
     name, password = drill_role
-    if right == "CREATEROLE":
-        dbs.server.execute(f"ALTER ROLE {name} CREATEROLE")
+    if right in ("CREATEROLE", "REPLICATION"):
+        dbs.server.execute(f"ALTER ROLE {name} {right}")
     else:
         dbs.server.execute(f"GRANT {'postgres' if right == 'a superuser' else right} TO {name}")
     with pytest.raises(OptionError, match=right), scratch(made, dbs.source("postgres", name, password)):
         pytest.fail("lent a place")
+
+
+def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tmp_path):
+    name, password = drill_role
+    other = dbs.new(options=f"OWNER {name}")
+    code = f"""CREATE FUNCTION f(v integer) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
+                 EXECUTE 'ALTER DATABASE {other} CONNECTION LIMIT 7'; RETURN true;
+               EXCEPTION WHEN OTHERS THEN RETURN true; END $f$;
+               CREATE TABLE t (a integer); INSERT INTO t VALUES (1);
+               ALTER TABLE t ADD CHECK (f(a)) NOT VALID"""
+    made = dump(driver, dbs.source(dbs.new(code)), tmp_path / "d", "sql")
+    made.file.write_bytes(made.file.read_bytes().replace(b" NOT VALID;", b";"))
+    on = dbs.source("postgres", name, password)
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{other}'"  # noqa: S608 - a name of the tests' own
+    try:
+        with pytest.raises(OptionError, match=f"the owner of the database {other}"), scratch(made, on) as lent:
+            load(driver, lent.target, made)
+        assert dbs.server.execute(limit) == [(-1,)]
+    finally:
+        dbs.server.execute(f"DROP DATABASE {other}")
+    with scratch(made, on) as lent:
+        load(driver, lent.target, made)
 
 
 def server_of(lent) -> int:
