@@ -139,6 +139,8 @@ class Confinement:
         with closing(Address(self._admin).connect()) as admin, explained(Address(self._admin), "preparing"):
             rows(admin, f"ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1")
             rows(admin, f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(database)} TO {quoted(self._role)}")
+            # ALTER DATABASE ... SET role would make of each session one that may not read what others own.
+            rows(admin, f"ALTER ROLE {quoted(self._role)} IN DATABASE {quoted(database)} SET role = 'none'")
 
     def takes(self, statement: Statement) -> bool:
         """Do in its own way what the statement asks for, or leave it out; False where the role is to execute it."""

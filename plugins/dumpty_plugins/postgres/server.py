@@ -150,7 +150,10 @@ def clear(base: str) -> None:
 
 def _end_strays(directory: Path) -> None:
     """End what a killed drill's server started, and what may have outlived it: nobody else has its user id."""
-    owner = (directory / keeper.SOCKETS).lstat().st_uid
+    try:
+        owner = (directory / keeper.SOCKETS).lstat().st_uid
+    except FileNotFoundError:  # killed before it was made, or behind its removal
+        return
     if os.geteuid() == 0 and owner != 0:
         with contextlib.suppress(KeyError):
             pwd.getpwuid(owner)

@@ -173,7 +173,7 @@ def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tm
     made = dump(driver, dbs.source(dbs.new(code)), tmp_path / "d", "sql")
     made.file.write_bytes(made.file.read_bytes().replace(b" NOT VALID;", b";"))
     on = dbs.source("postgres", name, password)
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{other}'"  # noqa: S608 - a name of the tests' own
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{other}'"
     try:
         with pytest.raises(OptionError, match=f"the owner of the database {other}"), scratch(made, on) as lent:
             load(driver, lent.target, made)
@@ -344,6 +344,30 @@ def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
     with scratch(one, scratch_dir=str(base)) as lent:
         load(driver, lent.target, one)
         assert lent.ask("SELECT 1") == [(1,)]
+
+
+def test_a_role_that_a_database_gives_its_sessions_keeps_no_drill_out(dbs, base, tmp_path):
+    reader = f"r_{uuid.uuid4().hex[:8]}"
+    dbs.server.execute(f"CREATE ROLE {reader}")
+    name = dbs.new(f"CREATE TABLE t (a integer); INSERT INTO t VALUES (1); GRANT SELECT ON t TO {reader}")
+    dbs.server.execute(f"ALTER DATABASE {name} SET role = {reader}")
+    manager = BackupManager(tmp_path / "backups")
+    try:
+        made = manager.create_backup(dbs.server.url(name), fingerprint=True)
+        assert made.success, made.error
+        assert manager.prove(made.backup.id, level="restore", scratch_dir=str(base)).ok
+    finally:
+        dbs.drop()
+        dbs.server.execute(f"DROP ROLE {reader}")
+
+
+def test_what_a_drill_left_that_was_killed_while_it_cleared_up_is_removed(dbs, base, tmp_path):
+    left = base / "dumpty-drill-pg-killed"
+    (left / "data").mkdir(parents=True)
+    (left / "lock").touch()
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
+    with scratch(made, scratch_dir=str(base)):
+        assert not left.exists()
 
 
 AS_ANOTHER = """
