@@ -93,7 +93,7 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     place = Target(target, options, overwrite=overwrite)
     load = image.load_image if dump.format == "native" else text_load.load_text
     with place.part() as part:
-        evidence = load(dump, part, check=bool(options["check"]))
+        evidence = load(dump, part.path, check=bool(options["check"]))
         place.swap(part)
     return evidence
 

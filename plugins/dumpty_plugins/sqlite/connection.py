@@ -74,7 +74,7 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
     effects. The connection may be used from another thread, one at a time.
 
     Raises:
-        SourceError: what lies beside it is not SQLite's.
+        SourceError: it, or what lies beside it, is not SQLite's.
     """
     _refuse_planted(path)
     uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
@@ -93,7 +93,7 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
 
 def _refuse_planted(path: str) -> None:
     """Refuse what no SQLite made: it would wait for ever for a pipe's other end, and write where a link leads."""
-    for end in SIBLINGS:
+    for end in ("", *SIBLINGS):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISREG(os.lstat(path + end).st_mode):
                 raise SourceError(

@@ -13,7 +13,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError, SourceError
+from dumpty import Evidence, IntegrityError, SourceError, open_regular
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite import proof
 from dumpty_plugins.sqlite.connection import connect, corrupt, explain, interruptible
@@ -110,7 +110,7 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
     Raises:
         IntegrityError: it is not a sound database, or not the one that was dumped.
     """
-    with contextlib.closing(dump.open()) as reader, open(part, "r+b", buffering=0) as stream:
+    with contextlib.closing(dump.open()) as reader, open(_own_file(part), "r+b", buffering=0) as stream:
         while block := reader.read(BLOCK):
             _write(stream, block, part)
         size = stream.tell()
@@ -124,6 +124,13 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
         objects = interruptible(database, functools.partial(proof.count_tables, database))
         proof.require_same(dump.evidence, objects)
     return Evidence(objects=objects, versions=proof.versions())
+
+
+def _own_file(part: str) -> int:
+    try:
+        return open_regular(part, os.O_RDWR)  # whoever may write to the directory could have put a link there
+    except OSError as error:
+        raise SourceError(f"{part} cannot be written: {error.strerror}") from error
 
 
 def _write(stream: FileIO, block: bytes, part: str) -> None:

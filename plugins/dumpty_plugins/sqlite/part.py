@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError, lock_if_free, open_regular
@@ -25,8 +26,34 @@ _log = logging.getLogger("dumpty")
 _NAME = re.compile(r"\.[0-9a-f]{16}\.dumpty-part\.lock")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A file that was made to build in: its path, and which file it is."""
+
+    path: str
+    made: os.stat_result
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open it, and nothing that somebody else who may write there put in its place.
+
+        Raises:
+            SourceError: it was replaced.
+        """
+        try:
+            held = open_regular(self.path)
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be opened: {error.strerror}") from error
+        try:
+            if not os.path.samestat(os.fstat(held), self.made):
+                raise SourceError(f"{self.path} is not the file that was made there: look who replaced it")
+            yield held
+        finally:
+            os.close(held)
+
+
 @contextlib.contextmanager
-def part_beside(target: str) -> Iterator[str]:
+def part_beside(target: str) -> Iterator[Part]:
     """Create an empty private file beside ``target`` to build in; whatever is left of it at the end is removed.
 
     So is what dead restores of the same target left.
@@ -45,10 +72,12 @@ def part_beside(target: str) -> Iterator[str]:
         except OSError as error:
             raise SourceError(f"{os.path.dirname(target)} cannot be written: {error.strerror}") from error
         try:
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            made = os.fstat(descriptor)
+            os.close(descriptor)
         except OSError as error:
             raise SourceError(f"{part} cannot be created: {error.strerror}") from error
-        yield part
+        yield Part(path=part, made=made)
     finally:
         # The target is what it shall be by now, and what cannot be removed is only space. The lock goes last: without
         # it nobody would know whose the rest is.

@@ -33,7 +33,7 @@ from dumpty_plugins.sqlite.connection import (
     require_readable,
 )
 from dumpty_plugins.sqlite.inode import is_at, standing_at
-from dumpty_plugins.sqlite.part import clear_away, part_beside
+from dumpty_plugins.sqlite.part import Part, clear_away, part_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,11 +116,11 @@ class Target:
                 database.execute("BEGIN EXCLUSIVE")
                 self._refuse_content(database)
 
-    def part(self) -> AbstractContextManager[str]:
+    def part(self) -> AbstractContextManager[Part]:
         """Create an empty file beside the target to build in; whatever is left of it at the end is removed."""
         return part_beside(self.path)
 
-    def swap(self, part: str) -> None:
+    def swap(self, part: Part) -> None:
         """Put the finished database ``part`` in the target's place: durable, all at once, or not at all.
 
         Raises:
@@ -130,7 +130,8 @@ class Target:
         """
         deadline = time.monotonic() + self._busy
         try:
-            _sync(part)
+            with part.opened() as built:
+                os.fsync(built)
             _sync(self._directory)  # a directory that cannot be synced shall fail now, while nothing has changed
             while not self._attempt(part, deadline):
                 if time.monotonic() >= deadline:
@@ -141,7 +142,7 @@ class Target:
                 raise
             raise SourceError(f"{self.path} cannot be replaced: {error.strerror}") from error
 
-    def _attempt(self, part: str, deadline: float) -> bool:
+    def _attempt(self, part: Part, deadline: float) -> bool:
         """Swap, or return False where the target turned into another file or another kind of database meanwhile."""
         with standing_at(self.path) as found:
             if found is None:
@@ -150,16 +151,16 @@ class Target:
                 return self._replace(part, found, deadline)
             return self._replace_unreadable(part, found)
 
-    def _create(self, part: str) -> bool:
+    def _create(self, part: Part) -> bool:
         created = True
         with self._aside(SIBLINGS):
             self._refuse_newcomer(os.path.lexists(self.path))  # what was moved aside may be its own
             try:
-                os.link(part, self.path)  # unlike a rename, it cannot replace what came up in the meantime
+                os.link(part.path, self.path)  # unlike a rename, it cannot replace what came up in the meantime
             except FileExistsError:
                 created = False
             except OSError:  # a file system without hard links
-                os.rename(part, self.path)
+                os.rename(part.path, self.path)
             if created:
                 try:
                     _sync(self._directory)
@@ -174,7 +175,7 @@ class Target:
         if came:
             raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again")
 
-    def _replace(self, part: str, found: os.stat_result, deadline: float) -> bool:
+    def _replace(self, part: Part, found: os.stat_result, deadline: float) -> bool:
         with plain_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
             if not is_at(self.path, found):
                 return False
@@ -197,7 +198,7 @@ class Target:
                     # Nothing hot is left, and nobody else is inside: what remains is a spent journal.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(self.path + end)
-                os.replace(part, self.path)
+                os.replace(part.path, self.path)
                 replaced = True
                 self._sync_replaced()
             finally:
@@ -233,7 +234,7 @@ class Target:
                 raise Locked(f"{self.path} is open in another connection; close it, then restore again")
             time.sleep(_RETRY_SECONDS)
 
-    def _replace_unreadable(self, part: str, found: os.stat_result) -> bool:
+    def _replace_unreadable(self, part: Part, found: os.stat_result) -> bool:
         self._refuse_unreadable()
         self._inherit(part)
         if not is_at(self.path, found):
@@ -242,7 +243,7 @@ class Target:
             with self._aside(("", *SIBLINGS)) as aside:
                 if not is_at(aside, found):  # it came in the last moment, and goes back untouched
                     raise _AnotherFileError
-                os.replace(part, self.path)
+                os.replace(part.path, self.path)
                 _sync(self._directory)
         except _AnotherFileError:
             return False
@@ -289,12 +290,15 @@ class Target:
                 f"{self.path} exists and is not a readable SQLite database; to replace it, restore with overwrite"
             )
 
-    def _inherit(self, part: str) -> None:
-        old, new = os.stat(self.path), os.stat(part)
-        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-            with contextlib.suppress(PermissionError):  # only root may give files away
-                os.chown(part, old.st_uid, old.st_gid)
-        os.chmod(part, stat.S_IMODE(old.st_mode))
+    def _inherit(self, part: Part) -> None:
+        old = os.stat(self.path)
+        # Never by name: by a link that the target's owner put there, root would give him whatever it leads to.
+        with part.opened() as built:
+            new = os.fstat(built)
+            if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+                with contextlib.suppress(PermissionError):  # only root may give files away
+                    os.fchown(built, old.st_uid, old.st_gid)
+            os.fchmod(built, stat.S_IMODE(old.st_mode))
 
 
 class _AnotherFileError(Exception):

@@ -266,11 +266,54 @@ def test_what_is_being_built_is_private_and_so_is_a_new_database(made, place, mo
     assert stat.S_IMODE((place / "t.db").stat().st_mode) == (0o644 if exists else 0o600)
 
 
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("moment", ["as it is written", "after its check"])
+def test_what_somebody_puts_in_the_place_of_what_is_built_is_left_alone(place, tmp_path, monkeypatch, exists, moment):
+    made = dumped(make(tmp_path / "new.db", NEW), tmp_path / "dump", "native")
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"of another" * 1000)
+    precious.chmod(0o600)
+    if exists:
+        os.chmod(make(place / "t.db", OLD), 0o666)
+
+    def plant():
+        (part,) = place.glob("*.dumpty-part")
+        part.unlink()
+        part.symlink_to(precious)
+
+    swap, opened = target.Target.swap, type(made).open
+    if moment == "after its check":
+        monkeypatch.setattr(target.Target, "swap", lambda self, part: (plant(), swap(self, part)))
+    else:
+        monkeypatch.setattr(type(made), "open", lambda self: (plant(), opened(self))[1])
+    with pytest.raises(SourceError, match="symbolic link|not a regular file"):
+        restored(made, place / "t.db", overwrite=True)
+    assert precious.read_bytes() == b"of another" * 1000
+    assert stat.S_IMODE(precious.stat().st_mode) == 0o600
+    assert [one.name for one in place.iterdir()] == ["t.db"] * exists
+    if exists:
+        assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
+
+
+def test_another_file_in_the_place_of_what_was_built_does_not_become_the_target(made, place, tmp_path, monkeypatch):
+    make(place / "t.db", OLD)
+    swap = target.Target.swap
+
+    def plant(self, part):
+        os.replace(make(tmp_path / "other.db", OLD), part.path)
+        swap(self, part)
+
+    monkeypatch.setattr(target.Target, "swap", plant)
+    with pytest.raises(SourceError, match="is not the file that was made there"):
+        restored(made, place / "t.db", overwrite=True)
+    assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
+
+
 def test_remains_of_a_killed_restore_go_with_the_next_one_and_those_of_a_living_one_stay(made, place):
     script = (
         "import os, sys; from dumpty_plugins.sqlite.part import part_beside\n"
         "with part_beside(sys.argv[1]) as part:\n"
-        "    open(part + '-journal', 'w').close(); print(part, flush=True); sys.stdin.read()"
+        "    open(part.path + '-journal', 'w').close(); print(part.path, flush=True); sys.stdin.read()"
     )
     (place / "t.db.0123456789abcdef.part").write_text("the user's own")
     (place / "t.db2.0123456789abcdef.dumpty-part.lock").touch()  # of another target
