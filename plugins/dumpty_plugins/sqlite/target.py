@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import secrets
 import sqlite3
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dumpty import Options, Source
 
 _RETRY_SECONDS = 0.05
+_log = logging.getLogger("dumpty")
 
 
 def inspect(source: Source, options: Options) -> Inspection:
@@ -260,8 +262,8 @@ class Target:
                     moved.append(end)
             yield aside  # nothing old goes before the new name is on disk
         except BaseException:
-            for end in moved:  # the database itself first: it takes the new one's place
-                os.rename(aside + end, self.path + end)
+            for end in moved:  # the database itself first: it takes the new one's place, and its journals go with it
+                (os.rename if "" in moved else _put_back)(aside + end, self.path + end)
             raise
         clear_away(*(aside + end for end in moved))
 
@@ -299,6 +301,19 @@ class Target:
                 with contextlib.suppress(PermissionError):  # only root may give files away
                     os.fchown(built, old.st_uid, old.st_gid)
             os.fchmod(built, stat.S_IMODE(old.st_mode))
+
+
+def _put_back(aside: str, name: str) -> None:
+    """Give a journal its name back, unless a database that came up meanwhile has one of its own there."""
+    try:
+        os.link(aside, name)
+    except FileExistsError:
+        text = "%s, a journal of a database that is gone, was not put back to %s, where another one has its own by now"
+        _log.warning(text, aside, name, extra={"event": "left-behind"})
+    except OSError:  # a file system without hard links
+        os.rename(aside, name)
+    else:
+        os.unlink(aside)
 
 
 class _AnotherFileError(Exception):

@@ -237,6 +237,32 @@ def test_stale_journal_of_a_database_that_came_up_meanwhile_is_not_put_beside_it
     assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
 
 
+def test_journal_of_a_database_that_came_up_meanwhile_is_not_replaced_by_a_stale_one(made, place, monkeypatch):
+    make(place / "t.db", OLD)
+    crashed_wal(place / "t.db")
+    (place / "t.db").unlink()
+    (place / "t.db-shm").unlink()
+    rename, newcomers = os.rename, []
+
+    def late(src, dst):
+        rename(src, dst)
+        if os.fspath(src) == f"{place / 't.db'}-wal":
+            newcomer = sqlite3.connect(place / "t.db", isolation_level=None)
+            newcomer.execute("PRAGMA journal_mode=WAL")
+            newcomer.execute("CREATE TABLE mine AS SELECT 'mine' AS a")
+            newcomers.append(newcomer)
+
+    monkeypatch.setattr(os, "rename", late)
+    try:
+        with pytest.raises(TargetNotEmpty, match="was created while"):
+            restored(made, place / "t.db")
+        assert rows_of(place / "t.db", "SELECT a FROM mine") == [("mine",)]
+        assert rows_of(place / "t.db", "SELECT name FROM sqlite_master") == [("mine",)]
+    finally:
+        for newcomer in newcomers:
+            newcomer.close()
+
+
 @pytest.mark.parametrize("end", ["-journal", "-wal"])
 def test_empty_target_beside_a_stale_journal_is_empty(made, place, tmp_path, end):
     make(tmp_path / "x.db", OLD)
@@ -286,7 +312,7 @@ def test_what_somebody_puts_in_the_place_of_what_is_built_is_left_alone(place, t
         monkeypatch.setattr(target.Target, "swap", lambda self, part: (plant(), swap(self, part)))
     else:
         monkeypatch.setattr(type(made), "open", lambda self: (plant(), opened(self))[1])
-    with pytest.raises(SourceError, match="symbolic link|not a regular file"):
+    with pytest.raises(SourceError, match=r"symbolic link|not a regular file"):
         restored(made, place / "t.db", overwrite=True)
     assert precious.read_bytes() == b"of another" * 1000
     assert stat.S_IMODE(precious.stat().st_mode) == 0o600
