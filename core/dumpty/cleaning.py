@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clean"]
 
+_log = logging.getLogger("dumpty")
 _NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")
 
 
@@ -46,7 +48,7 @@ def clean(store: Store) -> None:
             if state is True:
                 store.rename(found.name, file)
             elif state is False and (OWN_NAME.match(file) or has_manifest):
-                store.delete(found.name)
+                _drop(store, found.name)
         _clean_beside(store)
 
 
@@ -58,8 +60,18 @@ def _clean_beside(store: Store) -> None:
     for name in beside:
         match = OWN_NAME.match(name)
         if match is not None and match["stem"] not in alive:
-            with contextlib.suppress(MissingFile):
-                store.delete(name)
+            _drop(store, name)
+
+
+def _drop(store: Store, name: str) -> None:
+    """Remove what no listing shows; what cannot be removed takes space, and keeps nobody from the next backup."""
+    try:
+        store.delete(name)
+    except MissingFile:
+        return
+    except StoreError as error:
+        text = "%s is of no use any more, but is still there: %s; the next backup tries again"
+        _log.warning(text, store.locate(name), error, extra={"event": "left-behind"})
 
 
 def _listed(store: Store) -> Callable[[str], bool | None]:

@@ -157,6 +157,22 @@ def test_a_backup_whose_data_stays_is_not_counted_as_removed(tmp_path, database,
     assert not os.path.exists(stuck)
 
 
+def test_data_of_a_removed_backup_that_stays_keeps_nobody_from_the_next_backup(tmp_path, database, monkeypatch, caplog):
+    own = BackupManager(str(tmp_path / "backups"))
+    first, second = (own.create_backup(f"sqlite:///{database}").backup for _ in range(2))
+    stuck = first.file_path + ".removed"
+    failing = Failing(os.unlink, 1, once=False, wanted=lambda path, *_: os.fspath(path) == stuck)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", failing)
+        assert own.remove(first.id) is False
+        third = own.create_backup(f"sqlite:///{database}")
+    assert third.success, third.error
+    assert f"{stuck} is of no use any more, but is still there: cannot remove" in caplog.text
+    assert [b.id for b in own.list_backups()] == [second.id, third.backup.id]
+    assert own.create_backup(f"sqlite:///{database}").success
+    assert not os.path.exists(stuck)
+
+
 @pytest.mark.parametrize("target", ["new", "empty", "full", "rubbish"])
 @pytest.mark.parametrize("what", [r"\.dumpty-part", r"\.lock$", r"\.old"])
 def test_a_restore_that_succeeded_stays_a_success(tmp_path, database, monkeypatch, capsys, target, what):
