@@ -20,6 +20,7 @@ from .definers import disabled, without_definer
 from .filling import Filling
 from .loaders import Loaders
 from .names import identifier
+from .refusals import refused
 from .rights import definer_advice
 from .session import WAITED, Session, StatementError, place
 from .statements import StatementReader
@@ -40,13 +41,6 @@ _TABLES = (
     "restrict_fk_on_non_standard_key=0",
 )
 """What takes a table as it was, whatever a server asks of new ones."""
-_ADVICE = {
-    1418: "; let it take such functions with SET GLOBAL log_bin_trust_function_creators=1 there",
-    1419: "; SET GLOBAL log_bin_trust_function_creators=1 there, or restore as an account with the right SUPER",
-    3750: "; SET GLOBAL sql_require_primary_key=0 there, or grant the account SESSION_VARIABLES_ADMIN",
-    6125: "; SET GLOBAL restrict_fk_on_non_standard_key=0 there, or grant the account SESSION_VARIABLES_ADMIN",
-}
-"""What to do about errors of a server that asks more than the one that the dump came from."""
 
 
 class Loader:
@@ -75,6 +69,7 @@ class Loader:
         Raises:
             IntegrityError: the dump is damaged, a row did not go in as it is, or counts differ.
             SourceError: the server refused a statement, or the connection was lost.
+            NotProvable: the server of a drill lacks what the backup needs.
         """
         for setting in _TABLES:
             with contextlib.suppress(StatementError):  # not known, read-only or not allowed there
@@ -125,11 +120,12 @@ class Loader:
                 if error.code in WAITED:
                     raise
                 advice = definer_advice(session, error)
-                raise SourceError(
-                    f"{statement.kind.lower()} {statement.name} of the dump cannot be created on "
-                    f"{place(self._target)}: {error}"
-                    + _ADVICE.get(error.code, "")
-                    + (f"; {advice}or become the definer of everything with the option definer=current" * bool(advice))
+                raise refused(
+                    f"{statement.kind.lower()} {statement.name} of the dump cannot be created on {place(self._target)}",
+                    error,
+                    drilled=self._drilled,
+                    more=f"; {advice}or become the definer of everything with the option definer=current"
+                    * bool(advice),
                 ) from error
 
     def _load(self, dump: Dump, tables: Filling) -> StatementReader:
@@ -195,8 +191,12 @@ class Loader:
             self._session.execute(statement.text)
         except StatementError as error:
             what = f"{statement.kind} {statement.name}".strip()
-            advice = _ADVICE.get(error.code, "")
-            raise SourceError(f"the dump cannot be loaded into {self._database}, at {what}: {error}{advice}") from error
+            raise refused(
+                f"the dump cannot be loaded into {self._database}, at {what}",
+                error,
+                drilled=self._drilled,
+                encrypted=b"ENCRYPTED" in statement.text,
+            ) from error
         if statement.kind == "SET":
             if self._drilled and b"sql_mode" in statement.text:
                 ignore_directories(self._session)

@@ -15,7 +15,7 @@ from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
-from dumpty import Evidence, IntegrityError, NotProvable, Source
+from dumpty import Evidence, IntegrityError, NotProvable, Source, SourceError
 from dumpty_plugins.mysql import server as private_server
 
 from .content import OBJECTS, TYPES, build, cells
@@ -119,6 +119,18 @@ def test_names_of_columns_are_in_the_fingerprint_and_the_order_of_rows_is_not(se
 
 def test_examining_reads_every_row_without_a_database(made: FileDump) -> None:  # noqa: F811
     assert examine(made).objects == made.evidence.objects
+
+
+def test_a_table_whose_keys_are_not_here_is_not_provable_here(server: MariaDBServer, database, tmp_path: Path) -> None:
+    one = dump(mysql, server.source(database("CREATE TABLE t (a INT)")), tmp_path / "d", "sql")
+    text = one.file.read_bytes()
+    said = b"ENGINE=InnoDB " + (b"`ENCRYPTED`=YES " if server.kind == "mariadb" else b"/*!80016 ENCRYPTION='Y' */ ")
+    assert b"ENGINE=InnoDB " in text
+    one.file.write_bytes(text.replace(b"ENGINE=InnoDB ", said, 1))
+    with scratch(one) as place, pytest.raises(NotProvable, match=r"TABLE t.*encrypted: configure a keyring"):
+        load(mysql, place.target, one)
+    with pytest.raises(SourceError, match=r"TABLE t.*encrypted: configure a keyring"):
+        load(mysql, server.source(database(create=False)), one)
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
