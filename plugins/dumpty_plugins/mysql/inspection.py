@@ -28,12 +28,16 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 def identity(session: Session, source: Source, database: str) -> str:
     """Return one name of the database, whichever way the server was reached."""
-    host = (source.host or "").lower()
+    host, reached = (source.host or "").lower(), str(source.port or 3306)
     if host in _LOCAL or socket_of(source):
         # Over TCP or a socket, it is the same server: what it says of itself decides.
-        port, sock = session.rows("SELECT @@port, @@socket")[0]
-        return f"mysql://localhost:{(port or b'').decode()}{(sock or b'').decode()}/{database}"
-    return f"mysql://{host}:{source.port or 3306}/{database}"
+        port, sock = ((value or b"").decode() for value in session.rows("SELECT @@port, @@socket")[0])
+        if socket_of(source) or port == reached:
+            return f"mysql://localhost:{port}{sock}/{database}"
+        # A port that is not the server's own leads into a container, or to another machine, where every server says
+        # the same of itself.
+        host = "localhost"
+    return f"mysql://{host}:{reached}/{database}"
 
 
 def look(source: Source, *, evidence: str = "off", privileges: bool = False) -> Inspection:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,46 @@ def test_one_database_has_one_identity_however_it_is_reached(server: MariaDBServ
     assert name in by_socket
     assert PASSWORD not in by_socket
     assert inspect(server.source(database())).identity != by_socket
+
+
+@contextlib.contextmanager
+def forwarded(port: int):
+    """Yield another local port that leads to ``port``, as those of containers and tunnels do."""
+
+    def carry(near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                far.sendall(data)
+        with contextlib.suppress(OSError):
+            far.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near = listener.accept()[0]
+                far = socket.create_connection(("127.0.0.1", port))
+                ends.extend((near, far))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    ends: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for end in ends:
+                end.close()
+
+
+def test_servers_behind_other_ports_of_this_machine_are_not_taken_for_one(server: MariaDBServer, database) -> None:
+    name = database()
+    direct = server.tcp_source(name)
+    with forwarded(server.port) as one, forwarded(server.port) as two:
+        found = [inspect(replace(direct, port=port)).identity for port in (one, two)]
+        assert inspect(replace(direct, port=one, host="localhost")).identity == found[0]
+    assert len({inspect(direct).identity, *found}) == 3
 
 
 def test_an_unknown_parameter_is_refused_with_the_valid_ones(server: MariaDBServer) -> None:
