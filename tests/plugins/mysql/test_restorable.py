@@ -85,13 +85,12 @@ def test_versions_that_were_valid_for_no_time_are_left_out_and_counted(
     whole = mariadb.run("SELECT COUNT(*) FROM t FOR SYSTEM_TIME ALL", database=name)[0][0]
     made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
     left_out = mariadb.run("SELECT COUNT(*) FROM t FOR SYSTEM_TIME ALL WHERE row_start>=row_end", database=name)[0][0]
-    assert left_out
     assert {o.path: o.rows for o in made.evidence.objects} == {"named": 1, "t": whole - left_out}
-    assert all("versions of rows that were replaced in the very moment" in n for n in made.evidence.notes)
-    assert any(
-        n.startswith(f"table t: {left_out} versions of rows that were replaced in the very")
-        for n in made.evidence.notes
-    )
+    # MariaDB 10.11 keeps such versions, 11.8 does not: there is nothing to leave out then.
+    assert left_out or not mariadb.run("SELECT VERSION()")[0][0].startswith("10.")
+    said = "versions of rows that were replaced in the very moment"
+    assert all(said in n for n in made.evidence.notes)
+    assert any(n.startswith(f"table t: {left_out} {said}") for n in made.evidence.notes) == bool(left_out)
     target = database(create=False)
     load(mysql, mariadb.source(target), made)
     kept = "SELECT id, a, row_start, row_end FROM t FOR SYSTEM_TIME ALL WHERE row_start<row_end ORDER BY row_start"
