@@ -11,11 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from unit.toys import open_directory, python
 
-from dumpty import DirectoryUpload, LocalStore, Locked, MissingFile, StoredObject, StoreError
+from dumpty import DirectoryUpload, LocalStore, Locked, MissingFile, StoredObject, StoreError, open_regular
+from dumpty_plugins.file import store as file_store
 
 
 @pytest.fixture
@@ -325,6 +328,29 @@ def test_a_lock_that_is_held_names_its_holder(top, store):
             pass
     with impatient.lock("catalog"):
         pass
+
+
+def test_a_link_that_is_planted_once_a_lock_was_looked_at_is_not_followed(top, store, tmp_path, monkeypatch):
+    precious = tmp_path / "precious"
+    precious.write_text("of another")
+
+    def late(path, flags, **more):
+        descriptor = open_regular(path, flags, **more)
+        os.unlink(path)
+        os.symlink(precious, path)
+        return descriptor
+
+    monkeypatch.setattr(file_store, "open_regular", late)
+    with pytest.raises(StoreError, match="cannot lock"), store.lock("catalog"):
+        pass
+    assert precious.read_text() == "of another"
+
+
+def test_every_release_of_filelock_that_may_be_installed_follows_no_link():
+    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())["project"]
+    (wanted,) = [d for d in project["dependencies"] if d.startswith("filelock")]
+    least = re.match(r"filelock>=([\d.]+)", wanted)[1]
+    assert tuple(map(int, least.split("."))) >= (3, 20, 1)
 
 
 def test_the_lock_of_a_dead_holder_is_free(top, store):

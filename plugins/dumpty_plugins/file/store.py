@@ -146,7 +146,7 @@ class FileStore:
         holder = path.with_suffix(".holder")
         lock = filelock.FileLock(path, timeout=self._lock_timeout, mode=0o600)
         try:
-            # Made, or looked at, before filelock opens it, which in older releases follows links.
+            # Made, or looked at, before filelock opens it, which asks for no owner.
             os.close(open_regular(str(path), os.O_RDWR | os.O_CREAT, owners=self._owners()))
             lock.acquire(poll_interval=0.01)
         except filelock.Timeout as error:
