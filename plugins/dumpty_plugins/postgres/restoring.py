@@ -23,7 +23,7 @@ from dumpty_plugins.postgres.parts import Parts, advised
 from dumpty_plugins.postgres.programs import watching
 from dumpty_plugins.postgres.properties import DROPPED
 from dumpty_plugins.postgres.swap import Beside, may_create
-from dumpty_plugins.postgres.tables import compare, count, list_tables
+from dumpty_plugins.postgres.tables import compare, count, list_tables, unforced
 from dumpty_plugins.postgres.target import database_name, holding, open_maintenance, open_target
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ class _Job:
         with explained(place, "counting the rows of"):
             rows(connection, "SET row_security = off")
             tables = list_tables(connection)
-            objects = interruptible(connection, lambda: count(connection, tables))
+            with unforced(connection):
+                objects = interruptible(connection, lambda: count(connection, tables))
             expected: tuple[ObjectEvidence, ...] = self._dump.evidence.objects
             compare(expected, {o.path: o.rows for o in objects}, what="the restored database")
             versions = {"server": version(connection)[1], "psycopg2": psycopg2().__version__.split()[0]}

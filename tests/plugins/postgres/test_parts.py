@@ -180,6 +180,23 @@ def test_what_the_database_itself_had_is_told_statement_by_statement(dbs, role, 
     assert dbs.server.execute(sql, copy) == [(role[0], None, True, ["work_mem=7MB"])]
 
 
+FORCED = """CREATE TABLE f AS SELECT generate_series(1, 10) AS a; ALTER TABLE f ENABLE ROW LEVEL SECURITY;
+ALTER TABLE f FORCE ROW LEVEL SECURITY; CREATE POLICY few ON f USING (a > 8)"""
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_policies_that_are_forced_on_owners_keep_no_owner_from_restoring(dbs, role, tmp_path, form):
+    made = dump(driver, dbs.source(dbs.new(FORCED)), tmp_path / "d", form)
+    sql = "SELECT count(*), bool_and(relrowsecurity AND relforcerowsecurity) FROM f, pg_class WHERE relname = 'f'"
+    empty = dbs.new(options=f"OWNER {role[0]}")
+    load(driver, dbs.source(empty, *role), made, **OFF)
+    dbs.server.execute(f"ALTER ROLE {role[0]} CREATEDB")
+    copy = dbs.name()
+    load(driver, dbs.source(copy, *role), made, **OFF)
+    for database in (empty, copy):
+        assert dbs.server.execute(sql, database=database) == [(10, True)]
+
+
 def test_the_facade_passes_the_options_on(dbs, role, name, tmp_path):
     manager = BackupManager(str(tmp_path))
     made = manager.create_backup(dbs.server.url(name))

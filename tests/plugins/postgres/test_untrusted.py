@@ -184,6 +184,22 @@ def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tm
         load(driver, lent.target, made)
 
 
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_policies_that_are_forced_on_owners_hide_no_rows_from_a_drill(dbs, drill_role, base, tmp_path, form):
+    name = dbs.new(
+        "CREATE TABLE t AS SELECT generate_series(1, 10) AS a; ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+        "ALTER TABLE t FORCE ROW LEVEL SECURITY; CREATE POLICY few ON t USING (a > 8)"
+    )
+    made = dump(driver, dbs.source(name), tmp_path / "d", form, fingerprint=True)
+    for on in (None, dbs.source("postgres", *drill_role)):
+        with scratch(made, on, scratch_dir=str(base)) as lent:
+            load(driver, lent.target, made)
+            assert printed(lent.target) == made.evidence.objects
+            assert lent.ask("SELECT count(*) FROM t") == [(10,)]
+            assert lent.check()
+            assert any("forced row security (1 left out" in left for left in lent.not_proved) == (on is not None)
+
+
 def server_of(lent) -> int:
     data = Path(lent.target.query["host"]).parent / "data"
     return int((data / "postmaster.pid").read_text().split()[0])
