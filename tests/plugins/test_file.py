@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -328,6 +329,25 @@ def test_a_lock_that_is_held_names_its_holder(top, store):
             pass
     with impatient.lock("catalog"):
         pass
+
+
+def test_on_nfs_what_is_left_of_a_killed_run_is_cleared_and_a_living_run_left_alone(top, store, monkeypatch):
+    flock = fcntl.flock
+
+    def of_nfs(descriptor, how):
+        """Refuse what Linux's NFS client does (flock(2)): it asks the server for a lock of the kind that fcntl has."""
+        writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        if how & fcntl.LOCK_EX and not writes and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    python("import os, sys; from unit.toys import *; open_directory(sys.argv[1]).create('dead'); os._exit(9)",
+           top, check=False)  # fmt: skip
+    alive = store.create("alive")
+    assert list(store.clean()) == ["dead"]
+    assert [name.partition(".")[0] for name in parts(top)] == ["alive"]
+    alive.abort()
 
 
 def test_a_link_that_is_planted_once_a_lock_was_looked_at_is_not_followed(top, store, tmp_path, monkeypatch):

@@ -165,9 +165,10 @@ class FileStore:
 
 def _open_part(path: Path, owners: set[int]) -> int | None:
     """Open a part; None for what is gone, or was planted: a link, a pipe, something of another user's."""
-    for attempt in (open_regular, open_owned_directory):
-        with contextlib.suppress(OSError):
-            return attempt(str(path), owners=owners)
+    with contextlib.suppress(OSError):
+        return open_regular(str(path), os.O_RDWR, owners=owners)  # NFS locks only what is open for writing
+    with contextlib.suppress(OSError):
+        return open_owned_directory(str(path), owners=owners)
     return None
 
 
