@@ -173,7 +173,7 @@ class DatabaseBackup:
     def prune(self, max_age_days: int, max_backups: int) -> int:
         """Remove backups older than ``max_age_days``, then each source's oldest beyond ``max_backups``.
 
-        One that is lost (``BackupMetadata.state``) takes no other's place.
+        One that is lost or damaged (``BackupMetadata.state``) takes no other's place.
 
         Returns:
             How many were removed, from disk and manifest.
@@ -268,5 +268,5 @@ def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, mo
         for entry, state in reversed(group):
             if newer >= most:
                 gone.append(entry)
-            newer += state != "lost"
+            newer += state == "ok"
     return gone

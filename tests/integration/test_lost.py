@@ -203,6 +203,15 @@ def test_a_named_backup_that_is_lost_says_so_and_takes_no_other_ones_place(named
     assert own.list_backups() == []
 
 
+def test_a_named_backup_that_grew_takes_no_other_ones_place(named, tmp_path):
+    own, (_, _, third) = named
+    with open(third.file_path, "ab") as stream:
+        stream.write(b"more")
+    assert own.prune(3650, 1) == 1
+    assert [(b.name, b.state) for b in own.list_backups()] == [("two", "ok"), ("three", "damaged")]
+    assert own.restore_sqlite("two", str(tmp_path / "new.db"))
+
+
 def test_named_backups_that_are_lost_still_expire(named):
     own, made = named
     for one in made:
