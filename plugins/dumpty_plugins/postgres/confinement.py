@@ -143,7 +143,7 @@ class Confinement:
             # ALTER DATABASE ... SET role would make of each session one that may not read what others own.
             rows(admin, f"ALTER ROLE {quoted(self._role)} IN DATABASE {quoted(database)} SET role = 'none'")
 
-    def takes(self, statement: Statement) -> bool:
+    def takes(self, statement: Statement, encoding: str) -> bool:
         """Do in its own way what the statement asks for, or leave it out; False where the role is to execute it."""
         if _OF_EXTENSION.match(statement.text):
             return True  # it comes with the extension
@@ -156,16 +156,19 @@ class Confinement:
         match = _EXTENSION.fullmatch(statement.text)
         if match is None:
             return False
-        self._extend(plain_name(match[1]), plain_name(match[2]) if match[2] else None)
+        self._extend(plain_name(match[1], encoding), plain_name(match[2], encoding) if match[2] else None)
         return True
 
-    def follow(self, connection: Connection, statement: Statement) -> None:
+    def follow(self, statement: Statement) -> None:
         """Let every role make things in a schema that the statement has just made: its rights come last in a dump."""
-        if self._admin is not None and statement.words[:2] == (b"create", b"schema"):
-            found = {n for (n,) in rows(connection, "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384")}
+        if self._admin is None or statement.words[:2] != (b"create", b"schema"):
+            return
+        # Not over the session that loads: it speaks the dump's encoding.
+        with closing(self._connect()) as admin, explained(self._address(), "preparing"):
+            found = {n for (n,) in rows(admin, "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384")}
             for name in sorted(found - self._granted):
                 self._granted.add(name)
-                self._grant(connection, f"ALL ON SCHEMA {quoted(name)}")
+                self._grant(admin, f"ALL ON SCHEMA {quoted(name)}")
 
     def forgives(self, statement: Statement, error: Exception) -> bool:
         """Return whether what the server refused may be left out.

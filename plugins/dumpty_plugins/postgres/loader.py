@@ -76,8 +76,8 @@ class _Bounds:
     confinement: Confinement | None
     whole: bool
 
-    def skip(self, statement: Statement, known: set[bytes]) -> bool:
-        """Return whether ``statement`` is not for the server, which knows the settings ``known``."""
+    def skip(self, statement: Statement, known: set[bytes], encoding: str) -> bool:
+        """Return whether ``statement``, in ``encoding``, is not for the server, which knows the settings ``known``."""
         words = statement.words
         if statement.text == b";" or not self.parts.hold(statement.text):
             return True
@@ -86,7 +86,7 @@ class _Bounds:
         # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
         if self.whole and words in ((b"begin",), (b"commit",)):
             return True
-        return self.confinement is not None and self.confinement.takes(statement)
+        return self.confinement is not None and self.confinement.takes(statement, encoding)
 
 
 def _execute(address: Address, connection: Connection, script: Script, bounds: _Bounds) -> None:
@@ -97,7 +97,7 @@ def _execute(address: Address, connection: Connection, script: Script, bounds: _
     transaction = rows(connection, _TRANSACTION)[0][0] if whole else None
     with closing(connection.cursor()) as cursor:
         for statement in script:
-            if bounds.skip(statement, known):
+            if bounds.skip(statement, known, script.encoding):
                 continue
             feed = _Feed(script.data(), peer_of(connection)) if statement.copy else None
             try:
@@ -107,7 +107,7 @@ def _execute(address: Address, connection: Connection, script: Script, bounds: _
                 else:
                     waited(connection, functools.partial(cursor.execute, statement.text))
                 if confinement is not None:
-                    confinement.follow(connection, statement)
+                    confinement.follow(statement)
             except (library.Error, UnicodeError) as error:
                 if feed is not None and feed.error is not None:
                     raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own

@@ -305,6 +305,16 @@ def test_extensions_owners_and_rights_are_proved_without_a_superuser(dbs, base, 
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
+def test_an_extension_in_a_schema_whose_name_is_not_ascii_is_proved(dbs, base, tmp_path, form):
+    sql = 'CREATE SCHEMA "é"; CREATE EXTENSION citext SCHEMA "é"; CREATE TABLE t (a "é".citext)'
+    name = dbs.new(f"SET client_encoding = 'UTF8'; {sql}", options="ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    made = dump(driver, dbs.source(name), tmp_path / "d", form)
+    with scratch(made, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, made)
+        assert lent.ask("SELECT nspname FROM pg_namespace WHERE oid >= 16384") == [("é",)]
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
 def test_what_only_a_superuser_makes_is_left_out_and_told_where_no_data_hang_on_it(dbs, base, tmp_path, form):
     name = dbs.new(
         "CREATE TABLE t (a integer); INSERT INTO t VALUES (1); CREATE PUBLICATION every FOR ALL TABLES;"
