@@ -261,7 +261,7 @@ def entry(catalog, title, moment=None, **changes):
 
 
 def put(catalog, store, name, **changes):
-    new = entry(catalog, name, **changes)
+    new = entry(catalog, name, **{"size_bytes": len(name.encode()), **changes})
     upload = store.create(new["file"])
     upload.write(name.encode())
     upload.commit()
