@@ -268,20 +268,20 @@ def test_a_connection_lost_while_loading_leaves_the_target_as_it_was(
 
 
 def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
-    mariadb: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, made: FileDump
 ) -> None:
     target = database(*OLD)
-    before = state(mariadb, target)
-    user = mariadb.connect(target)
+    before = state(server, target)
+    user = server.connect(target)
     try:
         user.autocommit(False)
         with user.cursor() as cursor:
             cursor.execute("SELECT * FROM a")
         with pytest.raises(Locked, match=r"in use.*lock_timeout"):
-            load(mysql, mariadb.source(target), made, overwrite=True, lock_timeout=1)
+            load(mysql, server.source(target), made, overwrite=True, lock_timeout=1)
     finally:
         user.close()
-    assert state(mariadb, target) == before
+    assert state(server, target) == before
 
 
 def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(

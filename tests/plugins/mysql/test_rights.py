@@ -33,14 +33,16 @@ def grants(server: MariaDBServer, name: str, *missing: str, routines: bool = Tru
 
 
 def test_without_the_right_to_lock_tables_one_connection_does_it_and_says_so(
-    mariadb: MariaDBServer, database, account, tmp_path: Path
+    server: MariaDBServer, database, account, tmp_path: Path
 ) -> None:
     name = database(*CONTENT)
-    user = account(*grants(mariadb, name, "LOCK TABLES"))
-    made = dump(mysql, mariadb.source(name, user=user), tmp_path / "d", "sql")
-    assert made.evidence.notes == ("one connection instead of 2: the account lacks the right LOCK TABLES",)
+    user = account(*grants(server, name, "LOCK TABLES"))
+    made = dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
+    # MySQL cannot be asked for a lock that is not awaited, so there one connection reads anyhow.
+    said = ("one connection instead of 2: the account lacks the right LOCK TABLES",)
+    assert made.evidence.notes == (said if server.kind == "mariadb" else ())
     assert made.evidence.properties["snapshot"] == "one connection"
-    full = dump(mysql, mariadb.source(name), tmp_path / "full", "sql")
+    full = dump(mysql, server.source(name), tmp_path / "full", "sql")
     assert full.evidence.notes == ()
     assert made.file.read_bytes() == full.file.read_bytes()
 
