@@ -122,7 +122,10 @@ class Exchange:
             with self._in_time():
                 self._mend_defaults(session)
                 self._loader.run_code(session, attempts=_ATTEMPTS)
-            notes = missing_code(session, self._database, self._loader.code)
+            notes = [
+                *missing_code(session, self._database, self._loader.code),
+                *sorted(self._loader.notes),
+            ]
         finally:
             session.close()
         notes += self._grant_again()

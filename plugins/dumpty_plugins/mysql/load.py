@@ -8,7 +8,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError, ObjectEvidence, SourceError
+from dumpty import IntegrityError, NotProvable, ObjectEvidence, SourceError
 from dumpty.process import masks
 
 from .admission import words
@@ -19,6 +19,7 @@ from .connection import connect
 from .definers import disabled, without_definer
 from .filling import Filling
 from .loaders import Loaders
+from .modes import needless, set_mode
 from .names import identifier
 from .refusals import refused
 from .rights import definer_advice
@@ -46,7 +47,8 @@ _TABLES = (
 class Loader:
     """Executes a dump's statements in the default database of ``session``, its rows in up to ``jobs`` more sessions.
 
-    ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait.
+    ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait;
+    ``notes`` says what of the code is not as it was.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Loader:
         self._sets = CharacterSets(session)
         self.created: list[Statement] = []
         self.code: list[Statement] = []
+        self.notes: set[str] = set()
 
     def load(self, dump: Dump) -> tuple[ObjectEvidence, ...]:
         """Load everything but the code, to the verified end of the dump, and compare it with the evidence.
@@ -110,7 +113,10 @@ class Loader:
         """
         for setting in _SESSION:
             session.execute(setting)
-        for statement in self.code:
+        for index, statement in enumerate(self.code):
+            if statement.kind == "SET":
+                self._set(session, statement, next((s for s in self.code[index:] if s.code), statement))
+                continue
             text = disabled(statement.text) if asleep and statement.kind == "EVENT" else statement.text
             if text is None:
                 continue
@@ -127,6 +133,18 @@ class Loader:
                     more=f"; {advice}or become the definer of everything with the option definer=current"
                     * bool(advice),
                 ) from error
+
+    def _set(self, session: Session, statement: Statement, code: Statement) -> None:
+        """Make the session what ``code`` was written in."""
+        unknown, needed = set_mode(session, statement.text)
+        if needed:
+            raise (NotProvable if self._drilled else SourceError)(
+                f"{code.kind.lower()} {code.name} of the dump was written in the sql_mode {', '.join(needed)}, which "
+                f"{place(self._target)} does not know: there it would mean something else; restore on a server that "
+                "knows it"
+            )
+        if unknown:
+            self.notes.add(f"code was created without the sql_mode {', '.join(unknown)}, which means nothing there")
 
     def _load(self, dump: Dump, tables: Filling) -> StatementReader:
         stream = dump.open()
@@ -190,6 +208,8 @@ class Loader:
         try:
             self._session.execute(statement.text)
         except StatementError as error:
+            if needless(statement.text, error):
+                return
             what = f"{statement.kind} {statement.name}".strip()
             raise refused(
                 f"the dump cannot be loaded into {self._database}, at {what}",

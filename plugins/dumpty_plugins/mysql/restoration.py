@@ -85,7 +85,7 @@ def _fill(
         loader = Loader(session, target, database, jobs=jobs, keep_definers=keep_definers)
         objects = loader.load(dump)
         loader.run_code(session)
-        notes = missing_code(session, database, loader.code)
+        notes = [*missing_code(session, database, loader.code), *sorted(loader.notes)]
         evidence = Evidence(objects=objects, versions=versions(session), notes=tuple(notes))
     except BaseException as error:
         if session:
