@@ -71,6 +71,7 @@ class Exchange:
         self._loader = loader
         self._holder: Session | None = None
         self._back = Rollback(connect, target, database, before=before, grants=grants, loader=loader)
+        self._back.sessions.append(control)
 
     def run(self, old: list[str], new: list[str]) -> list[str]:
         """Exchange the tables ``old`` for ``new``, and all code; return notes.
@@ -118,6 +119,7 @@ class Exchange:
         self._release()
         self._back.creating = True
         session = self._connect(self._database)
+        self._back.sessions.append(session)
         try:
             with self._in_time():
                 self._mend_defaults(session)
@@ -154,6 +156,7 @@ class Exchange:
         if not names:
             return
         self._holder = self._connect(None)
+        self._back.sessions.append(self._holder)
         with self._in_time():
             try:
                 self._holder.execute("LOCK TABLES " + ", ".join(f"{n} WRITE" for n in names))

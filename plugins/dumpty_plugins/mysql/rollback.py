@@ -1,22 +1,24 @@
 """Undoes an exchange that failed: over fresh sessions, for the old ones may be what failed.
 
 What stands where decides, not what was heard of: a connection may have been lost after a statement was done. Only what
-is missing is made again, and what somebody holds a lock on is asked for again and again for a while.
+is missing is made again, and what somebody holds a lock on is asked for again and again for a while. A statement
+whose connection was lost may still wait on the server, which need not know of that: it is ended first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, SourceError
 
 from .catalog import alter, identity, listing, movable, settings
 from .code import LOOSE, code_statements
-from .leftovers import DEFINITIONS, beside, explained, renaming
+from .leftovers import DEFINITIONS, beside, explained, lock_name, renaming
 from .load import drop
-from .names import identifier
-from .session import StatementError
+from .names import identifier, literal
+from .session import StatementError, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
     from .session import Session
 
 _ATTEMPTS = 6
+_LOOKS, _BETWEEN = 600, 0.1
+"""How often a session that was ended is looked for, and the seconds between."""
 
 
 class Rollback:
     """The way back of one exchange; its arguments are those of ``exchange.Exchange``.
 
-    ``planned`` are the new tables, once a RENAME may have moved them; ``creating`` whether new code may be there.
+    ``planned`` are the new tables, once a RENAME may have moved them; ``creating`` whether new code may be there;
+    ``sessions`` what the exchange worked over.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Rollback:
         self._grants = grants
         self._loader = loader
         self._failures: list[StatementError] = []
+        self.sessions: list[Session] = []
         self.planned: list[str] = []
         self.creating = False
 
@@ -67,6 +73,7 @@ class Rollback:
         try:
             control = self._connect(None)
             try:
+                self._end_lost(control)
                 self._undo(control)
             finally:
                 control.close()
@@ -89,6 +96,32 @@ class Rollback:
             "how to go back"
         )
 
+    def _end_lost(self, control: Session) -> None:
+        """End sessions that were lost: what one of them still waits for would happen after we looked.
+
+        Raises:
+            SourceError: one does not end.
+        """
+        for session in self.sessions:
+            number = session.number_on_server
+            if session.closed and self._still_there(control, number):
+                with contextlib.suppress(StatementError):  # it ended by itself
+                    control.execute(f"KILL {number}")
+                for _ in range(_LOOKS):
+                    if not self._still_there(control, number):
+                        break
+                    time.sleep(_BETWEEN)
+                else:
+                    raise SourceError(f"connection {number}, which was lost, still works on it")
+
+    def _still_there(self, control: Session, number: int) -> bool:
+        """Whether a session of this number works here: behind a proxy it may be a stranger's."""
+        lock = control.text(f"SELECT IS_USED_LOCK({literal(lock_name(self._database))})")
+        for row in control.rows("SHOW FULL PROCESSLIST"):
+            if int(row[0] or 0) == number:
+                return lock == str(number) or self._database in (decode(row[3]), *decode(row[7]).split("`"))
+        return False
+
     def _undo(self, control: Session) -> None:
         if self.creating:
             there = {identity(e) for e in listing(control, self._database)}
@@ -102,6 +135,8 @@ class Rollback:
         self._create_again(control)
         if self._failures:
             raise self._failures[0]
+        if set(movable(control, self._old)) - {DEFINITIONS}:
+            raise SourceError(f"tables are in {self._old} again")
         control.insist(f"DROP DATABASE {identifier(self._old)}", _ATTEMPTS)
 
     def _move_back(self, control: Session) -> None:

@@ -108,6 +108,11 @@ class Session:
         """What the server calls this session in its list of processes."""
         return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was lost or closed; the server need not know of it."""
+        return not self._connection.open
+
     def rows(self, sql: str | bytes) -> list[Row]:
         """Execute ``sql`` and return its rows.
 
