@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
 
+from .admission import words
 from .checks import DANGLING, check_tables, dangling, foreign_keys
 from .confinement import INSIST, NAME, appoint, drill_target, power, reduce
 from .connection import connect
 from .dump import versions
 from .examination import examine
-from .names import identifier, tokens
+from .names import identifier
 from .server import PrivateServer, local_server
 from .session import Session, decode, place
 from .texts import CharacterSets
@@ -207,8 +208,7 @@ class _Watch:
                 "there, or drill on a private server (without --on)"
             )
         if statement.kind == "TABLE" or statement.code:
-            solid = [t for kind, t in tokens(statement.text) if kind not in {"space", "comment"}]
-            for name, dot in itertools.pairwise(solid):
+            for name, dot in itertools.pairwise(words(statement.text)):
                 if dot != b".":
                     continue
                 plain = self._sets.decode(name.strip(b'`"').replace(b"``", b"`"), statement.charset)

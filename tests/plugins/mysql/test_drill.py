@@ -271,6 +271,13 @@ def test_a_dump_that_reaches_into_other_databases_is_refused_on_a_named_server(
         with refusal, scratch(one, server.source(name)):
             pytest.fail("lent a place")
         server.run(f"DROP DATABASE `{name}`")
+    code = f"DELETE FROM {other} . parent".encode()
+    text = one.file.read_bytes()
+    assert code in text
+    one.file.write_bytes(text.replace(code, b"/*!40000 " + code + b" */"))  # the server executes such a comment
+    refusal = pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other}")
+    with refusal, scratch(one, server.source(name)):
+        pytest.fail("lent a place")
 
 
 def test_checks_find_a_damaged_table_and_rows_without_parents(server: MariaDBServer, made: FileDump) -> None:  # noqa: F811
