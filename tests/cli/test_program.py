@@ -43,11 +43,13 @@ def test_python_runs_the_package(program):
 
 def test_main_takes_the_programs_own_arguments(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dumpty", "--version"])
-    handler = signal.getsignal(signal.SIGINT)
+    taken = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)  # it ends with main(): they are left ignored
+    handlers = [signal.getsignal(number) for number in taken]
     try:
         assert main() == 0
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in zip(taken, handlers, strict=True):
+            signal.signal(number, handler)
     assert capsys.readouterr().out == f"dumpty {package.__version__}\n"
 
 
