@@ -6,6 +6,9 @@ a moment when nobody writes: looked for during a second, and never waited for. W
 waiting behind them, and the server ends a transaction of theirs where each waits for the other; the global lock
 even waits for the longest statement of the whole server.
 
+A transaction that was prepared (XA) is in the binary log some time before its rows can be seen, and holds no lock on
+its tables once its session has ended: while there is one, neither way is taken.
+
 MySQL has neither such positions nor locks that are not waited for: there one connection reads.
 """
 
@@ -61,14 +64,32 @@ def everything_is_logged(session: Session) -> bool:
 def begin_at_one_position(sessions: Sequence[Session]) -> bool:
     """Begin snapshots until all are at one place of the binary log; False where that was not to be had."""
     for _ in range(_ATTEMPTS):
+        commits = _commits(sessions[0])
+        quiet = not _prepared(sessions[0])
         for session in sessions:
             session.execute(BEGIN)
         places = {tuple(session.rows("SHOW STATUS LIKE 'Binlog_snapshot_%'")) for session in sessions}
-        if len(places) == 1 and all(value for _, value in next(iter(places))) and next(iter(places)):
+        equal = len(places) == 1 and all(value for _, value in next(iter(places))) and next(iter(places))
+        if equal and quiet and _commits(sessions[0]) == commits:
             return True
         for session in sessions:
             session.execute("ROLLBACK")
     return False
+
+
+def _prepared(session: Session) -> bool:
+    """Return whether a transaction is prepared, and may be committed by anybody at any moment."""
+    try:
+        return bool(session.rows("XA RECOVER"))
+    except StatementError as error:
+        if error.lost:
+            raise
+        return True  # no right to know
+
+
+def _commits(session: Session) -> str:
+    """Return how often a prepared transaction was committed on this server."""
+    return decode(session.rows("SHOW GLOBAL STATUS LIKE 'Com_xa_commit'")[0][1])
 
 
 def what_runs(session: Session, database: str) -> str:
@@ -104,10 +125,13 @@ def tables_locked(gate: Session, tables: Sequence[str]) -> Iterator[str]:
         tables: their names in the gate's default database.
     """
     why = _lock(gate, tables) if tables else ""
+    locked = not why
+    if locked and _prepared(gate):
+        why = "transactions are prepared (XA RECOVER shows them), whose commits no lock keeps waiting"
     try:
         yield why
     finally:
-        if not why:
+        if locked:
             gate.execute("UNLOCK TABLES")
 
 

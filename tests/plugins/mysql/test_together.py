@@ -179,3 +179,57 @@ def test_a_long_statement_in_the_same_database_is_not_even_waited_for(
     assert "has been writing for more than a second" in note
     assert made.evidence.properties["snapshot"] == "one connection"
     assert not [s for s in statements if s.startswith("LOCK TABLES")]
+
+
+@contextlib.contextmanager
+def prepared(server: MariaDBServer, name: str) -> Iterator[None]:
+    """Prepare a transaction that writes a row into ``a`` and ``b`` of ``name``; its session ends."""
+    connection = server.connect(name)
+    number = connection.thread_id()
+    with connection.cursor() as cursor:
+        for statement in (
+            "XA START 'x'",
+            *(f"INSERT INTO {t} VALUES (1)" for t in "ab"),
+            "XA END 'x'",
+            "XA PREPARE 'x'",
+        ):
+            cursor.execute(statement)
+    connection.close()
+    wait_until(lambda: not server.run(f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={number}"))
+    try:
+        yield
+    finally:
+        if server.run("XA RECOVER"):
+            server.run("XA ROLLBACK 'x'")
+
+
+def test_a_prepared_transaction_that_is_committed_meanwhile_is_there_wholly_or_not_at_all(
+    mariadb: MariaDBServer, database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = database("CREATE TABLE a (id INT)", "CREATE TABLE b (id INT)")
+    execute = Session.execute
+    begun: list[str] = []
+
+    def committing(session: Session, sql: str | bytes) -> tuple[int, int]:
+        if str(sql).endswith("CONSISTENT SNAPSHOT"):
+            begun.append(str(sql))
+            if len(begun) == 2:
+                mariadb.run("XA COMMIT 'x'")
+        return execute(session, sql)
+
+    monkeypatch.setattr(Session, "execute", committing)
+    with prepared(mariadb, name):
+        made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=3)
+    assert len({o.rows for o in made.evidence.objects}) == 1
+    assert made.evidence.properties["snapshot"] == "one connection"
+    (note,) = made.evidence.notes
+    assert "prepared" in note
+
+
+def test_positions_are_not_trusted_while_a_transaction_is_prepared(logged: MariaDBServer, tmp_path: Path) -> None:
+    logged.run("CREATE DATABASE xa", "USE xa", "CREATE TABLE a (id INT)", "CREATE TABLE b (id INT)")
+    with prepared(logged, "xa"):
+        made = dump(driver, logged.source("xa"), tmp_path / "d", "sql", jobs=3)
+    assert made.evidence.properties["snapshot"] == "one connection"
+    made = dump(driver, logged.source("xa"), tmp_path / "e", "sql", jobs=3)
+    assert made.evidence.properties["snapshot"] == "binary log position"
