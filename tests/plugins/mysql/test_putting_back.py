@@ -364,3 +364,16 @@ def test_the_command_that_a_restore_without_an_end_leaves_brings_everything_back
     assert (done.returncode, done.stderr) == (0, b"")
     server.run(match[2])
     assert everything(server, target) == before
+
+
+def test_a_trigger_on_a_table_that_is_wider_than_strict_mode_allows_hinders_nothing(
+    server: MariaDBServer, database, made: FileDump
+) -> None:
+    columns = ", ".join(f"c{i} CHAR(200) CHARACTER SET latin1" for i in range(60))
+    target = database(
+        "SET innodb_strict_mode=0",
+        f"CREATE TABLE wide (id INT, {columns}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
+        "CREATE TRIGGER numbered BEFORE INSERT ON wide FOR EACH ROW SET NEW.id = 1",
+    )
+    load(driver, server.source(target), made, overwrite=True)
+    assert server.run("SELECT * FROM seen", database=target) == [(1,), (2,), (3,)]
