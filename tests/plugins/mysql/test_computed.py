@@ -8,7 +8,7 @@ import pytest
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql as driver
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.connection import connect
 from dumpty_plugins.mysql.fingerprint import fingerprint
@@ -40,10 +40,10 @@ def test_what_the_writers_time_zone_decided_comes_back(
     server: MariaDBServer, database, tmp_path: Path, small: None, formatting: str, zone: str
 ) -> None:
     name = database(*zoned(zone))
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    made = dump(driver, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
     assert made.evidence.notes == ()
     target, by_client = database(create=False), database()
-    load(mysql, server.source(target), made)
+    load(driver, server.source(target), made)
     server.client(by_client, made.file.read_bytes(), "--comments")
     for each in (target, by_client):
         assert cells(server, each) == cells(server, name)
@@ -56,11 +56,11 @@ def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
     name = database(
         *zoned("+05:30"), "SET time_zone='-07:00'", "INSERT INTO t (id, ts) VALUES (99, '2024-01-01 02:00:00')"
     )
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True)
+    made = dump(driver, server.source(name), tmp_path / "d", "sql", fingerprint=True)
     (note,) = made.evidence.notes
     assert "table t: what its generated columns (d, text_, ts2) store could not be shown" in note
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(driver, server.source(target), made)
     there, here = (
         {o.path: o.fingerprint for o in objects}
         for objects in (evidence_of(server.source(target), target, printed=True).objects, made.evidence.objects)
@@ -85,10 +85,10 @@ def test_values_that_strict_modes_refuse_are_computed_again(
     mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
 ) -> None:
     name = database(*STORED)
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
     assert made.evidence.notes == ()
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
+    load(driver, mariadb.source(target), made)
     assert cells(mariadb, target) == cells(mariadb, name)
 
 
@@ -99,10 +99,10 @@ def test_a_row_beside_them_that_does_not_go_in_as_it_is_still_fails(
         "CREATE TABLE t (id INT PRIMARY KEY, a TINYINT, b TINYINT AS (a) STORED)",
         "INSERT INTO t (id, a) VALUES (1, 77)",
     )
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    made = dump(driver, server.source(name), tmp_path / "d", "sql")
     made.file.write_bytes(made.file.read_bytes().replace(b"(1,77)", b"(1,777)"))
     with pytest.raises(IntegrityError, match=r"a row of t did not go in as it stands in the dump: .*'a'"):
-        load(mysql, server.source(database(create=False)), made)
+        load(driver, server.source(database(create=False)), made)
 
 
 def test_warnings_without_number_are_all_read(server: MariaDBServer, database, tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_warnings_without_number_are_all_read(server: MariaDBServer, database, t
         "CREATE TABLE t (id INT PRIMARY KEY, a INT, b TINYINT AS (a) STORED, c TINYINT AS (a) STORED)",
         "INSERT INTO t (id, a) SELECT seq, 1000 FROM seq_1_to_70000",
     )
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    made = dump(driver, server.source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(driver, server.source(target), made)
     assert server.run("SELECT COUNT(*), SUM(b), SUM(c) FROM t", database=target) == [(70000, 70000 * 127, 70000 * 127)]
 
 
@@ -135,3 +135,25 @@ def test_a_fingerprint_is_of_stored_columns_too(server: MariaDBServer, database)
         finally:
             session.close()
     assert marks[0] != marks[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "usual"), [("lc_time_names", "'de_DE'", "'en_US'"), ("div_precision_increment", "8", "4")]
+)
+def test_what_a_setting_of_the_server_decided_is_noted(
+    mysql: MariaDBServer, database, tmp_path: Path, setting: str, value: str, usual: str
+) -> None:
+    name = database(
+        """CREATE TABLE t (id INT PRIMARY KEY, d DATE, n VARCHAR(30) AS (DAYNAME(d)) STORED,
+            q VARCHAR(50) AS (id / 7) STORED)"""
+    )
+    mysql.run(f"SET GLOBAL {setting}={value}")
+    try:
+        mysql.run("INSERT INTO t (id, d) VALUES (1, '2021-01-03')", database=name)
+        made = dump(driver, mysql.source(name), tmp_path / "d", "sql", fingerprint=True)
+    finally:
+        mysql.run(f"SET GLOBAL {setting}={usual}")
+    assert len(made.evidence.notes) == 1
+    target = database(create=False)
+    load(driver, mysql.source(target), made)
+    assert evidence_of(mysql.source(target), target, printed=True).objects != made.evidence.objects
