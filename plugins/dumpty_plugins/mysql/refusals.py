@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, NotProvable, SourceError
 
+from .confinement import INSIST
+
 if TYPE_CHECKING:
     from .session import StatementError
 
@@ -20,6 +22,8 @@ _ADVICE = {
 }
 """Errors of a server that asks more than the one that the dump came from, or has less."""
 _WRONG_OPTIONS = "errno: 140"
+_DENIED = 1227
+"""A right on the whole server is missing, as for what is defined by one of the server's own accounts."""
 
 
 def refused(
@@ -37,5 +41,7 @@ def refused(
     advice = _ADVICE.get(error.code, "")
     if encrypted and _WRONG_OPTIONS in str(error):  # as MariaDB says it
         advice = _KEYS
+    if drilled and error.code == _DENIED:
+        advice = f"; a drill is given no such right: {INSIST}"
     kind = NotProvable if drilled and advice else SourceError
     return kind(f"{message}: {str(error).rstrip('.')}{advice}{more}")

@@ -257,6 +257,18 @@ def test_a_mysql_table_in_a_directory_or_tablespace_of_its_own_is_not_drilled(
             load(driver, place.target, one)
 
 
+@pytest.mark.usefixtures("programs")
+def test_what_an_account_of_the_servers_own_defines_is_not_provable_without_a_superuser(
+    mysql: MariaDBServer, database, tmp_path: Path
+) -> None:
+    name = database("CREATE DEFINER=`mysql.sys`@localhost PROCEDURE p() SELECT 1")
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    with scratch(one) as place, pytest.raises(NotProvable, match=r"SYSTEM_USER.*-o superuser=on"):
+        load(driver, place.target, one)
+    with scratch(one, superuser=True) as place:
+        load(driver, place.target, one)
+
+
 AS_ANOTHER = """
 import os, sys
 sys.path[:0] = {path!r}
