@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 
+from .binary_log import LOGGED, logged
 from .catalog import REMOTE
 from .checks import DANGLING, dangling
 from .computed import UTC, in_zone, zone_to_load
@@ -70,6 +71,9 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         script.end()
         notes = list(snapshot.notes)
         properties: dict[str, object] = {"snapshot": snapshot.method}
+        asked = logged(keeper, database, catalog.code)
+        if asked:
+            properties[LOGGED] = asked
         if printed:
             properties[DANGLING] = dangling(snapshot.sessions[0], database)
         if script.longest > _COMMON_PACKET:

@@ -12,6 +12,7 @@ from dumpty import IntegrityError, NotProvable, ObjectEvidence, SourceError
 from dumpty.process import masks
 
 from .admission import words
+from .binary_log import check_log
 from .catalog import base_tables, dropping, listing, rows_from
 from .code import LOOSE
 from .confinement import ignore_directories, is_drill, refuse_outside
@@ -74,6 +75,7 @@ class Loader:
             SourceError: the server refused a statement, or the connection was lost.
             NotProvable: the server of a drill lacks what the backup needs.
         """
+        check_log(self._session, self._target, dump.evidence.properties, drilled=self._drilled)
         for setting in _TABLES:
             with contextlib.suppress(StatementError):  # not known, read-only or not allowed there
                 self._session.execute(f"SET SESSION {setting}")

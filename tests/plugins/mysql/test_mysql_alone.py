@@ -66,22 +66,44 @@ def test_what_a_server_asks_of_new_tables_is_not_asked_of_old_ones(mysql: MariaD
     assert "my_row_id" not in mysql.dump(target)
 
 
+class Unread(FileDump):
+    """A dump that nobody may read."""
+
+    def open(self):
+        pytest.fail("the rows were read")
+
+
+@pytest.mark.parametrize("target", ["missing", "empty", "full"])
 @pytest.mark.parametrize(
-    "code",
+    ("number", "code"),
     [
-        "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.id = 1",
-        "CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1",
+        (1419, "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.id = 1"),
+        (1419, "CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1"),
+        (1418, "CREATE FUNCTION f() RETURNS INT RETURN 1"),
     ],
 )
-def test_code_that_the_binary_log_forbids_is_refused_with_the_setting(
-    mysql: MariaDBServer, database, account, tmp_path: Path, code: str
+def test_code_that_the_binary_log_forbids_is_refused_with_the_setting_before_the_rows(
+    mysql: MariaDBServer, database, account, tmp_path: Path, code: str, number: int, target: str
 ) -> None:
-    name, target = database("CREATE TABLE a (id INT)", code), database()
+    mysql.run("SET GLOBAL log_bin_trust_function_creators=1")
+    name = database("CREATE TABLE a (id INT)", code)
+    mysql.run("SET GLOBAL log_bin_trust_function_creators=0")
+    other = database(*(["CREATE TABLE old (id INT)"] * (target == "full")), create=target != "missing")
     one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
-    user = account(f"ALL ON `{target}`.*", "SET_ANY_DEFINER, SYSTEM_USER ON *.*")
-    with pytest.raises(SourceError, match=r"error 1419.*SET GLOBAL log_bin_trust_function_creators=1"):
-        load(driver, mysql.source(target, user=user), one)
-    assert mysql.run("SHOW TABLES", database=target) == []
+    user = "root" if number == 1418 else account("ALL ON `d%`.*", "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE ON *.*")
+    words = rf"(trigger t|function f) of the dump .*error {number}.*SET GLOBAL log_bin_trust_function_creators=1"
+    # Of a dump without evidence it is known when its code is reached.
+    for each in (Unread(one.file, "sql", one.evidence), FileDump(one.file, "sql")):
+        with pytest.raises(SourceError, match=words):
+            load(driver, mysql.source(other, user=user), each, overwrite=target == "full")
+        left = mysql.run(f"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='{other}'")
+        assert left == ([("old",)] if target == "full" else [])
+    mysql.run("SET GLOBAL log_bin_trust_function_creators=1")
+    try:
+        load(driver, mysql.source(other, user=user), one, overwrite=target == "full")
+    finally:
+        mysql.run("SET GLOBAL log_bin_trust_function_creators=0")
+    assert mysql.run("SHOW TABLES", database=other) == [("a",)]
 
 
 def test_a_table_made_while_a_lock_was_awaited_is_in_the_backup(
