@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.drive import FileDump, dump, load
-from support.mariadb_server import MariaDBServer
+from support.mariadb_server import MariaDBServer, running_server
 
 import dumpty_plugins.mysql as driver
 from dumpty import Evidence, IntegrityError, SourceError
@@ -145,6 +145,30 @@ def test_a_library_is_refused_by_name(mysql: MariaDBServer, database, tmp_path: 
     with pytest.raises(SourceError, match=r"has libraries \(sums\).*routines=off"):
         dump(driver, mysql.source(name), tmp_path / "d", "sql")
     assert dump(driver, mysql.source(name), tmp_path / "e", "sql", routines=False).evidence.objects == ()
+
+
+def test_a_server_before_8_0_is_refused_by_name(tmp_path: Path) -> None:
+    # A server that gives itself out for one: the driver looks at nothing else before it refuses.
+    with running_server("--version=5.7.44-log") as server:
+        server.run("CREATE DATABASE shop")
+        with pytest.raises(SourceError, match=r"is MySQL 5\.7\.44-log, and this driver needs MySQL 8\.0 or newer"):
+            dump(driver, server.source("shop"), tmp_path / "d", "sql")
+
+
+def test_a_table_of_a_cluster_is_refused_by_name(
+    mysql: MariaDBServer, database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = database("CREATE TABLE far (id INT)")
+    rows = Session.rows
+
+    def listed(self: Session, sql: str | bytes):
+        """What a server with a cluster lists of the table."""
+        swap = {b"InnoDB": b"ndbcluster"} if "information_schema.TABLES" in str(sql) else {}
+        return [tuple(swap.get(value, value) for value in row) for row in rows(self, sql)]
+
+    monkeypatch.setattr(Session, "rows", listed)
+    with pytest.raises(SourceError, match="table far is of the engine ndbcluster, which keeps its rows elsewhere"):
+        dump(driver, mysql.source(name), tmp_path / "d", "sql")
 
 
 def test_error_values_of_an_enum_are_told_from_losses_however_few_warnings_are_shown(
