@@ -64,6 +64,9 @@ def noticed() -> Iterator[Interruption]:
             if signal.getsignal(number) is handler:
                 signal.signal(number, before)
         _running.remove(here)
+        here.error = (
+            None  # its traceback leads to what was interrupted, locks it could not free included, and back here
+        )
 
 
 def _noticing(here: Interruption, before: Callable[..., object]) -> Callable[[int, FrameType | None], None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sqlite3
 import threading
+import weakref
 
 import pytest
 
@@ -177,3 +179,25 @@ def test_other_threads_have_no_part_in_it():
             current().check()
         found[0].check()
     current().check()
+
+
+def test_what_was_interrupted_is_let_go_at_once():
+    class Held:
+        """As a lock that an interrupt kept from being freed."""
+
+    freed = []
+
+    def work():
+        held = Held()
+        weakref.finalize(held, freed.append, True)
+        with noticed():
+            signal.raise_signal(signal.SIGINT)
+        return held
+
+    gc.disable()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            work()
+        assert freed == [True]
+    finally:
+        gc.enable()
