@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dumpty import Dump
+    from dumpty_plugins.postgres.script import Statement
 
 NAME = rb'("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)'
 _NAMES = re.compile(NAME)
@@ -33,11 +34,9 @@ _ROLES = (
 _NOBODY = {"public", "current_user", "session_user", "user", "current_role", "default"}
 _EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME)
 _TABLESPACE = re.compile(rb"^SET default_tablespace = " + NAME)
-_OUTSIDE = re.compile(
-    rb"^(?:CREATE|ALTER|DROP) (SERVER|SUBSCRIPTION|USER MAPPING|ROLE|USER|GROUP|DATABASE|TABLESPACE|SYSTEM)\b"
-    rb"|^(COPY) .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')",
-    re.IGNORECASE,
-)
+_MAKING = {b"create", b"alter", b"drop"}
+_OUTSIDE = {b"server", b"subscription", b"role", b"user", b"group", b"database", b"tablespace", b"system"}
+_COPY_OUTSIDE = re.compile(rb"^COPY .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')", re.IGNORECASE)
 _REACHING = {"dblink", "postgres_fdw", "file_fdw", "pg_cron", "pg_background", "pgagent", "pglogical", "timescaledb"}
 _MAJOR = re.compile(r"(\d+)")
 
@@ -67,14 +66,14 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
     outside: list[str] = []
     if thoroughly or "roles" not in known or "tablespaces" not in known or not _MAJOR.match(told):
         versions: dict[str, str] = {}
-        for statement, encoding in _statements(dump, versions):
+        for words, statement, encoding in _statements(dump, versions):
             roles.update(_roles(statement, encoding))
             if match := _EXTENSION.match(statement):
                 extensions.add(plain_name(match[1], encoding))
             if match := _TABLESPACE.match(statement):
                 tablespaces.add(plain_name(match[1], encoding))
-            if match := _OUTSIDE.match(statement):
-                outside.append((match[1] or match[2]).decode().lower())
+            if what := _outside(words, statement):
+                outside.append(what)
         told = told or versions.get("server", "")
     outside += sorted(extensions & _REACHING)
     superuser = str(known.get("superuser", "postgres"))
@@ -93,8 +92,15 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
     )
 
 
-def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[bytes, str]]:
-    """Yield every statement, and the encoding that it is in."""
+def _outside(words: tuple[bytes, ...], statement: bytes) -> str:
+    """Return what outside of its database a statement speaks of, whatever stands between its words; "" for nothing."""
+    if words[:1] and words[0] in _MAKING and words[1:2] and words[1] in _OUTSIDE:
+        return "user mapping" if words[1:3] == (b"user", b"mapping") else words[1].decode()
+    return "copy" if _COPY_OUTSIDE.match(statement) else ""
+
+
+def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[bytes, ...], bytes, str]]:
+    """Yield every statement, its words before it, and the encoding that it is in behind it."""
     if dump.format != "sql":
         contents = read_archive(dump)
         versions.update(contents.versions)
@@ -102,16 +108,16 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[bytes, s
             if entry.kind.startswith("DATABASE"):
                 continue  # only pg_restore --create would make the database itself
             if entry.tablespace:
-                yield b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding
+                yield (), b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding
             if entry.owner:
-                yield b' OWNER TO "' + _bytes(entry.owner) + b'"', contents.encoding
-            for text in _split(entry.definition.encode("utf-8", "surrogateescape")):
-                yield text, contents.encoding
+                yield (), b' OWNER TO "' + _bytes(entry.owner) + b'"', contents.encoding
+            for statement in _split(entry.definition.encode("utf-8", "surrogateescape")):
+                yield statement.words, statement.text, contents.encoding
         return
     with closing(dump.open()) as reader:
         script = Script(lambda: reader.read(BLOCK))
         for statement in script:
-            yield statement.text, script.encoding
+            yield statement.words, statement.text, script.encoding
             if statement.copy:
                 for _piece in script.data():
                     pass
@@ -122,10 +128,9 @@ def _bytes(name: str) -> bytes:
     return name.replace('"', '""').encode("utf-8", "surrogateescape")
 
 
-def _split(definition: bytes) -> Iterator[bytes]:
+def _split(definition: bytes) -> Iterator[Statement]:
     pieces = iter([definition + b";\n" if definition.strip() else b""])
-    for statement in Script(lambda: next(pieces, b"")):
-        yield statement.text
+    yield from Script(lambda: next(pieces, b""))
 
 
 def _roles(statement: bytes, encoding: str) -> set[str]:

@@ -184,6 +184,19 @@ def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tm
         load(driver, lent.target, made)
 
 
+@pytest.mark.parametrize("between", [b"  ", b"\n", b"/* /* */ */", b" -- x\n"])
+def test_no_spelling_lets_a_dump_make_databases_on_a_named_server(dbs, drill_role, tmp_path, between):
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t (a integer)")), tmp_path / "d", "sql")
+    text = made.file.read_bytes()
+    forged = b"CREATE%bDATABASE %b TEMPLATE template0;\n" % (between, dbs.name().encode())
+    made.file.write_bytes(text.replace(b"CREATE TABLE", forged + b"CREATE TABLE", 1))
+    had = dbs.left()
+    refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
+    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
+        load(driver, lent.target, made)
+    assert dbs.left() == had
+
+
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_policies_that_are_forced_on_owners_hide_no_rows_from_a_drill(dbs, drill_role, base, tmp_path, form):
     name = dbs.new(
