@@ -34,6 +34,7 @@ _ROLES = (
 _NOBODY = {"public", "current_user", "session_user", "user", "current_role", "default"}
 _EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME)
 _TABLESPACE = re.compile(rb"^SET default_tablespace = " + NAME)
+_OF_DATABASE = {"DATABASE", "DATABASE PROPERTIES"}
 _MAKING = {b"create", b"alter", b"drop"}
 _OUTSIDE = {b"server", b"subscription", b"role", b"user", b"group", b"database", b"tablespace", b"system"}
 _COPY_OUTSIDE = re.compile(rb"^COPY .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')", re.IGNORECASE)
@@ -105,7 +106,7 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[by
         contents = read_archive(dump)
         versions.update(contents.versions)
         for entry in contents.entries:
-            if entry.kind.startswith("DATABASE"):
+            if entry.kind in _OF_DATABASE:
                 continue  # only pg_restore --create would make the database itself
             if entry.tablespace:
                 yield (), b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding

@@ -197,6 +197,25 @@ def test_no_spelling_lets_a_dump_make_databases_on_a_named_server(dbs, drill_rol
     assert dbs.left() == had
 
 
+def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp_path):
+    code = "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;"
+    name = dbs.new(code + "CREATE EVENT TRIGGER eeeeeeeeeeeeeeee ON ddl_command_start EXECUTE FUNCTION e()")
+    made = dump(driver, dbs.source(name), tmp_path / "d", "native")
+    dbs.server.execute("DROP EVENT TRIGGER eeeeeeeeeeeeeeee", database=name)
+    data = made.file.read_bytes()
+    start = data.index(b"CREATE EVENT TRIGGER")
+    end = data.index(b";", start)
+    forged = b"CREATE DATABASE %b TEMPLATE template0" % dbs.name().encode()
+    data = data[:start] + forged.ljust(end - start) + data[end:]
+    made.file.write_bytes(data.replace(b"\r\0\0\0EVENT TRIGGER", b"\r\0\0\0DATABASE EVIL"))
+    assert b"DATABASE EVIL" in made.file.read_bytes()
+    had = dbs.left()
+    refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
+    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
+        load(driver, lent.target, made)
+    assert dbs.left() == had
+
+
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_policies_that_are_forced_on_owners_hide_no_rows_from_a_drill(dbs, drill_role, base, tmp_path, form):
     name = dbs.new(
