@@ -49,7 +49,8 @@ class Loader:
     """Executes a dump's statements in the default database of ``session``, its rows in up to ``jobs`` more sessions.
 
     ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait;
-    ``notes`` says what of the code is not as it was.
+    ``made`` those of them that were made, as far as the server was heard, where code was run last. ``notes`` says
+    what of the code is not as it was.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Loader:
         self._sets = CharacterSets(session)
         self.created: list[Statement] = []
         self.code: list[Statement] = []
+        self.made: list[Statement] = []
         self.notes: set[str] = set()
 
     def load(self, dump: Dump) -> tuple[ObjectEvidence, ...]:
@@ -115,6 +117,7 @@ class Loader:
         """
         for setting in _SESSION:
             session.execute(setting)
+        self.made = []
         for index, statement in enumerate(self.code):
             if statement.kind == "SET":
                 self._set(session, statement, next((s for s in self.code[index:] if s.code), statement))
@@ -122,9 +125,12 @@ class Loader:
             text = disabled(statement.text) if asleep and statement.kind == "EVENT" else statement.text
             if text is None:
                 continue
+            self.made.append(statement)
             try:
                 session.insist(text, attempts)
             except StatementError as error:
+                if not error.lost:
+                    self.made.pop()
                 if error.code in WAITED:
                     raise
                 advice = definer_advice(session, error)
@@ -192,6 +198,17 @@ class Loader:
             return statement
         return replace(statement, text=without_definer(statement.text))
 
+    def _execute(self, statement: Statement) -> None:
+        """Execute a statement; what was refused was not made, and one of that name is somebody else's."""
+        makes = statement.kind in {"SEQUENCE", "TABLE"}
+        self.created += [statement] * makes
+        try:
+            self._session.execute(statement.text)
+        except StatementError as error:
+            if makes and not error.lost:
+                self.created.pop()
+            raise
+
     def _run(self, statement: Statement, tables: Filling) -> None:
         if len(statement.text) + 1 > self._packet:
             raise SourceError(
@@ -201,14 +218,12 @@ class Loader:
         if statement.kind == "INSERT":
             tables.add(statement)
             return
-        if statement.kind in {"SEQUENCE", "TABLE"}:
-            self.created.append(statement)
         if statement.kind == "TABLE":
             if self._drilled:
                 refuse_outside(statement.name, words(statement.text), ignored=self._session.mariadb)
             tables.begin(statement)
         try:
-            self._session.execute(statement.text)
+            self._execute(statement)
         except StatementError as error:
             if needless(statement.text, error):
                 return

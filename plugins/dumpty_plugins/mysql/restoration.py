@@ -136,6 +136,6 @@ def _empty(session: Session, database: str, loader: Loader | None) -> None:
     if loader is None:
         return
     session.execute("SET FOREIGN_KEY_CHECKS=0")
-    for statement in [*loader.code, *reversed(loader.created)]:
+    for statement in [*loader.made, *reversed(loader.created)]:
         if statement.code or statement.kind in {"TABLE", "SEQUENCE"}:
             drop(session, statement.kind, database, statement.name)

@@ -119,13 +119,14 @@ class Rollback:
         lock = control.text(f"SELECT IS_USED_LOCK({literal(lock_name(self._database))})")
         for row in control.rows("SHOW FULL PROCESSLIST"):
             if int(row[0] or 0) == number:
-                return lock == str(number) or self._database in (decode(row[3]), *decode(row[7]).split("`"))
+                named = (decode(row[3]), *decode(row[7]).split("`"))
+                return lock == str(number) or self._database.casefold() in (n.casefold() for n in named)
         return False
 
     def _undo(self, control: Session) -> None:
         if self.creating:
             there = {identity(e) for e in listing(control, self._database)}
-            for statement in reversed(self._loader.code):
+            for statement in reversed(self._loader.made):
                 if statement.code and (statement.kind.lower(), statement.name.lower()) in there:
                     drop(control, statement.kind, self._database, statement.name, attempts=_ATTEMPTS)
         self._move_back(control)
