@@ -98,6 +98,14 @@ def zone_to_load(session: Session, table: Table) -> str | None:
     """
     if not table.computed:
         return UTC
+    # Each as it is where nobody set it: what depends on another value is not what every server computes.
+    session.execute("SET lc_time_names='en_US', div_precision_increment=4")
+    found = _zone(session, table)
+    session.execute("SET lc_time_names=DEFAULT, div_precision_increment=DEFAULT")
+    return found
+
+
+def _zone(session: Session, table: Table) -> str | None:
     differs = "NOT (" + " AND ".join(c.holds for c in table.computed) + ")"
     names = ",".join(identifier(c.name) for c in (*table.columns, *table.stored))
 

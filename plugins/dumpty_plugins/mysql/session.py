@@ -88,9 +88,7 @@ class Session:
         self.execute(
             "SET SESSION time_zone='+00:00', sql_mode='ALLOW_INVALID_DATES', sql_quote_show_create=1, "
             "sql_safe_updates=0, sql_big_selects=1, sql_select_limit=DEFAULT, net_read_timeout=86400, "
-            "net_write_timeout=86400, wait_timeout=86400, foreign_key_checks=1, unique_checks=1, "
-            # What generated columns may depend on, each as it is where nobody set it.
-            "lc_time_names='en_US', div_precision_increment=4"
+            "net_write_timeout=86400, wait_timeout=86400, foreign_key_checks=1, unique_checks=1"
         )
         if self.mariadb:
             self.execute("SET SESSION max_statement_time=0")

@@ -151,6 +151,9 @@ def test_what_a_setting_of_the_server_decided_is_noted(
     try:
         mysql.run("INSERT INTO t (id, d) VALUES (1, '2021-01-03')", database=name)
         made = dump(driver, mysql.source(name), tmp_path / "d", "sql", fingerprint=True)
+        again = database(create=False)
+        load(driver, mysql.source(again), made)
+        assert evidence_of(mysql.source(again), again, printed=True).objects == made.evidence.objects
     finally:
         mysql.run(f"SET GLOBAL {setting}={usual}")
     assert len(made.evidence.notes) == 1
