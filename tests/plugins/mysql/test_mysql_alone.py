@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.drive import FileDump, dump, load
+from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer, running_server
 
 import dumpty_plugins.mysql as driver
-from dumpty import Evidence, IntegrityError, SourceError
+from dumpty import Evidence, IntegrityError, NotProvable, SourceError
 from dumpty_plugins.mysql.session import Session
 from dumpty_plugins.mysql.snapshot import Snapshot
 
@@ -104,6 +104,19 @@ def test_code_that_the_binary_log_forbids_is_refused_with_the_setting_before_the
     finally:
         mysql.run("SET GLOBAL log_bin_trust_function_creators=0")
     assert mysql.run("SHOW TABLES", database=other) == [("a",)]
+
+
+def test_a_drill_where_the_binary_log_forbids_its_code_is_not_provable_there(
+    mysql: MariaDBServer, database, account, tmp_path: Path
+) -> None:
+    name = database("CREATE TABLE a (id INT)", "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.id = 1")
+    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    on = mysql.source("any", user=account(r"ALL ON `dumpty\_drill%`.*"))
+    with (
+        driver.scratch(dump=one, on=on, options=defaults(driver, "scratch")) as place,
+        pytest.raises(NotProvable, match=r"trigger t of the dump .*error 1419.*log_bin_trust_function_creators"),
+    ):
+        load(driver, place.target, one)
 
 
 def test_a_table_made_while_a_lock_was_awaited_is_in_the_backup(
