@@ -31,7 +31,7 @@ from .texts import CharacterSets
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dumpty import Dump, Source
+    from dumpty import Dump, DumptyError, Source
 
     from .admission import Statement
 
@@ -134,17 +134,19 @@ class Loader:
                 if error.code in WAITED:
                     raise
                 advice = definer_advice(session, error)
-                raise refused(
-                    f"{statement.kind.lower()} {statement.name} of the dump cannot be created on {place(self._target)}",
-                    error,
-                    drilled=self._drilled,
-                    more=f"; {advice}or become the definer of everything with the option definer=current"
-                    * bool(advice),
-                ) from error
+                more = f"; {advice}or become the definer of everything with the option definer=current" * bool(advice)
+                raise self._refused(statement, error, more) from error
+
+    def _refused(self, code: Statement, error: StatementError, more: str = "") -> DumptyError:
+        what = f"{code.kind.lower()} {code.name} of the dump cannot be created on {place(self._target)}"
+        return refused(what, error, drilled=self._drilled, more=more)
 
     def _set(self, session: Session, statement: Statement, code: Statement) -> None:
         """Make the session what ``code`` was written in."""
-        unknown, needed = set_mode(session, statement.text)
+        try:
+            unknown, needed = set_mode(session, statement.text)
+        except StatementError as error:
+            raise self._refused(code, error) from error
         if needed:
             raise (NotProvable if self._drilled else SourceError)(
                 f"{code.kind.lower()} {code.name} of the dump was written in the sql_mode {', '.join(needed)}, which "

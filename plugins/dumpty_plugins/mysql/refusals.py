@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _KEYS = "; the table is encrypted: configure a keyring there"
 _ADVICE = {
     1286: "; load that engine there",
+    1298: "; load the names of time zones there (mysql_tzinfo_to_sql, mariadb-tzinfo-to-sql)",
     1418: "; let it take such functions with SET GLOBAL log_bin_trust_function_creators=1 there",
     1419: "; SET GLOBAL log_bin_trust_function_creators=1 there, or restore as an account with the right SUPER",
     3185: _KEYS,

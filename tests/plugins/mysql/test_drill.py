@@ -133,6 +133,19 @@ def test_a_table_whose_keys_are_not_here_is_not_provable_here(server: MariaDBSer
         load(mysql, server.source(database(create=False)), one)
 
 
+def test_an_event_in_a_time_zone_that_is_not_loaded_is_not_provable_here(
+    server: MariaDBServer, database, tmp_path: Path
+) -> None:
+    event = "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SELECT 1"
+    one = dump(mysql, server.source(database("SET time_zone='+03:21'", event)), tmp_path / "d", "sql")
+    text = one.file.read_bytes()
+    assert b"SET time_zone='+03:21'" in text
+    one.file.write_bytes(text.replace(b"SET time_zone='+03:21'", b"SET time_zone='Europe/Berlin'"))
+    words = r"event e of the dump cannot be created .*error 1298.*mysql_tzinfo_to_sql"
+    with scratch(one) as place, pytest.raises(NotProvable, match=words):
+        load(mysql, place.target, one)
+
+
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_examining_finds_what_can_be_found_without_a_database(made: FileDump, damage) -> None:  # noqa: F811
     damaged = damage(made)
