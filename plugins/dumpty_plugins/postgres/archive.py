@@ -34,8 +34,9 @@ class _TooShort(Exception):
 class Entry:
     """One entry of the table of contents.
 
-    ``data``: it has data; ``file``: where, in tar and directory formats. ``section``: 1 none, 2 before the data, 3 the
-    data, 4 behind them. ``needs``: the ids of those that have to come before it.
+    ``data``: it has data, which ``copy`` takes, or which are statements; ``file``: where, in tar and directory formats.
+    ``section``: 1 none, 2 before the data, 3 the data, 4 behind them. ``needs``: the ids of those that have to come
+    before it.
     """
 
     dump_id: int
@@ -45,6 +46,7 @@ class Entry:
     tag: str
     kind: str
     definition: str
+    copy: str
     namespace: str
     tablespace: str
     owner: str
@@ -142,7 +144,8 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     tag, kind = cursor.text(), cursor.text()
     section = cursor.integer()
     definition = cursor.text()
-    cursor.text(), cursor.text()  # DROP and COPY statements
+    cursor.text()  # DROP statement
+    copy = cursor.text()
     namespace = cursor.text()
     tablespace = cursor.text()
     if minor >= _TABLE_AM:
@@ -167,6 +170,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
         tag=tag,
         kind=kind,
         definition=definition,
+        copy=copy,
         namespace=namespace,
         tablespace=tablespace,
         owner=owner,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dumpty import Dump
+    from dumpty_plugins.postgres.archive import Contents, Entry
     from dumpty_plugins.postgres.script import Statement
 
 NAME = rb'("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)'
@@ -35,6 +36,7 @@ _NOBODY = {"public", "current_user", "session_user", "user", "current_role", "de
 _EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME)
 _TABLESPACE = re.compile(rb"^SET default_tablespace = " + NAME)
 _OF_DATABASE = {"DATABASE", "DATABASE PROPERTIES"}
+_CODE_AS_DATA = (b"data",)
 _MAKING = {b"create", b"alter", b"drop"}
 _OUTSIDE = {b"server", b"subscription", b"role", b"user", b"group", b"database", b"tablespace", b"system"}
 _COPY_OUTSIDE = re.compile(rb"^COPY .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')", re.IGNORECASE)
@@ -95,6 +97,8 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
 
 def _outside(words: tuple[bytes, ...], statement: bytes) -> str:
     """Return what outside of its database a statement speaks of, whatever stands between its words; "" for nothing."""
+    if words == _CODE_AS_DATA:
+        return "data that are statements"
     if words[:1] and words[0] in _MAKING and words[1:2] and words[1] in _OUTSIDE:
         return "user mapping" if words[1:3] == (b"user", b"mapping") else words[1].decode()
     return "copy" if _COPY_OUTSIDE.match(statement) else ""
@@ -105,15 +109,7 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[by
     if dump.format != "sql":
         contents = read_archive(dump)
         versions.update(contents.versions)
-        for entry in contents.entries:
-            if entry.kind in _OF_DATABASE:
-                continue  # only pg_restore --create would make the database itself
-            if entry.tablespace:
-                yield (), b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding
-            if entry.owner:
-                yield (), b' OWNER TO "' + _bytes(entry.owner) + b'"', contents.encoding
-            for statement in _split(entry.definition.encode("utf-8", "surrogateescape")):
-                yield statement.words, statement.text, contents.encoding
+        yield from _archived(contents)
         return
     with closing(dump.open()) as reader:
         script = Script(lambda: reader.read(BLOCK))
@@ -123,6 +119,27 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[by
                 for _piece in script.data():
                     pass
         versions.update(script.versions)
+
+
+def _archived(contents: Contents) -> Iterator[tuple[tuple[bytes, ...], bytes, str]]:
+    """Yield what pg_restore runs of an archive, as ``_statements`` does."""
+    for entry in contents.entries:
+        if entry.kind in _OF_DATABASE:
+            continue  # only pg_restore --create would make the database itself
+        if entry.tablespace:
+            yield (), b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding
+        if entry.owner:
+            yield (), b' OWNER TO "' + _bytes(entry.owner) + b'"', contents.encoding
+        for statement in _split(entry.definition.encode("utf-8", "surrogateescape")):
+            yield statement.words, statement.text, contents.encoding
+        if entry.data and not _copied(entry):
+            yield _CODE_AS_DATA, b"", contents.encoding
+
+
+def _copied(entry: Entry) -> bool:
+    """Return whether the data of an entry can be nothing but data: rows, or the bytes of large objects."""
+    found = [s for s in _split(entry.copy.encode("utf-8", "surrogateescape")) if s.text != b";"]
+    return entry.kind == "BLOBS" or [s.copy for s in found] == [True]
 
 
 def _bytes(name: str) -> bytes:

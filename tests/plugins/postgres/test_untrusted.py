@@ -197,6 +197,21 @@ def test_no_spelling_lets_a_dump_make_databases_on_a_named_server(dbs, drill_rol
     assert dbs.left() == had
 
 
+def test_no_data_of_an_archive_are_statements(dbs, drill_role, tmp_path):
+    columns = ", ".join(f"{c * 20} integer" for c in "abcd")
+    made = dump(driver, dbs.source(dbs.new(f"CREATE TABLE t ({columns})")), tmp_path / "d", "native")
+    data = made.file.read_bytes()
+    start = data.index(b"COPY public.t")
+    end = data.index(b"FROM stdin;", start) + len(b"FROM stdin")
+    forged = b"CREATE DATABASE %b TEMPLATE template0" % dbs.name().encode()
+    made.file.write_bytes(data[:start] + forged.ljust(end - start) + data[end:])
+    had = dbs.left()
+    refusal = pytest.raises(NotProvable, match="reaches out of its database")
+    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
+        load(driver, lent.target, made)
+    assert dbs.left() == had
+
+
 def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp_path):
     code = "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;"
     name = dbs.new(code + "CREATE EVENT TRIGGER eeeeeeeeeeeeeeee ON ddl_command_start EXECUTE FUNCTION e()")
