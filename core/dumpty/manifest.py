@@ -145,18 +145,18 @@ def decode(data: bytes, what: str) -> Record:
             url=str(whole["url"]),
             identity=str(whole["identity"]),
             database=str(whole["database"]),
-            driver=PluginRef(**whole["driver"]),
-            format=whole["format"]["name"],
+            driver=_plugin(whole["driver"]),
+            format=str(whole["format"]["name"]),
             suffix=_suffix(whole["format"]["suffix"]),
             directory=whole["format"]["directory"],
-            stages=tuple(StageRecord(plugin=PluginRef(**s["plugin"]), params=s["params"]) for s in whole["stages"]),
+            stages=tuple(StageRecord(plugin=_plugin(s["plugin"]), params=s["params"]) for s in whole["stages"]),
             plain_size=int(whole["plain"]["size"]),
             plain_sha256=str(whole["plain"]["sha256"]),
             file=bare(whole["stored"]["file"], what),
             stored_size=int(whole["stored"]["size"]),
             stored_sha256=str(whole["stored"]["sha256"]),
             digests=dict(whole["stored"]["digests"]),
-            verifiers=tuple(PluginRef(**ref) for ref in whole.get("verifiers", ())),
+            verifiers=tuple(_plugin(ref) for ref in whole.get("verifiers", ())),
             evidence=decode_evidence(whole["evidence"]),
             options=dict(whole["options"]),
             started=utc(whole["started"]),
@@ -219,6 +219,10 @@ def bare(name: object, what: str) -> str:
     if not isinstance(name, str) or not name or name in {".", ".."} or set(name) & {"/", "\\", "\0"}:
         raise ManifestError(f"{what} is damaged: {name!r} is no bare file name")
     return name
+
+
+def _plugin(ref: Mapping[str, Any]) -> PluginRef:
+    return PluginRef(**{key: str(value) for key, value in ref.items()})
 
 
 def _suffix(value: object) -> str:

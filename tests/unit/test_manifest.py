@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.toys import ToyDriver
 
-from dumpty import Evidence, ManifestError, ObjectEvidence
+from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
 from dumpty.manifest import VERSION, PluginRef, Record, StageRecord, bare, decode, encode, seal, unseal, utc
 
 RECORD = Record(
@@ -168,3 +169,19 @@ def test_times_are_aware_and_in_utc():
 def test_a_plugin_is_named_with_its_distribution():
     assert str(PluginRef(name="x", distribution="dumpty-x", version="2")) == "plugin 'x' of dumpty-x 2"
     assert str(PluginRef(name="x", distribution="this program")) == "plugin 'x' of this program"
+
+
+@pytest.mark.parametrize("kind", ["driver", "stages", "verifiers"])
+def test_a_plugin_that_is_named_by_no_text_is_one_that_is_not_installed(tmp_path, kind):
+    manager = BackupManager(str(tmp_path), plugins=[ToyDriver(db=b"data")])
+    made = manager.create_backup("toy://h/db").backup
+    [manifest] = tmp_path.glob("*.manifest.json")
+    whole = json.loads(manifest.read_text())
+    ref = {"name": None, "distribution": "dumpty", "version": "1"}
+    whole[kind] = {"driver": ref, "stages": [{"plugin": ref, "params": {}}], "verifiers": [ref]}[kind]
+    del whole["digest"], whole["dumpty_manifest"]
+    manifest.write_bytes(seal(whole))
+    result = manager.restore(made.id, "toy://h/again")
+    assert not result.success
+    with pytest.raises(DumptyError):
+        manager.verify(made.id, level="structure")
