@@ -170,7 +170,11 @@ def test_pg_dump_is_too_old_for_the_server(refused, postgres, postgres_newer):
 @pytest.mark.parametrize(("scheme", "module"), [("postgresql", "psycopg2"), ("mysql", "pymysql")])
 def test_a_driver_library_is_not_installed(refused, monkeypatch, scheme, module):
     monkeypatch.setitem(sys.modules, module, None)
-    for name in [n for n in sys.modules if n.startswith("dumpty_plugins.")]:
+    names = [n for n in sys.modules if n.startswith("dumpty_plugins.")]
+    for name in names:  # to be put back, where importing it again leaves another module
+        package, _, last = name.rpartition(".")
+        monkeypatch.setattr(sys.modules[package], last, sys.modules[name])
+    for name in names:
         monkeypatch.delitem(sys.modules, name)
     assert "pip install" in refused("backup", f"{scheme}://127.0.0.1:1/x", status=USAGE)
 
