@@ -167,15 +167,28 @@ def test_pg_dump_is_too_old_for_the_server(refused, postgres, postgres_newer):
     assert str(postgres_newer.major) in message
 
 
-@pytest.mark.parametrize(("scheme", "module"), [("postgresql", "psycopg2"), ("mysql", "pymysql")])
-def test_a_driver_library_is_not_installed(refused, monkeypatch, scheme, module):
-    monkeypatch.setitem(sys.modules, module, None)
-    names = [n for n in sys.modules if n.startswith("dumpty_plugins.")]
-    for name in names:  # to be put back, where importing it again leaves another module
+def plugin_modules() -> dict[str, object]:
+    return {name: module for name, module in sys.modules.items() if name.startswith("dumpty_plugins.")}
+
+
+@pytest.fixture
+def plugins_anew():
+    """Import plugins again in the test, and leave those of before behind it, in their packages, too."""
+    before = plugin_modules()
+    for name in before:
+        del sys.modules[name]
+    yield
+    for name in plugin_modules():
+        del sys.modules[name]
+    sys.modules.update(before)
+    for name, module in before.items():
         package, _, last = name.rpartition(".")
-        monkeypatch.setattr(sys.modules[package], last, sys.modules[name])
-    for name in names:
-        monkeypatch.delitem(sys.modules, name)
+        setattr(sys.modules[package], last, module)
+
+
+@pytest.mark.parametrize(("scheme", "module"), [("postgresql", "psycopg2"), ("mysql", "pymysql")])
+def test_a_driver_library_is_not_installed(refused, monkeypatch, plugins_anew, scheme, module):
+    monkeypatch.setitem(sys.modules, module, None)
     assert "pip install" in refused("backup", f"{scheme}://127.0.0.1:1/x", status=USAGE)
 
 
