@@ -158,6 +158,10 @@ def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
         dbs.server.execute(f"ALTER ROLE {name} {right}")
     else:
         dbs.server.execute(f"GRANT {'postgres' if right == 'a superuser' else right} TO {name}")
+    if right == "CREATEROLE" and dbs.server.major >= 16:  # since then it reaches the roles alone that it made itself
+        with scratch(made, dbs.source("postgres", name, password)) as place:
+            assert place.target.username == name
+        return
     with pytest.raises(OptionError, match=right), scratch(made, dbs.source("postgres", name, password)):
         pytest.fail("lent a place")
 
