@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from support.drive import FileDump
@@ -45,6 +46,14 @@ def busy(server: MariaDBServer, name: str) -> list[int]:
     """The sessions on ``name`` or beside it."""
     rows = server.run(f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB LIKE '{name}%' ORDER BY ID")
     return [n for (n,) in rows]
+
+
+def left(server: MariaDBServer, name: str) -> list[int]:
+    """The sessions that stay: a server takes a moment to end one whose connection was closed."""
+    until = time.monotonic() + 60
+    while (found := busy(server, name)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
 
 
 class During(FileDump):

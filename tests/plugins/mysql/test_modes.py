@@ -33,9 +33,11 @@ def mysql_target(mysql: MariaDBServer) -> Iterator[str]:
 def test_modes_that_mean_nothing_elsewhere_are_left_out(
     mariadb: MariaDBServer, mysql: MariaDBServer, mysql_target: str, tmp_path: Path, mode: str, overwrite: bool
 ) -> None:
-    mariadb.run("CREATE DATABASE moving")
+    plain = "utf8mb4_general_ci"  # both know it
+    mariadb.run(f"CREATE DATABASE moving COLLATE {plain}")
     try:
-        mariadb.run(f"SET sql_mode={mode}", *OBJECTS, database="moving")
+        modes = (f"SET NAMES utf8mb4 COLLATE {plain}", f"SET sql_mode={mode}")
+        mariadb.run(*modes, *OBJECTS, database="moving")
         one = dump(driver, mariadb.source("moving"), tmp_path / "d", "sql")
     finally:
         mariadb.run("DROP DATABASE moving")

@@ -344,7 +344,7 @@ def test_reading_an_idle_wal_database_leaves_nothing_beside_it(tmp_path, form):
 
 def test_hot_journal_of_a_crashed_writer_is_rolled_back_before_reading(tmp_path, form):
     path = make(tmp_path / "a.db", "CREATE TABLE t(a); INSERT INTO t VALUES('committed');")
-    if os.fork() == 0:  # dies in the middle of a transaction, its changes already in the file
+    if (writer := os.fork()) == 0:  # dies in the middle of a transaction, its changes already in the file
         database = sqlite3.connect(path, isolation_level=None)
         database.execute("PRAGMA cache_size=2")
         database.execute("PRAGMA cache_spill=2")
@@ -353,7 +353,7 @@ def test_hot_journal_of_a_crashed_writer_is_rolled_back_before_reading(tmp_path,
         database.execute("CREATE TABLE u(a)")
         database.executemany("INSERT INTO u VALUES(?)", [("x" * 3000,)] * 200)
         os._exit(0)
-    os.wait()
+    os.waitpid(writer, 0)
     assert (tmp_path / "a.db-journal").stat().st_size > 0
     made = dumped(path, tmp_path / "dump", form)
     assert [(one.path, one.rows) for one in made.evidence.objects] == [("t", 1)]
