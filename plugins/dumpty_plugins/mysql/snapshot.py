@@ -27,7 +27,7 @@ from .together import (
     TABLE_LOCKS,
     begin_at_one_position,
     everything_is_logged,
-    tables_locked,
+    lock_at_one_moment,
     what_runs,
 )
 
@@ -258,20 +258,23 @@ class Snapshot:
 
     def _begin_behind_locks(self, locked: list[str], frozen: list[str]) -> str:
         """Begin the snapshots while nobody can write in this database; return why that cannot be, "" where it was."""
-        gate = self._connect()
+        gate, locker = self._connect(), None
         try:
-            with tables_locked(gate, [*frozen, *locked]) as why:
-                if not why:
-                    # Beside the lock of the gate these are granted at once: asked for before it, a writer who waits
-                    # for them would make the gate wait for itself.
-                    self._lock(locked)
-                    for session in self.sessions:
-                        session.execute(BEGIN)
-                    self.method = TABLE_LOCKS
+            # Over sessions of their own: these are let go at once, those when their rows have been read.
+            locker = self._connect() if locked else None
+            why = lock_at_one_moment([(gate, frozen), *([(locker, locked)] if locker else [])])
+            if not why:
+                for session in self.sessions:
+                    session.execute(BEGIN)
+                gate.execute("UNLOCK TABLES")
+                self.method, self.locker = TABLE_LOCKS, locker
         except BaseException:
-            gate.abandon()
+            for session in (gate, *([locker] if locker else [])):
+                session.abandon()
             raise
         gate.close()
+        if why and locker:
+            locker.close()
         return why
 
 

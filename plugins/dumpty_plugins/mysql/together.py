@@ -16,7 +16,6 @@ MySQL has neither such positions nor locks that are not waited for: there one co
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from .names import identifier, literal
 from .session import WAITED, StatementError, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from .session import Session
 
@@ -34,6 +33,7 @@ LOG_POSITION, TABLE_LOCKS, ONE_CONNECTION = "binary log position", "table locks"
 _ATTEMPTS = 50
 _LOOKS, _BETWEEN = 50, 0.02
 """How often a moment without writers is looked for, and the seconds between."""
+_WRITTEN = "there was no moment at which nobody was writing, and the server has no binary log to compare"
 _SYNTAX = 1064
 _NO_RIGHT = frozenset({1044, 1045, 1142, 1227})
 
@@ -116,38 +116,49 @@ def what_runs(session: Session, database: str) -> str:
     return ""
 
 
-@contextlib.contextmanager
-def tables_locked(gate: Session, tables: Sequence[str]) -> Iterator[str]:
-    """Keep writers out of ``tables`` within the block; yield "", or why that was not to be had.
+def lock_at_one_moment(parts: Sequence[tuple[Session, Sequence[str]]]) -> str:
+    """Lock tables for reading, each part over a session of its own, at a moment when nobody writes any of them.
+
+    No part waits, and no part stays locked while another cannot be had: a writer who came in between and waits for the
+    one may hold the other, or stand before it in the line.
 
     Args:
-        gate: a session of its own, whose locks are let go.
-        tables: their names in the gate's default database.
+        parts: sessions, and names of tables in the session's default database, none twice.
+
+    Returns:
+        "" where all are locked, else why that was not to be had; then none is.
     """
-    why = _lock(gate, tables) if tables else ""
-    locked = not why
-    if locked and _prepared(gate):
-        why = "transactions are prepared (XA RECOVER shows them), whose commits no lock keeps waiting"
-    try:
-        yield why
-    finally:
-        if locked:
-            gate.execute("UNLOCK TABLES")
-
-
-def _lock(gate: Session, tables: Sequence[str]) -> str:
-    wanted = "LOCK TABLES " + ", ".join(f"{identifier(n)} READ" for n in tables) + " NOWAIT"
+    wanted = [(s, "LOCK TABLES " + ", ".join(f"{identifier(n)} READ" for n in t) + " NOWAIT") for s, t in parts if t]
     for _ in range(_LOOKS):
-        try:
-            gate.execute(wanted)
-        except StatementError as error:
-            if error.code in _NO_RIGHT:
-                return "the account lacks the right LOCK TABLES"
-            if error.code == _SYNTAX:
-                return "the server is older than MariaDB 10.3"
-            if error.code not in WAITED:
-                raise
-            time.sleep(_BETWEEN)
+        held: list[Session] = []
+        why = ""
+        for session, statement in wanted:
+            why = _refused(session, statement)
+            if why:
+                break
+            held.append(session)
         else:
-            return ""
-    return "there was no moment at which nobody was writing, and the server has no binary log to compare"
+            if not _prepared(parts[0][0]):
+                return ""
+            why = "transactions are prepared (XA RECOVER shows them), whose commits no lock keeps waiting"
+        for session in held:
+            session.execute("UNLOCK TABLES")
+        if why != _WRITTEN:
+            return why
+        time.sleep(_BETWEEN)
+    return _WRITTEN
+
+
+def _refused(session: Session, statement: str) -> str:
+    """Return why the server did not lock what ``statement`` names, "" where it did."""
+    try:
+        session.execute(statement)
+    except StatementError as error:
+        if error.code in _NO_RIGHT:
+            return "the account lacks the right LOCK TABLES"
+        if error.code == _SYNTAX:
+            return "the server is older than MariaDB 10.3"
+        if error.code not in WAITED:
+            raise
+        return _WRITTEN
+    return ""

@@ -169,6 +169,38 @@ def test_no_transaction_of_a_writer_is_ended_for_a_backup(server: MariaDBServer,
     assert ids(text, "a_first")
 
 
+@pytest.mark.parametrize("engine", ["Aria", "MyISAM"])
+def test_a_writer_who_comes_while_the_tables_are_being_locked_stops_nobody(
+    mariadb: MariaDBServer, database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    # Who has such a table locked and asks for it again over another session stands behind a writer who waits for it.
+    name = database(f"CREATE TABLE m (id INT) ENGINE={engine}", NUMBERED)
+    execute = Session.execute
+    connection = mariadb.connect(name)
+    arrived: list[threading.Thread] = []
+
+    def coming(session: Session, sql: str | bytes) -> tuple[int, int]:
+        done = execute(session, sql)
+        if str(sql).startswith("LOCK TABLES") and not arrived:
+            arrived.append(threading.Thread(target=connection.cursor().execute, args=("INSERT INTO m VALUES (1)",)))
+            arrived[0].start()
+            waiting = (
+                f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={connection.thread_id()} AND STATE LIKE 'W%'"
+            )
+            wait_until(lambda: not arrived[0].is_alive() or mariadb.run(waiting))
+        return done
+
+    monkeypatch.setattr(Session, "execute", coming)
+    try:
+        made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=2, lock_timeout=5)
+        arrived[0].join()
+    finally:
+        connection.close()
+    assert made.evidence.properties["snapshot"] == "table locks"
+    assert made.evidence.notes == ()
+    assert {o.path: o.rows for o in made.evidence.objects} == {"m": 1, "t": 0}
+
+
 def test_a_long_statement_in_the_same_database_is_not_even_waited_for(
     mariadb: MariaDBServer, database, tmp_path: Path, statements: list[str]
 ) -> None:
