@@ -7,7 +7,7 @@ Both can be killed anywhere, and ``dumpty.cleaning`` finishes or takes back what
 on proof that it is dumpty's to remove, never for want of a manifest, which may have been lost:
 
 - while data and manifest become visible, an upload that is never committed, ``FILE.pending``, stands for the doubt; if
-  its writer is dead and no manifest names the file, the file is an orphan;
+  its writer is dead, or let it stay after a failure, and no manifest names the file, the file is an orphan;
 - removal renames the data to ``FILE.removed``, then takes it out of the manifest, then removes it.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dumpty.manifest import Record
-    from dumpty.types import Store
+    from dumpty.types import Store, Upload
 
 MANIFEST = ".manifest.json"
 REMOVED = ".removed"
@@ -49,9 +49,12 @@ class Catalog:
         """Return the fresh, bare name of a backup's data."""
         return f"{slug(database)}-{moment:%Y%m%dT%H%M%SZ}-{record_id.replace('-', '')[:12]}{suffix}"
 
-    def committing(self, file: str) -> AbstractContextManager[None]:
-        """Hold the lock, and the mark, under which ``file`` and its manifest become visible."""
-        return _committing(self._store, file)
+    def committing(self, file: str) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the lock, and the mark, under which ``file`` and its manifest become visible.
+
+        Whoever has removed the data again, before a manifest could name it, calls what this gives.
+        """
+        return _committing(self._store, self._names, file)
 
     def commit(self, record: Record) -> None:
         """Write the manifest of a backup whose data is there, and read it back. Call it under ``committing``.
@@ -154,11 +157,10 @@ class Catalog:
 
     def is_there(self, name: str) -> bool:
         """Return whether the store has an object of this name."""
-        try:
-            self._store.stat(name)
-        except MissingFile:
-            return False
-        return True
+        return is_there(self._store, name)
+
+    def _names(self, file: str) -> bool:
+        return self.is_there(name_beside(file, MANIFEST))
 
     def _read(self, name: str) -> Record:
         record = manifest.decode(read_object(self._store, name), f"the manifest {self._store.locate(name)}")
@@ -179,9 +181,9 @@ class NamedCatalog:
         """Return a fresh, bare name for the data of the backup ``name``."""
         return f"{slug(name)}.{uuid.uuid4().hex}{suffix}"
 
-    def committing(self, *files: str) -> AbstractContextManager[None]:
-        """Hold the lock, and the marks, under which files and the manifest change."""
-        return _committing(self._store, *files)
+    def committing(self, *files: str) -> AbstractContextManager[Callable[[], None]]:
+        """Hold the lock, and the marks, under which files and the manifest change; gives what ``Catalog``'s does."""
+        return _committing(self._store, self._names, *files)
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the manifest's entries; none where there is no manifest yet.
@@ -213,7 +215,7 @@ class NamedCatalog:
             try:
                 old = self.entries()
                 replaced = [e["file"] for e in old if e["name"] == entry["name"]]
-                stack.enter_context(_marked(self._store, *replaced))
+                stack.enter_context(_marked(self._store, self._names, *replaced))
                 self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
@@ -290,6 +292,9 @@ class NamedCatalog:
                 self._store.rename(file + REMOVED, file)
         return not listed
 
+    def _names(self, file: str) -> bool:
+        return any(e["file"] == file for e in self.entries())
+
     def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:
         data = manifest.seal({"backups": list(entries)})
         write_object(self._store, self.MANIFEST, data)
@@ -313,6 +318,15 @@ def _delete_for_good(store: Store, name: str) -> str:
     return ""
 
 
+def is_there(store: Store, name: str) -> bool:
+    """Return whether a store has an object of this name."""
+    try:
+        store.stat(name)
+    except MissingFile:
+        return False
+    return True
+
+
 def sizes_in(store: Store) -> dict[str, int]:
     """Return the size of every object in a store, in bytes, by name."""
     return {found.name: found.size for found in store.list()}
@@ -323,17 +337,37 @@ def _locked(store: Store) -> AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def _committing(store: Store, *files: str) -> Iterator[None]:
-    with _locked(store), _marked(store, *files):
-        yield
+def _committing(store: Store, names: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
+    with _locked(store), _marked(store, names, *files) as gone:
+        yield gone
 
 
 @contextlib.contextmanager
-def _marked(store: Store, *files: str) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for file in files:
-            stack.callback(store.create(file + PENDING).abort)
-        yield
+def _marked(store: Store, names: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
+    """Mark files within the block, which calls what it is given once it has seen to it that none is there.
+
+    ``names`` tells whether a manifest names one.
+    After a failure a mark goes only with the doubt. An interrupt can come up between any two steps, and so also where
+    nobody takes the data back: then the mark stays, and the next ``clean`` does.
+    """
+    marks: list[tuple[str, Upload]] = []
+    settled = False
+
+    def gone() -> None:
+        nonlocal settled
+        settled = True
+
+    try:
+        marks.extend((file, store.create(file + PENDING)) for file in files)
+        yield gone
+    except BaseException:
+        with contextlib.suppress(Exception):  # the failure that led here is the one to report
+            for file, mark in marks:
+                if settled or names(file) or not is_there(store, file):
+                    mark.abort()
+        raise
+    for _, mark in marks:
+        mark.abort()
 
 
 def name_beside(file: str, ending: str) -> str:

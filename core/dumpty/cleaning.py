@@ -7,7 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from dumpty.catalog import MANIFEST, OWN_NAME, PENDING, REMOVED, NamedCatalog
+from dumpty.catalog import MANIFEST, OWN_NAME, PENDING, REMOVED, NamedCatalog, is_there
 from dumpty.errors import ManifestError, MissingFile, StoreError
 from dumpty.proofs import PIN, PROOFS
 
@@ -86,17 +86,9 @@ def _listed(store: Store) -> Callable[[str], bool | None]:
 
     def listed(file: str) -> bool | None:
         if match := OWN_NAME.match(file):
-            return _is_there(store, match["stem"] + MANIFEST)
+            return is_there(store, match["stem"] + MANIFEST)
         if files is None or not _NAMED_DATA.search(file):
             return None
         return file in files
 
     return listed
-
-
-def _is_there(store: Store, name: str) -> bool:
-    try:
-        store.stat(name)
-    except MissingFile:
-        return False
-    return True

@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError, PluginError
+from dumpty.errors import IntegrityError, MissingFile, PluginError
 from dumpty.interruption import current
 from dumpty.stored import workspace
 from dumpty.streams import Beside, Gather, Meter, tree_digest
@@ -74,7 +74,7 @@ class Run:
         self,
         name: str,
         *,
-        committing: Callable[[str], contextlib.AbstractContextManager[None]],
+        committing: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
         commit: Callable[[Outcome], None],
     ) -> None:
         """Write the dump to the fresh object ``name``, then call ``commit``, which writes the manifest.
@@ -90,14 +90,16 @@ class Run:
             write = self._write_directory if self.format.directory else self._write_stream
             outcome = write(upload, stack)
             asked.check()  # a plugin may have swallowed it
-            with committing(name):
+            with committing(name) as gone:
                 try:
                     upload.commit()
                     self._check_size(name, outcome)
                     asked.check()
                 except BaseException:
                     with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                        self.store.delete(name)
+                        with contextlib.suppress(MissingFile):
+                            self.store.delete(name)
+                        gone()
                     raise
                 commit(outcome)
 

@@ -1,6 +1,7 @@
-"""Killed at every step: whatever is listed is whole, whatever was there before still is, and the next run tidies up.
+"""Ended at every step: whatever is listed is whole, whatever was there before still is, and the next run tidies up.
 
-A child process is ended with ``os._exit`` just before the n-th change it makes to the backup directory, for every n.
+Killed: a child process is ended with ``os._exit`` just before the n-th change it makes to the backup directory, for
+every n. Interrupted: KeyboardInterrupt comes up in it before the n-th line of what orders those changes, for every n.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import warnings
 import pytest
 from unit.toys import ToyDriver
 
-from dumpty import BackupManager, DatabaseBackup
+from dumpty import BackupManager, DatabaseBackup, catalog, cleaning, creating, pipeline
 from dumpty.cleaning import clean
 
 KILLED = 9
@@ -24,8 +25,8 @@ DATA = b"to be or not to be" * 1000
 OWN = (".part", ".removed", ".pending")
 
 
-def killed_at(step, top, work):
-    """Do ``work`` in a child that dies before its ``step``-th change under ``top``; return whether it did."""
+def ended_early(work):
+    """Do ``work`` in a child; return whether that was ended before it was done, by KILLED or KeyboardInterrupt."""
     with warnings.catch_warnings():
         # Python 3.12 warns of other tests' threads; the child takes no lock that they could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -33,18 +34,10 @@ def killed_at(step, top, work):
     if not child:
         status = 1
         try:
-            changes = itertools.count(1)
-
-            def watch(event, arguments):
-                writes = event in {"os.rename", "os.remove", "os.mkdir", "os.rmdir"} or (
-                    event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-                )
-                if writes and str(top) in os.fsdecode(arguments[0]) and next(changes) == step:
-                    os._exit(KILLED)
-
-            sys.addaudithook(watch)
             work()
             status = 0
+        except KeyboardInterrupt:
+            status = KILLED
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -52,8 +45,63 @@ def killed_at(step, top, work):
     return status == KILLED
 
 
-def every_step(template, opened, work, check):
-    """Kill ``work`` before each of its steps, in a fresh copy of ``template``; return how many there were.
+def changing(top, change):
+    """Call ``change`` with the name of every change that is about to be made under ``top``, from now on."""
+
+    def watch(event, arguments):
+        writes = event in {"os.rename", "os.remove", "os.mkdir", "os.rmdir"} or (
+            event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes and str(top) in os.fsdecode(arguments[0]):
+            change(event)
+
+    sys.addaudithook(watch)
+
+
+def killed_at(step, top, work):
+    """Do ``work`` in a child that dies before its ``step``-th change under ``top``; return whether it did."""
+    changes = itertools.count(1)
+
+    def change(_):
+        if next(changes) == step:
+            os._exit(KILLED)
+
+    def watched():
+        changing(top, change)
+        work()
+
+    return ended_early(watched)
+
+
+def interrupted_at(step, top, work):
+    """Do ``work`` in a child up to its ``step``-th line, from its first rename on; return whether there is one.
+
+    Lines of the modules that order what is changed count.
+    """
+    files = {m.__file__ for m in (catalog, cleaning, creating, pipeline)}
+    lines = itertools.count(1)
+    renamed = []
+
+    def watch(frame, event, _):
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line" and renamed and next(lines) == step:
+            raise KeyboardInterrupt
+        return watch
+
+    def watched():
+        changing(top, lambda change: renamed.append(change) if change == "os.rename" else None)
+        sys.settrace(watch)
+        work()
+
+    return ended_early(watched)
+
+
+ENDED = pytest.mark.parametrize("ended_at", [killed_at, interrupted_at])
+
+
+def every_step(ended_at, template, opened, work, check):
+    """End ``work`` before each of its steps, in a fresh copy of ``template``; return how many there were.
 
     ``work`` and ``check`` are given what ``opened`` returns for the copy's path.
     """
@@ -61,7 +109,7 @@ def every_step(template, opened, work, check):
         top = template.with_name(f"{template.name}-{step}")
         shutil.copytree(template, top, symlinks=True)
         own = opened(top)
-        died = killed_at(step, top, lambda: work(own))  # noqa: B023 - called before the loop goes on
+        died = ended_at(step, top, lambda: work(own))  # noqa: B023 - called before the loop goes on
         check(own, top, died)
         shutil.rmtree(top)
         if not died:
@@ -105,7 +153,8 @@ def template(tmp_path):
     return top
 
 
-def test_a_backup_that_is_killed_leaves_the_older_ones_and_is_whole_or_not_there(template):
+@ENDED
+def test_a_backup_that_is_ended_leaves_the_older_ones_and_is_whole_or_not_there(ended_at, template):
     before = whole(manager(template))
     seen = set()
 
@@ -115,12 +164,13 @@ def test_a_backup_that_is_killed_leaves_the_older_ones_and_is_whole_or_not_there
         seen.add((died, len(after)))
         tidied(own, top, len(after))
 
-    steps = every_step(template, manager, lambda own: own.create_backup("toy://h/db"), check)
+    steps = every_step(ended_at, template, manager, lambda own: own.create_backup("toy://h/db"), check)
     assert steps > 8
     assert seen == {(True, 2), (True, 3), (False, 3)}
 
 
-def test_a_removal_that_is_killed_leaves_the_backup_whole_or_gone(template):
+@ENDED
+def test_a_removal_that_is_ended_leaves_the_backup_whole_or_gone(ended_at, template):
     first, second = whole(manager(template))
     seen = set()
 
@@ -132,12 +182,13 @@ def test_a_removal_that_is_killed_leaves_the_backup_whole_or_gone(template):
         tidied(own, top, len(listed))
         seen.add((died, len(listed)))
 
-    steps = every_step(template, manager, lambda own: own.remove(first), check)
+    steps = every_step(ended_at, template, manager, lambda own: own.remove(first), check)
     assert steps > 3
     assert seen == {(True, 2), (True, 1), (False, 1)}
 
 
-def test_tidying_that_is_killed_is_done_by_the_next(template):
+@ENDED
+def test_tidying_that_is_ended_is_done_by_the_next(ended_at, template):
     before = whole(manager(template))
     data = os.path.basename(manager(template).find(before[0]).file_path)
     os.rename(template / data, template / (data + ".removed"))
@@ -149,7 +200,7 @@ def test_tidying_that_is_killed_is_done_by_the_next(template):
         assert [b.id for b in own.list_backups()] == before
         tidied(own, top, 2)
 
-    assert every_step(template, manager, lambda own: clean(own._store), check) > 3
+    assert every_step(ended_at, template, manager, lambda own: clean(own._store), check) > 3
 
 
 # -- DatabaseBackup ----------------------------------------------------------------------------------------------
@@ -207,7 +258,8 @@ def named_tidied(own, top, database, listed):
     assert len(names) == len(listed) + 2  # the new one, and the manifest
 
 
-def test_a_replacement_that_is_killed_leaves_the_old_backup_or_the_new(named_template, database):
+@ENDED
+def test_a_replacement_that_is_ended_leaves_the_old_backup_or_the_new(ended_at, named_template, database):
     seen = set()
 
     def check(own, top, died):
@@ -217,22 +269,24 @@ def test_a_replacement_that_is_killed_leaves_the_old_backup_or_the_new(named_tem
         seen.add((died, found["daily"]))
         named_tidied(own, top, database, found)
 
-    steps = every_step(named_template, opened, lambda own: own.backup_sqlite(str(database), "daily"), check)
+    steps = every_step(ended_at, named_template, opened, lambda own: own.backup_sqlite(str(database), "daily"), check)
     assert steps > 8
     assert seen == {(True, 1), (True, 2), (False, 2)}
 
 
-def test_a_prune_that_is_killed_leaves_what_it_keeps_and_half_of_nothing(named_template, database):
+@ENDED
+def test_a_prune_that_is_ended_leaves_what_it_keeps_and_half_of_nothing(ended_at, named_template, database):
     def check(own, top, died):
         listed = {b.name for b in own.list_backups()}
         assert "daily" in listed
         named_tidied(own, top, database, listed)
         assert named(own) == {**dict.fromkeys(listed, 1), "next": 2}
 
-    assert every_step(named_template, opened, lambda own: own.prune(1, 1), check) > 3
+    assert every_step(ended_at, named_template, opened, lambda own: own.prune(1, 1), check) > 3
 
 
-def test_the_first_backup_that_is_killed_leaves_a_directory_that_works(tmp_path, database):
+@ENDED
+def test_the_first_backup_that_is_ended_leaves_a_directory_that_works(ended_at, tmp_path, database):
     empty = tmp_path / "dir"
     empty.mkdir()
 
@@ -241,4 +295,4 @@ def test_the_first_backup_that_is_killed_leaves_a_directory_that_works(tmp_path,
         assert found in ({}, {"daily": 1})
         named_tidied(own, top, database, found)
 
-    assert every_step(empty, opened, lambda own: own.backup_sqlite(str(database), "daily"), check) > 5
+    assert every_step(ended_at, empty, opened, lambda own: own.backup_sqlite(str(database), "daily"), check) > 5

@@ -436,7 +436,7 @@ def run_directory(top, effect, stages=()):
         store=opened,
         stages=stages,
     )
-    run.write("x.dir", committing=lambda name: contextlib.nullcontext(), commit=outcomes.append)
+    run.write("x.dir", committing=lambda name: contextlib.nullcontext(lambda: None), commit=outcomes.append)
     return outcomes[0]
 
 

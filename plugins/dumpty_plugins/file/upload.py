@@ -86,6 +86,11 @@ class FileUpload:
                 remove(self._part)
             self._close()
 
+    def __del__(self) -> None:
+        # Neither committed nor aborted: the part stays, and free, for the store's next `clean`.
+        if not getattr(self, "_ended", True):
+            self._close()
+
     def _close(self) -> None:
         self._ended = True
         # Every byte is on disk by now, or of no use: what closing has to say changes nothing.
