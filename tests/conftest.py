@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+from support.side_by_side import Scheduling
 
 pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server", "support.mysql_server"]
 
@@ -19,3 +21,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 for number in (signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none where pytest runs without pytest-xdist
+def pytest_xdist_make_scheduler(config, log) -> Scheduling:
+    """Choose who runs what, where the suite runs in several processes."""
+    return Scheduling(config, log)

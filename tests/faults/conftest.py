@@ -12,11 +12,28 @@ import pytest
 from faults.ledger import LEDGER
 from faults.vault import Vault, Zygote
 
+_FIGURES = "figures of the fault harness"
+_HANDED_OVER = pytest.StashKey[str]()
 
-def pytest_terminal_summary(terminalreporter) -> None:
+
+def pytest_sessionfinish(session) -> None:
+    """Hand the figures over to the process that prints, where this is not that one."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None and LEDGER.counted:
+        told[_FIGURES] = LEDGER.summary()
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none where pytest runs without pytest-xdist
+def pytest_testnodedown(node) -> None:
+    """Take the figures from the one process that has them."""
+    node.config.stash[_HANDED_OVER] = node.config.stash.get(_HANDED_OVER, "") or node.workeroutput.get(_FIGURES, "")
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
     """Print the figures as one line."""
-    if LEDGER.rounds or LEDGER.damaged:
-        terminalreporter.write_line(f"fault harness: {LEDGER.summary()}")
+    figures = LEDGER.summary() if LEDGER.counted else config.stash.get(_HANDED_OVER, "")
+    if figures:
+        terminalreporter.write_line(f"fault harness: {figures}")
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -25,6 +25,11 @@ class Ledger:
         self.lies: list[str] = []
         self.lost: list[str] = []
 
+    @property
+    def counted(self) -> bool:
+        """Whether anything was done at all."""
+        return bool(self.rounds or self.damaged)
+
     def fault(self, kind: str) -> None:
         """Count one fault that was injected."""
         self.faults[kind] += 1

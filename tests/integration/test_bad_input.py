@@ -99,10 +99,17 @@ sys.exit(main(["backup", sys.argv[1], "--dir", sys.argv[2]]))
 """
 
 
+def let_others_in(path):
+    """Let every account into a directory of pytest's, and into those above it."""
+    for place in (path, *path.parents):
+        if not place.name.startswith(("test_", "popen-", "pytest-")):
+            break
+        place.chmod(0o755)
+
+
 def test_no_permission_to_read_a_source(tmp_path, older):
     path = database(tmp_path / "private.db")
-    for place in (tmp_path, *list(tmp_path.parents)[:2]):
-        place.chmod(0o755)
+    let_others_in(tmp_path)
     path.chmod(0)
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -321,8 +328,7 @@ def test_a_full_disk(refused, small, tmp_path, form):
 def test_a_backup_directory_that_cannot_be_written(tmp_path, older):
     place = tmp_path / "readonly"
     place.mkdir()
-    for one in (tmp_path, *list(tmp_path.parents)[:2]):
-        one.chmod(0o755)
+    let_others_in(tmp_path)
     place.chmod(0o555)
     (tmp_path / "older.db").chmod(0o644)
     done = subprocess.run(

@@ -590,7 +590,8 @@ def test_whoever_waits_for_a_block_is_told_of_the_closing_though_the_stream_cann
         def close(self):
             raise OSError("the mount is gone")
 
-    ahead = Ahead(Stuck(), "the dump")
+    stuck = Stuck()
+    ahead = Ahead(stuck, "the dump")
     told = []
 
     def wait():
@@ -602,7 +603,10 @@ def test_whoever_waits_for_a_block_is_told_of_the_closing_though_the_stream_cann
 
     waiting = threading.Thread(target=wait)
     waiting.start()
+    freeing = threading.Timer(0.1, stuck.free.set)
+    freeing.start()
     with pytest.raises(OSError, match="the mount is gone"):
         ahead.close()
-    waiting.join(5)
+    waiting.join(60)
+    freeing.join()
     assert told == ["read from a dump that was closed"]
