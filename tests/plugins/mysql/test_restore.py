@@ -14,6 +14,7 @@ from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql as mysql
 from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
+from dumpty_plugins.mysql.leftovers import lock_name
 from dumpty_plugins.mysql.load import Loader
 
 from .content import OBJECTS, TYPES, build, cells
@@ -348,6 +349,22 @@ def test_two_restores_of_one_target_exclude_each_other(server: MariaDBServer, da
         go_on.set()
         thread.join()
     assert results
+
+
+def test_a_restore_waits_a_moment_for_the_end_of_another_ones_session(
+    server: MariaDBServer, database, made: FileDump
+) -> None:
+    # Servers notice it when they come to it: a restore that follows at once is no second one.
+    target = database(create=False)
+    ending = server.connect()
+    with ending.cursor() as cursor:
+        cursor.execute(f"SELECT GET_LOCK('{lock_name(target)}', 0)")
+    timer = threading.Timer(0.5, ending.close)
+    timer.start()
+    try:
+        assert load(mysql, server.source(target), made)
+    finally:
+        timer.join()
 
 
 def test_foreign_keys_from_other_databases_forbid_overwriting(server: MariaDBServer, database, made: FileDump) -> None:
