@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import queue
 import signal
+import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import thread as pools
 
 import pytest
 
+from dumpty.cli import main
 from dumpty.cli.signals import Signals
 
 
@@ -46,9 +51,9 @@ def struck(run):
         run()
         time.sleep(5)
 
-    with Signals() as caught, pytest.raises(KeyboardInterrupt) as ended:
+    with Signals() as signals, pytest.raises(KeyboardInterrupt) as ended:
         whole()
-    assert caught == [ended.value]
+    assert signals.caught == [ended.value]
     assert str(ended.value) == "SIGTERM"
 
 
@@ -105,6 +110,51 @@ def test_the_signal_is_raised_again_where_a_finalizer_dropped_it():
     struck(Dying)
 
 
+class Struck(io.StringIO):
+    """A standard output; when it is flushed, which says what was written, a signal comes."""
+
+    def __init__(self, number, pause=0.0):
+        super().__init__()
+        self.number = number
+        self.pause = pause
+
+    def flush(self):
+        signal.raise_signal(self.number)
+        time.sleep(self.pause)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A SQLite database."""
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+    return path
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
+def test_what_was_done_and_said_is_not_told_as_an_interrupt(shop, monkeypatch, capsys, number, more):
+    monkeypatch.setattr("sys.stdout", Struck(number))
+    assert main(["backup", f"sqlite:///{shop}", "--dir", str(shop.parent / "backups"), *more]) == 0
+    assert "shop" in sys.stdout.getvalue()
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_that_is_being_said_is_said_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdout", Struck(signal.SIGINT))
+    assert main(["list", "--dir", str(tmp_path / "nowhere"), "--json"]) == 10
+    assert json.loads(sys.stdout.getvalue())["status"] == 10
+
+
+def test_what_nobody_reads_is_interrupted_all_the_same(shop, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout", Struck(signal.SIGTERM, pause=60))
+    began = time.monotonic()
+    assert main(["backup", f"sqlite:///{shop}", "--dir", str(shop.parent / "backups")]) == 143
+    assert time.monotonic() - began < 50
+    assert "SIGTERM" in capsys.readouterr().err
+
+
 def test_a_program_that_has_said_everything_ends_without_a_traceback_and_with_its_status():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
@@ -124,15 +174,13 @@ def test_a_program_that_has_said_everything_ends_without_a_traceback_and_with_it
 
 
 def test_a_caller_that_ignores_every_signal_gets_its_hook_back():
-    import sys
-
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     hook = sys.unraisablehook
     try:
-        with Signals() as caught:
+        with Signals() as signals:
             os.kill(os.getpid(), signal.SIGTERM)
-        assert caught == []
+        assert signals.caught == []
         assert sys.unraisablehook is hook
         assert all(signal.getsignal(number) == signal.SIG_IGN for number in numbers)
     finally:

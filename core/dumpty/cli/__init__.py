@@ -37,29 +37,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     standard.settle()
     listener = Listener(json_wanted=json_wanted, told=output.failure) if argv is None else None
-    with Signals(for_good=argv is None, listener=listener) as caught:
+    with Signals(for_good=argv is None, listener=listener) as signals:
         error: BaseException
         try:
             ended = _run(arguments)
             failed = None if isinstance(ended, int) else ended.error
-            if caught:
-                error = failed or caught[0]  # typer made an exit status of it
+            if signals.caught:
+                error = failed or signals.caught[0]  # typer made an exit status of it
             elif isinstance(ended, int):
                 return ended
             elif ended.report is not None:
                 _speak(listener)
-                return output.emit(ended.report)
+                signals.begin_saying()
+                status = output.emit(ended.report)
+                signals.end_saying()
+                return status
             else:
                 error = failed or UsageError("name a command")
         except (KeyboardInterrupt, Exception) as unforeseen:  # noqa: BLE001 - no traceback, whatever happens
             error = unforeseen
-        interrupt = caught[0] if caught else None  # what followed from it may have taken its place
+        interrupt = signals.caught[0] if signals.caught else None  # what followed from it may have taken its place
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
         _speak(listener)
+        signals.begin_saying()
         if debug:
             _trace(error)
-        return output.fail(interrupt or error, _told(error, interrupt), json_wanted=json_wanted)
+        status = output.fail(interrupt or error, _told(error, interrupt), json_wanted=json_wanted)
+        signals.end_saying()
+        return status
 
 
 def _speak(listener: Listener | None) -> None:

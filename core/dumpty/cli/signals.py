@@ -7,19 +7,22 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dumpty import peers
 from dumpty.cli.forced import ECHO_SECONDS
 from dumpty.cli.status import Terminated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from dumpty.cli.forced import Listener
 
 _TAKEN: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_SECONDS = 0.002
+_SAYING_SECONDS = 0.2
+"""What is being said takes less, unless nobody reads it."""
 _LIBRARY = os.path.dirname(os.__file__)
 _FRAGILE = {
     *(os.path.join(_LIBRARY, name) for name in ("contextlib.py", "queue.py", "threading.py")),
@@ -40,11 +43,12 @@ class Signals:
 
     Children are then ended and partial files removed on the way out, and nobody waits long any more for a server that
     does not answer (``dumpty.peers``). A second signal ends the program at once, through its ``listener``; where there
-    is none, it interrupts the cleaning up. What is ignored (``nohup``, a shell's background job) stays ignored. The
-    context is a list of what was caught. ``for_good`` says that the program ends with it.
+    is none, it interrupts the cleaning up. What is ignored (``nohup``, a shell's background job) stays ignored.
+    ``for_good`` says that the program ends with it.
 
     An exception that comes up just after a lock was taken in Python code would leave it locked for ever, and in a
-    finalizer it would be dropped. There the signal waits a moment.
+    finalizer it would be dropped. There the signal waits a moment; and while the outcome is being said, or a success
+    would be told as an interrupt.
     """
 
     def __init__(self, *, for_good: bool = False, listener: Listener | None = None) -> None:
@@ -53,11 +57,17 @@ class Signals:
         self._first_at = 0.0
         self._caught: list[KeyboardInterrupt] = []
         self._over = False
+        self._saying = False
         self._first = 0
         self._own_alarm = False
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> list[KeyboardInterrupt]:
+    @property
+    def caught(self) -> Sequence[KeyboardInterrupt]:
+        """What was raised, at most one."""
+        return self._caught
+
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in _TAKEN:
                 before = signal.getsignal(number)
@@ -70,7 +80,7 @@ class Signals:
                 self._complaining, sys.unraisablehook = sys.unraisablehook, self._dropped
             if self._before and self._listener is not None:
                 self._listener.start(self._is_taken if self._own_alarm else None)
-        return self._caught
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._over = True  # what there was to say is said: too late to interrupt anything
@@ -85,6 +95,14 @@ class Signals:
             # All is said, and Python only has to end: neither a traceback from where it does, nor another status.
             signal.signal(number, signal.SIG_IGN if self._for_good else before)  # type: ignore[arg-type]  # as it was got
 
+    def begin_saying(self) -> None:
+        """Note that the outcome is about to be said: a signal only interrupts it where nobody takes it."""
+        self._saying = True
+
+    def end_saying(self) -> None:
+        """Note that the outcome is said: nothing can change it any more."""
+        self._over = True
+
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._over or (self._caught and not self._is_second(number)):
             return
@@ -93,7 +111,8 @@ class Signals:
                 return
             self._first, self._first_at = number, time.monotonic()
             peers.interrupted()
-        if self._own_alarm and _is_fragile(frame):
+        being_said = self._saying and time.monotonic() - self._first_at < _SAYING_SECONDS
+        if being_said or (self._own_alarm and _is_fragile(frame)):
             self._again()
         else:
             if not self._caught:
