@@ -169,24 +169,33 @@ class Address:
         given = {**KEEPALIVE, "fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             given.setdefault("connect_timeout", _CONNECT_TIMEOUT_SECONDS)
-        working = self._works if self._asks else None
+        reached = self  # and of several hosts the one, once it is known: a session's number says nothing to another
+
+        def works(number: int) -> bool:
+            return reached.works(number)
+
+        def end(number: int, wanted: Callable[[], bool]) -> None:
+            reached.end_statement(number, wanted)
+
+        line = Line(what=self.label, seconds=self.stall, working=works if self._asks else None, end=end)
         try:
-            line = Line(what=self.label, seconds=self.stall, working=working, end=self._end_statement)
             connection = dial(library, given, line)
         except (library.Error, UnicodeError) as error:
             raise SourceError(self.unreachable(error)) from error
+        reached = self.pinned(connection)
         connection.autocommit = True
         connection.undecoded = connection.info.parameter_status("server_encoding") == UNKNOWN  # type: ignore[attr-defined]
         if connection.undecoded:  # type: ignore[attr-defined]
             library.extensions.register_type(library.extensions.BYTES, connection)
         return connection
 
-    def _works(self, number: int) -> bool:
+    def works(self, number: int) -> bool:
         """Ask, over a connection of its own, whether session ``number`` is at work, and not waiting for us."""
         with contextlib.closing(self.hurried().connect()) as fresh:
             return bool(rows(fresh, _AT_WORK, number))
 
-    def _end_statement(self, number: int, wanted: Callable[[], bool]) -> None:
+    def end_statement(self, number: int, wanted: Callable[[], bool]) -> None:
+        """End what session ``number`` is doing, over a connection of its own, if that is then still ``wanted``."""
         with contextlib.closing(self.hurried().reach()) as fresh:
             if number and wanted():
                 rows(fresh, "SELECT pg_catalog.pg_cancel_backend(%s)", number)

@@ -6,14 +6,13 @@ queries are wrapped so that each row comes back as one line of JSON, and after e
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import os
 import re
 import secrets
-import signal
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from dumpty import CommandError, Peer, SourceError
@@ -21,11 +20,14 @@ from dumpty.process import Child
 from dumpty_plugins.postgres.clients import HINT, find, own_words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty_plugins.postgres.connection import Address
+
+    _EndStatement = Callable[["Psql", int, Callable[[], bool]], None]
 
 _TOLD_SECONDS = 2.0
 _QUERY = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
@@ -79,7 +81,7 @@ class _Cursor:
 class Psql:
     """A running psql and its one session; see ``open_psql``."""
 
-    def __init__(self, child: Child, version: str, peer: Peer) -> None:
+    def __init__(self, child: Child, version: str, peer: Peer, end_statement: _EndStatement) -> None:
         self._child = child
         self.peer = peer
         self._held = ExitStack()
@@ -88,12 +90,14 @@ class Psql:
         self.version = version
         self.closed = 0
         self._told(f"\\echo {self._mark} :SQLSTATE")  # connected, or psql says why not and ends
-        ((number, encoding),) = self._json(
-            "SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')"
+        ((self.number, number, encoding),) = self._json(
+            "SELECT pg_backend_pid(), current_setting('server_version_num')::integer, "
+            "current_setting('server_encoding')"
         )
         host, port, database = (self._told(f"\\echo :{name}\n\\echo {self._mark} 0")[0][0] for name in _PLACE)
         self.info = _Info(host, port, database, number)
         self.server_encoding = encoding
+        self.end_statement = functools.partial(end_statement, self)
 
     def cursor(self) -> AbstractContextManager[_Cursor]:
         """Return something to run statements with."""
@@ -110,12 +114,6 @@ class Psql:
             message = " ".join(self._told(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._mark} 0")[0])
             raise PsqlError(message + self._hint(message), state)
         return lines
-
-    def cancel(self) -> None:
-        """End the statement that runs, if any. Harmless when psql is gone."""
-        if self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child.pid, signal.SIGINT)  # psql asks the server to cancel, and goes on
 
     def keep(self, held: ExitStack) -> Psql:
         """Take over what is to end with the session."""
@@ -187,12 +185,27 @@ def open_psql(address: Address, bindir: str) -> Connection:
         argv = [client.path, "-XqAt", "--no-password", "--set=ON_ERROR_STOP=0", f"--dbname={conninfo}"]
         secret = address.source.secrets
         child = stack.enter_context(Child(argv, env=environment, secrets=secret, stdin=True))
+
+        def end_statement(session: Psql, number: int, wanted: Callable[[], bool]) -> None:
+            reached = address.pinned(cast("Connection", session)).hurried()
+            _end_statement(reached, bindir, number, wanted)
+
         try:
             peer = Peer(address.label, child.kill_now, seconds=address.stall)
-            session = Psql(child, client.version, peer)
+            session = Psql(child, client.version, peer, end_statement)
         except PsqlError as error:
             raise SourceError(address.unreachable(error)) from error
         return cast("Connection", session.keep(stack.pop_all()))
+
+
+def _end_statement(address: Address, bindir: str, number: int, wanted: Callable[[], bool]) -> None:
+    """Ask the server, over another psql, to end what session ``number`` is doing, if that is still ``wanted``.
+
+    SIGINT would end the psql itself: it takes that for the end of its script, in or after the statement.
+    """
+    with closing(cast("Psql", open_psql(address, bindir))) as fresh:
+        if wanted():
+            fresh.run(f"SELECT pg_catalog.pg_cancel_backend({number})")
 
 
 def _values(pairs: list[tuple[str, Any]]) -> tuple[Any, ...]:

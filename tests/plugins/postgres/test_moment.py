@@ -124,6 +124,15 @@ def test_a_directory_dump_whose_jobs_meet_a_waiting_truncate_is_made_again(dbs, 
     assert not (made.file / "half").exists()
 
 
+def test_rows_that_are_being_counted_when_pg_dump_meets_that_lock_are_counted_anew(dbs, library, tmp_path, fake_client):
+    name = dbs.new("CREATE UNLOGGED TABLE t AS SELECT generate_series(1, 3000000) AS a")
+    refuse = 'echo "pg_dump: error: could not obtain lock on relation \\"public.t\\"" >&2; exit 1'
+    bindir = fake_client(f'if [ -e {tmp_path}/once ]; then exec $REAL "$@"; fi; touch {tmp_path}/once; {refuse}\n')
+    (Path(bindir) / "psql").symlink_to(dbs.server.bindir / "psql")
+    made = dump(driver, dbs.source(name), tmp_path / "d", "directory", bindir=bindir, counts="auto")
+    assert [o.rows for o in made.evidence.objects] == [3000000]
+
+
 def test_a_server_that_cannot_be_reached_is_an_error_before_pg_dump(dbs, library, tmp_path, fake_client):
     bindir = fake_client(f"touch {tmp_path}/ran\nexit 1\n")
     (Path(bindir) / "psql").symlink_to(dbs.server.bindir / "psql")
