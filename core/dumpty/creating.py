@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -67,8 +66,8 @@ def create(
     made: list[Record] = []
     verifiers = () if verifier.name == "sha256" else (verifier,)
 
-    def describe(outcome: Outcome) -> Record:
-        return Record(
+    def commit(outcome: Outcome) -> None:
+        record = Record(
             id=record_id,
             url=source.url,
             identity=seen.identity or identity_of(source, driver.described.schemes[0]),
@@ -89,14 +88,6 @@ def create(
             evidence=outcome.evidence,
             options={k: MASK if names_secret(k) and v else v for k, v in options["backup"].items()},
         )
-
-    def commit(outcome: Outcome) -> None:
-        try:
-            record = describe(outcome)
-        except BaseException:  # an interrupt: no manifest can name the data yet
-            with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                store.delete(file)
-            raise
         catalog.commit(record)
         made.append(record)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .catalog import Settings
 
-_MOMENT_SECONDS = 3
+_MOMENT_SECONDS = 5
 
 
 def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
@@ -66,24 +66,11 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
 
 @contextlib.contextmanager
 def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
-    """Hold the name of this restore against every other one. The lock ends with the session, at the latest."""
-    name = literal(lock_name(database))
-    # A moment: the server may not yet have noticed that the last one's session has ended.
-    if control.text(f"SELECT GET_LOCK({name}, {_MOMENT_SECONDS})") != "1":
+    """Hold the name of this restore against every other one. The lock ends with the session."""
+    # The server may not yet have noticed that the session of one that failed has ended.
+    if control.text(f"SELECT GET_LOCK({literal(lock_name(database))}, {_MOMENT_SECONDS})") != "1":
         raise Locked(f"another restore into {database} on {place(target)} is running: wait until it has ended")
-    try:
-        yield
-    except Exception:
-        _free(control, name)
-        raise
-    # After an interrupt the session may be amid an answer: then its end frees the name.
-    _free(control, name)
-
-
-def _free(control: Session, name: str) -> None:
-    """Let the next restore begin at once: that of a session that ends is noticed by the server when it comes to it."""
-    with contextlib.suppress(StatementError):
-        control.text(f"SELECT RELEASE_LOCK({name})")
+    yield
 
 
 def _fill(
