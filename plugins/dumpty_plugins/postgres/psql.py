@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.postgres.connection import Address
 
-    _EndStatement = Callable[["Psql", int, Callable[[], bool]], None]
-
 _TOLD_SECONDS = 2.0
 _QUERY = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
 _SHOW = re.compile(r"\s*SHOW (\w+)\s*")
@@ -81,7 +79,7 @@ class _Cursor:
 class Psql:
     """A running psql and its one session; see ``open_psql``."""
 
-    def __init__(self, child: Child, version: str, peer: Peer, end_statement: _EndStatement) -> None:
+    def __init__(self, child: Child, version: str, peer: Peer) -> None:
         self._child = child
         self.peer = peer
         self._held = ExitStack()
@@ -97,7 +95,7 @@ class Psql:
         host, port, database = (self._told(f"\\echo :{name}\n\\echo {self._mark} 0")[0][0] for name in _PLACE)
         self.info = _Info(host, port, database, number)
         self.server_encoding = encoding
-        self.end_statement = functools.partial(end_statement, self)
+        self.end_statement: Callable[[int, Callable[[], bool]], None] | None = None
 
     def cursor(self) -> AbstractContextManager[_Cursor]:
         """Return something to run statements with."""
@@ -185,17 +183,14 @@ def open_psql(address: Address, bindir: str) -> Connection:
         argv = [client.path, "-XqAt", "--no-password", "--set=ON_ERROR_STOP=0", f"--dbname={conninfo}"]
         secret = address.source.secrets
         child = stack.enter_context(Child(argv, env=environment, secrets=secret, stdin=True))
-
-        def end_statement(session: Psql, number: int, wanted: Callable[[], bool]) -> None:
-            reached = address.pinned(cast("Connection", session)).hurried()
-            _end_statement(reached, bindir, number, wanted)
-
         try:
             peer = Peer(address.label, child.kill_now, seconds=address.stall)
-            session = Psql(child, client.version, peer, end_statement)
+            session = Psql(child, client.version, peer)
         except PsqlError as error:
             raise SourceError(address.unreachable(error)) from error
-        return cast("Connection", session.keep(stack.pop_all()))
+        connection = cast("Connection", session.keep(stack.pop_all()))
+        session.end_statement = functools.partial(_end_statement, address.pinned(connection).hurried(), bindir)
+        return connection
 
 
 def _end_statement(address: Address, bindir: str, number: int, wanted: Callable[[], bool]) -> None:

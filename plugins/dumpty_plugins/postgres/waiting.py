@@ -221,10 +221,7 @@ class Stopping:
     def _ask(self) -> None:
         connection: Any = self._connection
         with contextlib.suppress(Exception):  # the statement is over, or the connection is: both will do
-            if hasattr(connection, "end_statement"):
-                connection.end_statement(connection.number, self._wanted)
-            else:
-                connection.cancel()
+            connection.end_statement(connection.number, self._wanted)
 
     def _wanted(self) -> bool:
         self._sending = True  # first, as ``settle`` sets the other first: one of both sees it
