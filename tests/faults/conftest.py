@@ -25,8 +25,9 @@ def pytest_sessionfinish(session) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # there is none where pytest runs without pytest-xdist
 def pytest_testnodedown(node) -> None:
-    """Take the figures from the one process that has them."""
-    node.config.stash[_HANDED_OVER] = node.config.stash.get(_HANDED_OVER, "") or node.workeroutput.get(_FIGURES, "")
+    """Take the figures from the one process that has them; one that broke down has none."""
+    told = getattr(node, "workeroutput", {}).get(_FIGURES, "")
+    node.config.stash[_HANDED_OVER] = told or node.config.stash.get(_HANDED_OVER, "")
 
 
 def pytest_terminal_summary(terminalreporter, config) -> None:
