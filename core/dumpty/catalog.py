@@ -6,8 +6,8 @@ manifest for all. Neither lists or removes the other's files.
 Both can be killed anywhere, and ``dumpty.cleaning`` finishes or takes back what was left. A file is only ever removed
 on proof that it is dumpty's to remove, never for want of a manifest, which may have been lost:
 
-- while data and manifest become visible, an upload that is never committed, ``FILE.pending``, stands for the doubt; if
-  its writer is dead, or let it stay after a failure, and no manifest names the file, the file is an orphan;
+- while data and manifest become visible, a mark stands for the doubt (``dumpty.marks``): if its writer is dead, or let
+  it stay after a failure, and no manifest names the file, the file is an orphan;
 - removal renames the data to ``FILE.removed``, then takes it out of the manifest, then removes it.
 """
 
@@ -20,21 +20,21 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty import manifest
 from dumpty.errors import DumptyError, ManifestError, MissingFile, Pinned, StoreError, UnknownBackup
+from dumpty.marks import committing, marked
 from dumpty.names import NAMED_MANIFEST, slug
-from dumpty.objects import read_object, write_object
+from dumpty.objects import is_there, read_object, write_object
 from dumpty.proofs import PIN, PROOFS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
     from dumpty.manifest import Record
-    from dumpty.types import Store, Upload
+    from dumpty.types import Store
 
 MANIFEST = ".manifest.json"
 REMOVED = ".removed"
-PENDING = ".pending"
 # Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
 OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
 
@@ -54,7 +54,7 @@ class Catalog:
 
         Whoever has removed the data again, before a manifest could name it, calls what this gives.
         """
-        return _committing(self._store, self._names, file)
+        return committing(self._store, self._names, file)
 
     def commit(self, record: Record) -> None:
         """Write the manifest of a backup whose data is there, and read it back. Call it under ``committing``.
@@ -183,7 +183,7 @@ class NamedCatalog:
 
     def committing(self, *files: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold the lock, and the marks, under which files and the manifest change; gives what ``Catalog``'s does."""
-        return _committing(self._store, self._names, *files)
+        return committing(self._store, self._names, *files)
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the manifest's entries; none where there is no manifest yet.
@@ -215,7 +215,7 @@ class NamedCatalog:
             try:
                 old = self.entries()
                 replaced = [e["file"] for e in old if e["name"] == entry["name"]]
-                stack.enter_context(_marked(self._store, self._names, *replaced))
+                stack.enter_context(marked(self._store, self._names, *replaced))
                 self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
@@ -318,15 +318,6 @@ def _delete_for_good(store: Store, name: str) -> str:
     return ""
 
 
-def is_there(store: Store, name: str) -> bool:
-    """Return whether a store has an object of this name."""
-    try:
-        store.stat(name)
-    except MissingFile:
-        return False
-    return True
-
-
 def sizes_in(store: Store) -> dict[str, int]:
     """Return the size of every object in a store, in bytes, by name."""
     return {found.name: found.size for found in store.list()}
@@ -334,40 +325,6 @@ def sizes_in(store: Store) -> dict[str, int]:
 
 def _locked(store: Store) -> AbstractContextManager[None]:
     return store.lock("catalog")
-
-
-@contextlib.contextmanager
-def _committing(store: Store, names: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
-    with _locked(store), _marked(store, names, *files) as gone:
-        yield gone
-
-
-@contextlib.contextmanager
-def _marked(store: Store, names: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
-    """Mark files within the block, which calls what it is given once it has seen to it that none is there.
-
-    ``names`` tells whether a manifest names one.
-    After a failure a mark goes only with the doubt. An interrupt can come up between any two steps, and so also where
-    nobody takes the data back: then the mark stays, and the next ``clean`` does.
-    """
-    marks: list[tuple[str, Upload]] = []
-    settled = False
-
-    def gone() -> None:
-        nonlocal settled
-        settled = True
-
-    try:
-        marks.extend((file, store.create(file + PENDING)) for file in files)
-        yield gone
-    except BaseException:
-        with contextlib.suppress(Exception):  # the failure that led here is the one to report
-            for file, mark in marks:
-                if settled or names(file) or not is_there(store, file):
-                    mark.abort()
-        raise
-    for _, mark in marks:
-        mark.abort()
 
 
 def name_beside(file: str, ending: str) -> str:

@@ -7,8 +7,10 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from dumpty.catalog import MANIFEST, OWN_NAME, PENDING, REMOVED, NamedCatalog, is_there
+from dumpty.catalog import MANIFEST, OWN_NAME, REMOVED, NamedCatalog
 from dumpty.errors import ManifestError, MissingFile, StoreError
+from dumpty.marks import PENDING
+from dumpty.objects import is_there
 from dumpty.proofs import PIN, PROOFS
 
 if TYPE_CHECKING:

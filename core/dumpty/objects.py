@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dumpty.errors import MissingFile
+
 if TYPE_CHECKING:
     from dumpty.types import Store
 
-__all__ = ["read_object", "write_object"]
+__all__ = ["is_there", "read_object", "write_object"]
+
+
+def is_there(store: Store, name: str) -> bool:
+    """Return whether a store has an object of this name.
+
+    Raises:
+        StoreError: it cannot be told.
+    """
+    try:
+        store.stat(name)
+    except MissingFile:
+        return False
+    return True
 
 
 def read_object(store: Store, name: str) -> bytes:

@@ -17,7 +17,7 @@ import warnings
 import pytest
 from unit.toys import ToyDriver
 
-from dumpty import BackupManager, DatabaseBackup, catalog, cleaning, creating, pipeline
+from dumpty import BackupManager, DatabaseBackup, catalog, cleaning, creating, marks, pipeline
 from dumpty.cleaning import clean
 
 KILLED = 9
@@ -78,7 +78,7 @@ def interrupted_at(step, top, work):
 
     Lines of the modules that order what is changed count.
     """
-    files = {m.__file__ for m in (catalog, cleaning, creating, pipeline)}
+    files = {m.__file__ for m in (catalog, cleaning, creating, marks, pipeline)}
     lines = itertools.count(1)
     renamed = []
 
