@@ -366,7 +366,7 @@ def test_taking_a_name_again_replaces_that_backup_only_once_the_new_one_is_compl
 
 def aged(where: Path, ages: dict[str, float]) -> None:
     """Rewrite the timestamps of a manifest, through dumpty's own seal."""
-    from dumpty import manifest
+    from dumpty.repository import manifest
 
     path = where / "backup_manifest.json"
     content = manifest.unseal(path.read_bytes(), "x")

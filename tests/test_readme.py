@@ -172,7 +172,7 @@ def test_backups_of_mariadb_restore_without_dumpty_as_the_readme_says(mariadb, t
 
 
 def test_the_table_of_plugins_is_complete():
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
 
     table = re.findall(r"^\| `(\w+)` \| (\w+) \|", README, re.MULTILINE)
     assert set(table) == {(p.name, p.kind) for p in Host().plugins() if p.distribution == "dumpty"}

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from dumpty.aside import Aside as Aside
-    from dumpty.aside import run_aside as run_aside
-    from dumpty.aside import run_leaving as run_leaving
+    from dumpty._version import __version__ as __version__
     from dumpty.backup import BackupFormat as BackupFormat
     from dumpty.backup import BackupMetadata as BackupMetadata
     from dumpty.backup import DatabaseBackup as DatabaseBackup
@@ -43,16 +41,18 @@ if TYPE_CHECKING:
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
-    from dumpty.frames import FramedReader as FramedReader
-    from dumpty.interruption import Unfinished as Unfinished
-    from dumpty.owned import OwnedDirectory as OwnedDirectory
-    from dumpty.owned import lock_if_free as lock_if_free
-    from dumpty.owned import open_owned_directory as open_owned_directory
-    from dumpty.owned import open_regular as open_regular
-    from dumpty.peers import Peer as Peer
-    from dumpty.peers import given_up as given_up
-    from dumpty.proofs import Proof as Proof
-    from dumpty.source import MalformedURL as MalformedURL
+    from dumpty.process.interruption import Unfinished as Unfinished
+    from dumpty.process.owned_directory import OwnedDirectory as OwnedDirectory
+    from dumpty.process.owned_directory import lock_if_free as lock_if_free
+    from dumpty.process.owned_directory import open_owned_directory as open_owned_directory
+    from dumpty.process.owned_directory import open_regular as open_regular
+    from dumpty.process.peer import Peer as Peer
+    from dumpty.process.peer import given_up as given_up
+    from dumpty.repository.verification import Proof as Proof
+    from dumpty.streaming.framed import FramedReader as FramedReader
+    from dumpty.streaming.worker import Aside as Aside
+    from dumpty.streaming.worker import run_aside as run_aside
+    from dumpty.streaming.worker import run_leaving as run_leaving
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
     from dumpty.types import DirectoryUpload as DirectoryUpload
@@ -74,12 +74,11 @@ if TYPE_CHECKING:
     from dumpty.types import Upload as Upload
     from dumpty.types import Verifier as Verifier
     from dumpty.types import Writer as Writer
-
-__version__ = "1.0.0"
-
+    from dumpty.url import MalformedURL as MalformedURL
 
 _EXPORTS = {
-    "dumpty.aside": ("Aside", "run_aside", "run_leaving"),
+    "dumpty._version": ("__version__",),
+    "dumpty.streaming.worker": ("Aside", "run_aside", "run_leaving"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.errors": (
@@ -105,12 +104,12 @@ _EXPORTS = {
         "TargetNotEmpty",
         "UnknownBackup",
     ),
-    "dumpty.frames": ("FramedReader",),
-    "dumpty.owned": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
-    "dumpty.interruption": ("Unfinished",),
-    "dumpty.peers": ("Peer", "given_up"),
-    "dumpty.proofs": ("Proof",),
-    "dumpty.source": ("MalformedURL",),
+    "dumpty.streaming.framed": ("FramedReader",),
+    "dumpty.process.owned_directory": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
+    "dumpty.process.interruption": ("Unfinished",),
+    "dumpty.process.peer": ("Peer", "given_up"),
+    "dumpty.repository.verification": ("Proof",),
+    "dumpty.url": ("MalformedURL",),
     "dumpty.types": (
         "Buffer",
         "ByteSink",
@@ -137,7 +136,7 @@ _EXPORTS = {
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
 
-__all__ = ["__version__", "hookimpl", *sorted(_HOME)]  # noqa: PLE0604 - names of strings, computed
+__all__ = ["hookimpl", *sorted(_HOME)]  # noqa: PLE0604 - names of strings, computed
 
 
 def __getattr__(name: str) -> Any:

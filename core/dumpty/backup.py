@@ -9,24 +9,25 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from dumpty import manifest
-from dumpty.catalog import NamedCatalog, sizes_in
-from dumpty.cleaning import clean
 from dumpty.errors import IntegrityError, MissingFile
-from dumpty.host import default_host
-from dumpty.interruption import noticed
-from dumpty.names import checked_name
-from dumpty.pipeline import Outcome, Run
-from dumpty.presence import look, put_back
+from dumpty.process.interruption import noticed
 from dumpty.redaction import redact_exception
-from dumpty.source import database_name, identity_of, parse_connection
-from dumpty.stored import Stored, StoredDump, check_stored
+from dumpty.registry.host import default_host
+from dumpty.repository import manifest
+from dumpty.repository.named import NamedCatalog
+from dumpty.repository.names import checked_name
+from dumpty.repository.objects import sizes_in
+from dumpty.repository.presence import look, put_back
+from dumpty.repository.recovery import clean
+from dumpty.streaming.dump import Stored, StoredDump, check_stored
+from dumpty.streaming.pipeline import Outcome, Run
 from dumpty.types import Source
+from dumpty.url import database_name, identity_of, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dumpty.host import Plugin
+    from dumpty.registry.plugin import Plugin
     from dumpty.types import Inspection
 
 __all__ = ["BackupFormat", "BackupMetadata", "DatabaseBackup"]

@@ -7,29 +7,29 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from dumpty.catalog import Catalog
-from dumpty.cleaning import clean
-from dumpty.creating import create
-from dumpty.drill import prove
 from dumpty.errors import DumptyError, OptionError
-from dumpty.host import Host, default_host
-from dumpty.interruption import noticed
-from dumpty.listing import Listing
-from dumpty.pace import paced
-from dumpty.presence import put_back
-from dumpty.proofbook import ProofBook
-from dumpty.proofs import LEVELS
+from dumpty.operations.backup import create
+from dumpty.operations.listing import Listing
+from dumpty.operations.restore import restore
+from dumpty.operations.result import Backup, BackupResult, Survey, log, wrapped
+from dumpty.operations.selection import LATEST, Filter, select
+from dumpty.operations.verify import prove
+from dumpty.process.interruption import noticed
 from dumpty.redaction import one_line, redact
-from dumpty.restoring import restore
-from dumpty.results import Backup, BackupResult, Survey, log, wrapped
-from dumpty.selection import LATEST, Filter, select
-from dumpty.source import parse_url, secrets_in, shown_place
+from dumpty.registry.host import Host, default_host
+from dumpty.repository.catalog import Catalog
+from dumpty.repository.presence import put_back
+from dumpty.repository.recovery import clean
+from dumpty.repository.verification import LEVELS
+from dumpty.repository.verification_log import ProofBook
+from dumpty.streaming.throttle import paced
+from dumpty.url import parse_url, secrets_in, shown_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dumpty.proofs import Level, Proof
-    from dumpty.stored import Progress
+    from dumpty.repository.verification import Level, Proof
+    from dumpty.streaming.dump import Progress
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -215,7 +215,7 @@ class BackupManager:
 
         Args:
             backup_id: the whole id.
-            level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.proofs.Level``).
+            level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.repository.verification.Level``).
             on: the URL of a server for the throw-away target, instead of one that the driver starts.
             assertions: queries that must each give one row whose first value is true.
             progress: called with the bytes so far, and their number.

@@ -88,9 +88,11 @@ def _empty(top: Path) -> float:
 
 def full(top: Path, number: int) -> None:
     """Fill a directory with ``number`` backups: one that is real, and manifests and data like it, an hour apart."""
-    from dumpty import BackupManager, manifest
-    from dumpty.catalog import MANIFEST, Catalog, name_beside
-    from dumpty.host import default_host
+    from dumpty import BackupManager
+    from dumpty.registry.host import default_host
+    from dumpty.repository import manifest
+    from dumpty.repository.catalog import Catalog
+    from dumpty.repository.names import MANIFEST, name_beside
 
     database = top.with_name("one.db")
     with contextlib.closing(sqlite3.connect(database)) as connection:

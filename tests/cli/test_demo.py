@@ -61,7 +61,7 @@ def test_the_demo_fails_where_the_restored_shop_is_another(dumpty, monkeypatch, 
 
 
 def test_a_file_that_is_no_database_is_not_called_sound(tmp_path):
-    from dumpty.cli import shop
+    from dumpty.cli import demo_shop
 
     (tmp_path / "letter.db").write_text("Dear Sir or Madam" * 99)
-    assert shop.check(str(tmp_path / "letter.db")) == "file is not a database"
+    assert demo_shop.check(str(tmp_path / "letter.db")) == "file is not a database"

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from dumpty.cli.arguments import short_ids
-from dumpty.results import Backup
+from dumpty.operations.result import Backup
 
 
 def test_every_backup_has_a_line_oldest_first(dumpty, make, shop):

@@ -217,9 +217,9 @@ def test_a_kind_is_needed_and_the_kinds_are_told(dumpty):
 
 
 def test_its_help_has_examples_that_parse(dumpty):
-    from dumpty.cli import check_plugin, new_plugin
+    from dumpty.cli.commands import plugins_check, plugins_new
 
-    for module in (new_plugin, check_plugin):
+    for module in (plugins_new, plugins_check):
         for line in module.EXAMPLES.strip().splitlines():
             assert line in dumpty(*line.split()[1:3], "--help").out
             assert dumpty(*line.split()[1:], "--help").status == 0

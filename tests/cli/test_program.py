@@ -69,7 +69,8 @@ def test_every_verb_has_help_with_examples_that_parse(dumpty, verb):
 
 
 def test_every_example_is_a_command_line_that_is_understood(dumpty):
-    from dumpty.cli import app, plugins
+    from dumpty.cli import app
+    from dumpty.cli.commands import plugins
 
     examples = [line for _, _, text in app.VERBS for line in text.strip().splitlines()]
     examples += plugins.EXAMPLES.strip().splitlines()
@@ -91,7 +92,7 @@ def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
 def test_help_answers_at_once_and_looks_for_no_plugin(program):
     code = (
         "import sys; from dumpty.cli import main; status = main(['--help']); "
-        "print(sorted({'rich', 'importlib_metadata', 'dumpty.host', 'dumpty_plugins', 'pydantic', 'sqlite3'} & set(sys.modules)))"
+        "print(sorted({'rich', 'importlib_metadata', 'dumpty.registry.host', 'dumpty_plugins', 'pydantic', 'sqlite3'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

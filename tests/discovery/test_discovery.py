@@ -13,7 +13,7 @@ import pytest
 from unit.toys import python
 
 from dumpty import BackupManager, PluginConflict, PluginError, PluginLoadError, PluginNotFound
-from dumpty.host import DISABLE, Host, default_host
+from dumpty.registry.host import DISABLE, Host, default_host
 
 HERE = os.path.join(os.path.dirname(__file__), "distributions")
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dumpty import BackupManager, DatabaseBackup, DumptyError
-from dumpty.manifest import seal
+from dumpty.repository.manifest import seal
 
 SQLITE, SERVERS = 60 * FACTOR, 8 * FACTOR
 FUZZ = {

@@ -116,7 +116,7 @@ def test_a_verification_during_a_prune_never_calls_a_good_backup_bad(vault):
 
 HOLDING = """
 import sys, time
-from dumpty.host import default_host
+from dumpty.registry.host import default_host
 host = default_host()
 plugin = host.named("store", "file")
 store = host.open_store(plugin, url=sys.argv[1], options=host.options({"open_store": plugin}, {})["open_store"])

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dumpty import BackupManager, manifest
+from dumpty import BackupManager
+from dumpty.repository import manifest
 
 FAILED, USAGE, UNVERIFIED, NO_STORE, LOCKED = 1, 2, 4, 10, 11
 

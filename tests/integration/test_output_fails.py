@@ -150,7 +150,7 @@ def test_no_backup_gets_what_was_meant_for_an_output(place, how):
 CHATTY = """
 import sys
 from dumpty.cli import main
-from dumpty_plugins.sqlite import connection
+from dumpty_plugins.sqlite.files import connection
 real = connection.require_readable
 def chatty(path):
     print("chatter")

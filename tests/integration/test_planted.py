@@ -187,8 +187,8 @@ def test_what_was_planted_beside_a_target_is_neither_swept_nor_waited_for(place)
 DRILL = """
 import sys, tempfile
 from pathlib import Path
-from dumpty_plugins.mysql.server import _clear
-from dumpty_plugins.postgres.server import clear
+from dumpty_plugins.mysql.server.private_server import _clear
+from dumpty_plugins.postgres.server.private_server import clear
 _clear(sys.argv[1])
 clear(sys.argv[1])
 """

@@ -9,7 +9,7 @@ import pytest
 from testing.server_databases import MariaDBDatabases
 
 from dumpty.testing import DriverSuite
-from dumpty_plugins import mysql
+from dumpty_plugins.mysql import plugin as mysql
 
 
 class TestMySQL(DriverSuite):

@@ -6,7 +6,7 @@ import pytest
 from testing.server_databases import PostgresDatabases
 
 from dumpty.testing import DriverSuite
-from dumpty_plugins import postgres
+from dumpty_plugins.postgres import plugin as postgres
 
 
 class TestPostgreSQL(DriverSuite):

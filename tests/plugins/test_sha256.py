@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 
-from dumpty.host import Host
+from dumpty.registry.host import Host
 
 
 def test_the_digest_is_the_one_that_sha256sum_prints():

@@ -6,7 +6,7 @@ import pytest
 from testing import sqlite_files
 
 from dumpty.testing import DriverSuite
-from dumpty_plugins import sqlite
+from dumpty_plugins.sqlite import plugin as sqlite
 
 
 class TestSqlite(DriverSuite):

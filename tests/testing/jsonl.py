@@ -23,7 +23,7 @@ from dumpty import (
     TargetNotEmpty,
     hookimpl,
 )
-from dumpty.source import parse_url
+from dumpty.url import parse_url
 
 
 class JsonLines:

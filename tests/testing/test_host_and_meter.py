@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from dumpty import BackupManager, PluginInfo, PluginLoadError, hookimpl
-from dumpty.host import Host
-from dumpty.streams import Meter
+from dumpty.registry.host import Host
+from dumpty.streaming.streams import Meter
 from dumpty.testing.memory import MemoryDriver
 from dumpty_plugins import file, gzip
 

@@ -23,10 +23,11 @@ from dumpty import (
     StoreError,
     UnknownBackup,
 )
-from dumpty.catalog import Catalog, NamedCatalog
-from dumpty.cleaning import clean
-from dumpty.manifest import seal
-from dumpty.names import checked_name, slug
+from dumpty.repository.catalog import Catalog
+from dumpty.repository.manifest import seal
+from dumpty.repository.named import NamedCatalog
+from dumpty.repository.names import checked_name, slug
+from dumpty.repository.recovery import clean
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_a_clock_that_jumps_back_loses_nothing(top, monkeypatch):
         def now(cls, tz=None):
             return cls.current
 
-    monkeypatch.setattr("dumpty.creating.datetime", Clock)
+    monkeypatch.setattr("dumpty.operations.backup.datetime", Clock)
     backups = []
     for moment in moments:
         Clock.current = moment
@@ -441,8 +442,8 @@ PROCESS = """
 import sys
 from unit.test_catalog import put
 from unit.toys import open_directory
-from dumpty.catalog import NamedCatalog
-from dumpty.cleaning import clean
+from dumpty.repository.named import NamedCatalog
+from dumpty.repository.recovery import clean
 store = open_directory(sys.argv[1])
 for k in range(5):
     clean(store)

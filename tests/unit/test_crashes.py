@@ -17,8 +17,11 @@ import warnings
 import pytest
 from unit.toys import ToyDriver
 
-from dumpty import BackupManager, DatabaseBackup, catalog, cleaning, creating, marks, pipeline
-from dumpty.cleaning import clean
+from dumpty import BackupManager, DatabaseBackup
+from dumpty.operations import backup
+from dumpty.repository import catalog, journal, named, objects, recovery
+from dumpty.repository.recovery import clean
+from dumpty.streaming import pipeline
 
 KILLED = 9
 DATA = b"to be or not to be" * 1000
@@ -78,7 +81,7 @@ def interrupted_at(step, top, work):
 
     Lines of the modules that order what is changed count.
     """
-    files = {m.__file__ for m in (catalog, cleaning, creating, marks, pipeline)}
+    files = {m.__file__ for m in (catalog, named, objects, recovery, backup, journal, pipeline)}
     lines = itertools.count(1)
     renamed = []
 
@@ -228,13 +231,13 @@ def opened(top):
     return DatabaseBackup(str(top))
 
 
-def named(own):
+def values_by_name(own):
     """Return the names that are listed with the value that each holds."""
     found = {}
-    for backup in own.list_backups():
-        with open(backup.file_path, "rb") as stream:
-            assert hashlib.sha256(stream.read()).hexdigest() == backup.checksum
-        found[backup.name] = value(backup.file_path)
+    for saved in own.list_backups():
+        with open(saved.file_path, "rb") as stream:
+            assert hashlib.sha256(stream.read()).hexdigest() == saved.checksum
+        found[saved.name] = value(saved.file_path)
     return found
 
 
@@ -263,7 +266,7 @@ def test_a_replacement_that_is_ended_leaves_the_old_backup_or_the_new(ended_at, 
     seen = set()
 
     def check(own, top, died):
-        found = named(own)
+        found = values_by_name(own)
         assert found["kept"] == 1
         assert set(found) == {"kept", "daily"}
         seen.add((died, found["daily"]))
@@ -280,7 +283,7 @@ def test_a_prune_that_is_ended_leaves_what_it_keeps_and_half_of_nothing(ended_at
         listed = {b.name for b in own.list_backups()}
         assert "daily" in listed
         named_tidied(own, top, database, listed)
-        assert named(own) == {**dict.fromkeys(listed, 1), "next": 2}
+        assert values_by_name(own) == {**dict.fromkeys(listed, 1), "next": 2}
 
     assert every_step(ended_at, named_template, opened, lambda own: own.prune(1, 1), check) > 3
 
@@ -291,7 +294,7 @@ def test_the_first_backup_that_is_ended_leaves_a_directory_that_works(ended_at, 
     empty.mkdir()
 
     def check(own, top, died):
-        found = named(own)
+        found = values_by_name(own)
         assert found in ({}, {"daily": 1})
         named_tidied(own, top, database, found)
 

@@ -23,8 +23,9 @@ from dumpty import (
     SourceError,
     hookimpl,
 )
-from dumpty.host import Host, Plugin
-from dumpty.source import parse_url
+from dumpty.registry.host import Host
+from dumpty.registry.plugin import Plugin
+from dumpty.url import parse_url
 
 SOURCE = parse_url("toy://h/x")
 

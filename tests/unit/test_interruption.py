@@ -13,8 +13,8 @@ import weakref
 import pytest
 
 from dumpty import BackupManager, DatabaseBackup, Evidence, Format, Inspection, PluginInfo, hookimpl
-from dumpty.host import Host
-from dumpty.interruption import Interruption, current, noticed
+from dumpty.process.interruption import Interruption, current, noticed
+from dumpty.registry.host import Host
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from unit.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
-from dumpty.manifest import VERSION, PluginRef, Record, StageRecord, bare, decode, encode, seal, unseal, utc
+from dumpty.repository.manifest import VERSION, PluginRef, Record, StageRecord, bare, decode, encode, seal, unseal, utc
 
 RECORD = Record(
     id="6f1c8f4e-0000-4000-8000-000000000001",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dumpty import Option, OptionError, PluginInfo
-from dumpty.options import coerce, share
+from dumpty.registry.options import coerce, share
 
 DRIVER = PluginInfo(
     kind="driver",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.toys import ToyDriver
 
 from dumpty import BackupManager, OptionError
-from dumpty.pace import Pace, paced
+from dumpty.streaming.throttle import Pace, paced
 
 
 class Clock:

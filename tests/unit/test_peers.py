@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from dumpty import Peer, given_up, peers, run_leaving
+from dumpty import Peer, given_up, run_leaving
+from dumpty.process import peer as peers
 
 PATIENCE = 60
 

@@ -14,7 +14,7 @@ import pytest
 from unit.toys import StoreWrapper, ToyCompressor, ToyDriver, ToyVerifier, ToyWriter
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, PluginError, PluginInfo, StoreError, hookimpl
-from dumpty.streams import BLOCK
+from dumpty.streaming.streams import BLOCK
 
 DATA = bytes(range(256)) * 4096 * 3  # several blocks
 
@@ -413,9 +413,9 @@ def test_a_format_that_is_a_directory_is_refused_where_one_file_is_wanted(top):
 
 
 def run_directory(top, effect, stages=()):
-    from dumpty.host import Host
-    from dumpty.pipeline import Run
-    from dumpty.source import parse_url
+    from dumpty.registry.host import Host
+    from dumpty.streaming.pipeline import Run
+    from dumpty.url import parse_url
 
     class Driver(DirectoryDriver):
         @hookimpl

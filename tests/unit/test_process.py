@@ -177,7 +177,7 @@ def test_no_child_outlives_its_block_whatever_leaves_it(error):
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("dumpty.process._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("dumpty.process.child._GRACE_SECONDS", 0.2)
     mark = tmp_path / "pid"
     with Child(sh("trap '' TERM; echo $$ > $1; while :; do sleep 0.05; done", mark)) as child:
         assert written(mark) == child.pid
@@ -186,7 +186,7 @@ def test_a_child_that_ignores_sigterm_is_killed(tmp_path, monkeypatch):
 
 
 def test_a_stopped_child_is_killed_too(monkeypatch):
-    monkeypatch.setattr("dumpty.process._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("dumpty.process.child._GRACE_SECONDS", 0.2)
     with Child(["sleep", "600"]) as child:
         os.kill(child.pid, signal.SIGSTOP)
     assert ends(child.pid)

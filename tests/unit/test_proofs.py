@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unit.toys import StoreWrapper, ToyDriver
 
 from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
-from dumpty.proofs import LEVELS, PROOFS, Proof, Proved, added, decode_proofs, encode_proofs, standing
+from dumpty.repository.verification import LEVELS, PROOFS, Proof, Proved, added, decode_proofs, encode_proofs, standing
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 
@@ -197,7 +197,7 @@ def test_proofs_of_another_backup_count_for_nothing(top, backup):
     ],
 )
 def test_sealed_nonsense_is_damage(change):
-    from dumpty.manifest import seal
+    from dumpty.repository.manifest import seal
 
     with pytest.raises(ManifestError):
         decode_proofs(seal({"backup": "id", **change}), "id", "the proofs")

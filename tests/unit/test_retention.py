@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dumpty.proofs import LEVELS, Proof, Standing
-from dumpty.retention import Rules, decide, parse_age, parse_size, parse_timezone
+from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone
+from dumpty.repository.verification import LEVELS, Proof, Standing
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dumpty import SourceError
-from dumpty.source import database_name, identity_of, parse_connection, parse_url
+from dumpty.url import database_name, identity_of, parse_connection, parse_url
 
 SECRET = "s3cr3t-Marker"
 

@@ -9,9 +9,9 @@ import pytest
 from unit.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
-from dumpty.host import Host
-from dumpty.stored import Stored, StoredDump, check_stored, check_whole, workspace
-from dumpty.streams import BLOCK, tree_digest
+from dumpty.registry.host import Host
+from dumpty.streaming.dump import Stored, StoredDump, check_stored, check_whole, workspace
+from dumpty.streaming.streams import BLOCK, tree_digest
 from dumpty_plugins.file import FileStore
 
 DATA = bytes(range(256)) * 1024 * 16  # 4 MiB: more than is read ahead
@@ -281,7 +281,7 @@ def test_a_spool_that_cannot_be_written_whole_is_no_dump(top):
     import resource
     import signal
 
-    from dumpty.stored import Stage
+    from dumpty.streaming.dump import Stage
 
     _, driver, backup = stored(top, data=bytes(1 << 20))
     host = Host([driver])

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from unit.toys import gone, threads, wait_until_waiting
 
 from dumpty import IntegrityError, PluginError
-from dumpty.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest
+from dumpty.streaming.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest
 
 
 class Kept:

@@ -144,7 +144,7 @@ class _Wrapped:
 
 def open_directory(path, **options):
     """Return the built-in store for a directory."""
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
 
     host = Host()
     plugin = host.store(str(path))

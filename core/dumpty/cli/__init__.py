@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.cli.app import Ended
-    from dumpty.cli.forced import Listener
+    from dumpty.cli.second_signal import Listener
 
 __all__ = ["main"]
 
@@ -22,11 +22,11 @@ _GARBAGE = 200_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name) and return the exit status."""
-    from dumpty import interruption
-    from dumpty.cli import output, standard, urls
-    from dumpty.cli.forced import Listener
+    from dumpty.cli import output, standard_streams, urls
+    from dumpty.cli.second_signal import Listener
     from dumpty.cli.signals import Signals
     from dumpty.cli.status import UsageError
+    from dumpty.process import interruption
 
     arguments = sys.argv[1:] if argv is None else list(argv)
     if argv is None:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interruption.forget_unfinished()
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
-    standard.settle()
+    standard_streams.settle()
     listener = Listener(json_wanted=json_wanted, told=output.failure) if argv is None else None
     with Signals(for_good=argv is None, listener=listener) as signals:
         error: BaseException
@@ -77,7 +77,7 @@ def _speak(listener: Listener | None) -> None:
 def _run(arguments: Sequence[str]) -> Ended | int:
     import typer
 
-    from dumpty.cli import standard
+    from dumpty.cli import standard_streams
     from dumpty.cli.app import Ended, build
     from dumpty.cli.status import INTERRUPTED, UsageError
     from dumpty.errors import DumptyError
@@ -95,7 +95,7 @@ def _run(arguments: Sequence[str]) -> Ended | int:
         code = getattr(end, "code", INTERRUPTED)
         return Ended(error=DumptyError(code)) if isinstance(code, str) else int(code or 0)
     except OSError as error:  # a verb's own is within what it returns: this is help, or the version, being printed
-        standard.drop(sys.stdout)
+        standard_streams.drop(sys.stdout)
         reason = f"cannot write to the standard output: {error.strerror or error}"
         return Ended(error=DumptyError(reason))
     return result if isinstance(result, Ended) else int(result or 0)
@@ -103,7 +103,7 @@ def _run(arguments: Sequence[str]) -> Ended | int:
 
 def _told(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
     from dumpty.errors import DumptyError
-    from dumpty.interruption import unfinished
+    from dumpty.process.interruption import unfinished
     from dumpty.redaction import one_line
 
     left = unfinished()

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumpty.cli import (
+from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.commands import (
     backup,
-    check_plugin,
     demo,
     doctor,
     drill,
-    listing,
-    new_plugin,
     pin,
     plugins,
+    plugins_check,
+    plugins_new,
     prune,
     restore,
     show,
     verify,
 )
-from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.commands import list as list_backups
 from dumpty.cli.output import warn
-from dumpty.cli.standard import Forgiving
+from dumpty.cli.standard_streams import Forgiving
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ DUMPTY_DEBUG=1 in the environment adds the traceback to an unexpected error.
 VERBS = (
     ("backup", backup.backup, backup.EXAMPLES),
     ("restore", restore.restore, restore.EXAMPLES),
-    ("list", listing.list_, listing.EXAMPLES),
+    ("list", list_backups.list_, list_backups.EXAMPLES),
     ("show", show.show, show.EXAMPLES),
     ("verify", verify.verify, verify.EXAMPLES),
     ("drill", drill.drill, drill.EXAMPLES),
@@ -96,8 +96,8 @@ def build() -> typer.Typer:
         _plugins
     )
     group.command("show")(_contained(plugins.show))
-    group.command("new", epilog=_epilog(new_plugin.EXAMPLES))(_contained(new_plugin.new))
-    group.command("check", epilog=_epilog(check_plugin.EXAMPLES))(_contained(check_plugin.check))
+    group.command("new", epilog=_epilog(plugins_new.EXAMPLES))(_contained(plugins_new.new))
+    group.command("check", epilog=_epilog(plugins_check.EXAMPLES))(_contained(plugins_check.check))
     app.add_typer(group, name="plugins")
     return app
 

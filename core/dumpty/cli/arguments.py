@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.results import Backup
+    from dumpty.operations.result import Backup
 
 __all__ = [
     "DIRECTORY",
@@ -120,7 +120,7 @@ def parse_options(given: Sequence[str] | None, jobs: int | None = None) -> dict[
     Raises:
         UsageError: it is not of that form, is given twice, or is the facades' own.
     """
-    from dumpty.options import RESERVED
+    from dumpty.registry.options import RESERVED
 
     options: dict[str, object] = {}
     for text in given or ():
@@ -146,7 +146,7 @@ def parse_rate(text: str | None) -> int | None:
     Raises:
         UsageError: it says none, or less than one.
     """
-    from dumpty.retention import parse_size
+    from dumpty.repository.retention import parse_size
 
     if text is None:
         return None

@@ -9,8 +9,8 @@ from dumpty.cli.output import Line, Table, count, moment, seconds, size
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dumpty.proofs import Proof
-    from dumpty.results import Backup
+    from dumpty.operations.result import Backup
+    from dumpty.repository.verification import Proof
 
 __all__ = ["contents", "details", "fields", "form", "last_proven", "lost", "proof_fields", "proof_lines", "warnings"]
 

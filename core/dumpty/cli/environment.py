@@ -17,7 +17,7 @@ from dumpty.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dumpty.host import Plugin
+    from dumpty.registry.plugin import Plugin
 
 __all__ = ["Client", "Library", "clients", "libraries", "missing"]
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dumpty.cli.standard import Forgiving, drop
+from dumpty.cli.standard_streams import Forgiving, drop
 from dumpty.cli.status import DONE, FAILED, error_type, status_of
 from dumpty.cli.urls import redacted
 

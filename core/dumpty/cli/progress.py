@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dumpty.cli.output import plain
-from dumpty.cli.standard import Forgiving
+from dumpty.cli.standard_streams import Forgiving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

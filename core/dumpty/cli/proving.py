@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.proofs import Level, Proof
-    from dumpty.results import Backup
+    from dumpty.operations.result import Backup
+    from dumpty.repository.verification import Level, Proof
 
 __all__ = ["Verdicts", "prove_each"]
 

@@ -9,15 +9,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from dumpty import peers
-from dumpty.cli.forced import ECHO_SECONDS
+from dumpty.cli.second_signal import ECHO_SECONDS
 from dumpty.cli.status import Terminated
+from dumpty.process import peer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from dumpty.cli.forced import Listener
+    from dumpty.cli.second_signal import Listener
 
 _TAKEN: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_SECONDS = 0.002
@@ -42,7 +42,7 @@ class Signals:
     """A context in which the first signal that asks to end raises ``KeyboardInterrupt``, or ``Terminated``.
 
     Children are then ended and partial files removed on the way out, and nobody waits long any more for a server that
-    does not answer (``dumpty.peers``). A second signal ends the program at once, through its ``listener``; where there
+    does not answer (``process.peer``). A second signal ends the program at once, through its ``listener``; where there
     is none, it interrupts the cleaning up. What is ignored (``nohup``, a shell's background job) stays ignored.
     ``for_good`` says that the program ends with it.
 
@@ -84,7 +84,7 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         self._over = True  # what there was to say is said: too late to interrupt anything
-        peers.settle()
+        peer.settle()
         if self._before and self._listener is not None:
             self._listener.stop()
         if self._before:
@@ -110,7 +110,7 @@ class Signals:
             if number == signal.SIGALRM:  # it only woke us: the handler of what it is about comes next
                 return
             self._first, self._first_at = number, time.monotonic()
-            peers.interrupted()
+            peer.interrupted()
         being_said = self._saying and time.monotonic() - self._first_at < _SAYING_SECONDS
         if being_said or (self._own_alarm and _is_fragile(frame)):
             self._again()

@@ -19,10 +19,10 @@ from dumpty.errors import (
     PluginNotFound,
     StoreError,
 )
-from dumpty.source import MalformedURL
+from dumpty.url import MalformedURL
 
 if TYPE_CHECKING:
-    from dumpty.results import Backup, BackupResult
+    from dumpty.operations.result import Backup, BackupResult
 
 __all__ = [
     "DONE",

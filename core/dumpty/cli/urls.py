@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.cli.status import UsageError
 from dumpty.errors import CommandError, SourceError
-from dumpty.source import MalformedURL
+from dumpty.url import MalformedURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ def read_url(given: str) -> tuple[str, Source]:
         MalformedURL: it is no URL.
         CommandError: the command failed.
     """
-    from dumpty.source import parse_url
+    from dumpty.url import parse_url
 
     url = _fetched(given)
     try:
@@ -50,7 +50,7 @@ def read_url(given: str) -> tuple[str, Source]:
 
 def watch(argv: Iterable[str]) -> None:
     """Remember the secrets in the URLs of a command line, wherever they stand, for ``redacted``."""
-    from dumpty.source import parse_url
+    from dumpty.url import parse_url
 
     for word in argv:
         start = re.search(r"[A-Za-z][\w.+-]*://", word)

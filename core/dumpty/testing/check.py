@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dumpty.errors import DependencyError, PluginError
-from dumpty.host import Host
 from dumpty.redaction import redact
-from dumpty.source import parse_url
+from dumpty.registry.host import Host
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from dumpty.errors import DumptyError
-from dumpty.host import Host
-from dumpty.source import parse_url
+from dumpty.registry.host import Host
 from dumpty.testing.compressor import CompressorSuite
 from dumpty.testing.databases import beside
 from dumpty.testing.driver import DriverSuite
 from dumpty.testing.store import StoreSuite
 from dumpty.testing.verifier import VerifierSuite
 from dumpty.types import LocalStore
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

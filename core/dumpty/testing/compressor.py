@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
     from dumpty.types import Buffer, Kind, Reader
 
 __all__ = ["CompressorSuite"]

@@ -22,7 +22,7 @@ from dumpty.testing.streams import (
 from dumpty.testing.suite import Suite
 
 if TYPE_CHECKING:
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
     from dumpty.types import Buffer, Reader
 
 __all__ = ["DamageRules"]

@@ -12,17 +12,17 @@ import pytest
 
 from dumpty.errors import DumptyError, PluginError
 from dumpty.redaction import forms
-from dumpty.source import parse_url
 from dumpty.testing.databases import SECRET, missing, with_secret
 from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
 from dumpty.testing.streams import Interrupted, Refusal, at_once, peak_memory
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
 
 __all__ = ["DriverSuite"]
 

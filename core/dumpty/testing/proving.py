@@ -14,7 +14,7 @@ from dumpty.testing.rules import comes_from, require, shown
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
     from dumpty.testing.dumps import KeptDump
     from dumpty.types import Evidence, Inspection, Scratch, Source
 

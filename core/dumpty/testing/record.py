@@ -12,8 +12,6 @@ from dumpty.testing.rules import RuleBroken
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from pluggy import Result
-
 __all__ = ["Recorder"]
 
 
@@ -36,13 +34,12 @@ class Recorder:
         self._file = file
         self._entries: dict[str, dict[str, Any]] = {}
 
-    @pytest.hookimpl(hookwrapper=True)
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Function, call: pytest.CallInfo[None]
-    ) -> Generator[None, Result[pytest.TestReport], None]:
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Note how a phase of a test ended; the worst counts."""
-        outcome = yield
-        report = outcome.get_result()
+        report = yield
         rule = (item.function.__doc__ or item.name).partition("\n")[0].strip()
         entry = self._entries.setdefault(
             item.nodeid,
@@ -56,6 +53,7 @@ class Recorder:
         )
         if report.outcome != "passed" and entry["outcome"] != "failed":
             entry |= {"outcome": report.outcome, "reason": _reason(call)}
+        return report
 
     def pytest_sessionfinish(self) -> None:
         """Write the file."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from dumpty.errors import IntegrityError, RestoreNotSupported, TargetNotEmpty
-from dumpty.host import Host
-from dumpty.source import parse_url
+from dumpty.registry.host import Host
 from dumpty.testing.databases import missing
 from dumpty.testing.dumps import FileSink, KeptDump
 from dumpty.testing.rules import comes_from, difference, refused, require, shown
 from dumpty.testing.suite import Suite
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

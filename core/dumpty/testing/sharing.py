@@ -14,13 +14,13 @@ from dumpty.testing.suite import Suite
 if TYPE_CHECKING:
     import subprocess
 
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
     from dumpty.types import Buffer, Store
 
 __all__ = ["SharingRules"]
 
 _OPEN = """
-from dumpty.host import Host
+from dumpty.registry.host import Host
 host = Host([load(where)], discover=False)
 plugin = host.plugins()[0]
 options = host.options({"open_store": plugin}, {})["open_store"]

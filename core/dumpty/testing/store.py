@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
     from dumpty.types import Buffer, Kind, Store
 
 __all__ = ["StoreSuite"]

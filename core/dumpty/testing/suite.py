@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn, get_args
 import pytest
 
 from dumpty.errors import OptionError, PluginError
-from dumpty.host import Host, Plugin, default_host
-from dumpty.options import coerce
+from dumpty.registry.host import Host, default_host
+from dumpty.registry.options import coerce
 from dumpty.testing.children import described
 from dumpty.testing.rules import require, shown
 from dumpty.types import Kind, OptionValue, PluginInfo, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dumpty.registry.plugin import Plugin
 
 __all__ = ["Suite", "Watched"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from dumpty.host import Host
+    from dumpty.registry.host import Host
     from dumpty.types import Buffer, Kind
 
 __all__ = ["VerifierSuite"]

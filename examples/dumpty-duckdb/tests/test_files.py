@@ -189,7 +189,7 @@ class Forged:
 def test_a_forged_dump_reaches_no_other_file_and_leaves_the_target(files, tmp_path, execute):
     import dumpty_duckdb
 
-    from dumpty.source import parse_url
+    from dumpty.url import parse_url
 
     outside = tmp_path / "outside"
     forged = Forged(tmp_path / "w", {k: v.replace("OUTSIDE", str(outside)) for k, v in files.items()})

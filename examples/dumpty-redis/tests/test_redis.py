@@ -131,7 +131,7 @@ def test_a_write_in_spite_of_the_pause_fails_the_backup(filled):
     """Somebody else lifts the pause and writes while the keys are read."""
     import dumpty_redis.dump as module
 
-    from dumpty.source import parse_url
+    from dumpty.url import parse_url
 
     source = parse_url(filled.url(0))
     with module.connected(source) as client, module.Pause(client, 10.0, source) as pause:

@@ -7,21 +7,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, ObjectEvidence
-
-from .catalog import MERGED, TRANSACTIONAL, listing
-from .connection import connect, database_of
-from .dump import versions
-from .fingerprint import fingerprint
-from .leftovers import exists
-from .names import identifier, literal
-from .reading import CatalogReader
-from .rights import Lack, account, lacking, rights
-from .session import socket_of
+from dumpty_plugins.mysql.schema.catalog import MERGED, TRANSACTIONAL, listing
+from dumpty_plugins.mysql.schema.definitions import CatalogReader
+from dumpty_plugins.mysql.schema.fingerprint import fingerprint
+from dumpty_plugins.mysql.schema.recovery import exists
+from dumpty_plugins.mysql.server.connection import connect, database_of
+from dumpty_plugins.mysql.server.privileges import Lack, account, lacking, rights
+from dumpty_plugins.mysql.server.session import socket_of, versions
+from dumpty_plugins.mysql.server.sql import identifier, literal
 
 if TYPE_CHECKING:
     from dumpty import Source
-
-    from .session import Session
+    from dumpty_plugins.mysql.server.session import Session
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from support.mariadb_server import MariaDBServer
 
-from dumpty_plugins.mysql import loaders, script
-from dumpty_plugins.mysql.indexes import Deferral
-from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql.dumping import script
+from dumpty_plugins.mysql.loading import parallel
+from dumpty_plugins.mysql.schema.indexes import Deferral
+from dumpty_plugins.mysql.server.session import Session
 
 _NUMBERS = itertools.count()
 
@@ -74,7 +75,7 @@ def account(server: MariaDBServer) -> Iterator[Callable[..., str]]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets every row be a statement and every statement a transaction: two rows make a table large."""
     monkeypatch.setattr(script, "STATEMENT_BYTES", 100)
-    monkeypatch.setattr(loaders, "BATCH_BYTES", 1)
+    monkeypatch.setattr(parallel, "BATCH_BYTES", 1)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from support.drive import defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import NotProvable, SourceError
 
 from .exact import definitions

@@ -8,11 +8,11 @@ import pytest
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 from dumpty import IntegrityError
-from dumpty_plugins.mysql.connection import connect
-from dumpty_plugins.mysql.fingerprint import fingerprint
 from dumpty_plugins.mysql.inspection import evidence_of
+from dumpty_plugins.mysql.schema.fingerprint import fingerprint
+from dumpty_plugins.mysql.server.connection import connect
 
 from .content import cells
 
@@ -118,8 +118,8 @@ def test_warnings_without_number_are_all_read(server: MariaDBServer, database, t
 
 
 def test_a_fingerprint_is_of_stored_columns_too(server: MariaDBServer, database) -> None:
-    from dumpty_plugins.mysql.catalog import listing
-    from dumpty_plugins.mysql.reading import CatalogReader
+    from dumpty_plugins.mysql.schema.catalog import listing
+    from dumpty_plugins.mysql.schema.definitions import CatalogReader
 
     marks = []
     for zone in ("+00:00", "+12:00"):

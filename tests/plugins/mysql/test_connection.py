@@ -14,8 +14,8 @@ from support.drive import dump, load
 from support.mariadb_server import PASSWORD, MariaDBServer, running_server
 
 from dumpty import BackupManager, DependencyError, Source, SourceError
-from dumpty_plugins import mysql
-from dumpty_plugins.mysql.connection import connect
+from dumpty_plugins.mysql import plugin as mysql
+from dumpty_plugins.mysql.server.connection import connect
 
 
 def tcp(**more) -> Source:

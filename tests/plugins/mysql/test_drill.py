@@ -14,9 +14,9 @@ import pytest
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import Evidence, IntegrityError, NotProvable, Source, SourceError
-from dumpty_plugins.mysql import server as private_server
+from dumpty_plugins.mysql.server import private_server
 
 from .content import OBJECTS, TYPES, build, cells
 from .test_restore import DAMAGES, made, original  # noqa: F401 - two of them are fixtures
@@ -182,7 +182,7 @@ import os, sys, time
 sys.path[:0] = [sys.argv[2]]
 from pathlib import Path
 from dumpty import Evidence
-from dumpty_plugins import mysql
+from dumpty_plugins.mysql import plugin as mysql
 from support.drive import FileDump
 one = FileDump(Path(sys.argv[1]), "sql", Evidence(versions={"server": sys.argv[3]}))
 with mysql.scratch(dump=one, on=None, options={}) as place:

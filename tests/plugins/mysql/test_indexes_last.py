@@ -9,10 +9,10 @@ import pytest
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
-from dumpty_plugins.mysql.indexes import Definition
-from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql.schema.indexes import Definition
+from dumpty_plugins.mysql.server.session import Session
 
 from .loading import INDEXED, same
 

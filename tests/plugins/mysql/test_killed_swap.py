@@ -11,9 +11,9 @@ import pytest
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError, TargetNotEmpty
-from dumpty_plugins.mysql.leftovers import lock_name
+from dumpty_plugins.mysql.schema.recovery import lock_name
 
 from .content import cells
 from .test_restore import NEW, OLD, made, original, state  # noqa: F401 - two of them are fixtures
@@ -24,8 +24,8 @@ import os, signal, sys
 sys.path[:0] = sys.argv[7:]
 from pathlib import Path
 from dumpty import Evidence, Source
-from dumpty_plugins import mysql
-from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql import plugin as mysql
+from dumpty_plugins.mysql.server.session import Session
 from support.drive import FileDump, load
 
 socket, database, path, start, which, when = sys.argv[1:7]

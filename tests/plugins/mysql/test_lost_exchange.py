@@ -14,9 +14,9 @@ import pytest
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 from dumpty import SourceError
-from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql.server.session import Session
 
 from .test_putting_back import BROAD, everything
 

@@ -9,7 +9,7 @@ import pytest
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 from dumpty import SourceError
 
 OBJECTS = [

@@ -8,10 +8,10 @@ import pytest
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer, running_server
 
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 from dumpty import Evidence, IntegrityError, NotProvable, SourceError
-from dumpty_plugins.mysql.session import Session
-from dumpty_plugins.mysql.snapshot import Snapshot
+from dumpty_plugins.mysql.dumping.snapshot import Snapshot
+from dumpty_plugins.mysql.server.session import Session
 
 from .content import cells
 

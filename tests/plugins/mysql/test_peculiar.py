@@ -9,10 +9,10 @@ import pytest
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
-from dumpty_plugins.mysql.admission import admit
-from dumpty_plugins.mysql.load import missing_code
+from dumpty_plugins.mysql.loading.allowlist import admit
+from dumpty_plugins.mysql.loading.loader import missing_code
 
 from .content import cells
 
@@ -135,7 +135,7 @@ def test_an_event_whose_time_has_passed_is_noted(server: MariaDBServer, database
 
 
 def test_code_that_is_not_there_after_loading_is_an_error(server: MariaDBServer, database) -> None:
-    from dumpty_plugins.mysql.connection import connect
+    from dumpty_plugins.mysql.server.connection import connect
 
     name = database("CREATE VIEW v AS SELECT 1")
     session = connect(server.source(name), name)

@@ -12,11 +12,11 @@ import pytest
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 from dumpty import Locked, SourceError, TargetNotEmpty
-from dumpty_plugins.mysql.leftovers import lock_name
-from dumpty_plugins.mysql.rollback import Rollback
-from dumpty_plugins.mysql.session import Session, StatementError
+from dumpty_plugins.mysql.loading.rollback import Rollback
+from dumpty_plugins.mysql.schema.recovery import lock_name
+from dumpty_plugins.mysql.server.session import Session, StatementError
 
 from .content import cells
 

@@ -8,14 +8,14 @@ import pytest
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
-from dumpty_plugins.mysql import ranges
-from dumpty_plugins.mysql.catalog import Table, listing
-from dumpty_plugins.mysql.connection import connect
-from dumpty_plugins.mysql.plain import one_row
-from dumpty_plugins.mysql.reading import CatalogReader
-from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql.dumping import ranges
+from dumpty_plugins.mysql.dumping.row_by_row import one_row
+from dumpty_plugins.mysql.schema.catalog import Table, listing
+from dumpty_plugins.mysql.schema.definitions import CatalogReader
+from dumpty_plugins.mysql.server.connection import connect
+from dumpty_plugins.mysql.server.session import Session
 
 from .content import cells
 

@@ -8,7 +8,7 @@ import pytest
 from support.drive import defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
 
 from .content import cells

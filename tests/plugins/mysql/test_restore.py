@@ -12,10 +12,10 @@ import pytest
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
-from dumpty_plugins.mysql.leftovers import lock_name
-from dumpty_plugins.mysql.load import Loader
+from dumpty_plugins.mysql.loading.loader import Loader
+from dumpty_plugins.mysql.schema.recovery import lock_name
 
 from .content import OBJECTS, TYPES, build, cells
 

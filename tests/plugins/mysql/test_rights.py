@@ -9,10 +9,10 @@ import pytest
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
 from dumpty.cli import main
-from dumpty_plugins.mysql.rights import understand
+from dumpty_plugins.mysql.server.privileges import understand
 
 from .content import cells
 

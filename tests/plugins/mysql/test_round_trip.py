@@ -9,7 +9,7 @@ from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 from support.mysql_server import without_charsets
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 
 from .content import OBJECTS, TYPES, build, cells
 
@@ -128,7 +128,7 @@ def test_counts_versions_and_end_are_in_the_dump(server: MariaDBServer, database
 
 def test_an_unknown_type_is_refused_by_name(server: MariaDBServer) -> None:
     from dumpty import SourceError
-    from dumpty_plugins.mysql.columns import column
+    from dumpty_plugins.mysql.schema.columns import column
 
     with pytest.raises(SourceError, match=r"column t\.a is of type hologram"):
         column("t", "a", "hologram", "")

@@ -16,11 +16,11 @@ from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 from support.mysql_server import without_charsets
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
-from dumpty_plugins.mysql import loaders
-from dumpty_plugins.mysql.connection import connect
-from dumpty_plugins.mysql.session import StatementError
+from dumpty_plugins.mysql.loading import parallel
+from dumpty_plugins.mysql.server.connection import connect
+from dumpty_plugins.mysql.server.session import StatementError
 
 from .content import OBJECTS, TYPES, build
 from .loading import INDEXED, During, busy, left, same
@@ -97,7 +97,7 @@ def test_a_failure_leaves_no_connection_at_work(
 
 def test_work_of_minutes_on_the_server_ends_with_the_restore(server: MariaDBServer, database) -> None:
     name = database("CREATE TABLE t (id INT)")
-    pool = loaders.Loaders(lambda: connect(server.source(name), name), name, 2)
+    pool = parallel.Loaders(lambda: connect(server.source(name), name), name, 2)
     work = [pool.submit(lambda s: s.execute("SELECT SLEEP(600)"), {}) for _ in range(2)]
     while len(busy(server, name)) < 2:
         pass
@@ -120,7 +120,7 @@ def test_no_more_connections_load_than_the_option_jobs_says(
 
 def test_work_is_done_side_by_side(server: MariaDBServer, database) -> None:
     name = database()
-    pool = loaders.Loaders(lambda: connect(server.source(name), name), name, 3)
+    pool = parallel.Loaders(lambda: connect(server.source(name), name), name, 3)
     # Each waits until all three are there.
     together = threading.Barrier(3, timeout=20)
     for _ in range(6):
@@ -164,7 +164,7 @@ def test_a_failure_reaches_those_who_wait_for_a_connection(server: MariaDBServer
     user = account("ALL ON *.*")
     server.run(f"ALTER USER {user}@localhost WITH MAX_USER_CONNECTIONS 1")
     source = server.source(name, user=user)
-    pool = loaders.Loaders(lambda: connect(source, name), name, 2)
+    pool = parallel.Loaders(lambda: connect(source, name), name, 2)
     pool.submit(lambda s: s.execute("SELECT SLEEP(1) FROM no_such_table"), {})
     pool.submit(lambda s: s.execute("SELECT SLEEP(1)"), {})
     try:
@@ -179,7 +179,7 @@ import sys
 from pathlib import Path
 from support.drive import FileDump, load
 from dumpty import Source
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 file, socket, target = sys.argv[1:]
 source = Source(scheme="mysql", url="mysql:///x", username="root", database=target, query={"unix_socket": socket})
 load(mysql, source, FileDump(Path(file), "sql"), jobs=4)

@@ -13,9 +13,9 @@ import pytest
 from support.drive import FileSink, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as mysql
+import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, Locked, SourceError
-from dumpty_plugins.mysql.session import Session
+from dumpty_plugins.mysql.server.session import Session
 
 from .content import cells
 

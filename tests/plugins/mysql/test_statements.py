@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from support.mariadb_server import MariaDBServer
 
 from dumpty import IntegrityError
-from dumpty_plugins.mysql.admission import Statement, admit
-from dumpty_plugins.mysql.columns import END, column, quote, row_in_client, row_on_server, visible_breaks
-from dumpty_plugins.mysql.names import identifier, literal, relative, tokens
-from dumpty_plugins.mysql.script import MARK, totals
-from dumpty_plugins.mysql.statements import StatementReader
+from dumpty_plugins.mysql.dumping.script import MARK, totals
+from dumpty_plugins.mysql.loading.allowlist import Statement, admit
+from dumpty_plugins.mysql.loading.statements import StatementReader
+from dumpty_plugins.mysql.schema.columns import END, column, quote, row_in_client, row_on_server, visible_breaks
+from dumpty_plugins.mysql.server.sql import identifier, literal, relative, tokens
 
 SOME = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 AWKWARD = st.text(st.sampled_from("ab'\"\\`;-#/*\n\r\0\x1a é😀,()X_"), max_size=30) | st.text(max_size=30)

@@ -12,8 +12,8 @@ import pytest
 from support.drive import dump
 from support.mariadb_server import MariaDBServer, running_server
 
-import dumpty_plugins.mysql as driver
-from dumpty_plugins.mysql.session import Session
+import dumpty_plugins.mysql.plugin as driver
+from dumpty_plugins.mysql.server.session import Session
 
 from .test_snapshot import ids, pair, writers
 

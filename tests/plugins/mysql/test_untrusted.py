@@ -16,10 +16,10 @@ import pytest
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 from dumpty import IntegrityError, NotProvable, OptionError, Source
-from dumpty_plugins.mysql.connection import connect
-from dumpty_plugins.mysql.session import StatementError
+from dumpty_plugins.mysql.server.connection import connect
+from dumpty_plugins.mysql.server.session import StatementError
 
 
 def scratch(one: FileDump, on: Source | None = None, **options):
@@ -275,7 +275,7 @@ sys.path[:0] = {path!r}
 import dumpty, dumpty.process, pymysql, pymysql.cursors, fcntl, encodings.idna, importlib, pathlib, pkgutil
 for name in dumpty.__all__:
     getattr(dumpty, name)
-import dumpty_plugins.mysql as driver
+import dumpty_plugins.mysql.plugin as driver
 for found in pkgutil.iter_modules(driver.__path__):
     importlib.import_module(driver.__name__ + "." + found.name)
 from support.drive import FileDump, defaults
@@ -293,7 +293,7 @@ with driver.scratch(dump=made, on=None, options=defaults(driver, "scratch")) as 
 def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(
     hostile: FileDump, open_place: Path
 ) -> None:
-    from dumpty import become
+    from dumpty.process import become
 
     # The tests themselves may lie where nobody else may read.
     file, program = (shutil.copy(str(one), open_place) for one in (hostile.file, become.__file__))

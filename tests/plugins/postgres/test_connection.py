@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from support.drive import dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupFormat, DatabaseBackup, DumptyError, MalformedURL, Source, SourceError
 from dumpty.cli import main
-from dumpty_plugins.postgres.clients import choose, find
-from dumpty_plugins.postgres.connection import Address
+from dumpty_plugins.postgres.server.clients import choose, find
+from dumpty_plugins.postgres.server.connection import Address
 
 
 @pytest.fixture

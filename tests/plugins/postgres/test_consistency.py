@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from support.drive import FileSink, defaults, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import Locked, SourceError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.drive import FileDump, FileSink, defaults, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import DumptyError, Evidence, IntegrityError, SourceError
 
 TABLES = """

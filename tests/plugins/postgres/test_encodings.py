@@ -8,7 +8,7 @@ import re
 import pytest
 from support.drive import dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupManager
 
 NAMES = {"LATIN1": "tél", "EUC_JP": "商品", "EUC_KR": "상품", "KOI8R": "товар", "LATIN9": "€uro", "UTF8": "té 商品"}

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 from support.drive import FileDump, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import CommandError, SourceError
 
 MARKER = b"\n-- PostgreSQL database dump complete\n"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support.drive import dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupFormat, DatabaseBackup, Locked, SourceError
-from dumpty_plugins.postgres import dump as dumping
+from dumpty_plugins.postgres import backup as room
 
 TORN = "TRUNCATE t; INSERT INTO u SELECT generate_series(1, 100)"
 
@@ -32,13 +32,13 @@ def name(dbs):
 @pytest.fixture
 def patient(monkeypatch):
     """Set how many seconds the facade waits for locks."""
-    real = dumping.back_up
+    real = room.back_up
 
     def wait(seconds: int) -> None:
         def back_up(address, sink, form, options):
             return real(address, sink, form, {**options, "lock_timeout": seconds})
 
-        monkeypatch.setattr(dumping, "back_up", back_up)
+        monkeypatch.setattr(room, "back_up", back_up)
 
     return wait
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.drive import FileDump, defaults, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import DumptyError, Evidence, IntegrityError, NotProvable, OptionError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -287,7 +287,7 @@ def test_a_damaged_index_fails_the_check(made_zoo, base):
     made = made_zoo("native")
     with scratch(made, scratch_dir=str(base)) as place:
         load(driver, place.target, made)
-        from dumpty_plugins.postgres.connection import Address, rows
+        from dumpty_plugins.postgres.server.connection import Address, rows
 
         with contextlib.closing(Address(place.target).connect()) as connection:
             # An index that says something else than its table: as after a change of the C library's collations.
@@ -310,7 +310,7 @@ sys.path[:0] = {sys.path!r}
 from pathlib import Path
 from support.drive import FileDump, defaults
 from dumpty import Evidence
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 made = FileDump(Path({str(made.file)!r}), "sql", Evidence(versions={{"server": {made.evidence.versions["server"]!r}}}))
 with driver.scratch(dump=made, on=None, options=defaults(driver, "scratch", scratch_dir={str(base)!r})) as place:
     print("up", flush=True)

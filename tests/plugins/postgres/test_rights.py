@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 from support.drive import dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty.cli import main
-from dumpty_plugins.postgres import rights
+from dumpty_plugins.postgres.schema import privileges
 
 CONTENT = """CREATE SCHEMA "A b"; CREATE TABLE "A b".t AS SELECT 1 AS a; CREATE SEQUENCE "A b".s;
 CREATE TABLE p (a integer) PARTITION BY RANGE (a); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9);
@@ -32,7 +32,7 @@ def doctor(capsys, url: str) -> tuple[int, dict]:
 @pytest.mark.parametrize("large", [0, 25])
 @pytest.mark.parametrize("reads_all", [14, 99])
 def test_what_doctor_says_to_grant_is_what_a_backup_needs(dbs, role, capsys, tmp_path, monkeypatch, large, reads_all):
-    monkeypatch.setattr(rights, "_READS_ALL", reads_all)  # 99: as on servers that have no role pg_read_all_data
+    monkeypatch.setattr(privileges, "_READS_ALL", reads_all)  # 99: as on servers that have no role pg_read_all_data
     name = dbs.new(CONTENT.format(0) + f"; SELECT lo_create(0) FROM generate_series(1, {large})")
     url = url_of(dbs, name, role)
     status, told = doctor(capsys, url)

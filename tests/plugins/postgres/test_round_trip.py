@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.drive import dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupManager
 
 sys.path.insert(0, str(Path(__file__).parent))

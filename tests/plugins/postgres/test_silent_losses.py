@@ -11,7 +11,7 @@ import time
 import pytest
 from support.drive import FileDump, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import DumptyError, Evidence, SourceError
 
 
@@ -117,8 +117,8 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from support.drive import FileDump, load
 from dumpty import Evidence, Source
-import dumpty_plugins.postgres as driver
-from dumpty_plugins.postgres import swap
+import dumpty_plugins.postgres.plugin as driver
+from dumpty_plugins.postgres.loading import swap
 real = swap.rows
 def rows(connection, sql, *args):
     found = None if {after!r} else sql.startswith({at!r})

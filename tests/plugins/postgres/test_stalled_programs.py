@@ -6,7 +6,7 @@ import pytest
 from support.drive import dump, load
 
 from dumpty import SourceError
-from dumpty_plugins import postgres as driver
+from dumpty_plugins.postgres import plugin as driver
 
 BUSY = 'end=$((SECONDS+6)); while [ $SECONDS -lt $end ]; do :; done; exec $REAL "$@"'
 """Works for seconds before it says a word: nothing comes of it for longer than the timeout."""

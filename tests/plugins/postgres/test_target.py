@@ -7,7 +7,7 @@ import contextlib
 import pytest
 from support.drive import FileDump, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import Evidence, IntegrityError, Locked, SourceError, TargetNotEmpty
 
 EMPTY = b"SELECT 1;\n-- PostgreSQL database dump complete\n"
@@ -116,7 +116,7 @@ def test_a_session_opened_during_the_load_refuses_the_swap(dbs, name, made):
 
 
 def test_an_old_database_that_cannot_be_dropped_is_kept_and_named(dbs, made, monkeypatch):
-    from dumpty_plugins.postgres import swap
+    from dumpty_plugins.postgres.loading import swap
 
     target = dbs.new("CREATE TABLE precious ()")
     real = swap.rows

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.drive import FileDump, defaults, dump, load
 
-import dumpty_plugins.postgres as driver
+import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupManager, CommandError, NotProvable, OptionError, SourceError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -453,10 +453,11 @@ sys.path[:0] = {path!r}
 import dumpty, dumpty.process, psycopg2, psycopg2.extensions, fcntl, getpass, secrets, encodings.idna
 for name in dumpty.__all__:
     getattr(dumpty, name)
-import dumpty_plugins.postgres as driver
-from dumpty_plugins.postgres import keeper, restoring, reading, server, throwaway
+import dumpty_plugins.postgres.plugin as driver
+from dumpty_plugins.postgres import backup, examine, restore, scratch
+from dumpty_plugins.postgres.server import private_server, supervisor
 from support.drive import FileDump, defaults
-keeper.__file__ = {keeper!r}
+supervisor.__file__ = {supervisor!r}
 dumpty.process.account.BECOME = {become!r}
 sys.executable = {python!r}
 made = FileDump({file!r}, "sql", dumpty.Evidence(versions={{"server": {version!r}}}))
@@ -472,11 +473,11 @@ def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(hos
     place = base / "another"
     place.mkdir()
     made = dump(driver, hostile, place / "d", "sql")
-    from dumpty import become
-    from dumpty_plugins.postgres import keeper
+    from dumpty.process import become
+    from dumpty_plugins.postgres.server import supervisor
 
     programs = {}
-    for module in (keeper, become):  # the tests themselves may lie where nobody else may read
+    for module in (supervisor, become):  # the tests themselves may lie where nobody else may read
         programs[module.__name__.rpartition(".")[2]] = shutil.copy(str(module.__file__), place)
     uid = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
     if os.geteuid() == 0:

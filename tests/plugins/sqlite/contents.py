@@ -10,7 +10,7 @@ from pathlib import Path
 
 from support.drive import FileDump, dump, load
 
-import dumpty_plugins.sqlite as driver
+import dumpty_plugins.sqlite.plugin as driver
 from dumpty import Evidence, Source
 
 PRAGMAS = ("user_version", "application_id", "encoding", "page_size", "auto_vacuum", "journal_mode")

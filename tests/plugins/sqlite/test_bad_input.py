@@ -12,7 +12,7 @@ import pytest
 from plugins.sqlite.contents import contents, dumped, make, opened, restored, rows_of, source
 from support.drive import FileDump, FileSink, defaults, dump
 
-import dumpty_plugins.sqlite as driver
+import dumpty_plugins.sqlite.plugin as driver
 from dumpty import DumptyError, IntegrityError, Locked, MissingFile, Source, SourceError, TargetNotEmpty
 
 FORMATS = ("sql", "native")

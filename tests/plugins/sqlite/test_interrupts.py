@@ -14,7 +14,8 @@ import pytest
 from plugins.sqlite.contents import dumped, make, restored
 
 from dumpty import SourceError
-from dumpty_plugins.sqlite import connection, image
+from dumpty_plugins.sqlite.dumping import image
+from dumpty_plugins.sqlite.files import connection
 
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 

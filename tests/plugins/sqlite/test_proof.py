@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from plugins.sqlite.contents import dumped, make, opened, source
 
-import dumpty_plugins.sqlite as driver
+import dumpty_plugins.sqlite.plugin as driver
 from dumpty import BackupManager, IntegrityError, NotProvable, OptionError
-from dumpty.manifest import decode, encode
+from dumpty.repository.manifest import decode, encode
 
 SHOP = (
     "PRAGMA journal_mode=WAL; CREATE TABLE customers(id INTEGER PRIMARY KEY, name TEXT);"

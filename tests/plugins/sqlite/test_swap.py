@@ -15,9 +15,10 @@ import pytest
 from plugins.sqlite.contents import dumped, make, restored, rows_of, source
 from plugins.sqlite.targets import NEW, OLD, crashed_journal, crashed_wal, require_new
 
-import dumpty_plugins.sqlite as driver
+import dumpty_plugins.sqlite.plugin as driver
 from dumpty import Locked, SourceError, TargetNotEmpty
-from dumpty_plugins.sqlite import connection, target
+from dumpty_plugins.sqlite import restore
+from dumpty_plugins.sqlite.files import connection, target
 
 
 @pytest.fixture(params=("sql", "native"))
@@ -62,7 +63,7 @@ def before_the_lock(monkeypatch, happens) -> None:
             monkeypatch.setattr(target, "connect", lambda *a: Entering(connection.connect(*a), enter))
             super().swap(part)
 
-    monkeypatch.setattr(target, "Target", Watched)
+    monkeypatch.setattr(restore, "Target", Watched)
 
 
 def test_database_that_took_the_place_of_an_empty_target_is_refused(made, place, tmp_path, monkeypatch):
@@ -337,7 +338,7 @@ def test_another_file_in_the_place_of_what_was_built_does_not_become_the_target(
 
 def test_remains_of_a_killed_restore_go_with_the_next_one_and_those_of_a_living_one_stay(made, place):
     script = (
-        "import os, sys; from dumpty_plugins.sqlite.part import part_beside\n"
+        "import os, sys; from dumpty_plugins.sqlite.files.part import part_beside\n"
         "with part_beside(sys.argv[1]) as part:\n"
         "    open(part.path + '-journal', 'w').close(); print(part.path, flush=True); sys.stdin.read()"
     )

@@ -15,7 +15,7 @@ from plugins.sqlite.contents import contents, dumped, make, opened, restored, ro
 from plugins.sqlite.targets import NEW, OLD, crashed_journal, crashed_wal, require_new
 from support.drive import load
 
-import dumpty_plugins.sqlite as driver
+import dumpty_plugins.sqlite.plugin as driver
 from dumpty import Locked, SourceError, TargetNotEmpty
 
 

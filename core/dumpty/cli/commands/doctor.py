@@ -1,0 +1,151 @@
+"""``dumpty doctor``."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dumpty.cli.arguments import URL_HELP, Given, Json, parse_options
+from dumpty.cli.output import Line, Report, Table, size
+from dumpty.cli.status import UsageError
+from dumpty.cli.urls import read_url
+from dumpty.errors import DumptyError, PluginLoadError
+
+if TYPE_CHECKING:
+    from dumpty.cli.environment import Client, Library
+    from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
+    from dumpty.types import Inspection, Source
+
+EXAMPLES = """
+dumpty doctor
+dumpty doctor postgresql://backup@db.example.org/shop
+"""
+
+
+def doctor(
+    url: Annotated[str | None, typer.Argument(metavar="[URL]", help=f"Look at this database, too. {URL_HELP}")] = None,
+    option: Given = None,
+    json: Json = False,
+) -> Report:
+    """Say what is installed, and how to get what is not.
+
+    With a URL, also look whether its database can be reached, and which rights a backup would miss.
+
+    Fails where a plugin is broken, or the database is not there to be backed up, or a right to read it is missing. A
+    library or a program that is not installed is said, and is no failure: only its own database needs it.
+    """
+    import dumpty
+    from dumpty.cli.environment import clients, libraries
+    from dumpty.cli.plugin_description import fields
+    from dumpty.registry.host import default_host
+
+    if option and url is None:
+        raise UsageError("options belong to the driver of a database: name its URL, too")
+    given = parse_options(option)
+    database, source = (None, None) if url is None else read_url(url)
+    host = default_host()
+    plugins = host.plugins()
+    needed, programs = libraries(plugins), clients()
+    broken = [p for p in plugins if p.state in {"failed", "conflict"}]
+    lines = [
+        f"dumpty {dumpty.__version__} on Python {platform.python_version()}, {platform.platform()}",
+        *_plugin_lines(plugins),
+        *_library_lines(needed),
+        *_client_lines(programs),
+    ]
+    error: DumptyError | None = None
+    seen: dict[str, Any] | None = None
+    if database is not None and source is not None:
+        try:
+            inspection = _inspected(host, source, given)
+        except DumptyError as failure:
+            error = failure
+            seen = {"url": source.url, "reached": False}
+        else:
+            seen = _inspection_fields(inspection, source)
+            lines += _inspection_lines(seen)
+            if not inspection.exists:
+                error = DumptyError(
+                    f"there is no database at {source.url}: a restore would create it, a backup needs it"
+                )
+            elif inspection.lacks:
+                error = DumptyError(
+                    f"a backup of {source.url} would fail, for this user lacks {'; and '.join(inspection.lacks)}"
+                )
+    if error is None and broken:
+        error = PluginLoadError(f"{len(broken)} of {len(plugins)} plugins cannot be used: {broken[0].error}")
+    return Report(
+        fields={
+            "dumpty": dumpty.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "plugins": [fields(p) for p in plugins],
+            "libraries": [vars(library) for library in needed],
+            "clients": [vars(program) for program in programs],
+            "database": seen,
+        },
+        lines=lines,
+        error=error,
+        json=json,
+        only_told=True,
+    )
+
+
+def _inspected(host: Host, source: Source, given: dict[str, object]) -> Inspection:
+    driver = host.driver(source.scheme)
+    if any(o.name == "rights" and "inspect" in o.verbs for o in driver.described.options):
+        given = {"rights": True, **given}
+    options = host.options({"inspect": driver}, given)["inspect"]
+    return host.inspect(driver, source=source, options=options)
+
+
+def _inspection_fields(seen: Inspection, source: Source) -> dict[str, Any]:
+    return {
+        "url": source.url,
+        "reached": True,
+        "exists": seen.exists,
+        "empty": seen.empty,
+        "name": seen.name,
+        "identity": seen.identity,
+        "estimated_bytes": seen.estimated_bytes,
+        "versions": dict(seen.versions),
+        "notes": list(seen.notes),
+        "lacks": list(seen.lacks),
+    }
+
+
+def _inspection_lines(seen: dict[str, Any]) -> list[Line]:
+    state = "does not exist" if not seen["exists"] else "is empty" if seen["empty"] else "holds data"
+    estimate = seen["estimated_bytes"]
+    about = f", about {size(estimate)} to dump" if estimate and seen["exists"] else ""
+    return [
+        "",
+        f"database {seen['url']}",
+        f"  reached; it {state}{about}",
+        *(f"  {name} {version}" for name, version in seen["versions"].items()),
+        *(f"  note: {note}" for note in seen["notes"]),
+        *(f"  lacks {right}" for right in seen["lacks"]),
+    ]
+
+
+def _plugin_lines(plugins: list[Plugin]) -> list[Line]:
+    from dumpty.cli.plugin_description import condition
+
+    rows = [
+        (p.name, p.kind or "?", state, why or f"{p.distribution} {p.version}".rstrip())
+        for p, (state, why) in ((p, condition(p)) for p in plugins)
+    ]
+    return ["", Table(("PLUGIN", "KIND", "STATE", "FROM"), rows)]
+
+
+def _library_lines(found: list[Library]) -> list[Line]:
+    rows = [(one.name, one.version or "missing", one.needed_by, "" if one.version else one.install) for one in found]
+    return ["", Table(("LIBRARY", "VERSION", "FOR", "HOW TO INSTALL IT"), rows)]
+
+
+def _client_lines(found: list[Client]) -> list[Line]:
+    rows = [(c.name, c.version or "missing", c.path or c.install) for c in found]
+    return ["", Table(("PROGRAM", "VERSION", "WHERE, OR HOW TO INSTALL IT"), rows)]

@@ -1,0 +1,129 @@
+"""``dumpty drill``."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dumpty.cli.arguments import (
+    DIRECTORY,
+    URL_HELP,
+    Database,
+    Directory,
+    Given,
+    Jobs,
+    Json,
+    MaybeId,
+    Quiet,
+    Source,
+    existing,
+    parse_options,
+)
+from dumpty.cli.output import Report
+from dumpty.cli.proving import prove_each, summary
+from dumpty.cli.status import UsageError
+from dumpty.cli.urls import read_url
+from dumpty.operations.selection import Filter
+from dumpty.repository.retention import parse_age
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from dumpty.operations.result import Backup
+
+EXAMPLES = """
+dumpty drill
+dumpty drill --older-than 7d
+dumpty drill latest --assert "SELECT count(*) > 1000 FROM orders"
+"""
+
+
+def drill(
+    backup_id: MaybeId = None,
+    everything: Annotated[bool, typer.Option("--all", help="Drill every backup in the directory.")] = False,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="AGE", help="Drill those whose last drill, or who themselves, are older: 12h, 7d."
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="URL",
+            help="A server for the throw-away database, not a private one; a superuser is refused without "
+            f"-o superuser=on. {URL_HELP}",
+        ),
+    ] = None,
+    assertions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--assert", metavar="SQL", help="A query that must give one row whose first value is true; may be repeated."
+        ),
+    ] = None,
+    database: Database = "",
+    source: Source = "",
+    directory: Directory = DIRECTORY,
+    jobs: Jobs = None,
+    option: Given = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Report:
+    """Restore backups into a throw-away database, and prove what is there then.
+
+    Verifies the stored file, restores it into a private place that is removed again whatever happens, compares rows
+    (and content, where the backup has fingerprints) with what was recorded when it was made, runs the database's own
+    checks and your assertions. Without an id it takes the latest. What this machine lacks for it is said, never "ok".
+    """
+    if (backup_id is not None) + everything + (older_than is not None) > 1:
+        raise UsageError("name one backup, or --all, or --older-than AGE")
+    age = None if older_than is None else _age(older_than)
+    server = None if on is None else read_url(on)[0]
+    given = parse_options(option, jobs)
+    if wrong := {"level", "on", "assertions"} & set(given):
+        raise UsageError(f"{min(wrong)!r} is not an option of a plugin; see dumpty drill --help")
+    manager = existing(directory)
+    among = Filter(database=database, source=source)
+    several = everything or age is not None
+    if several:
+        found = manager.survey()
+        backups, problems = among.of(found.backups), found.problems
+    else:
+        backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
+    if age is not None:
+        now = datetime.now(UTC)
+        backups = [b for b in backups if now - _last_drilled(b) > age]
+    verdicts = prove_each(
+        manager, backups, "restore", several=several, quiet=quiet, on=server, assertions=assertions or (), **given
+    )
+    verdicts.failures[:0] = problems
+    if verdicts.fields or problems:
+        verdicts.lines.append(summary(verdicts, "proven by restoring"))
+    else:
+        which = f"older than {older_than} " if age is not None else ""
+        verdicts.lines.append(f"no backups{among} {which}in {os.path.abspath(directory)}: nothing was drilled")
+    return Report(
+        fields={"drilled": verdicts.fields, "problems": [str(p) for p in problems]},
+        lines=verdicts.lines,
+        warnings=[*map(str, problems), *verdicts.warnings],
+        error=verdicts.worst(len(verdicts.fields) + len(problems)),
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _age(text: str) -> timedelta:
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _last_drilled(backup: Backup) -> datetime:
+    """Return when a restore last proved a backup, and that still holds; when it was taken, where none did."""
+    proven = backup.standing.proven
+    return proven.at if proven is not None and proven.level == "restore" else backup.timestamp

@@ -1,0 +1,148 @@
+"""``dumpty plugins`` and ``dumpty plugins show``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.output import Line, Report, Table, count, seconds
+from dumpty.cli.plugin_description import condition, fields
+from dumpty.registry.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from dumpty.registry.plugin import Plugin
+    from dumpty.types import Option, PluginInfo
+
+EXAMPLES = """
+dumpty plugins
+dumpty plugins show postgres
+dumpty plugins new newdb --kind driver
+dumpty plugins check zstd
+"""
+
+_SLOW = 0.5
+"""Seconds that loading a plugin may take, before the list says so."""
+
+
+def plugins(json: Json = False) -> Report:
+    """List the plugins, and whether they work.
+
+    What each is for, where it comes from, and why it does not work where it does not.
+    """
+    from dumpty.registry.host import default_host
+
+    found = default_host().plugins()
+    told = [(p, *condition(p)) for p in found]
+    rows = [(p.kind or "?", p.name, _answers(p), _origin(p), state) for p, state, _ in told]
+    lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
+    lines += [f"{p.name}: {why}" for p, _, why in told if why]
+    lines += [f"{p.name}: {_slowness(p)}" for p in found if p.seconds > _SLOW]
+    return Report(fields={"plugins": [fields(p) for p in found]}, lines=lines, json=json, only_told=True)
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name.")],
+    json: Json = False,
+) -> Report:
+    """Show one plugin, its formats and its options.
+
+    Options are given to the other commands as -o KEY=VALUE, or -o NAME.KEY=VALUE where two plugins have the same.
+    """
+    from dumpty.errors import PluginNotFound
+    from dumpty.registry.host import default_host
+
+    known = default_host().plugins()
+    found = [p for p in known if p.name == name]
+    if not found:
+        names = sorted({p.name for p in known})
+        raise PluginNotFound(
+            f"no plugin is called {name!r}; installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
+        )
+    lines: list[Line] = []
+    for plugin in found:
+        lines += [*([""] if lines else []), *_details(plugin)]
+    return Report(
+        fields={"plugins": [{**fields(p), **_declared(p.info)} for p in found]}, lines=lines, json=json, only_told=True
+    )
+
+
+def _declared(info: PluginInfo | None) -> dict[str, Any]:
+    if info is None:
+        return {"formats": [], "options": [], "requires": ""}
+    return {
+        "formats": [
+            {"name": f.name, "suffix": f.suffix, "directory": f.directory, "help": f.help} for f in info.formats
+        ],
+        "options": [
+            {
+                "name": o.name,
+                "type": type(o.default).__name__,
+                "default": o.default,
+                "choices": list(o.choices),
+                "verbs": list(o.verbs),
+                "help": o.help,
+            }
+            for o in info.options
+        ],
+        "requires": info.requires,
+    }
+
+
+def _slowness(plugin: Plugin) -> str:
+    return (
+        f"{plugin} took {seconds(plugin.seconds)} to load, and every command waits for that; "
+        f"DUMPTY_DISABLE_PLUGINS={plugin.distribution}:{plugin.name} leaves it out"
+    )
+
+
+def _answers(plugin: Plugin) -> str:
+    if plugin.info is None:
+        return ""
+    return " ".join([*(f"{s}://" for s in plugin.info.schemes), *([plugin.info.suffix] if plugin.info.suffix else [])])
+
+
+def _origin(plugin: Plugin) -> str:
+    return f"{plugin.distribution} {plugin.version}".rstrip()
+
+
+def _details(plugin: Plugin) -> list[Line]:
+    info = plugin.info
+    state, why = condition(plugin)
+    lines: list[Line] = [f"{plugin.name}: {plugin.kind or 'plugin'} of {_origin(plugin)}, {state}"]
+    if why:
+        lines.append(f"  {why}")
+    if info is None:
+        return lines
+    if info.summary:
+        lines.append(f"  {info.summary}")
+    if _answers(plugin):
+        lines.append(f"  for {_answers(plugin)}")
+    if info.requires:
+        lines.append(f'  its library: pip install "{info.requires}"')
+    if info.formats:
+        rows = [
+            (f"  {f.name}" + (" (default)" if f is info.formats[0] else ""), f.suffix, f.help) for f in info.formats
+        ]
+        lines += ["", Table(("FORMAT", "SUFFIX", "WHAT IT IS"), rows)]
+    if info.options:
+        options = [
+            (f"  {o.name}", type(o.default).__name__, _default(o), ", ".join(o.verbs), _help(o)) for o in info.options
+        ]
+        lines += ["", Table(("OPTION (-o)", "TYPE", "DEFAULT", "FOR", "WHAT IT DOES"), options)]
+    else:
+        lines.append(f"  {count(0, 'option')}")
+    return lines
+
+
+def _default(option: Option) -> str:
+    value = option.default
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return (",".join(value) if isinstance(value, list) else str(value)) or '""'
+
+
+def _help(option: Option) -> str:
+    choices = f" (one of {', '.join(map(str, option.choices))})" if option.choices else ""
+    return option.help + choices

@@ -1,0 +1,131 @@
+"""``dumpty plugins check``: the conformance suite, run against an installed plugin."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from dumpty.cli.arguments import Json, Kind
+from dumpty.cli.output import Line, Report, count, say
+from dumpty.cli.status import UsageError
+from dumpty.cli.urls import read_url, watch
+from dumpty.errors import PluginError
+
+if TYPE_CHECKING:
+    from dumpty.testing.check import Verdict
+
+EXAMPLES = """
+dumpty plugins check zstd
+dumpty plugins check newdb --source newdb://localhost/shop --target newdb://localhost/scratch
+"""
+
+
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name, as `dumpty plugins` lists it.")],
+    kind: Annotated[
+        Kind | None, typer.Option("--kind", "-k", help="Needed where plugins of several kinds have that name.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="For a driver: a database with content. It is only read."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="For a driver: a database that does not exist; others are made beside it, and left. "
+            "For a store: an empty place.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> Report:
+    """Prove that an installed plugin keeps the rules of its kind.
+
+    Runs the conformance suite of dumpty.testing, and says of every rule whether it is kept, broken (and what to do),
+    or could not be proved here (and why). Needs pytest: pip install "dumpty[testing]".
+    """
+    from dumpty.testing.check import check as run
+
+    chosen = _kind(name, kind)
+    if source is not None and chosen != "driver":
+        raise UsageError(f"only a driver is checked with --source, and {name} is a {chosen}")
+    if target is not None and chosen not in {"driver", "store"}:
+        raise UsageError(f"only drivers and stores are checked with --target, and {name} is a {chosen}")
+    source_url = None if source is None else read_url(source)[0]
+    target_url = None if target is None else _place(target) if chosen == "store" else read_url(target)[0]
+    if not json and sys.stderr.isatty():
+        say(f"checking the {chosen} {name}; this may take minutes…")
+    return _report(run(name, chosen, source_url, target_url), json=json)
+
+
+def _place(given: str) -> str:
+    """Return where a store is: a path, or its URL; ``file:///path`` is one, and ``file:path`` a file that holds one."""
+    if "://" in given.partition(" ")[0] or not given.startswith(("env:", "file:", "cmd:", "-")):
+        watch([given])
+        return given
+    return read_url(given)[0]
+
+
+def _kind(name: str, given: Kind | None) -> Kind:
+    """Return the kind of the plugin called ``name``.
+
+    Raises:
+        UsageError: plugins of several kinds are.
+        PluginNotFound, PluginLoadError, PluginConflict: as they say.
+    """
+    from dumpty.registry.host import default_host
+
+    host = default_host()
+    kinds: list[Kind] = [given] if given else [k for k in get_args(Kind) if _has(name, k)]
+    if len(kinds) > 1:
+        raise UsageError(f"plugins of several kinds are called {name}: {', '.join(kinds)}; say which with --kind")
+    if kinds:
+        host.named(kinds[0], name)
+        return kinds[0]
+    found = next((p for p in host.plugins() if p.name == name), None)
+    if found is None or not found.error:
+        names = ", ".join(sorted({p.name for p in host.plugins()}))
+        what = f"{found} only watches, and there is no suite for that" if found else f"no plugin is called {name!r}"
+        raise UsageError(f"{what}; installed: {names or 'none'}")
+    host.named("driver", name)
+    raise PluginError(found.error, plugin=str(found), hook="describe")
+
+
+def _has(name: str, kind: str) -> bool:
+    from dumpty.registry.host import default_host
+
+    return any(p.name == name and p.kind == kind for p in default_host().plugins())
+
+
+def _report(verdict: Verdict, *, json: bool) -> Report:
+    broken = verdict.of("broken")
+    lines: list[Line] = [f"{verdict.kind}: {verdict.plugin}"]
+    lines += [f"  ok      {rule.rule}" for rule in verdict.of("kept")]
+    for reason in dict.fromkeys(rule.reason for rule in verdict.of("unproved")):
+        lines.append(f"not proved here: {reason}")
+        lines += [f"  -       {rule.rule}" for rule in verdict.of("unproved") if rule.reason == reason]
+    # What needs attention stands last, where it is read.
+    for rule in broken:
+        lines += [f"  BROKEN  {rule.rule}", f"          {rule.reason}"]
+    lines += [f"left, and yours to remove: {url}" for url in verdict.left]
+    kept, unproved = len(verdict.of("kept")), len(verdict.of("unproved"))
+    parts = [f"{count(kept, 'rule')} kept", f"{len(broken)} broken", f"{unproved} not proved here"]
+    advice = "; --source URL and --target URL prove more" if any("--source" in r.reason for r in verdict.rules) else ""
+    lines.append(", ".join(parts) + advice)
+    error: PluginError | None = None
+    if broken:
+        error = PluginError(f"{verdict.plugin} breaks {count(len(broken), 'rule')}, the first: {broken[0].rule}")
+    elif not verdict.kept:
+        error = PluginError(f"no rule of {verdict.plugin} could be proved here; the reasons are above")
+    return Report(fields=_fields(verdict), lines=lines, error=error, json=json)
+
+
+def _fields(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "plugin": verdict.plugin,
+        "kind": verdict.kind,
+        "rules": [{"test": r.test, "rule": r.rule, "state": r.state, "reason": r.reason} for r in verdict.rules],
+        "left": list(verdict.left),
+    }

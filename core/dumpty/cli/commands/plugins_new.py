@@ -1,0 +1,139 @@
+"""``dumpty plugins new``: a package for a plugin, complete and working, to begin from."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dumpty.cli.arguments import Json, Kind  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.output import Line, Report
+from dumpty.cli.status import UsageError
+from dumpty.errors import DumptyError
+
+EXAMPLES = """
+dumpty plugins new newdb --kind driver
+dumpty plugins new lz4 --kind compressor --dir ~/src
+"""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LONGEST = 60
+_SUMMARIES: dict[str, str] = {
+    "driver": "Backs up files of JSON lines.",
+    "compressor": "Compresses backups with xz.",
+    "verifier": "Keeps BLAKE2b digests of backups.",
+    "store": "Keeps backups in a local directory.",
+}
+_DEPENDENCIES = {"store": '\n  "filelock>=3.20.1,<5",  # locks between processes'}
+# Where each file of the skeleton goes. Their names end in .txt there, so that no tool takes them for its own.
+_FILES = {
+    "pyproject.toml": "every/pyproject.toml",
+    "README.md": "every/README.md",
+    "LICENSE": "every/LICENSE",
+    ".gitignore": "every/gitignore",
+    ".github/workflows/test.yml": "every/test.yml",
+    "src/dumpty_{module}/__init__.py": "{kind}/plugin.py",
+    "src/dumpty_{module}/py.typed": "every/py.typed",
+    "tests/test_{module}.py": "{kind}/test.py",
+}
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name: lower case, as in newdb.")],
+    kind: Annotated[Kind, typer.Option("--kind", "-k", help="What the plugin is to be.")],
+    directory: Annotated[str, typer.Option("--dir", "-d", metavar="PATH", help="Where to put the package.")] = ".",
+    json: Json = False,
+) -> Report:
+    """Write a package for a plugin of your own: dumpty-NAME.
+
+    It is complete and works: a module with a small implementation that its docstrings explain, tests on dumpty's
+    conformance suite, README, licence and CI. Put your database, codec, digest or service in the place of its.
+    """
+    import shlex
+    import tempfile
+
+    _require_name(name)
+    _require_free(name, kind)
+    place = Path(os.path.abspath(os.path.expanduser(directory)), f"dumpty-{name}")
+    if not place.parent.is_dir():
+        raise UsageError(f"there is no directory {place.parent}; make it, or name another one with --dir")
+    if os.path.lexists(place):
+        raise UsageError(f"{place} exists already; choose another name, or another place with --dir")
+    files = _filled(name, kind)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dumpty-", dir=place.parent) as beside:
+            whole = Path(beside, place.name)
+            for file, text in files.items():
+                (whole / file).parent.mkdir(parents=True, exist_ok=True)
+                (whole / file).write_text(text, encoding="utf-8")
+            whole.rename(place)
+    except OSError as error:
+        raise DumptyError(f"cannot write {place}: {error.strerror or error}") from error
+    shown = shlex.quote(os.path.normpath(os.path.join(directory, place.name)))
+    editable = shlex.quote(os.path.normpath(os.path.join(directory, place.name)) + "[test]")
+    lines: list[Line] = [
+        f"wrote the {kind} {name}, which works, into {place}:",
+        *(f"  {file}" for file in files),
+        "to try it, in a virtual environment:",
+        f"  pip install -e {editable}",
+        f"  pytest {shown}",
+        f"  dumpty plugins check {name}",
+    ]
+    return Report(fields={"path": str(place), "kind": kind, "files": list(files)}, lines=lines, json=json)
+
+
+def _require_name(name: str) -> None:
+    problem = ""
+    if name.startswith(("dumpty-", "dumpty_")):
+        problem = f"is to be given without its prefix: {name[len('dumpty-') :]}"
+    elif not _NAME.fullmatch(name):
+        problem = "is not lower-case letters, digits and single hyphens, with a letter first"
+    elif len(name) > _LONGEST:
+        problem = f"is longer than {_LONGEST} characters"
+    elif name == "plugins":
+        problem = "would make the module dumpty_plugins, and that is dumpty's own"
+    if problem:
+        raise UsageError(f"the plugin's name {name[: 2 * _LONGEST]!r} {problem}")
+
+
+def _require_free(name: str, kind: str) -> None:
+    from dumpty.registry.host import default_host
+
+    for plugin in default_host().plugins():
+        taken = plugin.name == name or bool(plugin.info and name in plugin.info.schemes)
+        if taken and plugin.kind == kind and plugin.distribution != f"dumpty-{name}":
+            raise UsageError(f"the {kind} {name} is taken, by {plugin}: two would be in conflict; choose another name")
+
+
+def _filled(name: str, kind: str) -> dict[str, str]:
+    from datetime import datetime
+
+    module = name.replace("-", "_")
+    values = {
+        "name": name,
+        "module": module,
+        "Name": "".join(part.capitalize() for part in name.split("-")),
+        "kind": kind,
+        "year": str(datetime.now(UTC).year),
+        "summary": _SUMMARIES[kind],
+        "dependencies": _DEPENDENCIES.get(kind, ""),
+    }
+    values["usage"] = _replaced(_template(f"{kind}/usage.md"), values).strip()
+    return {
+        file.format(module=module): _replaced(_template(template.format(kind=kind)), values)
+        for file, template in _FILES.items()
+    }
+
+
+def _template(name: str) -> str:
+    from importlib.resources import files
+
+    return files("dumpty.cli").joinpath("skeleton", *f"{name}.txt".split("/")).read_text(encoding="utf-8")
+
+
+def _replaced(text: str, values: dict[str, str]) -> str:
+    return re.sub(r"(?<!\$)\{\{(\w+)\}\}", lambda match: values[match[1]], text)

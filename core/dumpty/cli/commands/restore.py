@@ -1,0 +1,108 @@
+"""``dumpty restore``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dumpty.cli import description
+from dumpty.cli.arguments import (
+    DIRECTORY,
+    URL_HELP,
+    Database,
+    Directory,
+    Given,
+    Id,
+    Jobs,
+    Json,
+    Quiet,
+    Source,
+    existing,
+    parse_options,
+)
+from dumpty.cli.output import Report, moment, say, seconds
+from dumpty.cli.progress import progress_bar
+from dumpty.cli.prompt import agreed, on_terminal
+from dumpty.cli.status import succeeded
+from dumpty.cli.urls import read_url
+from dumpty.errors import DumptyError, OtherDatabase
+
+if TYPE_CHECKING:
+    from dumpty.operations.result import BackupResult
+
+EXAMPLES = """
+dumpty restore latest --to sqlite:///restored.db
+dumpty restore latest:shop --to postgresql://admin@db.example.org/shop_copy
+dumpty restore 1a2b3c4d --to postgresql://admin@db.example.org/shop --overwrite
+"""
+
+
+def restore(
+    backup_id: Id,
+    to: Annotated[str, typer.Option("--to", metavar="URL", help=f"The target. {URL_HELP}")],
+    directory: Directory = DIRECTORY,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what the target holds, once the new content is complete.")
+    ] = False,
+    other: Annotated[
+        bool, typer.Option("--other", help="Let --overwrite replace another database than the one the backup is of.")
+    ] = False,
+    create: Annotated[bool, typer.Option("--create", help="Refuse a target that exists, even an empty one.")] = False,
+    database: Database = "",
+    source: Source = "",
+    jobs: Jobs = None,
+    option: Given = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Report:
+    """Restore a backup into a database.
+
+    The stored file is checked against its digest first. A target that does not exist is created, an empty one used,
+    and one that holds anything refused, unless you insist with --overwrite. To replace what another database holds than
+    the one that the backup is of, insist with --other, too, or say yes on the terminal. A restore that fails leaves its
+    target as it was.
+
+    `latest` alone is refused where the directory holds backups of several databases: say which, as `latest:DATABASE`,
+    or with --database or --source.
+    """
+    database_url, target = read_url(to)
+    given = parse_options(option, jobs)
+    manager = existing(directory)
+    found = manager.find(backup_id, database=database, source=source, alone=True)
+
+    def attempt(*, other: bool) -> BackupResult:
+        with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
+            return manager.restore(
+                found.id,
+                database_url,
+                overwrite=overwrite,
+                create=create,
+                other=other,
+                progress=progress,
+                **given,
+            )
+
+    result = attempt(other=other)
+    if isinstance(result.exception, OtherDatabase) and on_terminal():
+        say(str(result.exception))
+        if not agreed(f"Replace what {target.url} holds by the backup of {found.database_name}?"):
+            raise DumptyError("nothing was restored: it was not confirmed")
+        result = attempt(other=True)
+    made = succeeded(result)
+    took = seconds(result.duration_seconds)
+    return Report(
+        fields={
+            "backup": description.fields(made),
+            "target_url": target.url,
+            "duration_seconds": result.duration_seconds,
+        },
+        lines=(
+            f"backup {made.id} of {made.database_name}, taken {moment(made.timestamp)}, is restored in {took}",
+            f"  holds {description.contents(made)}",
+            f"  in {target.url}",
+        ),
+        warnings=description.warnings(made),
+        json=json,
+        quiet=quiet,
+    )

@@ -1,0 +1,131 @@
+"""A second signal ends the program at once, whatever its main thread is at."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from dumpty.cli.status import Terminated, status_of
+from dumpty.process import interruption, peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ECHO_SECONDS", "Listener"]
+
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+ECHO_SECONDS = 0.2
+"""Within this time a second signal is the first one's echo: from a terminal and a wrapper, or systemd's SIGHUP."""
+_SAYING_SECONDS = 0.5
+_WAKE_SECONDS = 0.05
+
+
+class Listener:
+    """Hears signals in a thread of its own: Python's handlers wait until the main thread comes out of a library.
+
+    The first one sets a term to all waiting for servers. A second one ends the program: children are killed,
+    connections dropped, and what stays is named.
+
+    Args:
+        json_wanted: whether the result is a JSON object on standard output.
+        told: makes that object from an error and its text.
+    """
+
+    def __init__(self, *, json_wanted: bool, told: Callable[[BaseException, str], dict[str, object]]) -> None:
+        self._json_wanted = json_wanted
+        self._told = told
+        self._floor = [None]
+        self._speaker = 0
+        self._first: int | None = None
+        self._taken: Callable[[], bool] | None = None
+        self._heard_at = 0.0
+        self._out = -1
+        self._pipe = (-1, -1)
+        self._before = -1
+
+    def start(self, taken: Callable[[], bool] | None) -> None:
+        """Begin to listen.
+
+        Args:
+            taken: tells whether the main thread has heard of the first signal; it is woken until it has. One that came
+                just before the thread began to wait in the system would else be heard when that waiting ends. None
+                where SIGALRM, which wakes it, is somebody else's.
+        """
+        self._taken = taken
+        with contextlib.suppress(OSError):  # closed: then there is nobody to tell
+            self._out = os.dup(1)
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        self._before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, name="dumpty-signals", daemon=True).start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        signal.set_wakeup_fd(self._before)
+        os.close(self._pipe[1])  # the thread ends with it
+
+    def take_floor(self) -> bool:
+        """Return whether the caller's thread is the one to say how it ended; only one ever is."""
+        with contextlib.suppress(IndexError):
+            self._floor.pop()
+            self._speaker = threading.get_ident()
+        return self._speaker == threading.get_ident()
+
+    def _listen(self) -> None:
+        while True:
+            late = self._first is not None and self._taken is not None and not self._taken()
+            if not select.select([self._pipe[0]], [], [], _WAKE_SECONDS if late else None)[0]:
+                with contextlib.suppress(OSError):
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+                continue
+            heard = os.read(self._pipe[0], 64)
+            if not heard:
+                os.close(self._pipe[0])
+                return
+            for number in heard:
+                if number in _ENDING:
+                    self._hear(number)
+
+    def _hear(self, number: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._heard_at = number, now
+            peer.interrupted()
+        elif now - self._heard_at > ECHO_SECONDS:
+            self._end(self._first)
+
+    def _end(self, number: int) -> None:
+        from dumpty.process import kill_all
+
+        error = KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number)
+        kill_all()
+        peer.drop_all()
+        if self.take_floor():
+            saying = threading.Thread(target=self._say, args=(error, _text(error)), daemon=True)
+            saying.start()
+            saying.join(_SAYING_SECONDS)
+        else:  # the main thread is saying how it ended
+            time.sleep(_SAYING_SECONDS)
+        os._exit(status_of(error))
+
+    def _say(self, error: BaseException, text: str) -> None:
+        with contextlib.suppress(OSError):
+            if self._json_wanted:
+                os.write(self._out, json.dumps(self._told(error, text)).encode() + b"\n")
+            else:
+                os.write(2, f"dumpty: {text}\n".encode("utf-8", "backslashreplace"))
+
+
+def _text(error: BaseException) -> str:
+    left = interruption.unfinished()
+    named = f"; still there: {'; '.join(left)}" if left else ""
+    return (
+        f"interrupted by {error}, and by a second signal before all was cleaned up: the next run with this directory, "
+        f"or on this target, removes what this one left{named}"
+    )

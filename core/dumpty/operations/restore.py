@@ -1,0 +1,153 @@
+"""From a backup's record back into a database: which plugins it needs, what is refused, and the load itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty.errors import IntegrityError, OtherDatabase, PluginNotFound, SourceError, TargetNotEmpty
+from dumpty.process.interruption import current
+from dumpty.registry.masking import known
+from dumpty.streaming.dump import Stage, Stored, StoredDump, check_stored
+from dumpty.types import Format
+from dumpty.url import identity_of, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
+    from dumpty.repository.manifest import PluginRef, Record
+    from dumpty.streaming.dump import Progress
+    from dumpty.types import Evidence, Kind, Options, Source, Store
+
+__all__ = ["driver_of", "load", "restore", "stored_of"]
+
+
+def restore(
+    host: Host,
+    store: Store,
+    record: Record,
+    target_url: str,
+    *,
+    overwrite: bool,
+    create: bool,
+    other: bool,
+    progress: Progress | None,
+    given: Mapping[str, object],
+) -> None:
+    """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
+
+    Raises:
+        DumptyError: it was refused or failed, and the target is as it was.
+    """
+    target = parse_url(target_url)
+    driver = _driver_for(host, target, record)
+    if driver.name != record.driver.name:
+        raise SourceError(
+            f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
+            "a dump goes back only into a database of its own kind"
+        )
+    options = host.options({"restore": driver, "inspect": driver}, given)
+    stored = stored_of(host, record)
+    if host.can(driver, "restore") and host.can(driver, "inspect"):
+        seen = host.inspect(driver, source=target, options=options["inspect"])
+        if create and seen.exists:
+            raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
+        if not seen.empty and not overwrite:
+            raise TargetNotEmpty(
+                f"the target {target.url} is not empty, so nothing was restored; "
+                "to replace what it holds, insist: --overwrite (overwrite=True)"
+            )
+        if not seen.empty and not other:
+            _require_own(record, target, seen.identity or identity_of(target, driver.described.schemes[0]))
+    check_stored(host, store, stored)
+    with StoredDump(host, store, stored, progress) as dump:
+        load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+    current().check()
+
+
+def _require_own(record: Record, target: Source, identity: str) -> None:
+    """Check that a target is the database that a backup is of.
+
+    Raises:
+        OtherDatabase: it is not.
+    """
+    # Of a server that was built anew, or is reached by another account, the driver may know another identity.
+    remote = target.host or target.query.get("host") or target.query.get("unix_socket")
+    if identity == record.identity or (remote and target.url == record.url):
+        return
+    raise OtherDatabase(
+        f"the target {target.url} is not empty, and is not the database that backup {record.id} is of: that is "
+        f"{record.database} ({record.identity}), the target is {identity}. Nothing was restored; to replace what it "
+        "holds by a backup of another database, insist: --other"
+    )
+
+
+def load(
+    host: Host, driver: Plugin, target: Source, dump: StoredDump, *, overwrite: bool, options: Options
+) -> Evidence:
+    """Let the driver load a dump, to its end, and return what it says of it.
+
+    Raises:
+        IntegrityError: the driver stopped before the dump's verified end.
+    """
+    evidence = host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options)
+    if not dump.read_to_end:
+        # The driver stopped early, and may have loaded part of the dump: that is no restore.
+        raise IntegrityError(f"{driver} said it restored {dump.file}, but did not read it to its end")
+    return evidence
+
+
+def stored_of(host: Host, record: Record) -> Stored:
+    """Return a backup's dump as it is stored.
+
+    Raises:
+        PluginNotFound: a plugin that it went through is not installed.
+    """
+    for verifier in record.verifiers:
+        _needed(host, "verifier", verifier, record)
+    stages = []
+    for stage in record.stages:
+        plugin = _needed(host, "compressor", stage.plugin, record)
+        stages.append(Stage(plugin=plugin, options=stage.params))
+    return Stored(
+        file=record.file,
+        format=Format(name=record.format, suffix=record.suffix, directory=record.directory),
+        plain_size=record.plain_size,
+        plain_sha256=record.plain_sha256,
+        stored_size=record.stored_size,
+        stored_sha256=record.stored_sha256,
+        stages=tuple(stages),
+        evidence=known(record.evidence),
+        digests=record.digests,
+    )
+
+
+def driver_of(host: Host, record: Record) -> Plugin:
+    """Return the driver that made a backup.
+
+    Raises:
+        PluginNotFound: it is not installed.
+    """
+    return _needed(host, "driver", record.driver, record)
+
+
+def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
+    try:
+        return host.driver(target.scheme)
+    except PluginNotFound:
+        driver_of(host, record)
+        raise
+
+
+def _needed(host: Host, kind: Kind, ref: PluginRef, record: Record) -> Plugin:
+    try:
+        return host.named(kind, ref.name)
+    except PluginNotFound as error:
+        # Registered by a program for itself: there is no package to install.
+        own = ref.distribution == "this program"
+        mend = "pass" if own else f"pip install {ref.distribution}, or pass"
+        raise PluginNotFound(
+            f"backup {record.id} needs the {kind} {ref}, which is not installed: {mend} it as plugins=[…]",
+            plugin=str(ref),
+        ) from error

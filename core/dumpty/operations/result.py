@@ -1,0 +1,157 @@
+"""What ``BackupManager`` returns, and how failures become results."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dumpty.errors import SourceError
+from dumpty.process.interruption import noticed, unfinished
+from dumpty.redaction import one_line, redact, redact_exception
+from dumpty.repository.verification import Proof, Standing, standing
+from dumpty.types import Evidence
+from dumpty.url import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from dumpty.errors import ManifestError
+    from dumpty.repository.manifest import Record
+
+__all__ = ["Backup", "BackupResult", "Survey", "listed", "log", "wrapped"]
+
+log = logging.getLogger("dumpty")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup of ``BackupManager``.
+
+    ``database_url`` has its password replaced by ``***``. ``size_bytes`` and ``checksum`` (SHA-256, hexadecimal) are
+    those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC; so is ``ended``.
+    ``source`` names the database whatever its URL's spelling. ``proofs``, oldest first, and ``pinned`` (who pinned it
+    and why; "" where nobody did) are what was known when it was listed; they change, and do not count in comparisons.
+    Nor does ``state``: ``lost`` where its data is gone or short, ``damaged`` where its last proof failed or its data is
+    longer than it was, else ``ok``; ``state_reason`` says what was seen.
+    """
+
+    id: str
+    database_url: str
+    file_path: str
+    timestamp: datetime
+    size_bytes: int
+    checksum: str
+    database_name: str = ""
+    format: str = ""
+    driver: str = ""
+    stages: tuple[str, ...] = ()
+    plain_size_bytes: int = 0
+    digests: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+    source: str = ""
+    ended: datetime | None = None
+    proofs: tuple[Proof, ...] = field(default=(), compare=False)
+    pinned: str = field(default="", compare=False)
+    state: str = field(default="ok", compare=False)
+    state_reason: str = field(default="", compare=False)
+
+    @property
+    def standing(self) -> Standing:
+        """What its proofs say together: the strongest that holds, or the one that failed."""
+        return standing(self.proofs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """A backup directory at one look: ``backups``, oldest first, and an error for each file that cannot be read.
+
+    ``problems`` are of manifests, whose backups are not listed; ``lost_proofs`` of proofs and pins, which count as no
+    proof.
+    """
+
+    backups: list[Backup]
+    problems: list[ManifestError]
+    lost_proofs: list[ManifestError]
+
+
+@dataclass(frozen=True)
+class BackupResult:
+    """How a backup or restore went. ``exception`` is the error itself, where ``error`` is its text."""
+
+    success: bool
+    backup: Backup | None
+    duration_seconds: float
+    error: str | None
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+
+
+def listed(
+    record: Record,
+    file_path: str,
+    proofs: tuple[Proof, ...] = (),
+    pinned: str = "",
+    state: str = "ok",
+    state_reason: str = "",
+) -> Backup:
+    """Return a backup as people see it, from its manifest, what became of its data, and what lies beside it."""
+    failed = standing(proofs).failed
+    if failed is not None and state == "ok":
+        state, state_reason = "damaged", f"its proof by {failed.level} failed: {failed.error}"
+    return Backup(
+        id=record.id,
+        database_url=record.url,
+        file_path=file_path,
+        timestamp=record.started,
+        size_bytes=record.stored_size,
+        checksum=record.stored_sha256,
+        database_name=record.database,
+        format=record.format,
+        driver=record.driver.name,
+        stages=tuple(s.plugin.name for s in record.stages),
+        plain_size_bytes=record.plain_size,
+        digests=record.digests,
+        evidence=record.evidence,
+        source=record.identity,
+        ended=record.ended,
+        proofs=proofs,
+        pinned=pinned,
+        state=state,
+        state_reason=state_reason,
+    )
+
+
+def wrapped(verb: str, url: str, work: Callable[[], Backup], also: tuple[str, ...] = ()) -> BackupResult:
+    """Do ``work`` and return how it went: failures become results and log records, both without secrets.
+
+    ``also`` are secrets that are not in the URL: the store's.
+    """
+    begun = time.monotonic()
+    shown, secrets = _shown(url)
+    secrets += also
+    before = unfinished()
+    try:
+        with noticed():
+            backup = work()
+    except Exception as error:  # noqa: BLE001 - the contract: failures are results
+        redact_exception(error, secrets)
+        left = [what for what in unfinished() if what not in before]
+        text = redact("; still there: ".join([one_line(error), *(["; ".join(left)] if left else [])]), secrets)
+        seconds = time.monotonic() - begun
+        fields = {"event": verb, "url": shown, "seconds": seconds, "error_type": type(error).__name__}
+        log.error("%s of %s failed: %s", verb, shown, text, extra=fields)  # noqa: TRY400 - no traceback: locals
+        return BackupResult(False, None, seconds, text, error)
+    seconds = time.monotonic() - begun
+    fields = {"event": verb, "url": shown, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
+    log.info("%s of %s done", verb, shown, extra=fields)
+    return BackupResult(True, backup, seconds, None)
+
+
+def _shown(url: str) -> tuple[str, tuple[str, ...]]:
+    try:
+        source = parse_url(url)
+    except SourceError:
+        return "(malformed URL)", ()
+    return source.url, source.secrets

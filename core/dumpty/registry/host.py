@@ -1,0 +1,324 @@
+"""Finds, loads, blocks and routes plugins. All use of pluggy is here and in ``hookspecs``.
+
+Discovery reads the entry-point group ``dumpty`` of every installed distribution. A plugin that cannot be loaded
+breaks only itself: the failure is kept, shown by ``plugins()``, and raised when that plugin is asked for. A verb is
+never broadcast: one plugin is picked, by scheme or by name, and called alone (hook wrappers see the call), so that
+an error always names its plugin and load order decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import pluggy
+
+from dumpty import hookspecs
+from dumpty.errors import PluginConflict, PluginError, PluginLoadError, PluginNotFound, RestoreNotSupported
+from dumpty.redaction import redact_exception
+from dumpty.registry.description import check_description
+from dumpty.registry.discovery import changes_of_path, entry_points
+from dumpty.registry.masking import Mask
+from dumpty.registry.options import share
+from dumpty.registry.plugin import Plugin, plugin_failure, reason
+from dumpty.registry.suggestions import did_you_mean, known_plugin
+from dumpty.types import Evidence, Inspection, Kind, Options, PluginInfo, Verb
+from dumpty.url import secrets_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
+
+    from dumpty.types import ByteSink, Dump, Reader, Scratch, Sink, Source, Store, Verifier, Writer
+
+__all__ = ["Host", "default_host"]
+
+GROUP = "dumpty"
+DISABLE = "DUMPTY_DISABLE_PLUGINS"
+
+T = TypeVar("T")
+
+
+class Host:
+    """A set of plugins, and one typed method for each hook.
+
+    Args:
+        plugins: modules or objects to register beside the installed ones.
+        discover: False leaves the installed ones out.
+    """
+
+    def __init__(self, plugins: Iterable[object] = (), *, discover: bool = True) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._plugins: list[Plugin] = []
+        if discover:
+            self._discover()
+        for plugin in plugins:
+            self.register(plugin)
+
+    def plugins(self) -> list[Plugin]:
+        """Return every plugin, the failed and blocked ones too, in order of kind and name."""
+        return sorted(map(self._judged, self._plugins), key=lambda p: (p.kind or "~", p.name, p.distribution))
+
+    def register(self, module: object, name: str | None = None) -> Plugin:
+        """Add a module or object of this program as a plugin, named ``name`` or after itself.
+
+        The very module or object that is there already, say as an installed plugin, is returned as it is.
+
+        Raises:
+            PluginLoadError: it breaks the contract of the hooks.
+            PluginConflict: its name or scheme is taken.
+        """
+        for there in self._plugins:
+            if there.module is module and name in {None, there.name}:
+                return self._usable([there]) if there.info else there
+        own = name or getattr(module, "name", None) or getattr(module, "__name__", type(module).__name__)
+        plugin = Plugin(name=str(own).rpartition(".")[2], distribution="this program", version="")
+        plugin = self._load(plugin, load=lambda: module)
+        if plugin.state == "failed":
+            self._plugins.remove(plugin)
+            raise PluginLoadError(plugin.error, plugin=str(plugin), hook="describe")
+        judged = self._judged(plugin)
+        if judged.state == "conflict":
+            self._plugins.remove(plugin)
+            self._manager.unregister(module)
+            raise PluginConflict(judged.error, plugin=str(plugin), hook="describe")
+        return judged
+
+    # -- picking one ---------------------------------------------------------------------------------------------
+
+    def driver(self, scheme: str) -> Plugin:
+        """Return the driver that answers a URL scheme.
+
+        Raises:
+            PluginNotFound: nobody does; the text lists the schemes that are installed.
+            PluginConflict, PluginLoadError: as they say.
+        """
+        return self._by_scheme("driver", scheme)
+
+    def named(self, kind: Kind, name: str) -> Plugin:
+        """Return the plugin of a kind by its name.
+
+        Raises:
+            PluginNotFound, PluginConflict, PluginLoadError: as they say.
+        """
+        found = [p for p in self._plugins if p.name == name and p.kind in {kind, ""} and p.state != "wrapper"]
+        if not found:
+            names = sorted(p.name for p in self._plugins if p.kind == kind)
+            raise PluginNotFound(
+                f"no {kind} is called {name!r}; installed: {', '.join(names) or 'none'}."
+                + (did_you_mean(name, names) or known_plugin(kind, name))
+            )
+        return self._usable([p for p in found if p.kind == kind] or found)
+
+    def store(self, url: str) -> Plugin:
+        """Return the store that answers a URL; a plain path is the scheme ``file``."""
+        scheme, colon, _ = url.partition("://")
+        return self._by_scheme("store", scheme.lower() if colon else "file")
+
+    def _by_scheme(self, kind: Kind, scheme: str) -> Plugin:
+        found = [p for p in self._plugins if p.info and p.kind == kind and scheme in p.info.schemes]
+        # A plugin that failed to load has told no schemes: by convention it is named after one.
+        broken = [p for p in self._plugins if p.state in {"failed", "blocked"} and not p.info and p.name == scheme]
+        if found or broken:
+            return self._usable(found or broken)
+        schemes = sorted({s for p in self._plugins if p.info and p.kind == kind for s in p.info.schemes})
+        failed = [str(p) for p in self._plugins if p.state == "failed"]
+        raise PluginNotFound(
+            f"no {kind} answers the scheme {scheme!r}; installed: {', '.join(schemes) or 'none'}."
+            + (did_you_mean(scheme, schemes) or known_plugin(kind, scheme))
+            + (f" Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
+        )
+
+    def _usable(self, found: list[Plugin]) -> Plugin:
+        plugin = self._judged(found[0])
+        if plugin.state == "ok":
+            return plugin
+        error = {"conflict": PluginConflict}.get(plugin.state, PluginLoadError)
+        raise error(plugin.error, plugin=str(plugin), hook="describe")
+
+    def _judged(self, plugin: Plugin) -> Plugin:
+        """Return ``plugin`` with state conflict where another one claims its name or one of its schemes."""
+        if plugin.state != "ok" or plugin.info is None:
+            return plugin
+        for other in self._plugins:
+            if other is plugin or other.state != "ok" or other.info is None or other.kind != plugin.kind:
+                continue
+            both = sorted({*plugin.info.schemes} & {*other.info.schemes})
+            claim = f"the name '{plugin.name}'" if other.name == plugin.name else ""
+            claim = claim or (f"the scheme {both[0]!r}" if both else "")
+            if claim:
+                text = (
+                    f"{plugin} and {other} both claim {claim}; uninstall one, "
+                    f"or set {DISABLE}={other.distribution}:{other.name}"
+                )
+                return replace(plugin, state="conflict", error=text)
+        return plugin
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    def _discover(self) -> None:
+        blocked = {b.strip() for b in os.environ.get(DISABLE, "").split(",") if b.strip()}
+        for found in entry_points(GROUP):
+            if found.load is None:
+                self._plugins.append(found.plugin(state="failed", error=found.error))
+            elif {found.name, f"{found.distribution}:{found.name}"} & blocked:
+                text = f"plugin '{found.name}' of {found.distribution} is blocked by {DISABLE} in the environment"
+                self._plugins.append(found.plugin(state="blocked", error=text))
+            else:
+                self._load(found.plugin(), load=found.load)
+
+    def _load(self, plugin: Plugin, *, load: Callable[[], object]) -> Plugin:
+        begun = time.monotonic()
+        try:
+            module = load()
+            info = self._admit(plugin, module)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - SystemExit and worse: a broken plugin breaks only itself
+            text = f"{plugin} cannot be loaded: {error if isinstance(error, PluginError) else reason(error)}"
+            plugin = replace(plugin, state="failed", error=text)
+        else:
+            plugin = replace(plugin, state="ok" if info else "wrapper", info=info, module=module)
+        plugin = replace(plugin, seconds=time.monotonic() - begun)
+        self._plugins.append(plugin)
+        return plugin
+
+    def _admit(self, plugin: Plugin, module: object) -> PluginInfo | None:
+        # A manager of its own: check_pending speaks of every plugin in a manager, and this one is on trial alone.
+        trial = pluggy.PluginManager(GROUP)
+        trial.add_hookspecs(hookspecs)
+        try:
+            trial.register(module, plugin.name)
+            trial.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginLoadError(" ".join(str(error).split())) from error
+        if getattr(module, "__hash__", None) is None:
+            raise PluginLoadError("it cannot be hashed, as plugins must be; a dataclass needs eq=False for that")
+        callers = trial.get_hookcallers(module) or []
+        if not callers:
+            raise PluginLoadError("it implements no hook; mark its functions with @dumpty.hookimpl")
+        info: PluginInfo | None = None
+        if any(c.name == "describe" and not _wraps(i) for c in callers for i in c.get_hookimpls()):
+            info = trial.hook.describe()
+            check_description(info)
+        elif not all(_wraps(i) for c in callers for i in c.get_hookimpls()):
+            raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
+        # Of one name may be plugins of several kinds; of one kind, `_judged` says who else claims it.
+        self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
+        return info
+
+    def options(self, verbs: Mapping[Verb, Plugin], given: Mapping[str, object]) -> dict[Verb, Options]:
+        """Share out the caller's options among the plugins that serve a run (``dumpty.registry.options.share``).
+
+        Raises:
+            OptionError: unknown, ambiguous, or not of the declared type; the text lists the valid ones.
+        """
+        return share({verb: (plugin.name, plugin.described) for verb, plugin in verbs.items()}, given)
+
+    # -- one typed method per hook -------------------------------------------------------------------------------
+
+    def can(self, plugin: Plugin, hook: str) -> bool:
+        """Return whether ``plugin`` implements ``hook``."""
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        return any(i.plugin is plugin.module and not _wraps(i) for i in caller.get_hookimpls())
+
+    def inspect(self, plugin: Plugin, *, source: Source, options: Options) -> Inspection:
+        """Call ``inspect``."""
+        return self._call(plugin, "inspect", Inspection, source=source, options=options)
+
+    def backup(self, plugin: Plugin, *, source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+        """Call ``backup``."""
+        return self._call(plugin, "backup", Evidence, source=source, sink=sink, format=format, options=options)
+
+    def restore(self, plugin: Plugin, *, target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
+        """Call ``restore``.
+
+        Raises:
+            RestoreNotSupported: the driver implements none.
+        """
+        if not self.can(plugin, "restore"):
+            raise RestoreNotSupported(
+                f"{plugin} implements no restore; restore the stored file with the database's own tools",
+                plugin=str(plugin),
+                hook="restore",
+            )
+        return self._call(plugin, "restore", Evidence, target=target, dump=dump, overwrite=overwrite, options=options)
+
+    def examine(self, plugin: Plugin, *, dump: Dump, options: Options) -> Evidence:
+        """Call ``examine``."""
+        return self._call(plugin, "examine", Evidence, dump=dump, options=options)
+
+    def scratch(
+        self, plugin: Plugin, *, dump: Dump, on: Source | None, options: Options
+    ) -> AbstractContextManager[Scratch]:
+        """Call ``scratch``."""
+        wanted = ("__enter__", "__exit__")
+        given: object = self._call(plugin, "scratch", wanted, dump=dump, on=on, options=options)
+        return cast("AbstractContextManager[Scratch]", given)
+
+    def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options) -> Writer:
+        """Call ``compress``."""
+        return cast("Writer", self._call(plugin, "compress", ("write", "close"), sink=sink, options=options))
+
+    def decompress(self, plugin: Plugin, *, stream: Reader, params: Options) -> Reader:
+        """Call ``decompress``."""
+        return cast("Reader", self._call(plugin, "decompress", ("read", "close"), stream=stream, params=params))
+
+    def verify(self, plugin: Plugin) -> Verifier:
+        """Call ``verify``."""
+        return cast("Verifier", self._call(plugin, "verify", ("update", "hexdigest")))
+
+    def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
+        """Call ``open_store``."""
+        wanted = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
+        try:
+            return cast("Store", self._call(plugin, "open_store", wanted, url=url, options=options))
+        except Exception as error:
+            redact_exception(error, secrets_in(url))
+            raise
+
+    def _call(self, plugin: Plugin, hook: str, wanted: type[T] | tuple[str, ...], **arguments: object) -> T:
+        name = str(plugin)
+        if not self.can(plugin, hook):
+            raise PluginError(
+                f"{name} implements no {hook}; is its function marked with @dumpty.hookimpl?", plugin=name, hook=hook
+            )
+        mask = Mask.of(arguments.values())
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        others = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
+        try:
+            result = self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+        except BaseException as error:
+            redact_exception(error, mask.secrets)
+            failure = plugin_failure(error, plugin, hook)
+            if failure is error:
+                raise
+            raise failure from error
+        fits = isinstance(result, wanted) if isinstance(wanted, type) else all(hasattr(result, w) for w in wanted)
+        if not fits:
+            what = wanted.__name__ if isinstance(wanted, type) else f"an object with {', '.join(wanted)}"
+            raise PluginError(
+                f"{name} returned {type(result).__name__} from {hook}, not {what}: taken as a failure",
+                plugin=name,
+                hook=hook,
+            )
+        return cast("T", mask.returned(result))
+
+
+def default_host() -> Host:
+    """Return a host of the installed plugins, shared within the process until the installation changes."""
+    global _default  # noqa: PLW0603 - one cache for the process, replaced as a whole
+    key = (os.environ.get(DISABLE, ""), changes_of_path())
+    if _default is None or _default[0] != key:
+        _default = (key, Host())
+    return _default[1]
+
+
+_default: tuple[object, Host] | None = None
+
+
+def _wraps(impl: pluggy.HookImpl) -> bool:
+    return bool(impl.wrapper or impl.hookwrapper)

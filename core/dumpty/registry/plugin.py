@@ -1,0 +1,111 @@
+"""One plugin: where it comes from, the state it is in, and what its failures are called."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from dumpty.errors import (
+    DependencyError,
+    DumptyError,
+    OptionError,
+    PluginError,
+    PluginLoadError,
+    RestoreNotSupported,
+)
+from dumpty.redaction import one_line
+from dumpty.registry.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from dumpty.types import Format, PluginInfo
+
+State = Literal["ok", "failed", "blocked", "conflict", "wrapper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One plugin, loaded or not.
+
+    ``state``: ok; failed (``error`` says why); blocked by the environment; in conflict with another claimant of its
+    name or scheme; or wrapper, which has no kind of its own. ``seconds`` is how long it took to load.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    state: State = "ok"
+    info: PluginInfo | None = None
+    error: str = ""
+    module: object = None
+    seconds: float = field(default=0.0, compare=False)
+
+    def __str__(self) -> str:
+        return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
+
+    @property
+    def kind(self) -> str:
+        """Its kind, or "" where it was not loaded."""
+        return self.info.kind if self.info else ""
+
+    @property
+    def described(self) -> PluginInfo:
+        """What it says of itself; only for plugins in state ok."""
+        if self.info is None:
+            raise PluginLoadError(f"{self} is not loaded", plugin=str(self), hook="describe")
+        return self.info
+
+    def format(self, name: str | None) -> Format:
+        """Return the format called ``name``; None is the first one.
+
+        Raises:
+            OptionError: this driver has no such format.
+        """
+        formats = self.described.formats
+        for one in formats:
+            if name is None or one.name == name:
+                return one
+        names = [f.name for f in formats]
+        raise OptionError(
+            f"{self} has no format {name!r}; its formats: {', '.join(names) or 'none declared'}."
+            + did_you_mean(str(name), names)
+        )
+
+
+def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseException:
+    """Return what to raise for ``error`` out of a plugin's hook: itself, where it says enough."""
+    name = str(plugin)
+    if isinstance(error, PluginError):
+        error.plugin, error.hook = error.plugin or name, error.hook or hook
+    if isinstance(error, (DumptyError, KeyboardInterrupt)) or (isinstance(error, SystemExit) and _of_a_signal(error)):
+        return error
+    if isinstance(error, SystemExit):
+        # Still a SystemExit, which callers are promised; but one that names its plugin, and never status 0.
+        return SystemExit(f"{name} called sys.exit({error.code!r}) in {hook}: taken as a failure")
+    if isinstance(error, ImportError):
+        requires = plugin.described.requires
+        advice = f'pip install "{requires}"' if requires else "install what it names"
+        return DependencyError(f"{name} lacks a library ({reason(error)}): {advice}")
+    if isinstance(error, NotImplementedError):
+        refusal = RestoreNotSupported if hook == "restore" else PluginError
+        return refusal(f"{name} does not support {hook}: {reason(error)}", plugin=name, hook=hook)
+    # BaseException, too: asyncio's CancelledError and its like are no Exception, and no success either.
+    return PluginError(f"{name} failed in {hook}: {reason(error)}", plugin=name, hook=hook)
+
+
+def _of_a_signal(error: SystemExit) -> bool:
+    """Return whether a signal handler of the program, and no plugin, asks it to end."""
+    installed = (signal.getsignal(number) for number in signal.valid_signals())
+    codes = {getattr(one, "__code__", None) for one in installed} - {None}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def reason(error: BaseException) -> str:
+    """Return an error as one line: its class and what it says."""
+    kind, text = type(error).__name__, one_line(error)
+    return kind if text == kind else f"{kind}: {text}"

@@ -1,0 +1,84 @@
+"""Small objects of a store, read and written whole: manifests, proofs and pins."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dumpty.errors import MissingFile, StoreError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from dumpty.types import Store
+
+__all__ = ["UNSURE", "delete_for_good", "is_there", "locked", "read_object", "sizes_in", "write_object"]
+
+UNSURE = "a power failure may bring that back"
+
+
+def is_there(store: Store, name: str) -> bool:
+    """Return whether a store has an object of this name.
+
+    Raises:
+        StoreError: it cannot be told.
+    """
+    try:
+        store.stat(name)
+    except MissingFile:
+        return False
+    return True
+
+
+def read_object(store: Store, name: str) -> bytes:
+    """Return all bytes of an object.
+
+    Raises:
+        MissingFile: there is none.
+        StoreError: it cannot be read.
+    """
+    stream = store.open(name)
+    try:
+        parts = []
+        while part := stream.read(-1):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        stream.close()
+
+
+def write_object(store: Store, name: str, data: bytes) -> None:
+    """Write an object, durably and all at once, in the place of an older one of its name.
+
+    Raises:
+        StoreError: it cannot be written; the older one stands.
+    """
+    upload = store.create(name)
+    try:
+        upload.write(data)
+        upload.commit()
+    finally:
+        upload.abort()
+
+
+def delete_for_good(store: Store, name: str) -> str:
+    """Delete what is not listed any more; return why it is still there, or "" where it is gone."""
+    try:
+        store.delete(name)
+    except MissingFile:
+        return ""
+    except StoreError as error:
+        with contextlib.suppress(MissingFile, StoreError):
+            store.stat(name)
+            return str(error)
+    return ""
+
+
+def sizes_in(store: Store) -> dict[str, int]:
+    """Return the size of every object in a store, in bytes, by name."""
+    return {found.name: found.size for found in store.list()}
+
+
+def locked(store: Store) -> AbstractContextManager[None]:
+    """Hold the lock under which what is listed changes."""
+    return store.lock("catalog")

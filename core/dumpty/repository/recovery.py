@@ -1,0 +1,97 @@
+"""Finishing, or taking back, what killed runs left in a store. Which files may go is said in ``catalog``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from dumpty.errors import ManifestError, MissingFile, StoreError
+from dumpty.repository.journal import PENDING
+from dumpty.repository.named import NamedCatalog
+from dumpty.repository.names import MANIFEST, OWN_NAME, REMOVED
+from dumpty.repository.objects import is_there
+from dumpty.repository.verification import PIN, PROOFS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dumpty.types import Store
+
+__all__ = ["clean"]
+
+_log = logging.getLogger("dumpty")
+_NAMED_DATA = re.compile(r"\.[0-9a-f]{32}\.(?:db|sql|dump|tar|dir)$")
+
+
+def clean(store: Store) -> None:
+    """Finish or take back what killed runs of either facade left in a store.
+
+    Raises:
+        StoreError, Locked: it could not.
+    """
+    with store.lock("catalog"):
+        listed = _listed(store)
+        with contextlib.ExitStack() as stack:
+            left = store.clean()
+            # A generator holds the store's lock until it is closed, and an error's traceback would keep it alive.
+            stack.callback(getattr(left, "close", lambda: None))
+            for name in left:
+                file = name.removesuffix(PENDING)
+                if file != name and listed(file) is False:
+                    with contextlib.suppress(MissingFile):
+                        store.delete(file)
+        objects = list(store.list())
+        # Without its manifest, a named backup that was half removed is the only trace of itself.
+        has_manifest = any(found.name == NamedCatalog.MANIFEST for found in objects)
+        for found in objects:
+            file = found.name.removesuffix(REMOVED)
+            state = listed(file) if file != found.name else None
+            if state is True:
+                store.rename(found.name, file)
+            elif state is False and (OWN_NAME.match(file) or has_manifest):
+                _drop(store, found.name)
+        _clean_beside(store)
+
+
+def _clean_beside(store: Store) -> None:
+    """Remove the proofs and pins of backups of which nothing else is left."""
+    names = {found.name for found in store.list()}
+    beside = {name for name in names if name.endswith((PROOFS, PIN)) and OWN_NAME.match(name)}
+    alive = {match["stem"] for name in names - beside if (match := OWN_NAME.match(name))}
+    for name in beside:
+        match = OWN_NAME.match(name)
+        if match is not None and match["stem"] not in alive:
+            _drop(store, name)
+
+
+def _drop(store: Store, name: str) -> None:
+    """Remove what no listing shows; what cannot be removed takes space, and keeps nobody from the next backup."""
+    try:
+        store.delete(name)
+    except MissingFile:
+        return
+    except StoreError as error:
+        text = "%s is of no use any more, but is still there: %s; the next backup tries again"
+        _log.warning(text, store.locate(name), error, extra={"event": "left-behind"})
+
+
+def _listed(store: Store) -> Callable[[str], bool | None]:
+    """Return a function that tells whether a manifest names a file; None where that cannot be told.
+
+    Manifests are asked for by name: what a late listing does not show yet would be taken for an orphan.
+    """
+    try:
+        files = {e["file"] for e in NamedCatalog(store).entries()}
+    except (ManifestError, StoreError):
+        files = None
+
+    def listed(file: str) -> bool | None:
+        if match := OWN_NAME.match(file):
+            return is_there(store, match["stem"] + MANIFEST)
+        if files is None or not _NAMED_DATA.search(file):
+            return None
+        return file in files
+
+    return listed

@@ -1,0 +1,333 @@
+"""Which backups to keep and which to remove: pure decisions, each with its reason.
+
+A rule only ever protects: a backup goes if every rule that was given lets it go. The rules ``hourly`` to ``yearly``
+are restic's (https://restic.readthedocs.io/en/stable/060_forget.html), the scheme that borg calls
+grandfather-father-son: "keep for the last N days which have one or more backups, the newest of each day". Days without
+a backup do not count; rules do not take from each other, as they do in borg; and while fewer than N are there, the
+oldest is kept, too, so that months and years can ever fill up. Hours, days, weeks (ISO 8601), months and years are
+those of a time zone, UTC unless another is given; an hour that comes twice when summer time ends is two hours.
+
+Whatever the rules say, these are kept: the newest backup of each database, the newest that was proven, at each level
+of proof, and every pinned one. A backup whose data is lost, or whose last proof failed, counts for nothing: it takes no
+good one's place. One that was taken in the future, as this machine's clock has it, is not judged at all: one of the
+clocks is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from dumpty.repository.verification import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from dumpty.repository.verification import Standing
+
+__all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone", "taken"]
+
+
+class Subject(Protocol):
+    """What is known of a backup."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """One name of its database, whatever the spelling of its URL."""
+        ...
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was taken (aware)."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """How much it takes in the store."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """What was proved of it."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """``lost`` where its data is gone or short, ``damaged`` where it is not what was stored, else ``ok``."""
+        ...
+
+    @property
+    def pinned(self) -> str:
+        """Who pinned it and why, or "" where nobody did."""
+        ...
+
+
+S = TypeVar("S", bound=Subject)
+
+_PERIODS: dict[str, tuple[str, Callable[[datetime], object]]] = {
+    "hourly": ("hour", lambda t: (t.date(), t.hour, t.utcoffset())),
+    "daily": ("day", lambda t: t.date()),
+    "weekly": ("week", lambda t: tuple(t.isocalendar())[:2]),
+    "monthly": ("month", lambda t: (t.year, t.month)),
+    "yearly": ("year", lambda t: t.year),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What to protect; at least one rule is given, and a number to keep is at least 1.
+
+    ``keep`` are the newest so many of each database, ``hourly`` to ``yearly`` the newest of so many hours, days, weeks,
+    months and years that have one. ``older_than`` protects what is not older, ``max_size`` the newest of all databases
+    together, while they and all that is kept anyway take no more than so many bytes. ``zone`` is the time zone; None
+    is this machine's own.
+
+    Raises:
+        ValueError: they are not.
+    """
+
+    keep: int | None = None
+    hourly: int | None = None
+    daily: int | None = None
+    weekly: int | None = None
+    monthly: int | None = None
+    yearly: int | None = None
+    older_than: timedelta | None = None
+    max_size: int | None = None
+    zone: tzinfo | None = field(default=UTC)
+
+    def __post_init__(self) -> None:
+        if all(getattr(self, f.name) is None for f in fields(self) if f.name != "zone"):
+            raise ValueError("no rule says what to remove")
+        for name in ("keep", *_PERIODS):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"the number to keep is at least 1, not {number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Generic[S]):
+    """What becomes of one backup, and why."""
+
+    backup: S
+    keep: bool
+    reason: str
+
+
+def decide(backups: Iterable[S], rules: Rules, now: datetime) -> list[Decision[S]]:
+    """Return one decision for each backup: database by database, newest first."""
+    groups: dict[str, list[S]] = defaultdict(list)
+    for backup in backups:
+        groups[backup.source].append(backup)
+    decisions: list[Decision[S]] = []
+    for source in sorted(groups):
+        decisions += _Database(sorted(groups[source], key=_age_order, reverse=True), rules, now).decisions()
+    return decisions if rules.max_size is None else _fitted(decisions, rules.max_size)
+
+
+def _age_order(backup: Subject) -> tuple[datetime, str]:
+    return backup.timestamp, backup.id
+
+
+class _Database(Generic[S]):
+    """The backups of one database, newest first, and what the rules say of them."""
+
+    def __init__(self, newest_first: Sequence[S], rules: Rules, now: datetime) -> None:
+        self._all = newest_first
+        self._judged = [b for b in newest_first if b.timestamp <= now]
+        self._rules = rules
+        self._now = now
+
+    def decisions(self) -> list[Decision[S]]:
+        always, ruled = self._always(), self._ruled()
+        made = []
+        for backup in self._all:
+            why = always.get(backup.id) or ruled.get(backup.id)
+            made.append(Decision(backup=backup, keep=bool(why), reason=why or self._let_go(backup)))
+        return made
+
+    def _always(self) -> dict[str, str]:
+        """Return the reason for each backup that no rule can remove."""
+        reasons: dict[str, str] = {}
+        for backup in self._all:
+            if backup.timestamp > self._now:
+                reasons[backup.id] = "taken in the future, by this machine's clock: not judged"
+        for newest in self._judged[:1]:
+            reasons[newest.id] = "the newest of its database"
+        for newest in [b for b in self._judged if _counts(b)][:1]:
+            reasons.setdefault(newest.id, "the newest of its database that is there and has not failed")
+        for place, level in reversed(list(enumerate(LEVELS))):
+            for proven in [b for b in self._judged if _proven(b) >= place][:1]:
+                reasons.setdefault(proven.id, f"the newest proven by {level}")
+        for backup in self._all:
+            if backup.pinned:
+                reasons.setdefault(backup.id, f"pinned {backup.pinned}")
+        return reasons
+
+    def _ruled(self) -> dict[str, str]:
+        """Return the reason for each backup that a rule protects."""
+        reasons: dict[str, str] = {}
+        rules = self._rules
+        if rules.keep is not None:
+            place = 1
+            for backup in self._judged:
+                if place <= rules.keep:
+                    reasons.setdefault(backup.id, f"number {place} of the {rules.keep} newest to keep")
+                place += _counts(backup)
+        for name, (period, key) in _PERIODS.items():
+            number = getattr(rules, name)
+            if number is not None:
+                self._each(number, period, key, reasons)
+        if rules.older_than is not None:
+            for backup in self._judged:
+                if self._age(backup) <= rules.older_than:
+                    text = f"{_days(self._age(backup))} old, not older than {_days(rules.older_than)}"
+                    reasons.setdefault(backup.id, text)
+        return reasons
+
+    def _each(self, number: int, period: str, key: Callable[[datetime], object], reasons: dict[str, str]) -> None:
+        taken: set[object] = set()
+        oldest = None
+        for backup in self._judged:
+            good = _counts(backup)
+            one = key(backup.timestamp.astimezone(self._rules.zone))
+            if one not in taken and len(taken) < number:
+                reasons.setdefault(backup.id, f"the newest of its {period}, {len(taken) + 1} of {number} to keep")
+                if good:
+                    taken.add(one)
+            if good:
+                oldest = backup
+        if oldest is not None and len(taken) < number:
+            reasons.setdefault(oldest.id, f"the oldest, while fewer than {number} {period}s have a backup")
+
+    def _let_go(self, backup: S) -> str:
+        """Return why no rule protects a backup."""
+        rules, reasons = self._rules, []
+        if backup.state == "lost":
+            reasons.append("lost, so it counts for nothing")
+        if backup.standing.failed is not None:
+            reasons.append(f"its proof by {backup.standing.failed.level} failed, so it counts for nothing")
+        if rules.keep is not None:
+            reasons.append(f"number {self._judged.index(backup) + 1}, beyond the {rules.keep} newest")
+        for name, (period, _) in _PERIODS.items():
+            number = getattr(rules, name)
+            if number is not None:
+                reasons.append(f"not the newest of one of the last {number} {period}s")
+        if rules.older_than is not None:
+            reasons.append(f"{_days(self._age(backup))} old, older than {_days(rules.older_than)}")
+        return " and ".join(reasons)
+
+    def _age(self, backup: S) -> timedelta:
+        return self._now - backup.timestamp
+
+
+def _counts(backup: Subject) -> bool:
+    """Return whether a backup could be restored, as far as is known."""
+    return backup.standing.failed is None and backup.state not in {"lost", "damaged"}
+
+
+def _proven(backup: Subject) -> int:
+    proven = backup.standing.proven if _counts(backup) else None
+    return -1 if proven is None else LEVELS.index(proven.level)
+
+
+def taken(backups: Iterable[Subject]) -> int:
+    """Return how many bytes backups take in the store: what is lost takes none."""
+    return sum(b.size_bytes for b in backups if b.state != "lost")
+
+
+def _fitted(decisions: Sequence[Decision[S]], limit: int) -> list[Decision[S]]:
+    """Protect, of what every other rule lets go, the newest that fit into ``limit`` beside what is kept anyway."""
+    left = limit - taken(d.backup for d in decisions if d.keep)
+    fits: set[str] = set()
+    for decision in sorted((d for d in decisions if not d.keep), key=lambda d: _age_order(d.backup), reverse=True):
+        left -= taken([decision.backup])
+        if left < 0:
+            break
+        fits.add(decision.backup.id)
+    return [
+        d
+        if d.keep
+        else Decision(backup=d.backup, keep=True, reason=f"fits into {_size(limit)} in all")
+        if d.backup.id in fits
+        else Decision(
+            backup=d.backup, keep=False, reason=" and ".join(filter(None, (d.reason, f"beyond {_size(limit)} in all")))
+        )
+        for d in decisions
+    ]
+
+
+_AGE = re.compile(r"(?P<number>\d{1,9})(?P<unit>[hdw])", re.ASCII)
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+
+
+def parse_age(text: str) -> timedelta:
+    """Return the age that ``text`` says: a number and ``h`` (hours), ``d`` (days) or ``w`` (weeks).
+
+    Raises:
+        ValueError: it says none.
+    """
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no age; write for example 12h, 30d or 4w")
+    try:
+        return timedelta(hours=int(match["number"]) * _HOURS[match["unit"]])
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any calendar; write for example 12h, 30d or 4w") from None
+
+
+_SIZE = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,3})?) ?(?P<unit>[kMGTP]?)(?P<binary>i?)B", re.ASCII | re.IGNORECASE)
+_UNITS = " kmgtp"
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``text`` says: ``500MB``, ``1.5TB``, ``20GiB``; k is 1,000, Ki is 1,024.
+
+    Raises:
+        ValueError: it says none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match["binary"] and not match["unit"]):
+        raise ValueError(f"{text!r} is no size; write for example 500MB, 20GiB or 1.5TB")
+    power = _UNITS.index(match["unit"].lower() or " ")
+    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
+
+
+def parse_timezone(text: str) -> tzinfo | None:
+    """Return the time zone called ``text`` (``Europe/Berlin``, ``UTC``); ``local``, this machine's own, is None.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if text.lower() == "local":
+        return None
+    if text.upper() == "UTC":
+        return UTC
+    import zoneinfo
+
+    try:
+        return zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"there is no time zone {text!r} on this machine; write for example UTC, local or Europe/Berlin"
+        ) from None
+
+
+def _days(age: timedelta) -> str:
+    hours = age.total_seconds() / 3600
+    return f"{hours:.0f} h" if abs(hours) < 48 else f"{hours / 24:.0f} days"  # noqa: PLR2004 - two days
+
+
+def _size(count: int) -> str:
+    number, power = float(count), 0
+    while number >= 1000 and power < len(_UNITS) - 1:  # noqa: PLR2004 - kilo
+        number, power = number / 1000, power + 1
+    return f"{number:.3g} {_UNITS[power].upper().strip()}B" if power else f"{count} bytes"

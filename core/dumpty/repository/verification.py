@@ -1,0 +1,205 @@
+"""What was proved of a backup, by whom and when, kept beside it; and pins, which protect one from being removed.
+
+``STEM.proofs.json`` holds the proofs of one backup in the order in which they were made, ``STEM.pin.json`` its pin.
+Both are sealed JSON like the manifest, and go when the backup goes. A proof only ever says what was seen: one that
+cannot be read counts as none, and one that cannot be written down is no failure of the backup.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from dumpty.errors import ManifestError
+from dumpty.repository import manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "LEVELS",
+    "PIN",
+    "PROOFS",
+    "Level",
+    "Proof",
+    "Proved",
+    "Standing",
+    "added",
+    "decode_pin",
+    "decode_proofs",
+    "encode_pin",
+    "encode_proofs",
+    "standing",
+    "who",
+]
+
+PROOFS = ".proofs.json"
+PIN = ".pin.json"
+
+Level = Literal["digest", "structure", "restore"]
+"""How far a proof goes, each further than the one before.
+
+``digest``: the stored bytes, and the dump in them, are those that were written. ``structure``: the driver reads the
+dump to its end. ``restore``: a database loads it, and holds what the backup's evidence says.
+"""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+_KEPT = 50
+"""Proofs kept for one backup, beside the newest success and failure of each level, which are what counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proved:
+    """One thing that was seen to be so, in a sentence, and how many seconds it took to see it."""
+
+    what: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """How one attempt to prove a backup went.
+
+    ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
+    decide (a program is missing, the store cannot be read) is no proof either way, and leaves none. ``at`` is aware,
+    in UTC; ``by`` is user@host. ``versions`` are those of dumpty, the driver, and what served the throw-away target.
+    ``exception`` and ``unrecorded``, the reason why the proof could not be written down, are not kept.
+    """
+
+    level: Level
+    ok: bool
+    at: datetime
+    by: str = ""
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    proved: tuple[Proved, ...] = ()
+    not_proved: tuple[str, ...] = ()
+    error: str = ""
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+    unrecorded: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What all proofs of a backup say together.
+
+    ``failed`` is the proof that failed and that no later one as strong has refuted. ``proven`` is the newest of the
+    strongest proofs that hold: none after it failed at its level or below. It is None while anything has failed.
+    """
+
+    proven: Proof | None = None
+    failed: Proof | None = None
+
+
+def standing(proofs: Sequence[Proof]) -> Standing:
+    """Return what ``proofs``, in the order in which they were made, say together."""
+    if not proofs:
+        return Standing()
+    last: dict[tuple[Level, bool], int] = {(p.level, p.ok): place for place, p in enumerate(proofs)}
+
+    def newest(levels: Iterable[Level], *, ok: bool) -> int:
+        return max((last.get((level, ok), -1) for level in levels), default=-1)
+
+    for level in reversed(LEVELS):
+        failure = last.get((level, False), -1)
+        if failure > newest(LEVELS[LEVELS.index(level) :], ok=True):
+            return Standing(failed=proofs[failure])
+    for level in reversed(LEVELS):
+        success = last.get((level, True), -1)
+        if success > newest(LEVELS[: LEVELS.index(level) + 1], ok=False):
+            return Standing(proven=proofs[success])
+    return Standing()
+
+
+def added(proofs: Sequence[Proof], proof: Proof) -> tuple[Proof, ...]:
+    """Return ``proofs`` and ``proof``, shortened, where they are many, to those that count and the newest."""
+    whole = (*proofs, proof)
+    counts = {(p.level, p.ok): place for place, p in enumerate(whole)}.values()
+    return tuple(p for place, p in enumerate(whole) if place >= len(whole) - _KEPT or place in counts)
+
+
+def who() -> str:
+    """Return who runs this program, and where: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # an account without a name, as containers have them
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def encode_proofs(record_id: str, proofs: Iterable[Proof]) -> bytes:
+    """Return the content of ``STEM.proofs.json``."""
+    return manifest.seal({"backup": record_id, "proofs": [_values(proof) for proof in proofs]})
+
+
+def decode_proofs(data: bytes, record_id: str, what: str) -> tuple[Proof, ...]:
+    """Return the proofs in ``STEM.proofs.json``.
+
+    Raises:
+        ManifestError: it is damaged, of another backup, or written by a newer dumpty.
+    """
+    whole = manifest.unseal(data, what)
+    try:
+        _require_of(whole, record_id, what)
+        return tuple(_proof(values) for values in whole["proofs"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+
+
+def encode_pin(record_id: str, reason: str, moment: datetime) -> bytes:
+    """Return the content of ``STEM.pin.json``."""
+    return manifest.seal({"backup": record_id, "by": who(), "at": moment.isoformat(), "reason": reason})
+
+
+def decode_pin(data: bytes, record_id: str, what: str) -> str:
+    """Return what a pin says, in one line: by whom, since when, and why.
+
+    Raises:
+        ManifestError: it is damaged, of another backup, or written by a newer dumpty.
+    """
+    whole = manifest.unseal(data, what)
+    try:
+        _require_of(whole, record_id, what)
+        since = manifest.utc(whole["at"])
+        return f"by {whole['by']} on {since:%Y-%m-%d}" + (f": {whole['reason']}" if whole["reason"] else "")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+
+
+def _require_of(whole: Mapping[str, Any], record_id: str, what: str) -> None:
+    if whole["backup"] != record_id:
+        raise ManifestError(f"{what} is damaged: it belongs to the backup {whole['backup']}")
+
+
+def _values(proof: Proof) -> dict[str, Any]:
+    return {
+        "level": proof.level,
+        "ok": proof.ok,
+        "at": proof.at.astimezone(UTC).isoformat(),
+        "by": proof.by,
+        "seconds": proof.seconds,
+        "versions": dict(proof.versions),
+        "proved": [[one.what, one.seconds] for one in proof.proved],
+        "not_proved": list(proof.not_proved),
+        "error": proof.error,
+    }
+
+
+def _proof(values: Mapping[str, Any]) -> Proof:
+    if values["level"] not in LEVELS or type(values["ok"]) is not bool:
+        raise ValueError(f"level {values['level']!r}, ok {values['ok']!r}")
+    return Proof(
+        level=values["level"],
+        ok=values["ok"],
+        at=manifest.utc(values["at"]),
+        by=str(values["by"]),
+        seconds=float(values["seconds"]),
+        versions={str(k): str(v) for k, v in values["versions"].items()},
+        proved=tuple(Proved(what=str(what), seconds=float(seconds)) for what, seconds in values["proved"]),
+        not_proved=tuple(map(str, values["not_proved"])),
+        error=str(values["error"]),
+    )

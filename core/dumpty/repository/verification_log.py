@@ -1,0 +1,145 @@
+"""Proofs and pins as they lie in a store, beside the backups that they speak of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
+from dumpty.repository.names import MANIFEST, name_beside
+from dumpty.repository.objects import read_object, write_object
+from dumpty.repository.verification import (
+    PIN,
+    PROOFS,
+    Proof,
+    added,
+    decode_pin,
+    decode_proofs,
+    encode_pin,
+    encode_proofs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dumpty.repository.catalog import Catalog
+    from dumpty.repository.manifest import Record
+    from dumpty.types import Store
+
+__all__ = ["ProofBook", "Told"]
+
+_UNREADABLE_PIN = "its pin cannot be read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What lies beside a backup: its proofs, oldest first, and what its pin says ("" where it has none)."""
+
+    proofs: tuple[Proof, ...] = ()
+    pinned: str = ""
+
+
+class ProofBook:
+    """The proofs and pins in one store."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        self._store = store
+        self._catalog = catalog
+
+    def read(
+        self, records: Sequence[Record], names: Iterable[str] | None = None
+    ) -> tuple[dict[str, Told], list[ManifestError]]:
+        """Return what lies beside each backup, by id, and an error for each file that cannot be read.
+
+        Proofs that cannot be read count as none; a pin that cannot be read is a pin. ``names``: as for
+        ``Catalog.records``.
+        """
+        known = self._catalog.names() if names is None else names
+        there = {name for name in known if name.endswith((PROOFS, PIN))}
+        told: dict[str, Told] = {}
+        errors: list[ManifestError] = []
+        for record in records if there else ():
+            one = Told()
+            if name_beside(record.file, PROOFS) in there:
+                try:
+                    one = replace(one, proofs=self._proofs(record))
+                except (ManifestError, StoreError) as error:
+                    errors.append(_as_manifest_error(error))
+            if name_beside(record.file, PIN) in there:
+                one = replace(one, pinned=self._pinned(record, errors))
+            if one != Told():
+                told[record.id] = one
+        return told, errors
+
+    def add(self, record: Record, proof: Proof) -> Proof:
+        """Write a proof down, after those that others wrote meanwhile.
+
+        Returns:
+            The proof; where it could not be written down, with the reason. That fails nothing: it was seen.
+
+        Raises:
+            UnknownBackup: the backup was removed meanwhile.
+        """
+        try:
+            with self._catalog.locked():
+                self._require_there(record)
+                proofs = added(self._proofs(record), proof)
+                write_object(self._store, name_beside(record.file, PROOFS), encode_proofs(record.id, proofs))
+        except UnknownBackup:
+            raise
+        except (DumptyError, OSError) as error:
+            advice = "; remove that file, and prove the backup again" if isinstance(error, ManifestError) else ""
+            return replace(proof, unrecorded=f"{error}{advice}")
+        return proof
+
+    def pin(self, record: Record, reason: str = "") -> None:
+        """Protect a backup from being removed.
+
+        Raises:
+            UnknownBackup: it is gone.
+            StoreError: the pin cannot be written.
+        """
+        with self._catalog.locked():
+            self._require_there(record)
+            data = encode_pin(record.id, " ".join(reason.split()), datetime.now(UTC))
+            write_object(self._store, name_beside(record.file, PIN), data)
+
+    def unpin(self, record: Record) -> bool:
+        """Take a backup's pin away, and return whether it had one.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with self._catalog.locked():
+            try:
+                self._store.delete(name_beside(record.file, PIN))
+            except MissingFile:
+                return False
+            return True
+
+    def _proofs(self, record: Record) -> tuple[Proof, ...]:
+        name = name_beside(record.file, PROOFS)
+        try:
+            data = read_object(self._store, name)
+        except MissingFile:
+            return ()
+        return decode_proofs(data, record.id, f"the file of proofs {self._store.locate(name)}")
+
+    def _pinned(self, record: Record, errors: list[ManifestError]) -> str:
+        name = name_beside(record.file, PIN)
+        try:
+            return decode_pin(read_object(self._store, name), record.id, f"the pin {self._store.locate(name)}")
+        except MissingFile:
+            return ""  # taken away meanwhile
+        except (ManifestError, StoreError) as error:
+            errors.append(_as_manifest_error(error))
+            return _UNREADABLE_PIN
+
+    def _require_there(self, record: Record) -> None:
+        if not self._catalog.is_there(name_beside(record.file, MANIFEST)):
+            raise UnknownBackup(f"backup {record.id} was removed meanwhile")
+
+
+def _as_manifest_error(error: ManifestError | StoreError) -> ManifestError:
+    return error if isinstance(error, ManifestError) else ManifestError(str(error))

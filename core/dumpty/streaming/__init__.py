@@ -1,0 +1,1 @@
+"""How do bytes move? From a driver through the stages into a store, and back."""

@@ -1,0 +1,252 @@
+"""The way back: a stored dump, verified, decompressed and handed to a driver, or read to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from dumpty.errors import IntegrityError, MissingFile
+from dumpty.process.interruption import current
+from dumpty.streaming.streams import BLOCK, Ahead, Checked, tree_digest
+from dumpty.types import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dumpty.process.interruption import Interruption
+    from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
+    from dumpty.types import Evidence, Format, Options, Reader, Store, Verifier
+
+    Progress = Callable[[int, "int | None"], None]
+
+__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole", "workspace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One compressor of a run, with its options."""
+
+    plugin: Plugin
+    options: Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A stored dump as its manifest describes it."""
+
+    file: str
+    format: Format
+    plain_size: int
+    plain_sha256: str
+    stored_size: int
+    stored_sha256: str
+    stages: tuple[Stage, ...]
+    evidence: Evidence
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def what(self) -> str:
+        """Its name, for messages."""
+        return f"the backup file {self.file}"
+
+
+def check_stored(host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+    """Read the stored object to its end and compare size and every digest with the manifest.
+
+    Raises:
+        MissingFile: it is gone.
+        IntegrityError: size or a digest differs.
+        PluginNotFound: a verifier that was used is not installed any more.
+    """
+    if stored.format.directory:
+        if not isinstance(store, LocalStore) or not store.path(stored.file).is_dir():
+            raise MissingFile(f"{stored.what} is gone from {store.locate(stored.file)}")
+        if tree_digest(str(store.path(stored.file))) != (stored.stored_size, stored.stored_sha256):
+            raise IntegrityError(f"{stored.what} does not match its recorded digest: it was altered or damaged")
+        return
+    digests = _digests(host, stored)
+    with contextlib.closing(store.open(stored.file)) as stream:
+        _drain(_Digested(stream, stored, digests), stored.stored_size, progress)
+    _compare(digests, stored)
+
+
+def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+    """Read the stored object to its end, once, and compare its bytes, and those of the dump in it, with the manifest.
+
+    Raises:
+        MissingFile, IntegrityError, PluginNotFound: as ``check_stored``; a damaged or truncated compressed stream too.
+    """
+    if stored.format.directory:
+        check_stored(host, store, stored, progress)
+        return  # its files are stored as they are
+    digests = _digests(host, stored)
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = Ahead(_Digested(store.open(stored.file), stored, digests), stored.what)
+            stack.callback(stream.close)
+            _drain(_plain(host, stream, stored, stack), stored.plain_size, progress)
+            _drain(stream)  # what a decompressor did not ask for
+    except Exception:
+        # What lies there is not what was stored: that says more than what a decompressor made of it.
+        check_stored(host, store, stored)
+        raise
+    _compare(digests, stored)
+
+
+def _digests(host: Host, stored: Stored) -> dict[str, Verifier]:
+    return {name: host.verify(host.named("verifier", name)) for name in stored.digests}
+
+
+def _compare(digests: Mapping[str, Verifier], stored: Stored) -> None:
+    for name, digest in digests.items():
+        if digest.hexdigest() != stored.digests[name]:
+            raise IntegrityError(f"{stored.what} has another {name} than the one recorded: it was altered or damaged")
+
+
+def _drain(stream: Reader, size: int = 0, progress: Progress | None = None) -> None:
+    done = 0
+    while block := stream.read(BLOCK * 4):
+        done += len(block)
+        if progress is not None:
+            progress(done, size)
+
+
+class _Digested:
+    """Checks stored bytes by size and SHA-256 while they are read, and adds them to the other digests there are."""
+
+    def __init__(self, stream: Reader, stored: Stored, digests: Mapping[str, Verifier]) -> None:
+        self._checked = Checked(stream, stored.stored_size, stored.stored_sha256, stored.what)
+        self._digests = digests
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._checked.read(size)
+        for digest in self._digests.values():
+            digest.update(data)
+        return data
+
+    def close(self) -> None:
+        self._checked.close()
+
+
+def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> Checked:
+    """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
+    for stage in reversed(stored.stages):
+        stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
+        stack.callback(stream.close)
+    what = f"the dump in {stored.file}"
+    ahead = Ahead(stream, what)
+    stack.callback(ahead.close)
+    return Checked(ahead, stored.plain_size, stored.plain_sha256, what)
+
+
+class StoredDump:
+    """A dump on its way back, as a driver sees it (``dumpty.types.Dump``). A context manager."""
+
+    def __init__(self, host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+        self._host = host
+        self._store = store
+        self._stored = stored
+        self._progress = progress
+        self._stack = contextlib.ExitStack()
+        self._streams: list[Checked] = []
+        self._spool: Path | None = None
+        self._asked = current()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def file(self) -> str:
+        return self._stored.file
+
+    @property
+    def format(self) -> str:
+        return self._stored.format.name
+
+    @property
+    def size(self) -> int:
+        return self._stored.plain_size
+
+    @property
+    def evidence(self) -> Evidence:
+        return self._stored.evidence
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return self._stored.evidence.versions
+
+    @property
+    def read_to_end(self) -> bool:
+        """Whether the driver saw the verified end of some stream, or was given the verified file."""
+        return self._spool is not None or any(s.complete for s in self._streams)
+
+    def open(self) -> Reader:
+        stream = self._store.open(self._stored.file)
+        self._stack.callback(stream.close)
+        checked = _plain(self._host, stream, self._stored, self._stack)
+        self._streams.append(checked)
+        return _Reported(checked, self.size, self._progress, self._asked)
+
+    def path(self) -> Path:
+        self._asked.check()
+        if self._spool is None:
+            if isinstance(self._store, LocalStore) and (self._stored.format.directory or not self._stored.stages):
+                # Verified a moment ago, stored as it is: no copy.
+                self._spool = self._store.path(self._stored.file)
+            else:
+                self._spool = self._spooled()
+        return self._spool
+
+    def workspace(self) -> Path:
+        return workspace(self._store, self._stack)
+
+    def _spooled(self) -> Path:
+        path = self.workspace() / ("dump" + self._stored.format.suffix)
+        stream = self.open()
+        with path.open("xb", buffering=0) as file:
+            while block := stream.read(BLOCK):
+                file.write(block)
+        if path.stat().st_size != self.size:
+            raise IntegrityError(f"{path} could not be written whole")
+        return path
+
+
+class _Reported:
+    """Reports what is read, and gives nothing more once an interrupt came: a driver that swallowed it ends, too."""
+
+    def __init__(self, stream: Reader, size: int, progress: Progress | None, asked: Interruption) -> None:
+        self._stream = stream
+        self._size = size
+        self._progress = progress
+        self._asked = asked
+        self._done = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self._asked.check()
+        data = self._stream.read(size)
+        if self._progress is not None:
+            self._done += len(data)
+            self._progress(self._done, self._size)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def workspace(store: Store, stack: contextlib.ExitStack) -> Path:
+    """Return an empty directory on the store's file system, or the system's, removed when ``stack`` closes."""
+    if isinstance(store, LocalStore):
+        # A directory that can be read but not written still restores: then the system's own place has to do.
+        with contextlib.suppress(OSError):
+            return stack.enter_context(store.workspace())
+    path = Path(tempfile.mkdtemp(prefix="dumpty-"))
+    stack.callback(shutil.rmtree, path, ignore_errors=True)
+    return path

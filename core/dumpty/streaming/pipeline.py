@@ -1,0 +1,216 @@
+"""Puts the stages of a backup together and owns the order of commit; no plugin can change it.
+
+Out: driver -> gather, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
+The way back is in ``dumpty.streaming.dump``.
+
+A backup's data becomes visible only after the driver returned, every stage closed without an error and the sizes
+agree; then it is read back by size. The caller writes the manifest afterwards: without one there is no backup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty.errors import IntegrityError, MissingFile, PluginError
+from dumpty.process.interruption import current
+from dumpty.streaming.dump import workspace
+from dumpty.streaming.streams import Beside, Gather, Meter, tree_digest
+from dumpty.types import DirectoryUpload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
+    from dumpty.streaming.dump import Progress, Stage
+    from dumpty.types import (
+        Buffer,
+        ByteSink,
+        Evidence,
+        Format,
+        Options,
+        Sink,
+        Source,
+        Store,
+        Upload,
+        Verifier,
+        Writer,
+    )
+
+
+__all__ = ["Outcome", "Run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is known of a dump that was written and committed: sizes in bytes, digests in hexadecimal."""
+
+    evidence: Evidence
+    plain_size: int
+    plain_sha256: str
+    stored_size: int
+    stored_sha256: str
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One backup, from a driver to a store."""
+
+    host: Host
+    driver: Plugin
+    source: Source
+    format: Format
+    options: Options
+    store: Store
+    stages: Sequence[Stage] = ()
+    verifiers: Sequence[Plugin] = ()
+    progress: Progress | None = None
+
+    def write(
+        self,
+        name: str,
+        *,
+        committing: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
+        commit: Callable[[Outcome], None],
+    ) -> None:
+        """Write the dump to the fresh object ``name``, then call ``commit``, which writes the manifest.
+
+        Both become visible within ``committing(name)``, a lock. If anything fails, nothing of this backup stays; once
+        ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them. An
+        interrupt that a plugin swallowed is raised again, and nothing is committed.
+        """
+        asked = current()
+        upload = self.store.create(name)
+        with contextlib.ExitStack() as stack:
+            stack.callback(upload.abort)
+            write = self._write_directory if self.format.directory else self._write_stream
+            outcome = write(upload, stack)
+            asked.check()  # a plugin may have swallowed it
+            with committing(name) as gone:
+                try:
+                    upload.commit()
+                    self._check_size(name, outcome)
+                    asked.check()
+                except BaseException:
+                    with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                        with contextlib.suppress(MissingFile):
+                            self.store.delete(name)
+                        gone()
+                    raise
+                commit(outcome)
+
+    def _check_size(self, name: str, outcome: Outcome) -> None:
+        found = self.store.stat(name).size
+        if found != outcome.stored_size:
+            raise IntegrityError(
+                f"{self.store.locate(name)} holds {found} bytes after {outcome.stored_size} were written to it"
+            )
+
+    def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
+        stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
+        extra: dict[str, Verifier] = {v.name: self.host.verify(v) for v in self.verifiers}
+        stored = Meter(upload, (stored_sha256, *extra.values()))
+        end: ByteSink = stored
+        writers: list[Writer] = []
+        for stage in self.stages:
+            writer = self.host.compress(stage.plugin, sink=end, options=stage.options)
+            writers.append(writer)
+            end = writer
+        beside = Beside(end)
+        stack.callback(beside.abandon)
+        plain = Meter(beside, (plain_sha256,))
+        sink = _DriverSink(plain, self.store, stack, self.progress)
+        stack.callback(sink.gather.abandon)
+        evidence = self._driven(sink)
+        sink.gather.close()
+        beside.close()
+        for writer in reversed(writers):
+            writer.close()
+        stored.require_intact()
+        if not plain.size:
+            raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
+        return Outcome(
+            evidence=evidence,
+            plain_size=plain.size,
+            plain_sha256=plain_sha256.hexdigest(),
+            stored_size=stored.size,
+            stored_sha256=stored_sha256.hexdigest(),
+            digests={name: digest.hexdigest() for name, digest in extra.items()},
+        )
+
+    def _write_directory(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
+        if self.stages or not isinstance(upload, DirectoryUpload):
+            raise PluginError(
+                f"the format {self.format.name} is a directory of files: it is stored uncompressed, in a local store",
+                plugin=str(self.driver),
+                hook="backup",
+            )
+        directory = upload.directory()
+        evidence = self._driven(_DirectorySink(directory, self.store, stack))
+        size, digest = tree_digest(str(directory))
+        if not size:
+            raise IntegrityError(f"{self.driver} wrote no byte into the directory it was given")
+        return Outcome(
+            evidence=evidence,
+            plain_size=size,
+            plain_sha256=digest,
+            stored_size=size,
+            stored_sha256=digest,
+            digests={},
+        )
+
+    def _driven(self, sink: Sink) -> Evidence:
+        return self.host.backup(
+            self.driver, source=self.source, sink=sink, format=self.format.name, options=self.options
+        )
+
+
+class _DriverSink:
+    """What a driver sees of the pipeline."""
+
+    def __init__(self, end: ByteSink, store: Store, stack: contextlib.ExitStack, progress: Progress | None) -> None:
+        self._store = store
+        self._stack = stack
+        self._expected: int | None = None
+        self._report = progress
+        self.gather = Gather(end, self._passed if progress else None)
+
+    def write(self, data: Buffer) -> int:
+        return self.gather.write(data)
+
+    def expect(self, total_bytes: int) -> None:
+        self._expected = total_bytes
+
+    def directory(self) -> Path:
+        raise PluginError("this format was not declared with directory=True, so it is written as a stream")
+
+    def workspace(self) -> Path:
+        return workspace(self._store, self._stack)
+
+    def _passed(self, size: int) -> None:
+        if self._report is not None:
+            self._report(size, self._expected)
+
+
+class _DirectorySink:
+    def __init__(self, directory: Path, store: Store, stack: contextlib.ExitStack) -> None:
+        self._directory = directory
+        self._store = store
+        self._stack = stack
+
+    def write(self, data: Buffer) -> int:
+        raise PluginError(f"this format is a directory: write files into sink.directory(), not {len(data)} bytes here")
+
+    def expect(self, total_bytes: int) -> None:
+        """Progress of a directory is not measured."""
+
+    def directory(self) -> Path:
+        return self._directory
+
+    def workspace(self) -> Path:
+        return workspace(self._store, self._stack)

@@ -1,0 +1,337 @@
+"""The stream types between a driver and a store: counting, hashing, gathering small writes, working beside.
+
+All of them are push (sinks) on the way out and pull (readers) on the way back. Errors are sticky: after the first,
+every further call raises it again, so that a plugin that swallows an error cannot make a backup look good.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from dumpty.errors import IntegrityError, PluginError
+from dumpty.process.owned_directory import open_regular
+from dumpty.streaming.worker import Aside, Belt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import BinaryIO
+
+    from dumpty.types import Buffer, ByteSink, Reader, Verifier
+
+BLOCK = 1 << 18
+"""Bytes gathered before they move on: large enough to leave Python out, small enough for a core's cache."""
+
+_AHEAD = 8
+
+
+class Meter:
+    """Counts and hashes what passes through on its way to ``sink``."""
+
+    def __init__(self, sink: ByteSink, digests: Sequence[Verifier]) -> None:
+        self._sink = sink
+        self._digests = tuple(digests)
+        self._error: BaseException | None = None
+        self.size = 0
+
+    def write(self, data: Buffer) -> int:
+        self.require_intact()
+        try:
+            view = memoryview(data).cast("B")
+            taken = self._sink.write(view)
+            if taken is not None and taken != len(view):
+                raise IntegrityError(f"a stage took {taken} of {len(view)} bytes and raised no error")
+            for digest in self._digests:
+                digest.update(view)
+        except BaseException as error:
+            self._error = error
+            raise
+        self.size += len(view)
+        return len(view)
+
+    def require_intact(self) -> None:
+        """Raise the error that a write has raised, if one has: whoever called it may have swallowed it."""
+        if self._error is not None:
+            raise self._error
+
+
+class Gather:
+    """Gathers small writes into blocks; each block then belongs to ``sink``'s caller alone."""
+
+    def __init__(self, sink: ByteSink, progress: Callable[[int], None] | None = None) -> None:
+        self._sink = sink
+        self._progress = progress
+        self._block = bytearray()
+        self._passed = 0
+        self._closed = False
+        self.error: BaseException | None = None
+
+    def write(self, data: Buffer) -> int:
+        if self.error is not None:
+            raise self.error
+        if self._closed:
+            self.error = ValueError("write to a sink whose backup has ended")
+            raise self.error
+        view = memoryview(data).cast("B")
+        self._block += view
+        if len(self._block) >= BLOCK:
+            self._pass_on()
+        return len(view)
+
+    def close(self) -> None:
+        """Pass on what is left. Further writes are errors."""
+        if self.error is not None:
+            raise self.error
+        if self._block:
+            self._pass_on()
+        self._closed = True
+
+    def abandon(self) -> None:
+        """Refuse every further write: the backup has failed."""
+        self._closed = True
+        self._block = bytearray()
+
+    def _pass_on(self) -> None:
+        block, self._block = self._block, bytearray()
+        try:
+            self._sink.write(block)
+            self._passed += len(block)
+            if self._progress is not None:
+                self._progress(self._passed)
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+class Beside:
+    """Runs ``sink.write`` in a thread of its own: compression works while the database speaks.
+
+    Blocks handed in must not be changed afterwards. ``close`` waits for everything to be written.
+    """
+
+    def __init__(self, sink: ByteSink) -> None:
+        self._sink = sink
+        self._belt: Belt[Buffer | None] = Belt(_AHEAD)
+        self._error: BaseException | None = None
+        self._abandoned = False
+        self._aside: Aside[None] | None = None
+
+    def write(self, data: Buffer) -> int:
+        if self._error is not None:
+            raise self._error
+        if self._aside is None:
+            self._aside = Aside(self._run, "dumpty-stages")
+            try:
+                self._aside.start()
+            except BaseException as error:
+                self._error = error  # nobody takes what would be written
+                raise
+        self._belt.put(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._end()
+        if self._error is not None:
+            raise self._error
+
+    def abandon(self) -> None:
+        """Drop what is queued and end the thread."""
+        self._abandoned = True
+        self._end()
+
+    def _end(self) -> None:
+        if self._aside is None:
+            return
+        self._belt.put_last(None)
+        try:
+            self._aside.wait()
+        except BaseException:
+            self._abandoned = True
+            raise
+        finally:
+            self._aside.end()
+
+    def _run(self) -> None:
+        # Goes on taking blocks after an error, so that the writer can never wait for a thread that is gone.
+        while (block := self._belt.get()) is not None:
+            if self._error is None and not self._abandoned:
+                try:
+                    taken = self._sink.write(block)
+                    if taken is not None and taken != len(block):
+                        self._error = IntegrityError(f"a stage took {taken} of {len(block)} bytes and raised no error")
+                except BaseException as error:  # noqa: BLE001 - raised again in the writer's thread
+                    self._error = _of_a_thread(error)
+
+
+class Checked:
+    """Reads ``stream`` and yields end-of-file only if size and SHA-256 are those recorded."""
+
+    def __init__(self, stream: Reader, size: int, sha256: str, what: str) -> None:
+        self._stream = stream
+        self._left = size
+        self._size = size
+        self._sha256 = sha256
+        self._digest = hashlib.sha256()
+        self._what = what
+        self._error: IntegrityError | None = None
+        self.complete = False
+
+    def read(self, size: int = -1) -> bytes:
+        if size is None or size < 0:
+            return read_all(self)
+        if self._error is not None:
+            raise self._error
+        if size == 0 or self.complete:
+            return b""
+        try:
+            data = _as_bytes(self._stream.read(size), self._what)
+            self._digest.update(data)
+            self._left -= len(data)
+            if self._left < 0:
+                raise IntegrityError(f"{self._what} is longer than the {self._size} bytes that were recorded")
+            if not data:
+                self._finish()
+        except IntegrityError as error:
+            self._error = error
+            raise
+        return data
+
+    def _finish(self) -> None:
+        if self._left:
+            raise IntegrityError(
+                f"{self._what} ends {self._left} bytes short of the {self._size} that were recorded: it is truncated"
+            )
+        if self._digest.hexdigest() != self._sha256:
+            raise IntegrityError(f"{self._what} has another SHA-256 than the one recorded: it was altered or damaged")
+        self.complete = True
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class Ahead:
+    """Reads ``stream`` in a thread of its own, some blocks ahead of the consumer; ``what`` names it in messages."""
+
+    def __init__(self, stream: Reader, what: str) -> None:
+        self._stream = stream
+        self._what = what
+        self._belt: Belt[bytes | BaseException] = Belt(_AHEAD)
+        self._stopped = False
+        self._rest = memoryview(b"")
+        self._end: BaseException | bytes | None = None
+        self._aside = Aside(self._run, "dumpty-read-ahead")
+        try:
+            self._aside.start()
+        except BaseException:
+            self._end_thread()
+            raise
+
+    def read(self, size: int = -1) -> bytes:
+        if size is None or size < 0:
+            return read_all(self)
+        if not self._rest and self._end is None:
+            block = self._belt.get()
+            if isinstance(block, bytes) and block:
+                if len(block) <= size:
+                    return block
+                self._rest = memoryview(block)
+            else:
+                self._end = block
+        if self._rest:
+            part, self._rest = self._rest[:size], self._rest[size:]
+            return bytes(part)
+        if isinstance(self._end, BaseException):
+            raise self._end
+        return b""
+
+    def close(self) -> None:
+        try:
+            self._end_thread()
+        finally:
+            # Whoever reads on, or waits for a block in a thread of its own, is told, and does not wait for ever.
+            closed = ValueError("read from a dump that was closed")
+            self._rest = memoryview(b"")
+            self._end = None
+            self._belt.clear()
+            self._belt.put_last(closed)
+            self._stream.close()
+
+    def _end_thread(self) -> None:
+        self._stopped = True
+        self._aside.end(self._belt.clear)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped:
+                block = _as_bytes(self._stream.read(BLOCK), self._what)
+                self._put(block)
+                if not block:
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
+            self._put(_of_a_thread(error))
+
+    def _put(self, item: bytes | BaseException) -> None:
+        if not self._stopped:
+            self._belt.put(item)
+
+
+def _of_a_thread(error: BaseException) -> BaseException:
+    # Signals reach the main thread alone: what looks like an order to exit is a plugin's, and no reason to obey.
+    if isinstance(error, Exception):
+        return error
+    wrapped = PluginError(f"a stage raised {type(error).__name__}: taken as a failure")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _as_bytes(data: object, what: str) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, (bytearray, memoryview)):
+        raise IntegrityError(f"{what} cannot be read: a stage returned {type(data).__name__}, not bytes")
+    return bytes(data)
+
+
+def read_all(reader: Reader) -> bytes:
+    """Read to the end."""
+    parts = []
+    while part := reader.read(BLOCK):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def tree_digest(top: str) -> tuple[int, str]:
+    r"""Return total size and SHA-256 of a directory of plain files.
+
+    The digest is of the lines ``sha256sum`` prints for the files in byte order of their relative paths, so that
+    ``cd DIR && find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`` agrees.
+
+    Raises:
+        IntegrityError: something in it is neither a file nor a directory.
+    """
+    total = 0
+    listing = hashlib.sha256()
+    names: list[str] = []
+    for folder, folders, files in os.walk(top):
+        if any(os.path.islink(os.path.join(folder, f)) for f in (*folders, *files)):
+            raise IntegrityError(f"{folder} holds a symbolic link, which no dump has")
+        names += [os.path.relpath(os.path.join(folder, f), top) for f in files]
+    for name in sorted(names, key=os.fsencode):
+        digest = hashlib.sha256()
+        with _plain_file(os.path.join(top, name)) as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+                total += len(block)
+        listing.update(f"{digest.hexdigest()}  ".encode() + os.fsencode(name) + b"\n")
+    return total, listing.hexdigest()
+
+
+def _plain_file(path: str) -> BinaryIO:
+    try:
+        return open(open_regular(path), "rb")
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ELOOP}:
+            raise
+        raise IntegrityError(f"{path} cannot be in a dump: {error.strerror}") from error

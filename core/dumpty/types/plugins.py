@@ -1,0 +1,65 @@
+"""What a plugin says of itself: its kind, formats and options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Union
+
+OptionValue = Union[str, int, float, bool, "list[str]"]
+Options = Mapping[str, OptionValue]
+"""Read-only, complete with the declared defaults, each value of its declared type."""
+
+SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
+"""What may end the name of a backup's file: a format's suffix and a compressor's."""
+
+Kind = Literal["driver", "compressor", "verifier", "store"]
+Verb = Literal["backup", "restore", "inspect", "examine", "scratch", "compress", "open_store"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a plugin.
+
+    ``default`` also decides the type: ``-o name=text`` is coerced to it. ``verbs`` are the hooks that take it.
+    ``choices``, where given, are the only values accepted.
+    """
+
+    name: str
+    default: OptionValue
+    help: str
+    verbs: tuple[Verb, ...] = ("backup",)
+    choices: tuple[OptionValue, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One form in which a driver writes dumps.
+
+    ``suffix`` ends the stored name, dot included (``.sql``). ``directory`` is True for a form that is a directory
+    of files, written through ``Sink.directory()`` and possible only where no stage follows.
+    """
+
+    name: str
+    suffix: str
+    help: str = ""
+    directory: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginInfo:
+    """What a plugin says of itself, without importing anything heavy.
+
+    ``schemes`` (drivers, stores): the URL schemes it answers, lower case. ``formats`` (drivers): the first is the
+    default. ``suffix`` (compressors): ends the stored name, dot included. ``requires``: the pip requirement that
+    brings its library, for messages (``dumpty[postgres]``).
+    """
+
+    kind: Kind
+    summary: str = ""
+    schemes: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = ()
+    suffix: str = ""
+    options: tuple[Option, ...] = ()
+    requires: str = ""

@@ -1,0 +1,49 @@
+"""Reads a dump to its end without a database: every statement, every row, the last line, and the evidence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, IntegrityError, ObjectEvidence
+from dumpty_plugins.mysql.loading.allowlist import INSERT
+from dumpty_plugins.mysql.loading.loader import compare
+from dumpty_plugins.mysql.loading.statements import StatementReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dumpty import Dump
+    from dumpty_plugins.mysql.loading.allowlist import Statement
+
+
+def examine(dump: Dump, watch: Callable[[Statement], None] | None = None) -> Evidence:
+    """Read ``dump`` to its end, and compare what it holds with its evidence; ``watch`` sees every statement.
+
+    Raises:
+        IntegrityError: it is cut short, says what no dump of ours says, or holds other tables or rows.
+    """
+    rows: dict[str, int] = {}
+    stream = dump.open()
+    try:
+        reader = StatementReader(stream)
+        for statement in reader:
+            if watch is not None:
+                watch(statement)
+            if statement.kind == "TABLE":
+                rows[statement.name] = 0
+            elif statement.kind == "INSERT":
+                header = INSERT.match(statement.text)
+                if header is None or statement.name not in rows:
+                    raise IntegrityError(f"the dump holds rows of {statement.name}, but not that table before them")
+                # Each row is on a line of its own, and no row holds a line break.
+                rows[statement.name] += 1 + statement.text.count(b"\n", header.end())
+    finally:
+        stream.close()
+    found = len(rows), sum(rows.values())
+    if reader.totals is None or found != (reader.totals.tables, reader.totals.rows):
+        raise IntegrityError(f"the dump holds {found[0]} tables with {found[1]} rows, and its last line says otherwise")
+    # A table made of others has rows, but none of its own: nobody counted them.
+    uncounted = {o.path for o in dump.evidence.objects if o.rows is None}
+    objects = tuple(ObjectEvidence(path=p, rows=None if p in uncounted else n) for p, n in sorted(rows.items()))
+    compare(objects, dump.evidence.objects, when="in the dump", outcome="")
+    return Evidence(objects=objects, versions=dump.versions)

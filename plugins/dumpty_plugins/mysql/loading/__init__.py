@@ -1,0 +1,1 @@
+"""From a dump to a database: what a dump may say, the rows, the code, and the swap with what was there."""

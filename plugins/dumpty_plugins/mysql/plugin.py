@@ -1,0 +1,148 @@
+"""MySQL and MariaDB: dumps in SQL over pymysql alone, consistent, checked, and restored beside before they replace.
+
+Tested on MariaDB 10.11 and on MySQL 9.7, by the same tests. MySQL before 8.0 is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Format, Option, PluginInfo, hookimpl
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
+
+
+_MOST_JOBS = 4
+
+
+@hookimpl
+def describe() -> PluginInfo:
+    """Describe the driver."""
+    from dumpty.process import processors
+
+    return PluginInfo(
+        kind="driver",
+        summary="MySQL and MariaDB, over pymysql alone",
+        schemes=("mysql", "mariadb"),
+        formats=(
+            Format(name="sql", suffix=".sql", help="a script for the mariadb or mysql client"),
+            Format(name="native", suffix=".sql", help="the same as sql"),
+        ),
+        options=(
+            Option(
+                name="formatting",
+                default="server",
+                choices=("server", "client"),
+                help="who writes the rows: the server, in ranges of the key, or the client, one by one and slower",
+            ),
+            Option(
+                name="jobs",
+                default=processors(_MOST_JOBS),
+                help="connections that read or load side by side (default: one per processor, at most 4); a backup "
+                "over more than 1 needs MariaDB, its binary log or the right LOCK TABLES, and formatting=server",
+                verbs=("backup", "restore"),
+            ),
+            Option(
+                name="lock_timeout",
+                default=10,
+                help="seconds to wait for a lock before giving up",
+                verbs=("backup", "restore"),
+            ),
+            Option(
+                name="stall_timeout",
+                default=600,
+                help="seconds that the server may send nothing while it is waited for, before the connection is given "
+                "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
+                verbs=("inspect", "backup", "restore"),
+            ),
+            Option(name="views", default=True, help="include views (needs the right SHOW VIEW)"),
+            Option(name="triggers", default=True, help="include triggers (needs the right TRIGGER)"),
+            Option(
+                name="routines", default=True, help="include routines (needs SELECT on mysql.proc, or SHOW_ROUTINE)"
+            ),
+            Option(name="events", default=True, help="include events (needs the right EVENT)"),
+            Option(
+                name="definer",
+                default="keep",
+                choices=("keep", "current"),
+                help="the definers of views, routines, triggers and events: those that the backup names (needs the "
+                "right to name them), or the account that restores",
+                verbs=("restore",),
+            ),
+            Option(
+                name="fingerprint",
+                default=False,
+                help="take a fingerprint of every table's rows, for drills to compare: reads each table once more and "
+                "about doubles the time of a backup",
+            ),
+            Option(
+                name="superuser",
+                default=False,
+                help="load a drill with an account's rights to the whole server, private or named with --on: what the "
+                "dump holds is then run with them",
+                verbs=("scratch",),
+            ),
+            Option(
+                name="evidence",
+                default="off",
+                choices=("off", "counts", "fingerprint"),
+                help="count the rows of every table, or take their fingerprints",
+                verbs=("inspect",),
+            ),
+            Option(
+                name="rights",
+                default=False,
+                help="look for rights that a backup needs and this account has not",
+                verbs=("inspect",),
+            ),
+        ),
+        requires="dumpty[mysql]",
+    )
+
+
+@hookimpl
+def inspect(source: Source, options: Options) -> Inspection:
+    """Look at a database without changing it."""
+    from dumpty_plugins.mysql.inspection import look
+    from dumpty_plugins.mysql.server.connection import patient
+
+    privileges = bool(options.get("rights"))
+    return look(patient(source, options), evidence=str(options.get("evidence", "off")), privileges=privileges)
+
+
+@hookimpl
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # noqa: ARG001 - both are one
+    """Write one consistent dump; both formats are the same."""
+    from dumpty_plugins.mysql.backup import dump
+    from dumpty_plugins.mysql.server.connection import patient
+
+    return dump(patient(source, options), sink, options)
+
+
+@hookimpl
+def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
+    """Load a dump, into a new or an empty database at once, over a full one beside it first."""
+    from dumpty_plugins.mysql.restore import restore as load
+    from dumpty_plugins.mysql.server.connection import patient
+
+    return load(patient(target, options), dump, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def examine(dump: Dump, options: Options) -> Evidence:  # noqa: ARG001 - it has none
+    """Read a dump to its end, statement by statement, without a database."""
+    from dumpty_plugins.mysql.examine import examine as read
+
+    return read(dump)
+
+
+@hookimpl
+def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
+    """Lend a database on a private server of this machine, or a new one on the server ``on``."""
+    from dumpty_plugins.mysql.scratch import borrowed, private
+
+    insisted = bool(options.get("superuser"))
+    return private(dump, insisted=insisted) if on is None else borrowed(dump, on, insisted=insisted)

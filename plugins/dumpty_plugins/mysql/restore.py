@@ -1,0 +1,141 @@
+"""One restore: what stands at the target decides the way.
+
+A missing database is created and, after a failure, dropped again; an existing empty one is filled and emptied again.
+One that holds anything is refused, or with ``overwrite`` replaced as ``swap`` describes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty, Unfinished
+from dumpty_plugins.mysql.loading.loader import Loader, drop, missing_code
+from dumpty_plugins.mysql.loading.swap import Swap
+from dumpty_plugins.mysql.schema.catalog import alter, listing, settings
+from dumpty_plugins.mysql.schema.recovery import clear, exists, lock_name
+from dumpty_plugins.mysql.server.connection import connect, database_of
+from dumpty_plugins.mysql.server.session import Session, StatementError, place, versions
+from dumpty_plugins.mysql.server.sql import identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Dump, Options, Source
+    from dumpty_plugins.mysql.schema.catalog import Settings
+
+_MOMENT_SECONDS = 5
+
+
+def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
+    """Load ``dump`` into ``target``.
+
+    Raises:
+        TargetNotEmpty: it holds something and ``overwrite`` is False, or an interrupted restore left its databases.
+        IntegrityError: the dump is damaged or not what the evidence says; the target is as it was.
+        SourceError: the server refused something; the target is as it was.
+        Locked: another restore of this target is running.
+    """
+    database = database_of(target)
+    lock_timeout = int(str(options["lock_timeout"]))
+    jobs = max(1, int(str(options["jobs"])))
+    keep_definers = options["definer"] == "keep"
+    control = connect(target, None)
+    try:
+        control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
+        with _alone(control, target, database):
+            clear(control, target, database)
+            there = exists(control, database)
+            if there and listing(control, database):
+                if not overwrite:
+                    raise TargetNotEmpty(
+                        f"database {database} on {place(target)} is not empty: restore into another name, or insist "
+                        "with overwrite (--overwrite)"
+                    )
+                swap = Swap(
+                    target, control, database, lock_timeout=lock_timeout, jobs=jobs, keep_definers=keep_definers
+                )
+                return swap.restore(dump)
+            return _fill(target, control, database, dump, there=there, jobs=jobs, keep_definers=keep_definers)
+    finally:
+        control.close()
+
+
+@contextlib.contextmanager
+def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
+    """Hold the name of this restore against every other one. The lock ends with the session."""
+    # The server may not yet have noticed that the session of one that failed has ended.
+    if control.text(f"SELECT GET_LOCK({literal(lock_name(database))}, {_MOMENT_SECONDS})") != "1":
+        raise Locked(f"another restore into {database} on {place(target)} is running: wait until it has ended")
+    yield
+
+
+def _fill(
+    target: Source, control: Session, database: str, dump: Dump, *, there: bool, jobs: int, keep_definers: bool
+) -> Evidence:
+    """Load into a database that is missing or empty; whatever fails, it is so again."""
+    before = settings(control, database) if there else None
+    left = Unfinished(f"what was loaded into {database} on {place(target)} (DROP DATABASE {identifier(database)})")
+    if before is None:
+        _create(control, target, database, left)
+    session: Session | None = None
+    loader: Loader | None = None
+    try:
+        session = connect(target, database)
+        loader = Loader(session, target, database, jobs=jobs, keep_definers=keep_definers)
+        objects = loader.load(dump)
+        loader.run_code(session)
+        notes = [*missing_code(session, database, loader.code), *sorted(loader.notes)]
+        evidence = Evidence(objects=objects, versions=versions(session), notes=tuple(notes))
+    except BaseException as error:
+        if session:
+            session.abandon()
+        try:
+            _undo(target, database, before, loader, error)
+        finally:
+            left.settle()  # it is gone, or the error says that it is not
+        raise
+    left.settle()
+    session.close()
+    return evidence
+
+
+def _create(control: Session, target: Source, database: str, left: Unfinished) -> None:
+    try:
+        control.execute(f"CREATE DATABASE {identifier(database)}")
+    except StatementError as error:
+        if not error.lost:
+            left.settle()
+        raise SourceError(
+            f"database {database} does not exist on {place(target)} and cannot be created: {error}; create it or grant "
+            f"CREATE ON {identifier(database)}.*"
+        ) from error
+
+
+def _undo(target: Source, database: str, before: Settings | None, loader: Loader | None, error: BaseException) -> None:
+    """Bring back nothing: over a fresh session, for the old one may be what failed."""
+    try:
+        session = connect(target, None)
+        try:
+            if before is None:
+                session.execute(f"DROP DATABASE IF EXISTS {identifier(database)}")
+            else:
+                _empty(session, database, loader)
+                alter(session, database, before)
+        finally:
+            session.close()
+    except DumptyError as second:
+        raise SourceError(
+            f"the restore failed ({error}), and what it had loaded into {database} could not be removed ({second}): "
+            f"{database} is incomplete; drop it before you try again"
+        ) from error
+
+
+def _empty(session: Session, database: str, loader: Loader | None) -> None:
+    """Drop what this restore created, and nothing that somebody else put there meanwhile."""
+    if loader is None:
+        return
+    session.execute("SET FOREIGN_KEY_CHECKS=0")
+    for statement in [*loader.made, *reversed(loader.created)]:
+        if statement.code or statement.kind in {"TABLE", "SEQUENCE"}:
+            drop(session, statement.kind, database, statement.name)

@@ -1,0 +1,325 @@
+"""Reads the definitions of everything in a database, and refuses by name what could not be restored."""
+
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from dumpty import SourceError
+from dumpty_plugins.mysql.schema.catalog import Catalog, Code, CodeKind, Counter, Table, base_tables, settings
+from dumpty_plugins.mysql.schema.character_sets import CharacterSets, check_readable, encoder, whole
+from dumpty_plugins.mysql.schema.columns import Column, column, generated, kept
+from dumpty_plugins.mysql.schema.generated_columns import computed
+from dumpty_plugins.mysql.schema.languages import foreign_routines, refuse_libraries
+from dumpty_plugins.mysql.server.session import StatementError, decode
+from dumpty_plugins.mysql.server.sql import UNSAFE_CHARSETS, identifier, literal, relative
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from dumpty_plugins.mysql.server.session import Session
+
+_NO_RIGHT = frozenset({1044, 1142, 1143, 1227, 1370})
+_FACTS = (
+    *("COLUMN_NAME", "DATA_TYPE", "CHARACTER_SET_NAME", "EXTRA", "COLUMN_TYPE", "CHARACTER_MAXIMUM_LENGTH"),
+    *("NUMERIC_PRECISION", "NUMERIC_SCALE", "DATETIME_PRECISION", "GENERATION_EXPRESSION"),
+)
+"""What is asked of each column."""
+_PERIOD = ("ROW START", "ROW END")
+
+
+class BrokenViews(SourceError):
+    """Views that the server cannot read, all of them named."""
+
+
+class CatalogReader:
+    """Reads the definitions of one database's objects.
+
+    Args:
+        session: its default database is ``database``, and it holds the metadata locks that keep tables still.
+        database: the database's name.
+        entries: its listing.
+        skip: kinds that the user left out: "view", "trigger", "routine", "event".
+    """
+
+    def __init__(
+        self, session: Session, database: str, entries: frozenset[tuple[str, ...]], skip: Collection[str]
+    ) -> None:
+        self._session = session
+        self._database = database
+        self._entries = entries
+        self._skip = skip
+        self._objects = {e[1].encode("utf-8", "surrogateescape") for e in entries}
+        self._sets = CharacterSets(session)
+        self._fold = session.number("SELECT @@lower_case_table_names") != 0
+        self._notes: list[str] = []
+        self._foreign: set[tuple[str, str]] = set()
+
+    def read(self) -> Catalog:
+        """Read everything.
+
+        Raises:
+            SourceError: a right is missing, a view is broken, or a column is of an unknown type.
+        """
+        kinds = {e[1]: e[2] for e in self._entries if e[0] == "table"}
+        sequences = tuple(self._sequence(n) for n, kind in sorted(kinds.items()) if kind == "SEQUENCE")
+        tables = self.tables()
+        code = (*self._routines(), *self._views(), *self._triggers(), *self._events())
+        return Catalog(
+            settings=settings(self._session, self._database),
+            sequences=sequences,
+            tables=tables,
+            code=code,
+            listing=self._entries,
+            notes=tuple(self._notes),
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """Read the tables alone."""
+        return self._tables(base_tables(self._entries), {e[1]: e[2] for e in self._entries if e[0] == "table"})
+
+    def _sequence(self, name: str) -> Counter:
+        create = self._session.rows(f"SHOW CREATE SEQUENCE {identifier(name)}")[0][1] or b""
+        following, rounds = self._session.rows(f"SELECT next_not_cached_value, cycle_count FROM {identifier(name)}")[0]
+        state = f"DO SETVAL({identifier(name)}, {decode(following)}, 0, {decode(rounds)})".encode()
+        return Counter(name=name, create=create, state=state)
+
+    def _tables(self, names: Sequence[str], kinds: dict[str, str]) -> tuple[Table, ...]:
+        where = f"TABLE_SCHEMA={literal(self._database)}"
+        columns: dict[str, list[dict[str, str]]] = {}
+        for row in self._session.rows(
+            f"SELECT TABLE_NAME, {', '.join(_FACTS)} FROM information_schema.COLUMNS "
+            f"WHERE {where} ORDER BY TABLE_NAME, ORDINAL_POSITION"
+        ):
+            table, *facts = (decode(v) for v in row)
+            columns.setdefault(table, []).append(dict(zip(_FACTS, facts, strict=True)))
+        keys: dict[str, dict[str, list[tuple[str, bool]]]] = {}
+        for row in self._session.rows(
+            f"SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART, NULLABLE, INDEX_TYPE, {self._hidden()} FROM "
+            f"information_schema.STATISTICS WHERE {where} AND NON_UNIQUE=0 "
+            "ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
+        ):
+            table, index, name, part, nullable, method, hidden = (decode(v) for v in row)
+            usable = not part and nullable != "YES" and method == "BTREE" and hidden == "0"
+            keys.setdefault(table, {}).setdefault(index, []).append((name, usable))
+        sizes = {
+            decode(row[0]): row[1:]
+            for row in self._session.rows(
+                f"SELECT TABLE_NAME, ENGINE, AVG_ROW_LENGTH, DATA_LENGTH FROM information_schema.TABLES WHERE {where}"
+            )
+        }
+        return tuple(
+            self._table(n, columns.get(n, []), keys.get(n, {}), sizes[n], versioned=kinds[n] == "SYSTEM VERSIONED")
+            for n in names
+        )
+
+    def _hidden(self) -> str:
+        """Return SQL for whether the server's planner may not use an index, not even when it is told to."""
+        known = self._session.rows(
+            "SHOW COLUMNS FROM information_schema.STATISTICS WHERE Field IN ('IS_VISIBLE','IGNORED')"
+        )
+        hides = {"IS_VISIBLE": "IS_VISIBLE='NO'", "IGNORED": "IGNORED='YES'"}
+        return hides[decode(known[0][0]).upper()] if known else "0"
+
+    def _table(
+        self,
+        name: str,
+        described: Sequence[dict[str, str]],
+        keys: dict[str, list[tuple[str, bool]]],
+        size: tuple[bytes | None, ...],
+        *,
+        versioned: bool,
+    ) -> Table:
+        with self._session.raw():  # MySQL shows literals in the character set that their introducer names
+            rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
+        create, _ = relative(rows[0][1] or b"", self._database.encode(), self._objects, fold=self._fold, aliases=False)
+        described = [f for f in described if f["GENERATION_EXPRESSION"] not in _PERIOD]
+        plain = [f for f in described if not generated(f["EXTRA"])]
+        columns = [_column(name, f) for f in plain]
+        stored = [f for f in described if kept(f["EXTRA"])]
+        period = self._period(name) if versioned else []
+        columns += period
+        key, index = self._key(columns, {} if versioned else keys)
+        return Table(
+            name=name,
+            engine=decode(size[0]),
+            create=self._counting(name, decode(size[0]), create),
+            columns=tuple(columns),
+            key=key,
+            index=index,
+            row_bytes=int(size[1] or 0),
+            data_bytes=int(size[2] or 0),
+            versioned=versioned,
+            period=(period[0].name, period[1].name) if period else ("", ""),
+            generated=len(plain) < len(described),
+            stored=tuple(_column(name, f) for f in stored),
+            computed=tuple(computed(f, create) for f in stored),
+            rounded=any(f["DATA_TYPE"] in {"float", "double"} and "auto_increment" in f["EXTRA"] for f in plain),
+        )
+
+    def _counting(self, name: str, engine: str, create: bytes) -> bytes:
+        """Return a definition without its counter where the rows say it: ARCHIVE takes no row below it."""
+        if engine.upper() != "ARCHIVE" or not self._session.rows(f"SELECT 1 FROM {identifier(name)} LIMIT 1"):
+            return create
+        front, options, rest = create.rpartition(b"\n) ENGINE=")
+        return front + options + re.sub(rb"\A(\w+) AUTO_INCREMENT=\d+", rb"\1", rest)
+
+    def _period(self, table: str) -> list[Column]:
+        """Return the two columns that say from when to when a version of a row was valid."""
+        rows = self._session.rows(
+            "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="
+            f"{literal(self._database)} AND TABLE_NAME={literal(table)} "
+            f"AND GENERATION_EXPRESSION IN {_PERIOD} ORDER BY GENERATION_EXPRESSION='ROW END'"
+        )
+        named = [(decode(n), decode(t).lower()) for n, t in rows] or [
+            ("row_start", "timestamp"),
+            ("row_end", "timestamp"),
+        ]
+        if any(t != "timestamp" for _, t in named):
+            raise SourceError(
+                f"table {table} keeps its history by transaction, which no dump can carry: convert it to timestamps"
+            )
+        return [column(table, n, t, "") for n, t in named]
+
+    @staticmethod
+    def _key(columns: Sequence[Column], keys: dict[str, list[tuple[str, bool]]]) -> tuple[tuple[Column, ...], str]:
+        by_name = {c.name: c for c in columns}
+        for index in sorted(keys, key=lambda k: (k != "PRIMARY", len(keys[k]), k)):
+            parts = keys[index]
+            if all(usable and n in by_name and by_name[n].orderly for n, usable in parts):
+                return tuple(by_name[n] for n, _ in parts), index
+        return (), ""
+
+    def _views(self) -> list[Code]:
+        if "view" in self._skip:
+            return []
+        found, broken = [], []
+        for name in sorted(e[1] for e in self._entries if e[0] == "table" and e[2] == "VIEW"):
+            try:
+                names = tuple(decode(r[0]) for r in self._session.rows(f"SHOW COLUMNS FROM {identifier(name)}"))
+                with self._session.raw():
+                    row = self._session.rows(f"SHOW CREATE VIEW {identifier(name)}")[0]
+            except StatementError as error:
+                if error.lost:
+                    raise
+                broken.append((name, error))
+                continue
+            found.append(
+                self._code(
+                    "view", name, row[1], (b"", b""), charset=decode(row[2]), collation=decode(row[3]), columns=names
+                )
+            )
+        if broken:
+            raise self._broken(broken)
+        return found
+
+    def _broken(self, views: list[tuple[str, StatementError]]) -> SourceError:
+        if any(error.code in _NO_RIGHT for _, error in views):
+            name, error = next(v for v in views if v[1].code in _NO_RIGHT)
+            return self._refused(error, "view", name, "SHOW VIEW")
+        names = ", ".join(name for name, _ in views)
+        what = f"view {self._database}.{names} is" if len(views) == 1 else f"views of {self._database} are"
+        return BrokenViews(
+            f"{what} broken and could not be restored{'' if len(views) == 1 else f' ({names})'}: what they refer to is "
+            f"gone or forbidden to their definers; drop or mend them ({views[0][1]})"
+        )
+
+    def _triggers(self) -> list[Code]:
+        if "trigger" in self._skip:
+            return []
+        names = self._session.rows(
+            "SELECT TRIGGER_NAME, DEFINER, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS "
+            f"WHERE TRIGGER_SCHEMA={literal(self._database)} "
+            "ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER"
+        )
+        return [self._shown("trigger", decode(n), "TRIGGER", of=(d or b"", t or b"")) for n, d, t in names]
+
+    def _routines(self) -> list[Code]:
+        if "routine" in self._skip:
+            return []
+        refuse_libraries(self._session, self._database)
+        self._foreign = foreign_routines(self._session, self._database)
+        kinds: tuple[CodeKind, ...] = ("package", "package body", "function", "procedure")
+        return [
+            self._shown(kind, name, "SHOW CREATE ROUTINE (SELECT on mysql.proc; SHOW_ROUTINE in MySQL)")
+            for kind in kinds
+            for name in sorted(e[1] for e in self._entries if e[0] == kind.upper())
+        ]
+
+    def _events(self) -> list[Code]:
+        if "event" in self._skip:
+            return []
+        return [self._shown("event", n, "EVENT") for n in sorted(e[1] for e in self._entries if e[0] == "event")]
+
+    def _shown(self, kind: CodeKind, name: str, right: str, of: tuple[bytes, bytes] = (b"", b"")) -> Code:
+        """Read what SHOW CREATE says; ``of`` are the definer and the table of a trigger."""
+        try:
+            with self._session.raw():
+                row = self._session.rows(f"SHOW CREATE {kind.upper()} {identifier(name)}")[0]
+        except StatementError as error:
+            raise self._refused(error, kind, name, right) from error
+        zone = ""
+        if kind == "event":
+            zone, row = decode(row[2]), (*row[:2], *row[3:])
+        return self._code(
+            kind,
+            name,
+            row[2],
+            of,
+            charset=decode(row[3]),
+            collation=decode(row[4]),
+            sql_mode=decode(row[1]),
+            database_collation=decode(row[5]),
+            time_zone=zone,
+        )
+
+    def _code(
+        self,
+        kind: CodeKind,
+        name: str,
+        create: bytes | None,
+        of: tuple[bytes, bytes],
+        *,
+        charset: str,
+        sql_mode: str | None = None,
+        **more: object,
+    ) -> Code:
+        what = f"{kind} {self._database}.{name}"
+        if create is None:
+            raise SourceError(
+                f"the body of {what} is hidden from the account: grant it SELECT on mysql.proc "
+                "(MySQL 8: SHOW_ROUTINE), or leave routines out with the option routines=off"
+            )
+        if charset.lower() in UNSAFE_CHARSETS and not create.isascii():
+            raise SourceError(
+                f"{what} was written in {charset} with characters beyond ASCII and cannot be "
+                "split safely: create it again from a session in utf8mb4"
+            )
+        check_readable(create, charset, sql_mode or "", what)
+        encode = encoder(self._sets, charset, what)
+        named = not self._session.mariadb
+        create = whole(kind, create, sql_mode or "", encode, definer=of[0], table=of[1], named=named)
+        own, *objects = self._sets.encode_all([self._database.encode(), *self._objects], charset)
+        known = {o for o in objects if o}
+        if (kind, name) in self._foreign:  # no SQL: a reader of SQL would take names for what they are not
+            text, left = create, bool(own and own in create)
+        else:
+            text, left = relative(create, own or b"", known, fold=self._fold, sql_mode=sql_mode or "")
+        if left:
+            self._notes.append(
+                f"{kind} {name} names its own database {self._database}: under another name it may still use that"
+            )
+        return Code(kind=kind, name=name, create=text, charset=charset, sql_mode=sql_mode, **more)  # type: ignore[arg-type]
+
+    def _refused(self, error: StatementError, kind: str, name: str, right: str) -> SourceError:
+        if error.code in _NO_RIGHT:
+            return SourceError(
+                f"{kind} {self._database}.{name} cannot be read: the account lacks the right {right} ({error})"
+            )
+        return SourceError(f"{kind} {self._database}.{name} cannot be read: {error}")
+
+
+def _column(table: str, facts: dict[str, str]) -> Column:
+    return column(table, facts["COLUMN_NAME"], facts["DATA_TYPE"].lower(), facts["CHARACTER_SET_NAME"])

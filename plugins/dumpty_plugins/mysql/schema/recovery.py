@@ -1,0 +1,210 @@
+"""What an overwriting restore leaves beside its database while it works, and what it means where it was killed.
+
+``DB__dumpty_new`` holds nothing but what came out of a dump, and a view that says so: where no restore is running it is
+cleared by the next one. ``DB__dumpty_old`` may hold the only copy of the old content: it is never touched, and the
+error says in which state things are and how to go back. Its table ``dumpty_definitions`` holds a script for the
+client program that does it.
+"""
+
+# ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dumpty import SourceError, TargetNotEmpty
+from dumpty_plugins.mysql.schema.catalog import dropping, listing, movable, settings_clause
+from dumpty_plugins.mysql.schema.stored_objects import LOOSE, code_statements
+from dumpty_plugins.mysql.server.session import Session, StatementError, place
+from dumpty_plugins.mysql.server.sql import identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dumpty import Source
+    from dumpty_plugins.mysql.schema.catalog import Catalog
+    from dumpty_plugins.mysql.schema.stored_objects import CodeStatement
+
+_LONGEST = 64 - len("__dumpty_new")
+_MARK = "dumpty_unfinished_restore"
+DEFINITIONS = "dumpty_definitions"
+_COMPLETE = 0
+_EXCHANGED, _ALWAYS = "exchanged", "always"
+
+
+def beside(database: str) -> tuple[str, str]:
+    """Return the names of the databases for the new and for the old content, within MySQL's 64 characters."""
+    stem = database
+    if len(stem) > _LONGEST:
+        stem = f"{database[: _LONGEST - 9]}_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
+    return f"{stem}__dumpty_new", f"{stem}__dumpty_old"
+
+
+def lock_name(database: str) -> str:
+    """Return the name of the server's lock that a restore of ``database`` holds."""
+    return "dumpty:" + hashlib.sha256(database.encode()).hexdigest()[:40]
+
+
+def exists(session: Session, database: str) -> bool:
+    """Return whether there is a database of this name that the account may see."""
+    return bool(session.rows(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(database)}"))
+
+
+def mark(session: Session, new: str) -> str:
+    """Mark ``new`` as dumpty's own unfinished work and return the mark, "" where the account may not make views."""
+    token = uuid.uuid4().hex
+    who = f"{socket.gethostname()}:{os.getpid()}"
+    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        session.execute(
+            f"CREATE VIEW {identifier(new)}.{identifier(_MARK)} AS "
+            f"SELECT {literal(token)} AS token, {literal(who)} AS process, {literal(since)} AS since"
+        )
+    except StatementError:
+        return ""
+    return token
+
+
+def marked(session: Session, new: str) -> str:
+    """Return the mark on ``new``, "" where there is none."""
+    try:
+        return session.text(f"SELECT token FROM {identifier(new)}.{identifier(_MARK)}")
+    except StatementError:
+        return ""
+
+
+def clear(control: Session, target: Source, database: str) -> None:
+    """Drop what a killed restore of ``database`` loaded beside it; ``control`` holds the lock on restores.
+
+    Raises:
+        TargetNotEmpty: there is something else, or the only copy of the old content.
+    """
+    new, old = beside(database)
+    if exists(control, old) and (not marked(control, new) or _begun(control, old)):
+        raise TargetNotEmpty(explained(control, target, database))
+    if exists(control, new):
+        if not marked(control, new) and listing(control, new):
+            raise TargetNotEmpty(
+                f"database {new} exists on {place(target)}, and does not say that it is an unfinished restore: if "
+                f"nobody needs it, DROP DATABASE {identifier(new)}, then run this again"
+            )
+        control.execute("SET FOREIGN_KEY_CHECKS=0")
+        control.execute(f"DROP DATABASE IF EXISTS {identifier(old)}")  # empty: nothing had been begun
+        control.execute(f"DROP DATABASE {identifier(new)}")
+        control.execute("SET FOREIGN_KEY_CHECKS=1")
+
+
+def check_whole(session: Session, source: Source, database: str) -> None:
+    """See that no overwriting restore is, or was killed, between the old and the new content of ``database``.
+
+    Raises:
+        SourceError: one is: a backup would lack triggers, events or more.
+    """
+    _, old = beside(database)
+    if not exists(session, old) or not _begun(session, old) or _complete(session, old):
+        return
+    if session.text(f"SELECT IS_USED_LOCK({literal(lock_name(database))})"):
+        raise SourceError(f"{database} on {place(source)} is being overwritten by a restore: wait until it has ended")
+    raise SourceError(explained(session, source, database))
+
+
+def keep(session: Session, before: Catalog, database: str, tables: Sequence[str], grants: Sequence[str]) -> None:
+    """Write into ``DB__dumpty_old`` how to go back, all at once: nothing is begun before it is there."""
+    _, old = beside(database)
+    table = f"{identifier(old)}.{identifier(DEFINITIONS)}"
+    session.execute(
+        f"CREATE TABLE {table} (n INT PRIMARY KEY, stage VARCHAR(9), statement LONGBLOB NOT NULL) ENGINE=InnoDB"
+    )
+    rows = [
+        f"DROP DATABASE IF EXISTS {identifier(database)};",
+        f"CREATE DATABASE {identifier(database)}{settings_clause(before.settings)};",
+        *([renaming([(old, database, n) for n in tables]) + ";"] if tables else []),
+    ]
+    always = [
+        f"USE {identifier(database)};",
+        f"SET sql_mode='{LOOSE}';",
+        f"ALTER DATABASE{settings_clause(before.settings, always=True)};",
+        *(text + ";" for c in before.code for text in dropping(c.kind, database, c.name)),
+        *_scripted(code_statements(before.code, before.settings.collation)),
+        *(g + ";" for g in grants),
+    ]
+    session.execute("START TRANSACTION")
+    for n, (stage, text) in enumerate([*((_EXCHANGED, r) for r in rows), *((_ALWAYS, r) for r in always)], 1):
+        data = text.encode("utf-8", "surrogateescape").hex()
+        session.execute(f"INSERT INTO {table} VALUES ({n}, '{stage}', X'{data}')")
+    session.execute("COMMIT")
+
+
+def note_complete(session: Session, old: str) -> None:
+    """Note that the new content is whole, and the old one of no more use."""
+    table = f"{identifier(old)}.{identifier(DEFINITIONS)}"
+    session.execute(f"INSERT INTO {table} VALUES ({_COMPLETE}, 'complete', '')")
+
+
+def renaming(moves: Iterable[tuple[str, str, str]]) -> str:
+    """Return the statement that moves tables, each given as (from, to, name), all or none."""
+    parts = (f"{identifier(a)}.{identifier(n)} TO {identifier(b)}.{identifier(n)}" for a, b, n in moves)
+    return "RENAME TABLE " + ", ".join(parts)
+
+
+def _scripted(statements: Iterable[CodeStatement]) -> Iterable[str]:
+    for one in statements:
+        text = one.text.decode("utf-8", "surrogateescape")
+        end = one.delimiter.decode()
+        yield f"DELIMITER {end}\n{text}\n{end}\nDELIMITER ;" if end else f"{text};"
+
+
+def _rows(session: Session, old: str, condition: str) -> int:
+    try:
+        return session.number(f"SELECT COUNT(*) FROM {identifier(old)}.{identifier(DEFINITIONS)} WHERE {condition}")
+    except StatementError:
+        return 0
+
+
+def _begun(session: Session, old: str) -> bool:
+    return bool(_rows(session, old, "TRUE") or set(movable(session, old)) - {DEFINITIONS})
+
+
+def _complete(session: Session, old: str) -> bool:
+    return bool(_rows(session, old, f"n={_COMPLETE}"))
+
+
+def explained(session: Session, target: Source, database: str) -> str:
+    """Return in which state a restore left ``database`` and the old content beside it, and a way back."""
+    _, old = beside(database)
+    drop = f"DROP DATABASE {identifier(old)}"
+    where = f"database {old} exists on {place(target)}"
+    if not _rows(session, old, "TRUE"):
+        return (
+            f"{where}, and an overwriting restore of {database} did not make it, or not wholly: look into it, move its "
+            f"tables back to {database} if they are missing there, or {drop}; then run this again"
+        )
+    if _complete(session, old):
+        return (
+            f"{where}: a restore of {database} was killed at its very end; {database} holds the new content, whole, "
+            f"and {old} what is left of the old one: {drop}, then run this again"
+        )
+    # Where the old content had no tables to lose, the whole script is right in either state.
+    exchanged = set(movable(session, old)) - {DEFINITIONS} or not _rows(session, old, "statement LIKE 'RENAME%'")
+    client = "mariadb" if session.mariadb else "mysql"
+    condition = "n>0" if exchanged else f'stage="{_ALWAYS}"'
+    client = "mariadb" if session.mariadb else "mysql"
+    back = (
+        f"{client} -N --raw -e 'SELECT statement FROM {identifier(old)}.{DEFINITIONS} WHERE {condition} ORDER BY n' "
+        f"| {client} --comments, then {drop}"
+    )
+    if exchanged:
+        return (
+            f"{where}: a restore of {database} did not end while it exchanged old and new; the old tables are in "
+            f"{old}, and {database} holds the new ones, but perhaps not all else; to go back: {back}; to give the old "
+            f"content up: {drop}, and restore again with overwrite"
+        )
+    return (
+        f"{where}: a restore of {database} did not end before it exchanged old and new; {database} still holds its "
+        f"own tables and rows, but views, routines, triggers and events may be missing; to bring them back: {back}"
+    )

@@ -1,0 +1,100 @@
+"""The part of a dump after its rows: statements that create views, routines, triggers and events as they were.
+
+Each is created in a session like the one it was written in: character set, collation, ``sql_mode``, time zone, and the
+database's own collation, which decides the character set of a routine's parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty_plugins.mysql.server.sql import identifier, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dumpty_plugins.mysql.schema.catalog import Code
+
+LOOSE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
+"""The ``sql_mode`` of tables, and of rows with an ENUM: its error value 0 is refused by strict modes."""
+STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
+"""The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
+
+_ROUTINES = frozenset({"package", "package body", "function", "procedure"})
+
+
+@dataclass(frozen=True)
+class CodeStatement:
+    """One statement; ``delimiter`` where it needs one of its own."""
+
+    text: bytes
+    delimiter: bytes = b""
+
+
+class _Sayer:
+    """Collects statements, and says again only those settings that change."""
+
+    def __init__(self, collation: str) -> None:
+        self.said: list[CodeStatement] = []
+        self._now = {"database": collation}
+
+    def say(self, text: str) -> None:
+        self.said.append(CodeStatement(text.encode("utf-8", "surrogateescape")))
+
+    def become(self, what: str, value: str, statement: str) -> None:
+        if value and self._now.get(what) != value:
+            self._now[what] = value
+            self.say(statement)
+
+    def database(self, collation: str) -> None:
+        self.become("database", collation, f"ALTER DATABASE COLLATE = {collation}")
+
+    def create(self, item: Code) -> None:
+        self.become("client", item.charset, f"SET character_set_client={item.charset}")
+        self.become("connection", item.collation, f"SET collation_connection={item.collation}")
+        if item.sql_mode is not None:
+            self.become("mode", item.sql_mode or "none", f"SET sql_mode='{item.sql_mode}'")
+        self.database(item.database_collation)
+        self.become("zone", item.time_zone, f"SET time_zone={literal(item.time_zone)}")
+        if item.kind == "view":
+            self.said.append(CodeStatement(re.sub(rb"\ACREATE ", b"CREATE OR REPLACE ", item.create)))
+        else:
+            mark = next(m for n in range(2, 1000) if (m := b";" * n) not in item.create)
+            self.said.append(CodeStatement(item.create, mark))
+
+    def plain(self, collation: str) -> None:
+        """Return to the session of the rest of the dump."""
+        self.database(collation)
+        if "client" in self._now:
+            self.say("SET NAMES utf8mb4")
+            del self._now["client"]
+            self._now.pop("connection", None)
+        if "mode" in self._now:
+            self.become("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
+        if "zone" in self._now:
+            self.become("zone", "+00:00", "SET time_zone='+00:00'")
+
+
+def code_statements(items: Sequence[Code], collation: str) -> list[CodeStatement]:
+    """Return the statements that create ``items``, in an order in which each can be.
+
+    Views may call routines and stand on each other in any order: each has a placeholder of the same columns before
+    the first is created. ``collation`` is the database's, before and afterwards.
+    """
+    sayer = _Sayer(collation)
+    for item in items:
+        if item.kind in _ROUTINES:
+            sayer.create(item)
+    sayer.plain(collation)
+    for item in items:
+        if item.kind == "view":
+            columns = ",".join(f"1 AS {identifier(c)}" for c in item.columns)
+            sayer.say(f"CREATE VIEW {identifier(item.name)} AS SELECT {columns}")
+    for kind in ("view", "trigger", "event"):
+        for item in items:
+            if item.kind == kind:
+                sayer.create(item)
+    sayer.plain(collation)
+    return sayer.said

@@ -1,0 +1,1 @@
+"""The server: connections and sessions, words of SQL, privileges, refusals, and private servers for drills."""

@@ -1,0 +1,240 @@
+"""One session with a server: statements in, bytes out, errors of dumpty's own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dumpty import SourceError
+from dumpty.process import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymysql.connections import Connection
+
+    from dumpty import Source
+    from dumpty_plugins.mysql.server.link import Link
+
+Row = tuple["bytes | None", ...]
+
+WAITED = frozenset({1205, 1213, 3572})
+"""Waited too long for a lock, chosen to end a deadlock, told not to wait."""
+_OLD = re.compile(r"[1-7]\.")
+_LOST = frozenset({2006, 2013, 4031, 1927, 1053})
+"""Gone away, lost, idle too long, killed, shut down."""
+
+
+def place(source: Source) -> str:
+    """Return the server of ``source`` in words, without secrets."""
+    return socket_of(source) or f"{source.host or 'localhost'}:{source.port or 3306}"
+
+
+def socket_of(source: Source) -> str | None:
+    """Return the path of the Unix socket that ``source`` names, if any."""
+    return source.query.get("unix_socket") or source.query.get("socket")
+
+
+def words(error: BaseException) -> str:
+    """Return the text of a library's error on one line, the server's error number in front."""
+    arguments = error.args
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if len(arguments) > 1 and isinstance(arguments[0], int):
+        text = arguments[1]
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        return " ".join(f"error {arguments[0]}: {text}".split())
+    return " ".join((str(error) or type(error).__name__).split())
+
+
+class StatementError(SourceError):
+    """The server refused a statement; ``code`` is its error number, 0 where the connection failed."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is no more."""
+        return not self.code or self.code in _LOST
+
+
+class Session:
+    """One connection. Every value comes back as bytes, as the server sent them, or None for NULL."""
+
+    def __init__(self, connection: Connection[Any], source: Source, link: Link) -> None:
+        self._connection = connection
+        self._link = link
+        self._source = source
+        self._results = "utf8mb4"
+        self.mariadb = False
+        self.version = ""
+        self.warnings_shown = 0
+
+    def prepare(self) -> None:
+        """Set what a dump and a restore rely on, whatever the server's defaults are."""
+        self.version = self.text("SELECT VERSION()")
+        self.mariadb = "mariadb" in self.version.lower()
+        if not self.mariadb and _OLD.match(self.version):
+            raise SourceError(
+                f"{place(self._source)} is MySQL {self.version}, and this driver needs MySQL 8.0 or newer, or MariaDB: "
+                "what it relies on is not there; use that version's mysqldump"
+            )
+        self.execute("SET NAMES utf8mb4")
+        self.execute(
+            "SET SESSION time_zone='+00:00', sql_mode='ALLOW_INVALID_DATES', sql_quote_show_create=1, "
+            "sql_safe_updates=0, sql_big_selects=1, sql_select_limit=DEFAULT, net_read_timeout=86400, "
+            "net_write_timeout=86400, wait_timeout=86400, foreign_key_checks=1, unique_checks=1"
+        )
+        if self.mariadb:
+            self.execute("SET SESSION max_statement_time=0")
+            with contextlib.suppress(StatementError):  # 10.3 and newer
+                self.execute("SET SESSION idle_transaction_timeout=0, idle_readonly_transaction_timeout=0")
+        else:
+            self.execute("SET SESSION max_execution_time=0")
+
+    def show_warnings(self, most: int) -> None:
+        """Let SHOW WARNINGS list up to ``most`` of a statement; ``warnings_shown`` is how many the account may have."""
+        with contextlib.suppress(StatementError):  # MySQL asks for a right that few accounts have
+            self.execute(f"SET SESSION max_error_count={most}")
+        self.warnings_shown = self.number("SELECT @@max_error_count")
+
+    @property
+    def number_on_server(self) -> int:
+        """What the server calls this session in its list of processes."""
+        return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was lost or closed; the server need not know of it."""
+        return not self._connection.open
+
+    def rows(self, sql: str | bytes) -> list[Row]:
+        """Execute ``sql`` and return its rows.
+
+        Raises:
+            StatementError: the server refused it, or the connection was lost.
+        """
+        try:
+            with self._link.peer.waiting(), self._connection.cursor() as cursor:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+        except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._fail(error)
+
+    def execute(self, sql: str | bytes) -> tuple[int, int]:
+        """Execute ``sql`` and return how many rows it changed and how many warnings it gave."""
+        try:
+            with self._link.peer.waiting(), self._connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.rowcount, int(cursor.warning_count)
+        except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._fail(error)
+
+    def insist(self, sql: str | bytes, attempts: int) -> None:
+        """Execute ``sql``, up to ``attempts`` times where somebody holds a lock that it needs.
+
+        Raises:
+            StatementError: the server refused it, or the lock was not to be had even the last time.
+        """
+        for left in reversed(range(attempts)):
+            try:
+                self.execute(sql)
+            except StatementError as error:
+                if error.code not in WAITED or not left:
+                    raise
+            else:
+                return
+
+    def stream(self, sql: str, size: int = 500) -> Iterator[list[Row]]:
+        """Execute ``sql`` and yield its rows in lists, never holding more than one list of ``size`` rows.
+
+        A generator that is not read to its end leaves the session unusable: ``abandon`` it.
+        """
+        from pymysql.cursors import SSCursor
+
+        try:
+            cursor = self._connection.cursor(SSCursor)
+            with self._link.peer.waiting():
+                cursor.execute(sql)
+                rows = cursor.fetchmany(size)
+            while rows:
+                yield list(rows)
+                with self._link.peer.waiting():
+                    rows = cursor.fetchmany(size)
+            cursor.close()
+        except GeneratorExit:
+            raise
+        except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._fail(error)
+
+    def text(self, sql: str) -> str:
+        """Return the first value of the first row of ``sql`` as text, "" where there is none."""
+        rows = self.rows(sql)
+        return decode(rows[0][0]) if rows else ""
+
+    def number(self, sql: str) -> int:
+        """Return the first value of the first row of ``sql`` as a number, 0 where there is none."""
+        return int(self.text(sql) or 0)
+
+    def speak_bytes(self) -> None:
+        """From now on texts come as ``raw`` has them."""
+        self.execute("SET character_set_results=binary")
+        self._results = "binary"
+
+    @contextlib.contextmanager
+    def raw(self) -> Iterator[None]:
+        """Within the block, texts come as the bytes that are stored, in whatever character set."""
+        before, self._results = self._results, "binary"
+        if before != "binary":
+            self.execute("SET character_set_results=binary")
+        yield
+        if before != "binary":
+            self.execute(f"SET character_set_results={before}")
+        self._results = before
+
+    def _fail(self, error: Exception) -> NoReturn:
+        import pymysql
+
+        if isinstance(error, (pymysql.err.Error, OSError, AttributeError)):
+            # pymysql shows a connection that was closed under it as an AttributeError of its own socket.
+            if self._link.peer.reason:
+                raise StatementError(f"{place(self._source)}: {self._link.peer.reason}") from error
+            code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+            lost = "the connection was lost: " if code in _LOST or not isinstance(error, pymysql.err.Error) else ""
+            text = redact(f"{place(self._source)}: {lost}{words(error)}", self._source.secrets)
+            raise StatementError(text, code) from error
+        raise error
+
+    def close(self) -> None:
+        """Say goodbye, if the server still listens. Harmless twice."""
+        with contextlib.suppress(Exception), self._link.peer.waiting():
+            self._connection.close()
+        self._link.close()
+
+    def abandon(self) -> None:
+        """Drop the connection at once; whatever it was doing ends without effect."""
+        result = getattr(self._connection, "_result", None)
+        if result is not None:
+            # Or pymysql would read the rest of an unfinished result, however long, before it lets go.
+            result.unbuffered_active = False
+        with contextlib.suppress(OSError):
+            self._link.shut_down()  # wakes a thread that waits for the server
+        with contextlib.suppress(Exception):
+            self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
+        self._link.close()
+
+
+def decode(value: bytes | None) -> str:
+    """Return a catalog's value as text, "" for NULL."""
+    return "" if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def versions(session: Session) -> dict[str, str]:
+    """Return the versions that a backup records."""
+    import pymysql
+
+    return {"server": session.version, "pymysql": pymysql.VERSION_STRING}

@@ -1,0 +1,65 @@
+"""Sets what a dump asks of a session, the ``sql_mode`` of code above all, on a server that knows other settings.
+
+MySQL has dropped modes that MariaDB, whose default has one of them, still knows; each has modes that the other never
+knew. One that means nothing where it is unknown is left out, and every other one refuses the code.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dumpty_plugins.mysql.server.session import Session, StatementError
+
+_UNKNOWN = 1231
+_UNKNOWN_VARIABLE = 1193
+_NEEDLESS = re.compile(rb"SET (check_constraint_checks|system_versioning_insert_history)=\d")
+"""Let MariaDB take rows that MySQL, which has no such setting, refuses with an error."""
+_SET = re.compile(rb"SET sql_mode='([^'\\]*)'")
+_EMPTY = frozenset(
+    # A GRANT makes no accounts where this is unknown.
+    {"NO_AUTO_CREATE_USER"}
+    # How definitions are shown; of the last four all that is more has a mode of its own beside them.
+    | {"NO_FIELD_OPTIONS", "NO_KEY_OPTIONS", "NO_TABLE_OPTIONS", "DB2", "MYSQL323", "MYSQL40", "POSTGRESQL"}
+)
+
+
+def needless(text: bytes, error: StatementError) -> bool:
+    """Return whether ``text`` is a setting that the server does not know and that nothing is lost without."""
+    return error.code == _UNKNOWN_VARIABLE and _NEEDLESS.fullmatch(text) is not None
+
+
+def set_mode(session: Session, text: bytes) -> tuple[list[str], list[str]]:
+    """Execute ``text``, a SET of a dump, without modes that the server does not know and that mean nothing there.
+
+    Returns:
+        the modes that were left out, and those that may not be: then nothing was set.
+
+    Raises:
+        StatementError: the server refused it for another reason, or the connection was lost.
+    """
+    try:
+        session.execute(text)
+    except StatementError as error:
+        if needless(text, error):
+            return [], []
+        match = _SET.fullmatch(text)
+        if error.code != _UNKNOWN or match is None:
+            raise
+        modes = match[1].decode("utf-8", "replace").split(",")
+    else:
+        return [], []
+    unknown = [m for m in modes if not _known(session, m)]
+    needed = [m for m in unknown if m.upper() not in _EMPTY]
+    if not needed:
+        session.execute(f"SET sql_mode='{','.join(m for m in modes if m not in unknown)}'")
+    return unknown, needed
+
+
+def _known(session: Session, mode: str) -> bool:
+    try:
+        session.execute(f"SET sql_mode='{mode}'")
+    except StatementError as error:
+        if error.code != _UNKNOWN:
+            raise
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""Backs up: pg_dump beside a held snapshot, its output checked while it passes."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, OptionError, SourceError
+from dumpty.process import Child
+from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
+from dumpty_plugins.postgres.dumping.script import Script
+from dumpty_plugins.postgres.dumping.snapshot import Snapshot, snapshot
+from dumpty_plugins.postgres.dumping.stored import tally
+from dumpty_plugins.postgres.schema.fingerprint import OLDEST
+from dumpty_plugins.postgres.schema.privileges import unseen
+from dumpty_plugins.postgres.schema.properties import estimate, read_properties
+from dumpty_plugins.postgres.schema.tables import compare
+from dumpty_plugins.postgres.server.clients import Client, choose, find, jobs, own_words
+from dumpty_plugins.postgres.server.connection import Address, interruptible, prepare, psycopg2, version
+from dumpty_plugins.postgres.server.encodings import dumped_in
+from dumpty_plugins.postgres.server.errors import explained
+from dumpty_plugins.postgres.server.programs import watching
+from dumpty_plugins.postgres.server.psql import open_psql, session_version
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty import Options, Sink
+    from dumpty_plugins.postgres.server.programs import Watched
+
+ARGUMENTS = {
+    "sql": ("--format=plain",),
+    "native": ("--format=custom", "--compress=0"),
+    "custom": ("--format=custom",),
+    "tar": ("--format=tar",),
+    "directory": ("--format=directory",),
+}
+
+_ATTEMPTS = 4
+_QUEUED_SECONDS = 10
+_LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout|could not obtain lock on relation")
+_WARNING = re.compile(r"^pg_dump: (warning: .*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    """What pg_dump's own output says: versions, and for a plain dump the rows of each table (None elsewhere)."""
+
+    versions: dict[str, str]
+    copied: dict[str, int] | None
+    warnings: tuple[str, ...] = ()
+
+
+def back_up(address: Address, sink: Sink, form: str, options: Options) -> Evidence:
+    """Write a dump of ``address`` in format ``form`` to ``sink``: of one moment, whatever the option ``counts`` says.
+
+    pg_dump takes its snapshot before its locks, so that it may write a state that never was. Hence it always runs in
+    a snapshot of a session of ours, which took the locks first: psycopg2's, or where ``counts`` is not on, a psql's.
+
+    Raises:
+        CommandError: pg_dump, or the psql that is needed, is missing, too old, or failed.
+        DependencyError: psycopg2 is needed and not installed.
+        IntegrityError: what pg_dump wrote is not whole, or not what the snapshot holds.
+        Locked: the tables' locks were not to be had.
+        SourceError: the database cannot be reached or read.
+    """
+    clients = find("pg_dump", str(options["bindir"]))
+    if options["fingerprint"] and options["counts"] == "off":
+        raise OptionError("fingerprint=on counts the rows, too: leave counts=off out")
+    timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
+    with closing(_session(address, options)) as connection:
+        address = address.pinned(connection)
+        run = _Run(address, sink, form, options)
+        for attempt in range(_ATTEMPTS):
+            with explained(address, "reading the catalog of"):
+                prepare(connection)
+                properties = interruptible(connection, lambda: read_properties(connection))
+                sink.expect(estimate(connection))
+                major, server = version(connection)
+            if options["fingerprint"] and major < OLDEST:
+                raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {server}")
+            client = choose(clients, major, what=address.label)
+            with snapshot(
+                address,
+                connection,
+                lock_timeout=timeout,
+                counts=options["counts"] != "off",
+                prints=bool(options["fingerprint"]),
+            ) as shot:
+                evidence = run.beside(shot, client, properties, again=attempt > 0)
+            if evidence is not None:
+                with explained(address, "looking at what this user sees of"):
+                    return _noted(evidence, client, connection, options)
+    raise Locked(
+        f"pg_dump cannot lock the tables of {address.label}: every time, somebody waits for an exclusive lock; "
+        "back it up when no schema change or TRUNCATE is under way"
+    )
+
+
+def _session(address: Address, options: Options) -> Connection:
+    """Return a session to hold locks and snapshot in: psycopg2's, or without it a psql's."""
+    try:
+        psycopg2()
+        alone = False
+    except DependencyError:
+        if options["counts"] == "on":
+            raise
+        alone = True
+    try:
+        return open_psql(address, str(options["bindir"])) if alone else address.connect()
+    except SourceError as error:
+        raise SourceError(f"{error}; pg_dump was not run") from error
+
+
+def _noted(evidence: Evidence, client: Client, connection: Connection, options: Options) -> Evidence:
+    """Return ``evidence`` with versions, and with notes on what is not as it is by default."""
+    major, server = version(connection)
+    versions = {"server": server, "pg_dump": client.version, **session_version(connection)}
+    notes = (*evidence.notes, *unseen(connection))
+    if options["counts"] == "off":
+        notes = ("rows were not counted: counts=off", *notes)
+    if client.major > major:
+        note = (
+            f"made by pg_dump {client.version} for a server {server}, because that version's own was not found; "
+            "dumpty restores it to such a server, psql alone may not"
+        )
+        notes = (note, *notes)
+    return replace(evidence, versions=versions, notes=notes)
+
+
+class _Run:
+    def __init__(self, address: Address, sink: Sink, form: str, options: Options) -> None:
+        self._address = address
+        self._sink = sink
+        self._form = form
+        self._directory = sink.directory() if form == "directory" else None
+        self._jobs = jobs(options)
+        self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
+
+    def beside(self, shot: Snapshot, client: Client, properties: dict[str, Any], *, again: bool) -> Evidence | None:
+        """Run pg_dump in a held snapshot; None where it met a lock that somebody waits for, and nothing was kept.
+
+        ``again``: the parallel jobs of a directory dump lock each table anew, behind whoever waits meanwhile; one job
+        does not.
+        """
+        timeout = min(_QUEUED_SECONDS, self._lock_timeout)
+        try:
+            more = ("--snapshot=" + shot.id, f"--encoding={dumped_in(properties['encoding'])}")
+            output = self._pg_dump(client, timeout, 1 if again else self._jobs, more)
+        except CommandError as error:
+            # We hold the locks it wants, so it can wait only behind somebody who waits for us: let that one pass.
+            if _LOCK_FAILURE.search(error.stderr_tail):
+                self._clear()
+                return None
+            shot.counted()  # if the session was lost, that is the reason
+            raise
+        counted = shot.counted()
+        if output.copied is not None:
+            compare([o for o in counted if o.rows is not None], output.copied, what="pg_dump's output")
+        return Evidence(objects=counted, snapshot=shot.name, notes=output.warnings, properties=properties)
+
+    def _clear(self) -> None:
+        """Remove what a pg_dump that failed wrote into the directory of a directory dump."""
+        if self._directory:
+            for path in self._directory.iterdir():
+                path.unlink()
+
+    def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, more: tuple[str, ...]) -> _Output:
+        directory = str(self._directory) if self._directory else None
+        with self._address.for_programs() as (conninfo, environment):
+            argv = [client.path, *ARGUMENTS[self._form], "--no-password", f"--dbname={conninfo}"]
+            argv += [f"--lock-wait-timeout={lock_timeout * 1000}", *more]
+            if directory:
+                argv += [f"--file={directory}", f"--jobs={jobs}"]
+            secrets = self._address.source.secrets
+            with (
+                own_words(secrets),
+                Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child,
+                watching(child, self._address) as watched,
+            ):
+                if directory:
+                    watched.wait()
+                    output = _Output(versions=check_directory(directory).versions, copied=None)
+                else:
+                    output = self._stream(watched)
+                # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
+                warned = tuple(f"pg_dump: {self._address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
+                return replace(output, warnings=warned)
+
+    def _stream(self, child: Watched) -> _Output:
+        def block() -> bytes:
+            piece = child.read()
+            if piece:
+                self._sink.write(piece)
+            return piece
+
+        if self._form == "sql":
+            script = Script(block)
+            copied = tally(script)
+            if not script.complete:
+                raise IntegrityError("pg_dump's output ends without its end marker: it is cut off")
+            return _Output(versions=script.versions, copied=copied)
+        check = TarCheck() if self._form == "tar" else CustomCheck()
+        while piece := block():
+            check.feed(piece)
+        return _Output(versions=check.finish().versions, copied=None)

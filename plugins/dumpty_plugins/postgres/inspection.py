@@ -1,0 +1,90 @@
+"""What stands at a URL, without changing it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, Inspection, OptionError, SourceError
+from dumpty_plugins.postgres.schema.fingerprint import OLDEST, settle
+from dumpty_plugins.postgres.schema.privileges import lacking
+from dumpty_plugins.postgres.schema.properties import estimate
+from dumpty_plugins.postgres.schema.recovery import leftovers
+from dumpty_plugins.postgres.schema.tables import count, list_tables
+from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
+from dumpty_plugins.postgres.server.errors import explained
+from dumpty_plugins.postgres.server.target import database_name, holding, open_maintenance, open_target
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+def look(address: Address, evidence: str = "off", *, rights: bool = False) -> Inspection:
+    """Return what there is at ``address``.
+
+    With ``evidence`` counts or fingerprint, also what its tables hold; with ``rights``, also which a backup would miss.
+    """
+    connection = open_target(address)
+    name = database_name(address)
+    if connection is None:
+        server = open_maintenance(address)
+        if server is None:
+            raise SourceError(f"the server of {address.label} was lost while it was looked at; try again")
+        with closing(server), explained(address, "looking at"):
+            return Inspection(
+                exists=False,
+                empty=True,
+                identity=_identity(server, name),
+                name=name,
+                versions=_versions(server),
+                notes=leftovers(server, name),
+            )
+    with closing(connection), explained(address, "looking at"):
+        name = connection.info.dbname
+        return Inspection(
+            exists=True,
+            empty=not holding(connection),
+            estimated_bytes=estimate(connection),
+            identity=_identity(connection, name),
+            name=name,
+            versions=_versions(connection),
+            notes=leftovers(connection, name),
+            evidence=None if evidence == "off" else _evidence(address, connection, prints=evidence == "fingerprint"),
+            lacks=lacking(connection) if rights else (),
+        )
+
+
+def _evidence(address: Address, connection: Connection, *, prints: bool) -> Evidence:
+    if prints:
+        major, text = version(connection)
+        if major < OLDEST:
+            raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {text}")
+        settle(connection)
+    rows(connection, "SET row_security = off")  # an error instead of a part of the rows
+    rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    tables = list_tables(connection)
+    objects = interruptible(connection, lambda: count(connection, tables, prints=prints))
+    rows(connection, "COMMIT")
+    return Evidence(objects=objects, versions=_versions(connection))
+
+
+def _versions(connection: Connection) -> dict[str, str]:
+    return {"server": version(connection)[1]}
+
+
+def _identity(connection: Connection, database: str) -> str:
+    """Return one name for the database, whichever way the server was reached.
+
+    A server on this machine has many addresses (sockets, localhost, ...): there its system identifier speaks. It
+    alone would not do, because a copy of a cluster carries the same.
+    """
+    host, port = connection.info.host.lower(), connection.info.port
+    if host in _LOCAL or host.startswith(("/", "@")) or not host:
+        try:
+            ((identifier,),) = rows(connection, "SELECT system_identifier FROM pg_control_system()")
+            host = f"local-{identifier}"
+        except psycopg2().Error:  # not everybody's everywhere
+            host = host or "local"
+    return f"postgresql://{f'[{host}]' if ':' in host else host}:{port}/{database}"

@@ -1,0 +1,272 @@
+"""What a drill lets a dump do: it is code of whoever owned the database, and a drill loads it without rights.
+
+It is loaded by a role that is no superuser, and that may act as every role that the dump speaks of. What that role may
+not do is left out and told where the data do not depend on it (owners, rights, comments, event triggers, ...); where
+they may, the backup is not provable here. Extensions alone are made by a superuser: known ones, under dumpty's own
+words, and before anything of the dump's could stand in for what their scripts call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dumpty import CommandError, NotProvable, Source
+from dumpty_plugins.postgres.loading.needs import NAME, plain_name
+from dumpty_plugins.postgres.schema.tables import quoted
+from dumpty_plugins.postgres.server.connection import Address, psycopg2, rows
+from dumpty_plugins.postgres.server.errors import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty_plugins.postgres.dumping.archive import Contents
+    from dumpty_plugins.postgres.dumping.script import Statement
+
+INSIST = "-o superuser=on loads it as a superuser, and whoever wrote it then does what a superuser can"
+
+EXTENSIONS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        address_standardizer address_standardizer_data_us adminpack amcheck autoinc bloom bool_plperl btree_gin
+        btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch hll hstore hstore_plperl insert_username
+        intagg intarray ip4r isn jsonb_plperl lo ltree moddatetime pageinspect pg_buffercache pg_freespacemap pg_prewarm
+        pg_stat_statements pg_trgm pg_visibility pg_walinspect pgcrypto pgrouting pgrowlocks pgstattuple plperl plpgsql
+        pltcl plv8 postgis postgis_topology refint rum seg semver sslinfo tablefunc tcn tsm_system_rows tsm_system_time
+        unaccent uuid-ossp vector xml2
+        """,
+    )
+)
+"""Extensions that give a database's owner nothing beyond it: no file, no network, no program, no untrusted code."""
+
+_EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME + rb"(?: WITH SCHEMA " + NAME + rb")?;")
+_OF_EXTENSION = re.compile(rb"COMMENT ON EXTENSION ")
+_FORCED = re.compile(rb"ALTER TABLE .*\sFORCE ROW LEVEL SECURITY;$", re.DOTALL)
+_OWNER = re.compile(rb"\sOWNER TO " + NAME + rb"\s*;\s*$")
+_PERMISSION = re.compile(
+    r"permission denied|must be (owner|superuser|member|able to)|must have|only (a )?superuser",
+    re.IGNORECASE,
+)
+
+_OPTIONAL: tuple[tuple[tuple[bytes, ...], str], ...] = (
+    ((b"comment", b"on"), "comments"),
+    ((b"grant",), "rights"),
+    ((b"revoke",), "rights"),
+    ((b"alter", b"default", b"privileges"), "rights"),
+    ((b"security", b"label"), "security labels"),
+    ((b"create", b"publication"), "publications"),
+    ((b"alter", b"publication"), "publications"),
+    ((b"create", b"event", b"trigger"), "event triggers"),
+    ((b"alter", b"event", b"trigger"), "event triggers"),
+    ((b"refresh", b"materialized", b"view"), "materialized views"),
+)
+"""What a dump says that changes no row and no other statement's success, and what to call it where it is left out."""
+
+_STRANGERS = """
+    SELECT o.name FROM (
+        SELECT 'pg_proc'::regclass, oid, proname FROM pg_proc
+        UNION ALL SELECT 'pg_operator'::regclass, oid, oprname FROM pg_operator
+        UNION ALL SELECT 'pg_cast'::regclass, oid, 'cast' FROM pg_cast
+        UNION ALL SELECT 'pg_class'::regclass, oid, relname FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
+        UNION ALL SELECT 'pg_event_trigger'::regclass, oid, evtname FROM pg_event_trigger
+    ) AS o(class, oid, name)
+    WHERE o.oid >= 16384 AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e') LIMIT 1"""
+
+
+_BEFORE_DATA, _DATA, _BEHIND_DATA = 2, 3, 4
+_HEAVY = {"INDEX", "INDEX ATTACH", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillTarget(Source):
+    """The target of a drill, which a restore fills with less rights than another."""
+
+    confinement: Confinement = field(repr=False, compare=False)
+
+
+class Confinement:
+    """The bounds of one drill's load, and what was left out to stay inside them.
+
+    Args:
+        role: the role that loads.
+        roles: those that the dump speaks of; ``role`` may act as each of them.
+        extensions: those that the dump makes.
+        admin: the superuser of a server that the drill has for itself; None on a server of somebody's.
+    """
+
+    def __init__(
+        self, role: str, *, roles: Iterable[str] = (), extensions: Iterable[str] = (), admin: Source | None = None
+    ) -> None:
+        self._role = role
+        self._extensions = frozenset(extensions)
+        self._roles = tuple(roles)
+        self._admin = admin
+        self._database = ""
+        self._left: Counter[str] = Counter()
+        self._granted: set[str] = set()
+
+    @property
+    def alone(self) -> bool:
+        """Whether the server is the drill's own."""
+        return self._admin is not None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What was not loaded, in words."""
+        return tuple(
+            f"{kind} ({number} left out: they need more rights than a drill has)" for kind, number in self._left.items()
+        )
+
+    def prepare(self, database: str) -> None:
+        """Make a new database ready: every role may make things in it, and amcheck is there unless the dump has it."""
+        self._database = database
+        if self._admin is None:
+            return
+        with closing(self._connect()) as admin, explained(Address(self._admin), "preparing"):
+            self._grant(admin, f"ALL ON DATABASE {quoted(database)}", "ALL ON SCHEMA public")
+            if "amcheck" not in self._extensions:
+                self._amcheck(admin, "pg_catalog")
+
+    def open(self, database: str) -> None:
+        """Let the drill into the database, whatever limits and rights it has from the dump's evidence."""
+        if self._admin is None:
+            return
+        with closing(Address(self._admin).connect()) as admin, explained(Address(self._admin), "preparing"):
+            rows(admin, f"ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1")
+            rows(admin, f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(database)} TO {quoted(self._role)}")
+            # ALTER DATABASE ... SET role would make of each session one that may not read what others own.
+            rows(admin, f"ALTER ROLE {quoted(self._role)} IN DATABASE {quoted(database)} SET role = 'none'")
+
+    def takes(self, statement: Statement, encoding: str) -> bool:
+        """Do in its own way what the statement asks for, or leave it out; False where the role is to execute it."""
+        if _OF_EXTENSION.match(statement.text):
+            return True  # it comes with the extension
+        if self._admin is None and _FORCED.match(statement.text):
+            # A role that obeys it sees a part of the rows, and would find the others missing.
+            self._left["forced row security"] += 1
+            return True
+        if self._admin is None or statement.words[:2] != (b"create", b"extension"):
+            return False
+        match = _EXTENSION.fullmatch(statement.text)
+        if match is None:
+            return False
+        self._extend(plain_name(match[1], encoding), plain_name(match[2], encoding) if match[2] else None)
+        return True
+
+    def follow(self, statement: Statement) -> None:
+        """Let every role make things in a schema that the statement has just made: its rights come last in a dump."""
+        if self._admin is None or statement.words[:2] != (b"create", b"schema"):
+            return
+        # Not over the session that loads: it speaks the dump's encoding.
+        with closing(self._connect()) as admin, explained(self._address(), "preparing"):
+            found = {n for (n,) in rows(admin, "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384")}
+            for name in sorted(found - self._granted):
+                self._granted.add(name)
+                self._grant(admin, f"ALL ON SCHEMA {quoted(name)}")
+
+    def forgives(self, statement: Statement, error: Exception) -> bool:
+        """Return whether what the server refused may be left out.
+
+        Raises:
+            NotProvable: it may not, and this role lacks the right to it.
+        """
+        code = getattr(error, "pgcode", None)
+        kind = next((kind for words, kind in _OPTIONAL if statement.words[: len(words)] == words), "")
+        if code in ("42704", "55000") and kind and self._left:
+            return True  # it speaks of what was left out
+        if code != "42501":
+            return False
+        if not kind and statement.words[:1] == (b"alter",) and _OWNER.search(statement.text):
+            kind = "owners"
+        if not kind:
+            diagnosis = getattr(error, "diag", None)
+            raise self.refusal((diagnosis and diagnosis.message_primary) or str(error)) from error
+        self._left[kind] += 1
+        return True
+
+    def judge(self, error: CommandError) -> Exception:
+        """Return what a failure of pg_restore means: where it lacked a right, that nothing is proven."""
+        match = _PERMISSION.search(error.stderr_tail)
+        if match is None:
+            return error
+        line = next(line for line in error.stderr_tail.splitlines() if match[0] in line)
+        return self.refusal(line.partition("ERROR:")[2].strip() or line.strip())
+
+    def refusal(self, why: str) -> NotProvable:
+        """Return the error that says what the role may not do, and how to insist."""
+        where = "" if self.alone else ", or drill without --on"
+        return NotProvable(f"the dump needs more rights than a drill has ({why}); {INSIST}{where}")
+
+    def _address(self) -> Address:
+        if self._admin is None:
+            raise RuntimeError("the server is not the drill's own")
+        return Address(self._admin).at(self._database)
+
+    def _connect(self) -> Connection:
+        return self._address().connect()
+
+    def _grant(self, connection: Connection, *rights: str) -> None:
+        granted = ", ".join(quoted(role) for role in {self._role: None, **dict.fromkeys(self._roles)})
+        for right in rights:
+            rows(connection, f"GRANT {right} TO {granted}")
+
+    def _extend(self, name: str, schema: str | None) -> None:
+        with closing(self._connect()) as admin, explained(self._address(), "extending"):
+            if rows(admin, "SELECT 1 FROM pg_extension WHERE extname = %s", name):
+                return
+            if name not in EXTENSIONS:
+                raise self.refusal(f"the extension {name}")
+            stranger = rows(admin, _STRANGERS)
+            if stranger:
+                raise self.refusal(f"the extension {name}, which comes behind {stranger[0][0]} in the dump")
+            place = f" SCHEMA {quoted(schema)}" if schema is not None else ""
+            rows(admin, f"CREATE EXTENSION {quoted(name)}{place}")
+            if name == "amcheck":
+                self._allow_amcheck(admin)
+
+    def _amcheck(self, admin: Connection, schema: str) -> None:
+        try:
+            rows(admin, f"CREATE EXTENSION amcheck SCHEMA {schema}")
+        except psycopg2().Error:
+            if admin.closed:
+                raise
+            return  # this build of PostgreSQL comes without it
+        self._allow_amcheck(admin)
+
+    def _allow_amcheck(self, admin: Connection) -> None:
+        sql = """SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid
+                 JOIN pg_extension e ON e.oid = d.refobjid
+                 WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
+                   AND d.deptype = 'e' AND e.extname = 'amcheck'"""
+        for (function,) in rows(admin, sql):
+            rows(admin, f"GRANT EXECUTE ON FUNCTION {function} TO {quoted(self._role)}")
+
+
+def confinement_of(address: Address) -> Confinement | None:
+    """Return the bounds of the drill that ``address`` is the target of; None for every other restore."""
+    return address.source.confinement if isinstance(address.source, DrillTarget) else None
+
+
+def stages(contents: Contents) -> tuple[tuple[str, list[int]], ...]:
+    """Return what of an archive to load one statement after another, then in parallel, then one after another again.
+
+    In parallel goes what takes time, data and indexes, unless it waits for something of the last stage.
+    """
+    before = [e for e in contents.entries if e.section == _BEFORE_DATA]
+    late = {e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)}
+    fast = []
+    for entry in contents.entries:
+        heavy = entry.section == _DATA or (entry.section == _BEHIND_DATA and entry.kind in _HEAVY)
+        if heavy and not late & (set(entry.needs) - {entry.dump_id}):
+            fast.append(entry.dump_id)
+            late.discard(entry.dump_id)
+    done = {*fast, *(e.dump_id for e in before)}
+    rest = [e.dump_id for e in contents.entries if e.dump_id not in done]
+    return ("before", [e.dump_id for e in before]), ("data", fast), ("behind", rest)

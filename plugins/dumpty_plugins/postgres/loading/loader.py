@@ -1,0 +1,154 @@
+"""Loads a plain dump, statement by statement, over psycopg2: no psql, so nothing in a dump can run on this machine."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, SourceError
+from dumpty.process import BLOCK
+from dumpty_plugins.postgres.dumping.script import Script
+from dumpty_plugins.postgres.loading.parts import ALL, Parts, advice
+from dumpty_plugins.postgres.server.connection import interruptible, psycopg2, rows
+from dumpty_plugins.postgres.server.errors import explanation
+from dumpty_plugins.postgres.server.waiting import peer_of, waited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty import DumptyError, Peer
+    from dumpty_plugins.postgres.dumping.script import Statement
+    from dumpty_plugins.postgres.loading.confinement import Confinement
+    from dumpty_plugins.postgres.server.connection import Address
+
+_TRANSACTION = "SELECT pg_catalog.txid_current()"
+
+_SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"default_table_access_method"}
+"""Settings that a newer pg_dump puts at the head of a dump, and that an older server does not have."""
+
+
+_TOLD_SECRETS = re.compile(rb"(CREATE|ALTER) (USER MAPPING|SERVER|SUBSCRIPTION|ROLE|USER)\b", re.IGNORECASE)
+
+
+def load(
+    address: Address,
+    connection: Connection,
+    read: Callable[[], bytes],
+    *,
+    whole: bool,
+    parts: Parts = ALL,
+    confinement: Confinement | None = None,
+) -> None:
+    """Execute a plain dump to its verified end, ``parts`` of it left out.
+
+    With ``whole``, everything stays inside the transaction that the caller has begun, and is the caller's to commit.
+    ``confinement``: the bounds of a drill.
+
+    Raises:
+        IntegrityError: the dump is cut off, or holds what no dump of pg_dump's holds.
+        Locked: a lock was not to be had.
+        SourceError: the server refused a statement.
+    """
+    abandoned = threading.Event()
+
+    def guarded() -> bytes:
+        if abandoned.is_set():
+            raise InterruptedError("the restore was interrupted")
+        return read()
+
+    script = Script(guarded)
+    bounds = _Bounds(parts=parts, confinement=confinement, whole=whole)
+    interruptible(connection, lambda: _execute(address, connection, script, bounds), abandoned.set)
+    if not script.complete:
+        raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bounds:
+    """What of a script is executed: ``parts`` of it, what a drill's ``confinement`` allows, and ``whole`` or not."""
+
+    parts: Parts
+    confinement: Confinement | None
+    whole: bool
+
+    def skip(self, statement: Statement, known: set[bytes], encoding: str) -> bool:
+        """Return whether ``statement``, in ``encoding``, is not for the server, which knows the settings ``known``."""
+        words = statement.words
+        if statement.text == b";" or not self.parts.hold(statement.text):
+            return True
+        if words[:1] == (b"set",) and words[1:2] and words[1] in _SKIPPABLE - known:
+            return True
+        # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
+        if self.whole and words in ((b"begin",), (b"commit",)):
+            return True
+        return self.confinement is not None and self.confinement.takes(statement, encoding)
+
+
+def _execute(address: Address, connection: Connection, script: Script, bounds: _Bounds) -> None:
+    whole, confinement = bounds.whole, bounds.confinement
+    library = psycopg2()
+    known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
+    rows(connection, "RESET search_path")
+    transaction = rows(connection, _TRANSACTION)[0][0] if whole else None
+    with closing(connection.cursor()) as cursor:
+        for statement in script:
+            if bounds.skip(statement, known, script.encoding):
+                continue
+            feed = _Feed(script.data(), peer_of(connection)) if statement.copy else None
+            try:
+                if feed is not None:
+                    copy = functools.partial(cursor.copy_expert, statement.text, feed, size=BLOCK)  # type: ignore[arg-type]
+                    waited(connection, copy)
+                else:
+                    waited(connection, functools.partial(cursor.execute, statement.text))
+                if confinement is not None:
+                    confinement.follow(statement)
+            except (library.Error, UnicodeError) as error:
+                if feed is not None and feed.error is not None:
+                    raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
+                if confinement is None or not confinement.forgives(statement, error):
+                    raise _failure(address, statement, error) from error
+    if whole and rows(connection, _TRANSACTION)[0][0] != transaction:
+        raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
+
+
+def _failure(address: Address, statement: Statement, error: Exception) -> DumptyError:
+    # A foreign server's or a subscription's password stands in quotes.
+    known_names = statement.text[:70].split(b"'")[0] if _TOLD_SECRETS.match(statement.text) else b""
+    head = re.sub(r"\s+", " ", (known_names or statement.text[:70]).decode("utf-8", "replace")).strip()
+    why = explanation(address, f"loading ({head} ...) into", error)
+    return type(why)(f"{why}{advice(statement.text)}")
+
+
+class _Feed:
+    """The data of one COPY, as psycopg2 wants to read it."""
+
+    def __init__(self, data: Iterator[bytes], peer: Peer | None) -> None:
+        self._data = data
+        self._peer = peer
+        self._held = b""
+        self.error: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes, b"" at the end."""
+        try:
+            if self._peer is not None:
+                self._peer.moved()
+            while not self._held:
+                self._held = next(self._data, b"")
+                if not self._held:
+                    return b""
+        except BaseException as error:
+            self.error = error
+            raise
+        if 0 <= size < len(self._held):
+            piece, self._held = self._held[:size], self._held[size:]
+            return piece
+        piece, self._held = self._held, b""
+        return piece

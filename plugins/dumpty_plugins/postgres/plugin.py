@@ -1,0 +1,140 @@
+"""PostgreSQL: pg_dump's own dumps with evidence, and restores that never touch the old before the new is proven."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Format, Option, PluginInfo, hookimpl
+from dumpty_plugins.postgres.loading.parts import OPTIONS
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
+
+
+@hookimpl
+def describe() -> PluginInfo:
+    """Say what this driver is."""
+    return PluginInfo(
+        kind="driver",
+        summary="PostgreSQL, through pg_dump and psycopg2",
+        schemes=("postgresql", "postgres"),
+        formats=(
+            Format(name="sql", suffix=".sql", help="portable text; psql loads it"),
+            Format(name="native", suffix=".pgdump", help="uncompressed custom archive; restored in parallel"),
+            Format(name="custom", suffix=".dump", help="custom archive, compressed by pg_dump itself"),
+            Format(name="tar", suffix=".tar", help="tar archive"),
+            Format(name="directory", suffix=".dir", help="directory archive, written in parallel", directory=True),
+        ),
+        options=(
+            Option(
+                name="counts",
+                default="on",
+                help="count each table's rows in the dump's snapshot; auto: through psql where psycopg2 is missing",
+                choices=("on", "auto", "off"),
+            ),
+            Option(
+                name="fingerprint",
+                default=False,
+                help="fingerprint each table's rows, in the dump's snapshot: PostgreSQL reads and hashes every "
+                "row once more, which takes about three times as long as pg_dump alone, beside it",
+            ),
+            Option(
+                name="evidence",
+                default="off",
+                help="count the rows of each table, or take their fingerprints as well",
+                verbs=("inspect",),
+                choices=("off", "counts", "fingerprint"),
+            ),
+            Option(
+                name="rights",
+                default=False,
+                help="look for rights that a backup needs and this user has not",
+                verbs=("inspect",),
+            ),
+            Option(
+                name="jobs",
+                default=0,
+                help="parallel jobs of a directory dump and of pg_restore; 0: one per processor",
+                verbs=("backup", "restore"),
+            ),
+            Option(
+                name="bindir",
+                default="",
+                help="directory of the client programs to use (and, for a drill, of the server's)",
+                verbs=("backup", "restore", "examine", "scratch"),
+            ),
+            Option(
+                name="lock_timeout",
+                default=60,
+                help="seconds to wait for the locks of all tables",
+            ),
+            *OPTIONS,
+            Option(
+                name="superuser",
+                default=False,
+                help="load as a superuser, on a drill's own server or on the one of --on: what the dump holds is then "
+                "run with a superuser's rights",
+                verbs=("scratch",),
+            ),
+            Option(
+                name="stall_timeout",
+                default=600,
+                help="seconds that the server may send nothing while it is waited for, before the connection is given "
+                "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
+                verbs=("inspect", "backup", "restore"),
+            ),
+            Option(
+                name="scratch_dir",
+                default="",
+                help="where a drill's own server keeps its data; default: the directory for temporary files",
+                verbs=("scratch",),
+            ),
+        ),
+        requires="dumpty[postgres]",
+    )
+
+
+@hookimpl
+def inspect(source: Source, options: Options) -> Inspection:
+    """Look at the database, or find that it does not exist."""
+    from dumpty_plugins.postgres.inspection import look
+    from dumpty_plugins.postgres.server.connection import Address, stall_of
+
+    address = Address(source, stall=stall_of(options)).named()
+    return look(address, str(options.get("evidence", "off")), rights=bool(options.get("rights")))
+
+
+@hookimpl
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+    """Dump with pg_dump, and count beside it."""
+    from dumpty_plugins.postgres.backup import back_up
+    from dumpty_plugins.postgres.server.connection import Address, stall_of
+
+    return back_up(Address(source, stall=stall_of(options)).named(), sink, format, options)
+
+
+@hookimpl
+def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
+    """Load beside, check, swap; or, without the right to create databases, in one transaction."""
+    from dumpty_plugins.postgres.restore import put_back
+    from dumpty_plugins.postgres.server.connection import Address, stall_of
+
+    return put_back(Address(target, stall=stall_of(options)).named(), dump, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def examine(dump: Dump, options: Options) -> Evidence:
+    """Read a dump to its end: an archive through pg_restore, and what comes out of it as a plain dump."""
+    from dumpty_plugins.postgres.examine import read_through
+
+    return read_through(dump, options)
+
+
+@hookimpl
+def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
+    """Start a private server, or take a database of its own on the server ``on``."""
+    from dumpty_plugins.postgres.scratch import on_server, private
+
+    return private(dump, options) if on is None else on_server(dump, on, options)

@@ -1,0 +1,156 @@
+"""The tables of a database, and how many rows they hold: what the evidence is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, ObjectEvidence
+from dumpty.process import masks
+from dumpty_plugins.postgres.schema import fingerprint
+from dumpty_plugins.postgres.server.connection import rows
+from dumpty_plugins.postgres.server.encodings import decoded, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+_TABLES = """
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relkind = 'r' OR c.relkind = 'p'
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
+      AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY n.nspname, c.relname"""
+
+_CONFIGURATION = """
+    SELECT c.oid, n.nspname, c.relname, 'x'::"char", true
+    FROM pg_extension e, unnest(e.extconfig) AS t(oid), pg_class c, pg_namespace n
+    WHERE c.oid = t.oid AND c.relkind = 'r' AND n.oid = c.relnamespace
+      AND has_table_privilege(c.oid, 'SELECT')
+    ORDER BY n.nspname, c.relname"""
+
+_FORCED = """
+    SELECT c.oid::regclass::text FROM pg_class c
+    WHERE c.relrowsecurity AND c.relforcerowsecurity AND c.relkind IN ('r', 'p')
+      AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)"""
+
+LARGE_OBJECTS = "pg_catalog.pg_largeobject"
+"""The path of all large objects together; it is there where there are any."""
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table.
+
+    ``kind`` is pg_class's: r table or partition, p partitioned, m materialized view; x is a table of an extension
+    whose user-made rows are dumped. ``lockable``: LOCK TABLE takes it.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    lockable: bool
+
+    @property
+    def path(self) -> str:
+        """``schema.table``, quoted where a name is not plain; the same on every server version."""
+        return f"{_shown(shown(self.schema))}.{_shown(shown(self.name))}"
+
+    @property
+    def sql(self) -> str:
+        """The name as SQL, always quoted."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+def quoted(name: str) -> str:
+    """Return ``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return ``text`` as an SQL string, right under either setting of standard_conforming_strings."""
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'" if "\\" not in text else " E'" + escaped.replace("\\", "\\\\") + "'"
+
+
+def _shown(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else quoted(name)
+
+
+def list_tables(connection: Connection, *, configuration: bool = False) -> list[Table]:
+    """Return the tables that belong to the user, and with ``configuration`` those that extensions have dumped."""
+    found = rows(connection, _TABLES) + (rows(connection, _CONFIGURATION) if configuration else [])
+    return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock) for o, s, n, k, lock in found]
+
+
+def count(connection: Connection, tables: Sequence[Table], *, prints: bool = False) -> tuple[ObjectEvidence, ...]:
+    """Count the rows of every table, and the large objects; with ``prints`` take fingerprints of them, too.
+
+    Partitioned tables hold nothing themselves, and a materialized view is computed anew by a restore: they are
+    listed without a number.
+    """
+    found = []
+    for table in tables:
+        if table.kind == "x":
+            continue
+        number = told = None
+        if table.kind == "r" and prints:
+            number, told = fingerprint.measure(connection, table.oid, table.sql)
+        elif table.kind == "r":
+            number = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
+        found.append(ObjectEvidence(path=table.path, rows=number, fingerprint=told))
+    if large := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
+        told = fingerprint.measure_large_objects(connection) if prints else None
+        found.append(ObjectEvidence(path=LARGE_OBJECTS, rows=large, fingerprint=told))
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def unforced(connection: Connection) -> Iterator[None]:
+    """Let the owner of tables see every row in the block, though their policies are forced on their owner, too.
+
+    It takes a lock on such tables that nobody shares: only for a database that nobody else uses yet.
+    """
+    names = [name for (name,) in rows(connection, _FORCED)]
+    if not names:
+        yield
+        return
+    inside = connection.info.transaction_status != 0  # in a transaction already
+    rows(connection, "SAVEPOINT dumpty_unforced" if inside else "BEGIN")
+    for name in names:
+        rows(connection, f"ALTER TABLE ONLY {name} NO FORCE ROW LEVEL SECURITY")
+    yield
+    rows(connection, "ROLLBACK TO SAVEPOINT dumpty_unforced" if inside else "ROLLBACK")
+
+
+def compare(expected: Sequence[ObjectEvidence], have: Mapping[str, int | None], *, what: str) -> None:
+    """Check that ``have`` (rows by path) holds every expected object with its rows, where their number is known.
+
+    Raises:
+        IntegrityError: it does not; the text names the tables.
+    """
+    wrong = []
+    for one in expected:
+        path = one.path if one.path in have else next((p for p in have if masks(one.path, p)), one.path)
+        if path not in have:
+            wrong.append(f"{one.path} is missing")
+        elif one.rows is not None and have[path] != one.rows:
+            wrong.append(f"{one.path} has {have[path]} rows instead of {one.rows}")
+    if wrong:
+        more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""  # noqa: PLR2004 - enough for one line
+        raise IntegrityError(f"{what} differs from what was counted in the snapshot: {', '.join(wrong[:5])}{more}")
+
+
+def path_of(copied: bytes, encoding: str) -> str:
+    """Return the path (as ``Table.path`` spells it) of a table's name in a COPY statement of a dump in ``encoding``."""
+    parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', decoded(copied, encoding))
+    names = [p[1:-1].replace('""', '"') if p.startswith('"') else p for p in parts]
+    return ".".join(_shown(n) for n in names)

@@ -1,0 +1,344 @@
+"""Throw-away databases for drills: on a private server of this machine, or beside others on a server that is named."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
+from dumpty_plugins.postgres.loading.confinement import EXTENSIONS, INSIST, Confinement, DrillTarget, confinement_of
+from dumpty_plugins.postgres.loading.needs import Needs, needs_of
+from dumpty_plugins.postgres.schema.properties import creation
+from dumpty_plugins.postgres.schema.tables import literal, quoted
+from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
+from dumpty_plugins.postgres.server.errors import explained
+from dumpty_plugins.postgres.server.private_server import started
+from dumpty_plugins.postgres.server.target import open_maintenance
+from dumpty_plugins.postgres.server.waiting import hurry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty import Dump, Options
+
+_PREFIX = "dumpty_drill_"
+_LOCALE_ERRORS = ("42809", "22023", "0A000", "42602", "42704")
+_HAS_FORCE, _HAS_SWITCH, _HAS_HEAP_CHECK, _HAS_SAFE_CREATEROLE = 13, 17, 14, 16
+_SHOWN = 3
+
+_BTREES = """
+    SELECT i.indexrelid, i.indexrelid::regclass::text FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+    WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.oid >= 16384 AND c.relpersistence <> 't'
+      AND i.indisvalid AND i.indisready ORDER BY 2"""
+
+_AMCHECK = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'amcheck'"
+
+_HEAPS = """
+    SELECT c.oid, c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+    WHERE a.amname = 'heap' AND c.relkind IN ('r', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't' ORDER BY 2"""
+
+
+@contextlib.contextmanager
+def private(dump: Dump, options: Options) -> Iterator[Place]:
+    """Start a server of this machine's own programs, with the roles and tablespaces that ``dump`` speaks of.
+
+    Raises:
+        NotProvable: this machine lacks a server of that version, an extension, or a locale.
+    """
+    needs = needs_of(dump)
+    insisted = bool(options["superuser"])
+    with started(
+        needs.major,
+        bindir=str(options["bindir"]),
+        scratch_dir=str(options["scratch_dir"]),
+        room=dump.size,
+    ) as lent:
+        address = Address(lent.admin)
+        role, password = _PREFIX + secrets.token_hex(8), secrets.token_hex(16)
+        with closing(address.connect()) as server, explained(address, "preparing"):
+            _refuse_missing(needs, server, roles=False)
+            if not insisted and (strange := [e for e in needs.extensions if e not in EXTENSIONS]):
+                raise NotProvable(
+                    f"the dump needs the extensions {', '.join(strange)}, which only a superuser makes; {INSIST}"
+                )
+            _make_roles(server, needs, role, password, insisted=insisted)
+            for tablespace in needs.tablespaces:
+                rows(server, "SET allow_in_place_tablespaces = on")
+                rows(server, f"CREATE TABLESPACE {quoted(tablespace)} LOCATION ''")
+                rows(server, f"GRANT CREATE ON TABLESPACE {quoted(tablespace)} TO PUBLIC")
+            _try_locale(server, dump.evidence.properties)
+        source = lent.source(role, password, _PREFIX + secrets.token_hex(4))
+        confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=lent.admin)
+        rights = "as a superuser of that server" if insisted else "as a role that is no superuser"
+        yield Place(
+            source if insisted else DrillTarget(**_fields(source), confinement=confinement),
+            notes=(f"its server runs {lent.account}", f"the dump is loaded {rights}"),
+        )
+
+
+def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, insisted: bool) -> None:
+    """Make every role that the dump speaks of, and the one that loads it, which may act as each of them."""
+    rights = "SUPERUSER" if insisted else "CREATEDB BYPASSRLS"
+    rows(server, f"CREATE ROLE {quoted(role)} LOGIN {rights} PASSWORD {literal(password)}")
+    for name in needs.roles:
+        if not rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+            owner = "SUPERUSER" if insisted and name == needs.superuser else "NOSUPERUSER"
+            rows(server, f"CREATE ROLE {quoted(name)} NOLOGIN {owner}")
+        rows(server, f"GRANT {quoted(name)} TO {quoted(role)}")
+    others = [quoted(name) for name in needs.roles if name != needs.superuser]
+    if others and not insisted:  # it stands in for one who may do everything
+        rows(server, f"GRANT {', '.join(others)} TO {quoted(needs.superuser)}")
+    for name in ("pg_read_all_data", "pg_write_all_data"):  # since PostgreSQL 14: whatever owners took from themselves
+        if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+            rows(server, f"GRANT {name} TO {quoted(role)}, {quoted(needs.superuser)}")
+
+
+def _fields(source: Source) -> dict[str, Any]:
+    return {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}
+
+
+@contextlib.contextmanager
+def on_server(dump: Dump, on: Source, options: Options) -> Iterator[Place]:
+    """Take a database of its own on the server ``on``; drop it, and what killed drills left there, whatever happens.
+
+    Raises:
+        NotProvable: the server is older, lacks something, or the dump reaches out of its database.
+        OptionError: this user is a superuser there, or as good as one, and nobody insisted.
+        SourceError: the server cannot be reached, or this user may not create databases there.
+    """
+    address = Address(on)
+    server = open_maintenance(address) or address.connect()
+    name = _PREFIX + secrets.token_hex(4)
+    target = _at(on, name)
+    insisted = bool(options["superuser"])
+    with closing(server), explained(address, "drilling on"):
+        power = _power(server)
+        if power and not insisted:
+            raise OptionError(
+                f"{on.url} is {power}, and a drill runs what whoever owned the database wrote: name a user with "
+                "CREATEDB and no other right, or insist with -o superuser=on"
+            )
+        needs = needs_of(dump, thoroughly=True)
+        if needs.outside:
+            raise NotProvable(
+                f"the dump reaches out of its database ({', '.join(needs.outside[:_SHOWN])}), so it is not restored "
+                "on a server that serves others; drill without --on"
+            )
+        major, text = version(server)
+        if major < needs.major:
+            raise NotProvable(f"the dump is of PostgreSQL {needs.major}, and {on.url} is {text}; name a newer server")
+        _refuse_missing(needs, server, roles=True)
+        if not rows(server, "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user")[0][0]:
+            raise SourceError(f"this user may not create databases on the server of {on.url}; grant it CREATEDB")
+        _clear(server)
+        # Whoever holds it lives: so the databases of a killed drill are told from those of one that goes on.
+        rows(server, "SELECT pg_advisory_lock(hashtext(%s))", name)
+        _try_locale(server, dump.evidence.properties)
+        superuser = rows(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0][0]
+        if superuser and major >= _HAS_SWITCH and "options" not in target.query:
+            # An event trigger ON login would run in each of our sessions.
+            query = {**target.query, "options": "-c event_triggers=off"}
+            target = dataclasses.replace(target, query=query)
+        notes = (f"it is loaded on {on.url} as {power or 'a user that is no superuser'}",)
+        if not insisted:
+            target = DrillTarget(**_fields(target), confinement=Confinement(str(on.username)))
+        drop = f"DROP DATABASE IF EXISTS {quoted(name)}"
+        left = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
+        try:
+            yield Place(target, notes=notes)
+        finally:
+            hurry(server)
+            with contextlib.suppress(psycopg2().Error):
+                rows(server, "ROLLBACK")
+            _drop(server, name)
+            left.settle()
+
+
+def _power(server: Connection) -> str:
+    """Return what makes this user as good as a superuser, or "": what it runs can take on whatever it may take on."""
+    if rows(server, "SELECT 1 FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER') LIMIT 1"):
+        return "a superuser"
+    sql = """SELECT rolname FROM pg_roles WHERE rolname IN
+               ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend',
+                'pg_create_subscription')
+             AND pg_has_role(session_user, oid, 'MEMBER')"""
+    if found := rows(server, sql):
+        return f"a member of {found[0][0]}"
+    sql = r"""SELECT datname FROM pg_database WHERE pg_has_role(session_user, datdba, 'MEMBER')
+              AND datname !~ '^dumpty_drill_(locale_)?[0-9a-f]{8}' ORDER BY 1"""
+    if found := rows(server, sql):
+        return f"the owner of the database {found[0][0]}, whose settings and limits it may change"
+    if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = session_user AND rolreplication"):
+        return "a user with REPLICATION, who may make replication slots"
+    if version(server)[0] < _HAS_SAFE_CREATEROLE and rows(
+        server, "SELECT 1 FROM pg_roles WHERE rolname = session_user AND rolcreaterole"
+    ):
+        return "a user with CREATEROLE, who may make itself a member of every role"
+    return ""
+
+
+class Place:
+    """A throw-away database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
+
+    ``notes`` says under whose rights the dump is loaded.
+    """
+
+    def __init__(self, target: Source, *, notes: tuple[str, ...]) -> None:
+        self.target = target
+        self.notes = notes
+        self._address = Address(target)
+
+    @property
+    def not_proved(self) -> tuple[str, ...]:
+        """What of the dump was left out."""
+        confinement = confinement_of(self._address)
+        return confinement.left_out if confinement is not None else ()
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The server's version."""
+        server = open_maintenance(self._address)
+        if server is None:
+            raise SourceError(f"the server of {self.target.url} was lost")
+        with closing(server):
+            return {"server": version(server)[1]}
+
+    def check(self) -> tuple[str, ...]:
+        """Check indexes against their tables and tables against themselves with amcheck; return what was run.
+
+        Raises:
+            IntegrityError: something is damaged.
+        """
+        with closing(self._address.connect()) as connection, explained(self._address, "checking"):
+            run = [self._constraints(connection)]
+            if not _amcheck(connection):
+                return tuple(run)
+            run.append(interruptible(connection, lambda: self._indexes(connection)))
+            if version(connection)[0] >= _HAS_HEAP_CHECK:
+                run.append(interruptible(connection, lambda: self._heaps(connection)))
+            return tuple(run)
+
+    def ask(self, statement: str, /) -> list[tuple[Any, ...]]:
+        """Run a query as the database's own sessions would, read-only, and return its rows."""
+        with closing(self._address.connect()) as connection, explained(self._address, f"asking {statement!r} of"):
+            rows(connection, "RESET search_path")
+            rows(connection, "SET default_transaction_read_only = on")
+            return interruptible(connection, lambda: rows(connection, statement))
+
+    def _constraints(self, connection: Connection) -> str:
+        bad = rows(
+            connection, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indexrelid >= 16384"
+        )
+        partitioned = {
+            name for (name,) in rows(connection, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'I'")
+        }
+        broken = [name for (name,) in bad if name not in partitioned]  # one over partitions lacks one of theirs
+        if broken:
+            raise IntegrityError(f"the index {broken[0]} is not valid in the restored database")
+        number = rows(
+            connection,
+            "SELECT count(*) FROM pg_constraint WHERE contype IN ('c', 'f') AND convalidated AND oid >= 16384",
+        )[0][0]
+        return f"{number} foreign-key and check constraints validated while loading"
+
+    def _indexes(self, connection: Connection) -> str:
+        found = rows(connection, _BTREES)
+        for oid, name in found:
+            try:
+                rows(connection, "SELECT bt_index_check(%s::regclass, true)", oid)
+            except (psycopg2().errors.IndexCorrupted, psycopg2().errors.DataCorrupted) as error:
+                raise IntegrityError(
+                    f"amcheck: the index {name} is damaged: {self._address.scrub(str(error))}"
+                ) from error
+        return f"amcheck bt_index_check with heapallindexed of {len(found)} indexes"
+
+    def _heaps(self, connection: Connection) -> str:
+        found = rows(connection, _HEAPS)
+        for oid, name in found:
+            bad = rows(connection, "SELECT blkno, offnum, msg FROM verify_heapam(%s::regclass) LIMIT 1", oid)
+            if bad:
+                raise IntegrityError(f"amcheck: the table {name} is damaged at block {bad[0][0]}: {bad[0][2]}")
+        return f"amcheck verify_heapam of {len(found)} tables"
+
+
+def _amcheck(connection: Connection) -> bool:
+    """Return whether amcheck can be had, in the schema where our sessions look."""
+    try:
+        installed = rows(connection, _AMCHECK)
+        if installed:
+            rows(connection, f"SET search_path = pg_catalog, {installed[0][0]}")
+            return True
+        for (trigger,) in rows(connection, "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'"):
+            rows(connection, f"ALTER EVENT TRIGGER {quoted(trigger)} DISABLE")  # of this throw-away database
+        rows(connection, "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
+        rows(connection, f"SET search_path = pg_catalog, {rows(connection, _AMCHECK)[0][0]}")
+    except psycopg2().Error:
+        if connection.closed:
+            raise
+        return False
+    return True
+
+
+def _refuse_missing(needs: Needs, server: Connection, *, roles: bool) -> None:
+    extensions = set(needs.extensions) - {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
+    lacks = []
+    if extensions:
+        lacks.append(f"the extensions {', '.join(sorted(extensions))} (install their packages)")
+    if roles:
+        known = {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
+        if missing := sorted(set(needs.roles) - known - {needs.superuser}):
+            lacks.append(f"the roles {', '.join(missing)} (CREATE ROLE, or drill without --on)")
+        known = {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
+        if missing := sorted(set(needs.tablespaces) - known):
+            lacks.append(f"the tablespaces {', '.join(missing)}")
+    if lacks:
+        text = version(server)[1].split()[0]
+        raise NotProvable(f"the PostgreSQL {text} to drill on lacks {' and '.join(lacks)}")
+
+
+def _try_locale(server: Connection, properties: Mapping[str, Any]) -> None:
+    """Make a database as the restore will, to tell early, and as what it is, that a locale is missing."""
+    name = _PREFIX + "locale_" + secrets.token_hex(4)
+    try:
+        rows(server, f"CREATE DATABASE {quoted(name)} {creation(properties, version(server)[0])}")
+    except psycopg2().Error as error:
+        if error.pgcode not in _LOCALE_ERRORS:
+            raise
+        wanted = properties.get("locale") or properties.get("collate")
+        why = error.diag.message_primary
+        raise NotProvable(f"this machine's PostgreSQL lacks the locale {wanted} of the database: {why}") from error
+    rows(server, f"DROP DATABASE {quoted(name)}")
+
+
+def _at(source: Source, database: str) -> Source:
+    path, mark, query = source.url.partition("?")
+    scheme, _, rest = path.partition("://")
+    server = rest.partition("/")[0]
+    return dataclasses.replace(source, database=database, url=f"{scheme}://{server}/{database}{mark}{query}")
+
+
+def _drop(server: Connection, name: str) -> None:
+    """Drop a drill's database and what a restore made beside it."""
+    force = " WITH (FORCE)" if version(server)[0] >= _HAS_FORCE else ""
+    found = rows(server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", name)
+    for (one,) in found:
+        with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):
+            rows(server, f"ALTER DATABASE {quoted(one)} IS_TEMPLATE false")
+        rows(server, f"DROP DATABASE IF EXISTS {quoted(one)}{force}")
+
+
+def _clear(server: Connection) -> None:
+    """Drop the databases of drills that were killed: nobody holds their locks."""
+    sql = r"SELECT DISTINCT substring(datname, '^dumpty_drill_(?:locale_)?[0-9a-f]{8}') FROM pg_database"
+    for (name,) in rows(server, sql):
+        if name and rows(server, "SELECT pg_try_advisory_lock(hashtext(%s))", name)[0][0]:
+            with contextlib.suppress(psycopg2().Error):
+                _drop(server, name)
+            rows(server, "SELECT pg_advisory_unlock(hashtext(%s))", name)

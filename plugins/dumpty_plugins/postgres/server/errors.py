@@ -1,0 +1,55 @@
+"""What a server or a connection refused, as dumpty's errors."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dumpty import DependencyError, DumptyError, Locked, SourceError
+from dumpty_plugins.postgres.server.connection import psycopg2
+from dumpty_plugins.postgres.server.psql import PsqlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty_plugins.postgres.server.connection import Address
+
+
+def database_errors() -> tuple[type[Exception], ...]:
+    """Return what a session raises where the server refuses, or is lost: psycopg2's, and without it psql's."""
+    try:
+        return (psycopg2().Error, PsqlError)
+    except DependencyError:
+        return (PsqlError,)
+
+
+@contextlib.contextmanager
+def explained(address: Address, doing: str) -> Iterator[None]:
+    """Turn psycopg2's errors (and psql's) into dumpty's: one line that says what failed, why, and what to do.
+
+    Raises:
+        Locked: a lock was not to be had in time, or somebody uses the database.
+        SourceError: anything else the server or the connection did.
+    """
+    try:
+        yield
+    except database_errors() as error:
+        raise explanation(address, doing, error) from error
+
+
+def explanation(address: Address, doing: str, error: Exception) -> DumptyError:
+    """Return dumpty's error for one of psycopg2's."""
+    code = getattr(error, "pgcode", None) or ""
+    diagnosis = getattr(error, "diag", None)
+    reason = address.scrub((diagnosis and diagnosis.message_primary) or str(error) or "the connection was lost")
+    hint = address.scrub((diagnosis and diagnosis.message_hint) or "")
+    what = f"{doing} {address.label} failed: {reason}{f' ({hint})' if hint else ''}"
+    if getattr(error, "dropped", False):
+        return SourceError(what)
+    if code in ("55P03", "55006", "40P01"):
+        return Locked(f"{what}; try again when nobody else uses it, or raise lock_timeout")
+    if code == "42501":
+        return SourceError(f"{what}; use the owner or a superuser, or grant the right that is missing")
+    if code in ("57P01", "57P02", "57P03") or not code:
+        return SourceError(f"{what}; the connection was lost: see the server's log, and try again")
+    return SourceError(what)

@@ -1,0 +1,279 @@
+"""A private PostgreSQL server for a drill, made from the programs on this machine, in a directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError, lock_if_free, open_regular
+from dumpty.process import Child, account
+from dumpty_plugins.postgres.server import supervisor
+from dumpty_plugins.postgres.server.clients import Client, find
+from dumpty_plugins.postgres.server.connection import Address, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX = "dumpty-drill-pg-"
+_MAKERS = ("postgres", "nobody")
+_PORT = 5432
+_START_SECONDS = 120.0
+_END_SECONDS = 30.0
+_YOUNG_SECONDS = 3600.0
+_SOCKET_BYTES = 100  # the kernel's limit is 108, on other systems 104
+_ASTRAY = "PGHOSTADDR, or PGSERVICE, leads to another server than a drill's own: unset it"
+
+_SETTINGS = (
+    "listen_addresses=",
+    f"port={_PORT}",
+    "unix_socket_permissions=0700",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "autovacuum=off",
+    "max_connections=50",
+    "max_locks_per_transaction=256",
+    "shared_buffers=128MB",
+    "maintenance_work_mem=128MB",
+    "jit=off",
+    "logging_collector=off",
+    "log_destination=stderr",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Private:
+    """A private server that runs.
+
+    ``admin`` is the address of its superuser, whose name no dump knows; ``account`` says, for people, whom it runs as.
+    """
+
+    admin: Source
+    account: str
+
+    def source(self, user: str, password: str, database: str) -> Source:
+        """Return the address of ``database`` for another user."""
+        host = self.admin.query["host"]
+        return Source(
+            scheme="postgresql",
+            url=f"postgresql://{user}:***@/{database}?host={host}&port={_PORT}",
+            username=user,
+            password=password,
+            database=database,
+            query=self.admin.query,
+            secrets=(password,),
+        )
+
+
+@contextlib.contextmanager
+def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[Private]:
+    """Start a server of version ``major``, or the next newer one there is.
+
+    It runs as a user of the system's that owns nothing else, where we are root; else as our own. It listens on a socket
+    that only its own user reaches, and ends with the block, or with this process.
+
+    Raises:
+        NotProvable: this machine cannot run such a server; the text says what it lacks.
+    """
+    if os.environ.get("PGHOSTADDR"):
+        raise DumptyError(_ASTRAY)
+    program = _choose(major, bindir)
+    uid = account.spare_account()
+    maker = "" if uid is None else _maker(program, uid)
+    base = scratch_dir or tempfile.gettempdir()
+    clear(base)
+    _check_room(base, room)
+    try:
+        directory = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+    except OSError as error:
+        raise NotProvable(
+            f"no server can be started in {base} ({error}); give another -o scratch_dir=DIRECTORY"
+        ) from error
+    try:
+        source = _source(os.path.join(directory, supervisor.SOCKETS))
+        initdb = os.path.join(os.path.dirname(program.path), "initdb")
+        argv = [sys.executable, "-I", "-S", supervisor.__file__, directory, "" if uid is None else str(uid), maker]
+        argv += [account.BECOME, str(source.username), initdb, program.path, *_SETTINGS]
+        with Child(argv, stdin=True, stdout=False, bare=True) as child:
+            child.write(str(source.password).encode() + b"\n")
+            _await(child, source, directory)
+            try:
+                yield Private(admin=source, account=_shown(uid))
+            finally:
+                with contextlib.suppress(OSError, CommandError):
+                    child.wait(_END_SECONDS)  # closes the pipe: the keeper ends the server and clears up
+    finally:
+        if uid is not None:
+            account.end_account(uid)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _shown(uid: int | None) -> str:
+    if uid is None:
+        return f"as this user ({os.geteuid()}), for only root can give it an account of its own"
+    return f"as the user id {uid}, which owns nothing"
+
+
+def clear(base: str) -> None:
+    """Remove what drills left in ``base`` whose every process was killed."""
+    for path in Path(base).glob(_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            told = path.lstat()
+            if path.is_symlink() or told.st_uid != os.geteuid():
+                continue
+            if not (path / supervisor.LOCK).exists():
+                if time.time() - told.st_mtime > _YOUNG_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+                continue
+            lock = open_regular(str(path / supervisor.LOCK), os.O_RDWR, owners=())
+            try:
+                if lock_if_free(lock, str(path / supervisor.LOCK)):
+                    _end_strays(path)
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _end_strays(directory: Path) -> None:
+    """End what a killed drill's server started, and what may have outlived it: nobody else has its user id."""
+    try:
+        owner = (directory / supervisor.SOCKETS).lstat().st_uid
+    except FileNotFoundError:  # killed before it was made, or behind its removal
+        return
+    if os.geteuid() == 0 and owner != 0:
+        with contextlib.suppress(KeyError):
+            pwd.getpwuid(owner)
+            return
+        account.end_account(owner)
+
+
+def _choose(major: int, bindir: str) -> Client:
+    try:
+        found = [c for c in find("postgres", bindir, anywhere=True) if c.major]
+    except CommandError:
+        found = []
+    found = [c for c in found if os.access(os.path.join(os.path.dirname(c.path), "initdb"), os.X_OK)]
+    fitting = sorted((c for c in found if c.major >= major), key=lambda c: c.major)
+    if fitting:
+        return fitting[0]
+    have = f"only {', '.join(sorted({c.version for c in found}))}" if found else "none"
+    raise NotProvable(
+        f"the dump is of PostgreSQL {major}, and of the server's programs this machine has {have}; "
+        f"install them (apt-get install postgresql-{major}), or name a server with --on"
+    )
+
+
+def _maker(program: Client, uid: int) -> str:
+    """Return the user to run initdb as, which wants one that has a name; see that the server can run as ``uid``."""
+    known = [name for name in _MAKERS if _uid(name)]
+    if not known:
+        raise NotProvable(
+            f"PostgreSQL does not run as root, and this machine has no user {' or '.join(_MAKERS)}; "
+            "create one, or drill as another user"
+        )
+    if not _reachable(program.path):
+        raise NotProvable(f"not everybody may run {program.path}; install it where everybody may")
+    try:
+        tried = subprocess.run(  # noqa: S603 - the program that was found, and no shell
+            [program.path, "--version"],
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            env=account.bare_environment(),
+            capture_output=True,
+            check=False,
+            cwd="/",
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NotProvable(f"root may not take on another user id here ({error}); drill as another user") from error
+    if tried.returncode:
+        raise NotProvable(f"not everybody may run {program.path}; install it where everybody may")
+    return known[0]
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return 0
+
+
+def _reachable(path: str) -> bool:
+    """Return whether a user who is nobody gets as far as ``path``."""
+    return all(part.stat().st_mode & 1 for part in (Path(path), *Path(path).resolve().parents))
+
+
+def _check_room(base: str, room: int) -> None:
+    try:
+        free = shutil.disk_usage(base).free
+    except OSError as error:
+        raise NotProvable(
+            f"no server can be started in {base}: {error}; give another -o scratch_dir=DIRECTORY"
+        ) from error
+    if free < room:
+        raise NotProvable(
+            f"{base} has {free >> 20} MB free, and the dump has {room >> 20} MB; give another -o scratch_dir=DIRECTORY"
+        )
+
+
+def _source(sockets: str) -> Source:
+    if len(os.fsencode(sockets)) + len("/.s.PGSQL.5432") > _SOCKET_BYTES:
+        raise NotProvable(f"{sockets} is too long for a socket; give a shorter -o scratch_dir=DIRECTORY")
+    user, password = f"dumpty_{secrets.token_hex(8)}", secrets.token_hex(16)
+    return Source(
+        scheme="postgresql",
+        url=f"postgresql://{user}:***@/postgres?host={sockets}&port={_PORT}",
+        username=user,
+        password=password,
+        database="postgres",
+        query={"host": sockets, "port": str(_PORT)},
+        secrets=(password,),
+    )
+
+
+def _await(child: Child, source: Source, directory: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    sockets = source.query["host"]
+    while not os.path.exists(os.path.join(sockets, f".s.PGSQL.{_PORT}")):
+        _still_starting(child, deadline)
+    while True:
+        try:
+            connection = Address(source).connect()
+        except SourceError as error:
+            if not re.search("starting up|not yet accepting|Connection refused|No such file", str(error)):
+                raise
+            _still_starting(child, deadline)
+            continue
+        with closing(connection):
+            # PGHOSTADDR, or a service's file, would lead us, and everything after us, to somebody's real server.
+            if rows(connection, "SHOW data_directory") != [(os.path.join(directory, "data"),)]:
+                raise DumptyError(_ASTRAY)
+        return
+
+
+def _still_starting(child: Child, deadline: float) -> None:
+    if child.returncode is not None:
+        with contextlib.suppress(CommandError):
+            child.wait()
+        said = [line for line in child.stderr_tail().splitlines() if line.strip()]
+        reason = next(
+            (line for line in said if "FATAL" in line or "error" in line), said[-1] if said else "no reason given"
+        )
+        raise NotProvable(f"a private PostgreSQL server does not start here: {reason.strip()}")
+    if time.monotonic() > deadline:
+        raise NotProvable(f"a private PostgreSQL server did not start within {_START_SECONDS:g} s")
+    time.sleep(0.05)

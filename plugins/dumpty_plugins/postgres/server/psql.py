@@ -1,0 +1,225 @@
+"""A session through a ``psql`` of our own, for machines without psycopg2: it holds locks and a snapshot, and counts.
+
+It offers of psycopg2's connection what a backup uses. Statements go to the child's standard input, one at a time;
+queries are wrapped so that each row comes back as one line of JSON, and after each statement psql tells its SQLSTATE.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import secrets
+import time
+from contextlib import ExitStack, closing, nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+from dumpty import CommandError, Peer, SourceError
+from dumpty.process import Child
+from dumpty_plugins.postgres.server.clients import HINT, find, own_words
+from dumpty_plugins.postgres.server.connection import psycopg2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty_plugins.postgres.server.connection import Address
+
+_TOLD_SECONDS = 2.0
+_QUERY = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
+_SHOW = re.compile(r"\s*SHOW (\w+)\s*")
+_CONNECT_TIMEOUT_SECONDS = "15"
+_OLDEST = 11  # the first psql that tells the SQLSTATE
+
+
+class PsqlError(Exception):
+    """A statement failed: ``pgcode`` is its SQLSTATE, "" where psql or its connection was lost."""
+
+    def __init__(self, message: str, pgcode: str = "") -> None:
+        super().__init__(message)
+        self.pgcode = pgcode
+
+
+class _Info:
+    """What is known of the connection, under the names that psycopg2 gives it."""
+
+    def __init__(self, host: str, port: str, database: str, server_version: int) -> None:
+        self.host = host
+        self.port = int(port)
+        self.dbname = database
+        self.server_version = server_version
+
+
+class _Cursor:
+    """Runs statements, under the names that psycopg2 gives its methods."""
+
+    def __init__(self, session: Psql) -> None:
+        self._session = session
+        self._rows: list[tuple[Any, ...]] = []
+        self.description: tuple[str, ...] | None = None
+
+    def execute(self, sql: str, args: tuple[object, ...] | None = None) -> None:
+        text = sql if args is None else sql % tuple(_literal(a) for a in args)
+        if match := _SHOW.fullmatch(text):
+            text = f"SELECT current_setting('{match[1]}')"
+        if not _QUERY.match(text):
+            self._session.run(text)
+            self.description = None
+            return
+        lines = self._session.run(f"SELECT row_to_json(q) FROM ({text}) AS q")  # noqa: S608 - ours
+        self._rows = [json.loads(line, object_pairs_hook=_values) for line in lines]
+        self.description = ("rows",)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+
+class Psql:
+    """A running psql and its one session; see ``open_psql``."""
+
+    def __init__(self, child: Child, version: str, peer: Peer) -> None:
+        self._child = child
+        self.peer = peer
+        self._held = ExitStack()
+        self._pending = b""
+        self._mark = secrets.token_hex(8)
+        self.version = version
+        self.closed = 0
+        self._told(f"\\echo {self._mark} :SQLSTATE")  # connected, or psql says why not and ends
+        ((self.number, number, encoding),) = self._json(
+            "SELECT pg_backend_pid(), current_setting('server_version_num')::integer, "
+            "current_setting('server_encoding')"
+        )
+        host, port, database = (self._told(f"\\echo :{name}\n\\echo {self._mark} 0")[0][0] for name in _PLACE)
+        self.info = _Info(host, port, database, number)
+        self.server_encoding = encoding
+        self.end_statement: Callable[[int, Callable[[], bool]], None] | None = None
+
+    def cursor(self) -> AbstractContextManager[_Cursor]:
+        """Return something to run statements with."""
+        return nullcontext(_Cursor(self))
+
+    def run(self, sql: str) -> list[str]:
+        """Run one statement and return the lines that it prints.
+
+        Raises:
+            PsqlError: it failed, or psql did.
+        """
+        lines, state = self._told(f"{sql}\n;\n\\echo {self._mark} :SQLSTATE")
+        if state != "00000":
+            message = " ".join(self._told(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._mark} 0")[0])
+            raise PsqlError(message + self._hint(message), state)
+        return lines
+
+    def keep(self, held: ExitStack) -> Psql:
+        """Take over what is to end with the session."""
+        self._held = held
+        return self
+
+    def close(self) -> None:
+        """End psql, and its session with it. Twice is harmless."""
+        self.closed = 1
+        self.peer.close()
+        self._held.close()
+
+    def _json(self, sql: str) -> list[tuple[Any, ...]]:
+        cursor = _Cursor(self)
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+    def _told(self, text: str) -> tuple[list[str], str]:
+        """Give psql some lines and return what it prints up to our mark, and what stands beside that."""
+        if self.closed:
+            raise PsqlError("the session was closed")
+        lines: list[str] = []
+        try:
+            with own_words():
+                self._child.write(text.encode("utf-8", "surrogateescape") + b"\n")
+                while not (line := self._line()).startswith(self._mark):
+                    lines.append(line)
+                return lines, line.removeprefix(self._mark).strip()
+        except CommandError as error:
+            raise PsqlError(str(error)) from error
+
+    def _line(self) -> str:
+        while b"\n" not in self._pending:
+            piece = self._child.read()
+            if not piece:
+                self._child.wait()
+                raise PsqlError("psql ended, and the connection with it")
+            self._pending += piece
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line.decode("utf-8", "surrogateescape")
+
+    def _hint(self, message: str) -> str:
+        """Return the server's hint, which psql writes to standard error alone."""
+        deadline = time.monotonic() + _TOLD_SECONDS
+        while (told := self._child.stderr_tail()).rfind(message) < 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        hints = HINT.findall(told[max(told.rfind(message), 0) :])
+        return f" ({hints[-1].strip()})" if hints else ""
+
+
+_PLACE = ("HOST", "PORT", "DBNAME")
+
+
+def open_psql(address: Address, bindir: str) -> Connection:
+    """Connect to ``address`` through a psql, and return that as if it were psycopg2's connection.
+
+    Raises:
+        CommandError: there is no psql, or it is too old.
+        SourceError: it cannot connect; the text says why.
+    """
+    client = find("psql", bindir)[0]
+    if 0 < client.major < _OLDEST:
+        raise CommandError(f"psql {client.version} is too old; install a newer one: apt-get install postgresql-client")
+    with ExitStack() as stack:
+        conninfo, environment = stack.enter_context(address.for_programs())
+        environment |= {"PGCLIENTENCODING": "UTF8"}
+        if "PGCONNECT_TIMEOUT" not in os.environ and "connect_timeout" not in address.parameters:
+            environment["PGCONNECT_TIMEOUT"] = _CONNECT_TIMEOUT_SECONDS
+        argv = [client.path, "-XqAt", "--no-password", "--set=ON_ERROR_STOP=0", f"--dbname={conninfo}"]
+        secret = address.source.secrets
+        child = stack.enter_context(Child(argv, env=environment, secrets=secret, stdin=True))
+        try:
+            peer = Peer(address.label, child.kill_now, seconds=address.stall)
+            session = Psql(child, client.version, peer)
+        except PsqlError as error:
+            raise SourceError(address.unreachable(error)) from error
+        connection = cast("Connection", session.keep(stack.pop_all()))
+        session.end_statement = functools.partial(_end_statement, address.pinned(connection).hurried(), bindir)
+        return connection
+
+
+def _end_statement(address: Address, bindir: str, number: int, wanted: Callable[[], bool]) -> None:
+    """Ask the server, over another psql, to end what session ``number`` is doing, if that is still ``wanted``.
+
+    SIGINT would end the psql itself: it takes that for the end of its script, in or after the statement.
+    """
+    with closing(cast("Psql", open_psql(address, bindir))) as fresh:
+        if wanted():
+            fresh.run(f"SELECT pg_catalog.pg_cancel_backend({number})")
+
+
+def _values(pairs: list[tuple[str, Any]]) -> tuple[Any, ...]:
+    return tuple(value for _, value in pairs)
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(_literal(v) for v in value)})"
+    text = str(value).replace("'", "''")
+    return f"'{text}'" if "\\" not in text else " E'" + text.replace("\\", "\\\\") + "'"
+
+
+def session_version(connection: Connection) -> dict[str, str]:
+    """Return the version of what holds the session, by its name."""
+    session: object = connection
+    if isinstance(session, Psql):
+        return {"psql": session.version}
+    return {"psycopg2": psycopg2().__version__.split()[0]}

@@ -1,0 +1,1 @@
+"""From a database to a dump: an image of its pages, or text."""

@@ -1,0 +1,172 @@
+r"""The sql format: text that the sqlite3 program loads, and that says where each statement ends.
+
+::
+
+    -- dumpty: SQLite dump 1, made by SQLite 3.40.1
+    -- dumpty: 24 bytes
+    PRAGMA foreign_keys=OFF;
+    -- dumpty: 19 bytes
+    BEGIN TRANSACTION;
+    -- dumpty: 99 bytes
+    ROLLBACK; PRAGMA encoding='UTF-8'; PRAGMA page_size=4096; PRAGMA auto_vacuum=0; BEGIN TRANSACTION;
+    ...
+    -- dumpty: end of dump, 2 tables, 1234 rows
+
+A comment before each statement counts its bytes, so that reading it back needs no SQL parser: whatever text the rows
+hold, the next statement begins where it was said. The first two statements are those by which newer sqlite3 programs
+know a dump, for which they permit writing the tables of full-text indexes. To know it they read the database, which
+fixes its page size for that transaction; they look after each line whether it is over. So one line begins it anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from typing import TYPE_CHECKING
+
+from dumpty import IntegrityError, SourceError
+from dumpty_plugins.sqlite.dumping import literals
+from dumpty_plugins.sqlite.files.connection import corrupt, interruptible
+from dumpty_plugins.sqlite.schema import checks
+from dumpty_plugins.sqlite.schema.definitions import USE_NATIVE, Schema, Table, read_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty import Evidence, ObjectEvidence, Sink
+
+STATEMENT_BYTES = 1 << 17
+"""Where a statement of rows ends, unless its first row alone is longer."""
+
+STATEMENT_EXPRESSIONS = 64
+"""Where it ends, too, about: SQLite compares each constant expression of a statement (an exact double, a CAST) with all
+before it, and a statement with a thousand of them loads at half the speed."""
+
+LARGEST_ROW = 1 << 28
+"""Bytes of text in one row. More would need several times that in memory, here and in whatever loads it."""
+
+HEADER = "-- dumpty: SQLite dump 1"
+END = b"-- dumpty: end of dump, %d tables, %d rows\n"
+FRAME = b"-- dumpty: %d bytes\n"
+BEGIN_ANEW = "ROLLBACK; "
+"""How the one line begins that holds several statements, each but the last followed by ``; ``."""
+
+
+def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerprints: bool) -> Evidence:
+    """Write the database that ``database`` holds a read transaction on as SQL text.
+
+    Raises:
+        SourceError: it is corrupt, or holds what text cannot carry.
+        IntegrityError: a table gave another number of rows than it has.
+    """
+    source = database.execute("PRAGMA database_list").fetchone()[2].decode("utf-8", "replace")
+    if check:
+        _require_sound(database, source)
+    schema = read_schema(database)
+    count = functools.partial(checks.evidence, database, fingerprints=fingerprints, notes=schema.notes)
+    evidence = interruptible(database, count)
+    objects = evidence.objects
+    pages = database.execute("PRAGMA page_count").fetchone()[0]
+    sink.expect(pages * database.execute("PRAGMA page_size").fetchone()[0])
+    literals.register(database)
+    sink.write(f"{HEADER}, made by SQLite {sqlite3.sqlite_version}\n".encode())
+    for statement in _opening(schema):
+        _frame(sink, statement.encode())
+    written = {table.name: _write_rows(database, schema, table, sink) for table in schema.tables}
+    for statement in (*schema.after, "PRAGMA ignore_check_constraints=OFF;\n", "COMMIT;\n", *schema.last):
+        _frame(sink, statement.encode())
+    _require_counted(objects, written)
+    sink.write(END % (len(objects), sum(one.rows or 0 for one in objects)))
+    return evidence
+
+
+def _require_sound(database: sqlite3.Connection, source: str) -> None:
+    found = interruptible(database, functools.partial(checks.findings, database))
+    if found.damage:
+        raise corrupt(source, found.damage)
+    if found.oddities:
+        # The statement that would bring such a row back fails by that very rule.
+        raise SourceError(
+            f"SQL text cannot carry rows that break the schema of {source} ({found.oddities}){USE_NATIVE}"
+        )
+
+
+def _opening(schema: Schema) -> Iterator[str]:
+    yield "PRAGMA foreign_keys=OFF;\n"
+    yield "BEGIN TRANSACTION;\n"
+    yield f"{BEGIN_ANEW}{''.join(schema.layout)}BEGIN TRANSACTION;".replace("\n", " ") + "\n"
+    yield from schema.settings
+    # Rows that break a CHECK are there, so they come back.
+    yield "PRAGMA ignore_check_constraints=ON;\n"
+    yield from schema.before
+
+
+def _frame(sink: Sink, statement: bytes) -> None:
+    sink.write(b"%b%b" % (FRAME % len(statement), statement))
+
+
+def _write_rows(database: sqlite3.Connection, schema: Schema, table: Table, sink: Sink) -> int:
+    name = checks.quoted(table.name)
+    if table.name in schema.clear:
+        _frame(sink, f"DELETE FROM {name};\n".encode())  # noqa: S608 - a quoted identifier
+    head = f"INSERT INTO {name}({','.join(table.written)}) VALUES\n".encode()
+    done = 0
+    careful = database.execute("PRAGMA encoding").fetchone()[0] != b"UTF-8"
+    try:
+        while True:
+            for rows in _batches(database, table, careful=careful, skip=done):
+                body = b",\n".join(rows)
+                if not careful and not _plain(body):
+                    break
+                _frame(sink, head + body + b";\n")
+                done += len(rows)
+            else:
+                return done
+            careful = True  # for the rest of this table, beginning with the batch that was refused
+    except (sqlite3.DataError, OverflowError) as error:
+        raise SourceError(_too_large(table)) from error
+
+
+def _plain(body: bytes) -> bool:
+    if b"\r\n" in body:
+        return False
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip: int) -> Iterator[list[bytes]]:
+    expression = literals.row_expression(table.written, careful=careful)
+    # NOT INDEXED: in the order of the table itself, never that of an index which happens to hold every column.
+    # OFFSET passes over rows without formatting them.
+    cursor = database.execute(
+        f"SELECT {expression} FROM {checks.quoted(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - quoted
+    )
+    rows: list[bytes] = []
+    size, most = 0, STATEMENT_EXPRESSIONS
+    for (row,) in cursor:
+        if len(row) > LARGEST_ROW:
+            raise SourceError(_too_large(table))
+        rows.append(row)
+        size += len(row)
+        if size >= STATEMENT_BYTES or len(rows) >= most:
+            yield rows
+            # As many rows as the expressions in this one allow, or what looks like one: counting those of every row
+            # takes as long as writing it.
+            seen = row.count(b"e0") + row.count(b"(") - 1
+            most = max(STATEMENT_EXPRESSIONS // seen, 1) if seen else STATEMENT_BYTES
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _too_large(table: Table) -> str:
+    return f"a row of table {table.name!r} is longer than {LARGEST_ROW >> 20} MiB as SQL text{USE_NATIVE}"
+
+
+def _require_counted(objects: tuple[ObjectEvidence, ...], written: dict[str, int]) -> None:
+    for one in objects:
+        if one.rows is not None and written[one.path] != one.rows:
+            raise IntegrityError(checks.miscounted(one.path, written[one.path], one.rows))

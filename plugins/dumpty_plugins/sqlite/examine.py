@@ -1,0 +1,31 @@
+"""Reads a dump as SQLite does: in a file that is thrown away."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dumpty import SourceError
+from dumpty_plugins.sqlite.files.connection import remove
+from dumpty_plugins.sqlite.loading.dump import load
+
+if TYPE_CHECKING:
+    from dumpty import Dump, Evidence
+
+
+def examine(dump: Dump) -> Evidence:
+    """Load a dump into a file that is thrown away, check it, and compare its rows with the dump's evidence.
+
+    Raises:
+        IntegrityError: it is cut short, damaged, or holds other rows than were dumped.
+    """
+    part = os.path.join(dump.workspace(), "examined.db")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        return load(dump, part, check=True)
+    except OSError as error:
+        if error.errno is None:  # one of dumpty's own, which says it better
+            raise
+        raise SourceError(f"the dump cannot be laid out in {part}: {error.strerror}") from error
+    finally:
+        remove(part)

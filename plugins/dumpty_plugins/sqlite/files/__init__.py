@@ -1,0 +1,1 @@
+"""Database files: opened, locked, told apart, built beside and put in place."""

@@ -1,0 +1,1 @@
+"""From a dump to a database, which may do nothing beyond it."""

@@ -1,0 +1,22 @@
+"""Building a database from a dump in either format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty_plugins.sqlite.loading.image import load_image
+from dumpty_plugins.sqlite.loading.text_load import load_text
+
+if TYPE_CHECKING:
+    from dumpty import Dump, Evidence
+
+
+def load(dump: Dump, part: str, *, check: bool) -> Evidence:
+    """Build the database ``part``, an empty file, from ``dump``, and prove it.
+
+    Raises:
+        IntegrityError: the dump is damaged, or not what was dumped.
+        SourceError: there is no room for it.
+    """
+    load_format = load_image if dump.format == "native" else load_text
+    return load_format(dump, part, check=check)

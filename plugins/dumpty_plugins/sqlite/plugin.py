@@ -1,0 +1,102 @@
+"""The driver ``sqlite``: dumps as portable SQL text, or as an image of the database's pages.
+
+Two hazards decide how this package touches files (see ``files.target`` for the second):
+
+* POSIX locks belong to a process. Closing *any* descriptor of a database file drops the locks that SQLite holds on
+  it in the same process, so a source or a target is opened through SQLite alone, never with ``open()``
+  (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+* A ``-journal`` or ``-wal`` file that outlives its database corrupts the next database of that name, or brings the
+  old content back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty import Evidence, Format, Inspection, Option, PluginInfo, hookimpl
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from dumpty import Dump, Options, Scratch, Sink, Source
+
+_BUSY = Option(
+    name="busy_timeout",
+    default=5.0,
+    help="seconds to wait for a database that somebody else has locked",
+    verbs=("backup", "restore", "inspect"),
+)
+_CHECK = Option(
+    name="check",
+    default=True,
+    help="run SQLite's quick_check on the copy (native), on the source (sql), and on what was restored",
+    verbs=("backup", "restore"),
+)
+_FINGERPRINT = Option(
+    name="fingerprint",
+    default=False,
+    help="record a fingerprint of every table's content, for drills to compare: reads every row once more, in Python"
+    " (measured: 70,000 rows of seven columns a second)",
+)
+_EVIDENCE = Option(
+    name="evidence",
+    default="off",
+    help="tell the rows of every table (counts), and the fingerprint of its content",
+    verbs=("inspect",),
+    choices=("off", "counts", "fingerprint"),
+)
+
+
+@hookimpl
+def describe() -> PluginInfo:
+    """Declare scheme, formats and options."""
+    return PluginInfo(
+        kind="driver",
+        summary="SQLite database files, live ones included",
+        schemes=("sqlite",),
+        formats=(
+            Format(name="sql", suffix=".sql", help="SQL text that the sqlite3 program loads"),
+            Format(name="native", suffix=".db", help="the database file itself, copied by SQLite's backup API"),
+        ),
+        options=(_BUSY, _CHECK, _FINGERPRINT, _EVIDENCE),
+    )
+
+
+@hookimpl
+def inspect(source: Source, options: Options) -> Inspection:
+    """Look at the database file without creating or changing it."""
+    from dumpty_plugins.sqlite.inspection import inspect as look
+
+    return look(source, options)
+
+
+@hookimpl
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+    """Write one dump from one read transaction."""
+    from dumpty_plugins.sqlite.backup import back_up
+
+    return back_up(source, sink, format, options)
+
+
+@hookimpl
+def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
+    """Build the database beside the target, check it, and put it in place in one step."""
+    from dumpty_plugins.sqlite.restore import put_back
+
+    return put_back(target, dump, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def examine(dump: Dump) -> Evidence:
+    """Build the database of the dump in a throw-away file, and read it as SQLite does."""
+    from dumpty_plugins.sqlite.examine import examine as read_through
+
+    return read_through(dump)
+
+
+@hookimpl
+def scratch(dump: Dump, on: Source | None) -> AbstractContextManager[Scratch]:
+    """Lend a file in the dump's workspace."""
+    from dumpty_plugins.sqlite.scratch import scratch as lend
+
+    return lend(dump, on)

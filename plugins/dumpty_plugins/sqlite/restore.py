@@ -1,0 +1,25 @@
+"""One restore: built beside the target, checked, and put in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty_plugins.sqlite.files.target import Target
+from dumpty_plugins.sqlite.loading.dump import load
+
+if TYPE_CHECKING:
+    from dumpty import Dump, Evidence, Options, Source
+
+
+def put_back(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
+    """Build the database beside the target, check it, and put it in place in one step.
+
+    Raises:
+        TargetNotEmpty, Locked, SourceError: as ``Target`` says.
+        IntegrityError: the dump is not whole.
+    """
+    place = Target(target, options, overwrite=overwrite)
+    with place.part() as part:
+        evidence = load(dump, part.path, check=bool(options["check"]))
+        place.swap(part)
+    return evidence

@@ -1,0 +1,78 @@
+"""A scratch database for a drill: a file in the dump's workspace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from dumpty import IntegrityError, NotProvable, OptionError, Source
+from dumpty_plugins.sqlite.files.connection import connect, plain_errors, remove
+from dumpty_plugins.sqlite.schema import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dumpty import Dump, Evidence
+
+_SHOWN = 3
+
+
+@contextlib.contextmanager
+def scratch(dump: Dump, on: Source | None) -> Iterator[_File]:
+    """Lend the name of a file that does not exist yet; what was made of it is removed.
+
+    Raises:
+        OptionError: a server was named, and SQLite has none.
+    """
+    if on is not None:
+        raise OptionError(f"SQLite has no server to restore on: drill without {on.url}")
+    path = os.path.join(dump.workspace(), "drill.db")
+    try:
+        yield _File(path, dump.evidence)
+    finally:
+        remove(path)
+
+
+class _File:
+    """A database file that lives for one drill."""
+
+    def __init__(self, path: str, recorded: Evidence) -> None:
+        self._path = path
+        self._recorded = recorded
+        self.target = Source(scheme="sqlite", url=f"sqlite:///{quote(os.fsencode(path))}", database=path)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return checks.versions()
+
+    def check(self) -> tuple[str, ...]:
+        """Run SQLite's checks. Rows that broke the schema's own rules when they were dumped still may.
+
+        Raises:
+            IntegrityError: a check found something.
+            NotProvable: they found nothing, but an index needs what only its application has.
+        """
+        with plain_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
+            missing = checks.check_whole(database)
+            loose, before = checks.dangling(database), self._recorded.properties.get(checks.DANGLING, [])
+            if loose != before:
+                raise IntegrityError(
+                    f"foreign_key_check finds in the restored database: {'; '.join(loose[:_SHOWN]) or 'nothing'};"
+                    f" but when it was dumped: {'; '.join(before[:_SHOWN]) or 'nothing'}"
+                )
+        if missing:
+            raise NotProvable(
+                f"every page and row is sound, but indexes need what only their application has ({'; '.join(missing)});"
+                " restore the backup, and let the application run PRAGMA integrity_check on it"
+            )
+        same = f" ({'; '.join(loose[:_SHOWN])}: as in the original)" if loose else ""
+        return "integrity_check", f"foreign_key_check{same}"
+
+    def ask(self, statement: str) -> list[tuple[object, ...]]:
+        """Run a query, which can only read."""
+        with plain_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
+            database.text_factory = lambda data: data.decode("utf-8", "replace")
+            database.execute("PRAGMA query_only=ON")
+            return database.execute(statement).fetchall()
