@@ -1,77 +1,26 @@
 #!/bin/sh
-# Sets up what the tests need and runs them all; arguments go to pytest (sh tests/run.sh tests/unit -k name).
+# Sets up what the tests need and runs them all; arguments go to pytest (sh tests/run.sh tests/streaming -k name).
 #
-# Needs Python 3.11 or newer. Makes a virtual environment of its own (.venv-test, or $DUMPTY_TEST_VENV), and installs
-# the PostgreSQL, MariaDB and Redis servers and clients with apt-get where they are missing and it may; where it may not, it
-# says which command does. A MySQL server is unpacked into a cache directory, once: see tests/support/fetch_mysql.sh.
+# The set-up (tests/support/set_up.sh) makes a virtual environment of its own (.venv-test, or $DUMPTY_TEST_VENV) and
+# installs what is missing. With --fast, before all other arguments, it is left out where nothing that it reads has
+# changed since it was last done: sh tests/run.sh --fast tests/test_url.py begins within a second.
 set -eu
 cd "$(dirname "$0")/.."
 
-say() { printf 'tests/run.sh: %s\n' "$*" >&2; }
-
-# -- what Debian packages ---------------------------------------------------------------------------------------------
-missing=""
-need() { # PACKAGE, then a command that is true where it is installed
-    package=$1
+fast=""
+if [ "${1:-}" = --fast ]; then
+    fast=yes
     shift
-    "$@" >/dev/null 2>&1 || missing="$missing $package"
-}
-has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1"; }
-has_postgres() { ls /usr/lib/postgresql/*/bin/initdb && has pg_dump; }
-has_mariadb() { has mariadbd || has mysqld; }
-has_mariadb_client() { has mariadb-dump && has mariadb; }
-
-need postgresql has_postgres
-need mariadb-server has_mariadb
-need mariadb-client has_mariadb_client
-need sqlite3 has sqlite3
-need redis-server has redis-server
-need redis-tools has redis-cli
-need gzip has gzip
-need procps has ps
-
-# The newest Python there is; "python3" first, for it is the one the user means.
-python=""
-for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
-if [ -z "$python" ]; then
-    missing="$missing python3 python3-venv"
-    python=python3
-else
-    need python3-venv "$python" -c 'import venv, ensurepip'
 fi
 
-if [ -n "$missing" ]; then
-    command="apt-get update && apt-get install -y --no-install-recommends$missing"
-    if ! command -v apt-get >/dev/null 2>&1; then
-        say "missing, and there is no apt-get here; install what corresponds to:$missing"
-        exit 1
-    fi
-    if [ "$(id -u)" = 0 ]; then
-        as_root=""
-    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        as_root="sudo -n"
-    else
-        say "missing:$missing. As root, run: $command"
-        exit 1
-    fi
-    say "installing$missing"
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update
-    # shellcheck disable=SC2086 # package names are words
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
-fi
-
-# -- what PyPI has ------------------------------------------------------------------------------------------------------
 venv=${DUMPTY_TEST_VENV:-.venv-test}
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-
-# -- what no registry of this release has ---------------------------------------------------------------------------------
-sh tests/support/fetch_mysql.sh >/dev/null
+done_for=$venv/set-up-for
+state=$(pwd; cksum pyproject.toml tests/support/set_up.sh tests/support/fetch_mysql.sh)
+if [ -z "$fast" ] || [ "$(cat "$done_for" 2>/dev/null)" != "$state" ]; then
+    rm -f "$done_for"
+    sh tests/support/set_up.sh "$venv"
+    printf '%s\n' "$state" >"$done_for"
+fi
 
 # The whole suite runs in two processes; what is asked for by its path in one, where a debugger works.
 side_by_side="--numprocesses=2"

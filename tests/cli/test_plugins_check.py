@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DISTRIBUTIONS = Path(__file__).parents[1] / "discovery" / "distributions"
+DISTRIBUTIONS = Path(__file__).parents[1] / "registry" / "distributions"
 
 
 @pytest.fixture

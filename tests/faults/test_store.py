@@ -8,7 +8,7 @@ import time
 import pytest
 from faults.ledger import FACTOR, LEDGER
 from faults.vault import version_of
-from unit.toys import open_directory
+from support.toys import open_directory
 
 from dumpty import BackupManager, DumptyError, Locked, PluginInfo, StoredObject, StoreError, hookimpl
 

@@ -16,7 +16,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from unit.toys import open_directory, python
+from support.toys import open_directory, python
 
 from dumpty import DirectoryUpload, LocalStore, Locked, MissingFile, StoredObject, StoreError, open_regular
 from dumpty_plugins.file import store as file_store
@@ -222,7 +222,7 @@ def test_a_directory_that_is_gone_is_an_error_of_ours(top, store):
 
 WRITER = """
 import os, sys
-from unit.toys import open_directory
+from support.toys import open_directory
 store = open_directory(sys.argv[1])
 upload = store.create("killed.sql")
 upload.write(b"half")
@@ -342,7 +342,7 @@ def test_on_nfs_what_is_left_of_a_killed_run_is_cleared_and_a_living_run_left_al
         flock(descriptor, how)
 
     monkeypatch.setattr(fcntl, "flock", of_nfs)
-    python("import os, sys; from unit.toys import *; open_directory(sys.argv[1]).create('dead'); os._exit(9)",
+    python("import os, sys; from support.toys import *; open_directory(sys.argv[1]).create('dead'); os._exit(9)",
            top, check=False)  # fmt: skip
     alive = store.create("alive")
     assert list(store.clean()) == ["dead"]
@@ -374,7 +374,7 @@ def test_every_release_of_filelock_that_may_be_installed_follows_no_link():
 
 
 def test_the_lock_of_a_dead_holder_is_free(top, store):
-    code = "import os, sys; from unit.toys import open_directory; open_directory(sys.argv[1]).lock('catalog').__enter__(); os._exit(9)"
+    code = "import os, sys; from support.toys import open_directory; open_directory(sys.argv[1]).lock('catalog').__enter__(); os._exit(9)"
     python(code, top, check=False)
     with open_directory(top, lock_timeout=1.0).lock("catalog"):
         pass
@@ -410,7 +410,7 @@ def test_one_thread_at_a_time_holds_a_lock(top):
 LIMITED = """
 import resource, signal, sys
 from dumpty import StoreError
-from unit.toys import open_directory
+from support.toys import open_directory
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = open_directory(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -15,7 +15,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.toys import gone, python, threads
+from support.toys import gone, python, threads
 
 from dumpty import IntegrityError
 from dumpty_plugins import gzip as plugin

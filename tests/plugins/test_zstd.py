@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plugins.test_gzip import MEMORY, Sink
-from unit.toys import python
+from support.toys import python
 
 from dumpty import BackupManager, DependencyError, IntegrityError
 from dumpty_plugins import zstd as plugin

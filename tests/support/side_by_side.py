@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-_FAULTS, _STALLS = "tests/faults/", "tests/faults/test_stalls.py"
+_FAULTS = "tests/faults/"
+_STALLS = "tests/faults/test_stalls.py"
+_UNCOUNTED = "tests/faults/test_crashes.py"
 
 
 class Scheduling(LoadScopeScheduling):
@@ -19,4 +21,4 @@ class Scheduling(LoadScopeScheduling):
         file = nodeid.partition("::")[0]
         if file == _STALLS:
             return nodeid
-        return _FAULTS if file.startswith(_FAULTS) else file
+        return _FAULTS if file.startswith(_FAULTS) and file != _UNCOUNTED else file

@@ -7,7 +7,7 @@ import logging
 from types import MappingProxyType
 
 import pytest
-from unit.toys import StoreWrapper, ToyDriver
+from support.toys import StoreWrapper, ToyDriver
 
 import dumpty
 from dumpty import (

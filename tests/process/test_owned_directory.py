@@ -6,7 +6,7 @@ import os
 import socket
 
 import pytest
-from unit.toys import python
+from support.toys import python
 
 from dumpty import OwnedDirectory, lock_if_free, open_owned_directory, open_regular
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.toys import ToyDriver
+from support.toys import ToyDriver
 
 from dumpty import BackupManager, OptionError
 from dumpty.streaming.throttle import Pace, paced

@@ -6,7 +6,7 @@ import ast
 import importlib
 
 import pytest
-from unit.toys import python
+from support.toys import python
 
 import dumpty
 

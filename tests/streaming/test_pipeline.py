@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from unit.toys import StoreWrapper, ToyCompressor, ToyDriver, ToyVerifier, ToyWriter
+from support.toys import StoreWrapper, ToyCompressor, ToyDriver, ToyVerifier, ToyWriter
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, PluginError, PluginInfo, StoreError, hookimpl
 from dumpty.streaming.streams import BLOCK

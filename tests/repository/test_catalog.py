@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.toys import StoreWrapper, ToyDriver, open_directory, python
+from support.toys import StoreWrapper, ToyDriver, open_directory, python
 
 from dumpty import (
     BackupManager,
@@ -440,8 +440,8 @@ def test_threads_that_write_at_once_lose_no_entry(top):
 
 PROCESS = """
 import sys
-from unit.test_catalog import put
-from unit.toys import open_directory
+from repository.test_catalog import put
+from support.toys import open_directory
 from dumpty.repository.named import NamedCatalog
 from dumpty.repository.recovery import clean
 store = open_directory(sys.argv[1])
@@ -468,7 +468,7 @@ def test_a_directory_that_is_locked_is_an_error_that_names_the_holder(top, store
 
 
 def test_an_error_while_tidying_releases_every_lock(top, store):
-    python("import os, sys; from unit.toys import *; s = open_directory(sys.argv[1]); u = s.create(sys.argv[2] + '.pending'); os._exit(9)",
+    python("import os, sys; from support.toys import *; s = open_directory(sys.argv[1]); u = s.create(sys.argv[2] + '.pending'); os._exit(9)",
            top, "x-20260101T000000Z-0123456789ab.sql", check=False)  # fmt: skip
     (top / "x-20260101T000000Z-0123456789ab.sql").write_bytes(b"orphan")
     kept = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from unit.toys import python
+from support.toys import python
 
 from dumpty import BackupManager, PluginError, PluginNotFound, StoreError
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.toys import StoreWrapper, ToyDriver
+from support.toys import StoreWrapper, ToyDriver
 
 from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
 from dumpty.repository.verification import LEVELS, PROOFS, Proof, Proved, added, decode_proofs, encode_proofs, standing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pluggy
 import pytest
-from unit.toys import ToyCompressor, ToyDriver, ToyVerifier
+from support.toys import ToyCompressor, ToyDriver, ToyVerifier
 
 from dumpty import (
     CommandError,

@@ -16,7 +16,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.toys import gone, threads, wait_until_waiting
+from support.toys import gone, threads, wait_until_waiting
 
 from dumpty import IntegrityError, PluginError
 from dumpty.streaming.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest

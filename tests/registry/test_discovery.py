@@ -10,7 +10,7 @@ import sqlite3
 import sys
 
 import pytest
-from unit.toys import python
+from support.toys import python
 
 from dumpty import BackupManager, PluginConflict, PluginError, PluginLoadError, PluginNotFound
 from dumpty.registry.host import DISABLE, Host, default_host

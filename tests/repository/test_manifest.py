@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.toys import ToyDriver
+from support.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
 from dumpty.repository.manifest import VERSION, PluginRef, Record, StageRecord, bare, decode, encode, seal, unseal, utc

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from unit.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
+from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
 from dumpty.registry.host import Host

@@ -15,7 +15,7 @@ import sys
 import warnings
 
 import pytest
-from unit.toys import ToyDriver
+from support.toys import ToyDriver
 
 from dumpty import BackupManager, DatabaseBackup
 from dumpty.operations import backup

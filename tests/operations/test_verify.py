@@ -6,7 +6,7 @@ import contextlib
 import os
 
 import pytest
-from unit.toys import ToyDriver
+from support.toys import ToyDriver
 
 from dumpty import (
     BackupManager,
