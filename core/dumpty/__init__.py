@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from dumpty.process.peer import given_up as given_up
     from dumpty.repository.verification import Proof as Proof
     from dumpty.streaming.framed import FramedReader as FramedReader
-    from dumpty.streaming.worker import Aside as Aside
-    from dumpty.streaming.worker import run_aside as run_aside
-    from dumpty.streaming.worker import run_leaving as run_leaving
+    from dumpty.streaming.worker import Worker as Worker
+    from dumpty.streaming.worker import run_abandonable as run_abandonable
+    from dumpty.streaming.worker import run_in_worker as run_in_worker
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
     from dumpty.types import DirectoryUpload as DirectoryUpload
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "dumpty._version": ("__version__",),
-    "dumpty.streaming.worker": ("Aside", "run_aside", "run_leaving"),
+    "dumpty.streaming.worker": ("Worker", "run_abandonable", "run_in_worker"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.errors": (

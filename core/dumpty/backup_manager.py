@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import DumptyError, OptionError
 from dumpty.operations.backup import create
-from dumpty.operations.listing import Listing
+from dumpty.operations.listing import Lister
 from dumpty.operations.restore import restore
-from dumpty.operations.result import Backup, BackupResult, Survey, log, wrapped
+from dumpty.operations.result import Backup, BackupResult, Listing, log, run_as_result
 from dumpty.operations.selection import LATEST, Filter, select
 from dumpty.operations.verify import prove
 from dumpty.process.interruption import noticed
@@ -21,8 +21,8 @@ from dumpty.repository.catalog import Catalog
 from dumpty.repository.presence import put_back
 from dumpty.repository.recovery import clean
 from dumpty.repository.verification import LEVELS
-from dumpty.repository.verification_log import ProofBook
-from dumpty.streaming.throttle import paced
+from dumpty.repository.verification_log import VerificationLog
+from dumpty.streaming.throttle import throttled
 from dumpty.url import parse_url, secrets_in, shown_place
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class BackupManager:
         self._store = self._host.open_store(store, url=url, options=options)
         self._secrets = secrets_in(url)
         self._catalog = Catalog(self._store)
-        self._book = ProofBook(self._store, self._catalog)
-        self._listing = Listing(self._store, self._catalog, self._book)
+        self._book = VerificationLog(self._store, self._catalog)
+        self._lister = Lister(self._store, self._catalog, self._book)
 
     def create_backup(
         self,
@@ -102,12 +102,12 @@ class BackupManager:
                 compressor=self._compressor,
                 verifier=self._verifier,
                 format_name=format,
-                progress=paced(rate_limit, progress),
+                progress=throttled(rate_limit, progress),
                 given=options,
             )
-            return self._listing.as_recorded(record)
+            return self._lister.as_recorded(record)
 
-        return wrapped("backup", database_url, work, self._secrets)
+        return run_as_result("backup", database_url, work, self._secrets)
 
     def restore(
         self,
@@ -156,23 +156,23 @@ class BackupManager:
                 progress=progress,
                 given=options,
             )
-            return self._listing.as_recorded(record)
+            return self._lister.as_recorded(record)
 
-        return wrapped("restore", target_url, work, self._secrets)
+        return run_as_result("restore", target_url, work, self._secrets)
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too.
 
-        A damaged manifest is logged, and hides no other (``survey``).
+        A damaged manifest is logged, and hides no other (``listing``).
         """
-        return self._listing.backups()
+        return self._lister.backups()
 
-    def survey(self) -> Survey:
+    def listing(self) -> Listing:
         """Return all backups, and what cannot be read, from one look at the directory.
 
         One whose data is gone or short is among them, its ``state`` ``lost``.
         """
-        return self._listing.survey()
+        return self._lister.listing()
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""
@@ -183,7 +183,7 @@ class BackupManager:
 
         Args:
             wanted: an id or its beginning; ``latest``, the newest; ``latest-verified``, the newest that a proof holds
-                of (``Backup.standing``); or one of those two and a database's name: ``latest:shop``.
+                of (``Backup.verification_status``); or one of those two and a database's name: ``latest:shop``.
             database: only backups of the database of this name.
             source: only backups of this database: what ``Backup.source`` says, or the end of it, or a URL.
             alone: refuse ``latest`` where it could be a backup of several databases.
@@ -193,7 +193,7 @@ class BackupManager:
         Raises:
             UnknownBackup: none, or more than one, is; the text names the databases in question.
         """
-        found = self.survey()
+        found = self.listing()
         for error in found.problems if wanted.startswith(LATEST) else ():
             text = "a backup that is not listed could be the one that %s means: %s"
             log.warning(text, wanted, error, extra={"event": "manifest-damaged"})
@@ -261,7 +261,7 @@ class BackupManager:
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
         _held(self.prove(backup_id, level=level, progress=progress))
-        return self._listing.one(self._catalog.get(backup_id))
+        return self._lister.one(self._catalog.get(backup_id))
 
     def drill(
         self,
@@ -290,7 +290,7 @@ class BackupManager:
         """
         record = self._catalog.get(backup_id)
         self._book.pin(record, reason)
-        return self._listing.one(record)
+        return self._lister.one(record)
 
     def unpin(self, backup_id: str) -> bool:
         """Take the pin of a backup away; False where it had none.

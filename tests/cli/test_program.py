@@ -326,11 +326,11 @@ class Dying:
     def __del__(self):
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
         time.sleep(0.1)
-def survey(self):
+def listing(self):
     Dying()
     time.sleep(600)
     sys.exit("nobody was interrupted")
-BackupManager.survey = survey
+BackupManager.listing = listing
 hook = sys.unraisablehook
 status = main(["list"])
 assert sys.unraisablehook is hook
@@ -352,13 +352,13 @@ import os, signal, sys, time
 from dumpty import StoreError
 from dumpty.backup_manager import BackupManager
 from dumpty.cli import main
-def survey(self):
+def listing(self):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(600)
     finally:
         raise {"dumpty": StoreError, "python": RuntimeError}[sys.argv[1]]("the part cannot be removed")
-BackupManager.survey = survey
+BackupManager.listing = listing
 sys.exit(main(["list", *sys.argv[2:]]))
 """
 """A command that is interrupted, and whose cleaning up fails."""
@@ -390,11 +390,11 @@ def enter(self):
 ''', threading.__file__, "exec"))
 Taken.__enter__ = enter
 Taken.__exit__ = lambda self, *error: lock.release()
-def survey(self):
+def listing(self):
     with Taken():
         time.sleep(600)
     sys.exit("nobody was interrupted")
-BackupManager.survey = survey
+BackupManager.listing = listing
 if sys.argv[2] == "used":
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("not mine"))
 status = main(["list"])

@@ -130,7 +130,7 @@ def manager(top):
 
 def whole(own):
     """Return the ids that are listed, each of them verified."""
-    assert own.survey().problems == []
+    assert own.listing().problems == []
     listed = [backup.id for backup in own.list_backups()]
     for one in listed:
         own.verify(one)

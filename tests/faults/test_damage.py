@@ -196,7 +196,7 @@ def test_a_damaged_manifest_is_found_and_named_and_hides_no_other(pair, way, pla
             path.write_bytes(path.read_bytes() + b"x")
         LEDGER.fault(f"files {DONE[way]}")
         before = path.read_bytes()
-        problems = manager.survey().problems
+        problems = manager.listing().problems
         assert path.name in " ".join(map(str, problems)), what
         assert all(isinstance(p, ManifestError) for p in problems)
         assert "damaged" in refused(manager, place, backup, what)
@@ -229,7 +229,7 @@ def test_two_backups_exchanged_whole_are_found(pair, place, dice):
     swap(Path(backup.file_path), dice, Path(other.file_path))
     swap(manifest_of(place / "backups", backup), dice, manifest_of(place / "backups", other))
     LEDGER.fault(f"files {DONE[swap]}")
-    assert len(manager.survey().problems) == 2
+    assert len(manager.listing().problems) == 2
     for one in (backup, other):
         refused(manager, place, one, "two backups exchanged")
         LEDGER.damage(found=True, what="two backups exchanged")
@@ -274,7 +274,7 @@ def test_a_damaged_proof_proves_nothing_and_a_damaged_pin_still_protects(pair, e
         if way is longer:
             path.write_bytes(path.read_bytes() + b"x")
         LEDGER.fault(f"files {DONE[way]}")
-        assert path.name in " ".join(map(str, manager.survey().lost_proofs)), what
+        assert path.name in " ".join(map(str, manager.listing().lost_proofs)), what
         listed = {b.id: b for b in manager.list_backups()}
         assert listed.keys() == {backup.id, other.id}
         if ending == ".proofs.json" and listed[backup.id].proofs:

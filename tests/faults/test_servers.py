@@ -48,7 +48,7 @@ def top(place, server):
 def whole(top, server, known, what):
     """Check that the older backups are there and all that is listed is whole; restore the newest; return new ids."""
     own = BackupManager(str(top))
-    assert own.survey().problems == []
+    assert own.listing().problems == []
     listed = [b.id for b in own.list_backups()]
     for one in known:
         if one not in listed:

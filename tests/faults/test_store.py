@@ -274,7 +274,7 @@ def test_a_listing_that_names_what_is_gone_is_no_failure(vault):
     own = manager(vault, Unreliable(lambda _: None, lambda found: [*found, ghost]))
     LEDGER.fault("listings stale")
     assert [b.id for b in own.list_backups()] == list(vault.known)
-    assert own.survey().problems == []
+    assert own.listing().problems == []
     assert own.create_backup(vault.url).success
     vault.check("a ghost in the listing", every=True)
 

@@ -133,7 +133,7 @@ class Vault:
         The newest and the oldest are restored and compared, with ``every`` all of them.
         """
         own = self.manager()
-        assert own.survey().problems == [], what
+        assert own.listing().problems == [], what
         listed = [backup.id for backup in own.list_backups()]
         for one in self.known:
             if one not in listed:

@@ -69,7 +69,7 @@ def test_what_was_done_stays_done_and_so_does_its_status(place, how, json):
     assert [b.id for b in own.list_backups()][:3] == [oldest, *newer]
     assert len(own.list_backups()) == 4
     check("verify", "--all")
-    assert all(b.standing.proven for b in own.list_backups())
+    assert all(b.verification_status.proven for b in own.list_backups())
     check("pin", newer[0])
     assert own.get_backup(newer[0]).pinned
     check("restore", newer[1], "--to", "sqlite:///new.db")

@@ -222,7 +222,7 @@ def test_a_password_that_is_the_name_of_a_table_is_not_shown_and_its_backup_goes
         assert "bookkeeping" not in repr(made)
         back = manager.restore(made.backup.id, target, overwrite=True)
         assert back.success, back.error
-        assert manager.verify(made.backup.id, level="structure").standing.failed is None
+        assert manager.verify(made.backup.id, level="structure").verification_status.failed is None
     for path in (tmp_path / "b").iterdir():
         if path.name.endswith(".json"):
             assert "bookkeeping" not in path.read_text()

@@ -153,7 +153,7 @@ def test_a_drill_restores_compares_checks_and_says_what_it_did_not_prove(manager
     assert any("no fingerprints" in text for text in proof.not_proved)
     assert driver.asked[-1] == "counts"
     assert (driver.entered, driver.left, driver.databases) == (1, 1, {"db": b"content"})
-    assert own.get_backup(one).standing.proven == proof
+    assert own.get_backup(one).verification_status.proven == proof
 
 
 def test_fingerprints_are_compared_where_the_backup_has_them(manager):
@@ -180,7 +180,7 @@ def test_other_tables_or_rows_fail_and_are_named(manager, found, said):
     with pytest.raises(IntegrityError, match=said):
         own.drill(one)
     assert driver.left == 1
-    assert own.get_backup(one).standing.failed.level == "restore"
+    assert own.get_backup(one).verification_status.failed.level == "restore"
 
 
 def test_another_fingerprint_fails_and_one_of_another_algorithm_says_nothing(manager):
@@ -249,7 +249,7 @@ def test_what_says_that_the_backup_is_bad_is_written_down(manager, part, error):
     own, one = manager(Prover(**{part: error}))
     with pytest.raises(type(error)):
         own.drill(one)
-    assert own.get_backup(one).standing.failed.error == str(error)
+    assert own.get_backup(one).verification_status.failed.error == str(error)
 
 
 def test_a_place_that_swallows_errors_makes_nothing_good(manager):
@@ -305,7 +305,7 @@ def test_an_assertion_that_cannot_be_asked_is_no_verdict(manager):
 
 def test_examining_compares_the_counts_that_a_reader_can_know(manager):
     own, one = manager(Prover(found=(ObjectEvidence(path="a", rows=2), ObjectEvidence(path="b"))))
-    assert own.verify(one, level="structure").standing.proven.level == "structure"
+    assert own.verify(one, level="structure").verification_status.proven.level == "structure"
     own, one = manager(Prover(found=(ObjectEvidence(path="a", rows=1),)))
     with pytest.raises(IntegrityError, match="1 rows of a"):
         own.verify(one, level="structure")

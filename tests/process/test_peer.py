@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from dumpty import Peer, given_up, run_leaving
+from dumpty import Peer, given_up, run_abandonable
 from dumpty.process import peer as peers
 
 PATIENCE = 60
@@ -149,7 +149,7 @@ def test_what_cannot_be_ended_is_left_behind_and_its_result_discarded():
         return 42
 
     with pytest.raises(TimeoutError):
-        run_leaving(work, discard=lambda _: discarded.set(), over=lambda: True, error=TimeoutError)
+        run_abandonable(work, discard=lambda _: discarded.set(), over=lambda: True, error=TimeoutError)
     assert not discarded.is_set()
     go_on.set()
     assert discarded.wait(PATIENCE)
@@ -159,6 +159,6 @@ def test_work_that_ends_gives_its_result_or_its_error():
     def fail():
         raise OSError("no route")
 
-    assert run_leaving(lambda: 42, discard=bool, over=lambda: False, error=TimeoutError) == 42
+    assert run_abandonable(lambda: 42, discard=bool, over=lambda: False, error=TimeoutError) == 42
     with pytest.raises(OSError, match="no route"):
-        run_leaving(fail, discard=bool, over=lambda: False, error=TimeoutError)
+        run_abandonable(fail, discard=bool, over=lambda: False, error=TimeoutError)

@@ -145,7 +145,7 @@ def test_one_damaged_manifest_is_reported_and_hides_no_other(top, content, caplo
     else:
         path.write_bytes(content)
     assert ids(own.list_backups()) == [backups[1].id]
-    (problem,) = own.survey().problems
+    (problem,) = own.listing().problems
     assert path.name in str(problem)
     assert path.name in caplog.text
     with pytest.raises(UnknownBackup, match="1 manifests there are damaged"):
@@ -163,7 +163,7 @@ def test_a_manifest_under_another_backups_name_is_damaged(top):
     one, two = manifests(top)
     two.write_bytes(one.read_bytes())
     assert len(own.list_backups()) == 1
-    assert "it belongs to" in str(own.survey().problems[0])
+    assert "it belongs to" in str(own.listing().problems[0])
 
 
 def test_files_of_others_are_neither_listed_nor_touched(top):
@@ -495,7 +495,7 @@ def test_an_object_that_another_run_removed_meanwhile_is_not_missed(top):
         return real(name, offset)
 
     assert manager(top, open=read).list_backups() == []
-    assert manager(top, open=read).survey().problems == []
+    assert manager(top, open=read).listing().problems == []
 
 
 def test_prune_takes_each_sources_oldest_and_whatever_is_too_old(top, store, named):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone
-from dumpty.repository.verification import LEVELS, Proof, Standing
+from dumpty.repository.verification import LEVELS, Proof, VerificationStatus
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -28,15 +28,15 @@ class Taken:
     source: str
     timestamp: datetime
     size_bytes: int = 100
-    standing: Standing = field(default=Standing(), compare=False)
+    verification_status: VerificationStatus = field(default=VerificationStatus(), compare=False)
     pinned: str = ""
     state: str = "ok"
 
 
 standings = st.one_of(
-    st.just(Standing()),
-    st.sampled_from(LEVELS).map(lambda level: Standing(proven=proof(level, ok=True))),
-    st.sampled_from(LEVELS).map(lambda level: Standing(failed=proof(level, ok=False))),
+    st.just(VerificationStatus()),
+    st.sampled_from(LEVELS).map(lambda level: VerificationStatus(proven=proof(level, ok=True))),
+    st.sampled_from(LEVELS).map(lambda level: VerificationStatus(failed=proof(level, ok=False))),
 )
 backups = st.lists(
     st.builds(
@@ -45,7 +45,7 @@ backups = st.lists(
         source=st.sampled_from(["a", "b"]),
         timestamp=st.integers(-100, 20_000).map(lambda h: NOW - timedelta(hours=h)),
         size_bytes=st.integers(0, 1000),
-        standing=standings,
+        verification_status=standings,
         state=st.sampled_from(["ok", "ok", "ok", "lost", "damaged"]),
         pinned=st.sampled_from(["", "", "", "by somebody"]),
     ),
@@ -76,7 +76,7 @@ def series(count, step, *, begin=NOW):
 
 
 def is_good(taken):
-    return taken.standing.failed is None and taken.state == "ok"
+    return taken.verification_status.failed is None and taken.state == "ok"
 
 
 def newest(taken):
@@ -102,7 +102,11 @@ def test_no_rule_removes_the_newest_the_newest_good_the_newest_proven_or_what_is
         assert not past or newest(past).id in left
         assert not good or newest(good).id in left
         for place in range(len(LEVELS)):
-            proven = [t for t in good if t.standing.proven and LEVELS.index(t.standing.proven.level) >= place]
+            proven = [
+                t
+                for t in good
+                if t.verification_status.proven and LEVELS.index(t.verification_status.proven.level) >= place
+            ]
             assert not proven or newest(proven).id in left
         assert all(t.id in left for t in own if t.pinned)
 
@@ -233,8 +237,11 @@ def test_a_clock_that_was_ahead_costs_no_good_backup():
 
 
 def test_a_failed_backup_takes_no_place():
-    bad = Standing(failed=proof("restore", ok=False))
-    taken = [replace(t, standing=bad if t.id in "13" else Standing()) for t in series(6, timedelta(days=1))]
+    bad = VerificationStatus(failed=proof("restore", ok=False))
+    taken = [
+        replace(t, verification_status=bad if t.id in "13" else VerificationStatus())
+        for t in series(6, timedelta(days=1))
+    ]
     decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
     assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2"}
     assert "its proof by restore failed" in decisions["3"].reason
@@ -242,8 +249,11 @@ def test_a_failed_backup_takes_no_place():
 
 @pytest.mark.parametrize("state", ["lost", "damaged"])
 def test_a_lost_backup_takes_no_place(state):
-    proven = Standing(proven=proof("restore", ok=True))
-    taken = [replace(t, state=state if t.id in "013" else "ok", standing=proven) for t in series(6, timedelta(days=1))]
+    proven = VerificationStatus(proven=proof("restore", ok=True))
+    taken = [
+        replace(t, state=state if t.id in "013" else "ok", verification_status=proven)
+        for t in series(6, timedelta(days=1))
+    ]
     decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
     assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2", "3", "4"}
     assert decisions["2"].reason == "the newest of its database that is there and has not failed"
@@ -258,8 +268,11 @@ def test_what_is_lost_takes_no_room():
 
 
 def test_the_only_proven_backup_outlives_every_rule():
-    proven = Standing(proven=proof("restore", ok=True))
-    taken = [replace(t, standing=proven if t.id == "9" else Standing()) for t in series(10, timedelta(days=1))]
+    proven = VerificationStatus(proven=proof("restore", ok=True))
+    taken = [
+        replace(t, verification_status=proven if t.id == "9" else VerificationStatus())
+        for t in series(10, timedelta(days=1))
+    ]
     decisions = {d.backup.id: d for d in decide(taken, Rules(keep=1), NOW)}
     assert decisions["9"].keep
     assert decisions["9"].reason == "the newest proven by restore"

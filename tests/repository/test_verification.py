@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from support.toys import StoreWrapper, ToyDriver
 
 from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
-from dumpty.repository.verification import LEVELS, PROOFS, Proof, Proved, added, decode_proofs, encode_proofs, standing
+from dumpty.repository.verification import (
+    LEVELS,
+    PROOFS,
+    Proof,
+    Proved,
+    added,
+    decode_proofs,
+    encode_proofs,
+    verification_status,
+)
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 
@@ -65,7 +74,7 @@ def test_proofs_come_back_as_they_were_written():
 @settings(max_examples=200)
 @given(attempts)
 def test_what_proofs_say_together_is_never_better_than_the_last_failure(proofs):
-    said = standing(proofs)
+    said = verification_status(proofs)
     assert said.proven is None or said.failed is None
     for place, one in enumerate(proofs):
         rank = LEVELS.index(one.level)
@@ -83,8 +92,8 @@ def test_what_proofs_say_together_is_never_better_than_the_last_failure(proofs):
 
 def test_a_weaker_proof_does_not_refute_a_failed_drill_and_a_drill_does():
     failed = [proof("digest", True), proof("restore", False), proof("digest", True)]
-    assert standing(failed).failed is failed[1]
-    assert standing([*failed, proof("restore", True)]).proven.level == "restore"
+    assert verification_status(failed).failed is failed[1]
+    assert verification_status([*failed, proof("restore", True)]).proven.level == "restore"
 
 
 @settings(max_examples=50)
@@ -94,7 +103,7 @@ def test_many_proofs_are_shortened_without_changing_what_they_say(pairs):
     short = ()
     for one in every:
         short = added(short, one)
-    assert standing(short) == standing(every)
+    assert verification_status(short) == verification_status(every)
     assert short[-50:] == every[-50:]
     assert len(short) <= 56
 
@@ -113,7 +122,7 @@ def test_a_failed_verification_is_written_down_too(top, backup):
         stream.write(b"more")
     with pytest.raises(IntegrityError):
         opened(top).verify(backup.id)
-    said = opened(top).get_backup(backup.id).standing
+    said = opened(top).get_backup(backup.id).verification_status
     assert said.failed.error
     with pytest.raises(UnknownBackup, match="ever verified"):
         opened(top).find("latest-verified")
@@ -158,10 +167,10 @@ def test_damaged_proofs_are_reported_count_for_nothing_and_are_never_overwritten
     own.verify(backup.id)
     file = beside(top, PROOFS)
     file.write_bytes(damage)
-    assert own.get_backup(backup.id).standing.proven is None
-    [problem] = own.survey().lost_proofs
+    assert own.get_backup(backup.id).verification_status.proven is None
+    [problem] = own.listing().lost_proofs
     assert file.name in str(problem)
-    assert own.survey().problems == []
+    assert own.listing().problems == []
     told = own.prove(backup.id, level="digest")
     assert (told.ok, file.name in told.unrecorded) == (True, True)
     assert file.read_bytes() == damage
@@ -173,7 +182,7 @@ def test_proofs_that_were_edited_by_hand_count_for_nothing(top, backup):
     file = beside(top, PROOFS)
     file.write_text(file.read_text().replace('"digest",', '"restore",', 1))
     assert own.get_backup(backup.id).proofs == ()
-    assert len(own.survey().lost_proofs) == 1
+    assert len(own.listing().lost_proofs) == 1
 
 
 def test_proofs_of_another_backup_count_for_nothing(top, backup):
@@ -183,7 +192,7 @@ def test_proofs_of_another_backup_count_for_nothing(top, backup):
     name = other.file_path.rpartition("/")[2].partition(".")[0]
     (top / f"{name}{PROOFS}").write_bytes(beside(top, PROOFS).read_bytes())
     assert own.get_backup(other.id).proofs == ()
-    assert "belongs to" in str(own.survey().lost_proofs[0])
+    assert "belongs to" in str(own.listing().lost_proofs[0])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +231,7 @@ def test_proofs_without_a_backup_are_cleared_by_the_next_run_and_others_are_not(
     assert not orphan.exists()
     assert stranger.exists()
     kept = own.get_backup(backup.id)
-    assert kept.standing.proven
+    assert kept.verification_status.proven
     assert kept.pinned
 
 
@@ -264,7 +273,7 @@ def test_a_pin_that_cannot_be_read_is_a_pin(top, backup):
     own.pin(backup.id)
     beside(top, ".pin.json").write_bytes(b"\0")
     assert own.get_backup(backup.id).pinned
-    assert len(own.survey().lost_proofs) == 1
+    assert len(own.listing().lost_proofs) == 1
     with pytest.raises(Pinned):
         own.remove(backup.id)
 

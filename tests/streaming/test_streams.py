@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 from support.toys import gone, threads, wait_until_waiting
 
 from dumpty import IntegrityError, PluginError
-from dumpty.streaming.streams import BLOCK, Ahead, Beside, Checked, Gather, Meter, read_all, tree_digest
+from dumpty.streaming.streams import (
+    BLOCK,
+    BufferedWriter,
+    HashingWriter,
+    ReadAheadReader,
+    ThreadedWriter,
+    VerifyingReader,
+    read_all,
+    tree_digest,
+)
 
 
 class Kept:
@@ -51,12 +60,12 @@ class Source(io.BytesIO):
         self.closes += 1
 
 
-# -- Meter -------------------------------------------------------------------------------------------------------
+# -- HashingWriter ---
 
 
 def test_a_meter_counts_and_hashes_what_passes_whatever_buffer_it_is():
     kept, digest, other = Kept(), hashlib.sha256(), hashlib.md5()
-    meter = Meter(kept, (digest, other))
+    meter = HashingWriter(kept, (digest, other))
     data = memoryview(b"\x01\x02\x03\x04").cast("I")
     assert meter.write(data) == 4
     assert meter.write(bytearray(b"ab")) == 2
@@ -67,7 +76,7 @@ def test_a_meter_counts_and_hashes_what_passes_whatever_buffer_it_is():
 
 
 def test_a_sink_that_takes_less_than_it_is_given_is_an_error():
-    meter = Meter(Kept(takes=1), ())
+    meter = HashingWriter(Kept(takes=1), ())
     with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
         meter.write(b"ab")
     assert meter.size == 0
@@ -78,25 +87,25 @@ def test_a_sink_that_returns_nothing_is_taken_at_its_word():
         def write(self, data):
             return None
 
-    assert Meter(Silent(), ()).write(b"ab") == 2
+    assert HashingWriter(Silent(), ()).write(b"ab") == 2
 
 
 def test_what_the_sink_refused_is_not_counted():
     digest = hashlib.sha256()
-    meter = Meter(Kept(fails=0), (digest,))
+    meter = HashingWriter(Kept(fails=0), (digest,))
     with pytest.raises(OSError, match="disk full"):
         meter.write(b"ab")
     assert meter.size == 0
     assert digest.digest() == hashlib.sha256().digest()
 
 
-# -- Gather ------------------------------------------------------------------------------------------------------
+# -- BufferedWriter ---
 
 
 @given(st.lists(st.binary(max_size=2000), max_size=30), st.integers(0, 2))
 def test_gathered_writes_come_out_whole_and_in_order(parts, large):
     kept, seen = Kept(), []
-    gather = Gather(kept, seen.append)
+    gather = BufferedWriter(kept, seen.append)
     parts = parts + [bytes(BLOCK + 1)] * large
     for part in parts:
         assert gather.write(part) == len(part)
@@ -110,7 +119,7 @@ def test_gathered_writes_come_out_whole_and_in_order(parts, large):
 
 def test_a_buffer_may_be_changed_after_it_was_written():
     kept = Kept()
-    gather = Gather(kept)
+    gather = BufferedWriter(kept)
     buffer = bytearray(b"old")
     gather.write(buffer)
     buffer[:] = b"new"
@@ -119,7 +128,7 @@ def test_a_buffer_may_be_changed_after_it_was_written():
 
 
 def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
-    gather = Gather(Kept(fails=0))
+    gather = BufferedWriter(Kept(fails=0))
     with pytest.raises(OSError, match="disk full"):
         gather.write(bytes(BLOCK))
     for again in (lambda: gather.write(b"x"), gather.close, gather.close):
@@ -128,7 +137,7 @@ def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
 
 
 def test_an_interrupt_within_the_sink_is_as_sticky_as_an_error():
-    gather = Gather(Kept(fails=0, error=KeyboardInterrupt()))
+    gather = BufferedWriter(Kept(fails=0, error=KeyboardInterrupt()))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             gather.write(bytes(BLOCK))
@@ -140,31 +149,31 @@ def test_an_error_of_the_progress_report_fails_the_backup():
     def report(size):
         raise RuntimeError("cancelled")
 
-    gather = Gather(Kept(), report)
+    gather = BufferedWriter(Kept(), report)
     with pytest.raises(RuntimeError, match="cancelled"):
         gather.write(bytes(BLOCK))
     with pytest.raises(RuntimeError, match="cancelled"):
         gather.close()
 
 
-@pytest.mark.parametrize("end", [Gather.close, Gather.abandon])
+@pytest.mark.parametrize("end", [BufferedWriter.close, BufferedWriter.abandon])
 def test_writing_after_the_end_is_an_error_and_passes_nothing_on(end):
     kept = Kept()
-    gather = Gather(kept)
+    gather = BufferedWriter(kept)
     gather.write(b"a")
     end(gather)
     passed = kept.data
     with pytest.raises(ValueError, match="has ended"):
         gather.write(bytes(BLOCK))
-    assert kept.data == passed == (b"a" if end is Gather.close else b"")
+    assert kept.data == passed == (b"a" if end is BufferedWriter.close else b"")
 
 
-# -- Beside ------------------------------------------------------------------------------------------------------
+# -- ThreadedWriter ---
 
 
 def test_the_thread_beside_writes_everything_in_order_and_ends():
     kept = Kept()
-    beside = Beside(kept)
+    beside = ThreadedWriter(kept)
     for n in range(100):
         assert beside.write(b"%d," % n) == len(b"%d," % n)
     beside.close()
@@ -173,14 +182,14 @@ def test_the_thread_beside_writes_everything_in_order_and_ends():
 
 
 def test_nothing_written_needs_no_thread():
-    beside = Beside(Kept(fails=0))
+    beside = ThreadedWriter(Kept(fails=0))
     beside.close()
     beside.abandon()
     assert not threads("dumpty-stages")
 
 
 def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
-    beside = Beside(Kept(fails=1))
+    beside = ThreadedWriter(Kept(fails=1))
     with pytest.raises(OSError, match="disk full"):
         for _ in range(1000):
             beside.write(b"x")
@@ -191,7 +200,7 @@ def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
 
 
 def test_an_error_in_the_last_block_is_raised_at_the_end():
-    beside = Beside(Kept(fails=0))
+    beside = ThreadedWriter(Kept(fails=0))
     beside.write(b"x")
     with pytest.raises(OSError, match="disk full"):
         beside.close()
@@ -200,14 +209,14 @@ def test_an_error_in_the_last_block_is_raised_at_the_end():
 
 
 def test_a_compressor_that_takes_less_than_it_is_given_fails_the_backup():
-    beside = Beside(Kept(takes=1))
+    beside = ThreadedWriter(Kept(takes=1))
     beside.write(b"ab")
     with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
         beside.close()
 
 
 def test_a_stage_that_calls_exit_is_a_failure_and_not_an_order():
-    beside = Beside(Kept(fails=0, error=SystemExit(0)))
+    beside = ThreadedWriter(Kept(fails=0, error=SystemExit(0)))
     beside.write(b"x")
     with pytest.raises(PluginError, match="SystemExit"):
         beside.close()
@@ -227,7 +236,7 @@ class Blocking(Kept):
 
 def test_a_slow_sink_holds_the_writer_back_and_loses_nothing():
     slow = Blocking()
-    beside = Beside(slow)
+    beside = ThreadedWriter(slow)
     written = []
 
     def write():
@@ -248,7 +257,7 @@ def test_a_slow_sink_holds_the_writer_back_and_loses_nothing():
 
 def test_abandoning_drops_what_is_queued_and_ends_the_thread():
     slow = Blocking()
-    beside = Beside(slow)
+    beside = ThreadedWriter(slow)
     for n in range(8):
         beside.write(bytes([n]))
     slow.busy.wait(60)
@@ -262,13 +271,13 @@ def test_abandoning_drops_what_is_queued_and_ends_the_thread():
     assert gone("dumpty-stages")
 
 
-# -- Checked -----------------------------------------------------------------------------------------------------
+# -- VerifyingReader ---
 
 DATA = bytes(range(256)) * 5
 
 
 def checked(data=DATA, size=None, digest=None):
-    return Checked(
+    return VerifyingReader(
         Source(data), len(DATA) if size is None else size, digest or hashlib.sha256(DATA).hexdigest(), "the dump"
     )
 
@@ -334,9 +343,9 @@ def test_a_stage_may_return_any_bytes_like_object(kind):
         def read(self, size=-1):
             return kind(super().read(size))
 
-    stream = Checked(Stage(DATA), len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
+    stream = VerifyingReader(Stage(DATA), len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
     assert stream.read() == DATA
-    ahead = Ahead(Stage(DATA), "the dump")
+    ahead = ReadAheadReader(Stage(DATA), "the dump")
     assert ahead.read() == DATA
     ahead.close()
 
@@ -347,8 +356,8 @@ def test_a_stage_that_returns_no_bytes_is_an_error_and_not_an_end(value):
         def read(self, size=-1):
             return value
 
-    ahead = Ahead(Stage(), "the dump")
-    for stream in (Checked(Stage(), 7, "", "the dump"), ahead):
+    ahead = ReadAheadReader(Stage(), "the dump")
+    for stream in (VerifyingReader(Stage(), 7, "", "the dump"), ahead):
         for _ in range(2):
             with pytest.raises(IntegrityError, match=f"returned {type(value).__name__}, not bytes"):
                 stream.read(10)
@@ -361,12 +370,12 @@ def test_closing_closes_the_stream_below():
     assert stream._stream.closes == 1
 
 
-# -- Ahead -------------------------------------------------------------------------------------------------------
+# -- ReadAheadReader ---
 
 
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
 def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
-    ahead = Ahead(Source(DATA), "the dump")
+    ahead = ReadAheadReader(Source(DATA), "the dump")
     out = b""
     done = False
     while not done:
@@ -381,8 +390,8 @@ def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
 
 
 def test_only_the_consumer_who_saw_the_end_has_read_to_it():
-    ahead = Ahead(Source(DATA), "the dump")
-    stream = Checked(ahead, len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
+    ahead = ReadAheadReader(Source(DATA), "the dump")
+    stream = VerifyingReader(ahead, len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
     assert gone("dumpty-read-ahead")  # the thread has read everything
     assert stream.read(len(DATA)) == DATA
     assert not stream.complete
@@ -409,7 +418,7 @@ class Failing(Source):
     [(IntegrityError("cut off"), IntegrityError), (SystemExit(0), PluginError), (EOFError(), EOFError)],
 )
 def test_an_error_comes_after_the_bytes_before_it_and_stays(error, seen):
-    ahead = Ahead(Failing(error, 2), "the dump")
+    ahead = ReadAheadReader(Failing(error, 2), "the dump")
     assert ahead.read(100) + ahead.read(100) == DATA[:200]
     for _ in range(3):
         with pytest.raises(seen):
@@ -420,7 +429,7 @@ def test_an_error_comes_after_the_bytes_before_it_and_stays(error, seen):
 def test_closing_early_ends_the_thread_and_closes_the_stream():
     endless = Source()
     endless.read = lambda size: bytes(size)
-    ahead = Ahead(endless, "the dump")
+    ahead = ReadAheadReader(endless, "the dump")
     assert ahead.read(10) == bytes(10)
     ahead.close()
     assert gone("dumpty-read-ahead")
@@ -429,7 +438,7 @@ def test_closing_early_ends_the_thread_and_closes_the_stream():
 
 
 def test_reading_after_closing_is_an_error_and_no_wait_for_ever():
-    ahead = Ahead(Source(DATA), "the dump")
+    ahead = ReadAheadReader(Source(DATA), "the dump")
     ahead.read(1)
     ahead.close()
     for _ in range(2):
@@ -445,7 +454,7 @@ def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
             silent.wait(60)
             return b"x"
 
-    ahead = Ahead(Slow(), "the dump")
+    ahead = ReadAheadReader(Slow(), "the dump")
     caught = []
 
     def consume():
@@ -548,7 +557,7 @@ def interrupted_while_it_waits(busy):
 
 def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_writes_no_more():
     busy = Busy()
-    beside = Beside(busy)
+    beside = ThreadedWriter(busy)
     for _ in range(4):
         beside.write(b"block")
     assert busy.in_use.wait(60)
@@ -562,7 +571,7 @@ def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_write
 
 def test_closing_ahead_that_is_interrupted_closes_a_stream_that_nobody_reads():
     busy = Busy()
-    ahead = Ahead(busy, "the dump")
+    ahead = ReadAheadReader(busy, "the dump")
     assert busy.in_use.wait(60)
     with interrupted_while_it_waits(busy):
         ahead.close()
@@ -576,13 +585,13 @@ def test_a_thread_that_cannot_be_started_is_the_error_that_is_told(monkeypatch, 
         raise error
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    beside = Beside(Kept(fails=0))
+    beside = ThreadedWriter(Kept(fails=0))
     for _ in range(20):
         with pytest.raises(type(error)):
             beside.write(b"block")
     beside.abandon()
     with pytest.raises(type(error)):
-        Ahead(Source(DATA), "the dump")
+        ReadAheadReader(Source(DATA), "the dump")
 
 
 def test_whoever_waits_for_a_block_is_told_of_the_closing_though_the_stream_cannot_be_closed():
@@ -591,7 +600,7 @@ def test_whoever_waits_for_a_block_is_told_of_the_closing_though_the_stream_cann
             raise OSError("the mount is gone")
 
     stuck = Stuck()
-    ahead = Ahead(stuck, "the dump")
+    ahead = ReadAheadReader(stuck, "the dump")
     told = []
 
     def wait():

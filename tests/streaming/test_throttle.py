@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, OptionError
-from dumpty.streaming.throttle import Pace, paced
+from dumpty.streaming.throttle import Throttle, throttled
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
 @given(st.lists(st.integers(1, 1 << 20), min_size=1, max_size=50), st.integers(1, 1 << 24))
 def test_a_steady_writer_takes_exactly_as_long_as_the_rate_asks_for(blocks, rate):
     clock = Clock()
-    pace = Pace(rate, clock=lambda: clock.now, sleep=clock.sleep)
+    pace = Throttle(rate, clock=lambda: clock.now, sleep=clock.sleep)
     done = 0
     for block in blocks:
         done += block
@@ -37,7 +37,7 @@ def test_a_steady_writer_takes_exactly_as_long_as_the_rate_asks_for(blocks, rate
 
 def test_a_slow_writer_does_not_wait():
     clock = Clock()
-    pace = Pace(1000, clock=lambda: clock.now, sleep=lambda _: pytest.fail("nobody has to wait"))
+    pace = Throttle(1000, clock=lambda: clock.now, sleep=lambda _: pytest.fail("nobody has to wait"))
     for done in range(100, 2000, 100):
         clock.now += 0.2
         pace(done, None)
@@ -45,7 +45,7 @@ def test_a_slow_writer_does_not_wait():
 
 def test_a_pause_of_the_database_is_not_made_up_for_at_full_speed():
     clock = Clock()
-    pace = Pace(1000, clock=lambda: clock.now, sleep=clock.sleep)
+    pace = Throttle(1000, clock=lambda: clock.now, sleep=clock.sleep)
     clock.now += 60
     pace(1000, None)
     begun = clock.now
@@ -55,9 +55,9 @@ def test_a_pause_of_the_database_is_not_made_up_for_at_full_speed():
 
 def test_what_was_reported_is_still_reported():
     seen = []
-    Pace(1 << 40, lambda *a: seen.append(a))(7, 9)
+    Throttle(1 << 40, lambda *a: seen.append(a))(7, 9)
     assert seen == [(7, 9)]
-    assert paced(None, None) is None
+    assert throttled(None, None) is None
 
 
 @pytest.mark.parametrize("rate", [0, -1, 1.5, "10", True])

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from dumpty import Aside, run_aside
+from dumpty import Worker, run_in_worker
 
 
 class Work:
@@ -36,7 +36,7 @@ class Work:
 
 def test_it_returns_what_the_work_returns_and_does_the_rest_meanwhile():
     done = []
-    assert run_aside(Work(endless=False), stop=bool, meanwhile=lambda: done.append(1)) == 42
+    assert run_in_worker(Work(endless=False), stop=bool, meanwhile=lambda: done.append(1)) == 42
     assert done == [1]
 
 
@@ -45,7 +45,7 @@ def test_an_error_of_the_work_is_raised():
         raise OSError("no such thing")
 
     with pytest.raises(OSError, match="no such thing"):
-        run_aside(fail, stop=bool)
+        run_in_worker(fail, stop=bool)
 
 
 def test_an_error_meanwhile_stops_the_work():
@@ -56,7 +56,7 @@ def test_an_error_meanwhile_stops_the_work():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_aside(work, stop=work.stopped.set, meanwhile=fail)
+        run_in_worker(work, stop=work.stopped.set, meanwhile=fail)
     assert not work.running
 
 
@@ -74,7 +74,7 @@ def test_work_that_does_not_hear_the_first_time_is_told_again():
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
-        run_aside(work, stop=stop, meanwhile=fail)
+        run_in_worker(work, stop=stop, meanwhile=fail)
     assert not work.running
 
 
@@ -93,7 +93,7 @@ def test_a_second_interrupt_does_not_leave_the_work_behind():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_aside(work, stop=stop, meanwhile=fail)
+        run_in_worker(work, stop=stop, meanwhile=fail)
     assert not work.running
 
 
@@ -121,7 +121,7 @@ def test_an_interrupt_while_the_thread_is_started_leaves_no_work_behind(monkeypa
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_aside(work, stop=work.stopped.set)
+        run_in_worker(work, stop=work.stopped.set)
     assert not work.running
     work.closed = True
     held.set()
@@ -144,7 +144,7 @@ def test_an_interrupt_that_comes_while_another_error_ends_the_work_is_not_lost()
         raise OSError("the disk is full")
 
     with pytest.raises(KeyboardInterrupt):
-        run_aside(work, stop=stop, meanwhile=fail)
+        run_in_worker(work, stop=stop, meanwhile=fail)
     assert not work.running
 
 
@@ -161,7 +161,7 @@ def test_an_error_of_the_work_keeps_nothing_alive():
     gc.disable()
     try:
         with pytest.raises(OSError, match="Page"):
-            run_aside(fail, stop=bool)
+            run_in_worker(fail, stop=bool)
         del fail, page
         assert kept() is None
     finally:
@@ -169,7 +169,7 @@ def test_an_error_of_the_work_keeps_nothing_alive():
 
 
 def test_a_result_can_be_had_once():
-    aside = Aside(lambda: 42, "once")
+    aside = Worker(lambda: 42, "once")
     aside.start()
     assert aside.result() == 42
     aside.wait()
@@ -178,7 +178,7 @@ def test_a_result_can_be_had_once():
 
 
 def test_what_was_never_started_is_over():
-    aside = Aside(lambda: 42, "never")
+    aside = Worker(lambda: 42, "never")
     aside.wait()
     aside.end()
 
@@ -186,5 +186,5 @@ def test_what_was_never_started_is_over():
 def test_work_that_is_done_is_never_stopped():
     stopped = []
     for _ in range(3000):
-        assert run_aside(lambda: 42, stop=lambda: stopped.append(1)) == 42
+        assert run_in_worker(lambda: 42, stop=lambda: stopped.append(1)) == 42
     assert stopped == []

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from dumpty import Aside, Evidence, Format, Inspection, Option, PluginInfo, SourceError, hookimpl
+from dumpty import Evidence, Format, Inspection, Option, PluginInfo, SourceError, Worker, hookimpl
 
 
 class ToyDriver:
@@ -180,7 +180,7 @@ def wait_until_waiting(thread):
     while time.monotonic() < until:
         frame = sys._current_frames().get(thread.ident)
         while frame is not None:
-            if frame.f_code in {Aside.wait.__code__, Aside.end.__code__}:
+            if frame.f_code in {Worker.wait.__code__, Worker.end.__code__}:
                 return
             frame = frame.f_back
         time.sleep(0.005)

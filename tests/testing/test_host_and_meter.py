@@ -9,7 +9,7 @@ import pytest
 
 from dumpty import BackupManager, PluginInfo, PluginLoadError, hookimpl
 from dumpty.registry.host import Host
-from dumpty.streaming.streams import Meter
+from dumpty.streaming.streams import HashingWriter
 from dumpty.testing.memory import MemoryDriver
 from dumpty_plugins import file, gzip
 
@@ -44,7 +44,7 @@ class _Full:
 
 
 def test_a_meter_raises_its_first_error_again_though_the_sink_has_recovered():
-    meter = Meter(_Full(), ())
+    meter = HashingWriter(_Full(), ())
     with pytest.raises(OSError, match="no space"):
         meter.write(b"x")
     meter._sink = bytearray()

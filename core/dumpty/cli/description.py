@@ -17,7 +17,7 @@ __all__ = ["contents", "details", "fields", "form", "last_proven", "lost", "proo
 
 def fields(backup: Backup) -> dict[str, Any]:
     """Return what is known of a backup, as JSON values."""
-    evidence, standing = backup.evidence, backup.standing
+    evidence, verification_status = backup.evidence, backup.verification_status
     return {
         "id": backup.id,
         "database": backup.database_name,
@@ -41,8 +41,8 @@ def fields(backup: Backup) -> dict[str, Any]:
             "notes": list(evidence.notes),
             "properties": dict(evidence.properties),
         },
-        "proven": proof_fields(standing.proven) if standing.proven else None,
-        "failed": proof_fields(standing.failed) if standing.failed else None,
+        "proven": proof_fields(verification_status.proven) if verification_status.proven else None,
+        "failed": proof_fields(verification_status.failed) if verification_status.failed else None,
         "pinned": backup.pinned,
         "state": backup.state,
         "state_reason": backup.state_reason,
@@ -73,12 +73,16 @@ def proof_lines(proof: Proof) -> list[Line]:
 
 def last_proven(backup: Backup) -> str:
     """Return what the proofs of a backup say, in a few words: ``restore 2026-02-03``, ``never``; ``LOST`` if it is."""
-    standing = backup.standing
-    if standing.failed and backup.state != "lost":
-        return f"FAILED {standing.failed.level} {standing.failed.at:%Y-%m-%d}"
+    verification_status = backup.verification_status
+    if verification_status.failed and backup.state != "lost":
+        return f"FAILED {verification_status.failed.level} {verification_status.failed.at:%Y-%m-%d}"
     if backup.state != "ok":
         return backup.state.upper()
-    return f"{standing.proven.level} {standing.proven.at:%Y-%m-%d}" if standing.proven else "never"
+    return (
+        f"{verification_status.proven.level} {verification_status.proven.at:%Y-%m-%d}"
+        if verification_status.proven
+        else "never"
+    )
 
 
 def lost(backups: Iterable[Backup]) -> list[str]:
@@ -144,7 +148,7 @@ def details(backup: Backup) -> list[Line]:
     ]
     width = max(len(label) for label, _ in pairs)
     lines: list[Line] = [f"{label.ljust(width)}  {value}" for label, value in pairs]
-    decisive = backup.standing.failed or backup.standing.proven
+    decisive = backup.verification_status.failed or backup.verification_status.proven
     lines += proof_lines(decisive) if decisive else []
     if evidence.objects:
         rows = [
@@ -157,9 +161,9 @@ def details(backup: Backup) -> list[Line]:
 
 
 def _proven_at_length(backup: Backup) -> str:
-    standing = backup.standing
-    proof = standing.failed or standing.proven
+    verification_status = backup.verification_status
+    proof = verification_status.failed or verification_status.proven
     if proof is None:
         return "never; dumpty drill restores it into a throw-away database"
-    told = f"FAILED by {proof.level}" if standing.failed else f"by {proof.level}"
+    told = f"FAILED by {proof.level}" if verification_status.failed else f"by {proof.level}"
     return f"{told}, {moment(proof.at)}, {proof.by}" + (f": {proof.error}" if proof.error else "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
-from dumpty.operations.result import Backup, Survey, listed, log
-from dumpty.repository.presence import survey_data
+from dumpty.operations.result import Backup, Listing, log, to_backup
+from dumpty.repository.presence import presence_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     from dumpty.errors import ManifestError
     from dumpty.repository.catalog import Catalog
     from dumpty.repository.manifest import Record
-    from dumpty.repository.verification_log import ProofBook
+    from dumpty.repository.verification_log import VerificationLog
     from dumpty.types import Store
 
-__all__ = ["Listing"]
+__all__ = ["Lister"]
 
 
-class Listing:
+class Lister:
     """What is in one store."""
 
-    def __init__(self, store: Store, catalog: Catalog, book: ProofBook) -> None:
+    def __init__(self, store: Store, catalog: Catalog, book: VerificationLog) -> None:
         self._store = store
         self._catalog = catalog
         self._book = book
 
-    def survey(self) -> Survey:
+    def listing(self) -> Listing:
         """Return all backups, oldest first, and what cannot be read, from one look at the store."""
         sizes = self._catalog.sizes()
         records, problems = self._catalog.records(sizes)
         backups, lost_proofs = self._together(records, sizes)
-        return Survey(backups=backups, problems=problems, lost_proofs=lost_proofs)
+        return Listing(backups=backups, problems=problems, lost_proofs=lost_proofs)
 
     def backups(self) -> list[Backup]:
         """Return all backups, oldest first; log what cannot be read."""
-        found = self.survey()
+        found = self.listing()
         for error in found.problems:
             log.warning("%s", error, extra={"event": "manifest-damaged"})
         _log_proofs(found.lost_proofs)
@@ -57,12 +57,12 @@ class Listing:
 
     def as_recorded(self, record: Record) -> Backup:
         """Return the backup of a record as its manifest has it, without a look at the store."""
-        return listed(record, self._store.locate(record.file))
+        return to_backup(record, self._store.locate(record.file))
 
     def _together(
         self, records: Sequence[Record], sizes: Mapping[str, int] | None
     ) -> tuple[list[Backup], list[ManifestError]]:
-        found = survey_data(self._store, records, sizes or {})
+        found = presence_of(self._store, records, sizes or {})
         records = [record for record in records if record.id in found]
         told, errors = self._book.read(records, sizes)
         backups = []
@@ -70,7 +70,7 @@ class Listing:
             presence, beside = found[record.id], told.get(record.id)
             proofs, pinned = (beside.proofs, beside.pinned) if beside else ((), "")
             where = self._store.locate(record.file)
-            backups.append(listed(record, where, proofs, pinned, presence.state, presence.reason))
+            backups.append(to_backup(record, where, proofs, pinned, presence.state, presence.reason))
         return backups, errors
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dumpty.errors import SourceError
 from dumpty.process.interruption import noticed, unfinished
 from dumpty.redaction import one_line, redact, redact_exception
-from dumpty.repository.verification import Proof, Standing, standing
+from dumpty.repository.verification import Proof, VerificationStatus, verification_status
 from dumpty.types import Evidence
 from dumpty.url import parse_url
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dumpty.errors import ManifestError
     from dumpty.repository.manifest import Record
 
-__all__ = ["Backup", "BackupResult", "Survey", "listed", "log", "wrapped"]
+__all__ = ["Backup", "BackupResult", "Listing", "log", "run_as_result", "to_backup"]
 
 log = logging.getLogger("dumpty")
 
@@ -59,13 +59,13 @@ class Backup:
     state_reason: str = field(default="", compare=False)
 
     @property
-    def standing(self) -> Standing:
+    def verification_status(self) -> VerificationStatus:
         """What its proofs say together: the strongest that holds, or the one that failed."""
-        return standing(self.proofs)
+        return verification_status(self.proofs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class Listing:
     """A backup directory at one look: ``backups``, oldest first, and an error for each file that cannot be read.
 
     ``problems`` are of manifests, whose backups are not listed; ``lost_proofs`` of proofs and pins, which count as no
@@ -88,7 +88,7 @@ class BackupResult:
     exception: Exception | None = field(default=None, repr=False, compare=False)
 
 
-def listed(
+def to_backup(
     record: Record,
     file_path: str,
     proofs: tuple[Proof, ...] = (),
@@ -97,7 +97,7 @@ def listed(
     state_reason: str = "",
 ) -> Backup:
     """Return a backup as people see it, from its manifest, what became of its data, and what lies beside it."""
-    failed = standing(proofs).failed
+    failed = verification_status(proofs).failed
     if failed is not None and state == "ok":
         state, state_reason = "damaged", f"its proof by {failed.level} failed: {failed.error}"
     return Backup(
@@ -123,7 +123,7 @@ def listed(
     )
 
 
-def wrapped(verb: str, url: str, work: Callable[[], Backup], also: tuple[str, ...] = ()) -> BackupResult:
+def run_as_result(verb: str, url: str, work: Callable[[], Backup], also: tuple[str, ...] = ()) -> BackupResult:
     """Do ``work`` and return how it went: failures become results and log records, both without secrets.
 
     ``also`` are secrets that are not in the URL: the store's.

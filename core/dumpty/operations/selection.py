@@ -90,7 +90,7 @@ def select(
         raise UnknownBackup(f"no backup {wanted!r} in {what}{_damage(damaged)}; dumpty list shows what is there")
     chosen = _there(chosen)
     if word == "latest-verified":
-        chosen = [b for b in chosen if b.standing.proven]
+        chosen = [b for b in chosen if b.verification_status.proven]
         if not chosen:
             raise UnknownBackup(
                 f"no backup {wanted!r} in {what}: none was ever verified, and has not failed since; "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dumpty.repository.manifest import Record
     from dumpty.types import Store
 
-__all__ = ["HERE", "Presence", "State", "look", "put_back", "survey_data"]
+__all__ = ["HERE", "Presence", "State", "look", "presence_of", "put_back"]
 
 State = Literal["ok", "lost", "damaged"]
 
@@ -74,7 +74,7 @@ def _found(store: Store, file: str) -> int:
         return store.stat(file).size
 
 
-def survey_data(store: Store, records: Iterable[Record], sizes: Mapping[str, int]) -> dict[str, Presence]:
+def presence_of(store: Store, records: Iterable[Record], sizes: Mapping[str, int]) -> dict[str, Presence]:
     """Return what became of the data of each backup that is still listed, by id; ``sizes`` as for ``look``."""
     found = {}
     for record in records:

@@ -26,7 +26,7 @@ from dumpty.repository.verification import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dumpty.repository.verification import Standing
+    from dumpty.repository.verification import VerificationStatus
 
 __all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone", "taken"]
 
@@ -55,7 +55,7 @@ class Subject(Protocol):
         ...
 
     @property
-    def standing(self) -> Standing:
+    def verification_status(self) -> VerificationStatus:
         """What was proved of it."""
         ...
 
@@ -213,8 +213,8 @@ class _Database(Generic[S]):
         rules, reasons = self._rules, []
         if backup.state == "lost":
             reasons.append("lost, so it counts for nothing")
-        if backup.standing.failed is not None:
-            reasons.append(f"its proof by {backup.standing.failed.level} failed, so it counts for nothing")
+        if backup.verification_status.failed is not None:
+            reasons.append(f"its proof by {backup.verification_status.failed.level} failed, so it counts for nothing")
         if rules.keep is not None:
             reasons.append(f"number {self._judged.index(backup) + 1}, beyond the {rules.keep} newest")
         for name, (period, _) in _PERIODS.items():
@@ -231,11 +231,11 @@ class _Database(Generic[S]):
 
 def _counts(backup: Subject) -> bool:
     """Return whether a backup could be restored, as far as is known."""
-    return backup.standing.failed is None and backup.state not in {"lost", "damaged"}
+    return backup.verification_status.failed is None and backup.state not in {"lost", "damaged"}
 
 
 def _proven(backup: Subject) -> int:
-    proven = backup.standing.proven if _counts(backup) else None
+    proven = backup.verification_status.proven if _counts(backup) else None
     return -1 if proven is None else LEVELS.index(proven.level)
 
 

@@ -27,13 +27,13 @@ __all__ = [
     "Level",
     "Proof",
     "Proved",
-    "Standing",
+    "VerificationStatus",
     "added",
     "decode_pin",
     "decode_proofs",
     "encode_pin",
     "encode_proofs",
-    "standing",
+    "verification_status",
     "who",
 ]
 
@@ -84,7 +84,7 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class VerificationStatus:
     """What all proofs of a backup say together.
 
     ``failed`` is the proof that failed and that no later one as strong has refuted. ``proven`` is the newest of the
@@ -95,10 +95,10 @@ class Standing:
     failed: Proof | None = None
 
 
-def standing(proofs: Sequence[Proof]) -> Standing:
+def verification_status(proofs: Sequence[Proof]) -> VerificationStatus:
     """Return what ``proofs``, in the order in which they were made, say together."""
     if not proofs:
-        return Standing()
+        return VerificationStatus()
     last: dict[tuple[Level, bool], int] = {(p.level, p.ok): place for place, p in enumerate(proofs)}
 
     def newest(levels: Iterable[Level], *, ok: bool) -> int:
@@ -107,12 +107,12 @@ def standing(proofs: Sequence[Proof]) -> Standing:
     for level in reversed(LEVELS):
         failure = last.get((level, False), -1)
         if failure > newest(LEVELS[LEVELS.index(level) :], ok=True):
-            return Standing(failed=proofs[failure])
+            return VerificationStatus(failed=proofs[failure])
     for level in reversed(LEVELS):
         success = last.get((level, True), -1)
         if success > newest(LEVELS[: LEVELS.index(level) + 1], ok=False):
-            return Standing(proven=proofs[success])
-    return Standing()
+            return VerificationStatus(proven=proofs[success])
+    return VerificationStatus()
 
 
 def added(proofs: Sequence[Proof], proof: Proof) -> tuple[Proof, ...]:

@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from dumpty.repository.manifest import Record
     from dumpty.types import Store
 
-__all__ = ["ProofBook", "Told"]
+__all__ = ["Annotations", "VerificationLog"]
 
 _UNREADABLE_PIN = "its pin cannot be read"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Annotations:
     """What lies beside a backup: its proofs, oldest first, and what its pin says ("" where it has none)."""
 
     proofs: tuple[Proof, ...] = ()
     pinned: str = ""
 
 
-class ProofBook:
+class VerificationLog:
     """The proofs and pins in one store."""
 
     def __init__(self, store: Store, catalog: Catalog) -> None:
@@ -49,7 +49,7 @@ class ProofBook:
 
     def read(
         self, records: Sequence[Record], names: Iterable[str] | None = None
-    ) -> tuple[dict[str, Told], list[ManifestError]]:
+    ) -> tuple[dict[str, Annotations], list[ManifestError]]:
         """Return what lies beside each backup, by id, and an error for each file that cannot be read.
 
         Proofs that cannot be read count as none; a pin that cannot be read is a pin. ``names``: as for
@@ -57,10 +57,10 @@ class ProofBook:
         """
         known = self._catalog.names() if names is None else names
         there = {name for name in known if name.endswith((PROOFS, PIN))}
-        told: dict[str, Told] = {}
+        told: dict[str, Annotations] = {}
         errors: list[ManifestError] = []
         for record in records if there else ():
-            one = Told()
+            one = Annotations()
             if name_beside(record.file, PROOFS) in there:
                 try:
                     one = replace(one, proofs=self._proofs(record))
@@ -68,7 +68,7 @@ class ProofBook:
                     errors.append(_as_manifest_error(error))
             if name_beside(record.file, PIN) in there:
                 one = replace(one, pinned=self._pinned(record, errors))
-            if one != Told():
+            if one != Annotations():
                 told[record.id] = one
         return told, errors
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.process.interruption import current
-from dumpty.streaming.streams import BLOCK, Ahead, Checked, tree_digest
+from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, tree_digest
 from dumpty.types import LocalStore
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | N
     digests = _digests(host, stored)
     try:
         with contextlib.ExitStack() as stack:
-            stream = Ahead(_Digested(store.open(stored.file), stored, digests), stored.what)
+            stream = ReadAheadReader(_Digested(store.open(stored.file), stored, digests), stored.what)
             stack.callback(stream.close)
             _drain(_plain(host, stream, stored, stack), stored.plain_size, progress)
             _drain(stream)  # what a decompressor did not ask for
@@ -120,7 +120,7 @@ class _Digested:
     """Checks stored bytes by size and SHA-256 while they are read, and adds them to the other digests there are."""
 
     def __init__(self, stream: Reader, stored: Stored, digests: Mapping[str, Verifier]) -> None:
-        self._checked = Checked(stream, stored.stored_size, stored.stored_sha256, stored.what)
+        self._checked = VerifyingReader(stream, stored.stored_size, stored.stored_sha256, stored.what)
         self._digests = digests
 
     def read(self, size: int = -1) -> bytes:
@@ -133,15 +133,15 @@ class _Digested:
         self._checked.close()
 
 
-def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> Checked:
+def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> VerifyingReader:
     """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
     for stage in reversed(stored.stages):
         stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
         stack.callback(stream.close)
     what = f"the dump in {stored.file}"
-    ahead = Ahead(stream, what)
+    ahead = ReadAheadReader(stream, what)
     stack.callback(ahead.close)
-    return Checked(ahead, stored.plain_size, stored.plain_sha256, what)
+    return VerifyingReader(ahead, stored.plain_size, stored.plain_sha256, what)
 
 
 class StoredDump:
@@ -153,7 +153,7 @@ class StoredDump:
         self._stored = stored
         self._progress = progress
         self._stack = contextlib.ExitStack()
-        self._streams: list[Checked] = []
+        self._streams: list[VerifyingReader] = []
         self._spool: Path | None = None
         self._asked = current()
 

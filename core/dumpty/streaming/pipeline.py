@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from dumpty.errors import IntegrityError, MissingFile, PluginError
 from dumpty.process.interruption import current
 from dumpty.streaming.dump import workspace
-from dumpty.streaming.streams import Beside, Gather, Meter, tree_digest
+from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter, tree_digest
 from dumpty.types import DirectoryUpload
 
 if TYPE_CHECKING:
@@ -114,16 +114,16 @@ class Run:
     def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
         extra: dict[str, Verifier] = {v.name: self.host.verify(v) for v in self.verifiers}
-        stored = Meter(upload, (stored_sha256, *extra.values()))
+        stored = HashingWriter(upload, (stored_sha256, *extra.values()))
         end: ByteSink = stored
         writers: list[Writer] = []
         for stage in self.stages:
             writer = self.host.compress(stage.plugin, sink=end, options=stage.options)
             writers.append(writer)
             end = writer
-        beside = Beside(end)
+        beside = ThreadedWriter(end)
         stack.callback(beside.abandon)
-        plain = Meter(beside, (plain_sha256,))
+        plain = HashingWriter(beside, (plain_sha256,))
         sink = _DriverSink(plain, self.store, stack, self.progress)
         stack.callback(sink.gather.abandon)
         evidence = self._driven(sink)
@@ -178,7 +178,7 @@ class _DriverSink:
         self._stack = stack
         self._expected: int | None = None
         self._report = progress
-        self.gather = Gather(end, self._passed if progress else None)
+        self.gather = BufferedWriter(end, self._passed if progress else None)
 
     def write(self, data: Buffer) -> int:
         return self.gather.write(data)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.owned_directory import open_regular
-from dumpty.streaming.worker import Aside, Belt
+from dumpty.streaming.bounded_queue import BoundedQueue
+from dumpty.streaming.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ BLOCK = 1 << 18
 _AHEAD = 8
 
 
-class Meter:
+class HashingWriter:
     """Counts and hashes what passes through on its way to ``sink``."""
 
     def __init__(self, sink: ByteSink, digests: Sequence[Verifier]) -> None:
@@ -57,7 +58,7 @@ class Meter:
             raise self._error
 
 
-class Gather:
+class BufferedWriter:
     """Gathers small writes into blocks; each block then belongs to ``sink``'s caller alone."""
 
     def __init__(self, sink: ByteSink, progress: Callable[[int], None] | None = None) -> None:
@@ -105,7 +106,7 @@ class Gather:
             raise
 
 
-class Beside:
+class ThreadedWriter:
     """Runs ``sink.write`` in a thread of its own: compression works while the database speaks.
 
     Blocks handed in must not be changed afterwards. ``close`` waits for everything to be written.
@@ -113,16 +114,16 @@ class Beside:
 
     def __init__(self, sink: ByteSink) -> None:
         self._sink = sink
-        self._belt: Belt[Buffer | None] = Belt(_AHEAD)
+        self._belt: BoundedQueue[Buffer | None] = BoundedQueue(_AHEAD)
         self._error: BaseException | None = None
         self._abandoned = False
-        self._aside: Aside[None] | None = None
+        self._aside: Worker[None] | None = None
 
     def write(self, data: Buffer) -> int:
         if self._error is not None:
             raise self._error
         if self._aside is None:
-            self._aside = Aside(self._run, "dumpty-stages")
+            self._aside = Worker(self._run, "dumpty-stages")
             try:
                 self._aside.start()
             except BaseException as error:
@@ -165,7 +166,7 @@ class Beside:
                     self._error = _of_a_thread(error)
 
 
-class Checked:
+class VerifyingReader:
     """Reads ``stream`` and yields end-of-file only if size and SHA-256 are those recorded."""
 
     def __init__(self, stream: Reader, size: int, sha256: str, what: str) -> None:
@@ -211,17 +212,17 @@ class Checked:
         self._stream.close()
 
 
-class Ahead:
+class ReadAheadReader:
     """Reads ``stream`` in a thread of its own, some blocks ahead of the consumer; ``what`` names it in messages."""
 
     def __init__(self, stream: Reader, what: str) -> None:
         self._stream = stream
         self._what = what
-        self._belt: Belt[bytes | BaseException] = Belt(_AHEAD)
+        self._belt: BoundedQueue[bytes | BaseException] = BoundedQueue(_AHEAD)
         self._stopped = False
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
-        self._aside = Aside(self._run, "dumpty-read-ahead")
+        self._aside = Worker(self._run, "dumpty-read-ahead")
         try:
             self._aside.start()
         except BaseException:
@@ -281,9 +282,9 @@ def _of_a_thread(error: BaseException) -> BaseException:
     # Signals reach the main thread alone: what looks like an order to exit is a plugin's, and no reason to obey.
     if isinstance(error, Exception):
         return error
-    wrapped = PluginError(f"a stage raised {type(error).__name__}: taken as a failure")
-    wrapped.__cause__ = error
-    return wrapped
+    run_as_result = PluginError(f"a stage raised {type(error).__name__}: taken as a failure")
+    run_as_result.__cause__ = error
+    return run_as_result
 
 
 def _as_bytes(data: object, what: str) -> bytes:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from dumpty.streaming.dump import Progress
 
-__all__ = ["paced"]
+__all__ = ["throttled"]
 
 _MADE_UP_SECONDS = 1.0
 """How much of a pause of the database's is made up for afterwards, at most."""
 
 
-def paced(rate_limit: int | None, report: Progress | None) -> Progress | None:
+def throttled(rate_limit: int | None, report: Progress | None) -> Progress | None:
     """Return a progress report that calls ``report`` and takes as long as ``rate_limit`` bytes a second ask for.
 
     Whoever writes waits while its progress is reported, and whoever feeds the writer waits with it.
@@ -30,10 +30,10 @@ def paced(rate_limit: int | None, report: Progress | None) -> Progress | None:
         return report
     if not isinstance(rate_limit, int) or isinstance(rate_limit, bool) or rate_limit < 1:
         raise OptionError(f"rate_limit is a whole number of bytes a second, 1 or more, not {rate_limit!r}")
-    return Pace(rate_limit, report)
+    return Throttle(rate_limit, report)
 
 
-class Pace:
+class Throttle:
     """A progress report that sleeps; ``clock`` and ``sleep`` count in seconds."""
 
     def __init__(

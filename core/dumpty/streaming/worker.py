@@ -21,7 +21,7 @@ T = TypeVar("T")
 _AGAIN_SECONDS = 0.05
 
 
-class Aside(Generic[T]):
+class Worker(Generic[T]):
     """``work``, to be done in a thread of the given name once ``start`` is called."""
 
     def __init__(self, work: Callable[[], T], name: str) -> None:
@@ -106,47 +106,12 @@ class Aside(Generic[T]):
         self._ended.put(None)
 
 
-class Belt(Generic[T]):
-    """Hands up to ``room`` items from one thread to another.
-
-    Ctrl-C at any moment leaves it in order, where ``queue.Queue`` may stay locked for ever.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._items: SimpleQueue[T] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
-        for _ in range(room):
-            self._room.put(None)
-
-    def put(self, item: T) -> None:
-        """Hand ``item`` over once there is room for it."""
-        self._room.get()
-        self._items.put(item)
-
-    def put_last(self, item: T) -> None:
-        """Hand ``item`` over whether there is room or not."""
-        self._items.put(item)
-
-    def get(self) -> T:
-        """Take the next item, waiting for it."""
-        item = self._items.get()
-        self._room.put(None)
-        return item
-
-    def clear(self) -> None:
-        """Drop what is waiting to be taken, and make room for one who waits to hand over."""
-        with contextlib.suppress(Empty):
-            while True:
-                self._items.get_nowait()
-        self._room.put(None)
-
-
-def run_aside(
+def run_in_worker(
     work: Callable[[], T],
     *,
     stop: Callable[[], object],
     meanwhile: Callable[[], object] = lambda: None,
-    name: str = "dumpty-aside",
+    name: str = "dumpty-worker",
 ) -> T:
     """Run ``work`` in another thread and ``meanwhile`` in this one, and return what ``work`` returns.
 
@@ -161,16 +126,16 @@ def run_aside(
         meanwhile: what to do in this thread before it waits.
         name: the thread's.
     """
-    aside = Aside(work, name)
+    worker = Worker(work, name)
     try:
-        aside.start()
+        worker.start()
         meanwhile()
-        return aside.result()
+        return worker.result()
     finally:
-        aside.end(stop)
+        worker.end(stop)
 
 
-def run_leaving(
+def run_abandonable(
     work: Callable[[], T],
     *,
     discard: Callable[[T], object],
@@ -198,18 +163,18 @@ def run_leaving(
             _discard(outcome, discard)
         return outcome
 
-    aside = Aside(run, name)
+    worker = Worker(run, name)
     try:
-        aside.start()
-        while not aside.wait(_AGAIN_SECONDS):
+        worker.start()
+        while not worker.wait(_AGAIN_SECONDS):
             if over():
                 raise error()
     except BaseException:
-        aside.forget()
-        if aside.begun and not _taken(claim):  # it ended in this very moment
-            _discard(aside.result(), discard)
+        worker.forget()
+        if worker.begun and not _taken(claim):  # it ended in this very moment
+            _discard(worker.result(), discard)
         raise
-    return aside.result()()
+    return worker.result()()
 
 
 def _taken(claim: list[None]) -> bool:

@@ -17,7 +17,7 @@ from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_di
 from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
 from dumpty_plugins.postgres.loading.loader import load
 from dumpty_plugins.postgres.loading.parts import Parts, advised
-from dumpty_plugins.postgres.loading.swap import Beside, may_create
+from dumpty_plugins.postgres.loading.swap import ThreadedWriter, may_create
 from dumpty_plugins.postgres.schema.properties import DROPPED
 from dumpty_plugins.postgres.schema.recovery import leftovers
 from dumpty_plugins.postgres.schema.tables import compare, count, list_tables, unforced
@@ -135,7 +135,7 @@ class _Job:
     def beside(self, server: Connection, name: str, *, exists: bool) -> Evidence:
         """Load into a new database, check it, and give it the name."""
         left = leftovers(server, name)
-        with Beside(self._address, server, name, exists=exists, parts=self._parts) as new:
+        with ThreadedWriter(self._address, server, name, exists=exists, parts=self._parts) as new:
             new.create(self._properties())
             place = self._address.at(new.name)
             lacks = self._drop(place)

@@ -104,10 +104,10 @@ def test_with_fingerprints_a_drill_compares_every_value(manager, shop, form):
 def test_one_altered_cell_is_caught_by_fingerprints(manager, shop, form, tmp_path):
     backup = backed_up(manager, shop, format=form, fingerprint=True)
     altered(backup, one_cell(form, tmp_path))
-    assert manager.verify(backup.id).standing.proven.level == "digest"  # the digests were made to agree
+    assert manager.verify(backup.id).verification_status.proven.level == "digest"  # the digests were made to agree
     with pytest.raises(IntegrityError, match="orders has as many rows, but another content"):
         manager.drill(backup.id)
-    assert manager.get_backup(backup.id).standing.failed.level == "restore"
+    assert manager.get_backup(backup.id).verification_status.failed.level == "restore"
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])

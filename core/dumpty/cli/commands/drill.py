@@ -90,7 +90,7 @@ def drill(
     among = Filter(database=database, source=source)
     several = everything or age is not None
     if several:
-        found = manager.survey()
+        found = manager.listing()
         backups, problems = among.of(found.backups), found.problems
     else:
         backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
@@ -125,5 +125,5 @@ def _age(text: str) -> timedelta:
 
 def _last_drilled(backup: Backup) -> datetime:
     """Return when a restore last proved a backup, and that still holds; when it was taken, where none did."""
-    proven = backup.standing.proven
+    proven = backup.verification_status.proven
     return proven.at if proven is not None and proven.level == "restore" else backup.timestamp

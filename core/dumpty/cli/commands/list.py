@@ -24,7 +24,7 @@ def list_(
 ) -> Report:
     """List the backups in a directory, oldest first."""
     manager = existing(directory)
-    found, among = manager.survey(), Filter(database=database, source=source)
+    found, among = manager.listing(), Filter(database=database, source=source)
     backups, problems = among.of(found.backups), [str(p) for p in found.problems]
     short = short_ids(backups)
     rows = [

@@ -78,7 +78,7 @@ def prune(
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = existing(directory)
-    found = manager.survey()
+    found = manager.listing()
     backups = found.backups
     decisions = decide(backups, rules, datetime.now(UTC))
     doomed = [d for d in decisions if not d.keep]

@@ -48,7 +48,7 @@ def verify(
     manager = existing(directory)
     among = Filter(database=database, source=source)
     if backup_id is None:
-        found = manager.survey()
+        found = manager.listing()
         backups, problems = among.of(found.backups), found.problems
     else:
         backups, problems = [manager.find(backup_id, database=database, source=source)], []

@@ -7,7 +7,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from dumpty import Peer, SourceError, given_up, run_leaving
+from dumpty import Peer, SourceError, given_up, run_abandonable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ class Link:
         waiting = Peer(what, lambda: None)
         try:
             with waiting.waiting():
-                opened = run_leaving(
+                opened = run_abandonable(
                     dial,
                     discard=lambda late: late.close(),
                     over=lambda: bool(waiting.reason),

@@ -11,7 +11,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
-from dumpty import Aside, Locked, ObjectEvidence
+from dumpty import Locked, ObjectEvidence, Worker
 from dumpty_plugins.postgres.schema.fingerprint import settle
 from dumpty_plugins.postgres.schema.tables import Table, count, list_tables
 from dumpty_plugins.postgres.server.connection import interruptible, rows
@@ -45,7 +45,7 @@ class Snapshot:
         self.tables = tables
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
         counted = functools.partial(count, connection, tables, prints=prints) if counts else tuple
-        self.counting: Aside[tuple[ObjectEvidence, ...]] = Aside(aside(counted), "dumpty-count")
+        self.counting: Worker[tuple[ObjectEvidence, ...]] = Worker(aside(counted), "dumpty-count")
 
     def counted(self) -> tuple[ObjectEvidence, ...]:
         """Return the counts, proving that the snapshot was held to this moment.

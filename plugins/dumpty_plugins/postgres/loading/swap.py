@@ -41,7 +41,7 @@ def may_create(server: Connection, name: str) -> bool:
     return bool(rows(server, sql, name)[0][0])
 
 
-class Beside:
+class ThreadedWriter:
     """A new database under a name of its own, removed at the end of the block unless it was swapped in."""
 
     def __init__(self, address: Address, server: Connection, name: str, *, exists: bool, parts: Parts) -> None:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dumpty import Peer, SourceError, given_up, run_aside, run_leaving
+from dumpty import Peer, SourceError, given_up, run_abandonable, run_in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +99,7 @@ def dial(library: ModuleType, parameters: Mapping[str, str], line: Line) -> Conn
 
     try:
         with peer.waiting():
-            connection: Connection = run_leaving(
+            connection: Connection = run_abandonable(
                 lambda: library.connect(**parameters, connection_factory=_watched(library)),
                 discard=lambda late: late.close(),
                 over=lambda: bool(left),
@@ -166,7 +166,7 @@ def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[
         stopping()
 
     try:
-        return run_aside(aside(work), stop=end, name="dumpty-postgres")
+        return run_in_worker(aside(work), stop=end, name="dumpty-postgres")
     finally:
         stopping.settle()
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from dumpty import DumptyError, Locked, MalformedURL, MissingFile, SourceError, run_aside
+from dumpty import DumptyError, Locked, MalformedURL, MissingFile, SourceError, run_in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +194,7 @@ def interruptible(
     SQLite gives signals no turn; so the work is done in another thread while this one does what there is
     ``meanwhile``, and waits.
     """
-    return run_aside(work, stop=database.interrupt, meanwhile=meanwhile, name="sqlite-aside")
+    return run_in_worker(work, stop=database.interrupt, meanwhile=meanwhile, name="sqlite-aside")
 
 
 def _tidy(path: str) -> None:
