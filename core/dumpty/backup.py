@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import IntegrityError, MissingFile
-from dumpty.process.interruption import noticed
+from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.host import default_host
 from dumpty.repository import manifest
@@ -155,7 +155,7 @@ class DatabaseBackup:
         except MissingFile as error:
             raise MissingFile(f"the file of the backup {backup_name!r} is gone: {error}") from error
         options = self._host.options({"restore": driver}, {})["restore"]
-        with noticed() as asked, StoredDump(self._host, self._store, stored) as dump:
+        with track_interruption() as asked, StoredDump(self._host, self._store, stored) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
             asked.check()
             if not dump.read_to_end:
@@ -233,7 +233,7 @@ class DatabaseBackup:
                 options=shared["backup"],
                 store=self._store,
             )
-            with noticed():
+            with track_interruption():
                 run.write(file, committing=self._catalog.committing, commit=commit)
         except Exception as error:
             redact_exception(error, source.secrets)

@@ -14,7 +14,7 @@ from dumpty.operations.restore import restore
 from dumpty.operations.result import Backup, BackupResult, Listing, log, run_as_result
 from dumpty.operations.selection import LATEST, Filter, select
 from dumpty.operations.verify import prove
-from dumpty.process.interruption import noticed
+from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
 from dumpty.repository.catalog import Catalog
@@ -237,7 +237,7 @@ class BackupManager:
             # What a killed drill left; where it cannot be cleared, it is only space.
             with contextlib.suppress(DumptyError):
                 clean(self._store)
-        with noticed() as asked:
+        with track_interruption() as asked:
             proof = prove(
                 self._host,
                 self._store,

@@ -13,7 +13,7 @@ import weakref
 import pytest
 
 from dumpty import BackupManager, DatabaseBackup, Evidence, Format, Inspection, PluginInfo, hookimpl
-from dumpty.process.interruption import Interruption, current, noticed
+from dumpty.process.interruption import Interruption, current_interruption, track_interruption
 from dumpty.registry.host import Host
 
 
@@ -141,16 +141,16 @@ def test_the_facade_of_named_backups_commits_nothing_either(tmp_path, monkeypatc
 
 
 def test_a_handler_of_the_program_is_called_and_put_back():
-    seen = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number))
+    signals_received = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: signals_received.append(number))
     try:
         mine = signal.getsignal(signal.SIGTERM)
-        with noticed() as asked:
+        with track_interruption() as interruption:
             os.kill(os.getpid(), signal.SIGTERM)
             for _ in range(100):
                 pass
-            asked.check()  # it raised nothing: the program did not mean to end
-        assert seen == [signal.SIGTERM]
+            interruption.check()  # it raised nothing: the program did not mean to end
+        assert signals_received == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -159,26 +159,26 @@ def test_a_handler_of_the_program_is_called_and_put_back():
 def test_what_is_ignored_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with noticed() as asked:
+        with track_interruption() as interruption:
             os.kill(os.getpid(), signal.SIGINT)
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-            asked.check()
+            interruption.check()
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_other_threads_have_no_part_in_it():
     found: list[Interruption] = []
-    with noticed() as asked:
-        thread = threading.Thread(target=lambda: found.append(current()))
+    with track_interruption() as interruption:
+        thread = threading.Thread(target=lambda: found.append(current_interruption()))
         thread.start()
         thread.join()
-        assert current() is asked
+        assert current_interruption() is interruption
         swallow()
         with pytest.raises(KeyboardInterrupt):
-            current().check()
+            current_interruption().check()
         found[0].check()
-    current().check()
+    current_interruption().check()
 
 
 def test_what_was_interrupted_is_let_go_at_once():
@@ -190,7 +190,7 @@ def test_what_was_interrupted_is_let_go_at_once():
     def work():
         held = Held()
         weakref.finalize(held, freed.append, True)
-        with noticed():
+        with track_interruption():
             signal.raise_signal(signal.SIGINT)
         return held
 

@@ -13,20 +13,20 @@ from dumpty import OwnedDirectory, lock_if_free, open_owned_directory, open_regu
 NOBODY = 65534
 
 
-def plant(place, kind):
-    """Put something at ``place`` that is no file of ours; return what dumpty calls it."""
+def plant(path, kind):
+    """Put something at ``path`` that is no file of ours; return what dumpty calls it."""
     if kind == "link":
-        (place.parent / "outside").write_bytes(b"another's")
-        place.symlink_to(place.parent / "outside")
+        (path.parent / "outside").write_bytes(b"another's")
+        path.symlink_to(path.parent / "outside")
         return "a symbolic link"
     if kind == "pipe":
-        os.mkfifo(place)
+        os.mkfifo(path)
         return "a named pipe"
     if kind == "socket":
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(os.path.relpath(place))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.relpath(path))
         return "a socket"
-    place.mkdir()
+    path.mkdir()
     return "a directory"
 
 
@@ -34,8 +34,8 @@ def plant(place, kind):
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC])
 def test_what_is_no_file_is_refused_by_its_name(tmp_path, monkeypatch, kind, flags):
     monkeypatch.chdir(tmp_path)
-    what = plant(tmp_path / "planted", kind)
-    with pytest.raises(OSError, match=f"it is {what}, not a file"):
+    planted = plant(tmp_path / "planted", kind)
+    with pytest.raises(OSError, match=f"it is {planted}, not a file"):
         open_regular(str(tmp_path / "planted"), flags)
     if kind == "link":
         assert (tmp_path / "outside").read_bytes() == b"another's"
@@ -44,8 +44,8 @@ def test_what_is_no_file_is_refused_by_its_name(tmp_path, monkeypatch, kind, fla
 @pytest.mark.parametrize("kind", ["link", "pipe", "socket"])
 def test_what_is_no_directory_is_refused_by_its_name(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
-    what = plant(tmp_path / "planted", kind)
-    with pytest.raises(OSError, match=f"it is {what}, not a directory"):
+    planted = plant(tmp_path / "planted", kind)
+    with pytest.raises(OSError, match=f"it is {planted}, not a directory"):
         open_owned_directory(str(tmp_path / "planted"))
 
 
@@ -93,12 +93,12 @@ def test_a_directory_goes_with_its_owner_and_no_earlier(tmp_path):
     python(LEFT, tmp_path, check=False)
     [dead] = tmp_path.iterdir()
     (dead / "data").write_bytes(b"x")
-    with OwnedDirectory(str(tmp_path), "mine-") as own:
+    with OwnedDirectory(str(tmp_path), "mine-") as directory:
         OwnedDirectory.sweep(str(tmp_path), "mine-")
-        assert [str(p) for p in tmp_path.iterdir()] == [own.path]
-        assert os.stat(own.path).st_mode & 0o777 == 0o700
+        assert [str(p) for p in tmp_path.iterdir()] == [directory.path]
+        assert os.stat(directory.path).st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
-    own.remove()
+    directory.remove()
     OwnedDirectory.sweep(str(tmp_path / "none"), "mine-")
 
 

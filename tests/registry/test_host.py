@@ -44,12 +44,12 @@ def backing_up(effect):
                 raise effect
             return effect
 
-    own = host(Driver())
-    return own, own.driver("toy")
+    plugin_host = host(Driver())
+    return plugin_host, plugin_host.driver("toy")
 
 
-def back_up(own, driver):
-    return own.backup(driver, source=SOURCE, sink=None, format="sql", options={})
+def back_up(plugin_host, driver):
+    return plugin_host.backup(driver, source=SOURCE, sink=None, format="sql", options={})
 
 
 def test_what_a_hook_returns_is_passed_on():
@@ -101,9 +101,9 @@ def test_the_missing_library_of_a_plugin_comes_with_the_command_that_installs_it
         def inspect(self):
             import no_such_library  # noqa: F401
 
-    own = host(Driver())
+    plugin_host = host(Driver())
     with pytest.raises(DependencyError, match=r'pip install "dumpty\[toy\]"'):
-        own.inspect(own.driver("toy"), source=SOURCE, options={})
+        plugin_host.inspect(plugin_host.driver("toy"), source=SOURCE, options={})
 
 
 @pytest.mark.parametrize("error", [SourceError("no such database"), OptionError("bad")])
@@ -144,28 +144,28 @@ def test_one_driver_alone_is_called():
         def backup(self):
             return Evidence(notes=("toy",))
 
-    own = host(First(), Other())
-    assert back_up(own, own.driver("toy")).notes == ("toy",)
-    assert back_up(own, own.driver("other")).notes == ("other",)
+    plugin_host = host(First(), Other())
+    assert back_up(plugin_host, plugin_host.driver("toy")).notes == ("toy",)
+    assert back_up(plugin_host, plugin_host.driver("other")).notes == ("other",)
 
 
 def test_wrappers_of_any_kind_see_the_call_and_alone_they_answer_nothing():
-    seen = []
+    urls = []
 
     class Wrapper:
         name = "w"
 
         @pluggy.HookimplMarker("dumpty")(wrapper=True)
         def backup(self, source):
-            seen.append(source.url)
+            urls.append(source.url)
             return (yield)
 
-    own, driver = backing_up(Evidence())
-    wrapper = own.register(Wrapper())
+    plugin_host, driver = backing_up(Evidence())
+    wrapper = plugin_host.register(Wrapper())
     assert (wrapper.state, wrapper.kind) == ("wrapper", "")
-    back_up(own, driver)
-    assert seen == [SOURCE.url]
-    assert not own.can(wrapper, "backup")
+    back_up(plugin_host, driver)
+    assert urls == [SOURCE.url]
+    assert not plugin_host.can(wrapper, "backup")
     with pytest.raises(PluginLoadError, match="is not loaded"):
         _ = wrapper.described
 
@@ -181,13 +181,13 @@ def test_a_hook_that_a_plugin_lacks_is_an_error_and_never_a_success():
         def backup(self):
             return Evidence()  # not marked
 
-    own = host(Bare())
-    driver = own.driver("bare")
-    assert not own.can(driver, "backup")
+    plugin_host = host(Bare())
+    driver = plugin_host.driver("bare")
+    assert not plugin_host.can(driver, "backup")
     with pytest.raises(PluginError, match=r"implements no backup; is its function marked with @dumpty\.hookimpl"):
-        back_up(own, driver)
+        back_up(plugin_host, driver)
     with pytest.raises(RestoreNotSupported, match="implements no restore") as caught:
-        own.restore(driver, target=SOURCE, dump=None, overwrite=False, options={})
+        plugin_host.restore(driver, target=SOURCE, dump=None, overwrite=False, options={})
     assert isinstance(caught.value, NotImplementedError)
 
 
@@ -197,9 +197,9 @@ def test_a_restore_that_raises_not_implemented_is_no_restore():
         def restore(self):
             raise NotImplementedError
 
-    own = host(Driver())
+    plugin_host = host(Driver())
     with pytest.raises(RestoreNotSupported, match="does not support restore"):
-        own.restore(own.driver("toy"), target=SOURCE, dump=None, overwrite=False, options={})
+        plugin_host.restore(plugin_host.driver("toy"), target=SOURCE, dump=None, overwrite=False, options={})
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_stage_without_the_methods_of_a_stage_is_a_failure(hook, call, lacks):
             return PluginInfo(kind="compressor", suffix=".odd")
 
     setattr(Odd, hook, hookimpl(lambda self: object()))
-    own = host(Odd())
+    plugin_host = host(Odd())
     with pytest.raises(PluginError, match=f"returned object from {hook}, not an object with {lacks}"):
-        call(own, own.named("compressor", "odd"))
+        call(plugin_host, plugin_host.named("compressor", "odd"))
 
 
 def test_a_verifier_and_a_store_without_their_methods_are_failures():
@@ -240,11 +240,11 @@ def test_a_verifier_and_a_store_without_their_methods_are_failures():
         def open_store(self):
             return object()
 
-    own = host(OddVerifier(), OddStore())
+    plugin_host = host(OddVerifier(), OddStore())
     with pytest.raises(PluginError, match="returned str from verify"):
-        own.verify(own.named("verifier", "counter"))
+        plugin_host.verify(plugin_host.named("verifier", "counter"))
     with pytest.raises(PluginError, match="returned object from open_store"):
-        own.open_store(own.store("odd://x"), url="odd://x", options={})
+        plugin_host.open_store(plugin_host.store("odd://x"), url="odd://x", options={})
 
 
 def described(**changes):
@@ -301,43 +301,46 @@ def test_a_plugin_of_this_program_is_named_after_itself_or_as_told():
         def describe(self):
             return PluginInfo(kind="verifier")
 
-    own = Host(discover=False)
-    assert own.register(Anonymous()).name == "Anonymous"
-    assert own.register(Anonymous(), "mine").name == "mine"
-    assert [str(p) for p in own.plugins()] == ["plugin 'Anonymous' of this program", "plugin 'mine' of this program"]
+    plugin_host = Host(discover=False)
+    assert plugin_host.register(Anonymous()).name == "Anonymous"
+    assert plugin_host.register(Anonymous(), "mine").name == "mine"
+    assert [str(p) for p in plugin_host.plugins()] == [
+        "plugin 'Anonymous' of this program",
+        "plugin 'mine' of this program",
+    ]
 
 
 def test_a_plugin_that_is_refused_leaves_no_trace():
-    own = host(ToyVerifier())
+    plugin_host = host(ToyVerifier())
     for bad in (described(kind="magic"), ToyVerifier(), object()):
         with pytest.raises((PluginLoadError, PluginConflict)):
-            own.register(bad)
-    assert [p.name for p in own.plugins()] == ["counter"]
-    assert own.named("verifier", "counter").state == "ok"
-    assert len(own._manager.get_plugins()) == 1
+            plugin_host.register(bad)
+    assert [p.name for p in plugin_host.plugins()] == ["counter"]
+    assert plugin_host.named("verifier", "counter").state == "ok"
+    assert len(plugin_host._manager.get_plugins()) == 1
 
 
 def test_the_very_same_object_is_registered_once():
-    one = ToyVerifier()
-    own = host(one, one)
-    assert [p.name for p in own.plugins()] == ["counter"]
+    verifier = ToyVerifier()
+    plugin_host = host(verifier, verifier)
+    assert [p.name for p in plugin_host.plugins()] == ["counter"]
     with pytest.raises(PluginLoadError, match="already registered"):
-        own.register(one, "another name")
+        plugin_host.register(verifier, "another name")
 
 
 def test_another_object_of_a_name_that_is_taken_is_a_conflict():
-    own = host(ToyVerifier())
+    plugin_host = host(ToyVerifier())
     with pytest.raises(PluginConflict, match="both claim the name 'counter'"):
-        own.register(ToyVerifier())
+        plugin_host.register(ToyVerifier())
 
 
 def test_one_name_may_serve_two_kinds():
     class Compressor(ToyCompressor):
         name = "counter"
 
-    own = host(ToyVerifier(), Compressor())
-    assert own.named("verifier", "counter").kind == "verifier"
-    assert own.named("compressor", "counter").kind == "compressor"
+    plugin_host = host(ToyVerifier(), Compressor())
+    assert plugin_host.named("verifier", "counter").kind == "verifier"
+    assert plugin_host.named("compressor", "counter").kind == "compressor"
 
 
 def test_a_driver_knows_its_formats():
@@ -349,19 +352,19 @@ def test_a_driver_knows_its_formats():
 
 
 def test_without_any_plugin_the_texts_still_say_what_to_do():
-    own = Host(discover=False)
+    plugin_host = Host(discover=False)
     with pytest.raises(PluginNotFound, match="installed: none"):
-        own.driver("x")
+        plugin_host.driver("x")
     with pytest.raises(PluginNotFound, match="installed: none"):
-        own.named("verifier", "x")
+        plugin_host.named("verifier", "x")
     unloaded = Plugin(name="x", distribution="d", version="")
     with pytest.raises(PluginLoadError):
         unloaded.format(None)
 
 
 def test_options_go_to_the_plugins_of_a_run():
-    own = host(ToyDriver())
-    driver = own.driver("toy")
-    assert dict(own.options({"backup": driver}, {"chunk": "3"})["backup"]) == {"chunk": 3}
+    plugin_host = host(ToyDriver())
+    driver = plugin_host.driver("toy")
+    assert dict(plugin_host.options({"backup": driver}, {"chunk": "3"})["backup"]) == {"chunk": 3}
     with pytest.raises(OptionError, match=r"valid here: chunk \(toy\)"):
-        own.options({"backup": driver}, {"chunks": 3})
+        plugin_host.options({"backup": driver}, {"chunks": 3})

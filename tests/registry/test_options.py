@@ -24,7 +24,7 @@ GZIP = PluginInfo(kind="compressor", options=(Option(name="level", default=2, he
 
 def test_each_verb_gets_its_own_options_complete_with_defaults():
     shared = share({"backup": ("db", DRIVER), "inspect": ("db", DRIVER), "compress": ("gzip", GZIP)}, {})
-    assert {verb: dict(own) for verb, own in shared.items()} == {
+    assert {verb: dict(options) for verb, options in shared.items()} == {
         "backup": {"jobs": 1},
         "inspect": {"wait": 1.5},
         "compress": {"level": 2},

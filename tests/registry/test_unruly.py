@@ -26,8 +26,8 @@ CROWD = sorted(p.name for p in HERE.iterdir() if p.name != "poacher")
 def install(monkeypatch):
     """Put distributions on the path of this process, and take their modules away afterwards."""
 
-    def install(*folders):
-        for folder in reversed(folders):
+    def install(*plugin_folders):
+        for folder in reversed(plugin_folders):
             monkeypatch.syspath_prepend(str(HERE / folder))
 
     before = set(sys.modules)
@@ -48,7 +48,7 @@ class Ran:
 def dumpty(tmp_path):
     """Run a command line as a program of its own, with distributions on its path, in the test's directory."""
 
-    def run(*argv, among=(), limit=None):
+    def run(*argv, plugin_folders=(), limit=None):
         def forbid_large_files():
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -56,7 +56,7 @@ def dumpty(tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "dumpty", *argv],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(HERE / one) for one in among)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(HERE / name) for name in plugin_folders)},
             capture_output=True,
             text=True,
             check=False,
@@ -99,7 +99,7 @@ def test_a_driver_that_returns_no_evidence_fails_by_name_and_leaves_nothing(inst
 
 @pytest.mark.parametrize(("scheme", "text"), WRONG)
 def test_the_command_fails_by_name_where_a_driver_returns_no_evidence(dumpty, tmp_path, scheme, text):
-    ran = dumpty("backup", f"{scheme}://host/db", among=["unruly"])
+    ran = dumpty("backup", f"{scheme}://host/db", plugin_folders=["unruly"])
     assert (ran.status, ran.out, ran.err) == (1, "", f"dumpty: {text}\n")
     assert visible(tmp_path / "backups") == []
 
@@ -119,23 +119,23 @@ def test_a_driver_that_calls_sys_exit_ends_the_program_by_name_and_leaves_nothin
 
 @pytest.mark.parametrize("json_too", [(), ("--json",)])
 def test_the_command_fails_by_name_where_a_driver_calls_sys_exit(dumpty, tmp_path, json_too):
-    ran = dumpty("backup", "quits://host/db", *json_too, among=["unruly"])
+    ran = dumpty("backup", "quits://host/db", *json_too, plugin_folders=["unruly"])
     assert ran.status == 1
     if json_too:
-        told = json.loads(ran.out)
-        assert (told["success"], told["error"]) == (False, QUITS)
+        result = json.loads(ran.out)
+        assert (result["success"], result["error"]) == (False, QUITS)
     else:
         assert (ran.out, ran.err) == ("", f"dumpty: {QUITS}\n")
     assert visible(tmp_path / "backups") == []
 
 
 def test_after_a_hard_exit_nothing_is_listed_and_the_next_run_works_and_clears_up(dumpty, tmp_path, shop):
-    ran = dumpty("backup", "dies://host/db", among=["unruly"])
+    ran = dumpty("backup", "dies://host/db", plugin_folders=["unruly"])
     assert (ran.status, ran.out) == (7, "")
     assert [name for name in visible(tmp_path / "backups") if name.endswith(".part")]
     assert json.loads(dumpty("list", "--json").out)["backups"] == []
     assert dumpty("verify", "--all").status == 0
-    assert dumpty("backup", shop, among=["unruly"]).status == 0
+    assert dumpty("backup", shop, plugin_folders=["unruly"]).status == 0
     assert len(json.loads(dumpty("list", "--json").out)["backups"]) == 1
     assert not [name for name in visible(tmp_path / "backups") if name.endswith(".part")]
     assert dumpty("verify", "--all").status == 0
@@ -170,20 +170,22 @@ def test_a_driver_that_swallows_the_sinks_error_has_made_no_backup(install, tmp_
 
 
 def test_the_command_fails_where_a_driver_swallows_the_sinks_error(dumpty, tmp_path):
-    ran = dumpty("backup", "swallows://host/db", among=["unruly"], limit=500_000)
+    ran = dumpty("backup", "swallows://host/db", plugin_folders=["unruly"], limit=500_000)
     assert (ran.status, ran.out) == (1, "")
     assert "File too large" in ran.err
     assert ran.err.count("\n") == 1
     assert visible(tmp_path / "backups") == []
-    assert dumpty("backup", "swallows://host/db", among=["unruly"]).status == 0  # where nothing fails, nothing is wrong
+    assert (
+        dumpty("backup", "swallows://host/db", plugin_folders=["unruly"]).status == 0
+    )  # where nothing fails, nothing is wrong
 
 
 def test_what_a_plugin_writes_to_standard_output_is_in_no_result(dumpty, tmp_path):
     for verb in (("backup", "chatty://host/db"), ("list",), ("verify", "latest"), ("plugins",), ("show", "latest")):
-        ran = dumpty(*verb, "--json", among=["chatty"])
+        ran = dumpty(*verb, "--json", plugin_folders=["chatty"])
         assert json.loads(ran.out)["success"], ran
         assert ran.out.count("\n") == 1
-    ran = dumpty("backup", "chatty://host/db", among=["chatty"])
+    ran = dumpty("backup", "chatty://host/db", plugin_folders=["chatty"])
     assert "chatty" not in ran.out.replace("chatty://", "").replace("chatty-", "")
     for way in ("says", "writes", "echoes"):
         for where in ("import", "describe", "backup"):
@@ -201,27 +203,29 @@ def test_a_backup_of_a_plugin_that_writes_to_standard_output_is_a_good_one(insta
 def test_a_plugin_that_hangs_for_a_moment_on_import_works_and_is_named(install, dumpty, tmp_path):
     install("slow")
     assert BackupManager(str(tmp_path)).create_backup("slow://host/db").success
-    ran = dumpty("plugins", among=["slow"])
+    ran = dumpty("plugins", plugin_folders=["slow"])
     assert ran.status == 0
     (line,) = [line for line in ran.out.splitlines() if "took" in line]
     assert "plugin 'slow' of dumpty-slow 1.0 took 0." in line
     assert "DUMPTY_DISABLE_PLUGINS=dumpty-slow:slow" in line
-    told = {p["name"]: p["seconds"] for p in json.loads(dumpty("plugins", "--json", among=["slow"]).out)["plugins"]}
-    assert told["slow"] >= 0.6
-    assert told["sha256"] < 0.6
+    seconds = {
+        p["name"]: p["seconds"] for p in json.loads(dumpty("plugins", "--json", plugin_folders=["slow"]).out)["plugins"]
+    }
+    assert seconds["slow"] >= 0.6
+    assert seconds["sha256"] < 0.6
 
 
 def test_among_all_of_them_every_other_plugin_works_and_each_is_listed_by_its_distribution(dumpty, tmp_path, shop):
-    assert dumpty("backup", shop, among=CROWD).status == 0
-    assert dumpty("verify", "latest", among=CROWD).status == 0
-    assert dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/again.db", among=CROWD).status == 0
+    assert dumpty("backup", shop, plugin_folders=CROWD).status == 0
+    assert dumpty("verify", "latest", plugin_folders=CROWD).status == 0
+    assert dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/again.db", plugin_folders=CROWD).status == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "again.db")) as database:
         assert database.execute("SELECT i FROM t").fetchall() == [(7,)]
-    ran = dumpty("plugins", "--json", among=CROWD)
+    ran = dumpty("plugins", "--json", plugin_folders=CROWD)
     assert ran.status == 0
     listed = json.loads(ran.out)["plugins"]
     named = {p["distribution"] for p in listed}
-    assert {f"dumpty-{one}" for one in CROWD} - named == {"dumpty-foreign", "dumpty-good", "dumpty-unnamed"}
+    assert {f"dumpty-{name}" for name in CROWD} - named == {"dumpty-foreign", "dumpty-good", "dumpty-unnamed"}
     assert {"dumpty-newdb", "an unnamed distribution"} <= named
     for plugin in listed:
         if plugin["distribution"] == "dumpty":
@@ -235,23 +239,23 @@ def test_among_all_of_them_every_other_plugin_works_and_each_is_listed_by_its_di
     [("raises", "raisesdb"), ("exits", "exitsdb"), ("misspelt", "misspelt"), ("rubbish", "rubbish")],
 )
 def test_the_command_names_a_plugin_that_does_not_load_where_it_is_asked_for(dumpty, folder, scheme):
-    ran = dumpty("backup", f"{scheme}://host/db", among=[folder])
+    ran = dumpty("backup", f"{scheme}://host/db", plugin_folders=[folder])
     assert (ran.status, ran.out) == (2, "")
     assert f"of dumpty-{folder} 1.0 cannot be loaded" in ran.err
     assert ran.err.count("\n") == 1
 
 
 def test_the_command_names_both_claimants_of_a_name_and_of_a_scheme(dumpty, tmp_path, shop):
-    ran = dumpty("backup", "newdb://host/db", among=["good", "rival"])
+    ran = dumpty("backup", "newdb://host/db", plugin_folders=["good", "rival"])
     assert ran.status == 2
     assert "dumpty-newdb 1.0" in ran.err
     assert "dumpty-rival 1.0" in ran.err
-    ran = dumpty("backup", shop, among=["poacher", "good"])
+    ran = dumpty("backup", shop, plugin_folders=["poacher", "good"])
     assert ran.status == 2
     assert "plugin 'poacher' of dumpty-poacher 1.0" in ran.err
     assert "plugin 'sqlite' of dumpty " in ran.err
     assert not (tmp_path / "backups").exists() or visible(tmp_path / "backups") == []
-    assert dumpty("backup", "newdb://host/db", among=["poacher", "good"]).status == 0
+    assert dumpty("backup", "newdb://host/db", plugin_folders=["poacher", "good"]).status == 0
 
 
 # -- uninstalled later ---------------------------------------------------------------------------------------------
@@ -263,9 +267,9 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("chosen", "what"), MISSING)
+@pytest.mark.parametrize(("chosen", "plugin"), MISSING)
 def test_a_backup_says_which_plugin_it_needs_when_that_is_uninstalled(
-    install, dumpty, tmp_path, shop, monkeypatch, chosen, what
+    install, dumpty, tmp_path, shop, monkeypatch, chosen, plugin
 ):
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(HERE / "squeezer"))
@@ -273,13 +277,13 @@ def test_a_backup_says_which_plugin_it_needs_when_that_is_uninstalled(
         backup = manager.create_backup(shop).backup
         manager.verify(backup.id)
     target = f"sqlite:///{tmp_path}/again.db"
-    told = (
-        f"backup {backup.id} needs the {what} of dumpty-squeezer 1.0, which is not installed: "
+    expected = (
+        f"backup {backup.id} needs the {plugin} of dumpty-squeezer 1.0, which is not installed: "
         "pip install dumpty-squeezer, or pass it as plugins=[…]"
     )
     without = BackupManager(str(tmp_path / "backups"))
     result = without.restore(backup.id, target)
-    assert (result.success, result.error) == (False, told)
+    assert (result.success, result.error) == (False, expected)
     assert isinstance(result.exception, PluginNotFound)
     with pytest.raises(PluginNotFound, match=r"dumpty-squeezer 1\.0"):
         without.verify(backup.id)
@@ -287,13 +291,13 @@ def test_a_backup_says_which_plugin_it_needs_when_that_is_uninstalled(
         ran = dumpty(*argv)
         assert ran.status == 2, ran
         assert "pip install dumpty-squeezer" in ran.err
-        assert what in ran.err
+        assert plugin in ran.err
     assert not (tmp_path / "again.db").exists()
-    assert dumpty("restore", "latest", "--to", target, among=["squeezer"]).status == 0
+    assert dumpty("restore", "latest", "--to", target, plugin_folders=["squeezer"]).status == 0
 
 
 def test_the_command_says_which_driver_a_backup_needs_when_that_is_uninstalled(dumpty):
-    assert dumpty("backup", "newdb://host/shop", among=["good"]).status == 0
+    assert dumpty("backup", "newdb://host/shop", plugin_folders=["good"]).status == 0
     ran = dumpty("restore", "latest", "--to", "newdb://host/again")
     assert ran.status == 2
     assert "needs the driver plugin 'newdb' of dumpty-newdb 1.0, which is not installed" in ran.err

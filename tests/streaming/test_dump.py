@@ -42,10 +42,10 @@ def restoring(effect):
 
 def test_what_was_dumped_comes_back(top):
     manager, driver, backup = stored(top)
-    seen = []
-    assert manager.restore(backup.id, "toy://h/new", progress=lambda *a: seen.append(a)).success
+    reports = []
+    assert manager.restore(backup.id, "toy://h/new", progress=lambda *a: reports.append(a)).success
     assert driver.databases["new"] == DATA
-    assert seen[-1] == (len(DATA), len(DATA))
+    assert reports[-1] == (len(DATA), len(DATA))
 
 
 @pytest.mark.parametrize("size", [10, BLOCK, 8 * BLOCK, 4 * BLOCK * 16])
@@ -79,35 +79,35 @@ def test_a_driver_that_stops_early_frees_everything(top):
 
 
 def test_a_dump_can_be_read_more_than_once_and_describes_itself(top):
-    seen = {}
+    dump_read = {}
 
     def effect(driver, target, dump):
-        seen.update(first=dump.open().read(5), whole=dump.open().read(), size=dump.size, format=dump.format)
-        seen.update(versions=dump.versions, evidence=dump.evidence)
+        dump_read.update(first=dump.open().read(5), whole=dump.open().read(), size=dump.size, format=dump.format)
+        dump_read.update(versions=dump.versions, evidence=dump.evidence)
         return Evidence()
 
     manager, _, backup = stored(top, restoring(effect))
     assert manager.restore(backup.id, "toy://h/new").success
-    assert (seen["first"], seen["whole"]) == (DATA[:5], DATA)
-    assert (seen["size"], seen["format"], seen["versions"]) == (len(DATA), "sql", {"toy": "1"})
-    assert seen["evidence"] == backup.evidence
+    assert (dump_read["first"], dump_read["whole"]) == (DATA[:5], DATA)
+    assert (dump_read["size"], dump_read["format"], dump_read["versions"]) == (len(DATA), "sql", {"toy": "1"})
+    assert dump_read["evidence"] == backup.evidence
 
 
 @pytest.mark.parametrize(("compressor", "copied"), [("gzip", True), (None, False)])
 def test_a_path_is_a_verified_file_copied_only_where_it_must_be(top, compressor, copied):
-    seen = []
+    received = []
 
     def effect(driver, target, dump):
         path = dump.path()
         assert dump.path() == path
         space = dump.workspace()
-        seen.extend([path, path.read_bytes(), space])
+        received.extend([path, path.read_bytes(), space])
         return Evidence()
 
     manager, _, backup = stored(top, restoring(effect), compressor=compressor)
     result = manager.restore(backup.id, "toy://h/new")
     assert result.success, result.error
-    path, data, space = seen
+    path, data, space = received
     assert data == DATA
     assert (str(path) != backup.file_path) == copied
     assert path.exists() != copied
@@ -117,11 +117,11 @@ def test_a_path_is_a_verified_file_copied_only_where_it_must_be(top, compressor,
 
 
 def test_a_store_that_is_not_local_spools_beside_the_system(top):
-    seen = []
+    paths = []
 
     def effect(driver, target, dump):
-        seen.append(dump.path())
-        assert seen[0].read_bytes() == b"data"
+        paths.append(dump.path())
+        assert paths[0].read_bytes() == b"data"
         return Evidence()
 
     class Remote:
@@ -140,15 +140,15 @@ def test_a_store_that_is_not_local_spools_beside_the_system(top):
     backup = manager.create_backup("toy://h/db").backup
     result = manager.restore(backup.id, "toy://h/new")
     assert result.success, result.error
-    assert top not in seen[0].parents
-    assert not seen[0].exists()
+    assert top not in paths[0].parents
+    assert not paths[0].exists()
 
 
 def test_a_directory_that_cannot_be_written_still_restores(top):
-    seen = []
+    paths = []
 
     def effect(driver, target, dump):
-        seen.append(dump.path())
+        paths.append(dump.path())
         return Evidence()
 
     driver = restoring(effect)
@@ -161,7 +161,7 @@ def test_a_directory_that_cannot_be_written_still_restores(top):
     manager = BackupManager(f"wrapped://{top}", plugins=[driver, StoreWrapper(workspace=refuses)])
     result = manager.restore(backup.id, "toy://h/new")
     assert result.success, result.error
-    assert top not in seen[0].parents
+    assert top not in paths[0].parents
 
 
 DAMAGES = {
@@ -206,10 +206,10 @@ def test_verify_reads_the_file_once_and_reports_progress_to_the_dumps_end(top, m
     real = FileStore.open
     monkeypatch.setattr(FileStore, "open", lambda self, name, offset=0: opened.append(name) or real(self, name, offset))
     manager, _, backup = stored(top)
-    seen = []
-    manager.verify(backup.id, progress=lambda *a: seen.append(a))
+    reports = []
+    manager.verify(backup.id, progress=lambda *a: reports.append(a))
     assert opened.count(os.path.basename(backup.file_path)) == 1
-    assert seen[-1] == (len(DATA), len(DATA))
+    assert reports[-1] == (len(DATA), len(DATA))
 
 
 def test_the_digest_of_another_verifier_is_compared_too(top):

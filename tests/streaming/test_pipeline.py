@@ -23,8 +23,8 @@ def files(top):
     return sorted(n for n in os.listdir(top) if not n.startswith("."))
 
 
-def back_up(top, driver=None, *more, url="toy://h/db", compressor="gzip", **options):
-    manager = BackupManager(str(top), compressor=compressor, plugins=[driver or ToyDriver(db=DATA), *more])
+def back_up(top, driver=None, *plugins, url="toy://h/db", compressor="gzip", **options):
+    manager = BackupManager(str(top), compressor=compressor, plugins=[driver or ToyDriver(db=DATA), *plugins])
     return manager, manager.create_backup(url, **options)
 
 
@@ -76,11 +76,11 @@ def test_another_verifiers_digest_stands_beside_the_sha256_and_is_checked(top):
 
 
 def test_progress_tells_the_bytes_so_far_and_those_expected(top):
-    seen = []
-    _, result = back_up(top, progress=lambda done, total: seen.append((done, total)))
+    reports = []
+    _, result = back_up(top, progress=lambda done, total: reports.append((done, total)))
     assert result.success
-    assert seen[-1] == (len(DATA), len(DATA))
-    assert [d for d, _ in seen] == sorted({d for d, _ in seen})
+    assert reports[-1] == (len(DATA), len(DATA))
+    assert [d for d, _ in reports] == sorted({d for d, _ in reports})
 
 
 def failing(effect):
@@ -452,10 +452,10 @@ def test_a_directory_is_stored_with_the_sum_of_its_sizes(top):
     assert (outcome.plain_size, outcome.stored_size) == (7, 7)
     assert outcome.stored_sha256 == outcome.plain_sha256
     assert files(top) == ["x.dir"]
-    said = subprocess.run(
+    printed = subprocess.run(
         ["sh", "-c", "sha256sum a b | sha256sum"], cwd=top / "x.dir", capture_output=True, text=True, check=True
     )
-    assert said.stdout.split()[0] == outcome.stored_sha256
+    assert printed.stdout.split()[0] == outcome.stored_sha256
 
 
 @pytest.mark.parametrize(

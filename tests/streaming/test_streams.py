@@ -65,21 +65,21 @@ class Source(io.BytesIO):
 
 def test_a_meter_counts_and_hashes_what_passes_whatever_buffer_it_is():
     kept, digest, other = Kept(), hashlib.sha256(), hashlib.md5()
-    meter = HashingWriter(kept, (digest, other))
+    hashing_writer = HashingWriter(kept, (digest, other))
     data = memoryview(b"\x01\x02\x03\x04").cast("I")
-    assert meter.write(data) == 4
-    assert meter.write(bytearray(b"ab")) == 2
-    assert meter.size == 6
+    assert hashing_writer.write(data) == 4
+    assert hashing_writer.write(bytearray(b"ab")) == 2
+    assert hashing_writer.size == 6
     assert kept.data == b"\x01\x02\x03\x04ab"
     assert digest.digest() == hashlib.sha256(kept.data).digest()
     assert other.digest() == hashlib.md5(kept.data).digest()
 
 
 def test_a_sink_that_takes_less_than_it_is_given_is_an_error():
-    meter = HashingWriter(Kept(takes=1), ())
+    hashing_writer = HashingWriter(Kept(takes=1), ())
     with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
-        meter.write(b"ab")
-    assert meter.size == 0
+        hashing_writer.write(b"ab")
+    assert hashing_writer.size == 0
 
 
 def test_a_sink_that_returns_nothing_is_taken_at_its_word():
@@ -92,10 +92,10 @@ def test_a_sink_that_returns_nothing_is_taken_at_its_word():
 
 def test_what_the_sink_refused_is_not_counted():
     digest = hashlib.sha256()
-    meter = HashingWriter(Kept(fails=0), (digest,))
+    hashing_writer = HashingWriter(Kept(fails=0), (digest,))
     with pytest.raises(OSError, match="disk full"):
-        meter.write(b"ab")
-    assert meter.size == 0
+        hashing_writer.write(b"ab")
+    assert hashing_writer.size == 0
     assert digest.digest() == hashlib.sha256().digest()
 
 
@@ -104,67 +104,67 @@ def test_what_the_sink_refused_is_not_counted():
 
 @given(st.lists(st.binary(max_size=2000), max_size=30), st.integers(0, 2))
 def test_gathered_writes_come_out_whole_and_in_order(parts, large):
-    kept, seen = Kept(), []
-    gather = BufferedWriter(kept, seen.append)
+    kept, reported = Kept(), []
+    writer = BufferedWriter(kept, reported.append)
     parts = parts + [bytes(BLOCK + 1)] * large
     for part in parts:
-        assert gather.write(part) == len(part)
-    gather.close()
+        assert writer.write(part) == len(part)
+    writer.close()
     whole = b"".join(parts)
     assert kept.data == whole
-    assert seen == sorted(seen)
-    assert seen[-1:] == ([len(whole)] if whole else [])
+    assert reported == sorted(reported)
+    assert reported[-1:] == ([len(whole)] if whole else [])
     assert all(len(b) >= BLOCK for b in kept.blocks[:-1])
 
 
 def test_a_buffer_may_be_changed_after_it_was_written():
     kept = Kept()
-    gather = BufferedWriter(kept)
+    writer = BufferedWriter(kept)
     buffer = bytearray(b"old")
-    gather.write(buffer)
+    writer.write(buffer)
     buffer[:] = b"new"
-    gather.close()
+    writer.close()
     assert kept.data == b"old"
 
 
 def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
-    gather = BufferedWriter(Kept(fails=0))
+    writer = BufferedWriter(Kept(fails=0))
     with pytest.raises(OSError, match="disk full"):
-        gather.write(bytes(BLOCK))
-    for again in (lambda: gather.write(b"x"), gather.close, gather.close):
+        writer.write(bytes(BLOCK))
+    for again in (lambda: writer.write(b"x"), writer.close, writer.close):
         with pytest.raises(OSError, match="disk full"):
             again()
 
 
 def test_an_interrupt_within_the_sink_is_as_sticky_as_an_error():
-    gather = BufferedWriter(Kept(fails=0, error=KeyboardInterrupt()))
+    writer = BufferedWriter(Kept(fails=0, error=KeyboardInterrupt()))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            gather.write(bytes(BLOCK))
+            writer.write(bytes(BLOCK))
     with pytest.raises(KeyboardInterrupt):
-        gather.close()
+        writer.close()
 
 
 def test_an_error_of_the_progress_report_fails_the_backup():
     def report(size):
         raise RuntimeError("cancelled")
 
-    gather = BufferedWriter(Kept(), report)
+    writer = BufferedWriter(Kept(), report)
     with pytest.raises(RuntimeError, match="cancelled"):
-        gather.write(bytes(BLOCK))
+        writer.write(bytes(BLOCK))
     with pytest.raises(RuntimeError, match="cancelled"):
-        gather.close()
+        writer.close()
 
 
 @pytest.mark.parametrize("end", [BufferedWriter.close, BufferedWriter.abandon])
 def test_writing_after_the_end_is_an_error_and_passes_nothing_on(end):
     kept = Kept()
-    gather = BufferedWriter(kept)
-    gather.write(b"a")
-    end(gather)
+    writer = BufferedWriter(kept)
+    writer.write(b"a")
+    end(writer)
     passed = kept.data
     with pytest.raises(ValueError, match="has ended"):
-        gather.write(bytes(BLOCK))
+        writer.write(bytes(BLOCK))
     assert kept.data == passed == (b"a" if end is BufferedWriter.close else b"")
 
 
@@ -173,53 +173,53 @@ def test_writing_after_the_end_is_an_error_and_passes_nothing_on(end):
 
 def test_the_thread_beside_writes_everything_in_order_and_ends():
     kept = Kept()
-    beside = ThreadedWriter(kept)
+    threaded_writer = ThreadedWriter(kept)
     for n in range(100):
-        assert beside.write(b"%d," % n) == len(b"%d," % n)
-    beside.close()
+        assert threaded_writer.write(b"%d," % n) == len(b"%d," % n)
+    threaded_writer.close()
     assert kept.data == b"".join(b"%d," % n for n in range(100))
     assert gone("dumpty-stages")
 
 
 def test_nothing_written_needs_no_thread():
-    beside = ThreadedWriter(Kept(fails=0))
-    beside.close()
-    beside.abandon()
+    threaded_writer = ThreadedWriter(Kept(fails=0))
+    threaded_writer.close()
+    threaded_writer.abandon()
     assert not threads("dumpty-stages")
 
 
 def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
-    beside = ThreadedWriter(Kept(fails=1))
+    threaded_writer = ThreadedWriter(Kept(fails=1))
     with pytest.raises(OSError, match="disk full"):
         for _ in range(1000):
-            beside.write(b"x")
+            threaded_writer.write(b"x")
             time.sleep(0.001)
     with pytest.raises(OSError, match="disk full"):
-        beside.close()
+        threaded_writer.close()
     assert gone("dumpty-stages")
 
 
 def test_an_error_in_the_last_block_is_raised_at_the_end():
-    beside = ThreadedWriter(Kept(fails=0))
-    beside.write(b"x")
+    threaded_writer = ThreadedWriter(Kept(fails=0))
+    threaded_writer.write(b"x")
     with pytest.raises(OSError, match="disk full"):
-        beside.close()
+        threaded_writer.close()
     with pytest.raises(OSError, match="disk full"):
-        beside.write(b"y")
+        threaded_writer.write(b"y")
 
 
 def test_a_compressor_that_takes_less_than_it_is_given_fails_the_backup():
-    beside = ThreadedWriter(Kept(takes=1))
-    beside.write(b"ab")
+    threaded_writer = ThreadedWriter(Kept(takes=1))
+    threaded_writer.write(b"ab")
     with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
-        beside.close()
+        threaded_writer.close()
 
 
 def test_a_stage_that_calls_exit_is_a_failure_and_not_an_order():
-    beside = ThreadedWriter(Kept(fails=0, error=SystemExit(0)))
-    beside.write(b"x")
+    threaded_writer = ThreadedWriter(Kept(fails=0, error=SystemExit(0)))
+    threaded_writer.write(b"x")
     with pytest.raises(PluginError, match="SystemExit"):
-        beside.close()
+        threaded_writer.close()
 
 
 class Blocking(Kept):
@@ -236,32 +236,32 @@ class Blocking(Kept):
 
 def test_a_slow_sink_holds_the_writer_back_and_loses_nothing():
     slow = Blocking()
-    beside = ThreadedWriter(slow)
+    threaded_writer = ThreadedWriter(slow)
     written = []
 
     def write():
         for n in range(50):
-            beside.write(bytes([n]))
+            threaded_writer.write(bytes([n]))
             written.append(n)
 
-    writer = threading.Thread(target=write)
-    writer.start()
+    thread = threading.Thread(target=write)
+    thread.start()
     slow.busy.wait(60)
     time.sleep(0.05)
     assert len(written) < 20  # memory stays bounded
     slow.free.set()
-    writer.join(60)
-    beside.close()
+    thread.join(60)
+    threaded_writer.close()
     assert slow.data == bytes(range(50))
 
 
 def test_abandoning_drops_what_is_queued_and_ends_the_thread():
     slow = Blocking()
-    beside = ThreadedWriter(slow)
+    threaded_writer = ThreadedWriter(slow)
     for n in range(8):
-        beside.write(bytes([n]))
+        threaded_writer.write(bytes([n]))
     slow.busy.wait(60)
-    ending = threading.Thread(target=beside.abandon)
+    ending = threading.Thread(target=threaded_writer.abandon)
     ending.start()
     wait_until_waiting(ending)
     slow.free.set()
@@ -276,7 +276,7 @@ def test_abandoning_drops_what_is_queued_and_ends_the_thread():
 DATA = bytes(range(256)) * 5
 
 
-def checked(data=DATA, size=None, digest=None):
+def verifying_reader(data=DATA, size=None, digest=None):
     return VerifyingReader(
         Source(data), len(DATA) if size is None else size, digest or hashlib.sha256(DATA).hexdigest(), "the dump"
     )
@@ -284,7 +284,7 @@ def checked(data=DATA, size=None, digest=None):
 
 @given(st.lists(st.integers(1, 300), min_size=1))
 def test_right_bytes_are_yielded_in_any_chunking_and_only_then_complete(sizes):
-    stream = checked()
+    stream = verifying_reader()
     out = b""
     while True:
         for size in sizes:
@@ -299,19 +299,19 @@ def test_right_bytes_are_yielded_in_any_chunking_and_only_then_complete(sizes):
 
 
 def test_reading_all_at_once_checks_too():
-    assert checked().read() == checked().read(None) == DATA
+    assert verifying_reader().read() == verifying_reader().read(None) == DATA
     with pytest.raises(IntegrityError, match="SHA-256"):
-        checked(digest="0" * 64).read()
+        verifying_reader(digest="0" * 64).read()
 
 
 @pytest.mark.parametrize(
     ("stream", "text"),
     [
-        (checked(DATA[:-1]), "ends 1 bytes short of the 1280"),
-        (checked(b""), "truncated"),
-        (checked(DATA + b"x"), "longer than the 1280 bytes"),
-        (checked(b"x" + DATA[1:]), "another SHA-256"),
-        (checked(DATA, digest="E3" * 32), "another SHA-256"),
+        (verifying_reader(DATA[:-1]), "ends 1 bytes short of the 1280"),
+        (verifying_reader(b""), "truncated"),
+        (verifying_reader(DATA + b"x"), "longer than the 1280 bytes"),
+        (verifying_reader(b"x" + DATA[1:]), "another SHA-256"),
+        (verifying_reader(DATA, digest="E3" * 32), "another SHA-256"),
     ],
 )
 def test_wrong_bytes_never_reach_the_end_of_file_and_the_error_stays(stream, text):
@@ -324,14 +324,14 @@ def test_wrong_bytes_never_reach_the_end_of_file_and_the_error_stays(stream, tex
 
 
 def test_a_read_of_nothing_is_not_the_end():
-    stream = checked()
+    stream = verifying_reader()
     assert stream.read(0) == b""
     assert not stream.complete
     assert stream.read() == DATA
 
 
 def test_an_empty_dump_is_complete_only_once_read():
-    stream = checked(b"", size=0, digest=hashlib.sha256(b"").hexdigest())
+    stream = verifying_reader(b"", size=0, digest=hashlib.sha256(b"").hexdigest())
     assert not stream.complete
     assert stream.read(1) == b""
     assert stream.complete
@@ -345,9 +345,9 @@ def test_a_stage_may_return_any_bytes_like_object(kind):
 
     stream = VerifyingReader(Stage(DATA), len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
     assert stream.read() == DATA
-    ahead = ReadAheadReader(Stage(DATA), "the dump")
-    assert ahead.read() == DATA
-    ahead.close()
+    read_ahead = ReadAheadReader(Stage(DATA), "the dump")
+    assert read_ahead.read() == DATA
+    read_ahead.close()
 
 
 @pytest.mark.parametrize("value", [None, "text", 7])
@@ -356,16 +356,16 @@ def test_a_stage_that_returns_no_bytes_is_an_error_and_not_an_end(value):
         def read(self, size=-1):
             return value
 
-    ahead = ReadAheadReader(Stage(), "the dump")
-    for stream in (VerifyingReader(Stage(), 7, "", "the dump"), ahead):
+    read_ahead = ReadAheadReader(Stage(), "the dump")
+    for stream in (VerifyingReader(Stage(), 7, "", "the dump"), read_ahead):
         for _ in range(2):
             with pytest.raises(IntegrityError, match=f"returned {type(value).__name__}, not bytes"):
                 stream.read(10)
-    ahead.close()
+    read_ahead.close()
 
 
 def test_closing_closes_the_stream_below():
-    stream = checked()
+    stream = verifying_reader()
     stream.close()
     assert stream._stream.closes == 1
 
@@ -375,23 +375,23 @@ def test_closing_closes_the_stream_below():
 
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
 def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
-    ahead = ReadAheadReader(Source(DATA), "the dump")
+    read_ahead = ReadAheadReader(Source(DATA), "the dump")
     out = b""
     done = False
     while not done:
         for size in sizes:
-            part = ahead.read(size)
+            part = read_ahead.read(size)
             assert len(part) <= size
             out += part
             done = not part
     assert out == DATA
-    assert ahead.read(1) == b""
-    ahead.close()
+    assert read_ahead.read(1) == b""
+    read_ahead.close()
 
 
 def test_only_the_consumer_who_saw_the_end_has_read_to_it():
-    ahead = ReadAheadReader(Source(DATA), "the dump")
-    stream = VerifyingReader(ahead, len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
+    read_ahead = ReadAheadReader(Source(DATA), "the dump")
+    stream = VerifyingReader(read_ahead, len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
     assert gone("dumpty-read-ahead")  # the thread has read everything
     assert stream.read(len(DATA)) == DATA
     assert not stream.complete
@@ -414,36 +414,36 @@ class Failing(Source):
 
 
 @pytest.mark.parametrize(
-    ("error", "seen"),
+    ("error", "expected"),
     [(IntegrityError("cut off"), IntegrityError), (SystemExit(0), PluginError), (EOFError(), EOFError)],
 )
-def test_an_error_comes_after_the_bytes_before_it_and_stays(error, seen):
-    ahead = ReadAheadReader(Failing(error, 2), "the dump")
-    assert ahead.read(100) + ahead.read(100) == DATA[:200]
+def test_an_error_comes_after_the_bytes_before_it_and_stays(error, expected):
+    read_ahead = ReadAheadReader(Failing(error, 2), "the dump")
+    assert read_ahead.read(100) + read_ahead.read(100) == DATA[:200]
     for _ in range(3):
-        with pytest.raises(seen):
-            ahead.read(100)
-    ahead.close()
+        with pytest.raises(expected):
+            read_ahead.read(100)
+    read_ahead.close()
 
 
 def test_closing_early_ends_the_thread_and_closes_the_stream():
     endless = Source()
     endless.read = lambda size: bytes(size)
-    ahead = ReadAheadReader(endless, "the dump")
-    assert ahead.read(10) == bytes(10)
-    ahead.close()
+    read_ahead = ReadAheadReader(endless, "the dump")
+    assert read_ahead.read(10) == bytes(10)
+    read_ahead.close()
     assert gone("dumpty-read-ahead")
     assert endless.closes == 1
-    ahead.close()
+    read_ahead.close()
 
 
 def test_reading_after_closing_is_an_error_and_no_wait_for_ever():
-    ahead = ReadAheadReader(Source(DATA), "the dump")
-    ahead.read(1)
-    ahead.close()
+    read_ahead = ReadAheadReader(Source(DATA), "the dump")
+    read_ahead.read(1)
+    read_ahead.close()
     for _ in range(2):
         with pytest.raises(ValueError, match="closed"):
-            ahead.read(1)
+            read_ahead.read(1)
 
 
 def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
@@ -454,12 +454,12 @@ def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
             silent.wait(60)
             return b"x"
 
-    ahead = ReadAheadReader(Slow(), "the dump")
+    read_ahead = ReadAheadReader(Slow(), "the dump")
     caught = []
 
     def consume():
         try:
-            while ahead.read(10):
+            while read_ahead.read(10):
                 pass
         except ValueError as error:
             caught.append(error)
@@ -467,7 +467,7 @@ def test_a_consumer_in_another_thread_is_released_when_the_dump_is_closed():
     consumer = threading.Thread(target=consume, daemon=True)
     consumer.start()
     time.sleep(0.05)
-    closing = threading.Thread(target=ahead.close)
+    closing = threading.Thread(target=read_ahead.close)
     closing.start()
     silent.set()
     closing.join(60)
@@ -484,8 +484,8 @@ def test_the_digest_of_a_directory_is_the_one_that_sha256sum_gives(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     command = r"find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
-    said = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True).stdout
-    assert tree_digest(str(tmp_path)) == (BLOCK + 4, said.split()[0])
+    printed = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True).stdout
+    assert tree_digest(str(tmp_path)) == (BLOCK + 4, printed.split()[0])
 
 
 def test_a_file_that_is_renamed_moved_or_changed_changes_the_digest(tmp_path):
@@ -557,24 +557,24 @@ def interrupted_while_it_waits(busy):
 
 def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_writes_no_more():
     busy = Busy()
-    beside = ThreadedWriter(busy)
+    threaded_writer = ThreadedWriter(busy)
     for _ in range(4):
-        beside.write(b"block")
+        threaded_writer.write(b"block")
     assert busy.in_use.wait(60)
     with interrupted_while_it_waits(busy):
-        beside.close()
+        threaded_writer.close()
     assert not busy.in_use.is_set()
-    beside.abandon()
+    threaded_writer.abandon()
     assert busy.uses == 1
     assert gone("dumpty-stages")
 
 
 def test_closing_ahead_that_is_interrupted_closes_a_stream_that_nobody_reads():
     busy = Busy()
-    ahead = ReadAheadReader(busy, "the dump")
+    read_ahead = ReadAheadReader(busy, "the dump")
     assert busy.in_use.wait(60)
     with interrupted_while_it_waits(busy):
-        ahead.close()
+        read_ahead.close()
     assert not busy.closed_in_use
     assert gone("dumpty-read-ahead")
 
@@ -585,11 +585,11 @@ def test_a_thread_that_cannot_be_started_is_the_error_that_is_told(monkeypatch, 
         raise error
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    beside = ThreadedWriter(Kept(fails=0))
+    threaded_writer = ThreadedWriter(Kept(fails=0))
     for _ in range(20):
         with pytest.raises(type(error)):
-            beside.write(b"block")
-    beside.abandon()
+            threaded_writer.write(b"block")
+    threaded_writer.abandon()
     with pytest.raises(type(error)):
         ReadAheadReader(Source(DATA), "the dump")
 
@@ -600,22 +600,22 @@ def test_whoever_waits_for_a_block_is_told_of_the_closing_though_the_stream_cann
             raise OSError("the mount is gone")
 
     stuck = Stuck()
-    ahead = ReadAheadReader(stuck, "the dump")
-    told = []
+    read_ahead = ReadAheadReader(stuck, "the dump")
+    errors = []
 
     def wait():
         try:
-            while ahead.read(10):
+            while read_ahead.read(10):
                 pass
         except ValueError as error:
-            told.append(str(error))
+            errors.append(str(error))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
     freeing = threading.Timer(0.1, stuck.free.set)
     freeing.start()
     with pytest.raises(OSError, match="the mount is gone"):
-        ahead.close()
+        read_ahead.close()
     waiting.join(60)
     freeing.join()
-    assert told == ["read from a dump that was closed"]
+    assert errors == ["read from a dump that was closed"]

@@ -54,9 +54,9 @@ def test_a_pause_of_the_database_is_not_made_up_for_at_full_speed():
 
 
 def test_what_was_reported_is_still_reported():
-    seen = []
-    Throttle(1 << 40, lambda *a: seen.append(a))(7, 9)
-    assert seen == [(7, 9)]
+    reports = []
+    Throttle(1 << 40, lambda *a: reports.append(a))(7, 9)
+    assert reports == [(7, 9)]
     assert throttled(None, None) is None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, OtherDatabase, PluginNotFound, SourceError, TargetNotEmpty
-from dumpty.process.interruption import current
-from dumpty.registry.masking import known
+from dumpty.process.interruption import current_interruption
+from dumpty.registry.masking import drop_masked_properties
 from dumpty.streaming.dump import Stage, Stored, StoredDump, check_stored
 from dumpty.types import Format
 from dumpty.url import identity_of, parse_url
@@ -63,7 +63,7 @@ def restore(
     check_stored(host, store, stored)
     with StoredDump(host, store, stored, progress) as dump:
         load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
-    current().check()
+    current_interruption().check()
 
 
 def _require_own(record: Record, target: Source, identity: str) -> None:
@@ -118,7 +118,7 @@ def stored_of(host: Host, record: Record) -> Stored:
         stored_size=record.stored_size,
         stored_sha256=record.stored_sha256,
         stages=tuple(stages),
-        evidence=known(record.evidence),
+        evidence=drop_masked_properties(record.evidence),
         digests=record.digests,
     )
 

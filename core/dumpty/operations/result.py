@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dumpty.errors import SourceError
-from dumpty.process.interruption import noticed, unfinished
+from dumpty.process.interruption import track_interruption, unfinished
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import Proof, VerificationStatus, verification_status
 from dumpty.types import Evidence
@@ -133,7 +133,7 @@ def run_as_result(verb: str, url: str, work: Callable[[], Backup], also: tuple[s
     secrets += also
     before = unfinished()
     try:
-        with noticed():
+        with track_interruption():
             backup = work()
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
         redact_exception(error, secrets)

@@ -39,8 +39,8 @@ _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ", "TZDIR")
 
 def bare_environment() -> dict[str, str]:
     """Return the environment of a server that runs a stranger's code: what it needs to start, and no secret."""
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {"PATH": os.defpath, **kept, "HOME": "/", "LC_ALL": "C"}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {"PATH": os.defpath, **passed_on, "HOME": "/", "LC_ALL": "C"}
 
 
 def spare_account() -> int | None:
@@ -52,12 +52,12 @@ def spare_account() -> int | None:
     if os.geteuid() != 0:
         return None
     mapped = [*_mapped("uid"), *_mapped("gid")] or [range(2**32 - 1)]
-    span = _UNUSED if all(any(_within(_UNUSED, m) for m in _mapped(kind)) for kind in ("uid", "gid")) else _SMALL
-    taken = [*_delegated("/etc/subuid"), *_delegated("/etc/subgid")]
-    running = _running()
+    candidates = _UNUSED if all(any(_within(_UNUSED, m) for m in _mapped(kind)) for kind in ("uid", "gid")) else _SMALL
+    delegated = [*_delegated("/etc/subuid"), *_delegated("/etc/subgid")]
+    running_uids = _running_uids()
     for _attempt in range(_TRIES):
-        uid = secrets.choice(span)
-        if not any(uid in m for m in mapped) or any(uid in t for t in taken) or uid in running:
+        uid = secrets.choice(candidates)
+        if not any(uid in m for m in mapped) or any(uid in t for t in delegated) or uid in running_uids:
             continue
         try:
             pwd.getpwuid(uid)
@@ -115,10 +115,10 @@ def _delegated(path: str) -> Iterator[range]:
             yield range(int(begin), int(begin) + int(count))
 
 
-def _running() -> set[int]:
-    found = set()
+def _running_uids() -> set[int]:
+    uids = set()
     with contextlib.suppress(OSError), os.scandir("/proc") as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                found.add(entry.stat().st_uid)
-    return found
+                uids.add(entry.stat().st_uid)
+    return uids

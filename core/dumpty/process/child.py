@@ -34,18 +34,18 @@ __all__ = ["BLOCK", "Child", "account", "find_program", "masks", "processors", "
 BLOCK = 1 << 20
 """Bytes moved at a time; also the size asked for pipes, Linux's limit for unprivileged users."""
 
-_ENOUGH = 1 << 18
+_SMALL_READ = 1 << 18
 _PAUSE_SECONDS = 0.0005
 _STDERR_LINES = 40
 _GRACE_SECONDS = 1.5
 """What a child gets between SIGTERM and SIGKILL: it may be waiting for a server that does not answer."""
-_LAST_WORDS_SECONDS = 5.0
-_living: weakref.WeakSet[Child] = weakref.WeakSet()
+_STDERR_SECONDS = 5.0
+_live_children: weakref.WeakSet[Child] = weakref.WeakSet()
 
 
 def kill_all() -> None:
     """Kill every child of this process and all they started, at once: the program ends."""
-    for child in list(_living):
+    for child in list(_live_children):
         child.kill_now()
 
 
@@ -114,12 +114,12 @@ class Child:
             )
         except (OSError, ValueError) as error:
             raise CommandError(f"{self.name} could not be started: {error}", argv=self.argv) from error
-        _living.add(self)
+        _live_children.add(self)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 _enlarge(pipe)
         self._group_ended = False
-        self._hasty = False
+        self._last_read_small = False
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
         self._drain = threading.Thread(target=self._drain_stderr, name=f"{self.name}-stderr", daemon=True)
         self._drain.start()
@@ -181,10 +181,10 @@ class Child:
         Most programs write 4 KiB at a time, and would wake this process for each: where little has come, it waits half
         a millisecond before it asks again. The end does not mean that the child succeeded.
         """
-        if self._hasty:
+        if self._last_read_small:
             time.sleep(_PAUSE_SECONDS)
         piece: bytes = self.stdout.read(BLOCK)
-        self._hasty = 0 < len(piece) < _ENOUGH
+        self._last_read_small = 0 < len(piece) < _SMALL_READ
         return piece
 
     def copy_to(self, sink: ByteSink) -> int:
@@ -214,7 +214,7 @@ class Child:
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"did not end within {timeout:g} s") from error
         self._end_group()
-        self._drain.join(_LAST_WORDS_SECONDS)
+        self._drain.join(_STDERR_SECONDS)
         if status != 0:
             raise self._failure(f"was ended by signal {-status}" if status < 0 else f"exited with status {status}")
 
@@ -246,7 +246,7 @@ class Child:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._drain.join(_GRACE_SECONDS / 3)
-        _living.discard(self)
+        _live_children.discard(self)
 
     def _end_group(self) -> None:
         # Once, and at once: when nothing is left of the group, its number may become somebody else's.
@@ -274,13 +274,13 @@ class Child:
         if self._popen.returncode is None:
             # It closed a pipe but may not have exited yet: its last words explain more than our "broken pipe".
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(_LAST_WORDS_SECONDS / 5)
+                self._popen.wait(_STDERR_SECONDS / 5)
         if self._popen.returncode is not None:
-            self._drain.join(_LAST_WORDS_SECONDS)
+            self._drain.join(_STDERR_SECONDS)
         tail = self.stderr_tail().strip()
-        said = f": {tail.splitlines()[-1].strip()}" if tail else ", and said nothing"
+        error_text = f": {tail.splitlines()[-1].strip()}" if tail else ", and said nothing"
         return CommandError(
-            f"{self.name} {what}{said}",
+            f"{self.name} {what}{error_text}",
             argv=self.argv,
             returncode=self._popen.returncode,
             stderr_tail=tail,

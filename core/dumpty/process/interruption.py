@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Interruption", "Unfinished", "current", "forget_unfinished", "noticed", "unfinished"]
+__all__ = [
+    "Interruption",
+    "Unfinished",
+    "current_interruption",
+    "forget_unfinished",
+    "track_interruption",
+    "unfinished",
+]
 
-_TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 
 class Interruption:
@@ -35,46 +42,47 @@ class Interruption:
 _running: list[Interruption] = []
 
 
-def current() -> Interruption:
-    """Return what is noticed for the main thread's work, in any other thread one that nothing comes to."""
+def current_interruption() -> Interruption:
+    """Return the interruption of the main thread's work; in any other thread one that stays empty."""
     if _running and threading.current_thread() is threading.main_thread():
         return _running[-1]
     return Interruption()
 
 
 @contextlib.contextmanager
-def noticed() -> Iterator[Interruption]:
-    """Within the block, notice every exception that the handler of a signal raises, wherever it comes up."""
-    here = Interruption()
+def track_interruption() -> Iterator[Interruption]:
+    """Within the block, record every exception that the handler of a signal raises, wherever it comes up."""
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield here
+        yield interruption
         return
     replaced: list[tuple[int, Callable[..., object], Callable[..., object]]] = []
-    _running.append(here)
+    _running.append(interruption)
     try:
-        for number in _TAKEN:
-            before = signal.getsignal(number)
-            if callable(before):
-                handler = _noticing(here, before)
-                replaced.append((number, before, handler))
+        for number in _SIGNALS:
+            previous = signal.getsignal(number)
+            if callable(previous):
+                handler = _recording_handler(interruption, previous)
+                replaced.append((number, previous, handler))
                 signal.signal(number, handler)
-        yield here
+        yield interruption
     finally:
-        for number, before, handler in reversed(replaced):
+        for number, previous, handler in reversed(replaced):
             if signal.getsignal(number) is handler:
-                signal.signal(number, before)
-        _running.remove(here)
-        here.error = (
-            None  # its traceback leads to what was interrupted, locks it could not free included, and back here
-        )
+                signal.signal(number, previous)
+        _running.remove(interruption)
+        # Its traceback leads to what was interrupted, locks it could not free included, and back here.
+        interruption.error = None
 
 
-def _noticing(here: Interruption, before: Callable[..., object]) -> Callable[[int, FrameType | None], None]:
+def _recording_handler(
+    interruption: Interruption, previous: Callable[..., object]
+) -> Callable[[int, FrameType | None], None]:
     def handle(number: int, frame: FrameType | None) -> None:
         try:
-            before(number, frame)
+            previous(number, frame)
         except BaseException as error:
-            here.error = here.error or error
+            interruption.error = interruption.error or error
             raise
 
     return handle

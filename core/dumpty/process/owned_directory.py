@@ -30,7 +30,7 @@ _KINDS = (
     (stat.S_ISDIR, errno.EISDIR, "a directory"),
     (stat.S_ISREG, errno.ENOTDIR, "a file"),
 )
-_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 def open_regular(path: str, flags: int = os.O_RDONLY, *, owners: Collection[int] | None = None) -> int:
@@ -47,7 +47,7 @@ def open_regular(path: str, flags: int = os.O_RDONLY, *, owners: Collection[int]
     """
     with contextlib.suppress(FileNotFoundError):
         _require(os.lstat(path), stat.S_ISREG, "a file", path, owners)  # opening alone can have effects on a device
-    return _checked(os.open(path, flags | _SAFELY, 0o600), stat.S_ISREG, "a file", path, owners)
+    return _require_opened(os.open(path, flags | _SAFE_FLAGS, 0o600), stat.S_ISREG, "a file", path, owners)
 
 
 def open_owned_directory(path: str, *, owners: Collection[int] = ()) -> int:
@@ -57,8 +57,8 @@ def open_owned_directory(path: str, *, owners: Collection[int] = ()) -> int:
         OSError: there is something else, it is another user's (``PermissionError``), or it cannot be opened.
     """
     _require(os.lstat(path), stat.S_ISDIR, "a directory", path, owners)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFELY)
-    return _checked(descriptor, stat.S_ISDIR, "a directory", path, owners)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS)
+    return _require_opened(descriptor, stat.S_ISDIR, "a directory", path, owners)
 
 
 def lock_if_free(descriptor: int, path: str) -> bool:
@@ -93,7 +93,7 @@ class OwnedDirectory:
     def __init__(self, parent: str, prefix: str) -> None:
         while True:
             self.path = tempfile.mkdtemp(prefix=prefix, dir=parent)
-            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | _SAFELY)
+            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS)
             try:
                 free = lock_if_free(self.descriptor, self.path)
             except OSError:  # a file system without locks: nobody can take it for abandoned either
@@ -122,7 +122,7 @@ class OwnedDirectory:
         ``owners``: numeric ids of users to whom such a directory was given away. Others' are left alone, and so is
         whatever cannot be looked at.
         """
-        for path in _named(parent, prefix):
+        for path in _paths_with_prefix(parent, prefix):
             with contextlib.suppress(OSError):
                 descriptor = open_owned_directory(path, owners=owners)
                 try:
@@ -132,26 +132,26 @@ class OwnedDirectory:
                     os.close(descriptor)
 
 
-def _named(parent: str, prefix: str) -> Iterator[str]:
+def _paths_with_prefix(parent: str, prefix: str) -> Iterator[str]:
     with contextlib.suppress(OSError):
         for name in sorted(os.listdir(parent)):
             if name.startswith(prefix):
                 yield os.path.join(parent, name)
 
 
-def _checked(descriptor: int, kind: Test, wanted: str, path: str, owners: Collection[int] | None) -> int:
+def _require_opened(descriptor: int, kind: Test, expected: str, path: str, owners: Collection[int] | None) -> int:
     try:
-        _require(os.fstat(descriptor), kind, wanted, path, owners)
+        _require(os.fstat(descriptor), kind, expected, path, owners)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _require(status: os.stat_result, kind: Test, wanted: str, path: str, owners: Collection[int] | None) -> None:
+def _require(status: os.stat_result, kind: Test, expected: str, path: str, owners: Collection[int] | None) -> None:
     if not kind(status.st_mode):
-        found = next(((number, text) for test, number, text in _KINDS if test(status.st_mode)), None)
-        number, text = found or (errno.EINVAL, "a device")
-        raise OSError(number, f"it is {text}, not {wanted}", path)
+        kind_found = next(((number, text) for test, number, text in _KINDS if test(status.st_mode)), None)
+        number, text = kind_found or (errno.EINVAL, "a device")
+        raise OSError(number, f"it is {text}, not {expected}", path)
     if owners is not None and status.st_uid not in {os.geteuid(), 0, *owners}:
         raise PermissionError(errno.EPERM, f"it belongs to another user ({status.st_uid})", path)

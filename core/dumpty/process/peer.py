@@ -22,10 +22,10 @@ __all__ = ["Peer", "asked_to_end", "drop_all", "given_up", "interrupted", "settl
 
 _END_SECONDS = 3.0
 """How long after a signal, or after the last answer that came since, work on servers may go on without an answer."""
-_FAIR_SECONDS = 1.5
+_MIN_WAIT_SECONDS = 1.5
 """What a statement gets in any case, however late it comes."""
 _TICK_SECONDS = 0.1
-_LOOKS = 4
+_CHECKS_PER_LIMIT = 4
 _LONGEST_TICK = 5.0
 
 
@@ -54,9 +54,9 @@ class Peer:
         self._sever = sever
         self._working = working
         self._pulse = pulse
-        self._beat: object = None
-        self._asking = False
-        self._since: float | None = None
+        self._last_pulse: object = None
+        self._probing = False
+        self._waiting_since: float | None = None
         self.seconds = seconds
         self.reason = ""
         _watch.add(self)
@@ -64,17 +64,17 @@ class Peer:
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Within the block, somebody waits for this peer."""
-        before, self._since = self._since, time.monotonic()
+        before, self._waiting_since = self._waiting_since, time.monotonic()
         try:
             yield
         finally:
-            self._since = None if before is None else time.monotonic()
+            self._waiting_since = None if before is None else time.monotonic()
         _watch.answered()
 
     def moved(self) -> None:
         """Note that something came, or was taken."""
-        if self._since is not None:
-            self._since = time.monotonic()
+        if self._waiting_since is not None:
+            self._waiting_since = time.monotonic()
 
     def close(self) -> None:
         """Watch it no more. Harmless twice."""
@@ -89,40 +89,40 @@ class Peer:
 
     def silent(self, now: float) -> float:
         """Return for how many seconds somebody has waited in vain; 0 where nobody does."""
-        since = self._since
-        if since is None or self.reason:
+        waiting_since = self._waiting_since
+        if waiting_since is None or self.reason:
             return 0.0
-        if self._pulse is not None and (beat := self._pulse()) != self._beat:
-            self._beat = beat
+        if self._pulse is not None and (pulse := self._pulse()) != self._last_pulse:
+            self._last_pulse = pulse
             self.moved()
             return 0.0
-        return now - since
+        return now - waiting_since
 
     def look(self, now: float) -> None:
         """Drop it where it was silent for too long."""
-        if not self.seconds or self._asking or self.silent(now) < self.seconds:
+        if not self.seconds or self._probing or self.silent(now) < self.seconds:
             return
         if self._working is None:
             self.drop(self._silence(""))
             return
-        self._asking = True
-        threading.Thread(target=self._ask, args=(self._since,), name="dumpty-ask", daemon=True).start()
+        self._probing = True
+        threading.Thread(target=self._probe, args=(self._waiting_since,), name="dumpty-ask", daemon=True).start()
 
-    def _ask(self, since: float | None) -> None:
-        why = ", and a new connection finds that it does not work on what was asked"
+    def _probe(self, waiting_since: float | None) -> None:
+        explanation = ", and a new connection finds that it does not work on what was asked"
         try:
             at_work = self._working is not None and self._working()
         except Exception as error:  # noqa: BLE001 - a thread of our own: whatever it is, there was no answer
-            at_work, why = False, f", and asking it anew failed ({' '.join(str(error).split())})"
-        if self._since == since:
+            at_work, explanation = False, f", and asking it anew failed ({' '.join(str(error).split())})"
+        if self._waiting_since == waiting_since:
             if at_work:
                 self.moved()
             else:
-                self.drop(self._silence(why))
-        self._asking = False
+                self.drop(self._silence(explanation))
+        self._probing = False
 
-    def _silence(self, why: str) -> str:
-        return f"{self._what} has stalled: not a byte came for {self.seconds:g} s{why}"
+    def _silence(self, explanation: str) -> str:
+        return f"{self._what} has stalled: not a byte came for {self.seconds:g} s{explanation}"
 
 
 class _Watch:
@@ -131,69 +131,69 @@ class _Watch:
     def __init__(self) -> None:
         # No lock: an interrupt may come at any moment, and each of these steps is a single one.
         self._peers: dict[int, weakref.ref[Peer]] = {}
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._wake_calls: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self.asked: float | None = None
-        self.over = False
+        self.asked_at: float | None = None
+        self.abandoned = False
 
     def add(self, peer: Peer) -> None:
         self._peers[id(peer)] = weakref.ref(peer)
-        self._stir()
+        self._wake_up()
 
     def remove(self, peer: Peer) -> None:
         self._peers.pop(id(peer), None)
 
-    def _stir(self) -> None:
+    def _wake_up(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="dumpty-watch", daemon=True)
             self._thread.start()
-        self._wake.put(None)
+        self._wake_calls.put(None)
 
     def interrupted(self) -> None:
-        if self.asked is None:
-            self.asked = time.monotonic()
-            self._stir()
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            self._wake_up()
 
     def answered(self) -> None:
-        if self.asked is not None:
-            self.asked = time.monotonic()
+        if self.asked_at is not None:
+            self.asked_at = time.monotonic()
 
     def settle(self) -> None:
-        self.asked, self.over = None, False
+        self.asked_at, self.abandoned = None, False
 
-    def living(self) -> list[Peer]:
-        found = []
+    def live_peers(self) -> list[Peer]:
+        live = []
         for key, reference in list(self._peers.items()):
             peer = reference()
             if peer is None:
                 self._peers.pop(key, None)
             else:
-                found.append(peer)
-        return found
+                live.append(peer)
+        return live
 
     def _run(self) -> None:
         while True:
-            peers = self.living()
+            peers = self.live_peers()
             limits = [p.seconds for p in peers if p.seconds]
-            tick = None if not limits else min(_LONGEST_TICK, max(_TICK_SECONDS, min(limits) / _LOOKS))
-            if self.asked is not None and peers:
+            tick = None if not limits else min(_LONGEST_TICK, max(_TICK_SECONDS, min(limits) / _CHECKS_PER_LIMIT))
+            if self.asked_at is not None and peers:
                 tick = _TICK_SECONDS
             del peers
             with contextlib.suppress(Empty):
-                self._wake.get(timeout=tick)
+                self._wake_calls.get(timeout=tick)
             now = time.monotonic()
-            for peer in self.living():
+            for peer in self.live_peers():
                 peer.look(now)
             self._end(now)
 
     def _end(self, now: float) -> None:
-        asked = self.asked
-        if asked is None or now - asked < _END_SECONDS:
+        asked_at = self.asked_at
+        if asked_at is None or now - asked_at < _END_SECONDS:
             return
-        peers = self.living()
-        if not self.over and not any(p.silent(now) >= _FAIR_SECONDS for p in peers):
+        peers = self.live_peers()
+        if not self.abandoned and not any(p.silent(now) >= _MIN_WAIT_SECONDS for p in peers):
             return
-        self.over = True
+        self.abandoned = True
         for peer in peers:
             if peer.silent(now):
                 peer.drop("it gave no answer any more, after dumpty was asked to end")
@@ -209,17 +209,17 @@ def interrupted() -> None:
 
 def asked_to_end() -> bool:
     """Return whether the program was asked to end."""
-    return _watch.asked is not None
+    return _watch.asked_at is not None
 
 
 def given_up() -> bool:
     """Return whether, after the program was asked to end, a server kept silent: no new connection is worth while."""
-    return _watch.over
+    return _watch.abandoned
 
 
 def drop_all() -> None:
     """Drop every connection at once: the program ends."""
-    for peer in _watch.living():
+    for peer in _watch.live_peers():
         peer.drop("dumpty was ended at once")
 
 

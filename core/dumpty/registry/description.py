@@ -8,7 +8,7 @@ from dumpty.errors import PluginLoadError
 from dumpty.registry.options import RESERVED
 from dumpty.types import SUFFIX, Format, Kind, Option, PluginInfo
 
-_TAKEN = (".part", ".pending", ".removed", ".manifest.json")
+_RESERVED_SUFFIXES = (".part", ".pending", ".removed", ".manifest.json")
 
 
 def check_description(info: object) -> None:
@@ -34,12 +34,12 @@ def check_description(info: object) -> None:
         "a store declares at least one scheme": info.kind == "store" and not info.schemes,
         "a compressor declares a suffix": info.kind == "compressor" and not info.suffix,
         "schemes are lower case": any(s != s.lower() for s in info.schemes),
-        f"a suffix is a dot and letters or digits, and none of {', '.join(_TAKEN)}": any(
-            not SUFFIX.fullmatch(s) or s.lower().endswith(_TAKEN) for s in suffixes
+        f"a suffix is a dot and letters or digits, and none of {', '.join(_RESERVED_SUFFIXES)}": any(
+            not SUFFIX.fullmatch(s) or s.lower().endswith(_RESERVED_SUFFIXES) for s in suffixes
         ),
         f"the option name {''.join(reserved[:1])!r} is reserved for the facades": bool(reserved),
         "an option is declared twice": len(set(names)) != len(names),
     }
-    for problem, found in problems.items():
-        if found:
+    for problem, violated in problems.items():
+        if violated:
             raise PluginLoadError(f"describe() breaks the contract: {problem}")

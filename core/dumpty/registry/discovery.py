@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dumpty.registry.plugin import Plugin, State, reason
+from dumpty.registry.plugin import Plugin, State, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def entry_points(group: str) -> Iterator[EntryPoint]:
     """
     import importlib_metadata
 
-    known: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for distribution in importlib_metadata.distributions():
         if group not in _raw_entry_points(distribution):
             continue  # before its metadata are parsed: most distributions are not for us, and that takes longest
@@ -43,12 +43,12 @@ def entry_points(group: str) -> Iterator[EntryPoint]:
         try:
             points = [point for point in distribution.entry_points if point.group == group]
         except Exception as error:  # noqa: BLE001 - what a stranger's metadata may hold breaks no other plugin
-            text = f"the entry points of {name} {version} cannot be read: {reason(error)}; reinstall it"
+            text = f"the entry points of {name} {version} cannot be read: {describe_error(error)}; reinstall it"
             yield EntryPoint(name=name, distribution=name, version=version, error=text)
             continue
         for point in points:
-            if (name, point.name) not in known:
-                known.add((name, point.name))
+            if (name, point.name) not in reported:
+                reported.add((name, point.name))
                 yield EntryPoint(name=point.name, distribution=name, version=version, load=point.load)
 
 

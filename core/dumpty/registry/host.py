@@ -22,7 +22,7 @@ from dumpty.registry.description import check_description
 from dumpty.registry.discovery import changes_of_path, entry_points
 from dumpty.registry.masking import Mask
 from dumpty.registry.options import share
-from dumpty.registry.plugin import Plugin, plugin_failure, reason
+from dumpty.registry.plugin import Plugin, describe_error, plugin_failure
 from dumpty.registry.suggestions import did_you_mean, known_plugin
 from dumpty.types import Evidence, Inspection, Kind, Options, PluginInfo, Verb
 from dumpty.url import secrets_in
@@ -60,7 +60,7 @@ class Host:
 
     def plugins(self) -> list[Plugin]:
         """Return every plugin, the failed and blocked ones too, in order of kind and name."""
-        return sorted(map(self._judged, self._plugins), key=lambda p: (p.kind or "~", p.name, p.distribution))
+        return sorted(map(self._with_conflicts, self._plugins), key=lambda p: (p.kind or "~", p.name, p.distribution))
 
     def register(self, module: object, name: str | None = None) -> Plugin:
         """Add a module or object of this program as a plugin, named ``name`` or after itself.
@@ -71,21 +71,21 @@ class Host:
             PluginLoadError: it breaks the contract of the hooks.
             PluginConflict: its name or scheme is taken.
         """
-        for there in self._plugins:
-            if there.module is module and name in {None, there.name}:
-                return self._usable([there]) if there.info else there
-        own = name or getattr(module, "name", None) or getattr(module, "__name__", type(module).__name__)
-        plugin = Plugin(name=str(own).rpartition(".")[2], distribution="this program", version="")
+        for registered in self._plugins:
+            if registered.module is module and name in {None, registered.name}:
+                return self._require_ok([registered]) if registered.info else registered
+        plugin_name = name or getattr(module, "name", None) or getattr(module, "__name__", type(module).__name__)
+        plugin = Plugin(name=str(plugin_name).rpartition(".")[2], distribution="this program", version="")
         plugin = self._load(plugin, load=lambda: module)
         if plugin.state == "failed":
             self._plugins.remove(plugin)
             raise PluginLoadError(plugin.error, plugin=str(plugin), hook="describe")
-        judged = self._judged(plugin)
-        if judged.state == "conflict":
+        checked = self._with_conflicts(plugin)
+        if checked.state == "conflict":
             self._plugins.remove(plugin)
             self._manager.unregister(module)
-            raise PluginConflict(judged.error, plugin=str(plugin), hook="describe")
-        return judged
+            raise PluginConflict(checked.error, plugin=str(plugin), hook="describe")
+        return checked
 
     # -- picking one ---------------------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class Host:
                 f"no {kind} is called {name!r}; installed: {', '.join(names) or 'none'}."
                 + (did_you_mean(name, names) or known_plugin(kind, name))
             )
-        return self._usable([p for p in found if p.kind == kind] or found)
+        return self._require_ok([p for p in found if p.kind == kind] or found)
 
     def store(self, url: str) -> Plugin:
         """Return the store that answers a URL; a plain path is the scheme ``file``."""
@@ -123,7 +123,7 @@ class Host:
         # A plugin that failed to load has told no schemes: by convention it is named after one.
         broken = [p for p in self._plugins if p.state in {"failed", "blocked"} and not p.info and p.name == scheme]
         if found or broken:
-            return self._usable(found or broken)
+            return self._require_ok(found or broken)
         schemes = sorted({s for p in self._plugins if p.info and p.kind == kind for s in p.info.schemes})
         failed = [str(p) for p in self._plugins if p.state == "failed"]
         raise PluginNotFound(
@@ -132,23 +132,23 @@ class Host:
             + (f" Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
         )
 
-    def _usable(self, found: list[Plugin]) -> Plugin:
-        plugin = self._judged(found[0])
+    def _require_ok(self, candidates: list[Plugin]) -> Plugin:
+        plugin = self._with_conflicts(candidates[0])
         if plugin.state == "ok":
             return plugin
         error = {"conflict": PluginConflict}.get(plugin.state, PluginLoadError)
         raise error(plugin.error, plugin=str(plugin), hook="describe")
 
-    def _judged(self, plugin: Plugin) -> Plugin:
+    def _with_conflicts(self, plugin: Plugin) -> Plugin:
         """Return ``plugin`` with state conflict where another one claims its name or one of its schemes."""
         if plugin.state != "ok" or plugin.info is None:
             return plugin
         for other in self._plugins:
             if other is plugin or other.state != "ok" or other.info is None or other.kind != plugin.kind:
                 continue
-            both = sorted({*plugin.info.schemes} & {*other.info.schemes})
+            shared_schemes = sorted({*plugin.info.schemes} & {*other.info.schemes})
             claim = f"the name '{plugin.name}'" if other.name == plugin.name else ""
-            claim = claim or (f"the scheme {both[0]!r}" if both else "")
+            claim = claim or (f"the scheme {shared_schemes[0]!r}" if shared_schemes else "")
             if claim:
                 text = (
                     f"{plugin} and {other} both claim {claim}; uninstall one, "
@@ -161,24 +161,24 @@ class Host:
 
     def _discover(self) -> None:
         blocked = {b.strip() for b in os.environ.get(DISABLE, "").split(",") if b.strip()}
-        for found in entry_points(GROUP):
-            if found.load is None:
-                self._plugins.append(found.plugin(state="failed", error=found.error))
-            elif {found.name, f"{found.distribution}:{found.name}"} & blocked:
-                text = f"plugin '{found.name}' of {found.distribution} is blocked by {DISABLE} in the environment"
-                self._plugins.append(found.plugin(state="blocked", error=text))
+        for point in entry_points(GROUP):
+            if point.load is None:
+                self._plugins.append(point.plugin(state="failed", error=point.error))
+            elif {point.name, f"{point.distribution}:{point.name}"} & blocked:
+                text = f"plugin '{point.name}' of {point.distribution} is blocked by {DISABLE} in the environment"
+                self._plugins.append(point.plugin(state="blocked", error=text))
             else:
-                self._load(found.plugin(), load=found.load)
+                self._load(point.plugin(), load=point.load)
 
     def _load(self, plugin: Plugin, *, load: Callable[[], object]) -> Plugin:
         begun = time.monotonic()
         try:
             module = load()
-            info = self._admit(plugin, module)
+            info = self._validate(plugin, module)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit and worse: a broken plugin breaks only itself
-            text = f"{plugin} cannot be loaded: {error if isinstance(error, PluginError) else reason(error)}"
+            text = f"{plugin} cannot be loaded: {error if isinstance(error, PluginError) else describe_error(error)}"
             plugin = replace(plugin, state="failed", error=text)
         else:
             plugin = replace(plugin, state="ok" if info else "wrapper", info=info, module=module)
@@ -186,7 +186,7 @@ class Host:
         self._plugins.append(plugin)
         return plugin
 
-    def _admit(self, plugin: Plugin, module: object) -> PluginInfo | None:
+    def _validate(self, plugin: Plugin, module: object) -> PluginInfo | None:
         # A manager of its own: check_pending speaks of every plugin in a manager, and this one is on trial alone.
         trial = pluggy.PluginManager(GROUP)
         trial.add_hookspecs(hookspecs)
@@ -206,17 +206,17 @@ class Host:
             check_description(info)
         elif not all(_wraps(i) for c in callers for i in c.get_hookimpls()):
             raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
-        # Of one name may be plugins of several kinds; of one kind, `_judged` says who else claims it.
+        # Of one name may be plugins of several kinds; of one kind, `_with_conflicts` says who else claims it.
         self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
         return info
 
-    def options(self, verbs: Mapping[Verb, Plugin], given: Mapping[str, object]) -> dict[Verb, Options]:
+    def options(self, verbs: Mapping[Verb, Plugin], overrides: Mapping[str, object]) -> dict[Verb, Options]:
         """Share out the caller's options among the plugins that serve a run (``dumpty.registry.options.share``).
 
         Raises:
             OptionError: unknown, ambiguous, or not of the declared type; the text lists the valid ones.
         """
-        return share({verb: (plugin.name, plugin.described) for verb, plugin in verbs.items()}, given)
+        return share({verb: (plugin.name, plugin.described) for verb, plugin in verbs.items()}, overrides)
 
     # -- one typed method per hook -------------------------------------------------------------------------------
 
@@ -255,9 +255,9 @@ class Host:
         self, plugin: Plugin, *, dump: Dump, on: Source | None, options: Options
     ) -> AbstractContextManager[Scratch]:
         """Call ``scratch``."""
-        wanted = ("__enter__", "__exit__")
-        given: object = self._call(plugin, "scratch", wanted, dump=dump, on=on, options=options)
-        return cast("AbstractContextManager[Scratch]", given)
+        methods = ("__enter__", "__exit__")
+        context: object = self._call(plugin, "scratch", methods, dump=dump, on=on, options=options)
+        return cast("AbstractContextManager[Scratch]", context)
 
     def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options) -> Writer:
         """Call ``compress``."""
@@ -273,14 +273,14 @@ class Host:
 
     def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
         """Call ``open_store``."""
-        wanted = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
+        methods = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
         try:
-            return cast("Store", self._call(plugin, "open_store", wanted, url=url, options=options))
+            return cast("Store", self._call(plugin, "open_store", methods, url=url, options=options))
         except Exception as error:
             redact_exception(error, secrets_in(url))
             raise
 
-    def _call(self, plugin: Plugin, hook: str, wanted: type[T] | tuple[str, ...], **arguments: object) -> T:
+    def _call(self, plugin: Plugin, hook: str, expected: type[T] | tuple[str, ...], **arguments: object) -> T:
         name = str(plugin)
         if not self.can(plugin, hook):
             raise PluginError(
@@ -288,24 +288,24 @@ class Host:
             )
         mask = Mask.of(arguments.values())
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
-        others = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
+        other_plugins = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
         try:
-            result = self._manager.subset_hook_caller(hook, remove_plugins=others)(**arguments)
+            result = self._manager.subset_hook_caller(hook, remove_plugins=other_plugins)(**arguments)
         except BaseException as error:
             redact_exception(error, mask.secrets)
             failure = plugin_failure(error, plugin, hook)
             if failure is error:
                 raise
             raise failure from error
-        fits = isinstance(result, wanted) if isinstance(wanted, type) else all(hasattr(result, w) for w in wanted)
+        fits = isinstance(result, expected) if isinstance(expected, type) else all(hasattr(result, w) for w in expected)
         if not fits:
-            what = wanted.__name__ if isinstance(wanted, type) else f"an object with {', '.join(wanted)}"
+            promised = expected.__name__ if isinstance(expected, type) else f"an object with {', '.join(expected)}"
             raise PluginError(
-                f"{name} returned {type(result).__name__} from {hook}, not {what}: taken as a failure",
+                f"{name} returned {type(result).__name__} from {hook}, not {promised}: taken as a failure",
                 plugin=name,
                 hook=hook,
             )
-        return cast("T", mask.returned(result))
+        return cast("T", mask.masked(result))
 
 
 def default_host() -> Host:

@@ -13,7 +13,7 @@ from dumpty.types import Evidence, Inspection, ObjectEvidence, Source
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Mask", "known"]
+__all__ = ["Mask", "drop_masked_properties"]
 
 _DIGITS = re.compile(r"[0-9a-fA-F]{16,}")
 
@@ -33,15 +33,15 @@ class Mask:
         """Return the mask for a call with these arguments, of which databases and options hold secrets."""
         secrets: list[str] = []
         shown: list[str] = []
-        for one in arguments:
-            if isinstance(one, Source):
-                secrets += [*one.secrets, one.password or ""]
-                shown.append(one.url)
-            elif isinstance(one, Mapping):
-                secrets += [str(value) for name, value in one.items() if value and names_secret(str(name))]
+        for argument in arguments:
+            if isinstance(argument, Source):
+                secrets += [*argument.secrets, argument.password or ""]
+                shown.append(argument.url)
+            elif isinstance(argument, Mapping):
+                secrets += [str(value) for name, value in argument.items() if value and names_secret(str(name))]
         return cls(secrets=tuple(dict.fromkeys(filter(None, secrets))), shown=" ".join(shown))
 
-    def returned(self, result: object) -> object:
+    def masked(self, result: object) -> object:
         """Return what a hook returned without secrets."""
         if isinstance(result, Evidence):
             return self.evidence(result)
@@ -58,20 +58,24 @@ class Mask:
             properties=cast("Mapping[str, Any]", redact_value(evidence.properties, self._name)),
         )
 
-    def inspection(self, seen: Inspection) -> Inspection:
+    def inspection(self, inspection: Inspection) -> Inspection:
         """Return what was found at a URL without secrets."""
         return replace(
-            seen,
-            identity=self._name(seen.identity),
-            name=self._name(seen.name),
-            versions=cast("Mapping[str, str]", redact_value(seen.versions, self._name)),
-            notes=self._texts(seen.notes),
-            lacks=self._texts(seen.lacks),
-            evidence=None if seen.evidence is None else self.evidence(seen.evidence),
+            inspection,
+            identity=self._name(inspection.identity),
+            name=self._name(inspection.name),
+            versions=cast("Mapping[str, str]", redact_value(inspection.versions, self._name)),
+            notes=self._texts(inspection.notes),
+            lacks=self._texts(inspection.lacks),
+            evidence=None if inspection.evidence is None else self.evidence(inspection.evidence),
         )
 
-    def _object(self, one: ObjectEvidence) -> ObjectEvidence:
-        return replace(one, path=self._name(one.path), fingerprint=one.fingerprint and self._digest(one.fingerprint))
+    def _object(self, evidence: ObjectEvidence) -> ObjectEvidence:
+        return replace(
+            evidence,
+            path=self._name(evidence.path),
+            fingerprint=evidence.fingerprint and self._digest(evidence.fingerprint),
+        )
 
     def _digest(self, text: str) -> str:
         # A few digits of a digest may be somebody's password by chance: only the whole of it could give one away.
@@ -86,7 +90,7 @@ class Mask:
         return redact_name(text, self.secrets, self.shown)
 
 
-def known(evidence: Evidence) -> Evidence:
+def drop_masked_properties(evidence: Evidence) -> Evidence:
     """Return ``evidence`` as drivers may rely on it: a list of roles, one of which has the password in it, is none."""
     whole = {key: value for key, value in evidence.properties.items() if not _masked(value)}
     return replace(evidence, properties=whole)

@@ -18,10 +18,10 @@ RESERVED = frozenset(
 """Option names that would shadow the facades' own keywords."""
 
 
-def share(plugins: Mapping[Verb, tuple[str, PluginInfo]], given: Mapping[str, object]) -> dict[Verb, Options]:
+def share(plugins: Mapping[Verb, tuple[str, PluginInfo]], overrides: Mapping[str, object]) -> dict[Verb, Options]:
     """Return for each verb the options of the plugin that serves it.
 
-    In ``given``, ``name`` goes to the one plugin that declares it, ``plugin.name`` to that plugin.
+    In ``overrides``, ``name`` goes to the one plugin that declares it, ``plugin.name`` to that plugin.
 
     Raises:
         OptionError: unknown, ambiguous, or not of the declared type; the text lists the valid ones.
@@ -35,23 +35,23 @@ def share(plugins: Mapping[Verb, tuple[str, PluginInfo]], given: Mapping[str, ob
     values: dict[Verb, dict[str, OptionValue]] = {verb: {} for verb in plugins}
     for (verb, name), option in declared.items():
         values[verb][name] = option.default
-    for key, value in given.items():
+    for key, value in overrides.items():
         prefix, dot, name = key.rpartition(".")
-        takers = [
+        receivers = [
             (verb, option)
             for (verb, option_name), option in declared.items()
             if option_name == name and (not dot or plugins[verb][0] == prefix)
         ]
-        if not takers:
+        if not receivers:
             valid = ", ".join(sorted({f"{o.name} ({plugins[v][0]})" for (v, _), o in declared.items()}))
             close = did_you_mean(name, {o.name for o in declared.values()})
             raise OptionError(f"unknown option {key!r}; valid here: {valid or 'none'}.{close}")
-        if len({plugins[verb][0] for verb, _ in takers}) > 1:
-            ways = ", ".join(sorted(f"{plugins[verb][0]}.{name}" for verb, _ in takers))
+        if len({plugins[verb][0] for verb, _ in receivers}) > 1:
+            ways = ", ".join(sorted(f"{plugins[verb][0]}.{name}" for verb, _ in receivers))
             raise OptionError(f"the option {key!r} is ambiguous; write one of: {ways}")
-        for verb, option in takers:
+        for verb, option in receivers:
             values[verb][name] = coerce(option, value)
-    return {verb: MappingProxyType(own) for verb, own in values.items()}
+    return {verb: MappingProxyType(verb_options) for verb, verb_options in values.items()}
 
 
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})

@@ -62,9 +62,9 @@ class Plugin:
             OptionError: this driver has no such format.
         """
         formats = self.described.formats
-        for one in formats:
-            if name is None or one.name == name:
-                return one
+        for candidate in formats:
+            if name is None or candidate.name == name:
+                return candidate
         names = [f.name for f in formats]
         raise OptionError(
             f"{self} has no format {name!r}; its formats: {', '.join(names) or 'none declared'}."
@@ -77,7 +77,9 @@ def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseExcep
     name = str(plugin)
     if isinstance(error, PluginError):
         error.plugin, error.hook = error.plugin or name, error.hook or hook
-    if isinstance(error, (DumptyError, KeyboardInterrupt)) or (isinstance(error, SystemExit) and _of_a_signal(error)):
+    if isinstance(error, (DumptyError, KeyboardInterrupt)) or (
+        isinstance(error, SystemExit) and _raised_by_signal_handler(error)
+    ):
         return error
     if isinstance(error, SystemExit):
         # Still a SystemExit, which callers are promised; but one that names its plugin, and never status 0.
@@ -85,18 +87,18 @@ def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseExcep
     if isinstance(error, ImportError):
         requires = plugin.described.requires
         advice = f'pip install "{requires}"' if requires else "install what it names"
-        return DependencyError(f"{name} lacks a library ({reason(error)}): {advice}")
+        return DependencyError(f"{name} lacks a library ({describe_error(error)}): {advice}")
     if isinstance(error, NotImplementedError):
         refusal = RestoreNotSupported if hook == "restore" else PluginError
-        return refusal(f"{name} does not support {hook}: {reason(error)}", plugin=name, hook=hook)
+        return refusal(f"{name} does not support {hook}: {describe_error(error)}", plugin=name, hook=hook)
     # BaseException, too: asyncio's CancelledError and its like are no Exception, and no success either.
-    return PluginError(f"{name} failed in {hook}: {reason(error)}", plugin=name, hook=hook)
+    return PluginError(f"{name} failed in {hook}: {describe_error(error)}", plugin=name, hook=hook)
 
 
-def _of_a_signal(error: SystemExit) -> bool:
+def _raised_by_signal_handler(error: SystemExit) -> bool:
     """Return whether a signal handler of the program, and no plugin, asks it to end."""
     installed = (signal.getsignal(number) for number in signal.valid_signals())
-    codes = {getattr(one, "__code__", None) for one in installed} - {None}
+    codes = {getattr(handler, "__code__", None) for handler in installed} - {None}
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code in codes:
@@ -105,7 +107,7 @@ def _of_a_signal(error: SystemExit) -> bool:
     return False
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error as one line: its class and what it says."""
     kind, text = type(error).__name__, one_line(error)
     return kind if text == kind else f"{kind}: {text}"

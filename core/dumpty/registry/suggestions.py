@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 __all__ = ["did_you_mean", "known_plugin"]
 
-_ALIKE = 0.7
+_MIN_SIMILARITY = 0.7
 """Of 1: a letter or two that are wrong, missing or exchanged, not another word."""
 
 # Never a package by its mere name: whoever registers the names of mistyped schemes would get to run code.
-_KNOWN = {
+_PUBLISHED_PLUGINS = {
     "driver": {"duckdb": "dumpty-duckdb", "redis": "dumpty-redis", "rediss": "dumpty-redis"},
     "compressor": {"brotli": "dumpty-brotli"},
     "verifier": {"blake3": "dumpty-blake3"},
 }
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return the sentence that suggests what is most like ``given``; "" where nothing is."""
-    found = difflib.get_close_matches(given.lower(), sorted(set(known)), n=1, cutoff=_ALIKE)
-    return f" Did you mean {found[0]!r}?" if found else ""
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return the sentence that suggests what is most like ``name``; "" where nothing is."""
+    matches = difflib.get_close_matches(name.lower(), sorted(set(candidates)), n=1, cutoff=_MIN_SIMILARITY)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
 def known_plugin(kind: str, name: str) -> str:
     """Return the sentence that says which plugin of a kind is known to answer a scheme or name; "" where none is."""
-    package = _KNOWN.get(kind, {}).get(name.lower())
+    package = _PUBLISHED_PLUGINS.get(kind, {}).get(name.lower())
     if package is None:
         return ""
     return f" The plugin {package} is for it, in dumpty's source: pip install ./examples/{package}"

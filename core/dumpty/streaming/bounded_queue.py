@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 class BoundedQueue(Generic[T]):
-    """Hands up to ``room`` items from one thread to another.
+    """Hands up to ``capacity`` items from one thread to another.
 
     Ctrl-C at any moment leaves it in order, where ``queue.Queue`` may stay locked for ever.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self._items: SimpleQueue[T] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
-        for _ in range(room):
-            self._room.put(None)
+        self._free_slots: SimpleQueue[None] = SimpleQueue()
+        for _ in range(capacity):
+            self._free_slots.put(None)
 
     def put(self, item: T) -> None:
         """Hand ``item`` over once there is room for it."""
-        self._room.get()
+        self._free_slots.get()
         self._items.put(item)
 
     def put_last(self, item: T) -> None:
@@ -33,12 +33,12 @@ class BoundedQueue(Generic[T]):
     def get(self) -> T:
         """Take the next item, waiting for it."""
         item = self._items.get()
-        self._room.put(None)
+        self._free_slots.put(None)
         return item
 
     def clear(self) -> None:
-        """Drop what is waiting to be taken, and make room for one who waits to hand over."""
+        """Drop what is waiting to be taken, and make room for whoever waits to hand over."""
         with contextlib.suppress(Empty):
             while True:
                 self._items.get_nowait()
-        self._room.put(None)
+        self._free_slots.put(None)

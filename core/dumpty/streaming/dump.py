@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, MissingFile
-from dumpty.process.interruption import current
+from dumpty.process.interruption import current_interruption
 from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, tree_digest
 from dumpty.types import LocalStore
 
@@ -50,7 +50,7 @@ class Stored:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def what(self) -> str:
+    def label(self) -> str:
         """Its name, for messages."""
         return f"the backup file {self.file}"
 
@@ -65,13 +65,13 @@ def check_stored(host: Host, store: Store, stored: Stored, progress: Progress | 
     """
     if stored.format.directory:
         if not isinstance(store, LocalStore) or not store.path(stored.file).is_dir():
-            raise MissingFile(f"{stored.what} is gone from {store.locate(stored.file)}")
+            raise MissingFile(f"{stored.label} is gone from {store.locate(stored.file)}")
         if tree_digest(str(store.path(stored.file))) != (stored.stored_size, stored.stored_sha256):
-            raise IntegrityError(f"{stored.what} does not match its recorded digest: it was altered or damaged")
+            raise IntegrityError(f"{stored.label} does not match its recorded digest: it was altered or damaged")
         return
     digests = _digests(host, stored)
     with contextlib.closing(store.open(stored.file)) as stream:
-        _drain(_Digested(stream, stored, digests), stored.stored_size, progress)
+        _drain(_DigestingReader(stream, stored, digests), stored.stored_size, progress)
     _compare(digests, stored)
 
 
@@ -87,7 +87,7 @@ def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | N
     digests = _digests(host, stored)
     try:
         with contextlib.ExitStack() as stack:
-            stream = ReadAheadReader(_Digested(store.open(stored.file), stored, digests), stored.what)
+            stream = ReadAheadReader(_DigestingReader(store.open(stored.file), stored, digests), stored.label)
             stack.callback(stream.close)
             _drain(_plain(host, stream, stored, stack), stored.plain_size, progress)
             _drain(stream)  # what a decompressor did not ask for
@@ -105,7 +105,7 @@ def _digests(host: Host, stored: Stored) -> dict[str, Verifier]:
 def _compare(digests: Mapping[str, Verifier], stored: Stored) -> None:
     for name, digest in digests.items():
         if digest.hexdigest() != stored.digests[name]:
-            raise IntegrityError(f"{stored.what} has another {name} than the one recorded: it was altered or damaged")
+            raise IntegrityError(f"{stored.label} has another {name} than the one recorded: it was altered or damaged")
 
 
 def _drain(stream: Reader, size: int = 0, progress: Progress | None = None) -> None:
@@ -116,21 +116,21 @@ def _drain(stream: Reader, size: int = 0, progress: Progress | None = None) -> N
             progress(done, size)
 
 
-class _Digested:
+class _DigestingReader:
     """Checks stored bytes by size and SHA-256 while they are read, and adds them to the other digests there are."""
 
     def __init__(self, stream: Reader, stored: Stored, digests: Mapping[str, Verifier]) -> None:
-        self._checked = VerifyingReader(stream, stored.stored_size, stored.stored_sha256, stored.what)
+        self._verifying_reader = VerifyingReader(stream, stored.stored_size, stored.stored_sha256, stored.label)
         self._digests = digests
 
     def read(self, size: int = -1) -> bytes:
-        data = self._checked.read(size)
+        data = self._verifying_reader.read(size)
         for digest in self._digests.values():
             digest.update(data)
         return data
 
     def close(self) -> None:
-        self._checked.close()
+        self._verifying_reader.close()
 
 
 def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> VerifyingReader:
@@ -138,10 +138,10 @@ def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitSta
     for stage in reversed(stored.stages):
         stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
         stack.callback(stream.close)
-    what = f"the dump in {stored.file}"
-    ahead = ReadAheadReader(stream, what)
-    stack.callback(ahead.close)
-    return VerifyingReader(ahead, stored.plain_size, stored.plain_sha256, what)
+    label = f"the dump in {stored.file}"
+    read_ahead = ReadAheadReader(stream, label)
+    stack.callback(read_ahead.close)
+    return VerifyingReader(read_ahead, stored.plain_size, stored.plain_sha256, label)
 
 
 class StoredDump:
@@ -155,7 +155,7 @@ class StoredDump:
         self._stack = contextlib.ExitStack()
         self._streams: list[VerifyingReader] = []
         self._spool: Path | None = None
-        self._asked = current()
+        self._interruption = current_interruption()
 
     def __enter__(self) -> Self:
         return self
@@ -191,24 +191,24 @@ class StoredDump:
     def open(self) -> Reader:
         stream = self._store.open(self._stored.file)
         self._stack.callback(stream.close)
-        checked = _plain(self._host, stream, self._stored, self._stack)
-        self._streams.append(checked)
-        return _Reported(checked, self.size, self._progress, self._asked)
+        verified = _plain(self._host, stream, self._stored, self._stack)
+        self._streams.append(verified)
+        return _ReportingReader(verified, self.size, self._progress, self._interruption)
 
     def path(self) -> Path:
-        self._asked.check()
+        self._interruption.check()
         if self._spool is None:
             if isinstance(self._store, LocalStore) and (self._stored.format.directory or not self._stored.stages):
                 # Verified a moment ago, stored as it is: no copy.
                 self._spool = self._store.path(self._stored.file)
             else:
-                self._spool = self._spooled()
+                self._spool = self._spool_dump()
         return self._spool
 
     def workspace(self) -> Path:
         return workspace(self._store, self._stack)
 
-    def _spooled(self) -> Path:
+    def _spool_dump(self) -> Path:
         path = self.workspace() / ("dump" + self._stored.format.suffix)
         stream = self.open()
         with path.open("xb", buffering=0) as file:
@@ -219,18 +219,18 @@ class StoredDump:
         return path
 
 
-class _Reported:
+class _ReportingReader:
     """Reports what is read, and gives nothing more once an interrupt came: a driver that swallowed it ends, too."""
 
-    def __init__(self, stream: Reader, size: int, progress: Progress | None, asked: Interruption) -> None:
+    def __init__(self, stream: Reader, size: int, progress: Progress | None, interruption: Interruption) -> None:
         self._stream = stream
         self._size = size
         self._progress = progress
-        self._asked = asked
+        self._interruption = interruption
         self._done = 0
 
     def read(self, size: int = -1) -> bytes:
-        self._asked.check()
+        self._interruption.check()
         data = self._stream.read(size)
         if self._progress is not None:
             self._done += len(data)

@@ -66,7 +66,7 @@ class FramedReader:
         if self._failed is not None:
             raise self._failed
         try:
-            return self._some(size) if size else b""
+            return self._read_some(size) if size else b""
         except self._errors as error:
             self._failed = IntegrityError(f"the {self._name} stream is damaged: {error}")
             raise self._failed from error
@@ -74,7 +74,7 @@ class FramedReader:
             self._failed = error
             raise
 
-    def _some(self, size: int) -> bytes:
+    def _read_some(self, size: int) -> bytes:
         while True:
             if not self._input and (self._frame is None or self._frame.needs_input):
                 self._input = self._stream.read(BLOCK)

@@ -1,6 +1,6 @@
 """Puts the stages of a backup together and owns the order of commit; no plugin can change it.
 
-Out: driver -> gather, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
+Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
 The way back is in ``dumpty.streaming.dump``.
 
 A backup's data becomes visible only after the driver returned, every stage closed without an error and the sizes
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, MissingFile, PluginError
-from dumpty.process.interruption import current
+from dumpty.process.interruption import current_interruption
 from dumpty.streaming.dump import workspace
 from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter, tree_digest
 from dumpty.types import DirectoryUpload
@@ -84,51 +84,51 @@ class Run:
         ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them. An
         interrupt that a plugin swallowed is raised again, and nothing is committed.
         """
-        asked = current()
+        interruption = current_interruption()
         upload = self.store.create(name)
         with contextlib.ExitStack() as stack:
             stack.callback(upload.abort)
             write = self._write_directory if self.format.directory else self._write_stream
             outcome = write(upload, stack)
-            asked.check()  # a plugin may have swallowed it
-            with committing(name) as gone:
+            interruption.check()  # a plugin may have swallowed it
+            with committing(name) as confirm_removed:
                 try:
                     upload.commit()
                     self._check_size(name, outcome)
-                    asked.check()
+                    interruption.check()
                 except BaseException:
                     with contextlib.suppress(Exception):  # the failure that led here is the one to report
                         with contextlib.suppress(MissingFile):
                             self.store.delete(name)
-                        gone()
+                        confirm_removed()
                     raise
                 commit(outcome)
 
     def _check_size(self, name: str, outcome: Outcome) -> None:
-        found = self.store.stat(name).size
-        if found != outcome.stored_size:
+        stored_size = self.store.stat(name).size
+        if stored_size != outcome.stored_size:
             raise IntegrityError(
-                f"{self.store.locate(name)} holds {found} bytes after {outcome.stored_size} were written to it"
+                f"{self.store.locate(name)} holds {stored_size} bytes after {outcome.stored_size} were written to it"
             )
 
     def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
         extra: dict[str, Verifier] = {v.name: self.host.verify(v) for v in self.verifiers}
         stored = HashingWriter(upload, (stored_sha256, *extra.values()))
-        end: ByteSink = stored
+        target: ByteSink = stored
         writers: list[Writer] = []
         for stage in self.stages:
-            writer = self.host.compress(stage.plugin, sink=end, options=stage.options)
+            writer = self.host.compress(stage.plugin, sink=target, options=stage.options)
             writers.append(writer)
-            end = writer
-        beside = ThreadedWriter(end)
-        stack.callback(beside.abandon)
-        plain = HashingWriter(beside, (plain_sha256,))
+            target = writer
+        threaded_writer = ThreadedWriter(target)
+        stack.callback(threaded_writer.abandon)
+        plain = HashingWriter(threaded_writer, (plain_sha256,))
         sink = _DriverSink(plain, self.store, stack, self.progress)
-        stack.callback(sink.gather.abandon)
-        evidence = self._driven(sink)
-        sink.gather.close()
-        beside.close()
+        stack.callback(sink.buffer.abandon)
+        evidence = self._run_driver(sink)
+        sink.buffer.close()
+        threaded_writer.close()
         for writer in reversed(writers):
             writer.close()
         stored.require_intact()
@@ -151,7 +151,7 @@ class Run:
                 hook="backup",
             )
         directory = upload.directory()
-        evidence = self._driven(_DirectorySink(directory, self.store, stack))
+        evidence = self._run_driver(_DirectorySink(directory, self.store, stack))
         size, digest = tree_digest(str(directory))
         if not size:
             raise IntegrityError(f"{self.driver} wrote no byte into the directory it was given")
@@ -164,7 +164,7 @@ class Run:
             digests={},
         )
 
-    def _driven(self, sink: Sink) -> Evidence:
+    def _run_driver(self, sink: Sink) -> Evidence:
         return self.host.backup(
             self.driver, source=self.source, sink=sink, format=self.format.name, options=self.options
         )
@@ -173,15 +173,15 @@ class Run:
 class _DriverSink:
     """What a driver sees of the pipeline."""
 
-    def __init__(self, end: ByteSink, store: Store, stack: contextlib.ExitStack, progress: Progress | None) -> None:
+    def __init__(self, target: ByteSink, store: Store, stack: contextlib.ExitStack, progress: Progress | None) -> None:
         self._store = store
         self._stack = stack
         self._expected: int | None = None
-        self._report = progress
-        self.gather = BufferedWriter(end, self._passed if progress else None)
+        self._progress = progress
+        self.buffer = BufferedWriter(target, self._report_progress if progress else None)
 
     def write(self, data: Buffer) -> int:
-        return self.gather.write(data)
+        return self.buffer.write(data)
 
     def expect(self, total_bytes: int) -> None:
         self._expected = total_bytes
@@ -192,9 +192,9 @@ class _DriverSink:
     def workspace(self) -> Path:
         return workspace(self._store, self._stack)
 
-    def _passed(self, size: int) -> None:
-        if self._report is not None:
-            self._report(size, self._expected)
+    def _report_progress(self, size: int) -> None:
+        if self._progress is not None:
+            self._progress(size, self._expected)
 
 
 class _DirectorySink:

@@ -1,4 +1,4 @@
-"""The stream types between a driver and a store: counting, hashing, gathering small writes, working beside.
+"""The stream types between a driver and a store: counting, hashing, buffering, threads of their own.
 
 All of them are push (sinks) on the way out and pull (readers) on the way back. Errors are sticky: after the first,
 every further call raises it again, so that a plugin that swallows an error cannot make a backup look good.
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from dumpty.types import Buffer, ByteSink, Reader, Verifier
 
 BLOCK = 1 << 18
-"""Bytes gathered before they move on: large enough to leave Python out, small enough for a core's cache."""
+"""Bytes buffered before they move on: large enough to leave Python out, small enough for a core's cache."""
 
-_AHEAD = 8
+_QUEUED_BLOCKS = 8
 
 
 class HashingWriter:
@@ -41,9 +41,9 @@ class HashingWriter:
         self.require_intact()
         try:
             view = memoryview(data).cast("B")
-            taken = self._sink.write(view)
-            if taken is not None and taken != len(view):
-                raise IntegrityError(f"a stage took {taken} of {len(view)} bytes and raised no error")
+            written = self._sink.write(view)
+            if written is not None and written != len(view):
+                raise IntegrityError(f"a stage took {written} of {len(view)} bytes and raised no error")
             for digest in self._digests:
                 digest.update(view)
         except BaseException as error:
@@ -59,7 +59,7 @@ class HashingWriter:
 
 
 class BufferedWriter:
-    """Gathers small writes into blocks; each block then belongs to ``sink``'s caller alone."""
+    """Buffers small writes into blocks; each block then belongs to ``sink``'s caller alone."""
 
     def __init__(self, sink: ByteSink, progress: Callable[[int], None] | None = None) -> None:
         self._sink = sink
@@ -114,22 +114,22 @@ class ThreadedWriter:
 
     def __init__(self, sink: ByteSink) -> None:
         self._sink = sink
-        self._belt: BoundedQueue[Buffer | None] = BoundedQueue(_AHEAD)
+        self._queue: BoundedQueue[Buffer | None] = BoundedQueue(_QUEUED_BLOCKS)
         self._error: BaseException | None = None
         self._abandoned = False
-        self._aside: Worker[None] | None = None
+        self._worker: Worker[None] | None = None
 
     def write(self, data: Buffer) -> int:
         if self._error is not None:
             raise self._error
-        if self._aside is None:
-            self._aside = Worker(self._run, "dumpty-stages")
+        if self._worker is None:
+            self._worker = Worker(self._run, "dumpty-stages")
             try:
-                self._aside.start()
+                self._worker.start()
             except BaseException as error:
                 self._error = error  # nobody takes what would be written
                 raise
-        self._belt.put(data)
+        self._queue.put(data)
         return len(data)
 
     def close(self) -> None:
@@ -143,39 +143,41 @@ class ThreadedWriter:
         self._end()
 
     def _end(self) -> None:
-        if self._aside is None:
+        if self._worker is None:
             return
-        self._belt.put_last(None)
+        self._queue.put_last(None)
         try:
-            self._aside.wait()
+            self._worker.wait()
         except BaseException:
             self._abandoned = True
             raise
         finally:
-            self._aside.end()
+            self._worker.end()
 
     def _run(self) -> None:
         # Goes on taking blocks after an error, so that the writer can never wait for a thread that is gone.
-        while (block := self._belt.get()) is not None:
+        while (block := self._queue.get()) is not None:
             if self._error is None and not self._abandoned:
                 try:
-                    taken = self._sink.write(block)
-                    if taken is not None and taken != len(block):
-                        self._error = IntegrityError(f"a stage took {taken} of {len(block)} bytes and raised no error")
+                    written = self._sink.write(block)
+                    if written is not None and written != len(block):
+                        self._error = IntegrityError(
+                            f"a stage took {written} of {len(block)} bytes and raised no error"
+                        )
                 except BaseException as error:  # noqa: BLE001 - raised again in the writer's thread
-                    self._error = _of_a_thread(error)
+                    self._error = _as_thread_error(error)
 
 
 class VerifyingReader:
     """Reads ``stream`` and yields end-of-file only if size and SHA-256 are those recorded."""
 
-    def __init__(self, stream: Reader, size: int, sha256: str, what: str) -> None:
+    def __init__(self, stream: Reader, size: int, sha256: str, label: str) -> None:
         self._stream = stream
-        self._left = size
+        self._remaining = size
         self._size = size
         self._sha256 = sha256
         self._digest = hashlib.sha256()
-        self._what = what
+        self._label = label
         self._error: IntegrityError | None = None
         self.complete = False
 
@@ -187,11 +189,11 @@ class VerifyingReader:
         if size == 0 or self.complete:
             return b""
         try:
-            data = _as_bytes(self._stream.read(size), self._what)
+            data = _as_bytes(self._stream.read(size), self._label)
             self._digest.update(data)
-            self._left -= len(data)
-            if self._left < 0:
-                raise IntegrityError(f"{self._what} is longer than the {self._size} bytes that were recorded")
+            self._remaining -= len(data)
+            if self._remaining < 0:
+                raise IntegrityError(f"{self._label} is longer than the {self._size} bytes that were recorded")
             if not data:
                 self._finish()
         except IntegrityError as error:
@@ -200,12 +202,13 @@ class VerifyingReader:
         return data
 
     def _finish(self) -> None:
-        if self._left:
+        if self._remaining:
             raise IntegrityError(
-                f"{self._what} ends {self._left} bytes short of the {self._size} that were recorded: it is truncated"
+                f"{self._label} ends {self._remaining} bytes short of the {self._size} that were recorded: "
+                "it is truncated"
             )
         if self._digest.hexdigest() != self._sha256:
-            raise IntegrityError(f"{self._what} has another SHA-256 than the one recorded: it was altered or damaged")
+            raise IntegrityError(f"{self._label} has another SHA-256 than the one recorded: it was altered or damaged")
         self.complete = True
 
     def close(self) -> None:
@@ -213,18 +216,18 @@ class VerifyingReader:
 
 
 class ReadAheadReader:
-    """Reads ``stream`` in a thread of its own, some blocks ahead of the consumer; ``what`` names it in messages."""
+    """Reads ``stream`` in a thread of its own, some blocks ahead of the consumer; ``label`` names it in messages."""
 
-    def __init__(self, stream: Reader, what: str) -> None:
+    def __init__(self, stream: Reader, label: str) -> None:
         self._stream = stream
-        self._what = what
-        self._belt: BoundedQueue[bytes | BaseException] = BoundedQueue(_AHEAD)
+        self._label = label
+        self._queue: BoundedQueue[bytes | BaseException] = BoundedQueue(_QUEUED_BLOCKS)
         self._stopped = False
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
-        self._aside = Worker(self._run, "dumpty-read-ahead")
+        self._worker = Worker(self._run, "dumpty-read-ahead")
         try:
-            self._aside.start()
+            self._worker.start()
         except BaseException:
             self._end_thread()
             raise
@@ -233,7 +236,7 @@ class ReadAheadReader:
         if size is None or size < 0:
             return read_all(self)
         if not self._rest and self._end is None:
-            block = self._belt.get()
+            block = self._queue.get()
             if isinstance(block, bytes) and block:
                 if len(block) <= size:
                     return block
@@ -255,43 +258,43 @@ class ReadAheadReader:
             closed = ValueError("read from a dump that was closed")
             self._rest = memoryview(b"")
             self._end = None
-            self._belt.clear()
-            self._belt.put_last(closed)
+            self._queue.clear()
+            self._queue.put_last(closed)
             self._stream.close()
 
     def _end_thread(self) -> None:
         self._stopped = True
-        self._aside.end(self._belt.clear)
+        self._worker.end(self._queue.clear)
 
     def _run(self) -> None:
         try:
             while not self._stopped:
-                block = _as_bytes(self._stream.read(BLOCK), self._what)
+                block = _as_bytes(self._stream.read(BLOCK), self._label)
                 self._put(block)
                 if not block:
                     return
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
-            self._put(_of_a_thread(error))
+            self._put(_as_thread_error(error))
 
     def _put(self, item: bytes | BaseException) -> None:
         if not self._stopped:
-            self._belt.put(item)
+            self._queue.put(item)
 
 
-def _of_a_thread(error: BaseException) -> BaseException:
+def _as_thread_error(error: BaseException) -> BaseException:
     # Signals reach the main thread alone: what looks like an order to exit is a plugin's, and no reason to obey.
     if isinstance(error, Exception):
         return error
-    run_as_result = PluginError(f"a stage raised {type(error).__name__}: taken as a failure")
-    run_as_result.__cause__ = error
-    return run_as_result
+    failure = PluginError(f"a stage raised {type(error).__name__}: taken as a failure")
+    failure.__cause__ = error
+    return failure
 
 
-def _as_bytes(data: object, what: str) -> bytes:
+def _as_bytes(data: object, label: str) -> bytes:
     if isinstance(data, bytes):
         return data
     if not isinstance(data, (bytearray, memoryview)):
-        raise IntegrityError(f"{what} cannot be read: a stage returned {type(data).__name__}, not bytes")
+        raise IntegrityError(f"{label} cannot be read: a stage returned {type(data).__name__}, not bytes")
     return bytes(data)
 
 

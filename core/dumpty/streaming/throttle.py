@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["throttled"]
 
-_MADE_UP_SECONDS = 1.0
+_MAX_CATCH_UP_SECONDS = 1.0
 """How much of a pause of the database's is made up for afterwards, at most."""
 
 
@@ -48,13 +48,13 @@ class Throttle:
         self._report = report
         self._clock = clock
         self._sleep = sleep
-        self._begun = clock()
+        self._started = clock()
 
     def __call__(self, done: int, expected: int | None) -> None:
-        now, due = self._clock(), self._begun + done / self._rate
+        now, due = self._clock(), self._started + done / self._rate
         if due > now:
             self._sleep(due - now)
-        elif now - due > _MADE_UP_SECONDS:
-            self._begun += now - due - _MADE_UP_SECONDS
+        elif now - due > _MAX_CATCH_UP_SECONDS:
+            self._started += now - due - _MAX_CATCH_UP_SECONDS
         if self._report is not None:
             self._report(done, expected)

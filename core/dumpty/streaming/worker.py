@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-_AGAIN_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class Worker(Generic[T]):
@@ -32,7 +32,7 @@ class Worker(Generic[T]):
         self._started = False
         self._begun = False
         self._done = False
-        self._over = False
+        self._cancelled = False
 
     def start(self) -> None:
         """Begin. After an exception, ``end`` is still to be called.
@@ -57,7 +57,7 @@ class Worker(Generic[T]):
 
     def forget(self) -> None:
         """Let the work begin no more, and leave it alone where it has begun."""
-        self._over = True
+        self._cancelled = True
 
     def result(self) -> T:
         """Wait for the work, and return what it returned, or raise what it raised: once.
@@ -83,23 +83,23 @@ class Worker(Generic[T]):
         Raises:
             KeyboardInterrupt: it came meanwhile.
         """
-        self._over = True
+        self._cancelled = True
         try:
-            self._insist(stop)
+            self._stop_until_done(stop)
         except KeyboardInterrupt:
             self.end(stop)
             raise
 
-    def _insist(self, stop: Callable[[], object]) -> None:
+    def _stop_until_done(self, stop: Callable[[], object]) -> None:
         while self._begun and not self._done:
             stop()
             with contextlib.suppress(Empty):
-                self._ended.get(timeout=_AGAIN_SECONDS)
+                self._ended.get(timeout=_POLL_SECONDS)
 
     def _run(self) -> None:
         self._begun = True
         work, self._work = self._work, None  # it may refer to whoever holds this
-        if work is not None and not self._over:
+        if work is not None and not self._cancelled:
             self._outcome = _outcome(work)
         del work
         self._done = True
@@ -159,25 +159,25 @@ def run_abandonable(
 
     def run() -> Callable[[], T]:
         outcome = _outcome(work)
-        if not _taken(claim):
+        if not _take_claim(claim):
             _discard(outcome, discard)
         return outcome
 
     worker = Worker(run, name)
     try:
         worker.start()
-        while not worker.wait(_AGAIN_SECONDS):
+        while not worker.wait(_POLL_SECONDS):
             if over():
                 raise error()
     except BaseException:
         worker.forget()
-        if worker.begun and not _taken(claim):  # it ended in this very moment
+        if worker.begun and not _take_claim(claim):  # it ended in this very moment
             _discard(worker.result(), discard)
         raise
     return worker.result()()
 
 
-def _taken(claim: list[None]) -> bool:
+def _take_claim(claim: list[None]) -> bool:
     try:
         claim.pop()
     except IndexError:
