@@ -145,9 +145,9 @@ def test_an_interrupted_run_leaves_no_child_and_no_session(zygote, place, dice, 
 
 
 def processes() -> str:
-    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.replace(
-        "ps -eo", ""
-    )
+    """Return the command lines of all processes but the server's own, which names a session's database until it ended."""
+    lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("ps -eo", "postgres: ")))
 
 
 def loaded(server, name) -> str:

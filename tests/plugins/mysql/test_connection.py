@@ -244,7 +244,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
 def test_describing_the_driver_imports_no_driver() -> None:
     import subprocess
 
-    code = "import sys, dumpty_plugins.mysql as m; m.describe(); print('pymysql' in sys.modules)"
+    code = "import sys, dumpty_plugins.mysql.plugin as m; m.describe(); print('pymysql' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 

@@ -276,8 +276,9 @@ import dumpty, dumpty.process, pymysql, pymysql.cursors, fcntl, encodings.idna, 
 for name in dumpty.__all__:
     getattr(dumpty, name)
 import dumpty_plugins.mysql.plugin as driver
-for found in pkgutil.iter_modules(driver.__path__):
-    importlib.import_module(driver.__name__ + "." + found.name)
+import dumpty_plugins.mysql
+for found in pkgutil.walk_packages(dumpty_plugins.mysql.__path__, "dumpty_plugins.mysql."):
+    importlib.import_module(found.name)
 from support.drive import FileDump, defaults
 dumpty.process.account.BECOME = {become!r}
 sys.executable = {python!r}

@@ -178,7 +178,7 @@ def test_describing_the_driver_imports_nothing_heavy():
     import subprocess
     import sys
 
-    code = "import sys, dumpty_plugins.postgres as p; p.describe(); print([m for m in sys.modules if 'psycopg2' in m or 'concurrent' in m])"
+    code = "import sys, dumpty_plugins.postgres.plugin as p; p.describe(); print([m for m in sys.modules if 'psycopg2' in m or 'concurrent' in m])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
