@@ -15,9 +15,9 @@ from dumpty.redaction import redact_exception
 from dumpty.registry.host import default_host
 from dumpty.repository import manifest
 from dumpty.repository.named import NamedCatalog
-from dumpty.repository.names import checked_name
+from dumpty.repository.names import valid_name
 from dumpty.repository.objects import sizes_in
-from dumpty.repository.presence import look, put_back
+from dumpty.repository.presence import check_presence, undo_removal
 from dumpty.repository.recovery import clean
 from dumpty.streaming.dump import Stored, StoredDump, check_stored
 from dumpty.streaming.pipeline import Outcome, Run
@@ -96,7 +96,7 @@ class DatabaseBackup:
             InvalidName: the name cannot be one.
             SourceError: it is not a SQLite database, or cannot be read.
         """
-        name = checked_name(backup_name)
+        name = valid_name(backup_name)
         path = os.path.abspath(os.fspath(db_path))
         source = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
         return self._backup(source, name, "native", label="sqlite", options={})
@@ -114,7 +114,7 @@ class DatabaseBackup:
                 read (``SourceError``); a table's lock was not to be had (``Locked``).
             InvalidName: the name cannot be one.
         """
-        name = checked_name(backup_name)
+        name = valid_name(backup_name)
         chosen = BackupFormat(format)
         source = parse_connection(connection_string, scheme="postgresql")
         # Where psycopg2 is missing, a psql holds the locks and the snapshot, and counts.
@@ -149,15 +149,15 @@ class DatabaseBackup:
             stages=(),
             evidence=manifest.decode_evidence(found["evidence"]),
         )
-        put_back(self._store, stored.file)
+        undo_removal(self._store, stored.file)
         try:
             check_stored(self._host, self._store, stored)
         except MissingFile as error:
             raise MissingFile(f"the file of the backup {backup_name!r} is gone: {error}") from error
         options = self._host.options({"restore": driver}, {})["restore"]
-        with track_interruption() as asked, StoredDump(self._host, self._store, stored) as dump:
+        with track_interruption() as interruption, StoredDump(self._host, self._store, stored) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
-            asked.check()
+            interruption.check()
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
         return True
@@ -203,19 +203,19 @@ class DatabaseBackup:
         try:
             driver = self._host.driver(source.scheme)
             shared = self._host.options({"backup": driver, "inspect": driver}, options)
-            form = driver.format(format_name)
-            seen = self._inspected(driver, source, shared["inspect"]) if label == "sqlite" else None
-            identity = (seen.identity if seen else "") or identity_of(source, driver.described.schemes[0])
+            dump_format = driver.format(format_name)
+            inspection = self._inspect(driver, source, shared["inspect"]) if label == "sqlite" else None
+            identity = (inspection.identity if inspection else "") or identity_of(source, driver.described.schemes[0])
             clean(self._store)
             started = datetime.now(UTC)
-            file = self._catalog.file_name(name, form.suffix)
-            made: dict[str, Any] = {}
+            file = self._catalog.file_name(name, dump_format.suffix)
+            entry: dict[str, Any] = {}
 
             def commit(outcome: Outcome) -> None:
-                made.update(
+                entry.update(
                     name=name,
                     timestamp=started.isoformat(),
-                    database_name=database_name(source, seen.name if seen else ""),
+                    database_name=database_name(source, inspection.name if inspection else ""),
                     format=label,
                     size_bytes=outcome.stored_size,
                     file=file,
@@ -223,13 +223,13 @@ class DatabaseBackup:
                     checksum=outcome.stored_sha256,
                     evidence=manifest.encode_evidence(outcome.evidence),
                 )
-                self._catalog.put(made)
+                self._catalog.put(entry)
 
             run = Run(
                 host=self._host,
                 driver=driver,
                 source=source,
-                format=form,
+                format=dump_format,
                 options=shared["backup"],
                 store=self._store,
             )
@@ -238,36 +238,38 @@ class DatabaseBackup:
         except Exception as error:
             redact_exception(error, source.secrets)
             raise
-        return self._metadata(made)
+        return self._metadata(entry)
 
-    def _inspected(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
+    def _inspect(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
         return self._host.inspect(driver, source=source, options=options)
 
     def _states(self, entries: Sequence[Mapping[str, Any]], *, locked: bool = False) -> list[str]:
         sizes = sizes_in(self._store)
-        return [look(self._store, e["file"], e["size_bytes"], sizes, locked=locked).state for e in entries]
+        return [check_presence(self._store, e["file"], e["size_bytes"], sizes, locked=locked).state for e in entries]
 
     def _metadata(self, entry: Mapping[str, Any], state: str = "ok") -> BackupMetadata:
-        known = {f.name for f in fields(BackupMetadata)}
+        field_names = {f.name for f in fields(BackupMetadata)}
         return BackupMetadata(
-            **{k: v for k, v in entry.items() if k in known}, file_path=self._store.locate(entry["file"]), state=state
+            **{k: v for k, v in entry.items() if k in field_names},
+            file_path=self._store.locate(entry["file"]),
+            state=state,
         )
 
 
-def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, most: int) -> list[dict[str, Any]]:
-    gone: list[dict[str, Any]] = []
+def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, max_backups: int) -> list[dict[str, Any]]:
+    expired: list[dict[str, Any]] = []
     kept: dict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
     for entry, state in entries:
         if manifest.utc(entry["timestamp"]) < oldest:
-            gone.append(entry)
+            expired.append(entry)
         else:
             kept[entry["source"]].append((entry, state))
     for group in kept.values():
         # The sort is stable: of one moment, the one entered first is the older.
-        group.sort(key=lambda one: manifest.utc(one[0]["timestamp"]))
+        group.sort(key=lambda item: manifest.utc(item[0]["timestamp"]))
         newer = 0
         for entry, state in reversed(group):
-            if newer >= most:
-                gone.append(entry)
+            if newer >= max_backups:
+                expired.append(entry)
             newer += state == "ok"
-    return gone
+    return expired

@@ -18,12 +18,12 @@ from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
 from dumpty.repository.catalog import Catalog
-from dumpty.repository.presence import put_back
+from dumpty.repository.presence import undo_removal
 from dumpty.repository.recovery import clean
 from dumpty.repository.verification import LEVELS
 from dumpty.repository.verification_log import VerificationLog
 from dumpty.streaming.throttle import throttled
-from dumpty.url import parse_url, secrets_in, shown_place
+from dumpty.url import parse_url, secrets_in, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,8 +65,8 @@ class BackupManager:
         self._store = self._host.open_store(store, url=url, options=options)
         self._secrets = secrets_in(url)
         self._catalog = Catalog(self._store)
-        self._book = VerificationLog(self._store, self._catalog)
-        self._lister = Lister(self._store, self._catalog, self._book)
+        self._verification_log = VerificationLog(self._store, self._catalog)
+        self._lister = Lister(self._store, self._catalog, self._verification_log)
 
     def create_backup(
         self,
@@ -103,7 +103,7 @@ class BackupManager:
                 verifier=self._verifier,
                 format_name=format,
                 progress=throttled(rate_limit, progress),
-                given=options,
+                overrides=options,
             )
             return self._lister.as_recorded(record)
 
@@ -144,7 +144,7 @@ class BackupManager:
 
         def work() -> Backup:
             record = self._catalog.get(backup_id)
-            put_back(self._store, record.file)
+            undo_removal(self._store, record.file)
             restore(
                 self._host,
                 self._store,
@@ -154,7 +154,7 @@ class BackupManager:
                 create=create,
                 other=other,
                 progress=progress,
-                given=options,
+                overrides=options,
             )
             return self._lister.as_recorded(record)
 
@@ -197,9 +197,9 @@ class BackupManager:
         for error in found.problems if wanted.startswith(LATEST) else ():
             text = "a backup that is not listed could be the one that %s means: %s"
             log.warning(text, wanted, error, extra={"event": "manifest-damaged"})
-        where = self._store.locate("").rstrip("/")
-        among = Filter(database=database, source=source)
-        return select(found.backups, wanted, among, where=where, damaged=len(found.problems), alone=alone)
+        location = self._store.locate("").rstrip("/")
+        scope = Filter(database=database, source=source)
+        return select(found.backups, wanted, scope, location=location, damaged=len(found.problems), alone=alone)
 
     def prove(
         self,
@@ -231,13 +231,13 @@ class BackupManager:
         if level != "restore" and (on is not None or assertions or options):
             raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
         record = self._catalog.get(backup_id)
-        put_back(self._store, record.file)
+        undo_removal(self._store, record.file)
         server = None if on is None else parse_url(on)
         if level == "restore":
             # What a killed drill left; where it cannot be cleared, it is only space.
             with contextlib.suppress(DumptyError):
                 clean(self._store)
-        with track_interruption() as asked:
+        with track_interruption() as interruption:
             proof = prove(
                 self._host,
                 self._store,
@@ -245,11 +245,11 @@ class BackupManager:
                 level,
                 on=server,
                 assertions=tuple(assertions),
-                given=options,
+                overrides=options,
                 progress=progress,
             )
-            asked.check()  # a plugin may have swallowed it
-        return self._book.add(record, proof)
+            interruption.check()  # a plugin may have swallowed it
+        return self._verification_log.add(record, proof)
 
     def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:
         """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
@@ -260,8 +260,8 @@ class BackupManager:
             PluginNotFound: a plugin that it went through is not installed.
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
-        _held(self.prove(backup_id, level=level, progress=progress))
-        return self._lister.one(self._catalog.get(backup_id))
+        _require_held(self.prove(backup_id, level=level, progress=progress))
+        return self._lister.backup(self._catalog.get(backup_id))
 
     def drill(
         self,
@@ -279,7 +279,7 @@ class BackupManager:
             NotProvable: this machine cannot restore it; that says nothing of the backup.
         """
         proof = self.prove(backup_id, on=on, assertions=assertions, progress=progress, **options)  # type: ignore[arg-type]
-        return _held(proof)
+        return _require_held(proof)
 
     def pin(self, backup_id: str, reason: str = "") -> Backup:
         """Protect a backup from ``remove``, until it is unpinned.
@@ -289,8 +289,8 @@ class BackupManager:
             StoreError: the pin cannot be written.
         """
         record = self._catalog.get(backup_id)
-        self._book.pin(record, reason)
-        return self._lister.one(record)
+        self._verification_log.pin(record, reason)
+        return self._lister.backup(record)
 
     def unpin(self, backup_id: str) -> bool:
         """Take the pin of a backup away; False where it had none.
@@ -298,7 +298,7 @@ class BackupManager:
         Raises:
             UnknownBackup, StoreError: there is no such backup, or the pin cannot be removed.
         """
-        return self._book.unpin(self._catalog.get(backup_id))
+        return self._verification_log.unpin(self._catalog.get(backup_id))
 
     def remove(self, backup_id: str) -> bool:
         """Remove a backup: data, manifest and proofs; False (and logged) where only its data is still there.
@@ -330,17 +330,17 @@ def backup_database(database_url: str, backup_dir: str = "backups", **options: o
         TypeError: ``database_url`` is not a str.
     """
     _require_text("a database URL", database_url)
-    begun = time.monotonic()
-    own = {k: options.pop(k) for k in ("compressor", "verifier", "plugins") if k in options}
+    start = time.monotonic()
+    manager_options = {k: options.pop(k) for k in ("compressor", "verifier", "plugins") if k in options}
     try:
-        manager = BackupManager(backup_dir, **own)  # type: ignore[arg-type]
+        manager = BackupManager(backup_dir, **manager_options)  # type: ignore[arg-type]
     except TypeError:
         raise
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
-        place = os.fspath(backup_dir)
-        text = redact(one_line(error), secrets_in(place))
-        log.error("backup into %s failed: %s", shown_place(place), text, extra={"event": "backup"})
-        return BackupResult(False, None, time.monotonic() - begun, text, error)
+        directory = os.fspath(backup_dir)
+        text = redact(one_line(error), secrets_in(directory))
+        log.error("backup into %s failed: %s", shown_address(directory), text, extra={"event": "backup"})
+        return BackupResult(False, None, time.monotonic() - start, text, error)
     return manager.create_backup(database_url, **options)  # type: ignore[arg-type]
 
 
@@ -349,7 +349,7 @@ def _require_text(what: str, value: object) -> None:
         raise TypeError(f"{what} is a str, not {type(value).__name__}")
 
 
-def _held(proof: Proof) -> Proof:
+def _require_held(proof: Proof) -> Proof:
     if proof.exception is not None:
         raise proof.exception
     return proof

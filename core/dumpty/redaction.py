@@ -19,11 +19,11 @@ SECRET_KEY = re.compile(
 )
 """Names of URL parameters and options whose values are secrets."""
 
-_SHORT = 4
+_SHORT_SECRET = 4
 
-_WHERE_PASSWORDS_STAND = r"(?<=:){0}(?=@)|(?:(?<=password=)|(?<=passwd=)|(?<=pwd=)){0}(?!\w)"
+_PASSWORDS_POSITION = r"(?<=:){0}(?=@)|(?:(?<=password=)|(?<=passwd=)|(?<=pwd=)){0}(?!\w)"
 
-_DEEP = 50
+_MAX_DEPTH = 50
 """How deep values are looked into; what lies deeper is replaced as a whole."""
 
 
@@ -32,7 +32,7 @@ def names_secret(key: str) -> bool:
     return SECRET_KEY.search(key) is not None and not key.lower().endswith("file")
 
 
-def forms(secret: str) -> tuple[str, ...]:
+def encodings(secret: str) -> tuple[str, ...]:
     """Return the spellings in which ``secret`` may turn up: plain, percent-encoded, and as a Python literal."""
     encoded = secret.encode("utf-8", "surrogatepass")
     spellings = (secret, quote(encoded, safe=""), quote(encoded), quote_plus(encoded), repr(secret)[1:-1])
@@ -46,7 +46,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     or a version: anywhere else, the holes would spell it out.
     """
     for spelling in _spellings(secrets):
-        if len(spelling) < _SHORT:
+        if len(spelling) < _SHORT_SECRET:
             text = re.sub(rf"(?<!\w)(?<!\w\.){re.escape(spelling)}(?!\w|\.\w)", MASK, text)
         else:
             text = text.replace(spelling, MASK)
@@ -61,8 +61,8 @@ def redact_name(text: str, secrets: Iterable[str], shown: str = "") -> str:
     only where a password stands: ``user:shop@``, ``password=shop``.
     """
     for spelling in _spellings(secrets):
-        if len(spelling) < _SHORT or spelling in shown:
-            text = re.sub(_WHERE_PASSWORDS_STAND.format(re.escape(spelling)), MASK, text)
+        if len(spelling) < _SHORT_SECRET or spelling in shown:
+            text = re.sub(_PASSWORDS_POSITION.format(re.escape(spelling)), MASK, text)
         else:
             text = text.replace(spelling, MASK)
     return text
@@ -78,7 +78,7 @@ def redact_value(value: object, mask: Callable[[str], str]) -> object:
 
     What stands under the name of a secret (``password``) is replaced whatever it is.
     """
-    return _Masked(mask, by_name=True).of(value)
+    return _Masker(mask, by_name=True).of(value)
 
 
 def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
@@ -89,24 +89,24 @@ def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
     secrets = [s for s in secrets if s]
     if not secrets:
         return
-    masked = _Masked(lambda text: redact(text, secrets))
-    seen: set[int] = set()
+    masker = _Masker(lambda text: redact(text, secrets))
+    visited: set[int] = set()
     queue: list[BaseException | None] = [error]
     while queue:
-        one = queue.pop()
-        if one is None or id(one) in seen:
+        current = queue.pop()
+        if current is None or id(current) in visited:
             continue
-        seen.add(id(one))
-        held: dict[str, object] = object.__getattribute__(one, "__dict__")
-        held.update({name: masked.of(value) for name, value in held.items()})
-        for slot in _slots(type(one)):
+        visited.add(id(current))
+        attributes: dict[str, object] = object.__getattribute__(current, "__dict__")
+        attributes.update({name: masker.of(value) for name, value in attributes.items()})
+        for slot in _slots(type(current)):
             with contextlib.suppress(Exception):  # not set, read-only, or what is there raises when it is looked at
-                value = slot.__get__(one, type(one))
+                value = slot.__get__(current, type(current))
                 if isinstance(value, (str, bytes, tuple, list, dict)):
-                    slot.__set__(one, masked.of(value))
-        queue += [_CAUSE.__get__(one), _CONTEXT.__get__(one)]
-        if isinstance(one, BaseExceptionGroup):
-            queue += _GROUPED.__get__(one)
+                    slot.__set__(current, masker.of(value))
+        queue += [_CAUSE.__get__(current), _CONTEXT.__get__(current)]
+        if isinstance(current, BaseExceptionGroup):
+            queue += _GROUPED.__get__(current)
 
 
 def one_line(error: BaseException) -> str:
@@ -125,18 +125,18 @@ _GROUPED = vars(BaseExceptionGroup)["exceptions"]
 def _slots(kind: type) -> Iterator[types.GetSetDescriptorType | types.MemberDescriptorType]:
     """Yield what instances hold beside their dictionaries: an exception's args, the filename of an OSError."""
     for base in kind.__mro__:
-        for name, found in vars(base).items():
-            if name != "__dict__" and isinstance(found, (types.GetSetDescriptorType, types.MemberDescriptorType)):
-                yield found
+        for name, descriptor in vars(base).items():
+            if name != "__dict__" and isinstance(descriptor, (types.GetSetDescriptorType, types.MemberDescriptorType)):
+                yield descriptor
 
 
-class _Masked:
+class _Masker:
     """Applies a mask to the texts in values that hold others, and possibly themselves."""
 
     def __init__(self, mask: Callable[[str], str], *, by_name: bool = False) -> None:
         self._mask = mask
         self._by_name = by_name
-        self._known: dict[int, tuple[object, object]] = {}  # with the value itself, so that its id stays its own
+        self._results: dict[int, tuple[object, object]] = {}  # with the value itself, so that its id stays its own
 
     def of(self, value: object, depth: int = 0) -> object:
         try:
@@ -153,27 +153,27 @@ class _Masked:
             return self._mask(value.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         if not isinstance(value, (list, tuple, Mapping)):
             return value
-        if depth > _DEEP:
+        if depth > _MAX_DEPTH:
             return MASK
-        if id(value) not in self._known:
-            self._known[id(value)] = value, MASK  # what is shown of a value inside itself
-            self._known[id(value)] = value, self._inside(value, depth + 1)
-        return self._known[id(value)][1]
+        if id(value) not in self._results:
+            self._results[id(value)] = value, MASK  # what is shown of a value inside itself
+            self._results[id(value)] = value, self._mask_items(value, depth + 1)
+        return self._results[id(value)][1]
 
-    def _inside(self, value: list[object] | tuple[object, ...] | Mapping[object, object], depth: int) -> object:
+    def _mask_items(self, value: list[object] | tuple[object, ...] | Mapping[object, object], depth: int) -> object:
         if isinstance(value, Mapping):
-            return {self.of(k, depth): self._under(k, v, depth) for k, v in value.items()}
-        whole = [self.of(v, depth) for v in value]
+            return {self.of(k, depth): self._mask_item(k, v, depth) for k, v in value.items()}
+        items = [self.of(v, depth) for v in value]
         if isinstance(value, list):
-            return whole
+            return items
         # A named tuple stays one: the error's own text may be made of it.
-        made: object = getattr(type(value), "_make", tuple)(whole)
-        return made
+        rebuilt: object = getattr(type(value), "_make", tuple)(items)
+        return rebuilt
 
-    def _under(self, key: object, value: object, depth: int) -> object:
+    def _mask_item(self, key: object, value: object, depth: int) -> object:
         text = isinstance(value, (str, bytes)) and value
         return MASK if self._by_name and text and names_secret(str(key)) else self.of(value, depth)
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
-    return sorted({s for secret in secrets for s in forms(secret)}, key=len, reverse=True)
+    return sorted({s for secret in secrets for s in encodings(secret)}, key=len, reverse=True)

@@ -10,7 +10,15 @@ from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
 from dumpty.types import Source
 
-__all__ = ["MalformedURL", "database_name", "identity_of", "parse_connection", "parse_url", "secrets_in", "shown_place"]
+__all__ = [
+    "MalformedURL",
+    "database_name",
+    "identity_of",
+    "parse_connection",
+    "parse_url",
+    "secrets_in",
+    "shown_address",
+]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
 _MAX_PORT = 65535
@@ -52,8 +60,8 @@ def parse_url(url: str) -> Source:
         )
     userinfo, at, hosts = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
-    host, port, multi = _hosts(scheme, hosts)
-    query = _query(scheme, query_text) | multi
+    host, port, host_lists = _hosts(scheme, hosts)
+    query = _query(scheme, query_text) | host_lists
     _require_plain_name(f"the {scheme} URL", unquote(path), query.get("dbname"))
     secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if names_secret(k) and v]
     masked_query = "&".join(
@@ -84,13 +92,13 @@ def secrets_in(url: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(filter(None, (password, unquote(password)))))
 
 
-def shown_place(place: str) -> str:
+def shown_address(address: str) -> str:
     """Return a path as it is, and a store's URL without its secrets; of one that cannot be read only the scheme."""
-    scheme, colon, _ = place.partition("://")
+    scheme, colon, _ = address.partition("://")
     if not colon:
-        return place
+        return address
     try:
-        return parse_url(place).url
+        return parse_url(address).url
     except MalformedURL:
         return f"{scheme}://{MASK}"
 
@@ -107,21 +115,21 @@ def parse_connection(text: str, *, scheme: str) -> Source:
     if "://" in text.partition("=")[0]:
         return parse_url(text)
     _require_text(text, "the connection string", encoded=False)
-    words = _keyword_values(text)
-    password = words.pop("password", None)
-    database, username = words.pop("dbname", None), words.pop("user", None)
+    keywords = _keyword_values(text)
+    password = keywords.pop("password", None)
+    database, username = keywords.pop("dbname", None), keywords.pop("user", None)
     _require_plain_name("the connection string", database)
-    host, port_text = words.pop("host", None), words.pop("port", None)
+    host, port_text = keywords.pop("host", None), keywords.pop("port", None)
     port = None
     if (host and "," in host) or (port_text and "," in port_text):
-        words |= {k: v for k, v in (("host", host), ("port", port_text)) if v}
+        keywords |= {k: v for k, v in (("host", host), ("port", port_text)) if v}
         host = None
     elif port_text:
         port = _port(scheme, port_text)
-    secrets = [v for v in (password, *(v for k, v in words.items() if names_secret(k))) if v]
+    secrets = [v for v in (password, *(v for k, v in keywords.items() if names_secret(k))) if v]
     user_part = _quoted(username or "") + (f":{MASK}" if password else "")
     shown_host = f"[{host}]" if host and ":" in host else _quoted(host or "")
-    query_part = "&".join(f"{k}={MASK if names_secret(k) else _quoted(v, '/,')}" for k, v in words.items())
+    query_part = "&".join(f"{k}={MASK if names_secret(k) else _quoted(v, '/,')}" for k, v in keywords.items())
     return Source(
         scheme=scheme,
         url=f"{scheme}://{user_part + '@' if user_part else ''}{shown_host}{f':{port}' if port else ''}"
@@ -131,7 +139,7 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         username=username,
         password=password,
         database=database,
-        query=MappingProxyType(words),
+        query=MappingProxyType(keywords),
         secrets=tuple(dict.fromkeys(secrets)),
     )
 
@@ -140,25 +148,27 @@ def parse_connection(text: str, *, scheme: str) -> Source:
 _CONNECTION_STRING = re.compile(r"://|(?:pass|pwd)\w*\s*=", re.IGNORECASE)
 
 
-def _require_plain_name(what: str, *names: str | None) -> None:
+def _require_plain_name(label: str, *names: str | None) -> None:
     if any(name and _CONNECTION_STRING.search(name) for name in names):
-        raise MalformedURL(f"{what} has another connection string in the place of the database's name; give that alone")
+        raise MalformedURL(
+            f"{label} has another connection string in the place of the database's name; give that alone"
+        )
 
 
 def _quoted(text: str, safe: str = "") -> str:
     return quote(text, safe=safe, errors="surrogateescape")
 
 
-def _require_text(text: str, what: str, *, encoded: bool) -> None:
+def _require_text(text: str, label: str, *, encoded: bool) -> None:
     try:
         plain = unquote(text, errors="strict") if encoded else text
         plain.encode("utf-8", "surrogateescape")
     except UnicodeError:
         # Without its cause, which holds the whole text.
         advice = ": a '%' of its own is written %25" if encoded else ""
-        raise MalformedURL(f"{what} holds bytes that are no UTF-8 text{advice}") from None
+        raise MalformedURL(f"{label} holds bytes that are no UTF-8 text{advice}") from None
     if "\0" in plain:
-        raise MalformedURL(f"{what} holds a NUL character; no database has such a name")
+        raise MalformedURL(f"{label} holds a NUL character; no database has such a name")
 
 
 def _not_a_url(text: str) -> str:
@@ -171,10 +181,10 @@ def _not_a_url(text: str) -> str:
 
 def _hosts(scheme: str, text: str) -> tuple[str | None, int | None, dict[str, str]]:
     if "," in text:
-        pairs = [_host_port(scheme, one) for one in text.split(",")]
+        pairs = [_host_port(scheme, host_port) for host_port in text.split(",")]
         ports = ",".join(str(p or "") for _, p in pairs)
-        multi = {"host": ",".join(h or "" for h, _ in pairs)}
-        return None, None, multi | ({"port": ports} if ports.strip(",") else {})
+        host_lists = {"host": ",".join(h or "" for h, _ in pairs)}
+        return None, None, host_lists | ({"port": ports} if ports.strip(",") else {})
     host, port = _host_port(scheme, text)
     return host, port, {}
 
@@ -219,7 +229,7 @@ _KEYWORD = re.compile(
 
 
 def _keyword_values(text: str) -> dict[str, str]:
-    words: dict[str, str] = {}
+    keywords: dict[str, str] = {}
     position, end = 0, len(text.rstrip())
     while position < end:
         match = _KEYWORD.match(text, position, end)
@@ -229,11 +239,11 @@ def _keyword_values(text: str) -> dict[str, str]:
                 'such as "host=db.example.org dbname=shop user=backup"'
             )
         value = match["quoted"] if match["quoted"] is not None else match["plain"]
-        words[match["key"]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
+        keywords[match["key"]] = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
         position = match.end()
-    if not words:
+    if not keywords:
         raise MalformedURL("the connection string is empty; write for example postgresql://user@host/database")
-    return words
+    return keywords
 
 
 def identity_of(source: Source, scheme: str = "") -> str:

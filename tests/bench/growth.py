@@ -92,7 +92,7 @@ def full(top: Path, number: int) -> None:
     from dumpty.registry.host import default_host
     from dumpty.repository import manifest
     from dumpty.repository.catalog import Catalog
-    from dumpty.repository.names import MANIFEST, name_beside
+    from dumpty.repository.names import MANIFEST, sidecar_name
 
     database = top.with_name("one.db")
     with contextlib.closing(sqlite3.connect(database)) as connection:
@@ -110,6 +110,6 @@ def full(top: Path, number: int) -> None:
         file = catalog.file_name(own, record.database, moment, ".sql.gz")
         other = replace(record, id=own, file=file, started=moment, ended=moment)
         (top / file).write_bytes(data)
-        (top / name_beside(file, MANIFEST)).write_bytes(manifest.encode(other))
+        (top / sidecar_name(file, MANIFEST)).write_bytes(manifest.encode(other))
     os.sync()
     time.sleep(1)

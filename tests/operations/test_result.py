@@ -125,13 +125,13 @@ def test_the_password_of_a_stores_url_is_in_no_error(tmp_path):
 
 
 class Talkative(ToyDriver):
-    """Quotes the password in whatever it returns; ``said`` is where its tables have it."""
+    """Quotes the password in whatever it returns; ``table`` is where its tables have it."""
 
-    said = f"orders_{SECRET}_2"
+    table = f"orders_{SECRET}_2"
 
-    def told(self, source):
+    def evidence_of(self, source):
         return Evidence(
-            objects=(ObjectEvidence(path=self.said, rows=7, fingerprint=f"md5:{source.password}"),),
+            objects=(ObjectEvidence(path=self.table, rows=7, fingerprint=f"md5:{source.password}"),),
             snapshot=f"of {source.password}",
             versions={f"client {source.password}": source.password},
             notes=(f"logged in with {source.password}",),
@@ -147,21 +147,25 @@ class Talkative(ToyDriver):
     @hookimpl
     def inspect(self, source):
         held = self.databases.get(source.database)
-        said = f"{source.password}"
+        password = f"{source.password}"
         return Inspection(
-            exists=held is not None, empty=not held, identity=f"toy:{said}", name=f"db-{said}", versions={said: said}
+            exists=held is not None,
+            empty=not held,
+            identity=f"toy:{password}",
+            name=f"db-{password}",
+            versions={password: password},
         )
 
     @hookimpl
     def backup(self, source, sink):
         sink.write(self.databases[source.database])
-        return self.told(source)
+        return self.evidence_of(source)
 
     @hookimpl
     def restore(self, target, dump):
-        self.known = dump.evidence
+        self.restored_evidence = dump.evidence
         self.databases[target.database] = dump.open().read()
-        return Evidence(objects=(ObjectEvidence(path=self.said, rows=7),))
+        return Evidence(objects=(ObjectEvidence(path=self.table, rows=7),))
 
     @hookimpl
     @contextlib.contextmanager
@@ -195,12 +199,12 @@ def test_no_field_that_a_driver_returns_keeps_a_secret(tmp_path):
     (backup,) = manager.list_backups()
     assert backup.evidence.objects[0].path == "orders_***_2"
     assert backup.evidence.properties["count"] == 3
-    assert dict(driver.known.properties) == {"count": 3}
+    assert dict(driver.restored_evidence.properties) == {"count": 3}
 
 
 def test_a_password_that_is_a_name_too_leaves_the_names(tmp_path):
     class Namesake(Talkative):
-        said = "shop.orders"
+        table = "shop.orders"
 
     driver = Namesake(shop=b"x")
     manager = BackupManager(str(tmp_path), plugins=[driver])
@@ -259,8 +263,8 @@ def test_no_text_of_a_failure_holds_the_password(tmp_path, caplog, error):
     result = BackupManager(str(tmp_path), plugins=[failing(error)]).create_backup(f"toy://u:{SECRET}@h/db")
     assert not result.success
     texts = [result.error, repr(result), caplog.text, str([vars(r) for r in caplog.records])]
-    for one in chain(result.exception):
-        texts += [str(one), repr(one), repr(vars(one)), repr(one.args)]
+    for error in chain(result.exception):
+        texts += [str(error), repr(error), repr(vars(error)), repr(error.args)]
     assert not [t for t in texts if SECRET in t]
     stored = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert stored

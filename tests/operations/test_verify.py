@@ -59,8 +59,8 @@ class Prover(ToyDriver):
         self.broken = broken
         self.checks = ("toycheck",)
         self.answers = {}
-        self.entered = self.left = 0
-        self.asked = []
+        self.entered = self.exited = 0
+        self.evidence_options = []
         self.swallow = False
 
     def fail(self, part) -> None:
@@ -84,9 +84,9 @@ class Prover(ToyDriver):
     def inspect(self, source, options):
         from dataclasses import replace
 
-        self.asked.append(options["evidence"])
-        seen = super().inspect(source)
-        return seen if options["evidence"] == "off" else replace(seen, evidence=self.found)
+        self.evidence_options.append(options["evidence"])
+        inspection = super().inspect(source)
+        return inspection if options["evidence"] == "off" else replace(inspection, evidence=self.found)
 
     @hookimpl
     def backup(self, source, sink, options):
@@ -121,7 +121,7 @@ class Prover(ToyDriver):
             if not self.swallow:
                 raise
         finally:
-            self.left += 1
+            self.exited += 1
             self.databases.pop("scratch", None)
             self.fail("leave")
 
@@ -129,10 +129,10 @@ class Prover(ToyDriver):
 @pytest.fixture
 def manager(tmp_path):
     def make(driver):
-        own = BackupManager(str(tmp_path / "dir"), plugins=[driver])
-        result = own.create_backup("toy://h/db")
+        facade = BackupManager(str(tmp_path / "dir"), plugins=[driver])
+        result = facade.create_backup("toy://h/db")
         assert result.success, result.error
-        return own, result.backup.id
+        return facade, result.backup.id
 
     return make
 
@@ -143,30 +143,30 @@ def prints(*values):
 
 def test_a_drill_restores_compares_checks_and_says_what_it_did_not_prove(manager):
     driver = Prover()
-    own, one = manager(driver)
-    proof = own.drill(one)
-    told = " | ".join(p.what for p in proof.proved)
+    facade, backup_id = manager(driver)
+    proof = facade.drill(backup_id)
+    steps = " | ".join(p.what for p in proof.proved)
     assert proof.ok
-    assert "toyd 7" in told
-    assert "counts only: 2 objects and 5 rows" in told
-    assert "toycheck" in told
+    assert "toyd 7" in steps
+    assert "counts only: 2 objects and 5 rows" in steps
+    assert "toycheck" in steps
     assert any("no fingerprints" in text for text in proof.not_proved)
-    assert driver.asked[-1] == "counts"
-    assert (driver.entered, driver.left, driver.databases) == (1, 1, {"db": b"content"})
-    assert own.get_backup(one).verification_status.proven == proof
+    assert driver.evidence_options[-1] == "counts"
+    assert (driver.entered, driver.exited, driver.databases) == (1, 1, {"db": b"content"})
+    assert facade.get_backup(backup_id).verification_status.proven == proof
 
 
 def test_fingerprints_are_compared_where_the_backup_has_them(manager):
     driver = Prover(prints("x:1", "x:2"), prints("x:1", "x:2"))
-    own, one = manager(driver)
-    proof = own.drill(one)
+    facade, backup_id = manager(driver)
+    proof = facade.drill(backup_id)
     assert "every value: 2 objects and 2 rows" in " ".join(p.what for p in proof.proved)
     assert proof.not_proved == ()
-    assert driver.asked[-1] == "fingerprint"
+    assert driver.evidence_options[-1] == "fingerprint"
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "message"),
     [
         (COUNTED[:1], "b is missing"),
         ((*COUNTED, ObjectEvidence(path="c", rows=0)), "c is there"),
@@ -174,39 +174,39 @@ def test_fingerprints_are_compared_where_the_backup_has_them(manager):
         ((), "a is missing"),
     ],
 )
-def test_other_tables_or_rows_fail_and_are_named(manager, found, said):
+def test_other_tables_or_rows_fail_and_are_named(manager, found, message):
     driver = Prover(found=found)
-    own, one = manager(driver)
-    with pytest.raises(IntegrityError, match=said):
-        own.drill(one)
-    assert driver.left == 1
-    assert own.get_backup(one).verification_status.failed.level == "restore"
+    facade, backup_id = manager(driver)
+    with pytest.raises(IntegrityError, match=message):
+        facade.drill(backup_id)
+    assert driver.exited == 1
+    assert facade.get_backup(backup_id).verification_status.failed.level == "restore"
 
 
 def test_another_fingerprint_fails_and_one_of_another_algorithm_says_nothing(manager):
-    own, one = manager(Prover(prints("x:1", "x:2"), prints("x:1", "x:3")))
+    facade, backup_id = manager(Prover(prints("x:1", "x:2"), prints("x:1", "x:3")))
     with pytest.raises(IntegrityError, match="b has as many rows, but another content"):
-        own.drill(one)
-    own, one = manager(Prover(prints("x:1", "x:2"), prints("x:1", "y:3")))
-    proof = own.drill(one)
+        facade.drill(backup_id)
+    facade, backup_id = manager(Prover(prints("x:1", "x:2"), prints("x:1", "y:3")))
+    proof = facade.drill(backup_id)
     assert any("every value of b" in text for text in proof.not_proved)
 
 
 def test_a_backup_without_evidence_is_not_said_to_be_compared(manager):
-    own, one = manager(Prover(recorded=()))
-    proof = own.drill(one)
+    facade, backup_id = manager(Prover(recorded=()))
+    proof = facade.drill(backup_id)
     assert not any("counts" in p.what for p in proof.proved)
     assert any("recorded nothing" in text for text in proof.not_proved)
 
 
 @pytest.mark.parametrize("level", ["structure", "restore"])
 def test_a_driver_that_can_prove_nothing_is_not_provable_never_ok(tmp_path, level):
-    own = BackupManager(str(tmp_path / "dir"), plugins=[ToyDriver(db=b"x")])
-    one = own.create_backup("toy://h/db").backup
+    facade = BackupManager(str(tmp_path / "dir"), plugins=[ToyDriver(db=b"x")])
+    backup = facade.create_backup("toy://h/db").backup
     hook = "examine" if level == "structure" else "scratch"
     with pytest.raises(NotProvable, match=f"not provable here, because plugin 'toy' .* implements no {hook}"):
-        own.verify(one.id, level=level)
-    assert own.get_backup(one.id).proofs == ()
+        facade.verify(backup.id, level=level)
+    assert facade.get_backup(backup.id).proofs == ()
 
 
 @pytest.mark.parametrize(
@@ -227,14 +227,14 @@ def test_a_driver_that_can_prove_nothing_is_not_provable_never_ok(tmp_path, leve
 )
 def test_what_says_nothing_of_the_backup_is_an_error_and_no_verdict(manager, part, error):
     driver = Prover(**{part: error})
-    own, one = manager(driver)
-    wanted = PluginError if type(error) is RuntimeError else type(error)  # SourceError is a RuntimeError, too
-    with pytest.raises(wanted, match=str(error).split()[-1]) as caught:
-        own.drill(one)
+    facade, backup_id = manager(driver)
+    expected = PluginError if type(error) is RuntimeError else type(error)  # SourceError is a RuntimeError, too
+    with pytest.raises(expected, match=str(error).split()[-1]) as caught:
+        facade.drill(backup_id)
     if isinstance(error, NotProvable):
         assert "not provable here" in str(caught.value)
-    assert own.get_backup(one).proofs == ()
-    assert part in {"scratch", "enter"} or driver.left == 1
+    assert facade.get_backup(backup_id).proofs == ()
+    assert part in {"scratch", "enter"} or driver.exited == 1
 
 
 @pytest.mark.parametrize(
@@ -246,28 +246,28 @@ def test_what_says_nothing_of_the_backup_is_an_error_and_no_verdict(manager, par
     ],
 )
 def test_what_says_that_the_backup_is_bad_is_written_down(manager, part, error):
-    own, one = manager(Prover(**{part: error}))
+    facade, backup_id = manager(Prover(**{part: error}))
     with pytest.raises(type(error)):
-        own.drill(one)
-    assert own.get_backup(one).verification_status.failed.error == str(error)
+        facade.drill(backup_id)
+    assert facade.get_backup(backup_id).verification_status.failed.error == str(error)
 
 
 def test_a_place_that_swallows_errors_makes_nothing_good(manager):
     driver = Prover(check=IntegrityError("bad page"))
     driver.swallow = True
-    own, one = manager(driver)
+    facade, backup_id = manager(driver)
     with pytest.raises(IntegrityError, match="bad page"):
-        own.drill(one)
+        facade.drill(backup_id)
 
 
 @pytest.mark.parametrize("part", ["restore", "check", "ask"])
 def test_an_interrupt_cleans_up_and_leaves_no_verdict(manager, part, tmp_path):
     driver = Prover(**{part: KeyboardInterrupt()})
-    own, one = manager(driver)
+    facade, backup_id = manager(driver)
     with pytest.raises(KeyboardInterrupt):
-        own.drill(one, assertions=["x"])
-    assert driver.left == 1
-    assert own.get_backup(one).proofs == ()
+        facade.drill(backup_id, assertions=["x"])
+    assert driver.exited == 1
+    assert facade.get_backup(backup_id).proofs == ()
     assert not [n for n in os.listdir(tmp_path / "dir") if "workspace" in n]
 
 
@@ -288,41 +288,41 @@ def test_an_interrupt_cleans_up_and_leaves_no_verdict(manager, part, tmp_path):
 def test_an_assertion_is_one_row_whose_first_value_is_true(manager, rows, holds):
     driver = Prover()
     driver.answers = {"q": rows}
-    own, one = manager(driver)
+    facade, backup_id = manager(driver)
     if holds:
-        assert "true of what was restored: q" in [p.what for p in own.drill(one, assertions=["q"]).proved]
+        assert "true of what was restored: q" in [p.what for p in facade.drill(backup_id, assertions=["q"]).proved]
     else:
         with pytest.raises(IntegrityError, match="assertion 'q'"):
-            own.drill(one, assertions=["q"])
+            facade.drill(backup_id, assertions=["q"])
 
 
 def test_an_assertion_that_cannot_be_asked_is_no_verdict(manager):
-    own, one = manager(Prover(ask=SourceError("no such table: orders")))
+    facade, backup_id = manager(Prover(ask=SourceError("no such table: orders")))
     with pytest.raises(OptionError, match="cannot be asked"):
-        own.drill(one, assertions=["SELECT 1 FROM orders"])
-    assert own.get_backup(one).proofs == ()
+        facade.drill(backup_id, assertions=["SELECT 1 FROM orders"])
+    assert facade.get_backup(backup_id).proofs == ()
 
 
 def test_examining_compares_the_counts_that_a_reader_can_know(manager):
-    own, one = manager(Prover(found=(ObjectEvidence(path="a", rows=2), ObjectEvidence(path="b"))))
-    assert own.verify(one, level="structure").verification_status.proven.level == "structure"
-    own, one = manager(Prover(found=(ObjectEvidence(path="a", rows=1),)))
+    facade, backup_id = manager(Prover(found=(ObjectEvidence(path="a", rows=2), ObjectEvidence(path="b"))))
+    assert facade.verify(backup_id, level="structure").verification_status.proven.level == "structure"
+    facade, backup_id = manager(Prover(found=(ObjectEvidence(path="a", rows=1),)))
     with pytest.raises(IntegrityError, match="1 rows of a"):
-        own.verify(one, level="structure")
+        facade.verify(backup_id, level="structure")
 
 
 @pytest.mark.parametrize(
     "wrong", [{"level": "magic"}, {"level": "digest", "on": "toy://h/x"}, {"level": "structure", "assertions": ["x"]}]
 )
 def test_wrong_questions_are_refused(manager, wrong):
-    own, one = manager(Prover())
+    facade, backup_id = manager(Prover())
     with pytest.raises(OptionError):
-        own.prove(one, **wrong)
+        facade.prove(backup_id, **wrong)
 
 
 def test_a_password_of_the_server_shows_nowhere(manager):
-    own, one = manager(Prover(restore=CommandError("no entry for s3cret", returncode=1)))
+    facade, backup_id = manager(Prover(restore=CommandError("no entry for s3cret", returncode=1)))
     with pytest.raises(CommandError) as caught:
-        own.drill(one, on="toy://me:s3cret@h/x")
+        facade.drill(backup_id, on="toy://me:s3cret@h/x")
     assert "s3cret" not in str(caught.value)
-    assert "s3cret" not in repr(own.get_backup(one).proofs)
+    assert "s3cret" not in repr(facade.get_backup(backup_id).proofs)

@@ -26,7 +26,7 @@ from dumpty import (
 from dumpty.repository.catalog import Catalog
 from dumpty.repository.manifest import seal
 from dumpty.repository.named import NamedCatalog
-from dumpty.repository.names import checked_name, slug
+from dumpty.repository.names import slug, valid_name
 from dumpty.repository.recovery import clean
 
 
@@ -42,8 +42,8 @@ def manager(top, **replaced):
     return BackupManager(str(top), plugins=[driver])
 
 
-def made(own, count=1):
-    results = [own.create_backup("toy://h/db") for _ in range(count)]
+def made(facade, count=1):
+    results = [facade.create_backup("toy://h/db") for _ in range(count)]
     assert all(r.success for r in results), results
     return [r.backup for r in results]
 
@@ -78,7 +78,7 @@ def test_the_file_of_a_backup_tells_database_time_and_id():
 
 @pytest.mark.parametrize("name", ["daily", "a b", "ünï", "🙂", "2026-01-01", "a.b", ".hidden", "-x", "con", "x" * 200])
 def test_a_name_may_be_any_text_on_one_line(name):
-    assert checked_name(name) == name
+    assert valid_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_name_may_be_any_text_on_one_line(name):
 )  # fmt: skip
 def test_a_name_that_could_reach_further_is_refused_in_one_line(name, problem):
     with pytest.raises(InvalidName, match=problem) as caught:
-        checked_name(name)
+        valid_name(name)
     assert isinstance(caught.value, ValueError)
     assert str(caught.value).isprintable()
 
@@ -99,35 +99,35 @@ def test_a_name_that_could_reach_further_is_refused_in_one_line(name, problem):
 @pytest.mark.parametrize("name", [None, 7, b"x"])
 def test_a_name_that_is_no_text_is_a_type_error(name):
     with pytest.raises(TypeError, match=type(name).__name__):
-        checked_name(name)
+        valid_name(name)
 
 
 # -- listing and finding -----------------------------------------------------------------------------------------
 
 
 def test_backups_are_listed_oldest_first_and_found_by_id_or_its_beginning(top):
-    own = manager(top)
-    backups = made(own, 3)
+    facade = manager(top)
+    backups = made(facade, 3)
     assert ids(manager(top).list_backups()) == ids(backups)
-    assert own.find("latest") == backups[-1]
+    assert facade.find("latest") == backups[-1]
     for backup in backups:
-        assert own.find(backup.id) == own.find(backup.id[:13]) == own.get_backup(backup.id) == backup
-    assert own.get_backup(backups[0].id[:13]) is None
+        assert facade.find(backup.id) == facade.find(backup.id[:13]) == facade.get_backup(backup.id) == backup
+    assert facade.get_backup(backups[0].id[:13]) is None
 
 
-@pytest.mark.parametrize("wanted", ["nothing", "", "latest"])
-def test_a_backup_that_is_not_there_is_unknown_and_the_text_says_where(top, wanted):
-    with pytest.raises(UnknownBackup, match=f"no backup '{wanted}' in {top}; dumpty list shows"):
-        manager(top).find(wanted)
+@pytest.mark.parametrize("query", ["nothing", "", "latest"])
+def test_a_backup_that_is_not_there_is_unknown_and_the_text_says_where(top, query):
+    with pytest.raises(UnknownBackup, match=f"no backup '{query}' in {top}; dumpty list shows"):
+        manager(top).find(query)
 
 
 def test_an_ambiguous_beginning_says_how_many(top):
-    own = manager(top)
-    made(own, 17)  # of sixteen first digits, one comes twice
-    firsts = [i[0] for i in ids(own.list_backups())]
+    facade = manager(top)
+    made(facade, 17)  # of sixteen first digits, one comes twice
+    firsts = [i[0] for i in ids(facade.list_backups())]
     twice = next(f for f in firsts if firsts.count(f) > 1)
     with pytest.raises(UnknownBackup, match=f"{firsts.count(twice)} backups .* begin with '{twice}'; give more"):
-        own.find(twice)
+        facade.find(twice)
 
 
 def manifests(top):
@@ -136,40 +136,40 @@ def manifests(top):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"dumpty_manifest": 7}', None])
 def test_one_damaged_manifest_is_reported_and_hides_no_other(top, content, caplog):
-    own = manager(top)
-    backups = made(own, 2)
+    facade = manager(top)
+    backups = made(facade, 2)
     (path,) = [p for p in manifests(top) if backups[0].id.replace("-", "")[:12] in p.name]
     if content is None:
         path.unlink()
         path.mkdir()
     else:
         path.write_bytes(content)
-    assert ids(own.list_backups()) == [backups[1].id]
-    (problem,) = own.listing().problems
+    assert ids(facade.list_backups()) == [backups[1].id]
+    (problem,) = facade.listing().problems
     assert path.name in str(problem)
     assert path.name in caplog.text
     with pytest.raises(UnknownBackup, match="1 manifests there are damaged"):
-        own.find(backups[0].id)
-    assert "damaged" in own.restore(backups[0].id, "toy://h/x").error
-    made(own)
+        facade.find(backups[0].id)
+    assert "damaged" in facade.restore(backups[0].id, "toy://h/x").error
+    made(facade)
     assert os.path.exists(backups[0].file_path), "what a damaged manifest stands for is not cleared away"
     if content is not None:
         assert path.read_bytes() == content
 
 
 def test_a_manifest_under_another_backups_name_is_damaged(top):
-    own = manager(top)
-    made(own, 2)
-    one, two = manifests(top)
-    two.write_bytes(one.read_bytes())
-    assert len(own.list_backups()) == 1
-    assert "it belongs to" in str(own.listing().problems[0])
+    facade = manager(top)
+    made(facade, 2)
+    first, second = manifests(top)
+    second.write_bytes(first.read_bytes())
+    assert len(facade.list_backups()) == 1
+    assert "it belongs to" in str(facade.listing().problems[0])
 
 
 def test_files_of_others_are_neither_listed_nor_touched(top):
-    own = manager(top)
-    made(own)
-    others = {
+    facade = manager(top)
+    made(facade)
+    foreign_files = {
         "notes.txt": b"1",
         "x.sql": b"2",
         f"x.{'a' * 32}.sql": b"3",
@@ -177,16 +177,16 @@ def test_files_of_others_are_neither_listed_nor_touched(top):
         "x.pending": b"5",
         "film.part": b"6",
     }
-    others["shop-20260101T000000Z-0123456789ab.sql.gz"] = b"of a manifest that was lost"
-    for name, data in others.items():
+    foreign_files["shop-20260101T000000Z-0123456789ab.sql.gz"] = b"of a manifest that was lost"
+    for name, data in foreign_files.items():
         (top / name).write_bytes(data)
-    made(own)
-    assert len(own.list_backups()) == 2
-    assert {n: (top / n).read_bytes() for n in others} == others
+    made(facade)
+    assert len(facade.list_backups()) == 2
+    assert {n: (top / n).read_bytes() for n in foreign_files} == foreign_files
 
 
 def test_a_clock_that_jumps_back_loses_nothing(top, monkeypatch):
-    own = manager(top)
+    facade = manager(top)
     moments = iter([datetime(2026, 3, 29, 3, 0, tzinfo=UTC), datetime(2026, 3, 29, 1, 0, tzinfo=UTC)])
 
     class Clock(datetime):
@@ -200,32 +200,32 @@ def test_a_clock_that_jumps_back_loses_nothing(top, monkeypatch):
     backups = []
     for moment in moments:
         Clock.current = moment
-        backups += made(own)
-    assert ids(own.list_backups()) == ids(reversed(backups))
-    assert {b.timestamp for b in own.list_backups()} == {b.timestamp for b in backups}
+        backups += made(facade)
+    assert ids(facade.list_backups()) == ids(reversed(backups))
+    assert {b.timestamp for b in facade.list_backups()} == {b.timestamp for b in backups}
     for backup in backups:
-        assert own.verify(backup.id)
+        assert facade.verify(backup.id)
 
 
 # -- removing ----------------------------------------------------------------------------------------------------
 
 
 def test_a_removed_backup_is_gone_with_its_data_and_no_other(top):
-    own = manager(top)
-    one, two = made(own, 2)
-    own.remove(one.id)
-    assert ids(own.list_backups()) == [two.id]
+    facade = manager(top)
+    first, second = made(facade, 2)
+    facade.remove(first.id)
+    assert ids(facade.list_backups()) == [second.id]
     assert len(visible(top)) == 2
     with pytest.raises(UnknownBackup):
-        own.remove(one.id)
+        facade.remove(first.id)
 
 
 @pytest.mark.parametrize(("method", "part"), [("rename", ".sql.gz"), ("delete", ".manifest.json")])
 def test_a_removal_that_fails_keeps_the_backup_whole(top, method, part):
     (backup,) = made(manager(top))
 
-    def fails(real, name, *more):
-        return full() if name.endswith(part) else real(name, *more)
+    def fails(real, name, *arguments):
+        return full() if name.endswith(part) else real(name, *arguments)
 
     with pytest.raises(StoreError, match="Input/output"):
         manager(top, **{method: fails}).remove(backup.id)
@@ -233,20 +233,20 @@ def test_a_removal_that_fails_keeps_the_backup_whole(top, method, part):
 
 
 def test_data_that_cannot_be_removed_after_its_manifest_goes_with_the_next_backup(top):
-    own = manager(top)
-    (backup,) = made(own)
+    facade = manager(top)
+    (backup,) = made(facade)
     manager(top, delete=lambda real, name: full() if name.endswith(".removed") else real(name)).remove(backup.id)
-    assert own.list_backups() == []
+    assert facade.list_backups() == []
     assert len(visible(top)) == 1
-    made(own)
+    made(facade)
     assert len(visible(top)) == 2
 
 
 def test_a_backup_whose_data_is_gone_can_still_be_removed(top):
-    own = manager(top)
-    (backup,) = made(own)
+    facade = manager(top)
+    (backup,) = made(facade)
     os.unlink(backup.file_path)
-    own.remove(backup.id)
+    facade.remove(backup.id)
     assert visible(top) == []
 
 
@@ -384,28 +384,28 @@ def test_an_entry_that_is_not_ours_is_damage(top, store, named, changes):
 
 
 def test_the_two_facades_in_one_directory_leave_each_other_alone(top, store, named):
-    own = manager(top)
+    facade = manager(top)
     trap = "shop-20260101T000000Z-0123456789ab"
     first = [put(named, store, trap), put(named, store, "daily")]
-    backups = made(own, 2)
+    backups = made(facade, 2)
     for step in (
         lambda: clean(store),
-        lambda: own.remove(backups[0].id),
+        lambda: facade.remove(backups[0].id),
         lambda: put(named, store, "daily"),
-        lambda: made(own),
+        lambda: made(facade),
     ):
         step()
         names = [e["name"] for e in named.entries()]
         assert names == [trap, "daily"]
-        assert backups[1].id in ids(own.list_backups())
-        assert own.verify(backups[1].id)
+        assert backups[1].id in ids(facade.list_backups())
+        assert facade.verify(backups[1].id)
         assert set(visible(top)) >= {e["file"] for e in named.entries()}
     assert first[0] in named.entries()
     assert named.remove(lambda entries: entries) == 2
-    assert ids(own.list_backups())[0] == backups[1].id
-    for backup in own.list_backups():
-        own.verify(backup.id)
-        own.remove(backup.id)
+    assert ids(facade.list_backups())[0] == backups[1].id
+    for backup in facade.list_backups():
+        facade.verify(backup.id)
+        facade.remove(backup.id)
     assert visible(top) == [NamedCatalog.MANIFEST]
 
 
@@ -413,7 +413,7 @@ def test_the_two_facades_in_one_directory_leave_each_other_alone(top, store, nam
 
 
 def test_threads_that_write_at_once_lose_no_entry(top):
-    own = manager(top)
+    facade = manager(top)
     errors = []
 
     def work(n):
@@ -421,7 +421,7 @@ def test_threads_that_write_at_once_lose_no_entry(top):
             for k in range(2):
                 store = open_directory(top)
                 put(NamedCatalog(store), store, f"{n}-{k}")
-                made(own)
+                made(facade)
         except BaseException as error:
             errors.append(error)
 
@@ -434,7 +434,7 @@ def test_threads_that_write_at_once_lose_no_entry(top):
     assert {e["name"] for e in NamedCatalog(open_directory(top)).entries()} == {
         f"{n}-{k}" for n in range(4) for k in range(2)
     }
-    assert len(own.list_backups()) == 8
+    assert len(facade.list_backups()) == 8
     assert len(visible(top)) == 8 + 1 + 16
 
 
@@ -485,8 +485,8 @@ def test_an_error_while_tidying_releases_every_lock(top, store):
 
 
 def test_an_object_that_another_run_removed_meanwhile_is_not_missed(top):
-    own = manager(top)
-    made(own)
+    facade = manager(top)
+    made(facade)
     (manifest,) = manifests(top)
 
     def read(real, name, offset=0):
@@ -503,8 +503,8 @@ def test_prune_takes_each_sources_oldest_and_whatever_is_too_old(top, store, nam
     for n in range(4):
         put(named, store, f"a{n}", moment=now - timedelta(days=n), source="a")
         put(named, store, f"b{n}", moment=now - timedelta(days=n * 10), source="b")
-    own = DatabaseBackup(str(top))
-    assert own.prune(15, 3) == 3
-    assert {b.name for b in own.list_backups()} == {"a0", "a1", "a2", "b0", "b1"}
-    assert own.prune(10**9, 10) == 0
-    assert own.prune(0, 0) == 5
+    facade = DatabaseBackup(str(top))
+    assert facade.prune(15, 3) == 3
+    assert {b.name for b in facade.list_backups()} == {"a0", "a1", "a2", "b0", "b1"}
+    assert facade.prune(10**9, 10) == 0
+    assert facade.prune(0, 0) == 5

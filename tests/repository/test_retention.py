@@ -23,7 +23,7 @@ def proof(level, *, ok):
 
 
 @dataclass(frozen=True)
-class Taken:
+class FakeBackup:
     id: str
     source: str
     timestamp: datetime
@@ -40,7 +40,7 @@ standings = st.one_of(
 )
 backups = st.lists(
     st.builds(
-        Taken,
+        FakeBackup,
         id=st.uuids().map(str),
         source=st.sampled_from(["a", "b"]),
         timestamp=st.integers(-100, 20_000).map(lambda h: NOW - timedelta(hours=h)),
@@ -66,123 +66,123 @@ rules = (
 )
 
 
-def kept(taken, rule, now=NOW):
-    return {d.backup.id for d in decide(taken, rule, now) if d.keep}
+def kept(subjects, rule, now=NOW):
+    return {d.backup.id for d in decide(subjects, rule, now) if d.keep}
 
 
 def series(count, step, *, begin=NOW):
     """Backups of one database, newest first, named by their place."""
-    return [Taken(id=str(n), source="a", timestamp=begin - n * step) for n in range(count)]
+    return [FakeBackup(id=str(n), source="a", timestamp=begin - n * step) for n in range(count)]
 
 
-def is_good(taken):
-    return taken.verification_status.failed is None and taken.state == "ok"
+def is_good(subject):
+    return subject.verification_status.failed is None and subject.state == "ok"
 
 
-def newest(taken):
-    return max(taken, key=lambda t: (t.timestamp, t.id))
+def newest(subjects):
+    return max(subjects, key=lambda t: (t.timestamp, t.id))
 
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_every_backup_gets_one_decision_with_a_reason(taken, rule):
-    decisions = decide(taken, rule, NOW)
-    assert sorted(d.backup.id for d in decisions) == sorted(t.id for t in taken)
+def test_every_backup_gets_one_decision_with_a_reason(subjects, rule):
+    decisions = decide(subjects, rule, NOW)
+    assert sorted(d.backup.id for d in decisions) == sorted(t.id for t in subjects)
     assert all(d.reason for d in decisions)
 
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_no_rule_removes_the_newest_the_newest_good_the_newest_proven_or_what_is_pinned(taken, rule):
-    left = kept(taken, rule)
-    for source in {t.source for t in taken}:
-        own = [t for t in taken if t.source == source]
-        past = [t for t in own if t.timestamp <= NOW]
+def test_no_rule_removes_the_newest_the_newest_good_the_newest_proven_or_what_is_pinned(subjects, rule):
+    survivors = kept(subjects, rule)
+    for source in {t.source for t in subjects}:
+        of_source = [t for t in subjects if t.source == source]
+        past = [t for t in of_source if t.timestamp <= NOW]
         good = [t for t in past if is_good(t)]
-        assert not past or newest(past).id in left
-        assert not good or newest(good).id in left
-        for place in range(len(LEVELS)):
+        assert not past or newest(past).id in survivors
+        assert not good or newest(good).id in survivors
+        for rank in range(len(LEVELS)):
             proven = [
                 t
                 for t in good
-                if t.verification_status.proven and LEVELS.index(t.verification_status.proven.level) >= place
+                if t.verification_status.proven and LEVELS.index(t.verification_status.proven.level) >= rank
             ]
-            assert not proven or newest(proven).id in left
-        assert all(t.id in left for t in own if t.pinned)
+            assert not proven or newest(proven).id in survivors
+        assert all(t.id in survivors for t in of_source if t.pinned)
 
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_deciding_again_removes_no_more(taken, rule):
-    left = [d.backup for d in decide(taken, rule, NOW) if d.keep]
-    assert all(d.keep for d in decide(left, rule, NOW))
+def test_deciding_again_removes_no_more(subjects, rule):
+    survivors = [d.backup for d in decide(subjects, rule, NOW) if d.keep]
+    assert all(d.keep for d in decide(survivors, rule, NOW))
 
 
 @settings(max_examples=80)
 @given(backups, rules, st.sampled_from(["hourly", "daily", "weekly", "monthly", "yearly", "keep"]))
-def test_another_rule_only_ever_protects_more(taken, rule, name):
+def test_another_rule_only_ever_protects_more(subjects, rule, name):
     fewer = replace(rule, max_size=None, older_than=rule.older_than or timedelta(days=9), **{name: None})
-    assert kept(taken, fewer) <= kept(taken, replace(fewer, **{name: 3}))
+    assert kept(subjects, fewer) <= kept(subjects, replace(fewer, **{name: 3}))
 
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_a_lost_or_failed_backup_never_changes_what_becomes_of_a_good_one(taken, rule):
+def test_a_lost_or_failed_backup_never_changes_what_becomes_of_a_good_one(subjects, rule):
     rule = replace(rule, max_size=None, keep=rule.keep or 2)
-    good = [t for t in taken if is_good(t)]
-    assert kept(taken, rule) & {t.id for t in good} == kept(good, rule)
+    good = [t for t in subjects if is_good(t)]
+    assert kept(subjects, rule) & {t.id for t in good} == kept(good, rule)
 
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_databases_are_judged_apart_unless_by_total_size(taken, rule):
+def test_databases_are_judged_apart_unless_by_total_size(subjects, rule):
     rule = replace(rule, max_size=None, keep=rule.keep or 2)
-    apart = set()
-    for source in {t.source for t in taken}:
-        apart |= kept([t for t in taken if t.source == source], rule)
-    assert kept(taken, rule) == apart
+    kept_separately = set()
+    for source in {t.source for t in subjects}:
+        kept_separately |= kept([t for t in subjects if t.source == source], rule)
+    assert kept(subjects, rule) == kept_separately
 
 
 @settings(max_examples=80)
 @given(backups, rules)
-def test_the_total_size_is_met_unless_other_rules_protect_more(taken, rule):
+def test_the_total_size_is_met_unless_other_rules_protect_more(subjects, rule):
     limited = replace(rule, max_size=2_000)
-    total = sum(t.size_bytes for t in taken if t.id in kept(taken, limited) and t.state != "lost")
+    total = sum(t.size_bytes for t in subjects if t.id in kept(subjects, limited) and t.state != "lost")
     if any(
         getattr(rule, n) is not None for n in ("keep", "hourly", "daily", "weekly", "monthly", "yearly", "older_than")
     ):
-        unlimited = kept(taken, replace(rule, max_size=None))
-        protected = sum(t.size_bytes for t in taken if t.id in unlimited and t.state != "lost")
+        unlimited = kept(subjects, replace(rule, max_size=None))
+        protected = sum(t.size_bytes for t in subjects if t.id in unlimited and t.state != "lost")
         assert total <= max(2_000, protected)
 
 
 def test_the_number_and_the_age_protect_each_what_they_name():
-    taken = series(10, timedelta(days=1))
-    assert kept(taken, Rules(keep=3)) == {"0", "1", "2"}
-    assert kept(taken, Rules(older_than=timedelta(days=4))) == {"0", "1", "2", "3", "4"}
-    assert kept(taken, Rules(keep=2, older_than=timedelta(days=1))) == {"0", "1"}
+    subjects = series(10, timedelta(days=1))
+    assert kept(subjects, Rules(keep=3)) == {"0", "1", "2"}
+    assert kept(subjects, Rules(older_than=timedelta(days=4))) == {"0", "1", "2", "3", "4"}
+    assert kept(subjects, Rules(keep=2, older_than=timedelta(days=1))) == {"0", "1"}
 
 
 def test_the_total_size_lets_the_oldest_go_first_whatever_its_own_size():
-    taken = [replace(t, size_bytes=s) for t, s in zip(series(4, timedelta(days=1)), (100, 300, 900, 1), strict=True)]
-    assert kept(taken, Rules(max_size=500)) == {"0", "1"}
-    assert kept(taken, Rules(max_size=0)) == {"0"}
+    subjects = [replace(t, size_bytes=s) for t, s in zip(series(4, timedelta(days=1)), (100, 300, 900, 1), strict=True)]
+    assert kept(subjects, Rules(max_size=500)) == {"0", "1"}
+    assert kept(subjects, Rules(max_size=0)) == {"0"}
 
 
 def test_days_keep_the_newest_of_each_and_days_without_a_backup_do_not_count():
     noon = datetime(2026, 5, 20, 12, tzinfo=UTC)
     days = [0, 0, 1, 5, 5, 9, 30]
-    taken = [
-        Taken(id=f"{place}", source="a", timestamp=noon - timedelta(days=d, hours=place))
-        for place, d in enumerate(days)
+    subjects = [
+        FakeBackup(id=f"{position}", source="a", timestamp=noon - timedelta(days=d, hours=position))
+        for position, d in enumerate(days)
     ]
-    assert kept(taken, Rules(daily=3), noon) == {"0", "2", "3"}
-    assert kept(taken, Rules(daily=4), noon) == {"0", "2", "3", "5"}
+    assert kept(subjects, Rules(daily=3), noon) == {"0", "2", "3"}
+    assert kept(subjects, Rules(daily=4), noon) == {"0", "2", "3", "5"}
 
 
 def test_grandfather_father_and_son_over_three_years_of_daily_backups():
-    taken = series(3 * 365, timedelta(days=1), begin=datetime(2026, 6, 15, 3, tzinfo=UTC))
-    decisions = decide(taken, Rules(daily=7, weekly=4, monthly=12, yearly=2), taken[0].timestamp)
+    subjects = series(3 * 365, timedelta(days=1), begin=datetime(2026, 6, 15, 3, tzinfo=UTC))
+    decisions = decide(subjects, Rules(daily=7, weekly=4, monthly=12, yearly=2), subjects[0].timestamp)
     days = [d.backup.timestamp.date().isoformat() for d in decisions if d.keep]
     assert days[:7] == [f"2026-06-{day:02}" for day in range(15, 8, -1)]
     assert days[7:9] == ["2026-06-07", "2026-05-31"]  # the last Sundays, and of May the last day, too
@@ -191,58 +191,58 @@ def test_grandfather_father_and_son_over_three_years_of_daily_backups():
 
 
 def test_the_oldest_stays_while_a_rule_is_not_yet_filled():
-    taken = series(20, timedelta(days=1), begin=datetime(2026, 6, 25, 3, tzinfo=UTC))
-    assert kept(taken, Rules(yearly=2), taken[0].timestamp) == {"0", "19"}
-    filled = [*taken, Taken(id="old", source="a", timestamp=datetime(2024, 1, 1, tzinfo=UTC))]
-    assert kept(filled, Rules(yearly=2), taken[0].timestamp) == {"0", "old"}
+    subjects = series(20, timedelta(days=1), begin=datetime(2026, 6, 25, 3, tzinfo=UTC))
+    assert kept(subjects, Rules(yearly=2), subjects[0].timestamp) == {"0", "19"}
+    filled = [*subjects, FakeBackup(id="old", source="a", timestamp=datetime(2024, 1, 1, tzinfo=UTC))]
+    assert kept(filled, Rules(yearly=2), subjects[0].timestamp) == {"0", "old"}
 
 
 def test_a_day_is_that_of_the_time_zone():
     # 22:30 and 23:30 in UTC are two days in Berlin, where it is 00:30 and 01:30 of the same one: summer time.
-    taken = [
-        Taken(id=name, source="a", timestamp=datetime(2026, 7, day, hour, 30, tzinfo=UTC))
+    subjects = [
+        FakeBackup(id=name, source="a", timestamp=datetime(2026, 7, day, hour, 30, tzinfo=UTC))
         for name, day, hour in (("x", 2, 21), ("y", 1, 22), ("z", 1, 21))
     ]
     now = datetime(2026, 7, 3, tzinfo=UTC)
-    assert kept(taken, Rules(daily=2), now) == {"x", "y"}
-    assert kept(taken, Rules(daily=2, zone=BERLIN), now) == {"x", "z"}
+    assert kept(subjects, Rules(daily=2), now) == {"x", "y"}
+    assert kept(subjects, Rules(daily=2, zone=BERLIN), now) == {"x", "z"}
 
 
 def test_the_hour_that_comes_twice_when_summer_time_ends_is_two_hours():
     # In Berlin it was 02:30 twice on 2026-10-25: at 00:30 and at 01:30 in UTC.
-    taken = [
-        Taken(
+    subjects = [
+        FakeBackup(
             id=str(minute),
             source="a",
             timestamp=datetime(2026, 10, 25, 2, 30, tzinfo=UTC) - timedelta(minutes=minute),
         )
         for minute in (0, 60, 120, 180)
     ]
-    assert kept(taken, Rules(hourly=3, zone=BERLIN), taken[0].timestamp) == {"0", "60", "120"}
+    assert kept(subjects, Rules(hourly=3, zone=BERLIN), subjects[0].timestamp) == {"0", "60", "120"}
 
 
 def test_the_day_of_23_hours_when_summer_time_begins_is_one_day():
     # In Berlin 2026-03-29 began at 23:00 in UTC, and 02:00 to 03:00 did not exist.
     begin = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
-    taken = [Taken(id=str(h), source="a", timestamp=begin + timedelta(hours=h)) for h in range(-1, 24)]
-    assert kept(taken, Rules(daily=2, zone=BERLIN), begin + timedelta(hours=30)) == {"23", "22"}
+    subjects = [FakeBackup(id=str(h), source="a", timestamp=begin + timedelta(hours=h)) for h in range(-1, 24)]
+    assert kept(subjects, Rules(daily=2, zone=BERLIN), begin + timedelta(hours=30)) == {"23", "22"}
 
 
 def test_a_clock_that_was_ahead_costs_no_good_backup():
-    ahead = [Taken(id=f"ahead{n}", source="a", timestamp=NOW + timedelta(days=n + 1)) for n in range(5)]
-    taken = [*ahead, *series(5, timedelta(days=1))]
-    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
-    assert {name for name, d in decisions.items() if d.keep} == {*(b.id for b in ahead), "0", "1"}
+    future = [FakeBackup(id=f"ahead{n}", source="a", timestamp=NOW + timedelta(days=n + 1)) for n in range(5)]
+    subjects = [*future, *series(5, timedelta(days=1))]
+    decisions = {d.backup.id: d for d in decide(subjects, Rules(keep=2), NOW)}
+    assert {name for name, d in decisions.items() if d.keep} == {*(b.id for b in future), "0", "1"}
     assert "future" in decisions["ahead0"].reason
 
 
 def test_a_failed_backup_takes_no_place():
     bad = VerificationStatus(failed=proof("restore", ok=False))
-    taken = [
+    subjects = [
         replace(t, verification_status=bad if t.id in "13" else VerificationStatus())
         for t in series(6, timedelta(days=1))
     ]
-    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
+    decisions = {d.backup.id: d for d in decide(subjects, Rules(keep=2), NOW)}
     assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2"}
     assert "its proof by restore failed" in decisions["3"].reason
 
@@ -250,30 +250,30 @@ def test_a_failed_backup_takes_no_place():
 @pytest.mark.parametrize("state", ["lost", "damaged"])
 def test_a_lost_backup_takes_no_place(state):
     proven = VerificationStatus(proven=proof("restore", ok=True))
-    taken = [
+    subjects = [
         replace(t, state=state if t.id in "013" else "ok", verification_status=proven)
         for t in series(6, timedelta(days=1))
     ]
-    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=2), NOW)}
+    decisions = {d.backup.id: d for d in decide(subjects, Rules(keep=2), NOW)}
     assert {name for name, d in decisions.items() if d.keep} == {"0", "1", "2", "3", "4"}
     assert decisions["2"].reason == "the newest of its database that is there and has not failed"
-    [last] = [d for d in decide(taken, Rules(keep=1), NOW) if d.backup.id == "3"]
+    [last] = [d for d in decide(subjects, Rules(keep=1), NOW) if d.backup.id == "3"]
     assert not last.keep
     assert last.reason.startswith("lost" if state == "lost" else "number")
 
 
 def test_what_is_lost_takes_no_room():
-    taken = [replace(t, state="lost" if t.id == "1" else "ok") for t in series(4, timedelta(days=1))]
-    assert kept(taken, Rules(max_size=200)) == {"0", "1", "2"}
+    subjects = [replace(t, state="lost" if t.id == "1" else "ok") for t in series(4, timedelta(days=1))]
+    assert kept(subjects, Rules(max_size=200)) == {"0", "1", "2"}
 
 
 def test_the_only_proven_backup_outlives_every_rule():
     proven = VerificationStatus(proven=proof("restore", ok=True))
-    taken = [
+    subjects = [
         replace(t, verification_status=proven if t.id == "9" else VerificationStatus())
         for t in series(10, timedelta(days=1))
     ]
-    decisions = {d.backup.id: d for d in decide(taken, Rules(keep=1), NOW)}
+    decisions = {d.backup.id: d for d in decide(subjects, Rules(keep=1), NOW)}
     assert decisions["9"].keep
     assert decisions["9"].reason == "the newest proven by restore"
     assert sum(d.keep for d in decisions.values()) == 2
@@ -333,8 +333,8 @@ def test_what_is_no_time_zone_is_refused_with_an_example(text):
 
 
 def test_decisions_are_grouped_by_database_newest_first():
-    taken = [replace(t, source="ab"[int(t.id) % 2]) for t in series(6, timedelta(days=1))]
+    subjects = [replace(t, source="ab"[int(t.id) % 2]) for t in series(6, timedelta(days=1))]
     order = defaultdict(list)
-    for decision in decide(reversed(taken), Rules(keep=1), NOW):
+    for decision in decide(reversed(subjects), Rules(keep=1), NOW):
         order[decision.backup.source].append(decision.backup.id)
     assert order == {"a": ["0", "2", "4"], "b": ["1", "3", "5"]}

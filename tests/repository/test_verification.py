@@ -17,7 +17,7 @@ from dumpty.repository.verification import (
     PROOFS,
     Proof,
     Proved,
-    added,
+    append,
     decode_proofs,
     encode_proofs,
     verification_status,
@@ -26,12 +26,12 @@ from dumpty.repository.verification import (
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 
 
-def proof(level, ok, place=0):
-    return Proof(level=level, ok=ok, at=NOW + timedelta(minutes=place), by=str(place))
+def proof(level, ok, position=0):
+    return Proof(level=level, ok=ok, at=NOW + timedelta(minutes=position), by=str(position))
 
 
 attempts = st.lists(st.tuples(st.sampled_from(LEVELS), st.booleans()), max_size=12).map(
-    lambda pairs: [proof(level, ok, place) for place, (level, ok) in enumerate(pairs)]
+    lambda pairs: [proof(level, ok, position) for position, (level, ok) in enumerate(pairs)]
 )
 
 
@@ -52,12 +52,12 @@ def backup(top):
     return opened(top).create_backup("toy://h/db").backup
 
 
-def beside(top, ending):
+def sidecar(top, ending):
     return next(p for p in top.iterdir() if p.name.endswith(ending))
 
 
 def test_proofs_come_back_as_they_were_written():
-    one = Proof(
+    recorded = Proof(
         level="restore",
         ok=False,
         at=NOW,
@@ -68,26 +68,26 @@ def test_proofs_come_back_as_they_were_written():
         not_proved=("this",),
         error="it broke",
     )
-    assert decode_proofs(encode_proofs("id", [one, one]), "id", "it") == (one, one)
+    assert decode_proofs(encode_proofs("id", [recorded, recorded]), "id", "it") == (recorded, recorded)
 
 
 @settings(max_examples=200)
 @given(attempts)
 def test_what_proofs_say_together_is_never_better_than_the_last_failure(proofs):
-    said = verification_status(proofs)
-    assert said.proven is None or said.failed is None
-    for place, one in enumerate(proofs):
-        rank = LEVELS.index(one.level)
-        later = proofs[place + 1 :]
-        if not one.ok and not any(p.ok and LEVELS.index(p.level) >= rank for p in later):
-            assert said.failed is not None
-    if said.proven is not None:
-        rank = LEVELS.index(said.proven.level)
-        later = proofs[proofs.index(said.proven) + 1 :]
-        assert said.proven.ok
+    status = verification_status(proofs)
+    assert status.proven is None or status.failed is None
+    for position, recorded in enumerate(proofs):
+        rank = LEVELS.index(recorded.level)
+        later = proofs[position + 1 :]
+        if not recorded.ok and not any(p.ok and LEVELS.index(p.level) >= rank for p in later):
+            assert status.failed is not None
+    if status.proven is not None:
+        rank = LEVELS.index(status.proven.level)
+        later = proofs[proofs.index(status.proven) + 1 :]
+        assert status.proven.ok
         assert not any(not p.ok and LEVELS.index(p.level) <= rank for p in later)
     if proofs and all(p.ok for p in proofs):
-        assert said.proven.level == max((p.level for p in proofs), key=LEVELS.index)
+        assert status.proven.level == max((p.level for p in proofs), key=LEVELS.index)
 
 
 def test_a_weaker_proof_does_not_refute_a_failed_drill_and_a_drill_does():
@@ -99,21 +99,21 @@ def test_a_weaker_proof_does_not_refute_a_failed_drill_and_a_drill_does():
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(LEVELS), st.booleans()), min_size=40, max_size=90))
 def test_many_proofs_are_shortened_without_changing_what_they_say(pairs):
-    every = tuple(proof(level, ok, place) for place, (level, ok) in enumerate(pairs))
+    every = tuple(proof(level, ok, position) for position, (level, ok) in enumerate(pairs))
     short = ()
-    for one in every:
-        short = added(short, one)
+    for recorded in every:
+        short = append(short, recorded)
     assert verification_status(short) == verification_status(every)
     assert short[-50:] == every[-50:]
     assert len(short) <= 56
 
 
 def test_a_verification_is_written_down_beside_the_backup(top, backup):
-    [one] = opened(top).verify(backup.id).proofs
-    assert (one.level, one.ok, one.error) == ("digest", True, "")
-    assert "@" in one.by
-    assert abs(datetime.now(UTC) - one.at) < timedelta(minutes=1)
-    assert opened(top).list_backups()[0].proofs == (one,)
+    [recorded] = opened(top).verify(backup.id).proofs
+    assert (recorded.level, recorded.ok, recorded.error) == ("digest", True, "")
+    assert "@" in recorded.by
+    assert abs(datetime.now(UTC) - recorded.at) < timedelta(minutes=1)
+    assert opened(top).list_backups()[0].proofs == (recorded,)
     assert opened(top).find("latest-verified") == backup
 
 
@@ -122,8 +122,8 @@ def test_a_failed_verification_is_written_down_too(top, backup):
         stream.write(b"more")
     with pytest.raises(IntegrityError):
         opened(top).verify(backup.id)
-    said = opened(top).get_backup(backup.id).verification_status
-    assert said.failed.error
+    status = opened(top).get_backup(backup.id).verification_status
+    assert status.failed.error
     with pytest.raises(UnknownBackup, match="ever verified"):
         opened(top).find("latest-verified")
 
@@ -154,45 +154,45 @@ def refused(real, name, *rest):
 
 
 def test_a_proof_that_cannot_be_written_down_still_holds_and_says_so(top, backup):
-    own = opened(top, create=refused)
-    told = own.prove(backup.id, level="digest")
-    assert told.ok
-    assert "Read-only file system" in told.unrecorded
-    assert own.verify(backup.id).proofs == ()
+    manager = opened(top, create=refused)
+    attempt = manager.prove(backup.id, level="digest")
+    assert attempt.ok
+    assert "Read-only file system" in attempt.unrecorded
+    assert manager.verify(backup.id).proofs == ()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff", b"[1]"])
 def test_damaged_proofs_are_reported_count_for_nothing_and_are_never_overwritten(top, backup, damage):
-    own = opened(top)
-    own.verify(backup.id)
-    file = beside(top, PROOFS)
+    manager = opened(top)
+    manager.verify(backup.id)
+    file = sidecar(top, PROOFS)
     file.write_bytes(damage)
-    assert own.get_backup(backup.id).verification_status.proven is None
-    [problem] = own.listing().lost_proofs
+    assert manager.get_backup(backup.id).verification_status.proven is None
+    [problem] = manager.listing().lost_proofs
     assert file.name in str(problem)
-    assert own.listing().problems == []
-    told = own.prove(backup.id, level="digest")
-    assert (told.ok, file.name in told.unrecorded) == (True, True)
+    assert manager.listing().problems == []
+    attempt = manager.prove(backup.id, level="digest")
+    assert (attempt.ok, file.name in attempt.unrecorded) == (True, True)
     assert file.read_bytes() == damage
 
 
 def test_proofs_that_were_edited_by_hand_count_for_nothing(top, backup):
-    own = opened(top)
-    own.verify(backup.id)
-    file = beside(top, PROOFS)
+    manager = opened(top)
+    manager.verify(backup.id)
+    file = sidecar(top, PROOFS)
     file.write_text(file.read_text().replace('"digest",', '"restore",', 1))
-    assert own.get_backup(backup.id).proofs == ()
-    assert len(own.listing().lost_proofs) == 1
+    assert manager.get_backup(backup.id).proofs == ()
+    assert len(manager.listing().lost_proofs) == 1
 
 
 def test_proofs_of_another_backup_count_for_nothing(top, backup):
-    own = opened(top)
-    other = own.create_backup("toy://h/other").backup
-    own.verify(backup.id)
+    manager = opened(top)
+    other = manager.create_backup("toy://h/other").backup
+    manager.verify(backup.id)
     name = other.file_path.rpartition("/")[2].partition(".")[0]
-    (top / f"{name}{PROOFS}").write_bytes(beside(top, PROOFS).read_bytes())
-    assert own.get_backup(other.id).proofs == ()
-    assert "belongs to" in str(own.listing().lost_proofs[0])
+    (top / f"{name}{PROOFS}").write_bytes(sidecar(top, PROOFS).read_bytes())
+    assert manager.get_backup(other.id).proofs == ()
+    assert "belongs to" in str(manager.listing().lost_proofs[0])
 
 
 @pytest.mark.parametrize(
@@ -213,73 +213,73 @@ def test_sealed_nonsense_is_damage(change):
 
 
 def test_proofs_go_with_their_backup(top, backup):
-    own = opened(top)
-    own.verify(backup.id)
-    own.remove(backup.id)
+    manager = opened(top)
+    manager.verify(backup.id)
+    manager.remove(backup.id)
     assert [p.name for p in top.iterdir() if not p.name.startswith(".")] == []
 
 
 def test_proofs_without_a_backup_are_cleared_by_the_next_run_and_others_are_not(top, backup):
-    own = opened(top)
-    own.verify(backup.id)
-    own.pin(backup.id)
+    manager = opened(top)
+    manager.verify(backup.id)
+    manager.pin(backup.id)
     orphan = top / f"gone-20260101T000000Z-0123456789ab{PROOFS}"
-    orphan.write_bytes(beside(top, PROOFS).read_bytes())
+    orphan.write_bytes(sidecar(top, PROOFS).read_bytes())
     stranger = top / f"notes{PROOFS}"
     stranger.write_text("mine")
-    assert own.create_backup("toy://h/db").success
+    assert manager.create_backup("toy://h/db").success
     assert not orphan.exists()
     assert stranger.exists()
-    kept = own.get_backup(backup.id)
+    kept = manager.get_backup(backup.id)
     assert kept.verification_status.proven
     assert kept.pinned
 
 
 def test_proofs_are_not_cleared_where_only_the_manifest_is_lost(top, backup):
-    own = opened(top)
-    own.verify(backup.id)
-    beside(top, ".manifest.json").unlink()
-    assert own.create_backup("toy://h/other").success
-    assert beside(top, PROOFS).exists()
+    manager = opened(top)
+    manager.verify(backup.id)
+    sidecar(top, ".manifest.json").unlink()
+    assert manager.create_backup("toy://h/other").success
+    assert sidecar(top, PROOFS).exists()
 
 
 def test_a_proof_of_what_was_removed_meanwhile_is_not_left_behind(top, backup):
-    own = opened(top)
+    manager = opened(top)
 
     def slow(done, total):
         if opened(top).list_backups():
             opened(top).remove(backup.id)
 
     with pytest.raises(UnknownBackup):
-        own.verify(backup.id, progress=slow)
+        manager.verify(backup.id, progress=slow)
     assert [p.name for p in top.iterdir() if not p.name.startswith(".")] == []
 
 
 def test_a_pinned_backup_is_not_removed_until_it_is_unpinned(top, backup):
-    own = opened(top)
-    pinned = own.pin(backup.id, "before\nthe upgrade")
+    manager = opened(top)
+    pinned = manager.pin(backup.id, "before\nthe upgrade")
     assert pinned.pinned.endswith(": before the upgrade")
     with pytest.raises(Pinned, match="unpin"):
-        own.remove(backup.id)
-    assert own.verify(backup.id)
-    assert own.unpin(backup.id) is True
-    assert own.unpin(backup.id) is False
-    own.remove(backup.id)
-    assert own.list_backups() == []
+        manager.remove(backup.id)
+    assert manager.verify(backup.id)
+    assert manager.unpin(backup.id) is True
+    assert manager.unpin(backup.id) is False
+    manager.remove(backup.id)
+    assert manager.list_backups() == []
 
 
 def test_a_pin_that_cannot_be_read_is_a_pin(top, backup):
-    own = opened(top)
-    own.pin(backup.id)
-    beside(top, ".pin.json").write_bytes(b"\0")
-    assert own.get_backup(backup.id).pinned
-    assert len(own.listing().lost_proofs) == 1
+    manager = opened(top)
+    manager.pin(backup.id)
+    sidecar(top, ".pin.json").write_bytes(b"\0")
+    assert manager.get_backup(backup.id).pinned
+    assert len(manager.listing().lost_proofs) == 1
     with pytest.raises(Pinned):
-        own.remove(backup.id)
+        manager.remove(backup.id)
 
 
 def test_what_is_written_down_is_plain_json(top, backup):
     opened(top).verify(backup.id)
-    whole = json.loads(beside(top, PROOFS).read_text())
+    whole = json.loads(sidecar(top, PROOFS).read_text())
     assert whole["backup"] == backup.id
     assert whole["proofs"][0]["level"] == "digest"

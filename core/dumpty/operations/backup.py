@@ -36,7 +36,7 @@ def create(
     verifier: Plugin,
     format_name: str | None,
     progress: Progress | None,
-    given: Mapping[str, object],
+    overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
 
@@ -49,33 +49,33 @@ def create(
     verbs: dict[Verb, Plugin] = {"backup": driver, "inspect": driver}
     if compressor is not None:
         verbs["compress"] = compressor
-    options = host.options(verbs, given)
-    form = driver.format(format_name)
-    if form.directory:
+    options = host.options(verbs, overrides)
+    dump_format = driver.format(format_name)
+    if dump_format.directory:
         streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
-        raise OptionError(f"the format {form.name} is a directory, and a backup here is one file; use {streams}")
-    seen = Inspection(exists=True, empty=False)
+        raise OptionError(f"the format {dump_format.name} is a directory, and a backup here is one file; use {streams}")
+    inspection = Inspection(exists=True, empty=False)
     if host.can(driver, "inspect"):
-        seen = host.inspect(driver, source=source, options=options["inspect"])
+        inspection = host.inspect(driver, source=source, options=options["inspect"])
     clean(store)
     stages = [Stage(plugin=p, options=options["compress"]) for p in [compressor] if p is not None]
     started = datetime.now(UTC)
     record_id = str(uuid.uuid4())
-    database = database_name(source, seen.name)
-    suffix = form.suffix + "".join(s.plugin.described.suffix for s in stages)
+    database = database_name(source, inspection.name)
+    suffix = dump_format.suffix + "".join(s.plugin.described.suffix for s in stages)
     file = catalog.file_name(record_id, database, started, suffix)
-    made: list[Record] = []
+    records: list[Record] = []
     verifiers = () if verifier.name == "sha256" else (verifier,)
 
     def commit(outcome: Outcome) -> None:
         record = Record(
             id=record_id,
             url=source.url,
-            identity=seen.identity or identity_of(source, driver.described.schemes[0]),
+            identity=inspection.identity or identity_of(source, driver.described.schemes[0]),
             database=database,
             driver=_ref(driver),
-            format=form.name,
-            suffix=form.suffix,
+            format=dump_format.name,
+            suffix=dump_format.suffix,
             file=file,
             plain_size=outcome.plain_size,
             plain_sha256=outcome.plain_sha256,
@@ -90,13 +90,13 @@ def create(
             options={k: MASK if names_secret(k) and v else v for k, v in options["backup"].items()},
         )
         catalog.commit(record)
-        made.append(record)
+        records.append(record)
 
     run = Run(
         host=host,
         driver=driver,
         source=source,
-        format=form,
+        format=dump_format,
         options=options["backup"],
         store=store,
         stages=stages,
@@ -104,7 +104,7 @@ def create(
         progress=progress,
     )
     run.write(file, committing=catalog.committing, commit=commit)
-    return made[0]
+    return records[0]
 
 
 def _ref(plugin: Plugin) -> PluginRef:

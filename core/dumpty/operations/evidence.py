@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
     from dumpty.types import Evidence, ObjectEvidence
 
-__all__ = ["Compared", "compare"]
+__all__ = ["Comparison", "compare", "summarize_paths"]
 
 _SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class Comparison:
     """How far two evidences could be compared, and agreed.
 
     ``objects`` is their number, ``rows`` how many rows were counted on both sides. ``uncounted`` are the objects whose
-    rows nobody counted, ``unprinted`` those without a fingerprint on one side, or of another algorithm.
+    rows nobody counted, ``unfingerprinted`` those without a fingerprint on one side, or of another algorithm.
     """
 
     objects: int
     rows: int
     uncounted: tuple[str, ...]
-    unprinted: tuple[str, ...]
+    unfingerprinted: tuple[str, ...]
 
     @property
     def counted(self) -> int:
@@ -37,12 +37,12 @@ class Compared:
         return self.objects - len(self.uncounted)
 
     @property
-    def printed(self) -> int:
+    def fingerprinted(self) -> int:
         """How many objects have the same fingerprint on both sides."""
-        return self.objects - len(self.unprinted)
+        return self.objects - len(self.unfingerprinted)
 
 
-def compare(expected: Evidence, found: Evidence) -> Compared:
+def compare(expected: Evidence, found: Evidence) -> Comparison:
     """Compare the objects of two evidences by path: none missing, none more, no other rows, no other content.
 
     Raises:
@@ -52,8 +52,8 @@ def compare(expected: Evidence, found: Evidence) -> Compared:
     after = _aligned(_by_path(found), before)
     differences = [f"{path} is missing" for path in before if path not in after]
     differences += [f"{path} is there, which the backup does not know" for path in after if path not in before]
-    both = [(one, after[path]) for path, one in before.items() if path in after]
-    for old, new in both:
+    pairs = [(old, after[path]) for path, old in before.items() if path in after]
+    for old, new in pairs:
         if None not in (old.rows, new.rows) and old.rows != new.rows:
             differences.append(f"{old.path} has {_rows(new.rows)}, and had {_rows(old.rows)} when it was dumped")
         elif _comparable(old, new) and old.fingerprint != new.fingerprint:
@@ -64,32 +64,32 @@ def compare(expected: Evidence, found: Evidence) -> Compared:
             f"what was restored is not what was dumped: {'; '.join(differences[:_SHOWN])}{more}; "
             "do not rely on this backup"
         )
-    return Compared(
-        objects=len(both),
-        rows=sum(old.rows for old, new in both if old.rows is not None and new.rows is not None),
-        uncounted=tuple(old.path for old, new in both if None in (old.rows, new.rows)),
-        unprinted=tuple(old.path for old, new in both if not _comparable(old, new)),
+    return Comparison(
+        objects=len(pairs),
+        rows=sum(old.rows for old, new in pairs if old.rows is not None and new.rows is not None),
+        uncounted=tuple(old.path for old, new in pairs if None in (old.rows, new.rows)),
+        unfingerprinted=tuple(old.path for old, new in pairs if not _comparable(old, new)),
     )
 
 
-def named(paths: Iterable[str]) -> str:
-    """Return the first of ``paths``, and how many there are beside them."""
-    whole = list(paths)
-    more = f" and {len(whole) - _SHOWN} more" if len(whole) > _SHOWN else ""
-    return ", ".join(whole[:_SHOWN]) + more
+def summarize_paths(paths: Iterable[str]) -> str:
+    """Return the first of ``paths``, and how many more there are."""
+    all_paths = list(paths)
+    more = f" and {len(all_paths) - _SHOWN} more" if len(all_paths) > _SHOWN else ""
+    return ", ".join(all_paths[:_SHOWN]) + more
 
 
 def _by_path(evidence: Evidence) -> dict[str, ObjectEvidence]:
-    return {one.path: one for one in evidence.objects}
+    return {entry.path: entry for entry in evidence.objects}
 
 
 def _aligned(after: dict[str, ObjectEvidence], before: Iterable[str]) -> dict[str, ObjectEvidence]:
     """Return ``after`` by the paths of ``before``, where one of the two shows a path with a secret masked."""
-    known = set(before)
-    for path in known - set(after):
-        alike = next((p for p in after if p not in known and (masks(path, p) or masks(p, path))), None)
-        if alike is not None:
-            after[path] = after.pop(alike)
+    expected_paths = set(before)
+    for path in expected_paths - set(after):
+        same_path = next((p for p in after if p not in expected_paths and (masks(path, p) or masks(p, path))), None)
+        if same_path is not None:
+            after[path] = after.pop(same_path)
     return after
 
 

@@ -23,33 +23,33 @@ __all__ = ["Lister"]
 class Lister:
     """What is in one store."""
 
-    def __init__(self, store: Store, catalog: Catalog, book: VerificationLog) -> None:
+    def __init__(self, store: Store, catalog: Catalog, verification_log: VerificationLog) -> None:
         self._store = store
         self._catalog = catalog
-        self._book = book
+        self._verification_log = verification_log
 
     def listing(self) -> Listing:
         """Return all backups, oldest first, and what cannot be read, from one look at the store."""
         sizes = self._catalog.sizes()
         records, problems = self._catalog.records(sizes)
-        backups, lost_proofs = self._together(records, sizes)
+        backups, lost_proofs = self._with_annotations(records, sizes)
         return Listing(backups=backups, problems=problems, lost_proofs=lost_proofs)
 
     def backups(self) -> list[Backup]:
         """Return all backups, oldest first; log what cannot be read."""
-        found = self.listing()
-        for error in found.problems:
+        listing = self.listing()
+        for error in listing.problems:
             log.warning("%s", error, extra={"event": "manifest-damaged"})
-        _log_proofs(found.lost_proofs)
-        return found.backups
+        _log_proofs(listing.lost_proofs)
+        return listing.backups
 
-    def one(self, record: Record) -> Backup:
+    def backup(self, record: Record) -> Backup:
         """Return the backup of a record.
 
         Raises:
             UnknownBackup: it was removed meanwhile.
         """
-        backups, lost_proofs = self._together([record], None)
+        backups, lost_proofs = self._with_annotations([record], None)
         _log_proofs(lost_proofs)
         if not backups:
             raise UnknownBackup(f"backup {record.id} was removed meanwhile")
@@ -59,18 +59,18 @@ class Lister:
         """Return the backup of a record as its manifest has it, without a look at the store."""
         return to_backup(record, self._store.locate(record.file))
 
-    def _together(
+    def _with_annotations(
         self, records: Sequence[Record], sizes: Mapping[str, int] | None
     ) -> tuple[list[Backup], list[ManifestError]]:
-        found = presence_of(self._store, records, sizes or {})
-        records = [record for record in records if record.id in found]
-        told, errors = self._book.read(records, sizes)
+        presences = presence_of(self._store, records, sizes or {})
+        records = [record for record in records if record.id in presences]
+        annotations, errors = self._verification_log.read(records, sizes)
         backups = []
         for record in records:
-            presence, beside = found[record.id], told.get(record.id)
-            proofs, pinned = (beside.proofs, beside.pinned) if beside else ((), "")
-            where = self._store.locate(record.file)
-            backups.append(to_backup(record, where, proofs, pinned, presence.state, presence.reason))
+            presence, annotation = presences[record.id], annotations.get(record.id)
+            proofs, pinned = (annotation.proofs, annotation.pinned) if annotation else ((), "")
+            file_path = self._store.locate(record.file)
+            backups.append(to_backup(record, file_path, proofs, pinned, presence.state, presence.reason))
         return backups, errors
 
 

@@ -33,7 +33,7 @@ def restore(
     create: bool,
     other: bool,
     progress: Progress | None,
-    given: Mapping[str, object],
+    overrides: Mapping[str, object],
 ) -> None:
     """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
 
@@ -47,26 +47,28 @@ def restore(
             f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
             "a dump goes back only into a database of its own kind"
         )
-    options = host.options({"restore": driver, "inspect": driver}, given)
+    options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record)
     if host.can(driver, "restore") and host.can(driver, "inspect"):
-        seen = host.inspect(driver, source=target, options=options["inspect"])
-        if create and seen.exists:
+        inspection = host.inspect(driver, source=target, options=options["inspect"])
+        if create and inspection.exists:
             raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
-        if not seen.empty and not overwrite:
+        if not inspection.empty and not overwrite:
             raise TargetNotEmpty(
                 f"the target {target.url} is not empty, so nothing was restored; "
                 "to replace what it holds, insist: --overwrite (overwrite=True)"
             )
-        if not seen.empty and not other:
-            _require_own(record, target, seen.identity or identity_of(target, driver.described.schemes[0]))
+        if not inspection.empty and not other:
+            _require_same_database(
+                record, target, inspection.identity or identity_of(target, driver.described.schemes[0])
+            )
     check_stored(host, store, stored)
     with StoredDump(host, store, stored, progress) as dump:
         load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
     current_interruption().check()
 
 
-def _require_own(record: Record, target: Source, identity: str) -> None:
+def _require_same_database(record: Record, target: Source, identity: str) -> None:
     """Check that a target is the database that a backup is of.
 
     Raises:
@@ -105,10 +107,10 @@ def stored_of(host: Host, record: Record) -> Stored:
         PluginNotFound: a plugin that it went through is not installed.
     """
     for verifier in record.verifiers:
-        _needed(host, "verifier", verifier, record)
+        _require_plugin(host, "verifier", verifier, record)
     stages = []
     for stage in record.stages:
-        plugin = _needed(host, "compressor", stage.plugin, record)
+        plugin = _require_plugin(host, "compressor", stage.plugin, record)
         stages.append(Stage(plugin=plugin, options=stage.params))
     return Stored(
         file=record.file,
@@ -129,7 +131,7 @@ def driver_of(host: Host, record: Record) -> Plugin:
     Raises:
         PluginNotFound: it is not installed.
     """
-    return _needed(host, "driver", record.driver, record)
+    return _require_plugin(host, "driver", record.driver, record)
 
 
 def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
@@ -140,14 +142,14 @@ def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
         raise
 
 
-def _needed(host: Host, kind: Kind, ref: PluginRef, record: Record) -> Plugin:
+def _require_plugin(host: Host, kind: Kind, ref: PluginRef, record: Record) -> Plugin:
     try:
         return host.named(kind, ref.name)
     except PluginNotFound as error:
         # Registered by a program for itself: there is no package to install.
-        own = ref.distribution == "this program"
-        mend = "pass" if own else f"pip install {ref.distribution}, or pass"
+        unpackaged = ref.distribution == "this program"
+        remedy = "pass" if unpackaged else f"pip install {ref.distribution}, or pass"
         raise PluginNotFound(
-            f"backup {record.id} needs the {kind} {ref}, which is not installed: {mend} it as plugins=[…]",
+            f"backup {record.id} needs the {kind} {ref}, which is not installed: {remedy} it as plugins=[…]",
             plugin=str(ref),
         ) from error

@@ -123,27 +123,29 @@ def to_backup(
     )
 
 
-def run_as_result(verb: str, url: str, work: Callable[[], Backup], also: tuple[str, ...] = ()) -> BackupResult:
+def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets: tuple[str, ...] = ()) -> BackupResult:
     """Do ``work`` and return how it went: failures become results and log records, both without secrets.
 
-    ``also`` are secrets that are not in the URL: the store's.
+    ``more_secrets`` are secrets that are not in the URL: the store's.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     shown, secrets = _shown(url)
-    secrets += also
-    before = unfinished()
+    secrets += more_secrets
+    unfinished_before = unfinished()
     try:
         with track_interruption():
             backup = work()
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
         redact_exception(error, secrets)
-        left = [what for what in unfinished() if what not in before]
-        text = redact("; still there: ".join([one_line(error), *(["; ".join(left)] if left else [])]), secrets)
-        seconds = time.monotonic() - begun
+        remaining = [item for item in unfinished() if item not in unfinished_before]
+        text = redact(
+            "; still there: ".join([one_line(error), *(["; ".join(remaining)] if remaining else [])]), secrets
+        )
+        seconds = time.monotonic() - start
         fields = {"event": verb, "url": shown, "seconds": seconds, "error_type": type(error).__name__}
         log.error("%s of %s failed: %s", verb, shown, text, extra=fields)  # noqa: TRY400 - no traceback: locals
         return BackupResult(False, None, seconds, text, error)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - start
     fields = {"event": verb, "url": shown, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
     log.info("%s of %s done", verb, shown, extra=fields)
     return BackupResult(True, backup, seconds, None)

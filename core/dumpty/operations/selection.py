@@ -35,13 +35,13 @@ class Filter:
     database: str = ""
     source: str = ""
 
-    def takes(self, backup: Backup) -> bool:
+    def matches(self, backup: Backup) -> bool:
         """Return whether a backup is in question."""
         return self._is_of(backup) and self._comes_from(backup)
 
-    def of(self, backups: Iterable[Backup]) -> list[Backup]:
+    def filter(self, backups: Iterable[Backup]) -> list[Backup]:
         """Return those of ``backups`` that are in question."""
-        return [b for b in backups if self.takes(b)]
+        return [b for b in backups if self.matches(b)]
 
     def _is_of(self, backup: Backup) -> bool:
         return self.database in {"", backup.database_name, backup.source.rpartition("/")[2]}
@@ -57,49 +57,49 @@ class Filter:
         return backup.source.endswith(f"/{self.source}")
 
     def __str__(self) -> str:
-        told = [f"of the database {self.database!r}"] * bool(self.database)
-        told += [f"from {_shown(self.source)!r}"] * bool(self.source)
-        return "".join(f" {one}" for one in told)
+        descriptions = [f"of the database {self.database!r}"] * bool(self.database)
+        descriptions += [f"from {_shown(self.source)!r}"] * bool(self.source)
+        return "".join(f" {text}" for text in descriptions)
 
 
 def select(
-    backups: Sequence[Backup], wanted: str, among: Filter, *, where: str, damaged: int = 0, alone: bool = False
+    backups: Sequence[Backup], query: str, scope: Filter, *, location: str, damaged: int = 0, alone: bool = False
 ) -> Backup:
-    """Return the backup that ``wanted`` means, of ``backups`` (oldest first) those that are in question.
+    """Return the backup that ``query`` means, of ``backups`` (oldest first) those that are in question.
 
     Args:
-        backups: all that are listed in ``where``; ``damaged`` is how many more have a manifest that cannot be read.
-        wanted: an id or its beginning; ``latest``, the newest; ``latest-verified``, the newest that a proof holds of;
+        backups: all that are listed in ``location``; ``damaged`` is how many more have a manifest that cannot be read.
+        query: an id or its beginning; ``latest``, the newest; ``latest-verified``, the newest that a proof holds of;
             or one of those with ``:DATABASE`` behind it.
-        among: which backups are in question.
-        where: the place, for messages.
+        scope: which backups are in question.
+        location: of the store, for messages.
         damaged: for messages.
         alone: the latest must be that of the only database in question.
 
     Raises:
         UnknownBackup: none is meant, or more than one.
     """
-    word, colon, name = wanted.partition(":")
+    word, colon, name = query.partition(":")
     if word not in LATEST:
-        return _by_id(among.of(backups), wanted, f"{where}{among}{_damage(damaged)}")
-    chosen = [b for b in backups if among.takes(b) and (not colon or (name and Filter(database=name).takes(b)))]
-    what = f"{where}{among}"
+        return _by_id(scope.filter(backups), query, f"{location}{scope}{_damage(damaged)}")
+    chosen = [b for b in backups if scope.matches(b) and (not colon or (name and Filter(database=name).matches(b)))]
+    searched = f"{location}{scope}"
     if alone:
-        _require_one_database(chosen, wanted)
+        _require_one_database(chosen, query)
     if not chosen:
-        raise UnknownBackup(f"no backup {wanted!r} in {what}{_damage(damaged)}; dumpty list shows what is there")
-    chosen = _there(chosen)
+        raise UnknownBackup(f"no backup {query!r} in {searched}{_damage(damaged)}; dumpty list shows what is there")
+    chosen = _without_lost(chosen)
     if word == "latest-verified":
         chosen = [b for b in chosen if b.verification_status.proven]
         if not chosen:
             raise UnknownBackup(
-                f"no backup {wanted!r} in {what}: none was ever verified, and has not failed since; "
+                f"no backup {query!r} in {searched}: none was ever verified, and has not failed since; "
                 "dumpty verify or dumpty drill proves one"
             )
     return chosen[-1]
 
 
-def _there(backups: Sequence[Backup]) -> list[Backup]:
+def _without_lost(backups: Sequence[Backup]) -> list[Backup]:
     """Return those of ``backups`` (oldest first) that are not lost; log the lost that are newer than all of them.
 
     Where all are lost all are returned: whatever is then tried with one says what it lacks.
@@ -113,25 +113,27 @@ def _there(backups: Sequence[Backup]) -> list[Backup]:
     return found
 
 
-def _by_id(backups: Sequence[Backup], wanted: str, where: str) -> Backup:
-    found = [b for b in backups if b.id == wanted] or [b for b in backups if wanted and b.id.startswith(wanted)]
+def _by_id(backups: Sequence[Backup], query: str, location: str) -> Backup:
+    found = [b for b in backups if b.id == query] or [b for b in backups if query and b.id.startswith(query)]
     if not found:
-        raise UnknownBackup(f"no backup {wanted!r} in {where}; dumpty list shows what is there")
+        raise UnknownBackup(f"no backup {query!r} in {location}; dumpty list shows what is there")
     if len(found) > 1:
-        raise UnknownBackup(f"{len(found)} backups in {where} begin with {wanted!r}; give more of the id")
+        raise UnknownBackup(f"{len(found)} backups in {location} begin with {query!r}; give more of the id")
     return found[0]
 
 
-def _require_one_database(backups: Sequence[Backup], wanted: str) -> None:
+def _require_one_database(backups: Sequence[Backup], query: str) -> None:
     databases = {b.source: b.database_name for b in backups}
     if len(databases) < 2:  # noqa: PLR2004 - several
         return
-    told = [f"{name} ({source})" for source, name in sorted(databases.items(), key=lambda one: (one[1], one[0]))]
-    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+    descriptions = [
+        f"{name} ({source})" for source, name in sorted(databases.items(), key=lambda item: (item[1], item[0]))
+    ]
+    more = f" and {len(descriptions) - _NAMED} more" if len(descriptions) > _NAMED else ""
     named = len(set(databases.values())) == len(databases)
-    example = f"{wanted.partition(':')[0]}:{min(databases.values())}, or --database" if named else "with --source"
+    example = f"{query.partition(':')[0]}:{min(databases.values())}, or --database" if named else "with --source"
     raise UnknownBackup(
-        f"{wanted!r} could be a backup of {len(databases)} databases: {', '.join(told[:_NAMED])}{more}; "
+        f"{query!r} could be a backup of {len(databases)} databases: {', '.join(descriptions[:_NAMED])}{more}; "
         f"say which one, by its id, {example}"
     )
 

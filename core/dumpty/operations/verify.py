@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
-from dumpty.operations.evidence import Compared, compare, named
+from dumpty.operations.evidence import Comparison, compare, summarize_paths
 from dumpty.operations.restore import driver_of, load, stored_of
 from dumpty.redaction import one_line, redact, redact_exception
-from dumpty.repository.verification import Proof, Proved, who
+from dumpty.repository.verification import Proof, Proved, current_user
 from dumpty.streaming.dump import StoredDump, check_stored, check_whole
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def prove(
     *,
     on: Source | None = None,
     assertions: Sequence[str] = (),
-    given: Mapping[str, object] | None = None,
+    overrides: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
@@ -55,7 +55,7 @@ def prove(
         DumptyError: so does everything else that kept it from being decided.
     """
     attempt = _Attempt(host, store, record, progress, secrets=on.secrets if on else ())
-    at, begun = datetime.now(UTC), time.monotonic()
+    started_at, start = datetime.now(UTC), time.monotonic()
     failure: DumptyError | None = None
     try:
         if level == "digest":
@@ -63,7 +63,7 @@ def prove(
         elif level == "structure":
             attempt.structure()
         else:
-            attempt.restore(on, assertions, given or {})
+            attempt.restore(on, assertions, overrides or {})
     except NotProvable as error:
         text = redact(one_line(error), attempt.secrets)
         if "not provable here" in text:
@@ -71,18 +71,18 @@ def prove(
         raise NotProvable(f"backup {record.id} is not provable here: {text}") from None
     except DumptyError as error:
         redact_exception(error, attempt.secrets)
-        if not attempt.decides(error):
+        if not attempt.is_verdict(error):
             raise
         failure = error
     return Proof(
         level=level,
         ok=failure is None,
-        at=at,
-        by=who(),
-        seconds=round(time.monotonic() - begun, 3),
+        at=started_at,
+        by=current_user(),
+        seconds=round(time.monotonic() - start, 3),
         versions={name: redact(version, attempt.secrets) for name, version in attempt.versions.items()},
-        proved=tuple(replace(one, what=redact(one.what, attempt.secrets)) for one in attempt.proved),
-        not_proved=() if failure else tuple(redact(what, attempt.secrets) for what in attempt.not_proved),
+        proved=tuple(replace(step, what=redact(step.what, attempt.secrets)) for step in attempt.proved),
+        not_proved=() if failure else tuple(redact(text, attempt.secrets) for text in attempt.not_proved),
         error=redact(one_line(failure), attempt.secrets) if failure else "",
         exception=failure,
     )
@@ -90,7 +90,7 @@ def prove(
 
 @dataclass
 class _Attempt:
-    """One attempt, and what it has seen so far."""
+    """One attempt, and what it has found so far."""
 
     host: Host
     store: Store
@@ -107,9 +107,9 @@ class _Attempt:
 
         self.versions["dumpty"] = __version__
         self._stored = stored_of(self.host, self.record)
-        self._begun = time.monotonic()
+        self._step_start = time.monotonic()
 
-    def decides(self, error: DumptyError) -> bool:
+    def is_verdict(self, error: DumptyError) -> bool:
         """Return whether ``error`` says that the backup is bad, and not merely that nobody could tell."""
         if isinstance(error, CommandError):  # the database's own client refused the dump; a signal is not its verdict
             return self._loading and error.returncode is not None and error.returncode > 0
@@ -118,9 +118,11 @@ class _Attempt:
     def digest(self) -> None:
         """Compare the stored bytes, and the dump in them, with the manifest."""
         check_whole(self.host, self.store, self._stored, self.progress)
-        self._saw_stored()
+        self._record_stored_step()
         through = "+".join(s.plugin.name for s in self._stored.stages)
-        self._saw(f"{f'through {through} ' if through else ''}it gives the dump of the size and SHA-256 recorded")
+        self._record_step(
+            f"{f'through {through} ' if through else ''}it gives the dump of the size and SHA-256 recorded"
+        )
         self.not_proved.append(_ONLY_DIGESTS)
 
     def structure(self) -> None:
@@ -133,97 +135,100 @@ class _Attempt:
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it examined {dump.file}, but did not read it to its end")
         self._require_counts(found)
-        self._saw(f"it decompresses, and {driver.name} reads the dump to its end: {_contents(found)}")
+        self._record_step(f"it decompresses, and {driver.name} reads the dump to its end: {_contents(found)}")
         self.not_proved.append(_ONLY_READ)
 
-    def restore(self, on: Source | None, assertions: Sequence[str], given: Mapping[str, object]) -> None:
+    def restore(self, on: Source | None, assertions: Sequence[str], overrides: Mapping[str, object]) -> None:
         """Restore into a throw-away target, and question what is there then."""
         driver = self._driver("scratch", "restore")
         verbs: dict[Verb, Plugin] = {"scratch": driver, "restore": driver, "inspect": driver}
-        options = self.host.options(verbs, given)
+        options = self.host.options(verbs, overrides)
         self._check_stored()
         failure: BaseException | None = None
-        with StoredDump(self.host, self.store, self._stored, self.progress) as dump, _blamed(driver, "scratch"):
-            with self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]) as place:
+        with (
+            StoredDump(self.host, self.store, self._stored, self.progress) as dump,
+            _attribute_errors(driver, "scratch"),
+        ):
+            with self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]) as scratch:
                 try:
-                    self._rehearse(driver, dump, place, options, assertions)
+                    self._restore_and_check(driver, dump, scratch, options, assertions)
                 except BaseException as error:
                     failure = error
                     raise
             if failure is not None:  # a target that swallows errors when it is cleaned up makes nothing good
                 raise failure
 
-    def _rehearse(
+    def _restore_and_check(
         self,
         driver: Plugin,
         dump: StoredDump,
-        place: Scratch,
+        scratch: Scratch,
         options: Mapping[Verb, Options],
         assertions: Sequence[str],
     ) -> None:
-        self.secrets += place.target.secrets
-        versions = {str(name): str(version) for name, version in place.versions.items()}
+        self.secrets += scratch.target.secrets
+        versions = {str(name): str(version) for name, version in scratch.versions.items()}
         self.versions |= versions
         served = ", ".join(f"{name} {version}" for name, version in versions.items()) or driver.name
-        self._saw("; ".join((f"a throw-away target is ready: {served}", *getattr(place, "notes", ()))))
+        self._record_step("; ".join((f"a throw-away target is ready: {served}", *getattr(scratch, "notes", ()))))
         self._loading = True
-        loaded = load(self.host, driver, place.target, dump, overwrite=False, options=options["restore"])
+        loaded = load(self.host, driver, scratch.target, dump, overwrite=False, options=options["restore"])
         self._loading = False
-        self._saw("a database loaded the dump to its end")
-        found = self._inspected(driver, place, options["inspect"]) or loaded
+        self._record_step("a database loaded the dump to its end")
+        found = self._inspected(driver, scratch, options["inspect"]) or loaded
         self._compare(driver, found)
         unprovable: NotProvable | None = None
         checks: tuple[str, ...] = ()
         try:
-            with _blamed(driver, "check"):
-                checks = place.check()
+            with _attribute_errors(driver, "check"):
+                checks = scratch.check()
         except NotProvable as error:
             unprovable = error  # an assertion that is not true says more
         if checks:
-            self._saw(f"the engine's own checks found nothing wrong: {', '.join(checks)}")
+            self._record_step(f"the engine's own checks found nothing wrong: {', '.join(checks)}")
         elif unprovable is None:
             self.not_proved.append(f"the engine's own checks: {driver.name} has none here")
-        self.not_proved += getattr(place, "not_proved", ())
+        self.not_proved += getattr(scratch, "not_proved", ())
         for assertion in assertions:
-            self._assert(driver, place, assertion)
+            self._assert(driver, scratch, assertion)
         if unprovable is not None:
             raise unprovable
 
-    def _inspected(self, driver: Plugin, place: Scratch, options: Options) -> Evidence | None:
+    def _inspected(self, driver: Plugin, scratch: Scratch, options: Options) -> Evidence | None:
         declared = any(o.name == "evidence" and "inspect" in o.verbs for o in driver.described.options)
         if not declared or not self.host.can(driver, "inspect"):
             return None
-        printed = any(o.fingerprint for o in self.record.evidence.objects)
-        wanted = {**options, "evidence": "fingerprint" if printed else "counts"}
-        seen = self.host.inspect(driver, source=place.target, options=wanted)
-        if seen.evidence is None:
+        fingerprinted = any(o.fingerprint for o in self.record.evidence.objects)
+        inspect_options = {**options, "evidence": "fingerprint" if fingerprinted else "counts"}
+        inspection = self.host.inspect(driver, source=scratch.target, options=inspect_options)
+        if inspection.evidence is None:
             raise PluginError(
                 f"{driver} was asked for the evidence of what was restored, and gave none",
                 plugin=str(driver),
                 hook="inspect",
             )
-        return seen.evidence
+        return inspection.evidence
 
     def _compare(self, driver: Plugin, found: Evidence) -> None:
         expected = self.record.evidence
         if not expected.objects:
             self.not_proved.append("that everything is there: the backup recorded nothing to compare with")
             return
-        compared = compare(expected, found)
-        if compared.counted and compared.printed < compared.counted:
-            self._saw(f"counts only: {_counted(compared)}, as counted when it was dumped")
-            self.not_proved.append(_unprinted(driver, compared))
-        elif compared.printed:
-            self._saw(f"every value: {_counted(compared)}, with the fingerprints taken when it was dumped")
-        if compared.uncounted:
-            self.not_proved.append(f"the rows of what nobody counted: {named(compared.uncounted)}")
+        comparison = compare(expected, found)
+        if comparison.counted and comparison.fingerprinted < comparison.counted:
+            self._record_step(f"counts only: {_counted(comparison)}, as counted when it was dumped")
+            self.not_proved.append(_without_fingerprints(driver, comparison))
+        elif comparison.fingerprinted:
+            self._record_step(f"every value: {_counted(comparison)}, with the fingerprints taken when it was dumped")
+        if comparison.uncounted:
+            self.not_proved.append(f"the rows of what nobody counted: {summarize_paths(comparison.uncounted)}")
         if not expected.consistent:
             self.not_proved.append("that it is of one moment: the backup itself says that it is not")
 
-    def _assert(self, driver: Plugin, place: Scratch, assertion: str) -> None:
+    def _assert(self, driver: Plugin, scratch: Scratch, assertion: str) -> None:
         try:
-            with _blamed(driver, "ask"):
-                rows = place.ask(assertion)
+            with _attribute_errors(driver, "ask"):
+                rows = scratch.ask(assertion)
         except (OptionError, NotProvable):
             raise
         except DumptyError as error:
@@ -236,7 +241,7 @@ class _Attempt:
         value = rows[0][0]
         if not isinstance(value, numbers.Number) or not value:
             raise IntegrityError(f"{shown} is not true of what was restored: it gives {value!r}")
-        self._saw(f"true of what was restored: {assertion}")
+        self._record_step(f"true of what was restored: {assertion}")
 
     def _driver(self, *hooks: str) -> Plugin:
         driver = driver_of(self.host, self.record)
@@ -250,30 +255,30 @@ class _Attempt:
 
     def _check_stored(self) -> None:
         check_stored(self.host, self.store, self._stored, self.progress)
-        self._saw_stored()
+        self._record_stored_step()
 
-    def _saw_stored(self) -> None:
+    def _record_stored_step(self) -> None:
         digests = ", ".join(("SHA-256", *self._stored.digests))
-        self._saw(f"the stored file has the size and {digests} recorded in its manifest")
+        self._record_step(f"the stored file has the size and {digests} recorded in its manifest")
 
     def _require_counts(self, found: Evidence) -> None:
         """Compare what a driver read in a dump with what was counted; a reader may know less than a database."""
-        rows = {one.path: one.rows for one in found.objects}
-        for one in self.record.evidence.objects:
-            other = rows.get(one.path)
-            if one.rows is not None and other is not None and one.rows != other:
+        rows = {entry.path: entry.rows for entry in found.objects}
+        for entry in self.record.evidence.objects:
+            rows_read = rows.get(entry.path)
+            if entry.rows is not None and rows_read is not None and entry.rows != rows_read:
                 raise IntegrityError(
-                    f"the dump holds {other} rows of {one.path}, which had {one.rows} when it was made"
+                    f"the dump holds {rows_read} rows of {entry.path}, which had {entry.rows} when it was made"
                 )
 
-    def _saw(self, what: str) -> None:
+    def _record_step(self, text: str) -> None:
         now = time.monotonic()
-        self.proved.append(Proved(what=what, seconds=round(now - self._begun, 3)))
-        self._begun = now
+        self.proved.append(Proved(what=text, seconds=round(now - self._step_start, 3)))
+        self._step_start = now
 
 
 @contextlib.contextmanager
-def _blamed(driver: Plugin, part: str) -> Iterator[None]:
+def _attribute_errors(driver: Plugin, part: str) -> Iterator[None]:
     """Name the plugin in whatever fails inside that is no error of dumpty's."""
     try:
         yield
@@ -286,23 +291,23 @@ def _blamed(driver: Plugin, part: str) -> Iterator[None]:
         ) from error
 
 
-def _counted(compared: Compared) -> str:
-    return f"{_number(compared.counted, 'object')} and {_number(compared.rows, 'row')}"
+def _counted(comparison: Comparison) -> str:
+    return f"{_number(comparison.counted, 'object')} and {_number(comparison.rows, 'row')}"
 
 
 def _contents(found: Evidence) -> str:
-    counted = [one.rows for one in found.objects if one.rows is not None]
+    counted = [entry.rows for entry in found.objects if entry.rows is not None]
     if not found.objects:
         return "it counted nothing"
     rows = _number(sum(counted), "row") if counted else "rows not counted"
     return f"{_number(len(found.objects), 'object')}, {rows}"
 
 
-def _unprinted(driver: Plugin, compared: Compared) -> str:
+def _without_fingerprints(driver: Plugin, comparison: Comparison) -> str:
     offered = any(o.name == "fingerprint" and "backup" in o.verbs for o in driver.described.options)
     advice = " (back up with -o fingerprint=on)" if offered else ""
-    if compared.printed:
-        return f"every value of {named(compared.unprinted)}: no fingerprints to compare"
+    if comparison.fingerprinted:
+        return f"every value of {summarize_paths(comparison.unfingerprinted)}: no fingerprints to compare"
     return f"that every value is the same: the backup has no fingerprints{advice}"
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from dumpty.errors import ManifestError, MissingFile, Pinned, StoreError, UnknownBackup
 from dumpty.repository import manifest
 from dumpty.repository.journal import committing
-from dumpty.repository.names import MANIFEST, REMOVED, name_beside, slug
-from dumpty.repository.objects import UNSURE, delete_for_good, is_there, locked, read_object, sizes_in, write_object
+from dumpty.repository.names import MANIFEST, REMOVED, sidecar_name, slug
+from dumpty.repository.objects import NOT_DURABLE, delete_for_good, exists, locked, read_object, sizes_in, write_object
 from dumpty.repository.verification import PIN, PROOFS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Catalog:
 
         Whoever has removed the data again, before a manifest could name it, calls what this gives.
         """
-        return committing(self._store, self._names, file)
+        return committing(self._store, self._is_listed, file)
 
     def commit(self, record: Record) -> None:
         """Write the manifest of a backup whose data is there, and read it back. Call it under ``committing``.
@@ -55,7 +55,7 @@ class Catalog:
         Raises:
             StoreError, ManifestError: it failed; data and manifest were removed.
         """
-        name = name_beside(record.file, MANIFEST)
+        name = sidecar_name(record.file, MANIFEST)
         try:
             write_object(self._store, name, manifest.encode(record))
             if self._read(name) != record:
@@ -64,7 +64,7 @@ class Catalog:
             with contextlib.suppress(Exception):  # the failure that led here is the one to report
                 with contextlib.suppress(MissingFile, StoreError):
                     self._store.delete(name)
-                if not self.is_there(name):  # while a manifest names it, the data stays
+                if not self.exists(name):  # while a manifest names it, the data stays
                     self._store.delete(record.file)
             raise
 
@@ -121,42 +121,42 @@ class Catalog:
                 message says.
         """
         with self.locked():
-            if self.is_there(name_beside(record.file, PIN)):
+            if self.exists(sidecar_name(record.file, PIN)):
                 raise Pinned(f"backup {record.id} is pinned, so it was not removed; dumpty unpin {record.id} frees it")
-            gone, listed_by = record.file + REMOVED, name_beside(record.file, MANIFEST)
-            if not self.is_there(listed_by):
+            removed_name, manifest_name = record.file + REMOVED, sidecar_name(record.file, MANIFEST)
+            if not self.exists(manifest_name):
                 raise UnknownBackup(f"backup {record.id} is gone: another process has removed it meanwhile")
             listed = True
             try:
                 with contextlib.suppress(MissingFile):
-                    self._store.rename(record.file, gone)
-                self._store.delete(listed_by)
+                    self._store.rename(record.file, removed_name)
+                self._store.delete(manifest_name)
             except BaseException as error:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
                     # A manifest that went in spite of the error leaves its data to the next `clean`.
-                    listed = self.is_there(listed_by)
+                    listed = self.exists(manifest_name)
                     if listed:
-                        self._store.rename(gone, record.file)
+                        self._store.rename(removed_name, record.file)
                 if not listed and isinstance(error, StoreError):
-                    raise StoreError(f"backup {record.id} is removed, but {UNSURE}: {error}") from error
+                    raise StoreError(f"backup {record.id} is removed, but {NOT_DURABLE}: {error}") from error
                 raise
             with contextlib.suppress(StoreError, MissingFile):
-                self._store.delete(name_beside(record.file, PROOFS))
-            return delete_for_good(self._store, gone)
+                self._store.delete(sidecar_name(record.file, PROOFS))
+            return delete_for_good(self._store, removed_name)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which what is listed changes."""
         return locked(self._store)
 
-    def is_there(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         """Return whether the store has an object of this name."""
-        return is_there(self._store, name)
+        return exists(self._store, name)
 
-    def _names(self, file: str) -> bool:
-        return self.is_there(name_beside(file, MANIFEST))
+    def _is_listed(self, file: str) -> bool:
+        return self.exists(sidecar_name(file, MANIFEST))
 
     def _read(self, name: str) -> Record:
         record = manifest.decode(read_object(self._store, name), f"the manifest {self._store.locate(name)}")
-        if name_beside(record.file, MANIFEST) != name:
+        if sidecar_name(record.file, MANIFEST) != name:
             raise ManifestError(f"the manifest {self._store.locate(name)} is damaged: it belongs to {record.file}")
         return record

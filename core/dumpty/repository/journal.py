@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty.repository.objects import is_there
+from dumpty.repository.objects import exists
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,38 +21,38 @@ PENDING = ".pending"
 
 
 @contextlib.contextmanager
-def committing(store: Store, names: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
+def committing(store: Store, is_listed: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
     """Hold the lock under which what is listed changes, and mark files, as ``marked`` does."""
-    with store.lock("catalog"), marked(store, names, *files) as gone:
-        yield gone
+    with store.lock("catalog"), marked(store, is_listed, *files) as confirm_removed:
+        yield confirm_removed
 
 
 @contextlib.contextmanager
-def marked(store: Store, names: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
-    """Mark files within the block, which calls what it is given once it has seen to it that none is there.
+def marked(store: Store, is_listed: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
+    """Mark files within the block, which calls what it gets once it has seen to it that none is there.
 
     After a failure a mark goes only with the doubt. An interrupt can come up between any two steps, and so also where
     nobody takes the data back: then the mark stays, and the next ``clean`` does.
 
     Args:
         store: where they are, or will be.
-        names: tells whether a manifest names a file.
+        is_listed: tells whether a manifest names a file.
         files: their names.
     """
     marks: list[tuple[str, Upload]] = []
     settled = False
 
-    def gone() -> None:
+    def confirm_removed() -> None:
         nonlocal settled
         settled = True
 
     try:
         marks.extend((file, store.create(file + PENDING)) for file in files)
-        yield gone
+        yield confirm_removed
     except BaseException:
         with contextlib.suppress(Exception):  # the failure that led here is the one to report
             for file, mark in marks:
-                if settled or names(file) or not is_there(store, file):
+                if settled or is_listed(file) or not exists(store, file):
                     mark.abort()
         raise
     for _, mark in marks:

@@ -69,40 +69,40 @@ class Record:
 
 def seal(content: Mapping[str, Any]) -> bytes:
     """Return ``content`` as JSON with ``dumpty_manifest`` (the version) and ``digest`` (of all the rest) added."""
-    whole = {"dumpty_manifest": VERSION, **content}
-    whole["digest"] = _digest(whole)
+    sealed = {"dumpty_manifest": VERSION, **content}
+    sealed["digest"] = _digest(sealed)
     try:
-        return (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # a file name that is no UTF-8: JSON can say it in ASCII
-        return (json.dumps(whole, indent=1) + "\n").encode()
+        return (json.dumps(sealed, indent=1) + "\n").encode()
 
 
-def unseal(data: bytes, what: str) -> dict[str, Any]:
-    """Return the content of sealed JSON; ``what`` names it in messages.
+def unseal(data: bytes, label: str) -> dict[str, Any]:
+    """Return the content of sealed JSON; ``label`` names it in messages.
 
     Raises:
         ManifestError: it is damaged, or written by a newer dumpty.
     """
     try:
-        whole = json.loads(data)
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{what} is damaged: it is not JSON ({type(error).__name__})") from None
-    if not isinstance(whole, dict):
-        raise ManifestError(f"{what} is damaged: it is not a JSON object")
-    version = whole.get("dumpty_manifest")
+        raise ManifestError(f"{label} is damaged: it is not JSON ({type(error).__name__})") from None
+    if not isinstance(content, dict):
+        raise ManifestError(f"{label} is damaged: it is not a JSON object")
+    version = content.get("dumpty_manifest")
     if isinstance(version, int) and version > VERSION:
         raise ManifestError(
-            f"{what} was written by a newer dumpty (manifest version {version}, this one reads up to {VERSION}): "
+            f"{label} was written by a newer dumpty (manifest version {version}, this one reads up to {VERSION}): "
             "pip install --upgrade dumpty"
         )
-    digest = whole.pop("digest", None)
+    digest = content.pop("digest", None)
     try:
-        same = digest == _digest(whole)
+        same = digest == _digest(content)
     except RecursionError:
         same = False
     if version != VERSION or not same:
-        raise ManifestError(f"{what} is damaged: its digest does not match its content")
-    return whole
+        raise ManifestError(f"{label} is damaged: its digest does not match its content")
+    return content
 
 
 def encode(record: Record) -> bytes:
@@ -132,38 +132,38 @@ def encode(record: Record) -> bytes:
     )
 
 
-def decode(data: bytes, what: str) -> Record:
+def decode(data: bytes, label: str) -> Record:
     """Return the record in a manifest.
 
     Raises:
         ManifestError: it is damaged, or written by a newer dumpty.
     """
-    whole = unseal(data, what)
+    content = unseal(data, label)
     try:
         return Record(
-            id=str(whole["id"]),
-            url=str(whole["url"]),
-            identity=str(whole["identity"]),
-            database=str(whole["database"]),
-            driver=_plugin(whole["driver"]),
-            format=str(whole["format"]["name"]),
-            suffix=_suffix(whole["format"]["suffix"]),
-            directory=whole["format"]["directory"],
-            stages=tuple(StageRecord(plugin=_plugin(s["plugin"]), params=s["params"]) for s in whole["stages"]),
-            plain_size=int(whole["plain"]["size"]),
-            plain_sha256=str(whole["plain"]["sha256"]),
-            file=bare(whole["stored"]["file"], what),
-            stored_size=int(whole["stored"]["size"]),
-            stored_sha256=str(whole["stored"]["sha256"]),
-            digests=dict(whole["stored"]["digests"]),
-            verifiers=tuple(_plugin(ref) for ref in whole.get("verifiers", ())),
-            evidence=decode_evidence(whole["evidence"]),
-            options=dict(whole["options"]),
-            started=utc(whole["started"]),
-            ended=utc(whole["ended"]),
+            id=str(content["id"]),
+            url=str(content["url"]),
+            identity=str(content["identity"]),
+            database=str(content["database"]),
+            driver=_plugin(content["driver"]),
+            format=str(content["format"]["name"]),
+            suffix=_suffix(content["format"]["suffix"]),
+            directory=content["format"]["directory"],
+            stages=tuple(StageRecord(plugin=_plugin(s["plugin"]), params=s["params"]) for s in content["stages"]),
+            plain_size=int(content["plain"]["size"]),
+            plain_sha256=str(content["plain"]["sha256"]),
+            file=bare(content["stored"]["file"], label),
+            stored_size=int(content["stored"]["size"]),
+            stored_sha256=str(content["stored"]["sha256"]),
+            digests=dict(content["stored"]["digests"]),
+            verifiers=tuple(_plugin(ref) for ref in content.get("verifiers", ())),
+            evidence=decode_evidence(content["evidence"]),
+            options=dict(content["options"]),
+            started=utc(content["started"]),
+            ended=utc(content["ended"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+        raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
 
 def encode_evidence(evidence: Evidence) -> dict[str, Any]:
@@ -194,7 +194,7 @@ _ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "s
 _ENTRY |= {"checksum": str, "evidence": dict}
 
 
-def check_entry(entry: Mapping[str, Any], what: str) -> None:
+def check_entry(entry: Mapping[str, Any], label: str) -> None:
     """Check an entry of the manifest of named backups.
 
     Raises:
@@ -205,19 +205,19 @@ def check_entry(entry: Mapping[str, Any], what: str) -> None:
         utc(entry["timestamp"])
         decode_evidence(entry["evidence"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+        raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
     if wrong:
-        raise ManifestError(f"{what} is damaged: the {wrong[0]} of an entry is not what it should be")
+        raise ManifestError(f"{label} is damaged: the {wrong[0]} of an entry is not what it should be")
 
 
-def bare(name: object, what: str) -> str:
+def bare(name: object, label: str) -> str:
     """Return ``name`` if it is a bare file name.
 
     Raises:
         ManifestError: it would reach outside the backup directory.
     """
     if not isinstance(name, str) or not name or name in {".", ".."} or set(name) & {"/", "\\", "\0"}:
-        raise ManifestError(f"{what} is damaged: {name!r} is no bare file name")
+        raise ManifestError(f"{label} is damaged: {name!r} is no bare file name")
     return name
 
 
@@ -247,5 +247,5 @@ def utc(text: str) -> datetime:
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def _digest(whole: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_CANONICAL.encode(whole).encode()).hexdigest()
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()

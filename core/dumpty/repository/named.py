@@ -13,7 +13,7 @@ from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError
 from dumpty.repository import manifest
 from dumpty.repository.journal import committing, marked
 from dumpty.repository.names import NAMED_MANIFEST, REMOVED, slug
-from dumpty.repository.objects import UNSURE, delete_for_good, locked, read_object, write_object
+from dumpty.repository.objects import NOT_DURABLE, delete_for_good, locked, read_object, write_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ class NamedCatalog:
 
     def committing(self, *files: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold the lock, and the marks, under which files and the manifest change; gives what ``Catalog``'s does."""
-        return committing(self._store, self._names, *files)
+        return committing(self._store, self._is_listed, *files)
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the manifest's entries; none where there is no manifest yet.
@@ -44,17 +44,17 @@ class NamedCatalog:
         Raises:
             ManifestError: it is damaged, or written by a newer dumpty.
         """
-        what = f"the manifest {self._store.locate(self.MANIFEST)}"
+        label = f"the manifest {self._store.locate(self.MANIFEST)}"
         try:
             data = read_object(self._store, self.MANIFEST)
         except MissingFile:
             return []
-        entries = manifest.unseal(data, what).get("backups")
+        entries = manifest.unseal(data, label).get("backups")
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise ManifestError(f"{what} is damaged: it lists no backups")
+            raise ManifestError(f"{label} is damaged: it lists no backups")
         for entry in entries:
-            manifest.bare(entry.get("file"), what)
-            manifest.check_entry(entry, what)
+            manifest.bare(entry.get("file"), label)
+            manifest.check_entry(entry, label)
         return entries
 
     def put(self, entry: Mapping[str, Any]) -> None:
@@ -68,15 +68,15 @@ class NamedCatalog:
             try:
                 old = self.entries()
                 replaced = [e["file"] for e in old if e["name"] == entry["name"]]
-                stack.enter_context(marked(self._store, self._names, *replaced))
+                stack.enter_context(marked(self._store, self._is_listed, *replaced))
                 self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                    named = {e["file"] for e in self.entries()}
-                    if entry["file"] not in named:
+                    listed_files = {e["file"] for e in self.entries()}
+                    if entry["file"] not in listed_files:
                         self._store.delete(str(entry["file"]))
                     # A switch that was made in spite of the error leaves the old data to the next `clean`.
-                    for file in set(replaced) - named:
+                    for file in set(replaced) - listed_files:
                         self._store.rename(file, file + REMOVED)
                 raise
             for file in replaced:
@@ -98,54 +98,54 @@ class NamedCatalog:
         with locked(self._store):
             entries = self.entries()
             chosen = choose(entries)
-            gone: list[dict[str, Any]] = []
+            removed: list[dict[str, Any]] = []
             problems: list[str] = []
             try:
                 for entry in chosen:
                     try:
                         with contextlib.suppress(MissingFile):
                             self._store.rename(entry["file"], entry["file"] + REMOVED)
-                        gone.append(entry)
+                        removed.append(entry)
                     except StoreError as error:
                         problems.append(str(error))
-                if gone:
-                    self._write([e for e in entries if e not in gone])
+                if removed:
+                    self._write([e for e in entries if e not in removed])
             except BaseException as error:
-                if self._put_back(chosen) and isinstance(error, StoreError):
-                    raise StoreError(f"removed {len(gone)} backups, but {UNSURE}: {error}") from error
+                if self._undo_removal(chosen) and isinstance(error, StoreError):
+                    raise StoreError(f"removed {len(removed)} backups, but {NOT_DURABLE}: {error}") from error
                 raise
-            stay = [e for e in gone if self._stays(e, problems)]
-            if stay:
-                gone = [e for e in gone if e not in stay]
+            failed = [e for e in removed if self._deletion_failed(e, problems)]
+            if failed:
+                removed = [e for e in removed if e not in failed]
                 with contextlib.suppress(StoreError, ManifestError):  # what stays unlisted goes with the next `clean`
-                    self._write([e for e in entries if e not in gone])
-                self._put_back(stay)
+                    self._write([e for e in entries if e not in removed])
+                self._undo_removal(failed)
         if problems:
-            raise StoreError(f"removed {len(gone)} backups, but {len(problems)} could not be removed: {problems[0]}")
-        return len(gone)
+            raise StoreError(f"removed {len(removed)} backups, but {len(problems)} could not be removed: {problems[0]}")
+        return len(removed)
 
-    def _stays(self, entry: Mapping[str, Any], problems: list[str]) -> bool:
-        """Delete the data of an entry that is not listed any more; return whether that failed, and add why."""
+    def _deletion_failed(self, entry: Mapping[str, Any], problems: list[str]) -> bool:
+        """Delete the data of an entry that is not listed any more; return whether that failed, and append why."""
         problem = delete_for_good(self._store, entry["file"] + REMOVED)
         problems += [problem] if problem else []
         return bool(problem)
 
-    def _put_back(self, entries: Sequence[Mapping[str, Any]]) -> bool:
+    def _undo_removal(self, entries: Sequence[Mapping[str, Any]]) -> bool:
         """Give the data of entries that are still listed their names back; return whether none is, and that is sure.
 
         What the manifest names no more, in spite of an error, is left to the next `clean`.
         """
         try:
-            named = {e["file"] for e in self.entries()}
+            listed_files = {e["file"] for e in self.entries()}
         except (StoreError, ManifestError):
             return False
-        listed = [e["file"] for e in entries if e["file"] in named]
+        listed = [e["file"] for e in entries if e["file"] in listed_files]
         for file in listed:
             with contextlib.suppress(StoreError, MissingFile):
                 self._store.rename(file + REMOVED, file)
         return not listed
 
-    def _names(self, file: str) -> bool:
+    def _is_listed(self, file: str) -> bool:
         return any(e["file"] == file for e in self.entries())
 
     def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -6,12 +6,12 @@ import re
 
 from dumpty.errors import InvalidName, ManifestError
 
-__all__ = ["MANIFEST", "NAMED_MANIFEST", "OWN_NAME", "REMOVED", "checked_name", "name_beside", "slug"]
+__all__ = ["BACKUP_FILE_NAME", "MANIFEST", "NAMED_MANIFEST", "REMOVED", "sidecar_name", "slug", "valid_name"]
 
 MANIFEST = ".manifest.json"
 REMOVED = ".removed"
 # Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
-OWN_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
+BACKUP_FILE_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
 NAMED_MANIFEST = "backup_manifest.json"
 _NAME_LIMIT = 200
 _SLUG_LIMIT = 60
@@ -23,7 +23,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[:_SLUG_LIMIT].strip("._-") or "database"
 
 
-def checked_name(name: object) -> str:
+def valid_name(name: object) -> str:
     """Return a backup's name if it may be one.
 
     Raises:
@@ -50,13 +50,13 @@ def checked_name(name: object) -> str:
     return name
 
 
-def name_beside(file: str, ending: str) -> str:
+def sidecar_name(file: str, ending: str) -> str:
     """Return the name of what belongs to the backup whose data is ``file``: its manifest, proofs or pin.
 
     Raises:
         ManifestError: dumpty never gave this name to a backup's data.
     """
-    match = OWN_NAME.match(file)
+    match = BACKUP_FILE_NAME.match(file)
     if match is None:
         raise ManifestError(f"{file!r} is not a name that dumpty gives to backups")
     return match["stem"] + ending

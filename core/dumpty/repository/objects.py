@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from dumpty.types import Store
 
-__all__ = ["UNSURE", "delete_for_good", "is_there", "locked", "read_object", "sizes_in", "write_object"]
+__all__ = ["NOT_DURABLE", "delete_for_good", "exists", "locked", "read_object", "sizes_in", "write_object"]
 
-UNSURE = "a power failure may bring that back"
+NOT_DURABLE = "a power failure may bring that back"
 
 
-def is_there(store: Store, name: str) -> bool:
+def exists(store: Store, name: str) -> bool:
     """Return whether a store has an object of this name.
 
     Raises:
@@ -76,7 +76,7 @@ def delete_for_good(store: Store, name: str) -> str:
 
 def sizes_in(store: Store) -> dict[str, int]:
     """Return the size of every object in a store, in bytes, by name."""
-    return {found.name: found.size for found in store.list()}
+    return {entry.name: entry.size for entry in store.list()}
 
 
 def locked(store: Store) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from dumpty.errors import Locked, MissingFile, StoreError
-from dumpty.repository.names import MANIFEST, REMOVED, name_beside
+from dumpty.repository.names import MANIFEST, REMOVED, sidecar_name
 from dumpty.repository.recovery import clean
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dumpty.repository.manifest import Record
     from dumpty.types import Store
 
-__all__ = ["HERE", "Presence", "State", "look", "presence_of", "put_back"]
+__all__ = ["PRESENT", "Presence", "State", "check_presence", "presence_of", "undo_removal"]
 
 State = Literal["ok", "lost", "damaged"]
 
@@ -34,37 +34,37 @@ class Presence:
     reason: str = ""
 
 
-HERE = Presence()
+PRESENT = Presence()
 
 
-def look(store: Store, file: str, size: int, sizes: Mapping[str, int], *, locked: bool = False) -> Presence:
+def check_presence(store: Store, file: str, size: int, sizes: Mapping[str, int], *, locked: bool = False) -> Presence:
     """Return what became of the object ``file``, which had ``size`` bytes.
 
     ``sizes`` are those of the store's objects by name, from a listing. A directory counts with all that is in it.
     ``locked``: the caller holds the store's lock, so nothing can be put back.
     """
     if sizes.get(file) == size:
-        return HERE
-    where = store.locate(file)
+        return PRESENT
+    address = store.locate(file)
     try:
-        found = store.stat(file).size if locked else _found(store, file)
+        actual_size = store.stat(file).size if locked else _size_after_recovery(store, file)
     except MissingFile:
-        return Presence(state="lost", reason=f"its data {where} is gone")
+        return Presence(state="lost", reason=f"its data {address} is gone")
     except StoreError as error:
         return Presence(state="lost", reason=f"its data cannot be had: {error}")
-    if found == size:
-        return HERE
-    state: State = "lost" if found < size else "damaged"
-    return Presence(state=state, reason=f"its data {where} has {found:,} bytes, and {size:,} were stored")
+    if actual_size == size:
+        return PRESENT
+    state: State = "lost" if actual_size < size else "damaged"
+    return Presence(state=state, reason=f"its data {address} has {actual_size:,} bytes, and {size:,} were stored")
 
 
-def put_back(store: Store, file: str) -> None:
+def undo_removal(store: Store, file: str) -> None:
     """Put the data of a backup back where a removal of it did not end. What prevents that, its reader will meet."""
     with contextlib.suppress(MissingFile, StoreError):
-        _found(store, file)
+        _size_after_recovery(store, file)
 
 
-def _found(store: Store, file: str) -> int:
+def _size_after_recovery(store: Store, file: str) -> int:
     try:
         return store.stat(file).size
     except MissingFile:
@@ -75,19 +75,22 @@ def _found(store: Store, file: str) -> int:
 
 
 def presence_of(store: Store, records: Iterable[Record], sizes: Mapping[str, int]) -> dict[str, Presence]:
-    """Return what became of the data of each backup that is still listed, by id; ``sizes`` as for ``look``."""
-    found = {}
+    """Return what became of the data of each backup that is still listed, by id.
+
+    ``sizes``: as for ``check_presence``.
+    """
+    presences = {}
     for record in records:
-        presence = look(store, record.file, record.stored_size, sizes)
-        if presence is HERE or _is_listed(store, record):
-            found[record.id] = presence
-    return found
+        presence = check_presence(store, record.file, record.stored_size, sizes)
+        if presence is PRESENT or _is_listed(store, record):
+            presences[record.id] = presence
+    return presences
 
 
 def _is_listed(store: Store, record: Record) -> bool:
     """Return whether a backup whose data went was not simply removed meanwhile."""
     try:
-        store.stat(name_beside(record.file, MANIFEST))
+        store.stat(sidecar_name(record.file, MANIFEST))
     except MissingFile:
         return False
     except StoreError:  # it was read a moment ago

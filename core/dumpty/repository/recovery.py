@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dumpty.errors import ManifestError, MissingFile, StoreError
 from dumpty.repository.journal import PENDING
 from dumpty.repository.named import NamedCatalog
-from dumpty.repository.names import MANIFEST, OWN_NAME, REMOVED
-from dumpty.repository.objects import is_there
+from dumpty.repository.names import BACKUP_FILE_NAME, MANIFEST, REMOVED
+from dumpty.repository.objects import exists
 from dumpty.repository.verification import PIN, PROOFS
 
 if TYPE_CHECKING:
@@ -34,39 +34,39 @@ def clean(store: Store) -> None:
     with store.lock("catalog"):
         listed = _listed(store)
         with contextlib.ExitStack() as stack:
-            left = store.clean()
+            abandoned = store.clean()
             # A generator holds the store's lock until it is closed, and an error's traceback would keep it alive.
-            stack.callback(getattr(left, "close", lambda: None))
-            for name in left:
+            stack.callback(getattr(abandoned, "close", lambda: None))
+            for name in abandoned:
                 file = name.removesuffix(PENDING)
                 if file != name and listed(file) is False:
                     with contextlib.suppress(MissingFile):
                         store.delete(file)
         objects = list(store.list())
         # Without its manifest, a named backup that was half removed is the only trace of itself.
-        has_manifest = any(found.name == NamedCatalog.MANIFEST for found in objects)
-        for found in objects:
-            file = found.name.removesuffix(REMOVED)
-            state = listed(file) if file != found.name else None
+        has_manifest = any(entry.name == NamedCatalog.MANIFEST for entry in objects)
+        for entry in objects:
+            file = entry.name.removesuffix(REMOVED)
+            state = listed(file) if file != entry.name else None
             if state is True:
-                store.rename(found.name, file)
-            elif state is False and (OWN_NAME.match(file) or has_manifest):
-                _drop(store, found.name)
-        _clean_beside(store)
+                store.rename(entry.name, file)
+            elif state is False and (BACKUP_FILE_NAME.match(file) or has_manifest):
+                _delete_unlisted(store, entry.name)
+        _clean_sidecars(store)
 
 
-def _clean_beside(store: Store) -> None:
+def _clean_sidecars(store: Store) -> None:
     """Remove the proofs and pins of backups of which nothing else is left."""
-    names = {found.name for found in store.list()}
-    beside = {name for name in names if name.endswith((PROOFS, PIN)) and OWN_NAME.match(name)}
-    alive = {match["stem"] for name in names - beside if (match := OWN_NAME.match(name))}
-    for name in beside:
-        match = OWN_NAME.match(name)
-        if match is not None and match["stem"] not in alive:
-            _drop(store, name)
+    names = {entry.name for entry in store.list()}
+    sidecars = {name for name in names if name.endswith((PROOFS, PIN)) and BACKUP_FILE_NAME.match(name)}
+    live_stems = {match["stem"] for name in names - sidecars if (match := BACKUP_FILE_NAME.match(name))}
+    for name in sidecars:
+        match = BACKUP_FILE_NAME.match(name)
+        if match is not None and match["stem"] not in live_stems:
+            _delete_unlisted(store, name)
 
 
-def _drop(store: Store, name: str) -> None:
+def _delete_unlisted(store: Store, name: str) -> None:
     """Remove what no listing shows; what cannot be removed takes space, and keeps nobody from the next backup."""
     try:
         store.delete(name)
@@ -88,8 +88,8 @@ def _listed(store: Store) -> Callable[[str], bool | None]:
         files = None
 
     def listed(file: str) -> bool | None:
-        if match := OWN_NAME.match(file):
-            return is_there(store, match["stem"] + MANIFEST)
+        if match := BACKUP_FILE_NAME.match(file):
+            return exists(store, match["stem"] + MANIFEST)
         if files is None or not _NAMED_DATA.search(file):
             return None
         return file in files

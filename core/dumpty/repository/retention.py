@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dumpty.repository.verification import VerificationStatus
 
-__all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone", "taken"]
+__all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone", "total_size"]
 
 
 class Subject(Protocol):
@@ -130,7 +130,7 @@ def decide(backups: Iterable[S], rules: Rules, now: datetime) -> list[Decision[S
     decisions: list[Decision[S]] = []
     for source in sorted(groups):
         decisions += _Database(sorted(groups[source], key=_age_order, reverse=True), rules, now).decisions()
-    return decisions if rules.max_size is None else _fitted(decisions, rules.max_size)
+    return decisions if rules.max_size is None else _fit_into_size(decisions, rules.max_size)
 
 
 def _age_order(backup: Subject) -> tuple[datetime, str]:
@@ -142,73 +142,75 @@ class _Database(Generic[S]):
 
     def __init__(self, newest_first: Sequence[S], rules: Rules, now: datetime) -> None:
         self._all = newest_first
-        self._judged = [b for b in newest_first if b.timestamp <= now]
+        self._eligible = [b for b in newest_first if b.timestamp <= now]
         self._rules = rules
         self._now = now
 
     def decisions(self) -> list[Decision[S]]:
-        always, ruled = self._always(), self._ruled()
-        made = []
+        protected, by_rule = self._protected(), self._by_rule()
+        decisions = []
         for backup in self._all:
-            why = always.get(backup.id) or ruled.get(backup.id)
-            made.append(Decision(backup=backup, keep=bool(why), reason=why or self._let_go(backup)))
-        return made
+            reason = protected.get(backup.id) or by_rule.get(backup.id)
+            decisions.append(Decision(backup=backup, keep=bool(reason), reason=reason or self._removal_reason(backup)))
+        return decisions
 
-    def _always(self) -> dict[str, str]:
+    def _protected(self) -> dict[str, str]:
         """Return the reason for each backup that no rule can remove."""
         reasons: dict[str, str] = {}
         for backup in self._all:
             if backup.timestamp > self._now:
                 reasons[backup.id] = "taken in the future, by this machine's clock: not judged"
-        for newest in self._judged[:1]:
+        for newest in self._eligible[:1]:
             reasons[newest.id] = "the newest of its database"
-        for newest in [b for b in self._judged if _counts(b)][:1]:
+        for newest in [b for b in self._eligible if _is_restorable(b)][:1]:
             reasons.setdefault(newest.id, "the newest of its database that is there and has not failed")
-        for place, level in reversed(list(enumerate(LEVELS))):
-            for proven in [b for b in self._judged if _proven(b) >= place][:1]:
+        for rank, level in reversed(list(enumerate(LEVELS))):
+            for proven in [b for b in self._eligible if _proven_rank(b) >= rank][:1]:
                 reasons.setdefault(proven.id, f"the newest proven by {level}")
         for backup in self._all:
             if backup.pinned:
                 reasons.setdefault(backup.id, f"pinned {backup.pinned}")
         return reasons
 
-    def _ruled(self) -> dict[str, str]:
+    def _by_rule(self) -> dict[str, str]:
         """Return the reason for each backup that a rule protects."""
         reasons: dict[str, str] = {}
         rules = self._rules
         if rules.keep is not None:
-            place = 1
-            for backup in self._judged:
-                if place <= rules.keep:
-                    reasons.setdefault(backup.id, f"number {place} of the {rules.keep} newest to keep")
-                place += _counts(backup)
+            position = 1
+            for backup in self._eligible:
+                if position <= rules.keep:
+                    reasons.setdefault(backup.id, f"number {position} of the {rules.keep} newest to keep")
+                position += _is_restorable(backup)
         for name, (period, key) in _PERIODS.items():
             number = getattr(rules, name)
             if number is not None:
-                self._each(number, period, key, reasons)
+                self._protect_periods(number, period, key, reasons)
         if rules.older_than is not None:
-            for backup in self._judged:
+            for backup in self._eligible:
                 if self._age(backup) <= rules.older_than:
                     text = f"{_days(self._age(backup))} old, not older than {_days(rules.older_than)}"
                     reasons.setdefault(backup.id, text)
         return reasons
 
-    def _each(self, number: int, period: str, key: Callable[[datetime], object], reasons: dict[str, str]) -> None:
-        taken: set[object] = set()
+    def _protect_periods(
+        self, number: int, period: str, key: Callable[[datetime], object], reasons: dict[str, str]
+    ) -> None:
+        filled: set[object] = set()
         oldest = None
-        for backup in self._judged:
-            good = _counts(backup)
-            one = key(backup.timestamp.astimezone(self._rules.zone))
-            if one not in taken and len(taken) < number:
-                reasons.setdefault(backup.id, f"the newest of its {period}, {len(taken) + 1} of {number} to keep")
+        for backup in self._eligible:
+            good = _is_restorable(backup)
+            period_key = key(backup.timestamp.astimezone(self._rules.zone))
+            if period_key not in filled and len(filled) < number:
+                reasons.setdefault(backup.id, f"the newest of its {period}, {len(filled) + 1} of {number} to keep")
                 if good:
-                    taken.add(one)
+                    filled.add(period_key)
             if good:
                 oldest = backup
-        if oldest is not None and len(taken) < number:
+        if oldest is not None and len(filled) < number:
             reasons.setdefault(oldest.id, f"the oldest, while fewer than {number} {period}s have a backup")
 
-    def _let_go(self, backup: S) -> str:
+    def _removal_reason(self, backup: S) -> str:
         """Return why no rule protects a backup."""
         rules, reasons = self._rules, []
         if backup.state == "lost":
@@ -216,7 +218,7 @@ class _Database(Generic[S]):
         if backup.verification_status.failed is not None:
             reasons.append(f"its proof by {backup.verification_status.failed.level} failed, so it counts for nothing")
         if rules.keep is not None:
-            reasons.append(f"number {self._judged.index(backup) + 1}, beyond the {rules.keep} newest")
+            reasons.append(f"number {self._eligible.index(backup) + 1}, beyond the {rules.keep} newest")
         for name, (period, _) in _PERIODS.items():
             number = getattr(rules, name)
             if number is not None:
@@ -229,28 +231,28 @@ class _Database(Generic[S]):
         return self._now - backup.timestamp
 
 
-def _counts(backup: Subject) -> bool:
+def _is_restorable(backup: Subject) -> bool:
     """Return whether a backup could be restored, as far as is known."""
     return backup.verification_status.failed is None and backup.state not in {"lost", "damaged"}
 
 
-def _proven(backup: Subject) -> int:
-    proven = backup.verification_status.proven if _counts(backup) else None
+def _proven_rank(backup: Subject) -> int:
+    proven = backup.verification_status.proven if _is_restorable(backup) else None
     return -1 if proven is None else LEVELS.index(proven.level)
 
 
-def taken(backups: Iterable[Subject]) -> int:
+def total_size(backups: Iterable[Subject]) -> int:
     """Return how many bytes backups take in the store: what is lost takes none."""
     return sum(b.size_bytes for b in backups if b.state != "lost")
 
 
-def _fitted(decisions: Sequence[Decision[S]], limit: int) -> list[Decision[S]]:
+def _fit_into_size(decisions: Sequence[Decision[S]], limit: int) -> list[Decision[S]]:
     """Protect, of what every other rule lets go, the newest that fit into ``limit`` beside what is kept anyway."""
-    left = limit - taken(d.backup for d in decisions if d.keep)
+    free_bytes = limit - total_size(d.backup for d in decisions if d.keep)
     fits: set[str] = set()
     for decision in sorted((d for d in decisions if not d.keep), key=lambda d: _age_order(d.backup), reverse=True):
-        left -= taken([decision.backup])
-        if left < 0:
+        free_bytes -= total_size([decision.backup])
+        if free_bytes < 0:
             break
         fits.add(decision.backup.id)
     return [

@@ -28,13 +28,13 @@ __all__ = [
     "Proof",
     "Proved",
     "VerificationStatus",
-    "added",
+    "append",
+    "current_user",
     "decode_pin",
     "decode_proofs",
     "encode_pin",
     "encode_proofs",
     "verification_status",
-    "who",
 ]
 
 PROOFS = ".proofs.json"
@@ -48,7 +48,7 @@ dump to its end. ``restore``: a database loads it, and holds what the backup's e
 """
 
 LEVELS: tuple[Level, ...] = get_args(Level)
-_KEPT = 50
+_MAX_PROOFS = 50
 """Proofs kept for one backup, beside the newest success and failure of each level, which are what counts."""
 
 
@@ -99,7 +99,7 @@ def verification_status(proofs: Sequence[Proof]) -> VerificationStatus:
     """Return what ``proofs``, in the order in which they were made, say together."""
     if not proofs:
         return VerificationStatus()
-    last: dict[tuple[Level, bool], int] = {(p.level, p.ok): place for place, p in enumerate(proofs)}
+    last: dict[tuple[Level, bool], int] = {(p.level, p.ok): position for position, p in enumerate(proofs)}
 
     def newest(levels: Iterable[Level], *, ok: bool) -> int:
         return max((last.get((level, ok), -1) for level in levels), default=-1)
@@ -115,14 +115,15 @@ def verification_status(proofs: Sequence[Proof]) -> VerificationStatus:
     return VerificationStatus()
 
 
-def added(proofs: Sequence[Proof], proof: Proof) -> tuple[Proof, ...]:
+def append(proofs: Sequence[Proof], proof: Proof) -> tuple[Proof, ...]:
     """Return ``proofs`` and ``proof``, shortened, where they are many, to those that count and the newest."""
-    whole = (*proofs, proof)
-    counts = {(p.level, p.ok): place for place, p in enumerate(whole)}.values()
-    return tuple(p for place, p in enumerate(whole) if place >= len(whole) - _KEPT or place in counts)
+    proofs = (*proofs, proof)
+    newest = {(p.level, p.ok): position for position, p in enumerate(proofs)}.values()
+    first = len(proofs) - _MAX_PROOFS
+    return tuple(p for position, p in enumerate(proofs) if position >= first or position in newest)
 
 
-def who() -> str:
+def current_user() -> str:
     """Return who runs this program, and where: ``user@host``."""
     try:
         user = getpass.getuser()
@@ -136,43 +137,43 @@ def encode_proofs(record_id: str, proofs: Iterable[Proof]) -> bytes:
     return manifest.seal({"backup": record_id, "proofs": [_values(proof) for proof in proofs]})
 
 
-def decode_proofs(data: bytes, record_id: str, what: str) -> tuple[Proof, ...]:
+def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
     """Return the proofs in ``STEM.proofs.json``.
 
     Raises:
         ManifestError: it is damaged, of another backup, or written by a newer dumpty.
     """
-    whole = manifest.unseal(data, what)
+    content = manifest.unseal(data, label)
     try:
-        _require_of(whole, record_id, what)
-        return tuple(_proof(values) for values in whole["proofs"])
+        _require_of(content, record_id, label)
+        return tuple(_proof(values) for values in content["proofs"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+        raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
 
 def encode_pin(record_id: str, reason: str, moment: datetime) -> bytes:
     """Return the content of ``STEM.pin.json``."""
-    return manifest.seal({"backup": record_id, "by": who(), "at": moment.isoformat(), "reason": reason})
+    return manifest.seal({"backup": record_id, "by": current_user(), "at": moment.isoformat(), "reason": reason})
 
 
-def decode_pin(data: bytes, record_id: str, what: str) -> str:
+def decode_pin(data: bytes, record_id: str, label: str) -> str:
     """Return what a pin says, in one line: by whom, since when, and why.
 
     Raises:
         ManifestError: it is damaged, of another backup, or written by a newer dumpty.
     """
-    whole = manifest.unseal(data, what)
+    content = manifest.unseal(data, label)
     try:
-        _require_of(whole, record_id, what)
-        since = manifest.utc(whole["at"])
-        return f"by {whole['by']} on {since:%Y-%m-%d}" + (f": {whole['reason']}" if whole["reason"] else "")
+        _require_of(content, record_id, label)
+        since = manifest.utc(content["at"])
+        return f"by {content['by']} on {since:%Y-%m-%d}" + (f": {content['reason']}" if content["reason"] else "")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{what} is damaged: {type(error).__name__} at {error}") from error
+        raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
 
-def _require_of(whole: Mapping[str, Any], record_id: str, what: str) -> None:
-    if whole["backup"] != record_id:
-        raise ManifestError(f"{what} is damaged: it belongs to the backup {whole['backup']}")
+def _require_of(content: Mapping[str, Any], record_id: str, label: str) -> None:
+    if content["backup"] != record_id:
+        raise ManifestError(f"{label} is damaged: it belongs to the backup {content['backup']}")
 
 
 def _values(proof: Proof) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def _values(proof: Proof) -> dict[str, Any]:
         "by": proof.by,
         "seconds": proof.seconds,
         "versions": dict(proof.versions),
-        "proved": [[one.what, one.seconds] for one in proof.proved],
+        "proved": [[step.what, step.seconds] for step in proof.proved],
         "not_proved": list(proof.not_proved),
         "error": proof.error,
     }
@@ -199,7 +200,7 @@ def _proof(values: Mapping[str, Any]) -> Proof:
         by=str(values["by"]),
         seconds=float(values["seconds"]),
         versions={str(k): str(v) for k, v in values["versions"].items()},
-        proved=tuple(Proved(what=str(what), seconds=float(seconds)) for what, seconds in values["proved"]),
+        proved=tuple(Proved(what=str(text), seconds=float(seconds)) for text, seconds in values["proved"]),
         not_proved=tuple(map(str, values["not_proved"])),
         error=str(values["error"]),
     )

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
-from dumpty.repository.names import MANIFEST, name_beside
+from dumpty.repository.names import MANIFEST, sidecar_name
 from dumpty.repository.objects import read_object, write_object
 from dumpty.repository.verification import (
     PIN,
     PROOFS,
     Proof,
-    added,
+    append,
     decode_pin,
     decode_proofs,
     encode_pin,
@@ -55,22 +55,22 @@ class VerificationLog:
         Proofs that cannot be read count as none; a pin that cannot be read is a pin. ``names``: as for
         ``Catalog.records``.
         """
-        known = self._catalog.names() if names is None else names
-        there = {name for name in known if name.endswith((PROOFS, PIN))}
-        told: dict[str, Annotations] = {}
+        object_names = self._catalog.names() if names is None else names
+        sidecars = {name for name in object_names if name.endswith((PROOFS, PIN))}
+        annotations: dict[str, Annotations] = {}
         errors: list[ManifestError] = []
-        for record in records if there else ():
-            one = Annotations()
-            if name_beside(record.file, PROOFS) in there:
+        for record in records if sidecars else ():
+            annotation = Annotations()
+            if sidecar_name(record.file, PROOFS) in sidecars:
                 try:
-                    one = replace(one, proofs=self._proofs(record))
+                    annotation = replace(annotation, proofs=self._proofs(record))
                 except (ManifestError, StoreError) as error:
                     errors.append(_as_manifest_error(error))
-            if name_beside(record.file, PIN) in there:
-                one = replace(one, pinned=self._pinned(record, errors))
-            if one != Annotations():
-                told[record.id] = one
-        return told, errors
+            if sidecar_name(record.file, PIN) in sidecars:
+                annotation = replace(annotation, pinned=self._pinned(record, errors))
+            if annotation != Annotations():
+                annotations[record.id] = annotation
+        return annotations, errors
 
     def add(self, record: Record, proof: Proof) -> Proof:
         """Write a proof down, after those that others wrote meanwhile.
@@ -83,9 +83,9 @@ class VerificationLog:
         """
         try:
             with self._catalog.locked():
-                self._require_there(record)
-                proofs = added(self._proofs(record), proof)
-                write_object(self._store, name_beside(record.file, PROOFS), encode_proofs(record.id, proofs))
+                self._require_listed(record)
+                proofs = append(self._proofs(record), proof)
+                write_object(self._store, sidecar_name(record.file, PROOFS), encode_proofs(record.id, proofs))
         except UnknownBackup:
             raise
         except (DumptyError, OSError) as error:
@@ -101,9 +101,9 @@ class VerificationLog:
             StoreError: the pin cannot be written.
         """
         with self._catalog.locked():
-            self._require_there(record)
+            self._require_listed(record)
             data = encode_pin(record.id, " ".join(reason.split()), datetime.now(UTC))
-            write_object(self._store, name_beside(record.file, PIN), data)
+            write_object(self._store, sidecar_name(record.file, PIN), data)
 
     def unpin(self, record: Record) -> bool:
         """Take a backup's pin away, and return whether it had one.
@@ -113,13 +113,13 @@ class VerificationLog:
         """
         with self._catalog.locked():
             try:
-                self._store.delete(name_beside(record.file, PIN))
+                self._store.delete(sidecar_name(record.file, PIN))
             except MissingFile:
                 return False
             return True
 
     def _proofs(self, record: Record) -> tuple[Proof, ...]:
-        name = name_beside(record.file, PROOFS)
+        name = sidecar_name(record.file, PROOFS)
         try:
             data = read_object(self._store, name)
         except MissingFile:
@@ -127,7 +127,7 @@ class VerificationLog:
         return decode_proofs(data, record.id, f"the file of proofs {self._store.locate(name)}")
 
     def _pinned(self, record: Record, errors: list[ManifestError]) -> str:
-        name = name_beside(record.file, PIN)
+        name = sidecar_name(record.file, PIN)
         try:
             return decode_pin(read_object(self._store, name), record.id, f"the pin {self._store.locate(name)}")
         except MissingFile:
@@ -136,8 +136,8 @@ class VerificationLog:
             errors.append(_as_manifest_error(error))
             return _UNREADABLE_PIN
 
-    def _require_there(self, record: Record) -> None:
-        if not self._catalog.is_there(name_beside(record.file, MANIFEST)):
+    def _require_listed(self, record: Record) -> None:
+        if not self._catalog.exists(sidecar_name(record.file, MANIFEST)):
             raise UnknownBackup(f"backup {record.id} was removed meanwhile")
 
 

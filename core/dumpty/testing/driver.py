@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from dumpty.errors import DumptyError, PluginError
-from dumpty.redaction import forms
+from dumpty.redaction import encodings
 from dumpty.testing.databases import SECRET, missing, with_secret
 from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
@@ -201,7 +201,7 @@ class DriverSuite(ProofRules):
         texts["the output"] = "".join(capfd.readouterr())
         for what, text in texts.items():
             require(
-                not any(form in text for form in forms(SECRET)),
+                not any(form in text for form in encodings(SECRET)),
                 "A password never leaves the driver: not in an error, a log line, an output or a name.",
                 "Show source.url, which holds *** instead, and dumpty.process.redact(text, source.secrets).",
                 f"{what} shows it",

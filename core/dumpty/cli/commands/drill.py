@@ -91,7 +91,7 @@ def drill(
     several = everything or age is not None
     if several:
         found = manager.listing()
-        backups, problems = among.of(found.backups), found.problems
+        backups, problems = among.filter(found.backups), found.problems
     else:
         backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
     if age is not None:

@@ -25,7 +25,7 @@ def list_(
     """List the backups in a directory, oldest first."""
     manager = existing(directory)
     found, among = manager.listing(), Filter(database=database, source=source)
-    backups, problems = among.of(found.backups), [str(p) for p in found.problems]
+    backups, problems = among.filter(found.backups), [str(p) for p in found.problems]
     short = short_ids(backups)
     rows = [
         (

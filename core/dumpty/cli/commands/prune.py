@@ -13,7 +13,7 @@ from dumpty.cli.output import Line, Report, Table, count, moment, say, size
 from dumpty.cli.prompt import agreed, on_terminal
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError, Pinned, StoreError, UnknownBackup
-from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone, taken
+from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone, total_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def prune(
     gone = {d.backup.id for d in removed}
     verb = "would be removed" if dry_run else "removed"
     done = doomed if dry_run else removed
-    freed = size(taken(d.backup for d in done))
+    freed = size(total_size(d.backup for d in done))
     summary = f"{count(len(done), 'backup')} of {len(backups)} {verb}, {freed}"
     return Report(
         fields={
@@ -124,7 +124,7 @@ def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str
 
 
 def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
-    kept = taken(d.backup for d in decisions if d.keep)
+    kept = total_size(d.backup for d in decisions if d.keep)
     if rules.max_size is None or kept <= rules.max_size:
         return []
     return [f"what is kept takes {size(kept)}, more than --max-size {size(rules.max_size)}: the rest is protected"]
@@ -132,7 +132,7 @@ def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
 
 def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
     """Ask on the terminal, where there is one."""
-    total = f"{count(len(doomed), 'backup')}, {size(taken(d.backup for d in doomed))}"
+    total = f"{count(len(doomed), 'backup')}, {size(total_size(d.backup for d in doomed))}"
     if not on_terminal():
         raise UsageError(f"nothing was removed: {total} would go; say --yes, or --dry-run to see which")
     for decision in doomed:

@@ -49,7 +49,7 @@ def verify(
     among = Filter(database=database, source=source)
     if backup_id is None:
         found = manager.listing()
-        backups, problems = among.of(found.backups), found.problems
+        backups, problems = among.filter(found.backups), found.problems
     else:
         backups, problems = [manager.find(backup_id, database=database, source=source)], []
     verdicts = prove_each(manager, backups, chosen, several=everything, quiet=quiet)
