@@ -175,7 +175,7 @@ def test_a_machine_without_the_database_proves_nothing_and_says_how_to_get_it(du
     finally:
         mariadb.run("DROP DATABASE drilled")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("dumpty_plugins.mysql.server.private_server._PLACES", "")
+    monkeypatch.setattr("dumpty_plugins.mysql.server.private_server._PROGRAM_DIRECTORIES", "")
     ran = dumpty("drill")
     assert ran.status == 3
     assert "not provable here" in ran.out

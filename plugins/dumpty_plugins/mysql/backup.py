@@ -9,7 +9,7 @@ from dumpty_plugins.mysql.dumping.ranges import RangeReader
 from dumpty_plugins.mysql.dumping.row_by_row import dump_rows
 from dumpty_plugins.mysql.dumping.script import Script
 from dumpty_plugins.mysql.dumping.snapshot import Snapshot
-from dumpty_plugins.mysql.schema.binary_log import LOGGED, logged
+from dumpty_plugins.mysql.schema.binary_log import LOGGED, restricted_objects
 from dumpty_plugins.mysql.schema.catalog import REMOTE
 from dumpty_plugins.mysql.schema.checks import DANGLING, dangling
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
@@ -38,42 +38,44 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         IntegrityError: the server's counts and what it delivered do not agree.
     """
     database = database_of(source)
-    fast = options["formatting"] == "server"
-    jobs = max(1, int(str(options["jobs"]))) if fast else 1
-    printed = bool(options["fingerprint"])
+    on_server = options["formatting"] == "server"
+    jobs = max(1, int(str(options["jobs"]))) if on_server else 1
+    fingerprinted = bool(options["fingerprint"])
     skip = {kind for option, kind in LEFT_OUT.items() if not options[option]}
     with Snapshot(source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip) as snapshot:
         catalog = snapshot.catalog
         for table in catalog.tables:
             _check_table(table)
-            check_definition(snapshot.keeper, database, table)
+            check_definition(snapshot.lock_session, database, table)
         sink.expect(int(sum(t.data_bytes for t in catalog.tables) * 1.1) + 1024)
         script = Script(sink)
-        keeper = snapshot.keeper
-        script.begin(catalog, keeper.version, mariadb=keeper.mariadb)
+        lock_session = snapshot.lock_session
+        script.begin(catalog, lock_session.version, mariadb=lock_session.mariadb)
         # Tables under a lock come first, over the session that holds it: writers wait for them.
         tables = sorted(catalog.tables, key=lambda t: (t.transactional, t.name))
-        if fast:
-            reader = RangeReader(snapshot.sessions, keeper)
+        if on_server:
+            reader = RangeReader(snapshot.sessions, lock_session)
             try:
-                objects = _tables(tables, script, reader.dump_rows, snapshot, printed=printed)
+                objects = _tables(tables, script, reader.dump_rows, snapshot, fingerprinted=fingerprinted)
             except BaseException:
                 reader.stop()
                 raise
             reader.close()
         else:
-            only = snapshot.sessions[0]
-            objects = _tables(tables, script, lambda t, s: dump_rows(only, t, s), snapshot, printed=printed)
-        script.code(catalog.code)
+            session = snapshot.sessions[0]
+            objects = _tables(
+                tables, script, lambda t, s: dump_rows(session, t, s), snapshot, fingerprinted=fingerprinted
+            )
+        script.stored_objects(catalog.stored_objects)
         snapshot.release_locks()
-        _still_there([*snapshot.sessions, keeper])
+        _require_alive([*snapshot.sessions, lock_session])
         script.end()
         notes = list(snapshot.notes)
         properties: dict[str, object] = {"snapshot": snapshot.method}
-        asked = logged(keeper, database, catalog.code)
-        if asked:
-            properties[LOGGED] = asked
-        if printed:
+        restricted = restricted_objects(lock_session, database, catalog.stored_objects)
+        if restricted:
+            properties[LOGGED] = restricted
+        if fingerprinted:
             properties[DANGLING] = dangling(snapshot.sessions[0], database)
         if script.longest > _COMMON_PACKET:
             notes.append(
@@ -82,37 +84,52 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         return Evidence(
             objects=tuple(sorted(objects, key=lambda o: o.path)),
             consistent=True,
-            versions=versions(keeper),
+            versions=versions(lock_session),
             notes=tuple(notes),
             properties=properties,
         )
 
 
 def _tables(
-    tables: list[Table], script: Script, rows: Callable[[Table, Script], int], snapshot: Snapshot, *, printed: bool
+    tables: list[Table],
+    script: Script,
+    rows: Callable[[Table, Script], int],
+    snapshot: Snapshot,
+    *,
+    fingerprinted: bool,
 ) -> list[ObjectEvidence]:
     objects = []
     for table in tables:
         if table.transactional:
             snapshot.release_locks()
-        reader = snapshot.locker or snapshot.sessions[0]
+        reader = snapshot.table_lock_session or snapshot.sessions[0]
         zone = zone_to_load(reader, table)
         snapshot.notes += _notes(reader, table, zone)
-        every = [*snapshot.sessions, snapshot.keeper, *([snapshot.locker] if snapshot.locker else [])]
-        with in_zone(every, zone or UTC):
+        all_sessions = [
+            *snapshot.sessions,
+            snapshot.lock_session,
+            *([snapshot.table_lock_session] if snapshot.table_lock_session else []),
+        ]
+        with in_zone(all_sessions, zone or UTC):
             script.begin_table(table, zone or UTC)
             if table.merged:
                 count = None
             else:
-                count = dump_rows(snapshot.locker, table, script) if snapshot.locker else rows(table, script)
+                count = (
+                    dump_rows(snapshot.table_lock_session, table, script)
+                    if snapshot.table_lock_session
+                    else rows(table, script)
+                )
             script.end_table(table)
-        mark = None
-        if printed and count is not None:
+        digest = None
+        if fingerprinted and count is not None:
             # Each over a session of the snapshot, or over the one that holds the lock.
-            seen, mark = fingerprint(reader, table)
-            if seen != count:
-                raise IntegrityError(f"table {table.name} delivered {count} rows, but its fingerprint is of {seen}")
-        objects.append(ObjectEvidence(path=table.name, rows=count, fingerprint=mark))
+            rows_fingerprinted, digest = fingerprint(reader, table)
+            if rows_fingerprinted != count:
+                raise IntegrityError(
+                    f"table {table.name} delivered {count} rows, but its fingerprint is of {rows_fingerprinted}"
+                )
+        objects.append(ObjectEvidence(path=table.name, rows=count, fingerprint=digest))
     return objects
 
 
@@ -126,11 +143,11 @@ def _notes(session: Session, table: Table, zone: str | None) -> list[str]:
             "expressions give in any one time zone, and a restore computes them anew: compare them afterwards, or take "
             "fingerprints for drills"
         )
-    lost = session.number(table.momentary) if table.versioned else 0
-    if lost:
+    momentary_rows = session.number(table.momentary_count) if table.versioned else 0
+    if momentary_rows:
         notes.append(
-            f"table {table.name}: {lost} versions of rows that were replaced in the very moment in which they were "
-            "written are left out: they were never valid, and no table takes them back"
+            f"table {table.name}: {momentary_rows} versions of rows that were replaced in the very moment in which "
+            "they were written are left out: they were never valid, and no table takes them back"
         )
     return notes
 
@@ -152,16 +169,16 @@ def _check_table(table: Table) -> None:
             "same database, or drop it"
         )
     # The server prints members that are bytes as if they were text, with a question mark for what is none.
-    unclear = b"?" in table.create or not table.create.isascii()
+    ambiguous = b"?" in table.create or not table.create.isascii()
     for column in table.columns:
-        if column.type in {"enum", "set"} and column.charset in {"", "binary"} and unclear:
+        if column.type in {"enum", "set"} and column.charset in {"", "binary"} and ambiguous:
             raise SourceError(
                 f"column {table.name}.{column.name} is an {column.type.upper()} in the character set binary, and the "
                 "server does not tell its members exactly: give the column another character set"
             )
 
 
-def _still_there(sessions: list[Session]) -> None:
+def _require_alive(sessions: list[Session]) -> None:
     """Ask every session for a last answer: one that was killed did not hold its snapshot to the end."""
     for session in sessions:
         session.rows("SELECT 1")

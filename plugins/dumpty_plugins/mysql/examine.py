@@ -39,9 +39,11 @@ def examine(dump: Dump, watch: Callable[[Statement], None] | None = None) -> Evi
                 rows[statement.name] += 1 + statement.text.count(b"\n", header.end())
     finally:
         stream.close()
-    found = len(rows), sum(rows.values())
-    if reader.totals is None or found != (reader.totals.tables, reader.totals.rows):
-        raise IntegrityError(f"the dump holds {found[0]} tables with {found[1]} rows, and its last line says otherwise")
+    counted = len(rows), sum(rows.values())
+    if reader.totals is None or counted != (reader.totals.tables, reader.totals.rows):
+        raise IntegrityError(
+            f"the dump holds {counted[0]} tables with {counted[1]} rows, and its last line says otherwise"
+        )
     # A table made of others has rows, but none of its own: nobody counted them.
     uncounted = {o.path for o in dump.evidence.objects if o.rows is None}
     objects = tuple(ObjectEvidence(path=p, rows=None if p in uncounted else n) for p, n in sorted(rows.items()))

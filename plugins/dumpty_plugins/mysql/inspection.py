@@ -12,7 +12,7 @@ from dumpty_plugins.mysql.schema.definitions import CatalogReader
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
 from dumpty_plugins.mysql.schema.recovery import exists
 from dumpty_plugins.mysql.server.connection import connect, database_of
-from dumpty_plugins.mysql.server.privileges import Lack, account, lacking, rights
+from dumpty_plugins.mysql.server.privileges import MissingPrivilege, account, held_privileges, missing_privileges
 from dumpty_plugins.mysql.server.session import socket_of, versions
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
@@ -25,19 +25,19 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 def identity(session: Session, source: Source, database: str) -> str:
     """Return one name of the database, whichever way the server was reached."""
-    host, reached = (source.host or "").lower(), str(source.port or 3306)
+    host, port_reached = (source.host or "").lower(), str(source.port or 3306)
     if host in _LOCAL or socket_of(source):
         # Over TCP or a socket, it is the same server: what it says of itself decides.
-        port, sock = ((value or b"").decode() for value in session.rows("SELECT @@port, @@socket")[0])
-        if socket_of(source) or port == reached:
-            return f"mysql://localhost:{port}{sock}/{database}"
+        port, socket_path = ((value or b"").decode() for value in session.rows("SELECT @@port, @@socket")[0])
+        if socket_of(source) or port == port_reached:
+            return f"mysql://localhost:{port}{socket_path}/{database}"
         # A port that is not the server's own leads into a container, or to another machine, where every server says
         # the same of itself.
         host = "localhost"
-    return f"mysql://{host}:{reached}/{database}"
+    return f"mysql://{host}:{port_reached}/{database}"
 
 
-def look(source: Source, *, evidence: str = "off", privileges: bool = False) -> Inspection:
+def inspect_database(source: Source, *, evidence: str = "off", privileges: bool = False) -> Inspection:
     """Look at the database behind ``source``; ``evidence`` (off, counts, fingerprint) says how closely.
 
     With ``privileges``, look for those that a backup would miss, too.
@@ -66,30 +66,36 @@ def look(source: Source, *, evidence: str = "off", privileges: bool = False) -> 
             identity=identity(session, source, database),
             name=database,
             versions=versions(session),
-            evidence=None if evidence == "off" else evidence_of(source, database, printed=evidence == "fingerprint"),
-            lacks=lacks(session, database) if privileges else (),
+            evidence=None
+            if evidence == "off"
+            else evidence_of(source, database, fingerprinted=evidence == "fingerprint"),
+            lacks=missing_for_backup(session, database) if privileges else (),
         )
     finally:
         session.close()
 
 
-def lacks(session: Session, database: str) -> tuple[str, ...]:
+def missing_for_backup(session: Session, database: str) -> tuple[str, ...]:
     """Return which privileges a backup of ``database`` would miss, each with the statement that grants it."""
-    found = list(lacking(session, database))
-    held = rights(session, database)
-    here = f"TABLE_SCHEMA={literal(database)}"
-    frozen = ", ".join(map(literal, sorted({*TRANSACTIONAL, MERGED})))
-    without = f"TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') AND ENGINE NOT IN ({frozen})"
-    for right, option, needed in (
-        ("SHOW VIEW", "views=off", f"SELECT COUNT(*) FROM information_schema.VIEWS WHERE {here}"),
-        ("LOCK TABLES", "", f"SELECT COUNT(*) FROM information_schema.TABLES WHERE {here} AND {without}"),
+    missing = list(missing_privileges(session, database))
+    held = held_privileges(session, database)
+    in_database = f"TABLE_SCHEMA={literal(database)}"
+    snapshot_engines = ", ".join(map(literal, sorted({*TRANSACTIONAL, MERGED})))
+    needs_lock = f"TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') AND ENGINE NOT IN ({snapshot_engines})"
+    for privilege, option, needed_by in (
+        ("SHOW VIEW", "views=off", f"SELECT COUNT(*) FROM information_schema.VIEWS WHERE {in_database}"),
+        ("LOCK TABLES", "", f"SELECT COUNT(*) FROM information_schema.TABLES WHERE {in_database} AND {needs_lock}"),
     ):
-        if not held.has(right) and session.number(needed):
-            found.append(Lack(right, f"GRANT {right} ON {identifier(database)}.* TO {account(session)}", option))
-    return tuple(lack.text for lack in found)
+        if not held.has(privilege) and session.number(needed_by):
+            missing.append(
+                MissingPrivilege(
+                    privilege, f"GRANT {privilege} ON {identifier(database)}.* TO {account(session)}", option
+                )
+            )
+    return tuple(item.text for item in missing)
 
 
-def evidence_of(source: Source, database: str, *, printed: bool) -> Evidence:
+def evidence_of(source: Source, database: str, *, fingerprinted: bool) -> Evidence:
     """Count every table of a live database in one snapshot, and take its fingerprint if asked to."""
     session = connect(source, database)
     try:
@@ -100,15 +106,15 @@ def evidence_of(source: Source, database: str, *, printed: bool) -> Evidence:
         for table in tables:
             if table.merged:
                 objects.append(ObjectEvidence(path=table.name))
-            elif printed:
-                rows, mark = fingerprint(session, table)
-                objects.append(ObjectEvidence(path=table.name, rows=rows, fingerprint=mark))
+            elif fingerprinted:
+                rows, digest = fingerprint(session, table)
+                objects.append(ObjectEvidence(path=table.name, rows=rows, fingerprint=digest))
             else:
                 rows = session.number(f"SELECT COUNT(*) FROM {table.rows_from}")
                 objects.append(ObjectEvidence(path=table.name, rows=rows))
-        frozen = all(t.transactional or t.merged for t in tables)
+        all_frozen = all(t.transactional or t.merged for t in tables)
         return Evidence(
-            objects=tuple(sorted(objects, key=lambda o: o.path)), consistent=frozen, versions=versions(session)
+            objects=tuple(sorted(objects, key=lambda o: o.path)), consistent=all_frozen, versions=versions(session)
         )
     finally:
         session.close()

@@ -106,29 +106,31 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at a database without changing it."""
-    from dumpty_plugins.mysql.inspection import look
-    from dumpty_plugins.mysql.server.connection import patient
+    from dumpty_plugins.mysql.inspection import inspect_database
+    from dumpty_plugins.mysql.server.connection import with_stall_timeout
 
     privileges = bool(options.get("rights"))
-    return look(patient(source, options), evidence=str(options.get("evidence", "off")), privileges=privileges)
+    return inspect_database(
+        with_stall_timeout(source, options), evidence=str(options.get("evidence", "off")), privileges=privileges
+    )
 
 
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # noqa: ARG001 - both are one
     """Write one consistent dump; both formats are the same."""
     from dumpty_plugins.mysql.backup import dump
-    from dumpty_plugins.mysql.server.connection import patient
+    from dumpty_plugins.mysql.server.connection import with_stall_timeout
 
-    return dump(patient(source, options), sink, options)
+    return dump(with_stall_timeout(source, options), sink, options)
 
 
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Load a dump, into a new or an empty database at once, over a full one beside it first."""
     from dumpty_plugins.mysql.restore import restore as load
-    from dumpty_plugins.mysql.server.connection import patient
+    from dumpty_plugins.mysql.server.connection import with_stall_timeout
 
-    return load(patient(target, options), dump, overwrite=overwrite, options=options)
+    return load(with_stall_timeout(target, options), dump, overwrite=overwrite, options=options)
 
 
 @hookimpl
@@ -142,7 +144,11 @@ def examine(dump: Dump, options: Options) -> Evidence:  # noqa: ARG001 - it has 
 @hookimpl
 def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
     """Lend a database on a private server of this machine, or a new one on the server ``on``."""
-    from dumpty_plugins.mysql.scratch import borrowed, private
+    from dumpty_plugins.mysql.scratch import scratch_on_private_server, scratch_on_server
 
-    insisted = bool(options.get("superuser"))
-    return private(dump, insisted=insisted) if on is None else borrowed(dump, on, insisted=insisted)
+    superuser = bool(options.get("superuser"))
+    return (
+        scratch_on_private_server(dump, superuser=superuser)
+        if on is None
+        else scratch_on_server(dump, on, superuser=superuser)
+    )

@@ -10,12 +10,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty, Unfinished
-from dumpty_plugins.mysql.loading.loader import Loader, drop, missing_code
+from dumpty_plugins.mysql.loading.loader import Loader, check_stored_objects, drop
 from dumpty_plugins.mysql.loading.swap import Swap
-from dumpty_plugins.mysql.schema.catalog import alter, listing, settings
-from dumpty_plugins.mysql.schema.recovery import clear, exists, lock_name
+from dumpty_plugins.mysql.schema.catalog import alter_database, database_settings, listing
+from dumpty_plugins.mysql.schema.recovery import clear_killed_restore, exists, lock_name
 from dumpty_plugins.mysql.server.connection import connect, database_of
-from dumpty_plugins.mysql.server.session import Session, StatementError, place, versions
+from dumpty_plugins.mysql.server.session import Session, StatementError, address, versions
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -43,49 +43,60 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
     control = connect(target, None)
     try:
         control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
-        with _alone(control, target, database):
-            clear(control, target, database)
-            there = exists(control, database)
-            if there and listing(control, database):
+        with _restore_lock(control, target, database):
+            clear_killed_restore(control, target, database)
+            database_exists = exists(control, database)
+            if database_exists and listing(control, database):
                 if not overwrite:
                     raise TargetNotEmpty(
-                        f"database {database} on {place(target)} is not empty: restore into another name, or insist "
+                        f"database {database} on {address(target)} is not empty: restore into another name, or insist "
                         "with overwrite (--overwrite)"
                     )
                 swap = Swap(
                     target, control, database, lock_timeout=lock_timeout, jobs=jobs, keep_definers=keep_definers
                 )
                 return swap.restore(dump)
-            return _fill(target, control, database, dump, there=there, jobs=jobs, keep_definers=keep_definers)
+            return _fill(
+                target, control, database, dump, database_exists=database_exists, jobs=jobs, keep_definers=keep_definers
+            )
     finally:
         control.close()
 
 
 @contextlib.contextmanager
-def _alone(control: Session, target: Source, database: str) -> Iterator[None]:
+def _restore_lock(control: Session, target: Source, database: str) -> Iterator[None]:
     """Hold the name of this restore against every other one. The lock ends with the session."""
     # The server may not yet have noticed that the session of one that failed has ended.
     if control.text(f"SELECT GET_LOCK({literal(lock_name(database))}, {_MOMENT_SECONDS})") != "1":
-        raise Locked(f"another restore into {database} on {place(target)} is running: wait until it has ended")
+        raise Locked(f"another restore into {database} on {address(target)} is running: wait until it has ended")
     yield
 
 
 def _fill(
-    target: Source, control: Session, database: str, dump: Dump, *, there: bool, jobs: int, keep_definers: bool
+    target: Source,
+    control: Session,
+    database: str,
+    dump: Dump,
+    *,
+    database_exists: bool,
+    jobs: int,
+    keep_definers: bool,
 ) -> Evidence:
     """Load into a database that is missing or empty; whatever fails, it is so again."""
-    before = settings(control, database) if there else None
-    left = Unfinished(f"what was loaded into {database} on {place(target)} (DROP DATABASE {identifier(database)})")
+    before = database_settings(control, database) if database_exists else None
+    unfinished = Unfinished(
+        f"what was loaded into {database} on {address(target)} (DROP DATABASE {identifier(database)})"
+    )
     if before is None:
-        _create(control, target, database, left)
+        _create(control, target, database, unfinished)
     session: Session | None = None
     loader: Loader | None = None
     try:
         session = connect(target, database)
         loader = Loader(session, target, database, jobs=jobs, keep_definers=keep_definers)
         objects = loader.load(dump)
-        loader.run_code(session)
-        notes = [*missing_code(session, database, loader.code), *sorted(loader.notes)]
+        loader.create_stored_objects(session)
+        notes = [*check_stored_objects(session, database, loader.stored_objects), *sorted(loader.notes)]
         evidence = Evidence(objects=objects, versions=versions(session), notes=tuple(notes))
     except BaseException as error:
         if session:
@@ -93,22 +104,22 @@ def _fill(
         try:
             _undo(target, database, before, loader, error)
         finally:
-            left.settle()  # it is gone, or the error says that it is not
+            unfinished.settle()  # it is gone, or the error says that it is not
         raise
-    left.settle()
+    unfinished.settle()
     session.close()
     return evidence
 
 
-def _create(control: Session, target: Source, database: str, left: Unfinished) -> None:
+def _create(control: Session, target: Source, database: str, unfinished: Unfinished) -> None:
     try:
         control.execute(f"CREATE DATABASE {identifier(database)}")
     except StatementError as error:
         if not error.lost:
-            left.settle()
+            unfinished.settle()
         raise SourceError(
-            f"database {database} does not exist on {place(target)} and cannot be created: {error}; create it or grant "
-            f"CREATE ON {identifier(database)}.*"
+            f"database {database} does not exist on {address(target)} and cannot be created: {error}; create it or "
+            f"grant CREATE ON {identifier(database)}.*"
         ) from error
 
 
@@ -121,13 +132,13 @@ def _undo(target: Source, database: str, before: Settings | None, loader: Loader
                 session.execute(f"DROP DATABASE IF EXISTS {identifier(database)}")
             else:
                 _empty(session, database, loader)
-                alter(session, database, before)
+                alter_database(session, database, before)
         finally:
             session.close()
-    except DumptyError as second:
+    except DumptyError as cleanup_error:
         raise SourceError(
-            f"the restore failed ({error}), and what it had loaded into {database} could not be removed ({second}): "
-            f"{database} is incomplete; drop it before you try again"
+            f"the restore failed ({error}), and what it had loaded into {database} could not be removed "
+            f"({cleanup_error}): {database} is incomplete; drop it before you try again"
         ) from error
 
 
@@ -136,6 +147,6 @@ def _empty(session: Session, database: str, loader: Loader | None) -> None:
     if loader is None:
         return
     session.execute("SET FOREIGN_KEY_CHECKS=0")
-    for statement in [*loader.made, *reversed(loader.created)]:
-        if statement.code or statement.kind in {"TABLE", "SEQUENCE"}:
+    for statement in [*loader.created_objects, *reversed(loader.created_tables)]:
+        if statement.creates_stored_object or statement.kind in {"TABLE", "SEQUENCE"}:
             drop(session, statement.kind, database, statement.name)

@@ -47,7 +47,7 @@ def test_what_the_writers_time_zone_decided_comes_back(
     server.client(by_client, made.file.read_bytes(), "--comments")
     for each in (target, by_client):
         assert cells(server, each) == cells(server, name)
-        assert evidence_of(server.source(each), each, printed=True).objects == made.evidence.objects
+        assert evidence_of(server.source(each), each, fingerprinted=True).objects == made.evidence.objects
 
 
 def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
@@ -63,7 +63,7 @@ def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
     load(driver, server.source(target), made)
     there, here = (
         {o.path: o.fingerprint for o in objects}
-        for objects in (evidence_of(server.source(target), target, printed=True).objects, made.evidence.objects)
+        for objects in (evidence_of(server.source(target), target, fingerprinted=True).objects, made.evidence.objects)
     )
     assert there["t"] != here["t"]
     assert there["after_"] == here["after_"]
@@ -153,10 +153,10 @@ def test_what_a_setting_of_the_server_decided_is_noted(
         made = dump(driver, mysql.source(name), tmp_path / "d", "sql", fingerprint=True)
         again = database(create=False)
         load(driver, mysql.source(again), made)
-        assert evidence_of(mysql.source(again), again, printed=True).objects == made.evidence.objects
+        assert evidence_of(mysql.source(again), again, fingerprinted=True).objects == made.evidence.objects
     finally:
         mysql.run(f"SET GLOBAL {setting}={usual}")
     assert len(made.evidence.notes) == 1
     target = database(create=False)
     load(driver, mysql.source(target), made)
-    assert evidence_of(mysql.source(target), target, printed=True).objects != made.evidence.objects
+    assert evidence_of(mysql.source(target), target, fingerprinted=True).objects != made.evidence.objects

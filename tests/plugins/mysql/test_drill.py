@@ -233,11 +233,11 @@ def test_what_this_machine_cannot_prove_is_said(
 
 def test_a_machine_without_a_server_or_without_room_says_so(made: FileDump, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
     with monkeypatch.context() as patch:
-        patch.setattr(private_server, "_ROOM", 1 << 60)
+        patch.setattr(private_server, "_EMPTY_SERVER_BYTES", 1 << 60)
         with pytest.raises(NotProvable, match=r"needs \d+ MiB.*TMPDIR"), scratch(made):
             pytest.fail("lent a place")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(private_server, "_PLACES", "")
+    monkeypatch.setattr(private_server, "_PROGRAM_DIRECTORIES", "")
     with pytest.raises(NotProvable, match=r"no mariadbd or mysqld.*apt-get install"), scratch(made):
         pytest.fail("lent a place")
 

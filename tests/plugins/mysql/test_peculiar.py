@@ -11,8 +11,8 @@ from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
-from dumpty_plugins.mysql.loading.allowlist import admit
-from dumpty_plugins.mysql.loading.loader import missing_code
+from dumpty_plugins.mysql.loading.allowlist import validate_statement
+from dumpty_plugins.mysql.loading.loader import check_stored_objects
 
 from .content import cells
 
@@ -49,7 +49,7 @@ def test_a_merge_of_other_databases_tables_is_refused_both_ways(
     with pytest.raises(SourceError, match="table m is made of tables in other databases"):
         dump(mysql, server.source(name), tmp_path / "d", "sql")
     with pytest.raises(IntegrityError, match="no dump by this driver"):
-        admit(b"CREATE TABLE `m` (`id` int) ENGINE=MRG_MyISAM UNION=(`other`.`far`)")
+        validate_statement(b"CREATE TABLE `m` (`id` int) ENGINE=MRG_MyISAM UNION=(`other`.`far`)")
 
 
 def test_a_table_whose_rows_are_elsewhere_is_refused_by_name(mariadb: MariaDBServer, database, tmp_path: Path) -> None:
@@ -140,10 +140,10 @@ def test_code_that_is_not_there_after_loading_is_an_error(server: MariaDBServer,
     name = database("CREATE VIEW v AS SELECT 1")
     session = connect(server.source(name), name)
     try:
-        here = admit(b"CREATE VIEW `v` AS SELECT 1")
-        assert missing_code(session, name, [here]) == []
+        here = validate_statement(b"CREATE VIEW `v` AS SELECT 1")
+        assert check_stored_objects(session, name, [here]) == []
         with pytest.raises(IntegrityError, match="procedure p was created, but is not there"):
-            missing_code(session, name, [here, admit(b"CREATE PROCEDURE `p`() SELECT 1")])
+            check_stored_objects(session, name, [here, validate_statement(b"CREATE PROCEDURE `p`() SELECT 1")])
     finally:
         session.close()
 

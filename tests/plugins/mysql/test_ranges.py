@@ -11,7 +11,7 @@ from support.mariadb_server import MariaDBServer
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.dumping import ranges
-from dumpty_plugins.mysql.dumping.row_by_row import one_row
+from dumpty_plugins.mysql.dumping.row_by_row import single_row
 from dumpty_plugins.mysql.schema.catalog import Table, listing
 from dumpty_plugins.mysql.schema.definitions import CatalogReader
 from dumpty_plugins.mysql.server.connection import connect
@@ -43,7 +43,7 @@ def test_a_value_that_group_concat_cuts_is_split(server: MariaDBServer, database
     )
     session, table = described(server, name)
     try:
-        session.speak_bytes()
+        session.return_bytes()
         session.execute(f"SET SESSION group_concat_max_len={longest}")
         pieces = list(ranges.read_range(session, table, "TRUE"))
         session.execute("SET SESSION group_concat_max_len=100000000")
@@ -59,7 +59,7 @@ def test_a_value_cut_exactly_between_rows_is_split(server: MariaDBServer, databa
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1000_to_9999")
     session, table = described(server, name)
     try:
-        session.speak_bytes()
+        session.return_bytes()
         session.execute("SET SESSION group_concat_max_len=7000")  # a row is "(1000)" and its end: seven bytes
         pieces = list(ranges.read_range(session, table, "TRUE"))
     finally:
@@ -104,7 +104,7 @@ def test_a_row_that_is_counted_but_not_delivered_is_an_error(server: MariaDBServ
     session, table = described(server, name)
     try:
         with pytest.raises(IntegrityError, match="a range of one row of table t delivered 0"):
-            one_row(session, table, "id=2")
+            single_row(session, table, "id=2")
     finally:
         session.close()
 

@@ -291,17 +291,17 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
     target = database(*OLD)
     before = cells(server, target)
     user = server.connect(target)
-    run_code = Loader.run_code
+    create_stored_objects = Loader.create_stored_objects
 
-    def fail_after_the_swap(self: Loader, session, *, asleep: bool = False, attempts: int = 1) -> None:
-        run_code(self, session, asleep=asleep, attempts=attempts)
-        if not asleep:
+    def fail_after_the_swap(self: Loader, session, *, events_disabled: bool = False, attempts: int = 1) -> None:
+        create_stored_objects(self, session, events_disabled=events_disabled, attempts=attempts)
+        if not events_disabled:
             user.begin()
             with user.cursor() as cursor:
                 cursor.execute("SELECT * FROM a")  # a table that is in use cannot be moved back
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loader, "run_code", fail_after_the_swap)
+    monkeypatch.setattr(Loader, "create_stored_objects", fail_after_the_swap)
     try:
         with pytest.raises(SourceError, match=rf"old tables are in {target}__dumpty_old.*dumpty_definitions"):
             load(mysql, server.source(target), made, overwrite=True, lock_timeout=1)

@@ -12,7 +12,7 @@ from support.mariadb_server import MariaDBServer
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
 from dumpty.cli import main
-from dumpty_plugins.mysql.server.privileges import understand
+from dumpty_plugins.mysql.server.privileges import parse_grants
 
 from .content import cells
 
@@ -148,7 +148,7 @@ def test_overwriting_needs_to_see_what_it_replaces(server: MariaDBServer, databa
 
 
 def test_grants_are_understood_as_the_server_means_them() -> None:
-    held = understand(
+    held = parse_grants(
         [
             "GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*GRANT ALL PRIVILEGES ON *.*'",
             "GRANT SELECT, TRIGGER ON `shop\\_%`.* TO `u`@`%`",
@@ -161,12 +161,12 @@ def test_grants_are_understood_as_the_server_means_them() -> None:
     assert held.has("TRIGGER")
     assert not held.has("EVENT")
     assert not held.has("SHOW VIEW")
-    assert not understand(["GRANT SELECT ON `shop\\_%`.* TO u"], "shopX1").has("SELECT")
-    assert understand(["GRANT SELECT ON `shop_%`.* TO u"], "shopX1").has("SELECT")
+    assert not parse_grants(["GRANT SELECT ON `shop\\_%`.* TO u"], "shopX1").has("SELECT")
+    assert parse_grants(["GRANT SELECT ON `shop_%`.* TO u"], "shopX1").has("SELECT")
 
 
 def test_a_partial_revoke_is_an_exception_from_global_rights() -> None:
-    held = understand(["GRANT SELECT, TRIGGER ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"], "shop")
+    held = parse_grants(["GRANT SELECT, TRIGGER ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"], "shop")
     assert not held.has("SELECT")
     assert held.has("TRIGGER")
     assert held.has_global("SELECT")

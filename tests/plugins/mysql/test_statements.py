@@ -12,10 +12,10 @@ from support.mariadb_server import MariaDBServer
 
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.dumping.script import MARK, totals
-from dumpty_plugins.mysql.loading.allowlist import Statement, admit
+from dumpty_plugins.mysql.loading.allowlist import Statement, validate_statement
 from dumpty_plugins.mysql.loading.statements import StatementReader
-from dumpty_plugins.mysql.schema.columns import END, column, quote, row_in_client, row_on_server, visible_breaks
-from dumpty_plugins.mysql.server.sql import identifier, literal, relative, tokens
+from dumpty_plugins.mysql.schema.columns import END, column, escape_breaks, quote, row_in_client, row_on_server
+from dumpty_plugins.mysql.server.sql import identifier, literal, tokens, unqualify
 
 SOME = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 AWKWARD = st.text(st.sampled_from("ab'\"\\`;-#/*\n\r\0\x1a é😀,()X_"), max_size=30) | st.text(max_size=30)
@@ -72,7 +72,7 @@ def test_server_and_client_write_a_text_alike(session, text: str) -> None:
     with session.cursor() as cursor:
         cursor.execute("SET sql_mode=''")
         cursor.execute(f"SELECT CAST(QUOTE(CONVERT(X'{data.hex()}' USING utf8mb4)) AS BINARY)")
-        assert visible_breaks(cursor.fetchone()[0]) == quote(data)
+        assert escape_breaks(cursor.fetchone()[0]) == quote(data)
 
 
 @SOME
@@ -192,7 +192,7 @@ def test_anything_else_is_an_error_of_our_own(data: bytes) -> None:
     with pytest.raises(IntegrityError):
         read(data, 5)
     with contextlib.suppress(IntegrityError):  # a statement of our own, drawn by chance, is admitted
-        admit(data)
+        validate_statement(data)
 
 
 @SOME
@@ -226,7 +226,7 @@ def test_anything_else_is_an_error_of_our_own(data: bytes) -> None:
 )
 def test_no_order_of_words_breaks_the_admission(data: list[str]) -> None:
     try:
-        found = admit(("CREATE " + " ".join(data)).encode())
+        found = validate_statement(("CREATE " + " ".join(data)).encode())
     except IntegrityError:
         return
     assert found.kind
@@ -260,18 +260,18 @@ def test_the_lexer_loses_nothing(parts: list[bytes]) -> None:
     ],
 )
 def test_a_name_is_made_relative_where_that_is_certain(sql: str, expected: str, left: bool) -> None:
-    assert relative(sql.encode(), b"shop", [b"t", b"tr"]) == (expected.encode(), left)
+    assert unqualify(sql.encode(), b"shop", [b"t", b"tr"]) == (expected.encode(), left)
 
 
 def test_names_are_compared_as_the_server_does() -> None:
-    assert relative(b"select * from SHOP.T", b"shop", [b"t"]) == (b"select * from SHOP.T", False)
-    assert relative(b"select * from SHOP.T", b"shop", [b"t"], fold=True) == (b"select * from T", False)
+    assert unqualify(b"select * from SHOP.T", b"shop", [b"t"]) == (b"select * from SHOP.T", False)
+    assert unqualify(b"select * from SHOP.T", b"shop", [b"t"], fold=True) == (b"select * from T", False)
 
 
 def test_a_table_named_like_its_database_is_not_taken_for_it() -> None:
     sql = b"select shop.t, x from shop.shop where shop.t = 1"
-    assert relative(sql, b"shop", [b"shop", b"t"]) == (b"select shop.t, x from shop where shop.t = 1", True)
-    assert relative(
+    assert unqualify(sql, b"shop", [b"shop", b"t"]) == (b"select shop.t, x from shop where shop.t = 1", True)
+    assert unqualify(
         b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`shop`.`s`))", b"shop", [b"shop", b"s"], aliases=False
     ) == (
         b"CREATE TABLE `shop` (`id` int DEFAULT nextval(`s`))",
@@ -282,4 +282,4 @@ def test_a_table_named_like_its_database_is_not_taken_for_it() -> None:
 def test_a_backslash_means_what_the_mode_says() -> None:
     sql = rb"SELECT '\', shop.t.id, 'shop.t' FROM shop.t"
     mode = "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
-    assert relative(sql, b"shop", [b"t"], sql_mode=mode) == (rb"SELECT '\', t.id, 'shop.t' FROM t", False)
+    assert unqualify(sql, b"shop", [b"t"], sql_mode=mode) == (rb"SELECT '\', t.id, 'shop.t' FROM t", False)

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
-from dumpty_plugins.mysql.dumping.row_by_row import dump_rows, one_row
+from dumpty_plugins.mysql.dumping.row_by_row import dump_rows, single_row
 from dumpty_plugins.mysql.schema.columns import END, row_on_server
 from dumpty_plugins.mysql.server.sql import identifier
 
@@ -36,12 +36,12 @@ _FIRST_ROWS = 500
 """The same until some were seen: of a table just filled the server may not know yet how long its rows are."""
 _LONGEST_VALUE = 2 << 20
 """Where GROUP_CONCAT cuts: a bound on memory, for no value is meant to come near it."""
-_SPARSE = 0.25
-_WATCH = 8
+_SPARSE_SHARE = 0.25
+_SPARSE_AFTER_RANGES = 8
 
 
 @dataclass
-class _Yield:
+class _KeyDensity:
     """What a table's ranges brought: how well arithmetic on an integer key meets its rows, and how long those are."""
 
     row_bytes: int
@@ -58,7 +58,7 @@ class _Yield:
 
     @property
     def sparse(self) -> bool:
-        return self.keys > _WATCH * _ROWS and self.rows < self.keys * _SPARSE
+        return self.keys > _SPARSE_AFTER_RANGES * _ROWS and self.rows < self.keys * _SPARSE_SHARE
 
 
 def _beyond(key: Sequence[str], bound: Sequence[str]) -> str:
@@ -96,7 +96,7 @@ class RangeReader:
         self._free: SimpleQueue[Session] = SimpleQueue()
         for session in sessions:
             session.execute(f"SET SESSION group_concat_max_len={_LONGEST_VALUE}")
-            session.speak_bytes()
+            session.return_bytes()
             self._free.put(session)
         self._pool = ThreadPoolExecutor(len(sessions), thread_name_prefix="dumpty-mysql")
 
@@ -121,23 +121,23 @@ class RangeReader:
             with self._session() as session:
                 return dump_rows(session, table, script)
         total = 0
-        seen = _Yield(table.row_bytes)
-        waiting: deque[Future[list[tuple[int, bytes]]]] = deque()
-        plan = self._plan(table, seen)
+        density = _KeyDensity(table.row_bytes)
+        pending: deque[Future[list[tuple[int, bytes]]]] = deque()
+        plan = self._plan(table, density)
         limit = 2 * len(self._sessions) + 1
         try:
             while True:
-                while len(waiting) < limit and (condition := next(plan, None)) is not None:
-                    waiting.append(self._pool.submit(self._read, table, condition))
-                if not waiting:
+                while len(pending) < limit and (condition := next(plan, None)) is not None:
+                    pending.append(self._pool.submit(self._read, table, condition))
+                if not pending:
                     return total
-                for count, block in waiting.popleft().result():
-                    seen.rows += count
-                    seen.bytes += len(block)
+                for count, block in pending.popleft().result():
+                    density.rows += count
+                    density.bytes += len(block)
                     total += count
                     script.rows(block, count)
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
     @contextmanager
@@ -148,10 +148,10 @@ class RangeReader:
         finally:
             self._free.put(session)
 
-    def _plan(self, table: Table, seen: _Yield) -> Iterator[str]:
+    def _plan(self, table: Table, density: _KeyDensity) -> Iterator[str]:
         """Yield conditions that together cover every key once."""
         key = [identifier(c.name) for c in table.key]
-        bounds = self._bounds(table, seen)
+        bounds = self._bounds(table, density)
         low: Bound | None = next(bounds, None)
         if low is None:
             yield "TRUE"
@@ -162,36 +162,38 @@ class RangeReader:
             low = high
         yield _beyond(key, low)
 
-    def _bounds(self, table: Table, seen: _Yield) -> Iterator[Bound]:
-        last: Bound | None = None
+    def _bounds(self, table: Table, density: _KeyDensity) -> Iterator[Bound]:
+        previous: Bound | None = None
         if len(table.key) == 1 and table.key[0].integer:
             name, source = identifier(table.key[0].name), identifier(table.name)
-            least, most = self._planner.rows(f"SELECT MIN({name}), MAX({name}) FROM {source}")[0]
-            if least is None or most is None:
+            lowest, highest = self._planner.rows(f"SELECT MIN({name}), MAX({name}) FROM {source}")[0]
+            if lowest is None or highest is None:
                 return
-            bound, top = int(least) - 1, int(most)
+            bound, top = int(lowest) - 1, int(highest)
             # Whole numbers: a range of n keys holds n rows at most, so these ranges may be empty, but never too big.
-            while bound + (step := seen.step) < top and not seen.sparse:
-                seen.keys += step
+            while bound + (step := density.step) < top and not density.sparse:
+                density.keys += step
                 bound += step
-                last = (str(bound),)
-                yield last
-            if not seen.sparse:
+                previous = (str(bound),)
+                yield previous
+            if not density.sparse:
                 return
-        yield from self._asked(table, seen, last)
+        yield from self._bounds_from_server(table, density, previous)
 
-    def _asked(self, table: Table, seen: _Yield, last: Bound | None) -> Iterator[Bound]:
-        """Yield the key of every ``rows``-th row after ``last``, as the server finds them."""
+    def _bounds_from_server(self, table: Table, density: _KeyDensity, previous: Bound | None) -> Iterator[Bound]:
+        """Yield the key of every ``rows``-th row after ``previous``, as the server finds them."""
         key = [identifier(c.name) for c in table.key]
-        order, wanted = ",".join(key), ",".join(c.boundary for c in table.key)
+        order, columns = ",".join(key), ",".join(c.boundary for c in table.key)
         source = f"{identifier(table.name)} FORCE INDEX ({identifier(table.index)})"
         while True:
-            after = f" WHERE {_beyond(key, last)}" if last is not None else ""
-            found = self._planner.rows(f"SELECT {wanted} FROM {source}{after} ORDER BY {order} LIMIT {seen.step - 1},1")
-            if not found:
+            after = f" WHERE {_beyond(key, previous)}" if previous is not None else ""
+            rows = self._planner.rows(
+                f"SELECT {columns} FROM {source}{after} ORDER BY {order} LIMIT {density.step - 1},1"
+            )
+            if not rows:
                 return
-            last = tuple((v or b"NULL").decode() for v in found[0])
-            yield last
+            previous = tuple((v or b"NULL").decode() for v in rows[0])
+            yield previous
 
     def _read(self, table: Table, condition: str) -> list[tuple[int, bytes]]:
         with self._session() as session:
@@ -213,12 +215,12 @@ def read_range(session: Session, table: Table, condition: str) -> Iterator[tuple
         yield count, block
         return
     if count == 1:
-        yield 1, one_row(session, table, condition)
+        yield 1, single_row(session, table, condition)
         return
     key = [identifier(c.name) for c in table.key]
-    wanted = ",".join(c.boundary for c in table.key)
+    columns = ",".join(c.boundary for c in table.key)
     middle = session.rows(
-        f"SELECT {wanted} FROM {source} WHERE {condition} ORDER BY {','.join(key)} LIMIT {count // 2 - 1},1"
+        f"SELECT {columns} FROM {source} WHERE {condition} ORDER BY {','.join(key)} LIMIT {count // 2 - 1},1"
     )
     if not count or not middle:
         raise IntegrityError(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BLOCK = 256 << 10
 
 
-def selected(table: Table) -> str:
+def select_list(table: Table) -> str:
     """Return the SELECT list of the table's values."""
     return ",".join(c.value for c in table.columns) or "1"
 
@@ -35,18 +35,18 @@ def dump_rows(session: Session, table: Table, script: Script) -> int:
         IntegrityError: the same snapshot counts another number of rows than it delivered.
     """
     write = row_in_client(table.columns)
-    ordered = f" FORCE INDEX ({identifier(table.index)})" if table.key else ""
-    by = " ORDER BY " + ",".join(identifier(c.name) for c in table.key) if table.key else ""
+    index_hint = f" FORCE INDEX ({identifier(table.index)})" if table.key else ""
+    order = " ORDER BY " + ",".join(identifier(c.name) for c in table.key) if table.key else ""
     total = 0
     rows: list[bytes] = []
     size = 0
     with session.raw():
-        for batch in session.stream(f"SELECT {selected(table)} FROM {table.rows_from}{ordered}{by}"):
+        for batch in session.stream(f"SELECT {select_list(table)} FROM {table.rows_from}{index_hint}{order}"):
             for row in batch:
                 # Without any column to write, the row is "()": the value selected instead of one is no part of it.
-                done = write(row if table.columns else ()) + END
-                rows.append(done)
-                size += len(done)
+                text = write(row if table.columns else ()) + END
+                rows.append(text)
+                size += len(text)
             total += len(batch)
             if size >= _BLOCK:
                 script.rows(b"".join(rows), 0)
@@ -61,14 +61,14 @@ def dump_rows(session: Session, table: Table, script: Script) -> int:
     return total
 
 
-def one_row(session: Session, table: Table, condition: str) -> bytes:
+def single_row(session: Session, table: Table, condition: str) -> bytes:
     """Return the one row that ``condition`` names, written in the client, ``END`` after it.
 
     Raises:
         IntegrityError: it is not exactly one row.
     """
     with session.raw():
-        rows = session.rows(f"SELECT {selected(table)} FROM {table.rows_from} WHERE {condition}")
+        rows = session.rows(f"SELECT {select_list(table)} FROM {table.rows_from} WHERE {condition}")
     if len(rows) != 1:
         raise IntegrityError(f"a range of one row of table {table.name} delivered {len(rows)}: the dump is discarded")
     return row_in_client(table.columns)(rows[0]) + END

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty_plugins.mysql.schema.catalog import settings_clause
-from dumpty_plugins.mysql.schema.columns import END, visible_breaks
+from dumpty_plugins.mysql.schema.columns import END, escape_breaks
 from dumpty_plugins.mysql.schema.generated_columns import UTC
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, STRICT, code_statements
+from dumpty_plugins.mysql.schema.stored_objects import LOOSE, STRICT, stored_object_statements
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty import Sink
-    from dumpty_plugins.mysql.schema.catalog import Catalog, Code, Table
+    from dumpty_plugins.mysql.schema.catalog import Catalog, StoredObject, Table
 
 STATEMENT_BYTES = 1 << 20
 """No statement is longer, unless one row is."""
@@ -138,7 +138,7 @@ class Script:
     def rows(self, block: bytes, count: int) -> None:
         """Add ``count`` rows, finished but for their line breaks, each ended by ``END``."""
         self._rows += count
-        block = visible_breaks(block).replace(END, b",\n")
+        block = escape_breaks(block).replace(END, b",\n")
         while block:
             if not self._open:
                 self._room = self._limit - len(self._insert)
@@ -188,18 +188,18 @@ class Script:
             self._zone = zone
             self.statement(f"SET time_zone='{zone}'")
 
-    def code(self, items: Sequence[Code]) -> None:
+    def stored_objects(self, objects: Sequence[StoredObject]) -> None:
         """Write views, routines, triggers and events, in an order in which each can be created."""
         self._set_mode(LOOSE)
         self._set_zone(UTC)
-        for item in code_statements(items, self._collation):
-            if item.delimiter:
+        for statement in stored_object_statements(objects, self._collation):
+            if statement.delimiter:
                 self._statements += 1
-                mark = item.delimiter
+                delimiter = statement.delimiter
                 # On a line of its own: a body may end in a comment.
-                self.write(b"DELIMITER " + mark + b"\n" + item.text + b"\n" + mark + b"\nDELIMITER ;\n")
+                self.write(b"DELIMITER " + delimiter + b"\n" + statement.text + b"\n" + delimiter + b"\nDELIMITER ;\n")
             else:
-                self.statement(item.text)
+                self.statement(statement.text)
 
     def end(self) -> None:
         """Write the line that makes the dump complete, and hand everything on."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from dumpty_plugins.mysql.server.session import WAITED, StatementError, decode
+from dumpty_plugins.mysql.server.session import LOCK_ERRORS, StatementError, decode
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ BEGIN = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 LOG_POSITION, TABLE_LOCKS, ONE_CONNECTION = "binary log position", "table locks", "one connection"
 """How the connections of a backup came to share one snapshot, as a backup's property ``snapshot`` says it."""
 _ATTEMPTS = 50
-_LOOKS, _BETWEEN = 50, 0.02
+_LOCK_ATTEMPTS, _LOCK_PAUSE_SECONDS = 50, 0.02
 """How often a moment without writers is looked for, and the seconds between."""
-_WRITTEN = "there was no moment at which nobody was writing, and the server has no binary log to compare"
+_ALWAYS_WRITTEN = "there was no moment at which nobody was writing, and the server has no binary log to compare"
 _SYNTAX = 1064
-_NO_RIGHT = frozenset({1044, 1045, 1142, 1227})
+_NO_PRIVILEGE = frozenset({1044, 1045, 1142, 1227})
 
 
 def everything_is_logged(session: Session) -> bool:
     """Return whether every write of the server is known to go to its binary log, as far as it can be asked.
 
-    A session that was told to leave its writes out (``sql_log_bin=0``) cannot be asked for.
+    A session that was set to leave its writes out (``sql_log_bin=0``) cannot be asked for.
     """
     if not session.mariadb or session.text("SELECT @@log_bin") != "1":
         return False
@@ -58,51 +58,53 @@ def everything_is_logged(session: Session) -> bool:
     except StatementError as error:
         if error.lost:
             raise
-        return False  # no right to know
+        return False  # no privilege to know
 
 
 def begin_at_one_position(sessions: Sequence[Session]) -> bool:
     """Begin snapshots until all are at one place of the binary log; False where that was not to be had."""
     for _ in range(_ATTEMPTS):
-        commits = _commits(sessions[0])
-        quiet = not _prepared(sessions[0])
+        commits = _prepared_commits(sessions[0])
+        none_prepared = not _has_prepared(sessions[0])
         for session in sessions:
             session.execute(BEGIN)
-        places = {tuple(session.rows("SHOW STATUS LIKE 'Binlog_snapshot_%'")) for session in sessions}
-        equal = len(places) == 1 and all(value for _, value in next(iter(places))) and next(iter(places))
-        if equal and quiet and _commits(sessions[0]) == commits:
+        positions = {tuple(session.rows("SHOW STATUS LIKE 'Binlog_snapshot_%'")) for session in sessions}
+        same_position = (
+            len(positions) == 1 and all(value for _, value in next(iter(positions))) and next(iter(positions))
+        )
+        if same_position and none_prepared and _prepared_commits(sessions[0]) == commits:
             return True
         for session in sessions:
             session.execute("ROLLBACK")
     return False
 
 
-def _prepared(session: Session) -> bool:
+def _has_prepared(session: Session) -> bool:
     """Return whether a transaction is prepared, and may be committed by anybody at any moment."""
     try:
         return bool(session.rows("XA RECOVER"))
     except StatementError as error:
         if error.lost:
             raise
-        return True  # no right to know
+        return True  # no privilege to know
 
 
-def _commits(session: Session) -> str:
+def _prepared_commits(session: Session) -> str:
     """Return how often a prepared transaction was committed on this server."""
     return decode(session.rows("SHOW GLOBAL STATUS LIKE 'Com_xa_commit'")[0][1])
 
 
-def what_runs(session: Session, database: str) -> str:
+def long_writer(session: Session, database: str) -> str:
     """Return what would outlast the wait for the tables of ``database``, "" where nothing is known to."""
-    where = literal(database)
+    name = literal(database)
     for query in (
         (
             "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND IN ('Query','Execute') AND TIME>=1 "
-            f"AND ID<>CONNECTION_ID() AND INFO NOT LIKE 'SELECT%' AND (DB={where} OR LOCATE({where}, INFO))"
+            f"AND ID<>CONNECTION_ID() AND INFO NOT LIKE 'SELECT%' AND (DB={name} OR LOCATE({name}, INFO))"
         ),
         (
             "SELECT p.ID FROM information_schema.INNODB_TRX t JOIN information_schema.PROCESSLIST p "
-            f"ON p.ID=t.trx_mysql_thread_id WHERE p.DB={where} AND t.trx_rows_modified>0 AND p.TIME>=1"
+            f"ON p.ID=t.trx_mysql_thread_id WHERE p.DB={name} AND t.trx_rows_modified>0 AND p.TIME>=1"
         ),
     ):
         try:
@@ -110,7 +112,7 @@ def what_runs(session: Session, database: str) -> str:
         except StatementError as error:
             if error.lost:
                 raise
-            continue  # no right to look; the wait is short anyway
+            continue  # no privilege to look; the wait is short anyway
         if rows:
             return f"connection {decode(rows[0][0])} has been writing for more than a second"
     return ""
@@ -128,37 +130,39 @@ def lock_at_one_moment(parts: Sequence[tuple[Session, Sequence[str]]]) -> str:
     Returns:
         "" where all are locked, else why that was not to be had; then none is.
     """
-    wanted = [(s, "LOCK TABLES " + ", ".join(f"{identifier(n)} READ" for n in t) + " NOWAIT") for s, t in parts if t]
-    for _ in range(_LOOKS):
-        held: list[Session] = []
-        why = ""
-        for session, statement in wanted:
-            why = _refused(session, statement)
-            if why:
+    lock_statements = [
+        (s, "LOCK TABLES " + ", ".join(f"{identifier(n)} READ" for n in t) + " NOWAIT") for s, t in parts if t
+    ]
+    for _ in range(_LOCK_ATTEMPTS):
+        locked_sessions: list[Session] = []
+        reason = ""
+        for session, statement in lock_statements:
+            reason = _lock_refusal(session, statement)
+            if reason:
                 break
-            held.append(session)
+            locked_sessions.append(session)
         else:
-            if not _prepared(parts[0][0]):
+            if not _has_prepared(parts[0][0]):
                 return ""
-            why = "transactions are prepared (XA RECOVER shows them), whose commits no lock keeps waiting"
-        for session in held:
+            reason = "transactions are prepared (XA RECOVER shows them), whose commits no lock keeps waiting"
+        for session in locked_sessions:
             session.execute("UNLOCK TABLES")
-        if why != _WRITTEN:
-            return why
-        time.sleep(_BETWEEN)
-    return _WRITTEN
+        if reason != _ALWAYS_WRITTEN:
+            return reason
+        time.sleep(_LOCK_PAUSE_SECONDS)
+    return _ALWAYS_WRITTEN
 
 
-def _refused(session: Session, statement: str) -> str:
+def _lock_refusal(session: Session, statement: str) -> str:
     """Return why the server did not lock what ``statement`` names, "" where it did."""
     try:
         session.execute(statement)
     except StatementError as error:
-        if error.code in _NO_RIGHT:
+        if error.code in _NO_PRIVILEGE:
             return "the account lacks the right LOCK TABLES"
         if error.code == _SYNTAX:
             return "the server is older than MariaDB 10.3"
-        if error.code not in WAITED:
+        if error.code not in LOCK_ERRORS:
             raise
-        return _WRITTEN
+        return _ALWAYS_WRITTEN
     return ""

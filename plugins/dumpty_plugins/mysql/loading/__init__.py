@@ -1,1 +1,1 @@
-"""From a dump to a database: what a dump may say, the rows, the code, and the swap with what was there."""
+"""From a dump to a database: what a dump may say, the rows, the stored objects, and the swap with what was there."""

@@ -1,8 +1,8 @@
-"""Admits only what a dump of this driver may say.
+"""Accepts only what a dump of this driver may say.
 
 A dump is untrusted: whoever can write one must not be able to reach another database, an account or a file through
-the rights of whoever restores it. (The bodies of routines, triggers and events are code of the database itself and
-are taken as they are; they run with the rights of their definers, as the database's own client would have it.)
+the privileges of whoever restores it. (The bodies of routines, triggers and events belong to the database itself and
+are taken as they are; they run with the privileges of their definers, as with the database's own client.)
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ _DATABASE = re.compile(
     rb"ALTER DATABASE (?:CHARACTER SET = \w+ )?COLLATE = \w+(?: COMMENT = '[^'\\]*(?:\\.[^'\\]*)*')?", re.DOTALL
 )
 _SETVAL = re.compile(rb"DO SETVAL\((" + _NAME + rb"), -?\d+, 0, \d+\)")
-_CODE = frozenset({"VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "PACKAGE BODY"})
+_STORED_OBJECTS = frozenset({"VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "PACKAGE BODY"})
 _MODES = frozenset(f"'{mode}'".encode() for mode in (LOOSE, STRICT))
-_SHOWN = 60
+_SHOWN_CHARACTERS = 60
 _EXECUTED = re.compile(rb"/\*M?!\d*(.*?)(?:\*/)?\Z", re.DOTALL)
-_WORDS_BEFORE = {b"OR": 1, b"REPLACE": 1, b"SQL": 1, b"AGGREGATE": 1, b"ALGORITHM": 3, b"SECURITY": 2}
+_WORDS_BEFORE_KIND = {b"OR": 1, b"REPLACE": 1, b"SQL": 1, b"AGGREGATE": 1, b"ALGORITHM": 3, b"SECURITY": 2}
 """What may stand between CREATE and the kind, and how many words it takes up."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One admitted statement: its text, what it is (``INSERT``, ``SET``, ``TABLE``, ``VIEW``, …) and what it names.
+    """One validated statement: its text, what it is (``INSERT``, ``SET``, ``TABLE``, ``VIEW``, …) and what it names.
 
-    Code may stand in a ``charset`` of its own: then the bytes of its ``name`` are in that, and stand for themselves.
+    A stored object may be written in a ``charset`` of its own: then the bytes of its ``name`` are in that, and stand
+    for themselves.
     """
 
     text: bytes
@@ -50,54 +51,54 @@ class Statement:
     charset: str = ""
 
     @property
-    def code(self) -> bool:
+    def creates_stored_object(self) -> bool:
         """Whether it creates a view, routine, trigger or event."""
-        return self.kind in _CODE
+        return self.kind in _STORED_OBJECTS
 
 
-class Admission:
-    """Admits the statements of one dump, in their order.
+class Allowlist:
+    """Validates the statements of one dump, in their order.
 
     What a statement means depends on settings before it: with NO_BACKSLASH_ESCAPES, or in GBK, a string may end where
-    no reader of ours expects it. So rows and tables are admitted only in the session that our dumps set for them, and
-    nothing but code after code.
+    no reader of ours expects it. So rows and tables are accepted only in the session that our dumps set for them, and
+    nothing but stored objects after a stored object.
     """
 
     def __init__(self) -> None:
-        self._odd: dict[bytes, bytes] = {}
-        self._code = False
+        self._unusual_settings: dict[bytes, bytes] = {}
+        self._stored_objects_begun = False
 
-    def admit(self, text: bytes, outside: bytes | None = None) -> Statement:
+    def validate(self, text: bytes, outside: bytes | None = None) -> Statement:
         """Return what ``text`` is; ``outside``, of an INSERT, is what ``outside_strings`` says of it.
 
         Raises:
             IntegrityError: no dump of ours says this, or not here.
         """
-        statement = admit(text, outside)
+        statement = validate_statement(text, outside)
         if statement.kind == "SET":
             self._set(text)
-        elif statement.code:
-            self._code = True
-            charset = self._odd.get(b"character_set_client", b"").decode()
+        elif statement.creates_stored_object:
+            self._stored_objects_begun = True
+            charset = self._unusual_settings.get(b"character_set_client", b"").decode()
             if charset in UNSAFE_CHARSETS and not text.isascii():
                 raise _refusal(text)
             statement = replace(statement, charset=charset)
-        elif statement.kind != "DATABASE" and (self._code or self._odd):
+        elif statement.kind != "DATABASE" and (self._stored_objects_begun or self._unusual_settings):
             raise _refusal(text)
         return statement
 
     def _set(self, text: bytes) -> None:
         name, _, value = text[len(b"SET ") :].partition(b"=")
         if name == b"NAMES utf8mb4":
-            self._odd.pop(b"character_set_client", None)
+            self._unusual_settings.pop(b"character_set_client", None)
         elif name == b"character_set_client" or (name == b"sql_mode" and value not in _MODES):
-            self._odd[name] = value.lower()
+            self._unusual_settings[name] = value.lower()
         elif name == b"sql_mode":
-            self._odd.pop(name, None)
+            self._unusual_settings.pop(name, None)
 
 
-def admit(text: bytes, outside: bytes | None = None) -> Statement:
-    """Return what ``text`` is, whatever came before it; ``outside`` as ``Admission.admit`` has it.
+def validate_statement(text: bytes, outside: bytes | None = None) -> Statement:
+    """Return what ``text`` is, whatever came before it; ``outside`` as ``Allowlist.validate`` has it.
 
     Raises:
         IntegrityError: no dump of ours says this.
@@ -112,19 +113,19 @@ def admit(text: bytes, outside: bytes | None = None) -> Statement:
         return Statement(text, "DATABASE")
     match = _SETVAL.fullmatch(text)
     if match:
-        return Statement(text, "SETVAL", _plain(match[1]))
+        return Statement(text, "SETVAL", _unquoted(match[1]))
     raise _refusal(text)
 
 
 def _refusal(text: bytes) -> IntegrityError:
-    start = " ".join(text[:_SHOWN].decode("utf-8", "replace").split())
+    start = " ".join(text[:_SHOWN_CHARACTERS].decode("utf-8", "replace").split())
     return IntegrityError(
         f"the dump says «{start}…», which no dump by this driver says: it was altered, or made by another program; "
         "load it with the mariadb client if you trust it"
     )
 
 
-def _plain(quoted: bytes) -> str:
+def _unquoted(quoted: bytes) -> str:
     return quoted[1:-1].replace(b"``", b"`").decode("utf-8", "surrogateescape")
 
 
@@ -152,65 +153,65 @@ def _insert(text: bytes, rest: bytes | None) -> Statement:
         rest = _INTRODUCER.sub(b"", rest)
     if rest.replace(b"NULL", b"").replace(b"X'", b"").translate(None, b"0123456789+-.eE(), \n'"):
         raise _refusal(text)
-    return Statement(text, "INSERT", _plain(header[1]))
+    return Statement(text, "INSERT", _unquoted(header[1]))
 
 
-def words(text: bytes) -> Iterator[bytes]:
+def sql_words(text: bytes) -> Iterator[bytes]:
     """Yield the words of a statement; a comment that the server executes is no comment."""
     for match in TOKEN.finditer(text):
         if match.lastgroup == "comment":
-            hidden = _EXECUTED.match(match.group())
-            if hidden:
-                yield from words(hidden[1])
+            executed = _EXECUTED.match(match.group())
+            if executed:
+                yield from sql_words(executed[1])
         elif match.lastgroup != "space":
             yield match.group()
 
 
 def _create(text: bytes) -> Statement:
-    """Admit CREATE [OR REPLACE] [attributes] KIND [IF NOT EXISTS] name, the name without a database."""
-    kind, rest = _kind(list(words(text)))
+    """Accept CREATE [OR REPLACE] [attributes] KIND [IF NOT EXISTS] name, the name without a database."""
+    kind, rest = _kind(list(sql_words(text)))
     if [w.upper() for w in rest[:3]] == [b"IF", b"NOT", b"EXISTS"]:
         rest = rest[3:]
-    elsewhere = not rest or rest[1:2] == [b"."]
+    reaches_out = not rest or rest[1:2] == [b"."]
     if kind == "TRIGGER":
         upper = [w.upper() for w in rest]
-        on = upper.index(b"ON") if b"ON" in upper else len(upper)
-        elsewhere = elsewhere or upper[on + 2 : on + 3] == [b"."]
+        on_position = upper.index(b"ON") if b"ON" in upper else len(upper)
+        reaches_out = reaches_out or upper[on_position + 2 : on_position + 3] == [b"."]
     elif kind == "TABLE":
-        elsewhere = elsewhere or _copies(rest[1:])
+        reaches_out = reaches_out or _copies_from_elsewhere(rest[1:])
     elif kind == "FUNCTION":  # one that a library of the server's file system has
-        elsewhere = elsewhere or [w.upper() for w in rest[3:4]] == [b"SONAME"]
-    if not kind or elsewhere:
+        reaches_out = reaches_out or [w.upper() for w in rest[3:4]] == [b"SONAME"]
+    if not kind or reaches_out:
         raise _refusal(text)
     name = rest[0]
     if name.startswith(b'"'):  # of a routine that was written with ANSI_QUOTES
         name = b"`" + name[1:-1].replace(b'""', b'"').replace(b"`", b"``") + b"`"
-    return Statement(text, kind, _plain(name) if name.startswith(b"`") else name.decode("utf-8", "surrogateescape"))
+    return Statement(text, kind, _unquoted(name) if name.startswith(b"`") else name.decode("utf-8", "surrogateescape"))
 
 
-def _kind(words: list[bytes]) -> tuple[str, list[bytes]]:
+def _kind(sql_words: list[bytes]) -> tuple[str, list[bytes]]:
     """Return what a CREATE statement creates, "" where it may not, and the words from its name on."""
-    place = 1
-    while place < len(words):
-        word = words[place].upper()
+    position = 1
+    while position < len(sql_words):
+        word = sql_words[position].upper()
         if word == b"DEFINER":
-            place += 5 if words[place + 3 : place + 4] == [b"@"] else 3
-        elif word in _WORDS_BEFORE:
-            place += _WORDS_BEFORE[word]
+            position += 5 if sql_words[position + 3 : position + 4] == [b"@"] else 3
+        elif word in _WORDS_BEFORE_KIND:
+            position += _WORDS_BEFORE_KIND[word]
         else:
             break
-    kind = b"".join(words[place : place + 1]).upper().decode("ascii", "replace")
-    rest = words[place + 1 :]
+    kind = b"".join(sql_words[position : position + 1]).upper().decode("ascii", "replace")
+    rest = sql_words[position + 1 :]
     if kind == "PACKAGE" and rest and rest[0].upper() == b"BODY":
         return "PACKAGE BODY", rest[1:]
-    return (kind, rest) if kind in _CODE | {"TABLE", "SEQUENCE"} else ("", rest)
+    return (kind, rest) if kind in _STORED_OBJECTS | {"TABLE", "SEQUENCE"} else ("", rest)
 
 
-def _copies(words: list[bytes]) -> bool:
+def _copies_from_elsewhere(sql_words: list[bytes]) -> bool:
     """Return whether a table's definition takes rows or columns from elsewhere."""
     depth = 0
     union = False  # the list of tables that a MERGE table is made of comes last but for other options
-    for word in words:
+    for word in sql_words:
         if word == b"(":
             depth += 1
         elif word == b")":
@@ -223,4 +224,4 @@ def _copies(words: list[bytes]) -> bool:
             or (union and word == b".")
         ):
             return True
-    return words[:1] != [b"("]
+    return sql_words[:1] != [b"("]

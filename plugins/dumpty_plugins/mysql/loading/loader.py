@@ -1,4 +1,4 @@
-"""Loads a dump into one database: rows first, checked against the evidence, and only then the code."""
+"""Loads a dump into one database: rows first, checked against the evidence, and only then the stored objects."""
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
 
@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, NotProvable, ObjectEvidence, SourceError
 from dumpty.process import masks
-from dumpty_plugins.mysql.loading.allowlist import words
+from dumpty_plugins.mysql.loading.allowlist import sql_words
 from dumpty_plugins.mysql.loading.parallel import Loaders
 from dumpty_plugins.mysql.loading.statements import StatementReader
-from dumpty_plugins.mysql.loading.tables import Filling
-from dumpty_plugins.mysql.schema.binary_log import check_log
-from dumpty_plugins.mysql.schema.catalog import base_tables, dropping, listing, rows_from
+from dumpty_plugins.mysql.loading.tables import TableFiller
+from dumpty_plugins.mysql.schema.binary_log import check_binary_log
+from dumpty_plugins.mysql.schema.catalog import base_tables, drop_statements, listing, rows_from
 from dumpty_plugins.mysql.schema.character_sets import CharacterSets
-from dumpty_plugins.mysql.schema.definers import disabled, without_definer
+from dumpty_plugins.mysql.schema.definers import disabled_event, without_definer
 from dumpty_plugins.mysql.schema.stored_objects import LOOSE
 from dumpty_plugins.mysql.server.confinement import ignore_directories, is_drill, refuse_outside
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.privileges import definer_advice
-from dumpty_plugins.mysql.server.refusals import refused
-from dumpty_plugins.mysql.server.session import WAITED, Session, StatementError, place
+from dumpty_plugins.mysql.server.refusals import refusal_error
+from dumpty_plugins.mysql.server.session import LOCK_ERRORS, Session, StatementError, address
 from dumpty_plugins.mysql.server.sql import identifier
-from dumpty_plugins.mysql.server.sql_modes import needless, set_mode
+from dumpty_plugins.mysql.server.sql_modes import is_needless_setting, set_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,9 +46,9 @@ _TABLES = (
 class Loader:
     """Executes a dump's statements in the default database of ``session``, its rows in up to ``jobs`` more sessions.
 
-    ``created`` lists what was made, ``code`` the statements of views, routines, triggers and events, which wait;
-    ``made`` those of them that were made, as far as the server was heard, where code was run last. ``notes`` says
-    what of the code is not as it was.
+    ``created_tables`` lists the tables and sequences that were made. ``stored_objects`` are the statements of views,
+    routines, triggers and events, which wait; ``created_objects`` those of them that were executed where that was done
+    last, as far as the server was heard. ``notes`` says what of the stored objects is not as it was.
     """
 
     def __init__(
@@ -59,55 +59,55 @@ class Loader:
         self._target = target
         self._database = database
         self._jobs = jobs
-        self._drilled = is_drill(target)
+        self._in_drill = is_drill(target)
         self._packet = session.number("SELECT @@max_allowed_packet")
-        self._sets = CharacterSets(session)
-        self.created: list[Statement] = []
-        self.code: list[Statement] = []
-        self.made: list[Statement] = []
+        self._charsets = CharacterSets(session)
+        self.created_tables: list[Statement] = []
+        self.stored_objects: list[Statement] = []
+        self.created_objects: list[Statement] = []
         self.notes: set[str] = set()
 
     def load(self, dump: Dump) -> tuple[ObjectEvidence, ...]:
-        """Load everything but the code, to the verified end of the dump, and compare it with the evidence.
+        """Load everything but the stored objects, to the verified end of the dump, and compare it with the evidence.
 
         Raises:
             IntegrityError: the dump is damaged, a row did not go in as it is, or counts differ.
             SourceError: the server refused a statement, or the connection was lost.
             NotProvable: the server of a drill lacks what the backup needs.
         """
-        check_log(self._session, self._target, dump.evidence.properties, drilled=self._drilled)
+        check_binary_log(self._session, self._target, dump.evidence.properties, in_drill=self._in_drill)
         for setting in _TABLES:
             with contextlib.suppress(StatementError):  # not known, read-only or not allowed there
                 self._session.execute(f"SET SESSION {setting}")
         pool = Loaders(lambda: connect(self._target, self._database), self._database, self._jobs)
         try:
             # Who gives up on a silent server would give up on a large index.
-            patient = "read_timeout" not in self._target.query
-            statements = self._load(dump, Filling(self._session, pool, self._database, patient=patient))
+            defer_indexes = "read_timeout" not in self._target.query
+            statements = self._load(dump, TableFiller(self._session, pool, self._database, defer_indexes=defer_indexes))
             pool.close()
         except BaseException:
             pool.stop()
             raise
-        # What comes before the first code of a dump is the session that the code was written in.
+        # What comes before the first stored object of a dump is the session that it was written in.
         for setting in _SESSION:
             self._session.execute(setting)
         objects = counts(self._session, self._database)
         totals = statements.totals
-        found = len(objects), sum(o.rows or 0 for o in objects)
-        if totals is None or found != (totals.tables, totals.rows):
+        loaded = len(objects), sum(o.rows or 0 for o in objects)
+        if totals is None or loaded != (totals.tables, totals.rows):
             raise IntegrityError(
-                f"{found[0]} tables with {found[1]} rows were loaded, but the dump's last line says "
+                f"{loaded[0]} tables with {loaded[1]} rows were loaded, but the dump's last line says "
                 f"{totals.tables if totals else 0} with {totals.rows if totals else 0}"
             )
         compare(objects, dump.evidence.objects)
         return objects
 
-    def run_code(self, session: Session, *, asleep: bool = False, attempts: int = 1) -> None:
+    def create_stored_objects(self, session: Session, *, events_disabled: bool = False, attempts: int = 1) -> None:
         """Create views, routines, triggers and events over ``session``.
 
         Args:
             session: its default database is theirs.
-            asleep: create events such that they do not run, and none where that cannot be told from its text.
+            events_disabled: create events such that they do not run, and none where its text does not show that.
             attempts: how often to ask for a lock that somebody holds.
 
         Raises:
@@ -115,63 +115,71 @@ class Loader:
         """
         for setting in _SESSION:
             session.execute(setting)
-        self.made = []
-        for index, statement in enumerate(self.code):
+        self.created_objects = []
+        for index, statement in enumerate(self.stored_objects):
             if statement.kind == "SET":
-                self._set(session, statement, next((s for s in self.code[index:] if s.code), statement))
+                self._set(
+                    session,
+                    statement,
+                    next((s for s in self.stored_objects[index:] if s.creates_stored_object), statement),
+                )
                 continue
-            text = disabled(statement.text) if asleep and statement.kind == "EVENT" else statement.text
+            text = disabled_event(statement.text) if events_disabled and statement.kind == "EVENT" else statement.text
             if text is None:
                 continue
-            self.made.append(statement)
+            self.created_objects.append(statement)
             try:
-                session.insist(text, attempts)
+                session.execute_retrying(text, attempts)
             except StatementError as error:
                 if not error.lost:
-                    self.made.pop()
-                if error.code in WAITED:
+                    self.created_objects.pop()
+                if error.code in LOCK_ERRORS:
                     raise
                 advice = definer_advice(session, error)
-                more = f"; {advice}or become the definer of everything with the option definer=current" * bool(advice)
-                raise self._refused(statement, error, more) from error
+                extra_advice = f"; {advice}or become the definer of everything with the option definer=current" * bool(
+                    advice
+                )
+                raise self._refusal(statement, error, extra_advice) from error
 
-    def _refused(self, code: Statement, error: StatementError, more: str = "") -> DumptyError:
-        what = f"{code.kind.lower()} {code.name} of the dump cannot be created on {place(self._target)}"
-        return refused(what, error, drilled=self._drilled, more=more)
+    def _refusal(self, statement: Statement, error: StatementError, extra_advice: str = "") -> DumptyError:
+        label = f"{statement.kind.lower()} {statement.name} of the dump cannot be created on {address(self._target)}"
+        return refusal_error(label, error, in_drill=self._in_drill, extra_advice=extra_advice)
 
-    def _set(self, session: Session, statement: Statement, code: Statement) -> None:
-        """Make the session what ``code`` was written in."""
+    def _set(self, session: Session, statement: Statement, stored_object: Statement) -> None:
+        """Make the session what ``stored_object`` was written in."""
         try:
             unknown, needed = set_mode(session, statement.text)
         except StatementError as error:
-            raise self._refused(code, error) from error
+            raise self._refusal(stored_object, error) from error
         if needed:
-            raise (NotProvable if self._drilled else SourceError)(
-                f"{code.kind.lower()} {code.name} of the dump was written in the sql_mode {', '.join(needed)}, which "
-                f"{place(self._target)} does not know: there it would mean something else; restore on a server that "
-                "knows it"
+            raise (NotProvable if self._in_drill else SourceError)(
+                f"{stored_object.kind.lower()} {stored_object.name} of the dump was written in the sql_mode "
+                f"{', '.join(needed)}, which {address(self._target)} does not know: there it would mean something "
+                "else; restore on a server that knows it"
             )
         if unknown:
-            self.notes.add(f"code was created without the sql_mode {', '.join(unknown)}, which means nothing there")
+            self.notes.add(
+                f"stored objects were created without the sql_mode {', '.join(unknown)}, which means nothing there"
+            )
 
-    def _load(self, dump: Dump, tables: Filling) -> StatementReader:
+    def _load(self, dump: Dump, tables: TableFiller) -> StatementReader:
         stream = dump.open()
         try:
             statements = StatementReader(stream)
             settings: list[Statement] = []
             for statement in statements:
-                if self.code or statement.code:
-                    # Settings right before the code belong to it: what is done with tables is done without them.
-                    self.code += [*settings, self._with_definer(self._named(statement))]
+                if self.stored_objects or statement.creates_stored_object:
+                    # Settings right before the stored objects belong to them: tables are made without them.
+                    self.stored_objects += [*settings, self._with_definer(self._named(statement))]
                     settings = []
                 elif statement.kind in {"SET", "DATABASE"}:
                     settings.append(statement)
                 else:
-                    for each in (*settings, statement):
-                        self._run(each, tables)
+                    for item in (*settings, statement):
+                        self._run(item, tables)
                     settings = []
-            for each in settings:
-                self._run(each, tables)
+            for item in settings:
+                self._run(item, tables)
             tables.finish()
         finally:
             stream.close()
@@ -185,77 +193,77 @@ class Loader:
         """
         if not statement.charset:
             return statement
-        if statement.kind == "VIEW" and self._sets.encode(self._database.encode(), statement.charset) is None:
+        if statement.kind == "VIEW" and self._charsets.encode(self._database.encode(), statement.charset) is None:
             raise SourceError(
                 f"view {statement.name} of the dump is written in the character set {statement.charset}, which cannot "
                 f"say the name of the database {self._database}: restore into another name"
             )
-        name = self._sets.decode(statement.name.encode("utf-8", "surrogateescape"), statement.charset)
+        name = self._charsets.decode(statement.name.encode("utf-8", "surrogateescape"), statement.charset)
         return replace(statement, name=name)
 
     def _with_definer(self, statement: Statement) -> Statement:
-        if self._keep_definers or not statement.code:
+        if self._keep_definers or not statement.creates_stored_object:
             return statement
         return replace(statement, text=without_definer(statement.text))
 
     def _execute(self, statement: Statement) -> None:
         """Execute a statement; what was refused was not made, and one of that name is somebody else's."""
         makes = statement.kind in {"SEQUENCE", "TABLE"}
-        self.created += [statement] * makes
+        self.created_tables += [statement] * makes
         try:
             self._session.execute(statement.text)
         except StatementError as error:
             if makes and not error.lost:
-                self.created.pop()
+                self.created_tables.pop()
             raise
 
-    def _run(self, statement: Statement, tables: Filling) -> None:
+    def _run(self, statement: Statement, tables: TableFiller) -> None:
         if len(statement.text) + 1 > self._packet:
             raise SourceError(
-                f"a row of {statement.name} needs {len(statement.text) + 1} bytes at once, and {place(self._target)} "
+                f"a row of {statement.name} needs {len(statement.text) + 1} bytes at once, and {address(self._target)} "
                 f"takes {self._packet}: raise max_allowed_packet there (SET GLOBAL max_allowed_packet=…)"
             )
         if statement.kind == "INSERT":
             tables.add(statement)
             return
         if statement.kind == "TABLE":
-            if self._drilled:
-                refuse_outside(statement.name, words(statement.text), ignored=self._session.mariadb)
+            if self._in_drill:
+                refuse_outside(statement.name, sql_words(statement.text), ignored=self._session.mariadb)
             tables.begin(statement)
         try:
             self._execute(statement)
         except StatementError as error:
-            if needless(statement.text, error):
+            if is_needless_setting(statement.text, error):
                 return
-            what = f"{statement.kind} {statement.name}".strip()
-            raise refused(
-                f"the dump cannot be loaded into {self._database}, at {what}",
+            label = f"{statement.kind} {statement.name}".strip()
+            raise refusal_error(
+                f"the dump cannot be loaded into {self._database}, at {label}",
                 error,
-                drilled=self._drilled,
+                in_drill=self._in_drill,
                 encrypted=b"ENCRYPTED" in statement.text,
             ) from error
         if statement.kind == "SET":
-            if self._drilled and b"sql_mode" in statement.text:
+            if self._in_drill and b"sql_mode" in statement.text:
                 ignore_directories(self._session)
             tables.set(statement.text)
 
 
 def drop(session: Session, kind: str, database: str, name: str, *, attempts: int = 1) -> None:
     """Drop one object of ``database``, if it is there."""
-    for statement in dropping(kind, database, name):
-        session.insist(statement, attempts)
+    for statement in drop_statements(kind, database, name):
+        session.execute_retrying(statement, attempts)
 
 
-def missing_code(session: Session, database: str, code: Iterable[Statement]) -> list[str]:
+def check_stored_objects(session: Session, database: str, statements: Iterable[Statement]) -> list[str]:
     """See that every view, routine, trigger and event of a dump is there now, and return notes on those that may lack.
 
     Raises:
         IntegrityError: one is not there.
     """
-    found = {(("VIEW" if e[0] == "table" else e[0].upper()), e[1].lower()) for e in listing(session, database)}
+    existing = {(("VIEW" if e[0] == "table" else e[0].upper()), e[1].lower()) for e in listing(session, database)}
     notes = []
-    for statement in code:
-        if statement.code and (statement.kind, statement.name.lower()) not in found:
+    for statement in statements:
+        if statement.creates_stored_object and (statement.kind, statement.name.lower()) not in existing:
             if statement.kind != "EVENT":
                 raise IntegrityError(f"{statement.kind.lower()} {statement.name} was created, but is not there")
             notes.append(f"event {statement.name} is over: its time has passed, and the server drops such an event")
@@ -281,7 +289,7 @@ def counts(session: Session, database: str) -> tuple[ObjectEvidence, ...]:
 
 
 def compare(
-    found: tuple[ObjectEvidence, ...],
+    loaded_objects: tuple[ObjectEvidence, ...],
     expected: tuple[ObjectEvidence, ...],
     *,
     when: str = "after loading",
@@ -294,14 +302,19 @@ def compare(
     """
     if not expected:
         return
-    loaded = {o.path: o.rows for o in found}
-    alike = {o.path: next((p for p in loaded if masks(o.path, p)), o.path) for o in expected if o.path not in loaded}
-    wanted = {alike.get(o.path, o.path): o.rows for o in expected}
-    for path in sorted({*loaded, *wanted}):
-        if path not in loaded or path not in wanted:
-            where = "the dump does not hold" if path in wanted else "the backup's evidence does not know"
-            raise IntegrityError(f"table {path}, which {where}{outcome}")
-        if wanted[path] is not None and loaded[path] != wanted[path]:
+    loaded_rows = {o.path: o.rows for o in loaded_objects}
+    masked = {
+        o.path: next((p for p in loaded_rows if masks(o.path, p)), o.path)
+        for o in expected
+        if o.path not in loaded_rows
+    }
+    expected_rows = {masked.get(o.path, o.path): o.rows for o in expected}
+    for path in sorted({*loaded_rows, *expected_rows}):
+        if path not in loaded_rows or path not in expected_rows:
+            which_side = "the dump does not hold" if path in expected_rows else "the backup's evidence does not know"
+            raise IntegrityError(f"table {path}, which {which_side}{outcome}")
+        if expected_rows[path] is not None and loaded_rows[path] != expected_rows[path]:
             raise IntegrityError(
-                f"table {path} has {loaded[path]} rows {when}, and had {wanted[path]} when the backup was made{outcome}"
+                f"table {path} has {loaded_rows[path]} rows {when}, and had {expected_rows[path]} when the backup was "
+                f"made{outcome}"
             )

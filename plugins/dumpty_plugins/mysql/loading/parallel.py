@@ -31,17 +31,17 @@ _ROOM_BYTES = 2 << 20
 """What may be on its way or wait, for each session and twice more."""
 WARNINGS_KEPT = 65535
 """No server keeps more of one statement."""
-_PATIENCE = 0.1
+_POLL_SECONDS = 0.1
 
 
 @dataclass
-class _Lent:
+class _LoaderSession:
     """A session, and what has been set in it."""
 
     session: Session
     settings: dict[str, bytes] = field(default_factory=dict)
 
-    def become(self, settings: Mapping[str, bytes]) -> None:
+    def apply_settings(self, settings: Mapping[str, bytes]) -> None:
         for name, text in settings.items():
             if self.settings.get(name) != text:
                 self.session.execute(text)
@@ -62,10 +62,10 @@ class Loaders:
         self._database = database
         self._limit = (jobs + 2) * _ROOM_BYTES
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="dumpty-mysql-load")
-        self._free: queue.LifoQueue[_Lent] = queue.LifoQueue()
+        self._free: queue.LifoQueue[_LoaderSession] = queue.LifoQueue()
         self._sessions: list[Session] = []
         self._rows: deque[tuple[Future[None], int]] = deque()
-        self._more: list[Future[None]] = []
+        self._index_work: list[Future[None]] = []
         self._bytes = 0
         self._opening = threading.Lock()
         self._stopped = threading.Event()
@@ -86,18 +86,18 @@ class Loaders:
             DumptyError: a piece of earlier work failed.
         """
         while self._rows and (self._rows[0][0].done() or self._bytes + size > self._limit):
-            done, freed = self._rows.popleft()
-            self._bytes -= freed
-            done.result()
-        for other in [f for f in self._more if f.done()]:
-            self._more.remove(other)
-            other.result()
+            oldest, freed_bytes = self._rows.popleft()
+            self._bytes -= freed_bytes
+            oldest.result()
+        for finished in [f for f in self._index_work if f.done()]:
+            self._index_work.remove(finished)
+            finished.result()
         future = self._pool.submit(self._run, work, dict(settings), after)
         if size:
             self._rows.append((future, size))
             self._bytes += size
         else:
-            self._more.append(future)  # nobody waits for these: rows can be loaded beside them
+            self._index_work.append(future)  # nobody waits for these: rows can be loaded beside them
         return future
 
     def _run(
@@ -106,17 +106,17 @@ class Loaders:
         try:
             for earlier in after:
                 earlier.result()
-            lent = self._lend()
-            lent.become(settings)
-            work(lent.session)
-            lent.session.execute("COMMIT")
+            loader_session = self._take_session()
+            loader_session.apply_settings(settings)
+            work(loader_session.session)
+            loader_session.session.execute("COMMIT")
         except BaseException as error:
             # The session is not lent again, and nobody need wait for it: everything ends.
             self._error = self._error or error
             raise
-        self._free.put(lent)
+        self._free.put(loader_session)
 
-    def _lend(self) -> _Lent:
+    def _take_session(self) -> _LoaderSession:
         with contextlib.suppress(queue.Empty):
             return self._free.get_nowait()
         try:
@@ -134,12 +134,12 @@ class Loaders:
         session.execute("SET SESSION autocommit=0")
         with contextlib.suppress(StatementError):  # read-only in old versions
             session.execute("SET SESSION explicit_defaults_for_timestamp=1")
-        return _Lent(session)
+        return _LoaderSession(session)
 
-    def _wait(self) -> _Lent:
+    def _wait(self) -> _LoaderSession:
         while self._error is None and not self._stopped.is_set():
             with contextlib.suppress(queue.Empty):
-                return self._free.get(timeout=_PATIENCE)
+                return self._free.get(timeout=_POLL_SECONDS)
         raise self._error or SourceError("the restore was stopped")
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class Loaders:
         Raises:
             DumptyError: a piece of work failed.
         """
-        for future in [*(f for f, _ in self._rows), *self._more]:
+        for future in [*(f for f, _ in self._rows), *self._index_work]:
             future.result()
         self._pool.shutdown(wait=True)
         for session in self._sessions:
@@ -169,15 +169,15 @@ class Loaders:
         """Kill the sessions over a fresh one: a server that builds an index does not look whether anyone listens."""
         if not self._sessions:
             return
-        fresh = self._connect()
+        control = self._connect()
         try:
             for session in [*self._sessions]:
                 # Behind something that spreads connections over servers, the number may be a stranger's.
-                if fresh.rows(
-                    f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={session.number_on_server} "
+                if control.rows(
+                    f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={session.connection_id} "
                     f"AND DB={literal(self._database)}"
                 ):
                     with contextlib.suppress(StatementError):  # it has just ended
-                        fresh.execute(f"KILL {session.number_on_server}")
+                        control.execute(f"KILL {session.connection_id}")
         finally:
-            fresh.close()
+            control.close()

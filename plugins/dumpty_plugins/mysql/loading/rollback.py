@@ -13,9 +13,21 @@ from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, SourceError
 from dumpty_plugins.mysql.loading.loader import drop
-from dumpty_plugins.mysql.schema.catalog import alter, identity, listing, movable, settings
-from dumpty_plugins.mysql.schema.recovery import DEFINITIONS, beside, explained, lock_name, renaming
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, code_statements
+from dumpty_plugins.mysql.schema.catalog import (
+    alter_database,
+    database_settings,
+    entry_identity,
+    listing,
+    movable_names,
+)
+from dumpty_plugins.mysql.schema.recovery import (
+    DEFINITIONS,
+    describe_state,
+    lock_name,
+    rename_statement,
+    side_databases,
+)
+from dumpty_plugins.mysql.schema.stored_objects import LOOSE, stored_object_statements
 from dumpty_plugins.mysql.server.session import StatementError, decode
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
@@ -29,15 +41,15 @@ if TYPE_CHECKING:
     from dumpty_plugins.mysql.server.session import Session
 
 _ATTEMPTS = 6
-_LOOKS, _BETWEEN = 600, 0.1
+_KILL_CHECKS, _KILL_PAUSE_SECONDS = 600, 0.1
 """How often a session that was ended is looked for, and the seconds between."""
 
 
 class Rollback:
     """The way back of one exchange; its arguments are those of ``exchange.Exchange``.
 
-    ``planned`` are the new tables, once a RENAME may have moved them; ``creating`` whether new code may be there;
-    ``sessions`` what the exchange worked over.
+    ``planned`` are the new tables, once a RENAME may have moved them; ``creating`` whether there may be new stored
+    objects; ``sessions`` what the exchange worked over.
     """
 
     def __init__(
@@ -53,7 +65,7 @@ class Rollback:
         self._connect = connect
         self._target = target
         self._database = database
-        self._new, self._old = beside(database)
+        self._new, self._old = side_databases(database)
         self._before = before
         self._grants = grants
         self._loader = loader
@@ -75,17 +87,17 @@ class Rollback:
                 self._undo(control)
             finally:
                 control.close()
-        except DumptyError as second:
+        except DumptyError as rollback_error:
             raise SourceError(
-                f"overwriting {self._database} failed ({error}), and putting it back failed too ({second}); nothing is "
-                f"lost: {self._advice()}"
+                f"overwriting {self._database} failed ({error}), and putting it back failed too ({rollback_error}); "
+                f"nothing is lost: {self._advice()}"
             ) from error
 
     def _advice(self) -> str:
         with contextlib.suppress(DumptyError):
             control = self._connect(None)
             try:
-                return explained(control, self._target, self._database)
+                return describe_state(control, self._target, self._database)
             finally:
                 control.close()
         return (
@@ -101,75 +113,75 @@ class Rollback:
             SourceError: one does not end.
         """
         for session in self.sessions:
-            number = session.number_on_server
-            if session.closed and self._still_there(control, number):
+            connection_id = session.connection_id
+            if session.closed and self._is_at_work(control, connection_id):
                 with contextlib.suppress(StatementError):  # it ended by itself
-                    control.execute(f"KILL {number}")
-                for _ in range(_LOOKS):
-                    if not self._still_there(control, number):
+                    control.execute(f"KILL {connection_id}")
+                for _ in range(_KILL_CHECKS):
+                    if not self._is_at_work(control, connection_id):
                         break
-                    time.sleep(_BETWEEN)
+                    time.sleep(_KILL_PAUSE_SECONDS)
                 else:
-                    raise SourceError(f"connection {number}, which was lost, still works on it")
+                    raise SourceError(f"connection {connection_id}, which was lost, still works on it")
 
-    def _still_there(self, control: Session, number: int) -> bool:
+    def _is_at_work(self, control: Session, connection_id: int) -> bool:
         """Whether a session of this number works here: behind a proxy it may be a stranger's."""
         lock = control.text(f"SELECT IS_USED_LOCK({literal(lock_name(self._database))})")
         for row in control.rows("SHOW FULL PROCESSLIST"):
-            if int(row[0] or 0) == number:
+            if int(row[0] or 0) == connection_id:
                 named = (decode(row[3]), *decode(row[7]).split("`"))
-                return lock == str(number) or self._database.casefold() in (n.casefold() for n in named)
+                return lock == str(connection_id) or self._database.casefold() in (n.casefold() for n in named)
         return False
 
     def _undo(self, control: Session) -> None:
         if self.creating:
-            there = {identity(e) for e in listing(control, self._database)}
-            for statement in reversed(self._loader.made):
-                if statement.code and (statement.kind.lower(), statement.name.lower()) in there:
+            existing = {entry_identity(e) for e in listing(control, self._database)}
+            for statement in reversed(self._loader.created_objects):
+                if statement.creates_stored_object and (statement.kind.lower(), statement.name.lower()) in existing:
                     drop(control, statement.kind, self._database, statement.name, attempts=_ATTEMPTS)
         self._move_back(control)
-        if settings(control, self._database) != self._before.settings:
-            with self._noted():
-                alter(control, self._database, self._before.settings, attempts=_ATTEMPTS)
+        if database_settings(control, self._database) != self._before.settings:
+            with self._collecting_failures():
+                alter_database(control, self._database, self._before.settings, attempts=_ATTEMPTS)
         self._create_again(control)
         if self._failures:
             raise self._failures[0]
-        if set(movable(control, self._old)) - {DEFINITIONS}:
+        if set(movable_names(control, self._old)) - {DEFINITIONS}:
             raise SourceError(f"tables are in {self._old} again")
-        control.insist(f"DROP DATABASE {identifier(self._old)}", _ATTEMPTS)
+        control.execute_retrying(f"DROP DATABASE {identifier(self._old)}", _ATTEMPTS)
 
     def _move_back(self, control: Session) -> None:
-        old = [n for n in movable(control, self._old) if n != DEFINITIONS]
+        old = [n for n in movable_names(control, self._old) if n != DEFINITIONS]
         # The tables moved all at once, even if the connection was lost before we heard of it.
-        waiting = set(movable(control, self._new))
-        moved = {n.lower() for n in self.planned} if self.planned and not waiting else set()
-        moves = [(self._database, self._new, n) for n in movable(control, self._database) if n.lower() in moved]
+        not_moved = set(movable_names(control, self._new))
+        moved = {n.lower() for n in self.planned} if self.planned and not not_moved else set()
+        moves = [(self._database, self._new, n) for n in movable_names(control, self._database) if n.lower() in moved]
         moves += [(self._old, self._database, n) for n in old]
         if moves:
-            control.insist(renaming(moves), _ATTEMPTS)
+            control.execute_retrying(rename_statement(moves), _ATTEMPTS)
 
     def _create_again(self, control: Session) -> None:
-        there = {identity(e) for e in listing(control, self._database)}
-        missing = [c for c in self._before.code if (c.kind, c.name.lower()) not in there]
+        existing = {entry_identity(e) for e in listing(control, self._database)}
+        missing = [c for c in self._before.stored_objects if (c.kind, c.name.lower()) not in existing]
         if not missing:
             return
         session = self._connect(self._database)
         try:
             session.execute(f"SET sql_mode='{LOOSE}'")
-            for statement in code_statements(missing, self._before.settings.collation):
-                with self._noted():
-                    session.insist(statement.text, _ATTEMPTS)
+            for statement in stored_object_statements(missing, self._before.settings.collation):
+                with self._collecting_failures():
+                    session.execute_retrying(statement.text, _ATTEMPTS)
         finally:
             session.close()
         routines = {c.name.lower() for c in missing}
         for grant in self._grants:
             if grant.routine.lower() in routines:
-                with self._noted():
+                with self._collecting_failures():
                     for text in grant.statements:
                         control.execute(text)
 
     @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
+    def _collecting_failures(self) -> Iterator[None]:
         """Go on after a statement that was refused: the rest shall be there."""
         try:
             yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.dumping.script import MARK, Totals, totals
-from dumpty_plugins.mysql.loading.allowlist import INSERT, Admission, Statement, outside_strings
+from dumpty_plugins.mysql.loading.allowlist import INSERT, Allowlist, Statement, outside_strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,22 +32,22 @@ class StatementReader:
         self._outside: bytes | None = None
         self.totals: Totals | None = None
         self.count = 0
-        self._admission = Admission()
+        self._allowlist = Allowlist()
 
     def __iter__(self) -> Iterator[Statement]:
         for text in self._split():
             if self.totals is not None:
                 raise IntegrityError("the dump goes on after its last line: it was altered, or two were joined")
             self.count += 1
-            yield self._admission.admit(text, self._outside)
+            yield self._allowlist.validate(text, self._outside)
         if self.totals is None:
             raise IntegrityError("the dump has no last line: it is cut short; take another backup")
         if self.count != self.totals.statements:
             raise IntegrityError(f"the dump holds {self.count} statements, its last line says {self.totals.statements}")
 
-    def _more(self, wanted: int = _CHUNK) -> bool:
+    def _read_more(self, size: int = _CHUNK) -> bool:
         """Append to the buffer; False at the end."""
-        block = self._stream.read(max(wanted, _CHUNK))
+        block = self._stream.read(max(size, _CHUNK))
         if not block:
             self._ended = True
             return False
@@ -73,18 +73,18 @@ class StatementReader:
 
     def _fill(self, size: int) -> bool:
         while len(self._buffer) < size:
-            if not self._more():
+            if not self._read_more():
                 return False
             self._buffer = self._buffer.lstrip()
         return True
 
     def _take(self, size: int) -> bytes:
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
-        return taken
+        piece, self._buffer = self._buffer[:size], self._buffer[size:]
+        return piece
 
     def _line_end(self) -> int:
         while (end := self._buffer.find(b"\n")) < 0:
-            if not self._more():
+            if not self._read_more():
                 return len(self._buffer)
         return end + 1
 
@@ -109,7 +109,7 @@ class StatementReader:
     def _find(self, text: bytes, start: int) -> int:
         while (end := self._buffer.find(text, start)) < 0:
             start = max(start, len(self._buffer) - len(text) + 1)
-            if not self._more(len(self._buffer)):
+            if not self._read_more(len(self._buffer)):
                 raise IntegrityError("the dump ends in the middle of a statement: it is cut short; take another backup")
         return end
 
@@ -117,7 +117,7 @@ class StatementReader:
         # Rows hold no line break, so this is the end, and one search finds it. Where somebody has put one into a
         # string after all, the quotes up to it do not pair, and the next one is looked for.
         header = INSERT.match(self._buffer)
-        while header is None and len(self._buffer) < _CHUNK and self._more():
+        while header is None and len(self._buffer) < _CHUNK and self._read_more():
             header = INSERT.match(self._buffer)
         if header is None:
             return self._end()  # to be refused
@@ -131,35 +131,35 @@ class StatementReader:
 
     def _end(self) -> int:
         """Return where the statement at the front of the buffer ends, minding quotes and comments."""
-        place = 0
+        position = 0
         while True:
-            match = _STOP.search(self._buffer, place)
+            match = _STOP.search(self._buffer, position)
             if match is None:
-                place = max(place, len(self._buffer) - 2)
-                if not self._more(len(self._buffer)):
+                position = max(position, len(self._buffer) - 2)
+                if not self._read_more(len(self._buffer)):
                     raise IntegrityError(
                         "the dump ends in the middle of a statement: it is cut short; take another backup"
                     )
                 continue
-            found, place = match.group(), match.end()
-            if found == b";":
+            token, position = match.group(), match.end()
+            if token == b";":
                 return match.start()
-            if found in {b"'", b'"'}:
-                place = self._string_end(found, place)
-            elif found == b"`":
-                place = self._find(b"`", place) + 1
-            elif found == b"/*":
-                place = self._find(b"*/", place) + 2
+            if token in {b"'", b'"'}:
+                position = self._string_end(token, position)
+            elif token == b"`":
+                position = self._find(b"`", position) + 1
+            elif token == b"/*":
+                position = self._find(b"*/", position) + 2
             else:
-                place = self._find(b"\n", place - 1) + 1
+                position = self._find(b"\n", position - 1) + 1
 
     def _string_end(self, quote: bytes, start: int) -> int:
-        place = start
+        position = start
         while True:
-            end = self._find(quote, place)
-            before = end
-            while before > start and self._buffer[before - 1 : before] == b"\\":
-                before -= 1
-            if (end - before) % 2 == 0:
+            end = self._find(quote, position)
+            backslash_start = end
+            while backslash_start > start and self._buffer[backslash_start - 1 : backslash_start] == b"\\":
+                backslash_start -= 1
+            if (end - backslash_start) % 2 == 0:
                 return end + 1
-            place = end + 1
+            position = end + 1

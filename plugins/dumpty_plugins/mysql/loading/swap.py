@@ -1,13 +1,14 @@
 """Replaces a database that holds something, such that the old one is there until the new one is complete.
 
-1. The old code is created once more in ``DB__dumpty_new``, to know that it could be put back (``rehearsal``).
-2. The dump is loaded there and checked; its code is created there too, to know that it can be.
-3. ``DB__dumpty_old`` is made, with the old code's statements in its table ``dumpty_definitions``.
-4. Every table is locked; the old code goes; then one RENAME TABLE moves the old tables to ``DB__dumpty_old`` and the
-   new ones in; the new code is created (``exchange``).
+1. The old stored objects are created once more in ``DB__dumpty_new``, to know that they could be put back
+   (``rehearsal``).
+2. The dump is loaded there and checked; its stored objects are created there too, to know that they can be.
+3. ``DB__dumpty_old`` is made, with the statements of the old stored objects in its table ``dumpty_definitions``.
+4. Every table is locked; the old stored objects are dropped; then one RENAME TABLE moves the old tables to
+   ``DB__dumpty_old`` and the new ones in; the new stored objects are created (``exchange``).
 5. Only then are ``DB__dumpty_old`` and ``DB__dumpty_new`` dropped.
 
-A failure puts everything back (``rollback``). What a killed restore leaves is the matter of ``leftovers``.
+A failure puts everything back (``rollback``). What a killed restore leaves is the matter of ``recovery``.
 """
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
@@ -21,12 +22,12 @@ from dumpty import DumptyError, Evidence, SourceError, Unfinished
 from dumpty_plugins.mysql.loading.exchange import Exchange
 from dumpty_plugins.mysql.loading.loader import Loader
 from dumpty_plugins.mysql.loading.rehearsal import rehearse
-from dumpty_plugins.mysql.schema.catalog import Catalog, listing, movable, settings_clause
+from dumpty_plugins.mysql.schema.catalog import Catalog, listing, movable_names, settings_clause
 from dumpty_plugins.mysql.schema.definitions import CatalogReader
-from dumpty_plugins.mysql.schema.recovery import beside, mark, marked
+from dumpty_plugins.mysql.schema.recovery import mark_unfinished, read_mark, side_databases
 from dumpty_plugins.mysql.server.connection import connect
-from dumpty_plugins.mysql.server.privileges import RoutineGrant, account, rights, routine_grants
-from dumpty_plugins.mysql.server.session import Session, StatementError, decode, place, versions
+from dumpty_plugins.mysql.server.privileges import RoutineGrant, account, held_privileges, routine_grants
+from dumpty_plugins.mysql.server.session import Session, StatementError, address, decode, versions
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Swap:
         database: its name.
         lock_timeout: seconds to wait for tables that are in use.
         jobs: how many sessions load rows.
-        keep_definers: whether code keeps the definers that the dump names.
+        keep_definers: whether stored objects keep the definers that the dump names.
     """
 
     def __init__(
@@ -55,21 +56,21 @@ class Swap:
         self._target = target
         self._control = control
         self._database = database
-        self._timeout = lock_timeout
+        self._lock_timeout = lock_timeout
         self._jobs = jobs
         self._keep_definers = keep_definers
-        self._new, self._old = beside(database)
+        self._new, self._old = side_databases(database)
         self._token = ""
-        self._left: Unfinished
+        self._unfinished: Unfinished
         self._before: Catalog
         self._grants: list[RoutineGrant] = []
         self._notes: list[str] = []
 
     def restore(self, dump: Dump) -> Evidence:
         """Load ``dump`` beside, check it, and put it in the old content's place."""
-        self._check_neighbours()
-        self._understand()  # before the long work, to know that it can be
-        self._check_rights([c.kind for c in self._before.code])
+        self._check_references_from_outside()
+        self._read_old_content()  # before the long work, to know that it can be
+        self._check_privileges([c.kind for c in self._before.stored_objects])
         self._create_new()
         try:
             self._rehearse()
@@ -77,8 +78,8 @@ class Swap:
             try:
                 loader = Loader(session, self._target, self._new, jobs=self._jobs, keep_definers=self._keep_definers)
                 objects = loader.load(dump)
-                loader.run_code(session, asleep=True)
-                triggers = [s.name for s in loader.code if s.kind == "TRIGGER"]
+                loader.create_stored_objects(session, events_disabled=True)
+                triggers = [s.name for s in loader.stored_objects if s.kind == "TRIGGER"]
                 for name in triggers:
                     session.execute(f"DROP TRIGGER {identifier(name)}")
             except BaseException:
@@ -97,37 +98,39 @@ class Swap:
         return Evidence(objects=objects, versions=versions(self._control), notes=tuple(self._notes))
 
     def _create_new(self) -> None:
-        self._left = Unfinished(f"the database {self._new} on {place(self._target)} (the next restore clears it)")
+        self._unfinished = Unfinished(
+            f"the database {self._new} on {address(self._target)} (the next restore clears it)"
+        )
         try:
             self._control.execute(f"CREATE DATABASE {identifier(self._new)}{settings_clause(self._before.settings)}")
         except StatementError as error:
             if not error.lost:
-                self._left.settle()
+                self._unfinished.settle()
             raise
-        self._token = mark(self._control, self._new)
+        self._token = mark_unfinished(self._control, self._new)
 
     def _rehearse(self) -> None:
-        if not self._before.code:
+        if not self._before.stored_objects:
             return
-        inside, near = self._connect(self._new), self._connect(self._database)
+        new_session, old_session = self._connect(self._new), self._connect(self._database)
         try:
-            rehearse(inside, near, self._before, self._database, self._new)
+            rehearse(new_session, old_session, self._before, self._database, self._new)
         finally:
-            inside.close()
-            near.close()
+            new_session.close()
+            old_session.close()
         self._drop_new()
         self._create_new()
 
     def _connect(self, database: str | None) -> Session:
         session = connect(self._target, database)
         try:
-            session.execute(f"SET SESSION lock_wait_timeout={self._timeout}")
+            session.execute(f"SET SESSION lock_wait_timeout={self._lock_timeout}")
         except BaseException:
             session.abandon()
             raise
         return session
 
-    def _check_neighbours(self) -> None:
+    def _check_references_from_outside(self) -> None:
         rows = self._control.rows(
             "SELECT DISTINCT CONSTRAINT_SCHEMA, TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE "
             f"UNIQUE_CONSTRAINT_SCHEMA={literal(self._database)} AND CONSTRAINT_SCHEMA<>{literal(self._database)}"
@@ -139,19 +142,19 @@ class Swap:
                 "that key, or restore into another name"
             )
 
-    def _understand(self) -> None:
+    def _read_old_content(self) -> None:
         """Read the old content's definitions, to put them back after a failure: all of them, or nothing is begun."""
         session = self._connect(self._database)
         try:
-            held = rights(session, self._database)
+            held = held_privileges(session, self._database)
             if not held.has("TRIGGER") or not held.has("EVENT") or not held.sees_routines:
                 raise SourceError(
                     f"overwriting {self._database} needs the rights TRIGGER and EVENT on it, and to see its routines: "
                     "what is hidden from this account could not be put back after a failure"
                 )
             self._before = CatalogReader(session, self._database, listing(session, self._database), ()).read()
-            self._grants, known = routine_grants(session, self._database)
-            if not known and any(c.kind in {"procedure", "function"} for c in self._before.code):
+            self._grants, readable = routine_grants(session, self._database)
+            if not readable and any(c.kind in {"procedure", "function"} for c in self._before.stored_objects):
                 note = "grants on single routines, if any, ended with them: the account may not read mysql.procs_priv"
                 self._notes = [note]
         finally:
@@ -162,38 +165,45 @@ class Swap:
         try:
             session.execute("SET FOREIGN_KEY_CHECKS=0")
             session.execute(f"DROP DATABASE IF EXISTS {identifier(self._new)}")
-            self._left.settle()
+            self._unfinished.settle()
         finally:
             session.close()
 
-    def _check_rights(self, kinds: Iterable[str]) -> None:
+    def _check_privileges(self, kinds: Iterable[str]) -> None:
         """See that the account may do all that an exchange does, and undo it.
 
         Raises:
             SourceError: it may not; what it lacks is named.
         """
-        code = set(kinds)
+        object_kinds = set(kinds)
         needed = ["CREATE", "DROP", "ALTER", "INSERT"]
-        needed += ["CREATE VIEW"] if "view" in code else []
-        needed += ["CREATE ROUTINE", "ALTER ROUTINE"] if code & _ROUTINES else []
+        needed += ["CREATE VIEW"] if "view" in object_kinds else []
+        needed += ["CREATE ROUTINE", "ALTER ROUTINE"] if object_kinds & _ROUTINES else []
         for database, names in ((self._database, needed), (self._old, ["SELECT", *needed[:4]])):
-            held = rights(self._control, database)
-            lacking = ", ".join(n for n in names if not held.has(n))
-            if lacking:
+            held = held_privileges(self._control, database)
+            missing = ", ".join(name for name in names if not held.has(name))
+            if missing:
                 raise SourceError(
-                    f"overwriting {self._database} needs more rights than the account has: GRANT {lacking} ON "
+                    f"overwriting {self._database} needs more rights than the account has: GRANT {missing} ON "
                     f"{identifier(database)}.* TO {account(self._control)}; nothing was changed"
                 )
 
     def _exchange(self, loader: Loader) -> None:
-        old, new = movable(self._control, self._database), movable(self._control, self._new)
-        loaded = sorted(s.name for s in loader.created)
-        if [n.lower() for n in new] != [n.lower() for n in loaded] or marked(self._control, self._new) != self._token:
+        old, new = movable_names(self._control, self._database), movable_names(self._control, self._new)
+        loaded = sorted(s.name for s in loader.created_tables)
+        if [n.lower() for n in new] != [n.lower() for n in loaded] or read_mark(
+            self._control, self._new
+        ) != self._token:
             raise SourceError(
                 f"somebody changed {self._new} while it was being loaded: nothing was replaced; try again"
             )
-        self._understand()  # again: loading took its time, and this is what could be put back
-        self._check_rights([*(c.kind for c in self._before.code), *(s.kind.lower() for s in loader.code if s.code)])
+        self._read_old_content()  # again: loading took its time, and this is what could be put back
+        self._check_privileges(
+            [
+                *(c.kind for c in self._before.stored_objects),
+                *(s.kind.lower() for s in loader.stored_objects if s.creates_stored_object),
+            ]
+        )
         self._notes += Exchange(
             self._target,
             self._control,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.loading import parallel
-from dumpty_plugins.mysql.schema.columns import generated
+from dumpty_plugins.mysql.schema.columns import is_generated
 from dumpty_plugins.mysql.schema.indexes import Deferral, definition, referenced
 from dumpty_plugins.mysql.schema.stored_objects import LOOSE
 from dumpty_plugins.mysql.server.session import StatementError, decode
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 _CUT_SHORT = 1265
 _OVERFLOW = 1916
-_OF_COLUMN = re.compile(r"\bcolumn ['`].*['`]", re.IGNORECASE | re.DOTALL)
+_COLUMN_NAMED = re.compile(r"\bcolumn ['`].*['`]", re.IGNORECASE | re.DOTALL)
 _UTC = b"SET time_zone='+00:00'"
-_OUTDATED = frozenset({1287, 1681, 3719, 3720, 3778})
+_OUTDATED_WARNINGS = frozenset({1287, 1681, 3719, 3720, 3778})
 """Warnings of MySQL that a word of the statement, such as a character set's name, will not be known for ever."""
-_INTRODUCED = re.compile(rb"[(,]_\w+ X'")
+_INTRODUCED_LITERAL = re.compile(rb"[(,]_\w+ X'")
 _DEADLOCK = 1213
 _ATTEMPTS = 10
 
 
-class Filling:
+class TableFiller:
     """Gives the rows of one table after the other to the sessions that load them.
 
     Args:
         session: where the tables are made.
         pool: the sessions that load.
         database: the name of the database, for messages.
-        patient: whether a statement may take as long as an index does.
+        defer_indexes: whether a statement may take as long as an index does.
     """
 
-    def __init__(self, session: Session, pool: parallel.Loaders, database: str, *, patient: bool) -> None:
+    def __init__(self, session: Session, pool: parallel.Loaders, database: str, *, defer_indexes: bool) -> None:
         self._session = session
         self._pool = pool
         self._database = database
-        self._patient = patient
+        self._defer_indexes = defer_indexes
         self._settings: dict[str, bytes] = {}
         self._linked: dict[str, set[str]] = {}
         self._indexing: dict[str, Future[None]] = {}
@@ -67,13 +67,13 @@ class Filling:
         self.finish()
         self._table = statement
         name = statement.name.lower()
-        for other in referenced(statement.text):
-            self._linked.setdefault(name, set()).add(other)
-            self._linked.setdefault(other, set()).add(name)
+        for related in referenced(statement.text):
+            self._linked.setdefault(name, set()).add(related)
+            self._linked.setdefault(related, set()).add(name)
         # A key that a foreign key stands on: both tables at once are more than the server should have to sort out.
-        for other in self._linked.get(name, ()):
-            if other in self._indexing:
-                self._indexing.pop(other).result()
+        for related in self._linked.get(name, ()):
+            if related in self._indexing:
+                self._indexing.pop(related).result()
 
     def add(self, statement: Statement) -> None:
         """Load the rows of one INSERT, some time before ``finish`` of all returns."""
@@ -102,15 +102,17 @@ class Filling:
 
             # In the mode of tables: there a key is made of whatever the rows hold. In the time zone of the rows: where
             # the server copies the table, it computes them again.
-            under = {"sql_mode": f"SET sql_mode='{LOOSE}'".encode(), "time_zone": self._zone}
-            self._indexing[self._name.lower()] = self._pool.submit(index, self._settings | under, after=self._rows)
+            index_settings = {"sql_mode": f"SET sql_mode='{LOOSE}'".encode(), "time_zone": self._zone}
+            self._indexing[self._name.lower()] = self._pool.submit(
+                index, self._settings | index_settings, after=self._rows
+            )
         self._begin("")
 
     def _begin(self, name: str) -> None:
         self._name = name
         self._zone = _UTC
         self._planned = False
-        self._begun = False
+        self._rows_begun = False
         self._side_by_side = False
         self._deferral: Deferral | None = None
         self._rows: list[Future[None]] = []
@@ -124,7 +126,7 @@ class Filling:
         if self._table is None or self._table.name != self._name:
             return  # rows of an earlier table again: no dump of ours, so nothing is known
         before = definition(self._session, self._name)
-        if self._patient and not self._begun:
+        if self._defer_indexes and not self._rows_begun:
             self._deferral = Deferral(self._session, self._name, self._table.text, before)
         # Looking for equal rows locks what lies beside them: two sessions could wait for each other.
         self._side_by_side = before.ordered and not before.unique(self._deferral.names if self._deferral else ())
@@ -134,7 +136,7 @@ class Filling:
         self._batch, self._size = [], 0
         if not batch:
             return
-        self._begun = True
+        self._rows_begun = True
         self._rows = [r for r in self._rows if not r.done() or r.exception()]
         # Rows that lie as they were inserted are inserted in their order.
         before = [] if self._side_by_side else self._rows[-1:]
@@ -147,13 +149,13 @@ class Filling:
 
 
 def _insert_all(session: Session, batch: Sequence[Statement], database: str, *, strict: bool) -> None:
-    for left in reversed(range(_ATTEMPTS)):
+    for remaining in reversed(range(_ATTEMPTS)):
         try:
             for statement in batch:
                 for text in _pieces(session, statement.text, strict=strict):
                     _insert(session, statement, text, database)
         except StatementError as error:
-            if error.code != _DEADLOCK or not left:
+            if error.code != _DEADLOCK or not remaining:
                 raise
             session.execute("ROLLBACK")  # all of the batch, and nothing else
         else:
@@ -164,7 +166,7 @@ def _pieces(session: Session, text: bytes, *, strict: bool) -> Iterator[bytes]:
     """Split an INSERT that may give more warnings than the server shows: what is not shown might be a row's loss."""
     header, _, rows = text.partition(b"\n")
     values = (rows.count(b"\n") + 1) * (header.count(b"`,`") + 1)
-    if values < session.warnings_shown or (strict and not _INTRODUCED.search(rows)):
+    if values < session.warnings_shown or (strict and not _INTRODUCED_LITERAL.search(rows)):
         yield text
         return
     lines = rows.split(b",\n")  # within a string no line break is written
@@ -180,36 +182,36 @@ def _insert(session: Session, statement: Statement, text: bytes, database: str) 
         message = f"the dump cannot be loaded into {database}, at INSERT {statement.name}: {error}"
         raise StatementError(message, error.code) from error
     if warnings:
-        _examine(session, statement, warnings)
+        _check_warnings(session, statement, warnings)
 
 
-def _examine(session: Session, statement: Statement, count: int) -> None:
+def _check_warnings(session: Session, statement: Statement, count: int) -> None:
     """Let pass an ENUM's error value, what comes of columns that the server computes, outdated words; nothing else."""
-    given = session.rows("SHOW WARNINGS")  # before any other statement: each begins a list of its own
+    warnings = session.rows("SHOW WARNINGS")  # before any other statement: each begins a list of its own
     enums, computed, rounded = set[str](), set[str](), False
     for row in session.rows(
         "SELECT COLUMN_NAME, DATA_TYPE, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=DATABASE() "
         f"AND TABLE_NAME={literal(statement.name)}"
     ):
         name, kind, extra = (decode(v) for v in row)
-        if generated(extra):
+        if is_generated(extra):
             computed.add(name)
         elif kind.lower() == "enum":
             enums.add(name)
         rounded = rounded or (kind.lower() in {"float", "double"} and "auto_increment" in extra.lower())
-    if len(given) < count or count >= parallel.WARNINGS_KEPT:
+    if len(warnings) < count or count >= parallel.WARNINGS_KEPT:
         raise IntegrityError(
             f"rows of {statement.name} gave more warnings than the server keeps, and it hid some of them: nobody knows "
             "whether those rows went in as they stand in the dump; raise max_error_count there"
         )
-    for level, number, message in given:
+    for level, number, message in warnings:
         code, text = int(number or 0), decode(message)
-        known = code in _OUTDATED or (code == _CUT_SHORT and _names(text, enums))
+        harmless = code in _OUTDATED_WARNINGS or (code == _CUT_SHORT and _names(text, enums))
         # Rows are plain values: what names no column comes of an expression.
-        known = known or bool(computed and (_names(text, computed) or not _OF_COLUMN.search(text)))
+        harmless = harmless or bool(computed and (_names(text, computed) or not _COLUMN_NAMED.search(text)))
         # The next number, which such a counter cannot say; the value itself is stored.
-        known = known or (rounded and code == _OVERFLOW)
-        if not known and decode(level) != "Note":
+        harmless = harmless or (rounded and code == _OVERFLOW)
+        if not harmless and decode(level) != "Note":
             raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
 
 

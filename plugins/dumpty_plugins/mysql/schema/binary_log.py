@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty_plugins.mysql.server.refusals import refused
-from dumpty_plugins.mysql.server.session import StatementError, decode, place
+from dumpty_plugins.mysql.server.refusals import refusal_error
+from dumpty_plugins.mysql.server.session import StatementError, address, decode
 from dumpty_plugins.mysql.server.sql import literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dumpty import Source
-    from dumpty_plugins.mysql.schema.catalog import Code
+    from dumpty_plugins.mysql.schema.catalog import StoredObject
     from dumpty_plugins.mysql.server.session import Session
 
 LOGGED = "code_in_binary_log"
@@ -35,42 +35,45 @@ _TRIALS = {
 """Statements that make something of each kind, and those that drop it."""
 
 
-def logged(session: Session, database: str, code: Sequence[Code]) -> dict[str, str]:
+def restricted_objects(session: Session, database: str, objects: Sequence[StoredObject]) -> dict[str, str]:
     """Return the first name of each kind that a server with a binary log may refuse."""
-    found: dict[str, str] = {item.kind: item.name for item in reversed(code) if item.kind in _TRIALS}
-    if "function" in found:
+    names: dict[str, str] = {item.kind: item.name for item in reversed(objects) if item.kind in _TRIALS}
+    if "function" in names:
         undeclared = session.rows(
             f"SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA={literal(database)} "
             "AND ROUTINE_TYPE='FUNCTION' AND IS_DETERMINISTIC='NO' "
             "AND SQL_DATA_ACCESS NOT IN ('NO SQL', 'READS SQL DATA') ORDER BY 1 LIMIT 1"
         )
         if undeclared:
-            found[_UNDECLARED] = decode(undeclared[0][0])
-    return found
+            names[_UNDECLARED] = decode(undeclared[0][0])
+    return names
 
 
-def check_log(session: Session, target: Source, properties: Mapping[str, object], *, drilled: bool) -> None:
+def check_binary_log(session: Session, target: Source, properties: Mapping[str, object], *, in_drill: bool) -> None:
     """See that the binary log of a server, if it has one, forbids nothing that the backup names.
 
     Args:
         session: its default database holds nothing yet.
         target: where that is.
         properties: those of the backup.
-        drilled: whether it is a drill.
+        in_drill: whether it is a drill.
 
     Raises:
         SourceError: it does; NotProvable in a drill.
     """
-    named = properties.get(LOGGED)
-    if not isinstance(named, dict) or session.text("SELECT @@log_bin AND NOT @@log_bin_trust_function_creators") != "1":
+    restricted = properties.get(LOGGED)
+    if (
+        not isinstance(restricted, dict)
+        or session.text("SELECT @@log_bin AND NOT @@log_bin_trust_function_creators") != "1"
+    ):
         return
     for kind, steps in _TRIALS.items():
-        if kind in named:
+        if kind in restricted:
             error = _try(session, steps)
             if error:
-                what = f"{kind.split()[0]} {named[kind]}"
-                raise refused(
-                    f"{what} of the dump cannot be created on {place(target)}", error, drilled=drilled
+                label = f"{kind.split()[0]} {restricted[kind]}"
+                raise refusal_error(
+                    f"{label} of the dump cannot be created on {address(target)}", error, in_drill=in_drill
                 ) from error
 
 

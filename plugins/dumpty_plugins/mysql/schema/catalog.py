@@ -1,4 +1,4 @@
-"""What a database holds: its tables with columns and keys, and everything that is code, as the server tells it."""
+"""What a database holds: its tables with columns and keys, and its stored objects, as the server shows them."""
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dumpty_plugins.mysql.schema.columns import Column
     from dumpty_plugins.mysql.server.session import Session
 
-CodeKind = Literal["view", "trigger", "procedure", "function", "package", "package body", "event"]
+StoredObjectKind = Literal["view", "trigger", "procedure", "function", "package", "package body", "event"]
 
 TRANSACTIONAL = frozenset({"innodb", "rocksdb", "tokudb"})
 """Engines whose rows a snapshot freezes, in lower case."""
@@ -28,11 +28,11 @@ REMOTE = frozenset({"federated", "connect", "spider", "oqgraph", "s3", "sphinx",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Computed:
+class ComputedColumn:
     """A stored generated column: its name, and SQL that is true for a row that stores what its expression gives."""
 
     name: str
-    holds: str
+    matches: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Table:
     ``key``: the columns of a key that orders every row (primary, or unique without NULL), empty where there is none
     or it cannot be cut into ranges; ``index`` its name. ``versioned``: rows of the past are kept and dumped, too, valid
     from and to what ``period`` names. ``generated``: the server computes a column, ``stored`` are those that it stores,
-    ``computed`` says how each can be computed again. ``rounded``: its AUTO_INCREMENT counts in floating point.
+    ``computed`` says how each can be computed again. ``float_counter``: its AUTO_INCREMENT counts in floating point.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Table:
     period: tuple[str, str] = ("row_start", "row_end")
     generated: bool = False
     stored: tuple[Column, ...] = ()
-    computed: tuple[Computed, ...] = ()
-    rounded: bool = False
+    computed: tuple[ComputedColumn, ...] = ()
+    float_counter: bool = False
 
     @property
     def lenient(self) -> bool:
         """Whether strict modes may refuse its rows: an ENUM's error value 0, or what the server computes from them."""
-        return self.generated or self.rounded or any(c.type == "enum" for c in self.columns)
+        return self.generated or self.float_counter or any(c.type == "enum" for c in self.columns)
 
     @property
     def transactional(self) -> bool:
@@ -82,14 +82,14 @@ class Table:
         return rows_from(self.name, versioned=self.versioned) + (f" WHERE {start}<{end}" if self.versioned else "")
 
     @property
-    def momentary(self) -> str:
+    def momentary_count(self) -> str:
         """SQL that counts the rows of a versioned table that were replaced in the moment in which they were written."""
         start, end = map(identifier, self.period)
         return f"SELECT COUNT(*) FROM {rows_from(self.name, versioned=True)} WHERE NOT {start}<{end}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counter:
+class SequenceDefinition:
     """A sequence of MariaDB, and the statement that brings it to its state."""
 
     name: str
@@ -98,13 +98,13 @@ class Counter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Code:
+class StoredObject:
     """A view, trigger, routine or event: its statement, and the session that it was written in.
 
     ``columns`` are those of a view. ``charset`` is the statement's own, in which its bytes stand.
     """
 
-    kind: CodeKind
+    kind: StoredObjectKind
     name: str
     create: bytes
     charset: str
@@ -129,9 +129,9 @@ class Catalog:
     """Everything in one database. ``listing`` is what must not change while the rest is read."""
 
     settings: Settings
-    sequences: tuple[Counter, ...]
+    sequences: tuple[SequenceDefinition, ...]
     tables: tuple[Table, ...]
-    code: tuple[Code, ...]
+    stored_objects: tuple[StoredObject, ...]
     listing: frozenset[tuple[str, ...]]
     notes: tuple[str, ...] = field(default=())
 
@@ -144,7 +144,7 @@ def rows_from(name: str, *, versioned: bool) -> str:
 def listing(session: Session, database: str) -> frozenset[tuple[str, ...]]:
     """Return every object of ``database`` by kind and name, with the time of its last change where there is one."""
     where = literal(database)
-    found: set[tuple[str, ...]] = set()
+    entries: set[tuple[str, ...]] = set()
     kind = "IF(ENGINE='MRG_MyISAM','MERGE TABLE',TABLE_TYPE)"
     for columns, source, schema in (
         (
@@ -158,20 +158,20 @@ def listing(session: Session, database: str) -> frozenset[tuple[str, ...]]:
         ("'event', EVENT_NAME, LAST_ALTERED", "EVENTS", "EVENT_SCHEMA"),
     ):
         rows = session.rows(f"SELECT {columns} FROM information_schema.{source} WHERE {schema}={where}")
-        found |= {tuple(decode(v) for v in row) for row in rows}
-    return frozenset(found)
+        entries |= {tuple(decode(v) for v in row) for row in rows}
+    return frozenset(entries)
 
 
-def dropping(kind: str, database: str, name: str) -> tuple[str, ...]:
+def drop_statements(kind: str, database: str, name: str) -> tuple[str, ...]:
     """Return the statements that drop one object, if it is there. The body of a package goes with the package."""
-    drop = f"DROP {kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}"
+    statement = f"DROP {kind.upper()} IF EXISTS {identifier(database)}.{identifier(name)}"
     if kind.upper() == "PACKAGE":  # a word that only this mode knows
-        return "SET sql_mode=ORACLE", drop, "SET sql_mode=''"
-    return () if kind.upper() == "PACKAGE BODY" else (drop,)
+        return "SET sql_mode=ORACLE", statement, "SET sql_mode=''"
+    return () if kind.upper() == "PACKAGE BODY" else (statement,)
 
 
-def identity(entry: tuple[str, ...]) -> tuple[str, str]:
-    """Return the kind of an entry of a listing, as ``Code`` has it or "table", and its name in lower case."""
+def entry_identity(entry: tuple[str, ...]) -> tuple[str, str]:
+    """Return the kind of an entry of a listing, as ``StoredObject`` has it or "table", and its name in lower case."""
     if entry[0] == "table" and entry[2] in {"VIEW", "SYSTEM VIEW"}:
         return "view", entry[1].lower()
     return entry[0].lower(), entry[1].lower()
@@ -182,13 +182,13 @@ def base_tables(entries: Collection[tuple[str, ...]]) -> list[str]:
     return sorted(e[1] for e in entries if e[0] == "table" and e[2] not in {"VIEW", "SYSTEM VIEW", "SEQUENCE"})
 
 
-def movable(session: Session, database: str) -> list[str]:
+def movable_names(session: Session, database: str) -> list[str]:
     """Return the names of what RENAME TABLE can move out of ``database``: its tables and sequences."""
     entries = listing(session, database)
     return sorted([*base_tables(entries), *(e[1] for e in entries if e[0] == "table" and e[2] == "SEQUENCE")])
 
 
-def settings(session: Session, database: str) -> Settings:
+def database_settings(session: Session, database: str) -> Settings:
     """Return the settings of ``database``."""
     where = f"FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(database)}"
     charset, collation = session.rows(f"SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME {where}")[0]
@@ -198,14 +198,14 @@ def settings(session: Session, database: str) -> Settings:
     return Settings(decode(charset), decode(collation), comment)
 
 
-def settings_clause(given: Settings, *, always: bool = False) -> str:
-    """Return ``given`` as CREATE and ALTER DATABASE take them, an empty comment only if ``always``."""
+def settings_clause(settings: Settings, *, always: bool = False) -> str:
+    """Return ``settings`` as CREATE and ALTER DATABASE take them, an empty comment only if ``always``."""
     comment = ""
-    if given.comment or (always and given.comment is not None):
-        comment = f" COMMENT = {quote(given.comment.encode()).decode()}"
-    return f" CHARACTER SET = {given.charset} COLLATE = {given.collation}{comment}"
+    if settings.comment or (always and settings.comment is not None):
+        comment = f" COMMENT = {quote(settings.comment.encode()).decode()}"
+    return f" CHARACTER SET = {settings.charset} COLLATE = {settings.collation}{comment}"
 
 
-def alter(session: Session, database: str, given: Settings, *, attempts: int = 1) -> None:
+def alter_database(session: Session, database: str, settings: Settings, *, attempts: int = 1) -> None:
     """Give ``database`` these settings."""
-    session.insist(f"ALTER DATABASE {identifier(database)}{settings_clause(given, always=True)}", attempts)
+    session.execute_retrying(f"ALTER DATABASE {identifier(database)}{settings_clause(settings, always=True)}", attempts)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DANGLING = "dangling"
 """The property of a backup that says which foreign keys had rows without a parent, and how many."""
-_NO_PARENT = frozenset({1054, 1146})
+_NO_PARENT_ERRORS = frozenset({1054, 1146})
 _UNCHECKED = "doesn't support check"
 
 
@@ -31,41 +31,43 @@ def check_tables(session: Session, database: str) -> int:
     checked = 0
     for name in base_tables(listing(session, database)):
         rows = session.rows(f"CHECK TABLE {identifier(database)}.{identifier(name)} EXTENDED")
-        said = [(decode(kind).lower(), decode(text)) for _, _, kind, text in rows]
-        if ("status", "OK") in said and not any(kind == "error" for kind, _ in said):
+        messages = [(decode(kind).lower(), decode(text)) for _, _, kind, text in rows]
+        if ("status", "OK") in messages and not any(kind == "error" for kind, _ in messages):
             checked += 1
-        elif not any(_UNCHECKED in text for _, text in said):
-            raise IntegrityError(f"CHECK TABLE {name} EXTENDED: {'; '.join(text for _, text in said)}")
+        elif not any(_UNCHECKED in text for _, text in messages):
+            raise IntegrityError(f"CHECK TABLE {name} EXTENDED: {'; '.join(text for _, text in messages)}")
     return checked
 
 
 def foreign_keys(session: Session, database: str) -> Mapping[tuple[str, str], list[tuple[str, str, str]]]:
     """Return every foreign key within ``database`` by table and name: its columns, as (own, parent table, its own)."""
-    found: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    keys: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for row in session.rows(
         "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME "
         f"FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA={literal(database)} "
         f"AND REFERENCED_TABLE_SCHEMA={literal(database)} ORDER BY 1, 2, ORDINAL_POSITION"
     ):
-        table, key, own, parent, theirs = (decode(v) for v in row)
-        found.setdefault((table, key), []).append((own, parent, theirs))
-    return found
+        table, key, column, parent, parent_column = (decode(v) for v in row)
+        keys.setdefault((table, key), []).append((column, parent, parent_column))
+    return keys
 
 
 def dangling(session: Session, database: str) -> dict[str, int]:
     """Return how many rows lack the row they refer to, for every foreign key where there are any."""
-    found = {}
+    counts = {}
     for (table, key), columns in foreign_keys(session, database).items():
-        equal = " AND ".join(f"c.{identifier(own)}=p.{identifier(theirs)}" for own, _, theirs in columns)
-        given = " AND ".join(f"c.{identifier(own)} IS NOT NULL" for own, _, _ in columns)
+        matches = " AND ".join(
+            f"c.{identifier(column)}=p.{identifier(parent_column)}" for column, _, parent_column in columns
+        )
+        not_null = " AND ".join(f"c.{identifier(column)} IS NOT NULL" for column, _, _ in columns)
         child, parent = (f"{identifier(database)}.{identifier(n)}" for n in (table, columns[0][1]))
-        children = f"SELECT COUNT(*) FROM {child} c WHERE {given}"
+        children = f"SELECT COUNT(*) FROM {child} c WHERE {not_null}"
         try:
-            lonely = session.number(f"{children} AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {equal})")
+            orphans = session.number(f"{children} AND NOT EXISTS (SELECT 1 FROM {parent} p WHERE {matches})")
         except StatementError as error:
-            if error.code not in _NO_PARENT:
+            if error.code not in _NO_PARENT_ERRORS:
                 raise
-            lonely = session.number(children)  # a key may refer to a table that was dropped, or is still to come
-        if lonely:
-            found[f"{table}.{key}"] = lonely
-    return found
+            orphans = session.number(children)  # a key may refer to a table that was dropped, or is still to come
+        if orphans:
+            counts[f"{table}.{key}"] = orphans
+    return counts

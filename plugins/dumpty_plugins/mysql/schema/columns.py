@@ -31,10 +31,10 @@ END = b"\x1a"
 
 _NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal"})
 _TIMES = frozenset({"date", "datetime", "timestamp", "time", "year"})
-_WORDS = frozenset({"uuid", "inet4", "inet6"})
+_PLAIN_TEXTS = frozenset({"uuid", "inet4", "inet6"})
 _TEXTS = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 _BYTES = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"})
-_SHAPES = frozenset(
+_SPATIAL = frozenset(
     [
         "geometry",
         "point",
@@ -75,7 +75,7 @@ class Column:
         return self.type in _NUMBERS and self.type != "decimal"
 
     @property
-    def orderly(self) -> bool:
+    def rangeable(self) -> bool:
         """Whether a range of its values can be asked for by literals."""
         return self.type in _KEY_TYPES
 
@@ -87,12 +87,12 @@ class Column:
         return self.literal
 
 
-def generated(extra: str) -> bool:
+def is_generated(extra: str) -> bool:
     """Return whether a column with this EXTRA is computed, and so is no part of a dump's rows."""
     return bool(_GENERATED.search(extra))
 
 
-def kept(extra: str) -> bool:
+def is_stored(extra: str) -> bool:
     """Return whether a column with this EXTRA is computed when a row is written, and stored."""
     return bool(_STORED.search(extra))
 
@@ -116,14 +116,14 @@ def column(table: str, name: str, type: str, charset: str) -> Column:
         form, value = "plain", f"IF({quoted}=0 AND ATAN2({quoted},-1)<0,'-1e-46',{quoted}*1e0)"
     elif type in {"bit", "enum", "set"}:
         form, value = "bare", f"CAST({quoted} AS UNSIGNED)"
-    elif type in _TIMES or type in _WORDS:
+    elif type in _TIMES or type in _PLAIN_TEXTS:
         form = "plain"
     elif type == "json" or (type in _TEXTS and charset in _UNICODE):
         form = "text"
         value, literal = _text(quoted, type, charset)
     elif type in _TEXTS:
         form, introducer = "hex", f"_{charset} "
-    elif type in _BYTES or type in _SHAPES:
+    elif type in _BYTES or type in _SPATIAL:
         form = "hex"
     else:
         raise SourceError(
@@ -200,7 +200,7 @@ def _no_json(column: Column) -> bytes:
 
 
 def quote(value: bytes) -> bytes:
-    """Return UTF-8 text as a string literal: what QUOTE() does, and ``visible_breaks``."""
+    """Return UTF-8 text as a string literal: what QUOTE() does, and ``escape_breaks``."""
     if b"\\" in value:
         value = value.replace(b"\\", b"\\\\")
     value = value.replace(b"'", b"\\'")
@@ -208,10 +208,10 @@ def quote(value: bytes) -> bytes:
         value = value.replace(b"\0", b"\\0")
     if END in value:
         value = value.replace(END, b"\\Z")
-    return b"'" + visible_breaks(value) + b"'"
+    return b"'" + escape_breaks(value) + b"'"
 
 
-def visible_breaks(text: bytes) -> bytes:
+def escape_breaks(text: bytes) -> bytes:
     """Return finished literals with their line breaks as escapes.
 
     The client program drops a carriage return before a newline, inside strings too; and a newline that stands

@@ -1,4 +1,4 @@
-"""Edits of one statement that creates code: without its definer, or as an event that does not run yet."""
+"""Edits of one statement that creates a stored object: without its definer, or as an event that does not run yet."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
 _KINDS = frozenset({b"VIEW", b"TRIGGER", b"PROCEDURE", b"FUNCTION", b"EVENT", b"PACKAGE"})
 
 
-def _solid(found: Sequence[tuple[str, bytes]]) -> list[int]:
-    return [i for i, (kind, _) in enumerate(found) if kind not in {"space", "comment"}]
+def _solid(pieces: Sequence[tuple[str, bytes]]) -> list[int]:
+    return [i for i, (kind, _) in enumerate(pieces) if kind not in {"space", "comment"}]
 
 
 def without_definer(create: bytes) -> bytes:
     """Return ``create`` without its clause DEFINER: whoever executes it becomes the definer."""
-    found = list(tokens(create))
-    solid = _solid(found)
-    texts = [found[i][1].upper() for i in solid]
-    for place, text in enumerate(texts):
+    pieces = list(tokens(create))
+    significant = _solid(pieces)
+    texts = [pieces[i][1].upper() for i in significant]
+    for position, text in enumerate(texts):
         if text in _KINDS:
             break
-        if text == b"DEFINER" and texts[place + 1 : place + 2] == [b"="]:
-            end = place + 3
+        if text == b"DEFINER" and texts[position + 1 : position + 2] == [b"="]:
+            end = position + 3
             if texts[end : end + 1] == [b"@"] or texts[end : end + 2] == [b"(", b")"]:
                 end += 2
-            return b"".join(t for _, t in [*found[: solid[place]], *found[solid[end] :]])
+            return b"".join(t for _, t in [*pieces[: significant[position]], *pieces[significant[end] :]])
     return create
 
 
-def disabled(create: bytes) -> bytes | None:
-    """Return the statement of an event such that it does not run, None where that cannot be told from its text."""
-    found = list(tokens(create))
-    solid = _solid(found)
-    for place, index in enumerate(solid):
-        if found[index][1].upper() != b"PRESERVE" or place + 1 >= len(solid):
+def disabled_event(create: bytes) -> bytes | None:
+    """Return the statement of an event such that it does not run, None where its text does not show it."""
+    pieces = list(tokens(create))
+    significant = _solid(pieces)
+    for position, index in enumerate(significant):
+        if pieces[index][1].upper() != b"PRESERVE" or position + 1 >= len(significant):
             continue
-        state = solid[place + 1]
-        if found[state][1].upper() == b"ENABLE":
-            return b"".join(t for _, t in [*found[:state], ("word", b"DISABLE"), *found[state + 1 :]])
-        return create if found[state][1].upper() == b"DISABLE" else None
+        state = significant[position + 1]
+        if pieces[state][1].upper() == b"ENABLE":
+            return b"".join(t for _, t in [*pieces[:state], ("word", b"DISABLE"), *pieces[state + 1 :]])
+        return create if pieces[state][1].upper() == b"DISABLE" else None
     return None
 
 
@@ -59,12 +59,12 @@ def trial_view(create: bytes, name: bytes) -> bytes:
 
 
 def _view(create: bytes) -> tuple[bytes, bytes, bytes]:
-    found = list(tokens(create))
-    solid = _solid(found)
-    for place, index in enumerate(solid[:-1]):
-        if found[index] == ("word", b"VIEW"):
-            name = solid[place + 1]
-            texts = [text for _, text in found]
-            quoted = found[name][0] == "quoted"
+    pieces = list(tokens(create))
+    significant = _solid(pieces)
+    for position, index in enumerate(significant[:-1]):
+        if pieces[index] == ("word", b"VIEW"):
+            name = significant[position + 1]
+            texts = [text for _, text in pieces]
+            quoted = pieces[name][0] == "quoted"
             return b"".join(texts[:name]), texts[name] if quoted else b"", b"".join(texts[name + 1 :])
     return create, b"", b""

@@ -50,8 +50,6 @@ def fingerprint(session: Session, table: Table) -> tuple[int, str]:
     if session.number("SELECT @@max_allowed_packet") < _LONGEST_PIECE * (1 + len(columns)):
         raise SourceError(f"table {table.name} has too many columns for a fingerprint: raise max_allowed_packet")
     half = "SUM(CAST(CONV(SUBSTR(" + row + ",{},16),16,10) AS UNSIGNED))"
-    ((rows, left, right),) = session.rows(
-        f"SELECT COUNT(*), {half.format(1)}, {half.format(17)} FROM {table.rows_from}"
-    )
-    sums = (int(part or 0) % _HALF for part in (left, right))
+    ((rows, high, low),) = session.rows(f"SELECT COUNT(*), {half.format(1)}, {half.format(17)} FROM {table.rows_from}")
+    sums = (int(part or 0) % _HALF for part in (high, low))
     return int(rows or 0), f"{ALGORITHM}:" + "".join(f"{part:016x}" for part in sums)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty_plugins.mysql.schema.catalog import Computed
+from dumpty_plugins.mysql.schema.catalog import ComputedColumn
 from dumpty_plugins.mysql.schema.indexes import create_parts
 from dumpty_plugins.mysql.server.session import StatementError
 from dumpty_plugins.mysql.server.sql import identifier, tokens
@@ -32,7 +32,7 @@ _BYTES = frozenset({"varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 _TIMES = {"datetime": "DATETIME", "timestamp": "DATETIME", "time": "TIME"}
 
 
-def computed(facts: dict[str, str], create: bytes) -> Computed:
+def computed_column(facts: dict[str, str], create: bytes) -> ComputedColumn:
     """Return how to ask whether a column holds what its expression gives, stored as its type stores it.
 
     Args:
@@ -40,31 +40,31 @@ def computed(facts: dict[str, str], create: bytes) -> Computed:
         create: the table's definition. What MySQL says elsewhere of an expression is no SQL.
     """
     name, kind = facts["COLUMN_NAME"], facts["DATA_TYPE"].lower()
-    own, stored = identifier(name), f"({_expression(create, name)})"
+    stored_value, expected = identifier(name), f"({_expression(create, name)})"
     length = facts["CHARACTER_MAXIMUM_LENGTH"]
     if kind in _BITS:
         unsigned = "unsigned" in facts["COLUMN_TYPE"].lower()
-        least = 0 if unsigned else -(1 << (_BITS[kind] - 1))
-        most = (1 << (_BITS[kind] - (0 if unsigned else 1))) - 1
-        stored = f"LEAST(GREATEST(ROUND({stored}),{least}),{most})"
+        minimum = 0 if unsigned else -(1 << (_BITS[kind] - 1))
+        maximum = (1 << (_BITS[kind] - (0 if unsigned else 1))) - 1
+        expected = f"LEAST(GREATEST(ROUND({expected}),{minimum}),{maximum})"
     elif kind == "decimal":
-        stored = f"CAST({stored} AS DECIMAL({facts['NUMERIC_PRECISION']},{facts['NUMERIC_SCALE']}))"
+        expected = f"CAST({expected} AS DECIMAL({facts['NUMERIC_PRECISION']},{facts['NUMERIC_SCALE']}))"
     elif kind == "float":
-        stored = f"CAST({stored} AS FLOAT)"
+        expected = f"CAST({expected} AS FLOAT)"
     elif kind == "date":
-        stored = f"CAST({stored} AS DATE)"
+        expected = f"CAST({expected} AS DATE)"
     elif kind in _TIMES:
-        stored = f"CAST({stored} AS {_TIMES[kind]}({facts['DATETIME_PRECISION'] or 0}))"
+        expected = f"CAST({expected} AS {_TIMES[kind]}({facts['DATETIME_PRECISION'] or 0}))"
     elif length and (kind in _TEXTS or kind == "char"):
-        stored = f"LEFT(CONVERT({stored} USING {facts['CHARACTER_SET_NAME'] or 'utf8mb4'}),{length})"
-        stored = f"CAST({f'RTRIM({stored})' if kind == 'char' else stored} AS BINARY)"
-        own = f"CAST({own} AS BINARY)"
+        expected = f"LEFT(CONVERT({expected} USING {facts['CHARACTER_SET_NAME'] or 'utf8mb4'}),{length})"
+        expected = f"CAST({f'RTRIM({expected})' if kind == 'char' else expected} AS BINARY)"
+        stored_value = f"CAST({stored_value} AS BINARY)"
     elif kind in _BYTES:
-        stored = f"LEFT(CAST({stored} AS BINARY),{length})"
+        expected = f"LEFT(CAST({expected} AS BINARY),{length})"
     elif kind == "binary":
-        stored = f"CAST({stored} AS BINARY({length}))"
-    unknown = f" OR {own}+0=0" if kind == "enum" else ""  # its error value, of whatever it was given
-    return Computed(name=name, holds=f"({own} <=> {stored}{unknown})")
+        expected = f"CAST({expected} AS BINARY({length}))"
+    error_value = f" OR {stored_value}+0=0" if kind == "enum" else ""  # its error value, of whatever it was given
+    return ComputedColumn(name=name, matches=f"({stored_value} <=> {expected}{error_value})")
 
 
 def _expression(create: bytes, name: str) -> str:
@@ -98,29 +98,29 @@ def zone_to_load(session: Session, table: Table) -> str | None:
 
 
 def _zone(session: Session, table: Table) -> str | None:
-    differs = "NOT (" + " AND ".join(c.holds for c in table.computed) + ")"
+    differs = "NOT (" + " AND ".join(c.matches for c in table.computed) + ")"
     names = ",".join(identifier(c.name) for c in (*table.columns, *table.stored))
 
-    def agree(rows: str) -> bool:
-        every = f"SELECT {names} FROM {table.rows_from}{rows}"
-        question = f"SELECT EXISTS (SELECT 1 FROM ({every}) every_row WHERE {differs})"
+    def expressions_agree(rows: str) -> bool:
+        all_rows = f"SELECT {names} FROM {table.rows_from}{rows}"
+        question = f"SELECT EXISTS (SELECT 1 FROM ({all_rows}) every_row WHERE {differs})"
         return session.rows(question.encode("utf-8", "surrogateescape"))[0][0] == b"0"
 
-    found = None
+    zone_found = None
     try:
-        if agree(""):
+        if expressions_agree(""):
             return UTC
         for zone in _offsets():
             session.execute(f"SET time_zone='{zone}'")
-            if agree(f" LIMIT {_SAMPLE}") and agree(""):
-                found = zone
+            if expressions_agree(f" LIMIT {_SAMPLE}") and expressions_agree(""):
+                zone_found = zone
                 break
     except StatementError as error:
         if error.lost:
             raise
-        found = None  # an expression that is no SQL outside its table: nobody knows
+        zone_found = None  # an expression that is no SQL outside its table: nobody knows
     session.execute(f"SET time_zone='{UTC}'")
-    return found
+    return zone_found
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(rb"(?:UNIQUE )?KEY (`(?:[^`]|``)*`) \((`(?:[^`]|``)*`)?")
 _REFERENCES = re.compile(rb"REFERENCES (`(?:[^`]|``)*`)")
-_KEPT = (b"USING HASH", b"WITHOUT OVERLAPS")
+_NOT_BTREE = (b"USING HASH", b"WITHOUT OVERLAPS")
 """Words of keys that are no B-trees, whatever they are printed as."""
 _DUPLICATE = frozenset({1062, 1169})
 _INTERRUPTED = 1317
@@ -32,8 +32,8 @@ def create_parts(create: bytes) -> tuple[list[bytes], bytes]:
     parts: list[bytes] = []
     depth = 0
     part = b""
-    found = tokens(create)
-    for kind, text in found:
+    token_stream = tokens(create)
+    for kind, text in token_stream:
         if kind == "other" and text == b"(":
             depth += 1
             if depth == 1:
@@ -48,7 +48,7 @@ def create_parts(create: bytes) -> tuple[list[bytes], bytes]:
             continue
         part += text if depth else b""
     parts.append(part.strip())
-    return parts, b"".join(text for _, text in found)
+    return parts, b"".join(text for _, text in token_stream)
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Definition:
         """Whether rows lie in the order of a key: whoever inserts them in whatever order, the table is the same."""
         return self.engine.lower() == b"innodb" and any(p.startswith(b"PRIMARY KEY ") for p in self.parts)
 
-    def unique(self, without: Collection[bytes]) -> bool:
-        """Whether there is a unique key besides the primary one and those named in ``without``."""
+    def unique(self, excluded: Collection[bytes]) -> bool:
+        """Whether there is a unique key besides the primary one and those named in ``excluded``."""
         keys = [m for p in self.parts if p.startswith(b"UNIQUE ") and (m := _KEY.match(p))]
-        return any(m[1] not in without for m in keys)
+        return any(m[1] not in excluded for m in keys)
 
     @property
     def deferrable(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -74,18 +74,23 @@ class Definition:
         if not self.ordered:
             return ()  # a UNIQUE key may be what the rows lie in the order of
         # The server insists on a key that begins with this column.
-        counted = {p[: p.index(b"` ") + 1] for p in self.parts if p.startswith(b"`") and b" AUTO_INCREMENT" in p}
-        found: list[tuple[bytes, bytes]] = []
-        full: set[bool] = set()
+        auto_increment = {p[: p.index(b"` ") + 1] for p in self.parts if p.startswith(b"`") and b" AUTO_INCREMENT" in p}
+        keys: list[tuple[bytes, bytes]] = []
+        blocked: set[bool] = set()
         # From the last one: keys stand in the order in which they were made, the unique ones before the others.
         for part in reversed(self.parts):
             match = _KEY.match(part)
             unique = part.startswith(b"UNIQUE ")
-            if match and unique not in full and match[2] not in counted and not any(word in part for word in _KEPT):
-                found.append((match[1], part))
+            if (
+                match
+                and unique not in blocked
+                and match[2] not in auto_increment
+                and not any(word in part for word in _NOT_BTREE)
+            ):
+                keys.append((match[1], part))
             elif match or part.startswith(b"SPATIAL "):
-                full.add(unique)
-        return tuple(reversed(found))
+                blocked.add(unique)
+        return tuple(reversed(keys))
 
 
 def definition(session: Session, table: str) -> Definition:
@@ -108,16 +113,16 @@ class Deferral:
         session: where the table, still empty, was made by ``create``.
         table: its name.
         create: the statement that made it, and makes it again where trying went wrong.
-        before: its definition.
+        original: its definition.
 
     Raises:
         SourceError: the table cannot be made again.
     """
 
-    def __init__(self, session: Session, table: str, create: bytes, before: Definition) -> None:
+    def __init__(self, session: Session, table: str, create: bytes, original: Definition) -> None:
         self._table = table
-        self._before = before
-        self._keys = before.deferrable
+        self._original = original
+        self._keys = original.deferrable
         if not self._keys:
             return
         alter = f"ALTER TABLE {identifier(table)} ".encode()
@@ -126,14 +131,14 @@ class Deferral:
         try:
             session.execute(drop)
             session.execute(self._add)
-            same = definition(session, table) == before
-            if same:
+            unchanged = definition(session, table) == original
+            if unchanged:
                 session.execute(drop)
         except StatementError as error:
             if error.lost:
                 raise
-            same = False
-        if not same:
+            unchanged = False
+        if not unchanged:
             self._keys = ()
             session.execute(f"DROP TABLE {identifier(table)}")
             session.execute(create)
@@ -166,5 +171,5 @@ class Deferral:
             raise SourceError(
                 f"the rows of {self._table} are loaded, but its indexes ({names}) cannot be made: {error}"
             ) from error
-        if definition(session, self._table) != self._before:
+        if definition(session, self._table) != self._original:
             raise IntegrityError(f"table {self._table} got other indexes than the dump gives it")

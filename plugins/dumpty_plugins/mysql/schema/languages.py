@@ -1,4 +1,4 @@
-"""Code of MySQL that is not SQL: routines in JavaScript, and the libraries that they import."""
+"""Stored programs of MySQL that are not in SQL: routines in JavaScript, and the libraries that they import."""
 
 # ruff: noqa: S608 - every name and value in a statement passes through identifier() or literal()
 

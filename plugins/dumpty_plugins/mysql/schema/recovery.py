@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError, TargetNotEmpty
-from dumpty_plugins.mysql.schema.catalog import dropping, listing, movable, settings_clause
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, code_statements
-from dumpty_plugins.mysql.server.session import Session, StatementError, place
+from dumpty_plugins.mysql.schema.catalog import drop_statements, listing, movable_names, settings_clause
+from dumpty_plugins.mysql.schema.stored_objects import LOOSE, stored_object_statements
+from dumpty_plugins.mysql.server.session import Session, StatementError, address
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
     from dumpty import Source
     from dumpty_plugins.mysql.schema.catalog import Catalog
-    from dumpty_plugins.mysql.schema.stored_objects import CodeStatement
+    from dumpty_plugins.mysql.schema.stored_objects import StoredObjectStatement
 
-_LONGEST = 64 - len("__dumpty_new")
+_LONGEST_STEM = 64 - len("__dumpty_new")
 _MARK = "dumpty_unfinished_restore"
 DEFINITIONS = "dumpty_definitions"
 _COMPLETE = 0
 _EXCHANGED, _ALWAYS = "exchanged", "always"
 
 
-def beside(database: str) -> tuple[str, str]:
+def side_databases(database: str) -> tuple[str, str]:
     """Return the names of the databases for the new and for the old content, within MySQL's 64 characters."""
     stem = database
-    if len(stem) > _LONGEST:
-        stem = f"{database[: _LONGEST - 9]}_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
+    if len(stem) > _LONGEST_STEM:
+        stem = f"{database[: _LONGEST_STEM - 9]}_{hashlib.sha256(database.encode()).hexdigest()[:8]}"
     return f"{stem}__dumpty_new", f"{stem}__dumpty_old"
 
 
@@ -55,22 +55,22 @@ def exists(session: Session, database: str) -> bool:
     return bool(session.rows(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME={literal(database)}"))
 
 
-def mark(session: Session, new: str) -> str:
+def mark_unfinished(session: Session, new: str) -> str:
     """Mark ``new`` as dumpty's own unfinished work and return the mark, "" where the account may not make views."""
     token = uuid.uuid4().hex
-    who = f"{socket.gethostname()}:{os.getpid()}"
-    since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    process = f"{socket.gethostname()}:{os.getpid()}"
+    started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     try:
         session.execute(
             f"CREATE VIEW {identifier(new)}.{identifier(_MARK)} AS "
-            f"SELECT {literal(token)} AS token, {literal(who)} AS process, {literal(since)} AS since"
+            f"SELECT {literal(token)} AS token, {literal(process)} AS process, {literal(started)} AS since"
         )
     except StatementError:
         return ""
     return token
 
 
-def marked(session: Session, new: str) -> str:
+def read_mark(session: Session, new: str) -> str:
     """Return the mark on ``new``, "" where there is none."""
     try:
         return session.text(f"SELECT token FROM {identifier(new)}.{identifier(_MARK)}")
@@ -78,19 +78,19 @@ def marked(session: Session, new: str) -> str:
         return ""
 
 
-def clear(control: Session, target: Source, database: str) -> None:
+def clear_killed_restore(control: Session, target: Source, database: str) -> None:
     """Drop what a killed restore of ``database`` loaded beside it; ``control`` holds the lock on restores.
 
     Raises:
         TargetNotEmpty: there is something else, or the only copy of the old content.
     """
-    new, old = beside(database)
-    if exists(control, old) and (not marked(control, new) or _begun(control, old)):
-        raise TargetNotEmpty(explained(control, target, database))
+    new, old = side_databases(database)
+    if exists(control, old) and (not read_mark(control, new) or _begun(control, old)):
+        raise TargetNotEmpty(describe_state(control, target, database))
     if exists(control, new):
-        if not marked(control, new) and listing(control, new):
+        if not read_mark(control, new) and listing(control, new):
             raise TargetNotEmpty(
-                f"database {new} exists on {place(target)}, and does not say that it is an unfinished restore: if "
+                f"database {new} exists on {address(target)}, and does not say that it is an unfinished restore: if "
                 f"nobody needs it, DROP DATABASE {identifier(new)}, then run this again"
             )
         control.execute("SET FOREIGN_KEY_CHECKS=0")
@@ -99,42 +99,44 @@ def clear(control: Session, target: Source, database: str) -> None:
         control.execute("SET FOREIGN_KEY_CHECKS=1")
 
 
-def check_whole(session: Session, source: Source, database: str) -> None:
+def require_no_exchange(session: Session, source: Source, database: str) -> None:
     """See that no overwriting restore is, or was killed, between the old and the new content of ``database``.
 
     Raises:
         SourceError: one is: a backup would lack triggers, events or more.
     """
-    _, old = beside(database)
+    _, old = side_databases(database)
     if not exists(session, old) or not _begun(session, old) or _complete(session, old):
         return
     if session.text(f"SELECT IS_USED_LOCK({literal(lock_name(database))})"):
-        raise SourceError(f"{database} on {place(source)} is being overwritten by a restore: wait until it has ended")
-    raise SourceError(explained(session, source, database))
+        raise SourceError(f"{database} on {address(source)} is being overwritten by a restore: wait until it has ended")
+    raise SourceError(describe_state(session, source, database))
 
 
-def keep(session: Session, before: Catalog, database: str, tables: Sequence[str], grants: Sequence[str]) -> None:
+def save_definitions(
+    session: Session, before: Catalog, database: str, tables: Sequence[str], grants: Sequence[str]
+) -> None:
     """Write into ``DB__dumpty_old`` how to go back, all at once: nothing is begun before it is there."""
-    _, old = beside(database)
+    _, old = side_databases(database)
     table = f"{identifier(old)}.{identifier(DEFINITIONS)}"
     session.execute(
         f"CREATE TABLE {table} (n INT PRIMARY KEY, stage VARCHAR(9), statement LONGBLOB NOT NULL) ENGINE=InnoDB"
     )
-    rows = [
+    exchanging = [
         f"DROP DATABASE IF EXISTS {identifier(database)};",
         f"CREATE DATABASE {identifier(database)}{settings_clause(before.settings)};",
-        *([renaming([(old, database, n) for n in tables]) + ";"] if tables else []),
+        *([rename_statement([(old, database, n) for n in tables]) + ";"] if tables else []),
     ]
-    always = [
+    restoring = [
         f"USE {identifier(database)};",
         f"SET sql_mode='{LOOSE}';",
         f"ALTER DATABASE{settings_clause(before.settings, always=True)};",
-        *(text + ";" for c in before.code for text in dropping(c.kind, database, c.name)),
-        *_scripted(code_statements(before.code, before.settings.collation)),
+        *(text + ";" for c in before.stored_objects for text in drop_statements(c.kind, database, c.name)),
+        *_scripted(stored_object_statements(before.stored_objects, before.settings.collation)),
         *(g + ";" for g in grants),
     ]
     session.execute("START TRANSACTION")
-    for n, (stage, text) in enumerate([*((_EXCHANGED, r) for r in rows), *((_ALWAYS, r) for r in always)], 1):
+    for n, (stage, text) in enumerate([*((_EXCHANGED, r) for r in exchanging), *((_ALWAYS, r) for r in restoring)], 1):
         data = text.encode("utf-8", "surrogateescape").hex()
         session.execute(f"INSERT INTO {table} VALUES ({n}, '{stage}', X'{data}')")
     session.execute("COMMIT")
@@ -146,16 +148,16 @@ def note_complete(session: Session, old: str) -> None:
     session.execute(f"INSERT INTO {table} VALUES ({_COMPLETE}, 'complete', '')")
 
 
-def renaming(moves: Iterable[tuple[str, str, str]]) -> str:
+def rename_statement(moves: Iterable[tuple[str, str, str]]) -> str:
     """Return the statement that moves tables, each given as (from, to, name), all or none."""
     parts = (f"{identifier(a)}.{identifier(n)} TO {identifier(b)}.{identifier(n)}" for a, b, n in moves)
     return "RENAME TABLE " + ", ".join(parts)
 
 
-def _scripted(statements: Iterable[CodeStatement]) -> Iterable[str]:
-    for one in statements:
-        text = one.text.decode("utf-8", "surrogateescape")
-        end = one.delimiter.decode()
+def _scripted(statements: Iterable[StoredObjectStatement]) -> Iterable[str]:
+    for statement in statements:
+        text = statement.text.decode("utf-8", "surrogateescape")
+        end = statement.delimiter.decode()
         yield f"DELIMITER {end}\n{text}\n{end}\nDELIMITER ;" if end else f"{text};"
 
 
@@ -167,44 +169,44 @@ def _rows(session: Session, old: str, condition: str) -> int:
 
 
 def _begun(session: Session, old: str) -> bool:
-    return bool(_rows(session, old, "TRUE") or set(movable(session, old)) - {DEFINITIONS})
+    return bool(_rows(session, old, "TRUE") or set(movable_names(session, old)) - {DEFINITIONS})
 
 
 def _complete(session: Session, old: str) -> bool:
     return bool(_rows(session, old, f"n={_COMPLETE}"))
 
 
-def explained(session: Session, target: Source, database: str) -> str:
+def describe_state(session: Session, target: Source, database: str) -> str:
     """Return in which state a restore left ``database`` and the old content beside it, and a way back."""
-    _, old = beside(database)
+    _, old = side_databases(database)
     drop = f"DROP DATABASE {identifier(old)}"
-    where = f"database {old} exists on {place(target)}"
+    existence = f"database {old} exists on {address(target)}"
     if not _rows(session, old, "TRUE"):
         return (
-            f"{where}, and an overwriting restore of {database} did not make it, or not wholly: look into it, move its "
-            f"tables back to {database} if they are missing there, or {drop}; then run this again"
+            f"{existence}, and an overwriting restore of {database} did not make it, or not wholly: look into it, move "
+            f"its tables back to {database} if they are missing there, or {drop}; then run this again"
         )
     if _complete(session, old):
         return (
-            f"{where}: a restore of {database} was killed at its very end; {database} holds the new content, whole, "
-            f"and {old} what is left of the old one: {drop}, then run this again"
+            f"{existence}: a restore of {database} was killed at its very end; {database} holds the new content, "
+            f"whole, and {old} what is left of the old one: {drop}, then run this again"
         )
     # Where the old content had no tables to lose, the whole script is right in either state.
-    exchanged = set(movable(session, old)) - {DEFINITIONS} or not _rows(session, old, "statement LIKE 'RENAME%'")
+    exchanged = set(movable_names(session, old)) - {DEFINITIONS} or not _rows(session, old, "statement LIKE 'RENAME%'")
     client = "mariadb" if session.mariadb else "mysql"
     condition = "n>0" if exchanged else f'stage="{_ALWAYS}"'
     client = "mariadb" if session.mariadb else "mysql"
-    back = (
+    command = (
         f"{client} -N --raw -e 'SELECT statement FROM {identifier(old)}.{DEFINITIONS} WHERE {condition} ORDER BY n' "
         f"| {client} --comments, then {drop}"
     )
     if exchanged:
         return (
-            f"{where}: a restore of {database} did not end while it exchanged old and new; the old tables are in "
-            f"{old}, and {database} holds the new ones, but perhaps not all else; to go back: {back}; to give the old "
-            f"content up: {drop}, and restore again with overwrite"
+            f"{existence}: a restore of {database} did not end while it exchanged old and new; the old tables are in "
+            f"{old}, and {database} holds the new ones, but perhaps not all else; to go back: {command}; to give the "
+            f"old content up: {drop}, and restore again with overwrite"
         )
     return (
-        f"{where}: a restore of {database} did not end before it exchanged old and new; {database} still holds its "
-        f"own tables and rows, but views, routines, triggers and events may be missing; to bring them back: {back}"
+        f"{existence}: a restore of {database} did not end before it exchanged old and new; {database} still holds its "
+        f"own tables and rows, but views, routines, triggers and events may be missing; to bring them back: {command}"
     )

@@ -40,12 +40,12 @@ def check_definition(session: Session, database: str, table: Table) -> None:
 
 
 def _check_sequences(session: Session, database: str, table: Table) -> None:
-    solid = [text for kind, text in tokens(table.create) if kind not in {"space", "comment"}]
-    for place, text in enumerate(solid):
-        if text.upper() not in _SEQUENCES or solid[place + 1 : place + 2] != [b"("]:
+    significant = [text for kind, text in tokens(table.create) if kind not in {"space", "comment"}]
+    for position, text in enumerate(significant):
+        if text.upper() not in _SEQUENCES or significant[position + 1 : position + 2] != [b"("]:
             continue
-        names = [_plain(t) for t in solid[place + 2 : place + 5 : 2]]
-        if solid[place + 3 : place + 4] != [b"."]:
+        names = [_plain(t) for t in significant[position + 2 : position + 5 : 2]]
+        if significant[position + 3 : position + 4] != [b"."]:
             names = [database, names[0]]
         # What stands elsewhere may be hidden from the account.
         if names[0].casefold() == database.casefold() and not session.rows(
@@ -64,18 +64,18 @@ def _check_links(table: Table, quoted: bytes) -> None:
     keys = [_COLUMNS.findall(match[1]) for part in parts if (match := _KEY.match(part))]
     primary = next((_COLUMNS.findall(m[1]) for p in parts if p.startswith(b"PRIMARY ") and (m := _KEY.match(p))), [])
     for part in parts:
-        link = _LINK.match(part)
-        if link and link[2] == quoted:
-            wanted = _COLUMNS.findall(link[3])
-            if not any(_begins([*key, *primary], wanted) for key in keys):
+        match = _LINK.match(part)
+        if match and match[2] == quoted:
+            referenced_columns = _COLUMNS.findall(match[3])
+            if not any(_begins([*key, *primary], referenced_columns) for key in keys):
                 raise SourceError(
-                    f"foreign key {_plain(link[1])} of table {table.name} refers to columns of the same table that no "
+                    f"foreign key {_plain(match[1])} of table {table.name} refers to columns of the same table that no "
                     "index begins with, and no server makes such a table again: create the index, or drop the key"
                 )
 
 
-def _begins(key: Sequence[bytes], wanted: Sequence[bytes]) -> bool:
-    return [k.removesuffix(b" DESC") for k in key[: len(wanted)]] == list(wanted)
+def _begins(key: Sequence[bytes], columns: Sequence[bytes]) -> bool:
+    return [k.removesuffix(b" DESC") for k in key[: len(columns)]] == list(columns)
 
 
 def _plain(quoted: bytes) -> str:

@@ -15,7 +15,7 @@ from dumpty_plugins.mysql.server.sql import identifier, literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dumpty_plugins.mysql.schema.catalog import Code
+    from dumpty_plugins.mysql.schema.catalog import StoredObject
 
 LOOSE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
 """The ``sql_mode`` of tables, and of rows with an ENUM: its error value 0 is refused by strict modes."""
@@ -26,75 +26,75 @@ _ROUTINES = frozenset({"package", "package body", "function", "procedure"})
 
 
 @dataclass(frozen=True)
-class CodeStatement:
+class StoredObjectStatement:
     """One statement; ``delimiter`` where it needs one of its own."""
 
     text: bytes
     delimiter: bytes = b""
 
 
-class _Sayer:
-    """Collects statements, and says again only those settings that change."""
+class _StatementBuilder:
+    """Collects statements, and repeats only those settings that change."""
 
     def __init__(self, collation: str) -> None:
-        self.said: list[CodeStatement] = []
-        self._now = {"database": collation}
+        self.statements: list[StoredObjectStatement] = []
+        self._session_state = {"database": collation}
 
-    def say(self, text: str) -> None:
-        self.said.append(CodeStatement(text.encode("utf-8", "surrogateescape")))
+    def append(self, text: str) -> None:
+        self.statements.append(StoredObjectStatement(text.encode("utf-8", "surrogateescape")))
 
-    def become(self, what: str, value: str, statement: str) -> None:
-        if value and self._now.get(what) != value:
-            self._now[what] = value
-            self.say(statement)
+    def set_if_changed(self, setting: str, value: str, statement: str) -> None:
+        if value and self._session_state.get(setting) != value:
+            self._session_state[setting] = value
+            self.append(statement)
 
     def database(self, collation: str) -> None:
-        self.become("database", collation, f"ALTER DATABASE COLLATE = {collation}")
+        self.set_if_changed("database", collation, f"ALTER DATABASE COLLATE = {collation}")
 
-    def create(self, item: Code) -> None:
-        self.become("client", item.charset, f"SET character_set_client={item.charset}")
-        self.become("connection", item.collation, f"SET collation_connection={item.collation}")
+    def create(self, item: StoredObject) -> None:
+        self.set_if_changed("client", item.charset, f"SET character_set_client={item.charset}")
+        self.set_if_changed("connection", item.collation, f"SET collation_connection={item.collation}")
         if item.sql_mode is not None:
-            self.become("mode", item.sql_mode or "none", f"SET sql_mode='{item.sql_mode}'")
+            self.set_if_changed("mode", item.sql_mode or "none", f"SET sql_mode='{item.sql_mode}'")
         self.database(item.database_collation)
-        self.become("zone", item.time_zone, f"SET time_zone={literal(item.time_zone)}")
+        self.set_if_changed("zone", item.time_zone, f"SET time_zone={literal(item.time_zone)}")
         if item.kind == "view":
-            self.said.append(CodeStatement(re.sub(rb"\ACREATE ", b"CREATE OR REPLACE ", item.create)))
+            self.statements.append(StoredObjectStatement(re.sub(rb"\ACREATE ", b"CREATE OR REPLACE ", item.create)))
         else:
-            mark = next(m for n in range(2, 1000) if (m := b";" * n) not in item.create)
-            self.said.append(CodeStatement(item.create, mark))
+            delimiter = next(m for n in range(2, 1000) if (m := b";" * n) not in item.create)
+            self.statements.append(StoredObjectStatement(item.create, delimiter))
 
-    def plain(self, collation: str) -> None:
+    def reset_session(self, collation: str) -> None:
         """Return to the session of the rest of the dump."""
         self.database(collation)
-        if "client" in self._now:
-            self.say("SET NAMES utf8mb4")
-            del self._now["client"]
-            self._now.pop("connection", None)
-        if "mode" in self._now:
-            self.become("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
-        if "zone" in self._now:
-            self.become("zone", "+00:00", "SET time_zone='+00:00'")
+        if "client" in self._session_state:
+            self.append("SET NAMES utf8mb4")
+            del self._session_state["client"]
+            self._session_state.pop("connection", None)
+        if "mode" in self._session_state:
+            self.set_if_changed("mode", LOOSE, f"SET sql_mode='{LOOSE}'")
+        if "zone" in self._session_state:
+            self.set_if_changed("zone", "+00:00", "SET time_zone='+00:00'")
 
 
-def code_statements(items: Sequence[Code], collation: str) -> list[CodeStatement]:
+def stored_object_statements(items: Sequence[StoredObject], collation: str) -> list[StoredObjectStatement]:
     """Return the statements that create ``items``, in an order in which each can be.
 
     Views may call routines and stand on each other in any order: each has a placeholder of the same columns before
     the first is created. ``collation`` is the database's, before and afterwards.
     """
-    sayer = _Sayer(collation)
+    builder = _StatementBuilder(collation)
     for item in items:
         if item.kind in _ROUTINES:
-            sayer.create(item)
-    sayer.plain(collation)
+            builder.create(item)
+    builder.reset_session(collation)
     for item in items:
         if item.kind == "view":
             columns = ",".join(f"1 AS {identifier(c)}" for c in item.columns)
-            sayer.say(f"CREATE VIEW {identifier(item.name)} AS SELECT {columns}")
+            builder.append(f"CREATE VIEW {identifier(item.name)} AS SELECT {columns}")
     for kind in ("view", "trigger", "event"):
         for item in items:
             if item.kind == kind:
-                sayer.create(item)
-    sayer.plain(collation)
-    return sayer.said
+                builder.create(item)
+    builder.reset_session(collation)
+    return builder.statements

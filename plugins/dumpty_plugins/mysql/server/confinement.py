@@ -1,4 +1,4 @@
-"""What a drill lets a dump do: it is code of whoever owned the database, and a drill loads it with few rights.
+"""What a drill lets a dump do: it holds code of whoever owned the database, and a drill loads it with few privileges.
 
 The account that loads it may do everything with the drill's database and nothing with the server: no files, no plugins,
 no settings. What a table says of directories outside of the database's own is left out.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import NotProvable, Source
-from dumpty_plugins.mysql.server.privileges import rights
+from dumpty_plugins.mysql.server.privileges import held_privileges
 from dumpty_plugins.mysql.server.session import StatementError
 from dumpty_plugins.mysql.server.sql import identifier, literal
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.mysql.server.session import Session
 
-NAME = "dumpty_drill"
+DRILL_PREFIX = "dumpty_drill"
 """What the name of every database of a drill begins with."""
 
-INSIST = "-o superuser=on"
+SUPERUSER_OPTION = "-o superuser=on"
 
-_FITTING = "SELECT, PROCESS"
-_MARIADB = ("SET USER", "BINLOG REPLAY")
-_MYSQL = ("SET_USER_ID", "SET_ANY_DEFINER", "ALLOW_NONEXISTENT_DEFINER", "SESSION_VARIABLES_ADMIN")
-"""Rights that change nothing on the server, and that code of absent definers, or a load, asks for; older servers lack
-some."""
+_DRILL_PRIVILEGES = "SELECT, PROCESS"
+_MARIADB_PRIVILEGES = ("SET USER", "BINLOG REPLAY")
+_MYSQL_PRIVILEGES = ("SET_USER_ID", "SET_ANY_DEFINER", "ALLOW_NONEXISTENT_DEFINER", "SESSION_VARIABLES_ADMIN")
+"""Privileges that change nothing on the server, and that stored objects of absent definers, or a load, need; older
+servers lack some."""
 
-_POWER = re.compile(
+_HARMFUL_PRIVILEGE = re.compile(
     r"ALL( PRIVILEGES)?|SUPER|FILE|CREATE USER|SHUTDOWN|INSERT|UPDATE|DELETE|DROP|ALTER|CREATE TABLESPACE|SYSTEM_USER"
     r"|.*ADMIN|SET USER|SET_USER_ID|SET_ANY_DEFINER"
 )
 _WITH_NO_DIRECTORIES = "SET SESSION sql_mode=CONCAT(@@sql_mode, ',NO_DIR_IN_CREATE')"
-_OUTSIDE = frozenset({b"CONNECT", b"SPIDER", b"FEDERATED", b"S3"})
-_KINDS = frozenset({b"DATA", b"INDEX"})
-_OWN_SPACES = frozenset({b"innodb_system", b"innodb_file_per_table", b"innodb_temporary"})
+_REMOTE_ENGINES = frozenset({b"CONNECT", b"SPIDER", b"FEDERATED", b"S3"})
+_DIRECTORY_KINDS = frozenset({b"DATA", b"INDEX"})
+_INNODB_TABLESPACES = frozenset({b"innodb_system", b"innodb_file_per_table", b"innodb_temporary"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,34 +74,34 @@ def ignore_directories(session: Session) -> None:
 def refuse_outside(name: str, words: Iterable[bytes], *, ignored: bool) -> None:
     """Refuse a table whose definition, given in ``words``, keeps its rows outside of the database.
 
-    ``ignored``: the server passes over directories, as ``ignore_directories`` asks; MySQL wants the right FILE first.
+    ``ignored``: the server passes over directories, as ``ignore_directories`` asks; MySQL wants FILE for that.
 
     Raises:
         NotProvable: it does.
     """
-    before: list[bytes] = [b"", b""]
+    previous_words: list[bytes] = [b"", b""]
     for word in words:
-        last = before[1] if before[1] != b"=" else before[0]
-        plain = word.strip(b'`"')
-        if last.upper() == b"ENGINE" and plain.upper() in _OUTSIDE:
-            what = f"the engine {plain.decode()}, which reaches out of the database"
-        elif last.upper() == b"TABLESPACE" and word != b"=" and plain.lower() not in _OWN_SPACES:
-            what = f"the tablespace {plain.decode('utf-8', 'replace')}, which is the server's"
-        elif word.upper() == b"DIRECTORY" and before[1].upper() in _KINDS and not ignored:
-            what = "a directory of its own, which is the machine's"
+        keyword = previous_words[1] if previous_words[1] != b"=" else previous_words[0]
+        value = word.strip(b'`"')
+        if keyword.upper() == b"ENGINE" and value.upper() in _REMOTE_ENGINES:
+            location = f"the engine {value.decode()}, which reaches out of the database"
+        elif keyword.upper() == b"TABLESPACE" and word != b"=" and value.lower() not in _INNODB_TABLESPACES:
+            location = f"the tablespace {value.decode('utf-8', 'replace')}, which is the server's"
+        elif word.upper() == b"DIRECTORY" and previous_words[1].upper() in _DIRECTORY_KINDS and not ignored:
+            location = "a directory of its own, which is the machine's"
         else:
-            before = [before[1], word]
+            previous_words = [previous_words[1], word]
             continue
-        raise NotProvable(f"the table {name} is in {what}: a drill touches nothing but its own database")
+        raise NotProvable(f"the table {name} is in {location}: a drill touches nothing but its own database")
 
 
-def appoint(session: Session, admin: str, password: str) -> None:
-    """Make, as root of a private server, the account that takes root's rights away: nobody may take all of his own."""
+def create_admin(session: Session, admin: str, password: str) -> None:
+    """Make, as root of a private server, the account that takes root's privileges away: none can take all its own."""
     session.execute(f"CREATE USER {literal(admin)}@localhost IDENTIFIED BY {literal(password)}")
     session.execute(f"GRANT ALL PRIVILEGES ON *.* TO {literal(admin)}@localhost WITH GRANT OPTION")
 
 
-def reduce(session: Session, admin: str) -> None:
+def confine_root(session: Session, admin: str) -> None:
     """Leave root, as ``admin``, the databases of drills alone; views and routines of root's run with no more.
 
     Root's other addresses go, and ``admin`` as well.
@@ -112,18 +112,25 @@ def reduce(session: Session, admin: str) -> None:
             session.execute(f"DROP USER {account}")
     root = "root@localhost"
     session.execute(f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {root}")
-    session.execute(f"GRANT {_FITTING} ON *.* TO {root}")
-    for right in _MARIADB if session.mariadb else _MYSQL:
+    session.execute(f"GRANT {_DRILL_PRIVILEGES} ON *.* TO {root}")
+    for privilege in _MARIADB_PRIVILEGES if session.mariadb else _MYSQL_PRIVILEGES:
         try:
-            session.execute(f"GRANT {right} ON *.* TO {root}")
+            session.execute(f"GRANT {privilege} ON *.* TO {root}")
         except StatementError as error:
             if error.lost:
                 raise
-    pattern = NAME.replace("_", r"\_") + "%"
+    pattern = DRILL_PREFIX.replace("_", r"\_") + "%"
     session.execute(f"GRANT ALL PRIVILEGES ON {identifier(pattern)}.* TO {root}")
     session.execute(f"DROP USER {literal(admin)}@localhost")
 
 
-def power(session: Session) -> str:
-    """Return a right of the session's account on the whole server, with which a dump could do harm there, or ""."""
-    return next((r for r in sorted(rights(session, NAME).everywhere) if _POWER.fullmatch(r)), "")
+def harmful_privilege(session: Session) -> str:
+    """Return a privilege of the session's account on the whole server, with which a dump could do harm there, or ""."""
+    return next(
+        (
+            privilege
+            for privilege in sorted(held_privileges(session, DRILL_PREFIX).everywhere)
+            if _HARMFUL_PRIVILEGE.fullmatch(privilege)
+        ),
+        "",
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty import DependencyError, MalformedURL, OptionError, SourceError
 from dumpty.process import redact
 from dumpty_plugins.mysql.server.link import Link
-from dumpty_plugins.mysql.server.session import Session, decode, place, socket_of, words
+from dumpty_plugins.mysql.server.session import Session, address, decode, error_text, socket_of
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
 _CONNECT_SECONDS = 10
 _STALL_SECONDS = 600
-_HURRY_SECONDS = 15
+_PROBE_STALL_SECONDS = 15
 _WAITING = frozenset({"writing to net", "reading from net", "sending to client", "receiving from client"})
 """What a server says it does when it waits for us."""
 STALL = "stall_timeout"
@@ -43,7 +43,7 @@ def database_of(source: Source) -> str:
             f"{source.url} names no database; one database is saved per backup: add /NAME after the server"
         )
     if name.lower() in {"information_schema", "performance_schema", "sys", "mysql"}:
-        raise MalformedURL(f"{name} belongs to the server {place(source)} itself and is not backed up or restored")
+        raise MalformedURL(f"{name} belongs to the server {address(source)} itself and is not backed up or restored")
     return name
 
 
@@ -60,12 +60,12 @@ def _arguments(source: Source) -> dict[str, Any]:
         raise MalformedURL(
             f"{source.url}: unknown parameter {', '.join(unknown)}; valid ones are {', '.join(sorted(PARAMETERS))}"
         )
-    given: dict[str, Any] = {n: source.query[n] for n in _TEXT if n in source.query}
-    given |= {n: _flag(source, n) for n in _BOOLEAN if n in source.query}
+    arguments: dict[str, Any] = {n: source.query[n] for n in _TEXT if n in source.query}
+    arguments |= {n: _flag(source, n) for n in _BOOLEAN if n in source.query}
     for name in _SECONDS:
         if name in source.query:
             try:
-                given[name] = int(source.query[name])
+                arguments[name] = int(source.query[name])
             except ValueError:
                 raise MalformedURL(f"{source.url}: {name} is a number of seconds") from None
     mode = source.query.get("ssl_mode", "").upper()
@@ -73,16 +73,16 @@ def _arguments(source: Source) -> dict[str, Any]:
         raise MalformedURL(f"{source.url}: ssl_mode is one of {', '.join(_SSL_MODES)}")
     if mode == "DISABLED" or (socket_of(source) and not wants_tls(source)):
         # Through a socket of this machine TLS would protect nothing.
-        given["ssl_disabled"] = True
+        arguments["ssl_disabled"] = True
     elif mode == "REQUIRED":
-        given.setdefault("ssl_verify_cert", False)
+        arguments.setdefault("ssl_verify_cert", False)
         # pymysql asks for TLS where any of its TLS arguments is true, or where ``ssl`` is not empty.
-        if not any(given.get(n) for n in ("ssl_ca", "ssl_cert", "ssl_key")):
-            given["ssl"] = {"verify_mode": False}
+        if not any(arguments.get(n) for n in ("ssl_ca", "ssl_cert", "ssl_key")):
+            arguments["ssl"] = {"verify_mode": False}
     elif mode in {"VERIFY_CA", "VERIFY_IDENTITY"}:
-        given["ssl_verify_cert"] = True
-        given["ssl_verify_identity"] = mode == "VERIFY_IDENTITY"
-    return given
+        arguments["ssl_verify_cert"] = True
+        arguments["ssl_verify_identity"] = mode == "VERIFY_IDENTITY"
+    return arguments
 
 
 def wants_tls(source: Source) -> bool:
@@ -101,41 +101,41 @@ def _dial(source: Source, arguments: dict[str, Any]) -> socket.socket:
     local = arguments.get("bind_address")
     try:
         if path is None:
-            address = (source.host or "localhost", source.port or 3306)
-            link = socket.create_connection(address, seconds, source_address=(local, 0) if local else None)
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return link
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            endpoint = (source.host or "localhost", source.port or 3306)
+            opened = socket.create_connection(endpoint, seconds, source_address=(local, 0) if local else None)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return opened
+        opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            link.settimeout(seconds)
-            link.connect(path)
+            opened.settimeout(seconds)
+            opened.connect(path)
         except BaseException:
-            link.close()
+            opened.close()
             raise
     except socket.gaierror as error:
-        raise SourceError(f"cannot connect to {place(source)}: the host is unknown ({error.strerror})") from error
+        raise SourceError(f"cannot connect to {address(source)}: the host is unknown ({error.strerror})") from error
     except (OSError, ValueError, OverflowError) as error:
         raise SourceError(
-            f"cannot connect to {place(source)}: {words(error)}; is the server running and reachable there?"
+            f"cannot connect to {address(source)}: {error_text(error)}; is the server running and reachable there?"
         ) from error
-    return link
+    return opened
 
 
-def _works(source: Source, number: int) -> bool:
-    """Ask, over a session of its own, whether session ``number`` is at work, and not waiting for us."""
-    fresh = connect(replace(source, query={**source.query, STALL: str(_HURRY_SECONDS)}), None, asks=False)
+def _is_working(source: Source, connection_id: int) -> bool:
+    """Ask, over a session of its own, whether session ``connection_id`` is at work, and not waiting for us."""
+    probe = connect(replace(source, query={**source.query, STALL: str(_PROBE_STALL_SECONDS)}), None, probe_stalls=False)
     try:
-        for row in fresh.rows("SHOW PROCESSLIST"):
-            if int(row[0] or 0) == number:
+        for row in probe.rows("SHOW PROCESSLIST"):
+            if int(row[0] or 0) == connection_id:
                 return decode(row[4]) != "Sleep" and decode(row[6]).lower() not in _WAITING
         # Behind something that spreads connections over servers nobody knows our numbers: then an answer has to do.
-        return fresh.number("SELECT CONNECTION_ID()") != fresh.number_on_server
+        return probe.number("SELECT CONNECTION_ID()") != probe.connection_id
     finally:
-        fresh.close()
+        probe.close()
 
 
-def patient(source: Source, options: Options) -> Source:
+def with_stall_timeout(source: Source, options: Options) -> Source:
     """Return ``source`` with what the option ``stall_timeout`` says.
 
     Raises:
@@ -147,12 +147,13 @@ def patient(source: Source, options: Options) -> Source:
     return replace(source, query={**source.query, STALL: str(seconds)})
 
 
-def connect(source: Source, database: str | None, *, asks: bool = True) -> Session:
+def connect(source: Source, database: str | None, *, probe_stalls: bool = True) -> Session:
     """Open a session on the server of ``source``; ``database`` becomes its default, if given.
 
     The session speaks utf8mb4, UTC and a ``sql_mode`` that compares invalid dates, too; it commits each statement
     unless a transaction was begun, never sends a local file, and does not give up on a reader that is slow. A server
-    that is silent for longer than ``stall_timeout`` is given up, unless (with ``asks``) a new session finds it at work.
+    that is silent for longer than ``stall_timeout`` is given up, unless (with ``probe_stalls``) a new session finds it
+    at work.
 
     Raises:
         DependencyError: pymysql is not installed.
@@ -165,21 +166,21 @@ def connect(source: Source, database: str | None, *, asks: bool = True) -> Sessi
             'the mysql driver needs pymysql, which is not installed: pip install "dumpty[mysql]"'
         ) from error
     arguments = _arguments(source)
-    found: list[Session] = []
+    opened: list[Session] = []
 
     def working() -> bool:
-        return bool(found) and _works(source, found[0].number_on_server)
+        return bool(opened) and _is_working(source, opened[0].connection_id)
 
-    link = Link(lambda: _dial(source, arguments), place(source), working if asks else None)
+    link = Link(lambda: _dial(source, arguments), address(source), working if probe_stalls else None)
     stall = float(source.query.get(STALL, _STALL_SECONDS))
     link.peer.seconds = min(arguments.get("connect_timeout", _CONNECT_SECONDS), stall or _CONNECT_SECONDS)
     try:
         with link.peer.waiting():
-            connection = _greeted(source, database, arguments, link)
+            connection = _handshake(source, database, arguments, link)
     except (pymysql.err.Error, OSError, ValueError, RuntimeError, UnicodeError) as error:
         link.close()
-        why = link.peer.reason or words(error)
-        raise SourceError(redact(f"cannot connect to {place(source)}: {why}", source.secrets)) from error
+        reason = link.peer.reason or error_text(error)
+        raise SourceError(redact(f"cannot connect to {address(source)}: {reason}", source.secrets)) from error
     except BaseException:
         link.close()
         raise
@@ -187,16 +188,16 @@ def connect(source: Source, database: str | None, *, asks: bool = True) -> Sessi
     try:
         session.prepare()
         if wants_tls(source) and not session.rows("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]:
-            raise SourceError(f"{place(source)} offers no TLS, which {source.url} asks for")
+            raise SourceError(f"{address(source)} offers no TLS, which {source.url} asks for")
     except BaseException:
         session.abandon()
         raise
-    found.append(session)
+    opened.append(session)
     link.peer.seconds = stall
     return session
 
 
-def _greeted(source: Source, database: str | None, arguments: dict[str, Any], link: Link) -> Connection[Any]:
+def _handshake(source: Source, database: str | None, arguments: dict[str, Any], link: Link) -> Connection[Any]:
     import pymysql
 
     connection: Connection[Any] = pymysql.connect(

@@ -1,4 +1,4 @@
-"""The socket of a session: it tells when bytes pass, and any thread can shut it down at any moment."""
+"""The socket of a session: it reports when bytes pass, and any thread can shut it down at any moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), (
 """What finds a dead network; each where the system has it."""
 
 
-class _Telling:
+class _Reporting:
     """Notes for ``peer`` what passes through a socket: a mixin."""
 
     peer: Peer | None = None
@@ -36,11 +36,11 @@ class _Telling:
                 self.peer.moved()
 
 
-class _Plain(_Telling, socket.socket):
+class _Plain(_Reporting, socket.socket):
     """A socket as it is."""
 
 
-class _Secure(_Telling, ssl.SSLSocket):
+class _Secure(_Reporting, ssl.SSLSocket):
     """The same under TLS."""
 
 
@@ -49,7 +49,7 @@ class Link:
 
     Args:
         dial: opens it.
-        what: names the server in messages.
+        server_name: names the server in messages.
         working: asks the server anew whether it is at work on what this link waits for; None for nobody who asks.
 
     Raises:
@@ -57,32 +57,32 @@ class Link:
         SourceError: dumpty is ending, and the server was silent before.
     """
 
-    def __init__(self, dial: Callable[[], socket.socket], what: str, working: Callable[[], bool] | None) -> None:
+    def __init__(self, dial: Callable[[], socket.socket], server_name: str, working: Callable[[], bool] | None) -> None:
         if given_up():
-            raise SourceError(f"{what} is not asked any more: dumpty was asked to end, and had no answer")
-        waiting = Peer(what, lambda: None)
+            raise SourceError(f"{server_name} is not asked any more: dumpty was asked to end, and had no answer")
+        connecting = Peer(server_name, lambda: None)
         try:
-            with waiting.waiting():
+            with connecting.waiting():
                 opened = run_abandonable(
                     dial,
                     discard=lambda late: late.close(),
-                    over=lambda: bool(waiting.reason),
-                    error=lambda: SourceError(f"cannot connect to {what}: {waiting.reason}"),
+                    over=lambda: bool(connecting.reason),
+                    error=lambda: SourceError(f"cannot connect to {server_name}: {connecting.reason}"),
                     name="dumpty-mysql-connect",
                 )
         finally:
-            waiting.close()
+            connecting.close()
         self.socket = _Plain(fileno=opened.detach())
         # A duplicate: the number of the other may be a stranger's by the time it is wanted.
         self._handle = socket.socket(fileno=os.dup(self.socket.fileno()))
-        self.peer = self.socket.peer = Peer(what, self.shut_down, working=working)
+        self.peer = self.socket.peer = Peer(server_name, self.shut_down, working=working)
         if self.socket.family != socket.AF_UNIX:
             for name, value in _KEEPALIVE:
                 if hasattr(socket, name):
                     self.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def secure(self, context: ssl.SSLContext | None) -> None:
-        """Let what ``context`` makes of this socket tell the same."""
+        """Let what ``context`` makes of this socket report the same."""
         if context is not None:
             context.sslsocket_class = type("_Secured", (_Secure,), {"peer": self.peer})
 

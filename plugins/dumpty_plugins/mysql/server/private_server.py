@@ -1,6 +1,6 @@
 """A private server started from local programs: own directory, own socket, no network, gone with its owner.
 
-A shell holds the server on a leash: when its input ends, that is when dumpty ends, even by kill -9, it kills the
+A shell supervises the server: when its input ends, that is when dumpty ends, even by kill -9, it kills the
 server. The directory is locked by its owner; one whose owner is gone is removed by the next drill.
 """
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PREFIX = "dumpty-drill-mysql-"
-_PART = "d"
-_LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait $server"""
-_PLACES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
+_SERVER_DIRECTORY = "d"
+_SUPERVISOR = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait $server"""
+_PROGRAM_DIRECTORIES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
 _INSTALL = "install one (apt-get install mariadb-server, or mysql-server), or name a server with --on"
 _START_SECONDS = 120
-_REDO = (8, 0, 30)
+_REDO_CAPACITY_VERSION = (8, 0, 30)
 """From here on MySQL sizes its redo log by one option; the older ones are gone from 9.6 on."""
-_ROOM = 400 << 20
+_EMPTY_SERVER_BYTES = 400 << 20
 """What an empty server takes up."""
 
 
@@ -47,7 +47,7 @@ class LocalServer:
 
 
 def _find(*names: str) -> str | None:
-    path = os.environ.get("PATH", "") + _PLACES
+    path = os.environ.get("PATH", "") + _PROGRAM_DIRECTORIES
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
@@ -60,19 +60,19 @@ def local_server(flavour: str) -> LocalServer:
     programs = [program for name in ("mariadbd", "mysqld") if (program := _find(name))]
     if not programs:
         raise NotProvable(f"this machine has no mariadbd or mysqld to restore on: {_INSTALL}")
-    found = [_asked(program) for program in programs]
-    return next((server for server in found if server.flavour == flavour), found[0])
+    servers = [_identify(program) for program in programs]
+    return next((server for server in servers if server.flavour == flavour), servers[0])
 
 
-def _asked(program: str) -> LocalServer:
+def _identify(program: str) -> LocalServer:
     argv = [program, "--no-defaults", "--version"]
-    bare = account.bare_environment()
-    done = subprocess.run(argv, capture_output=True, check=False, cwd="/", env=bare)  # noqa: S603 - found on the PATH
-    said = done.stdout.decode("utf-8", "replace")
-    numbers = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", said)
-    if done.returncode or numbers is None:
+    environment = account.bare_environment()
+    completed = subprocess.run(argv, capture_output=True, check=False, cwd="/", env=environment)  # noqa: S603 - found on the PATH
+    output = completed.stdout.decode("utf-8", "replace")
+    numbers = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", output)
+    if completed.returncode or numbers is None:
         raise NotProvable(f"{program} does not say its version: {_INSTALL}")
-    flavour = "MariaDB" if "mariadb" in said.lower() else "MySQL"
+    flavour = "MariaDB" if "mariadb" in output.lower() else "MySQL"
     return LocalServer(program, flavour, tuple(int(n) for n in numbers.groups()))
 
 
@@ -84,9 +84,9 @@ class PrivateServer:
         room: how many bytes the dump has.
     """
 
-    def __init__(self, found: LocalServer, *, room: int) -> None:
-        self._found = found
-        self._room = 3 * room + _ROOM
+    def __init__(self, program: LocalServer, *, dump_bytes: int) -> None:
+        self._program = program
+        self._needed_bytes = 3 * dump_bytes + _EMPTY_SERVER_BYTES
         self._uid: int | None = None
         self._directory: Path
         self._owned: OwnedDirectory
@@ -102,10 +102,10 @@ class PrivateServer:
     def source(self, database: str, user: str = "root", password: str = "") -> Source:
         """Return the source of ``database`` on it."""
         sock = str(self._directory / "s")
-        hidden = ":***" if password else ""
+        password_mask = ":***" if password else ""
         return Source(
             scheme="mysql",
-            url=f"mysql://{user}{hidden}@/{database}?unix_socket={sock}",
+            url=f"mysql://{user}{password_mask}@/{database}?unix_socket={sock}",
             username=user,
             password=password or None,
             database=database,
@@ -118,7 +118,7 @@ class PrivateServer:
         # Short: a socket's path has room for about a hundred bytes.
         self._uid = account.spare_account()
         self._owned = OwnedDirectory(parent, _PREFIX)
-        self._directory = Path(self._owned.path) / _PART
+        self._directory = Path(self._owned.path) / _SERVER_DIRECTORY
         try:
             self._directory.mkdir(mode=0o700)
             if self._uid is not None:
@@ -127,12 +127,12 @@ class PrivateServer:
             self._install()
             self._start()
         except BaseException:
-            self._end()
+            self._stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self._stop()
 
     def _parent(self) -> str:
         """Return a directory with room, and remove from it what killed drills left."""
@@ -141,10 +141,10 @@ class PrivateServer:
             _clear(parent)
         for parent in parents:
             with contextlib.suppress(OSError):
-                if os.access(parent, os.W_OK) and shutil.disk_usage(parent).free > self._room:
+                if os.access(parent, os.W_OK) and shutil.disk_usage(parent).free > self._needed_bytes:
                     return parent
         raise NotProvable(
-            f"a private server with the restored database needs {self._room >> 20} MiB, and neither of "
+            f"a private server with the restored database needs {self._needed_bytes >> 20} MiB, and neither of "
             f"{', '.join(parents)} has them: set TMPDIR to a directory with room, or name a server with --on"
         )
 
@@ -152,16 +152,21 @@ class PrivateServer:
         return ["--no-defaults", f"--datadir={self._directory / 'data'}", f"--tmpdir={self._directory}"]
 
     def _install(self) -> None:
-        quick = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
-        if self._found.flavour == "MariaDB":
+        unsafe_options = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
+        if self._program.flavour == "MariaDB":
             program = _find("mariadb-install-db", "mysql_install_db")
             if program is None:
-                raise NotProvable(f"this machine has {self._found.program}, but no mariadb-install-db: {_INSTALL}")
-            more = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", *quick]
-            argv = [program, *self._arguments(), "--innodb-log-file-size=48M", *more]
+                raise NotProvable(f"this machine has {self._program.program}, but no mariadb-install-db: {_INSTALL}")
+            options = [
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+                *unsafe_options,
+            ]
+            argv = [program, *self._arguments(), "--innodb-log-file-size=48M", *options]
         else:
-            argv = [self._found.program, *self._arguments(), "--initialize-insecure", *quick]
-        done = subprocess.run(  # noqa: S603 - found on the PATH
+            argv = [self._program.program, *self._arguments(), "--initialize-insecure", *unsafe_options]
+        completed = subprocess.run(  # noqa: S603 - found on the PATH
             account.confined(argv, self._uid),
             capture_output=True,
             check=False,
@@ -169,15 +174,21 @@ class PrivateServer:
             stdin=subprocess.DEVNULL,
             env=account.bare_environment(),
         )
-        if done.returncode:
-            raise NotProvable(f"a private server could not be set up: {_last(done.stdout + done.stderr)}")
+        if completed.returncode:
+            raise NotProvable(
+                f"a private server could not be set up: {_last_error(completed.stdout + completed.stderr)}"
+            )
 
-    def _own(self) -> list[str]:
+    def _flavour_options(self) -> list[str]:
         """Return the options that only this kind of server knows."""
-        if self._found.flavour == "MariaDB":
+        if self._program.flavour == "MariaDB":
             return ["--innodb-log-file-size=48M"]
         # The X plugin would open a socket that anybody may write to, for a root without a password.
-        return ["--mysqlx=0", "--innodb-redo-log-capacity=100M"] if self._found.version >= _REDO else ["--mysqlx=0"]
+        return (
+            ["--mysqlx=0", "--innodb-redo-log-capacity=100M"]
+            if self._program.version >= _REDO_CAPACITY_VERSION
+            else ["--mysqlx=0"]
+        )
 
     def _start(self) -> None:
         log = self._directory / "log"
@@ -187,7 +198,7 @@ class PrivateServer:
         if self._uid is not None:
             os.chown(files, self._uid, self._uid)
         argv = [
-            self._found.program,
+            self._program.program,
             *self._arguments(),
             f"--socket={sock}",
             f"--pid-file={self._directory / 'pid'}",
@@ -203,10 +214,10 @@ class PrivateServer:
             "--innodb-doublewrite=0",
             "--innodb-buffer-pool-size=128M",
             "--character-set-server=utf8mb4",
-            *self._own(),
+            *self._flavour_options(),
         ]
         self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
-            account.confined(["/bin/sh", "-c", _LEASH, "sh", *argv], self._uid),
+            account.confined(["/bin/sh", "-c", _SUPERVISOR, "sh", *argv], self._uid),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -215,36 +226,36 @@ class PrivateServer:
             env=account.bare_environment(),
         )
         deadline = time.monotonic() + _START_SECONDS
-        while not _answers(str(sock)):
+        while not _is_listening(str(sock)):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                text = log.read_bytes() if log.exists() else b""
-                raise NotProvable(f"a private server did not start: {_last(text)}")
+                log_text = log.read_bytes() if log.exists() else b""
+                raise NotProvable(f"a private server did not start: {_last_error(log_text)}")
             time.sleep(0.05)
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         if self._process is not None:
-            _quietly(self._process.stdin.close if self._process.stdin else lambda: None)
+            _ignoring_os_errors(self._process.stdin.close if self._process.stdin else lambda: None)
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
-                _quietly(lambda: os.killpg(self._process.pid if self._process else 0, signal.SIGKILL))
+                _ignoring_os_errors(lambda: os.killpg(self._process.pid if self._process else 0, signal.SIGKILL))
                 self._process.wait()
         if self._uid is not None:
             account.end_account(self._uid)
         self._owned.remove()
 
 
-def _answers(path: str) -> bool:
+def _is_listening(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(path) == 0
 
 
-def _quietly(act: Callable[[], None]) -> None:
+def _ignoring_os_errors(act: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
         act()
 
 
-def _last(output: bytes) -> str:
+def _last_error(output: bytes) -> str:
     lines = [line.strip() for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or "rror:" in line]
     return (errors or lines or ["it said nothing"])[-1][:300]

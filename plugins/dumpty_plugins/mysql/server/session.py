@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Row = tuple["bytes | None", ...]
 
-WAITED = frozenset({1205, 1213, 3572})
+LOCK_ERRORS = frozenset({1205, 1213, 3572})
 """Waited too long for a lock, chosen to end a deadlock, told not to wait."""
-_OLD = re.compile(r"[1-7]\.")
+_UNSUPPORTED_VERSION = re.compile(r"[1-7]\.")
 _LOST = frozenset({2006, 2013, 4031, 1927, 1053})
 """Gone away, lost, idle too long, killed, shut down."""
 
 
-def place(source: Source) -> str:
+def address(source: Source) -> str:
     """Return the server of ``source`` in words, without secrets."""
     return socket_of(source) or f"{source.host or 'localhost'}:{source.port or 3306}"
 
@@ -36,16 +36,16 @@ def socket_of(source: Source) -> str | None:
     return source.query.get("unix_socket") or source.query.get("socket")
 
 
-def words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the text of a library's error on one line, the server's error number in front."""
     arguments = error.args
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if len(arguments) > 1 and isinstance(arguments[0], int):
-        text = arguments[1]
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace")
-        return " ".join(f"error {arguments[0]}: {text}".split())
+        message = arguments[1]
+        if isinstance(message, bytes):
+            message = message.decode("utf-8", "replace")
+        return " ".join(f"error {arguments[0]}: {message}".split())
     return " ".join((str(error) or type(error).__name__).split())
 
 
@@ -78,10 +78,10 @@ class Session:
         """Set what a dump and a restore rely on, whatever the server's defaults are."""
         self.version = self.text("SELECT VERSION()")
         self.mariadb = "mariadb" in self.version.lower()
-        if not self.mariadb and _OLD.match(self.version):
+        if not self.mariadb and _UNSUPPORTED_VERSION.match(self.version):
             raise SourceError(
-                f"{place(self._source)} is MySQL {self.version}, and this driver needs MySQL 8.0 or newer, or MariaDB: "
-                "what it relies on is not there; use that version's mysqldump"
+                f"{address(self._source)} is MySQL {self.version}, and this driver needs MySQL 8.0 or newer, or "
+                "MariaDB: what it relies on is not there; use that version's mysqldump"
             )
         self.execute("SET NAMES utf8mb4")
         self.execute(
@@ -96,14 +96,14 @@ class Session:
         else:
             self.execute("SET SESSION max_execution_time=0")
 
-    def show_warnings(self, most: int) -> None:
-        """Let SHOW WARNINGS list up to ``most`` of a statement; ``warnings_shown`` is how many the account may have."""
-        with contextlib.suppress(StatementError):  # MySQL asks for a right that few accounts have
-            self.execute(f"SET SESSION max_error_count={most}")
+    def show_warnings(self, limit: int) -> None:
+        """Let SHOW WARNINGS list up to ``limit`` a statement; ``warnings_shown`` is how many the account may have."""
+        with contextlib.suppress(StatementError):  # MySQL asks for a privilege that few accounts have
+            self.execute(f"SET SESSION max_error_count={limit}")
         self.warnings_shown = self.number("SELECT @@max_error_count")
 
     @property
-    def number_on_server(self) -> int:
+    def connection_id(self) -> int:
         """What the server calls this session in its list of processes."""
         return int(self._connection.thread_id())  # type: ignore[no-untyped-call]
 
@@ -134,17 +134,17 @@ class Session:
         except Exception as error:  # noqa: BLE001 - sorted in one place
             self._fail(error)
 
-    def insist(self, sql: str | bytes, attempts: int) -> None:
+    def execute_retrying(self, sql: str | bytes, attempts: int) -> None:
         """Execute ``sql``, up to ``attempts`` times where somebody holds a lock that it needs.
 
         Raises:
             StatementError: the server refused it, or the lock was not to be had even the last time.
         """
-        for left in reversed(range(attempts)):
+        for remaining in reversed(range(attempts)):
             try:
                 self.execute(sql)
             except StatementError as error:
-                if error.code not in WAITED or not left:
+                if error.code not in LOCK_ERRORS or not remaining:
                     raise
             else:
                 return
@@ -180,7 +180,7 @@ class Session:
         """Return the first value of the first row of ``sql`` as a number, 0 where there is none."""
         return int(self.text(sql) or 0)
 
-    def speak_bytes(self) -> None:
+    def return_bytes(self) -> None:
         """From now on texts come as ``raw`` has them."""
         self.execute("SET character_set_results=binary")
         self._results = "binary"
@@ -188,13 +188,13 @@ class Session:
     @contextlib.contextmanager
     def raw(self) -> Iterator[None]:
         """Within the block, texts come as the bytes that are stored, in whatever character set."""
-        before, self._results = self._results, "binary"
-        if before != "binary":
+        previous, self._results = self._results, "binary"
+        if previous != "binary":
             self.execute("SET character_set_results=binary")
         yield
-        if before != "binary":
-            self.execute(f"SET character_set_results={before}")
-        self._results = before
+        if previous != "binary":
+            self.execute(f"SET character_set_results={previous}")
+        self._results = previous
 
     def _fail(self, error: Exception) -> NoReturn:
         import pymysql
@@ -202,11 +202,11 @@ class Session:
         if isinstance(error, (pymysql.err.Error, OSError, AttributeError)):
             # pymysql shows a connection that was closed under it as an AttributeError of its own socket.
             if self._link.peer.reason:
-                raise StatementError(f"{place(self._source)}: {self._link.peer.reason}") from error
+                raise StatementError(f"{address(self._source)}: {self._link.peer.reason}") from error
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
             lost = "the connection was lost: " if code in _LOST or not isinstance(error, pymysql.err.Error) else ""
-            text = redact(f"{place(self._source)}: {lost}{words(error)}", self._source.secrets)
-            raise StatementError(text, code) from error
+            message = redact(f"{address(self._source)}: {lost}{error_text(error)}", self._source.secrets)
+            raise StatementError(message, code) from error
         raise error
 
     def close(self) -> None:

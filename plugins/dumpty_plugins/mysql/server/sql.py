@@ -61,7 +61,7 @@ _BEFORE_OBJECT = frozenset(b"TRIGGER FROM JOIN INTO TABLE VIEW PROCEDURE FUNCTIO
 _BEFORE_ON = frozenset(b"INSERT UPDATE DELETE".split())
 
 
-def relative(
+def unqualify(
     sql: bytes,
     database: bytes,
     objects: Collection[bytes],
@@ -79,38 +79,40 @@ def relative(
     ``fold``: the server ignores case in names of databases and tables. All names are in the character set of ``sql``.
     ``sql_mode``: decides what backslashes mean in it.
     """
-    own = _folded(database, fold)
-    known = {_folded(o, fold) for o in objects}
-    found = list(tokens(sql, sql_mode))
-    solid = [i for i, (kind, _) in enumerate(found) if kind not in {"space", "comment"}]
+    database_name = _folded(database, fold)
+    object_names = {_folded(o, fold) for o in objects}
+    pieces = list(tokens(sql, sql_mode))
+    significant = [i for i, (kind, _) in enumerate(pieces) if kind not in {"space", "comment"}]
     certain: set[int] = set()
     likely: set[int] = set()
-    ambiguous = aliases and own in known
-    left = False
-    for place, index in enumerate(solid):
-        before = found[solid[place - 1]][1].upper() if place else b""
-        name = _name(*found[index])
-        if name is None or _folded(name, fold) != own or before == b".":
+    ambiguous = aliases and database_name in object_names
+    still_named = False
+    for position, index in enumerate(significant):
+        before = pieces[significant[position - 1]][1].upper() if position else b""
+        first_name = _name(*pieces[index])
+        if first_name is None or _folded(first_name, fold) != database_name or before == b".":
             continue
-        after = [found[i] for i in solid[place + 1 : place + 4]]
+        after = [pieces[i] for i in significant[position + 1 : position + 4]]
         if not after or after[0][1] != b".":
             ambiguous = ambiguous or aliases
             continue
         second = _name(*after[1]) if len(after) > 1 else None
-        pair = {index, solid[place + 1]}
+        pair = {index, significant[position + 1]}
         if second is not None and len(after) > 2 and after[2][1] == b".":  # noqa: PLR2004 - a second dot
             certain |= pair
-        elif second is None or _folded(second, fold) not in known:
-            left = True
-        elif before in _BEFORE_OBJECT or (before == b"ON" and found[solid[place - 2]][1].upper() in _BEFORE_ON):
+        elif second is None or _folded(second, fold) not in object_names:
+            still_named = True
+        elif before in _BEFORE_OBJECT or (
+            before == b"ON" and pieces[significant[position - 2]][1].upper() in _BEFORE_ON
+        ):
             certain |= pair
         else:
             likely |= pair
     if ambiguous:
-        left = left or bool(likely)
+        still_named = still_named or bool(likely)
     else:
         certain |= likely
-    return b"".join(text for i, (_, text) in enumerate(found) if i not in certain), left
+    return b"".join(text for i, (_, text) in enumerate(pieces) if i not in certain), still_named
 
 
 def _folded(name: bytes, fold: bool) -> bytes:

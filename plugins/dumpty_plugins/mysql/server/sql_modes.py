@@ -1,7 +1,7 @@
-"""Sets what a dump asks of a session, the ``sql_mode`` of code above all, on a server that knows other settings.
+"""Sets what a dump asks of a session, above all the ``sql_mode`` of stored objects, on a server with other settings.
 
 MySQL has dropped modes that MariaDB, whose default has one of them, still knows; each has modes that the other never
-knew. One that means nothing where it is unknown is left out, and every other one refuses the code.
+knew. One that means nothing where it is unknown is left out, and every other one refuses the stored object.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _UNKNOWN = 1231
 _UNKNOWN_VARIABLE = 1193
 _NEEDLESS = re.compile(rb"SET (check_constraint_checks|system_versioning_insert_history)=\d")
 """Let MariaDB take rows that MySQL, which has no such setting, refuses with an error."""
-_SET = re.compile(rb"SET sql_mode='([^'\\]*)'")
-_EMPTY = frozenset(
+_SET_MODE = re.compile(rb"SET sql_mode='([^'\\]*)'")
+_MEANINGLESS_MODES = frozenset(
     # A GRANT makes no accounts where this is unknown.
     {"NO_AUTO_CREATE_USER"}
     # How definitions are shown; of the last four all that is more has a mode of its own beside them.
@@ -23,7 +23,7 @@ _EMPTY = frozenset(
 )
 
 
-def needless(text: bytes, error: StatementError) -> bool:
+def is_needless_setting(text: bytes, error: StatementError) -> bool:
     """Return whether ``text`` is a setting that the server does not know and that nothing is lost without."""
     return error.code == _UNKNOWN_VARIABLE and _NEEDLESS.fullmatch(text) is not None
 
@@ -40,22 +40,22 @@ def set_mode(session: Session, text: bytes) -> tuple[list[str], list[str]]:
     try:
         session.execute(text)
     except StatementError as error:
-        if needless(text, error):
+        if is_needless_setting(text, error):
             return [], []
-        match = _SET.fullmatch(text)
+        match = _SET_MODE.fullmatch(text)
         if error.code != _UNKNOWN or match is None:
             raise
         modes = match[1].decode("utf-8", "replace").split(",")
     else:
         return [], []
-    unknown = [m for m in modes if not _known(session, m)]
-    needed = [m for m in unknown if m.upper() not in _EMPTY]
+    unknown = [m for m in modes if not _knows_mode(session, m)]
+    needed = [m for m in unknown if m.upper() not in _MEANINGLESS_MODES]
     if not needed:
         session.execute(f"SET sql_mode='{','.join(m for m in modes if m not in unknown)}'")
     return unknown, needed
 
 
-def _known(session: Session, mode: str) -> bool:
+def _knows_mode(session: Session, mode: str) -> bool:
     try:
         session.execute(f"SET sql_mode='{mode}'")
     except StatementError as error:
