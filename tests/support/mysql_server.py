@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .mariadb_server import PASSWORD, MariaDBServer, place, start, stop
+from support.mariadb_server import PASSWORD, MariaDBServer, place, start, stop
 
 _SEQUENCE = re.compile(r"\bseq_(\d+)_to_(\d+)\b")
 

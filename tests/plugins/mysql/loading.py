@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from plugins.mysql.content import cells
 from support.drive import FileDump
 from support.mariadb_server import MariaDBServer
-
-from .content import cells
 
 INDEXED = [
     """CREATE TABLE a_child (id INT PRIMARY KEY, p INT, q VARCHAR(40), KEY by_q (q), KEY by_p (p, q),

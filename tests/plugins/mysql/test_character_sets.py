@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plugins.mysql.exact import definitions
 from support.drive import defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import NotProvable, SourceError
-
-from .exact import definitions
 
 CLIENTS = {
     "latin1": ("cp1252", "té"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -13,8 +14,6 @@ from dumpty import IntegrityError
 from dumpty_plugins.mysql.inspection import evidence_of
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
 from dumpty_plugins.mysql.server.connection import connect
-
-from .content import cells
 
 FORMATTING = ("server", "client")
 BY_ZONE = [

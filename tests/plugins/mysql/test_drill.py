@@ -11,15 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import OBJECTS, TYPES, build, cells
+from plugins.mysql.test_restore import DAMAGES, made, original  # noqa: F401 - two of them are fixtures
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import Evidence, IntegrityError, NotProvable, Source, SourceError
 from dumpty_plugins.mysql.server import private_server
-
-from .content import OBJECTS, TYPES, build, cells
-from .test_restore import DAMAGES, made, original  # noqa: F401 - two of them are fixtures
 
 UNREADABLE = {
     "damage_cut",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
+from plugins.mysql.loading import INDEXED, same
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -13,8 +14,6 @@ import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
 from dumpty_plugins.mysql.schema.indexes import Definition
 from dumpty_plugins.mysql.server.session import Session
-
-from .loading import INDEXED, same
 
 DEFERRED = {"many", "places", "parts"}
 LINKED = {"a_child", "parent", "z_child"}

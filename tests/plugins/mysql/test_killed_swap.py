@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
+from plugins.mysql.test_restore import NEW, OLD, made, original, state  # noqa: F401 - two of them are fixtures
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError, TargetNotEmpty
 from dumpty_plugins.mysql.schema.recovery import lock_name
-
-from .content import cells
-from .test_restore import NEW, OLD, made, original, state  # noqa: F401 - two of them are fixtures
 
 GRANT = "GRANT EXECUTE ON PROCEDURE {}.old_work TO tcp@'127.0.0.1'"
 KILLED = """

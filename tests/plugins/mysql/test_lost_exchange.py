@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from plugins.mysql.test_putting_back import BROAD, everything
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as driver
 from dumpty import SourceError
 from dumpty_plugins.mysql.server.session import Session
-
-from .test_putting_back import BROAD, everything
 
 OLD = [
     "CREATE TABLE kept (id INT PRIMARY KEY)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer, running_server
 
@@ -12,8 +13,6 @@ import dumpty_plugins.mysql.plugin as driver
 from dumpty import Evidence, IntegrityError, NotProvable, SourceError
 from dumpty_plugins.mysql.dumping.snapshot import Snapshot
 from dumpty_plugins.mysql.server.session import Session
-
-from .content import cells
 
 MEMBERS = ",".join(f"'m{n}'" for n in range(64))
 KEYS = [

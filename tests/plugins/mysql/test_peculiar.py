@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -13,8 +14,6 @@ import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.loading.allowlist import validate_statement
 from dumpty_plugins.mysql.loading.loader import check_stored_objects
-
-from .content import cells
 
 MERGED = [
     "CREATE TABLE t1 (id INT) ENGINE=MyISAM",

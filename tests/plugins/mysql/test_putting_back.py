@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -17,8 +18,6 @@ from dumpty import Locked, SourceError, TargetNotEmpty
 from dumpty_plugins.mysql.loading.rollback import Rollback
 from dumpty_plugins.mysql.schema.recovery import lock_name
 from dumpty_plugins.mysql.server.session import Session, StatementError
-
-from .content import cells
 
 OLD = [
     "CREATE TABLE kept (id INT PRIMARY KEY)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -16,8 +17,6 @@ from dumpty_plugins.mysql.schema.catalog import Table, listing
 from dumpty_plugins.mysql.schema.definitions import CatalogReader
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.session import Session
-
-from .content import cells
 
 
 def described(server: MariaDBServer, name: str) -> tuple[Session, Table]:

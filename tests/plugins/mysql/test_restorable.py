@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
+from plugins.mysql.test_peculiar import round_trip
 from support.drive import defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
-
-from .content import cells
-from .test_peculiar import round_trip
 
 WIDE = ",".join(f"c{n} CHAR(250)" for n in range(60))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import OBJECTS, TYPES, build, cells
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -16,8 +17,6 @@ import dumpty_plugins.mysql.plugin as mysql
 from dumpty import DumptyError, Evidence, IntegrityError, Locked, ObjectEvidence, SourceError, TargetNotEmpty
 from dumpty_plugins.mysql.loading.loader import Loader
 from dumpty_plugins.mysql.schema.recovery import lock_name
-
-from .content import OBJECTS, TYPES, build, cells
 
 OLD = [
     "CREATE TABLE kept (id INT PRIMARY KEY)",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -13,8 +14,6 @@ import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
 from dumpty.cli import main
 from dumpty_plugins.mysql.server.privileges import parse_grants
-
-from .content import cells
 
 CONTENT = [
     "CREATE TABLE t (id INT PRIMARY KEY)",

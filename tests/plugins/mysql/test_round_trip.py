@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import OBJECTS, TYPES, build, cells
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 from support.mysql_server import without_charsets
 
 import dumpty_plugins.mysql.plugin as mysql
-
-from .content import OBJECTS, TYPES, build, cells
 
 FORMATTING = ("server", "client")
 

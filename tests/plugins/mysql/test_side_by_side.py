@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pymysql
 import pytest
+from plugins.mysql.content import OBJECTS, TYPES, build
+from plugins.mysql.loading import INDEXED, During, busy, left, same
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 from support.mysql_server import without_charsets
@@ -21,9 +23,6 @@ from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.loading import parallel
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.session import StatementError
-
-from .content import OBJECTS, TYPES, build
-from .loading import INDEXED, During, busy, left, same
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
 from support.drive import FileSink, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, Locked, SourceError
 from dumpty_plugins.mysql.server.session import Session
-
-from .content import cells
 
 FORMATTING = ("server", "client")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plugins.mysql.content import cells
+from plugins.mysql.loading import During
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as driver
 from dumpty import SourceError
-
-from .content import cells
-from .loading import During
 
 CONTENT = [
     "CREATE TABLE a (id INT PRIMARY KEY, t TEXT)",

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from plugins.mysql.test_snapshot import ids, pair, writers
 from support.drive import dump
 from support.mariadb_server import MariaDBServer, running_server
 
 import dumpty_plugins.mysql.plugin as driver
 from dumpty_plugins.mysql.server.session import Session
-
-from .test_snapshot import ids, pair, writers
 
 PAIRS = [
     "CREATE TABLE a_first (id INT PRIMARY KEY)",
