@@ -188,9 +188,9 @@ DRILL = """
 import sys, tempfile
 from pathlib import Path
 from dumpty_plugins.mysql.server.private_server import _clear
-from dumpty_plugins.postgres.server.private_server import clear
+from dumpty_plugins.postgres.server.private_server import remove_abandoned
 _clear(sys.argv[1])
-clear(sys.argv[1])
+remove_abandoned(sys.argv[1])
 """
 
 

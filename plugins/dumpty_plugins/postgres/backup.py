@@ -11,24 +11,24 @@ from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Lock
 from dumpty.process import Child
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.dumping.script import Script
-from dumpty_plugins.postgres.dumping.snapshot import Snapshot, snapshot
-from dumpty_plugins.postgres.dumping.stored import tally
+from dumpty_plugins.postgres.dumping.snapshot import Snapshot, hold_snapshot
+from dumpty_plugins.postgres.dumping.stored import count_script_rows
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST
-from dumpty_plugins.postgres.schema.privileges import unseen
+from dumpty_plugins.postgres.schema.privileges import omission_notes
 from dumpty_plugins.postgres.schema.properties import estimate, read_properties
-from dumpty_plugins.postgres.schema.tables import compare
-from dumpty_plugins.postgres.server.clients import Client, choose, find, jobs, own_words
+from dumpty_plugins.postgres.schema.tables import require_same_rows
+from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
 from dumpty_plugins.postgres.server.connection import Address, interruptible, prepare, psycopg2, version
-from dumpty_plugins.postgres.server.encodings import dumped_in
-from dumpty_plugins.postgres.server.errors import explained
-from dumpty_plugins.postgres.server.programs import watching
+from dumpty_plugins.postgres.server.encodings import dump_encoding
+from dumpty_plugins.postgres.server.errors import translate_errors
+from dumpty_plugins.postgres.server.programs import watch_program
 from dumpty_plugins.postgres.server.psql import open_psql, session_version
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty import Options, Sink
-    from dumpty_plugins.postgres.server.programs import Watched
+    from dumpty_plugins.postgres.server.programs import WatchedProgram
 
 ARGUMENTS = {
     "sql": ("--format=plain",),
@@ -49,7 +49,7 @@ class _Output:
     """What pg_dump's own output says: versions, and for a plain dump the rows of each table (None elsewhere)."""
 
     versions: dict[str, str]
-    copied: dict[str, int] | None
+    row_counts: dict[str, int] | None
     warnings: tuple[str, ...] = ()
 
 
@@ -66,59 +66,59 @@ def back_up(address: Address, sink: Sink, form: str, options: Options) -> Eviden
         Locked: the tables' locks were not to be had.
         SourceError: the database cannot be reached or read.
     """
-    clients = find("pg_dump", str(options["bindir"]))
+    clients = find_clients("pg_dump", str(options["bindir"]))
     if options["fingerprint"] and options["counts"] == "off":
         raise OptionError("fingerprint=on counts the rows, too: leave counts=off out")
     timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
-    with closing(_session(address, options)) as connection:
+    with closing(_open_session(address, options)) as connection:
         address = address.pinned(connection)
         run = _Run(address, sink, form, options)
         for attempt in range(_ATTEMPTS):
-            with explained(address, "reading the catalog of"):
+            with translate_errors(address, "reading the catalog of"):
                 prepare(connection)
                 properties = interruptible(connection, lambda: read_properties(connection))
                 sink.expect(estimate(connection))
                 major, server = version(connection)
             if options["fingerprint"] and major < OLDEST:
                 raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {server}")
-            client = choose(clients, major, what=address.label)
-            with snapshot(
+            client = choose_client(clients, major, subject=address.label)
+            with hold_snapshot(
                 address,
                 connection,
                 lock_timeout=timeout,
                 counts=options["counts"] != "off",
-                prints=bool(options["fingerprint"]),
-            ) as shot:
-                evidence = run.beside(shot, client, properties, again=attempt > 0)
+                fingerprints=bool(options["fingerprint"]),
+            ) as held:
+                evidence = run.run_in_snapshot(held, client, properties, retry=attempt > 0)
             if evidence is not None:
-                with explained(address, "looking at what this user sees of"):
-                    return _noted(evidence, client, connection, options)
+                with translate_errors(address, "looking at what this user sees of"):
+                    return _with_notes(evidence, client, connection, options)
     raise Locked(
         f"pg_dump cannot lock the tables of {address.label}: every time, somebody waits for an exclusive lock; "
         "back it up when no schema change or TRUNCATE is under way"
     )
 
 
-def _session(address: Address, options: Options) -> Connection:
+def _open_session(address: Address, options: Options) -> Connection:
     """Return a session to hold locks and snapshot in: psycopg2's, or without it a psql's."""
     try:
         psycopg2()
-        alone = False
+        psql_only = False
     except DependencyError:
         if options["counts"] == "on":
             raise
-        alone = True
+        psql_only = True
     try:
-        return open_psql(address, str(options["bindir"])) if alone else address.connect()
+        return open_psql(address, str(options["bindir"])) if psql_only else address.connect()
     except SourceError as error:
         raise SourceError(f"{error}; pg_dump was not run") from error
 
 
-def _noted(evidence: Evidence, client: Client, connection: Connection, options: Options) -> Evidence:
+def _with_notes(evidence: Evidence, client: Client, connection: Connection, options: Options) -> Evidence:
     """Return ``evidence`` with versions, and with notes on what is not as it is by default."""
     major, server = version(connection)
     versions = {"server": server, "pg_dump": client.version, **session_version(connection)}
-    notes = (*evidence.notes, *unseen(connection))
+    notes = (*evidence.notes, *omission_notes(connection))
     if options["counts"] == "off":
         notes = ("rows were not counted: counts=off", *notes)
     if client.major > major:
@@ -136,30 +136,32 @@ class _Run:
         self._sink = sink
         self._form = form
         self._directory = sink.directory() if form == "directory" else None
-        self._jobs = jobs(options)
+        self._jobs = job_count(options)
         self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
 
-    def beside(self, shot: Snapshot, client: Client, properties: dict[str, Any], *, again: bool) -> Evidence | None:
+    def run_in_snapshot(
+        self, held: Snapshot, client: Client, properties: dict[str, Any], *, retry: bool
+    ) -> Evidence | None:
         """Run pg_dump in a held snapshot; None where it met a lock that somebody waits for, and nothing was kept.
 
-        ``again``: the parallel jobs of a directory dump lock each table anew, behind whoever waits meanwhile; one job
+        ``retry``: the parallel jobs of a directory dump lock each table anew, behind whoever waits meanwhile; one job
         does not.
         """
         timeout = min(_QUEUED_SECONDS, self._lock_timeout)
         try:
-            more = ("--snapshot=" + shot.id, f"--encoding={dumped_in(properties['encoding'])}")
-            output = self._pg_dump(client, timeout, 1 if again else self._jobs, more)
+            arguments = ("--snapshot=" + held.id, f"--encoding={dump_encoding(properties['encoding'])}")
+            output = self._pg_dump(client, timeout, 1 if retry else self._jobs, arguments)
         except CommandError as error:
             # We hold the locks it wants, so it can wait only behind somebody who waits for us: let that one pass.
             if _LOCK_FAILURE.search(error.stderr_tail):
                 self._clear()
                 return None
-            shot.counted()  # if the session was lost, that is the reason
+            held.wait_for_counts()  # if the session was lost, that is the reason
             raise
-        counted = shot.counted()
-        if output.copied is not None:
-            compare([o for o in counted if o.rows is not None], output.copied, what="pg_dump's output")
-        return Evidence(objects=counted, snapshot=shot.name, notes=output.warnings, properties=properties)
+        objects = held.wait_for_counts()
+        if output.row_counts is not None:
+            require_same_rows([o for o in objects if o.rows is not None], output.row_counts, subject="pg_dump's output")
+        return Evidence(objects=objects, snapshot=held.name, notes=output.warnings, properties=properties)
 
     def _clear(self) -> None:
         """Remove what a pg_dump that failed wrote into the directory of a directory dump."""
@@ -167,29 +169,29 @@ class _Run:
             for path in self._directory.iterdir():
                 path.unlink()
 
-    def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, more: tuple[str, ...]) -> _Output:
+    def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, arguments: tuple[str, ...]) -> _Output:
         directory = str(self._directory) if self._directory else None
         with self._address.for_programs() as (conninfo, environment):
             argv = [client.path, *ARGUMENTS[self._form], "--no-password", f"--dbname={conninfo}"]
-            argv += [f"--lock-wait-timeout={lock_timeout * 1000}", *more]
+            argv += [f"--lock-wait-timeout={lock_timeout * 1000}", *arguments]
             if directory:
                 argv += [f"--file={directory}", f"--jobs={jobs}"]
             secrets = self._address.source.secrets
             with (
-                own_words(secrets),
+                client_errors(secrets),
                 Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child,
-                watching(child, self._address) as watched,
+                watch_program(child, self._address) as watched,
             ):
                 if directory:
                     watched.wait()
-                    output = _Output(versions=check_directory(directory).versions, copied=None)
+                    output = _Output(versions=check_directory(directory).versions, row_counts=None)
                 else:
                     output = self._stream(watched)
                 # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
-                warned = tuple(f"pg_dump: {self._address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
-                return replace(output, warnings=warned)
+                warnings = tuple(f"pg_dump: {self._address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
+                return replace(output, warnings=warnings)
 
-    def _stream(self, child: Watched) -> _Output:
+    def _stream(self, child: WatchedProgram) -> _Output:
         def block() -> bytes:
             piece = child.read()
             if piece:
@@ -198,11 +200,11 @@ class _Run:
 
         if self._form == "sql":
             script = Script(block)
-            copied = tally(script)
+            row_counts = count_script_rows(script)
             if not script.complete:
                 raise IntegrityError("pg_dump's output ends without its end marker: it is cut off")
-            return _Output(versions=script.versions, copied=copied)
+            return _Output(versions=script.versions, row_counts=row_counts)
         check = TarCheck() if self._form == "tar" else CustomCheck()
         while piece := block():
             check.feed(piece)
-        return _Output(versions=check.finish().versions, copied=None)
+        return _Output(versions=check.finish().versions, row_counts=None)

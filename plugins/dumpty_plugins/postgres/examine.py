@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.dumping.script import Script
-from dumpty_plugins.postgres.dumping.stored import read_archive, tally
-from dumpty_plugins.postgres.schema.tables import compare
-from dumpty_plugins.postgres.server.clients import choose, find, own_words
+from dumpty_plugins.postgres.dumping.stored import count_script_rows, read_archive
+from dumpty_plugins.postgres.schema.tables import require_same_rows
+from dumpty_plugins.postgres.server.clients import choose_client, client_errors, find_clients
 
 if TYPE_CHECKING:
     from dumpty import Dump, Options
     from dumpty_plugins.postgres.dumping.archive import Contents
 
 
-def read_through(dump: Dump, options: Options) -> Evidence:
+def examine_dump(dump: Dump, options: Options) -> Evidence:
     """Read ``dump`` to its end and return what it holds.
 
     An archive goes through ``pg_restore``, which decompresses everything and writes it as a script. That script is
@@ -30,25 +30,25 @@ def read_through(dump: Dump, options: Options) -> Evidence:
     if dump.format == "sql":
         with closing(dump.open()) as reader:
             script = Script(lambda: reader.read(BLOCK))
-            found = tally(script)
+            row_counts = count_script_rows(script)
         versions = script.versions
     else:
         contents = read_archive(dump)
         versions = contents.versions
-        script, found = _through_pg_restore(dump, contents, options)
+        script, row_counts = _through_pg_restore(dump, contents, options)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
-    compare([o for o in dump.evidence.objects if o.rows is not None], found, what="the dump")
-    objects = tuple(ObjectEvidence(path=path, rows=rows) for path, rows in sorted(found.items()))
+    require_same_rows([o for o in dump.evidence.objects if o.rows is not None], row_counts, subject="the dump")
+    objects = tuple(ObjectEvidence(path=path, rows=rows) for path, rows in sorted(row_counts.items()))
     return Evidence(objects=objects, versions=versions)
 
 
 def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tuple[Script, dict[str, int]]:
     made_by = contents.versions["pg_dump"].split(".")[0]
     major = int(made_by) if made_by.isdigit() else 0
-    client = choose(find("pg_restore", str(options["bindir"])), major, what="the archive")
+    client = choose_client(find_clients("pg_restore", str(options["bindir"])), major, subject="the archive")
     try:
-        with own_words(), Child([client.path, "--file=-", str(dump.path())], env={"LC_ALL": "C"}) as child:
+        with client_errors(), Child([client.path, "--file=-", str(dump.path())], env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:
                 piece = child.read()
@@ -57,7 +57,7 @@ def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tup
                 return piece
 
             script = Script(read)
-            return script, tally(script)
+            return script, count_script_rows(script)
     except CommandError as error:
         if error.returncode is None or error.returncode < 0:
             raise  # it could not be started, or was ended by somebody: that says nothing of the archive

@@ -6,14 +6,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, OptionError, SourceError
-from dumpty_plugins.postgres.schema.fingerprint import OLDEST, settle
-from dumpty_plugins.postgres.schema.privileges import lacking
+from dumpty_plugins.postgres.schema.fingerprint import OLDEST, apply_settings
+from dumpty_plugins.postgres.schema.privileges import missing_privileges
 from dumpty_plugins.postgres.schema.properties import estimate
-from dumpty_plugins.postgres.schema.recovery import leftovers
+from dumpty_plugins.postgres.schema.recovery import recovery_notes
 from dumpty_plugins.postgres.schema.tables import count, list_tables
 from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
-from dumpty_plugins.postgres.server.errors import explained
-from dumpty_plugins.postgres.server.target import database_name, holding, open_maintenance, open_target
+from dumpty_plugins.postgres.server.errors import translate_errors
+from dumpty_plugins.postgres.server.target import database_name, first_object, open_maintenance, open_target
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
-def look(address: Address, evidence: str = "off", *, rights: bool = False) -> Inspection:
+def inspect_database(address: Address, evidence: str = "off", *, privileges: bool = False) -> Inspection:
     """Return what there is at ``address``.
 
-    With ``evidence`` counts or fingerprint, also what its tables hold; with ``rights``, also which a backup would miss.
+    With ``evidence`` counts or fingerprint, also what its tables hold; with ``privileges``, also those that a backup
+    would miss.
     """
     connection = open_target(address)
     name = database_name(address)
@@ -32,40 +33,42 @@ def look(address: Address, evidence: str = "off", *, rights: bool = False) -> In
         server = open_maintenance(address)
         if server is None:
             raise SourceError(f"the server of {address.label} was lost while it was looked at; try again")
-        with closing(server), explained(address, "looking at"):
+        with closing(server), translate_errors(address, "looking at"):
             return Inspection(
                 exists=False,
                 empty=True,
                 identity=_identity(server, name),
                 name=name,
                 versions=_versions(server),
-                notes=leftovers(server, name),
+                notes=recovery_notes(server, name),
             )
-    with closing(connection), explained(address, "looking at"):
+    with closing(connection), translate_errors(address, "looking at"):
         name = connection.info.dbname
         return Inspection(
             exists=True,
-            empty=not holding(connection),
+            empty=not first_object(connection),
             estimated_bytes=estimate(connection),
             identity=_identity(connection, name),
             name=name,
             versions=_versions(connection),
-            notes=leftovers(connection, name),
-            evidence=None if evidence == "off" else _evidence(address, connection, prints=evidence == "fingerprint"),
-            lacks=lacking(connection) if rights else (),
+            notes=recovery_notes(connection, name),
+            evidence=None
+            if evidence == "off"
+            else _evidence(address, connection, fingerprints=evidence == "fingerprint"),
+            lacks=missing_privileges(connection) if privileges else (),
         )
 
 
-def _evidence(address: Address, connection: Connection, *, prints: bool) -> Evidence:
-    if prints:
+def _evidence(address: Address, connection: Connection, *, fingerprints: bool) -> Evidence:
+    if fingerprints:
         major, text = version(connection)
         if major < OLDEST:
             raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {text}")
-        settle(connection)
+        apply_settings(connection)
     rows(connection, "SET row_security = off")  # an error instead of a part of the rows
     rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     tables = list_tables(connection)
-    objects = interruptible(connection, lambda: count(connection, tables, prints=prints))
+    objects = interruptible(connection, lambda: count(connection, tables, fingerprints=fingerprints))
     rows(connection, "COMMIT")
     return Evidence(objects=objects, versions=_versions(connection))
 

@@ -99,42 +99,44 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at the database, or find that it does not exist."""
-    from dumpty_plugins.postgres.inspection import look
-    from dumpty_plugins.postgres.server.connection import Address, stall_of
+    from dumpty_plugins.postgres.inspection import inspect_database
+    from dumpty_plugins.postgres.server.connection import Address, stall_seconds
 
-    address = Address(source, stall=stall_of(options)).named()
-    return look(address, str(options.get("evidence", "off")), rights=bool(options.get("rights")))
+    address = Address(source, stall=stall_seconds(options)).require_database()
+    return inspect_database(address, str(options.get("evidence", "off")), privileges=bool(options.get("rights")))
 
 
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
     """Dump with pg_dump, and count beside it."""
     from dumpty_plugins.postgres.backup import back_up
-    from dumpty_plugins.postgres.server.connection import Address, stall_of
+    from dumpty_plugins.postgres.server.connection import Address, stall_seconds
 
-    return back_up(Address(source, stall=stall_of(options)).named(), sink, format, options)
+    return back_up(Address(source, stall=stall_seconds(options)).require_database(), sink, format, options)
 
 
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Load beside, check, swap; or, without the right to create databases, in one transaction."""
-    from dumpty_plugins.postgres.restore import put_back
-    from dumpty_plugins.postgres.server.connection import Address, stall_of
+    from dumpty_plugins.postgres.restore import restore_dump
+    from dumpty_plugins.postgres.server.connection import Address, stall_seconds
 
-    return put_back(Address(target, stall=stall_of(options)).named(), dump, overwrite=overwrite, options=options)
+    return restore_dump(
+        Address(target, stall=stall_seconds(options)).require_database(), dump, overwrite=overwrite, options=options
+    )
 
 
 @hookimpl
 def examine(dump: Dump, options: Options) -> Evidence:
     """Read a dump to its end: an archive through pg_restore, and what comes out of it as a plain dump."""
-    from dumpty_plugins.postgres.examine import read_through
+    from dumpty_plugins.postgres.examine import examine_dump
 
-    return read_through(dump, options)
+    return examine_dump(dump, options)
 
 
 @hookimpl
 def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
     """Start a private server, or take a database of its own on the server ``on``."""
-    from dumpty_plugins.postgres.scratch import on_server, private
+    from dumpty_plugins.postgres.scratch import on_private_server, on_server
 
-    return private(dump, options) if on is None else on_server(dump, on, options)
+    return on_private_server(dump, options) if on is None else on_server(dump, on, options)

@@ -16,16 +16,16 @@ from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
 from dumpty_plugins.postgres.loading.loader import load
-from dumpty_plugins.postgres.loading.parts import Parts, advised
-from dumpty_plugins.postgres.loading.swap import ThreadedWriter, may_create
+from dumpty_plugins.postgres.loading.parts import Parts, advise_options
+from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
 from dumpty_plugins.postgres.schema.properties import DROPPED
-from dumpty_plugins.postgres.schema.recovery import leftovers
-from dumpty_plugins.postgres.schema.tables import compare, count, list_tables, unforced
-from dumpty_plugins.postgres.server.clients import Client, choose, find, jobs, own_words
+from dumpty_plugins.postgres.schema.recovery import recovery_notes
+from dumpty_plugins.postgres.schema.tables import count, list_tables, require_same_rows, without_forced_row_security
+from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
 from dumpty_plugins.postgres.server.connection import interruptible, prepare, psycopg2, rows, version
-from dumpty_plugins.postgres.server.errors import explained
-from dumpty_plugins.postgres.server.programs import watching
-from dumpty_plugins.postgres.server.target import database_name, holding, open_maintenance, open_target
+from dumpty_plugins.postgres.server.errors import translate_errors
+from dumpty_plugins.postgres.server.programs import watch_program
+from dumpty_plugins.postgres.server.target import database_name, first_object, open_maintenance, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ _COMMON = {"SCHEMA public": ("GRANT USAGE ON SCHEMA public TO PUBLIC",), "EXTENS
 """What every new database holds, with what else a new one has of it."""
 
 
-def put_back(address: Address, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
+def restore_dump(address: Address, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
     """Restore ``dump`` into ``address`` and return what was counted there.
 
     Raises:
@@ -53,27 +53,27 @@ def put_back(address: Address, dump: Dump, *, overwrite: bool, options: Options)
     """
     psycopg2()
     target = open_target(address)
-    found = ""
+    existing_object = ""
     if target is not None:
-        with closing(target), explained(address, "looking at"):
+        with closing(target), translate_errors(address, "looking at"):
             address = address.pinned(target)
-            found = holding(target)
+            existing_object = first_object(target)
     name = database_name(address)
-    if found and not overwrite:
+    if existing_object and not overwrite:
         raise TargetNotEmpty(
-            f"the database {name} of {address.label} is not empty (it holds {found}); "
+            f"the database {name} of {address.label} is not empty (it holds {existing_object}); "
             "restore into a new one, or insist with overwrite"
         )
     job = _Job(address, dump, options)
     server = open_maintenance(address)
     if server is not None:
-        with closing(server), explained(address, "restoring into"):
+        with closing(server), translate_errors(address, "restoring into"):
             job.check_requirements(server)
             if may_create(server, name):
-                return job.beside(server, name, exists=target is not None)
+                return job.replace_database(server, name, exists=target is not None)
     if target is None:
         raise SourceError(f"the database {name} of {address.label} does not exist, and this user may not create it")
-    if found:
+    if existing_object:
         raise SourceError(
             f"the database {name} of {address.label} cannot be replaced without the right to create databases and to "
             "rename this one; grant CREATEDB to its owner and use that, or restore into an empty database"
@@ -92,13 +92,13 @@ class _Job:
 
     def check_requirements(self, server: Connection) -> None:
         """Check, before anything is loaded, that the server has the roles and extensions that the dump needs."""
-        known = self._dump.evidence.properties
+        properties = self._dump.evidence.properties
         contents = self._contents
-        roles = self._roles()
-        extensions = set(known.get("extensions", contents.extensions if contents else []))
+        roles = self._required_roles()
+        extensions = set(properties.get("extensions", contents.extensions if contents else []))
         roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
         extensions -= {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
-        tablespaces = set(known.get("tablespaces", ())) if "tablespaces" not in self._parts.absent else set()
+        tablespaces = set(properties.get("tablespaces", ())) if "tablespaces" not in self._parts.absent else set()
         tablespaces -= {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
         missing = [
             f"the {kind} {', '.join(sorted(names))}"
@@ -106,52 +106,52 @@ class _Job:
             if names
         ]
         if missing:
-            mends = (
+            remedies = (
                 (roles, "CREATE ROLE, or leave them out: -o owner=off -o privileges=off"),
                 (extensions, "install its packages"),
                 (tablespaces, "CREATE TABLESPACE, or leave them out: -o tablespaces=off"),
             )
-            advice = [text for names, text in mends if names]
+            advice = [text for names, text in remedies if names]
             raise SourceError(
                 f"the server of {self._address.label} lacks {' and '.join(missing)}, which the dump needs; "
                 f"add them first ({', '.join(advice)}), then restore again"
             )
 
-    def _roles(self) -> set[str]:
+    def _required_roles(self) -> set[str]:
         """Return the roles that the dump needs, less those that only parts need which are left out."""
-        known = self._dump.evidence.properties
+        properties = self._dump.evidence.properties
         absent = self._parts.absent
-        if "roles" not in known:
+        if "roles" not in properties:
             return set(self._contents.roles) if self._contents and "owner" not in absent else set()
-        roles = set(known["roles"])
-        by_part = known.get("roles_by_part")
+        roles = set(properties["roles"])
+        by_part = properties.get("roles_by_part")
         if by_part is None:
             return set() if absent >= {"owner", "privileges"} else roles
         needed = {r for part, names in by_part.items() if part not in absent for r in names}
         # The server's first superuser is the only role on which nothing is said to depend.
-        pinned = {known.get("superuser")} if "owner" in absent else set()
+        pinned = {properties.get("superuser")} if "owner" in absent else set()
         return needed | (roles - {r for names in by_part.values() for r in names} - pinned)
 
-    def beside(self, server: Connection, name: str, *, exists: bool) -> Evidence:
+    def replace_database(self, server: Connection, name: str, *, exists: bool) -> Evidence:
         """Load into a new database, check it, and give it the name."""
-        left = leftovers(server, name)
-        with ThreadedWriter(self._address, server, name, exists=exists, parts=self._parts) as new:
+        abandoned = recovery_notes(server, name)
+        with ReplacementDatabase(self._address, server, name, exists=exists, parts=self._parts) as new:
             new.create(self._properties())
-            place = self._address.at(new.name)
-            lacks = self._drop(place)
+            new_address = self._address.for_database(new.name)
+            differences = self._drop(new_address)
             if self._contents is None:
                 with closing(self._dump.open()) as reader:
-                    self._load(place, lambda: reader.read(BLOCK))
+                    self._load(new_address, lambda: reader.read(BLOCK))
             else:
-                self._pg_restore(place, self._contents, version(server)[0])
-            with closing(place.connect()) as loaded:
-                evidence = self._evidence(place, loaded)
-            notes = (*left, *lacks, *new.swap(), *self._parts.notes)
+                self._pg_restore(new_address, self._contents, version(server)[0])
+            with closing(new_address.connect()) as loaded:
+                evidence = self._evidence(new_address, loaded)
+            notes = (*abandoned, *differences, *new.swap(), *self._parts.notes)
         return Evidence(objects=evidence.objects, versions=evidence.versions, notes=notes)
 
     def in_one_transaction(self) -> Evidence:
         """Load into the existing empty database; nothing is there before the last check has passed."""
-        with closing(self._address.connect()) as target, explained(self._address, "restoring into"):
+        with closing(self._address.connect()) as target, translate_errors(self._address, "restoring into"):
             if not rows(target, "SELECT has_database_privilege(current_database(), 'CREATE')")[0][0]:
                 raise SourceError(f"this user may not create anything in {self._address.label}: grant it CREATE there")
             self.check_requirements(target)
@@ -159,10 +159,12 @@ class _Job:
             self._create_common(target)
             if self._contents is None:
                 with closing(self._dump.open()) as reader:
-                    load(self._address, target, lambda: reader.read(BLOCK), whole=True, parts=self._parts)
+                    load(self._address, target, lambda: reader.read(BLOCK), single_transaction=True, parts=self._parts)
             else:
                 client = self._client(self._contents, version(target)[0])
-                self._scripted(client, lambda read: load(self._address, target, read, whole=True, parts=self._parts))
+                self._through_script(
+                    client, lambda read: load(self._address, target, read, single_transaction=True, parts=self._parts)
+                )
             rows(target, "RESET ALL")
             rows(target, "SET client_encoding = 'UTF8'")
             prepare(target)
@@ -170,102 +172,121 @@ class _Job:
             rows(target, "COMMIT")
             return replace(evidence, notes=(*evidence.notes, *self._parts.notes))
 
-    def _drop(self, place: Address) -> tuple[str, ...]:
+    def _drop(self, new_address: Address) -> tuple[str, ...]:
         """Drop from the new database what the original had not, though every new one has it; return notes."""
         notes = []
         dropped = [d for d in self._dump.evidence.properties.get("dropped", ()) if d in _COMMON]
-        with closing(place.connect()) as connection:
-            for what in dropped:
+        with closing(new_address.connect()) as connection:
+            for created_by_default in dropped:
                 try:
-                    rows(connection, f"DROP {what}")
+                    rows(connection, f"DROP {created_by_default}")
                 except psycopg2().Error as error:
                     if connection.closed:
                         raise
-                    notes.append(f"the original has no {what}, the new database does: {place.scrub(str(error))}")
+                    reason = new_address.scrub(str(error))
+                    notes.append(f"the original has no {created_by_default}, the new database does: {reason}")
         return tuple(notes)
 
     def _create_common(self, target: Connection) -> None:
         """Create what no dump creates, because every new database has it, where somebody dropped it."""
-        lacking = {d for (d,) in rows(target, DROPPED)} - set(self._dump.evidence.properties.get("dropped", ()))
-        for what, more in _COMMON.items():
-            if what in lacking:
-                for statement in (f"CREATE {what}", *more):
+        missing = {d for (d,) in rows(target, DROPPED)} - set(self._dump.evidence.properties.get("dropped", ()))
+        for created_by_default, grants in _COMMON.items():
+            if created_by_default in missing:
+                for statement in (f"CREATE {created_by_default}", *grants):
                     rows(target, statement)
 
     def _properties(self) -> dict[str, Any]:
-        known = dict(self._dump.evidence.properties)
-        if "encoding" not in known and self._contents is not None and self._contents.encoding:
-            known["encoding"] = self._contents.encoding
-        return known
+        properties = dict(self._dump.evidence.properties)
+        if "encoding" not in properties and self._contents is not None and self._contents.encoding:
+            properties["encoding"] = self._contents.encoding
+        return properties
 
-    def _load(self, place: Address, read: Callable[[], bytes]) -> None:
-        with closing(place.connect()) as connection:
+    def _load(self, new_address: Address, read: Callable[[], bytes]) -> None:
+        with closing(new_address.connect()) as connection:
             # A crash loses this database, not the old one: only the swap itself has to be on disk when it returns,
             # and the log that it waits for holds everything before it.
             rows(connection, "SET synchronous_commit = off")
-            load(place, connection, read, whole=False, parts=self._parts, confinement=self._confinement)
+            load(
+                new_address,
+                connection,
+                read,
+                single_transaction=False,
+                parts=self._parts,
+                confinement=self._confinement,
+            )
 
-    def _evidence(self, place: Address, connection: Connection) -> Evidence:
-        with explained(place, "counting the rows of"):
+    def _evidence(self, new_address: Address, connection: Connection) -> Evidence:
+        with translate_errors(new_address, "counting the rows of"):
             rows(connection, "SET row_security = off")
             tables = list_tables(connection)
-            with unforced(connection):
+            with without_forced_row_security(connection):
                 objects = interruptible(connection, lambda: count(connection, tables))
             expected: tuple[ObjectEvidence, ...] = self._dump.evidence.objects
-            compare(expected, {o.path: o.rows for o in objects}, what="the restored database")
+            require_same_rows(expected, {o.path: o.rows for o in objects}, subject="the restored database")
             versions = {"server": version(connection)[1], "psycopg2": psycopg2().__version__.split()[0]}
             return Evidence(objects=objects, versions=versions)
 
     def _client(self, contents: Contents, server: int) -> Client:
         made_by = contents.versions["pg_dump"].split(".")[0]
         needed = max(server, int(made_by)) if made_by.isdigit() else server
-        return choose(find("pg_restore", str(self._options["bindir"])), needed, what="the archive or its target")
+        return choose_client(
+            find_clients("pg_restore", str(self._options["bindir"])), needed, subject="the archive or its target"
+        )
 
-    def _pg_restore(self, place: Address, contents: Contents, server: int) -> None:
+    def _pg_restore(self, new_address: Address, contents: Contents, server: int) -> None:
         client = self._client(contents, server)
         if client.major > server:
             # A newer pg_restore sets what an older server does not know: have it write a script, and load that.
-            self._scripted(client, lambda read: self._load(place, read))
+            self._through_script(client, lambda read: self._load(new_address, read))
             return
         if self._confinement is None:
-            self._in_parallel(client, place, contents)
+            self._in_parallel(client, new_address, contents)
             return
-        # In the dump's order but for its rights, which come last: only a statement of our own tells why it was refused.
-        before, data, after = (self._listed(name, ids) for name, ids in stages(contents))
-        self._scripted(client, lambda read: self._load(place, read), before)
+        # In the dump's order but for its grants, which come last: only a statement of our own tells why it was refused.
+        before, data, after = (self._use_list(name, ids) for name, ids in stages(contents))
+        self._through_script(client, lambda read: self._load(new_address, read), before)
         try:
-            self._in_parallel(client, place, contents, data)
+            self._in_parallel(client, new_address, contents, data)
         except CommandError as error:
-            raise self._confinement.judge(error) from error
-        self._scripted(client, lambda read: self._load(place, read), after)
+            raise self._confinement.explain_failure(error) from error
+        self._through_script(client, lambda read: self._load(new_address, read), after)
 
-    def _listed(self, name: str, ids: Sequence[int]) -> tuple[str, ...]:
+    def _use_list(self, name: str, dump_ids: Sequence[int]) -> tuple[str, ...]:
         path = self._dump.workspace() / name
-        path.write_text("".join(f"{one};\n" for one in ids), encoding="ascii")
+        path.write_text("".join(f"{dump_id};\n" for dump_id in dump_ids), encoding="ascii")
         return (f"--use-list={path}",)
 
-    def _in_parallel(self, client: Client, place: Address, contents: Contents, more: Sequence[str] = ()) -> None:
-        with place.for_programs() as (conninfo, environment):
-            if "options" not in place.parameters:
+    def _in_parallel(
+        self, client: Client, new_address: Address, contents: Contents, arguments: Sequence[str] = ()
+    ) -> None:
+        with new_address.for_programs() as (conninfo, environment):
+            if "options" not in new_address.parameters:
                 environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
-            argv = [client.path, *self._parts.flags, "--exit-on-error", "--no-password", f"--dbname={conninfo}", *more]
+            argv = [
+                client.path,
+                *self._parts.flags,
+                "--exit-on-error",
+                "--no-password",
+                f"--dbname={conninfo}",
+                *arguments,
+            ]
             if contents.format != "tar":
-                argv.append(f"--jobs={jobs(self._options)}")
+                argv.append(f"--jobs={job_count(self._options)}")
             argv.append(str(self._dump.path()))
-            secrets = place.source.secrets
+            secrets = new_address.source.secrets
             with (
-                advised(),
-                own_words(secrets),
+                advise_options(),
+                client_errors(secrets),
                 Child(argv, env=environment, secrets=secrets, stdout=False) as child,
-                watching(child, place) as watched,
+                watch_program(child, new_address) as watched,
             ):
                 watched.wait()
 
-    def _scripted(
-        self, client: Client, loading: Callable[[Callable[[], bytes]], None], more: Sequence[str] = ()
+    def _through_script(
+        self, client: Client, loading: Callable[[Callable[[], bytes]], None], arguments: Sequence[str] = ()
     ) -> None:
-        argv = [client.path, *self._parts.flags, "--file=-", *more, str(self._dump.path())]
-        with own_words(), Child(argv, env={"LC_ALL": "C"}) as child:
+        argv = [client.path, *self._parts.flags, "--file=-", *arguments, str(self._dump.path())]
+        with client_errors(), Child(argv, env={"LC_ALL": "C"}) as child:
 
             def read() -> bytes:
                 piece = child.read()
@@ -289,9 +310,9 @@ def _contents(dump: Dump) -> Contents:
         head = reader.read(BLOCK)
         contents = read_contents(head)
         while contents is None:
-            more = reader.read(max(len(head), BLOCK))
-            if not more:
+            block = reader.read(max(len(head), BLOCK))
+            if not block:
                 raise IntegrityError("the archive ends inside its table of contents: it is cut off")
-            head += more
+            head += block
             contents = read_contents(head)
     return contents

@@ -1,4 +1,4 @@
-"""Throw-away databases for drills: on a private server of this machine, or beside others on a server that is named."""
+"""Scratch databases for drills: on a private server of this machine, or beside others on a server that is named."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
-from dumpty_plugins.postgres.loading.confinement import EXTENSIONS, INSIST, Confinement, DrillTarget, confinement_of
+from dumpty_plugins.postgres.loading.confinement import (
+    ALLOWED_EXTENSIONS,
+    SUPERUSER_HINT,
+    Confinement,
+    DrillTarget,
+    confinement_of,
+)
 from dumpty_plugins.postgres.loading.needs import Needs, needs_of
-from dumpty_plugins.postgres.schema.properties import creation
+from dumpty_plugins.postgres.schema.properties import creation_options
 from dumpty_plugins.postgres.schema.tables import literal, quoted
 from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
-from dumpty_plugins.postgres.server.errors import explained
-from dumpty_plugins.postgres.server.private_server import started
+from dumpty_plugins.postgres.server.errors import translate_errors
+from dumpty_plugins.postgres.server.private_server import running_server
 from dumpty_plugins.postgres.server.target import open_maintenance
-from dumpty_plugins.postgres.server.waiting import hurry
+from dumpty_plugins.postgres.server.waiting import shorten_stall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,55 +52,56 @@ _HEAPS = """
 
 
 @contextlib.contextmanager
-def private(dump: Dump, options: Options) -> Iterator[Place]:
+def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]:
     """Start a server of this machine's own programs, with the roles and tablespaces that ``dump`` speaks of.
 
     Raises:
         NotProvable: this machine lacks a server of that version, an extension, or a locale.
     """
     needs = needs_of(dump)
-    insisted = bool(options["superuser"])
-    with started(
+    as_superuser = bool(options["superuser"])
+    with running_server(
         needs.major,
         bindir=str(options["bindir"]),
         scratch_dir=str(options["scratch_dir"]),
         room=dump.size,
-    ) as lent:
-        address = Address(lent.admin)
+    ) as private_server:
+        address = Address(private_server.admin)
         role, password = _PREFIX + secrets.token_hex(8), secrets.token_hex(16)
-        with closing(address.connect()) as server, explained(address, "preparing"):
+        with closing(address.connect()) as server, translate_errors(address, "preparing"):
             _refuse_missing(needs, server, roles=False)
-            if not insisted and (strange := [e for e in needs.extensions if e not in EXTENSIONS]):
+            if not as_superuser and (disallowed := [e for e in needs.extensions if e not in ALLOWED_EXTENSIONS]):
                 raise NotProvable(
-                    f"the dump needs the extensions {', '.join(strange)}, which only a superuser makes; {INSIST}"
+                    f"the dump needs the extensions {', '.join(disallowed)}, which only a superuser makes; "
+                    f"{SUPERUSER_HINT}"
                 )
-            _make_roles(server, needs, role, password, insisted=insisted)
+            _make_roles(server, needs, role, password, as_superuser=as_superuser)
             for tablespace in needs.tablespaces:
                 rows(server, "SET allow_in_place_tablespaces = on")
                 rows(server, f"CREATE TABLESPACE {quoted(tablespace)} LOCATION ''")
                 rows(server, f"GRANT CREATE ON TABLESPACE {quoted(tablespace)} TO PUBLIC")
             _try_locale(server, dump.evidence.properties)
-        source = lent.source(role, password, _PREFIX + secrets.token_hex(4))
-        confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=lent.admin)
-        rights = "as a superuser of that server" if insisted else "as a role that is no superuser"
-        yield Place(
-            source if insisted else DrillTarget(**_fields(source), confinement=confinement),
-            notes=(f"its server runs {lent.account}", f"the dump is loaded {rights}"),
+        source = private_server.source(role, password, _PREFIX + secrets.token_hex(4))
+        confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=private_server.admin)
+        role_text = "as a superuser of that server" if as_superuser else "as a role that is no superuser"
+        yield ScratchDatabase(
+            source if as_superuser else DrillTarget(**_fields(source), confinement=confinement),
+            notes=(f"its server runs {private_server.account}", f"the dump is loaded {role_text}"),
         )
 
 
-def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, insisted: bool) -> None:
+def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, as_superuser: bool) -> None:
     """Make every role that the dump speaks of, and the one that loads it, which may act as each of them."""
-    rights = "SUPERUSER" if insisted else "CREATEDB BYPASSRLS"
-    rows(server, f"CREATE ROLE {quoted(role)} LOGIN {rights} PASSWORD {literal(password)}")
+    attributes = "SUPERUSER" if as_superuser else "CREATEDB BYPASSRLS"
+    rows(server, f"CREATE ROLE {quoted(role)} LOGIN {attributes} PASSWORD {literal(password)}")
     for name in needs.roles:
         if not rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
-            owner = "SUPERUSER" if insisted and name == needs.superuser else "NOSUPERUSER"
-            rows(server, f"CREATE ROLE {quoted(name)} NOLOGIN {owner}")
+            attribute = "SUPERUSER" if as_superuser and name == needs.superuser else "NOSUPERUSER"
+            rows(server, f"CREATE ROLE {quoted(name)} NOLOGIN {attribute}")
         rows(server, f"GRANT {quoted(name)} TO {quoted(role)}")
-    others = [quoted(name) for name in needs.roles if name != needs.superuser]
-    if others and not insisted:  # it stands in for one who may do everything
-        rows(server, f"GRANT {', '.join(others)} TO {quoted(needs.superuser)}")
+    other_roles = [quoted(name) for name in needs.roles if name != needs.superuser]
+    if other_roles and not as_superuser:  # it stands in for one who may do everything
+        rows(server, f"GRANT {', '.join(other_roles)} TO {quoted(needs.superuser)}")
     for name in ("pg_read_all_data", "pg_write_all_data"):  # since PostgreSQL 14: whatever owners took from themselves
         if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
             rows(server, f"GRANT {name} TO {quoted(role)}, {quoted(needs.superuser)}")
@@ -105,7 +112,7 @@ def _fields(source: Source) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def on_server(dump: Dump, on: Source, options: Options) -> Iterator[Place]:
+def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatabase]:
     """Take a database of its own on the server ``on``; drop it, and what killed drills left there, whatever happens.
 
     Raises:
@@ -116,28 +123,30 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[Place]:
     address = Address(on)
     server = open_maintenance(address) or address.connect()
     name = _PREFIX + secrets.token_hex(4)
-    target = _at(on, name)
-    insisted = bool(options["superuser"])
-    with closing(server), explained(address, "drilling on"):
-        power = _power(server)
-        if power and not insisted:
+    target = _with_database(on, name)
+    as_superuser = bool(options["superuser"])
+    with closing(server), translate_errors(address, "drilling on"):
+        powers = _superuser_powers(server)
+        if powers and not as_superuser:
             raise OptionError(
-                f"{on.url} is {power}, and a drill runs what whoever owned the database wrote: name a user with "
+                f"{on.url} is {powers}, and a drill runs what whoever owned the database wrote: name a user with "
                 "CREATEDB and no other right, or insist with -o superuser=on"
             )
-        needs = needs_of(dump, thoroughly=True)
+        needs = needs_of(dump, read_dump=True)
         if needs.outside:
             raise NotProvable(
                 f"the dump reaches out of its database ({', '.join(needs.outside[:_SHOWN])}), so it is not restored "
                 "on a server that serves others; drill without --on"
             )
-        major, text = version(server)
+        major, server_version = version(server)
         if major < needs.major:
-            raise NotProvable(f"the dump is of PostgreSQL {needs.major}, and {on.url} is {text}; name a newer server")
+            raise NotProvable(
+                f"the dump is of PostgreSQL {needs.major}, and {on.url} is {server_version}; name a newer server"
+            )
         _refuse_missing(needs, server, roles=True)
         if not rows(server, "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user")[0][0]:
             raise SourceError(f"this user may not create databases on the server of {on.url}; grant it CREATEDB")
-        _clear(server)
+        _drop_abandoned(server)
         # Whoever holds it lives: so the databases of a killed drill are told from those of one that goes on.
         rows(server, "SELECT pg_advisory_lock(hashtext(%s))", name)
         _try_locale(server, dump.evidence.properties)
@@ -146,22 +155,22 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[Place]:
             # An event trigger ON login would run in each of our sessions.
             query = {**target.query, "options": "-c event_triggers=off"}
             target = dataclasses.replace(target, query=query)
-        notes = (f"it is loaded on {on.url} as {power or 'a user that is no superuser'}",)
-        if not insisted:
+        notes = (f"it is loaded on {on.url} as {powers or 'a user that is no superuser'}",)
+        if not as_superuser:
             target = DrillTarget(**_fields(target), confinement=Confinement(str(on.username)))
         drop = f"DROP DATABASE IF EXISTS {quoted(name)}"
-        left = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
+        unfinished = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
         try:
-            yield Place(target, notes=notes)
+            yield ScratchDatabase(target, notes=notes)
         finally:
-            hurry(server)
+            shorten_stall(server)
             with contextlib.suppress(psycopg2().Error):
                 rows(server, "ROLLBACK")
             _drop(server, name)
-            left.settle()
+            unfinished.settle()
 
 
-def _power(server: Connection) -> str:
+def _superuser_powers(server: Connection) -> str:
     """Return what makes this user as good as a superuser, or "": what it runs can take on whatever it may take on."""
     if rows(server, "SELECT 1 FROM pg_roles WHERE rolsuper AND pg_has_role(session_user, oid, 'MEMBER') LIMIT 1"):
         return "a superuser"
@@ -169,12 +178,12 @@ def _power(server: Connection) -> str:
                ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend',
                 'pg_create_subscription')
              AND pg_has_role(session_user, oid, 'MEMBER')"""
-    if found := rows(server, sql):
-        return f"a member of {found[0][0]}"
+    if matches := rows(server, sql):
+        return f"a member of {matches[0][0]}"
     sql = r"""SELECT datname FROM pg_database WHERE pg_has_role(session_user, datdba, 'MEMBER')
               AND datname !~ '^dumpty_drill_(locale_)?[0-9a-f]{8}' ORDER BY 1"""
-    if found := rows(server, sql):
-        return f"the owner of the database {found[0][0]}, whose settings and limits it may change"
+    if matches := rows(server, sql):
+        return f"the owner of the database {matches[0][0]}, whose settings and limits it may change"
     if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = session_user AND rolreplication"):
         return "a user with REPLICATION, who may make replication slots"
     if version(server)[0] < _HAS_SAFE_CREATEROLE and rows(
@@ -184,10 +193,10 @@ def _power(server: Connection) -> str:
     return ""
 
 
-class Place:
-    """A throw-away database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
+class ScratchDatabase:
+    """A scratch database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
 
-    ``notes`` says under whose rights the dump is loaded.
+    ``notes`` says with whose privileges the dump is loaded.
     """
 
     def __init__(self, target: Source, *, notes: tuple[str, ...]) -> None:
@@ -216,59 +225,62 @@ class Place:
         Raises:
             IntegrityError: something is damaged.
         """
-        with closing(self._address.connect()) as connection, explained(self._address, "checking"):
-            run = [self._constraints(connection)]
-            if not _amcheck(connection):
-                return tuple(run)
-            run.append(interruptible(connection, lambda: self._indexes(connection)))
+        with closing(self._address.connect()) as connection, translate_errors(self._address, "checking"):
+            checks = [self._constraints(connection)]
+            if not _has_amcheck(connection):
+                return tuple(checks)
+            checks.append(interruptible(connection, lambda: self._indexes(connection)))
             if version(connection)[0] >= _HAS_HEAP_CHECK:
-                run.append(interruptible(connection, lambda: self._heaps(connection)))
-            return tuple(run)
+                checks.append(interruptible(connection, lambda: self._heaps(connection)))
+            return tuple(checks)
 
     def ask(self, statement: str, /) -> list[tuple[Any, ...]]:
         """Run a query as the database's own sessions would, read-only, and return its rows."""
-        with closing(self._address.connect()) as connection, explained(self._address, f"asking {statement!r} of"):
+        with (
+            closing(self._address.connect()) as connection,
+            translate_errors(self._address, f"asking {statement!r} of"),
+        ):
             rows(connection, "RESET search_path")
             rows(connection, "SET default_transaction_read_only = on")
             return interruptible(connection, lambda: rows(connection, statement))
 
     def _constraints(self, connection: Connection) -> str:
-        bad = rows(
+        invalid = rows(
             connection, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indexrelid >= 16384"
         )
         partitioned = {
             name for (name,) in rows(connection, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'I'")
         }
-        broken = [name for (name,) in bad if name not in partitioned]  # one over partitions lacks one of theirs
+        broken = [name for (name,) in invalid if name not in partitioned]  # one over partitions lacks one of theirs
         if broken:
             raise IntegrityError(f"the index {broken[0]} is not valid in the restored database")
-        number = rows(
+        count = rows(
             connection,
             "SELECT count(*) FROM pg_constraint WHERE contype IN ('c', 'f') AND convalidated AND oid >= 16384",
         )[0][0]
-        return f"{number} foreign-key and check constraints validated while loading"
+        return f"{count} foreign-key and check constraints validated while loading"
 
     def _indexes(self, connection: Connection) -> str:
-        found = rows(connection, _BTREES)
-        for oid, name in found:
+        indexes = rows(connection, _BTREES)
+        for oid, name in indexes:
             try:
                 rows(connection, "SELECT bt_index_check(%s::regclass, true)", oid)
             except (psycopg2().errors.IndexCorrupted, psycopg2().errors.DataCorrupted) as error:
                 raise IntegrityError(
                     f"amcheck: the index {name} is damaged: {self._address.scrub(str(error))}"
                 ) from error
-        return f"amcheck bt_index_check with heapallindexed of {len(found)} indexes"
+        return f"amcheck bt_index_check with heapallindexed of {len(indexes)} indexes"
 
     def _heaps(self, connection: Connection) -> str:
-        found = rows(connection, _HEAPS)
-        for oid, name in found:
-            bad = rows(connection, "SELECT blkno, offnum, msg FROM verify_heapam(%s::regclass) LIMIT 1", oid)
-            if bad:
-                raise IntegrityError(f"amcheck: the table {name} is damaged at block {bad[0][0]}: {bad[0][2]}")
-        return f"amcheck verify_heapam of {len(found)} tables"
+        tables = rows(connection, _HEAPS)
+        for oid, name in tables:
+            damage = rows(connection, "SELECT blkno, offnum, msg FROM verify_heapam(%s::regclass) LIMIT 1", oid)
+            if damage:
+                raise IntegrityError(f"amcheck: the table {name} is damaged at block {damage[0][0]}: {damage[0][2]}")
+        return f"amcheck verify_heapam of {len(tables)} tables"
 
 
-def _amcheck(connection: Connection) -> bool:
+def _has_amcheck(connection: Connection) -> bool:
     """Return whether amcheck can be had, in the schema where our sessions look."""
     try:
         installed = rows(connection, _AMCHECK)
@@ -276,7 +288,7 @@ def _amcheck(connection: Connection) -> bool:
             rows(connection, f"SET search_path = pg_catalog, {installed[0][0]}")
             return True
         for (trigger,) in rows(connection, "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'"):
-            rows(connection, f"ALTER EVENT TRIGGER {quoted(trigger)} DISABLE")  # of this throw-away database
+            rows(connection, f"ALTER EVENT TRIGGER {quoted(trigger)} DISABLE")  # of this scratch database
         rows(connection, "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
         rows(connection, f"SET search_path = pg_catalog, {rows(connection, _AMCHECK)[0][0]}")
     except psycopg2().Error:
@@ -292,32 +304,32 @@ def _refuse_missing(needs: Needs, server: Connection, *, roles: bool) -> None:
     if extensions:
         lacks.append(f"the extensions {', '.join(sorted(extensions))} (install their packages)")
     if roles:
-        known = {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
-        if missing := sorted(set(needs.roles) - known - {needs.superuser}):
+        existing = {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
+        if missing := sorted(set(needs.roles) - existing - {needs.superuser}):
             lacks.append(f"the roles {', '.join(missing)} (CREATE ROLE, or drill without --on)")
-        known = {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
-        if missing := sorted(set(needs.tablespaces) - known):
+        existing = {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
+        if missing := sorted(set(needs.tablespaces) - existing):
             lacks.append(f"the tablespaces {', '.join(missing)}")
     if lacks:
-        text = version(server)[1].split()[0]
-        raise NotProvable(f"the PostgreSQL {text} to drill on lacks {' and '.join(lacks)}")
+        server_version = version(server)[1].split()[0]
+        raise NotProvable(f"the PostgreSQL {server_version} to drill on lacks {' and '.join(lacks)}")
 
 
 def _try_locale(server: Connection, properties: Mapping[str, Any]) -> None:
     """Make a database as the restore will, to tell early, and as what it is, that a locale is missing."""
     name = _PREFIX + "locale_" + secrets.token_hex(4)
     try:
-        rows(server, f"CREATE DATABASE {quoted(name)} {creation(properties, version(server)[0])}")
+        rows(server, f"CREATE DATABASE {quoted(name)} {creation_options(properties, version(server)[0])}")
     except psycopg2().Error as error:
         if error.pgcode not in _LOCALE_ERRORS:
             raise
-        wanted = properties.get("locale") or properties.get("collate")
-        why = error.diag.message_primary
-        raise NotProvable(f"this machine's PostgreSQL lacks the locale {wanted} of the database: {why}") from error
+        locale = properties.get("locale") or properties.get("collate")
+        reason = error.diag.message_primary
+        raise NotProvable(f"this machine's PostgreSQL lacks the locale {locale} of the database: {reason}") from error
     rows(server, f"DROP DATABASE {quoted(name)}")
 
 
-def _at(source: Source, database: str) -> Source:
+def _with_database(source: Source, database: str) -> Source:
     path, mark, query = source.url.partition("?")
     scheme, _, rest = path.partition("://")
     server = rest.partition("/")[0]
@@ -327,14 +339,14 @@ def _at(source: Source, database: str) -> Source:
 def _drop(server: Connection, name: str) -> None:
     """Drop a drill's database and what a restore made beside it."""
     force = " WITH (FORCE)" if version(server)[0] >= _HAS_FORCE else ""
-    found = rows(server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", name)
-    for (one,) in found:
+    databases = rows(server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", name)
+    for (database,) in databases:
         with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):
-            rows(server, f"ALTER DATABASE {quoted(one)} IS_TEMPLATE false")
-        rows(server, f"DROP DATABASE IF EXISTS {quoted(one)}{force}")
+            rows(server, f"ALTER DATABASE {quoted(database)} IS_TEMPLATE false")
+        rows(server, f"DROP DATABASE IF EXISTS {quoted(database)}{force}")
 
 
-def _clear(server: Connection) -> None:
+def _drop_abandoned(server: Connection) -> None:
     """Drop the databases of drills that were killed: nobody holds their locks."""
     sql = r"SELECT DISTINCT substring(datname, '^dumpty_drill_(?:locale_)?[0-9a-f]{8}') FROM pg_database"
     for (name,) in rows(server, sql):

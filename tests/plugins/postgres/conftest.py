@@ -39,13 +39,13 @@ class Databases:
             secrets=(password,) if password else (),
         )
 
-    def left(self) -> set[str]:
-        """Databases that are there now and were not before the test."""
+    def made_databases(self) -> set[str]:
+        """Return the databases that exist now and did not before the test."""
         return self.server.databases() - self._before
 
     def drop(self) -> None:
         with contextlib.closing(self.server.connect()) as connection, connection.cursor() as cursor:
-            for name in self.left():
+            for name in self.made_databases():
                 quoted = name.replace('"', '""')
                 cursor.execute(f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)')
 

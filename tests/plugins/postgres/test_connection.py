@@ -14,7 +14,7 @@ from support.drive import dump, load
 import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupFormat, DatabaseBackup, DumptyError, MalformedURL, Source, SourceError
 from dumpty.cli import main
-from dumpty_plugins.postgres.server.clients import choose, find
+from dumpty_plugins.postgres.server.clients import choose_client, find_clients
 from dumpty_plugins.postgres.server.connection import Address
 
 
@@ -87,8 +87,8 @@ def test_one_database_has_one_identity_however_it_is_reached(dbs, name, role):
     b = driver.inspect(source=over_tcp, options={})
     assert a.identity == b.identity
     assert name in a.identity
-    other = driver.inspect(source=dbs.source("postgres"), options={})
-    assert other.identity != a.identity
+    other_database = driver.inspect(source=dbs.source("postgres"), options={})
+    assert other_database.identity != a.identity
     missing = driver.inspect(source=dbs.source("not_there"), options={})
     assert (missing.exists, missing.empty, missing.name) == (False, True, "not_there")
 
@@ -139,12 +139,12 @@ def test_no_secret_is_seen_in_any_process_list(dbs, name, role, tmp_path, fake_c
     for form in ("sql", "native", "directory"):
         made = dump(driver, source, tmp_path / form, form, bindir=bindir)
         load(driver, source, made, overwrite=True, bindir=bindir)
-    seen = (tmp_path / "seen").read_text()
-    assert seen.count("bin/pg_dump ") == 3
-    assert seen.count("bin/pg_restore ") == 2
-    assert name in seen
-    assert role[1] not in seen
-    assert "An0ther-secret" not in seen
+    process_list = (tmp_path / "seen").read_text()
+    assert process_list.count("bin/pg_dump ") == 3
+    assert process_list.count("bin/pg_restore ") == 2
+    assert name in process_list
+    assert role[1] not in process_list
+    assert "An0ther-secret" not in process_list
     assert not list(Path(tempfile.gettempdir()).glob("dumpty-*/service.conf"))
 
 
@@ -163,14 +163,14 @@ def test_a_missing_pg_dump_says_where_to_get_it(dbs, name, tmp_path, monkeypatch
 
 def test_of_the_installed_clients_the_servers_own_then_a_newer_one(postgres, postgres_newer, monkeypatch):
     monkeypatch.setenv("DUMPTY_PG_BINDIR", str(postgres_newer.bindir))
-    clients = find("pg_dump")
+    clients = find_clients("pg_dump")
     majors = {c.major for c in clients}
     assert {postgres.major, postgres_newer.major} <= majors
-    assert choose(clients, postgres.major, what="x").major == postgres.major
-    assert choose(clients, postgres_newer.major, what="x").major == postgres_newer.major
-    assert choose(clients, postgres.major + 1, what="x").major > postgres.major
+    assert choose_client(clients, postgres.major, subject="x").major == postgres.major
+    assert choose_client(clients, postgres_newer.major, subject="x").major == postgres_newer.major
+    assert choose_client(clients, postgres.major + 1, subject="x").major > postgres.major
     with pytest.raises(DumptyError, match="apt-get install postgresql-client-99"):
-        choose(clients, 99, what="x")
+        choose_client(clients, 99, subject="x")
     assert not any("pg_wrapper" in c.path or c.path == "/usr/bin/pg_dump" for c in clients)
 
 
@@ -189,8 +189,8 @@ def test_a_url_that_names_no_database_is_refused_as_wrong_usage(dbs, name, tmp_p
     for argv in (["backup", url], ["doctor", url], ["restore", "latest", "--to", url]):
         capsys.readouterr()
         assert main(argv) == 2
-        said = capsys.readouterr()
-        assert "names no database" in said.out + said.err
+        output = capsys.readouterr()
+        assert "names no database" in output.out + output.err
     with pytest.raises(MalformedURL, match="names no database"):
         DatabaseBackup(str(tmp_path / "copies")).backup_postgres(url, "b", BackupFormat.SQL)
     with pytest.raises(MalformedURL, match="add /NAME after the server, or set PGDATABASE"):
@@ -201,11 +201,11 @@ def test_a_url_that_names_no_database_is_refused_as_wrong_usage(dbs, name, tmp_p
 
 
 def test_connections_are_kept_alive_and_given_up_where_the_network_is_dead(dbs, name, tmp_path, fake_client):
-    told = tmp_path / "told"
-    bindir = fake_client(f'echo "$@" > {told}; exec $REAL "$@"')
+    arguments = tmp_path / "told"
+    bindir = fake_client(f'echo "$@" > {arguments}; exec $REAL "$@"')
     dump(driver, dbs.source(name), tmp_path / "d", "sql", bindir=bindir)
-    assert "tcp_user_timeout='120000'" in told.read_text()
-    assert "keepalives_idle='60'" in told.read_text()
-    for given, expected in (({}, "120000"), ({"tcp_user_timeout": "5000"}, "5000")):
-        with contextlib.closing(Address(dbs.source(name, **given)).connect()) as connection:
+    assert "tcp_user_timeout='120000'" in arguments.read_text()
+    assert "keepalives_idle='60'" in arguments.read_text()
+    for parameters, expected in (({}, "120000"), ({"tcp_user_timeout": "5000"}, "5000")):
+        with contextlib.closing(Address(dbs.source(name, **parameters)).connect()) as connection:
             assert connection.info.dsn_parameters["tcp_user_timeout"] == expected

@@ -83,10 +83,10 @@ def test_truncate_between_snapshot_and_pg_dump_neither_empties_the_dump_nor_hang
         (tmp_path / "go").touch()
         thread.join()
 
-    other = threading.Thread(target=truncate)
-    other.start()
+    truncating = threading.Thread(target=truncate)
+    truncating.start()
     made = dump(driver, dbs.source(name), tmp_path / "d", form, bindir=bindir, lock_timeout=1)
-    other.join()
+    truncating.join()
     # The one thing forbidden is a difference between dump and evidence; here the second attempt sees no rows.
     assert [o.rows for o in made.evidence.objects] == [0]
     load(driver, dbs.source(dbs.name()), made)
@@ -94,7 +94,7 @@ def test_truncate_between_snapshot_and_pg_dump_neither_empties_the_dump_nor_hang
 
 def test_a_table_made_while_the_locks_are_awaited_is_in_the_dump(dbs, tmp_path):
     name = dbs.new("CREATE TABLE t1 AS SELECT 1 AS a")
-    with contextlib.closing(dbs.server.connect(name)) as other, other.cursor() as cursor:
+    with contextlib.closing(dbs.server.connect(name)) as other_session, other_session.cursor() as cursor:
         cursor.execute("BEGIN; CREATE TABLE t2 AS SELECT 2 AS a; LOCK TABLE t1 IN ACCESS EXCLUSIVE MODE")
         made: list = []
         backup = threading.Thread(target=lambda: made.append(dump(driver, dbs.source(name), tmp_path / "d", "sql")))
@@ -108,7 +108,7 @@ def test_a_table_made_while_the_locks_are_awaited_is_in_the_dump(dbs, tmp_path):
 
 def test_a_table_that_stays_locked_is_an_error_within_the_timeout(dbs, tmp_path):
     name = dbs.new("CREATE TABLE t1 AS SELECT 1 AS a")
-    with contextlib.closing(dbs.server.connect(name)) as other, other.cursor() as cursor:
+    with contextlib.closing(dbs.server.connect(name)) as other_session, other_session.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE t1 IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Locked, match="lock timeout"):
             dump(driver, dbs.source(name), tmp_path / "d", "sql", lock_timeout=1)

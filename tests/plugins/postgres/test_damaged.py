@@ -60,7 +60,7 @@ def test_a_plain_dump_cut_anywhere_restores_nothing(dbs, name, tmp_path):
         (tmp_path / "cut").write_bytes(text[:cut])
         with pytest.raises(IntegrityError, match="cut off"):  # no counts known: the dump itself must tell
             load(driver, dbs.source(target), FileDump(tmp_path / "cut", "sql", Evidence()))
-        assert dbs.left() == {name}
+        assert dbs.made_databases() == {name}
 
 
 def test_a_plain_dump_cut_anywhere_leaves_an_empty_target_empty(dbs, name, role, tmp_path):
@@ -88,7 +88,7 @@ def test_an_archive_cut_anywhere_restores_nothing(dbs, name, tmp_path, form):
         (tmp_path / "cut").write_bytes(whole[:cut])
         with pytest.raises((IntegrityError, RuntimeError)):
             load(driver, dbs.source(dbs.name()), FileDump(tmp_path / "cut", form, made.evidence))
-        assert dbs.left() == {name}
+        assert dbs.made_databases() == {name}
 
 
 def test_a_directory_without_one_of_its_files_restores_nothing(dbs, name, tmp_path):
@@ -100,7 +100,7 @@ def test_a_directory_without_one_of_its_files_restores_nothing(dbs, name, tmp_pa
         with pytest.raises((IntegrityError, RuntimeError)):
             load(driver, dbs.source(dbs.name()), FileDump(copy, "directory", made.evidence))
         shutil.rmtree(copy)
-        assert dbs.left() == {name}
+        assert dbs.made_databases() == {name}
 
 
 def test_a_row_missing_from_the_dump_fails_the_restore_before_the_swap(dbs, name, tmp_path):
@@ -109,7 +109,7 @@ def test_a_row_missing_from_the_dump_fails_the_restore_before_the_swap(dbs, name
     target = dbs.new("CREATE TABLE precious AS SELECT 1 AS a")
     with pytest.raises(IntegrityError, match=r"public\.a has 39 rows instead of 40"):
         load(driver, dbs.source(target), made, overwrite=True)
-    assert dbs.left() == {name, target}
+    assert dbs.made_databases() == {name, target}
     assert dbs.server.execute("SELECT a FROM precious", database=target) == [(1,)]
 
 
@@ -172,14 +172,14 @@ def test_ctrl_c_ends_a_stalled_pg_dump_and_all_it_started(dbs, name, tmp_path, f
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
+    former_handler = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 1.5)
         with pytest.raises(KeyboardInterrupt):
             dump(driver, dbs.source(name), tmp_path / "d", form, bindir=bindir)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, former_handler)
     assert not running(tmp_path / "pid")
     assert dbs.server.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", name)[0][0] <= 1
 
@@ -197,7 +197,7 @@ def test_ctrl_c_during_a_long_statement_of_a_restore_ends_it_now(dbs, role, tmp_
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
+    former_handler = signal.signal(signal.SIGALRM, interrupt)
     started = time.monotonic()
     try:
         signal.setitimer(signal.ITIMER_REAL, 1.5)
@@ -205,9 +205,9 @@ def test_ctrl_c_during_a_long_statement_of_a_restore_ends_it_now(dbs, role, tmp_
             load(driver, source, FileDump(tmp_path / "d", "sql", Evidence()))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, former_handler)
     assert time.monotonic() - started < 20
-    assert dbs.left() == {target}
+    assert dbs.made_databases() == {target}
     assert driver.inspect(source=dbs.source(target), options={}).empty
 
 
@@ -279,7 +279,7 @@ def test_no_command_of_psqls_in_a_dump_is_ever_run(dbs, name, tmp_path, command)
     with pytest.raises(IntegrityError, match="command for psql"):
         load(driver, dbs.source(dbs.name()), made)
     assert not flag.exists()
-    assert dbs.left() == {name}
+    assert dbs.made_databases() == {name}
 
 
 def test_a_dump_that_commits_on_its_own_is_caught(dbs, role, tmp_path):
@@ -299,5 +299,5 @@ def test_a_statement_the_server_refuses_is_named_in_the_error(dbs, tmp_path):
     ) as caught:
         load(driver, dbs.source(dbs.name()), FileDump(tmp_path / "d", "sql", Evidence()))
     assert "\n" not in str(caught.value)
-    assert dbs.left() == set()
+    assert dbs.made_databases() == set()
     assert os.listdir(tmp_path)

@@ -24,14 +24,14 @@ def test_a_backup_manager_brings_a_database_back(dbs, name, role, tmp_path, form
     made = manager.create_backup(url + name, format=form)
     assert made.success, made.error
     assert {o.path: o.rows for o in made.backup.evidence.objects} == {"public.t": 10}
-    again = BackupManager(str(tmp_path / "store"))
+    new_manager = BackupManager(str(tmp_path / "store"))
     copy = dbs.name()
-    assert again.restore(made.backup.id, url + copy).success
-    refused = again.restore(made.backup.id, url + copy)
-    assert not refused.success
-    assert "not empty" in refused.error
-    done = again.restore(made.backup.id, url + copy, overwrite=True)
-    assert done.success, done.error
+    assert new_manager.restore(made.backup.id, url + copy).success
+    refusal = new_manager.restore(made.backup.id, url + copy)
+    assert not refusal.success
+    assert "not empty" in refusal.error
+    overwritten = new_manager.restore(made.backup.id, url + copy, overwrite=True)
+    assert overwritten.success, overwritten.error
     assert dbs.server.execute("SELECT count(*) FROM t", database=copy) == [(10,)]
     for path in (tmp_path / "store").rglob("*"):
         assert path.is_dir() or password.encode() not in path.read_bytes()

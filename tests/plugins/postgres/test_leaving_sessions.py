@@ -17,8 +17,8 @@ def test_a_session_that_leaves_within_a_moment_does_not_hinder_overwriting(tmp_p
     timer = threading.Timer(0.4, leaving.close)
     timer.start()
     try:
-        again = manager.restore(made.backup.id, postgres.url(target), overwrite=True)
-        assert again.success, again.error
+        restored = manager.restore(made.backup.id, postgres.url(target), overwrite=True)
+        assert restored.success, restored.error
         assert leaving.closed
     finally:
         timer.join()

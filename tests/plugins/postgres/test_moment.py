@@ -12,7 +12,7 @@ from support.drive import dump, load
 
 import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupFormat, DatabaseBackup, Locked, SourceError
-from dumpty_plugins.postgres import backup as room
+from dumpty_plugins.postgres import backup as backup_module
 
 TORN = "TRUNCATE t; INSERT INTO u SELECT generate_series(1, 100)"
 
@@ -30,20 +30,20 @@ def name(dbs):
 
 
 @pytest.fixture
-def patient(monkeypatch):
+def wait_for_locks(monkeypatch):
     """Set how many seconds the facade waits for locks."""
-    real = room.back_up
+    real = backup_module.back_up
 
     def wait(seconds: int) -> None:
         def back_up(address, sink, form, options):
             return real(address, sink, form, {**options, "lock_timeout": seconds})
 
-        monkeypatch.setattr(room, "back_up", back_up)
+        monkeypatch.setattr(backup_module, "back_up", back_up)
 
     return wait
 
 
-def waiting(server, database: str, program: str = "%") -> bool:
+def waits_for_lock(server, database: str, program: str = "%") -> bool:
     sql = """SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'
              AND application_name LIKE %s"""
     return server.execute(sql, database, program)[0][0] > 0
@@ -58,9 +58,9 @@ def until(condition, seconds: float = 60.0) -> None:
 
 @pytest.mark.parametrize("form", list(BackupFormat))
 def test_a_lock_held_beyond_the_timeout_is_an_error_and_pg_dump_is_never_run(
-    dbs, name, library, patient, tmp_path, form
+    dbs, name, library, wait_for_locks, tmp_path, form
 ):
-    patient(1)
+    wait_for_locks(1)
     backups = DatabaseBackup(str(tmp_path / "store"))
     over = threading.Event()
     with contextlib.closing(dbs.server.connect(name)) as other, other.cursor() as cursor:
@@ -68,7 +68,7 @@ def test_a_lock_held_beyond_the_timeout_is_an_error_and_pg_dump_is_never_run(
 
         def let_pg_dump_through() -> None:
             while not over.is_set():
-                if waiting(dbs.server, name, "pg_dump"):
+                if waits_for_lock(dbs.server, name, "pg_dump"):
                     cursor.execute("COMMIT")
                     return
                 over.wait(0.02)
@@ -98,7 +98,7 @@ def test_what_was_committed_while_the_lock_was_awaited_is_there_as_a_whole(
             target=lambda: made.append(dump(driver, dbs.source(name), tmp_path / "d", form, counts=counts))
         )
         backup.start()
-        until(lambda: waiting(dbs.server, name))
+        until(lambda: waits_for_lock(dbs.server, name))
         cursor.execute("COMMIT")
         backup.join()
     evidence = made[0].evidence
@@ -151,12 +151,12 @@ def test_psql_finds_what_psycopg2_finds(dbs, tmp_path, without_psycopg2, form):
     )
     dbs.server.script(name, f"COMMENT ON DATABASE {name} IS E'it''s\\n: \\\\ \"mine\"'")
     options = {"counts": "auto", "fingerprint": True}
-    told = dump(driver, dbs.source(name), tmp_path / "a", form, **options).evidence
+    evidence = dump(driver, dbs.source(name), tmp_path / "a", form, **options).evidence
     without_psycopg2()
     same = dump(driver, dbs.source(name), tmp_path / "b", form, **options).evidence
-    assert same.objects == told.objects
+    assert same.objects == evidence.objects
     assert len(same.objects) == 6
-    assert same.properties == told.properties
+    assert same.properties == evidence.properties
 
 
 def test_a_psql_that_loses_its_session_fails_the_backup(dbs, name, tmp_path, without_psycopg2, fake_client):
@@ -200,9 +200,9 @@ def test_no_secret_of_psqls_shows(dbs, role, name, tmp_path, without_psycopg2, f
     dbs.server.execute(f"GRANT pg_read_all_data TO {role[0]}")
     made = dump(driver, dbs.source(name, *role), tmp_path / "d", "sql", bindir=bindir, counts="auto")
     assert [o.rows for o in made.evidence.objects] == [100, 0]
-    seen = (tmp_path / "seen").read_text()
-    assert "bin/psql " in seen
-    assert role[1] not in seen
+    process_list = (tmp_path / "seen").read_text()
+    assert "bin/psql " in process_list
+    assert role[1] not in process_list
     with pytest.raises(SourceError, match="password authentication failed") as caught:
         dump(driver, dbs.source(name, role[0], "Wr0ng-secret"), tmp_path / "e", "sql", bindir=bindir, counts="auto")
     assert "Wr0ng-secret" not in str(caught.value)

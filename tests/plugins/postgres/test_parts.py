@@ -21,7 +21,7 @@ def strangers(dbs, role):
     owner, reader = (f"zz_{kind}_{role[0][2:]}" for kind in ("owner", "reader"))
     dbs.server.script("postgres", f"CREATE ROLE {owner}; CREATE ROLE {reader}")
     yield owner, reader
-    for database in dbs.left():
+    for database in dbs.made_databases():
         dbs.server.drop(database)
     dbs.server.script("postgres", f"DROP ROLE IF EXISTS {owner}; DROP ROLE IF EXISTS {reader}")
 
@@ -126,15 +126,15 @@ def test_an_error_says_which_option_helps(dbs, role, name, tmp_path, form, off, 
     target = dbs.new()
     dbs.server.execute(f"ALTER DATABASE {target} OWNER TO {role[0]}")
     dbs.server.execute(f"ALTER ROLE {role[0]} CREATEDB")
-    before = dbs.left()
+    databases = dbs.made_databases()
     # In the order of the dump another part may come first: whichever it is, its option is named.
     with pytest.raises((SourceError, RuntimeError), match=r"-o \w+=off") as caught:
         load(driver, dbs.source(target, *role), made, **dict.fromkeys(off, False))
-    named = str(caught.value).rpartition("-o ")[2].removesuffix("=off")
-    assert named not in off
+    option = str(caught.value).rpartition("-o ")[2].removesuffix("=off")
+    assert option not in off
     if len(off) == 3:
-        assert named == helps
-    assert dbs.left() == before
+        assert option == helps
+    assert dbs.made_databases() == databases
     assert driver.inspect(source=dbs.source(target), options={}).empty
 
 
@@ -208,8 +208,8 @@ def test_the_facade_passes_the_options_on(dbs, role, name, tmp_path):
     refused = manager.restore(made.backup.id, url)
     assert not refused.success
     assert "-o owner=off" in refused.error
-    done = manager.restore(made.backup.id, url, **dict.fromkeys(OFF, "off"))
-    assert done.success, done.error
+    result = manager.restore(made.backup.id, url, **dict.fromkeys(OFF, "off"))
+    assert result.success, result.error
 
 
 @pytest.mark.parametrize(

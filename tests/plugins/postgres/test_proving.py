@@ -60,8 +60,8 @@ def made_zoo(postgres, zoo_name, tmp_path_factory):
 
 def test_a_restored_database_has_the_fingerprints_of_the_original(dbs, made_zoo, zoo_name):
     made = made_zoo("native")
-    printed = {o.path: o.fingerprint for o in made.evidence.objects if o.rows is not None}
-    assert all(f and f.startswith("rows-md5-1:") for f in printed.values())
+    fingerprints = {o.path: o.fingerprint for o in made.evidence.objects if o.rows is not None}
+    assert all(f and f.startswith("rows-md5-1:") for f in fingerprints.values())
     copy = dbs.name()
     load(driver, dbs.source(copy), made)
     assert evidence(dbs.source(copy)) == made.evidence.objects == evidence(dbs.source(zoo_name))
@@ -88,15 +88,15 @@ VALUES = [
 
 def test_any_other_value_is_another_fingerprint(dbs):
     name = dbs.new("CREATE TABLE t (v text, w text)")
-    seen = set()
+    fingerprints = set()
     for value in VALUES:
         dbs.server.execute(f"TRUNCATE t; INSERT INTO t VALUES {value}", database=name)
-        seen.add(evidence(dbs.source(name))[0].fingerprint)
-    assert len(seen) == len(VALUES)
+        fingerprints.add(evidence(dbs.source(name))[0].fingerprint)
+    assert len(fingerprints) == len(VALUES)
 
 
 @pytest.mark.parametrize(
-    ("kind", "one", "other"),
+    ("kind", "value", "other_value"),
     [
         ("float8", "0.1", "0.10000000000000002"),
         ("float8", "0.0", "-0.0"),
@@ -113,9 +113,11 @@ def test_any_other_value_is_another_fingerprint(dbs):
         ("int4[]", "[0:0]={1}", "{1}"),
     ],
 )
-def test_values_that_differ_least_have_other_fingerprints(dbs, zoo_name, kind, one, other):
+def test_values_that_differ_least_have_other_fingerprints(dbs, zoo_name, kind, value, other_value):
     source = dbs.source(dbs.new(f"CREATE TABLE a (v {kind}); CREATE TABLE b (v {kind})"))
-    dbs.server.execute("INSERT INTO a VALUES (%s); INSERT INTO b VALUES (%s)", one, other, database=source.database)
+    dbs.server.execute(
+        "INSERT INTO a VALUES (%s); INSERT INTO b VALUES (%s)", value, other_value, database=source.database
+    )
     a, b = evidence(source)
     assert a.fingerprint != b.fingerprint
 
@@ -183,8 +185,8 @@ def test_examining_counts_every_row_without_a_database(made_zoo, form, monkeypat
 def test_examining_finds_a_dump_that_is_cut_anywhere(made_zoo, tmp_path, form):
     made = made_zoo(form)
     whole = made.file.read_bytes()
-    for share in (0, 1, 30, 60, 90, 99):
-        (tmp_path / "cut").write_bytes(whole[: len(whole) * share // 100])
+    for percent in (0, 1, 30, 60, 90, 99):
+        (tmp_path / "cut").write_bytes(whole[: len(whole) * percent // 100])
         with pytest.raises(IntegrityError):
             examine(FileDump(tmp_path / "cut", form, made.evidence))
 
@@ -192,12 +194,12 @@ def test_examining_finds_a_dump_that_is_cut_anywhere(made_zoo, tmp_path, form):
 def test_examining_finds_a_row_or_a_large_object_that_is_gone(made_zoo, tmp_path):
     made = made_zoo("sql")
     whole = made.file.read_bytes()
-    for gone, message in (
+    for removed, message in (
         (b"7\tparent 7\n", r"app\.parent has 29 rows instead of 30"),
         (b"SELECT pg_catalog.lo_create('424243');", r"pg_largeobject has 2 rows instead of 3"),
     ):
-        assert gone in whole
-        (tmp_path / "d").write_bytes(whole.replace(gone, b""))
+        assert removed in whole
+        (tmp_path / "d").write_bytes(whole.replace(removed, b""))
         with pytest.raises(IntegrityError, match=message):
             examine(FileDump(tmp_path / "d", "sql", made.evidence))
 
@@ -214,11 +216,11 @@ def test_examining_finds_damage_inside_a_compressed_archive(made_zoo, tmp_path):
 
 def drill(made, on=None, **options) -> tuple[tuple[str, ...], tuple]:
     """Restore into a throw-away place, compare, check; return the checks and what ``ask`` gave."""
-    with scratch(made, on, **options) as place:
-        load(driver, place.target, made)
-        assert evidence(place.target) == made.evidence.objects
-        assert place.versions["server"]
-        return place.check(), place.ask("SELECT count(*) > 10, max(id) FROM app.child")
+    with scratch(made, on, **options) as lent:
+        load(driver, lent.target, made)
+        assert evidence(lent.target) == made.evidence.objects
+        assert lent.versions["server"]
+        return lent.check(), lent.ask("SELECT count(*) > 10, max(id) FROM app.child")
 
 
 def drill_directories(base: Path) -> list[Path]:
@@ -257,16 +259,16 @@ def test_a_private_server_needs_no_roles_or_tablespaces_to_be_told(dbs, base, ma
         for form in ("sql", "native"):
             made = dump(driver, dbs.source(name), tmp_path / form, form)
             blind = FileDump(made.file, form, Evidence(objects=made.evidence.objects))
-            for one in (made, blind) if form == "sql" else (blind,):
-                with scratch(one, scratch_dir=str(base)) as place:
-                    done = load(driver, place.target, one)
-                    assert done.notes == ()
-                    if one is made:
+            for copy in (made, blind) if form == "sql" else (blind,):
+                with scratch(copy, scratch_dir=str(base)) as lent:
+                    evidence_loaded = load(driver, lent.target, copy)
+                    assert evidence_loaded.notes == ()
+                    if copy is made:
                         sql = """SELECT shobj_description(oid, 'pg_database'), pg_get_userbyid(datdba) FROM pg_database
                                  WHERE datname = current_database()"""
-                        assert place.ask(sql) == [("mine", 'Zoo "Reader"')]
+                        assert lent.ask(sql) == [("mine", 'Zoo "Reader"')]
     finally:
-        for database in dbs.left():
+        for database in dbs.made_databases():
             dbs.server.drop(database)
         dbs.server.execute("DROP TABLESPACE fast")
 
@@ -285,11 +287,11 @@ def test_a_cell_that_was_edited_in_the_dump_is_caught_by_its_fingerprint(dbs, ma
 
 def test_a_damaged_index_fails_the_check(made_zoo, base):
     made = made_zoo("native")
-    with scratch(made, scratch_dir=str(base)) as place:
-        load(driver, place.target, made)
+    with scratch(made, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, made)
         from dumpty_plugins.postgres.server.connection import Address, rows
 
-        with contextlib.closing(Address(place.target).connect()) as connection:
+        with contextlib.closing(Address(lent.target).connect()) as connection:
             # An index that says something else than its table: as after a change of the C library's collations.
             rows(connection, "CREATE FUNCTION public.f(integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT $1'")
             rows(connection, "CREATE TABLE public.x AS SELECT g AS a FROM generate_series(1, 1000) g")
@@ -299,7 +301,7 @@ def test_a_damaged_index_fails_the_check(made_zoo, base):
                 "CREATE OR REPLACE FUNCTION public.f(integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT -$1'",
             )
         with pytest.raises(IntegrityError, match=r"amcheck: the index public\.x_f is damaged"):
-            place.check()
+            lent.check()
 
 
 def test_the_server_ends_and_its_directory_goes_when_dumpty_is_killed(dbs, base, tmp_path):
@@ -332,11 +334,11 @@ def test_the_server_ends_when_its_keeper_is_killed_and_the_next_drill_clears_up(
     with scratch(made, scratch_dir=str(base)):
         (directory,) = drill_directories(base)
         server = int((directory / "data" / "postmaster.pid").read_text().split()[0])
-        keeper = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        with scratch(made, scratch_dir=str(base)) as other:  # a drill beside it clears nothing that lives
+        supervisor = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        with scratch(made, scratch_dir=str(base)) as other_drill:  # a drill beside it clears nothing that lives
             assert directory.exists()
-            load(driver, other.target, made)
-        os.kill(keeper, 9)
+            load(driver, other_drill.target, made)
+        os.kill(supervisor, 9)
         deadline = time.monotonic() + 20
         while Path(f"/proc/{server}").exists():
             assert time.monotonic() < deadline, "the server outlived its keeper"
@@ -347,38 +349,38 @@ def test_the_server_ends_when_its_keeper_is_killed_and_the_next_drill_clears_up(
 
 
 def _interrupted_drill(made, on, base, error) -> None:
-    with scratch(made, on, scratch_dir=str(base)) as place:
-        load(driver, place.target, made)
+    with scratch(made, on, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, made)
         raise error
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_exception_in_a_drill_leaves_nothing(dbs, base, tmp_path, error):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
-    before = dbs.left()
+    before = dbs.made_databases()
     for on in (None, dbs.source("postgres")):
         with pytest.raises(error):
             _interrupted_drill(made, on, base, error)
     assert drill_directories(base) == []
-    assert dbs.left() == before
+    assert dbs.made_databases() == before
 
 
 def test_what_this_machine_lacks_is_said_and_not_taken_for_a_failure(dbs, made_zoo, base, tmp_path, monkeypatch):
     made = dump(driver, dbs.source(dbs.new()), tmp_path / "d", "sql")
-    known = made.evidence.properties
+    recorded = made.evidence.properties
     for versions, properties, message in (
-        ({"server": "99.1"}, known, r"dump is of PostgreSQL 99, and .* has only .*apt-get install postgresql-99"),
-        (made.versions, {**known, "extensions": ["nonsuch"]}, r"lacks the extensions nonsuch"),
-        (made.versions, {**known, "collate": "xx_YY.utf8", "ctype": "xx_YY.utf8"}, r"lacks the locale xx_YY\.utf8"),
+        ({"server": "99.1"}, recorded, r"dump is of PostgreSQL 99, and .* has only .*apt-get install postgresql-99"),
+        (made.versions, {**recorded, "extensions": ["nonsuch"]}, r"lacks the extensions nonsuch"),
+        (made.versions, {**recorded, "collate": "xx_YY.utf8", "ctype": "xx_YY.utf8"}, r"lacks the locale xx_YY\.utf8"),
     ):
-        one = FileDump(made.file, "sql", Evidence(versions=versions, properties=properties))
-        with pytest.raises(NotProvable, match=message), scratch(one, scratch_dir=str(base)):
+        altered = FileDump(made.file, "sql", Evidence(versions=versions, properties=properties))
+        with pytest.raises(NotProvable, match=message), scratch(altered, scratch_dir=str(base)):
             pass
     with pytest.raises(NotProvable, match="scratch_dir"), scratch(made, scratch_dir="/nowhere"):
         pass
-    long = base / ("x" * 90)
-    long.mkdir()
-    with pytest.raises(NotProvable, match="too long for a socket"), scratch(made, scratch_dir=str(long)):
+    long_path = base / ("x" * 90)
+    long_path.mkdir()
+    with pytest.raises(NotProvable, match="too long for a socket"), scratch(made, scratch_dir=str(long_path)):
         pass
     assert not drill_directories(base)
 
@@ -393,39 +395,39 @@ def test_pghostaddr_cannot_lead_a_drill_to_a_real_server(dbs, base, tmp_path, mo
 
 
 def test_a_drill_on_a_named_server_uses_a_database_of_its_own_and_drops_it(dbs, made_zoo, zoo_name):
-    before = dbs.left()
+    before = dbs.made_databases()
     checks, asked = drill(made_zoo("native"), dbs.source("postgres"))
     assert asked == [(True, 100)]
     assert len(checks) == 3
-    assert dbs.left() == before
+    assert dbs.made_databases() == before
 
 
 def test_a_drill_on_a_newer_server(newer_dbs, dbs, base, tmp_path, monkeypatch):
     monkeypatch.setenv("DUMPTY_PG_BINDIR", str(newer_dbs.server.bindir))
     name = newer_dbs.new("CREATE TABLE t AS SELECT g AS a FROM generate_series(1, 10) g; CREATE INDEX ON t (a)")
     made = dump(driver, newer_dbs.source(name), tmp_path / "d", "native", fingerprint=True)
-    with scratch(made, scratch_dir=str(base)) as place:
-        load(driver, place.target, made)
-        assert place.versions["server"].startswith(str(newer_dbs.server.major))
-        assert evidence(place.target) == made.evidence.objects
+    with scratch(made, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, made)
+        assert lent.versions["server"].startswith(str(newer_dbs.server.major))
+        assert evidence(lent.target) == made.evidence.objects
         # This build of PostgreSQL comes without amcheck: it is not said to have run.
-        assert not any("amcheck" in c for c in place.check())
+        assert not any("amcheck" in c for c in lent.check())
     with pytest.raises(NotProvable, match=r"name a newer server"), scratch(made, dbs.source("postgres")):
         pass
 
 
 def test_the_database_of_a_killed_drill_is_dropped_by_the_next_on_that_server(dbs, tmp_path):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
-    dead = dbs.server.create("dumpty_drill_00c0ffee")
-    beside = dbs.server.create("dumpty_drill_00c0ffee__dumpty_00000000")
-    mine = dbs.server.create("dumpty_drill_of_my_own")
-    with scratch(made, dbs.source("postgres")) as place:
-        load(driver, place.target, made)
+    abandoned = dbs.server.create("dumpty_drill_00c0ffee")
+    abandoned_replacement = dbs.server.create("dumpty_drill_00c0ffee__dumpty_00000000")
+    unrelated = dbs.server.create("dumpty_drill_of_my_own")
+    with scratch(made, dbs.source("postgres")) as lent:
+        load(driver, lent.target, made)
         with scratch(made, dbs.source("postgres")):
             pass
-        assert place.target.database in dbs.left()  # of a drill that goes on
-        assert not {dead, beside} & dbs.left()
-        assert mine in dbs.left()
+        assert lent.target.database in dbs.made_databases()  # of a drill that goes on
+        assert not {abandoned, abandoned_replacement} & dbs.made_databases()
+        assert unrelated in dbs.made_databases()
 
 
 @pytest.mark.parametrize(
@@ -444,18 +446,20 @@ def test_a_dump_that_reaches_out_is_not_restored_beside_other_databases(dbs, tmp
         cursor.execute(
             "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
-        for (one,) in cursor.fetchall():
-            cursor.execute(f"ALTER SUBSCRIPTION {one} SET (slot_name = NONE); DROP SUBSCRIPTION {one}")
+        for (subscription,) in cursor.fetchall():
+            cursor.execute(
+                f"ALTER SUBSCRIPTION {subscription} SET (slot_name = NONE); DROP SUBSCRIPTION {subscription}"
+            )
     with pytest.raises(NotProvable, match=message), scratch(made, dbs.source("postgres")):
         pass
 
 
 def test_asking_changes_nothing_and_finds_tables_as_the_database_does(dbs, tmp_path):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t AS SELECT 1 AS a")), tmp_path / "d", "sql")
-    with scratch(made, dbs.source("postgres")) as place:
-        load(driver, place.target, made)
-        assert place.ask("SELECT a FROM t") == [(1,)]
+    with scratch(made, dbs.source("postgres")) as lent:
+        load(driver, lent.target, made)
+        assert lent.ask("SELECT a FROM t") == [(1,)]
         with pytest.raises(Exception, match="read-only transaction"):
-            place.ask("DELETE FROM t")
+            lent.ask("DELETE FROM t")
         with pytest.raises(Exception, match='"nonsuch" does not exist'):
-            place.ask("SELECT * FROM nonsuch")
+            lent.ask("SELECT * FROM nonsuch")

@@ -35,19 +35,19 @@ def test_what_doctor_says_to_grant_is_what_a_backup_needs(dbs, role, capsys, tmp
     monkeypatch.setattr(privileges, "_READS_ALL", reads_all)  # 99: as on servers that have no role pg_read_all_data
     name = dbs.new(CONTENT.format(0) + f"; SELECT lo_create(0) FROM generate_series(1, {large})")
     url = url_of(dbs, name, role)
-    status, told = doctor(capsys, url)
+    status, report = doctor(capsys, url)
     assert status == 1
-    assert "a backup of" in told["error"]
-    lacks = told["database"]["lacks"]
+    assert "a backup of" in report["error"]
+    lacks = report["database"]["lacks"]
     assert len(lacks) == 3
     assert "public.p, public.p1" in lacks[0] or '"A b"' in lacks[0]
     with pytest.raises((RuntimeError, OSError)):
         dump(driver, dbs.source(name, *role), tmp_path / "d", "native")
-    for lack in lacks:
-        statements = re.split(r": (?:in psql, )?", lack, maxsplit=1)[1]
-        dbs.server.script(name, statements.replace(" \\gexec", " \\gexec\n") + (";" if "gexec" not in lack else ""))
-    status, told = doctor(capsys, url)
-    assert (status, told["database"]["lacks"]) == (0, [])
+    for missing in lacks:
+        statements = re.split(r": (?:in psql, )?", missing, maxsplit=1)[1]
+        dbs.server.script(name, statements.replace(" \\gexec", " \\gexec\n") + (";" if "gexec" not in missing else ""))
+    status, report = doctor(capsys, url)
+    assert (status, report["database"]["lacks"]) == (0, [])
     made = dump(driver, dbs.source(name, *role), tmp_path / "d", "native")
     rows = {o.path: o.rows for o in made.evidence.objects}
     assert rows["public.secret"] == 1
@@ -60,21 +60,21 @@ def test_what_doctor_says_to_grant_is_what_a_backup_needs(dbs, role, capsys, tmp
 
 def test_a_superuser_and_an_owner_lack_nothing(dbs, role, capsys):
     name = dbs.new(CONTENT.format(0))
-    status, told = doctor(capsys, dbs.server.url(name))
-    assert (status, told["database"]["lacks"]) == (0, [])
-    own = dbs.new()
-    dbs.server.script(own, f"SET ROLE {role[0]}; SELECT lo_create(0)")
-    dbs.server.script(own, f"CREATE TABLE t (); ALTER TABLE t OWNER TO {role[0]}")
-    status, told = doctor(capsys, url_of(dbs, own, role))
-    assert (status, told["database"]["lacks"]) == (0, [])
+    status, report = doctor(capsys, dbs.server.url(name))
+    assert (status, report["database"]["lacks"]) == (0, [])
+    own_database = dbs.new()
+    dbs.server.script(own_database, f"SET ROLE {role[0]}; SELECT lo_create(0)")
+    dbs.server.script(own_database, f"CREATE TABLE t (); ALTER TABLE t OWNER TO {role[0]}")
+    status, report = doctor(capsys, url_of(dbs, own_database, role))
+    assert (status, report["database"]["lacks"]) == (0, [])
 
 
 def test_the_text_names_what_is_lacking(dbs, role, capsys):
     name = dbs.new("CREATE TABLE t ()")
     assert main(["doctor", url_of(dbs, name, role)]) == 1
-    said = capsys.readouterr()
-    assert f'lacks SELECT on public.t: GRANT pg_read_all_data TO "{role[0]}"' in said.out + said.err
-    assert role[1] not in said.out + said.err
+    output = capsys.readouterr()
+    assert f'lacks SELECT on public.t: GRANT pg_read_all_data TO "{role[0]}"' in output.out + output.err
+    assert role[1] not in output.out + output.err
 
 
 def test_options_of_user_mappings_that_are_not_seen_are_told(dbs, role, tmp_path):

@@ -31,13 +31,13 @@ statement = st.tuples(word, st.lists(piece, max_size=8)).map(lambda p: " ".join(
 def parse(data: bytes, size: int) -> list[object]:
     stream = io.BytesIO(data)
     script = Script(lambda: stream.read(size))
-    found: list[object] = []
-    for one in script:
-        found.append(one.text)
-        if one.copy:
-            found.append((one.copied, b"".join(script.data())))
-    found.append(script.complete)
-    return found
+    parsed: list[object] = []
+    for script_statement in script:
+        parsed.append(script_statement.text)
+        if script_statement.copy:
+            parsed.append((statement.copy_table, b"".join(script.data())))
+    parsed.append(script.complete)
+    return parsed
 
 
 @settings(deadline=None, max_examples=60)

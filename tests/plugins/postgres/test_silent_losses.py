@@ -20,14 +20,14 @@ def test_a_database_that_refuses_us_is_not_taken_for_a_missing_one(dbs, role, tm
     target = dbs.new("CREATE TABLE precious ()")
     dbs.server.execute(f"ALTER ROLE {role[0]} CREATEDB")
     dbs.server.execute(f"REVOKE CONNECT ON DATABASE {target} FROM PUBLIC")
-    before = dbs.left()
+    before = dbs.made_databases()
     for call in (
         lambda: driver.inspect(source=dbs.source(target, *role), options={}),
         lambda: load(driver, dbs.source(target, *role), made, overwrite=True),
     ):
         with pytest.raises(SourceError, match="permission denied for database"):
             call()
-    assert dbs.left() == before
+    assert dbs.made_databases() == before
 
 
 def test_what_pg_dump_leaves_out_with_a_warning_is_in_the_notes(dbs, role, tmp_path):
@@ -87,9 +87,9 @@ def test_a_large_object_that_is_gone_fails_backup_and_restore(dbs, tmp_path, fak
     with pytest.raises(DumptyError, match=r"pg_catalog\.pg_largeobject is missing"):
         dump(driver, dbs.source(name), tmp_path / "d", "sql", bindir=bindir)
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
-    other = dump(driver, dbs.source(dbs.new()), tmp_path / "e", "sql")
+    without_large_object = dump(driver, dbs.source(dbs.new()), tmp_path / "e", "sql")
     with pytest.raises(DumptyError, match=r"pg_catalog\.pg_largeobject is missing"):
-        load(driver, dbs.source(dbs.name()), FileDump(other.file, "sql", made.evidence))
+        load(driver, dbs.source(dbs.name()), FileDump(without_large_object.file, "sql", made.evidence))
 
 
 def test_a_password_inside_the_dump_is_not_in_the_error(dbs, tmp_path):
@@ -178,7 +178,7 @@ def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new_and_what_is_left
 
 def test_a_database_with_a_like_name_is_no_leftover(dbs):
     target = dbs.new()
-    for other in (f"{target}__dumpty_mine", f"{target}__dumpty_0000000g", f"x{target}__dumpty_00000000"):
-        dbs.server.create(other)
+    for like_named in (f"{target}__dumpty_mine", f"{target}__dumpty_0000000g", f"x{target}__dumpty_00000000"):
+        dbs.server.create(like_named)
     with contextlib.closing(dbs.server.connect(target)):
         assert driver.inspect(source=dbs.source(target), options={}).notes == ()

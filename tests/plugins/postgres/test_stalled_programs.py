@@ -23,10 +23,10 @@ def test_a_pg_dump_that_stalls_is_given_up(dbs, tmp_path, fake_client, form):
 
 def test_a_pg_restore_that_stalls_is_given_up_and_its_database_removed(dbs, tmp_path, fake_client):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t AS SELECT 1 AS n")), tmp_path / "d", "native")
-    before = dbs.left()
+    before = dbs.made_databases()
     with pytest.raises(SourceError, match=r"pg_restore with .* has stalled"):
         load(driver, dbs.source(dbs.name()), made, bindir=fake_client(SILENT, "pg_restore"), stall_timeout=1)
-    assert dbs.left() == before
+    assert dbs.made_databases() == before
 
 
 @pytest.mark.parametrize("form", ["sql", "directory"])

@@ -75,7 +75,7 @@ def test_overwriting_carries_over_what_the_dump_does_not_hold(dbs, made, role):
              shobj_description(oid, 'pg_database'), (SELECT array_agg(x::text ORDER BY 1) FROM unnest(datacl) x),
              (SELECT array_agg(setrole || array_to_string(setconfig, ';') ORDER BY setrole) FROM pg_db_role_setting
               WHERE setdatabase = pg_database.oid) FROM pg_database WHERE datname = %s"""
-    before, others = dbs.server.execute(sql, target), dbs.left()
+    before, databases = dbs.server.execute(sql, target), dbs.made_databases()
     evidence = load(driver, dbs.source(target), made, overwrite=True)
     after = dbs.server.execute(sql, target)
     assert after[0][:6] == before[0][:6]
@@ -84,7 +84,7 @@ def test_overwriting_carries_over_what_the_dump_does_not_hold(dbs, made, role):
     assert content(dbs, target) == [(10,)]
     assert dbs.server.execute("SELECT to_regclass('old')", database=target) == [(None,)]
     assert evidence.notes == ()
-    assert dbs.left() == others  # neither a leftover of the old nor of the new
+    assert dbs.made_databases() == databases  # neither a leftover of the old nor of the new
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -94,7 +94,7 @@ def test_open_sessions_refuse_the_swap_and_nothing_changes(dbs, name, tmp_path, 
     with contextlib.closing(dbs.server.connect(target, application_name="the shop")):
         with pytest.raises(Locked, match=r"1 session\(s\) use the database .*the shop.*Nothing was changed"):
             load(driver, dbs.source(target), made, overwrite=True)
-        assert dbs.left() == {name, target}
+        assert dbs.made_databases() == {name, target}
     assert dbs.server.execute("SELECT to_regclass('precious')::text", database=target) == [("precious",)]
 
 
@@ -111,7 +111,7 @@ def test_a_session_opened_during_the_load_refuses_the_swap(dbs, name, made):
     with pytest.raises(Locked, match="late"):
         load(driver, dbs.source(target), made, overwrite=True)
     opened[0].close()
-    assert dbs.left() == {name, target}
+    assert dbs.made_databases() == {name, target}
     assert dbs.server.execute("SELECT to_regclass('precious')::text", database=target) == [("precious",)]
 
 
@@ -154,9 +154,9 @@ def test_missing_roles_and_extensions_are_listed_before_anything_is_loaded(dbs, 
             made.evidence = Evidence()
             with pytest.raises(SourceError, match="lacks the roles zz_only_here and the extensions pgcrypto, sslinfo"):
                 load(driver, newer_dbs.source(target), made, bindir=str(newer_dbs.server.bindir))
-        assert newer_dbs.left() == set()
+        assert newer_dbs.made_databases() == set()
     finally:
-        for database in dbs.left():
+        for database in dbs.made_databases():
             dbs.server.drop(database)
         dbs.server.script("postgres", "DROP ROLE zz_only_here; DROP ROLE zz_reader")
 
@@ -260,4 +260,4 @@ def test_a_restore_that_fails_in_pg_restore_leaves_no_database(dbs, tmp_path, fo
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
     with pytest.raises(RuntimeError, match="violates check constraint"):
         load(driver, dbs.source(dbs.name()), made)
-    assert dbs.left() == {name}
+    assert dbs.made_databases() == {name}

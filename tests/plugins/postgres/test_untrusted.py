@@ -108,7 +108,7 @@ def scratch(made, on=None, **options):
     return driver.scratch(dump=made, on=on, options=defaults(driver, "scratch", **options))
 
 
-def printed(source):
+def fingerprinted(source):
     return driver.inspect(source=source, options={"evidence": "fingerprint"}).evidence.objects
 
 
@@ -118,7 +118,7 @@ def test_a_drill_runs_a_strangers_code_without_rights(dbs, hostile, drill_role, 
     for on in (None, dbs.source("postgres", *drill_role)):
         with scratch(made, on, scratch_dir=str(base)) as lent:
             load(driver, lent.target, made)
-            assert printed(lent.target) == made.evidence.objects
+            assert fingerprinted(lent.target) == made.evidence.objects
             assert lent.check()
             assert lent.ask("SELECT f('asked', 1)") == [(1,)]
             assert lent.ask("SELECT session_user = current_user, current_setting('is_superuser')") == [(True, "off")]
@@ -136,8 +136,8 @@ def test_a_superuser_would_run_that_code_and_has_to_be_insisted_on(dbs, hostile,
         ):
             load(driver, lent.target, made)
         assert {"check", "generated", "domain"} <= set(os.listdir(marks))  # so the test above would see it
-        for one in marks.iterdir():
-            one.unlink()
+        for mark in marks.iterdir():
+            mark.unlink()
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
     else:
         dbs.server.execute(f"GRANT {'postgres' if right == 'a superuser' else right} TO {name}")
     if right == "CREATEROLE" and dbs.server.major >= 16:  # since then it reaches the roles alone that it made itself
-        with scratch(made, dbs.source("postgres", name, password)) as place:
-            assert place.target.username == name
+        with scratch(made, dbs.source("postgres", name, password)) as lent:
+            assert lent.target.username == name
         return
     with pytest.raises(OptionError, match=right), scratch(made, dbs.source("postgres", name, password)):
         pytest.fail("lent a place")
@@ -168,22 +168,22 @@ def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
 
 def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tmp_path):
     name, password = drill_role
-    other = dbs.new(options=f"OWNER {name}")
+    owned_database = dbs.new(options=f"OWNER {name}")
     code = f"""CREATE FUNCTION f(v integer) RETURNS boolean LANGUAGE plpgsql AS $f$ BEGIN
-                 EXECUTE 'ALTER DATABASE {other} CONNECTION LIMIT 7'; RETURN true;
+                 EXECUTE 'ALTER DATABASE {owned_database} CONNECTION LIMIT 7'; RETURN true;
                EXCEPTION WHEN OTHERS THEN RETURN true; END $f$;
                CREATE TABLE t (a integer); INSERT INTO t VALUES (1);
                ALTER TABLE t ADD CHECK (f(a)) NOT VALID"""
     made = dump(driver, dbs.source(dbs.new(code)), tmp_path / "d", "sql")
     made.file.write_bytes(made.file.read_bytes().replace(b" NOT VALID;", b";"))
     on = dbs.source("postgres", name, password)
-    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{other}'"
+    limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{owned_database}'"
     try:
-        with pytest.raises(OptionError, match=f"the owner of the database {other}"), scratch(made, on) as lent:
+        with pytest.raises(OptionError, match=f"the owner of the database {owned_database}"), scratch(made, on) as lent:
             load(driver, lent.target, made)
         assert dbs.server.execute(limit) == [(-1,)]
     finally:
-        dbs.server.execute(f"DROP DATABASE {other}")
+        dbs.server.execute(f"DROP DATABASE {owned_database}")
     with scratch(made, on) as lent:
         load(driver, lent.target, made)
 
@@ -194,11 +194,11 @@ def test_no_spelling_lets_a_dump_make_databases_on_a_named_server(dbs, drill_rol
     text = made.file.read_bytes()
     forged = b"CREATE%bDATABASE %b TEMPLATE template0;\n" % (between, dbs.name().encode())
     made.file.write_bytes(text.replace(b"CREATE TABLE", forged + b"CREATE TABLE", 1))
-    had = dbs.left()
+    had = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
     with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
         load(driver, lent.target, made)
-    assert dbs.left() == had
+    assert dbs.made_databases() == had
 
 
 def test_no_data_of_an_archive_are_statements(dbs, drill_role, tmp_path):
@@ -209,11 +209,11 @@ def test_no_data_of_an_archive_are_statements(dbs, drill_role, tmp_path):
     end = data.index(b"FROM stdin;", start) + len(b"FROM stdin")
     forged = b"CREATE DATABASE %b TEMPLATE template0" % dbs.name().encode()
     made.file.write_bytes(data[:start] + forged.ljust(end - start) + data[end:])
-    had = dbs.left()
+    had = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match="reaches out of its database")
     with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
         load(driver, lent.target, made)
-    assert dbs.left() == had
+    assert dbs.made_databases() == had
 
 
 def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp_path):
@@ -228,11 +228,11 @@ def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp
     data = data[:start] + forged.ljust(end - start) + data[end:]
     made.file.write_bytes(data.replace(b"\r\0\0\0EVENT TRIGGER", b"\r\0\0\0DATABASE EVIL"))
     assert b"DATABASE EVIL" in made.file.read_bytes()
-    had = dbs.left()
+    had = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
     with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
         load(driver, lent.target, made)
-    assert dbs.left() == had
+    assert dbs.made_databases() == had
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -245,10 +245,12 @@ def test_policies_that_are_forced_on_owners_hide_no_rows_from_a_drill(dbs, drill
     for on in (None, dbs.source("postgres", *drill_role)):
         with scratch(made, on, scratch_dir=str(base)) as lent:
             load(driver, lent.target, made)
-            assert printed(lent.target) == made.evidence.objects
+            assert fingerprinted(lent.target) == made.evidence.objects
             assert lent.ask("SELECT count(*) FROM t") == [(10,)]
             assert lent.check()
-            assert any("forced row security (1 left out" in left for left in lent.not_proved) == (on is not None)
+            assert any("forced row security (1 left out" in omission for omission in lent.not_proved) == (
+                on is not None
+            )
 
 
 def server_of(lent) -> int:
@@ -313,8 +315,8 @@ def test_a_throw_away_server_does_not_inherit_the_environment(dbs, base, tmp_pat
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
     with scratch(made, scratch_dir=str(base)) as lent:
         server = server_of(lent)
-        keeper = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        for process in (server, keeper):
+        supervisor_pid = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        for process in (server, supervisor_pid):
             environment = Path(f"/proc/{process}/environ").read_bytes()
             names = {entry.split(b"=")[0].decode() for entry in environment.split(b"\0") if b"=" in entry}
             assert b"s3cret" not in environment
@@ -348,7 +350,7 @@ def test_extensions_owners_and_rights_are_proved_without_a_superuser(dbs, base, 
     made = dump(driver, dbs.source(name), tmp_path / form, form, fingerprint=True)
     with scratch(made, scratch_dir=str(base)) as lent:
         load(driver, lent.target, made)
-        assert printed(lent.target) == made.evidence.objects
+        assert fingerprinted(lent.target) == made.evidence.objects
         assert any("bt_index_check" in check for check in lent.check())
         sql = "SELECT pg_get_userbyid(relowner), relacl::text FROM pg_class WHERE relname = 't'"
         assert lent.ask(sql) == dbs.server.execute(sql, database=name)
@@ -375,10 +377,10 @@ def test_what_only_a_superuser_makes_is_left_out_and_told_where_no_data_hang_on_
     )
     made = dump(driver, dbs.source(name), tmp_path / form, form)
     with scratch(made, scratch_dir=str(base)) as lent:
-        done = load(driver, lent.target, made)
-        assert [(o.path, o.rows) for o in done.objects] == [("public.t", 1)]
-        left = " ".join(lent.not_proved)
-        assert all(kind in left for kind in ("event triggers", "publications", "rights"))
+        evidence = load(driver, lent.target, made)
+        assert [(o.path, o.rows) for o in evidence.objects] == [("public.t", 1)]
+        omissions = " ".join(lent.not_proved)
+        assert all(kind in omissions for kind in ("event triggers", "publications", "rights"))
 
 
 @pytest.mark.parametrize(
@@ -417,9 +419,9 @@ def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
     import dataclasses
 
     properties = {**made.evidence.properties, "surroundings": surroundings}
-    one = FileDump(made.file, "native", dataclasses.replace(made.evidence, properties=properties))
-    with scratch(one, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, one)
+    altered = FileDump(made.file, "native", dataclasses.replace(made.evidence, properties=properties))
+    with scratch(altered, scratch_dir=str(base)) as lent:
+        load(driver, lent.target, altered)
         assert lent.ask("SELECT 1") == [(1,)]
 
 
@@ -439,12 +441,12 @@ def test_a_role_that_a_database_gives_its_sessions_keeps_no_drill_out(dbs, base,
 
 
 def test_what_a_drill_left_that_was_killed_while_it_cleared_up_is_removed(dbs, base, tmp_path):
-    left = base / "dumpty-drill-pg-killed"
-    (left / "data").mkdir(parents=True)
-    (left / "lock").touch()
+    abandoned = base / "dumpty-drill-pg-killed"
+    (abandoned / "data").mkdir(parents=True)
+    (abandoned / "lock").touch()
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
     with scratch(made, scratch_dir=str(base)):
-        assert not left.exists()
+        assert not abandoned.exists()
 
 
 AS_ANOTHER = """
@@ -470,23 +472,23 @@ with driver.scratch(dump=made, on=None, options=defaults(driver, "scratch", scra
 
 
 def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(hostile, marks, base):
-    place = base / "another"
-    place.mkdir()
-    made = dump(driver, hostile, place / "d", "sql")
+    directory = base / "another"
+    directory.mkdir()
+    made = dump(driver, hostile, directory / "d", "sql")
     from dumpty.process import become
     from dumpty_plugins.postgres.server import supervisor
 
     programs = {}
     for module in (supervisor, become):  # the tests themselves may lie where nobody else may read
-        programs[module.__name__.rpartition(".")[2]] = shutil.copy(str(module.__file__), place)
+        programs[module.__name__.rpartition(".")[2]] = shutil.copy(str(module.__file__), directory)
     uid = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
     if os.geteuid() == 0:
-        for path in (place, *place.iterdir()):
+        for path in (directory, *directory.iterdir()):
             os.chown(path, uid, uid)
     python = shutil.which("python3", path="/usr/bin:/bin:/usr/local/bin") or sys.executable
-    made_by = made.evidence.versions["server"]
+    server_version = made.evidence.versions["server"]
     script = AS_ANOTHER.format(
-        path=sys.path, **programs, python=python, file=made.file, version=made_by, uid=uid, base=str(place)
+        path=sys.path, **programs, python=python, file=made.file, version=server_version, uid=uid, base=str(directory)
     ).replace("PosixPath(", "__import__('pathlib').Path(")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
     assert done.returncode == 0, done.stderr
@@ -502,10 +504,10 @@ def test_a_proof_says_under_whose_rights_it_was_made(dbs, base, tmp_path):
     assert made.success, made.error
     proof = manager.prove(made.backup.id, level="restore", scratch_dir=str(base))
     assert proof.ok
-    told = " ".join(one.what for one in proof.proved)
-    assert "loaded as a role that is no superuser" in told
-    assert ("owns nothing" in told) == (os.geteuid() == 0)
-    assert any("publications (1 left out" in one for one in proof.not_proved)
+    proved = " ".join(line.what for line in proof.proved)
+    assert "loaded as a role that is no superuser" in proved
+    assert ("owns nothing" in proved) == (os.geteuid() == 0)
+    assert any("publications (1 left out" in line for line in proof.not_proved)
 
 
 def test_a_failure_of_pg_restore_that_is_no_matter_of_rights_stays_a_failure(dbs, base, tmp_path):

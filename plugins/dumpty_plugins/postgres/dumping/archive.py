@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
-from dumpty_plugins.postgres.server.encodings import decoded
+from dumpty_plugins.postgres.server.encodings import decode_text
 
 if TYPE_CHECKING:
     from dumpty import Buffer
@@ -21,9 +21,9 @@ _FORMATS = {1: "custom", 3: "tar", 5: "directory"}
 _BLOCK_DATA, _BLOCK_BLOBS = b"\x01", b"\x03"
 _TAR_BLOCK = 512
 _TAR_END = (bytes(_TAR_BLOCK), bytes(_TAR_BLOCK))
-_KNOWN = range(12, 17)  # minor versions of the format
+_KNOWN_MINOR_VERSIONS = range(12, 17)  # minor versions of the format
 _TABLE_AM, _SHORT_COMPRESSION, _RELKIND = 14, 15, 16  # the ones that brought a field, or changed one
-_KEPT = 32  # bytes, more than any head or end that CustomCheck looks for
+_OVERLAP_BYTES = 32  # bytes, more than any head or end that CustomCheck looks for
 
 
 class _TooShort(Exception):
@@ -35,13 +35,13 @@ class Entry:
     """One entry of the table of contents.
 
     ``data``: it has data, which ``copy`` takes, or which are statements; ``file``: where, in tar and directory formats.
-    ``section``: 1 none, 2 before the data, 3 the data, 4 behind them. ``needs``: the ids of those that have to come
-    before it.
+    ``section``: 1 none, 2 before the data, 3 the data, 4 behind them. ``dependencies``: the ids of those that have to
+    come before it.
     """
 
     dump_id: int
     section: int
-    needs: tuple[int, ...]
+    dependencies: tuple[int, ...]
     data: bool
     tag: str
     kind: str
@@ -67,7 +67,7 @@ class Contents:
     def roles(self) -> list[str]:
         """Every role that owns something in the archive, sorted."""
         owners = {e.owner for e in self.entries if e.owner and e.kind not in ("DATABASE", "DATABASE PROPERTIES")}
-        return sorted(decoded(owner.encode("utf-8", "surrogateescape"), self.encoding) for owner in owners)
+        return sorted(decode_text(owner.encode("utf-8", "surrogateescape"), self.encoding) for owner in owners)
 
     @property
     def extensions(self) -> list[str]:
@@ -84,15 +84,15 @@ class Contents:
 class _Cursor:
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.at = 0
+        self.position = 0
         self.int_size = 4
 
     def take(self, count: int) -> bytes:
-        end = self.at + count
+        end = self.position + count
         if end > len(self.data):
             raise _TooShort
-        piece = self.data[self.at : end]
-        self.at = end
+        piece = self.data[self.position : end]
+        self.position = end
         return piece
 
     def integer(self) -> int:
@@ -125,7 +125,7 @@ def _contents(cursor: _Cursor) -> Contents:
     if cursor.take(5) != b"PGDMP":
         raise IntegrityError("this is no archive of pg_dump: it does not begin with PGDMP")
     major, minor, _revision, cursor.int_size, offset_size, form = cursor.take(6)
-    if major != 1 or minor not in _KNOWN or form not in _FORMATS:
+    if major != 1 or minor not in _KNOWN_MINOR_VERSIONS or form not in _FORMATS:
         raise IntegrityError(
             f"the archive is of version {major}.{minor}, which this dumpty does not know; upgrade dumpty"
         )
@@ -135,7 +135,9 @@ def _contents(cursor: _Cursor) -> Contents:
     cursor.text()  # the database's name
     versions = {"server": cursor.text(), "pg_dump": cursor.text()}
     entries = tuple(_entry(cursor, minor, form, offset_size) for _number in range(cursor.integer()))
-    return Contents(format=_FORMATS[form], int_size=cursor.int_size, versions=versions, entries=entries, size=cursor.at)
+    return Contents(
+        format=_FORMATS[form], int_size=cursor.int_size, versions=versions, entries=entries, size=cursor.position
+    )
 
 
 def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
@@ -154,9 +156,9 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
         cursor.integer()  # relkind
     owner = cursor.text()
     cursor.text()  # with oids
-    needs = []
-    while (needed := cursor.optional()) is not None:
-        needs.append(int(needed) if needed.isdigit() else 0)
+    dependencies = []
+    while (dependency := cursor.optional()) is not None:
+        dependencies.append(int(dependency) if dependency.isdigit() else 0)
     file = ""
     if form == 1:
         cursor.take(1 + offset_size)
@@ -165,7 +167,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     return Entry(
         dump_id=dump_id,
         section=section,
-        needs=tuple(needs),
+        dependencies=tuple(dependencies),
         data=bool(data),
         tag=tag,
         kind=kind,
@@ -178,7 +180,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     )
 
 
-def _present(entry: Entry, names: set[str]) -> bool:
+def _has_data_file(entry: Entry, names: set[str]) -> bool:
     if not entry.data or not entry.file:
         return True
     if entry.kind == "BLOBS":  # one list, or one per group of large objects, depending on the version
@@ -195,40 +197,40 @@ class CustomCheck:
 
     def __init__(self) -> None:
         self.contents: Contents | None = None
-        self._held = b""
+        self._buffer = b""
         self._retry_at = 0
-        self._heads: list[bytes] = []
-        self._found = 0
-        self._last = b""
+        self._block_heads: list[bytes] = []
+        self._blocks_begun = 0
+        self._block_end = b""
 
     def feed(self, block: Buffer) -> None:
         """Look at the next block of the archive (b"" after the last one)."""
-        self._held += bytes(block)
+        self._buffer += bytes(block)
         if self.contents is None:
-            if len(block) and len(self._held) < self._retry_at:
+            if len(block) and len(self._buffer) < self._retry_at:
                 return
-            self.contents = read_contents(self._held)
+            self.contents = read_contents(self._buffer)
             if self.contents is None:
-                self._retry_at = 2 * len(self._held)
+                self._retry_at = 2 * len(self._buffer)
                 return
             size = self.contents.int_size
-            self._last = bytes(size + 1)
+            self._block_end = bytes(size + 1)
             for entry in self.contents.entries:
                 if entry.data:
                     kind = _BLOCK_BLOBS if entry.kind == "BLOBS" else _BLOCK_DATA
-                    self._heads.append(self._last + kind + b"\0" + entry.dump_id.to_bytes(size, "little"))
+                    self._block_heads.append(self._block_end + kind + b"\0" + entry.dump_id.to_bytes(size, "little"))
             # As if another block had ended where the first one begins.
-            self._held = self._last + self._held[self.contents.size :]
-        at = 0
-        while self._found < len(self._heads):
-            head = self._heads[self._found]
-            begin = self._held.find(head, at)
+            self._buffer = self._block_end + self._buffer[self.contents.size :]
+        position = 0
+        while self._blocks_begun < len(self._block_heads):
+            head = self._block_heads[self._blocks_begun]
+            begin = self._buffer.find(head, position)
             if begin < 0:
                 break
-            self._found += 1
-            at = begin + len(head)
+            self._blocks_begun += 1
+            position = begin + len(head)
         # A head may go on in the next block, and the end must be seen.
-        self._held = self._held[max(at, len(self._held) - _KEPT) :]
+        self._buffer = self._buffer[max(position, len(self._buffer) - _OVERLAP_BYTES) :]
 
     def finish(self) -> Contents:
         """Check that the archive is whole, and return its table of contents.
@@ -239,11 +241,12 @@ class CustomCheck:
         self.feed(b"")
         if self.contents is None:
             raise IntegrityError("the archive ends inside its table of contents: it is cut off")
-        if self._found < len(self._heads):
-            missing = [e for e in self.contents.entries if e.data][self._found]
+        if self._blocks_begun < len(self._block_heads):
+            missing = [e for e in self.contents.entries if e.data][self._blocks_begun]
             raise IntegrityError(f"the archive holds no data of {missing.namespace}.{missing.tag}: it is cut off")
-        blobs = self._heads and self._heads[-1][len(self._last) :].startswith(_BLOCK_BLOBS)
-        if not self._held.endswith(self._last * (2 if blobs else 1)):  # a list of large objects has an end of its own
+        blobs = self._block_heads and self._block_heads[-1][len(self._block_end) :].startswith(_BLOCK_BLOBS)
+        # A list of large objects has an end of its own.
+        if not self._buffer.endswith(self._block_end * (2 if blobs else 1)):
             raise IntegrityError("the archive ends in the middle of its data: it is cut off")
         return self.contents
 
@@ -253,45 +256,45 @@ class TarCheck:
 
     def __init__(self) -> None:
         self.contents: Contents | None = None
-        self._held = bytearray()
-        self._skip = 0
+        self._buffer = bytearray()
+        self._bytes_to_skip = 0
         self._toc: bytearray | None = None
         self._members: set[str] = set()
-        self._zero = 0
+        self._zero_blocks = 0
 
     def feed(self, block: Buffer) -> None:
         """Look at the next block of the archive."""
         view = memoryview(block)
         while view:
-            if self._skip:
-                step = min(self._skip, len(view))
+            if self._bytes_to_skip:
+                step = min(self._bytes_to_skip, len(view))
                 if self._toc is not None:
                     self._toc += view[:step]
-                self._skip -= step
+                self._bytes_to_skip -= step
                 view = view[step:]
                 continue
             if self._toc:
                 self.contents = self.contents or read_contents(bytes(self._toc))
             self._toc = None
-            step = min(_TAR_BLOCK - len(self._held), len(view))
-            self._held += view[:step]
+            step = min(_TAR_BLOCK - len(self._buffer), len(view))
+            self._buffer += view[:step]
             view = view[step:]
-            if len(self._held) == _TAR_BLOCK:
-                self._header(bytes(self._held))
-                self._held.clear()
+            if len(self._buffer) == _TAR_BLOCK:
+                self._header(bytes(self._buffer))
+                self._buffer.clear()
 
     def _header(self, header: bytes) -> None:
         if not any(header):
-            self._zero += 1
+            self._zero_blocks += 1
             return
-        if self._zero:
+        if self._zero_blocks:
             raise IntegrityError("the tar archive goes on behind its end")
         name = header[:100].rstrip(b"\0").decode("utf-8", "replace")
         number = header[124:136]
         # pg_dump writes sizes beyond 8 GiB in base 256, as GNU tar does.
         size = int.from_bytes(number[1:], "big") if number[0] & 0x80 else int(number.strip(b" \0") or b"0", 8)
         self._members.add(name)
-        self._skip = -(-size // _TAR_BLOCK) * _TAR_BLOCK
+        self._bytes_to_skip = -(-size // _TAR_BLOCK) * _TAR_BLOCK
         if name == "toc.dat":
             self._toc = bytearray()
 
@@ -301,12 +304,12 @@ class TarCheck:
         Raises:
             IntegrityError: it is cut off.
         """
-        if self._skip or self._held or self._zero < len(_TAR_END):
+        if self._bytes_to_skip or self._buffer or self._zero_blocks < len(_TAR_END):
             raise IntegrityError("the tar archive ends without its two empty blocks: it is cut off")
         if self.contents is None:
             raise IntegrityError("the tar archive holds no table of contents")
         for entry in self.contents.entries:
-            if not _present(entry, self._members):
+            if not _has_data_file(entry, self._members):
                 raise IntegrityError(f"the tar archive holds no data of {entry.namespace}.{entry.tag}: it is cut off")
         return self.contents
 
@@ -326,6 +329,6 @@ def check_directory(path: str) -> Contents:
         raise IntegrityError(f"the table of contents of {path} is cut off")
     names = set(os.listdir(path))
     for entry in contents.entries:
-        if not _present(entry, names):
+        if not _has_data_file(entry, names):
             raise IntegrityError(f"{path} holds no data of {entry.namespace}.{entry.tag} ({entry.file})")
     return contents

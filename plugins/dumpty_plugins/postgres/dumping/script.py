@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 END_MARKER = b"-- PostgreSQL database dump complete"
-_DUMPED = re.compile(rb"-- Dumped (from database|by pg_dump) version ([0-9][^\n]*)")
+_VERSION_COMMENT = re.compile(rb"-- Dumped (from database|by pg_dump) version ([0-9][^\n]*)")
 _END_OF_COPY = b"\n\\.\n"
 
 _ESCAPED = rb"'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'(?!')"
@@ -55,11 +55,11 @@ _COPY_NAME = re.compile(rb"COPY ((?:[^\s\"(]|\"(?:[^\"]|\"\")*\")+) ")
 class Statement:
     """One statement with its semicolon, and without the comments before it.
 
-    ``words`` are its unquoted words, lower case: the first four and the last two. ``copy``: its data follows.
+    ``keywords`` are its unquoted words, lower case: the first four and the last two. ``copy``: its data follows.
     """
 
     text: bytes
-    words: tuple[bytes, ...]
+    keywords: tuple[bytes, ...]
     copy: bool
 
     @property
@@ -68,7 +68,7 @@ class Statement:
         return _LARGE_OBJECT.fullmatch(self.text) is not None
 
     @property
-    def copied(self) -> bytes:
+    def copy_table(self) -> bytes:
         """The table that a COPY statement names, quoted as there."""
         match = _COPY_NAME.match(self.text)
         return match[1] if match else b""
@@ -79,7 +79,7 @@ class _Pending:
 
     def __init__(self) -> None:
         self.started = False
-        self.words: list[bytes] = []
+        self.keywords: list[bytes] = []
         self._parentheses = 0
         self._atomic = 0
 
@@ -94,14 +94,14 @@ class _Pending:
         elif token.lastgroup == "word":
             word = token[0].lower()
             self._follow_body(word)
-            self.words.append(word)
-            del self.words[4:-2]
+            self.keywords.append(word)
+            del self.keywords[4:-2]
 
     def _follow_body(self, word: bytes) -> None:
         """Keep track of BEGIN ATOMIC ... END in CREATE FUNCTION and PROCEDURE, by psql's own rule."""
-        words = self.words
-        made = words[3:4] if words[1:3] == [b"or", b"replace"] else words[1:2]
-        if words[:1] != [b"create"] or made not in ([b"function"], [b"procedure"]) or self._parentheses:
+        keywords = self.keywords
+        created = keywords[3:4] if keywords[1:3] == [b"or", b"replace"] else keywords[1:2]
+        if keywords[:1] != [b"create"] or created not in ([b"function"], [b"procedure"]) or self._parentheses:
             return
         if word == b"begin" or (word == b"case" and self._atomic):
             self._atomic += 1
@@ -127,15 +127,15 @@ class Script:
         self._at = 0
         self._tokens = _STANDARD
         self.ended = False
-        self._marked = False
-        self._restricted = b""
+        self._end_marker_read = False
+        self._restriction_key = b""
         self.versions: dict[str, str] = {}
         self.encoding = "UTF8"
 
     @property
     def complete(self) -> bool:
         """Whether the end marker was the last thing, and a restriction of psql's was lifted again behind it."""
-        return self._marked and not self._restricted
+        return self._end_marker_read and not self._restriction_key
 
     def __iter__(self) -> Iterator[Statement]:
         """Yield every statement.
@@ -147,8 +147,8 @@ class Script:
             statement = self._statement()
             if statement is None:
                 return
-            self._marked = False
-            if statement.words[:2] == (b"set", b"standard_conforming_strings"):
+            self._end_marker_read = False
+            if statement.keywords[:2] == (b"set", b"standard_conforming_strings"):
                 off = re.search(rb"=\s*'?off", statement.text)
                 self._tokens = _BACKSLASHES if off else _STANDARD
             elif match := _ENCODING.match(statement.text):
@@ -161,13 +161,13 @@ class Script:
         Raises:
             IntegrityError: the script ends inside the data.
         """
-        while not self._has(1):
-            self._need("the data of a table")
+        while not self._has_buffered(1):
+            self._require_more("the data of a table")
         if self._buffer.startswith(b"\r\n", self._at):
             self._at += 1
         self._at += self._buffer.startswith(b"\n", self._at)
         while len(self._buffer) - self._at < len(_END_OF_COPY) - 1:
-            self._need("the data of a table")
+            self._require_more("the data of a table")
         if self._buffer.startswith(_END_OF_COPY[1:], self._at):
             self._at += len(_END_OF_COPY) - 1
             return
@@ -182,34 +182,34 @@ class Script:
             if keep > self._at:
                 yield self._buffer[self._at : keep]
                 self._at = keep
-            self._need("the data of a table")
+            self._require_more("the data of a table")
 
-    def _has(self, count: int) -> bool:
+    def _has_buffered(self, count: int) -> bool:
         return len(self._buffer) - self._at >= count
 
-    def _more(self) -> bool:
+    def _read_more(self) -> bool:
         """Add a block (or, for a long token, as much as there is already); False at the end."""
         if self.ended:
             return False
-        wanted = len(self._buffer) - self._at
-        parts = [self._buffer[self._at :]]
-        got = 0
-        while got == 0 or got < wanted:
+        minimum = len(self._buffer) - self._at
+        blocks = [self._buffer[self._at :]]
+        bytes_read = 0
+        while bytes_read == 0 or bytes_read < minimum:
             block = self._read()
             if not block:
                 self.ended = True
                 break
-            parts.append(block)
-            got += len(block)
-        self._buffer = b"".join(parts)
+            blocks.append(block)
+            bytes_read += len(block)
+        self._buffer = b"".join(blocks)
         self._at = 0
-        return got > 0
+        return bytes_read > 0
 
-    def _need(self, where: str) -> None:
-        if not self._more():
-            raise IntegrityError(f"the dump ends in the middle of {where}: it is cut off")
+    def _require_more(self, construct: str) -> None:
+        if not self._read_more():
+            raise IntegrityError(f"the dump ends in the middle of {construct}: it is cut off")
 
-    def _token(self, at: int) -> tuple[int, re.Match[bytes] | None]:
+    def _next_token(self, at: int) -> tuple[int, re.Match[bytes] | None]:
         """Return the next whole token behind ``at``, and where ``at`` is now; None at the script's end."""
         while True:
             match = self._tokens.search(self._buffer, at)
@@ -218,7 +218,7 @@ class Script:
             if match is not None and whole and (self.ended or match.end() < len(self._buffer)):
                 return at, match
             offset = at - self._at
-            grown = self._more()
+            grown = self._read_more()
             at = self._at + offset
             if not grown and not whole:
                 return at, None
@@ -227,7 +227,7 @@ class Script:
         pending = _Pending()
         at = self._at
         while True:
-            at, match = self._token(at)
+            at, match = self._next_token(at)
             if match is None:
                 if pending.started or self._buffer[at:].strip():
                     raise IntegrityError("the dump ends in the middle of a statement: it is cut off")
@@ -254,16 +254,16 @@ class Script:
         return match.end()
 
     def _comment(self, text: bytes) -> None:
-        self._marked = self._marked or text.rstrip() == END_MARKER
-        if told := _DUMPED.match(text):
-            name = "server" if told[1].startswith(b"from") else "pg_dump"
-            self.versions.setdefault(name, told[2].decode("ascii", "replace").strip())
+        self._end_marker_read = self._end_marker_read or text.rstrip() == END_MARKER
+        if match := _VERSION_COMMENT.match(text):
+            name = "server" if match[1].startswith(b"from") else "pg_dump"
+            self.versions.setdefault(name, match[2].decode("ascii", "replace").strip())
 
     def _finish(self, end: int, pending: _Pending) -> Statement:
-        text, words = self._buffer[self._at : end].lstrip(), pending.words
+        text, keywords = self._buffer[self._at : end].lstrip(), pending.keywords
         self._at = end
-        copy = words[:1] == [b"copy"] and words[-2:] == [b"from", b"stdin"]
-        return Statement(text, tuple(words), copy)
+        copy = keywords[:1] == [b"copy"] and keywords[-2:] == [b"from", b"stdin"]
+        return Statement(text, tuple(keywords), copy)
 
     def _comment_end(self, at: int) -> int:
         level = 1
@@ -271,7 +271,7 @@ class Script:
             match = _BLOCK_COMMENT.search(self._buffer, at)
             if match is None:
                 offset = max(at, len(self._buffer) - 1) - self._at
-                self._need("a comment")
+                self._require_more("a comment")
                 at = self._at + offset
                 continue
             level += 1 if match[0] == b"/*" else -1
@@ -281,14 +281,14 @@ class Script:
     def _dollar_end(self, tag: bytes, at: int) -> int:
         while (end := self._buffer.find(tag, at)) < 0:
             offset = max(at, len(self._buffer) - len(tag) + 1) - self._at
-            self._need("a quoted body")
+            self._require_more("a quoted body")
             at = self._at + offset
         return end + len(tag)
 
     def _meta_command(self, begin: int, *, started: bool) -> int:
         offset = begin - self._at
         while b"\n" not in self._buffer[self._at + offset :]:
-            if not self._more():
+            if not self._read_more():
                 break
         begin = self._at + offset
         match = _META_COMMAND.match(self._buffer, begin)
@@ -300,8 +300,8 @@ class Script:
                 f"the dump holds a command for psql, {line!r}, which dumpty does not run: is it forged?"
             )
         if not match[1]:
-            self._restricted = match[2]
-        elif match[2] == self._restricted:
-            self._restricted = b""
+            self._restriction_key = match[2]
+        elif match[2] == self._restriction_key:
+            self._restriction_key = b""
         self._at = match.end()
         return match.end()

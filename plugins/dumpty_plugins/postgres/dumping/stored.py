@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
-from dumpty_plugins.postgres.schema.tables import LARGE_OBJECTS, path_of
+from dumpty_plugins.postgres.schema.tables import LARGE_OBJECTS, table_path
 
 if TYPE_CHECKING:
     from dumpty import Dump
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from dumpty_plugins.postgres.dumping.script import Script
 
 
-def tally(script: Script) -> dict[str, int]:
+def count_script_rows(script: Script) -> dict[str, int]:
     """Read ``script`` to its end and return the rows that it holds, by the path of their table."""
-    found: dict[str, int] = {}
+    row_counts: dict[str, int] = {}
     for statement in script:
         if statement.copy:
             rows = sum(piece.count(b"\n") for piece in script.data())
-            path = path_of(statement.copied, script.encoding)
-            found[path] = found.get(path, 0) + rows
+            path = table_path(statement.copy_table, script.encoding)
+            row_counts[path] = row_counts.get(path, 0) + rows
         elif statement.makes_large_object:
-            found[LARGE_OBJECTS] = found.get(LARGE_OBJECTS, 0) + 1
-    return found
+            row_counts[LARGE_OBJECTS] = row_counts.get(LARGE_OBJECTS, 0) + 1
+    return row_counts
 
 
 def read_archive(dump: Dump) -> Contents:

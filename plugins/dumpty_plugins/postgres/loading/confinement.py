@@ -1,9 +1,9 @@
-"""What a drill lets a dump do: it is code of whoever owned the database, and a drill loads it without rights.
+"""What a drill lets a dump do: it is code of whoever owned the database, and a drill loads it without privileges.
 
 It is loaded by a role that is no superuser, and that may act as every role that the dump speaks of. What that role may
-not do is left out and told where the data do not depend on it (owners, rights, comments, event triggers, ...); where
-they may, the backup is not provable here. Extensions alone are made by a superuser: known ones, under dumpty's own
-words, and before anything of the dump's could stand in for what their scripts call.
+not do is left out and listed where no data depend on it (owners, privileges, comments, event triggers, ...); where
+they may, the backup is not provable here. Extensions alone are made by a superuser: allowed ones, by dumpty's own
+statements, and before anything of the dump's could stand in for what their scripts call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dumpty import CommandError, NotProvable, Source
 from dumpty_plugins.postgres.loading.needs import NAME, plain_name
 from dumpty_plugins.postgres.schema.tables import quoted
 from dumpty_plugins.postgres.server.connection import Address, psycopg2, rows
-from dumpty_plugins.postgres.server.errors import explained
+from dumpty_plugins.postgres.server.errors import translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from dumpty_plugins.postgres.dumping.archive import Contents
     from dumpty_plugins.postgres.dumping.script import Statement
 
-INSIST = "-o superuser=on loads it as a superuser, and whoever wrote it then does what a superuser can"
+SUPERUSER_HINT = "-o superuser=on loads it as a superuser, and whoever wrote it then does what a superuser can"
 
-EXTENSIONS = frozenset(
+ALLOWED_EXTENSIONS = frozenset(
     re.findall(
         r"\S+",
         """
@@ -47,7 +47,7 @@ EXTENSIONS = frozenset(
 
 _EXTENSION = re.compile(rb"CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME + rb"(?: WITH SCHEMA " + NAME + rb")?;")
 _OF_EXTENSION = re.compile(rb"COMMENT ON EXTENSION ")
-_FORCED = re.compile(rb"ALTER TABLE .*\sFORCE ROW LEVEL SECURITY;$", re.DOTALL)
+_FORCE_ROW_SECURITY = re.compile(rb"ALTER TABLE .*\sFORCE ROW LEVEL SECURITY;$", re.DOTALL)
 _OWNER = re.compile(rb"\sOWNER TO " + NAME + rb"\s*;\s*$")
 _PERMISSION = re.compile(
     r"permission denied|must be (owner|superuser|member|able to)|must have|only (a )?superuser",
@@ -68,7 +68,7 @@ _OPTIONAL: tuple[tuple[tuple[bytes, ...], str], ...] = (
 )
 """What a dump says that changes no row and no other statement's success, and what to call it where it is left out."""
 
-_STRANGERS = """
+_FOREIGN_OBJECTS = """
     SELECT o.name FROM (
         SELECT 'pg_proc'::regclass, oid, proname FROM pg_proc
         UNION ALL SELECT 'pg_operator'::regclass, oid, oprname FROM pg_operator
@@ -81,12 +81,12 @@ _STRANGERS = """
 
 
 _BEFORE_DATA, _DATA, _BEHIND_DATA = 2, 3, 4
-_HEAVY = {"INDEX", "INDEX ATTACH", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT"}
+_PARALLEL_KINDS = {"INDEX", "INDEX ATTACH", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillTarget(Source):
-    """The target of a drill, which a restore fills with less rights than another."""
+    """The target of a drill, which a restore fills with fewer privileges than another."""
 
     confinement: Confinement = field(repr=False, compare=False)
 
@@ -109,19 +109,20 @@ class Confinement:
         self._roles = tuple(roles)
         self._admin = admin
         self._database = ""
-        self._left: Counter[str] = Counter()
+        self._omissions: Counter[str] = Counter()
         self._granted: set[str] = set()
 
     @property
-    def alone(self) -> bool:
+    def on_private_server(self) -> bool:
         """Whether the server is the drill's own."""
         return self._admin is not None
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What was not loaded, in words."""
+        """What was not loaded, for people."""
         return tuple(
-            f"{kind} ({number} left out: they need more rights than a drill has)" for kind, number in self._left.items()
+            f"{kind} ({number} left out: they need more rights than a drill has)"
+            for kind, number in self._omissions.items()
         )
 
     def prepare(self, database: str) -> None:
@@ -129,69 +130,69 @@ class Confinement:
         self._database = database
         if self._admin is None:
             return
-        with closing(self._connect()) as admin, explained(Address(self._admin), "preparing"):
+        with closing(self._connect()) as admin, translate_errors(Address(self._admin), "preparing"):
             self._grant(admin, f"ALL ON DATABASE {quoted(database)}", "ALL ON SCHEMA public")
             if "amcheck" not in self._extensions:
-                self._amcheck(admin, "pg_catalog")
+                self._create_amcheck(admin, "pg_catalog")
 
-    def open(self, database: str) -> None:
-        """Let the drill into the database, whatever limits and rights it has from the dump's evidence."""
+    def grant_access(self, database: str) -> None:
+        """Let the drill into the database, whatever limits and privileges it has from the dump's evidence."""
         if self._admin is None:
             return
-        with closing(Address(self._admin).connect()) as admin, explained(Address(self._admin), "preparing"):
+        with closing(Address(self._admin).connect()) as admin, translate_errors(Address(self._admin), "preparing"):
             rows(admin, f"ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1")
             rows(admin, f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(database)} TO {quoted(self._role)}")
             # ALTER DATABASE ... SET role would make of each session one that may not read what others own.
             rows(admin, f"ALTER ROLE {quoted(self._role)} IN DATABASE {quoted(database)} SET role = 'none'")
 
-    def takes(self, statement: Statement, encoding: str) -> bool:
+    def handle(self, statement: Statement, encoding: str) -> bool:
         """Do in its own way what the statement asks for, or leave it out; False where the role is to execute it."""
         if _OF_EXTENSION.match(statement.text):
             return True  # it comes with the extension
-        if self._admin is None and _FORCED.match(statement.text):
+        if self._admin is None and _FORCE_ROW_SECURITY.match(statement.text):
             # A role that obeys it sees a part of the rows, and would find the others missing.
-            self._left["forced row security"] += 1
+            self._omissions["forced row security"] += 1
             return True
-        if self._admin is None or statement.words[:2] != (b"create", b"extension"):
+        if self._admin is None or statement.keywords[:2] != (b"create", b"extension"):
             return False
         match = _EXTENSION.fullmatch(statement.text)
         if match is None:
             return False
-        self._extend(plain_name(match[1], encoding), plain_name(match[2], encoding) if match[2] else None)
+        self._create_extension(plain_name(match[1], encoding), plain_name(match[2], encoding) if match[2] else None)
         return True
 
-    def follow(self, statement: Statement) -> None:
-        """Let every role make things in a schema that the statement has just made: its rights come last in a dump."""
-        if self._admin is None or statement.words[:2] != (b"create", b"schema"):
+    def after_statement(self, statement: Statement) -> None:
+        """Let every role make things in a schema that the statement has just made: its grants come last in a dump."""
+        if self._admin is None or statement.keywords[:2] != (b"create", b"schema"):
             return
         # Not over the session that loads: it speaks the dump's encoding.
-        with closing(self._connect()) as admin, explained(self._address(), "preparing"):
-            found = {n for (n,) in rows(admin, "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384")}
-            for name in sorted(found - self._granted):
+        with closing(self._connect()) as admin, translate_errors(self._address(), "preparing"):
+            schemas = {n for (n,) in rows(admin, "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384")}
+            for name in sorted(schemas - self._granted):
                 self._granted.add(name)
                 self._grant(admin, f"ALL ON SCHEMA {quoted(name)}")
 
-    def forgives(self, statement: Statement, error: Exception) -> bool:
+    def may_omit(self, statement: Statement, error: Exception) -> bool:
         """Return whether what the server refused may be left out.
 
         Raises:
             NotProvable: it may not, and this role lacks the right to it.
         """
         code = getattr(error, "pgcode", None)
-        kind = next((kind for words, kind in _OPTIONAL if statement.words[: len(words)] == words), "")
-        if code in ("42704", "55000") and kind and self._left:
+        kind = next((kind for keywords, kind in _OPTIONAL if statement.keywords[: len(keywords)] == keywords), "")
+        if code in ("42704", "55000") and kind and self._omissions:
             return True  # it speaks of what was left out
         if code != "42501":
             return False
-        if not kind and statement.words[:1] == (b"alter",) and _OWNER.search(statement.text):
+        if not kind and statement.keywords[:1] == (b"alter",) and _OWNER.search(statement.text):
             kind = "owners"
         if not kind:
             diagnosis = getattr(error, "diag", None)
             raise self.refusal((diagnosis and diagnosis.message_primary) or str(error)) from error
-        self._left[kind] += 1
+        self._omissions[kind] += 1
         return True
 
-    def judge(self, error: CommandError) -> Exception:
+    def explain_failure(self, error: CommandError) -> Exception:
         """Return what a failure of pg_restore means: where it lacked a right, that nothing is proven."""
         match = _PERMISSION.search(error.stderr_tail)
         if match is None:
@@ -199,48 +200,48 @@ class Confinement:
         line = next(line for line in error.stderr_tail.splitlines() if match[0] in line)
         return self.refusal(line.partition("ERROR:")[2].strip() or line.strip())
 
-    def refusal(self, why: str) -> NotProvable:
+    def refusal(self, reason: str) -> NotProvable:
         """Return the error that says what the role may not do, and how to insist."""
-        where = "" if self.alone else ", or drill without --on"
-        return NotProvable(f"the dump needs more rights than a drill has ({why}); {INSIST}{where}")
+        alternative = "" if self.on_private_server else ", or drill without --on"
+        return NotProvable(f"the dump needs more rights than a drill has ({reason}); {SUPERUSER_HINT}{alternative}")
 
     def _address(self) -> Address:
         if self._admin is None:
             raise RuntimeError("the server is not the drill's own")
-        return Address(self._admin).at(self._database)
+        return Address(self._admin).for_database(self._database)
 
     def _connect(self) -> Connection:
         return self._address().connect()
 
-    def _grant(self, connection: Connection, *rights: str) -> None:
-        granted = ", ".join(quoted(role) for role in {self._role: None, **dict.fromkeys(self._roles)})
-        for right in rights:
-            rows(connection, f"GRANT {right} TO {granted}")
+    def _grant(self, connection: Connection, *privileges: str) -> None:
+        grantees = ", ".join(quoted(role) for role in {self._role: None, **dict.fromkeys(self._roles)})
+        for privilege in privileges:
+            rows(connection, f"GRANT {privilege} TO {grantees}")
 
-    def _extend(self, name: str, schema: str | None) -> None:
-        with closing(self._connect()) as admin, explained(self._address(), "extending"):
+    def _create_extension(self, name: str, schema: str | None) -> None:
+        with closing(self._connect()) as admin, translate_errors(self._address(), "extending"):
             if rows(admin, "SELECT 1 FROM pg_extension WHERE extname = %s", name):
                 return
-            if name not in EXTENSIONS:
+            if name not in ALLOWED_EXTENSIONS:
                 raise self.refusal(f"the extension {name}")
-            stranger = rows(admin, _STRANGERS)
-            if stranger:
-                raise self.refusal(f"the extension {name}, which comes behind {stranger[0][0]} in the dump")
-            place = f" SCHEMA {quoted(schema)}" if schema is not None else ""
-            rows(admin, f"CREATE EXTENSION {quoted(name)}{place}")
+            foreign = rows(admin, _FOREIGN_OBJECTS)
+            if foreign:
+                raise self.refusal(f"the extension {name}, which comes behind {foreign[0][0]} in the dump")
+            schema_clause = f" SCHEMA {quoted(schema)}" if schema is not None else ""
+            rows(admin, f"CREATE EXTENSION {quoted(name)}{schema_clause}")
             if name == "amcheck":
-                self._allow_amcheck(admin)
+                self._grant_amcheck(admin)
 
-    def _amcheck(self, admin: Connection, schema: str) -> None:
+    def _create_amcheck(self, admin: Connection, schema: str) -> None:
         try:
             rows(admin, f"CREATE EXTENSION amcheck SCHEMA {schema}")
         except psycopg2().Error:
             if admin.closed:
                 raise
             return  # this build of PostgreSQL comes without it
-        self._allow_amcheck(admin)
+        self._grant_amcheck(admin)
 
-    def _allow_amcheck(self, admin: Connection) -> None:
+    def _grant_amcheck(self, admin: Connection) -> None:
         sql = """SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid
                  JOIN pg_extension e ON e.oid = d.refobjid
                  WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
@@ -260,13 +261,13 @@ def stages(contents: Contents) -> tuple[tuple[str, list[int]], ...]:
     In parallel goes what takes time, data and indexes, unless it waits for something of the last stage.
     """
     before = [e for e in contents.entries if e.section == _BEFORE_DATA]
-    late = {e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)}
-    fast = []
+    deferred = {e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)}
+    parallel = []
     for entry in contents.entries:
-        heavy = entry.section == _DATA or (entry.section == _BEHIND_DATA and entry.kind in _HEAVY)
-        if heavy and not late & (set(entry.needs) - {entry.dump_id}):
-            fast.append(entry.dump_id)
-            late.discard(entry.dump_id)
-    done = {*fast, *(e.dump_id for e in before)}
-    rest = [e.dump_id for e in contents.entries if e.dump_id not in done]
-    return ("before", [e.dump_id for e in before]), ("data", fast), ("behind", rest)
+        is_parallel = entry.section == _DATA or (entry.section == _BEHIND_DATA and entry.kind in _PARALLEL_KINDS)
+        if is_parallel and not deferred & (set(entry.dependencies) - {entry.dump_id}):
+            parallel.append(entry.dump_id)
+            deferred.discard(entry.dump_id)
+    staged = {*parallel, *(e.dump_id for e in before)}
+    rest = [e.dump_id for e in contents.entries if e.dump_id not in staged]
+    return ("before", [e.dump_id for e in before]), ("data", parallel), ("behind", rest)

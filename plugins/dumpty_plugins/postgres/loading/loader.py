@@ -14,8 +14,8 @@ from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.script import Script
 from dumpty_plugins.postgres.loading.parts import ALL, Parts, advice
 from dumpty_plugins.postgres.server.connection import interruptible, psycopg2, rows
-from dumpty_plugins.postgres.server.errors import explanation
-from dumpty_plugins.postgres.server.waiting import peer_of, waited
+from dumpty_plugins.postgres.server.errors import translated_error
+from dumpty_plugins.postgres.server.waiting import peer_of, run_watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ _SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"
 """Settings that a newer pg_dump puts at the head of a dump, and that an older server does not have."""
 
 
-_TOLD_SECRETS = re.compile(rb"(CREATE|ALTER) (USER MAPPING|SERVER|SUBSCRIPTION|ROLE|USER)\b", re.IGNORECASE)
+_SECRET_STATEMENTS = re.compile(rb"(CREATE|ALTER) (USER MAPPING|SERVER|SUBSCRIPTION|ROLE|USER)\b", re.IGNORECASE)
 
 
 def load(
@@ -41,13 +41,14 @@ def load(
     connection: Connection,
     read: Callable[[], bytes],
     *,
-    whole: bool,
+    single_transaction: bool,
     parts: Parts = ALL,
     confinement: Confinement | None = None,
 ) -> None:
     """Execute a plain dump to its verified end, ``parts`` of it left out.
 
-    With ``whole``, everything stays inside the transaction that the caller has begun, and is the caller's to commit.
+    With ``single_transaction``, everything stays inside the transaction that the caller has begun, and is the caller's
+    to commit.
     ``confinement``: the bounds of a drill.
 
     Raises:
@@ -57,13 +58,13 @@ def load(
     """
     abandoned = threading.Event()
 
-    def guarded() -> bytes:
+    def read_unless_abandoned() -> bytes:
         if abandoned.is_set():
             raise InterruptedError("the restore was interrupted")
         return read()
 
-    script = Script(guarded)
-    bounds = _Bounds(parts=parts, confinement=confinement, whole=whole)
+    script = Script(read_unless_abandoned)
+    bounds = _Bounds(parts=parts, confinement=confinement, single_transaction=single_transaction)
     interruptible(connection, lambda: _execute(address, connection, script, bounds), abandoned.set)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
@@ -71,68 +72,68 @@ def load(
 
 @dataclass(frozen=True, kw_only=True)
 class _Bounds:
-    """What of a script is executed: ``parts`` of it, what a drill's ``confinement`` allows, and ``whole`` or not."""
+    """What of a script is executed: ``parts`` of it, what a drill's ``confinement`` allows; in one transaction?"""
 
     parts: Parts
     confinement: Confinement | None
-    whole: bool
+    single_transaction: bool
 
-    def skip(self, statement: Statement, known: set[bytes], encoding: str) -> bool:
-        """Return whether ``statement``, in ``encoding``, is not for the server, which knows the settings ``known``."""
-        words = statement.words
-        if statement.text == b";" or not self.parts.hold(statement.text):
+    def skip(self, statement: Statement, settings: set[bytes], encoding: str) -> bool:
+        """Return whether ``statement``, in ``encoding``, is not for the server, which has ``settings``."""
+        keywords = statement.keywords
+        if statement.text == b";" or not self.parts.include(statement.text):
             return True
-        if words[:1] == (b"set",) and words[1:2] and words[1] in _SKIPPABLE - known:
+        if keywords[:1] == (b"set",) and keywords[1:2] and keywords[1] in _SKIPPABLE - settings:
             return True
         # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
-        if self.whole and words in ((b"begin",), (b"commit",)):
+        if self.single_transaction and keywords in ((b"begin",), (b"commit",)):
             return True
-        return self.confinement is not None and self.confinement.takes(statement, encoding)
+        return self.confinement is not None and self.confinement.handle(statement, encoding)
 
 
 def _execute(address: Address, connection: Connection, script: Script, bounds: _Bounds) -> None:
-    whole, confinement = bounds.whole, bounds.confinement
+    single_transaction, confinement = bounds.single_transaction, bounds.confinement
     library = psycopg2()
-    known = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
+    settings = {name.encode() for (name,) in rows(connection, "SELECT name FROM pg_settings")}
     rows(connection, "RESET search_path")
-    transaction = rows(connection, _TRANSACTION)[0][0] if whole else None
+    transaction = rows(connection, _TRANSACTION)[0][0] if single_transaction else None
     with closing(connection.cursor()) as cursor:
         for statement in script:
-            if bounds.skip(statement, known, script.encoding):
+            if bounds.skip(statement, settings, script.encoding):
                 continue
-            feed = _Feed(script.data(), peer_of(connection)) if statement.copy else None
+            copy_data = _CopyData(script.data(), peer_of(connection)) if statement.copy else None
             try:
-                if feed is not None:
-                    copy = functools.partial(cursor.copy_expert, statement.text, feed, size=BLOCK)  # type: ignore[arg-type]
-                    waited(connection, copy)
+                if copy_data is not None:
+                    copy = functools.partial(cursor.copy_expert, statement.text, copy_data, size=BLOCK)  # type: ignore[arg-type]
+                    run_watched(connection, copy)
                 else:
-                    waited(connection, functools.partial(cursor.execute, statement.text))
+                    run_watched(connection, functools.partial(cursor.execute, statement.text))
                 if confinement is not None:
-                    confinement.follow(statement)
+                    confinement.after_statement(statement)
             except (library.Error, UnicodeError) as error:
-                if feed is not None and feed.error is not None:
-                    raise feed.error from None  # psycopg2 hides what came out of read() behind one of its own
-                if confinement is None or not confinement.forgives(statement, error):
+                if copy_data is not None and copy_data.error is not None:
+                    raise copy_data.error from None  # psycopg2 hides what came out of read() behind one of its own
+                if confinement is None or not confinement.may_omit(statement, error):
                     raise _failure(address, statement, error) from error
-    if whole and rows(connection, _TRANSACTION)[0][0] != transaction:
+    if single_transaction and rows(connection, _TRANSACTION)[0][0] != transaction:
         raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
 
 
 def _failure(address: Address, statement: Statement, error: Exception) -> DumptyError:
     # A foreign server's or a subscription's password stands in quotes.
-    known_names = statement.text[:70].split(b"'")[0] if _TOLD_SECRETS.match(statement.text) else b""
-    head = re.sub(r"\s+", " ", (known_names or statement.text[:70]).decode("utf-8", "replace")).strip()
-    why = explanation(address, f"loading ({head} ...) into", error)
-    return type(why)(f"{why}{advice(statement.text)}")
+    secretless = statement.text[:70].split(b"'")[0] if _SECRET_STATEMENTS.match(statement.text) else b""
+    excerpt = re.sub(r"\s+", " ", (secretless or statement.text[:70]).decode("utf-8", "replace")).strip()
+    translated = translated_error(address, f"loading ({excerpt} ...) into", error)
+    return type(translated)(f"{translated}{advice(statement.text)}")
 
 
-class _Feed:
+class _CopyData:
     """The data of one COPY, as psycopg2 wants to read it."""
 
     def __init__(self, data: Iterator[bytes], peer: Peer | None) -> None:
         self._data = data
         self._peer = peer
-        self._held = b""
+        self._buffer = b""
         self.error: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
@@ -140,15 +141,15 @@ class _Feed:
         try:
             if self._peer is not None:
                 self._peer.moved()
-            while not self._held:
-                self._held = next(self._data, b"")
-                if not self._held:
+            while not self._buffer:
+                self._buffer = next(self._data, b"")
+                if not self._buffer:
                     return b""
         except BaseException as error:
             self.error = error
             raise
-        if 0 <= size < len(self._held):
-            piece, self._held = self._held[:size], self._held[size:]
+        if 0 <= size < len(self._buffer):
+            piece, self._buffer = self._buffer[:size], self._buffer[size:]
             return piece
-        piece, self._held = self._held, b""
+        piece, self._buffer = self._buffer, b""
         return piece

@@ -11,7 +11,7 @@ from dumpty import NotProvable
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.script import Script
 from dumpty_plugins.postgres.dumping.stored import read_archive
-from dumpty_plugins.postgres.server.encodings import decoded
+from dumpty_plugins.postgres.server.encodings import decode_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,15 +32,24 @@ _ROLES = (
     re.compile(rb"^CREATE USER MAPPING FOR " + NAME),
     re.compile(rb"^SET SESSION AUTHORIZATION " + NAME),
 )
-_NOBODY = {"public", "current_user", "session_user", "user", "current_role", "default"}
+_PSEUDO_ROLES = {"public", "current_user", "session_user", "user", "current_role", "default"}
 _EXTENSION = re.compile(rb"^CREATE EXTENSION (?:IF NOT EXISTS )?" + NAME)
 _TABLESPACE = re.compile(rb"^SET default_tablespace = " + NAME)
-_OF_DATABASE = {"DATABASE", "DATABASE PROPERTIES"}
+_DATABASE_KINDS = {"DATABASE", "DATABASE PROPERTIES"}
 _CODE_AS_DATA = (b"data",)
-_MAKING = {b"create", b"alter", b"drop"}
-_OUTSIDE = {b"server", b"subscription", b"role", b"user", b"group", b"database", b"tablespace", b"system"}
+_DEFINING_KEYWORDS = {b"create", b"alter", b"drop"}
+_CLUSTER_OBJECTS = {b"server", b"subscription", b"role", b"user", b"group", b"database", b"tablespace", b"system"}
 _COPY_OUTSIDE = re.compile(rb"^COPY .*(?:\bPROGRAM\b|\b(?:FROM|TO) ')", re.IGNORECASE)
-_REACHING = {"dblink", "postgres_fdw", "file_fdw", "pg_cron", "pg_background", "pgagent", "pglogical", "timescaledb"}
+_REACHING_EXTENSIONS = {
+    "dblink",
+    "postgres_fdw",
+    "file_fdw",
+    "pg_cron",
+    "pg_background",
+    "pgagent",
+    "pglogical",
+    "timescaledb",
+}
 _MAJOR = re.compile(r"(\d+)")
 
 
@@ -56,37 +65,37 @@ class Needs:
     outside: tuple[str, ...]
 
 
-def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
-    """Return what ``dump`` needs: from its evidence, or where that is silent (or ``thoroughly``) from the dump itself.
+def needs_of(dump: Dump, *, read_dump: bool = False) -> Needs:
+    """Return what ``dump`` needs: from its evidence, or where that is silent (or ``read_dump``) from the dump itself.
 
     Raises:
         NotProvable: nothing says of which version of PostgreSQL it is.
     """
-    known = dump.evidence.properties
-    told = dump.versions.get("server", "")
-    roles, extensions = set(known.get("roles", ())), set(known.get("extensions", ()))
-    tablespaces = set(known.get("tablespaces", ()))
+    properties = dump.evidence.properties
+    server_version = dump.versions.get("server", "")
+    roles, extensions = set(properties.get("roles", ())), set(properties.get("extensions", ()))
+    tablespaces = set(properties.get("tablespaces", ()))
     outside: list[str] = []
-    if thoroughly or "roles" not in known or "tablespaces" not in known or not _MAJOR.match(told):
+    if read_dump or "roles" not in properties or "tablespaces" not in properties or not _MAJOR.match(server_version):
         versions: dict[str, str] = {}
-        for words, statement, encoding in _statements(dump, versions):
+        for keywords, statement, encoding in _statements(dump, versions):
             roles.update(_roles(statement, encoding))
             if match := _EXTENSION.match(statement):
                 extensions.add(plain_name(match[1], encoding))
             if match := _TABLESPACE.match(statement):
                 tablespaces.add(plain_name(match[1], encoding))
-            if what := _outside(words, statement):
-                outside.append(what)
-        told = told or versions.get("server", "")
-    outside += sorted(extensions & _REACHING)
-    superuser = str(known.get("superuser", "postgres"))
-    around = known.get("surroundings", {})
-    roles |= {superuser, *([around["owner"]] if around else [])}
-    number = _MAJOR.match(told)
-    if number is None:
+            if reached := _outside(keywords, statement):
+                outside.append(reached)
+        server_version = server_version or versions.get("server", "")
+    outside += sorted(extensions & _REACHING_EXTENSIONS)
+    superuser = str(properties.get("superuser", "postgres"))
+    surroundings = properties.get("surroundings", {})
+    roles |= {superuser, *([surroundings["owner"]] if surroundings else [])}
+    major = _MAJOR.match(server_version)
+    if major is None:
         raise NotProvable("nothing tells of which version of PostgreSQL the dump is")
     return Needs(
-        major=int(number[1]),
+        major=int(major[1]),
         roles=tuple(sorted(r for r in roles if not r.startswith("pg_"))),
         superuser=superuser,
         extensions=tuple(sorted(extensions)),
@@ -95,12 +104,12 @@ def needs_of(dump: Dump, *, thoroughly: bool = False) -> Needs:
     )
 
 
-def _outside(words: tuple[bytes, ...], statement: bytes) -> str:
+def _outside(keywords: tuple[bytes, ...], statement: bytes) -> str:
     """Return what outside of its database a statement speaks of, whatever stands between its words; "" for nothing."""
-    if words == _CODE_AS_DATA:
+    if keywords == _CODE_AS_DATA:
         return "data that are statements"
-    if words[:1] and words[0] in _MAKING and words[1:2] and words[1] in _OUTSIDE:
-        return "user mapping" if words[1:3] == (b"user", b"mapping") else words[1].decode()
+    if keywords[:1] and keywords[0] in _DEFINING_KEYWORDS and keywords[1:2] and keywords[1] in _CLUSTER_OBJECTS:
+        return "user mapping" if keywords[1:3] == (b"user", b"mapping") else keywords[1].decode()
     return "copy" if _COPY_OUTSIDE.match(statement) else ""
 
 
@@ -114,7 +123,7 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[by
     with closing(dump.open()) as reader:
         script = Script(lambda: reader.read(BLOCK))
         for statement in script:
-            yield statement.words, statement.text, script.encoding
+            yield statement.keywords, statement.text, script.encoding
             if statement.copy:
                 for _piece in script.data():
                     pass
@@ -124,22 +133,22 @@ def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[by
 def _archived(contents: Contents) -> Iterator[tuple[tuple[bytes, ...], bytes, str]]:
     """Yield what pg_restore runs of an archive, as ``_statements`` does."""
     for entry in contents.entries:
-        if entry.kind in _OF_DATABASE:
+        if entry.kind in _DATABASE_KINDS:
             continue  # only pg_restore --create would make the database itself
         if entry.tablespace:
             yield (), b'SET default_tablespace = "' + _bytes(entry.tablespace) + b'"', contents.encoding
         if entry.owner:
             yield (), b' OWNER TO "' + _bytes(entry.owner) + b'"', contents.encoding
         for statement in _split(entry.definition.encode("utf-8", "surrogateescape")):
-            yield statement.words, statement.text, contents.encoding
+            yield statement.keywords, statement.text, contents.encoding
         if entry.data and not _copied(entry):
             yield _CODE_AS_DATA, b"", contents.encoding
 
 
 def _copied(entry: Entry) -> bool:
     """Return whether the data of an entry can be nothing but data: rows, or the bytes of large objects."""
-    found = [s for s in _split(entry.copy.encode("utf-8", "surrogateescape")) if s.text != b";"]
-    return entry.kind == "BLOBS" or [s.copy for s in found] == [True]
+    statements = [s for s in _split(entry.copy.encode("utf-8", "surrogateescape")) if s.text != b";"]
+    return entry.kind == "BLOBS" or [s.copy for s in statements] == [True]
 
 
 def _bytes(name: str) -> bytes:
@@ -152,14 +161,14 @@ def _split(definition: bytes) -> Iterator[Statement]:
 
 
 def _roles(statement: bytes, encoding: str) -> set[str]:
-    found = set()
+    names = set()
     for pattern in _ROLES:
         if match := pattern.search(statement):
-            found |= {plain_name(m[0], encoding) for m in _NAMES.finditer(match[1])}
-    return {name for name in found if name.lower() not in _NOBODY}
+            names |= {plain_name(m[0], encoding) for m in _NAMES.finditer(match[1])}
+    return {name for name in names if name.lower() not in _PSEUDO_ROLES}
 
 
 def plain_name(text: bytes, encoding: str = "UTF8") -> str:
     """Return what an SQL identifier in ``encoding`` names."""
-    name = decoded(text, encoding)
+    name = decode_text(text, encoding)
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()

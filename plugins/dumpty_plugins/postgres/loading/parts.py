@@ -64,7 +64,7 @@ class Parts:
         """What to say of it."""
         return (f"left out, as asked: {', '.join(sorted(self.absent))}",) if self.absent else ()
 
-    def hold(self, statement: bytes) -> bool:
+    def include(self, statement: bytes) -> bool:
         """Return whether ``statement`` is to be run."""
         return not any(_STATEMENTS[name].match(statement) for name in self.absent)
 
@@ -74,12 +74,12 @@ ALL = Parts()
 
 def advice(statement: bytes) -> str:
     """Return which option leaves ``statement`` out, for the end of an error's text; "" where none does."""
-    found = [name for name, pattern in _STATEMENTS.items() if pattern.match(statement)]
-    return f"; or leave such out: -o {found[0]}=off" if found else ""
+    names = [name for name, pattern in _STATEMENTS.items() if pattern.match(statement)]
+    return f"; or leave such out: -o {names[0]}=off" if names else ""
 
 
 @contextlib.contextmanager
-def advised() -> Iterator[None]:
+def advise_options() -> Iterator[None]:
     """Let the error of a pg_restore say which option would leave out the command that failed.
 
     Raises:
@@ -89,9 +89,9 @@ def advised() -> Iterator[None]:
         yield
     except CommandError as error:
         command = _COMMAND.search(error.stderr_tail)
-        told = advice(command[1].encode("utf-8", "replace")) if command else ""
-        if not told:
+        option_hint = advice(command[1].encode("utf-8", "replace")) if command else ""
+        if not option_hint:
             raise
         raise CommandError(
-            f"{error}{told}", argv=error.argv, returncode=error.returncode, stderr_tail=error.stderr_tail
+            f"{error}{option_hint}", argv=error.argv, returncode=error.returncode, stderr_tail=error.stderr_tail
         ) from error

@@ -1,1 +1,1 @@
-"""What a database holds and what stands around it: tables, properties, privileges, and what killed restores left."""
+"""What a database holds and what stands around it: tables, properties, privileges; and what killed restores left."""

@@ -60,28 +60,28 @@ _LARGE_OBJECTS = """
     ) SELECT md5(oid || ' ' || at || ' ' || md5(piece)) FROM pieces"""
 
 
-def settle(connection: Connection) -> None:
+def apply_settings(connection: Connection) -> None:
     """Give the session the settings under which values have one text only."""
     for name, value in _SETTINGS:
         rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
 
 
-def measure(connection: Connection, oid: int, name: str) -> tuple[int, str]:
+def of_table(connection: Connection, oid: int, name: str) -> tuple[int, str]:
     """Return how many rows the table ``name`` (as SQL) itself holds, and their fingerprint, in one pass."""
     columns = sorted(column for (column,) in rows(connection, _COLUMNS, oid))
-    listed = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
+    column_list = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
     encoding = rows(connection, "SELECT getdatabaseencoding()")[0][0]
-    text = f"ROW({listed})::text"
+    text = f"ROW({column_list})::text"
     hashed = f"md5({text})" if encoding in _AS_THEY_ARE else f"md5(convert_to({text}, 'UTF8'))"
     return _sums(connection, f"SELECT {hashed} FROM ONLY {name}", columns)  # noqa: S608 - quoted
 
 
-def measure_large_objects(connection: Connection) -> str:
+def of_large_objects(connection: Connection) -> str:
     """Return the fingerprint of all large objects."""
     return _sums(connection, _LARGE_OBJECTS, ["oid", "data"])[1]
 
 
 def _sums(connection: Connection, hashes: str, columns: Sequence[str]) -> tuple[int, str]:
-    number, *sums = rows(connection, _SUMS.replace("%s", hashes))[0]
-    told = json.dumps([list(columns), int(number), *(int(s) % 2**64 for s in sums)])
-    return int(number), f"{_ALGORITHM}:{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+    count, *sums = rows(connection, _SUMS.replace("%s", hashes))[0]
+    digest_input = json.dumps([list(columns), int(count), *(int(s) % 2**64 for s in sums)])
+    return int(count), f"{_ALGORITHM}:{hashlib.sha256(digest_input.encode()).hexdigest()[:32]}"

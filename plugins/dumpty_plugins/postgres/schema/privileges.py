@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
 _READS_ALL = 14  # the version that brought the role pg_read_all_data
-_SHOWN = 3
-_LISTED = 20
+_NAMES_SHOWN = 3
+_LARGE_OBJECTS_LISTED = 20
 
-_DUMPED = """
+_DUMPED_RELATIONS = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
 
-_UNREADABLE = f"""
+_UNREADABLE_RELATIONS = f"""
     SELECT n.nspname, format('%I.%I', n.nspname, c.relname), has_schema_privilege(n.oid, 'USAGE'), c.relkind = 'S'
-    {_DUMPED} AND c.relkind IN ('r', 'p', 'S')
+    {_DUMPED_RELATIONS} AND c.relkind IN ('r', 'p', 'S')
     AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')) ORDER BY 2"""
 
-_HIDDEN = f"""
-    SELECT format('%I.%I', n.nspname, c.relname) {_DUMPED} AND c.relkind = 'r' AND c.relrowsecurity
+_HIDDEN_ROWS = f"""
+    SELECT format('%I.%I', n.nspname, c.relname) {_DUMPED_RELATIONS} AND c.relkind = 'r' AND c.relrowsecurity
     AND row_security_active(c.oid) ORDER BY 1"""
 
 # The condition under which the view pg_user_mappings shows no options.
@@ -45,7 +45,7 @@ _LARGE_OBJECTS = """
     ORDER BY oid"""
 
 
-def lacking(connection: Connection) -> tuple[str, ...]:
+def missing_privileges(connection: Connection) -> tuple[str, ...]:
     """Return what a backup of the connection's database would fail for, each with the statements that mend it."""
     user, superuser = rows(connection, "SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")[0]
     if superuser:
@@ -62,49 +62,52 @@ def lacking(connection: Connection) -> tuple[str, ...]:
     )
 
 
-def unseen(connection: Connection) -> tuple[str, ...]:
+def omission_notes(connection: Connection) -> tuple[str, ...]:
     """Return notes on what pg_dump leaves out in silence, because this user may not see it."""
-    number = rows(connection, _MAPPINGS)[0][0]
-    if not number:
+    mappings = rows(connection, _MAPPINGS)[0][0]
+    if not mappings:
         return ()
-    return (
-        f"the options (passwords, perhaps) of {number} user mapping(s) are not in the dump: only a superuser sees them",
-    )
+    mappings_text = f"the options (passwords, perhaps) of {mappings} user mapping(s)"
+    return (f"{mappings_text} are not in the dump: only a superuser sees them",)
 
 
 def _tables(connection: Connection, user: str, major: int) -> str:
-    found = rows(connection, _UNREADABLE)
-    if not found:
+    relations = rows(connection, _UNREADABLE_RELATIONS)
+    if not relations:
         return ""
-    what = f"SELECT on {_some([name for _, name, _, _ in found])}"
+    privilege = f"SELECT on {_abbreviated([name for _, name, _, _ in relations])}"
     if major >= _READS_ALL:
-        return f"{what}: GRANT pg_read_all_data TO {user}"
+        return f"{privilege}: GRANT pg_read_all_data TO {user}"
     grants = []
-    for schema in dict.fromkeys(s for s, _, _, _ in found):
-        kinds = {sequence for s, _, _, sequence in found if s == schema}
-        if not all(usage for s, _, usage, _ in found if s == schema):
+    for schema in dict.fromkeys(s for s, _, _, _ in relations):
+        kinds = {sequence for s, _, _, sequence in relations if s == schema}
+        if not all(usage for s, _, usage, _ in relations if s == schema):
             grants.append(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {user}")
         for sequence, word in ((False, "TABLES"), (True, "SEQUENCES")):
             if sequence in kinds:
                 grants.append(f"GRANT SELECT ON ALL {word} IN SCHEMA {quoted(schema)} TO {user}")
-    return f"{what}: {'; '.join(grants)}"
+    return f"{privilege}: {'; '.join(grants)}"
 
 
 def _hidden_rows(connection: Connection, user: str) -> str:
-    found = [name for (name,) in rows(connection, _HIDDEN)]
-    return f"the rows that row-level security hides in {_some(found)}: ALTER ROLE {user} BYPASSRLS" if found else ""
+    tables = [name for (name,) in rows(connection, _HIDDEN_ROWS)]
+    return (
+        f"the rows that row-level security hides in {_abbreviated(tables)}: ALTER ROLE {user} BYPASSRLS"
+        if tables
+        else ""
+    )
 
 
 def _large_objects(connection: Connection, user: str) -> str:
-    found = [str(oid) for (oid,) in rows(connection, _LARGE_OBJECTS)]
-    if not found:
+    oids = [str(oid) for (oid,) in rows(connection, _LARGE_OBJECTS)]
+    if not oids:
         return ""
-    if len(found) <= _LISTED:
-        return f"SELECT on large objects: GRANT SELECT ON LARGE OBJECT {', '.join(found)} TO {user}"
+    if len(oids) <= _LARGE_OBJECTS_LISTED:
+        return f"SELECT on large objects: GRANT SELECT ON LARGE OBJECT {', '.join(oids)} TO {user}"
     for_each = "SELECT format('GRANT SELECT ON LARGE OBJECT %s TO {user}', oid) FROM pg_largeobject_metadata \\gexec"
-    return f"SELECT on {len(found)} large objects: in psql, {for_each.replace('{user}', user)}"
+    return f"SELECT on {len(oids)} large objects: in psql, {for_each.replace('{user}', user)}"
 
 
-def _some(names: list[str]) -> str:
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+def _abbreviated(names: list[str]) -> str:
+    more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"{', '.join(names[:_NAMES_SHOWN])}{more}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty_plugins.postgres.schema.tables import literal, quoted
 from dumpty_plugins.postgres.server.connection import rows
-from dumpty_plugins.postgres.server.encodings import shown
+from dumpty_plugins.postgres.server.encodings import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,13 +73,13 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
     provider = "datlocprovider::text" if major >= _HAS_PROVIDER else "'c'"
     locale = "datlocale" if major >= _HAS_BUILTIN else "daticulocale" if major >= _HAS_PROVIDER else "NULL"
     rules = "daticurules" if major >= _HAS_RULES else "NULL"
-    found = rows(
+    databases = rows(
         connection,
         f"SELECT oid, pg_encoding_to_char(encoding), datcollate, datctype, {provider}, {locale}, {rules} "  # noqa: S608
         "FROM pg_database WHERE datname = coalesce(%s, current_database())",
         database,
     )
-    oid, *values = found[0]
+    oid, *values = databases[0]
     names = ("encoding", "collate", "ctype", "locale_provider", "locale", "icu_rules")
     properties: dict[str, Any] = {k: v for k, v in zip(names, values, strict=True) if v is not None}
     settings = rows(
@@ -113,7 +113,7 @@ def _printable(value: Any) -> Any:
         return {k: _printable(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_printable(v) for v in value]
-    return shown(value) if isinstance(value, str) else value
+    return display_name(value) if isinstance(value, str) else value
 
 
 def estimate(connection: Connection) -> int:
@@ -123,7 +123,7 @@ def estimate(connection: Connection) -> int:
     return int(rows(connection, sql)[0][0])
 
 
-def creation(properties: Mapping[str, Any], major: int) -> str:
+def creation_options(properties: Mapping[str, Any], major: int) -> str:
     """Return the options of CREATE DATABASE that give a new database these properties on a server ``major``."""
     options = ["TEMPLATE template0"]
     if encoding := properties.get("encoding"):
@@ -145,31 +145,31 @@ def creation(properties: Mapping[str, Any], major: int) -> str:
     return " ".join(options)
 
 
-def dressing(surroundings: Mapping[str, Any], database: str) -> list[str]:
-    """Return the statements that give ``database`` (as SQL) the owner, rights, comment, ... that were read."""
+def surroundings_statements(surroundings: Mapping[str, Any], database: str) -> list[str]:
+    """Return the statements that give ``database`` (as SQL) the owner, privileges, comment, ... that were read."""
     if not surroundings:
         return []
-    made = [f"ALTER DATABASE {database} CONNECTION LIMIT {int(surroundings['limit'])}"]
+    statements = [f"ALTER DATABASE {database} CONNECTION LIMIT {int(surroundings['limit'])}"]
     if surroundings["comment"] is not None:
-        made.append(f"COMMENT ON DATABASE {database} IS {literal(surroundings['comment'])}")
-    made += [
-        setting(f"ALTER ROLE {quoted(role)} IN DATABASE {database}", text)
+        statements.append(f"COMMENT ON DATABASE {database} IS {literal(surroundings['comment'])}")
+    statements += [
+        setting_statement(f"ALTER ROLE {quoted(role)} IN DATABASE {database}", text)
         for role, text in surroundings["role_settings"]
     ]
     grants = surroundings["grants"]
-    revoked = (
+    revokes = (
         [] if grants is None else [f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {quoted(surroundings['owner'])}"]
     )
-    owned = [f"ALTER DATABASE {database} OWNER TO {quoted(surroundings['owner'])}"]
-    given = [
+    ownership = [f"ALTER DATABASE {database} OWNER TO {quoted(surroundings['owner'])}"]
+    grant_statements = [
         f"GRANT {privilege} ON DATABASE {database} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
         for privilege, grantee, grantable in grants or ()
     ]
-    return [*made, *owned, *revoked, *given]
+    return [*statements, *ownership, *revokes, *grant_statements]
 
 
-def setting(prefix: str, text: str) -> str:
+def setting_statement(prefix: str, text: str) -> str:
     """Return ``prefix`` (ALTER DATABASE or ROLE ...) with the SET clause for a stored setting ``name=value``."""
     name, _, value = text.partition("=")
-    spelled = value or "''" if name in _LISTS else literal(value)
-    return f"{prefix} SET {'.'.join(quoted(part) for part in name.split('.'))} TO {spelled}"
+    value_sql = value or "''" if name in _LISTS else literal(value)
+    return f"{prefix} SET {'.'.join(quoted(part) for part in name.split('.'))} TO {value_sql}"

@@ -19,34 +19,34 @@ _NAME_BYTES = 63
 _TOKEN_BYTES = 4
 
 
-def besides(name: str, tag: str) -> str:
+def sibling_name(name: str, tag: str) -> str:
     """Return a fresh name for a database beside ``name``."""
     token = secrets.token_hex(_TOKEN_BYTES)
-    return f"{_kept(name, tag)}__{tag}_{token}"
+    return f"{_name_prefix(name, tag)}__{tag}_{token}"
 
 
-def leftovers(connection: Connection, name: str) -> tuple[str, ...]:
+def recovery_notes(connection: Connection, name: str) -> tuple[str, ...]:
     """Return a note for each database that a restore into ``name`` left, with what to do about it."""
-    found = rows(
+    databases = rows(
         connection,
         """SELECT datname, EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)
            FROM pg_database d WHERE strpos(datname, '__dumpty_') > 0 ORDER BY datname""",
     )
     notes = []
-    for other, used in found:
-        drop = f"DROP DATABASE {quoted(other)}"
-        if _is_beside(other, name, OLD):
-            notes.append(f"{other} holds what {name} held before a restore: look whether you need it, then {drop}")
-        elif _is_beside(other, name, NEW):
-            begun = "is being filled by a restore" if used else "was left by a restore that was killed"
-            notes.append(f"{other} {begun} into {name}: if none runs, {drop}")
+    for database, in_use in databases:
+        drop = f"DROP DATABASE {quoted(database)}"
+        if _is_sibling(database, name, OLD):
+            notes.append(f"{database} holds what {name} held before a restore: look whether you need it, then {drop}")
+        elif _is_sibling(database, name, NEW):
+            state = "is being filled by a restore" if in_use else "was left by a restore that was killed"
+            notes.append(f"{database} {state} into {name}: if none runs, {drop}")
     return tuple(notes)
 
 
-def _is_beside(other: str, name: str, tag: str) -> bool:
-    return bool(re.fullmatch(f"{re.escape(_kept(name, tag))}__{tag}_[0-9a-f]{{{2 * _TOKEN_BYTES}}}", other))
+def _is_sibling(candidate: str, name: str, tag: str) -> bool:
+    return bool(re.fullmatch(f"{re.escape(_name_prefix(name, tag))}__{tag}_[0-9a-f]{{{2 * _TOKEN_BYTES}}}", candidate))
 
 
-def _kept(name: str, tag: str) -> str:
-    rest = _NAME_BYTES - len(f"__{tag}_") - 2 * _TOKEN_BYTES
-    return name.encode()[:rest].decode("utf-8", "ignore")
+def _name_prefix(name: str, tag: str) -> str:
+    length = _NAME_BYTES - len(f"__{tag}_") - 2 * _TOKEN_BYTES
+    return name.encode()[:length].decode("utf-8", "ignore")

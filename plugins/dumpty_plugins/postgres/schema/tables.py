@@ -11,7 +11,7 @@ from dumpty import IntegrityError, ObjectEvidence
 from dumpty.process import masks
 from dumpty_plugins.postgres.schema import fingerprint
 from dumpty_plugins.postgres.server.connection import rows
-from dumpty_plugins.postgres.server.encodings import decoded, shown
+from dumpty_plugins.postgres.server.encodings import decode_text, display_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ _FORCED = """
 LARGE_OBJECTS = "pg_catalog.pg_largeobject"
 """The path of all large objects together; it is there where there are any."""
 
-_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Table:
     @property
     def path(self) -> str:
         """``schema.table``, quoted where a name is not plain; the same on every server version."""
-        return f"{_shown(shown(self.schema))}.{_shown(shown(self.name))}"
+        return f"{_quote_if_needed(display_name(self.schema))}.{_quote_if_needed(display_name(self.name))}"
 
     @property
     def sql(self) -> str:
@@ -81,40 +81,40 @@ def literal(text: str) -> str:
     return f"'{escaped}'" if "\\" not in text else " E'" + escaped.replace("\\", "\\\\") + "'"
 
 
-def _shown(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else quoted(name)
+def _quote_if_needed(name: str) -> str:
+    return name if _PLAIN_NAME.fullmatch(name) else quoted(name)
 
 
 def list_tables(connection: Connection, *, configuration: bool = False) -> list[Table]:
     """Return the tables that belong to the user, and with ``configuration`` those that extensions have dumped."""
-    found = rows(connection, _TABLES) + (rows(connection, _CONFIGURATION) if configuration else [])
-    return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock) for o, s, n, k, lock in found]
+    tables = rows(connection, _TABLES) + (rows(connection, _CONFIGURATION) if configuration else [])
+    return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock) for o, s, n, k, lock in tables]
 
 
-def count(connection: Connection, tables: Sequence[Table], *, prints: bool = False) -> tuple[ObjectEvidence, ...]:
-    """Count the rows of every table, and the large objects; with ``prints`` take fingerprints of them, too.
+def count(connection: Connection, tables: Sequence[Table], *, fingerprints: bool = False) -> tuple[ObjectEvidence, ...]:
+    """Count the rows of every table, and the large objects; with ``fingerprints`` take fingerprints of them, too.
 
     Partitioned tables hold nothing themselves, and a materialized view is computed anew by a restore: they are
     listed without a number.
     """
-    found = []
+    objects = []
     for table in tables:
         if table.kind == "x":
             continue
-        number = told = None
-        if table.kind == "r" and prints:
-            number, told = fingerprint.measure(connection, table.oid, table.sql)
+        row_count = digest = None
+        if table.kind == "r" and fingerprints:
+            row_count, digest = fingerprint.of_table(connection, table.oid, table.sql)
         elif table.kind == "r":
-            number = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
-        found.append(ObjectEvidence(path=table.path, rows=number, fingerprint=told))
-    if large := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
-        told = fingerprint.measure_large_objects(connection) if prints else None
-        found.append(ObjectEvidence(path=LARGE_OBJECTS, rows=large, fingerprint=told))
-    return tuple(found)
+            row_count = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
+        objects.append(ObjectEvidence(path=table.path, rows=row_count, fingerprint=digest))
+    if large_objects := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
+        digest = fingerprint.of_large_objects(connection) if fingerprints else None
+        objects.append(ObjectEvidence(path=LARGE_OBJECTS, rows=large_objects, fingerprint=digest))
+    return tuple(objects)
 
 
 @contextlib.contextmanager
-def unforced(connection: Connection) -> Iterator[None]:
+def without_forced_row_security(connection: Connection) -> Iterator[None]:
     """Let the owner of tables see every row in the block, though their policies are forced on their owner, too.
 
     It takes a lock on such tables that nobody shares: only for a database that nobody else uses yet.
@@ -123,34 +123,40 @@ def unforced(connection: Connection) -> Iterator[None]:
     if not names:
         yield
         return
-    inside = connection.info.transaction_status != 0  # in a transaction already
-    rows(connection, "SAVEPOINT dumpty_unforced" if inside else "BEGIN")
+    in_transaction = connection.info.transaction_status != 0  # in a transaction already
+    rows(connection, "SAVEPOINT dumpty_unforced" if in_transaction else "BEGIN")
     for name in names:
         rows(connection, f"ALTER TABLE ONLY {name} NO FORCE ROW LEVEL SECURITY")
     yield
-    rows(connection, "ROLLBACK TO SAVEPOINT dumpty_unforced" if inside else "ROLLBACK")
+    rows(connection, "ROLLBACK TO SAVEPOINT dumpty_unforced" if in_transaction else "ROLLBACK")
 
 
-def compare(expected: Sequence[ObjectEvidence], have: Mapping[str, int | None], *, what: str) -> None:
-    """Check that ``have`` (rows by path) holds every expected object with its rows, where their number is known.
+def require_same_rows(expected: Sequence[ObjectEvidence], actual: Mapping[str, int | None], *, subject: str) -> None:
+    """Check that ``actual`` (rows by path) holds every expected object with its rows, where their number is known.
 
     Raises:
         IntegrityError: it does not; the text names the tables.
     """
-    wrong = []
-    for one in expected:
-        path = one.path if one.path in have else next((p for p in have if masks(one.path, p)), one.path)
-        if path not in have:
-            wrong.append(f"{one.path} is missing")
-        elif one.rows is not None and have[path] != one.rows:
-            wrong.append(f"{one.path} has {have[path]} rows instead of {one.rows}")
-    if wrong:
-        more = f", and {len(wrong) - 5} more" if len(wrong) > 5 else ""  # noqa: PLR2004 - enough for one line
-        raise IntegrityError(f"{what} differs from what was counted in the snapshot: {', '.join(wrong[:5])}{more}")
+    differences = []
+    for evidence in expected:
+        path = (
+            evidence.path
+            if evidence.path in actual
+            else next((p for p in actual if masks(evidence.path, p)), evidence.path)
+        )
+        if path not in actual:
+            differences.append(f"{evidence.path} is missing")
+        elif evidence.rows is not None and actual[path] != evidence.rows:
+            differences.append(f"{evidence.path} has {actual[path]} rows instead of {evidence.rows}")
+    if differences:
+        rest = f", and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough for one line
+        raise IntegrityError(
+            f"{subject} differs from what was counted in the snapshot: {', '.join(differences[:5])}{rest}"
+        )
 
 
-def path_of(copied: bytes, encoding: str) -> str:
+def table_path(copy_table: bytes, encoding: str) -> str:
     """Return the path (as ``Table.path`` spells it) of a table's name in a COPY statement of a dump in ``encoding``."""
-    parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', decoded(copied, encoding))
+    parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', decode_text(copy_table, encoding))
     names = [p[1:-1].replace('""', '"') if p.startswith('"') else p for p in parts]
-    return ".".join(_shown(n) for n in names)
+    return ".".join(_quote_if_needed(n) for n in names)

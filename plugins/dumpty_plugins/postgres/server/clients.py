@@ -35,7 +35,7 @@ _WELL_KNOWN = (
 _VERSION = re.compile(r"\(PostgreSQL\)\s+((\d+)\S*)")
 
 
-_TOLD = re.compile(r"^\S+: (?:error: |detail: (?=Error message))(.*)$", re.MULTILINE)
+_ERROR_LINE = re.compile(r"^\S+: (?:error: |detail: (?=Error message))(.*)$", re.MULTILINE)
 
 HINT = re.compile(r"^HINT:\s+(.*)$", re.MULTILINE)
 """What the server advises, as client programs repeat it."""
@@ -60,12 +60,12 @@ class Client:
     version: str
 
 
-def find(program: str, bindir: str = "", *, anywhere: bool = False) -> list[Client]:
+def find_clients(program: str, bindir: str = "", *, anywhere: bool = False) -> list[Client]:
     """Return the installed ``program``s, the preferred one first.
 
     ``bindir`` forces one directory. Else the first is the one on the PATH; with it come those in
-    ``DUMPTY_PG_BINDIR`` (directories, separated by colons) and in the places where systems keep several versions.
-    With ``anywhere``, one in such a place will do: servers are not on the PATH.
+    ``DUMPTY_PG_BINDIR`` (directories, separated by colons) and in the directories where systems keep several versions.
+    With ``anywhere``, one in such a directory will do: servers are not on the PATH.
 
     Raises:
         CommandError: there is none on the PATH, nor where ``bindir`` or ``DUMPTY_PG_BINDIR`` point.
@@ -76,28 +76,28 @@ def find(program: str, bindir: str = "", *, anywhere: bool = False) -> list[Clie
             raise CommandError(f"{program} was not found in {bindir}; correct the option bindir", argv=(program,))
         return [_client(path)]
     on_path = shutil.which(program)
-    told = [d for d in os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep) if d]
-    known = [p for d in _WELL_KNOWN for p in sorted(glob.glob(os.path.join(d, program))) if os.access(p, os.X_OK)]
-    chosen = [p for d in told if os.access(p := os.path.join(d, program), os.X_OK)]
-    if on_path is None and not chosen and not (anywhere and known):
-        where = f" (one was seen in {os.path.dirname(known[-1])}: add that to the PATH)" if known else ""
-        raise CommandError(f"{program} was not found on the PATH{where}; install it: {INSTALL}", argv=(program,))
+    directories = [d for d in os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep) if d]
+    well_known = [p for d in _WELL_KNOWN for p in sorted(glob.glob(os.path.join(d, program))) if os.access(p, os.X_OK)]
+    chosen = [p for d in directories if os.access(p := os.path.join(d, program), os.X_OK)]
+    if on_path is None and not chosen and not (anywhere and well_known):
+        hint = f" (one was seen in {os.path.dirname(well_known[-1])}: add that to the PATH)" if well_known else ""
+        raise CommandError(f"{program} was not found on the PATH{hint}; install it: {INSTALL}", argv=(program,))
     clients: list[Client] = []
-    seen = set()
-    for path in [*([on_path] if on_path else []), *chosen, *known]:
-        real = os.path.realpath(path)
-        if real in seen:
+    real_paths = set()
+    for path in [*([on_path] if on_path else []), *chosen, *well_known]:
+        real_path = os.path.realpath(path)
+        if real_path in real_paths:
             continue
-        seen.add(real)
+        real_paths.add(real_path)
         clients.append(_client(path))
     # Debian's /usr/bin/pg_dump is a wrapper that chooses by rules of its own: the program itself is predictable.
-    wrapped = {c.path for c in clients if os.path.basename(os.path.realpath(c.path)) == "pg_wrapper"}
-    behind = [c for c in clients if c.path not in wrapped]
-    return [c for c in clients if c.path not in wrapped or c.major not in {b.major for b in behind}]
+    wrapper_paths = {c.path for c in clients if os.path.basename(os.path.realpath(c.path)) == "pg_wrapper"}
+    programs = [c for c in clients if c.path not in wrapper_paths]
+    return [c for c in clients if c.path not in wrapper_paths or c.major not in {b.major for b in programs}]
 
 
-def choose(clients: list[Client], major: int, *, what: str) -> Client:
-    """Return the client for a server (or an archive) of version ``major``; ``what`` names that in messages.
+def choose_client(clients: list[Client], major: int, *, subject: str) -> Client:
+    """Return the client for a server (or an archive) of version ``major``; ``subject`` names that in messages.
 
     Raises:
         CommandError: all clients are older.
@@ -109,55 +109,55 @@ def choose(clients: list[Client], major: int, *, what: str) -> Client:
     if newer:
         return newer[0]
     program = os.path.basename(clients[0].path)
-    have = ", ".join(sorted({c.version for c in clients}))
+    versions = ", ".join(sorted({c.version for c in clients}))
     raise CommandError(
-        f"{program} {have} is too old for {what}, which is PostgreSQL {major}; "
+        f"{program} {versions} is too old for {subject}, which is PostgreSQL {major}; "
         f"install its client: apt-get install postgresql-client-{major}",
         argv=(program,),
     )
 
 
 @contextlib.contextmanager
-def own_words(secrets: Sequence[str] = ()) -> Iterator[None]:
-    """Let the error of a client program say what the program itself calls its error, not its last line.
+def client_errors(secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Let the error of a client program quote what the program itself calls its error, not its last line.
 
     Raises:
-        CommandError: the same, in better words.
+        CommandError: the same, with a better text.
     """
     try:
         yield
     except CommandError as error:
-        told = [m[1].strip() for m in _TOLD.finditer(error.stderr_tail)]
-        if not told or error.returncode in (None, 0):
+        messages = [m[1].strip() for m in _ERROR_LINE.finditer(error.stderr_tail)]
+        if not messages or error.returncode in (None, 0):
             raise
         program = os.path.basename(error.argv[0]) if error.argv else "the client program"
         advice = next((text for sign, text in _ADVICE if sign in error.stderr_tail), "")
         hints = "".join(f" ({hint.strip()})" for hint in dict.fromkeys(HINT.findall(error.stderr_tail)))
-        said = "; ".join(dict.fromkeys(told))
+        error_text = "; ".join(dict.fromkeys(messages))
         raise CommandError(
-            redact(f"{program} failed (status {error.returncode}): {said}{hints}{advice}", secrets),
+            redact(f"{program} failed (status {error.returncode}): {error_text}{hints}{advice}", secrets),
             argv=error.argv,
             returncode=error.returncode,
             stderr_tail=error.stderr_tail,
         ) from error
 
 
-def jobs(options: Options) -> int:
+def job_count(options: Options) -> int:
     """Return how many jobs the option ``jobs`` asks for: 0 means one per processor."""
     return int(options["jobs"]) or os.cpu_count() or 1  # type: ignore[arg-type]
 
 
 def _client(path: str) -> Client:
-    told = os.stat(path)
-    return _asked(path, told.st_mtime_ns, told.st_size)
+    status = os.stat(path)
+    return _ask_version(path, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=256)
-def _asked(path: str, _changed: int, _size: int) -> Client:
+def _ask_version(path: str, _changed: int, _size: int) -> Client:
     """Ask a program for its version: once per process, and again when it was replaced."""
     try:
-        told = run([path, "--version"], env={"LC_ALL": "C"}, timeout=20.0)
+        output = run([path, "--version"], env={"LC_ALL": "C"}, timeout=20.0)
     except CommandError:
-        told = ""
-    match = _VERSION.search(told)
+        output = ""
+    match = _VERSION.search(output)
     return Client(path=path, major=int(match[2]) if match else 0, version=match[1] if match else "of unknown version")

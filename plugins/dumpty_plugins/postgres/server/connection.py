@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty import DependencyError, MalformedURL, OptionError, SourceError
 from dumpty.process import redact
 from dumpty_plugins.postgres.server.encodings import UNKNOWN
-from dumpty_plugins.postgres.server.waiting import HURRY_SECONDS, KEEPALIVE, Line, dial, waited
+from dumpty_plugins.postgres.server.waiting import KEEPALIVE, SHORT_STALL_SECONDS, WatchSettings, dial, run_watched
 from dumpty_plugins.postgres.server.waiting import interruptible as interruptible  # noqa: PLC0414 - given on from here
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def psycopg2() -> ModuleType:
     return psycopg2
 
 
-def stall_of(options: Options) -> float:
+def stall_seconds(options: Options) -> float:
     """Return what the option ``stall_timeout`` says, in seconds.
 
     Raises:
@@ -78,7 +78,7 @@ def stall_of(options: Options) -> float:
 
 
 class Address:
-    """A database's place: its libpq parameters, secrets included.
+    """A database's address: its libpq parameters, secrets included.
 
     Whatever the URL leaves open stays open, so that libpq's own defaults (``PGHOST``, ``PGSERVICE``,
     ``~/.pgpass``, ...) apply to psycopg2 and to the client programs alike. ``stall`` is how many seconds the server may
@@ -91,9 +91,9 @@ class Address:
         self.source = source
         self.parameters = dict(_parameters(source) if parameters is None else parameters)
         self.stall = stall
-        self._asks = True
+        self._asks_server = True
 
-    def named(self) -> Address:
+    def require_database(self) -> Address:
         """Return this address, if it says which database it is of.
 
         libpq would take the one that is called as the user: a guess, where a restore replaces what it finds.
@@ -101,8 +101,8 @@ class Address:
         Raises:
             MalformedURL: neither the URL nor its parameters, a service, or ``PGDATABASE`` name one.
         """
-        given = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
-        if given or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"):
+        naming = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
+        if naming or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"):
             return self
         raise MalformedURL(
             f"{self.label} names no database; one database is saved per backup: add /NAME after the server, "
@@ -114,7 +114,7 @@ class Address:
         """The URL without secrets, for messages."""
         return self.source.url
 
-    def at(self, database: str) -> Address:
+    def for_database(self, database: str) -> Address:
         """Return the address of another database on the same server."""
         return Address(self.source, self.parameters | {"dbname": database}, stall=self.stall)
 
@@ -128,11 +128,13 @@ class Address:
         kept = {k: v for k, v in self.parameters.items() if k != "hostaddr" or "," not in v}
         return Address(self.source, kept | reached, stall=self.stall)
 
-    def hurried(self) -> Address:
+    def with_short_stall(self) -> Address:
         """Return the same address for what should not take long: looking whether the server is at work, cleaning up."""
-        hurried = Address(self.source, self.parameters, stall=min(self.stall or HURRY_SECONDS, HURRY_SECONDS))
-        hurried._asks = False
-        return hurried
+        address = Address(
+            self.source, self.parameters, stall=min(self.stall or SHORT_STALL_SECONDS, SHORT_STALL_SECONDS)
+        )
+        address._asks_server = False
+        return address
 
     def connect(self) -> Connection:
         """Connect, in autocommit mode and decoding text as UTF-8.
@@ -141,38 +143,40 @@ class Address:
             DependencyError: psycopg2 is not installed.
             SourceError: the connection failed; the text says why.
         """
-        connection = self.reach()
+        connection = self.open_session()
         try:
             prepare(connection)
-            connection.number = rows(connection, "SELECT pg_backend_pid()")[0][0]  # type: ignore[attr-defined]
+            connection.backend_pid = rows(connection, "SELECT pg_backend_pid()")[0][0]  # type: ignore[attr-defined]
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def reach(self) -> Connection:
+    def open_session(self) -> Connection:
         """Connect, and set nothing up but autocommit mode.
 
         Raises:
             DependencyError, SourceError: as ``connect``.
         """
         library = psycopg2()
-        given = {**KEEPALIVE, "fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
+        parameters = {**KEEPALIVE, "fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
         if "PGCONNECT_TIMEOUT" not in os.environ:
-            given.setdefault("connect_timeout", _CONNECT_TIMEOUT_SECONDS)
+            parameters.setdefault("connect_timeout", _CONNECT_TIMEOUT_SECONDS)
         reached = self  # and of several hosts the one, once it is known: a session's number says nothing to another
 
-        def works(number: int) -> bool:
-            return reached.works(number)
+        def working(backend_pid: int) -> bool:
+            return reached.is_at_work(backend_pid)
 
-        def end(number: int, wanted: Callable[[], bool]) -> None:
-            reached.end_statement(number, wanted)
+        def end(backend_pid: int, still_wanted: Callable[[], bool]) -> None:
+            reached.end_statement(backend_pid, still_wanted)
 
-        line = Line(what=self.label, seconds=self.stall, working=works if self._asks else None, end=end)
+        settings = WatchSettings(
+            label=self.label, seconds=self.stall, working=working if self._asks_server else None, end=end
+        )
         try:
-            connection = dial(library, given, line)
+            connection = dial(library, parameters, settings)
         except (library.Error, UnicodeError) as error:
-            raise SourceError(self.unreachable(error)) from error
+            raise SourceError(self.connect_error_text(error)) from error
         reached = self.pinned(connection)
         connection.autocommit = True
         connection.undecoded = connection.info.parameter_status("server_encoding") == UNKNOWN  # type: ignore[attr-defined]
@@ -180,18 +184,18 @@ class Address:
             library.extensions.register_type(library.extensions.BYTES, connection)
         return connection
 
-    def works(self, number: int) -> bool:
-        """Ask, over a connection of its own, whether session ``number`` is at work, and not waiting for us."""
-        with contextlib.closing(self.hurried().connect()) as fresh:
-            return bool(rows(fresh, _AT_WORK, number))
+    def is_at_work(self, backend_pid: int) -> bool:
+        """Ask, over a connection of its own, whether session ``backend_pid`` is at work, and not waiting for us."""
+        with contextlib.closing(self.with_short_stall().connect()) as fresh:
+            return bool(rows(fresh, _AT_WORK, backend_pid))
 
-    def end_statement(self, number: int, wanted: Callable[[], bool]) -> None:
-        """End what session ``number`` is doing, over a connection of its own, if that is then still ``wanted``."""
-        with contextlib.closing(self.hurried().reach()) as fresh:
-            if number and wanted():
-                rows(fresh, "SELECT pg_catalog.pg_cancel_backend(%s)", number)
+    def end_statement(self, backend_pid: int, still_wanted: Callable[[], bool]) -> None:
+        """End what session ``backend_pid`` is doing, over a connection of its own, if that is ``still_wanted`` then."""
+        with contextlib.closing(self.with_short_stall().open_session()) as fresh:
+            if backend_pid and still_wanted():
+                rows(fresh, "SELECT pg_catalog.pg_cancel_backend(%s)", backend_pid)
 
-    def unreachable(self, error: Exception) -> str:
+    def connect_error_text(self, error: Exception) -> str:
         """Return what to say when ``error`` was met while connecting."""
         reason = self.scrub(str(error))
         advice = next((f"; {advice}" for text, advice in _ADVICE if text in reason), "")
@@ -257,10 +261,10 @@ def rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...
         with connection.cursor() as cursor:
             # Of names in a database whose encoding is SQL_ASCII the bytes go back as they came.
             cursor.execute(sql.encode("utf-8", "surrogateescape") if undecoded else sql, args or None)
-            found = cursor.fetchall() if cursor.description else []
-        return [tuple(map(_text, row)) for row in found] if undecoded else found
+            result = cursor.fetchall() if cursor.description else []
+        return [tuple(map(_text, row)) for row in result] if undecoded else result
 
-    return waited(connection, ask)
+    return run_watched(connection, ask)
 
 
 def _text(value: object) -> object:

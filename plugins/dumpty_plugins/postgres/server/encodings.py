@@ -26,16 +26,16 @@ _CODECS = {
 }
 
 
-def dumped_in(encoding: str) -> str:
+def dump_encoding(encoding: str) -> str:
     """Return the encoding to dump a database of ``encoding`` in: its own, where its names can be read here."""
     return encoding if encoding in _CODECS else "UTF8"
 
 
-def decoded(text: bytes, encoding: str) -> str:
+def decode_text(text: bytes, encoding: str) -> str:
     """Return what ``text`` in one of PostgreSQL's encodings says; bytes that say nothing are written out."""
     return text.decode(_CODECS.get(encoding, "utf-8"), "backslashreplace")
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """Return a name as it is shown and recorded: without surrogates."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -24,7 +24,7 @@ def database_errors() -> tuple[type[Exception], ...]:
 
 
 @contextlib.contextmanager
-def explained(address: Address, doing: str) -> Iterator[None]:
+def translate_errors(address: Address, action: str) -> Iterator[None]:
     """Turn psycopg2's errors (and psql's) into dumpty's: one line that says what failed, why, and what to do.
 
     Raises:
@@ -34,22 +34,22 @@ def explained(address: Address, doing: str) -> Iterator[None]:
     try:
         yield
     except database_errors() as error:
-        raise explanation(address, doing, error) from error
+        raise translated_error(address, action, error) from error
 
 
-def explanation(address: Address, doing: str, error: Exception) -> DumptyError:
+def translated_error(address: Address, action: str, error: Exception) -> DumptyError:
     """Return dumpty's error for one of psycopg2's."""
     code = getattr(error, "pgcode", None) or ""
     diagnosis = getattr(error, "diag", None)
     reason = address.scrub((diagnosis and diagnosis.message_primary) or str(error) or "the connection was lost")
     hint = address.scrub((diagnosis and diagnosis.message_hint) or "")
-    what = f"{doing} {address.label} failed: {reason}{f' ({hint})' if hint else ''}"
+    text = f"{action} {address.label} failed: {reason}{f' ({hint})' if hint else ''}"
     if getattr(error, "dropped", False):
-        return SourceError(what)
+        return SourceError(text)
     if code in ("55P03", "55006", "40P01"):
-        return Locked(f"{what}; try again when nobody else uses it, or raise lock_timeout")
+        return Locked(f"{text}; try again when nobody else uses it, or raise lock_timeout")
     if code == "42501":
-        return SourceError(f"{what}; use the owner or a superuser, or grant the right that is missing")
+        return SourceError(f"{text}; use the owner or a superuser, or grant the right that is missing")
     if code in ("57P01", "57P02", "57P03") or not code:
-        return SourceError(f"{what}; the connection was lost: see the server's log, and try again")
-    return SourceError(what)
+        return SourceError(f"{text}; the connection was lost: see the server's log, and try again")
+    return SourceError(text)

@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING
 from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError, lock_if_free, open_regular
 from dumpty.process import Child, account
 from dumpty_plugins.postgres.server import supervisor
-from dumpty_plugins.postgres.server.clients import Client, find
+from dumpty_plugins.postgres.server.clients import Client, find_clients
 from dumpty_plugins.postgres.server.connection import Address, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PREFIX = "dumpty-drill-pg-"
-_MAKERS = ("postgres", "nobody")
+_INITDB_USERS = ("postgres", "nobody")
 _PORT = 5432
 _START_SECONDS = 120.0
 _END_SECONDS = 30.0
 _YOUNG_SECONDS = 3600.0
 _SOCKET_BYTES = 100  # the kernel's limit is 108, on other systems 104
-_ASTRAY = "PGHOSTADDR, or PGSERVICE, leads to another server than a drill's own: unset it"
+_WRONG_SERVER = "PGHOSTADDR, or PGSERVICE, leads to another server than a drill's own: unset it"
 
 _SETTINGS = (
     "listen_addresses=",
@@ -56,7 +56,7 @@ _SETTINGS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Private:
+class PrivateServer:
     """A private server that runs.
 
     ``admin`` is the address of its superuser, whose name no dump knows; ``account`` says, for people, whom it runs as.
@@ -80,7 +80,7 @@ class Private:
 
 
 @contextlib.contextmanager
-def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[Private]:
+def running_server(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[PrivateServer]:
     """Start a server of version ``major``, or the next newer one there is.
 
     It runs as a user of the system's that owns nothing else, where we are root; else as our own. It listens on a socket
@@ -90,12 +90,12 @@ def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator
         NotProvable: this machine cannot run such a server; the text says what it lacks.
     """
     if os.environ.get("PGHOSTADDR"):
-        raise DumptyError(_ASTRAY)
-    program = _choose(major, bindir)
+        raise DumptyError(_WRONG_SERVER)
+    program = _choose_program(major, bindir)
     uid = account.spare_account()
-    maker = "" if uid is None else _maker(program, uid)
+    initdb_user = "" if uid is None else _initdb_user(program, uid)
     base = scratch_dir or tempfile.gettempdir()
-    clear(base)
+    remove_abandoned(base)
     _check_room(base, room)
     try:
         directory = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
@@ -106,49 +106,57 @@ def started(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator
     try:
         source = _source(os.path.join(directory, supervisor.SOCKETS))
         initdb = os.path.join(os.path.dirname(program.path), "initdb")
-        argv = [sys.executable, "-I", "-S", supervisor.__file__, directory, "" if uid is None else str(uid), maker]
+        argv = [
+            sys.executable,
+            "-I",
+            "-S",
+            supervisor.__file__,
+            directory,
+            "" if uid is None else str(uid),
+            initdb_user,
+        ]
         argv += [account.BECOME, str(source.username), initdb, program.path, *_SETTINGS]
         with Child(argv, stdin=True, stdout=False, bare=True) as child:
             child.write(str(source.password).encode() + b"\n")
-            _await(child, source, directory)
+            _await_start(child, source, directory)
             try:
-                yield Private(admin=source, account=_shown(uid))
+                yield PrivateServer(admin=source, account=_account_text(uid))
             finally:
                 with contextlib.suppress(OSError, CommandError):
-                    child.wait(_END_SECONDS)  # closes the pipe: the keeper ends the server and clears up
+                    child.wait(_END_SECONDS)  # closes the pipe: the supervisor ends the server and clears up
     finally:
         if uid is not None:
             account.end_account(uid)
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _shown(uid: int | None) -> str:
+def _account_text(uid: int | None) -> str:
     if uid is None:
         return f"as this user ({os.geteuid()}), for only root can give it an account of its own"
     return f"as the user id {uid}, which owns nothing"
 
 
-def clear(base: str) -> None:
+def remove_abandoned(base: str) -> None:
     """Remove what drills left in ``base`` whose every process was killed."""
     for path in Path(base).glob(_PREFIX + "*"):
         with contextlib.suppress(OSError):
-            told = path.lstat()
-            if path.is_symlink() or told.st_uid != os.geteuid():
+            status = path.lstat()
+            if path.is_symlink() or status.st_uid != os.geteuid():
                 continue
             if not (path / supervisor.LOCK).exists():
-                if time.time() - told.st_mtime > _YOUNG_SECONDS:
+                if time.time() - status.st_mtime > _YOUNG_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
                 continue
             lock = open_regular(str(path / supervisor.LOCK), os.O_RDWR, owners=())
             try:
                 if lock_if_free(lock, str(path / supervisor.LOCK)):
-                    _end_strays(path)
+                    _end_processes(path)
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
 
 
-def _end_strays(directory: Path) -> None:
+def _end_processes(directory: Path) -> None:
     """End what a killed drill's server started, and what may have outlived it: nobody else has its user id."""
     try:
         owner = (directory / supervisor.SOCKETS).lstat().st_uid
@@ -161,34 +169,34 @@ def _end_strays(directory: Path) -> None:
         account.end_account(owner)
 
 
-def _choose(major: int, bindir: str) -> Client:
+def _choose_program(major: int, bindir: str) -> Client:
     try:
-        found = [c for c in find("postgres", bindir, anywhere=True) if c.major]
+        programs = [c for c in find_clients("postgres", bindir, anywhere=True) if c.major]
     except CommandError:
-        found = []
-    found = [c for c in found if os.access(os.path.join(os.path.dirname(c.path), "initdb"), os.X_OK)]
-    fitting = sorted((c for c in found if c.major >= major), key=lambda c: c.major)
+        programs = []
+    programs = [c for c in programs if os.access(os.path.join(os.path.dirname(c.path), "initdb"), os.X_OK)]
+    fitting = sorted((c for c in programs if c.major >= major), key=lambda c: c.major)
     if fitting:
         return fitting[0]
-    have = f"only {', '.join(sorted({c.version for c in found}))}" if found else "none"
+    installed = f"only {', '.join(sorted({c.version for c in programs}))}" if programs else "none"
     raise NotProvable(
-        f"the dump is of PostgreSQL {major}, and of the server's programs this machine has {have}; "
+        f"the dump is of PostgreSQL {major}, and of the server's programs this machine has {installed}; "
         f"install them (apt-get install postgresql-{major}), or name a server with --on"
     )
 
 
-def _maker(program: Client, uid: int) -> str:
+def _initdb_user(program: Client, uid: int) -> str:
     """Return the user to run initdb as, which wants one that has a name; see that the server can run as ``uid``."""
-    known = [name for name in _MAKERS if _uid(name)]
-    if not known:
+    users = [name for name in _INITDB_USERS if _uid(name)]
+    if not users:
         raise NotProvable(
-            f"PostgreSQL does not run as root, and this machine has no user {' or '.join(_MAKERS)}; "
+            f"PostgreSQL does not run as root, and this machine has no user {' or '.join(_INITDB_USERS)}; "
             "create one, or drill as another user"
         )
     if not _reachable(program.path):
         raise NotProvable(f"not everybody may run {program.path}; install it where everybody may")
     try:
-        tried = subprocess.run(  # noqa: S603 - the program that was found, and no shell
+        result = subprocess.run(  # noqa: S603 - the program that was found, and no shell
             [program.path, "--version"],
             user=uid,
             group=uid,
@@ -200,9 +208,9 @@ def _maker(program: Client, uid: int) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise NotProvable(f"root may not take on another user id here ({error}); drill as another user") from error
-    if tried.returncode:
+    if result.returncode:
         raise NotProvable(f"not everybody may run {program.path}; install it where everybody may")
-    return known[0]
+    return users[0]
 
 
 def _uid(name: str) -> int:
@@ -245,7 +253,7 @@ def _source(sockets: str) -> Source:
     )
 
 
-def _await(child: Child, source: Source, directory: str) -> None:
+def _await_start(child: Child, source: Source, directory: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
     sockets = source.query["host"]
     while not os.path.exists(os.path.join(sockets, f".s.PGSQL.{_PORT}")):
@@ -261,7 +269,7 @@ def _await(child: Child, source: Source, directory: str) -> None:
         with closing(connection):
             # PGHOSTADDR, or a service's file, would lead us, and everything after us, to somebody's real server.
             if rows(connection, "SHOW data_directory") != [(os.path.join(directory, "data"),)]:
-                raise DumptyError(_ASTRAY)
+                raise DumptyError(_WRONG_SERVER)
         return
 
 
@@ -269,9 +277,10 @@ def _still_starting(child: Child, deadline: float) -> None:
     if child.returncode is not None:
         with contextlib.suppress(CommandError):
             child.wait()
-        said = [line for line in child.stderr_tail().splitlines() if line.strip()]
+        log_lines = [line for line in child.stderr_tail().splitlines() if line.strip()]
         reason = next(
-            (line for line in said if "FATAL" in line or "error" in line), said[-1] if said else "no reason given"
+            (line for line in log_lines if "FATAL" in line or "error" in line),
+            log_lines[-1] if log_lines else "no reason given",
         )
         raise NotProvable(f"a private PostgreSQL server does not start here: {reason.strip()}")
     if time.monotonic() > deadline:

@@ -24,7 +24,7 @@ _AT_WORK = """
 
 
 @contextlib.contextmanager
-def watching(child: Child, address: Address) -> Iterator[Watched]:
+def watch_program(child: Child, address: Address) -> Iterator[WatchedProgram]:
     """Within the block, ``child`` is ended when nothing came of it, it did nothing, and the server does nothing for it.
 
     Raises:
@@ -33,7 +33,7 @@ def watching(child: Child, address: Address) -> Iterator[Watched]:
     name = address.parameters.get("application_name") or os.environ.get("PGAPPNAME") or child.name
 
     def working() -> bool:
-        with contextlib.closing(address.hurried().connect()) as fresh:
+        with contextlib.closing(address.with_short_stall().connect()) as fresh:
             return bool(rows(fresh, _AT_WORK, name))
 
     peer = Peer(
@@ -44,7 +44,7 @@ def watching(child: Child, address: Address) -> Iterator[Watched]:
         pulse=child.seconds_of_work,
     )
     try:
-        yield Watched(child, peer)
+        yield WatchedProgram(child, peer)
     except CommandError as error:
         if peer.reason:
             raise SourceError(peer.reason) from error
@@ -53,7 +53,7 @@ def watching(child: Child, address: Address) -> Iterator[Watched]:
         peer.close()
 
 
-class Watched:
+class WatchedProgram:
     """A child process that is watched while somebody waits for it."""
 
     def __init__(self, child: Child, peer: Peer) -> None:
@@ -64,7 +64,7 @@ class Watched:
         """Return the next block of its output, b"" at its end, which is then known to be a good one.
 
         Raises:
-            CommandError: it failed: its own words say more than what its output lacks.
+            CommandError: it failed: its own error text says more than what its output lacks.
         """
         with self._peer.waiting():
             piece = self._child.read()

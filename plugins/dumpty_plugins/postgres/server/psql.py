@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dumpty import CommandError, Peer, SourceError
 from dumpty.process import Child
-from dumpty_plugins.postgres.server.clients import HINT, find, own_words
+from dumpty_plugins.postgres.server.clients import HINT, client_errors, find_clients
 from dumpty_plugins.postgres.server.connection import psycopg2
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.postgres.server.connection import Address
 
-_TOLD_SECONDS = 2.0
+_HINT_SECONDS = 2.0
 _QUERY = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
 _SHOW = re.compile(r"\s*SHOW (\w+)\s*")
 _CONNECT_TIMEOUT_SECONDS = "15"
@@ -83,18 +83,20 @@ class Psql:
     def __init__(self, child: Child, version: str, peer: Peer) -> None:
         self._child = child
         self.peer = peer
-        self._held = ExitStack()
+        self._resources = ExitStack()
         self._pending = b""
-        self._mark = secrets.token_hex(8)
+        self._end_mark = secrets.token_hex(8)
         self.version = version
         self.closed = 0
-        self._told(f"\\echo {self._mark} :SQLSTATE")  # connected, or psql says why not and ends
-        ((self.number, number, encoding),) = self._json(
+        self._exchange(f"\\echo {self._end_mark} :SQLSTATE")  # connected, or psql says why not and ends
+        ((self.backend_pid, server_version_number, encoding),) = self._json(
             "SELECT pg_backend_pid(), current_setting('server_version_num')::integer, "
             "current_setting('server_encoding')"
         )
-        host, port, database = (self._told(f"\\echo :{name}\n\\echo {self._mark} 0")[0][0] for name in _PLACE)
-        self.info = _Info(host, port, database, number)
+        host, port, database = (
+            self._exchange(f"\\echo :{name}\n\\echo {self._end_mark} 0")[0][0] for name in _ADDRESS_VARIABLES
+        )
+        self.info = _Info(host, port, database, server_version_number)
         self.server_encoding = encoding
         self.end_statement: Callable[[int, Callable[[], bool]], None] | None = None
 
@@ -108,43 +110,43 @@ class Psql:
         Raises:
             PsqlError: it failed, or psql did.
         """
-        lines, state = self._told(f"{sql}\n;\n\\echo {self._mark} :SQLSTATE")
-        if state != "00000":
-            message = " ".join(self._told(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._mark} 0")[0])
-            raise PsqlError(message + self._hint(message), state)
+        lines, sqlstate = self._exchange(f"{sql}\n;\n\\echo {self._end_mark} :SQLSTATE")
+        if sqlstate != "00000":
+            message = " ".join(self._exchange(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._end_mark} 0")[0])
+            raise PsqlError(message + self._hint(message), sqlstate)
         return lines
 
-    def keep(self, held: ExitStack) -> Psql:
+    def take_over(self, resources: ExitStack) -> Psql:
         """Take over what is to end with the session."""
-        self._held = held
+        self._resources = resources
         return self
 
     def close(self) -> None:
         """End psql, and its session with it. Twice is harmless."""
         self.closed = 1
         self.peer.close()
-        self._held.close()
+        self._resources.close()
 
     def _json(self, sql: str) -> list[tuple[Any, ...]]:
         cursor = _Cursor(self)
         cursor.execute(sql)
         return cursor.fetchall()
 
-    def _told(self, text: str) -> tuple[list[str], str]:
-        """Give psql some lines and return what it prints up to our mark, and what stands beside that."""
+    def _exchange(self, text: str) -> tuple[list[str], str]:
+        """Give psql some lines and return the lines that it prints before our end mark, and what stands beside that."""
         if self.closed:
             raise PsqlError("the session was closed")
         lines: list[str] = []
         try:
-            with own_words():
+            with client_errors():
                 self._child.write(text.encode("utf-8", "surrogateescape") + b"\n")
-                while not (line := self._line()).startswith(self._mark):
+                while not (line := self._read_line()).startswith(self._end_mark):
                     lines.append(line)
-                return lines, line.removeprefix(self._mark).strip()
+                return lines, line.removeprefix(self._end_mark).strip()
         except CommandError as error:
             raise PsqlError(str(error)) from error
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         while b"\n" not in self._pending:
             piece = self._child.read()
             if not piece:
@@ -156,14 +158,14 @@ class Psql:
 
     def _hint(self, message: str) -> str:
         """Return the server's hint, which psql writes to standard error alone."""
-        deadline = time.monotonic() + _TOLD_SECONDS
-        while (told := self._child.stderr_tail()).rfind(message) < 0 and time.monotonic() < deadline:
+        deadline = time.monotonic() + _HINT_SECONDS
+        while (stderr_text := self._child.stderr_tail()).rfind(message) < 0 and time.monotonic() < deadline:
             time.sleep(0.01)
-        hints = HINT.findall(told[max(told.rfind(message), 0) :])
+        hints = HINT.findall(stderr_text[max(stderr_text.rfind(message), 0) :])
         return f" ({hints[-1].strip()})" if hints else ""
 
 
-_PLACE = ("HOST", "PORT", "DBNAME")
+_ADDRESS_VARIABLES = ("HOST", "PORT", "DBNAME")
 
 
 def open_psql(address: Address, bindir: str) -> Connection:
@@ -173,7 +175,7 @@ def open_psql(address: Address, bindir: str) -> Connection:
         CommandError: there is no psql, or it is too old.
         SourceError: it cannot connect; the text says why.
     """
-    client = find("psql", bindir)[0]
+    client = find_clients("psql", bindir)[0]
     if 0 < client.major < _OLDEST:
         raise CommandError(f"psql {client.version} is too old; install a newer one: apt-get install postgresql-client")
     with ExitStack() as stack:
@@ -188,20 +190,20 @@ def open_psql(address: Address, bindir: str) -> Connection:
             peer = Peer(address.label, child.kill_now, seconds=address.stall)
             session = Psql(child, client.version, peer)
         except PsqlError as error:
-            raise SourceError(address.unreachable(error)) from error
-        connection = cast("Connection", session.keep(stack.pop_all()))
-        session.end_statement = functools.partial(_end_statement, address.pinned(connection).hurried(), bindir)
+            raise SourceError(address.connect_error_text(error)) from error
+        connection = cast("Connection", session.take_over(stack.pop_all()))
+        session.end_statement = functools.partial(_end_statement, address.pinned(connection).with_short_stall(), bindir)
         return connection
 
 
-def _end_statement(address: Address, bindir: str, number: int, wanted: Callable[[], bool]) -> None:
-    """Ask the server, over another psql, to end what session ``number`` is doing, if that is still ``wanted``.
+def _end_statement(address: Address, bindir: str, backend_pid: int, still_wanted: Callable[[], bool]) -> None:
+    """Ask the server, over another psql, to end what session ``backend_pid`` is doing, if that is ``still_wanted``.
 
     SIGINT would end the psql itself: it takes that for the end of its script, in or after the statement.
     """
     with closing(cast("Psql", open_psql(address, bindir))) as fresh:
-        if wanted():
-            fresh.run(f"SELECT pg_catalog.pg_cancel_backend({number})")
+        if still_wanted():
+            fresh.run(f"SELECT pg_catalog.pg_cancel_backend({backend_pid})")
 
 
 def _values(pairs: list[tuple[str, Any]]) -> tuple[Any, ...]:

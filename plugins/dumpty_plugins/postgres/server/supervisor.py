@@ -4,7 +4,7 @@ It is started with its standard input on a pipe whose other end only dumpty hold
 has finished, or was killed: then the server is ended and its directory removed. If this program is killed as well,
 Linux tells the server (PR_SET_PDEATHSIG), and the directory, no longer locked, is removed by the next drill.
 
-    python keeper.py DIRECTORY ACCOUNT MAKER BECOME SUPERUSER INITDB POSTGRES [SETTING...]
+    python supervisor.py DIRECTORY ACCOUNT MAKER BECOME SUPERUSER INITDB POSTGRES [SETTING...]
 
 ACCOUNT is the number that the server runs as, MAKER the user who runs initdb, which refuses a number that has no name;
 both "" for our own. BECOME is the program that takes the number on. SUPERUSER is the name of the server's own, whose
@@ -29,29 +29,29 @@ import time
 from typing import IO
 
 LOCK, DATA, SOCKETS = "lock", "data", "s"
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _END_SECONDS = 10.0
-_TOLD_BYTES = 4000
+_LOG_BYTES = 4000
 
 
-def main(directory: str, account: str, maker: str, become: str, *more: str) -> int:
-    """Keep the server until standard input ends; return an exit status."""
+def main(directory: str, account: str, initdb_user: str, become: str, *arguments: str) -> int:
+    """Supervise the server until standard input ends; return an exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    lock = _locked(directory)
+    lock = _lock_directory(directory)
     try:
         log = os.path.join(directory, "log")
         with open(log, "wb") as stream:
-            keeping = _Keeping(directory, become, stream)
+            processes = _ServerProcesses(directory, become, stream)
             try:
-                status = keeping.make(maker, account, *more[:2])
+                status = processes.initialize(initdb_user, account, *arguments[:2])
                 if status == 0:
-                    status = keeping.serve(account, *more[2:])
+                    status = processes.serve(account, *arguments[2:])
             finally:
-                keeping.end()
+                processes.end()
         if status is None:
             return 0
-        _tell(log)
+        _print_log_end(log)
         return 1
     finally:
         if account:
@@ -60,8 +60,8 @@ def main(directory: str, account: str, maker: str, become: str, *more: str) -> i
         os.close(lock)
 
 
-class _Keeping:
-    """What is kept: first initdb, then the server."""
+class _ServerProcesses:
+    """The processes that are supervised: first initdb, then the server."""
 
     def __init__(self, directory: str, become: str, log: IO[bytes]) -> None:
         self._data, self._sockets, self._secret = (os.path.join(directory, n) for n in (DATA, SOCKETS, "password"))
@@ -70,14 +70,14 @@ class _Keeping:
         self._running: subprocess.Popen[bytes] | None = None
         for path in (self._data, self._sockets):
             os.mkdir(path, 0o700)
-        _write(self._secret, _line())
+        _write(self._secret, _read_line())
 
-    def make(self, maker: str, account: str, superuser: str, initdb: str) -> int | None:
+    def initialize(self, initdb_user: str, account: str, superuser: str, initdb: str) -> int | None:
         """Make the server's files, and give them to the account; return initdb's status, or None to stop."""
         uid = ""
-        if maker:
+        if initdb_user:
             os.chmod(os.path.dirname(self._data), 0o711)  # noqa: S103 - its parts are closed to all but their owners
-            entry = pwd.getpwnam(maker)
+            entry = pwd.getpwnam(initdb_user)
             uid = str(entry.pw_uid)
             for path in (self._data, self._secret):
                 os.chown(path, entry.pw_uid, entry.pw_gid)
@@ -85,8 +85,8 @@ class _Keeping:
         status = self._run(uid, initdb, "-D", self._data, "-U", superuser, *options)
         os.unlink(self._secret)
         if status == 0 and account:
-            _give(self._data, int(account))
-            _give(self._sockets, int(account))
+            _change_owner(self._data, int(account))
+            _change_owner(self._sockets, int(account))
         return status
 
     def serve(self, account: str, postgres: str, *settings: str) -> int | None:
@@ -109,7 +109,7 @@ class _Keeping:
             _end(self._running)
 
 
-def _line() -> bytes:
+def _read_line() -> bytes:
     """Return the first line of standard input, and leave what is behind it unread."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
@@ -122,14 +122,14 @@ def _write(path: str, content: bytes) -> None:
         stream.write(content)
 
 
-def _give(path: str, account: int) -> None:
+def _change_owner(path: str, account: int) -> None:
     """Give a directory and everything in it to ``account``, following no link."""
-    for _path, _directories, files, at in os.fwalk(path, follow_symlinks=False):
-        os.fchown(at, account, account)
+    for _path, _directories, files, descriptor in os.fwalk(path, follow_symlinks=False):
+        os.fchown(descriptor, account, account)
         for name in files:
-            told = os.stat(name, dir_fd=at, follow_symlinks=False)
-            if stat.S_ISREG(told.st_mode) and told.st_nlink == 1:  # initdb makes nothing else
-                os.chown(name, account, account, dir_fd=at, follow_symlinks=False)
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:  # initdb makes nothing else
+                os.chown(name, account, account, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _end_all(account: int) -> None:
@@ -139,7 +139,7 @@ def _end_all(account: int) -> None:
         subprocess.run(argv, user=account, group=account, extra_groups=[], check=False, cwd="/")  # noqa: S603
 
 
-def _locked(directory: str) -> int:
+def _lock_directory(directory: str) -> int:
     """Lock the directory as long as this program lives; the lock appears when it is held, not before."""
     path = os.path.join(directory, LOCK)
     lock = os.open(path + ".new", os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600)
@@ -151,7 +151,7 @@ def _locked(directory: str) -> int:
 def _wait(child: subprocess.Popen[bytes]) -> bool:
     """Wait for the child's end; return False where standard input ended before."""
     while child.poll() is None:
-        readable, _, _ = select.select([0], [], [], _LOOK_SECONDS)
+        readable, _, _ = select.select([0], [], [], _POLL_SECONDS)
         if readable and not os.read(0, 1):
             return False
     return True
@@ -164,13 +164,13 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     while child.poll() is None:
         if time.monotonic() > deadline:
             child.kill()
-        time.sleep(_LOOK_SECONDS / 10)
+        time.sleep(_POLL_SECONDS / 10)
 
 
-def _tell(log: str) -> None:
+def _print_log_end(log: str) -> None:
     """Repeat the end of the server's log on standard error."""
     with contextlib.suppress(OSError), open(log, "rb") as stream:
-        stream.seek(max(0, os.path.getsize(log) - _TOLD_BYTES))
+        stream.seek(max(0, os.path.getsize(log) - _LOG_BYTES))
         sys.stderr.write(stream.read().decode("utf-8", "replace"))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MAINTENANCE = ("postgres", "template1")
 
 # Whatever CREATE DATABASE ... TEMPLATE template0 made has an oid below 16384 (FirstNormalObjectId).
-_HOLDINGS = """
+_CONTENTS = """
     SELECT 'relation ' || oid::regclass::text FROM pg_class
     WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace
     UNION ALL SELECT 'function ' || oid::regprocedure::text FROM pg_proc WHERE oid >= 16384
@@ -42,11 +42,11 @@ _HOLDINGS = """
 
 def database_name(address: Address) -> str:
     """Return the database's name, found as libpq finds it."""
-    given = address.parameters
+    parameters = address.parameters
     return (
-        given.get("dbname")
+        parameters.get("dbname")
         or os.environ.get("PGDATABASE")
-        or given.get("user")
+        or parameters.get("user")
         or os.environ.get("PGUSER")
         or getpass.getuser()
     )
@@ -60,14 +60,14 @@ def open_target(address: Address) -> Connection | None:
     """
     try:
         return address.connect()
-    except SourceError as refused:
+    except SourceError as error:
         # The server's language is its own, so the text does not tell: another database of the server does.
         server = open_maintenance(address)
         if server is None:
             raise
         with closing(server):
             if rows(server, "SELECT 1 FROM pg_database WHERE datname = %s", database_name(address)):
-                raise refused from None
+                raise error from None
         return None
 
 
@@ -76,11 +76,11 @@ def open_maintenance(address: Address) -> Connection | None:
     for name in _MAINTENANCE:
         if name != database_name(address):
             with suppress(SourceError):
-                return address.at(name).connect()
+                return address.for_database(name).connect()
     return None
 
 
-def holding(connection: Connection) -> str:
+def first_object(connection: Connection) -> str:
     """Return something that a restore could harm (``relation public.t``), or "" for an empty database."""
-    found = rows(connection, _HOLDINGS)
-    return str(found[0][0]) if found else ""
+    matches = rows(connection, _CONTENTS)
+    return str(matches[0][0]) if matches else ""

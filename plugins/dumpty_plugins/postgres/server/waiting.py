@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 _CANCEL_SECONDS = 1.0
 """What the server gets to end a statement, before its connection is dropped."""
-HURRY_SECONDS = 15.0
-_inside = threading.local()
+SHORT_STALL_SECONDS = 15.0
+_thread = threading.local()
 
 KEEPALIVE = {
     "keepalives_idle": "60",
@@ -36,22 +36,24 @@ KEEPALIVE = {
 
 
 @functools.lru_cache(maxsize=1)
-def _watched(library: ModuleType) -> type[Any]:
+def _watched_class(library: ModuleType) -> type[Any]:
     class Watched(library.extensions.connection):  # type: ignore[misc, name-defined]  # of an untyped, optional module
         """A connection whose socket can be shut down from another thread, at any moment."""
 
         peer: Peer | None = None
-        number = 0
+        backend_pid = 0
         end_statement: Callable[[int, Callable[[], bool]], None] | None = None
 
-        def watch(self, line: Line) -> None:
+        def watch(self, settings: WatchSettings) -> None:
             # A duplicate: the number of libpq's own may be a stranger's by the time it is wanted.
             link = socket.socket(fileno=os.dup(self.fileno()))
-            ask = line.working
-            working = None if ask is None else lambda: ask(self.number)
+            ask = settings.working
+            working = None if ask is None else lambda: ask(self.backend_pid)
             self.link = link
-            self.end_statement = line.end
-            self.peer = Peer(line.what, lambda: link.shutdown(socket.SHUT_RDWR), seconds=line.seconds, working=working)
+            self.end_statement = settings.end
+            self.peer = Peer(
+                settings.label, lambda: link.shutdown(socket.SHUT_RDWR), seconds=settings.seconds, working=working
+            )
 
         def close(self) -> None:
             if self.peer is None:
@@ -68,47 +70,47 @@ def _watched(library: ModuleType) -> type[Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """A way to a server: ``what`` names it, ``seconds`` is how long it may be silent while it is waited for.
+class WatchSettings:
+    """A way to a server: ``label`` names it, ``seconds`` is how long it may be silent while it is waited for.
 
     ``working`` asks it anew whether a session, by its number, is at work; ``end`` ends that session's statement, if a
     function says that this is still wanted.
     """
 
-    what: str
+    label: str
     seconds: float
     working: Callable[[int], bool] | None
     end: Callable[[int, Callable[[], bool]], None]
 
 
-def dial(library: ModuleType, parameters: Mapping[str, str], line: Line) -> Connection:
+def dial(library: ModuleType, parameters: Mapping[str, str], settings: WatchSettings) -> Connection:
     """Connect.
 
     Raises:
         psycopg2.Error: the connection failed.
         SourceError: the server said nothing in time, or dumpty is ending and it was silent before.
     """
-    what = line.what
+    label = settings.label
     if given_up():
-        raise SourceError(f"{what} is not asked any more: dumpty was asked to end, and had no answer")
-    left: list[str] = []
-    peer = Peer(what, lambda: left.append(""), seconds=line.seconds)
+        raise SourceError(f"{label} is not asked any more: dumpty was asked to end, and had no answer")
+    gave_up: list[str] = []
+    peer = Peer(label, lambda: gave_up.append(""), seconds=settings.seconds)
 
-    def silent() -> SourceError:
-        return SourceError(f"cannot connect to {what}: {peer.reason}")
+    def timeout_error() -> SourceError:
+        return SourceError(f"cannot connect to {label}: {peer.reason}")
 
     try:
         with peer.waiting():
             connection: Connection = run_abandonable(
-                lambda: library.connect(**parameters, connection_factory=_watched(library)),
+                lambda: library.connect(**parameters, connection_factory=_watched_class(library)),
                 discard=lambda late: late.close(),
-                over=lambda: bool(left),
-                error=silent,
+                over=lambda: bool(gave_up),
+                error=timeout_error,
                 name="dumpty-postgres-connect",
             )
     finally:
         peer.close()
-    connection.watch(line)  # type: ignore[attr-defined]
+    connection.watch(settings)  # type: ignore[attr-defined]
     return connection
 
 
@@ -118,11 +120,11 @@ def peer_of(connection: Connection) -> Peer | None:
     return peer
 
 
-def hurry(connection: Connection) -> None:
+def shorten_stall(connection: Connection) -> None:
     """From now on ``connection`` is asked for what should not take long: a silent server is looked after soon."""
     peer = peer_of(connection)
     if peer is not None:
-        peer.seconds = min(peer.seconds or HURRY_SECONDS, HURRY_SECONDS)
+        peer.seconds = min(peer.seconds or SHORT_STALL_SECONDS, SHORT_STALL_SECONDS)
 
 
 def was_dropped(connection: Connection) -> bool:
@@ -131,7 +133,7 @@ def was_dropped(connection: Connection) -> bool:
     return peer is not None and bool(peer.reason)
 
 
-def waited(connection: Connection, work: Callable[[], T]) -> T:
+def run_watched(connection: Connection, work: Callable[[], T]) -> T:
     """Do ``work``, which is one statement over ``connection``.
 
     Raises:
@@ -140,15 +142,15 @@ def waited(connection: Connection, work: Callable[[], T]) -> T:
     peer = peer_of(connection)
     if peer is None:
         return work()
-    if not getattr(_inside, "deep", False):
-        return interruptible(connection, lambda: waited(connection, work))
+    if not getattr(_thread, "in_worker", False):
+        return interruptible(connection, lambda: run_watched(connection, work))
     try:
         with peer.waiting():
             return work()
     except Exception as error:
         if peer.reason and getattr(error, "pgcode", True) in (None, ""):
             dropped: Any = type(error)(peer.reason)
-            dropped.dropped = True  # for the words of the error, in ``explanation``
+            dropped.dropped = True  # for the error's text, in ``translated_error``
             raise dropped from error
         raise
 
@@ -159,32 +161,32 @@ def interruptible(connection: Connection, work: Callable[[], T], stop: Callable[
     ``stop`` is called then, before the server is told, to end what ``work`` does on this side. A server that does not
     hear is left: the connection is shut down.
     """
-    stopping = Stopping(connection)
+    canceller = Canceller(connection)
 
     def end() -> None:
         stop()
-        stopping()
+        canceller()
 
     try:
-        return run_in_worker(aside(work), stop=end, name="dumpty-postgres")
+        return run_in_worker(for_worker(work), stop=end, name="dumpty-postgres")
     finally:
-        stopping.settle()
+        canceller.settle()
 
 
-def aside(work: Callable[[], T]) -> Callable[[], T]:
+def for_worker(work: Callable[[], T]) -> Callable[[], T]:
     """Return ``work`` for a thread of its own, which signals do not reach: its statements need no other one."""
 
-    def inside() -> T:
-        _inside.deep = True
+    def run() -> T:
+        _thread.in_worker = True
         try:
             return work()
         finally:
-            _inside.deep = False
+            _thread.in_worker = False
 
-    return inside
+    return run
 
 
-class Stopping:
+class Canceller:
     """Ends what a connection is doing, if anything: asks the server, and shuts the connection down if that is no use.
 
     To be called again and again: a request may come between two statements. psycopg2's own ``cancel`` keeps the whole
@@ -193,9 +195,9 @@ class Stopping:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._since: float | None = None
-        self._asking: threading.Thread | None = None
-        self._over = False
+        self._first_call: float | None = None
+        self._cancel_thread: threading.Thread | None = None
+        self._settled = False
         self._sending = False
 
     def __call__(self) -> None:
@@ -205,24 +207,24 @@ class Stopping:
             self._connection.cancel()
             return
         now = time.monotonic()
-        self._since = self._since or now
-        if now - self._since > _CANCEL_SECONDS:
+        self._first_call = self._first_call or now
+        if now - self._first_call > _CANCEL_SECONDS:
             peer.drop("the server did not end what it was asked to end, and its connection was dropped")
-        elif self._asking is None or not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._ask, name="dumpty-postgres-cancel", daemon=True)
-            self._asking.start()
+        elif self._cancel_thread is None or not self._cancel_thread.is_alive():
+            self._cancel_thread = threading.Thread(target=self._ask, name="dumpty-postgres-cancel", daemon=True)
+            self._cancel_thread.start()
 
     def settle(self) -> None:
         """Ask no more, and let what was asked arrive: it is not meant for the next statement."""
-        self._over = True
-        if self._asking is not None and self._sending:
-            self._asking.join(_CANCEL_SECONDS)
+        self._settled = True
+        if self._cancel_thread is not None and self._sending:
+            self._cancel_thread.join(_CANCEL_SECONDS)
 
     def _ask(self) -> None:
         connection: Any = self._connection
         with contextlib.suppress(Exception):  # the statement is over, or the connection is: both will do
-            connection.end_statement(connection.number, self._wanted)
+            connection.end_statement(connection.backend_pid, self._still_wanted)
 
-    def _wanted(self) -> bool:
+    def _still_wanted(self) -> bool:
         self._sending = True  # first, as ``settle`` sets the other first: one of both sees it
-        return not self._over
+        return not self._settled
