@@ -97,7 +97,7 @@ class _GzipWriter:
         self._window = b""
         self._threads = processors(_MOST_THREADS)
         self._pool: ThreadPoolExecutor | None = None
-        self._packed: deque[Future[bytes]] = deque()
+        self._compressed_blocks: deque[Future[bytes]] = deque()
         self._started = False
         self._closed = False
 
@@ -114,7 +114,7 @@ class _GzipWriter:
             self._block += rest[:room]
             rest = rest[room:]
             if len(self._block) == _BLOCK:
-                self._hand_out()
+                self._submit_block()
         return len(view)
 
     def close(self) -> None:
@@ -122,37 +122,37 @@ class _GzipWriter:
             return
         self._closed = True
         self._start()
-        while self._packed:
-            self._take_in()
+        while self._compressed_blocks:
+            self._write_next_block()
         if self._pool is not None:
             self._pool.shutdown()
         trailer = struct.pack("<LL", self._crc & 0xFFFFFFFF, self._size & 0xFFFFFFFF)
-        self._sink.write(self._deflated(self._block, self._window, zlib.Z_FINISH) + trailer)
+        self._sink.write(self._deflate(self._block, self._window, zlib.Z_FINISH) + trailer)
 
     def _start(self) -> None:
         if not self._started:
             self._started = True
             self._sink.write(_HEADER)
 
-    def _hand_out(self) -> None:
+    def _submit_block(self) -> None:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="dumpty-gzip")
         block, self._block = self._block, bytearray()
-        self._packed.append(self._pool.submit(self._deflated, block, self._window, zlib.Z_SYNC_FLUSH))
+        self._compressed_blocks.append(self._pool.submit(self._deflate, block, self._window, zlib.Z_SYNC_FLUSH))
         self._window = bytes(memoryview(block)[-_WINDOW:])
-        if len(self._packed) > self._threads:
-            self._take_in()
+        if len(self._compressed_blocks) > self._threads:
+            self._write_next_block()
 
-    def _take_in(self) -> None:
+    def _write_next_block(self) -> None:
         try:
-            self._sink.write(self._packed.popleft().result())
+            self._sink.write(self._compressed_blocks.popleft().result())
         except BaseException:
             if self._pool is not None:  # whoever keeps the error keeps this writer, but not its threads
                 self._pool.shutdown(wait=False)
                 self._pool = None
             raise
 
-    def _deflated(self, block: bytearray, window: bytes, end: int) -> bytes:
+    def _deflate(self, block: bytearray, window: bytes, end: int) -> bytes:
         dictionary = {"zdict": window} if window else {}
         deflate = self._library.compressobj(self._level, self._library.DEFLATED, -zlib.MAX_WBITS, **dictionary)
         return b"".join((deflate.compress(block), deflate.flush(end)))

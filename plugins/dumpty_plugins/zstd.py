@@ -81,8 +81,8 @@ class _ZstdWriter:
     def write(self, data: Buffer) -> int:
         if self._closed:
             raise ValueError("write to a closed zstd stream")
-        if packed := self._frame.compress(data):
-            self._sink.write(packed)
+        if compressed := self._frame.compress(data):
+            self._sink.write(compressed)
         return memoryview(data).nbytes
 
     def close(self) -> None:

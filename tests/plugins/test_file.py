@@ -116,11 +116,11 @@ def test_an_upload_that_is_dropped_leaves_nothing_and_the_old_object(top, store)
 
 
 def test_two_uploads_of_one_name_do_not_meet(top, store):
-    one, two = store.create("a"), store.create("a")
-    one.write(b"one")
-    two.write(b"two")
-    one.commit()
-    two.commit()
+    first, second = store.create("a"), store.create("a")
+    first.write(b"one")
+    second.write(b"two")
+    first.commit()
+    second.commit()
     assert (top / "a").read_bytes() == b"two"
     assert visible(top) == ["a"]
 
@@ -261,9 +261,9 @@ def test_parts_of_a_live_writer_are_left_alone(top, store):
 
 def test_what_the_consumer_of_clean_did_not_come_to_stays(top, store):
     python(WRITER, top, "die", check=False)
-    left = store.clean()
-    first = next(left)
-    left.close()
+    cleaned = store.clean()
+    first = next(cleaned)
+    cleaned.close()
     assert first == "killed.dir"
     assert len(parts(top)) == 3
     with store.lock("parts"):  # was released
@@ -271,23 +271,23 @@ def test_what_the_consumer_of_clean_did_not_come_to_stays(top, store):
 
 
 def test_only_dumptys_own_parts_are_cleared(top, store, tmp_path):
-    own = "dumpty-" + "0123456789abcdef" * 2
+    part_tag = "dumpty-" + "0123456789abcdef" * 2
     digest = "d41d8cd98f00b204e9800998ecf8427e"
     (top / "film.part").write_bytes(b"kept")
-    (top / f"x{own}.part").write_bytes(b"kept")
+    (top / f"x{part_tag}.part").write_bytes(b"kept")
     (top / f"movie.{digest}.part").write_bytes(b"kept: another program's, with its own digest")
     (top / f"album.{digest}.part").mkdir()
     (tmp_path / "outside").write_bytes(b"kept")
-    (top / f"link.{own}.part").symlink_to(tmp_path / "outside")
-    os.mkfifo(top / f"fifo.{own}.part")
+    (top / f"link.{part_tag}.part").symlink_to(tmp_path / "outside")
+    os.mkfifo(top / f"fifo.{part_tag}.part")
     assert list(store.clean()) == []
     assert (tmp_path / "outside").read_bytes() == b"kept"
     assert sorted(parts(top)) == sorted(
         [
             "film.part",
-            f"x{own}.part",
-            f"link.{own}.part",
-            f"fifo.{own}.part",
+            f"x{part_tag}.part",
+            f"link.{part_tag}.part",
+            f"fifo.{part_tag}.part",
             f"movie.{digest}.part",
             f"album.{digest}.part",
         ]
@@ -354,13 +354,13 @@ def test_a_link_that_is_planted_once_a_lock_was_looked_at_is_not_followed(top, s
     precious = tmp_path / "precious"
     precious.write_text("of another")
 
-    def late(path, flags, **more):
-        descriptor = open_regular(path, flags, **more)
+    def plant_after_opening(path, flags, **options):
+        descriptor = open_regular(path, flags, **options)
         os.unlink(path)
         os.symlink(precious, path)
         return descriptor
 
-    monkeypatch.setattr(file_store, "open_regular", late)
+    monkeypatch.setattr(file_store, "open_regular", plant_after_opening)
     with pytest.raises(StoreError, match="cannot lock"), store.lock("catalog"):
         pass
     assert precious.read_text() == "of another"
@@ -368,9 +368,9 @@ def test_a_link_that_is_planted_once_a_lock_was_looked_at_is_not_followed(top, s
 
 def test_every_release_of_filelock_that_may_be_installed_follows_no_link():
     project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())["project"]
-    (wanted,) = [d for d in project["dependencies"] if d.startswith("filelock")]
-    least = re.match(r"filelock>=([\d.]+)", wanted)[1]
-    assert tuple(map(int, least.split("."))) >= (3, 20, 1)
+    (requirement,) = [d for d in project["dependencies"] if d.startswith("filelock")]
+    minimum = re.match(r"filelock>=([\d.]+)", requirement)[1]
+    assert tuple(map(int, minimum.split("."))) >= (3, 20, 1)
 
 
 def test_the_lock_of_a_dead_holder_is_free(top, store):
@@ -424,8 +424,8 @@ upload.abort()
 
 
 def test_a_file_that_may_not_grow_is_an_error_and_leaves_nothing(top):
-    said = python(LIMITED, top).stdout
-    assert said.startswith(f"cannot write {top}/big: File too large")
+    output = python(LIMITED, top).stdout
+    assert output.startswith(f"cannot write {top}/big: File too large")
     assert visible(top) == []
 
 

@@ -225,9 +225,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.parametrize("which", ["isal", "zlib"])
-def test_a_stream_that_expands_a_thousandfold_is_read_in_constant_memory(which):
-    grown = int(python(MEMORY, "gzip", which).stdout)
+@pytest.mark.parametrize("library", ["isal", "zlib"])
+def test_a_stream_that_expands_a_thousandfold_is_read_in_constant_memory(library):
+    grown = int(python(MEMORY, "gzip", library).stdout)
     assert grown < 24 << 10  # KiB
 
 

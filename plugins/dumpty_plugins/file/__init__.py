@@ -5,7 +5,7 @@ disk, and renamed into place; then the directory is flushed, too. The writer hol
 part, so a part whose lock can be had belongs to nobody alive.
 
 Whoever may write to the directory can put anything under any name there; so only regular files are read, no link is
-followed, and what another user owns is taken for nobody's leftover.
+followed, and what another user owns is no abandoned part.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def open_store(url: str, options: Options) -> Store:
         with as_store_error(f"cannot create the backup directory {top}"):
             top.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_directory(top.parent)
-    _warn_of_others(top)
+    _warn_if_exposed(top)
     return FileStore(top, float(options["lock_timeout"]))  # type: ignore[arg-type]
 
 
-def _warn_of_others(top: Path) -> None:
+def _warn_if_exposed(top: Path) -> None:
     with contextlib.suppress(OSError):
         if top.stat().st_mode & stat.S_IWOTH:
             logging.getLogger("dumpty").warning(

@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def as_store_error(what: str) -> Iterator[None]:
-    """Raise what the system says in here as dumpty's own; ``what`` begins the message: ``cannot write FILE``."""
+def as_store_error(action: str) -> Iterator[None]:
+    """Raise what the system says in here as dumpty's own; ``action`` begins the message: ``cannot write FILE``."""
     try:
         yield
     except (StoreError, MissingFile, Locked):
         raise
     except OSError as error:
-        raise translated(what, error) from error
+        raise store_error(action, error) from error
 
 
-def translated(what: str, error: OSError) -> StoreError | MissingFile:
+def store_error(action: str, error: OSError) -> StoreError | MissingFile:
     """Return the error to raise instead of the system's."""
     if isinstance(error, FileNotFoundError):
-        return MissingFile(f"{what}: {error.filename or 'it'} does not exist")
+        return MissingFile(f"{action}: {error.filename or 'it'} does not exist")
     advice = "; free some space and run it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
-    return StoreError(f"{what}: {error.strerror or error}{advice}")
+    return StoreError(f"{action}: {error.strerror or error}{advice}")
 
 
-def owner_only(path: str, flags: int) -> int:
+def open_owner_only(path: str, flags: int) -> int:
     """Open a file; one that is made is its owner's alone."""
     return os.open(path, flags, 0o600)
 

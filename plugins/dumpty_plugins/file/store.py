@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumpty import Locked, StoredObject, StoreError, lock_if_free, open_owned_directory, open_regular
-from dumpty_plugins.file.files import as_store_error, lock_part, remove, sync_directory, translated, tree_size
+from dumpty_plugins.file.files import as_store_error, lock_part, remove, store_error, sync_directory, tree_size
 from dumpty_plugins.file.upload import PART, FileReader, FileUpload
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dumpty import Reader
 
 # With dumpty's name in it: what other programs call a part (often with a digest in its name) is theirs.
-_OWN_PART = re.compile(r"\.dumpty-[0-9a-f]{32}\.part$")
+_PART_NAME = re.compile(r"\.dumpty-[0-9a-f]{32}\.part$")
 _LOCK = ".dumpty-{}.lock"
 _HOLDER_BYTES = 4096
 
@@ -44,13 +44,13 @@ class FileStore:
             return FileUpload(path, self.lock)
 
     def open(self, name: str, offset: int = 0) -> Reader:
-        path = self._place(name)
+        path = self._object_path(name)
         try:
             stream = open(open_regular(path), "rb", buffering=0)  # noqa: SIM115 - the reader closes it
             if offset:
                 stream.seek(offset)
         except OSError as error:
-            raise translated(f"cannot read {path}", error) from error
+            raise store_error(f"cannot read {path}", error) from error
         return FileReader(stream, path)
 
     def stat(self, name: str) -> StoredObject:
@@ -93,12 +93,12 @@ class FileStore:
             sync_directory(self._top)
 
     def locate(self, name: str) -> str:
-        return self._place(name) if name else str(self._top)
+        return self._object_path(name) if name else str(self._top)
 
     def path(self, name: str) -> Path:
-        return Path(self._place(name))
+        return Path(self._object_path(name))
 
-    def _place(self, name: str) -> str:
+    def _object_path(self, name: str) -> str:
         # Text, not a Path: a directory may hold ten thousand backups, and each is asked for.
         if not name or name in {".", ".."} or "/" in name or "\0" in name:
             raise StoreError(f"{name!r} is no bare file name, so nothing in {self._top} is called that")
@@ -107,7 +107,7 @@ class FileStore:
     def clean(self) -> Iterator[str]:
         with self.lock("parts"), as_store_error(f"cannot clear {self._top}"):
             owners = self._owners()
-            for path in sorted(p for p in self._top.iterdir() if _OWN_PART.search(p.name)):
+            for path in sorted(p for p in self._top.iterdir() if _PART_NAME.search(p.name)):
                 descriptor = _open_part(path, owners)
                 if descriptor is None:
                     continue
@@ -150,11 +150,13 @@ class FileStore:
             os.close(open_regular(str(path), os.O_RDWR | os.O_CREAT, owners=self._owners()))
             lock.acquire(poll_interval=0.01)
         except filelock.Timeout as error:
-            raise Locked(f"{self._top} is locked by {_holder(holder)}; try again when that has ended") from error
+            raise Locked(
+                f"{self._top} is locked by {_describe_holder(holder)}; try again when that has ended"
+            ) from error
         except OSError as error:
             raise StoreError(f"cannot lock {self._top} by {path.name}: {error.strerror or error}") from error
         try:
-            _tell_holder(holder)
+            _write_holder(holder)
             yield
         finally:
             with contextlib.suppress(OSError):
@@ -172,24 +174,24 @@ def _open_part(path: Path, owners: set[int]) -> int | None:
     return None
 
 
-def _tell_holder(path: Path) -> None:
+def _write_holder(path: Path) -> None:
     """Write down who holds a lock: only for a message, so whatever prevents it is left at that."""
-    said = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode()
+    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}).encode()
     with contextlib.suppress(OSError):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
         descriptor = open_regular(str(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            os.write(descriptor, said)
+            os.write(descriptor, holder)
         finally:
             os.close(descriptor)
 
 
-def _holder(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     try:
         with open(open_regular(str(path)), "rb") as stream:
-            one = json.loads(stream.read(_HOLDER_BYTES))
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one["since"]))
-        return f"process {one['pid']} on {one['host']} since {since}"
+            holder = json.loads(stream.read(_HOLDER_BYTES))
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder["since"]))
+        return f"process {holder['pid']} on {holder['host']} since {since}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

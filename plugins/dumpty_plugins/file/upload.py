@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from dumpty_plugins.file.files import (
     as_store_error,
     lock_part,
-    owner_only,
+    open_owner_only,
     remove,
+    store_error,
     sync_directory,
     sync_tree,
-    translated,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FileUpload:
         self._path = path
         self._lock = lock
         self._part = path.with_name(f"{path.name}.dumpty-{uuid.uuid4().hex}{PART}")
-        self._stream = open(self._part, "xb", buffering=0, opener=owner_only)  # noqa: SIM115 - lives as long as the upload
+        self._stream = open(self._part, "xb", buffering=0, opener=open_owner_only)  # noqa: SIM115 - lives as long as the upload
         self._descriptor = self._stream.fileno()
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         self._directory = False
@@ -43,11 +43,11 @@ class FileUpload:
 
     def write(self, data: Buffer) -> int:
         view = memoryview(data).cast("B")
-        done = 0
+        written = 0
         with as_store_error(f"cannot write {self._path}"):
-            while done < len(view):
-                done += self._stream.write(view[done:])
-        return done
+            while written < len(view):
+                written += self._stream.write(view[written:])
+        return written
 
     def directory(self) -> Path:
         """Turn this upload into a directory of files, and return it."""
@@ -68,12 +68,12 @@ class FileUpload:
                 sync_tree(self._part)
             else:
                 os.fsync(self._descriptor)
-            fresh = not os.path.lexists(self._path)
+            is_new = not os.path.lexists(self._path)
             self._part.replace(self._path)
             try:
                 sync_directory(self._path.parent)
             except BaseException:
-                if fresh:  # what is not there for good shall not be there at all
+                if is_new:  # what is not there for good shall not be there at all
                     with contextlib.suppress(OSError):
                         remove(self._path)
                 raise
@@ -112,7 +112,7 @@ class FileReader:
         try:
             return self._stream.read(size)  # type: ignore[attr-defined,no-any-return]
         except OSError as error:
-            raise translated(f"cannot read {self._path}", error) from error
+            raise store_error(f"cannot read {self._path}", error) from error
 
     def close(self) -> None:
         self._stream.close()  # type: ignore[attr-defined]

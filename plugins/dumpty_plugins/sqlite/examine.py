@@ -1,4 +1,4 @@
-"""Reads a dump as SQLite does: in a file that is thrown away."""
+"""Reads a dump as SQLite does: in a scratch file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError
-from dumpty_plugins.sqlite.files.connection import remove
+from dumpty_plugins.sqlite.files.connection import remove_database
 from dumpty_plugins.sqlite.loading.dump import load
 
 if TYPE_CHECKING:
     from dumpty import Dump, Evidence
 
 
-def examine(dump: Dump) -> Evidence:
-    """Load a dump into a file that is thrown away, check it, and compare its rows with the dump's evidence.
+def examine_dump(dump: Dump) -> Evidence:
+    """Load a dump into a scratch file, check it, and compare its rows with the dump's evidence.
 
     Raises:
         IntegrityError: it is cut short, damaged, or holds other rows than were dumped.
@@ -28,4 +28,4 @@ def examine(dump: Dump) -> Evidence:
             raise
         raise SourceError(f"the dump cannot be laid out in {part}: {error.strerror}") from error
     finally:
-        remove(part)
+        remove_database(part)

@@ -65,9 +65,9 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at the database file without creating or changing it."""
-    from dumpty_plugins.sqlite.inspection import inspect as look
+    from dumpty_plugins.sqlite.inspection import inspect_file
 
-    return look(source, options)
+    return inspect_file(source, options)
 
 
 @hookimpl
@@ -81,22 +81,22 @@ def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidenc
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Build the database beside the target, check it, and put it in place in one step."""
-    from dumpty_plugins.sqlite.restore import put_back
+    from dumpty_plugins.sqlite.restore import restore_dump
 
-    return put_back(target, dump, overwrite=overwrite, options=options)
+    return restore_dump(target, dump, overwrite=overwrite, options=options)
 
 
 @hookimpl
 def examine(dump: Dump) -> Evidence:
-    """Build the database of the dump in a throw-away file, and read it as SQLite does."""
-    from dumpty_plugins.sqlite.examine import examine as read_through
+    """Build the database of the dump in a scratch file, and read it as SQLite does."""
+    from dumpty_plugins.sqlite.examine import examine_dump
 
-    return read_through(dump)
+    return examine_dump(dump)
 
 
 @hookimpl
 def scratch(dump: Dump, on: Source | None) -> AbstractContextManager[Scratch]:
-    """Lend a file in the dump's workspace."""
-    from dumpty_plugins.sqlite.scratch import scratch as lend
+    """Give a drill a file in the dump's workspace."""
+    from dumpty_plugins.sqlite.scratch import scratch_file
 
-    return lend(dump, on)
+    return scratch_file(dump, on)

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from dumpty import Dump, Evidence, Options, Source
 
 
-def put_back(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
+def restore_dump(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
     """Build the database beside the target, check it, and put it in place in one step.
 
     Raises:
         TargetNotEmpty, Locked, SourceError: as ``Target`` says.
         IntegrityError: the dump is not whole.
     """
-    place = Target(target, options, overwrite=overwrite)
-    with place.part() as part:
+    destination = Target(target, options, overwrite=overwrite)
+    with destination.part() as part:
         evidence = load(dump, part.path, check=bool(options["check"]))
-        place.swap(part)
+        destination.swap(part)
     return evidence

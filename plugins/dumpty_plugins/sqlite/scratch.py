@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dumpty import IntegrityError, NotProvable, OptionError, Source
-from dumpty_plugins.sqlite.files.connection import connect, plain_errors, remove
+from dumpty_plugins.sqlite.files.connection import connect, remove_database, translate_errors
 from dumpty_plugins.sqlite.schema import checks
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ _SHOWN = 3
 
 
 @contextlib.contextmanager
-def scratch(dump: Dump, on: Source | None) -> Iterator[_File]:
-    """Lend the name of a file that does not exist yet; what was made of it is removed.
+def scratch_file(dump: Dump, on: Source | None) -> Iterator[_ScratchFile]:
+    """Yield a file that does not exist yet; what was made of it is removed.
 
     Raises:
         OptionError: a server was named, and SQLite has none.
@@ -30,17 +30,17 @@ def scratch(dump: Dump, on: Source | None) -> Iterator[_File]:
         raise OptionError(f"SQLite has no server to restore on: drill without {on.url}")
     path = os.path.join(dump.workspace(), "drill.db")
     try:
-        yield _File(path, dump.evidence)
+        yield _ScratchFile(path, dump.evidence)
     finally:
-        remove(path)
+        remove_database(path)
 
 
-class _File:
+class _ScratchFile:
     """A database file that lives for one drill."""
 
-    def __init__(self, path: str, recorded: Evidence) -> None:
+    def __init__(self, path: str, evidence: Evidence) -> None:
         self._path = path
-        self._recorded = recorded
+        self._evidence = evidence
         self.target = Source(scheme="sqlite", url=f"sqlite:///{quote(os.fsencode(path))}", database=path)
 
     @property
@@ -54,25 +54,26 @@ class _File:
             IntegrityError: a check found something.
             NotProvable: they found nothing, but an index needs what only its application has.
         """
-        with plain_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
-            missing = checks.check_whole(database)
-            loose, before = checks.dangling(database), self._recorded.properties.get(checks.DANGLING, [])
-            if loose != before:
+        with translate_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
+            missing = checks.check_integrity(database)
+            references = checks.dangling_references(database)
+            recorded = self._evidence.properties.get(checks.DANGLING, [])
+            if references != recorded:
                 raise IntegrityError(
-                    f"foreign_key_check finds in the restored database: {'; '.join(loose[:_SHOWN]) or 'nothing'};"
-                    f" but when it was dumped: {'; '.join(before[:_SHOWN]) or 'nothing'}"
+                    f"foreign_key_check finds in the restored database: {'; '.join(references[:_SHOWN]) or 'nothing'};"
+                    f" but when it was dumped: {'; '.join(recorded[:_SHOWN]) or 'nothing'}"
                 )
         if missing:
             raise NotProvable(
                 f"every page and row is sound, but indexes need what only their application has ({'; '.join(missing)});"
                 " restore the backup, and let the application run PRAGMA integrity_check on it"
             )
-        same = f" ({'; '.join(loose[:_SHOWN])}: as in the original)" if loose else ""
-        return "integrity_check", f"foreign_key_check{same}"
+        note = f" ({'; '.join(references[:_SHOWN])}: as in the original)" if references else ""
+        return "integrity_check", f"foreign_key_check{note}"
 
     def ask(self, statement: str) -> list[tuple[object, ...]]:
         """Run a query, which can only read."""
-        with plain_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
+        with translate_errors(self._path), contextlib.closing(connect(self._path, "ro")) as database:
             database.text_factory = lambda data: data.decode("utf-8", "replace")
             database.execute("PRAGMA query_only=ON")
             return database.execute(statement).fetchall()

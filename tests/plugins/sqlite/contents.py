@@ -50,7 +50,7 @@ def contents(path) -> dict[str, object]:
     """Return schema, pragmas and every cell with its type and bytes, rowids included."""
     with opened(path) as database:
         schema = sorted(database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"), key=repr)
-        found: dict[str, object] = {
+        content: dict[str, object] = {
             "schema": schema,
             "pragmas": {name: database.execute(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS},
             "integrity": database.execute("PRAGMA integrity_check").fetchall(),
@@ -65,8 +65,8 @@ def contents(path) -> dict[str, object]:
             names = [
                 row[0] for row in database.execute("SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1", (table,))
             ]
-            taken = {name.lower() for name in names}
-            alias = next((a for a in ("rowid", "_rowid_", "oid") if a not in taken), None)
+            lower_names = {name.lower() for name in names}
+            alias = next((a for a in ("rowid", "_rowid_", "oid") if a not in lower_names), None)
             cells = [
                 f"typeof({c}), CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END"
                 for c in map(quoted, names)
@@ -74,14 +74,14 @@ def contents(path) -> dict[str, object]:
             if alias and not kinds[table][1]:
                 cells.append(alias)
             # In portions: a result has at most 2000 columns.
-            found[f"rows of {table}"] = [
+            content[f"rows of {table}"] = [
                 tuple(map(_exact, row))
                 for first in range(0, len(cells), 900)
                 for row in database.execute(
                     f"SELECT {', '.join(cells[first : first + 900])} FROM {quoted(table)} NOT INDEXED"
                 )
             ]
-    return found
+    return content
 
 
 def evidence_of(path) -> dict[str, int]:
@@ -108,24 +108,26 @@ def restored(made: FileDump, path, *, overwrite: bool = False, **options) -> Evi
 def through_program(made: FileDump, path) -> None:
     """Load a SQL dump with the sqlite3 program, as somebody without dumpty would."""
     with made.file.open("rb") as stream:
-        done = subprocess.run(["sqlite3", "-bail", str(path)], stdin=stream, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
+        sqlite3_program = subprocess.run(
+            ["sqlite3", "-bail", str(path)], stdin=stream, capture_output=True, check=False
+        )
+    assert sqlite3_program.returncode == 0, sqlite3_program.stderr
+    assert sqlite3_program.stderr == b""
 
 
 def require_round_trip(path, tmp: Path) -> None:
     """Dump, load and compare: both formats, and the sqlite3 program for SQL."""
-    before = contents(path)
+    original = contents(path)
     counted = evidence_of(path)
     for form in ("sql", "native"):
         made = dumped(path, tmp / f"dump.{form}", form)
-        assert {one.path: one.rows for one in made.evidence.objects if one.rows is not None} == counted
+        assert {table.path: table.rows for table in made.evidence.objects if table.rows is not None} == counted
         back = tmp / f"{form}.db"
         back.unlink(missing_ok=True)
         loaded = restored(made, back)
-        assert contents(back) == before
+        assert contents(back) == original
         assert loaded.objects == made.evidence.objects
         if form == "sql":
             back.unlink()
             through_program(made, back)
-            assert contents(back) == before
+            assert contents(back) == original

@@ -197,7 +197,7 @@ def test_target_directory_that_may_not_be_written_is_explained(public, form):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         (Source(scheme="sqlite", url="sqlite://", database=None), "names no file"),
         (Source(scheme="sqlite", url="sqlite:///:memory:", database=":memory:"), "names no file"),
@@ -210,10 +210,10 @@ def test_target_directory_that_may_not_be_written_is_explained(public, form):
         (Source(scheme="sqlite", url="sqlite://host/a.db", host="host", database="a.db"), "names a host"),
     ],
 )
-def test_urls_that_sqlite_cannot_mean_are_refused(url, said, tmp_path, form, monkeypatch):
+def test_urls_that_sqlite_cannot_mean_are_refused(url, message, tmp_path, form, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make("a.db", SMALL)
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(SourceError, match=message):
         dump(driver, url, tmp_path / "dump", form)
 
 
@@ -286,11 +286,11 @@ def test_error_of_the_reader_leaves_the_target_as_it_was(tmp_path, form):
         def open(self):
             class Reader:
                 def __init__(self):
-                    self.left = [made.file.read_bytes()[:-10]]
+                    self.pieces = [made.file.read_bytes()[:-10]]
 
                 def read(self, size=-1):
-                    if self.left:
-                        return self.left.pop()
+                    if self.pieces:
+                        return self.pieces.pop()
                     raise IntegrityError("the stored bytes are not what was stored")
 
                 def close(self):
@@ -300,13 +300,15 @@ def test_error_of_the_reader_leaves_the_target_as_it_was(tmp_path, form):
 
     made = dumped(make(tmp_path / "a.db", SMALL), tmp_path / "dump", form)
     target = make(tmp_path / "b.db", "CREATE TABLE old(a)")
-    before = target.read_bytes()
+    original = target.read_bytes()
     with pytest.raises(IntegrityError, match="not what was stored"):
         restored(Broken(made.file, form, made.evidence), target, overwrite=True)
     with pytest.raises(IntegrityError, match="not what was stored"):
         restored(Broken(made.file, form, made.evidence), tmp_path / "new.db")
-    assert target.read_bytes() == before
-    assert sorted(one.name for one in tmp_path.iterdir() if "b.db" in one.name or "new.db" in one.name) == ["b.db"]
+    assert target.read_bytes() == original
+    assert sorted(entry.name for entry in tmp_path.iterdir() if "b.db" in entry.name or "new.db" in entry.name) == [
+        "b.db"
+    ]
 
 
 def test_inspect_tells_missing_empty_full_and_foreign_apart(tmp_path):
@@ -356,7 +358,7 @@ def test_hot_journal_of_a_crashed_writer_is_rolled_back_before_reading(tmp_path,
     os.waitpid(writer, 0)
     assert (tmp_path / "a.db-journal").stat().st_size > 0
     made = dumped(path, tmp_path / "dump", form)
-    assert [(one.path, one.rows) for one in made.evidence.objects] == [("t", 1)]
+    assert [(table.path, table.rows) for table in made.evidence.objects] == [("t", 1)]
     restored(made, tmp_path / "b.db")
     with opened(tmp_path / "b.db") as database:
         assert database.execute("SELECT a FROM t").fetchall() == [("committed",)]

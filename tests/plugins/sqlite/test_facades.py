@@ -48,8 +48,8 @@ def test_manager_refuses_a_full_target_and_replaces_it_when_told(shop, tmp_path)
     assert not refused.success
     assert "overwrite" in refused.error
     assert rows_of(tmp_path / "full.db", "SELECT name FROM sqlite_master") == [("old",)]
-    done = manager.restore(made.backup.id, url, overwrite=True)
-    assert done.success, done.error
+    result = manager.restore(made.backup.id, url, overwrite=True)
+    assert result.success, result.error
     assert contents(tmp_path / "full.db") == contents(shop)
 
 
@@ -58,8 +58,8 @@ def test_manager_replaces_a_target_that_is_no_database_when_told(shop, tmp_path)
     made = manager.create_backup(f"sqlite:///{shop}")
     (tmp_path / "noise.db").write_bytes(os.urandom(9000))
     assert "overwrite" in manager.restore(made.backup.id, f"sqlite:///{tmp_path / 'noise.db'}").error
-    done = manager.restore(made.backup.id, f"sqlite:///{tmp_path / 'noise.db'}", overwrite=True)
-    assert done.success, done.error
+    result = manager.restore(made.backup.id, f"sqlite:///{tmp_path / 'noise.db'}", overwrite=True)
+    assert result.success, result.error
     assert contents(tmp_path / "noise.db") == contents(shop)
 
 
@@ -67,10 +67,14 @@ def test_manager_gives_one_line_for_bad_databases(tmp_path):
     manager = BackupManager(str(tmp_path / "backups"))
     (tmp_path / "empty.db").touch()
     (tmp_path / "noise.db").write_bytes(os.urandom(9000))
-    for name, said in (("gone.db", "no database file"), ("empty.db", "0 bytes"), ("noise.db", "not a SQLite database")):
+    for name, message in (
+        ("gone.db", "no database file"),
+        ("empty.db", "0 bytes"),
+        ("noise.db", "not a SQLite database"),
+    ):
         failed = manager.create_backup(f"sqlite:///{tmp_path / name}")
         assert not failed.success
-        assert said in failed.error
+        assert message in failed.error
         assert "\n" not in failed.error
     assert manager.list_backups() == []
 

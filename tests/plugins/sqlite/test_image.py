@@ -16,13 +16,13 @@ BLOCK = 1 << 20
 
 def require_equal_pages(image, source):
     assert os.path.getsize(image) == os.path.getsize(source)
-    with open(image, "rb") as one, open(source, "rb") as other:
-        first, second = bytearray(one.read(BLOCK)), bytearray(other.read(BLOCK))
+    with open(image, "rb") as image_stream, open(source, "rb") as source_stream:
+        first, second = bytearray(image_stream.read(BLOCK)), bytearray(source_stream.read(BLOCK))
         for begin, end in COUNTERS:
             first[begin:end] = second[begin:end] = bytes(end - begin)
         assert first == second
-        while block := one.read(BLOCK):
-            assert block == other.read(BLOCK)
+        while block := image_stream.read(BLOCK):
+            assert block == source_stream.read(BLOCK)
 
 
 @pytest.mark.parametrize("journal", ["delete", "wal"])

@@ -54,8 +54,8 @@ def test_full_workspace_under_an_image_names_the_place_and_not_the_source(tmp_pa
     make(tmp_path / "x.db", "CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(300000));")
     connect = sqlite3.connect
 
-    def small(path, *given, **named):
-        database = connect(path, *given, **named)
+    def small(path, *args, **kwargs):
+        database = connect(path, *args, **kwargs)
         if str(path).endswith("image.db"):
             database.execute("PRAGMA max_page_count=3")  # SQLite's own way to be full
         return database

@@ -65,7 +65,7 @@ def total(path) -> int:
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_fifty_backups_under_two_writers_hold_no_half_transaction(tmp_path, journal, form):
     path = make(tmp_path / "live.db", f"PRAGMA journal_mode={journal};" + SCHEMA)
-    seen = set()
+    sums_seen = set()
     with writers(path):
         for _ in range(50):
             made = dumped(path, tmp_path / "dump", form, busy_timeout=60.0)
@@ -78,14 +78,14 @@ def test_fifty_backups_under_two_writers_hold_no_half_transaction(tmp_path, jour
                 assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert debits == credits_
             assert sums[0] == sums[1]
-            assert [one.rows for one in made.evidence.objects] == [len(credits_), len(debits), 1]
-            seen.add(sums)
+            assert [table.rows for table in made.evidence.objects] == [len(credits_), len(debits), 1]
+            sums_seen.add(sums)
         before = total(path)
         deadline = time.monotonic() + 30
         while total(path) == before and time.monotonic() < deadline:
             time.sleep(0.01)
         assert total(path) > before  # the writers were alive to the end
-    assert len(seen) > 5  # and the backups are of different moments
+    assert len(sums_seen) > 5  # and the backups are of different moments
 
 
 def test_native_ends_while_a_writer_never_pauses(tmp_path):

@@ -43,8 +43,8 @@ def backed_up(manager, shop, **options):
 
 def fingerprints(path) -> dict:
     options = {"busy_timeout": 1.0, "evidence": "fingerprint"}
-    seen = driver.inspect(source=source(path), options=options)
-    return {one.path: one.fingerprint for one in seen.evidence.objects}
+    inspection = driver.inspect(source=source(path), options=options)
+    return {table.path: table.fingerprint for table in inspection.evidence.objects}
 
 
 def altered(backup, change) -> None:
@@ -86,17 +86,17 @@ def test_a_default_backup_is_drilled_and_says_that_it_compared_counts_only(manag
     backup = backed_up(manager, shop, format=form)
     proof = manager.drill(backup.id)
     assert proof.ok
-    told = [one.what for one in proof.proved]
-    assert any(what.startswith("counts only: 7 objects and") for what in told)
-    assert any("integrity_check, foreign_key_check" in what for what in told)
-    assert any("fingerprint=on" in what for what in proof.not_proved)
+    proved = [line.what for line in proof.proved]
+    assert any(text.startswith("counts only: 7 objects and") for text in proved)
+    assert any("integrity_check, foreign_key_check" in text for text in proved)
+    assert any("fingerprint=on" in text for text in proof.not_proved)
     assert proof.versions["sqlite"] == sqlite3.sqlite_version
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_with_fingerprints_a_drill_compares_every_value(manager, shop, form):
     proof = manager.drill(backed_up(manager, shop, format=form, fingerprint=True).id)
-    assert any(one.what.startswith("every value: 7 objects and") for one in proof.proved)
+    assert any(line.what.startswith("every value: 7 objects and") for line in proof.proved)
     assert proof.not_proved == ("the rows of what nobody counted: words",)
 
 
@@ -115,14 +115,14 @@ def test_one_altered_cell_is_not_caught_by_counts_which_say_so(manager, shop, fo
     backup = backed_up(manager, shop, format=form)
     altered(backup, one_cell(form, tmp_path))
     proof = manager.drill(backup.id)
-    assert any(one.what.startswith("counts only") for one in proof.proved)
+    assert any(line.what.startswith("counts only") for line in proof.proved)
     assert any(text.startswith("that every value is the same") for text in proof.not_proved)
 
 
 def test_a_lost_row_is_caught_by_counts(manager, shop):
     backup = backed_up(manager, shop)
     altered(backup, lambda plain: plain.replace(b"'Humpty'),\n(2,'Alice')", b"'Humpty');           "))
-    for prove in (manager.drill, lambda one: manager.verify(one, level="structure")):
+    for prove in (manager.drill, lambda backup_id: manager.verify(backup_id, level="structure")):
         with pytest.raises(IntegrityError):
             prove(backup.id)
 
@@ -131,7 +131,7 @@ def test_a_lost_row_is_caught_by_counts(manager, shop):
 def test_the_level_structure_reads_a_dump_to_its_end(manager, shop, form):
     backup = backed_up(manager, shop, format=form)
     [proof] = manager.verify(backup.id, level="structure").proofs
-    assert any("sqlite reads the dump to its end: 8 objects" in one.what for one in proof.proved)
+    assert any("sqlite reads the dump to its end: 8 objects" in line.what for line in proof.proved)
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -165,8 +165,8 @@ def test_a_scratch_file_is_gone_with_all_beside_it_whatever_happens(shop, tmp_pa
     made = dumped(shop, tmp_path / "dump", "native")
 
     def used():
-        with driver.scratch(dump=made, on=None) as place:
-            path = place.target.database
+        with driver.scratch(dump=made, on=None) as lent:
+            path = lent.target.database
             make(path, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)")
             for end in ("-wal", "-shm", "-journal"):
                 Path(path + end).touch()
@@ -201,7 +201,7 @@ def test_references_that_led_nowhere_before_are_no_damage_but_new_ones_are(manag
     )
     backup = backed_up(manager, path)
     assert any(
-        "2 of c refer to nothing in p: as in the original" in one.what for one in manager.drill(backup.id).proved
+        "2 of c refer to nothing in p: as in the original" in line.what for line in manager.drill(backup.id).proved
     )
     altered(backup, lambda plain: plain.replace(b"(3)", b"(7)"))
     with pytest.raises(IntegrityError, match="foreign_key_check"):
@@ -209,20 +209,20 @@ def test_references_that_led_nowhere_before_are_no_damage_but_new_ones_are(manag
 
 
 def test_a_fingerprint_knows_no_order_and_no_layout(tmp_path):
-    one = make(
+    small_pages = make(
         tmp_path / "1.db",
         "PRAGMA page_size=512; CREATE TABLE t(a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (2, 'y')",
     )
-    two = make(
+    large_pages = make(
         tmp_path / "2.db",
         "PRAGMA page_size=8192; CREATE TABLE t(a, b); CREATE INDEX i ON t(b, a); INSERT INTO t VALUES (9, 'z'), (2, 'y');"
         "DELETE FROM t WHERE a = 9; INSERT INTO t VALUES (2, 'y'), (1, 'x'); VACUUM",
     )
-    assert fingerprints(one) == fingerprints(two)
+    assert fingerprints(small_pages) == fingerprints(large_pages)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("value", "other_value"),
     [
         ("1", "1.0"),
         ("1", "'1'"),
@@ -240,30 +240,31 @@ def test_a_fingerprint_knows_no_order_and_no_layout(tmp_path):
     ],
 )
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le"])
-def test_a_fingerprint_tells_any_two_values_apart(tmp_path, one, other, encoding):
-    prints = []
-    for place, value in enumerate((one, other)):
+def test_a_fingerprint_tells_any_two_values_apart(tmp_path, value, other_value, encoding):
+    digests = []
+    for number, literal in enumerate((value, other_value)):
         path = make(
-            tmp_path / f"{place}.db", f"PRAGMA encoding='{encoding}'; CREATE TABLE t(a); INSERT INTO t VALUES ({value})"
+            tmp_path / f"{number}.db",
+            f"PRAGMA encoding='{encoding}'; CREATE TABLE t(a); INSERT INTO t VALUES ({literal})",
         )
-        prints.append(fingerprints(path)["t"])
-    assert prints[0] != prints[1]
+        digests.append(fingerprints(path)["t"])
+    assert digests[0] != digests[1]
 
 
 def test_a_fingerprint_tells_where_a_value_stands_and_how_often(tmp_path):
     rows = ("(1, 2)", "(2, 1)", "(1, 2), (1, 2)", "(1, 1), (2, 2)", "(12, NULL)", "(NULL, 12)")
-    prints = [
-        fingerprints(make(tmp_path / f"{place}.db", f"CREATE TABLE t(a, b); INSERT INTO t VALUES {values}"))["t"]
-        for place, values in enumerate(rows)
+    digests = [
+        fingerprints(make(tmp_path / f"{number}.db", f"CREATE TABLE t(a, b); INSERT INTO t VALUES {values}"))["t"]
+        for number, values in enumerate(rows)
     ]
-    assert len(set(prints)) == len(rows)
+    assert len(set(digests)) == len(rows)
 
 
 def test_tables_that_nobody_can_read_have_no_fingerprint_and_empty_ones_have(tmp_path):
     path = make(tmp_path / "a.db", "CREATE VIRTUAL TABLE v USING rtree(id, a, b); CREATE TABLE empty(a)")
-    found = fingerprints(path)
-    assert found["v"] is None
-    assert found["empty"].startswith("rowsum-blake2b-1:")
+    fingerprints_found = fingerprints(path)
+    assert fingerprints_found["v"] is None
+    assert fingerprints_found["empty"].startswith("rowsum-blake2b-1:")
 
 
 def test_a_fingerprint_needs_no_collation_or_function_of_the_application(tmp_path):

@@ -107,14 +107,14 @@ def _databases(draw):
     }
 
 
-def _build(path: Path, wanted: dict) -> None:
+def _build(path: Path, content: dict) -> None:
     with opened(path) as database:
         database.execute("PRAGMA synchronous=OFF")
-        for pragma, value in wanted.items():
+        for pragma, value in content.items():
             if pragma != "tables":
                 database.execute(f"PRAGMA {pragma}='{value}'" if pragma == "encoding" else f"PRAGMA {pragma}={value}")
         database.execute("BEGIN")
-        for statement, name, names, rows, extras in wanted["tables"]:
+        for statement, name, names, rows, extras in content["tables"]:
             database.execute(statement)
             for extra in extras:
                 with contextlib.suppress(sqlite3.OperationalError):  # two names that collide
@@ -137,7 +137,7 @@ def _build(path: Path, wanted: dict) -> None:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(_databases())
-def test_random_databases_come_back_equal_in_every_cell(wanted):
+def test_random_databases_come_back_equal_in_every_cell(content):
     with tempfile.TemporaryDirectory(prefix="dumpty-test-") as directory:
-        _build(Path(directory) / "original.db", wanted)
+        _build(Path(directory) / "original.db", content)
         require_round_trip(Path(directory) / "original.db", Path(directory))

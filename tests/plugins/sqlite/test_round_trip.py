@@ -124,9 +124,9 @@ def test_every_random_double_comes_back_bit_for_bit(tmp_path):
         database.execute("BEGIN")
         database.executemany("INSERT INTO t VALUES(?)", doubles)
         # Otherwise this test could not fail: the fifteen digits that text has by default must not do for some of them.
-        wrong = database.execute("SELECT count(*) FROM t WHERE CAST(printf('%.15g', a) AS REAL) <> a").fetchone()[0]
+        inexact = database.execute("SELECT count(*) FROM t WHERE CAST(printf('%.15g', a) AS REAL) <> a").fetchone()[0]
         database.execute("COMMIT")
-    assert wrong > 0
+    assert inexact > 0
     require_round_trip(path, tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_temporary_tables_of_other_connections_do_not_matter(tmp_path):
     with opened(path) as database:
         database.execute("CREATE TEMP TABLE scratch(a)")
         made = dumped(path, tmp_path / "dump.sql", "sql")
-    assert [one.path for one in made.evidence.objects] == ["t"]
+    assert [table.path for table in made.evidence.objects] == ["t"]
     assert b"scratch" not in made.file.read_bytes()
 
 
@@ -218,7 +218,7 @@ def test_native_keeps_what_only_the_application_can_read(tmp_path):
             "INSERT INTO w VALUES('a'), ('b');"
         )
     made = dumped(path, tmp_path / "dump.db", "native")
-    assert {one.path: one.rows for one in made.evidence.objects} == {"t": 2, "w": 2}
+    assert {table.path: table.rows for table in made.evidence.objects} == {"t": 2, "w": 2}
     assert made.evidence.notes == ()
     restored(made, tmp_path / "back.db")
     assert (tmp_path / "back.db").read_bytes()[100:] == path.read_bytes()[100:]

@@ -53,13 +53,13 @@ def test_renamed_virtual_table(tmp_path, module, name):
     )
 
     def alike(path):
-        found = contents(path)
+        content = contents(path)
         # The module that makes the shadow tables again quotes their names in its own way.
-        found["schema"] = [
-            (*one[:3], one[3] and one[3].replace("''", "'").replace('""', '"').replace("'", '"'))
-            for one in found["schema"]
+        content["schema"] = [
+            (*definition[:3], definition[3] and definition[3].replace("''", "'").replace('""', '"').replace("'", '"'))
+            for definition in content["schema"]
         ]
-        return found
+        return content
 
     made = dumped(tmp_path / "x.db", tmp_path / "dump", "sql")
     restored(made, tmp_path / "back.db")

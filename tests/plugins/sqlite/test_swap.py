@@ -49,14 +49,14 @@ class Entering:
         return getattr(self._database, name)
 
 
-def before_the_lock(monkeypatch, happens) -> None:
-    """Let ``happens`` run once, between the driver's looking at the target and its lock for the swap."""
-    seen = []
+def before_the_lock(monkeypatch, callback) -> None:
+    """Let ``callback`` run once, between the driver's looking at the target and its lock for the swap."""
+    entered = []
 
     def enter():
-        if not seen:
-            seen.append(True)
-            happens()
+        if not entered:
+            entered.append(True)
+            callback()
 
     class Watched(target.Target):
         def swap(self, part):
@@ -67,9 +67,9 @@ def before_the_lock(monkeypatch, happens) -> None:
 
 
 def test_database_that_took_the_place_of_an_empty_target_is_refused(made, place, tmp_path, monkeypatch):
-    other = make(tmp_path / "other.db", OLD)
+    other_path = make(tmp_path / "other.db", OLD)
     (place / "t.db").touch()
-    before_the_lock(monkeypatch, lambda: os.replace(other, place / "t.db"))
+    before_the_lock(monkeypatch, lambda: os.replace(other_path, place / "t.db"))
     with pytest.raises(TargetNotEmpty, match="is not empty"):
         restored(made, place / "t.db")
     assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
@@ -77,18 +77,18 @@ def test_database_that_took_the_place_of_an_empty_target_is_refused(made, place,
 
 def test_live_database_that_took_the_place_of_the_target_is_neither_replaced_nor_robbed(made, place, monkeypatch):
     make(place / "t.db", OLD)
-    users = []
+    connections = []
 
-    def happens():
+    def open_another():
         os.replace(make(place / "other.db", "PRAGMA journal_mode=WAL;" + OLD), place / "t.db")
-        users.append(sqlite3.connect(place / "t.db", isolation_level=None))
-        users[0].execute("INSERT INTO old VALUES('mine')")
-        users[0].execute("BEGIN IMMEDIATE")
+        connections.append(sqlite3.connect(place / "t.db", isolation_level=None))
+        connections[0].execute("INSERT INTO old VALUES('mine')")
+        connections[0].execute("BEGIN IMMEDIATE")
 
-    before_the_lock(monkeypatch, happens)
+    before_the_lock(monkeypatch, open_another)
     with pytest.raises(Locked):
         restored(made, place / "t.db", overwrite=True, busy_timeout=0.3)
-    with contextlib.closing(users[0]) as user:
+    with contextlib.closing(connections[0]) as user:
         user.execute("INSERT INTO old VALUES('also mine')")
         user.execute("COMMIT")
     assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",), ("mine",), ("also mine",)]
@@ -126,38 +126,38 @@ def test_two_restores_into_one_empty_file_do_not_both_succeed(place, tmp_path):
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_connection_that_sets_wal_in_the_last_moment_loses_no_commit(made, place, monkeypatch, journal):
     make(place / "t.db", f"PRAGMA journal_mode={journal};" + OLD)
-    users = []
+    connections = []
 
-    def happens():
-        users.append(sqlite3.connect(place / "t.db", isolation_level=None))
-        assert users[0].execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
-        users[0].execute("SELECT * FROM old").fetchall()
+    def open_another():
+        connections.append(sqlite3.connect(place / "t.db", isolation_level=None))
+        assert connections[0].execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+        connections[0].execute("SELECT * FROM old").fetchall()
 
-    before_the_lock(monkeypatch, happens)
+    before_the_lock(monkeypatch, open_another)
     with pytest.raises(Locked, match="open in another connection"):
         restored(made, place / "t.db", overwrite=True, busy_timeout=0.3)
-    with contextlib.closing(users[0]) as user:
+    with contextlib.closing(connections[0]) as user:
         user.execute("INSERT INTO old VALUES('mine')")
     assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",), ("mine",)]
 
 
 def test_unreadable_target_that_a_database_replaced_meanwhile_is_looked_at_again(made, place, tmp_path, monkeypatch):
-    other = make(tmp_path / "other.db", OLD)
+    other_path = make(tmp_path / "other.db", OLD)
     (place / "t.db").write_bytes(b"\x9c" * 5000)
     rename = os.rename
 
-    def late(src, dst):
-        if os.path.exists(other):
-            os.replace(other, place / "t.db")
+    def replace_first(src, dst):
+        if os.path.exists(other_path):
+            os.replace(other_path, place / "t.db")
         rename(src, dst)
 
-    monkeypatch.setattr(os, "rename", late)
+    monkeypatch.setattr(os, "rename", replace_first)
     user = []
     inside = target.Target._replace
 
-    def notice(self, *given):
+    def notice(self, *args):
         user.append(rows_of(place / "t.db", "SELECT a FROM old"))
-        return inside(self, *given)
+        return inside(self, *args)
 
     monkeypatch.setattr(target.Target, "_replace", notice)
     restored(made, place / "t.db", overwrite=True)
@@ -167,12 +167,12 @@ def test_unreadable_target_that_a_database_replaced_meanwhile_is_looked_at_again
 
 def failing_directory_sync(monkeypatch, place, after: int) -> None:
     """Let syncing ``place`` fail once it was synced ``after`` times."""
-    sync, done = os.fsync, []
+    sync, synced = os.fsync, []
 
     def fsync(handle):
         if os.path.samestat(os.fstat(handle), os.stat(place)):
-            done.append(handle)
-            if len(done) > after:
+            synced.append(handle)
+            if len(synced) > after:
                 raise OSError(5, "Input/output error")
         sync(handle)
 
@@ -215,7 +215,7 @@ def test_unreadable_target_comes_back_if_the_swap_cannot_be_synced(made, place, 
     failing_directory_sync(monkeypatch, place, 1)
     with pytest.raises(SourceError, match="cannot be replaced: Input/output error"):
         restored(made, place / "t.db", overwrite=True)
-    assert {one.name: one.read_bytes() for one in place.iterdir()} == {
+    assert {entry.name: entry.read_bytes() for entry in place.iterdir()} == {
         "t.db": b"\x9c" * 5000,
         "t.db-journal": b"\x9c" * 5000,
     }
@@ -225,10 +225,10 @@ def test_stale_journal_of_a_database_that_came_up_meanwhile_is_not_put_beside_it
     make(place / "t.db", OLD)
     crashed_journal(place / "t.db")
     (place / "t.db").unlink()
-    link, other = os.link, make(tmp_path / "other.db", OLD)
+    link, other_path = os.link, make(tmp_path / "other.db", OLD)
 
     def late(src, dst):
-        os.replace(other, place / "t.db")
+        os.replace(other_path, place / "t.db")
         link(src, dst)
 
     monkeypatch.setattr(os, "link", late)
@@ -270,8 +270,8 @@ def test_empty_target_beside_a_stale_journal_is_empty(made, place, tmp_path, end
     (crashed_wal if end == "-wal" else crashed_journal)(tmp_path / "x.db")
     shutil.copy(tmp_path / f"x.db{end}", place / f"t.db{end}")
     (place / "t.db").touch()
-    looked = driver.inspect(source=source(place / "t.db"), options={"busy_timeout": 0.1})
-    assert (looked.exists, looked.empty) == (True, True)
+    inspection = driver.inspect(source=source(place / "t.db"), options={"busy_timeout": 0.1})
+    assert (inspection.exists, inspection.empty) == (True, True)
     restored(made, place / "t.db")
     require_new(place)
 
@@ -284,7 +284,7 @@ def test_what_is_being_built_is_private_and_so_is_a_new_database(made, place, mo
     swap = target.Target.swap
 
     def look(self, part):
-        modes.extend(stat.S_IMODE(one.stat().st_mode) for one in place.iterdir() if one.name != "t.db")
+        modes.extend(stat.S_IMODE(entry.stat().st_mode) for entry in place.iterdir() if entry.name != "t.db")
         swap(self, part)
 
     monkeypatch.setattr(target.Target, "swap", look)
@@ -317,7 +317,7 @@ def test_what_somebody_puts_in_the_place_of_what_is_built_is_left_alone(place, t
         restored(made, place / "t.db", overwrite=True)
     assert precious.read_bytes() == b"of another" * 1000
     assert stat.S_IMODE(precious.stat().st_mode) == 0o600
-    assert [one.name for one in place.iterdir()] == ["t.db"] * exists
+    assert [entry.name for entry in place.iterdir()] == ["t.db"] * exists
     if exists:
         assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
 
@@ -344,14 +344,14 @@ def test_remains_of_a_killed_restore_go_with_the_next_one_and_those_of_a_living_
     )
     (place / "t.db.0123456789abcdef.part").write_text("the user's own")
     (place / "t.db2.0123456789abcdef.dumpty-part.lock").touch()  # of another target
-    others = sorted(os.listdir(place))
+    entries_before = sorted(os.listdir(place))
     with subprocess.Popen(
         [sys.executable, "-c", script, str(place / "t.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as builder:
         part = os.path.basename(builder.stdout.readline().strip())
         restored(made, place / "t.db")
-        assert sorted(os.listdir(place)) == sorted(["t.db", part, f"{part}.lock", f"{part}-journal", *others])
+        assert sorted(os.listdir(place)) == sorted(["t.db", part, f"{part}.lock", f"{part}-journal", *entries_before])
         builder.kill()
         builder.wait()
     restored(made, place / "t.db", overwrite=True)
-    assert sorted(os.listdir(place)) == sorted(["t.db", *others])
+    assert sorted(os.listdir(place)) == sorted(["t.db", *entries_before])

@@ -132,7 +132,7 @@ def test_unreadable_target_comes_back_with_all_its_journals_if_the_last_step_fai
 
     def held():
         # -shm is SQLite's scratch memory, which every reader may write.
-        return {one.name: "" if one.name.endswith("-shm") else one.read_bytes() for one in place.iterdir()}
+        return {entry.name: "" if entry.name.endswith("-shm") else entry.read_bytes() for entry in place.iterdir()}
 
     before = held()
 
@@ -209,15 +209,15 @@ def test_short_lock_on_the_target_is_waited_for(made, place):
     require_new(place)
 
 
-@pytest.mark.parametrize("what", ["source", "target"])
-def test_locks_of_this_process_survive_a_backup_and_a_refused_restore(made, place, what):
+@pytest.mark.parametrize("role", ["source", "target"])
+def test_locks_of_this_process_survive_a_backup_and_a_refused_restore(made, place, role):
     # Closing any descriptor of a file drops every POSIX lock that the process has on it: then another process
     # could write into our transaction. Only that other process can tell.
     path = make(place / "t.db", OLD)
     with opened(path) as user:
         user.execute("BEGIN IMMEDIATE")
         user.execute("INSERT INTO old VALUES('mine')")
-        if what == "source":
+        if role == "source":
             dumped(path, place / "dump", made.format)
         else:
             with pytest.raises((Locked, TargetNotEmpty)):
@@ -226,9 +226,11 @@ def test_locks_of_this_process_survive_a_backup_and_a_refused_restore(made, plac
             "import sqlite3, sys; d = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None);"
             "d.execute('BEGIN IMMEDIATE')"
         )
-        other = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
+        other_process = subprocess.run(
+            [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+        )
         user.execute("COMMIT")
-    assert "database is locked" in other.stderr
+    assert "database is locked" in other_process.stderr
 
 
 def test_link_stays_a_link_and_what_it_points_to_is_replaced(made, place, tmp_path):
@@ -260,7 +262,7 @@ def test_targets_that_cannot_be_files_are_refused(made, place):
 def test_restored_wal_database_is_in_wal_mode_and_alone(place, tmp_path):
     for form in ("sql", "native"):
         path = tmp_path / f"{form}.db"
-        one = dumped(make(path, "PRAGMA journal_mode=WAL;" + NEW), tmp_path / f"dump.{form}", form)
-        restored(one, place / "t.db", overwrite=True)
+        made = dumped(make(path, "PRAGMA journal_mode=WAL;" + NEW), tmp_path / f"dump.{form}", form)
+        restored(made, place / "t.db", overwrite=True)
         assert os.listdir(place) == ["t.db"]
         assert rows_of(place / "t.db", "PRAGMA journal_mode") == [("wal",)]

@@ -119,7 +119,7 @@ def test_a_dump_with_changed_bytes_is_refused_or_loads_whole(whole, tmp_path_fac
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda text: text + b"SELECT 1;\n", "goes on after its end marker"),
         (lambda text: text + b"\0", "goes on after its end marker"),
@@ -134,13 +134,13 @@ def test_a_dump_with_changed_bytes_is_refused_or_loads_whole(whole, tmp_path_fac
         (lambda text: text.replace(b"row 7;", b"row \0;"), "holds a NUL"),
     ],
 )
-def test_each_kind_of_damage_has_its_message(whole, tmp_path, change, said):
+def test_each_kind_of_damage_has_its_message(whole, tmp_path, change, message):
     made, _ = whole
-    before = made.file.read_bytes()
-    after = change(before)
-    assert after != before
-    (tmp_path / "dump").write_bytes(after)
-    with pytest.raises(IntegrityError, match=said) as caught:
+    original = made.file.read_bytes()
+    damaged = change(original)
+    assert damaged != original
+    (tmp_path / "dump").write_bytes(damaged)
+    with pytest.raises(IntegrityError, match=message) as caught:
         restored(FileDump(tmp_path / "dump", "sql"), tmp_path / "back.db")
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["dump"]

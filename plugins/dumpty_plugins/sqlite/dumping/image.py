@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import Evidence, IntegrityError, SourceError
 from dumpty.process import BLOCK
-from dumpty_plugins.sqlite.files.connection import connect, corrupt, interruptible
+from dumpty_plugins.sqlite.files.connection import connect, corruption_error, interruptible
 from dumpty_plugins.sqlite.schema import checks
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
 
 def _copy(database: sqlite3.Connection, copy: str) -> None:
     encoding = database.execute("PRAGMA encoding").fetchone()[0].decode()
-    with _room_for(copy), contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as image:
+    with _explain_full_disk(copy), contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as image:
         image.execute("PRAGMA synchronous=OFF")
         image.execute("PRAGMA journal_mode=OFF")
         # A table, whose pages the copy replaces, keeps SQLite from taking on the source's page size before the end: the
@@ -69,7 +69,7 @@ def _copy(database: sqlite3.Connection, copy: str) -> None:
 
 
 @contextlib.contextmanager
-def _room_for(copy: str) -> Iterator[None]:
+def _explain_full_disk(copy: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -87,10 +87,10 @@ def _prove(image: sqlite3.Connection, source: str, *, check: bool, fingerprints:
         with contextlib.suppress(sqlite3.DatabaseError):
             return checks.evidence(image, fingerprints=fingerprints, notes=(UNCHECKED,))
         return Evidence(versions=checks.versions(), notes=(UNCHECKED, "rows were not counted: the database is damaged"))
-    found = checks.findings(image)
-    if found.damage:
-        raise corrupt(source, found.damage)
-    return checks.evidence(image, fingerprints=fingerprints, notes=(found.oddities,) if found.oddities else ())
+    findings = checks.findings(image)
+    if findings.damage:
+        raise corruption_error(source, findings.damage)
+    return checks.evidence(image, fingerprints=fingerprints, notes=(findings.oddities,) if findings.oddities else ())
 
 
 def _send(path: str, sink: Sink) -> None:

@@ -45,8 +45,8 @@ def _joined(parts: list[str]) -> str:
     # As a balanced tree: SQLite refuses expressions deeper than 1000, and a table may have 2000 columns.
     if len(parts) == 1:
         return parts[0]
-    half = len(parts) // 2
-    return f"({_joined(parts[:half])} || ',' || {_joined(parts[half:])})"
+    middle = len(parts) // 2
+    return f"({_joined(parts[:middle])} || ',' || {_joined(parts[middle:])})"
 
 
 def _cell(column: str, *, careful: bool) -> str:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.sqlite.dumping import literals
-from dumpty_plugins.sqlite.files.connection import corrupt, interruptible
+from dumpty_plugins.sqlite.files.connection import corruption_error, interruptible
 from dumpty_plugins.sqlite.schema import checks
 from dumpty_plugins.sqlite.schema.definitions import USE_NATIVE, Schema, Table, read_schema
 
@@ -63,71 +63,76 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerp
     if check:
         _require_sound(database, source)
     schema = read_schema(database)
-    count = functools.partial(checks.evidence, database, fingerprints=fingerprints, notes=schema.notes)
-    evidence = interruptible(database, count)
+    collect_evidence = functools.partial(checks.evidence, database, fingerprints=fingerprints, notes=schema.notes)
+    evidence = interruptible(database, collect_evidence)
     objects = evidence.objects
     pages = database.execute("PRAGMA page_count").fetchone()[0]
     sink.expect(pages * database.execute("PRAGMA page_size").fetchone()[0])
     literals.register(database)
     sink.write(f"{HEADER}, made by SQLite {sqlite3.sqlite_version}\n".encode())
-    for statement in _opening(schema):
-        _frame(sink, statement.encode())
-    written = {table.name: _write_rows(database, schema, table, sink) for table in schema.tables}
-    for statement in (*schema.after, "PRAGMA ignore_check_constraints=OFF;\n", "COMMIT;\n", *schema.last):
-        _frame(sink, statement.encode())
-    _require_counted(objects, written)
-    sink.write(END % (len(objects), sum(one.rows or 0 for one in objects)))
+    for statement in _opening_statements(schema):
+        _write_statement(sink, statement.encode())
+    rows_written = {table.name: _write_rows(database, schema, table, sink) for table in schema.tables}
+    for statement in (
+        *schema.index_statements,
+        "PRAGMA ignore_check_constraints=OFF;\n",
+        "COMMIT;\n",
+        *schema.final_statements,
+    ):
+        _write_statement(sink, statement.encode())
+    _require_counted(objects, rows_written)
+    sink.write(END % (len(objects), sum(table_evidence.rows or 0 for table_evidence in objects)))
     return evidence
 
 
 def _require_sound(database: sqlite3.Connection, source: str) -> None:
-    found = interruptible(database, functools.partial(checks.findings, database))
-    if found.damage:
-        raise corrupt(source, found.damage)
-    if found.oddities:
+    findings = interruptible(database, functools.partial(checks.findings, database))
+    if findings.damage:
+        raise corruption_error(source, findings.damage)
+    if findings.oddities:
         # The statement that would bring such a row back fails by that very rule.
         raise SourceError(
-            f"SQL text cannot carry rows that break the schema of {source} ({found.oddities}){USE_NATIVE}"
+            f"SQL text cannot carry rows that break the schema of {source} ({findings.oddities}){USE_NATIVE}"
         )
 
 
-def _opening(schema: Schema) -> Iterator[str]:
+def _opening_statements(schema: Schema) -> Iterator[str]:
     yield "PRAGMA foreign_keys=OFF;\n"
     yield "BEGIN TRANSACTION;\n"
     yield f"{BEGIN_ANEW}{''.join(schema.layout)}BEGIN TRANSACTION;".replace("\n", " ") + "\n"
     yield from schema.settings
     # Rows that break a CHECK are there, so they come back.
     yield "PRAGMA ignore_check_constraints=ON;\n"
-    yield from schema.before
+    yield from schema.table_statements
 
 
-def _frame(sink: Sink, statement: bytes) -> None:
+def _write_statement(sink: Sink, statement: bytes) -> None:
     sink.write(b"%b%b" % (FRAME % len(statement), statement))
 
 
 def _write_rows(database: sqlite3.Connection, schema: Schema, table: Table, sink: Sink) -> int:
     name = checks.quoted(table.name)
-    if table.name in schema.clear:
-        _frame(sink, f"DELETE FROM {name};\n".encode())  # noqa: S608 - a quoted identifier
-    head = f"INSERT INTO {name}({','.join(table.written)}) VALUES\n".encode()
-    done = 0
+    if table.name in schema.emptied_tables:
+        _write_statement(sink, f"DELETE FROM {name};\n".encode())  # noqa: S608 - a quoted identifier
+    insert = f"INSERT INTO {name}({','.join(table.dumped_columns)}) VALUES\n".encode()
+    rows_written = 0
     careful = database.execute("PRAGMA encoding").fetchone()[0] != b"UTF-8"
     try:
         while True:
-            for rows in _batches(database, table, careful=careful, skip=done):
+            for rows in _batches(database, table, careful=careful, skip=rows_written):
                 body = b",\n".join(rows)
-                if not careful and not _plain(body):
+                if not careful and not _reads_back(body):
                     break
-                _frame(sink, head + body + b";\n")
-                done += len(rows)
+                _write_statement(sink, insert + body + b";\n")
+                rows_written += len(rows)
             else:
-                return done
+                return rows_written
             careful = True  # for the rest of this table, beginning with the batch that was refused
     except (sqlite3.DataError, OverflowError) as error:
         raise SourceError(_too_large(table)) from error
 
 
-def _plain(body: bytes) -> bool:
+def _reads_back(body: bytes) -> bool:
     if b"\r\n" in body:
         return False
     try:
@@ -138,25 +143,25 @@ def _plain(body: bytes) -> bool:
 
 
 def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip: int) -> Iterator[list[bytes]]:
-    expression = literals.row_expression(table.written, careful=careful)
+    expression = literals.row_expression(table.dumped_columns, careful=careful)
     # NOT INDEXED: in the order of the table itself, never that of an index which happens to hold every column.
     # OFFSET passes over rows without formatting them.
     cursor = database.execute(
         f"SELECT {expression} FROM {checks.quoted(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - quoted
     )
     rows: list[bytes] = []
-    size, most = 0, STATEMENT_EXPRESSIONS
+    size, row_limit = 0, STATEMENT_EXPRESSIONS
     for (row,) in cursor:
         if len(row) > LARGEST_ROW:
             raise SourceError(_too_large(table))
         rows.append(row)
         size += len(row)
-        if size >= STATEMENT_BYTES or len(rows) >= most:
+        if size >= STATEMENT_BYTES or len(rows) >= row_limit:
             yield rows
             # As many rows as the expressions in this one allow, or what looks like one: counting those of every row
             # takes as long as writing it.
-            seen = row.count(b"e0") + row.count(b"(") - 1
-            most = max(STATEMENT_EXPRESSIONS // seen, 1) if seen else STATEMENT_BYTES
+            expressions = row.count(b"e0") + row.count(b"(") - 1
+            row_limit = max(STATEMENT_EXPRESSIONS // expressions, 1) if expressions else STATEMENT_BYTES
             rows, size = [], 0
     if rows:
         yield rows
@@ -166,7 +171,9 @@ def _too_large(table: Table) -> str:
     return f"a row of table {table.name!r} is longer than {LARGEST_ROW >> 20} MiB as SQL text{USE_NATIVE}"
 
 
-def _require_counted(objects: tuple[ObjectEvidence, ...], written: dict[str, int]) -> None:
-    for one in objects:
-        if one.rows is not None and written[one.path] != one.rows:
-            raise IntegrityError(checks.miscounted(one.path, written[one.path], one.rows))
+def _require_counted(objects: tuple[ObjectEvidence, ...], rows_written: dict[str, int]) -> None:
+    for table_evidence in objects:
+        if table_evidence.rows is not None and rows_written[table_evidence.path] != table_evidence.rows:
+            raise IntegrityError(
+                checks.miscount_message(table_evidence.path, rows_written[table_evidence.path], table_evidence.rows)
+            )

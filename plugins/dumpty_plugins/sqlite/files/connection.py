@@ -35,10 +35,10 @@ def file_path(source: Source) -> str:
         MalformedURL: the URL names no file, or asks for something this driver does not do.
     """
     if source.host or source.username:
-        rest = source.url.partition("://")[2].lstrip("/")
+        path_text = source.url.partition("://")[2].lstrip("/")
         raise MalformedURL(
             f"{source.url} names a host, and SQLite has none: a file's path stands behind three slashes, "
-            f"sqlite:///{rest}, or, where it begins at the root, behind four, sqlite:////{rest}"
+            f"sqlite:///{path_text}, or, where it begins at the root, behind four, sqlite:////{path_text}"
         )
     path = source.database or ""
     if not path or path == ":memory:" or source.query.get("mode") == "memory":
@@ -93,11 +93,11 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
 
 def _refuse_planted(path: str) -> None:
     """Refuse what no SQLite made: it would wait for ever for a pipe's other end, and write where a link leads."""
-    for end in ("", *SIBLINGS):
+    for suffix in ("", *SIBLINGS):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if not stat.S_ISREG(os.lstat(path + end).st_mode):
+            if not stat.S_ISREG(os.lstat(path + suffix).st_mode):
                 raise SourceError(
-                    f"{path}{end} is not a regular file, so SQLite did not make it: look who did, and remove it"
+                    f"{path}{suffix} is not a regular file, so SQLite did not make it: look who did, and remove it"
                 )
 
 
@@ -112,22 +112,22 @@ def snapshot(source: Source, options: Options) -> Iterator[sqlite3.Connection]:
     """
     path = file_path(source)
     require_readable(path)
-    with reading(path, busy_seconds(source, options)) as database:
+    with read_transaction(path, busy_seconds(source, options)) as database:
         yield database
 
 
 @contextlib.contextmanager
-def reading(path: str, busy: float) -> Iterator[sqlite3.Connection]:
+def read_transaction(path: str, busy: float) -> Iterator[sqlite3.Connection]:
     """Hold a read transaction on the file ``path``; the errors are those of ``snapshot``."""
-    idle = not os.path.lexists(f"{path}-wal")
-    with plain_errors(path):
+    had_no_wal = not os.path.lexists(f"{path}-wal")
+    with translate_errors(path):
         database = _begin_reading(path, busy)
         try:
             yield database
         finally:
             database.close()
-            if idle and os.path.lexists(f"{path}-wal"):
-                _tidy(path)
+            if had_no_wal and os.path.lexists(f"{path}-wal"):
+                _remove_wal(path)
 
 
 def _begin_reading(path: str, busy: float) -> sqlite3.Connection:
@@ -194,10 +194,10 @@ def interruptible(
     SQLite gives signals no turn; so the work is done in another thread while this one does what there is
     ``meanwhile``, and waits.
     """
-    return run_in_worker(work, stop=database.interrupt, meanwhile=meanwhile, name="sqlite-aside")
+    return run_in_worker(work, stop=database.interrupt, meanwhile=meanwhile, name="sqlite-worker")
 
 
-def _tidy(path: str) -> None:
+def _remove_wal(path: str) -> None:
     # Reading an idle database in WAL mode left -wal and -shm behind, which a read-only connection cannot remove.
     # A writing one does so when it is the last to close, and only then.
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, "rw")) as database:
@@ -228,15 +228,15 @@ def require_readable(path: str) -> None:
 
 
 @contextlib.contextmanager
-def plain_errors(path: str) -> Iterator[None]:
+def translate_errors(path: str) -> Iterator[None]:
     """Turn what the sqlite3 module raises inside into dumpty's errors, ``path`` named."""
     try:
         yield
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise explain(error, path) from error
+        raise translated_error(error, path) from error
 
 
-def explain(error: Exception, path: str) -> DumptyError:
+def translated_error(error: Exception, path: str) -> DumptyError:
     """Return the error to raise instead of ``error`` about ``path``."""
     text = " ".join(str(error).split())
     # The low byte is the primary result code; what Python's own checks raise has none.
@@ -244,9 +244,9 @@ def explain(error: Exception, path: str) -> DumptyError:
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return Locked(f"{path} is locked by another connection ({text}); wait for it, or raise -o busy_timeout")
     if code == sqlite3.SQLITE_CORRUPT:
-        return corrupt(path, text)
-    if code in _PLAIN:
-        return SourceError(f"{path} {_PLAIN[code]} ({text})")
+        return corruption_error(path, text)
+    if code in _MEANINGS:
+        return SourceError(f"{path} {_MEANINGS[code]} ({text})")
     return SourceError(f"SQLite failed on {path}: {text}")
 
 
@@ -254,7 +254,7 @@ _PERMISSIONS = (
     "cannot be opened as needed: check the permissions of the file and of its directory, where SQLite has to write too"
     " if the database is in WAL mode, or its last writer crashed"
 )
-_PLAIN = {
+_MEANINGS = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite database, or it is encrypted",
     sqlite3.SQLITE_CANTOPEN: _PERMISSIONS,
     sqlite3.SQLITE_READONLY: _PERMISSIONS,
@@ -263,15 +263,15 @@ _PLAIN = {
 """By SQLite's primary result code: what it means for the file."""
 
 
-def corrupt(path: str, finding: str) -> SourceError:
+def corruption_error(path: str, finding: str) -> SourceError:
     """Return the error for a damaged database; ``finding`` is what SQLite says."""
     return SourceError(
         f"{path} is corrupt: {finding}; save what can be saved with: sqlite3 FILE .recover, or restore an older backup"
     )
 
 
-def remove(path: str) -> None:
+def remove_database(path: str) -> None:
     """Remove a database file and what SQLite keeps beside it, where they are."""
-    for end in ("", *SIBLINGS):
+    for suffix in ("", *SIBLINGS):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path + end)
+            os.unlink(path + suffix)

@@ -11,30 +11,30 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def standing_at(path: str) -> Iterator[os.stat_result | None]:
+def file_at(path: str) -> Iterator[os.stat_result | None]:
     """Tell which file stands at ``path``; no other can get its inode number inside the block.
 
     A descriptor of kind O_PATH keeps the file without opening it: closing that drops no locks, unlike any other
     (``filp_close`` in Linux). Elsewhere the number alone has to do.
     """
-    kind = getattr(os, "O_PATH", None)
+    flags = getattr(os, "O_PATH", None)
     try:
-        held = None if kind is None else os.open(path, kind)
+        descriptor = None if flags is None else os.open(path, flags)
     except FileNotFoundError:
-        held = None
+        descriptor = None
     try:
-        found = None
+        status = None
         with contextlib.suppress(FileNotFoundError):
-            found = os.stat(path) if held is None else os.fstat(held)
-        yield found
+            status = os.stat(path) if descriptor is None else os.fstat(descriptor)
+        yield status
     finally:
-        if held is not None:
-            os.close(held)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def is_at(path: str, found: os.stat_result) -> bool:
-    """Tell whether ``path`` still stands for the file ``found``."""
+def is_same_file(path: str, status: os.stat_result) -> bool:
+    """Tell whether ``path`` still stands for the file ``status``."""
     try:
-        return os.path.samestat(os.stat(path), found)
+        return os.path.samestat(os.stat(path), status)
     except FileNotFoundError:
         return False

@@ -31,25 +31,25 @@ class Part:
     """A file that was made to build in: its path, and which file it is."""
 
     path: str
-    made: os.stat_result
+    created: os.stat_result
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
+    def open_verified(self) -> Iterator[int]:
         """Open it, and nothing that somebody else who may write there put in its place.
 
         Raises:
             SourceError: it was replaced.
         """
         try:
-            held = open_regular(self.path)
+            descriptor = open_regular(self.path)
         except OSError as error:
             raise SourceError(f"{self.path} cannot be opened: {error.strerror}") from error
         try:
-            if not os.path.samestat(os.fstat(held), self.made):
+            if not os.path.samestat(os.fstat(descriptor), self.created):
                 raise SourceError(f"{self.path} is not the file that was made there: look who replaced it")
-            yield held
+            yield descriptor
         finally:
-            os.close(held)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -61,64 +61,64 @@ def part_beside(target: str) -> Iterator[Part]:
     Raises:
         SourceError: the directory cannot be written.
     """
-    part, held = "", None
+    part, lock_descriptor = "", None
     # Within the block that removes it from before it exists: an interrupt may come between any two lines.
     try:
         try:
-            _sweep(target)
-            while held is None:
+            _remove_abandoned(target)
+            while lock_descriptor is None:
                 part = f"{target}.{secrets.token_hex(8)}.dumpty-part"
-                held = _claim(part + _LOCK)
+                lock_descriptor = _create_lock(part + _LOCK)
         except OSError as error:
             raise SourceError(f"{os.path.dirname(target)} cannot be written: {error.strerror}") from error
         try:
             descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            made = os.fstat(descriptor)
+            created = os.fstat(descriptor)
             os.close(descriptor)
         except OSError as error:
             raise SourceError(f"{part} cannot be created: {error.strerror}") from error
-        yield Part(path=part, made=made)
+        yield Part(path=part, created=created)
     finally:
         # The target is what it shall be by now, and what cannot be removed is only space. The lock goes last: without
         # it nobody would know whose the rest is.
-        if part and clear_away(*(part + end for end in (*SIBLINGS, ""))):
+        if part and clear_away(*(part + suffix for suffix in (*SIBLINGS, ""))):
             clear_away(part + _LOCK)
-        if held is not None:
+        if lock_descriptor is not None:
             with contextlib.suppress(OSError):
-                os.close(held)
+                os.close(lock_descriptor)
 
 
-def _claim(lock: str) -> int | None:
+def _create_lock(lock: str) -> int | None:
     """Make the file ``lock``, and lock it; None where somebody has swept it away meanwhile."""
-    held = open_regular(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+    descriptor = open_regular(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR)
     try:
-        if lock_if_free(held, lock):
-            return held
+        if lock_if_free(descriptor, lock):
+            return descriptor
     except OSError:  # a file system without flock: nobody can take the lock from us either
-        return held
-    os.close(held)  # somebody sweeps between these two lines
+        return descriptor
+    os.close(descriptor)  # somebody sweeps between these two lines
     return None
 
 
-def _sweep(target: str) -> None:
+def _remove_abandoned(target: str) -> None:
     directory, name = os.path.split(target)
     owners = {os.stat(directory).st_uid}  # he can do anything there, and root may have worked for him
-    for found in os.listdir(directory):
-        if not (found.startswith(name) and _NAME.fullmatch(found, len(name))):
+    for entry in os.listdir(directory):
+        if not (entry.startswith(name) and _NAME.fullmatch(entry, len(name))):
             continue
-        lock = os.path.join(directory, found)
+        lock = os.path.join(directory, entry)
         with contextlib.suppress(OSError):  # it is another user's, or just went
-            held = open_regular(lock, os.O_RDWR, owners=owners)
+            descriptor = open_regular(lock, os.O_RDWR, owners=owners)
             try:
-                if lock_if_free(held, lock):
+                if lock_if_free(descriptor, lock):
                     _remove(lock.removesuffix(_LOCK))
             finally:
-                os.close(held)
+                os.close(descriptor)
 
 
 def clear_away(*paths: str) -> bool:
     """Remove files that are of no use any more; warn of those that cannot be removed, and return whether all are."""
-    done = True
+    all_removed = True
     for path in paths:
         try:
             os.unlink(path)
@@ -127,11 +127,11 @@ def clear_away(*paths: str) -> bool:
         except OSError as error:
             text = "%s is of no use any more, but cannot be removed: %s; remove it by hand"
             _log.warning(text, path, error.strerror, extra={"event": "left-behind"})
-            done = False
-    return done
+            all_removed = False
+    return all_removed
 
 
 def _remove(part: str) -> None:
-    for end in (*SIBLINGS, "", _LOCK):  # the lock goes last: without it nobody would know whose the rest is
+    for suffix in (*SIBLINGS, "", _LOCK):  # the lock goes last: without it nobody would know whose the rest is
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(part + end)
+            os.unlink(part + suffix)

@@ -22,13 +22,13 @@ from dumpty_plugins.sqlite.files.connection import (
     SIBLINGS,
     busy_seconds,
     connect,
-    explain,
     file_path,
     needs_rollback,
-    plain_errors,
     require_header,
+    translate_errors,
+    translated_error,
 )
-from dumpty_plugins.sqlite.files.inode import is_at, standing_at
+from dumpty_plugins.sqlite.files.inode import file_at, is_same_file
 from dumpty_plugins.sqlite.files.part import Part, clear_away, part_beside
 from dumpty_plugins.sqlite.schema import checks
 
@@ -69,7 +69,7 @@ class Target:
             raise SourceError(f"{self.path} is not a regular file: a database cannot be restored there")
         # A first look, so that nobody waits for a long load only to be refused; `swap` asks again, under its lock.
         if os.path.exists(self.path) and self._readable():
-            with plain_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
+            with translate_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
                 database.execute("BEGIN EXCLUSIVE")
                 self._refuse_content(database)
 
@@ -87,8 +87,8 @@ class Target:
         """
         deadline = time.monotonic() + self._busy
         try:
-            with part.opened() as built:
-                os.fsync(built)
+            with part.open_verified() as descriptor:
+                os.fsync(descriptor)
             _sync(self._directory)  # a directory that cannot be synced shall fail now, while nothing has changed
             while not self._attempt(part, deadline):
                 if time.monotonic() >= deadline:
@@ -101,16 +101,16 @@ class Target:
 
     def _attempt(self, part: Part, deadline: float) -> bool:
         """Swap, or return False where the target turned into another file or another kind of database meanwhile."""
-        with standing_at(self.path) as found:
-            if found is None:
+        with file_at(self.path) as original:
+            if original is None:
                 return self._create(part)
             if self._readable():
-                return self._replace(part, found, deadline)
-            return self._replace_unreadable(part, found)
+                return self._replace(part, original, deadline)
+            return self._replace_unreadable(part, original)
 
     def _create(self, part: Part) -> bool:
         created = True
-        with self._aside(SIBLINGS):
+        with self._move_away(SIBLINGS):
             self._refuse_newcomer(os.path.lexists(self.path))  # what was moved aside may be its own
             try:
                 os.link(part.path, self.path)  # unlike a rename, it cannot replace what came up in the meantime
@@ -128,18 +128,18 @@ class Target:
         self._refuse_newcomer(not created)
         return True
 
-    def _refuse_newcomer(self, came: bool) -> None:
-        if came:
+    def _refuse_newcomer(self, exists: bool) -> None:
+        if exists:
             raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again")
 
-    def _replace(self, part: Part, found: os.stat_result, deadline: float) -> bool:
-        with plain_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
-            if not is_at(self.path, found):
+    def _replace(self, part: Part, original: os.stat_result, deadline: float) -> bool:
+        with translate_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:
+            if not is_same_file(self.path, original):
                 return False
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # rolls a hot journal back
             was_wal = _is_wal(database)
             if was_wal:
-                if not is_at(self.path, found):
+                if not is_same_file(self.path, original):
                     return False
                 self._leave_wal(database, deadline)
             replaced = False
@@ -147,14 +147,14 @@ class Target:
                 database.execute("BEGIN EXCLUSIVE")
                 # Until here, others could put another file there, or turn this one back to WAL, where this lock
                 # does not keep them out. From here on, neither.
-                if not is_at(self.path, found) or _is_wal(database):
+                if not is_same_file(self.path, original) or _is_wal(database):
                     return False
                 self._refuse_content(database)
                 self._inherit(part)
-                for end in SIBLINGS:
+                for suffix in SIBLINGS:
                     # Nothing hot is left, and nobody else is inside: what remains is a spent journal.
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(self.path + end)
+                        os.unlink(self.path + suffix)
                 os.replace(part.path, self.path)
                 replaced = True
                 self._sync_replaced()
@@ -162,7 +162,7 @@ class Target:
                 if database.in_transaction and not replaced:
                     database.execute("ROLLBACK")
                 # By name: in another file's place it would make a -wal for that.
-                if was_wal and not replaced and is_at(self.path, found):
+                if was_wal and not replaced and is_same_file(self.path, original):
                     with contextlib.suppress(sqlite3.Error):
                         database.execute("PRAGMA journal_mode=WAL")
         return True
@@ -191,36 +191,36 @@ class Target:
                 raise Locked(f"{self.path} is open in another connection; close it, then restore again")
             time.sleep(_RETRY_SECONDS)
 
-    def _replace_unreadable(self, part: Part, found: os.stat_result) -> bool:
+    def _replace_unreadable(self, part: Part, original: os.stat_result) -> bool:
         self._refuse_unreadable()
         self._inherit(part)
-        if not is_at(self.path, found):
+        if not is_same_file(self.path, original):
             return False
         try:
-            with self._aside(("", *SIBLINGS)) as aside:
-                if not is_at(aside, found):  # it came in the last moment, and goes back untouched
-                    raise _AnotherFileError
+            with self._move_away(("", *SIBLINGS)) as moved_path:
+                if not is_same_file(moved_path, original):  # it came in the last moment, and goes back untouched
+                    raise _FileReplacedError
                 os.replace(part.path, self.path)
                 _sync(self._directory)
-        except _AnotherFileError:
+        except _FileReplacedError:
             return False
         return True
 
     @contextlib.contextmanager
-    def _aside(self, ends: tuple[str, ...]) -> Iterator[str]:
-        aside = f"{self.path}.{secrets.token_hex(8)}.old"
+    def _move_away(self, suffixes: tuple[str, ...]) -> Iterator[str]:
+        moved_path = f"{self.path}.{secrets.token_hex(8)}.old"
         moved: list[str] = []
         try:
-            for end in ends:
-                if os.path.lexists(self.path + end):
-                    os.rename(self.path + end, aside + end)
-                    moved.append(end)
-            yield aside  # nothing old goes before the new name is on disk
+            for suffix in suffixes:
+                if os.path.lexists(self.path + suffix):
+                    os.rename(self.path + suffix, moved_path + suffix)
+                    moved.append(suffix)
+            yield moved_path  # nothing old goes before the new name is on disk
         except BaseException:
-            for end in moved:  # the database itself first: it takes the new one's place, and its journals go with it
-                (os.rename if "" in moved else _put_back)(aside + end, self.path + end)
+            for suffix in moved:  # the database itself first: it takes the new one's place, and its journals go with it
+                (os.rename if "" in moved else _restore_journal)(moved_path + suffix, self.path + suffix)
             raise
-        clear_away(*(aside + end for end in moved))
+        clear_away(*(moved_path + suffix for suffix in moved))
 
     def _readable(self) -> bool:
         """Tell whether SQLite can read the target, without touching its journals; raise if it is merely in use."""
@@ -230,7 +230,7 @@ class Target:
                     database.execute("SELECT count(*) FROM sqlite_master").fetchone()
             except sqlite3.OperationalError as error:
                 if not needs_rollback(error):
-                    raise explain(error, self.path) from error
+                    raise translated_error(error, self.path) from error
                 require_header(self.path)
         except sqlite3.DatabaseError:  # not a database, encrypted, or its first pages are gone
             self._refuse_unreadable()
@@ -250,28 +250,28 @@ class Target:
     def _inherit(self, part: Part) -> None:
         old = os.stat(self.path)
         # Never by name: by a link that the target's owner put there, root would give him whatever it leads to.
-        with part.opened() as built:
-            new = os.fstat(built)
+        with part.open_verified() as descriptor:
+            new = os.fstat(descriptor)
             if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
                 with contextlib.suppress(PermissionError):  # only root may give files away
-                    os.fchown(built, old.st_uid, old.st_gid)
-            os.fchmod(built, stat.S_IMODE(old.st_mode))
+                    os.fchown(descriptor, old.st_uid, old.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
-def _put_back(aside: str, name: str) -> None:
+def _restore_journal(moved_path: str, name: str) -> None:
     """Give a journal its name back, unless a database that came up meanwhile has one of its own there."""
     try:
-        os.link(aside, name)
+        os.link(moved_path, name)
     except FileExistsError:
         text = "%s, a journal of a database that is gone, was not put back to %s, where another one has its own by now"
-        _log.warning(text, aside, name, extra={"event": "left-behind"})
+        _log.warning(text, moved_path, name, extra={"event": "left-behind"})
     except OSError:  # a file system without hard links
-        os.rename(aside, name)
+        os.rename(moved_path, name)
     else:
-        os.unlink(aside)
+        os.unlink(moved_path)
 
 
-class _AnotherFileError(Exception):
+class _FileReplacedError(Exception):
     """What was to be replaced is not what stood there a moment ago."""
 
 
@@ -280,8 +280,8 @@ def _is_wal(database: sqlite3.Connection) -> bool:
 
 
 def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)

@@ -11,7 +11,7 @@ from dumpty import Evidence, IntegrityError, SourceError, open_regular
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite.dumping.image import UNCHECKED
 from dumpty_plugins.sqlite.files.connection import connect, interruptible
-from dumpty_plugins.sqlite.loading.soundness import damage, require_sound
+from dumpty_plugins.sqlite.loading.soundness import report_damage, require_sound
 from dumpty_plugins.sqlite.schema import checks
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
     Raises:
         IntegrityError: it is not a sound database, or not the one that was dumped.
     """
-    with contextlib.closing(dump.open()) as reader, open(_own_file(part), "r+b", buffering=0) as stream:
+    with contextlib.closing(dump.open()) as reader, open(_open_part(part), "r+b", buffering=0) as stream:
         while block := reader.read(BLOCK):
             _write(stream, block, part)
         size = stream.tell()
-    with damage(part), contextlib.closing(connect(part, "rw")) as database:
+    with report_damage(part), contextlib.closing(connect(part, "rw")) as database:
         if size == 0 or size != checks.image_size(database):
             raise IntegrityError(f"the image has {size} bytes, but its header says {checks.image_size(database)}")
         if check:
@@ -38,11 +38,11 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
         if not check and not dump.evidence.objects:
             return Evidence(versions=checks.versions(), notes=(UNCHECKED,))
         objects = interruptible(database, functools.partial(checks.count_tables, database))
-        checks.require_same(dump.evidence, objects)
+        checks.require_same_rows(dump.evidence, objects)
     return Evidence(objects=objects, versions=checks.versions())
 
 
-def _own_file(part: str) -> int:
+def _open_part(part: str) -> int:
     try:
         return open_regular(part, os.O_RDWR)  # whoever may write to the directory could have put a link there
     except OSError as error:

@@ -8,7 +8,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
-from dumpty_plugins.sqlite.files.connection import explain, interruptible
+from dumpty_plugins.sqlite.files.connection import interruptible, translated_error
 from dumpty_plugins.sqlite.schema import checks
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ def require_sound(database: sqlite3.Connection) -> None:
     Raises:
         IntegrityError: it is corrupt.
     """
-    damaged = interruptible(database, functools.partial(checks.findings, database)).damage
-    if damaged:
-        raise IntegrityError(f"the restored database is corrupt: {damaged}; restore another backup")
+    damage = interruptible(database, functools.partial(checks.findings, database)).damage
+    if damage:
+        raise IntegrityError(f"the restored database is corrupt: {damage}; restore another backup")
 
 
 @contextlib.contextmanager
-def damage(part: str) -> Iterator[None]:
+def report_damage(part: str) -> Iterator[None]:
     """Report what SQLite finds wrong with a freshly written ``part`` as damage of the dump."""
     try:
         yield
     except (sqlite3.Error, sqlite3.Warning) as error:
         if isinstance(error, sqlite3.OperationalError) and ("is full" in str(error) or "I/O" in str(error)):
-            raise explain(error, part) from error
+            raise translated_error(error, part) from error
         text = " ".join(str(error).split())
         raise IntegrityError(f"the dump does not load: {text}; restore another backup") from error

@@ -12,7 +12,7 @@ from dumpty import Evidence, IntegrityError
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite.dumping.text_dump import BEGIN_ANEW, HEADER, LARGEST_ROW
 from dumpty_plugins.sqlite.files.connection import connect, interruptible
-from dumpty_plugins.sqlite.loading.soundness import damage, require_sound
+from dumpty_plugins.sqlite.loading.soundness import report_damage, require_sound
 from dumpty_plugins.sqlite.schema import checks
 from dumpty_plugins.sqlite.schema.guard import Guard
 
@@ -37,24 +37,24 @@ def load_text(dump: Dump, part: str, *, check: bool) -> Evidence:
         IntegrityError: the dump is cut short, damaged, asks for what a dump may not do, or brings other rows than
             were dumped.
     """
-    with damage(part):
+    with report_damage(part):
         with contextlib.closing(dump.open()) as reader, contextlib.closing(connect(part, "rw")) as database:
-            tables, rows = _run(database, Statements(reader))
+            tables, rows = _execute(database, Statements(reader))
         with contextlib.closing(connect(part, "rw")) as database:  # nothing cached, and no authorizer
             if check:
                 require_sound(database)
             objects = interruptible(database, functools.partial(checks.count_tables, database))
-    found = (len(objects), sum(one.rows or 0 for one in objects))
-    if found != (tables, rows):
+    loaded = (len(objects), sum(table_evidence.rows or 0 for table_evidence in objects))
+    if loaded != (tables, rows):
         raise IntegrityError(
-            f"the dump ends by saying that it holds {rows} rows in {tables} tables, but {found[1]} rows in {found[0]}"
+            f"the dump ends by saying that it holds {rows} rows in {tables} tables, but {loaded[1]} rows in {loaded[0]}"
             " tables were loaded: it is damaged, restore another backup"
         )
-    checks.require_same(dump.evidence, objects)
+    checks.require_same_rows(dump.evidence, objects)
     return Evidence(objects=objects, versions=checks.versions())
 
 
-def _run(database: sqlite3.Connection, statements: Statements) -> tuple[int, int]:
+def _execute(database: sqlite3.Connection, statements: Statements) -> tuple[int, int]:
     # The file is thrown away if anything fails: it needs no journal, and is synced once, when it is whole.
     database.execute("PRAGMA journal_mode=OFF")
     database.execute("PRAGMA synchronous=OFF")
@@ -63,11 +63,11 @@ def _run(database: sqlite3.Connection, statements: Statements) -> tuple[int, int
     guard = Guard(database)
     for statement in statements:
         try:
-            for single in statement.split("; ") if statement.startswith(BEGIN_ANEW) else (statement,):
-                database.execute(single)
+            for part in statement.split("; ") if statement.startswith(BEGIN_ANEW) else (statement,):
+                database.execute(part)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            if guard.refused:
-                raise IntegrityError(f"the dump was refused: {guard.refused}") from error
+            if guard.refusal:
+                raise IntegrityError(f"the dump was refused: {guard.refusal}") from error
             raise
     if database.in_transaction:
         raise IntegrityError("the dump ends without its COMMIT: restore another backup")
@@ -87,42 +87,42 @@ class Statements:
         self._position = 0
 
     def __iter__(self) -> Iterator[str]:
-        if not self._line().startswith(HEADER.encode()):
+        if not self._read_line().startswith(HEADER.encode()):
             raise IntegrityError(f"this is not a SQL dump made by dumpty: it does not begin with {HEADER!r}")
         while True:
-            line = self._line()
+            line = self._read_line()
             if end := _END.fullmatch(line):
                 self.tables, self.rows = int(end[1]), int(end[2])
-                if self._take(1):
+                if self._read(1):
                     raise IntegrityError("the dump goes on after its end marker: it is damaged, restore another backup")
                 return
             frame = _FRAME.fullmatch(line)
             if not frame or int(frame[1]) > _LONGEST_STATEMENT:
-                raise self._damaged("no statement begins here")
-            statement = self._take(int(frame[1]))
+                raise self._damage_error("no statement begins here")
+            statement = self._read(int(frame[1]))
             if len(statement) < int(frame[1]):
                 raise IntegrityError("the dump is cut short: its end marker is missing, restore another backup")
             if not statement.endswith(b";\n"):
-                raise self._damaged("a statement ends elsewhere")
+                raise self._damage_error("a statement ends elsewhere")
             if b"\0" in statement:
-                raise self._damaged("a statement holds a NUL")
+                raise self._damage_error("a statement holds a NUL")
             try:
                 yield statement.decode()
             except UnicodeDecodeError as error:
-                raise self._damaged("a statement is not valid UTF-8") from error
+                raise self._damage_error("a statement is not valid UTF-8") from error
 
-    def _line(self) -> bytes:
-        end = self._block.find(b"\n", self._position, self._position + _LONGEST_LINE) + 1
-        if end:
-            line = self._block[self._position : end]
-            self._position = end
+    def _read_line(self) -> bytes:
+        line_end = self._block.find(b"\n", self._position, self._position + _LONGEST_LINE) + 1
+        if line_end:
+            line = self._block[self._position : line_end]
+            self._position = line_end
             return line
-        return self._line_across_blocks()
+        return self._read_line_across_blocks()
 
-    def _line_across_blocks(self) -> bytes:
+    def _read_line_across_blocks(self) -> bytes:
         line = bytearray()
         while len(line) < _LONGEST_LINE:
-            byte = self._take(1)
+            byte = self._read(1)
             if not byte:
                 raise IntegrityError("the dump is cut short: its end marker is missing, restore another backup")
             line += byte
@@ -130,7 +130,7 @@ class Statements:
                 break
         return bytes(line)
 
-    def _take(self, count: int) -> bytes:
+    def _read(self, count: int) -> bytes:
         if self._position + count <= len(self._block):
             self._position += count
             return self._block[self._position - count : self._position]
@@ -146,5 +146,5 @@ class Statements:
             parts.append(piece)
         return b"".join(parts)
 
-    def _damaged(self, what: str) -> IntegrityError:
-        return IntegrityError(f"the dump is damaged ({what}): restore another backup")
+    def _damage_error(self, finding: str) -> IntegrityError:
+        return IntegrityError(f"the dump is damaged ({finding}): restore another backup")

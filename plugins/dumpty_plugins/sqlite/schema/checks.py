@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DANGLING = "dangling references"
-"""The property of a dump's evidence that holds what ``dangling`` found in the original."""
+"""The property of a dump's evidence that holds what ``dangling_references`` found in the original."""
 
 _MISSING = re.compile(r"(no such collation sequence|unknown function): (.+)")
 _ODDITY = re.compile(r"(NULL|NUMERIC|TEXT|non-[A-Z]+) value in ")
-_LOOKED_AT = 100
-_SHOWN = 3
+_MOST_FINDINGS = 100
+_FINDINGS_SHOWN = 3
 
 
 def quoted(name: str) -> str:
@@ -33,20 +33,20 @@ def versions() -> dict[str, str]:
 
 
 def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
-    """Run ``sql`` and return its rows, lending stand-ins for collations and functions that only the application has.
+    """Run ``sql`` and return its rows, with stand-ins for collations and functions that only the application has.
 
     Counting rows and checking structure open indexes, for which SQLite demands that their collation exists, and look
     whether generated columns are NULL; neither depends on an order or on any other value.
     """
-    lent: set[str] = set()
+    stand_ins: set[str] = set()
     while True:
         try:
             return database.execute(sql).fetchall()
         except sqlite3.OperationalError as error:
             missing = _MISSING.fullmatch(str(error))
-            if missing is None or missing[0] in lent:
+            if missing is None or missing[0] in stand_ins:
                 raise
-            lent.add(missing[0])
+            stand_ins.add(missing[0])
             kind, name = missing.groups()
             if kind == "unknown function":
                 database.create_function(name.removesuffix("()"), -1, _zero, deterministic=True)
@@ -54,17 +54,17 @@ def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
                 database.create_collation(name, _byte_order)
 
 
-def _lend_collations(database: sqlite3.Connection) -> None:
-    """Lend stand-ins for the collations of all indexes, before any is used.
+def _add_collations(database: sqlite3.Connection) -> None:
+    """Add stand-ins for the collations of all indexes, before any is used.
 
     An index that was once planned without its collation is out of use until the schema is read again, and a WITHOUT
     ROWID table with it ("no query solution").
     """
-    found = database.execute(
+    collations = database.execute(
         "SELECT DISTINCT coll FROM sqlite_master AS s, pragma_index_list(s.name) AS i, pragma_index_xinfo(i.name)"
         " WHERE s.type = 'table'"
     ).fetchall()
-    for (name,) in found:  # PRAGMA collation_list also has those that are only named somewhere
+    for (name,) in collations:  # PRAGMA collation_list also has those that are only named somewhere
         if name is not None and _text(name).upper() not in {"BINARY", "NOCASE", "RTRIM"}:
             database.create_collation(_text(name), _byte_order)
 
@@ -96,18 +96,18 @@ def findings(database: sqlite3.Connection) -> Findings:
     WITHOUT ROWID table whose key has them in another order, and finds NULL where there is none.
     """
     database.execute("PRAGMA ignore_check_constraints=ON")
-    found = _complaints(database, "quick_check")
-    odd = [line for line in found if _ODDITY.match(line)]
-    damage = [line for line in found if line not in odd]
-    if odd and not damage:
-        odd = [line for line in _complaints(database, "integrity_check") if _ODDITY.match(line)]
-    return Findings(damage="; ".join(damage[:_SHOWN]), oddities="; ".join(odd[:_SHOWN]))
+    complaints = _complaints(database, "quick_check")
+    oddities = [line for line in complaints if _ODDITY.match(line)]
+    damage = [line for line in complaints if line not in oddities]
+    if oddities and not damage:
+        oddities = [line for line in _complaints(database, "integrity_check") if _ODDITY.match(line)]
+    return Findings(damage="; ".join(damage[:_FINDINGS_SHOWN]), oddities="; ".join(oddities[:_FINDINGS_SHOWN]))
 
 
-def check_whole(database: sqlite3.Connection) -> list[str]:
+def check_integrity(database: sqlite3.Connection) -> list[str]:
     """Run ``PRAGMA integrity_check``, which also compares every index with its table.
 
-    ``database`` was lent nothing. Where an index needs a collation or function that only its application has, every
+    ``database`` has no stand-ins. Where an index needs a collation or function that only its application has, every
     page and row is read as ``findings`` does, and the other tables are checked one by one.
 
     Returns: for each table whose indexes could not be compared, what SQLite says is missing.
@@ -117,7 +117,7 @@ def check_whole(database: sqlite3.Connection) -> list[str]:
     """
     database.execute("PRAGMA ignore_check_constraints=ON")
     try:
-        _require_sound(_lines(database.execute(f"PRAGMA integrity_check({_LOOKED_AT})")))
+        _require_sound(_lines(database.execute(f"PRAGMA integrity_check({_MOST_FINDINGS})")))
     except sqlite3.OperationalError as error:
         if not _MISSING.fullmatch(str(error)):
             raise
@@ -132,20 +132,22 @@ def check_whole(database: sqlite3.Connection) -> list[str]:
             if not _MISSING.fullmatch(str(error)):
                 raise
             missing.append(f"table {name!r}: {error}")
-    # Last: what is lent stays.
+    # Last: stand-ins stay.
     _require_sound(_complaints(database, "quick_check"))
     return missing
 
 
-def _require_sound(found: list[str]) -> None:
-    damage = [line for line in found if not _ODDITY.match(line)]
+def _require_sound(complaints: list[str]) -> None:
+    damage = [line for line in complaints if not _ODDITY.match(line)]
     if damage:
-        raise IntegrityError(f"integrity_check finds the restored database corrupt: {'; '.join(damage[:_SHOWN])}")
+        raise IntegrityError(
+            f"integrity_check finds the restored database corrupt: {'; '.join(damage[:_FINDINGS_SHOWN])}"
+        )
 
 
 def _complaints(database: sqlite3.Connection, pragma: str) -> list[str]:
-    _lend_collations(database)
-    return _lines(query(database, f"PRAGMA {pragma}({_LOOKED_AT})"))
+    _add_collations(database)
+    return _lines(query(database, f"PRAGMA {pragma}({_MOST_FINDINGS})"))
 
 
 def _lines(rows: Iterable[tuple[Any, ...]]) -> list[str]:
@@ -161,15 +163,15 @@ def count_tables(database: sqlite3.Connection, *, fingerprints: bool = False) ->
     Raises:
         IntegrityError: a table reads as another number of rows than it counts.
     """
-    _lend_collations(database)
-    listed = database.execute(
+    _add_collations(database)
+    tables = database.execute(
         "SELECT name, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master"
         " WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
-    return tuple(_count(database, name, virtual=bool(virtual), printed=fingerprints) for name, virtual in listed)
+    return tuple(_count(database, name, virtual=bool(virtual), fingerprinted=fingerprints) for name, virtual in tables)
 
 
-def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, printed: bool) -> ObjectEvidence:
+def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, fingerprinted: bool) -> ObjectEvidence:
     try:
         path = name.decode()
     except UnicodeDecodeError:
@@ -178,49 +180,50 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, printed:
     if virtual:
         return ObjectEvidence(path=path)
     rows = query(database, f"SELECT count(*) FROM {quoted(path)}")[0][0]  # noqa: S608 - a quoted identifier
-    if not printed:
+    if not fingerprinted:
         return ObjectEvidence(path=path, rows=rows)
-    # Lends what the table needs. NOT INDEXED: it is read itself, never an index that happens to hold every column.
-    whole = f"{quoted(path)} NOT INDEXED"
-    query(database, f"SELECT * FROM {whole} LIMIT 0")  # noqa: S608 - a quoted identifier
-    seen, content = fingerprint.of_table(database, path, whole)
-    if content is not None and seen != rows:
-        raise IntegrityError(miscounted(path, seen, rows))
-    return ObjectEvidence(path=path, rows=rows, fingerprint=content)
+    # Adds the stand-ins that the table needs. NOT INDEXED: the table itself is read, never an index that happens to
+    # hold every column.
+    from_clause = f"{quoted(path)} NOT INDEXED"
+    query(database, f"SELECT * FROM {from_clause} LIMIT 0")  # noqa: S608 - a quoted identifier
+    rows_read, digest = fingerprint.of_table(database, path, from_clause)
+    if digest is not None and rows_read != rows:
+        raise IntegrityError(miscount_message(path, rows_read, rows))
+    return ObjectEvidence(path=path, rows=rows, fingerprint=digest)
 
 
-def miscounted(path: str, seen: int, counted: int) -> str:
+def miscount_message(path: str, rows_read: int, counted: int) -> str:
     """Return the message for a table that reads as another number of rows than it counts."""
     return (
-        f"table {path!r} gave {seen} rows, but counts {counted}: one of its indexes is damaged; repair it with REINDEX,"
-        " or restore an older backup"
+        f"table {path!r} gave {rows_read} rows, but counts {counted}: one of its indexes is damaged; repair it with"
+        " REINDEX, or restore an older backup"
     )
 
 
-def dangling(database: sqlite3.Connection) -> list[str]:
+def dangling_references(database: sqlite3.Connection) -> list[str]:
     """Run ``PRAGMA foreign_key_check``, and return for each table and its parent how many rows refer to nothing.
 
     SQLite allows such rows, unless told otherwise by each connection.
     """
     try:
-        found = query(
+        references = query(
             database, 'SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 1, 2'
         )
     except sqlite3.OperationalError as error:
         if "foreign key mismatch" not in str(error):
             raise
         return [" ".join(str(error).split())]
-    return [f"{count} of {_text(table)} refer to nothing in {_text(parent)}" for table, parent, count in found]
+    return [f"{count} of {_text(table)} refer to nothing in {_text(parent)}" for table, parent, count in references]
 
 
 def evidence(database: sqlite3.Connection, *, fingerprints: bool, notes: tuple[str, ...] = ()) -> Evidence:
     """Return what is to be recorded of a database: its tables, and the references that lead nowhere already."""
-    loose = dangling(database)
+    references = dangling_references(database)
     return Evidence(
         objects=count_tables(database, fingerprints=fingerprints),
         versions=versions(),
         notes=notes,
-        properties={DANGLING: loose} if loose else {},
+        properties={DANGLING: references} if references else {},
     )
 
 
@@ -228,20 +231,22 @@ def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
 
 
-def require_same(expected: Evidence, found: Iterable[ObjectEvidence]) -> None:
+def require_same_rows(expected: Evidence, tables: Iterable[ObjectEvidence]) -> None:
     """Compare the rows that were loaded with those that were dumped.
 
     Raises:
         IntegrityError: a table is missing, or has another number of rows.
     """
-    loaded = {one.path: one.rows for one in found}
-    for one in expected.objects:
-        if one.path not in loaded:
-            raise IntegrityError(f"table {one.path!r} is in the backup's records, but not in its dump: restore another")
-        if one.rows is not None and loaded[one.path] != one.rows:
+    loaded = {table.path: table.rows for table in tables}
+    for table in expected.objects:
+        if table.path not in loaded:
             raise IntegrityError(
-                f"table {one.path!r} has {loaded[one.path]} rows after loading, but had {one.rows} when it was dumped:"
-                " the dump is damaged, restore another backup"
+                f"table {table.path!r} is in the backup's records, but not in its dump: restore another"
+            )
+        if table.rows is not None and loaded[table.path] != table.rows:
+            raise IntegrityError(
+                f"table {table.path!r} has {loaded[table.path]} rows after loading, but had {table.rows} when it was"
+                " dumped: the dump is damaged, restore another backup"
             )
 
 

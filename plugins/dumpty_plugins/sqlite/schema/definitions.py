@@ -47,7 +47,7 @@ class Table:
     rowid: str
 
     @property
-    def written(self) -> list[str]:
+    def dumped_columns(self) -> list[str]:
         """What a dumped row holds, as identifiers."""
         return ([self.rowid] if self.rowid else []) + [quoted(column) for column in self.columns]
 
@@ -56,18 +56,18 @@ class Table:
 class Schema:
     """Statements, each ending in ``;`` and a newline, around the rows of ``tables``.
 
-    ``layout`` comes first, fixed by the first read, then ``settings``; ``before`` makes tables, ``after`` indexes and
-    triggers; ``last`` follows the commit. ``clear`` names the tables that SQLite itself fills and that are emptied
-    before loading.
+    ``layout`` comes first, fixed by the first read, then ``settings``; ``table_statements`` make tables,
+    ``index_statements`` indexes and triggers; ``final_statements`` follow the commit. ``emptied_tables`` are those that
+    SQLite itself fills, and that are emptied before loading.
     """
 
     layout: tuple[str, ...]
     settings: tuple[str, ...]
-    before: tuple[str, ...]
+    table_statements: tuple[str, ...]
     tables: tuple[Table, ...]
-    clear: frozenset[str]
-    after: tuple[str, ...]
-    last: tuple[str, ...]
+    emptied_tables: frozenset[str]
+    index_statements: tuple[str, ...]
+    final_statements: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -82,47 +82,52 @@ def read_schema(database: sqlite3.Connection) -> Schema:
         raise DependencyError(
             f"SQL dumps need SQLite 3.37 or newer, and Python has {sqlite3.sqlite_version}{USE_NATIVE}"
         )
-    names = _Names(database)
-    internal = [n for n in names.of("table") if n.startswith("sqlite_")]
+    catalog = _Catalog(database)
+    internal = [n for n in catalog.names("table") if n.startswith("sqlite_")]
     statistics = [n for n in internal if _STATISTICS.fullmatch(n)]
-    plain = [n for n in names.of("table") if names.kind(n) == "table" and n not in internal]
-    shadow = [n for n in names.of("table") if names.kind(n) == "shadow"]
-    virtual = [n for n in names.of("table") if names.kind(n) == "virtual"]
+    plain = [n for n in catalog.names("table") if catalog.kind(n) == "table" and n not in internal]
+    shadow = [n for n in catalog.names("table") if catalog.kind(n) == "shadow"]
+    virtual = [n for n in catalog.names("table") if catalog.kind(n) == "virtual"]
     encoding = database.execute("PRAGMA encoding").fetchone()[0].decode()
-    before = [
-        *((name, names.sql["table", name]) for name in plain),
-        *((name, names.sql["view", name]) for name in names.of("view")),
-        *((name, names.sql["table", name]) for name in virtual),
+    table_statements = [
+        *((name, catalog.sql["table", name]) for name in plain),
+        *((name, catalog.sql["view", name]) for name in catalog.names("view")),
+        *((name, catalog.sql["table", name]) for name in virtual),
         # Mostly made by the module a moment ago, but some come into being later (FTS3's _stat).
-        *((name, _CREATE_TABLE + "IF NOT EXISTS " + names.sql["table", name][len(_CREATE_TABLE) :]) for name in shadow),
+        *(
+            (name, _CREATE_TABLE + "IF NOT EXISTS " + catalog.sql["table", name][len(_CREATE_TABLE) :])
+            for name in shadow
+        ),
     ]
-    if "sqlite_sequence" in internal and not any(_counts_up(names.sql["table", name]) for name in plain):
-        before.append(("sqlite_sequence", f"CREATE TABLE {STUB}(a INTEGER PRIMARY KEY AUTOINCREMENT)"))
-        before.append(("sqlite_sequence", f"DROP TABLE {STUB}"))
+    if "sqlite_sequence" in internal and not any(_has_autoincrement(catalog.sql["table", name]) for name in plain):
+        table_statements.append(("sqlite_sequence", f"CREATE TABLE {STUB}(a INTEGER PRIMARY KEY AUTOINCREMENT)"))
+        table_statements.append(("sqlite_sequence", f"DROP TABLE {STUB}"))
     if "sqlite_stat1" in internal:
-        before.append(("sqlite_stat1", "ANALYZE sqlite_schema"))
-    after = [
-        (name, names.sql[kind, name])
+        table_statements.append(("sqlite_stat1", "ANALYZE sqlite_schema"))
+    index_statements = [
+        (name, catalog.sql[kind, name])
         for kind in ("index", "trigger")
-        for name in names.of(kind)
-        if names.sql[kind, name]
+        for name in catalog.names(kind)
+        if catalog.sql[kind, name]
     ]
-    clear = [*shadow, *(n for n in internal if n in ("sqlite_sequence", "sqlite_stat1"))]
+    emptied_tables = [*shadow, *(n for n in internal if n in ("sqlite_sequence", "sqlite_stat1"))]
     schema = Schema(
         layout=(f"PRAGMA encoding='{encoding}';\n", *_settings(database, "page_size", "auto_vacuum")),
         settings=_settings(database, "user_version", "application_id"),
-        before=tuple(_statement(name, sql) for name, sql in before),
-        tables=tuple(_table(database, name, names.without_rowid(name)) for name in [*plain, *clear]),
-        clear=frozenset(clear),
-        after=tuple(_statement(name, sql) for name, sql in after),
-        last=("PRAGMA journal_mode=WAL;\n",) if _is_wal(database) else (),
+        table_statements=tuple(_statement(name, sql) for name, sql in table_statements),
+        tables=tuple(_table(database, name, catalog.without_rowid(name)) for name in [*plain, *emptied_tables]),
+        emptied_tables=frozenset(emptied_tables),
+        index_statements=tuple(_statement(name, sql) for name, sql in index_statements),
+        final_statements=("PRAGMA journal_mode=WAL;\n",) if _is_wal(database) else (),
         notes=tuple(f"{name} is left out: ANALYZE makes it again" for name in statistics),
     )
-    _rehearse(schema, [name for name, _ in (*before, *after)], names.fingerprint(without=statistics))
+    _rehearse(
+        schema, [name for name, _ in (*table_statements, *index_statements)], catalog.fingerprint(without=statistics)
+    )
     return schema
 
 
-class _Names:
+class _Catalog:
     """What sqlite_schema holds, decoded, in the order of its making."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -136,28 +141,28 @@ class _Names:
             try:
                 kind, name, table, sql = (value.decode() for value in row)
             except UnicodeDecodeError as error:
-                shown = row[1].decode("utf-8", "backslashreplace")
-                raise SourceError(f"the definition of {shown!r} is not valid UTF-8{USE_NATIVE}") from error
+                display_name = row[1].decode("utf-8", "backslashreplace")
+                raise SourceError(f"the definition of {display_name!r} is not valid UTF-8{USE_NATIVE}") from error
             self.sql[kind, name] = sql
             self._types.append((kind, name))
             self._rows.append((kind, name, table, sql))
-        self._listed: dict[str, tuple[str, bool]] = {
+        self._table_list: dict[str, tuple[str, bool]] = {
             name.decode(): (kind.decode(), bool(without_rowid))
             for name, kind, without_rowid in database.execute(
                 "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'"
             )
         }
 
-    def of(self, kind: str) -> list[str]:
-        return [name for one, name in self._types if one == kind]
+    def names(self, kind: str) -> list[str]:
+        return [name for object_kind, name in self._types if object_kind == kind]
 
     def kind(self, name: str) -> str:
         # Without its module a virtual table is listed as such all the same; shadow tables then pass as plain ones,
         # and rehearsing the virtual table fails.
-        return self._listed[name][0]
+        return self._table_list[name][0]
 
     def without_rowid(self, name: str) -> bool:
-        return self._listed[name][1]
+        return self._table_list[name][1]
 
     def fingerprint(self, *, without: list[str]) -> list[tuple[str, str, str, str]]:
         """Return everything but the tables ``without``, as it is to come back.
@@ -165,7 +170,7 @@ class _Names:
         Renaming a full-text table quotes the names of its shadow tables in another way than making it does.
         """
         return sorted(
-            (kind, name, table, _requoted(sql) if (kind, self._listed.get(name, ("",))[0]) == _SHADOW else sql)
+            (kind, name, table, _requoted(sql) if (kind, self._table_list.get(name, ("",))[0]) == _SHADOW else sql)
             for kind, name, table, sql in self._rows
             if table not in without
         )
@@ -175,18 +180,18 @@ def _settings(database: sqlite3.Connection, *names: str) -> tuple[str, ...]:
     return tuple(f"PRAGMA {name}={database.execute(f'PRAGMA {name}').fetchone()[0]};\n" for name in names)
 
 
-def _counts_up(sql: str) -> bool:
+def _has_autoincrement(sql: str) -> bool:
     """Tell whether the table has AUTOINCREMENT, for which SQLite keeps sqlite_sequence."""
     return _AUTOINCREMENT.search(_QUOTED_OR_COMMENT.sub(" ", sql)) is not None
 
 
 def _requoted(sql: str) -> str:
     """Return the definition of a shadow table with its name in double quotes."""
-    found = _SHADOW_NAME.match(sql)
-    if not found:
+    match = _SHADOW_NAME.match(sql)
+    if not match:
         return sql
-    name = found[3].replace('""', '"') if found[2] is None else found[2].replace("''", "'")
-    return found[1] + quoted(name) + sql[found.end() :]
+    name = match[3].replace('""', '"') if match[2] is None else match[2].replace("''", "'")
+    return match[1] + quoted(name) + sql[match.end() :]
 
 
 def _is_wal(database: sqlite3.Connection) -> bool:
@@ -196,22 +201,22 @@ def _is_wal(database: sqlite3.Connection) -> bool:
 def _table(database: sqlite3.Connection, name: str, without_rowid: bool) -> Table:
     rows = database.execute("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
     names = [column.decode() for column, *_ in rows]
-    written = tuple(column for column, row in zip(names, rows, strict=True) if row[3] == 0)
+    columns = tuple(column for column, row in zip(names, rows, strict=True) if row[3] == 0)
     rowid = ""
     if not without_rowid and not _has_alias(database, name, rows):
-        taken = {column.lower() for column in names}
-        rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), "")
-    if rowid and len(written) == database.getlimit(sqlite3.SQLITE_LIMIT_COLUMN):
+        lower_names = {column.lower() for column in names}
+        rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in lower_names), "")
+    if rowid and len(columns) == database.getlimit(sqlite3.SQLITE_LIMIT_COLUMN):
         rowid = _counted_rowid(database, name, rowid)
-    return Table(name=name, columns=written, rowid=rowid)
+    return Table(name=name, columns=columns, rowid=rowid)
 
 
 def _counted_rowid(database: sqlite3.Connection, name: str, rowid: str) -> str:
     """Return "", for a statement has no room for the rowid: loading in order numbers the rows again, from 1."""
-    first, last, count = database.execute(
+    first_rowid, last_rowid, count = database.execute(
         f"SELECT min({rowid}), max({rowid}), count(*) FROM {quoted(name)}"  # noqa: S608 - a quoted identifier
     ).fetchone()
-    if count and (first, last) != (1, count):
+    if count and (first_rowid, last_rowid) != (1, count):
         raise SourceError(
             f"table {name!r} has the most columns that SQLite allows, so SQL text has no room for the numbers of its"
             f" rows, which are not 1 to {count}{USE_NATIVE}"
@@ -221,8 +226,8 @@ def _counted_rowid(database: sqlite3.Connection, name: str, rowid: str) -> str:
 
 def _has_alias(database: sqlite3.Connection, name: str, rows: list[tuple[bytes, bytes, int, int]]) -> bool:
     """Tell whether a column is an alias of the rowid: a lone INTEGER primary key that needed no index of its own."""
-    key = [row for row in rows if row[2]]
-    if len(key) != 1 or key[0][1].upper() != b"INTEGER":
+    key_columns = [row for row in rows if row[2]]
+    if len(key_columns) != 1 or key_columns[0][1].upper() != b"INTEGER":
         return False
     origins = database.execute("SELECT origin FROM pragma_index_list(?)", (name,)).fetchall()
     return (b"pk",) not in origins
@@ -230,14 +235,14 @@ def _has_alias(database: sqlite3.Connection, name: str, rows: list[tuple[bytes, 
 
 def _statement(name: str, sql: str) -> str:
     """Return ``sql`` as a statement of its own, or refuse what the sqlite3 program would read differently."""
-    bare = _QUOTED_OR_COMMENT.sub(
-        lambda found: "" if "\r\n" not in found.group() or found.group()[0] in "-/" else "\0", sql
+    unquoted = _QUOTED_OR_COMMENT.sub(
+        lambda match: "" if "\r\n" not in match.group() or match.group()[0] in "-/" else "\0", sql
     )
-    if "\0" in bare:
+    if "\0" in unquoted:
         raise SourceError(
             f"the definition of {name!r} holds CR LF inside quotes, which the sqlite3 program does not keep{USE_NATIVE}"
         )
-    if _TERMINATOR.search(bare):
+    if _TERMINATOR.search(unquoted):
         raise SourceError(
             f"the definition of {name!r} holds a line of its own with / or go, at which the sqlite3 program"
             f" stops reading{USE_NATIVE}"
@@ -253,14 +258,14 @@ def _rehearse(schema: Schema, names: list[str], expected: list[tuple[str, str, s
         guard = Guard(memory)
         for statement in (*schema.layout, *schema.settings):
             memory.execute(statement)
-        for name, statement in zip(names, (*schema.before, *schema.after), strict=True):
+        for name, statement in zip(names, (*schema.table_statements, *schema.index_statements), strict=True):
             try:
                 memory.execute(statement)
             except (sqlite3.Error, sqlite3.Warning) as error:
-                reason = guard.refused or " ".join(str(error).split())
+                reason = guard.refusal or " ".join(str(error).split())
                 raise SourceError(f"SQL text cannot carry {name!r}: {reason}{USE_NATIVE}") from error
-        again = _Names(_as_bytes(memory)).fingerprint(without=[])
-    for row in _differences(expected, again):
+        rehearsed = _Catalog(_as_bytes(memory)).fingerprint(without=[])
+    for row in _differences(expected, rehearsed):
         raise SourceError(f"SQL text cannot carry {row[1]!r}: it would come back different{USE_NATIVE}")
 
 

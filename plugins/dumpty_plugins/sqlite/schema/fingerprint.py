@@ -29,7 +29,7 @@ def of_table(database: sqlite3.Connection, name: str, from_clause: str) -> tuple
     ``database`` gives text as bytes, and every collation and function that the table needs is there.
     """
     # Text will come as bytearray, so that it is not taken for a blob.
-    before = database.text_factory
+    text_factory = database.text_factory
     try:
         columns = [
             column.decode()
@@ -38,11 +38,11 @@ def of_table(database: sqlite3.Connection, name: str, from_clause: str) -> tuple
         utf8 = database.execute("PRAGMA encoding").fetchone()[0] == b"UTF-8"
         cells = ", ".join(_cell(column, utf8=utf8) for column in columns)
         database.text_factory = bytearray
-        rows, total = _summed(database.execute(f"SELECT {cells} FROM {from_clause}"))  # noqa: S608 - quoted
+        rows, total = _sum_of_digests(database.execute(f"SELECT {cells} FROM {from_clause}"))  # noqa: S608 - quoted
     except UnicodeDecodeError:
         return 0, None
     finally:
-        database.text_factory = before
+        database.text_factory = text_factory
     head = repr((columns, rows)).encode()
     digest = hashlib.blake2b(head + total.to_bytes(_BITS // 8, "big"), digest_size=_BITS // 8)
     return rows, f"{ALGORITHM}:{digest.hexdigest()}"
@@ -54,16 +54,16 @@ def _cell(column: str, *, utf8: bool) -> str:
     return name if utf8 else f"CASE typeof({name}) WHEN 'text' THEN hex(CAST({name} AS BLOB)) ELSE {name} END"
 
 
-def _summed(rows: Iterable[tuple[object, ...]]) -> tuple[int, int]:
+def _sum_of_digests(rows: Iterable[tuple[object, ...]]) -> tuple[int, int]:
     count = total = 0
     for row in rows:
-        digest = hashlib.blake2b(written(row), digest_size=_BITS // 8).digest()
+        digest = hashlib.blake2b(encode_row(row), digest_size=_BITS // 8).digest()
         total += int.from_bytes(digest, "big")
         count += 1
     return count, total % (1 << _BITS)
 
 
-def written(row: Iterable[object]) -> bytes:
+def encode_row(row: Iterable[object]) -> bytes:
     """Return a row so that no other row reads the same: each cell with its type and length; text is a bytearray."""
     parts = []
     for cell in row:

@@ -41,33 +41,39 @@ _ACTIONS = {
 
 
 class Guard:
-    """An authorizer on a connection. ``refused`` says what it last refused, or is ""."""
+    """An authorizer on a connection. ``refusal`` says what it last refused, or is ""."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
-        self.refused = ""
+        self.refusal = ""
         database.set_authorizer(self._decide)
 
-    def _decide(self, action: int, one: str | None, two: str | None, *_: str | None) -> int:
-        reason = _objection(action, one, two)
+    def _decide(self, action: int, argument: str | None, second_argument: str | None, *_: str | None) -> int:
+        reason = _objection(action, argument, second_argument)
         if not reason:
             return sqlite3.SQLITE_OK
-        self.refused = reason
+        self.refusal = reason
         return sqlite3.SQLITE_DENY
 
 
-def _objection(action: int, one: str | None, two: str | None) -> str:
+def _objection(action: int, argument: str | None, second_argument: str | None) -> str:
     if action in _ACTIONS:
         return ""
     if action == sqlite3.SQLITE_FUNCTION:
-        return f"the function {two}() is not allowed in a dump" if (two or "").lower() in _FUNCTIONS else ""
+        return (
+            f"the function {second_argument}() is not allowed in a dump"
+            if (second_argument or "").lower() in _FUNCTIONS
+            else ""
+        )
     if action == sqlite3.SQLITE_PRAGMA:
-        wal = (one or "").lower() == "journal_mode" and (two or "").lower() == "wal"
-        allowed = two is None or wal or (one or "").lower() in _PRAGMAS
-        return "" if allowed else f"PRAGMA {one} is not allowed in a dump"
+        wal = (argument or "").lower() == "journal_mode" and (second_argument or "").lower() == "wal"
+        allowed = second_argument is None or wal or (argument or "").lower() in _PRAGMAS
+        return "" if allowed else f"PRAGMA {argument} is not allowed in a dump"
     if action == sqlite3.SQLITE_CREATE_VTABLE:
         return (
-            "" if (two or "").lower() in _MODULES else f"virtual tables of module {two} are not known to SQLite itself"
+            ""
+            if (second_argument or "").lower() in _MODULES
+            else f"virtual tables of module {second_argument} are not known to SQLite itself"
         )
     if action == sqlite3.SQLITE_ATTACH:
         return "ATTACH is not allowed in a dump"
-    return f"action {action} ({one}) is not allowed in a dump"
+    return f"action {action} ({argument}) is not allowed in a dump"
