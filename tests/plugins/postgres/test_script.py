@@ -35,7 +35,7 @@ def parse(data: bytes, size: int) -> list[object]:
     for script_statement in script:
         parsed.append(script_statement.text)
         if script_statement.copy:
-            parsed.append((statement.copy_table, b"".join(script.data())))
+            parsed.append((script_statement.copy_table, b"".join(script.data())))
     parsed.append(script.complete)
     return parsed
 
