@@ -40,20 +40,21 @@ def main() -> None:
             shop.executemany("INSERT INTO item (name) VALUES (?)", [(f"item {i}",) for i in range(10_000)])
             shop.commit()
         manager = BackupManager(f"{directory}/backups", compressor="xz", plugins=[Xz()])
-        made = manager.create_backup(f"sqlite:///{directory}/shop.db")
-        if not made.success:
-            raise SystemExit(made.error)
-        print(f"stored {made.backup.plain_size_bytes} bytes in {made.backup.size_bytes}, through {made.backup.stages}")
+        backed_up = manager.create_backup(f"sqlite:///{directory}/shop.db")
+        if not backed_up.success:
+            raise SystemExit(backed_up.error)
+        backup = backed_up.backup
+        print(f"stored {backup.plain_size_bytes} bytes in {backup.size_bytes}, through {backup.stages}")
 
-        again = manager.restore(made.backup.id, f"sqlite:///{directory}/again.db")
-        if not again.success:
-            raise SystemExit(again.error)
-        with contextlib.closing(sqlite3.connect(f"{directory}/again.db")) as restored:
-            [(rows,)] = restored.execute("SELECT count(*) FROM item")
+        restored = manager.restore(backup.id, f"sqlite:///{directory}/again.db")
+        if not restored.success:
+            raise SystemExit(restored.error)
+        with contextlib.closing(sqlite3.connect(f"{directory}/again.db")) as database:
+            [(rows,)] = database.execute("SELECT count(*) FROM item")
         print(f"restored {rows} rows")
 
         # Without the plugin, a later restore says what is missing.
-        print(BackupManager(f"{directory}/backups").restore(made.backup.id, f"sqlite:///{directory}/x.db").error)
+        print(BackupManager(f"{directory}/backups").restore(backup.id, f"sqlite:///{directory}/x.db").error)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from dumpty import Buffer, Source
 
-    Wrapped = Generator[None, Any, Any]
+    HookWrapper = Generator[None, Any, Any]
 
 
-class Timed:
+class TimedStream:
     """A writer or reader that notes how long it works."""
 
     def __init__(self, stream: Any, spent: dict[str, float], name: str) -> None:
@@ -45,11 +45,11 @@ class Timed:
         self._timed(self._stream.close)
 
     def _timed(self, call: Callable[..., Any], *args: object) -> Any:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return call(*args)
         finally:
-            self._spent[self._name] += time.perf_counter() - begun
+            self._spent[self._name] += time.perf_counter() - started
 
 
 class TimingObserver:
@@ -60,34 +60,34 @@ class TimingObserver:
 
     @contextlib.contextmanager
     def _clock(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield  # an error of the plugin passes through here, and on
         finally:
-            self.seconds[name] += time.perf_counter() - begun
+            self.seconds[name] += time.perf_counter() - started
 
     @hookimpl(wrapper=True)
-    def inspect(self, source: Source) -> Wrapped:
+    def inspect(self, source: Source) -> HookWrapper:
         with self._clock(f"inspect {source.scheme}"):
             return (yield)
 
     @hookimpl(wrapper=True)
-    def backup(self, source: Source, format: str) -> Wrapped:
+    def backup(self, source: Source, format: str) -> HookWrapper:
         with self._clock(f"backup {source.scheme} ({format})"):
             return (yield)
 
     @hookimpl(wrapper=True)
-    def restore(self, target: Source) -> Wrapped:
+    def restore(self, target: Source) -> HookWrapper:
         with self._clock(f"restore {target.scheme}"):
             return (yield)
 
     @hookimpl(wrapper=True)
-    def compress(self) -> Wrapped:
-        return Timed((yield), self.seconds, "compress (beside the driver)")
+    def compress(self) -> HookWrapper:
+        return TimedStream((yield), self.seconds, "compress (beside the driver)")
 
     @hookimpl(wrapper=True)
-    def decompress(self) -> Wrapped:
-        return Timed((yield), self.seconds, "decompress (ahead of the driver)")
+    def decompress(self) -> HookWrapper:
+        return TimedStream((yield), self.seconds, "decompress (ahead of the driver)")
 
 
 def main() -> None:
@@ -98,12 +98,12 @@ def main() -> None:
             shop.executemany("INSERT INTO item (name) VALUES (?)", [(f"item {i}",) for i in range(50_000)])
             shop.commit()
         manager = BackupManager(f"{directory}/backups", plugins=[observer])
-        made = manager.create_backup(f"sqlite:///{directory}/shop.db")
-        if not made.success:
-            raise SystemExit(made.error)
-        again = manager.restore(made.backup.id, f"sqlite:///{directory}/again.db")
-        if not again.success:
-            raise SystemExit(again.error)
+        backed_up = manager.create_backup(f"sqlite:///{directory}/shop.db")
+        if not backed_up.success:
+            raise SystemExit(backed_up.error)
+        restored = manager.restore(backed_up.backup.id, f"sqlite:///{directory}/again.db")
+        if not restored.success:
+            raise SystemExit(restored.error)
     for name, seconds in observer.seconds.items():
         print(f"{name:35} {seconds * 1000:8.1f} ms")
 

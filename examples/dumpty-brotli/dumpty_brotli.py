@@ -54,14 +54,14 @@ def decompress(stream: Reader) -> Reader:
 
     streams: list[_BrotliStream] = []
 
-    def fresh() -> _BrotliStream:
+    def next_stream() -> _BrotliStream:
         # FramedReader asks for another one where something follows; a brotli stream is the only one in its file.
         if streams:
             raise IntegrityError("the brotli stream is followed by other bytes: it is not what was stored")
         streams.append(_BrotliStream(brotli.Decompressor()))
         return streams[0]
 
-    return FramedReader(stream, fresh, brotli.error, "brotli")
+    return FramedReader(stream, next_stream, brotli.error, "brotli")
 
 
 class _BrotliWriter:
@@ -94,12 +94,12 @@ class _BrotliStream:
 
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
-        self._rest = memoryview(b"")
+        self._decoded = memoryview(b"")
         self._drained = True
 
     @property
     def eof(self) -> bool:
-        return not self._rest and bool(self._decoder.is_finished())
+        return not self._decoded and bool(self._decoder.is_finished())
 
     @property
     def needs_input(self) -> bool:
@@ -107,8 +107,8 @@ class _BrotliStream:
         return self._drained and bool(self._decoder.can_accept_more_data())
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        if not self._rest:
-            self._rest = memoryview(self._decoder.process(data, output_buffer_limit=max_length))
-            self._drained = not self._rest
-        part, self._rest = self._rest[:max_length], self._rest[max_length:]
-        return bytes(part)
+        if not self._decoded:
+            self._decoded = memoryview(self._decoder.process(data, output_buffer_limit=max_length))
+            self._drained = not self._decoded
+        piece, self._decoded = self._decoded[:max_length], self._decoded[max_length:]
+        return bytes(piece)

@@ -35,7 +35,7 @@ def manager(tmp_path) -> BackupManager:
 
 
 @pytest.fixture
-def taken(manager) -> Callable[..., Backup]:
+def take_backup(manager) -> Callable[..., Backup]:
     """Back a file up, which must succeed."""
 
     def take(path: Path, format: str = "parquet", **options: object) -> Backup:

@@ -42,8 +42,8 @@ def contents(url: str) -> tuple[dict[str, list], dict[str, int]]:
         database.execute("SET TimeZone = 'UTC'")
         names = database.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
         rows = {n: database.execute(f"SELECT t::VARCHAR FROM {n} AS t ORDER BY ALL").fetchall() for (n,) in names}
-        made = {
+        created_later = {
             kind: database.execute(f"SELECT sql FROM duckdb_{kind}s() WHERE NOT internal ORDER BY ALL").fetchall()
             for kind in ("table", "view")
         }
-    return rows | made, {name: len(found) for name, found in rows.items()}
+    return rows | created_later, {name: len(values) for name, values in rows.items()}

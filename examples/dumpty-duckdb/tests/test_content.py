@@ -48,22 +48,22 @@ TYPES = {
 }
 
 
-def printed(path, table) -> list[tuple]:
+def rows_as_text(path, table) -> list[tuple]:
     with duckdb.connect(str(path), read_only=True) as database:
         database.execute("SET TimeZone = 'UTC'")
         return database.execute(f"SELECT typeof(COLUMNS(*)), COLUMNS(*)::VARCHAR FROM {table}").fetchall()
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_type_comes_back_exactly(form, tmp_path, taken, manager, execute):
+def test_every_type_comes_back_exactly(form, tmp_path, take_backup, manager, execute):
     source, target = tmp_path / "s.duckdb", tmp_path / "t.duckdb"
     columns = ", ".join(f"c{i} {kind}" for i, kind in enumerate(TYPES))
     execute(source, f"CREATE TABLE every ({columns})", f"INSERT INTO every VALUES ({', '.join(TYPES.values())})")
     execute(source, "INSERT INTO every (c0) VALUES (NULL)")
-    result = manager.restore(taken(source, form).id, f"duckdb:///{target}")
+    result = manager.restore(take_backup(source, form).id, f"duckdb:///{target}")
     assert result.success, result.error
-    assert len(printed(source, "every")) == 2
-    assert printed(target, "every") == printed(source, "every")
+    assert len(rows_as_text(source, "every")) == 2
+    assert rows_as_text(target, "every") == rows_as_text(source, "every")
     assert execute(target, "DESCRIBE every") == execute(source, "DESCRIBE every")
 
 
@@ -91,10 +91,12 @@ OBJECTS = (
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_schemas_constraints_views_sequences_macros_and_comments_come_back(form, tmp_path, taken, manager, execute):
+def test_schemas_constraints_views_sequences_macros_and_comments_come_back(
+    form, tmp_path, take_backup, manager, execute
+):
     source, target = tmp_path / "s.duckdb", tmp_path / "t.duckdb"
     execute(source, *OBJECTS)
-    result = manager.restore(taken(source, form).id, f"duckdb:///{target}")
+    result = manager.restore(take_backup(source, form).id, f"duckdb:///{target}")
     assert result.success, result.error
     for query in (
         "SELECT table_name, comment, sql FROM duckdb_tables() ORDER BY ALL",
@@ -117,19 +119,19 @@ def test_schemas_constraints_views_sequences_macros_and_comments_come_back(form,
 if knows_triggers():  # DuckDB 2.0 brought them
 
     @pytest.mark.parametrize("form", FORMATS)
-    def test_a_trigger_comes_back_and_does_not_fire_while_loading(form, tmp_path, taken, manager, execute):
+    def test_a_trigger_comes_back_and_does_not_fire_while_loading(form, tmp_path, take_backup, manager, execute):
         source, target = tmp_path / "s.duckdb", tmp_path / "t.duckdb"
         execute(source, "CREATE TABLE t (i INTEGER)", "CREATE TABLE audit (i INTEGER)")
         execute(source, "CREATE TRIGGER tr AFTER INSERT ON t FOR EACH STATEMENT INSERT INTO audit VALUES (1)")
         execute(source, "INSERT INTO t VALUES (1)")
-        result = manager.restore(taken(source, form).id, f"duckdb:///{target}")
+        result = manager.restore(take_backup(source, form).id, f"duckdb:///{target}")
         assert result.success, result.error
         assert execute(target, "FROM audit") == [(1,)]
         execute(target, "INSERT INTO t VALUES (2)")
         assert execute(target, "FROM audit") == [(1,), (1,)]
 
 
-def test_what_parquet_cannot_carry_is_refused_by_name(tmp_path, manager, taken, execute):
+def test_what_parquet_cannot_carry_is_refused_by_name(tmp_path, manager, take_backup, execute):
     source = tmp_path / "s.duckdb"
     execute(
         source,
@@ -149,16 +151,19 @@ def test_what_parquet_cannot_carry_is_refused_by_name(tmp_path, manager, taken, 
     assert not result.success
     assert "odd" in result.error
     assert "native" in result.error
-    assert taken(source, "native").evidence.objects
+    assert take_backup(source, "native").evidence.objects
 
 
-def test_evidence_has_every_table_with_its_rows(shop, taken, execute):
+def test_evidence_has_every_table_with_its_rows(shop, take_backup, execute):
     execute(shop, "CREATE TABLE empty (i INTEGER)")
     for form in FORMATS:
-        assert {o.path: o.rows for o in taken(shop, form).evidence.objects} == {"main.item": 1000, "main.empty": 0}
+        assert {o.path: o.rows for o in take_backup(shop, form).evidence.objects} == {
+            "main.item": 1000,
+            "main.empty": 0,
+        }
 
 
-def test_a_backup_beside_a_writer_of_this_process_is_of_one_moment(tmp_path, manager, taken, execute):
+def test_a_backup_beside_a_writer_of_this_process_is_of_one_moment(tmp_path, manager, take_backup, execute):
     source, target = tmp_path / "s.duckdb", tmp_path / "t.duckdb"
     with duckdb.connect(str(source)) as database:
         database.execute("CREATE TABLE a (i INTEGER); CREATE TABLE b (i INTEGER)")
@@ -174,7 +179,7 @@ def test_a_backup_beside_a_writer_of_this_process_is_of_one_moment(tmp_path, man
         try:
             while thread.is_alive() and database.execute("SELECT count(*) FROM b").fetchone() == (0,):
                 time.sleep(0.005)
-            backups = [taken(source) for _ in range(2)]
+            backups = [take_backup(source) for _ in range(2)]
         finally:
             stop.set()
             thread.join()

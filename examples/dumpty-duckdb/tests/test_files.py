@@ -56,22 +56,24 @@ def test_a_database_that_another_process_holds_is_locked(form, shop, manager):
     assert manager.list_backups() == []
 
 
-def test_native_is_refused_while_this_process_writes_and_parquet_leaves_out_what_is_not_committed(shop, manager, taken):
+def test_native_is_refused_while_this_process_writes_and_parquet_leaves_out_what_is_not_committed(
+    shop, manager, take_backup
+):
     with duckdb.connect(str(shop)) as database:
         database.execute("BEGIN; DELETE FROM item")
         result = manager.create_backup(f"duckdb:///{shop}", format="native")
         assert isinstance(result.exception, Locked)
-        assert taken(shop).evidence.objects[0].rows == 1000
+        assert take_backup(shop).evidence.objects[0].rows == 1000
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_stands_in_the_log_of_a_process_that_died_is_in_the_backup(form, tmp_path, taken, manager, execute):
+def test_what_stands_in_the_log_of_a_process_that_died_is_in_the_backup(form, tmp_path, take_backup, manager, execute):
     source = tmp_path / "s.duckdb"
     subprocess.run([sys.executable, "-c", DIE, source], check=True)
     assert (tmp_path / "s.duckdb.wal").exists()
-    before = source.read_bytes(), (tmp_path / "s.duckdb.wal").read_bytes()
-    backup = taken(source, form)
-    assert (source.read_bytes(), (tmp_path / "s.duckdb.wal").read_bytes()) == before
+    files_before = source.read_bytes(), (tmp_path / "s.duckdb.wal").read_bytes()
+    backup = take_backup(source, form)
+    assert (source.read_bytes(), (tmp_path / "s.duckdb.wal").read_bytes()) == files_before
     assert manager.restore(backup.id, f"duckdb:///{tmp_path}/t.duckdb").success
     assert execute(tmp_path / "t.duckdb", "SELECT count(*) FROM t") == [(123,)]
 
@@ -98,25 +100,25 @@ def test_a_url_that_names_no_file_is_refused(url, manager):
     assert isinstance(manager.create_backup(url).exception, SourceError)
 
 
-def test_overwriting_keeps_the_targets_permissions(shop, tmp_path, taken, manager, execute):
+def test_overwriting_keeps_the_targets_permissions(shop, tmp_path, take_backup, manager, execute):
     target = tmp_path / "t.duckdb"
     execute(target, "CREATE VIEW precious AS SELECT 7")
     target.chmod(0o600)
-    assert manager.restore(taken(shop, "native").id, f"duckdb:///{target}", overwrite=True).success
+    assert manager.restore(take_backup(shop, "native").id, f"duckdb:///{target}", overwrite=True).success
     assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_of_no_bytes_is_an_empty_target(shop, tmp_path, taken, manager, execute):
+def test_a_file_of_no_bytes_is_an_empty_target(shop, tmp_path, take_backup, manager, execute):
     (tmp_path / "zero").touch()
-    result = manager.restore(taken(shop, "native").id, f"duckdb:///{tmp_path}/zero")
+    result = manager.restore(take_backup(shop, "native").id, f"duckdb:///{tmp_path}/zero")
     assert result.success, result.error
     assert execute(tmp_path / "zero", "SELECT count(*) FROM item") == [(1000,)]
 
 
-def test_a_target_in_use_is_locked_and_stays(shop, tmp_path, taken, manager, execute):
+def test_a_target_in_use_is_locked_and_stays(shop, tmp_path, take_backup, manager, execute):
     target = tmp_path / "t.duckdb"
     execute(target, "CREATE TABLE old AS SELECT 1 AS i")
-    backup = taken(shop)
+    backup = take_backup(shop)
     with held_by_another_process(target):
         result = manager.restore(backup.id, f"duckdb:///{target}", overwrite=True)
         assert isinstance(result.exception, Locked)
@@ -128,18 +130,18 @@ def test_a_target_in_use_is_locked_and_stays(shop, tmp_path, taken, manager, exe
     assert sorted(p.name for p in tmp_path.iterdir()) == ["backups", "shop.duckdb", "t.duckdb"]
 
 
-def test_a_log_without_its_database_is_not_played_into_the_restored_one(shop, tmp_path, taken, manager, execute):
+def test_a_log_without_its_database_is_not_played_into_the_restored_one(shop, tmp_path, take_backup, manager, execute):
     target = tmp_path / "t.duckdb"
     subprocess.run([sys.executable, "-c", DIE, target], check=True)
     target.unlink()
-    assert manager.restore(taken(shop).id, f"duckdb:///{target}").success
+    assert manager.restore(take_backup(shop).id, f"duckdb:///{target}").success
     assert execute(target, "SELECT table_name FROM duckdb_tables()") == [("item",)]
 
 
-def test_the_log_of_the_old_database_is_not_played_into_the_restored_one(shop, tmp_path, taken, manager, execute):
+def test_the_log_of_the_old_database_is_not_played_into_the_restored_one(shop, tmp_path, take_backup, manager, execute):
     target = tmp_path / "t.duckdb"
     subprocess.run([sys.executable, "-c", DIE, target], check=True)
-    assert manager.restore(taken(shop).id, f"duckdb:///{target}", overwrite=True).success
+    assert manager.restore(take_backup(shop).id, f"duckdb:///{target}", overwrite=True).success
     assert not (tmp_path / "t.duckdb.wal").exists()
     assert execute(target, "SELECT table_name FROM duckdb_tables()") == [("item",)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 @contextlib.contextmanager
 def cut_off(server: str, path: Path, *, after: int) -> Iterator[Path]:
     """Listen on ``path``, pass on to ``server``, and cut everything off once ``after`` bytes have come back."""
-    left = [after]
+    bytes_left = [after]
     ends: list[socket.socket] = []
 
     def close() -> None:
@@ -24,8 +24,8 @@ def cut_off(server: str, path: Path, *, after: int) -> Iterator[Path]:
     def pump(source: socket.socket, sink: socket.socket, *, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1024):
-                left[0] -= len(data) if counted else 0
-                if left[0] < 0:
+                bytes_left[0] -= len(data) if counted else 0
+                if bytes_left[0] < 0:
                     close()
                     return
                 sink.sendall(data)
@@ -34,7 +34,7 @@ def cut_off(server: str, path: Path, *, after: int) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                if left[0] < 0:
+                if bytes_left[0] < 0:
                     client.close()
                     continue
                 upstream = socket.socket(socket.AF_UNIX)

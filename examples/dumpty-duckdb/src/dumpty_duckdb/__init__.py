@@ -63,9 +63,9 @@ def restore(target: Source, dump: Dump, overwrite: bool) -> Evidence:
     from dumpty_duckdb import image, parquet
     from dumpty_duckdb.target import Target
 
-    place = Target(target, overwrite=overwrite)
-    with place.part() as part:
+    destination = Target(target, overwrite=overwrite)
+    with destination.temporary_file() as temporary_path:
         load = image.load_image if dump.format == "native" else parquet.load_parquet
-        evidence = load(dump, part)
-        place.swap(part)
+        evidence = load(dump, temporary_path)
+        destination.swap(temporary_path)
     return evidence

@@ -14,7 +14,7 @@ from dumpty_duckdb.connection import first_line, identifier
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MINE = "database_name = current_database()"
+_CURRENT = "database_name = current_database()"
 
 # Everything a database can hold: kind, and where its schema, name and definition stand. A database has its own only.
 _DEFINITIONS = (
@@ -42,7 +42,7 @@ _DEFINITIONS = (
 
 def tables(database: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     """Return schema and name of every table."""
-    query = f"SELECT schema_name, table_name FROM duckdb_tables() WHERE {_MINE} AND NOT internal ORDER BY ALL"
+    query = f"SELECT schema_name, table_name FROM duckdb_tables() WHERE {_CURRENT} AND NOT internal ORDER BY ALL"
     return [(str(s), str(t)) for s, t in database.execute(query).fetchall()]
 
 
@@ -87,31 +87,32 @@ def _digest(text: str) -> str:
 
 
 def _definitions(database: duckdb.DuckDBPyConnection) -> Iterable[tuple[str, str, str]]:
-    for kind, columns, place in _DEFINITIONS:
+    for kind, columns, catalog in _DEFINITIONS:
         if kind == "trigger" and not knows_triggers():
             continue
-        for schema, name, text in sorted(database.execute(f"SELECT {columns} FROM {place} {_MINE}").fetchall()):
+        for schema, name, text in sorted(database.execute(f"SELECT {columns} FROM {catalog} {_CURRENT}").fetchall()):
             yield kind, f"{schema}.{name}" if schema else name, str(text)
 
 
-def require_same(expected: Evidence, found: Evidence, what: str) -> None:
+def require_same(expected: Evidence, actual: Evidence, subject: str) -> None:
     """Compare two databases by what is known of them.
 
     Raises:
         IntegrityError: they differ; the text names an object.
     """
-    same_version = expected.versions.get("duckdb") == found.versions.get("duckdb")
-    old = {o.path: o for o in expected.objects}
-    new = {o.path: o for o in found.objects}
-    for path in sorted(old.keys() | new.keys()):
-        if path not in new:
-            raise IntegrityError(f"{what} lacks {path}")
-        if path not in old:
-            raise IntegrityError(f"{what} holds {path}, which was not in the database")
-        if old[path].rows != new[path].rows:
-            raise IntegrityError(f"{what} holds {new[path].rows} rows of {path} where {old[path].rows} were dumped")
-        if same_version and old[path].fingerprint != new[path].fingerprint:
-            raise IntegrityError(f"{what} holds another {path} than was dumped")
+    same_version = expected.versions.get("duckdb") == actual.versions.get("duckdb")
+    expected_objects = {o.path: o for o in expected.objects}
+    actual_objects = {o.path: o for o in actual.objects}
+    for path in sorted(expected_objects.keys() | actual_objects.keys()):
+        if path not in actual_objects:
+            raise IntegrityError(f"{subject} lacks {path}")
+        if path not in expected_objects:
+            raise IntegrityError(f"{subject} holds {path}, which was not in the database")
+        before, after = expected_objects[path], actual_objects[path]
+        if before.rows != after.rows:
+            raise IntegrityError(f"{subject} holds {after.rows} rows of {path} where {before.rows} were dumped")
+        if same_version and before.fingerprint != after.fingerprint:
+            raise IntegrityError(f"{subject} holds another {path} than was dumped")
 
 
 def damaged(error: duckdb.Error, path: str) -> IntegrityError:

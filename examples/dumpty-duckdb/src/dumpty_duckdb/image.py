@@ -32,26 +32,26 @@ def write_image(path: str, sink: Sink) -> Evidence:
                 run(["cp", "--", path + end, copy + end], timeout=None)
     try:
         with building(copy) as database:
-            found = content.evidence(database)
+            evidence = content.evidence(database)
     except duckdb.Error as error:
         raise content.damaged(error, path) from error
     sink.expect(os.path.getsize(copy))
     with open(copy, "rb", buffering=0) as stream:
         while block := stream.read(BLOCK):
             sink.write(block)
-    return found
+    return evidence
 
 
-def load_image(dump: Dump, part: str) -> Evidence:
-    """Write the image into the new file ``part`` and prove it.
+def load_image(dump: Dump, path: str) -> Evidence:
+    """Write the image into the new file ``path`` and prove it.
 
     Raises:
         IntegrityError: it is not a sound database, or not the one that was dumped.
     """
-    with contextlib.closing(dump.open()) as reader, open(part, "xb") as stream:
+    with contextlib.closing(dump.open()) as reader, open(path, "xb") as stream:
         while block := reader.read(BLOCK):
             stream.write(block)
-    with damage(), building(part) as database:
-        found = content.evidence(database)
-    content.require_same(dump.evidence, found, "the restored database")
-    return found
+    with damage(), building(path) as database:
+        evidence = content.evidence(database)
+    content.require_same(dump.evidence, evidence, "the restored database")
+    return evidence

@@ -50,7 +50,7 @@ def write_parquet(path: str, sink: Sink, *, prove: bool) -> Evidence:
     export = workspace / "export"
     with reading(path, shared=True) as database:
         database.execute("BEGIN TRANSACTION READ ONLY")
-        found = content.evidence(database)
+        evidence = content.evidence(database)
         database.execute(f"EXPORT DATABASE {literal(str(export))} (FORMAT parquet)")
         tables = _load_list(export)
         for table, file in tables:
@@ -63,11 +63,11 @@ def write_parquet(path: str, sink: Sink, *, prove: bool) -> Evidence:
     if triggers:
         _write(export / TRIGGERS, triggers)
     if prove:
-        _prove(export, workspace / "proof.duckdb", found)
+        _prove(export, workspace / "proof.duckdb", evidence)
     else:
-        found = replace(found, notes=("not proved: written with prove=false",))
+        evidence = replace(evidence, notes=("not proved: written with prove=false",))
     _send(export, sink)
-    return found
+    return evidence
 
 
 def _prove(export: Path, scratch: Path, expected: Evidence) -> None:
@@ -83,40 +83,40 @@ def _prove(export: Path, scratch: Path, expected: Evidence) -> None:
 
 def _as_text(database: duckdb.DuckDBPyConnection, table: str, file: Path) -> None:
     """Write a table's file anew with those columns as text that Parquet would round."""
-    space, name = _parts(table)
-    kinds = dict(
+    schema_name, table_name = _schema_and_name(table)
+    types = dict(
         database.execute(
             "SELECT column_name, data_type FROM duckdb_columns() "
             "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-            [space, name],
+            [schema_name, table_name],
         ).fetchall()
     )
-    if not any(re.search(_ROUNDED, kind) for kind in kinds.values()):
+    if not any(re.search(_ROUNDED, kind) for kind in types.values()):
         return
     # The file has the columns that hold data: generated ones are not in it.
     stored = [row[0] for row in database.execute(f"DESCRIBE FROM {literal(str(file))}").fetchall()]
     picked = [
-        f"CAST({identifier(c)} AS VARCHAR) AS {identifier(c)}" if re.search(_ROUNDED, kinds[c]) else identifier(c)
+        f"CAST({identifier(c)} AS VARCHAR) AS {identifier(c)}" if re.search(_ROUNDED, types[c]) else identifier(c)
         for c in stored
     ]
     database.execute(f"COPY (SELECT {', '.join(picked)} FROM {table}) TO {literal(str(file))} (FORMAT parquet)")
 
 
-def _parts(table: str) -> tuple[str, str]:
+def _schema_and_name(table: str) -> tuple[str, str]:
     names = [q.replace('""', '"') or plain for q, plain in _NAME.findall(table)]
     return ("main", names[0]) if len(names) == 1 else (names[-2], names[-1])
 
 
 def _load_list(directory: Path) -> list[tuple[str, str]]:
     """Return the tables that ``load.sql`` loads, as it spells them, and the file of each."""
-    found = []
+    tables = []
     for statement in schema.split((directory / LOAD).read_text("utf-8")):
         match = _COPY.fullmatch(statement)
         file = os.path.basename(match["file"].replace("''", "'")) if match else ""
         if match is None or not _MEMBER.fullmatch(file):
             raise IntegrityError(f"{LOAD} of the dump holds what is no COPY of a table: {statement[:80]!r}")
-        found.append((match["table"], file))
-    return found
+        tables.append((match["table"], file))
+    return tables
 
 
 def _load(database: duckdb.DuckDBPyConnection, directory: Path) -> None:
@@ -149,8 +149,8 @@ def _send(export: Path, sink: Sink) -> None:
                 archive.addfile(entry, stream)
 
 
-def load_parquet(dump: Dump, part: str) -> Evidence:
-    """Unpack the dump to its verified end, load it into the new file ``part``, and prove it.
+def load_parquet(dump: Dump, path: str) -> Evidence:
+    """Unpack the dump to its verified end, load it into the new file ``path``, and prove it.
 
     Raises:
         IntegrityError: it is damaged, or not what was dumped.
@@ -158,11 +158,11 @@ def load_parquet(dump: Dump, part: str) -> Evidence:
     directory = dump.workspace()
     with contextlib.closing(dump.open()) as reader:
         _unpack(reader, directory)
-    with damage(), building(part, readable=directory) as database:
+    with damage(), building(path, readable=directory) as database:
         _load(database, directory)
-        found = content.evidence(database)
-    content.require_same(dump.evidence, found, "the restored database")
-    return found
+        evidence = content.evidence(database)
+    content.require_same(dump.evidence, evidence, "the restored database")
+    return evidence
 
 
 def _unpack(reader: Reader, directory: Path) -> None:

@@ -8,7 +8,7 @@ from dumpty import SourceError
 from dumpty_duckdb.connection import OFFLINE, first_line, identifier, literal
 from dumpty_duckdb.content import knows_triggers
 
-_MINE = "database_name = current_database()"
+_CURRENT = "database_name = current_database()"
 
 _COMMENTED = (
     ("TABLE", "duckdb_tables", "schema_name, table_name"),
@@ -29,19 +29,21 @@ def split(script: str) -> list[str]:
 
 def comments(database: duckdb.DuckDBPyConnection) -> list[str]:
     """Return a COMMENT statement for everything that has a comment and can have one."""
-    found = []
+    statements = []
     for kind, catalog, name in _COMMENTED:
-        query = f"SELECT {name}, comment FROM {catalog}() WHERE {_MINE} AND NOT {_SKIP[kind]} AND comment IS NOT NULL"
+        query = (
+            f"SELECT {name}, comment FROM {catalog}() WHERE {_CURRENT} AND NOT {_SKIP[kind]} AND comment IS NOT NULL"
+        )
         for *path, text in sorted(database.execute(query).fetchall()):
-            found.append(f"COMMENT ON {kind} {'.'.join(map(identifier, path))} IS {literal(text)};")
-    return found
+            statements.append(f"COMMENT ON {kind} {'.'.join(map(identifier, path))} IS {literal(text)};")
+    return statements
 
 
 def triggers(database: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the statements that make the triggers; they are to run when the data is there."""
     if not knows_triggers():
         return []
-    rows = database.execute(f"SELECT sql FROM duckdb_triggers() WHERE {_MINE} AND NOT temporary ORDER BY ALL")
+    rows = database.execute(f"SELECT sql FROM duckdb_triggers() WHERE {_CURRENT} AND NOT temporary ORDER BY ALL")
     return [str(sql).rstrip(";") + ";" for (sql,) in rows.fetchall()]
 
 
@@ -52,18 +54,18 @@ def in_order(statements: list[str]) -> list[str]:
         SourceError: some cannot run in another database at all; the text has the first.
     """
     ordered: list[str] = []
-    waiting = statements
+    remaining = statements
     with duckdb.connect(config=OFFLINE) as scratch:
-        while waiting:
-            refused = [(s, why) for s in waiting if (why := _refusal(scratch, s))]
-            if len(refused) == len(waiting):
-                statement, why = refused[0]
+        while remaining:
+            refused = [(s, reason) for s in remaining if (reason := _refusal(scratch, s))]
+            if len(refused) == len(remaining):
+                statement, reason = refused[0]
                 raise SourceError(
-                    f"the parquet format cannot carry {' '.join(statement.split())[:120]!r} ({why}); "
+                    f"the parquet format cannot carry {' '.join(statement.split())[:120]!r} ({reason}); "
                     "take the native one (--format native)"
                 )
-            ordered += [s for s in waiting if s not in dict(refused)]
-            waiting = [s for s, _ in refused]
+            ordered += [s for s in remaining if s not in dict(refused)]
+            remaining = [s for s, _ in refused]
     return ordered
 
 

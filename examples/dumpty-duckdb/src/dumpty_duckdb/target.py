@@ -64,33 +64,33 @@ class Target:
         self._overwrite = overwrite
         if not os.path.isdir(self._directory):
             raise SourceError(f"there is no directory {self._directory} to restore into; create it first")
-        with self._held():
+        with self._locked():
             pass
 
     @contextlib.contextmanager
-    def part(self) -> Iterator[str]:
+    def temporary_file(self) -> Iterator[str]:
         """Yield the path of a file to build, on the target's file system; what is left of it at the end is removed."""
         try:  # a directory of mode 0700: nobody reads a private database while it is being built
-            place = tempfile.mkdtemp(suffix=".part", prefix=f".{os.path.basename(self.path)}.", dir=self._directory)
+            directory = tempfile.mkdtemp(suffix=".part", prefix=f".{os.path.basename(self.path)}.", dir=self._directory)
         except OSError as error:
             raise SourceError(f"{self._directory} cannot be written: {error.strerror}") from error
         try:
-            yield os.path.join(place, "new.duckdb")
+            yield os.path.join(directory, "new.duckdb")
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
-    def swap(self, part: str) -> None:
-        """Put the finished database ``part`` in the target's place: durable, all at once, or not at all."""
-        if os.path.exists(part + ".wal"):
-            raise SourceError(f"DuckDB left a write-ahead log beside {part}: the restore is not complete")
+    def swap(self, finished: str) -> None:
+        """Put the finished database ``finished`` in the target's place: durable, all at once, or not at all."""
+        if os.path.exists(finished + ".wal"):
+            raise SourceError(f"DuckDB left a write-ahead log beside {finished}: the restore is not complete")
         try:
-            _sync(part)
-            with self._held(), self._log_aside():
+            _sync(finished)
+            with self._locked(), self._log_moved_away():
                 if os.path.exists(self.path):
-                    _inherit(self.path, part)
-                    os.replace(part, self.path)
+                    _inherit(self.path, finished)
+                    os.replace(finished, self.path)
                 else:
-                    os.link(part, self.path)  # unlike a rename, it cannot replace what came up in the meantime
+                    os.link(finished, self.path)  # unlike a rename, it cannot replace what came up in the meantime
                 _sync(self._directory)
         except FileExistsError as error:
             raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again") from error
@@ -98,44 +98,44 @@ class Target:
             raise SourceError(f"{self.path} cannot be replaced: {error.strerror}") from error
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Hold the target, if there is one, against everybody, its log merged in; refuse what it may hold."""
         if not os.path.exists(self.path) or (os.path.isfile(self.path) and os.path.getsize(self.path) == 0):
             yield
             return
         require_file(self.path)
         # A setting that nobody else has: a connection of this process to the same file is refused, not joined.
-        own = {**OFFLINE, "custom_user_agent": f"dumpty-{secrets.token_hex(4)}"}
-        with explained(self.path), contextlib.closing(duckdb.connect(self.path, config=own)) as database:
+        private_settings = {**OFFLINE, "custom_user_agent": f"dumpty-{secrets.token_hex(4)}"}
+        with explained(self.path), contextlib.closing(duckdb.connect(self.path, config=private_settings)) as database:
             if not self._overwrite and not content.is_empty(database):
                 raise TargetNotEmpty(f"{self.path} is not empty; to replace what it holds, restore with overwrite")
             database.execute("CHECKPOINT")
             yield
 
     @contextlib.contextmanager
-    def _log_aside(self) -> Iterator[None]:
+    def _log_moved_away(self) -> Iterator[None]:
         log = self.path + ".wal"
         if not os.path.lexists(log):
             yield
             return
         if os.path.exists(self.path) and os.path.getsize(self.path):
             raise Locked(f"{log} is still in use after a checkpoint; close every connection, then restore again")
-        aside = f"{log}.{secrets.token_hex(8)}.old"
-        os.rename(log, aside)
+        moved_log = f"{log}.{secrets.token_hex(8)}.old"
+        os.rename(log, moved_log)
         try:
             yield
         except BaseException:
-            os.rename(aside, log)
+            os.rename(moved_log, log)
             raise
-        os.unlink(aside)
+        os.unlink(moved_log)
 
 
-def _inherit(old: str, new: str) -> None:
-    before, after = os.stat(old), os.stat(new)
-    if (before.st_uid, before.st_gid) != (after.st_uid, after.st_gid):
+def _inherit(replaced: str, replacement: str) -> None:
+    old_status, new_status = os.stat(replaced), os.stat(replacement)
+    if (old_status.st_uid, old_status.st_gid) != (new_status.st_uid, new_status.st_gid):
         with contextlib.suppress(PermissionError):  # only root may give files away
-            os.chown(new, before.st_uid, before.st_gid)
-    os.chmod(new, stat.S_IMODE(before.st_mode))
+            os.chown(replacement, old_status.st_uid, old_status.st_gid)
+    os.chmod(replacement, stat.S_IMODE(old_status.st_mode))
 
 
 def _sync(path: str) -> None:

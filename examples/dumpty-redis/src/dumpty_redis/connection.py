@@ -42,14 +42,14 @@ def connected(source: Source, number: int | None = None) -> Iterator[redis.Redis
     unknown = sorted(set(source.query) - _PARAMETERS)
     if unknown:
         raise SourceError(f"unknown parameter {unknown[0]} in {source.url}; known are {', '.join(sorted(_PARAMETERS))}")
-    place: dict[str, Any] = {"host": source.host or "localhost", "port": source.port or DEFAULT_PORT}
+    address: dict[str, Any] = {"host": source.host or "localhost", "port": source.port or DEFAULT_PORT}
     if "unix_socket_path" in source.query:
-        place = {"unix_socket_path": source.query["unix_socket_path"]}
+        address = {"unix_socket_path": source.query["unix_socket_path"]}
     elif source.scheme == "rediss":
-        place |= {"ssl": True, "ssl_ca_certs": source.query.get("ssl_ca_certs")}
+        address |= {"ssl": True, "ssl_ca_certs": source.query.get("ssl_ca_certs")}
     with explained(source):
         client = redis.Redis(
-            **place,
+            **address,
             db=number,
             username=source.username,
             password=source.password or None,
@@ -70,17 +70,17 @@ def inspect(source: Source) -> Inspection:
         SourceError, Locked: as ``connected``.
     """
     number = number_of(source)
-    place = (
+    address = (
         source.query.get("unix_socket_path") or f"{(source.host or 'localhost').lower()}:{source.port or DEFAULT_PORT}"
     )
-    named = {"identity": f"redis:{place}/{source.database or 0}", "name": f"redis-{number}"}
+    names = {"identity": f"redis:{address}/{source.database or 0}", "name": f"redis-{number}"}
     with connected(source, 0) as client, explained(source):
         versions = {"redis": server_version(client)}
         if number is None or number >= databases(client):
-            return Inspection(exists=False, empty=True, versions=versions, **named)
+            return Inspection(exists=False, empty=True, versions=versions, **names)
     with connected(source) as client, explained(source):
         size = int(client.execute_command("DBSIZE"))
-    return Inspection(exists=True, empty=size == 0, versions=versions, **named)
+    return Inspection(exists=True, empty=size == 0, versions=versions, **names)
 
 
 def server_version(client: redis.Redis) -> str:
@@ -96,7 +96,7 @@ def databases(client: redis.Redis) -> int:
         return 16
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return what the server said, as one line, without the command that it answers: that may hold data."""
     return " ".join(str(error).rpartition("caused error: ")[2].split())
 
@@ -111,7 +111,7 @@ def explained(source: Source) -> Iterator[None]:
 
 
 def _explain(error: Exception, source: Source) -> DumptyError:
-    text = redact(said(error), source.secrets)
+    text = redact(error_text(error), source.secrets)
     if isinstance(error, redis.AuthenticationError):
         return SourceError(f"{source.url} refuses the user name or password: {text}")
     if isinstance(error, redis.exceptions.NoPermissionError):

@@ -19,7 +19,7 @@ import redis
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 from dumpty.process import BLOCK
 from dumpty_redis import resp
-from dumpty_redis.connection import connected, explained, said, server_version
+from dumpty_redis.connection import connected, error_text, explained, server_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +50,10 @@ def write_dump(source: Source, sink: Sink, *, paused: float | None) -> Evidence:
     spool = sink.workspace() / "dump.resp"
     with connected(source) as client, explained(source):
         version = server_version(client)
-        with spool.open("xb") as file, Pause(client, paused, source) as pause, _Seen(spool) as seen:
+        with spool.open("xb") as file, Pause(client, paused, source) as pause, _KeysRead(spool) as keys_read:
             if client.exists(resp.MARK):
                 raise SourceError(f"{source.url} is being restored into: it holds the key {resp.MARK.decode()}")
-            kinds = _read_keys(client, file, seen, pause, absolute=int(version.split(".")[0]) >= _ABSOLUTE_EXPIRY)
+            kinds = _read_keys(client, file, keys_read, pause, absolute=int(version.split(".")[0]) >= _ABSOLUTE_EXPIRY)
             pause.require_kept()
             file.write(resp.command(b"PING", resp.END + b"%d" % kinds.total()))
     sink.expect(spool.stat().st_size)
@@ -64,7 +64,7 @@ def write_dump(source: Source, sink: Sink, *, paused: float | None) -> Evidence:
         objects=evidence_of(kinds),
         consistent=paused is not None,
         versions={"redis": version},
-        properties={"memory": seen.memory},
+        properties={"memory": keys_read.memory},
         notes=() if paused is not None else (_MOMENTS,),
     )
 
@@ -84,10 +84,12 @@ def scan(client: redis.Redis) -> Iterator[list[bytes]]:
             return
 
 
-def _read_keys(client: redis.Redis, file: BinaryIO, seen: _Seen, pause: Pause, *, absolute: bool) -> Counter[str]:
+def _read_keys(
+    client: redis.Redis, file: BinaryIO, keys_read: _KeysRead, pause: Pause, *, absolute: bool
+) -> Counter[str]:
     kinds: Counter[str] = Counter()
     for keys in scan(client):
-        for group in _groups(client, seen, seen.new(keys)):
+        for group in _groups(client, keys_read, keys_read.add(keys)):
             pause.extend()
             pipeline = client.pipeline(transaction=False)
             pipeline.execute_command("TIME")
@@ -95,18 +97,18 @@ def _read_keys(client: redis.Redis, file: BinaryIO, seen: _Seen, pause: Pause, *
                 pipeline.execute_command("DUMP", key)
                 pipeline.execute_command("PEXPIRETIME" if absolute else "PTTL", key)
                 pipeline.execute_command("TYPE", key)
-            now, *answers = pipeline.execute()
+            server_time, *answers = pipeline.execute()
             for key, value, expiry, kind in zip(group, answers[0::3], answers[1::3], answers[2::3], strict=True):
                 if value is None:  # expired, or deleted since, where nobody waits
                     continue
                 if expiry > 0 and not absolute:
-                    expiry += int(now[0]) * 1000 + int(now[1]) // 1000  # noqa: PLW2901 - the same, as a moment
+                    expiry += int(server_time[0]) * 1000 + int(server_time[1]) // 1000  # noqa: PLW2901 - the same, as a moment
                 file.write(resp.command(b"RESTORE", key, b"%d" % max(expiry, 0), value, b"ABSTTL"))
                 kinds[kind.decode() if isinstance(kind, bytes) else str(kind)] += 1
     return kinds
 
 
-def _groups(client: redis.Redis, seen: _Seen, keys: list[bytes]) -> Iterator[list[bytes]]:
+def _groups(client: redis.Redis, keys_read: _KeysRead, keys: list[bytes]) -> Iterator[list[bytes]]:
     """Yield the keys in groups whose values fit into memory together; one value is the least."""
     pipeline = client.pipeline(transaction=False)
     for key in keys:
@@ -114,7 +116,7 @@ def _groups(client: redis.Redis, seen: _Seen, keys: list[bytes]) -> Iterator[lis
     group: list[bytes] = []
     size = 0
     for key, used in zip(keys, pipeline.execute() if keys else [], strict=True):
-        seen.memory += used or 0
+        keys_read.memory += used or 0
         if group and size + (used or 0) > _PIECE:
             yield group
             group, size = [], 0
@@ -133,7 +135,7 @@ class Pause:
         self._source = source
         self._until = 0.0
         self._deadline = 0.0
-        self._before: tuple[int, int] = (0, 0)
+        self._writes_before: tuple[int, int] = (0, 0)
 
     def __enter__(self) -> Self:
         if self._seconds is not None:
@@ -142,10 +144,10 @@ class Pause:
                 self.extend()
             except redis.ResponseError as error:
                 raise SourceError(
-                    f"{self._source.url} does not let writers be paused ({said(error)}); Redis 6.2 and "
+                    f"{self._source.url} does not let writers be paused ({error_text(error)}); Redis 6.2 and "
                     "the right to CLIENT PAUSE are needed, or -o consistency=none for a dump of many moments"
                 ) from error
-            self._before = self._writes()
+            self._writes_before = self._writes()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -164,7 +166,7 @@ class Pause:
                 "longer; allow more with -o pause=SECONDS, or take -o consistency=none"
             )
         if self._until and now > self._until:
-            raise self._broken()
+            raise self._written_to()
         self._client.execute_command("CLIENT PAUSE", int(_TERM * 1000), "WRITE")
         self._until = now + _TERM
 
@@ -173,11 +175,11 @@ class Pause:
         if self._seconds is None:
             return
         saved, dirty = self._writes()
-        quiet = dirty == self._before[1] if saved == self._before[0] else dirty == 0
+        quiet = dirty == self._writes_before[1] if saved == self._writes_before[0] else dirty == 0
         if not quiet or time.monotonic() > self._until:
-            raise self._broken()
+            raise self._written_to()
 
-    def _broken(self) -> IntegrityError:
+    def _written_to(self) -> IntegrityError:
         return IntegrityError(f"{self._source.url} was written to although writers were paused: take the backup again")
 
     def _writes(self) -> tuple[int, int]:
@@ -185,14 +187,14 @@ class Pause:
         return int(info["rdb_last_save_time"]), int(info["rdb_changes_since_last_save"])
 
 
-class _Seen:
+class _KeysRead:
     """Tells new keys from those that SCAN has yielded before, on disk: memory does not grow with their number.
 
     ``memory`` is what the keys take up in the server, in bytes.
     """
 
-    def __init__(self, beside: Path) -> None:
-        self._path = beside.with_suffix(".seen")
+    def __init__(self, spool: Path) -> None:
+        self._path = spool.with_suffix(".seen")
         self.memory = 0
 
     def __enter__(self) -> Self:
@@ -206,9 +208,9 @@ class _Seen:
         self._database.close()
         self._path.unlink()
 
-    def new(self, keys: list[bytes]) -> list[bytes]:
+    def add(self, keys: list[bytes]) -> list[bytes]:
         self._database.execute("BEGIN")
         insert = "INSERT OR IGNORE INTO seen VALUES (?)"
-        found = [k for k in keys if self._database.execute(insert, (hashlib.sha256(k).digest()[:16],)).rowcount]
+        new_keys = [k for k in keys if self._database.execute(insert, (hashlib.sha256(k).digest()[:16],)).rowcount]
         self._database.execute("COMMIT")
-        return found
+        return new_keys

@@ -12,7 +12,7 @@ import redis
 
 from dumpty import Evidence, IntegrityError, SourceError, TargetNotEmpty
 from dumpty_redis import resp
-from dumpty_redis.connection import connected, databases, explained, number_of, said, server_version
+from dumpty_redis.connection import connected, databases, error_text, explained, number_of, server_version
 from dumpty_redis.dump import evidence_of, scan
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def load_dump(target: Source, dump: Dump, *, overwrite: bool) -> Evidence:
             mortal = _load(scratch, dump)
             kinds = _count(scratch)
             _require_same(dump, kinds, mortal)
-            words = (str(number), str(number_of(target)), token, "1" if overwrite else "0")
-            answer = scratch.eval(_SWAP, 1, resp.MARK, *words)
+            arguments = (str(number), str(number_of(target)), token, "1" if overwrite else "0")
+            answer = scratch.eval(_SWAP, 1, resp.MARK, *arguments)
             if answer == b"full":
                 raise TargetNotEmpty(f"{target.url} was filled while restoring into it; to replace it, use overwrite")
             if answer != b"done":
@@ -117,26 +117,30 @@ def _clear(target: Source, number: int, token: str) -> None:
 def _load(client: redis.Redis, dump: Dump) -> list[int]:
     """Send every command of the dump, to its verified end; return the moments at which keys expire."""
     mortal: list[int] = []
-    keys, size, ended = 0, 0, False
+    keys, size, complete = 0, 0, False
     pipeline = client.pipeline(transaction=False)
     with contextlib.closing(dump.open()) as stream:
-        for words in resp.commands(stream):
-            if ended:
+        for arguments in resp.commands(stream):
+            if complete:
                 raise IntegrityError("the dump goes on behind its end")
-            if len(words) == 2 and words[0] == b"PING" and words[1] == resp.END + b"%d" % keys:  # noqa: PLR2004
-                ended = True
+            if len(arguments) == 2 and arguments[0] == b"PING" and arguments[1] == resp.END + b"%d" % keys:  # noqa: PLR2004
+                complete = True
                 continue
-            if (len(words), words[0], words[-1]) != _SHAPE or not words[2].isdigit() or words[1] == resp.MARK:
-                raise IntegrityError(f"the dump holds {words[0][:20]!r} where a RESTORE, or its end, should be")
-            if words[2] != b"0":
-                mortal.append(int(words[2]))
-            pipeline.execute_command(*words)
+            if (
+                (len(arguments), arguments[0], arguments[-1]) != _SHAPE
+                or not arguments[2].isdigit()
+                or arguments[1] == resp.MARK
+            ):
+                raise IntegrityError(f"the dump holds {arguments[0][:20]!r} where a RESTORE, or its end, should be")
+            if arguments[2] != b"0":
+                mortal.append(int(arguments[2]))
+            pipeline.execute_command(*arguments)
             keys += 1
-            size += sum(map(len, words))
+            size += sum(map(len, arguments))
             if size > _PIECE:
                 _send(pipeline)
                 size = 0
-    if not ended:
+    if not complete:
         raise IntegrityError("the dump lacks its end: it is truncated")
     _send(pipeline)
     return mortal
@@ -146,7 +150,7 @@ def _send(pipeline: redis.client.Pipeline) -> None:
     try:
         pipeline.execute()
     except redis.ResponseError as error:
-        text = said(error)
+        text = error_text(error)
         if "Bad data format" in text or "checksum" in text:
             # A newer server's dump on an older one says the same as damage does.
             raise IntegrityError(
@@ -167,13 +171,13 @@ def _count(client: redis.Redis) -> Counter[str]:
     return kinds
 
 
-def _require_same(dump: Dump, found: Counter[str], mortal: list[int]) -> None:
+def _require_same(dump: Dump, loaded: Counter[str], mortal: list[int]) -> None:
     expected = Counter({o.path: o.rows or 0 for o in dump.evidence.objects})
     expired = sum(moment <= time.time() * 1000 for moment in mortal)
-    for kind in sorted(expected | found):
-        if found[kind] > expected[kind]:
-            raise IntegrityError(f"{found[kind]} keys of type {kind} came of the dump of {expected[kind]}")
-    lost = expected - found
-    if lost.total() > expired:
-        kind, number = lost.most_common(1)[0]
+    for kind in sorted(expected | loaded):
+        if loaded[kind] > expected[kind]:
+            raise IntegrityError(f"{loaded[kind]} keys of type {kind} came of the dump of {expected[kind]}")
+    missing = expected - loaded
+    if missing.total() > expired:
+        kind, number = missing.most_common(1)[0]
         raise IntegrityError(f"{number} keys of type {kind} did not come of the dump; {expired} have expired since")

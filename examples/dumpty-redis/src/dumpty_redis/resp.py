@@ -20,14 +20,16 @@ MARK = b"dumpty:restoring"
 END = b"dumpty: the dump ends here, keys: "
 
 _BLOCK = 1 << 18
-_MAX_WORDS = 8
-_MAX_WORD = 1 << 32
+_MAX_ARGUMENTS = 8
+_MAX_ARGUMENT = 1 << 32
 _MAX_LINE = 16
 
 
-def command(*words: bytes) -> bytes:
+def command(*arguments: bytes) -> bytes:
     """Return one command as bytes to send."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    return b"*%d\r\n" % len(arguments) + b"".join(
+        b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments
+    )
 
 
 def commands(stream: Reader) -> Iterator[list[bytes]]:
@@ -38,18 +40,18 @@ def commands(stream: Reader) -> Iterator[list[bytes]]:
     """
     text = _Text(stream)
     while line := text.line():
-        count = _number(line, b"*", _MAX_WORDS)
-        words = []
+        count = _number(line, b"*", _MAX_ARGUMENTS)
+        arguments = []
         for _ in range(count):
-            words.append(text.exactly(_number(text.line(), b"$", _MAX_WORD)))
+            arguments.append(text.exactly(_number(text.line(), b"$", _MAX_ARGUMENT)))
             if text.exactly(2) != b"\r\n":
                 raise IntegrityError("the dump is damaged: a word is longer than it says")
-        yield words
+        yield arguments
 
 
-def _number(line: bytes, mark: bytes, most: int) -> int:
+def _number(line: bytes, mark: bytes, maximum: int) -> int:
     digits = line[1:]
-    if line[:1] != mark or not digits.isdigit() or int(digits) > most:
+    if line[:1] != mark or not digits.isdigit() or int(digits) > maximum:
         raise IntegrityError(f"the dump is damaged: {line[:_MAX_LINE]!r} stands where a length should")
     return int(digits)
 
@@ -57,28 +59,28 @@ def _number(line: bytes, mark: bytes, most: int) -> int:
 class _Text:
     def __init__(self, stream: Reader) -> None:
         self._stream = stream
-        self._rest = b""
+        self._unread = b""
 
     def line(self) -> bytes:
         """Return the next line without its end; b"" at the end of the stream only."""
-        while b"\r\n" not in self._rest:
-            more = self._stream.read(_BLOCK) if len(self._rest) <= _MAX_LINE else b""
-            if not more:
-                if self._rest:
+        while b"\r\n" not in self._unread:
+            block = self._stream.read(_BLOCK) if len(self._unread) <= _MAX_LINE else b""
+            if not block:
+                if self._unread:
                     raise IntegrityError("the dump ends within a command, or holds what is none")
                 return b""
-            self._rest += more
-        line, _, self._rest = self._rest.partition(b"\r\n")
+            self._unread += block
+        line, _, self._unread = self._unread.partition(b"\r\n")
         return line or b"?"
 
     def exactly(self, size: int) -> bytes:
-        parts, have = [self._rest], len(self._rest)
-        while have < size:
-            more = self._stream.read(_BLOCK)
-            if not more:
+        blocks, length = [self._unread], len(self._unread)
+        while length < size:
+            block = self._stream.read(_BLOCK)
+            if not block:
                 raise IntegrityError("the dump ends within a command: it is truncated")
-            parts.append(more)
-            have += len(more)
-        data = b"".join(parts) if len(parts) > 1 else self._rest
-        self._rest = data[size:]
+            blocks.append(block)
+            length += len(block)
+        data = b"".join(blocks) if len(blocks) > 1 else self._unread
+        self._unread = data[size:]
         return data[:size]
