@@ -45,7 +45,7 @@ def test_a_driver_with_urls_is_proved_and_says_what_it_left(tmp_path):
     }
     assert sqlite_files.content(source) == before
     left = {f"sqlite:///{path}" for path in tmp_path.iterdir()} - {source}
-    assert set(verdict.left) == left
+    assert set(verdict.remaining_databases) == left
     assert left
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dumpty.cli.app import Ended
+    from dumpty.cli.app import Outcome
     from dumpty.cli.second_signal import Listener
 
 __all__ = ["main"]
@@ -36,20 +36,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     standard_streams.settle()
-    listener = Listener(json_wanted=json_wanted, told=output.failure) if argv is None else None
+    listener = Listener(json_wanted=json_wanted, describe=output.failure) if argv is None else None
     with Signals(for_good=argv is None, listener=listener) as signals:
         error: BaseException
         try:
-            ended = _run(arguments)
-            failed = None if isinstance(ended, int) else ended.error
+            outcome = _run(arguments)
+            failed = None if isinstance(outcome, int) else outcome.error
             if signals.caught:
                 error = failed or signals.caught[0]  # typer made an exit status of it
-            elif isinstance(ended, int):
-                return ended
-            elif ended.report is not None:
-                _speak(listener)
+            elif isinstance(outcome, int):
+                return outcome
+            elif outcome.report is not None:
+                _take_floor(listener)
                 signals.begin_saying()
-                status = output.emit(ended.report)
+                status = output.emit(outcome.report)
                 signals.end_saying()
                 return status
             else:
@@ -59,26 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt = signals.caught[0] if signals.caught else None  # what followed from it may have taken its place
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
-        _speak(listener)
+        _take_floor(listener)
         signals.begin_saying()
         if debug:
-            _trace(error)
-        status = output.fail(interrupt or error, _told(error, interrupt), json_wanted=json_wanted)
+            _write_traceback(error)
+        status = output.fail(interrupt or error, _error_text(error, interrupt), json_wanted=json_wanted)
         signals.end_saying()
         return status
 
 
-def _speak(listener: Listener | None) -> None:
+def _take_floor(listener: Listener | None) -> None:
     """Take the word, or wait for the end where a second signal has taken it."""
     if listener is not None and not listener.take_floor():
         threading.Event().wait()
 
 
-def _run(arguments: Sequence[str]) -> Ended | int:
+def _run(arguments: Sequence[str]) -> Outcome | int:
     import typer
 
     from dumpty.cli import standard_streams
-    from dumpty.cli.app import Ended, build
+    from dumpty.cli.app import Outcome, build
     from dumpty.cli.status import INTERRUPTED, UsageError
     from dumpty.errors import DumptyError
 
@@ -88,32 +88,32 @@ def _run(arguments: Sequence[str]) -> Ended | int:
         result = build()(args=arguments, prog_name="dumpty", standalone_mode=False)
     except click_error as error:
         context = getattr(error, "ctx", None)
-        where = context.command_path if context is not None else "dumpty"
+        command = context.command_path if context is not None else "dumpty"
         text = error.format_message().rstrip().rstrip(".")
-        raise UsageError(f"{text}; see {where} --help") from None
+        raise UsageError(f"{text}; see {command} --help") from None
     except (typer.Abort, SystemExit) as end:  # typer ends so after completing words, and when nobody reads its help
         code = getattr(end, "code", INTERRUPTED)
-        return Ended(error=DumptyError(code)) if isinstance(code, str) else int(code or 0)
+        return Outcome(error=DumptyError(code)) if isinstance(code, str) else int(code or 0)
     except OSError as error:  # a verb's own is within what it returns: this is help, or the version, being printed
         standard_streams.drop(sys.stdout)
         reason = f"cannot write to the standard output: {error.strerror or error}"
-        return Ended(error=DumptyError(reason))
-    return result if isinstance(result, Ended) else int(result or 0)
+        return Outcome(error=DumptyError(reason))
+    return result if isinstance(result, Outcome) else int(result or 0)
 
 
-def _told(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
+def _error_text(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
     from dumpty.errors import DumptyError
     from dumpty.process.interruption import unfinished
     from dumpty.redaction import one_line
 
-    left = unfinished()
+    not_removed = unfinished()
     if isinstance(error, KeyboardInterrupt):
-        but = f", but not {'; '.join(left)}" if left else ""
-        return f"interrupted by {str(error) or 'SIGINT'}: what was not complete is removed{but}"
-    text = one_line(error) + (f"; still there: {'; '.join(left)}" if left else "")
+        suffix = f", but not {'; '.join(not_removed)}" if not_removed else ""
+        return f"interrupted by {str(error) or 'SIGINT'}: what was not complete is removed{suffix}"
+    text = one_line(error) + (f"; still there: {'; '.join(not_removed)}" if not_removed else "")
     if interrupt is not None:
-        what = text if isinstance(error, DumptyError) else f"{type(error).__name__}: {text}"
-        return f"interrupted by {interrupt}, and then it failed: {what}"
+        description = text if isinstance(error, DumptyError) else f"{type(error).__name__}: {text}"
+        return f"interrupted by {interrupt}, and then it failed: {description}"
     if isinstance(error, DumptyError):
         return text
     return (
@@ -122,7 +122,7 @@ def _told(error: BaseException, interrupt: KeyboardInterrupt | None) -> str:
     )
 
 
-def _trace(error: BaseException) -> None:
+def _write_traceback(error: BaseException) -> None:
     import traceback
 
     from dumpty.cli import output

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from dumpty.cli.output import Report
 
-__all__ = ["Ended", "build"]
+__all__ = ["Outcome", "build"]
 
 DESCRIPTION = "Database backups that go back together."
 
@@ -75,7 +75,7 @@ VERBS = (
 )
 
 
-class Ended:
+class Outcome:
     """How a verb ended: with a report, or with an error."""
 
     def __init__(self, report: Report | None = None, error: BaseException | None = None) -> None:
@@ -84,20 +84,20 @@ class Ended:
 
 
 def build() -> typer.Typer:
-    """Return the command line. Calling it returns the ``Ended`` of the verb that ran."""
+    """Return the command line. Calling it returns the ``Outcome`` of the verb that ran."""
     settings = {"help_option_names": ["--help", "-h"]}
     common: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "context_settings": settings}
     app = typer.Typer(**common)
     app.callback(invoke_without_command=True, help=DESCRIPTION, epilog=EPILOG)(_dumpty)
     for name, verb, examples in VERBS:
-        app.command(name, epilog=_epilog(examples))(_contained(verb))
+        app.command(name, epilog=_epilog(examples))(_returning_outcome(verb))
     group = typer.Typer(**common)
     group.callback(invoke_without_command=True, help=plugins.plugins.__doc__, epilog=_epilog(plugins.EXAMPLES))(
         _plugins
     )
-    group.command("show")(_contained(plugins.show))
-    group.command("new", epilog=_epilog(plugins_new.EXAMPLES))(_contained(plugins_new.new))
-    group.command("check", epilog=_epilog(plugins_check.EXAMPLES))(_contained(plugins_check.check))
+    group.command("show")(_returning_outcome(plugins.show))
+    group.command("new", epilog=_epilog(plugins_new.EXAMPLES))(_returning_outcome(plugins_new.new))
+    group.command("check", epilog=_epilog(plugins_check.EXAMPLES))(_returning_outcome(plugins_check.check))
     app.add_typer(group, name="plugins")
     return app
 
@@ -106,37 +106,37 @@ def _epilog(examples: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
 
 
-def _contained(verb: Callable[..., Report]) -> Callable[..., Ended]:
+def _returning_outcome(verb: Callable[..., Report]) -> Callable[..., Outcome]:
     """Return ``verb`` with its outcome as a value, and with standard output kept for that outcome alone."""
 
     @functools.wraps(verb)
-    def run(*args: Any, **kwargs: Any) -> Ended:
-        with _logging() as heard:
+    def run(*args: Any, **kwargs: Any) -> Outcome:
+        with _logging() as warnings:
             try:
-                with _aside():
+                with _stdout_to_stderr():
                     report = verb(*args, **kwargs)
             except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - typer would make its own of some of them
-                for text in heard:
+                for text in warnings:
                     warn(text)
-                return Ended(error=error)
-        return Ended(report=dataclasses.replace(report, warnings=(*heard, *report.warnings)))
+                return Outcome(error=error)
+        return Outcome(report=dataclasses.replace(report, warnings=(*warnings, *report.warnings)))
 
     return run
 
 
 @contextlib.contextmanager
-def _aside() -> Iterator[None]:
+def _stdout_to_stderr() -> Iterator[None]:
     """Send what is written to standard output to standard error, whoever writes it: Python, C or a child process.
 
     What a plugin says is no result, and a result must be what a program can parse.
     """
-    said: Any = Forgiving(sys.stderr)
-    with contextlib.redirect_stdout(said), contextlib.ExitStack() as stack:
+    stderr: Any = Forgiving(sys.stderr)
+    with contextlib.redirect_stdout(stderr), contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # one of them is closed: then nothing goes there
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
+            saved_stdout = os.dup(1)
+            stack.callback(os.close, saved_stdout)
             os.dup2(2, 1)
-            stack.callback(os.dup2, kept, 1)
+            stack.callback(os.dup2, saved_stdout, 1)
         yield
 
 
@@ -145,7 +145,7 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
-_HEARD = {"directory-exposed", "backup-lost", "left-behind", "manifest-damaged"}
+_WARNING_EVENTS = {"directory-exposed", "backup-lost", "left-behind", "manifest-damaged"}
 """Events of the library's log that no verb says itself."""
 
 
@@ -157,27 +157,27 @@ def _logging() -> Iterator[list[str]]:
     """
     import logging
 
-    heard: list[str] = []
+    warnings: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             text = record.getMessage()
-            if getattr(record, "event", "") in _HEARD and text not in heard:
-                heard.append(text)
+            if getattr(record, "event", "") in _WARNING_EVENTS and text not in warnings:
+                warnings.append(text)
 
     log = logging.getLogger("dumpty")
     sinks: list[logging.Handler] = [Listener(logging.WARNING), *([logging.StreamHandler()] if _debugging() else [])]
     for sink in sinks:
         log.addHandler(sink)
     try:
-        yield heard
+        yield warnings
     finally:
         for sink in sinks:
             log.removeHandler(sink)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         import dumpty
 
         typer.echo(f"dumpty {dumpty.__version__}")
@@ -198,7 +198,7 @@ def _dumpty(
 def _plugins(
     ctx: typer.Context,
     json: Json = False,
-) -> Ended | None:
+) -> Outcome | None:
     if ctx.invoked_subcommand is None:
-        return _contained(plugins.plugins)(json=json)
+        return _returning_outcome(plugins.plugins)(json=json)
     return None

@@ -21,12 +21,12 @@ __all__ = [
     "DIRECTORY",
     "Database",
     "Directory",
-    "Given",
     "Id",
     "Jobs",
     "Json",
     "Kind",
     "MaybeId",
+    "PluginOptions",
     "Quiet",
     "Source",
     "Yes",
@@ -47,7 +47,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but wa
 # dumpty.types.Kind, which takes too long to import for a mere --help; a test keeps them equal.
 Kind = Literal["driver", "compressor", "verifier", "store"]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
-Given = Annotated[
+PluginOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
@@ -66,15 +66,15 @@ Jobs = Annotated[
 
 def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete an id, for the shell."""
-    words = ["latest", "latest-verified"]
+    completions = ["latest", "latest-verified"]
     # A shell that completes wants words, never an error.
     with contextlib.suppress(Exception):
         directory = ctx.params.get("directory") or os.environ.get("DUMPTY_DIR") or DIRECTORY
         backups = existing(directory).list_backups()
-        words += [backup.id for backup in backups]
-        word, colon, _ = incomplete.partition(":")
-        words += [f"{word}:{name}" for name in sorted({b.database_name for b in backups}) if colon]
-    return [word for word in words if word.startswith(incomplete)]
+        completions += [backup.id for backup in backups]
+        name_part, colon, _ = incomplete.partition(":")
+        completions += [f"{name_part}:{name}" for name in sorted({b.database_name for b in backups}) if colon]
+    return [text for text in completions if text.startswith(incomplete)]
 
 
 _ID = typer.Argument(
@@ -114,7 +114,7 @@ def existing(directory: str) -> BackupManager:
     return BackupManager(directory)
 
 
-def parse_options(given: Sequence[str] | None, jobs: int | None = None) -> dict[str, object]:
+def parse_options(texts: Sequence[str] | None, jobs: int | None = None) -> dict[str, object]:
     """Take ``key=value`` apart; ``jobs`` is the driver's option of that name.
 
     Raises:
@@ -123,7 +123,7 @@ def parse_options(given: Sequence[str] | None, jobs: int | None = None) -> dict[
     from dumpty.registry.options import RESERVED
 
     options: dict[str, object] = {}
-    for text in given or ():
+    for text in texts or ():
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key:

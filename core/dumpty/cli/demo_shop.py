@@ -26,8 +26,8 @@ CREATE VIEW turnover AS
   SELECT o.day, sum(l.pieces * l.price) AS total FROM orders o JOIN order_lines l ON l."order" = o.id GROUP BY o.day;
 """
 
-_FIRST = ("Ada", "Björn", "Chloé", "Дмитрий", "Eve O'Hara", "Fatima", "Günter", "花子")
-_THINGS = ("egg cup", "wall, 3 bricks", 'saddle "King"', "glue; strong", "horse (brown)", "ladder", "bandage\nlarge")
+_FIRST_NAMES = ("Ada", "Björn", "Chloé", "Дмитрий", "Eve O'Hara", "Fatima", "Günter", "花子")
+_ARTICLES = ("egg cup", "wall, 3 bricks", 'saddle "King"', "glue; strong", "horse (brown)", "ladder", "bandage\nlarge")
 _CUSTOMERS, _PRODUCTS, _ORDERS, _LINES, _DAYS = 250, 70, 1500, 3, 28
 _WRECKED = 0.4
 
@@ -40,14 +40,19 @@ def build(path: str) -> None:
         database.executemany(
             "INSERT INTO customers VALUES (?, ?, ?, ?)",
             [
-                (i, f"{chance.choice(_FIRST)} {i}", f"c{i}@example.org", chance.randbytes(24) if i % 3 else None)
+                (i, f"{chance.choice(_FIRST_NAMES)} {i}", f"c{i}@example.org", chance.randbytes(24) if i % 3 else None)
                 for i in range(1, _CUSTOMERS + 1)
             ],
         )
         database.executemany(
             "INSERT INTO products VALUES (?, ?, ?, ?)",
             [
-                (i, f"{chance.choice(_THINGS)} no. {i}", chance.randrange(1, 9999) / 100, chance.randrange(50) or None)
+                (
+                    i,
+                    f"{chance.choice(_ARTICLES)} no. {i}",
+                    chance.randrange(1, 9999) / 100,
+                    chance.randrange(50) or None,
+                )
                 for i in range(1, _PRODUCTS + 1)
             ],
         )
@@ -91,9 +96,9 @@ def damage(path: str) -> str:
 
 def _rows(database: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
     columns = [row[1] for row in database.execute(f'PRAGMA table_info("{table}")')]
-    wanted = ", ".join(f'"{c}", typeof("{c}")' for c in columns)
+    expressions = ", ".join(f'"{c}", typeof("{c}")' for c in columns)
     keys = ", ".join(str(2 * i + 1) for i in range(len(columns)))
-    return database.execute(f'SELECT {wanted} FROM "{table}" ORDER BY {keys}').fetchall()  # noqa: S608 - our own names
+    return database.execute(f'SELECT {expressions} FROM "{table}" ORDER BY {keys}').fetchall()  # noqa: S608 - our own names
 
 
 @contextlib.contextmanager

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.repository.verification import Proof
 
-__all__ = ["contents", "details", "fields", "form", "last_proven", "lost", "proof_fields", "proof_lines", "warnings"]
+__all__ = [
+    "contents",
+    "details",
+    "fields",
+    "form",
+    "last_proven",
+    "lost_warnings",
+    "proof_fields",
+    "proof_lines",
+    "warnings",
+]
 
 
 def fields(backup: Backup) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def proof_fields(proof: Proof) -> dict[str, Any]:
         "by": proof.by,
         "seconds": proof.seconds,
         "versions": dict(proof.versions),
-        "proved": [{"what": one.what, "seconds": one.seconds} for one in proof.proved],
+        "proved": [{"what": step.what, "seconds": step.seconds} for step in proof.proved],
         "not_proved": list(proof.not_proved),
         "error": proof.error or None,
         "recorded": not proof.unrecorded,
@@ -67,8 +77,8 @@ def proof_fields(proof: Proof) -> dict[str, Any]:
 
 def proof_lines(proof: Proof) -> list[Line]:
     """Return what a proof proved and what it did not, line by line."""
-    lines: list[Line] = [f"  proved      {seconds(one.seconds).rjust(7)}  {one.what}" for one in proof.proved]
-    return lines + [f"  not proved           {what}" for what in proof.not_proved]
+    lines: list[Line] = [f"  proved      {seconds(step.seconds).rjust(7)}  {step.what}" for step in proof.proved]
+    return lines + [f"  not proved           {question}" for question in proof.not_proved]
 
 
 def last_proven(backup: Backup) -> str:
@@ -85,7 +95,7 @@ def last_proven(backup: Backup) -> str:
     )
 
 
-def lost(backups: Iterable[Backup]) -> list[str]:
+def lost_warnings(backups: Iterable[Backup]) -> list[str]:
     """Return a warning for each backup whose data is not there any more."""
     return [
         f"backup {b.id} of {b.database_name}, taken {moment(b.timestamp)}, is lost: {b.state_reason}"
@@ -114,8 +124,8 @@ def contents(backup: Backup) -> str:
 
 def warnings(backup: Backup) -> list[str]:
     """Return what whoever relies on this backup should know."""
-    first = [] if backup.evidence.consistent else [f"the backup of {backup.database_name} is not of one moment"]
-    return first + list(backup.evidence.notes)
+    messages = [] if backup.evidence.consistent else [f"the backup of {backup.database_name} is not of one moment"]
+    return messages + list(backup.evidence.notes)
 
 
 def details(backup: Backup) -> list[Line]:
@@ -165,5 +175,5 @@ def _proven_at_length(backup: Backup) -> str:
     proof = verification_status.failed or verification_status.proven
     if proof is None:
         return "never; dumpty drill restores it into a throw-away database"
-    told = f"FAILED by {proof.level}" if verification_status.failed else f"by {proof.level}"
-    return f"{told}, {moment(proof.at)}, {proof.by}" + (f": {proof.error}" if proof.error else "")
+    verdict = f"FAILED by {proof.level}" if verification_status.failed else f"by {proof.level}"
+    return f"{verdict}, {moment(proof.at)}, {proof.by}" + (f": {proof.error}" if proof.error else "")

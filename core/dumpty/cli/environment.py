@@ -57,26 +57,26 @@ class Client:
 
 def libraries(plugins: Iterable[Plugin]) -> list[Library]:
     """Return the libraries that the loaded plugins say they need."""
-    found: dict[str, Library] = {}
+    by_name: dict[str, Library] = {}
     for plugin in plugins:
-        wanted = plugin.info.requires if plugin.info else ""
-        for name in _distributions(wanted):
-            needed_by = f"{found[name].needed_by}, {plugin.name}" if name in found else plugin.name
-            install = f'pip install "{wanted}"'
-            found[name] = Library(name=name, version=_version(name), needed_by=needed_by, install=install)
-    return sorted(found.values(), key=lambda one: one.name)
+        requirement = plugin.info.requires if plugin.info else ""
+        for name in _distributions(requirement):
+            needed_by = f"{by_name[name].needed_by}, {plugin.name}" if name in by_name else plugin.name
+            install = f'pip install "{requirement}"'
+            by_name[name] = Library(name=name, version=_version(name), needed_by=needed_by, install=install)
+    return sorted(by_name.values(), key=lambda library: library.name)
 
 
 def missing(plugin: Plugin) -> str:
     """Return what a loaded plugin lacks to work, and what brings it: "" where it lacks nothing."""
-    wanted = plugin.info.requires if plugin.info and plugin.state == "ok" else ""
-    names = [name for name in _distributions(wanted) if _version(name) is None]
-    return f'lacks {", ".join(names)}: pip install "{wanted}"' if names else ""
+    requirement = plugin.info.requires if plugin.info and plugin.state == "ok" else ""
+    names = [name for name in _distributions(requirement) if _version(name) is None]
+    return f'lacks {", ".join(names)}: pip install "{requirement}"' if names else ""
 
 
 _REQUIREMENT = re.compile(r"\s*(?P<name>[A-Za-z0-9][\w.-]*)\s*(?:\[(?P<extras>[^]]*)\])?")
 _EXTRA = re.compile(r"extra\s*==\s*['\"](?P<extra>[^'\"]+)['\"]")
-_BEFORE = re.compile(r"python_version\s*<\s*['\"](?P<major>\d+)\.(?P<minor>\d+)['\"]")
+_PYTHON_BELOW = re.compile(r"python_version\s*<\s*['\"](?P<major>\d+)\.(?P<minor>\d+)['\"]")
 
 
 def _distributions(requirement: str) -> Iterator[str]:
@@ -96,33 +96,33 @@ def _distributions(requirement: str) -> Iterator[str]:
         yield match["name"]
         return
     for line in declared:
-        extra, before, name = _EXTRA.search(line), _BEFORE.search(line), _REQUIREMENT.match(line)
+        extra, marker, name = _EXTRA.search(line), _PYTHON_BELOW.search(line), _REQUIREMENT.match(line)
         if extra is None or name is None or extra["extra"] not in extras:
             continue
-        if before is None or sys.version_info[:2] < (int(before["major"]), int(before["minor"])):
+        if marker is None or sys.version_info[:2] < (int(marker["major"]), int(marker["minor"])):
             yield name["name"]
 
 
 def _version(name: str) -> str | None:
     import importlib_metadata
 
-    for one in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
+    for candidate in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
         with contextlib.suppress(importlib_metadata.PackageNotFoundError):
-            version = importlib_metadata.version(one)
-            if all(map(_found, _modules(importlib_metadata.distribution(one)))):
+            version = importlib_metadata.version(candidate)
+            if all(map(_is_importable, _modules(importlib_metadata.distribution(candidate)))):
                 return version
     return None
 
 
 def _modules(distribution: Any) -> set[str]:
     """Return the modules that a distribution brings, as far as it says."""
-    told = distribution.read_text("top_level.txt")
-    if told:
-        return set(told.split())
+    top_level = distribution.read_text("top_level.txt")
+    if top_level:
+        return set(top_level.split())
     return {f.parts[0] for f in distribution.files or () if len(f.parts) == 2 and f.name == "__init__.py"}  # noqa: PLR2004
 
 
-def _found(module: str) -> bool:
+def _is_importable(module: str) -> bool:
     """Return whether Python finds a module, which it does not where its files are gone and only its record is left."""
     try:
         return importlib.util.find_spec(module) is not None
@@ -135,32 +135,32 @@ _VERSION = re.compile(r"(?s)(?:.*\bDistrib (?P<distrib>[^\s,]+))|(?:.*?\b(?P<fir
 
 def clients() -> list[Client]:
     """Return the databases' programs, each where it was found, or once where it was not."""
-    found = []
+    programs = []
     for name, install in PROGRAMS.items():
         paths = list(_paths(name))
-        found += [Client(name=name, path=p, version=_says(p), install=install) for p in paths]
+        programs += [Client(name=name, path=p, version=_version_line(p), install=install) for p in paths]
         if not paths:
-            found.append(Client(name=name, path="", version="", install=install))
-    return found
+            programs.append(Client(name=name, path="", version="", install=install))
+    return programs
 
 
 def _paths(name: str) -> Iterator[str]:
-    told = os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep)
-    known = [place for pattern in _ELSEWHERE for place in sorted(glob.glob(pattern))]
-    seen = set()
-    for folder in (None, *filter(None, told), *known):
+    configured = os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep)
+    elsewhere = [folder for pattern in _ELSEWHERE for folder in sorted(glob.glob(pattern))]
+    resolved = set()
+    for folder in (None, *filter(None, configured), *elsewhere):
         path = shutil.which(name, path=folder)
-        if path is not None and os.path.realpath(path) not in seen:
-            seen.add(os.path.realpath(path))
+        if path is not None and os.path.realpath(path) not in resolved:
+            resolved.add(os.path.realpath(path))
             yield path
 
 
-def _says(path: str) -> str:
+def _version_line(path: str) -> str:
     from dumpty.process import run
 
     try:
-        said = run([path, "--version"], timeout=_SECONDS).strip()
+        output = run([path, "--version"], timeout=_SECONDS).strip()
     except CommandError as error:
         return f"does not run: {error}"
-    match = _VERSION.search(said)
-    return (match["distrib"] or match["first"]) if match else said.partition("\n")[0]
+    match = _VERSION.search(output)
+    return (match["distrib"] or match["first"]) if match else output.partition("\n")[0]

@@ -36,11 +36,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under column names; ``right`` are the columns of numbers, set flush right."""
+    """Rows under column names; ``right_aligned`` are the columns of numbers, set flush right."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    right: frozenset[int] = frozenset()
+    right_aligned: frozenset[int] = frozenset()
 
 
 Line = str | Table
@@ -51,8 +51,8 @@ class Report:
     """How a verb went.
 
     ``fields`` are for programs, ``lines`` for people, ``warnings`` for both. ``error`` says what failed where the
-    verb has more to tell than an exception could; it decides the exit status. ``only_told`` is True where the verb did
-    nothing but find out what to say: then it has failed where that cannot be said.
+    verb has more to tell than an exception could; it decides the exit status. ``only_prints`` is True where the verb
+    did nothing but find out what to say: then it has failed where that cannot be said.
     """
 
     fields: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Report:
     error: BaseException | None = field(default=None)
     json: bool = False
     quiet: bool = False
-    only_told: bool = False
+    only_prints: bool = False
 
 
 # Control characters of ISO 646 and 8859, separators, and what changes the direction of writing: they could rewrite
@@ -84,9 +84,9 @@ def size(count_of_bytes: int) -> str:
     return decimal(count_of_bytes)
 
 
-def count(number: int, one: str, many: str = "") -> str:
+def count(number: int, singular: str, plural: str = "") -> str:
     """Return a number with what it counts."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def moment(when: datetime) -> str:
@@ -110,10 +110,10 @@ def emit(report: Report) -> int:
         head: dict[str, Any] = {"success": status == DONE, "status": status}
         if error is not None:
             head |= {"error": plain(redacted(_text(error))), "error_type": error_type(error)}
-        whole = {**head, **report.fields, "warnings": list(report.warnings)}
-        return _printed([json.dumps(whole, default=str)], status, only_told=report.only_told)
+        result = {**head, **report.fields, "warnings": list(report.warnings)}
+        return _print_lines([json.dumps(result, default=str)], status, only_prints=report.only_prints)
     lines = [] if report.quiet else [text for line in report.lines for text in _rendered(line)]
-    status = _printed(lines, status, only_told=report.only_told)
+    status = _print_lines(lines, status, only_prints=report.only_prints)
     if error is not None:
         say(f"dumpty: {_text(error)}")
     return status
@@ -125,13 +125,13 @@ def fail(error: BaseException, text: str, *, json_wanted: bool) -> int:
     if not json_wanted:
         say(f"dumpty: {text}")
         return status
-    return _printed([json.dumps(failure(error, text))], status)
+    return _print_lines([json.dumps(failure(error, text))], status)
 
 
 def failure(error: BaseException, text: str) -> dict[str, object]:
     """Return what ``fail`` says as JSON."""
-    told = plain(redacted(text))
-    return {"success": False, "status": status_of(error), "error": told, "error_type": error_type(error)}
+    error_text = plain(redacted(text))
+    return {"success": False, "status": status_of(error), "error": error_text, "error_type": error_type(error)}
 
 
 def warn(text: str) -> None:
@@ -167,16 +167,16 @@ def _rendered(line: Line) -> list[str]:
     # not by rich, which takes four seconds for ten thousand rows.
     rows = [[plain(cell) for cell in row] for row in (line.columns, *line.rows)]
     widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
-    head, *drawn = ["  ".join(_padded(row, widths, line.right)).rstrip() for row in rows]
+    head, *drawn = ["  ".join(_padded(row, widths, line.right_aligned)).rstrip() for row in rows]
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         head = f"\x1b[1m{head}\x1b[0m"
     return [head, *drawn]
 
 
-def _padded(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> Iterator[str]:
-    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
+def _padded(row: Sequence[str], widths: Sequence[int], right_aligned: frozenset[int]) -> Iterator[str]:
+    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
         space = " " * (width - _cells(cell))
-        yield space + cell if place in right else cell + space
+        yield space + cell if index in right_aligned else cell + space
 
 
 def _cells(text: str) -> int:
@@ -188,7 +188,7 @@ def _cells(text: str) -> int:
     return cell_len(text)
 
 
-def _printed(lines: Sequence[str], status: int, *, only_told: bool = False) -> int:
+def _print_lines(lines: Sequence[str], status: int, *, only_prints: bool = False) -> int:
     """Print what a verb has to say, and return its status: what it did stands, whether or not that can be said."""
     try:
         for line in lines:
@@ -203,5 +203,5 @@ def _printed(lines: Sequence[str], status: int, *, only_told: bool = False) -> i
         drop(sys.stdout)
         reason = getattr(error, "strerror", None) or str(error)
         say(f"dumpty: cannot write to the standard output: {reason}")
-        return (status or FAILED) if only_told else status
+        return (status or FAILED) if only_prints else status
     return status

@@ -16,7 +16,7 @@ __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+def progress_bar(title: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
     """Yield what the facades call with the bytes done and the bytes expected (None: nobody knows), or None."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -39,18 +39,18 @@ def progress_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int | Non
         TimeRemainingColumn(),
     )
     # Its redirection of the two streams would send what plugins print through the bar, in the wrong order.
-    said: Any = Forgiving(sys.stderr)
-    bar = Progress(*columns, console=Console(file=said), transient=True, redirect_stdout=False, redirect_stderr=False)
+    stderr: Any = Forgiving(sys.stderr)
+    bar = Progress(*columns, console=Console(file=stderr), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
-        task = bar.add_task(plain(what), total=None)
-        last = 0
+        task = bar.add_task(plain(title), total=None)
+        bytes_before = 0
 
-        def advance(done: int, expected: int | None) -> None:
-            nonlocal last
-            if done < last:  # a second pass, over the same dump
+        def advance(bytes_done: int, expected: int | None) -> None:
+            nonlocal bytes_before
+            if bytes_done < bytes_before:  # a second pass, over the same dump
                 bar.reset(task)
-            last = done
+            bytes_before = bytes_done
             # An estimate may be too low: then the bar is full, and the numbers are still true.
-            bar.update(task, completed=done, total=None if expected is None else max(done, expected))
+            bar.update(task, completed=bytes_done, total=None if expected is None else max(bytes_done, expected))
 
         yield advance

@@ -33,9 +33,9 @@ class Verdicts:
     failures: list[DumptyError] = field(default_factory=list)
 
     @property
-    def good(self) -> int:
+    def proved_count(self) -> int:
         """How many proofs held."""
-        return sum(bool(one["success"]) for one in self.fields)
+        return sum(bool(verdict["success"]) for verdict in self.fields)
 
     @property
     def unprovable(self) -> list[DumptyError]:
@@ -50,8 +50,10 @@ class Verdicts:
         damage = [f for f in self.failures if isinstance(f, (IntegrityError, ManifestError))]
         lacking, failed = self.unprovable, len(self.failures) - len(self.unprovable)
         if damage:
-            first = str(damage[0])
-            return IntegrityError(first if total == 1 else f"{failed} of {total} backups failed, the first: {first}")
+            first_text = str(damage[0])
+            return IntegrityError(
+                first_text if total == 1 else f"{failed} of {total} backups failed, the first: {first_text}"
+            )
         if failed:
             return next(f for f in self.failures if not isinstance(f, NotProvable))
         if len(lacking) > 1:
@@ -66,7 +68,7 @@ def prove_each(
     *,
     several: bool,
     quiet: bool,
-    **more: Any,
+    **options: Any,
 ) -> Verdicts:
     """Prove ``backups``; of ``several``, what is removed meanwhile by somebody else is left out."""
     verdicts = Verdicts()
@@ -78,7 +80,7 @@ def prove_each(
             with progress_bar(
                 f"{'drill' if level == 'restore' else 'verify'} {backup.id[:8]}", quiet=quiet
             ) as progress:
-                proof = manager.prove(backup.id, level=level, progress=progress, **more)
+                proof = manager.prove(backup.id, level=level, progress=progress, **options)
         except UnknownBackup as error:
             if not several:
                 raise
@@ -89,32 +91,32 @@ def prove_each(
             sign = "NOT PROVED" if isinstance(error, NotProvable) else "FAILED"
             verdicts.lines.append(f"{head}{sign}: {error}")
         else:
-            failure = _judged(backup, proof)
+            failure = _damage_of(backup, proof)
             verdicts.fields.append({"id": backup.id, **description.proof_fields(proof), **_failed(failure)})
             if failure is not None:
                 verdicts.failures.append(failure)
             if proof.unrecorded:
                 verdicts.warnings.append(f"the proof of {backup.id} could not be written down: {proof.unrecorded}")
-            told = f"FAILED: {failure}" if failure else f"ok, by {proof.level} in {seconds(proof.seconds)}"
-            verdicts.lines.append(head + told)
+            verdict = f"FAILED: {failure}" if failure else f"ok, by {proof.level} in {seconds(proof.seconds)}"
+            verdicts.lines.append(head + verdict)
             if not several:
                 verdicts.lines += description.proof_lines(proof)
             open_questions |= dict.fromkeys(proof.not_proved)
     if several:
-        verdicts.lines += [f"not proved: {what}" for what in open_questions]
+        verdicts.lines += [f"not proved: {question}" for question in open_questions]
     return verdicts
 
 
 def summary(verdicts: Verdicts, verb: str) -> str:
     """Return how many proofs held, how many did not, and how many this machine could not try."""
     lacking = len(verdicts.unprovable)
-    bad = len(verdicts.failures) - lacking
-    told = [f"{count(verdicts.good, 'backup')} {verb}"]
-    told += [f"{bad} FAILED"] * bool(bad) + [f"{lacking} not provable here"] * bool(lacking)
-    return ", ".join(told)
+    failed = len(verdicts.failures) - lacking
+    parts = [f"{count(verdicts.proved_count, 'backup')} {verb}"]
+    parts += [f"{failed} FAILED"] * bool(failed) + [f"{lacking} not provable here"] * bool(lacking)
+    return ", ".join(parts)
 
 
-def _judged(backup: Backup, proof: Proof) -> DumptyError | None:
+def _damage_of(backup: Backup, proof: Proof) -> DumptyError | None:
     error = proof.exception
     if isinstance(error, MissingFile):
         return IntegrityError(f"the file of backup {backup.id} is gone: {error}")

@@ -34,40 +34,40 @@ class Listener:
 
     Args:
         json_wanted: whether the result is a JSON object on standard output.
-        told: makes that object from an error and its text.
+        describe: makes that object from an error and its text.
     """
 
-    def __init__(self, *, json_wanted: bool, told: Callable[[BaseException, str], dict[str, object]]) -> None:
+    def __init__(self, *, json_wanted: bool, describe: Callable[[BaseException, str], dict[str, object]]) -> None:
         self._json_wanted = json_wanted
-        self._told = told
+        self._describe = describe
         self._floor = [None]
         self._speaker = 0
-        self._first: int | None = None
-        self._taken: Callable[[], bool] | None = None
+        self._first_signal: int | None = None
+        self._is_noticed: Callable[[], bool] | None = None
         self._heard_at = 0.0
-        self._out = -1
+        self._stdout = -1
         self._pipe = (-1, -1)
-        self._before = -1
+        self._wakeup_fd_before = -1
 
-    def start(self, taken: Callable[[], bool] | None) -> None:
+    def start(self, is_noticed: Callable[[], bool] | None) -> None:
         """Begin to listen.
 
         Args:
-            taken: tells whether the main thread has heard of the first signal; it is woken until it has. One that came
-                just before the thread began to wait in the system would else be heard when that waiting ends. None
+            is_noticed: tells whether the main thread has heard of the first signal; it is woken until it has. One that
+                came just before the thread began to wait in the system would else be heard when that waiting ends. None
                 where SIGALRM, which wakes it, is somebody else's.
         """
-        self._taken = taken
+        self._is_noticed = is_noticed
         with contextlib.suppress(OSError):  # closed: then there is nobody to tell
-            self._out = os.dup(1)
+            self._stdout = os.dup(1)
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
-        self._before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        self._wakeup_fd_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         threading.Thread(target=self._listen, name="dumpty-signals", daemon=True).start()
 
     def stop(self) -> None:
         """Listen no more."""
-        signal.set_wakeup_fd(self._before)
+        signal.set_wakeup_fd(self._wakeup_fd_before)
         os.close(self._pipe[1])  # the thread ends with it
 
     def take_floor(self) -> bool:
@@ -79,7 +79,7 @@ class Listener:
 
     def _listen(self) -> None:
         while True:
-            late = self._first is not None and self._taken is not None and not self._taken()
+            late = self._first_signal is not None and self._is_noticed is not None and not self._is_noticed()
             if not select.select([self._pipe[0]], [], [], _WAKE_SECONDS if late else None)[0]:
                 with contextlib.suppress(OSError):
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
@@ -93,12 +93,12 @@ class Listener:
                     self._hear(number)
 
     def _hear(self, number: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._heard_at = number, now
+        heard_at = time.monotonic()
+        if self._first_signal is None:
+            self._first_signal, self._heard_at = number, heard_at
             peer.interrupted()
-        elif now - self._heard_at > ECHO_SECONDS:
-            self._end(self._first)
+        elif heard_at - self._heard_at > ECHO_SECONDS:
+            self._end(self._first_signal)
 
     def _end(self, number: int) -> None:
         from dumpty.process import kill_all
@@ -107,7 +107,7 @@ class Listener:
         kill_all()
         peer.drop_all()
         if self.take_floor():
-            saying = threading.Thread(target=self._say, args=(error, _text(error)), daemon=True)
+            saying = threading.Thread(target=self._say, args=(error, _interruption_text(error)), daemon=True)
             saying.start()
             saying.join(_SAYING_SECONDS)
         else:  # the main thread is saying how it ended
@@ -117,15 +117,15 @@ class Listener:
     def _say(self, error: BaseException, text: str) -> None:
         with contextlib.suppress(OSError):
             if self._json_wanted:
-                os.write(self._out, json.dumps(self._told(error, text)).encode() + b"\n")
+                os.write(self._stdout, json.dumps(self._describe(error, text)).encode() + b"\n")
             else:
                 os.write(2, f"dumpty: {text}\n".encode("utf-8", "backslashreplace"))
 
 
-def _text(error: BaseException) -> str:
-    left = interruption.unfinished()
-    named = f"; still there: {'; '.join(left)}" if left else ""
+def _interruption_text(error: BaseException) -> str:
+    not_removed = interruption.unfinished()
+    remaining = f"; still there: {'; '.join(not_removed)}" if not_removed else ""
     return (
         f"interrupted by {error}, and by a second signal before all was cleaned up: the next run with this directory, "
-        f"or on this target, removes what this one left{named}"
+        f"or on this target, removes what this one left{remaining}"
     )

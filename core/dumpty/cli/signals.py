@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from dumpty.cli.second_signal import Listener
 
-_TAKEN: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN_SECONDS = 0.002
+_HANDLED: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_RETRY_SECONDS = 0.002
 _SAYING_SECONDS = 0.2
 """What is being said takes less, unless nobody reads it."""
 _LIBRARY = os.path.dirname(os.__file__)
@@ -58,9 +58,9 @@ class Signals:
         self._caught: list[KeyboardInterrupt] = []
         self._over = False
         self._saying = False
-        self._first = 0
+        self._first_signal = 0
         self._own_alarm = False
-        self._before: dict[int, object] = {}
+        self._handlers_before: dict[int, object] = {}
 
     @property
     def caught(self) -> Sequence[KeyboardInterrupt]:
@@ -69,31 +69,31 @@ class Signals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _TAKEN:
-                before = signal.getsignal(number)
-                if before in (signal.SIG_DFL, signal.default_int_handler):
-                    self._before[number] = before
-            self._own_alarm = signal.SIGALRM in self._before
-            for number in self._before:
+            for number in _HANDLED:
+                handler = signal.getsignal(number)
+                if handler in (signal.SIG_DFL, signal.default_int_handler):
+                    self._handlers_before[number] = handler
+            self._own_alarm = signal.SIGALRM in self._handlers_before
+            for number in self._handlers_before:
                 signal.signal(number, self._end)
-            if self._before:
-                self._complaining, sys.unraisablehook = sys.unraisablehook, self._dropped
-            if self._before and self._listener is not None:
-                self._listener.start(self._is_taken if self._own_alarm else None)
+            if self._handlers_before:
+                self._unraisable_hook_before, sys.unraisablehook = sys.unraisablehook, self._dropped
+            if self._handlers_before and self._listener is not None:
+                self._listener.start(self._is_noticed if self._own_alarm else None)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over = True  # what there was to say is said: too late to interrupt anything
         peer.settle()
-        if self._before and self._listener is not None:
+        if self._handlers_before and self._listener is not None:
             self._listener.stop()
-        if self._before:
-            sys.unraisablehook = self._complaining
+        if self._handlers_before:
+            sys.unraisablehook = self._unraisable_hook_before
         if self._own_alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, before in self._before.items():
+        for number, handler in self._handlers_before.items():
             # All is said, and Python only has to end: neither a traceback from where it does, nor another status.
-            signal.signal(number, signal.SIG_IGN if self._for_good else before)  # type: ignore[arg-type]  # as it was got
+            signal.signal(number, signal.SIG_IGN if self._for_good else handler)  # type: ignore[arg-type]  # as it was got
 
     def begin_saying(self) -> None:
         """Note that the outcome is about to be said: a signal only interrupts it where nobody takes it."""
@@ -106,22 +106,24 @@ class Signals:
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self._over or (self._caught and not self._is_second(number)):
             return
-        if not self._first:
+        if not self._first_signal:
             if number == signal.SIGALRM:  # it only woke us: the handler of what it is about comes next
                 return
-            self._first, self._first_at = number, time.monotonic()
+            self._first_signal, self._first_at = number, time.monotonic()
             peer.interrupted()
         being_said = self._saying and time.monotonic() - self._first_at < _SAYING_SECONDS
         if being_said or (self._own_alarm and _is_fragile(frame)):
-            self._again()
+            self._retry()
         else:
             if not self._caught:
                 self._caught.append(
-                    KeyboardInterrupt("SIGINT") if self._first == signal.SIGINT else Terminated(self._first)
+                    KeyboardInterrupt("SIGINT")
+                    if self._first_signal == signal.SIGINT
+                    else Terminated(self._first_signal)
                 )
             raise self._caught[0]
 
-    def _is_taken(self) -> bool:
+    def _is_noticed(self) -> bool:
         return bool(self._caught) or self._over
 
     def _is_second(self, number: int) -> bool:
@@ -129,22 +131,22 @@ class Signals:
         later = time.monotonic() - self._first_at > ECHO_SECONDS
         return self._listener is None and number != signal.SIGALRM and later
 
-    def _again(self) -> None:
+    def _retry(self) -> None:
         if self._own_alarm:
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS)
         else:  # the alarm clock is our caller's
-            threading.Timer(_AGAIN_SECONDS, self._send).start()
+            threading.Timer(_RETRY_SECONDS, self._send).start()
 
     def _send(self) -> None:
         if not self._over:
-            os.kill(os.getpid(), self._first)
+            os.kill(os.getpid(), self._first_signal)
 
     def _dropped(self, unraisable: sys.UnraisableHookArgs) -> None:
-        if any(unraisable.exc_value is one for one in self._caught):
+        if any(unraisable.exc_value is caught for caught in self._caught):
             self._caught.clear()
-            self._again()
+            self._retry()
         else:
-            self._complaining(unraisable)
+            self._unraisable_hook_before(unraisable)
 
 
 def _is_fragile(frame: FrameType | None) -> bool:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["forget", "read_url", "redacted", "watch"]
 
 _LIMIT = 1 << 16
-_seen: set[str] = set()
+_secrets: set[str] = set()
 # Whatever stands between "://" and an "@" may hold a password, in text that is no URL, too.
 _USERINFO = re.compile(r"(?<=://)[^\s'\"]*@")
 
 
-def read_url(given: str) -> tuple[str, Source]:
-    """Return the database URL that ``given`` is or leads to, and its parts.
+def read_url(argument: str) -> tuple[str, Source]:
+    """Return the database URL that ``argument`` is or leads to, and its parts.
 
     ``env:NAME`` is an environment variable, ``file:PATH`` a file, ``cmd:PROGRAM ARGUMENTS`` the output of a command
     that runs without a shell, ``-`` the standard input; everything else is the URL itself.
@@ -38,13 +38,15 @@ def read_url(given: str) -> tuple[str, Source]:
     """
     from dumpty.url import parse_url
 
-    url = _fetched(given)
+    url = _fetched(argument)
     try:
         source = parse_url(url)
     except SourceError as error:
-        where = "" if url == given else f" ({given.partition(':')[0]}:…)" if given != "-" else " (standard input)"
-        raise MalformedURL(f"{error}{where}") from None
-    _seen.update(source.secrets)
+        origin = (
+            "" if url == argument else f" ({argument.partition(':')[0]}:…)" if argument != "-" else " (standard input)"
+        )
+        raise MalformedURL(f"{error}{origin}") from None
+    _secrets.update(source.secrets)
     return url, source
 
 
@@ -52,11 +54,11 @@ def watch(argv: Iterable[str]) -> None:
     """Remember the secrets in the URLs of a command line, wherever they stand, for ``redacted``."""
     from dumpty.url import parse_url
 
-    for word in argv:
-        start = re.search(r"[A-Za-z][\w.+-]*://", word)
+    for argument in argv:
+        start = re.search(r"[A-Za-z][\w.+-]*://", argument)
         if start is not None:
             try:
-                _seen.update(parse_url(word[start.start() :]).secrets)
+                _secrets.update(parse_url(argument[start.start() :]).secrets)
             except SourceError:  # `redacted` blanks what stands before its "@"
                 continue
 
@@ -65,7 +67,7 @@ def redacted(text: str) -> str:
     """Return ``text`` without the secrets of any URL that was given."""
     from dumpty.redaction import redact
 
-    masked = redact(text, _seen)
+    masked = redact(text, _secrets)
     return _USERINFO.sub(lambda m: m[0] if _harmless(m[0]) else "***@", masked)
 
 
@@ -75,27 +77,27 @@ def _harmless(userinfo: str) -> bool:
 
 def forget() -> None:
     """Forget the secrets of an earlier command line in this process."""
-    _seen.clear()
+    _secrets.clear()
 
 
-def _fetched(given: str) -> str:
-    form, colon, rest = given.partition(":")
-    if given == "-":
+def _fetched(argument: str) -> str:
+    form, colon, location = argument.partition(":")
+    if argument == "-":
         return _one_line(sys.stdin.read(_LIMIT), "the standard input")
     if not colon or form not in {"env", "file", "cmd"}:
-        return given
+        return argument
     if form == "env":
-        if rest not in os.environ:
-            raise UsageError(f"the environment has no variable {rest!r} to take the database URL from")
-        return _one_line(os.environ[rest], f"the environment variable {rest}")
+        if location not in os.environ:
+            raise UsageError(f"the environment has no variable {location!r} to take the database URL from")
+        return _one_line(os.environ[location], f"the environment variable {location}")
     if form == "file":
         try:
-            with open(rest, encoding="utf-8") as stream:
-                return _one_line(stream.read(_LIMIT), f"the file {rest}")
+            with open(location, encoding="utf-8") as stream:
+                return _one_line(stream.read(_LIMIT), f"the file {location}")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UsageError(f"cannot read the database URL from the file {rest!r}: {reason}") from None
-    return _one_line(_output(rest), "the command's output")
+            raise UsageError(f"cannot read the database URL from the file {location!r}: {reason}") from None
+    return _one_line(_output(location), "the command's output")
 
 
 def _output(command: str) -> str:
@@ -113,8 +115,8 @@ def _output(command: str) -> str:
         raise CommandError(f"cannot take the database URL from cmd: {error}", argv=error.argv) from None
 
 
-def _one_line(text: str, where: str) -> str:
+def _one_line(text: str, origin: str) -> str:
     lines = text.strip().splitlines()
     if len(lines) != 1:
-        raise UsageError(f"{where} holds {len(lines)} lines, not the one line that a database URL is")
+        raise UsageError(f"{origin} holds {len(lines)} lines, not the one line that a database URL is")
     return lines[0]

@@ -48,12 +48,12 @@ class RuleVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of all rules. ``left``: databases that the check made and that are yours to remove."""
+    """What became of all rules. ``remaining_databases``: databases that the check made and that are yours to remove."""
 
     plugin: str
     kind: Kind
     rules: tuple[RuleVerdict, ...]
-    left: tuple[str, ...] = ()
+    remaining_databases: tuple[str, ...] = ()
 
     def of(self, state: State) -> list[RuleVerdict]:
         """Return the rules in one state."""
@@ -71,7 +71,7 @@ class Verdict:
             lines.append(f"  {marks[rule.state]}  {rule.rule}")
             if rule.reason:
                 lines.append(f"            {rule.reason}")
-        lines += [f"  left behind, yours to remove: {url}" for url in self.left]
+        lines += [f"  left behind, yours to remove: {url}" for url in self.remaining_databases]
         counts = ", ".join(f"{len(self.of(state))} {state}" for state in marks)  # type: ignore[arg-type]
         return "\n".join([*lines, counts])
 
@@ -102,49 +102,51 @@ def check(
     plugin = Host().named(kind, plugin_name)
     secrets = [s for url in (source, target) if url and "://" in url for s in parse_url(url).secrets]
     with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
-        entries, left = _run(Path(directory), plugin_name, kind, {"SOURCE": source, "TARGET": target}, timeout)
+        entries, remaining_databases = _run(
+            Path(directory), plugin_name, kind, {"SOURCE": source, "TARGET": target}, timeout
+        )
     rules = [
-        RuleVerdict(test=test, rule=found[0]["rule"], state=state, reason=redact(reason, secrets))
-        for test, found in _by_test(entries).items()
-        for state, reason in [_judged(found)]
+        RuleVerdict(test=test, rule=entries_of_test[0]["rule"], state=state, reason=redact(reason, secrets))
+        for test, entries_of_test in _by_test(entries).items()
+        for state, reason in [_state_of(entries_of_test)]
     ]
-    return Verdict(plugin=str(plugin), kind=kind, rules=tuple(rules), left=left)
+    return Verdict(plugin=str(plugin), kind=kind, rules=tuple(rules), remaining_databases=remaining_databases)
 
 
 def _run(
     directory: Path, name: str, kind: str, urls: dict[str, str | None], timeout: float
 ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    file, verdict, left = directory / "test_plugin.py", directory / "verdict.json", directory / "left"
+    file, verdict, remaining_file = directory / "test_plugin.py", directory / "verdict.json", directory / "left"
     file.write_text(_FILE.format(name=name, kind=kind), encoding="utf-8")
     argv = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "dumpty.testing.record"]
     argv += ["-c", os.devnull, "--rootdir", str(directory), "--basetemp", str(directory / "tmp")]
     argv += [f"--dumpty-verdict={verdict}", str(file)]
     # URLs hold passwords: they go by the environment, which only this user can read.
-    given = {f"DUMPTY_CHECK_{key}": url for key, url in urls.items() if url}
+    url_variables = {f"DUMPTY_CHECK_{key}": url for key, url in urls.items() if url}
     environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS" and not k.startswith("DUMPTY_CHECK_")}
-    environment |= {**given, "DUMPTY_CHECK_LEFT": str(left), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment |= {**url_variables, "DUMPTY_CHECK_LEFT": str(remaining_file), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     try:
-        done = subprocess.run(  # noqa: S603 - this Python
+        process = subprocess.run(  # noqa: S603 - this Python
             argv, env=environment, capture_output=True, text=True, check=False, timeout=timeout
         )
     except subprocess.TimeoutExpired as error:
         raise PluginError(f"the check of {name} did not end within {timeout:g} seconds") from error
     if not verdict.exists():
-        tail = " | ".join((done.stdout + done.stderr).strip().splitlines()[-_TAIL:])
-        raise PluginError(f"the check of {name} ended with status {done.returncode} and no verdict: {tail}")
-    remaining = left.read_text(encoding="utf-8").split("\n") if left.exists() else []
+        tail = " | ".join((process.stdout + process.stderr).strip().splitlines()[-_TAIL:])
+        raise PluginError(f"the check of {name} ended with status {process.returncode} and no verdict: {tail}")
+    remaining = remaining_file.read_text(encoding="utf-8").split("\n") if remaining_file.exists() else []
     return json.loads(verdict.read_text(encoding="utf-8")), tuple(filter(None, remaining))
 
 
 def _by_test(entries: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    entries_by_test: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
-        found.setdefault(entry["test"], []).append(entry)
-    return found
+        entries_by_test.setdefault(entry["test"], []).append(entry)
+    return entries_by_test
 
 
-def _judged(entries: Sequence[dict[str, Any]]) -> tuple[State, str]:
+def _state_of(entries: Sequence[dict[str, Any]]) -> tuple[State, str]:
     failed = [e["reason"] for e in entries if e["outcome"] == "failed"]
     if failed:
         return "broken", failed[0]

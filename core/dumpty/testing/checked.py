@@ -11,7 +11,7 @@ import pytest
 from dumpty.errors import DumptyError
 from dumpty.registry.host import Host
 from dumpty.testing.compressor import CompressorSuite
-from dumpty.testing.databases import beside
+from dumpty.testing.databases import sibling_url
 from dumpty.testing.driver import DriverSuite
 from dumpty.testing.store import StoreSuite
 from dumpty.testing.verifier import VerifierSuite
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from dumpty.types import Kind, Store
 
-__all__ = ["LEFT", "SOURCE", "TARGET", "suite_for"]
+__all__ = ["REMAINING", "SOURCE", "TARGET", "suite_for"]
 
-SOURCE, TARGET, LEFT = "DUMPTY_CHECK_SOURCE", "DUMPTY_CHECK_TARGET", "DUMPTY_CHECK_LEFT"
+SOURCE, TARGET, REMAINING = "DUMPTY_CHECK_SOURCE", "DUMPTY_CHECK_TARGET", "DUMPTY_CHECK_LEFT"
 _numbers = itertools.count(1)
 
 
@@ -39,10 +39,10 @@ def suite_for(name: str, kind: Kind) -> type:
         "verifier": VerifierSuite,
         "store": CheckedStore,
     }
-    given: dict[str, object] = {"plugin": plugin.module, "__module__": "dumpty_checked"}
+    members: dict[str, object] = {"plugin": plugin.module, "__module__": "dumpty_checked"}
     if kind == "driver":
-        given |= {"restores": host.can(plugin, "restore"), "inspects": host.can(plugin, "inspect")}
-    return type("Checked", (bases[kind],), given)
+        members |= {"restores": host.can(plugin, "restore"), "inspects": host.can(plugin, "inspect")}
+    return type("Checked", (bases[kind],), members)
 
 
 class CheckedDriver(DriverSuite):
@@ -60,14 +60,14 @@ class CheckedDriver(DriverSuite):
         """The URL of a database of this test's own, beside the one that the caller gave."""
         if not os.environ.get(TARGET):
             self.unproved("no target was given: the URL of a database that does not exist yet (--target URL)")
-        url = beside(os.environ[TARGET], f"_{next(_numbers)}")
+        url = sibling_url(os.environ[TARGET], f"_{next(_numbers)}")
         yield url
         try:
-            there = not self.inspects or self.seen(host, url).exists
+            exists = not self.inspects or self.inspected(host, url).exists
         except DumptyError:
-            there = True
-        if there:
-            with open(os.environ[LEFT], "a", encoding="utf-8") as file:
+            exists = True
+        if exists:
+            with open(os.environ[REMAINING], "a", encoding="utf-8") as file:
                 file.write(parse_url(url).url + "\n")
 
     def rows(self, url: str) -> Mapping[str, int]:

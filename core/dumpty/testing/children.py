@@ -60,9 +60,9 @@ def whereabouts(plugin: object) -> dict[str, Any] | None:
     }
 
 
-def start(where: dict[str, Any], program: str, *arguments: str) -> subprocess.Popen[str]:
+def start(location: dict[str, Any], program: str, *arguments: str) -> subprocess.Popen[str]:
     """Start a fresh Python that has ``load(where)`` and ``arguments``, and speak with it through its pipes."""
-    argv = [sys.executable, "-c", _LOAD + program, json.dumps([where, arguments])]
+    argv = [sys.executable, "-c", _LOAD + program, json.dumps([location, arguments])]
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - this Python
 
@@ -73,21 +73,21 @@ class Described:
 
     status: int
     modules: frozenset[str]
-    printed: str
+    output: str
     error: str
 
 
 def described(plugin: object) -> Described | None:
     """Import ``plugin`` in a fresh process and call its ``describe``; None where no other process finds it."""
-    where = whereabouts(plugin)
-    return None if where is None else _described(json.dumps(where))
+    location = whereabouts(plugin)
+    return None if location is None else _described(json.dumps(location))
 
 
 @functools.cache
-def _described(where: str) -> Described:
+def _described(location_json: str) -> Described:
     with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
         result = Path(directory, "modules.json")
-        child = start(json.loads(where), _DESCRIBE, str(result))
-        printed, error = child.communicate(timeout=60)
+        child = start(json.loads(location_json), _DESCRIBE, str(result))
+        output, error = child.communicate(timeout=60)
         modules = json.loads(result.read_text()) if result.exists() else []
-    return Described(child.returncode, frozenset(modules), printed, error.strip().rpartition("\n")[2])
+    return Described(child.returncode, frozenset(modules), output, error.strip().rpartition("\n")[2])

@@ -54,11 +54,13 @@ class CompressorSuite(DamageRules):
 
     def test_a_large_stream_comes_back(self, host: Host, tmp_path: Path) -> None:
         """A stream of many blocks comes back byte for byte."""
-        path, before, after = tmp_path / "stored", Digesting(), Digesting()
-        self._pack_blocks(host, path, before)
+        path, written, read_back = tmp_path / "stored", Digesting(), Digesting()
+        self._pack_blocks(host, path, written)
         with path.open("rb", buffering=0) as stream:
-            read_blocks(self.reader(host, stream), after)
-        self._require_same(after.seen, before.seen, f"size and SHA-256 of {before.size} bytes")
+            read_blocks(self.reader(host, stream), read_back)
+        self._require_same(
+            read_back.size_and_digest, written.size_and_digest, f"size and SHA-256 of {written.size} bytes"
+        )
 
     def test_chunks_of_any_size_and_type_make_no_difference(self, host: Host) -> None:
         """How the dump is cut into writes, and the type of the buffers, make no difference."""
@@ -67,13 +69,13 @@ class CompressorSuite(DamageRules):
             for size in (1, 7, 4093, 1 << 20):
                 data = SAMPLES["text"]() if size < BLOCK else SAMPLES["random"]()
                 cut = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
-                what = f"{len(cut)} pieces of {size} bytes, as {cut[0].__class__.__name__}"
-                self._require_back(host, self.packed(host, *cut), data, what)
+                case = f"{len(cut)} pieces of {size} bytes, as {cut[0].__class__.__name__}"
+                self._require_back(host, self.packed(host, *cut), data, case)
 
     def test_a_buffer_is_the_callers_again_after_the_write(self, host: Host) -> None:
         """The buffer of a write belongs to the caller again when write returns."""
         data, sink, buffer = SAMPLES["text"](), Collector(), bytearray()
-        writer = host.compress(self.own(host), sink=sink, options=self.options(host, "compress"))
+        writer = host.compress(self.plugin_under_test(host), sink=sink, options=self.options(host, "compress"))
         mend = "Consume or copy the bytes within write()."
         for start in range(0, len(data), 100):
             try:
@@ -87,12 +89,12 @@ class CompressorSuite(DamageRules):
 
     def test_write_takes_every_byte_and_returns_their_number(self, host: Host) -> None:
         """write() takes every byte and returns their number."""
-        writer = host.compress(self.own(host), sink=Collector(), options=self.options(host, "compress"))
+        writer = host.compress(self.plugin_under_test(host), sink=Collector(), options=self.options(host, "compress"))
         for size in (0, 1, 100_000):
-            taken = writer.write(memoryview(bytes(size)))
+            written = writer.write(memoryview(bytes(size)))
             mend = "Return the length of what was passed in, not of what went to the sink."
             rule = "write() takes every byte and returns their number."
-            require(taken == size, rule, mend, f"it returned {taken!r} for {size} bytes")
+            require(written == size, rule, mend, f"it returned {written!r} for {size} bytes")
         writer.close()
 
     def test_short_reads_of_the_input_make_no_difference(self, host: Host) -> None:
@@ -109,36 +111,36 @@ class CompressorSuite(DamageRules):
         rule = "read(n) returns at most n bytes, and b'' at the end only."
         mend = "Keep what is too much for the next read, and go on reading where the codec has no output yet."
         for size in (1 << 20, 4096, 3):
-            reader, found = self.reader(host, BytesReader(stored)), bytearray()
+            reader, content = self.reader(host, BytesReader(stored)), bytearray()
             require(reader.read(0) == b"", "read(0) returns b'' and is not the end.", mend)
-            while part := reader.read(size):
-                require(len(part) <= size, rule, mend, f"read({size}) returned {len(part)} bytes")
-                found += part
-            self._require_same(bytes(found), data, f"read {size} bytes at a time")
+            while block := reader.read(size):
+                require(len(block) <= size, rule, mend, f"read({size}) returned {len(block)} bytes")
+                content += block
+            self._require_same(bytes(content), data, f"read {size} bytes at a time")
             require(reader.read(size) == b"", "At the end, every further read returns b''.", mend)
         self._require_same(self.reader(host, BytesReader(stored)).read(-1), data, "read by read(-1)")
 
     def test_every_declared_choice_works(self, host: Host) -> None:
         """Every choice of every option round-trips, its parameters read back from a manifest's JSON."""
         data = SAMPLES["text"]()
-        for option in self.own(host).described.options:
+        for option in self.plugin_under_test(host).described.options:
             for choice in option.choices[:_CHOICES]:
-                what = f"with {option.name}={choice!r}"
+                case = f"with {option.name}={choice!r}"
                 try:
-                    stored = self.packed(host, data, given={option.name: choice})
-                    again = self.plain(host, stored, given={option.name: choice})
+                    stored = self.packed(host, data, overrides={option.name: choice})
+                    read_back = self.plain(host, stored, overrides={option.name: choice})
                 except (PluginError, IntegrityError) as error:
-                    require(False, "Every declared choice works.", "Mend it, or do not declare it.", f"{what}: {error}")
-                self._require_same(again, data, what)
+                    require(False, "Every declared choice works.", "Mend it, or do not declare it.", f"{case}: {error}")
+                self._require_same(read_back, data, case)
 
     def test_only_declared_options_are_read(self, host: Host) -> None:
         """compress() and decompress() read only options that describe() declares."""
         options, params = self.options(host, "compress"), self.options(host, "compress")
         sink = Collector()
-        writer = host.compress(self.own(host), sink=sink, options=options)
+        writer = host.compress(self.plugin_under_test(host), sink=sink, options=options)
         writer.write(b"x")
         writer.close()
-        host.decompress(self.own(host), stream=BytesReader(bytes(sink.data)), params=params).read(1)
+        host.decompress(self.plugin_under_test(host), stream=BytesReader(bytes(sink.data)), params=params).read(1)
         options.require_declared()
         params.require_declared()
 
@@ -157,8 +159,8 @@ class CompressorSuite(DamageRules):
             reader.close()
         except Exception as error:  # noqa: BLE001 - any is one too many
             require(False, "Closing twice is harmless.", mend, f"it raised {shown(error)}")
-        found = f"it wrote {len(sink.data) - size} more bytes"
-        require(len(sink.data) == size, "A writer's second close() writes nothing.", mend, found)
+        observed = f"it wrote {len(sink.data) - size} more bytes"
+        require(len(sink.data) == size, "A writer's second close() writes nothing.", mend, observed)
 
     def test_the_sink_stays_open(self, host: Host) -> None:
         """A writer never closes its sink, neither in close() nor when it is collected."""
@@ -177,7 +179,7 @@ class CompressorSuite(DamageRules):
 
         def pack() -> None:
             with path.open("wb") as file:
-                writer = host.compress(self.own(host), sink=file, options=self.options(host, "compress"))
+                writer = host.compress(self.plugin_under_test(host), sink=file, options=self.options(host, "compress"))
                 for _ in range(self.large // BLOCK):
                     writer.write(repetitive)
                 writer.close()
@@ -186,34 +188,34 @@ class CompressorSuite(DamageRules):
             with path.open("rb") as file:
                 read_blocks(self.reader(host, file), Digesting())
 
-        for what, work in (("compress", pack), ("decompress", unpack)):
+        for hook, work in (("compress", pack), ("decompress", unpack)):
             peak = peak_memory(work)
             require(
                 peak < self.memory,
-                f"{what}() streams: memory does not grow with the dump.",
+                f"{hook}() streams: memory does not grow with the dump.",
                 "Pass on what is ready at every call, and obey read's size, for a few stored bytes may expand to many.",
                 f"it held {peak >> 20} MiB for a stream of {self.large >> 20} MiB",
             )
 
     def test_several_streams_at_once_do_not_mix(self, host: Host) -> None:
         """Several threads may compress and decompress at once, each its own stream."""
-        wrong: list[int] = []
+        mixed_up: list[int] = []
 
         def stream(number: int, meet: Callable[[], None]) -> None:
             data = SAMPLES["text"]() + bytes([number]) * 50_000
             sink = Collector()
-            writer = host.compress(self.own(host), sink=sink, options=self.options(host, "compress"))
+            writer = host.compress(self.plugin_under_test(host), sink=sink, options=self.options(host, "compress"))
             for start in range(0, len(data), 20_000):
                 meet()
                 writer.write(data[start : start + 20_000])
             meet()
             writer.close()
             if self.plain(host, bytes(sink.data)) != data:
-                wrong.append(number)
+                mixed_up.append(number)
 
         errors = at_once([functools.partial(stream, number) for number in range(3)])
         require(
-            not errors and not wrong,
+            not errors and not mixed_up,
             "Several backups may run at once: every compress() and decompress() returns an object of its own.",
             "Keep no state in the module.",
             f"streams of several threads got mixed up: {shown(errors[0]) if errors else 'other bytes came back'}",
@@ -223,7 +225,7 @@ class CompressorSuite(DamageRules):
         """BackupManager takes the plugin by name, backs up through it, verifies and restores."""
         from dumpty.backup_manager import BackupManager
 
-        own, data = self.own(host), SAMPLES["random"]() + SAMPLES["repetitive"]()
+        compressor, data = self.plugin_under_test(host), SAMPLES["random"]() + SAMPLES["repetitive"]()
         databases = MemoryDriver({"shop": data})
         mend = "Mend what the error says."
         try:
@@ -232,55 +234,57 @@ class CompressorSuite(DamageRules):
             )
         except PluginError as error:
             require(False, "BackupManager takes the plugin by its name.", mend, f"it said: {error}")
-        made = manager.create_backup(databases.url("shop"))
-        require(made.success and made.backup, "A backup through the plugin succeeds.", mend, str(made.error))
-        if made.backup is not None:
-            manager.verify(made.backup.id)
-            suffix = own.described.suffix
-            require(made.backup.file_path.endswith(suffix), "The stored name ends in the suffix.", mend)
-            again = manager.restore(made.backup.id, databases.url("again"))
-            require(again.success, "Restoring through the plugin succeeds.", mend, str(again.error))
+        backed_up = manager.create_backup(databases.url("shop"))
+        require(
+            backed_up.success and backed_up.backup, "A backup through the plugin succeeds.", mend, str(backed_up.error)
+        )
+        if backed_up.backup is not None:
+            manager.verify(backed_up.backup.id)
+            suffix = compressor.described.suffix
+            require(backed_up.backup.file_path.endswith(suffix), "The stored name ends in the suffix.", mend)
+            restored = manager.restore(backed_up.backup.id, databases.url("again"))
+            require(restored.success, "Restoring through the plugin succeeds.", mend, str(restored.error))
         self._require_same(databases.databases["again"], data, "restored by BackupManager")
 
     # -- in other words ------------------------------------------------------------------------------------------
 
-    def pack(self, host: Host, sink: Collector, *chunks: Buffer, given: dict[str, object] | None = None) -> Any:
+    def pack(self, host: Host, sink: Collector, *chunks: Buffer, overrides: dict[str, object] | None = None) -> Any:
         """Compress ``chunks`` into ``sink``, and return the writer, closed."""
-        options = self.options(host, "compress", **(given or {}))
-        writer = host.compress(self.own(host), sink=sink, options=options)
+        options = self.options(host, "compress", **(overrides or {}))
+        writer = host.compress(self.plugin_under_test(host), sink=sink, options=options)
         for chunk in chunks:
             writer.write(chunk)
         writer.close()
         return writer
 
-    def packed(self, host: Host, *chunks: Buffer, given: dict[str, object] | None = None) -> bytes:
+    def packed(self, host: Host, *chunks: Buffer, overrides: dict[str, object] | None = None) -> bytes:
         """Return ``chunks``, compressed."""
         sink = Collector()
-        self.pack(host, sink, *chunks, given=given)
+        self.pack(host, sink, *chunks, overrides=overrides)
         return bytes(sink.data)
 
-    def reader(self, host: Host, stream: Reader, given: dict[str, object] | None = None) -> Reader:
+    def reader(self, host: Host, stream: Reader, overrides: dict[str, object] | None = None) -> Reader:
         """Return the plugin's reader of a stored stream."""
-        params = self.options(host, "compress", **(given or {}))
-        return host.decompress(self.own(host), stream=stream, params=params)
+        params = self.options(host, "compress", **(overrides or {}))
+        return host.decompress(self.plugin_under_test(host), stream=stream, params=params)
 
-    def _pack_blocks(self, host: Host, path: Path, before: Digesting) -> None:
+    def _pack_blocks(self, host: Host, path: Path, written: Digesting) -> None:
         with path.open("wb") as file:
-            writer = host.compress(self.own(host), sink=file, options=self.options(host, "compress"))
+            writer = host.compress(self.plugin_under_test(host), sink=file, options=self.options(host, "compress"))
             for block in blocks(self.large):
-                before.write(block)
+                written.write(block)
                 writer.write(block)
             writer.close()
 
     def _require_back(
-        self, host: Host, stored: bytes | BytesReader, data: bytes, what: str, mend: str = "See where it differs."
+        self, host: Host, stored: bytes | BytesReader, data: bytes, case: str, mend: str = "See where it differs."
     ) -> None:
         try:
-            found = self.plain(host, stored)
+            read_back = self.plain(host, stored)
         except Exception as error:
-            raise RuleBroken(f"What was compressed comes back. Here, from {what}, {shown(error)}. {mend}") from error
-        self._require_same(found, data, what, mend)
+            raise RuleBroken(f"What was compressed comes back. Here, from {case}, {shown(error)}. {mend}") from error
+        self._require_same(read_back, data, case, mend)
 
-    def _require_same(self, found: object, expected: object, what: str, mend: str = "See where it differs.") -> None:
+    def _require_same(self, actual: object, expected: object, case: str, mend: str = "See where it differs.") -> None:
         rule = "What was compressed comes back byte for byte."
-        require(found == expected, rule, mend, f"{difference(expected, found)} ({what})")
+        require(actual == expected, rule, mend, f"{difference(expected, actual)} ({case})")

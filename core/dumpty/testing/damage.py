@@ -37,22 +37,22 @@ class DamageRules(Suite):
     detects_corruption: ClassVar[bool] = True
     """False for a format without a checksum, which lets altered bytes pass: dumpty's own digest then finds them."""
 
-    def pack(self, host: Host, sink: Collector, *chunks: Buffer, given: dict[str, object] | None = None) -> Any:
+    def pack(self, host: Host, sink: Collector, *chunks: Buffer, overrides: dict[str, object] | None = None) -> Any:
         """Compress ``chunks`` into ``sink``, and return the writer, closed."""
         raise NotImplementedError
 
-    def packed(self, host: Host, *chunks: Buffer, given: dict[str, object] | None = None) -> bytes:
+    def packed(self, host: Host, *chunks: Buffer, overrides: dict[str, object] | None = None) -> bytes:
         """Return ``chunks``, compressed."""
         raise NotImplementedError
 
-    def reader(self, host: Host, stream: Reader, given: dict[str, object] | None = None) -> Reader:
+    def reader(self, host: Host, stream: Reader, overrides: dict[str, object] | None = None) -> Reader:
         """Return the plugin's reader of a stored stream."""
         raise NotImplementedError
 
-    def plain(self, host: Host, stored: bytes | BytesReader, given: dict[str, object] | None = None) -> bytes:
+    def plain(self, host: Host, stored: bytes | BytesReader, overrides: dict[str, object] | None = None) -> bytes:
         """Return what a stored stream holds, read to its end."""
         stream = BytesReader(stored) if isinstance(stored, bytes) else stored
-        reader, sink = self.reader(host, stream, given), Collector()
+        reader, sink = self.reader(host, stream, overrides), Collector()
         try:
             read_blocks(reader, sink, 65_536)
         finally:
@@ -76,27 +76,27 @@ class DamageRules(Suite):
             for flip in (0x01, 0x80, 0xFF):
                 damaged = bytearray(stored)
                 damaged[position] ^= flip
-                found = f"byte {position} of {len(stored)} was altered by {flip:#04x}, and"
+                damage = f"byte {position} of {len(stored)} was altered by {flip:#04x}, and"
                 try:
-                    again = self.plain(host, bytes(damaged))
+                    read_back = self.plain(host, bytes(damaged))
                 except IntegrityError:
                     continue
                 except Exception as error:
-                    raise RuleBroken(f"{_ONLY} Here {found} it raised {shown(error)}. {_ADVICE}") from error
+                    raise RuleBroken(f"{_ONLY} Here {damage} it raised {shown(error)}. {_ADVICE}") from error
                 require(
-                    again == data or not self.detects_corruption,
+                    read_back == data or not self.detects_corruption,
                     "Altered input never comes back as other content.",
                     "Check the format's checksum, or set detects_corruption = False if it has none.",
-                    f"{found} other content came back",
+                    f"{damage} other content came back",
                 )
 
     def test_anything_behind_the_end_is_an_integrity_error(self, host: Host) -> None:
         """Bytes behind the end of the stored stream raise IntegrityError."""
         stored = self.packed(host, SAMPLES["text"]()[:3000])
-        for rest in (b"\0", b"x", b"\n", bytes(2000), b"garbage " * 100):
-            rule = f"A stream followed by {len(rest)} other bytes ({rest[:4]!r}…) raises IntegrityError."
+        for trailing in (b"\0", b"x", b"\n", bytes(2000), b"garbage " * 100):
+            rule = f"A stream followed by {len(trailing)} other bytes ({trailing[:4]!r}…) raises IntegrityError."
             with refused(IntegrityError, rule, "Read the input to its end. " + _ADVICE):
-                self.plain(host, stored + rest)
+                self.plain(host, stored + trailing)
 
     def test_damage_is_told_again(self, host: Host) -> None:
         """A reader that has raised IntegrityError raises it again at the next read, and gives no end."""
@@ -111,40 +111,40 @@ class DamageRules(Suite):
     def test_an_error_of_the_sink_comes_out(self, host: Host, kind: type[BaseException]) -> None:
         """Where the sink fails, write() or close() raises that error: nothing swallows it."""
         data = SAMPLES["random"]()
-        whole = Collector()
-        self.pack(host, whole, data)
-        for good in sorted({0, whole.writes // 2, whole.writes - 1}):
+        complete = Collector()
+        self.pack(host, complete, data)
+        for good_writes in sorted({0, complete.writes // 2, complete.writes - 1}):
             error = kind("no space left on device")
-            sink = FailingSink(good, error)
+            sink = FailingSink(good_writes, error)
             raised: BaseException | None = None
             try:
                 self.pack(host, sink, data)
-            except BaseException as one:  # noqa: BLE001 - judged below
-                raised = one
+            except BaseException as caught:  # noqa: BLE001 - judged below
+                raised = caught
             require(
                 comes_from(raised, error),
                 "An error of the sink comes out of write() or close(), unchanged or as the cause: dumpty has to know "
                 "that the backup failed.",
                 "Let it pass.",
-                f"the sink failed at write {good + 1} of {whole.writes}, and the writer raised "
+                f"the sink failed at write {good_writes + 1} of {complete.writes}, and the writer raised "
                 + (shown(raised) if raised else "nothing"),
             )
 
     def test_an_error_of_the_input_comes_out(self, host: Host) -> None:
         """Where the stored stream cannot be read on, read() raises that error, and tells no end and no damage."""
         stored, error = self.packed(host, SAMPLES["random"]()), Refusal("connection lost")
-        for good in (0, len(stored) // 2, len(stored)):
+        for good_bytes in (0, len(stored) // 2, len(stored)):
             raised: BaseException | None = None
             try:
-                self.plain(host, FailingReader(stored[:good], error, (4096,)))
-            except Exception as one:  # noqa: BLE001 - judged below
-                raised = one
-            if good == len(stored) and raised is None:
+                self.plain(host, FailingReader(stored[:good_bytes], error, (4096,)))
+            except Exception as caught:  # noqa: BLE001 - judged below
+                raised = caught
+            if good_bytes == len(stored) and raised is None:
                 continue  # the format says where it ends, and nobody asked further
             require(
                 comes_from(raised, error),
                 "An error of the stored stream comes out of read(): a broken line is neither an end nor damage.",
                 "Let it pass.",
-                f"the stream failed at byte {good} of {len(stored)}, and read() "
+                f"the stream failed at byte {good_bytes} of {len(stored)}, and read() "
                 + (f"raised {shown(raised)}" if raised else "came to an end"),
             )

@@ -15,12 +15,12 @@ _URL = re.compile(r"(?P<scheme>[^:]+://)(?P<authority>[^/?]*)(?P<path>[^?]*)(?P<
 
 def missing(url: str) -> str:
     """Return the URL of a database beside that of ``url``, which does not exist."""
-    return beside(url, "-no-such-database")
+    return sibling_url(url, "-no-such-database")
 
 
-def beside(url: str, suffix: str) -> str:
+def sibling_url(url: str, suffix: str) -> str:
     """Return ``url`` with ``suffix`` behind the database's name, before its extension."""
-    match = _parts(url)
+    match = _match_url(url)
     stem, dot, extension = match["path"].rpartition(".")
     if not dot or "/" in extension:
         stem, dot, extension = match["path"], "", ""
@@ -29,13 +29,13 @@ def beside(url: str, suffix: str) -> str:
 
 def with_secret(url: str) -> str:
     """Return ``url`` with ``SECRET`` as its password."""
-    match = _parts(url)
+    match = _match_url(url)
     user, _, host = match["authority"].rpartition("@")
     user = user.partition(":")[0] or "tester"
     return f"{match['scheme']}{user}:{quote(SECRET, safe='')}@{host}{match['path']}{match['query']}"
 
 
-def _parts(url: str) -> re.Match[str]:
+def _match_url(url: str) -> re.Match[str]:
     match = _URL.fullmatch(url)
     if match is None:
         raise ValueError("a fixture of the suite gave no database URL (scheme://…)")

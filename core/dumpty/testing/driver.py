@@ -59,66 +59,92 @@ class DriverSuite(ProofRules):
 
     def test_inspect_tells_a_filled_database(self, host: Host, source: str) -> None:
         """inspect() of a database with content: it exists, is not empty, and no secret is in what it says."""
-        seen = self.seen(host, source)
+        inspection = self.inspected(host, source)
         mend = "Look for anything that a restore could harm."
-        require(seen.exists and not seen.empty, "A database with content exists and is not empty.", mend, shown(seen))
-        kept = seen.estimated_bytes is None or seen.estimated_bytes >= 0
-        require(kept, "estimated_bytes is a number of bytes, or None.", "Estimate, or say None.", shown(seen))
-        other = self.seen(host, source)
+        require(
+            inspection.exists and not inspection.empty,
+            "A database with content exists and is not empty.",
+            mend,
+            shown(inspection),
+        )
+        plausible = inspection.estimated_bytes is None or inspection.estimated_bytes >= 0
+        require(
+            plausible, "estimated_bytes is a number of bytes, or None.", "Estimate, or say None.", shown(inspection)
+        )
+        second_inspection = self.inspected(host, source)
         rule = "A database has one identity, the same whenever it is asked for."
-        require(other.identity == seen.identity, rule, "Build it from its place.", f"{other.identity!r}")
+        require(
+            second_inspection.identity == inspection.identity,
+            rule,
+            "Build it from its place.",
+            f"{second_inspection.identity!r}",
+        )
 
     def test_inspect_creates_nothing(self, host: Host, source: str, target: str) -> None:
         """inspect() of a database that is missing says so, every time, and creates nothing."""
         rule = "A database that does not exist is exists=False, empty=True; asking does not create it."
         for _ in range(2):
-            seen = self.seen(host, missing(source))
-            require(not seen.exists and seen.empty, rule, "Open for reading only, never creating.", shown(seen))
-        first, second = self.seen(host, target), self.seen(host, target)
-        same = first.exists == second.exists and first.empty and second.empty
-        require(same, "inspect() changes nothing; `target` is missing or empty.", "", f"{shown(first)}, then {second}")
+            inspection = self.inspected(host, missing(source))
+            require(
+                not inspection.exists and inspection.empty,
+                rule,
+                "Open for reading only, never creating.",
+                shown(inspection),
+            )
+        first, second = self.inspected(host, target), self.inspected(host, target)
+        unchanged = first.exists == second.exists and first.empty and second.empty
+        require(
+            unchanged, "inspect() changes nothing; `target` is missing or empty.", "", f"{shown(first)}, then {second}"
+        )
 
     # -- backup --------------------------------------------------------------------------------------------------
 
     def test_a_backup_leaves_the_source_as_it_was(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """backup() writes at least one byte, and only reads the source."""
-        before = self.content(source)
-        dump = self.taken(host, source, tmp_path, form)
+        content_before = self.content(source)
+        dump = self.dumped(host, source, tmp_path, form)
         require(dump.size, "A dump has at least one byte, even of an empty database.", "Write a header.")
-        same = self.content(source) == before
-        require(same, "backup() only reads its source.", "Write nothing, create nothing.", "the source has changed")
+        unchanged = self.content(source) == content_before
+        require(
+            unchanged, "backup() only reads its source.", "Write nothing, create nothing.", "the source has changed"
+        )
 
     def test_evidence_counts_the_rows(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """The evidence names every table with the number of rows that the dump holds."""
         expected = dict(self.rows(source))
-        evidence = self.taken(host, source, tmp_path, form).evidence
-        found = {one.path: one.rows for one in evidence.objects if one.rows is not None}
+        evidence = self.dumped(host, source, tmp_path, form).evidence
+        counted = {entry.path: entry.rows for entry in evidence.objects if entry.rows is not None}
         require(
-            found == expected,
+            counted == expected,
             "Evidence.objects names every table, with its number of rows in the dump's own snapshot.",
             "Count within the transaction that is dumped, or set counts_rows = False.",
-            f"it says {shown(found)}, and the database has {shown(expected)}",
+            f"it says {shown(counted)}, and the database has {shown(expected)}",
         )
 
     def test_evidence_is_plain_data(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """Evidence can be written as JSON, names each object once, and says what it is not sure of."""
-        evidence = self.taken(host, source, tmp_path, form).evidence
+        evidence = self.dumped(host, source, tmp_path, form).evidence
         try:
             data = asdict(evidence)
             plain = json.loads(json.dumps(data)) == json.loads(json.dumps(data, default=str))
         except (TypeError, ValueError) as error:
             require(False, "Evidence is kept in a manifest, as JSON.", "Use str, int, bool and None.", shown(error))
-        twice = [path for path, number in Counter(o.path for o in evidence.objects).items() if number > 1]
-        require(plain and not twice, "An object has one entry in the evidence.", "Name it in full.", f"twice: {twice}")
-        said = evidence.consistent or evidence.notes
-        require(said, "A dump that is not of one moment says why, in notes.", "Add a note.", "there is none")
+        duplicates = [path for path, number in Counter(o.path for o in evidence.objects).items() if number > 1]
+        require(
+            plain and not duplicates,
+            "An object has one entry in the evidence.",
+            "Name it in full.",
+            f"twice: {duplicates}",
+        )
+        explained = evidence.consistent or evidence.notes
+        require(explained, "A dump that is not of one moment says why, in notes.", "Add a note.", "there is none")
 
     def test_only_declared_options_are_read(self, host: Host, source: str, tmp_path: Path) -> None:
         """inspect() and backup() read only options that describe() declares for them."""
         looking, saving = self.options(host, "inspect"), self.options(host, "backup")
         if self.inspects:
-            host.inspect(self.own(host), source=parse_url(source), options=looking)
-        self.taken(host, source, tmp_path, options=saving)
+            host.inspect(self.plugin_under_test(host), source=parse_url(source), options=looking)
+        self.dumped(host, source, tmp_path, options=saving)
         looking.require_declared()
         saving.require_declared()
 
@@ -129,15 +155,15 @@ class DriverSuite(ProofRules):
         self, host: Host, source: str, tmp_path: Path, form: str, kind: type[BaseException]
     ) -> None:
         """Where the sink fails, at once or midway, backup() raises that error: nothing swallows it."""
-        whole = self.taken(host, source, tmp_path, form).size
-        for good in (0, whole // 2, whole - 1):
+        total = self.dumped(host, source, tmp_path, form).size
+        for good_bytes in (0, total // 2, total - 1):
             failed: list[int] = []
             error = kind("no space left on device")
 
             def fail(
-                _: int, end: int, good: int = good, failed: list[int] = failed, error: BaseException = error
+                _: int, end: int, good_bytes: int = good_bytes, failed: list[int] = failed, error: BaseException = error
             ) -> None:
-                if end > good:
+                if end > good_bytes:
                     failed.append(end)
                     raise error
 
@@ -146,7 +172,7 @@ class DriverSuite(ProofRules):
                 comes_from(raised, error) or not failed,
                 "An error out of sink.write() comes out of backup(), unchanged or as the cause.",
                 "Let it pass; end what runs beside, in finally.",
-                f"the sink failed at byte {good} of {whole}, and backup() "
+                f"the sink failed at byte {good_bytes} of {total}, and backup() "
                 + (f"raised {shown(raised)}" if raised else "returned as if all were well"),
             )
 
@@ -157,8 +183,8 @@ class DriverSuite(ProofRules):
         rule = "backup() of a database that does not exist raises."
         require(raised, rule, "Raise dumpty.SourceError.", "it returned, with a dump of nothing")
         if self.inspects:
-            seen = self.seen(host, nowhere)
-            require(not seen.exists, "backup() creates no source.", "Open it for reading only.", "now it exists")
+            inspection = self.inspected(host, nowhere)
+            require(not inspection.exists, "backup() creates no source.", "Open it for reading only.", "now it exists")
 
     def test_a_source_that_dies_midway_is_an_error(
         self, host: Host, dying_source: str, tmp_path: Path, form: str
@@ -194,25 +220,25 @@ class DriverSuite(ProofRules):
         texts["the error of backup()"] = str(raised)
         if self.inspects:
             try:
-                texts["what inspect() returned"] = repr(self.seen(host, url))
+                texts["what inspect() returned"] = repr(self.inspected(host, url))
             except DumptyError as error:
                 texts["the error of inspect()"] = str(error)
         texts["the log"] = caplog.text
         texts["the output"] = "".join(capfd.readouterr())
-        for what, text in texts.items():
+        for channel, text in texts.items():
             require(
                 not any(form in text for form in encodings(SECRET)),
                 "A password never leaves the driver: not in an error, a log line, an output or a name.",
                 "Show source.url, which holds *** instead, and dumpty.process.redact(text, source.secrets).",
-                f"{what} shows it",
+                f"{channel} shows it",
             )
 
     # -- behaviour -----------------------------------------------------------------------------------------------
 
     def test_memory_stays_flat(self, host: Host, large_source: str, target: str, tmp_path: Path, form: str) -> None:
         """Backing up and restoring take no more memory for a large database than for a small one."""
-        peak = peak_memory(lambda: self.taken(host, large_source, tmp_path, form))
-        dump = self.taken(host, large_source, tmp_path, form)
+        peak = peak_memory(lambda: self.dumped(host, large_source, tmp_path, form))
+        dump = self.dumped(host, large_source, tmp_path, form)
         if dump.size < 2 * self.memory:
             self.unproved(f"the dump of large_source has {dump.size >> 20} MiB; twice {self.memory >> 20} are needed")
         rule, mend = "A driver streams: memory does not grow with the database.", "Work in pieces of bounded size."
@@ -223,12 +249,12 @@ class DriverSuite(ProofRules):
 
     def test_several_backups_at_once_do_not_mix(self, host: Host, source: str, tmp_path: Path) -> None:
         """Several threads may back up the same database at once."""
-        alone = self.taken(host, source, tmp_path).evidence
+        alone = self.dumped(host, source, tmp_path).evidence
 
         def work(number: int, meet: Callable[[], None]) -> None:
             (tmp_path / str(number)).mkdir()
-            found = self.taken(host, source, tmp_path / str(number), passing=_every_few(meet)).evidence
-            require(found.objects == alone.objects, "Each backup has its own evidence.", "Keep no state.")
+            evidence = self.dumped(host, source, tmp_path / str(number), passing=_every_few(meet)).evidence
+            require(evidence.objects == alone.objects, "Each backup has its own evidence.", "Keep no state.")
 
         errors = at_once([functools.partial(work, number) for number in range(2)], patience=1.0)
         require(
@@ -248,10 +274,15 @@ class DriverSuite(ProofRules):
         except PluginError as error:
             require(False, "BackupManager takes the driver by its scheme.", mend, f"it said: {error}")
         for form in self.stream_formats():
-            made = manager.create_backup(source, format=form)
-            require(made.success and made.backup, "A backup succeeds.", mend, f"in format {form}: {made.error}")
-            if made.backup is not None:
-                manager.verify(made.backup.id)
+            backed_up = manager.create_backup(source, format=form)
+            require(
+                backed_up.success and backed_up.backup,
+                "A backup succeeds.",
+                mend,
+                f"in format {form}: {backed_up.error}",
+            )
+            if backed_up.backup is not None:
+                manager.verify(backed_up.backup.id)
         number = len(manager.list_backups())
         require(number == len(self.stream_formats()), "Every backup is listed.", mend, f"{number} are")
 
@@ -260,7 +291,7 @@ class DriverSuite(ProofRules):
     ) -> BaseException | None:
         """Return what a backup raises."""
         try:
-            self.taken(host, url, tmp_path, form, passing=passing)
+            self.dumped(host, url, tmp_path, form, passing=passing)
         except BaseException as error:  # noqa: BLE001 - judged by the caller
             return error
         return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import Buffer, Evidence, Reader
 
-__all__ = ["FileSink", "KeptDump"]
+__all__ = ["FileSink", "StoredDump"]
 
 
 class FileSink:
@@ -43,11 +43,11 @@ class FileSink:
         except BaseException as error:
             self.error = error
             raise
-        done = 0
-        while done < len(view):
-            done += self._stream.write(view[done:])
-        self.size += done
-        return done
+        written = 0
+        while written < len(view):
+            written += self._stream.write(view[written:])
+        self.size += written
+        return written
 
     def expect(self, total_bytes: int) -> None:
         """Nobody watches."""
@@ -59,7 +59,7 @@ class FileSink:
     def workspace(self) -> Path:
         """Return a fresh directory."""
         self._spaces += 1
-        return _fresh(self.file, f"work{self._spaces}")
+        return _fresh_directory(self.file, f"work{self._spaces}")
 
     def close(self) -> None:
         """Close the file."""
@@ -67,10 +67,10 @@ class FileSink:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptDump:
+class StoredDump:
     """A dump in a file, as a driver sees it.
 
-    ``error`` is raised by its streams in the place of the byte at ``good``; ``before_end`` is called before a
+    ``error`` is raised by its streams in the place of the byte at ``good_bytes``; ``before_end`` is called before a
     stream says that it is at its end; ``ends`` notes each time it has said so.
     """
 
@@ -78,7 +78,7 @@ class KeptDump:
     format: str
     evidence: Evidence
     error: BaseException | None = None
-    good: int = 0
+    good_bytes: int = 0
     before_end: Callable[[], None] | None = None
     ends: list[str] = field(default_factory=list)
 
@@ -92,9 +92,9 @@ class KeptDump:
         """Versions recorded when the dump was made."""
         return self.evidence.versions
 
-    def failing(self, error: BaseException, good: int) -> KeptDump:
-        """Return this dump, as it is where its stored file is damaged at byte ``good``."""
-        return replace(self, error=error, good=good)
+    def failing(self, error: BaseException, good_bytes: int) -> StoredDump:
+        """Return this dump, as it is where its stored file is damaged at byte ``good_bytes``."""
+        return replace(self, error=error, good_bytes=good_bytes)
 
     def open(self) -> Reader:
         """Return a stream of the dump."""
@@ -105,32 +105,32 @@ class KeptDump:
         path = self.workspace() / "dump"
         with path.open("wb") as copy:
             stream = self.open()
-            while part := stream.read(1 << 18):
-                copy.write(part)
+            while block := stream.read(1 << 18):
+                copy.write(block)
             stream.close()
         return path
 
     def workspace(self) -> Path:
         """Return a fresh directory."""
-        return _fresh(self.file, "restore")
+        return _fresh_directory(self.file, "restore")
 
 
 class _Stream:
-    def __init__(self, dump: KeptDump) -> None:
+    def __init__(self, dump: StoredDump) -> None:
         self._dump = dump
         self._stream = dump.file.open("rb", buffering=0)
-        self._left = dump.good if dump.error is not None else dump.size
+        self._bytes_left = dump.good_bytes if dump.error is not None else dump.size
 
     def read(self, size: int = -1) -> bytes:
         if size is None or size < 0:
-            whole = Collector()
-            while part := self.read(1 << 18):
-                whole.write(part)
-            return bytes(whole.data)
-        part = self._stream.read(min(size, self._left)) or b""
-        self._left -= len(part)
-        if part or not size:
-            return part
+            collected = Collector()
+            while block := self.read(1 << 18):
+                collected.write(block)
+            return bytes(collected.data)
+        block = self._stream.read(min(size, self._bytes_left)) or b""
+        self._bytes_left -= len(block)
+        if block or not size:
+            return block
         if self._dump.before_end is not None:
             self._dump.before_end()
         if self._dump.error is not None:
@@ -145,10 +145,10 @@ class _Stream:
         self._stream.close()  # a driver owes nothing to a stream that dumpty closes
 
 
-def _fresh(beside: Path, what: str) -> Path:
+def _fresh_directory(file: Path, purpose: str) -> Path:
     number = 0
     while True:
-        path = beside.with_name(f"{beside.name}.{what}.{number}")
+        path = file.with_name(f"{file.name}.{purpose}.{number}")
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:

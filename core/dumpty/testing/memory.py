@@ -32,8 +32,8 @@ class MemoryDriver:
     @hookimpl
     def inspect(self, source: Source) -> Inspection:
         """Look."""
-        there = (source.database or "") in self.databases
-        return Inspection(exists=there, empty=not there)
+        exists = (source.database or "") in self.databases
+        return Inspection(exists=exists, empty=not exists)
 
     @hookimpl
     def backup(self, source: Source, sink: Sink) -> Evidence:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty.registry.host import Host
-    from dumpty.testing.dumps import KeptDump
+    from dumpty.testing.dumps import StoredDump
     from dumpty.types import Evidence, Inspection, Scratch, Source
 
 __all__ = ["ProofRules"]
 
-_GONE = "A scratch is gone when its block ends, whatever happens in it."
+_GONE_RULE = "A scratch is gone when its block ends, whatever happens in it."
 
 
 class ProofRules(RestoreRules):
@@ -54,54 +54,61 @@ class ProofRules(RestoreRules):
         "asks": ("test_a_scratch_is_asked",),
     }
 
-    def __init_subclass__(cls, **more: object) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         """Find out which of the two hooks the plugin has."""
         plugin = getattr(cls, "plugin", None)
         cls.examines = getattr(plugin, "examine", None) is not None
         cls.lends_scratch = getattr(plugin, "scratch", None) is not None
         cls.asks = cls.lends_scratch and bool(cls.question)
-        super().__init_subclass__(**more)
+        super().__init_subclass__(**keywords)
 
     # -- what the tests stand on ---------------------------------------------------------------------------------
 
-    def examined(self, host: Host, dump: KeptDump) -> Evidence:
+    def examined(self, host: Host, dump: StoredDump) -> Evidence:
         """Let the driver examine ``dump``."""
         options = self.options(host, "examine")
-        evidence = host.examine(self.own(host), dump=dump, options=options)
+        evidence = host.examine(self.plugin_under_test(host), dump=dump, options=options)
         options.require_declared()
         return evidence
 
-    def lent(self, host: Host, dump: KeptDump) -> AbstractContextManager[Scratch]:
+    def scratch(self, host: Host, dump: StoredDump) -> AbstractContextManager[Scratch]:
         """Return the driver's scratch for ``dump``, or end the test where this machine has none."""
         options = self.options(host, "scratch")
         try:
-            lent = host.scratch(self.own(host), dump=dump, on=None, options=options)
+            scratch = host.scratch(self.plugin_under_test(host), dump=dump, on=None, options=options)
         except NotProvable as error:
             self.unproved(str(error))
         options.require_declared()
-        return lent
+        return scratch
 
     # -- examine -------------------------------------------------------------------------------------------------
 
     def test_examine_reads_the_dump_to_its_end(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """examine() of a good dump reads it to its end, and counts what the backup counted."""
-        dump = self.taken(host, source, tmp_path, form)
-        found = {one.path: one.rows for one in self.examined(host, dump).objects}
+        dump = self.dumped(host, source, tmp_path, form)
+        counted = {entry.path: entry.rows for entry in self.examined(host, dump).objects}
         rule = "examine() reads the dump until read() returns b'': what stands behind counts, too."
         require(dump.ends, rule, "Read on behind your own end mark.", "it stopped before")
-        odd = [o.path for o in dump.evidence.objects if found.get(o.path) not in (None, o.rows) and o.rows is not None]
-        require(not odd, "examine() counts the rows in the dump, or says None.", "Count them.", f"it differs in {odd}")
+        differing = [
+            o.path for o in dump.evidence.objects if counted.get(o.path) not in (None, o.rows) and o.rows is not None
+        ]
+        require(
+            not differing,
+            "examine() counts the rows in the dump, or says None.",
+            "Count them.",
+            f"it differs in {differing}",
+        )
 
     def test_examine_finds_a_dump_that_is_cut(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """examine() of a dump that ends early raises: a good beginning proves nothing."""
-        whole = self.taken(host, source, tmp_path, form)
-        data = whole.file.read_bytes()
+        complete = self.dumped(host, source, tmp_path, form)
+        data = complete.file.read_bytes()
         for size in (0, 1, len(data) // 2, len(data) * 9 // 10):
             file = Path(tempfile.mkdtemp(dir=tmp_path)) / "dump"
             file.write_bytes(data[:size])
             raised: BaseException | None = None
             try:
-                self.examined(host, replace(whole, file=file, ends=[]))
+                self.examined(host, replace(complete, file=file, ends=[]))
             except DumptyError as error:
                 raised = error
             rule = "examine() of a dump that was cut off raises IntegrityError."
@@ -110,90 +117,97 @@ class ProofRules(RestoreRules):
 
     def test_examine_lets_damage_through(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """Where reading the dump raises, at its last byte too, examine() raises that."""
-        dump = self.taken(host, source, tmp_path, form)
-        for good in (dump.size // 2, dump.size):
-            damaged = dump.failing(IntegrityError("the stored file is damaged"), good)
+        dump = self.dumped(host, source, tmp_path, form)
+        for good_bytes in (dump.size // 2, dump.size):
+            damaged = dump.failing(IntegrityError("the stored file is damaged"), good_bytes)
             raised: BaseException | None = None
             try:
                 self.examined(host, damaged)
             except Exception as error:  # noqa: BLE001 - judged below
                 raised = error
-            kept = raised is not None and damaged.error is not None and comes_from(raised, damaged.error)
+            passed_on = raised is not None and damaged.error is not None and comes_from(raised, damaged.error)
             rule = "What dump.open().read() raises comes out of examine()."
-            require(kept, rule, "Let it pass.", f"at byte {good} of {dump.size} it " + _ended(raised))
+            require(passed_on, rule, "Let it pass.", f"at byte {good_bytes} of {dump.size} it " + _outcome(raised))
 
     # -- scratch -------------------------------------------------------------------------------------------------
 
     def test_a_scratch_is_empty_and_takes_the_dump(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """scratch() lends an empty target, and the dump is restored into it."""
-        dump = self.taken(host, source, tmp_path, form)
-        with self.lent(host, dump) as place:
-            before = self._look(host, place.target)
-            require(before.empty, "A scratch is empty.", "Lend a fresh one.", shown(before))
-            loaded = self._load(host, place.target, dump)
-            after = self._look(host, place.target)
-            require(after.exists and not after.empty, "The dump goes into the scratch.", "Lend its URL.", shown(after))
-        odd = {o.path: o.rows for o in loaded.objects} != {o.path: o.rows for o in dump.evidence.objects}
-        require(not odd or not loaded.objects, "What is restored into a scratch is all of the dump.", "Count again.")
+        dump = self.dumped(host, source, tmp_path, form)
+        with self.scratch(host, dump) as scratch:
+            inspection_before = self._inspect_target(host, scratch.target)
+            require(inspection_before.empty, "A scratch is empty.", "Lend a fresh one.", shown(inspection_before))
+            loaded = self._load(host, scratch.target, dump)
+            inspection_after = self._inspect_target(host, scratch.target)
+            require(
+                inspection_after.exists and not inspection_after.empty,
+                "The dump goes into the scratch.",
+                "Lend its URL.",
+                shown(inspection_after),
+            )
+        differs = {o.path: o.rows for o in loaded.objects} != {o.path: o.rows for o in dump.evidence.objects}
+        require(
+            not differs or not loaded.objects, "What is restored into a scratch is all of the dump.", "Count again."
+        )
 
     def test_a_scratch_is_gone_after_its_block(self, host: Host, source: str, tmp_path: Path) -> None:
         """After the block nothing is at the scratch's address."""
-        dump = self.taken(host, source, tmp_path)
-        with self.lent(host, dump) as place:
-            self._load(host, place.target, dump)
-            target = place.target
+        dump = self.dumped(host, source, tmp_path)
+        with self.scratch(host, dump) as scratch:
+            self._load(host, scratch.target, dump)
+            target = scratch.target
         self._require_gone(host, target)
 
     def test_an_error_in_a_scratch_comes_out(self, host: Host, source: str, tmp_path: Path) -> None:
         """An exception in the block comes out of it, and the scratch is gone all the same."""
-        dump, error = self.taken(host, source, tmp_path), RuntimeError("the drill found a difference")
+        dump, error = self.dumped(host, source, tmp_path), RuntimeError("the drill found a difference")
         raised, targets = None, []
         try:
-            with self.lent(host, dump) as place:
-                targets.append(place.target)
-                self._load(host, place.target, dump)
+            with self.scratch(host, dump) as scratch:
+                targets.append(scratch.target)
+                self._load(host, scratch.target, dump)
                 raise error
-        except RuntimeError as seen:
-            raised = seen
-        kept = comes_from(raised, error)
-        require(kept, "An error in a scratch's block comes out of it.", "Do not return True from __exit__.")
+        except RuntimeError as caught:
+            raised = caught
+        passed_on = comes_from(raised, error)
+        require(passed_on, "An error in a scratch's block comes out of it.", "Do not return True from __exit__.")
         self._require_gone(host, targets[0])
 
     def test_a_scratch_names_the_checks_that_were_run(self, host: Host, source: str, tmp_path: Path) -> None:
         """check() returns the names of the engine's own checks that were run on what was restored."""
-        dump = self.taken(host, source, tmp_path)
-        with self.lent(host, dump) as place:
-            self._load(host, place.target, dump)
-            names: object = place.check()
-            versions = dict(place.versions)
-        kept = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)
-        require(kept, "check() returns a tuple of names.", "Return () where the engine has none.", shown(names))
-        kept = all(isinstance(v, str) for pair in versions.items() for v in pair)
-        require(kept, "Scratch.versions maps names to versions.", "Use str for both.", shown(versions))
+        dump = self.dumped(host, source, tmp_path)
+        with self.scratch(host, dump) as scratch:
+            self._load(host, scratch.target, dump)
+            names: object = scratch.check()
+            versions = dict(scratch.versions)
+        well_formed = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)
+        require(well_formed, "check() returns a tuple of names.", "Return () where the engine has none.", shown(names))
+        well_formed = all(isinstance(v, str) for pair in versions.items() for v in pair)
+        require(well_formed, "Scratch.versions maps names to versions.", "Use str for both.", shown(versions))
 
     def test_a_scratch_is_asked(self, host: Host, source: str, tmp_path: Path) -> None:
         """ask() answers a query from what was restored."""
-        dump = self.taken(host, source, tmp_path)
-        with self.lent(host, dump) as place:
-            self._load(host, place.target, dump)
-            answer = place.ask(self.question)
-        kept = len(answer) == 1 and len(answer[0]) == 1 and answer[0][0] == 1
-        require(kept, "ask() returns the rows of a query.", "Run it where the dump was restored.", shown(answer))
+        dump = self.dumped(host, source, tmp_path)
+        with self.scratch(host, dump) as scratch:
+            self._load(host, scratch.target, dump)
+            answer = scratch.ask(self.question)
+        answered = len(answer) == 1 and len(answer[0]) == 1 and answer[0][0] == 1
+        require(answered, "ask() returns the rows of a query.", "Run it where the dump was restored.", shown(answer))
 
-    def _look(self, host: Host, target: Source) -> Inspection:
-        return host.inspect(self.own(host), source=target, options=self.options(host, "inspect"))
+    def _inspect_target(self, host: Host, target: Source) -> Inspection:
+        return host.inspect(self.plugin_under_test(host), source=target, options=self.options(host, "inspect"))
 
-    def _load(self, host: Host, target: Source, dump: KeptDump) -> Evidence:
+    def _load(self, host: Host, target: Source, dump: StoredDump) -> Evidence:
         options = self.options(host, "restore")
-        return host.restore(self.own(host), target=target, dump=dump, overwrite=False, options=options)
+        return host.restore(self.plugin_under_test(host), target=target, dump=dump, overwrite=False, options=options)
 
     def _require_gone(self, host: Host, target: Source) -> None:
         try:
-            left = self._look(host, target)
+            inspection = self._inspect_target(host, target)
         except DumptyError:
             return  # its server is gone, too
-        require(not left.exists, _GONE, "Remove it in finally.", f"it was still there: {shown(left)}")
+        require(not inspection.exists, _GONE_RULE, "Remove it in finally.", f"it was still there: {shown(inspection)}")
 
 
-def _ended(raised: BaseException | None) -> str:
+def _outcome(raised: BaseException | None) -> str:
     return f"raised {shown(raised)}" if raised else "returned as if all were well"

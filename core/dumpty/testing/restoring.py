@@ -11,7 +11,7 @@ import pytest
 from dumpty.errors import IntegrityError, RestoreNotSupported, TargetNotEmpty
 from dumpty.registry.host import Host
 from dumpty.testing.databases import missing
-from dumpty.testing.dumps import FileSink, KeptDump
+from dumpty.testing.dumps import FileSink, StoredDump
 from dumpty.testing.rules import comes_from, difference, refused, require, shown
 from dumpty.testing.suite import Suite
 from dumpty.url import parse_url
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RestoreRules"]
 
-_BEFORE = "Load beside the target, and put it in place after the dump's end-of-file and all checks."
+_ADVICE = "Load beside the target, and put it in place after the dump's end-of-file and all checks."
 
 
 class RestoreRules(Suite):
@@ -81,7 +81,7 @@ class RestoreRules(Suite):
     @pytest.fixture
     def full_target(self, host: Host, source: str, target: str, tmp_path: Path) -> str:
         """The URL of a database with content, other than the source's if you override this."""
-        self.put_back(host, self.taken(host, source, tmp_path), target)
+        self.put_back(host, self.dumped(host, source, tmp_path), target)
         return target
 
     @pytest.fixture
@@ -110,10 +110,10 @@ class RestoreRules(Suite):
         """
         with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
             host = Host([self.plugin], discover=False)
-            objects = self.taken(host, url, Path(directory)).evidence.objects
+            objects = self.dumped(host, url, Path(directory)).evidence.objects
         if not objects:
             self.unproved("give your suite a method content(url): the driver's evidence names no objects to compare")
-        return sorted((one.path, one.rows or 0, one.fingerprint or "") for one in objects)
+        return sorted((entry.path, entry.rows or 0, entry.fingerprint or "") for entry in objects)
 
     def rows(self, url: str) -> Mapping[str, int]:
         """Return the number of rows of each table, named as the driver's evidence names it."""
@@ -126,11 +126,11 @@ class RestoreRules(Suite):
         declared = [form.name for form in self.plugin.describe().formats if not form.directory]  # type: ignore[attr-defined]
         return [name for name in declared if name in (self.formats or declared)]
 
-    def seen(self, host: Host, url: str) -> Inspection:
+    def inspected(self, host: Host, url: str) -> Inspection:
         """Inspect the database behind ``url``."""
-        return host.inspect(self.own(host), source=parse_url(url), options=self.options(host, "inspect"))
+        return host.inspect(self.plugin_under_test(host), source=parse_url(url), options=self.options(host, "inspect"))
 
-    def taken(
+    def dumped(
         self,
         host: Host,
         url: str,
@@ -139,47 +139,54 @@ class RestoreRules(Suite):
         *,
         passing: Callable[[int, int], None] | None = None,
         options: Options | None = None,
-    ) -> KeptDump:
+    ) -> StoredDump:
         """Back up the database behind ``url`` into a file in ``directory``."""
         name = form or self.stream_formats()[0]
         file = Path(tempfile.mkdtemp(dir=directory)) / "dump"
         sink = FileSink(file, passing)
-        given = self.options(host, "backup") if options is None else options
+        backup_options = self.options(host, "backup") if options is None else options
         try:
-            evidence = host.backup(self.own(host), source=parse_url(url), sink=sink, format=name, options=given)
+            evidence = host.backup(
+                self.plugin_under_test(host), source=parse_url(url), sink=sink, format=name, options=backup_options
+            )
         finally:
             sink.close()
-        return KeptDump(file=file, format=name, evidence=evidence)
+        return StoredDump(file=file, format=name, evidence=evidence)
 
-    def put_back(self, host: Host, dump: KeptDump, url: str, *, overwrite: bool = False) -> Evidence:
+    def put_back(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool = False) -> Evidence:
         """Restore ``dump`` into the database behind ``url``."""
         options = self.options(host, "restore")
-        evidence = host.restore(self.own(host), target=parse_url(url), dump=dump, overwrite=overwrite, options=options)
+        evidence = host.restore(
+            self.plugin_under_test(host), target=parse_url(url), dump=dump, overwrite=overwrite, options=options
+        )
         options.require_declared()
         return evidence
 
-    def _failed_restore(self, host: Host, dump: KeptDump, url: str, *, overwrite: bool) -> BaseException | None:
+    def _failed_restore(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool) -> BaseException | None:
         try:
             self.put_back(host, dump, url, overwrite=overwrite)
         except Exception as error:  # noqa: BLE001 - judged by the caller
             return error
         return None
 
-    def _damaged(self, dump: KeptDump) -> list[tuple[str, KeptDump]]:
+    def _damaged(self, dump: StoredDump) -> list[tuple[str, StoredDump]]:
         return [
-            (f"byte {good} of {dump.size}", dump.failing(IntegrityError("the stored file is damaged"), good))
-            for good in (dump.size // 2, dump.size)
+            (
+                f"byte {good_bytes} of {dump.size}",
+                dump.failing(IntegrityError("the stored file is damaged"), good_bytes),
+            )
+            for good_bytes in (dump.size // 2, dump.size)
         ]
 
     # -- rules ---------------------------------------------------------------------------------------------------
 
     def test_a_database_comes_back(self, host: Host, source: str, target: str, tmp_path: Path, form: str) -> None:
         """What was backed up comes back into a missing database, in every format."""
-        dump = self.taken(host, source, tmp_path, form)
+        dump = self.dumped(host, source, tmp_path, form)
         evidence = self.put_back(host, dump, target)
-        before, after = self.content(source), self.content(target)
+        expected, actual = self.content(source), self.content(target)
         rule = "What was backed up comes back."
-        require(after == before, rule, "See where it differs.", difference(before, after))
+        require(actual == expected, rule, "See where it differs.", difference(expected, actual))
         rows = [{o.path: o.rows for o in e.objects if o.rows is not None} for e in (dump.evidence, evidence)]
         agree = rows[0] == rows[1] or not rows[1]
         require(agree, "The evidence of a restore agrees with the dump's.", "Count again.", f"{rows[0]}, {rows[1]}")
@@ -187,30 +194,32 @@ class RestoreRules(Suite):
     def test_an_empty_target_is_used(self, host: Host, source: str, empty_target: str, tmp_path: Path) -> None:
         """An existing database that holds nothing is used, without overwrite."""
         try:
-            self.put_back(host, self.taken(host, source, tmp_path), empty_target)
+            self.put_back(host, self.dumped(host, source, tmp_path), empty_target)
         except TargetNotEmpty as error:
             require(False, "An existing empty database is used.", "Refuse only what holds something.", str(error))
-        before, after = self.content(source), self.content(empty_target)
+        expected, actual = self.content(source), self.content(empty_target)
         rule = "What was backed up comes back into an empty database."
-        require(after == before, rule, "See where it differs.", difference(before, after))
+        require(actual == expected, rule, "See where it differs.", difference(expected, actual))
 
     def test_a_full_target_is_refused(self, host: Host, source: str, full_target: str, tmp_path: Path) -> None:
         """A target that holds anything is refused with TargetNotEmpty, and stays as it was."""
-        dump, before = self.taken(host, source, tmp_path), self.content(full_target)
+        dump, content_before = self.dumped(host, source, tmp_path), self.content(full_target)
         rule = "restore() into a database that holds anything raises TargetNotEmpty, unless overwrite is True."
         with refused(TargetNotEmpty, rule, "Look first: dumpty does, too, but the database may fill meanwhile."):
             self.put_back(host, dump, full_target)
-        same = self.content(full_target) == before
-        require(same, "A refused restore changes nothing.", "Look before the first change.", "the target has changed")
+        unchanged = self.content(full_target) == content_before
+        require(
+            unchanged, "A refused restore changes nothing.", "Look before the first change.", "the target has changed"
+        )
 
     def test_overwriting_replaces_the_target(
         self, host: Host, source: str, full_target: str, tmp_path: Path, form: str
     ) -> None:
         """With overwrite, the target afterwards holds what was backed up, and nothing else."""
-        self.put_back(host, self.taken(host, source, tmp_path, form), full_target, overwrite=True)
-        before, after = self.content(source), self.content(full_target)
+        self.put_back(host, self.dumped(host, source, tmp_path, form), full_target, overwrite=True)
+        expected, actual = self.content(source), self.content(full_target)
         rule = "Overwriting replaces: nothing of the old content stays, and nothing is merged."
-        require(after == before, rule, _BEFORE, difference(before, after))
+        require(actual == expected, rule, _ADVICE, difference(expected, actual))
 
     def test_the_old_content_stands_until_the_dump_has_ended(
         self, host: Host, source: str, full_target: str, tmp_path: Path
@@ -218,50 +227,53 @@ class RestoreRules(Suite):
         """With overwrite, the old content is there, whole, until the dump has come to its end."""
         from dataclasses import replace
 
-        dump, before = self.taken(host, source, tmp_path), self.content(full_target)
+        dump, content_before = self.dumped(host, source, tmp_path), self.content(full_target)
         states: list[str] = []
 
         def look() -> None:
             try:
-                states.append("whole" if self.content(full_target) == before else "changed")
+                states.append("whole" if self.content(full_target) == content_before else "changed")
             except Exception as error:  # noqa: BLE001 - judged below
                 states.append(shown(error))
 
         self.put_back(host, replace(dump, before_end=look), full_target, overwrite=True)
         rule = "The old content is replaced only after the dump has come to its end: until then anybody can read it."
-        require(set(states) == {"whole"}, rule, _BEFORE, f"just before the end it was: {', '.join(states) or 'unread'}")
+        require(set(states) == {"whole"}, rule, _ADVICE, f"just before the end it was: {', '.join(states) or 'unread'}")
 
     def test_a_failed_restore_leaves_no_new_database(
         self, host: Host, source: str, target: str, tmp_path: Path, form: str
     ) -> None:
         """Where the dump turns out damaged, midway or at its end, a missing target is still missing."""
-        dump, before = self.taken(host, source, tmp_path, form), self.seen(host, target)
-        for where, damaged in self._damaged(dump):
+        dump, inspection_before = self.dumped(host, source, tmp_path, form), self.inspected(host, target)
+        for position, damaged in self._damaged(dump):
             raised = self._failed_restore(host, damaged, target, overwrite=False)
-            self._require_damage(raised, damaged, where)
-            after = self.seen(host, target)
+            self._require_damage(raised, damaged, position)
+            inspection_after = self.inspected(host, target)
             require(
-                (after.exists, after.empty) == (before.exists, before.empty),
+                (inspection_after.exists, inspection_after.empty)
+                == (inspection_before.exists, inspection_before.empty),
                 "A restore that fails leaves its target as it was: missing, or empty.",
-                _BEFORE,
-                f"after damage at {where} there was {shown(after)}",
+                _ADVICE,
+                f"after damage at {position} there was {shown(inspection_after)}",
             )
 
     def test_a_failed_restore_leaves_the_old_content(
         self, host: Host, source: str, full_target: str, tmp_path: Path, form: str
     ) -> None:
         """Where the dump turns out damaged, with overwrite, the old content is still there."""
-        dump, before = self.taken(host, source, tmp_path, form), self.content(full_target)
-        for where, damaged in self._damaged(dump):
+        dump, content_before = self.dumped(host, source, tmp_path, form), self.content(full_target)
+        for position, damaged in self._damaged(dump):
             raised = self._failed_restore(host, damaged, full_target, overwrite=True)
-            self._require_damage(raised, damaged, where)
+            self._require_damage(raised, damaged, position)
             try:
-                after = self.content(full_target)
+                content_after = self.content(full_target)
             except Exception as error:  # noqa: BLE001 - the content is gone
-                after = error
+                content_after = error
             rule = "A restore that fails leaves the old content as it was, overwrite or not."
-            found = f"after damage at {where} it was {shown(after)}"
-            require(type(after) is type(before) and after == before, rule, _BEFORE, found)
+            observed = f"after damage at {position} it was {shown(content_after)}"
+            require(
+                type(content_after) is type(content_before) and content_after == content_before, rule, _ADVICE, observed
+            )
 
     def test_rows_that_are_missing_are_an_error(
         self, host: Host, source: str, target: str, tmp_path: Path, form: str
@@ -269,28 +281,31 @@ class RestoreRules(Suite):
         """A restore that comes to other numbers of rows than the dump's evidence raises, and leaves the target."""
         from dataclasses import replace
 
-        dump, before = self.taken(host, source, tmp_path, form), self.seen(host, target)
+        dump, inspection_before = self.dumped(host, source, tmp_path, form), self.inspected(host, target)
         objects = tuple(replace(o, rows=None if o.rows is None else o.rows + 1) for o in dump.evidence.objects)
-        odd = replace(dump, evidence=replace(dump.evidence, objects=objects))
+        miscounted = replace(dump, evidence=replace(dump.evidence, objects=objects))
         rule = "restore() counts, and raises IntegrityError where dump.evidence says another number of rows."
         with refused(IntegrityError, rule, "Compare before the target is put in place."):
-            self.put_back(host, odd, target)
-        after = self.seen(host, target)
-        kept = (after.exists, after.empty) == (before.exists, before.empty)
-        require(kept, "A restore that fails leaves its target as it was.", _BEFORE, shown(after))
+            self.put_back(host, miscounted, target)
+        inspection_after = self.inspected(host, target)
+        unchanged = (inspection_after.exists, inspection_after.empty) == (
+            inspection_before.exists,
+            inspection_before.empty,
+        )
+        require(unchanged, "A restore that fails leaves its target as it was.", _ADVICE, shown(inspection_after))
 
     def test_a_restore_reads_the_dump_to_its_end(
         self, host: Host, source: str, target: str, tmp_path: Path, form: str
     ) -> None:
         """restore() reads the dump to end-of-file: only there it is known to be whole."""
-        dump = self.taken(host, source, tmp_path, form)
+        dump = self.dumped(host, source, tmp_path, form)
         self.put_back(host, dump, target)
         rule = "restore() reads the dump until read() returns b'': only then dumpty has verified it."
         require(dump.ends, rule, "Read on to the end, behind your own end mark, too.", "it stopped before")
 
     def test_restore_is_refused_where_it_is_not_claimed(self, host: Host, source: str, tmp_path: Path) -> None:
         """A driver that claims no restore has none: it raises NotImplementedError."""
-        dump = self.taken(host, source, tmp_path)
+        dump = self.dumped(host, source, tmp_path)
         rule = "A driver whose suite says restores = False implements no restore()."
         with refused(RestoreNotSupported, rule, "Set restores = True, and let it be tested."):
             self.put_back(host, dump, missing(source))
@@ -300,16 +315,18 @@ class RestoreRules(Suite):
         from dumpty.backup_manager import BackupManager
 
         manager = BackupManager(str(tmp_path / "backups"), plugins=[self.plugin])
-        made = manager.create_backup(source)
-        again = manager.restore(made.backup.id, target) if made.backup else made
-        require(again.success, "A backup is restored.", "Mend what the error says.", str(again.error))
-        before, after = self.content(source), self.content(target)
-        require(after == before, "What was backed up comes back.", "See where it differs.", difference(before, after))
+        backed_up = manager.create_backup(source)
+        restored = manager.restore(backed_up.backup.id, target) if backed_up.backup else backed_up
+        require(restored.success, "A backup is restored.", "Mend what the error says.", str(restored.error))
+        expected, actual = self.content(source), self.content(target)
+        require(
+            actual == expected, "What was backed up comes back.", "See where it differs.", difference(expected, actual)
+        )
 
-    def _require_damage(self, raised: BaseException | None, damaged: KeptDump, where: str) -> None:
+    def _require_damage(self, raised: BaseException | None, damaged: StoredDump, position: str) -> None:
         require(
             raised is not None and damaged.error is not None and comes_from(raised, damaged.error),
             "A dump whose reading raises IntegrityError is not restored: the error comes out of restore().",
             "Let it pass; end what runs beside, in finally.",
-            f"after damage at {where} restore() " + (f"raised {shown(raised)}" if raised else "returned"),
+            f"after damage at {position} restore() " + (f"raised {shown(raised)}" if raised else "returned"),
         )

@@ -18,11 +18,11 @@ class RuleBroken(AssertionError):
     """A plugin breaks a rule of the contract. The text is one line: the rule, what was seen, what to do."""
 
 
-def require(kept: object, rule: str, mend: str, found: str = "") -> None:
-    """Raise ``RuleBroken`` unless ``kept``."""
+def require(condition: object, rule: str, mend: str, observed: str = "") -> None:
+    """Raise ``RuleBroken`` unless ``condition``."""
     __tracebackhide__ = True
-    if not kept:
-        raise RuleBroken(_text(rule, mend, found))
+    if not condition:
+        raise RuleBroken(_text(rule, mend, observed))
 
 
 @contextlib.contextmanager
@@ -44,11 +44,11 @@ def refused(kinds: type[BaseException] | tuple[type[BaseException], ...], rule: 
 
 def comes_from(error: BaseException | None, origin: BaseException) -> bool:
     """Return whether ``error`` is ``origin``, or was caused by it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
         if error is origin:
             return True
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 
@@ -80,6 +80,6 @@ def difference(before: object, after: object) -> str:
     return f"{shown(before)} became {shown(after)}"
 
 
-def _text(rule: str, mend: str, found: str) -> str:
-    seen = f" Here {found.rstrip('.')}." if found else ""
-    return f"{rule}{seen} {mend}".strip()
+def _text(rule: str, mend: str, observed: str) -> str:
+    observation = f" Here {observed.rstrip('.')}." if observed else ""
+    return f"{rule}{observation} {mend}".strip()

@@ -52,9 +52,9 @@ class SharingRules(Suite):
 
     def opened(self, host: Host, url: str) -> Store:
         """Open the store behind ``url``."""
-        return host.open_store(self.own(host), url=url, options=self.options(host, "open_store"))
+        return host.open_store(self.plugin_under_test(host), url=url, options=self.options(host, "open_store"))
 
-    def put(self, store: Store, name: str, *chunks: Buffer) -> None:
+    def store_object(self, store: Store, name: str, *chunks: Buffer) -> None:
         """Write and commit an object."""
         upload = store.create(name)
         for chunk in chunks:
@@ -74,17 +74,17 @@ class SharingRules(Suite):
 
     def names(self, store: Store) -> set[str]:
         """Return the names of all objects."""
-        return {found.name for found in store.list()}
+        return {entry.name for entry in store.list()}
 
     # -- locks ---------------------------------------------------------------------------------------------------
 
     def test_a_lock_excludes_other_threads(self, host: Host, store: Store, store_url: str) -> None:
         """While one thread holds a lock, no other gets it, through the same store or one opened again."""
-        for other in (store, self.opened(host, store_url)):
+        for second_store in (store, self.opened(host, store_url)):
             with store.lock("catalog"):
-                waiting = _Waiting(other)
+                waiting = _Waiting(second_store)
                 self._require_excluded(waiting, "thread")
-            self._require_got(waiting, "was released")
+            self._require_lock(waiting, "was released")
 
     def test_a_lock_excludes_other_processes(self, store: Store, store_url: str) -> None:
         """While one process holds a lock, no other gets it."""
@@ -93,7 +93,7 @@ class SharingRules(Suite):
             waiting = _Waiting(store)
             self._require_excluded(waiting, "process")
             child.communicate("\n", timeout=self.patience)
-            self._require_got(waiting, "was released by another process")
+            self._require_lock(waiting, "was released by another process")
         finally:
             _end(child)
 
@@ -104,27 +104,27 @@ class SharingRules(Suite):
         try:
             with store.lock("catalog"):
                 raise error
-        except RuntimeError as one:
-            raised = one
+        except RuntimeError as caught:
+            raised = caught
         rule = "An error within the block of a lock comes out."
         require(raised is error, rule, "Release in finally, and let it pass.", "it was swallowed")
-        self._require_got(_Waiting(store), "was left by an error")
+        self._require_lock(_Waiting(store), "was left by an error")
 
     def test_objects_can_be_written_under_a_lock(self, store: Store) -> None:
         """Who holds a lock can write, list, rename, clean and delete: locks of other names are others."""
-        done = threading.Event()
+        finished = threading.Event()
         errors: list[BaseException] = []
 
         def work() -> None:
             try:
                 with store.lock("catalog"):
-                    self.put(store, "one", b"x")
+                    self.store_object(store, "one", b"x")
                     list(store.list())
                     store.rename("one", "other")
                     list(store.clean())
                     store.delete("other")
                     with store.lock("another"):
-                        done.set()
+                        finished.set()
             except Exception as error:  # noqa: BLE001 - told below
                 errors.append(error)
 
@@ -132,22 +132,27 @@ class SharingRules(Suite):
         thread.start()
         thread.join(self.patience)
         rule = "Under a lock the store can be used, and a lock of another name can be had."
-        found = shown(errors[0]) if errors else "it waited for ever"
-        require(done.is_set(), rule, "Never take the named lock inside an operation.", found)
+        observed = shown(errors[0]) if errors else "it waited for ever"
+        require(finished.is_set(), rule, "Never take the named lock inside an operation.", observed)
 
     # -- cleaning ------------------------------------------------------------------------------------------------
 
     def test_clean_names_what_a_dead_writer_left(self, store: Store, store_url: str) -> None:
         """clean() yields the name of an upload whose writer was killed, removes what it left, and no object."""
-        self.put(store, "kept", b"x")
+        self.store_object(store, "kept", b"x")
         child = self._child(_DIE, store_url)
         child.communicate("\n", timeout=self.patience)
         mend = "Leave a mark that dies with the writer: a file lock, or a lease."
-        found = list(store.clean())
+        cleaned = list(store.clean())
         rule = "clean() yields the name of each upload whose writer died before commit()."
-        require(found == ["dead"], rule, mend, f"it yielded {found}")
-        again = list(store.clean())
-        require(not again, "clean() removes what the dead writer left.", "Remove it when resumed.", f"again: {again}")
+        require(cleaned == ["dead"], rule, mend, f"it yielded {cleaned}")
+        cleaned_again = list(store.clean())
+        require(
+            not cleaned_again,
+            "clean() removes what the dead writer left.",
+            "Remove it when resumed.",
+            f"again: {cleaned_again}",
+        )
         require(self.names(store) == {"kept"}, "clean() touches no committed object.", mend, f"{self.names(store)}")
 
     def test_clean_spares_the_living(self, host: Host, store: Store, store_url: str) -> None:
@@ -159,52 +164,52 @@ class SharingRules(Suite):
         mend = "Ask for the writer's mark, not for the upload's age."
         try:
             for user in (store, self.opened(host, store_url)):
-                found = list(user.clean())
-                require(not found, rule, mend, f"it yielded {found}")
+                cleaned = list(user.clean())
+                require(not cleaned, rule, mend, f"it yielded {cleaned}")
         finally:
             _end(child)
         upload.write(b" and half")
         try:
             upload.commit()
-            kept = self.content(store, "living")
+            content = self.content(store, "living")
         except Exception as error:  # noqa: BLE001 - any is one too many
             require(False, rule, mend, f"the upload could not be committed any more: {shown(error)}")
-        require(kept == b"half and half", rule, mend, f"it holds {kept!r}")
+        require(content == b"half and half", rule, mend, f"it holds {content!r}")
 
     # -- in other words ------------------------------------------------------------------------------------------
 
     def _child(self, program: str, url: str) -> subprocess.Popen[str]:
-        where: dict[str, Any] | None = whereabouts(self.plugin)
-        if where is None:
+        location: dict[str, Any] | None = whereabouts(self.plugin)
+        if location is None:
             self.unproved("another process finds only a module, or a class that is made without arguments")
-        child = start(where, _OPEN + program, url)
+        child = start(location, _OPEN + program, url)
         if child.stdout is not None and child.stdout.readline() != "ready\n":
             error = child.communicate()[1].strip().rpartition("\n")[2]
             require(False, "Another process can open the store.", "Mend what it says.", f"it ended with {error!r}")
         return child
 
-    def _require_excluded(self, waiting: _Waiting, other: str) -> None:
-        rule = f"A lock excludes every other {other} that uses the store."
+    def _require_excluded(self, waiting: _Waiting, rival: str) -> None:
+        rule = f"A lock excludes every other {rival} that uses the store."
         mend = "Use one lock for all that share the URL (filelock does it for files)."
-        require(not waiting.got.wait(self.moment), rule, mend, "two had it at once")
+        require(not waiting.has_lock.wait(self.moment), rule, mend, "two had it at once")
 
-    def _require_got(self, waiting: _Waiting, when: str) -> None:
-        got = waiting.got.wait(self.patience)
-        require(got, f"A lock can be had once it {when}.", "Release it in finally.", "nobody got it")
+    def _require_lock(self, waiting: _Waiting, when: str) -> None:
+        in_time = waiting.has_lock.wait(self.patience)
+        require(in_time, f"A lock can be had once it {when}.", "Release it in finally.", "nobody got it")
 
 
 class _Waiting:
-    """A thread that takes the lock and gives it back; ``got`` is set when it has it."""
+    """A thread that takes the lock and gives it back; ``has_lock`` is set when it has it."""
 
     def __init__(self, store: Store) -> None:
-        self.got = threading.Event()
+        self.has_lock = threading.Event()
         self._store = store
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         # Who does not get it at all has not got it: that is what the rules ask.
         with contextlib.suppress(Exception), self._store.lock("catalog"):
-            self.got.set()
+            self.has_lock.set()
 
 
 def _end(child: subprocess.Popen[str]) -> None:

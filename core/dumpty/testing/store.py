@@ -62,23 +62,25 @@ class StoreSuite(SharingRules):
     def test_what_was_committed_is_read_back(self, store: Store, sample: str) -> None:
         """What was written and committed is read back byte for byte, an empty object included."""
         data = SAMPLES[sample]()
-        self.put(store, "object.bin", data[:1000], bytearray(data[1000:5000]), memoryview(data)[5000:])
-        found = self.content(store, "object.bin")
+        self.store_object(store, "object.bin", data[:1000], bytearray(data[1000:5000]), memoryview(data)[5000:])
+        read_back = self.content(store, "object.bin")
         rule = "A committed object holds the bytes that were written, in their order."
-        require(found == data, rule, "See where it differs.", difference(data, found))
+        require(read_back == data, rule, "See where it differs.", difference(data, read_back))
 
     def test_a_buffer_is_the_callers_again_after_the_write(self, store: Store) -> None:
         """write() takes every byte, returns their number, and leaves the buffer to the caller."""
         upload, buffer = store.create("object.bin"), bytearray()
-        for part in (b"one", b"", b"other"):
-            buffer[:] = part
-            taken = upload.write(buffer)
+        for chunk in (b"one", b"", b"other"):
+            buffer[:] = chunk
+            written = upload.write(buffer)
             rule = "write() takes every byte and returns their number."
-            require(taken == len(part), rule, "Write on until all is taken.", f"it returned {taken!r} for {part!r}")
+            require(
+                written == len(chunk), rule, "Write on until all is taken.", f"it returned {written!r} for {chunk!r}"
+            )
             buffer[:] = b"\xff" * len(buffer)
         upload.commit()
-        same = self.content(store, "object.bin") == b"oneother"
-        require(same, "The buffer is the caller's again after write().", "Copy what you keep.", "it was kept")
+        unchanged = self.content(store, "object.bin") == b"oneother"
+        require(unchanged, "The buffer is the caller's again after write().", "Copy what you keep.", "it was kept")
 
     def test_nothing_is_visible_before_commit(self, store: Store) -> None:
         """An object is neither listed nor found under its name before commit(), and whole after it."""
@@ -86,11 +88,11 @@ class StoreSuite(SharingRules):
         upload.write(b"half")
         rule = "Nothing is visible under an object's name before commit()."
         mend = "Write to another name, or elsewhere, and rename in commit()."
-        for what, look in (("open", store.open), ("stat", store.stat)):
-            with refused(MissingFile, f"{rule} {what}() says MissingFile.", mend):
+        for operation, look in (("open", store.open), ("stat", store.stat)):
+            with refused(MissingFile, f"{rule} {operation}() says MissingFile.", mend):
                 look("object.bin")
-        listed = [found.name for found in store.list()]
-        require(not listed, rule, mend, f"list() had {listed}")
+        names = [entry.name for entry in store.list()]
+        require(not names, rule, mend, f"list() had {names}")
         upload.commit()
         size = store.stat("object.bin").size
         require(size == len(b"half"), "A committed object is visible whole.", mend, f"it had {size} bytes")
@@ -103,62 +105,62 @@ class StoreSuite(SharingRules):
         upload.write(b"half")
         upload.abort()
         upload.abort()
-        found = self.names(store) | set(store.clean())
-        require(not found, "abort() leaves nothing.", "Remove what was written.", f"{sorted(found)} was left")
+        remains = self.names(store) | set(store.clean())
+        require(not remains, "abort() leaves nothing.", "Remove what was written.", f"{sorted(remains)} was left")
         with refused(MissingFile, "An aborted object is not there.", "Never make it visible."):
             store.open("object.bin")
 
     def test_an_object_is_replaced_only_by_commit(self, store: Store) -> None:
         """An existing object stays as it was until a new one of its name is committed."""
-        self.put(store, "object.bin", b"old")
+        self.store_object(store, "object.bin", b"old")
         upload = store.create("object.bin")
         upload.write(b"new, longer")
         rule, mend = "An existing object is replaced by commit(), all at once.", "Write beside it, and rename."
         require(self.content(store, "object.bin") == b"old", rule, mend, "it changed while the new one was written")
         upload.abort()
         require(self.content(store, "object.bin") == b"old", rule, mend, "it was gone after abort()")
-        self.put(store, "object.bin", b"new, longer")
+        self.store_object(store, "object.bin", b"new, longer")
         require(self.content(store, "object.bin") == b"new, longer", rule, mend, "commit() left the old one")
 
     # -- objects -------------------------------------------------------------------------------------------------
 
     def test_reading_begins_at_the_offset(self, store: Store) -> None:
         """open(name, offset) reads from that byte on, to the end; at the end there is nothing."""
-        self.put(store, "object.bin", b"0123456789")
+        self.store_object(store, "object.bin", b"0123456789")
         for offset in (0, 1, 7, 10):
-            found = self.content(store, "object.bin", offset)
+            content = self.content(store, "object.bin", offset)
             expected = b"0123456789"[offset:]
             rule = "open(name, offset) reads from that byte on."
-            require(found == expected, rule, "Seek, or ask for that range.", f"offset {offset} gave {found!r}")
+            require(content == expected, rule, "Seek, or ask for that range.", f"offset {offset} gave {content!r}")
 
     def test_read_keeps_to_the_size_it_was_asked_for(self, store: Store) -> None:
         """read(n) returns up to n bytes, b"" at the end only and ever after; read(-1) reads to the end."""
         data = SAMPLES["random"]()[:10_000]
-        self.put(store, "object.bin", data)
+        self.store_object(store, "object.bin", data)
         rule, mend = "read(n) returns at most n bytes, b'' at the end only.", "Keep the rest for the next read."
-        reader, found = store.open("object.bin"), bytearray()
-        while part := reader.read(777):
-            require(len(part) <= 777, rule, mend, f"read(777) returned {len(part)} bytes")  # noqa: PLR2004 - as asked
-            found += part
-        require(found == data and reader.read(777) == b"", rule, mend, f"{len(found)} of {len(data)} bytes came")
+        reader, content = store.open("object.bin"), bytearray()
+        while block := reader.read(777):
+            require(len(block) <= 777, rule, mend, f"read(777) returned {len(block)} bytes")  # noqa: PLR2004 - as asked
+            content += block
+        require(content == data and reader.read(777) == b"", rule, mend, f"{len(content)} of {len(data)} bytes came")
         reader.close()
         reader.close()
         reader = store.open("object.bin")
-        parts = []
-        while part := reader.read(-1):
-            parts.append(part)
+        blocks = []
+        while block := reader.read(-1):
+            blocks.append(block)
         reader.close()
-        require(b"".join(parts) == data, "read(-1) reads to the end.", mend)
+        require(b"".join(blocks) == data, "read(-1) reads to the end.", mend)
 
     def test_a_missing_object_is_missing_file(self, store: Store) -> None:
         """open, stat, rename and delete of an object that is not there raise MissingFile."""
-        for what, call in (
+        for operation, call in (
             ("open()", lambda: store.open("none").read(1)),
             ("stat()", lambda: store.stat("none")),
             ("rename()", lambda: store.rename("none", "other")),
             ("delete()", lambda: store.delete("none")),
         ):
-            with refused(MissingFile, f"{_MISSING} So says {what}.", _ADVICE):
+            with refused(MissingFile, f"{_MISSING} So says {operation}.", _ADVICE):
                 call()
         require(not self.names(store), "Asking for a missing object creates nothing.", "Open without creating.")
 
@@ -166,39 +168,39 @@ class StoreSuite(SharingRules):
         """list() yields every committed object, once, with its name and size, as stat() says."""
         expected = {f"object-{i}.bin": i * 10 for i in range(12)}
         for name, size in expected.items():
-            self.put(store, name, bytes(size))
-        found = [(one.name, one.size) for one in store.list()]
+            self.store_object(store, name, bytes(size))
+        entries = [(entry.name, entry.size) for entry in store.list()]
         require(
-            sorted(found) == sorted(expected.items())
+            sorted(entries) == sorted(expected.items())
             and {name: store.stat(name).size for name in expected} == expected,
             "list() yields every committed object once, with the size that stat() tells.",
             "List to the last page; leave out what is not committed, and your own files.",
-            f"it yielded {shown(sorted(found))}",
+            f"it yielded {shown(sorted(entries))}",
         )
 
     def test_a_deleted_object_is_gone(self, store: Store) -> None:
         """delete() removes that object and no other."""
         for name in ("one", "one.more", "other"):
-            self.put(store, name, b"x")
+            self.store_object(store, name, b"x")
         store.delete("one")
-        found = self.names(store)
-        require(found == {"one.more", "other"}, "delete() removes that object and no other.", "", f"left: {found}")
+        names = self.names(store)
+        require(names == {"one.more", "other"}, "delete() removes that object and no other.", "", f"left: {names}")
 
     def test_a_renamed_object_keeps_its_content(self, store: Store) -> None:
         """rename() gives an object another name, and its old one is gone."""
-        self.put(store, "one", b"content")
+        self.store_object(store, "one", b"content")
         store.rename("one", "other")
-        kept = self.names(store) == {"other"} and self.content(store, "other") == b"content"
-        require(kept, "rename() moves the object, whole.", "Copy and delete, in this order.", f"{self.names(store)}")
+        renamed = self.names(store) == {"other"} and self.content(store, "other") == b"content"
+        require(renamed, "rename() moves the object, whole.", "Copy and delete, in this order.", f"{self.names(store)}")
 
     def test_only_bare_names_are_taken(self, store: Store) -> None:
         """A name with a separator, a NUL, or that is empty, '.' or '..' is refused with StoreError."""
-        self.put(store, "bare", b"x")
+        self.store_object(store, "bare", b"x")
         for name in ("", ".", "..", "a/b", "../outside", "/outside", "a\0b"):
             rule = f"Names are bare: {name!r} is refused with StoreError, whatever is asked, and reaches nothing."
             mend = "Check every name before it is used."
             for call in (
-                functools.partial(self.put, store, name, b"x"),
+                functools.partial(self.store_object, store, name, b"x"),
                 functools.partial(store.open, name),
                 functools.partial(store.stat, name),
                 functools.partial(store.delete, name),
@@ -210,11 +212,11 @@ class StoreSuite(SharingRules):
 
     def test_an_object_is_located_without_secrets(self, store: Store, store_url: str) -> None:
         """locate() tells where an object is, one that does not exist too, and shows no password of the URL."""
-        found = store.locate("object.bin")
+        location = store.locate("object.bin")
         rule = "locate() returns a text that names the object and holds no secret."
         password = store_url.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        kept = isinstance(found, str) and "object.bin" in found and not (password and password in found)
-        require(kept, rule, "Build it from the URL without its password.", shown(found))
+        well_formed = isinstance(location, str) and "object.bin" in location and not (password and password in location)
+        require(well_formed, rule, "Build it from the URL without its password.", shown(location))
 
     # -- behaviour -----------------------------------------------------------------------------------------------
 
@@ -236,13 +238,13 @@ class StoreSuite(SharingRules):
             read_blocks(reader, Count())
             reader.close()
 
-        for what, work in (("writing", write), ("reading", read)):
+        for activity, work in (("writing", write), ("reading", read)):
             peak = peak_memory(work)
             require(
                 peak < self.memory,
                 "A store streams: memory does not grow with the object.",
                 "Send parts of bounded size.",
-                f"{what} {self.large >> 20} MiB held {peak >> 20} MiB",
+                f"{activity} {self.large >> 20} MiB held {peak >> 20} MiB",
             )
 
     def test_several_threads_do_not_mix(self, store: Store) -> None:
@@ -255,8 +257,8 @@ class StoreSuite(SharingRules):
                 upload.write(data[start : start + 2500])
             meet()
             upload.commit()
-            found = self.content(store, f"object-{number}")
-            require(found == data, "Uploads do not mix.", "Keep state in the upload, not in the store.")
+            content = self.content(store, f"object-{number}")
+            require(content == data, "Uploads do not mix.", "Keep state in the upload, not in the store.")
 
         errors = at_once([functools.partial(work, number) for number in range(3)])
         require(
@@ -268,16 +270,16 @@ class StoreSuite(SharingRules):
 
     def test_a_store_opened_again_has_its_objects(self, host: Host, store: Store, store_url: str) -> None:
         """Opening the same URL again shows the same objects."""
-        self.put(store, "object.bin", b"content")
-        again = self.opened(host, store_url)
-        kept = self.names(again) == {"object.bin"} and self.content(again, "object.bin") == b"content"
+        self.store_object(store, "object.bin", b"content")
+        reopened = self.opened(host, store_url)
+        same_objects = self.names(reopened) == {"object.bin"} and self.content(reopened, "object.bin") == b"content"
         rule = "The URL decides what a store holds: opened again, it has the same objects."
-        require(kept, rule, "Keep nothing in memory alone.", f"the second time it had {self.names(again)}")
+        require(same_objects, rule, "Keep nothing in memory alone.", f"the second time it had {self.names(reopened)}")
 
     def test_only_declared_options_are_read(self, host: Host, store_url: str) -> None:
         """open_store() reads only options that describe() declares."""
         options = self.options(host, "open_store")
-        host.open_store(self.own(host), url=store_url, options=options)
+        host.open_store(self.plugin_under_test(host), url=store_url, options=options)
         options.require_declared()
 
     def test_backups_live_in_it(self, host: Host, store_url: str) -> None:
@@ -290,25 +292,25 @@ class StoreSuite(SharingRules):
             manager = BackupManager(store_url, plugins=[self.plugin, databases])
         except PluginError as error:
             require(False, "BackupManager opens the store by its URL.", mend, f"it said: {error}")
-        made = manager.create_backup(databases.url("shop"))
-        require(made.success and made.backup, "A backup into the store succeeds.", mend, str(made.error))
+        backed_up = manager.create_backup(databases.url("shop"))
+        require(backed_up.success and backed_up.backup, "A backup into the store succeeds.", mend, str(backed_up.error))
         later = BackupManager(store_url, plugins=[self.plugin, databases])
-        require(later.list_backups() == [made.backup], "Another BackupManager lists it.", mend)
+        require(later.list_backups() == [backed_up.backup], "Another BackupManager lists it.", mend)
         for backup in later.list_backups():
             later.verify(backup.id)
-            again = later.restore(backup.id, databases.url("again"))
-            require(again.success, "Restoring out of the store succeeds.", mend, str(again.error))
-            same = databases.databases["again"] == databases.databases["shop"]
-            require(same, "What was backed up comes back.", mend, "other bytes came back")
+            restored = later.restore(backup.id, databases.url("again"))
+            require(restored.success, "Restoring out of the store succeeds.", mend, str(restored.error))
+            identical = databases.databases["again"] == databases.databases["shop"]
+            require(identical, "What was backed up comes back.", mend, "other bytes came back")
             later.remove(backup.id)
-        left = self.names(self.opened(host, store_url))
-        require(not left, "Removing a backup removes its objects.", mend, f"left: {sorted(left)}")
+        remaining = self.names(self.opened(host, store_url))
+        require(not remaining, "Removing a backup removes its objects.", mend, f"left: {sorted(remaining)}")
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
     def test_a_local_object_has_a_path(self, store: Store) -> None:
         """A local store tells the path of an object, and the file there is the object."""
-        self.put(store, "object.bin", b"content")
+        self.store_object(store, "object.bin", b"content")
         path: Path = store.path("object.bin")  # type: ignore[attr-defined]
         rule = "path() returns the file that is the object."
         require(path.read_bytes() == b"content", rule, "Or set local = False.", f"{path} holds something else")
@@ -319,10 +321,10 @@ class StoreSuite(SharingRules):
         with scope as path:
             (path / "spool").write_bytes(b"x")
             mode = path.stat().st_mode & 0o077
-            listed = self.names(store)
+            names = self.names(store)
             cleaned = set(store.clean())
             require(not mode, "A workspace is its owner's alone.", "Create it with mode 0700.", f"{mode:#o} is open")
-            require(not listed, "A workspace is no object.", "Leave it out of list().", f"listed: {listed}")
+            require(not names, "A workspace is no object.", "Leave it out of list().", f"listed: {names}")
             lives = not cleaned and path.exists()
             require(lives, "A workspace in use is never cleaned away.", "Lock it.", "it was cleaned")
         require(not path.exists(), "A workspace goes away with its block.", "Remove it.", f"{path} is still there")

@@ -107,23 +107,23 @@ class Digesting:
         return len(view)
 
     @property
-    def seen(self) -> tuple[int, str]:
+    def size_and_digest(self) -> tuple[int, str]:
         """Size and SHA-256 of what came."""
         return self.size, self._digest.hexdigest()
 
 
 class FailingSink(Collector):
-    """Takes ``good`` writes, then raises ``error`` at every further one."""
+    """Takes ``good_writes`` writes, then raises ``error`` at every further one."""
 
-    def __init__(self, good: int, error: BaseException) -> None:
+    def __init__(self, good_writes: int, error: BaseException) -> None:
         super().__init__()
-        self._good = good
+        self._good_writes = good_writes
         self.error = error
         self.failed = False
 
     def write(self, data: Buffer) -> int:
         """Take every byte, or raise."""
-        if self.writes >= self._good:
+        if self.writes >= self._good_writes:
             self.failed = True
             raise self.error
         return super().write(data)
@@ -144,8 +144,8 @@ class BytesReader:
         if self._sizes and size:
             size = min(size, self._sizes[self._reads % len(self._sizes)])
             self._reads += 1
-        part, self._data = self._data[:size], self._data[size:]
-        return bytes(part)
+        block, self._data = self._data[:size], self._data[size:]
+        return bytes(block)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -160,16 +160,16 @@ class FailingReader(BytesReader):
 
     def read(self, size: int = -1) -> bytes:
         """Return some bytes, or raise."""
-        part = super().read(size)
-        if not part and size:
+        block = super().read(size)
+        if not block and size:
             raise self.error
-        return part
+        return block
 
 
 def read_blocks(reader: Reader, sink: ByteSink, size: int = BLOCK) -> None:
     """Read to the end, ``size`` bytes at a time, into ``sink``."""
-    while part := reader.read(size):
-        sink.write(part)
+    while block := reader.read(size):
+        sink.write(block)
 
 
 def peak_memory(work: Callable[[], object]) -> int:
@@ -179,9 +179,9 @@ def peak_memory(work: Callable[[], object]) -> int:
         tracemalloc.start()
     try:
         tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
+        held_before = tracemalloc.get_traced_memory()[0]
         work()
-        return tracemalloc.get_traced_memory()[1] - before
+        return tracemalloc.get_traced_memory()[1] - held_before
     finally:
         if not running:
             tracemalloc.stop()

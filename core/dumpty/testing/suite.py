@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.plugin import Plugin
 
-__all__ = ["Suite", "Watched"]
+__all__ = ["RecordingOptions", "Suite"]
 
 _VERBS: dict[str, tuple[Verb, ...]] = {
     "driver": ("backup", "restore", "inspect", "examine", "scratch"),
@@ -58,23 +58,23 @@ class Suite:
     claims: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The tests that a flag of this class decides about; those of ``not flag`` are for a flag that is False."""
 
-    def __init_subclass__(cls, **more: object) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         """Take away the tests of what this plugin does not claim."""
-        super().__init_subclass__(**more)
+        super().__init_subclass__(**keywords)
         if cls.__module__.startswith("dumpty.testing."):
             return  # a suite of the kit: its subclasses decide
         # Taken away, and given back where the class above claimed less.
-        away = {
+        unclaimed = {
             test
             for flag, tests in cls.claims.items()
             for test in tests
             if bool(getattr(cls, flag.removeprefix("not "))) == flag.startswith("not ")
         }
         for test in (test for tests in cls.claims.values() for test in tests):
-            written = next(filter(None, (vars(base).get(test) for base in cls.__mro__)))
-            wanted = None if test in away else written
-            if getattr(cls, test) is not wanted:
-                setattr(cls, test, wanted)
+            implementation = next(filter(None, (vars(base).get(test) for base in cls.__mro__)))
+            claimed = None if test in unclaimed else implementation
+            if getattr(cls, test) is not claimed:
+                setattr(cls, test, claimed)
 
     # -- what the tests stand on ---------------------------------------------------------------------------------
 
@@ -83,18 +83,18 @@ class Suite:
         """A host of this plugin alone."""
         return Host([self.plugin], discover=False)
 
-    def own(self, host: Host) -> Plugin:
+    def plugin_under_test(self, host: Host) -> Plugin:
         """Return the plugin as its host knows it."""
         return host.plugins()[0]
 
     def installed_name(self, host: Host) -> str:
         """Return the name by which the facades know the plugin: that of its entry point, where it has one."""
         names = [p.name for p in default_host().plugins() if p.module is self.plugin]
-        return names[0] if names else self.own(host).name
+        return names[0] if names else self.plugin_under_test(host).name
 
-    def options(self, host: Host, verb: Verb, **given: object) -> Watched:
+    def options(self, host: Host, verb: Verb, **overrides: object) -> RecordingOptions:
         """Return the plugin's options for ``verb``, complete with defaults."""
-        return Watched(host.options({verb: self.own(host)}, given)[verb])
+        return RecordingOptions(host.options({verb: self.plugin_under_test(host)}, overrides)[verb])
 
     def unproved(self, reason: str) -> NoReturn:
         """End a test whose rule cannot be proved here."""
@@ -115,31 +115,31 @@ class Suite:
             f"Return PluginInfo(kind={self.kind!r}, …).",
             f"its kind is {plugin.kind or 'unknown: it is a hook wrapper alone'!r}",
         )
-        again = self.plugin.describe()  # type: ignore[attr-defined]
+        second_description = self.plugin.describe()  # type: ignore[attr-defined]
         mend = "Compute it from constants; what depends on the machine belongs into the hook that needs it."
-        require(again == plugin.info, "describe() says the same at every call.", mend)
+        require(second_description == plugin.info, "describe() says the same at every call.", mend)
 
     def test_the_hooks_of_its_kind_are_implemented(self, host: Host) -> None:
         """A plugin implements the hooks that its kind needs."""
         for hook in (*_HOOKS[self.kind], *(hook for flag, hook in _CLAIMED if getattr(self, flag, False))):
             require(
-                host.can(self.own(host), hook),
+                host.can(self.plugin_under_test(host), hook),
                 f"A {self.kind} implements {hook}().",
                 f"Write a function {hook} and mark it with @dumpty.hookimpl.",
             )
 
     def test_describe_brings_in_no_library(self) -> None:
         """Importing the plugin and calling describe() imports none of the libraries that do its work."""
-        seen = described(self.plugin)
-        if seen is None:
+        description = described(self.plugin)
+        if description is None:
             self.unproved("a fresh process finds only a module, or a class that is made without arguments")
         require(
-            seen.status == 0,
+            description.status == 0,
             "The plugin is imported and described in a process that has nothing else.",
             "Import what it names, or make the plugin's class callable without arguments.",
-            f"that process ended with {seen.error!r}",
+            f"that process ended with {description.error!r}",
         )
-        brought = sorted(m for m in seen.modules if any(m == b or m.startswith(b + ".") for b in self.libraries))
+        brought = sorted(m for m in description.modules if any(m == b or m.startswith(b + ".") for b in self.libraries))
         require(
             not brought,
             "Importing a plugin and describing it is cheap: `dumpty plugins` does it for all that are installed.",
@@ -149,72 +149,72 @@ class Suite:
 
     def test_describe_prints_nothing(self) -> None:
         """Importing the plugin and calling describe() writes nothing to standard output."""
-        seen = described(self.plugin)
-        if seen is None:
+        description = described(self.plugin)
+        if description is None:
             self.unproved("a fresh process finds only a module, or a class that is made without arguments")
         require(
-            not seen.printed,
+            not description.output,
             "A plugin writes nothing to standard output: results are printed there, as JSON where asked.",
             "Use the logging module, or Evidence.notes.",
-            f"it printed {shown(seen.printed)}",
+            f"it printed {shown(description.output)}",
         )
 
     def test_options_are_declared_with_sane_defaults(self, host: Host) -> None:
         """Every option has a name, a help text, verbs of its kind, and a default of a type that a manifest keeps."""
         info = self._described(host)
         for option in info.options:
-            what = f"the option {option.name!r}"
+            subject = f"the option {option.name!r}"
             require(
                 option.name.isidentifier() and option.name == option.name.lower(),
                 "An option's name is a lower-case identifier, for it is a keyword of the facade.",
                 "Rename it.",
                 f"it is {option.name!r}",
             )
-            require(option.help.strip(), "An option says what it does.", "Give it a help text.", f"{what} has none")
-            wrong = [v for v in option.verbs if v not in _VERBS[self.kind]]
+            require(option.help.strip(), "An option says what it does.", "Give it a help text.", f"{subject} has none")
+            unknown_verbs = [v for v in option.verbs if v not in _VERBS[self.kind]]
             require(
-                option.verbs and not wrong,
+                option.verbs and not unknown_verbs,
                 f"An option of a {self.kind} is for {', '.join(_VERBS[self.kind]) or 'no verb: it takes none'}.",
                 "Name those of its verbs that read it.",
-                f"{what} is for {wrong or 'none'}",
+                f"{subject} is for {unknown_verbs or 'none'}",
             )
-            self._require_default(what, option.default)
+            self._require_default(subject, option.default)
             for value in (option.default, *option.choices):
                 try:
-                    kept = coerce(option, value) == value == json.loads(json.dumps(value))
+                    consistent = coerce(option, value) == value == json.loads(json.dumps(value))
                 except (OptionError, TypeError):
-                    kept = False
+                    consistent = False
                 rule = "The default and every choice are of one type, and the default is one of the choices."
-                require(kept, rule, "Let them agree.", f"{what} does not accept {value!r}")
+                require(consistent, rule, "Let them agree.", f"{subject} does not accept {value!r}")
 
     def _described(self, host: Host) -> PluginInfo:
-        info = self.own(host).info
+        info = self.plugin_under_test(host).info
         require(info is not None, "A plugin describes itself.", "Implement describe().")
         return info or PluginInfo(kind=get_args(Kind)[0])
 
-    def _require_default(self, what: str, default: object) -> None:
+    def _require_default(self, subject: str, default: object) -> None:
         fits = type(default) in {str, int, float, bool} or (
-            type(default) is list and all(type(part) is str for part in default)
+            type(default) is list and all(type(item) is str for item in default)
         )
         require(
             fits and not (isinstance(default, float) and not math.isfinite(default)),
             "An option's default is a str, int, float, bool or list of str: it decides the type, and the manifest "
             "keeps it as JSON.",
             "Give a value of that type; for 'not set' use '', 0 or an empty list.",
-            f"{what} has {default!r}",
+            f"{subject} has {default!r}",
         )
 
 
-class Watched(Mapping[str, OptionValue]):
+class RecordingOptions(Mapping[str, OptionValue]):
     """Options as hooks get them, after a journey through JSON as in a manifest; notes what was asked for in vain."""
 
     def __init__(self, values: Mapping[str, OptionValue]) -> None:
         self._values: dict[str, OptionValue] = json.loads(json.dumps(dict(values)))
-        self.missed: set[str] = set()
+        self.undeclared: set[str] = set()
 
     def __getitem__(self, name: str) -> OptionValue:
         if name not in self._values:
-            self.missed.add(name)
+            self.undeclared.add(name)
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -226,8 +226,8 @@ class Watched(Mapping[str, OptionValue]):
     def require_declared(self) -> None:
         """Require that nothing was asked for that is not there."""
         require(
-            not self.missed,
+            not self.undeclared,
             "A hook reads only the options that describe() declares for it: no other can ever be given.",
             "Declare it, with its default and the verb.",
-            f"it asked for {', '.join(sorted(self.missed))}",
+            f"it asked for {', '.join(sorted(self.undeclared))}",
         )

@@ -40,17 +40,17 @@ class VerifierSuite(Suite):
 
     def digest(self, host: Host, *chunks: Buffer) -> str:
         """Return the digest of ``chunks``."""
-        verifier = host.verify(self.own(host))
+        verifier = host.verify(self.plugin_under_test(host))
         for chunk in chunks:
             verifier.update(chunk)
         return verifier.hexdigest()
 
     def test_the_digest_is_lower_case_hexadecimal(self, host: Host) -> None:
         """hexdigest() returns lower-case hexadecimal of one length, for the empty input too."""
-        found = [self.digest(host, sample()) for sample in SAMPLES.values()]
-        for digest in found:
+        digests = [self.digest(host, sample()) for sample in SAMPLES.values()]
+        for digest in digests:
             require(
-                isinstance(digest, str) and _HEX.fullmatch(digest) and len(digest) == len(found[0]),
+                isinstance(digest, str) and _HEX.fullmatch(digest) and len(digest) == len(digests[0]),
                 "A digest is a str of lower-case hexadecimal digits, always of one length.",
                 "Return .hexdigest(), or .hex() of the bytes.",
                 f"it is {shown(digest)}",
@@ -59,17 +59,17 @@ class VerifierSuite(Suite):
     def test_chunks_of_any_size_and_type_make_no_difference(self, host: Host) -> None:
         """How the bytes are cut into updates, and the type of the buffers, make no difference."""
         data = SAMPLES["text"]()
-        whole = self.digest(host, data)
+        expected = self.digest(host, data)
         kinds: tuple[Callable[[bytes], Buffer], ...] = (bytes, bytearray, memoryview)
         for kind in kinds:
             for size in (1, 63, 64, 65, 4096):
                 cut = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
                 try:
-                    same = self.digest(host, *cut) == whole
+                    equal = self.digest(host, *cut) == expected
                 except Exception as error:  # noqa: BLE001 - any is one too many
                     require(False, "update() takes bytes, bytearray and memoryview.", "Accept them.", shown(error))
                 require(
-                    same,
+                    equal,
                     "The digest depends on the bytes alone, not on how they were cut.",
                     "Carry the state from update to update.",
                     f"pieces of {size} bytes, as {kind.__name__}, give another digest",
@@ -77,22 +77,22 @@ class VerifierSuite(Suite):
 
     def test_a_buffer_is_the_callers_again_after_the_update(self, host: Host) -> None:
         """The buffer of an update belongs to the caller again when update returns."""
-        verifier, buffer = host.verify(self.own(host)), bytearray()
-        for part in (b"one", b"other"):
-            buffer[:] = part
+        verifier, buffer = host.verify(self.plugin_under_test(host)), bytearray()
+        for chunk in (b"one", b"other"):
+            buffer[:] = chunk
             verifier.update(buffer)
             buffer[:] = b"\0" * len(buffer)
         mend = "Consume or copy the bytes within update()."
-        same = verifier.hexdigest() == self.digest(host, b"one", b"other")
-        require(same, "A verifier holds on to no buffer.", mend, "changing a buffer afterwards changed the digest")
+        equal = verifier.hexdigest() == self.digest(host, b"one", b"other")
+        require(equal, "A verifier holds on to no buffer.", mend, "changing a buffer afterwards changed the digest")
 
     def test_every_accumulator_is_fresh(self, host: Host) -> None:
         """verify() returns a fresh accumulator at every call: two of them, side by side, do not mix."""
-        one, other = host.verify(self.own(host)), host.verify(self.own(host))
-        one.update(b"one")
-        other.update(b"other")
+        first, second = host.verify(self.plugin_under_test(host)), host.verify(self.plugin_under_test(host))
+        first.update(b"one")
+        second.update(b"other")
         require(
-            one.hexdigest() == self.digest(host, b"one") and other.hexdigest() == self.digest(host, b"other"),
+            first.hexdigest() == self.digest(host, b"one") and second.hexdigest() == self.digest(host, b"other"),
             "verify() returns a fresh accumulator at every call.",
             "Make a new object in verify(); keep no state in the module.",
             "what one was given changed the digest of another",
@@ -108,19 +108,19 @@ class VerifierSuite(Suite):
                 flipped = bytearray(data)
                 flipped[position] ^= 1 << bit
                 changed[f"bit {bit} of byte {position} flipped"] = bytes(flipped)
-        for what, variant in (*changed.items(), ("nothing", b""), ("a zero", b"\0"), ("two zeros", b"\0\0")):
+        for change, variant in (*changed.items(), ("nothing", b""), ("a zero", b"\0"), ("two zeros", b"\0\0")):
             digest = self.digest(host, variant)
             require(
                 digest not in digests,
                 "Other bytes have another digest.",
                 "Digest every byte, and the length.",
-                f"{what} has the digest of {digests.get(digest)}",
+                f"{change} has the digest of {digests.get(digest)}",
             )
-            digests[digest] = what
+            digests[digest] = change
 
     def test_asking_changes_nothing(self, host: Host) -> None:
         """hexdigest() may be asked again, says the same, and leaves the accumulator ready for more."""
-        verifier = host.verify(self.own(host))
+        verifier = host.verify(self.plugin_under_test(host))
         mend = "Finish a copy of the state, not the state."
         rule = "hexdigest() is of all bytes so far, and changes nothing."
         try:
@@ -136,15 +136,15 @@ class VerifierSuite(Suite):
     def test_known_inputs_have_their_published_digests(self, host: Host) -> None:
         """The digests that the algorithm's authors publish come out."""
         for data, digest in self.known.items():
-            found = self.digest(host, data)
+            actual = self.digest(host, data)
             rule = "A digest is what other programs compute, too."
-            require(found == digest, rule, "Check algorithm and parameters.", f"{shown(data)} gives {found}")
+            require(actual == digest, rule, "Check algorithm and parameters.", f"{shown(data)} gives {actual}")
 
     def test_memory_stays_flat(self, host: Host) -> None:
         """A digest takes no more memory for a long stream than for a short one."""
 
         def work() -> None:
-            verifier, block = host.verify(self.own(host)), bytes(BLOCK)
+            verifier, block = host.verify(self.plugin_under_test(host)), bytes(BLOCK)
             for _ in range(self.large // BLOCK):
                 verifier.update(block)
             verifier.hexdigest()
@@ -159,19 +159,19 @@ class VerifierSuite(Suite):
 
     def test_several_digests_at_once_do_not_mix(self, host: Host) -> None:
         """Several threads may compute digests at once."""
-        found: dict[int, str] = {}
+        digests: dict[int, str] = {}
 
         def work(number: int, meet: Callable[[], None]) -> None:
-            verifier = host.verify(self.own(host))
+            verifier = host.verify(self.plugin_under_test(host))
             for _ in range(5):
                 meet()
                 verifier.update(bytes([number]) * 100_000)
-            found[number] = verifier.hexdigest()
+            digests[number] = verifier.hexdigest()
 
         errors = at_once([functools.partial(work, number) for number in range(3)])
-        right = {number: self.digest(host, bytes([number]) * 500_000) for number in range(3)}
+        expected = {number: self.digest(host, bytes([number]) * 500_000) for number in range(3)}
         require(
-            not errors and found == right,
+            not errors and digests == expected,
             "Several backups may run at once: each has an accumulator of its own.",
             "Keep no state in the module.",
             f"{shown(errors[0]) if errors else 'digests came out wrong'} with three threads",
@@ -188,12 +188,14 @@ class VerifierSuite(Suite):
             manager = BackupManager(str(tmp_path), verifier=name, plugins=[self.plugin, databases])
         except PluginError as error:
             require(False, "BackupManager takes the plugin by its name.", mend, f"it said: {error}")
-        made = manager.create_backup(databases.url("shop"))
-        require(made.success and made.backup, "A backup with the verifier succeeds.", mend, str(made.error))
-        if made.backup is not None:
-            with open(made.backup.file_path, "rb") as file:
+        backed_up = manager.create_backup(databases.url("shop"))
+        require(
+            backed_up.success and backed_up.backup, "A backup with the verifier succeeds.", mend, str(backed_up.error)
+        )
+        if backed_up.backup is not None:
+            with open(backed_up.backup.file_path, "rb") as file:
                 stored = file.read()
-            digests = {"sha256": hashlib.sha256(stored).hexdigest(), **made.backup.digests}
+            digests = {"sha256": hashlib.sha256(stored).hexdigest(), **backed_up.backup.digests}
             rule = "The digest that is kept is that of the stored file."
             require(digests.get(name) == self.digest(host, stored), rule, mend, shown(digests))
-            manager.verify(made.backup.id)
+            manager.verify(backed_up.backup.id)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, URL_HELP, Directory, Given, Jobs, Json, Quiet, parse_options, parse_rate
+from dumpty.cli.arguments import (
+    DIRECTORY,
+    URL_HELP,
+    Directory,
+    Jobs,
+    Json,
+    PluginOptions,
+    Quiet,
+    parse_options,
+    parse_rate,
+)
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import succeeded
@@ -48,7 +58,7 @@ def backup(
             help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
         ),
     ] = None,
-    option: Given = None,
+    option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -61,30 +71,30 @@ def backup(
     from dumpty.registry.host import default_host
 
     database_url, source = read_url(url)
-    given, rate = parse_options(option, jobs), parse_rate(rate_limit)
+    options, rate = parse_options(option, jobs), parse_rate(rate_limit)
     chosen = _preferred(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
-        result = manager.create_backup(database_url, format=chosen, progress=progress, rate_limit=rate, **given)
-    made = succeeded(result)
-    saved = f", {size(made.plain_size_bytes)} before {'+'.join(made.stages)}" if made.stages else ""
-    took = seconds(result.duration_seconds)
+        result = manager.create_backup(database_url, format=chosen, progress=progress, rate_limit=rate, **options)
+    stored = succeeded(result)
+    saved = f", {size(stored.plain_size_bytes)} before {'+'.join(stored.stages)}" if stored.stages else ""
+    duration = seconds(result.duration_seconds)
     return Report(
-        fields={"backup": description.fields(made), "duration_seconds": result.duration_seconds},
+        fields={"backup": description.fields(stored), "duration_seconds": result.duration_seconds},
         lines=(
-            f"backup {made.id} of {made.database_name} is done: {size(made.size_bytes)}{saved}, in {took}",
-            f"  holds {description.contents(made)}, as {description.form(made)}",
-            f"  in {made.file_path}",
+            f"backup {stored.id} of {stored.database_name} is done: {size(stored.size_bytes)}{saved}, in {duration}",
+            f"  holds {description.contents(stored)}, as {description.form(stored)}",
+            f"  in {stored.file_path}",
         ),
-        warnings=description.warnings(made),
+        warnings=description.warnings(stored),
         json=json,
         quiet=quiet,
     )
 
 
-def _preferred(driver: Plugin, wanted: str | None) -> str:
+def _preferred(driver: Plugin, requested: str | None) -> str:
     """Return the format to write: the one asked for, or ``native`` where it is declared and is a stream."""
-    if wanted is not None:
-        return driver.format(wanted).name
+    if requested is not None:
+        return driver.format(requested).name
     streams = [f.name for f in driver.described.formats if not f.directory]
     return "native" if "native" in streams else driver.format(streams[0] if streams else None).name

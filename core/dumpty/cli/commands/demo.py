@@ -41,24 +41,25 @@ def demo(
         path, store = os.path.join(directory, "shop.db"), os.path.join(directory, "backups")
         url = f"sqlite:///{path}"
         demo_shop.build(path)
-        before = demo_shop.contents(path)
-        rows, tables = sum(map(len, before.values())), len(before)
+        contents_before = demo_shop.contents(path)
+        rows, tables = sum(map(len, contents_before.values())), len(contents_before)
         manager = BackupManager(store)
         backed_up = manager.create_backup(url, format="native")
-        made = succeeded(backed_up)
-        said = demo_shop.damage(path)
-        restored = manager.restore(made.id, url, overwrite=True)
+        stored = succeeded(backed_up)
+        damage_report = demo_shop.damage(path)
+        restored = manager.restore(stored.id, url, overwrite=True)
         succeeded(restored)
-        checked, after = demo_shop.check(path), demo_shop.contents(path)
-        if checked != "ok" or after != before:
-            raise IntegrityError(f"the restored shop is not the one that was backed up (integrity check: {checked})")
-        took = [seconds(result.duration_seconds) for result in (backed_up, restored)]
+        integrity, contents_after = demo_shop.check(path), demo_shop.contents(path)
+        if integrity != "ok" or contents_after != contents_before:
+            raise IntegrityError(f"the restored shop is not the one that was backed up (integrity check: {integrity})")
+        file = os.path.relpath(stored.file_path, directory)
+        durations = [seconds(result.duration_seconds) for result in (backed_up, restored)]
         lines = [
             f"1. built     {path}: a shop of {count(tables, 'table')}, {count(rows, 'row')}",
-            f"2. backed up in {took[0]}: {size(made.size_bytes)} in {os.path.relpath(made.file_path, directory)}",
-            f"3. damaged   every customer deleted, part of the file overwritten; SQLite now says: {said}",
-            f"4. restored  in {took[1]}, in the place of the damaged file",
-            f"5. compared  {count(rows, 'row')}: every value and every type is the same; integrity check: {checked}",
+            f"2. backed up in {durations[0]}: {size(stored.size_bytes)} in {file}",
+            f"3. damaged   every customer deleted, part of the file overwritten; SQLite now says: {damage_report}",
+            f"4. restored  in {durations[1]}, in the place of the damaged file",
+            f"5. compared  {count(rows, 'row')}: every value and every type is the same; integrity check: {integrity}",
             f"all of it is in {directory}" if keep else f"removed {directory}; --keep DIR leaves it to look at",
         ]
         return Report(
@@ -66,7 +67,7 @@ def demo(
                 "tables": tables,
                 "rows": rows,
                 "identical": True,
-                "damage": said,
+                "damage": damage_report,
                 "backup_seconds": backed_up.duration_seconds,
                 "restore_seconds": restored.duration_seconds,
                 "directory": directory if keep else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumpty.cli.arguments import URL_HELP, Given, Json, parse_options
+from dumpty.cli.arguments import URL_HELP, Json, PluginOptions, parse_options
 from dumpty.cli.output import Line, Report, Table, size
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url
@@ -27,7 +27,7 @@ dumpty doctor postgresql://backup@db.example.org/shop
 
 def doctor(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help=f"Look at this database, too. {URL_HELP}")] = None,
-    option: Given = None,
+    option: PluginOptions = None,
     json: Json = False,
 ) -> Report:
     """Say what is installed, and how to get what is not.
@@ -44,12 +44,12 @@ def doctor(
 
     if option and url is None:
         raise UsageError("options belong to the driver of a database: name its URL, too")
-    given = parse_options(option)
+    options = parse_options(option)
     database, source = (None, None) if url is None else read_url(url)
     host = default_host()
     plugins = host.plugins()
     needed, programs = libraries(plugins), clients()
-    broken = [p for p in plugins if p.state in {"failed", "conflict"}]
+    unusable = [p for p in plugins if p.state in {"failed", "conflict"}]
     lines = [
         f"dumpty {dumpty.__version__} on Python {platform.python_version()}, {platform.platform()}",
         *_plugin_lines(plugins),
@@ -57,16 +57,16 @@ def doctor(
         *_client_lines(programs),
     ]
     error: DumptyError | None = None
-    seen: dict[str, Any] | None = None
+    database_fields: dict[str, Any] | None = None
     if database is not None and source is not None:
         try:
-            inspection = _inspected(host, source, given)
+            inspection = _inspected(host, source, options)
         except DumptyError as failure:
             error = failure
-            seen = {"url": source.url, "reached": False}
+            database_fields = {"url": source.url, "reached": False}
         else:
-            seen = _inspection_fields(inspection, source)
-            lines += _inspection_lines(seen)
+            database_fields = _inspection_fields(inspection, source)
+            lines += _inspection_lines(database_fields)
             if not inspection.exists:
                 error = DumptyError(
                     f"there is no database at {source.url}: a restore would create it, a backup needs it"
@@ -75,8 +75,8 @@ def doctor(
                 error = DumptyError(
                     f"a backup of {source.url} would fail, for this user lacks {'; and '.join(inspection.lacks)}"
                 )
-    if error is None and broken:
-        error = PluginLoadError(f"{len(broken)} of {len(plugins)} plugins cannot be used: {broken[0].error}")
+    if error is None and unusable:
+        error = PluginLoadError(f"{len(unusable)} of {len(plugins)} plugins cannot be used: {unusable[0].error}")
     return Report(
         fields={
             "dumpty": dumpty.__version__,
@@ -85,49 +85,49 @@ def doctor(
             "plugins": [fields(p) for p in plugins],
             "libraries": [vars(library) for library in needed],
             "clients": [vars(program) for program in programs],
-            "database": seen,
+            "database": database_fields,
         },
         lines=lines,
         error=error,
         json=json,
-        only_told=True,
+        only_prints=True,
     )
 
 
-def _inspected(host: Host, source: Source, given: dict[str, object]) -> Inspection:
+def _inspected(host: Host, source: Source, overrides: dict[str, object]) -> Inspection:
     driver = host.driver(source.scheme)
     if any(o.name == "rights" and "inspect" in o.verbs for o in driver.described.options):
-        given = {"rights": True, **given}
-    options = host.options({"inspect": driver}, given)["inspect"]
+        overrides = {"rights": True, **overrides}
+    options = host.options({"inspect": driver}, overrides)["inspect"]
     return host.inspect(driver, source=source, options=options)
 
 
-def _inspection_fields(seen: Inspection, source: Source) -> dict[str, Any]:
+def _inspection_fields(inspection: Inspection, source: Source) -> dict[str, Any]:
     return {
         "url": source.url,
         "reached": True,
-        "exists": seen.exists,
-        "empty": seen.empty,
-        "name": seen.name,
-        "identity": seen.identity,
-        "estimated_bytes": seen.estimated_bytes,
-        "versions": dict(seen.versions),
-        "notes": list(seen.notes),
-        "lacks": list(seen.lacks),
+        "exists": inspection.exists,
+        "empty": inspection.empty,
+        "name": inspection.name,
+        "identity": inspection.identity,
+        "estimated_bytes": inspection.estimated_bytes,
+        "versions": dict(inspection.versions),
+        "notes": list(inspection.notes),
+        "lacks": list(inspection.lacks),
     }
 
 
-def _inspection_lines(seen: dict[str, Any]) -> list[Line]:
-    state = "does not exist" if not seen["exists"] else "is empty" if seen["empty"] else "holds data"
-    estimate = seen["estimated_bytes"]
-    about = f", about {size(estimate)} to dump" if estimate and seen["exists"] else ""
+def _inspection_lines(fields: dict[str, Any]) -> list[Line]:
+    state = "does not exist" if not fields["exists"] else "is empty" if fields["empty"] else "holds data"
+    estimate = fields["estimated_bytes"]
+    about = f", about {size(estimate)} to dump" if estimate and fields["exists"] else ""
     return [
         "",
-        f"database {seen['url']}",
+        f"database {fields['url']}",
         f"  reached; it {state}{about}",
-        *(f"  {name} {version}" for name, version in seen["versions"].items()),
-        *(f"  note: {note}" for note in seen["notes"]),
-        *(f"  lacks {right}" for right in seen["lacks"]),
+        *(f"  {name} {version}" for name, version in fields["versions"].items()),
+        *(f"  note: {note}" for note in fields["notes"]),
+        *(f"  lacks {privilege}" for privilege in fields["lacks"]),
     ]
 
 
@@ -135,17 +135,20 @@ def _plugin_lines(plugins: list[Plugin]) -> list[Line]:
     from dumpty.cli.plugin_description import condition
 
     rows = [
-        (p.name, p.kind or "?", state, why or f"{p.distribution} {p.version}".rstrip())
-        for p, (state, why) in ((p, condition(p)) for p in plugins)
+        (p.name, p.kind or "?", state, reason or f"{p.distribution} {p.version}".rstrip())
+        for p, (state, reason) in ((p, condition(p)) for p in plugins)
     ]
     return ["", Table(("PLUGIN", "KIND", "STATE", "FROM"), rows)]
 
 
-def _library_lines(found: list[Library]) -> list[Line]:
-    rows = [(one.name, one.version or "missing", one.needed_by, "" if one.version else one.install) for one in found]
+def _library_lines(libraries: list[Library]) -> list[Line]:
+    rows = [
+        (library.name, library.version or "missing", library.needed_by, "" if library.version else library.install)
+        for library in libraries
+    ]
     return ["", Table(("LIBRARY", "VERSION", "FOR", "HOW TO INSTALL IT"), rows)]
 
 
-def _client_lines(found: list[Client]) -> list[Line]:
-    rows = [(c.name, c.version or "missing", c.path or c.install) for c in found]
+def _client_lines(clients: list[Client]) -> list[Line]:
+    rows = [(c.name, c.version or "missing", c.path or c.install) for c in clients]
     return ["", Table(("PROGRAM", "VERSION", "WHERE, OR HOW TO INSTALL IT"), rows)]

@@ -13,10 +13,10 @@ from dumpty.cli.arguments import (
     URL_HELP,
     Database,
     Directory,
-    Given,
     Jobs,
     Json,
     MaybeId,
+    PluginOptions,
     Quiet,
     Source,
     existing,
@@ -69,7 +69,7 @@ def drill(
     source: Source = "",
     directory: Directory = DIRECTORY,
     jobs: Jobs = None,
-    option: Given = None,
+    option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -83,29 +83,29 @@ def drill(
         raise UsageError("name one backup, or --all, or --older-than AGE")
     age = None if older_than is None else _age(older_than)
     server = None if on is None else read_url(on)[0]
-    given = parse_options(option, jobs)
-    if wrong := {"level", "on", "assertions"} & set(given):
-        raise UsageError(f"{min(wrong)!r} is not an option of a plugin; see dumpty drill --help")
+    options = parse_options(option, jobs)
+    if reserved := {"level", "on", "assertions"} & set(options):
+        raise UsageError(f"{min(reserved)!r} is not an option of a plugin; see dumpty drill --help")
     manager = existing(directory)
     among = Filter(database=database, source=source)
     several = everything or age is not None
     if several:
-        found = manager.listing()
-        backups, problems = among.filter(found.backups), found.problems
+        listing = manager.listing()
+        backups, problems = among.filter(listing.backups), listing.problems
     else:
         backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
     if age is not None:
-        now = datetime.now(UTC)
-        backups = [b for b in backups if now - _last_drilled(b) > age]
+        current_time = datetime.now(UTC)
+        backups = [b for b in backups if current_time - _last_drilled(b) > age]
     verdicts = prove_each(
-        manager, backups, "restore", several=several, quiet=quiet, on=server, assertions=assertions or (), **given
+        manager, backups, "restore", several=several, quiet=quiet, on=server, assertions=assertions or (), **options
     )
     verdicts.failures[:0] = problems
     if verdicts.fields or problems:
         verdicts.lines.append(summary(verdicts, "proven by restoring"))
     else:
-        which = f"older than {older_than} " if age is not None else ""
-        verdicts.lines.append(f"no backups{among} {which}in {os.path.abspath(directory)}: nothing was drilled")
+        age_limit = f"older than {older_than} " if age is not None else ""
+        verdicts.lines.append(f"no backups{among} {age_limit}in {os.path.abspath(directory)}: nothing was drilled")
     return Report(
         fields={"drilled": verdicts.fields, "problems": [str(p) for p in problems]},
         lines=verdicts.lines,

@@ -24,8 +24,8 @@ def list_(
 ) -> Report:
     """List the backups in a directory, oldest first."""
     manager = existing(directory)
-    found, among = manager.listing(), Filter(database=database, source=source)
-    backups, problems = among.filter(found.backups), [str(p) for p in found.problems]
+    listing, among = manager.listing(), Filter(database=database, source=source)
+    backups, problems = among.filter(listing.backups), [str(p) for p in listing.problems]
     short = short_ids(backups)
     rows = [
         (
@@ -45,7 +45,7 @@ def list_(
     return Report(
         fields={"backups": [description.fields(b) for b in backups if json], "problems": problems},
         lines=(line,),
-        warnings=[*problems, *map(str, found.lost_proofs), *description.lost(backups)],
+        warnings=[*problems, *map(str, listing.lost_proofs), *description.lost_warnings(backups)],
         json=json,
-        only_told=True,
+        only_prints=True,
     )

@@ -45,11 +45,12 @@ def unpin(
 ) -> Report:
     """Take a backup's pin away."""
     manager = existing(directory)
-    found = manager.find(backup_id, database=database, source=source)
-    was = manager.unpin(found.id)
+    backup = manager.find(backup_id, database=database, source=source)
+    was_pinned = manager.unpin(backup.id)
+    state = "is not pinned any more" if was_pinned else "was not pinned"
     return Report(
-        fields={"id": found.id, "was_pinned": was},
-        lines=(f"backup {found.id} of {found.database_name} {'is not pinned any more' if was else 'was not pinned'}",),
+        fields={"id": backup.id, "was_pinned": was_pinned},
+        lines=(f"backup {backup.id} of {backup.database_name} {state}",),
         json=json,
         quiet=quiet,
     )

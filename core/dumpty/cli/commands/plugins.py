@@ -33,13 +33,13 @@ def plugins(json: Json = False) -> Report:
     """
     from dumpty.registry.host import default_host
 
-    found = default_host().plugins()
-    told = [(p, *condition(p)) for p in found]
-    rows = [(p.kind or "?", p.name, _answers(p), _origin(p), state) for p, state, _ in told]
+    all_plugins = default_host().plugins()
+    conditions = [(p, *condition(p)) for p in all_plugins]
+    rows = [(p.kind or "?", p.name, _answers(p), _origin(p), state) for p, state, _ in conditions]
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
-    lines += [f"{p.name}: {why}" for p, _, why in told if why]
-    lines += [f"{p.name}: {_slowness(p)}" for p in found if p.seconds > _SLOW]
-    return Report(fields={"plugins": [fields(p) for p in found]}, lines=lines, json=json, only_told=True)
+    lines += [f"{p.name}: {reason}" for p, _, reason in conditions if reason]
+    lines += [f"{p.name}: {_slowness(p)}" for p in all_plugins if p.seconds > _SLOW]
+    return Report(fields={"plugins": [fields(p) for p in all_plugins]}, lines=lines, json=json, only_prints=True)
 
 
 def show(
@@ -53,18 +53,21 @@ def show(
     from dumpty.errors import PluginNotFound
     from dumpty.registry.host import default_host
 
-    known = default_host().plugins()
-    found = [p for p in known if p.name == name]
-    if not found:
-        names = sorted({p.name for p in known})
+    all_plugins = default_host().plugins()
+    matches = [p for p in all_plugins if p.name == name]
+    if not matches:
+        names = sorted({p.name for p in all_plugins})
         raise PluginNotFound(
             f"no plugin is called {name!r}; installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
         )
     lines: list[Line] = []
-    for plugin in found:
+    for plugin in matches:
         lines += [*([""] if lines else []), *_details(plugin)]
     return Report(
-        fields={"plugins": [{**fields(p), **_declared(p.info)} for p in found]}, lines=lines, json=json, only_told=True
+        fields={"plugins": [{**fields(p), **_declared(p.info)} for p in matches]},
+        lines=lines,
+        json=json,
+        only_prints=True,
     )
 
 
@@ -109,10 +112,10 @@ def _origin(plugin: Plugin) -> str:
 
 def _details(plugin: Plugin) -> list[Line]:
     info = plugin.info
-    state, why = condition(plugin)
+    state, reason = condition(plugin)
     lines: list[Line] = [f"{plugin.name}: {plugin.kind or 'plugin'} of {_origin(plugin)}, {state}"]
-    if why:
-        lines.append(f"  {why}")
+    if reason:
+        lines.append(f"  {reason}")
     if info is None:
         return lines
     if info.summary:

@@ -54,21 +54,21 @@ def check(
     if target is not None and chosen not in {"driver", "store"}:
         raise UsageError(f"only drivers and stores are checked with --target, and {name} is a {chosen}")
     source_url = None if source is None else read_url(source)[0]
-    target_url = None if target is None else _place(target) if chosen == "store" else read_url(target)[0]
+    target_url = None if target is None else _store_url(target) if chosen == "store" else read_url(target)[0]
     if not json and sys.stderr.isatty():
         say(f"checking the {chosen} {name}; this may take minutes…")
     return _report(run(name, chosen, source_url, target_url), json=json)
 
 
-def _place(given: str) -> str:
+def _store_url(text: str) -> str:
     """Return where a store is: a path, or its URL; ``file:///path`` is one, and ``file:path`` a file that holds one."""
-    if "://" in given.partition(" ")[0] or not given.startswith(("env:", "file:", "cmd:", "-")):
-        watch([given])
-        return given
-    return read_url(given)[0]
+    if "://" in text.partition(" ")[0] or not text.startswith(("env:", "file:", "cmd:", "-")):
+        watch([text])
+        return text
+    return read_url(text)[0]
 
 
-def _kind(name: str, given: Kind | None) -> Kind:
+def _kind(name: str, requested: Kind | None) -> Kind:
     """Return the kind of the plugin called ``name``.
 
     Raises:
@@ -78,22 +78,24 @@ def _kind(name: str, given: Kind | None) -> Kind:
     from dumpty.registry.host import default_host
 
     host = default_host()
-    kinds: list[Kind] = [given] if given else [k for k in get_args(Kind) if _has(name, k)]
+    kinds: list[Kind] = [requested] if requested else [k for k in get_args(Kind) if _has_kind(name, k)]
     if len(kinds) > 1:
         raise UsageError(f"plugins of several kinds are called {name}: {', '.join(kinds)}; say which with --kind")
     if kinds:
         host.named(kinds[0], name)
         return kinds[0]
-    found = next((p for p in host.plugins() if p.name == name), None)
-    if found is None or not found.error:
+    plugin = next((p for p in host.plugins() if p.name == name), None)
+    if plugin is None or not plugin.error:
         names = ", ".join(sorted({p.name for p in host.plugins()}))
-        what = f"{found} only watches, and there is no suite for that" if found else f"no plugin is called {name!r}"
-        raise UsageError(f"{what}; installed: {names or 'none'}")
+        problem = (
+            f"{plugin} only watches, and there is no suite for that" if plugin else f"no plugin is called {name!r}"
+        )
+        raise UsageError(f"{problem}; installed: {names or 'none'}")
     host.named("driver", name)
-    raise PluginError(found.error, plugin=str(found), hook="describe")
+    raise PluginError(plugin.error, plugin=str(plugin), hook="describe")
 
 
-def _has(name: str, kind: str) -> bool:
+def _has_kind(name: str, kind: str) -> bool:
     from dumpty.registry.host import default_host
 
     return any(p.name == name and p.kind == kind for p in default_host().plugins())
@@ -109,11 +111,11 @@ def _report(verdict: Verdict, *, json: bool) -> Report:
     # What needs attention stands last, where it is read.
     for rule in broken:
         lines += [f"  BROKEN  {rule.rule}", f"          {rule.reason}"]
-    lines += [f"left, and yours to remove: {url}" for url in verdict.left]
-    kept, unproved = len(verdict.of("kept")), len(verdict.of("unproved"))
-    parts = [f"{count(kept, 'rule')} kept", f"{len(broken)} broken", f"{unproved} not proved here"]
+    lines += [f"left, and yours to remove: {url}" for url in verdict.remaining_databases]
+    kept_count, unproved_count = len(verdict.of("kept")), len(verdict.of("unproved"))
+    counts = [f"{count(kept_count, 'rule')} kept", f"{len(broken)} broken", f"{unproved_count} not proved here"]
     advice = "; --source URL and --target URL prove more" if any("--source" in r.reason for r in verdict.rules) else ""
-    lines.append(", ".join(parts) + advice)
+    lines.append(", ".join(counts) + advice)
     error: PluginError | None = None
     if broken:
         error = PluginError(f"{verdict.plugin} breaks {count(len(broken), 'rule')}, the first: {broken[0].rule}")
@@ -127,5 +129,5 @@ def _fields(verdict: Verdict) -> dict[str, Any]:
         "plugin": verdict.plugin,
         "kind": verdict.kind,
         "rules": [{"test": r.test, "rule": r.rule, "state": r.state, "reason": r.reason} for r in verdict.rules],
-        "left": list(verdict.left),
+        "left": list(verdict.remaining_databases),
     }

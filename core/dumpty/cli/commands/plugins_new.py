@@ -58,32 +58,32 @@ def new(
 
     _require_name(name)
     _require_free(name, kind)
-    place = Path(os.path.abspath(os.path.expanduser(directory)), f"dumpty-{name}")
-    if not place.parent.is_dir():
-        raise UsageError(f"there is no directory {place.parent}; make it, or name another one with --dir")
-    if os.path.lexists(place):
-        raise UsageError(f"{place} exists already; choose another name, or another place with --dir")
+    package = Path(os.path.abspath(os.path.expanduser(directory)), f"dumpty-{name}")
+    if not package.parent.is_dir():
+        raise UsageError(f"there is no directory {package.parent}; make it, or name another one with --dir")
+    if os.path.lexists(package):
+        raise UsageError(f"{package} exists already; choose another name, or another place with --dir")
     files = _filled(name, kind)
     try:
-        with tempfile.TemporaryDirectory(prefix=".dumpty-", dir=place.parent) as beside:
-            whole = Path(beside, place.name)
+        with tempfile.TemporaryDirectory(prefix=".dumpty-", dir=package.parent) as temporary_directory:
+            unpacked = Path(temporary_directory, package.name)
             for file, text in files.items():
-                (whole / file).parent.mkdir(parents=True, exist_ok=True)
-                (whole / file).write_text(text, encoding="utf-8")
-            whole.rename(place)
+                (unpacked / file).parent.mkdir(parents=True, exist_ok=True)
+                (unpacked / file).write_text(text, encoding="utf-8")
+            unpacked.rename(package)
     except OSError as error:
-        raise DumptyError(f"cannot write {place}: {error.strerror or error}") from error
-    shown = shlex.quote(os.path.normpath(os.path.join(directory, place.name)))
-    editable = shlex.quote(os.path.normpath(os.path.join(directory, place.name)) + "[test]")
+        raise DumptyError(f"cannot write {package}: {error.strerror or error}") from error
+    quoted_path = shlex.quote(os.path.normpath(os.path.join(directory, package.name)))
+    quoted_requirement = shlex.quote(os.path.normpath(os.path.join(directory, package.name)) + "[test]")
     lines: list[Line] = [
-        f"wrote the {kind} {name}, which works, into {place}:",
+        f"wrote the {kind} {name}, which works, into {package}:",
         *(f"  {file}" for file in files),
         "to try it, in a virtual environment:",
-        f"  pip install -e {editable}",
-        f"  pytest {shown}",
+        f"  pip install -e {quoted_requirement}",
+        f"  pytest {quoted_path}",
         f"  dumpty plugins check {name}",
     ]
-    return Report(fields={"path": str(place), "kind": kind, "files": list(files)}, lines=lines, json=json)
+    return Report(fields={"path": str(package), "kind": kind, "files": list(files)}, lines=lines, json=json)
 
 
 def _require_name(name: str) -> None:
@@ -104,8 +104,8 @@ def _require_free(name: str, kind: str) -> None:
     from dumpty.registry.host import default_host
 
     for plugin in default_host().plugins():
-        taken = plugin.name == name or bool(plugin.info and name in plugin.info.schemes)
-        if taken and plugin.kind == kind and plugin.distribution != f"dumpty-{name}":
+        in_use = plugin.name == name or bool(plugin.info and name in plugin.info.schemes)
+        if in_use and plugin.kind == kind and plugin.distribution != f"dumpty-{name}":
             raise UsageError(f"the {kind} {name} is taken, by {plugin}: two would be in conflict; choose another name")
 
 
@@ -116,7 +116,7 @@ def _filled(name: str, kind: str) -> dict[str, str]:
     values = {
         "name": name,
         "module": module,
-        "Name": "".join(part.capitalize() for part in name.split("-")),
+        "Name": "".join(word.capitalize() for word in name.split("-")),
         "kind": kind,
         "year": str(datetime.now(UTC).year),
         "summary": _SUMMARIES[kind],

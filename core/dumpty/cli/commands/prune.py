@@ -78,35 +78,35 @@ def prune(
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = existing(directory)
-    found = manager.listing()
-    backups = found.backups
+    listing = manager.listing()
+    backups = listing.backups
     decisions = decide(backups, rules, datetime.now(UTC))
     doomed = [d for d in decisions if not d.keep]
     if doomed and not dry_run and not (yes or _agreed(doomed)):
         raise DumptyError("nothing was removed: it was not confirmed")
     problems: list[DumptyError] = []
     removed = [] if dry_run else _removed(manager, doomed, problems)
-    gone = {d.backup.id for d in removed}
+    removed_ids = {d.backup.id for d in removed}
     verb = "would be removed" if dry_run else "removed"
-    done = doomed if dry_run else removed
-    freed = size(total_size(d.backup for d in done))
-    summary = f"{count(len(done), 'backup')} of {len(backups)} {verb}, {freed}"
+    affected = doomed if dry_run else removed
+    freed = size(total_size(d.backup for d in affected))
+    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {freed}"
     return Report(
         fields={
             "dry_run": dry_run,
             "timezone": zone,
-            "decisions": [_fields(d, d.backup.id in gone) for d in decisions if json],
+            "decisions": [_fields(d, d.backup.id in removed_ids) for d in decisions if json],
             "removed": [d.backup.id for d in removed],
         },
         lines=(*_table(decisions, short_ids(backups)), summary),
         warnings=[
-            *map(str, (*found.problems, *found.lost_proofs)),
-            *description.lost(backups),
+            *map(str, (*listing.problems, *listing.lost_proofs)),
+            *description.lost_warnings(backups),
             *_oversize(decisions, rules),
         ],
         error=_failure(problems),
         json=json,
-        only_told=dry_run,
+        only_prints=dry_run,
         quiet=quiet,
     )
 
@@ -124,10 +124,12 @@ def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str
 
 
 def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
-    kept = total_size(d.backup for d in decisions if d.keep)
-    if rules.max_size is None or kept <= rules.max_size:
+    kept_bytes = total_size(d.backup for d in decisions if d.keep)
+    if rules.max_size is None or kept_bytes <= rules.max_size:
         return []
-    return [f"what is kept takes {size(kept)}, more than --max-size {size(rules.max_size)}: the rest is protected"]
+    return [
+        f"what is kept takes {size(kept_bytes)}, more than --max-size {size(rules.max_size)}: the rest is protected"
+    ]
 
 
 def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
@@ -136,8 +138,8 @@ def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
     if not on_terminal():
         raise UsageError(f"nothing was removed: {total} would go; say --yes, or --dry-run to see which")
     for decision in doomed:
-        one = decision.backup
-        text = f"{one.id[:8]}  {moment(one.timestamp)}  {one.database_name}  ({decision.reason})"
+        backup = decision.backup
+        text = f"{backup.id[:8]}  {moment(backup.timestamp)}  {backup.database_name}  ({decision.reason})"
         say(text)
     return agreed(f"Remove {total}?")
 

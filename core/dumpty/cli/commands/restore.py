@@ -12,10 +12,10 @@ from dumpty.cli.arguments import (
     URL_HELP,
     Database,
     Directory,
-    Given,
     Id,
     Jobs,
     Json,
+    PluginOptions,
     Quiet,
     Source,
     existing,
@@ -52,7 +52,7 @@ def restore(
     database: Database = "",
     source: Source = "",
     jobs: Jobs = None,
-    option: Given = None,
+    option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -67,42 +67,42 @@ def restore(
     or with --database or --source.
     """
     database_url, target = read_url(to)
-    given = parse_options(option, jobs)
+    options = parse_options(option, jobs)
     manager = existing(directory)
-    found = manager.find(backup_id, database=database, source=source, alone=True)
+    backup = manager.find(backup_id, database=database, source=source, alone=True)
 
     def attempt(*, other: bool) -> BackupResult:
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
             return manager.restore(
-                found.id,
+                backup.id,
                 database_url,
                 overwrite=overwrite,
                 create=create,
                 other=other,
                 progress=progress,
-                **given,
+                **options,
             )
 
     result = attempt(other=other)
     if isinstance(result.exception, OtherDatabase) and on_terminal():
         say(str(result.exception))
-        if not agreed(f"Replace what {target.url} holds by the backup of {found.database_name}?"):
+        if not agreed(f"Replace what {target.url} holds by the backup of {backup.database_name}?"):
             raise DumptyError("nothing was restored: it was not confirmed")
         result = attempt(other=True)
-    made = succeeded(result)
-    took = seconds(result.duration_seconds)
+    stored = succeeded(result)
+    taken_at, duration = moment(stored.timestamp), seconds(result.duration_seconds)
     return Report(
         fields={
-            "backup": description.fields(made),
+            "backup": description.fields(stored),
             "target_url": target.url,
             "duration_seconds": result.duration_seconds,
         },
         lines=(
-            f"backup {made.id} of {made.database_name}, taken {moment(made.timestamp)}, is restored in {took}",
-            f"  holds {description.contents(made)}",
+            f"backup {stored.id} of {stored.database_name}, taken {taken_at}, is restored in {duration}",
+            f"  holds {description.contents(stored)}",
             f"  in {target.url}",
         ),
-        warnings=description.warnings(made),
+        warnings=description.warnings(stored),
         json=json,
         quiet=quiet,
     )

@@ -23,7 +23,7 @@ def show(
 
     Its file, sizes and digests, the versions that made it, and what it holds.
     """
-    found = existing(directory).find(backup_id, database=database, source=source)
+    backup = existing(directory).find(backup_id, database=database, source=source)
     return Report(
-        fields={"backup": description.fields(found)}, lines=description.details(found), json=json, only_told=True
+        fields={"backup": description.fields(backup)}, lines=description.details(backup), json=json, only_prints=True
     )

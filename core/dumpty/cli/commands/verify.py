@@ -48,8 +48,8 @@ def verify(
     manager = existing(directory)
     among = Filter(database=database, source=source)
     if backup_id is None:
-        found = manager.listing()
-        backups, problems = among.filter(found.backups), found.problems
+        listing = manager.listing()
+        backups, problems = among.filter(listing.backups), listing.problems
     else:
         backups, problems = [manager.find(backup_id, database=database, source=source)], []
     verdicts = prove_each(manager, backups, chosen, several=everything, quiet=quiet)
