@@ -44,11 +44,11 @@ def _in_a_directory_of_its_own(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture
 def dumpty(capsys):
-    """Run a command line in this process; ``on`` a terminal, standard input and error are that."""
+    """Run a command line in this process; on ``terminal``, standard input and error are that."""
 
-    def run(*argv: object, on: Terminal | None = None) -> Ran:
+    def run(*argv: object, terminal: Terminal | None = None) -> Ran:
         capsys.readouterr()
-        with on or contextlib.nullcontext():
+        with terminal or contextlib.nullcontext():
             status = main([str(a) for a in argv])
         out, err = capsys.readouterr()
         return Ran(status, out, err)
@@ -60,11 +60,11 @@ def dumpty(capsys):
 def program():
     """Run a command line as a program of its own."""
 
-    def run(*argv: object, **more) -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "dumpty", *map(str, argv)], capture_output=True, text=True, check=False, **more
+    def run(*argv: object, **options) -> Ran:
+        process = subprocess.run(
+            [sys.executable, "-m", "dumpty", *map(str, argv)], capture_output=True, text=True, check=False, **options
         )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return Ran(process.returncode, process.stdout, process.stderr)
 
     return run
 
@@ -136,12 +136,12 @@ class Terminal:
         return shown.decode()
 
     def __enter__(self) -> Self:
-        self._before = sys.stdin, sys.stderr
+        self._streams_before = sys.stdin, sys.stderr
         sys.stdin, sys.stderr = self.reader, self.writer
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.stdin, sys.stderr = self._before
+        sys.stdin, sys.stderr = self._streams_before
 
     def close(self) -> None:
         self.writer.close()
@@ -155,6 +155,6 @@ def terminal(monkeypatch):
     """A terminal."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    one = Terminal()
-    yield one
-    one.close()
+    opened = Terminal()
+    yield opened
+    opened.close()

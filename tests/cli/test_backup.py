@@ -11,9 +11,9 @@ import pytest
 
 
 def test_a_backup_is_stored_natively_and_compressed_unless_told_otherwise(make, shop):
-    made = make(shop)
-    assert (made["format"], made["stages"]) == ("native", ["gzip"])
-    with gzip.open(made["file_path"]) as stream:
+    backup = make(shop)
+    assert (backup["format"], backup["stages"]) == ("native", ["gzip"])
+    with gzip.open(backup["file_path"]) as stream:
         assert stream.read(15) == b"SQLite format 3"
 
 
@@ -22,16 +22,16 @@ def test_the_first_stream_format_is_the_default_where_a_driver_has_no_native_one
 
 
 def test_format_compressor_and_options_are_the_users(make, shop):
-    made = make(shop, "--format", "sql", "--compressor", "zstd", "-o", "zstd.level=3", "-o", "check=no")
-    assert (made["format"], made["stages"]) == ("sql", ["zstd"])
-    assert made["file_path"].endswith(".sql.zst")
+    backup = make(shop, "--format", "sql", "--compressor", "zstd", "-o", "zstd.level=3", "-o", "check=no")
+    assert (backup["format"], backup["stages"]) == ("sql", ["zstd"])
+    assert backup["file_path"].endswith(".sql.zst")
 
 
 def test_without_compressor_the_stored_file_is_the_dump(make, shop):
-    made = make(shop, "--compressor", "none")
-    with open(made["file_path"], "rb") as stream:
-        assert hashlib.sha256(stream.read()).hexdigest() == made["checksum"]
-    assert made["stages"] == []
+    backup = make(shop, "--compressor", "none")
+    with open(backup["file_path"], "rb") as stream:
+        assert hashlib.sha256(stream.read()).hexdigest() == backup["checksum"]
+    assert backup["stages"] == []
 
 
 def test_what_was_done_is_said_in_a_few_lines(dumpty, shop):
@@ -112,7 +112,7 @@ def test_a_scheme_nobody_answers_lists_the_installed_ones(dumpty):
     ],
 )
 def test_what_is_mistyped_is_suggested_and_never_a_package_of_that_name(dumpty, shop, argv, says):
-    ran = dumpty(*(shop if word == "SHOP" else word for word in argv))
+    ran = dumpty(*(shop if argument == "SHOP" else argument for argument in argv))
     assert ran.status == 2
     assert says in ran.err
     assert "pip install" not in ran.err
@@ -129,7 +129,7 @@ def test_what_is_mistyped_is_suggested_and_never_a_package_of_that_name(dumpty, 
     ],
 )
 def test_a_known_plugin_that_is_not_installed_is_named(dumpty, shop, argv, package):
-    ran = dumpty(*(shop if word == "SHOP" else word for word in argv))
+    ran = dumpty(*(shop if argument == "SHOP" else argument for argument in argv))
     assert ran.status == 2
     assert f"pip install ./examples/{package}" in ran.err
     assert (Path(__file__).parents[2] / "examples" / package / "pyproject.toml").is_file()
@@ -220,7 +220,7 @@ def test_jobs_are_the_drivers_option_and_refused_where_it_has_none(dumpty, shop)
 
 def test_a_rate_limit_is_a_size_a_second(dumpty, make, shop):
     assert make(shop, "--rate-limit", "10MB")["format"] == "native"
-    for wrong in ("fast", "0", "0.1", "-1MB", ""):
-        ran = dumpty("backup", shop, f"--rate-limit={wrong}")
-        assert ran.status == 2, wrong
+    for rate in ("fast", "0", "0.1", "-1MB", ""):
+        ran = dumpty("backup", shop, f"--rate-limit={rate}")
+        assert ran.status == 2, rate
         assert "--rate-limit" in ran.err

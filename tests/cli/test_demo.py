@@ -19,23 +19,23 @@ def test_the_demo_restores_every_row_and_leaves_nothing(dumpty, monkeypatch, tmp
 
 
 def test_the_demo_can_be_kept_to_look_at(dumpty, tmp_path):
-    told = dumpty("demo", "--keep", "shop-demo", "--json").json
-    assert told["identical"] is True
-    assert told["directory"] == str(tmp_path / "shop-demo")
+    reply = dumpty("demo", "--keep", "shop-demo", "--json").json
+    assert reply["identical"] is True
+    assert reply["directory"] == str(tmp_path / "shop-demo")
     assert sorted(os.listdir("shop-demo")) == ["backups", "shop.db"]
     assert dumpty("verify", "latest", "--dir", "shop-demo/backups").status == 0
-    assert told["rows"] > 5000
-    assert told["damage"] != "ok"
+    assert reply["rows"] > 5000
+    assert reply["damage"] != "ok"
 
 
-@pytest.mark.parametrize("where", ["full", "file"])
-def test_the_demo_touches_no_directory_that_holds_something(dumpty, tmp_path, where):
+@pytest.mark.parametrize("directory", ["full", "file"])
+def test_the_demo_touches_no_directory_that_holds_something(dumpty, tmp_path, directory):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("precious")
     (tmp_path / "file").write_text("precious")
-    ran = dumpty("demo", "--keep", where)
+    ran = dumpty("demo", "--keep", directory)
     assert ran.status == 2
-    assert where in ran.err
+    assert directory in ran.err
     assert os.listdir("full") == ["mine"]
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -43,10 +43,10 @@ def test_the_demo_touches_no_directory_that_holds_something(dumpty, tmp_path, wh
 def test_the_demo_fails_where_the_restored_shop_is_another(dumpty, monkeypatch, tmp_path):
     from dumpty import BackupManager
 
-    whole = BackupManager.restore
+    restore_unpatched = BackupManager.restore
 
-    def restore(self, *args, **more):
-        result = whole(self, *args, **more)
+    def restore(self, *args, **options):
+        result = restore_unpatched(self, *args, **options)
         import sqlite3
 
         with sqlite3.connect(args[1].removeprefix("sqlite:///")) as database:

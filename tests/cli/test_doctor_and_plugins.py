@@ -24,21 +24,21 @@ def test_a_plugin_that_does_not_load_is_listed_with_the_reason(dumpty, broken):
     assert ran.status == 0
     assert "failed" in ran.out
     assert "dumpty_broken_module_that_is_not_there" in ran.out
-    told = next(p for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == "broken")
-    assert (told["state"], told["distribution"], told["version"]) == ("failed", "dumpty-broken", "0.1")
+    plugin = next(p for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == "broken")
+    assert (plugin["state"], plugin["distribution"], plugin["version"]) == ("failed", "dumpty-broken", "0.1")
 
 
 @pytest.mark.parametrize(("driver", "library"), [("postgres", "psycopg2-binary"), ("mysql", "pymysql")])
 def test_a_driver_whose_library_is_missing_is_not_ok(dumpty, monkeypatch, driver, library):
     import importlib_metadata
 
-    whole = importlib_metadata.version
+    version_unpatched = importlib_metadata.version
     names = {library, library.removesuffix("-binary")}
 
     def version(name):
         if name.lower() in names:
             raise importlib_metadata.PackageNotFoundError(name)
-        return whole(name)
+        return version_unpatched(name)
 
     assert [p["state"] for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == driver] == ["ok"]
     monkeypatch.setattr(importlib_metadata, "version", version)
@@ -49,8 +49,8 @@ def test_a_driver_whose_library_is_missing_is_not_ok(dumpty, monkeypatch, driver
         assert advice in ran.out
         assert "incomplete" in ran.out
         assert not [line for line in ran.out.splitlines() if {driver, "ok"} <= set(line.split())]
-        told = dumpty(*argv, "--json").json["plugins"]
-        assert [(p["state"], p["error"]) for p in told if p["name"] == driver] == [("incomplete", advice)]
+        plugins = dumpty(*argv, "--json").json["plugins"]
+        assert [(p["state"], p["error"]) for p in plugins if p["name"] == driver] == [("incomplete", advice)]
 
 
 @pytest.mark.parametrize(("driver", "module"), [("postgres", "psycopg2"), ("mysql", "pymysql")])
@@ -58,8 +58,8 @@ def test_a_library_whose_files_are_gone_is_missing(dumpty, monkeypatch, driver, 
     state = {p["name"]: p["state"] for p in dumpty("plugins", "--json").json["plugins"]}
     assert state[driver] == "ok"
     monkeypatch.setitem(sys.modules, module, None)
-    told = {p["name"]: p for p in dumpty("plugins", "--json").json["plugins"]}
-    assert told[driver]["state"] == "incomplete"
+    plugins = {p["name"]: p for p in dumpty("plugins", "--json").json["plugins"]}
+    assert plugins[driver]["state"] == "incomplete"
 
 
 def test_a_blocked_plugin_is_listed_as_such(dumpty, monkeypatch):
@@ -79,8 +79,8 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
     assert "bold bool on backup whether it is bold" in lines
     assert 'tables list "" backup which tables' in lines
     assert 'its library: pip install "dumpty-odd[odd]"' in lines
-    told = dumpty("plugins", "show", "odd", "--json").json["plugins"][0]
-    assert told["options"][0] == {
+    plugin = dumpty("plugins", "show", "odd", "--json").json["plugins"][0]
+    assert plugin["options"][0] == {
         "name": "color",
         "type": "str",
         "default": "red",
@@ -115,8 +115,8 @@ def test_a_plugin_that_says_little_of_itself_can_be_shown(dumpty, odd):
 
 
 def test_a_broken_plugin_can_be_shown(dumpty, broken):
-    told = dumpty("plugins", "show", "broken", "--json").json["plugins"][0]
-    assert (told["state"], told["options"]) == ("failed", [])
+    plugin = dumpty("plugins", "show", "broken", "--json").json["plugins"][0]
+    assert (plugin["state"], plugin["options"]) == ("failed", [])
     assert "cannot be loaded" in dumpty("plugins", "show", "broken").out
 
 
@@ -124,15 +124,15 @@ def test_doctor_says_what_is_installed(dumpty):
     ran = dumpty("doctor")
     assert ran.status == 0
     assert ran.out.startswith(f"dumpty {package.__version__} on Python {platform.python_version()}")
-    told = dumpty("doctor", "--json").json
-    clients = {c["name"]: c for c in told["clients"]}
+    reply = dumpty("doctor", "--json").json
+    clients = {c["name"]: c for c in reply["clients"]}
     assert clients["sqlite3"]["version"].startswith("3.")
     assert os.path.isfile(clients["pg_dump"]["path"])
     assert "MariaDB" in clients["mariadb-dump"]["version"]
-    libraries = {library["name"]: library for library in told["libraries"]}
+    libraries = {library["name"]: library for library in reply["libraries"]}
     assert libraries["pymysql"]["version"]
     assert libraries["psycopg2-binary"]["needed_by"] == "postgres"
-    assert told["database"] is None
+    assert reply["database"] is None
 
 
 def test_doctor_says_how_to_get_what_is_missing(dumpty, odd, monkeypatch, tmp_path):
@@ -164,8 +164,8 @@ def test_doctor_asks_each_program_for_its_version(dumpty, monkeypatch, tmp_path,
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("DUMPTY_PG_BINDIR", str(program.parent))
-    found = [c for c in dumpty("doctor", "--json").json["clients"] if c["path"] == str(program)]
-    assert [c["version"] for c in found] == [version]
+    clients = [c for c in dumpty("doctor", "--json").json["clients"] if c["path"] == str(program)]
+    assert [c["version"] for c in clients] == [version]
 
 
 def test_doctor_fails_where_a_plugin_is_broken(dumpty, broken):
@@ -179,9 +179,9 @@ def test_doctor_looks_at_a_database(dumpty, shop):
     assert ran.status == 0
     assert f"database {shop}" in ran.out
     assert "it holds data" in ran.out
-    told = dumpty("doctor", shop, "--json").json["database"]
-    assert (told["reached"], told["exists"], told["empty"]) == (True, True, False)
-    assert told["versions"]["sqlite"]
+    database = dumpty("doctor", shop, "--json").json["database"]
+    assert (database["reached"], database["exists"], database["empty"]) == (True, True, False)
+    assert database["versions"]["sqlite"]
 
 
 def test_doctor_tells_what_the_driver_notes(dumpty, odd):

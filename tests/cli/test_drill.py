@@ -23,10 +23,10 @@ def proven(dumpty) -> list[str | None]:
 
 
 def test_a_drill_without_any_option_restores_the_latest_and_says_counts_only(dumpty, make, shop, tmp_path):
-    made = make(shop)
+    backup = make(shop)
     ran = dumpty("drill")
     assert ran.status == 0
-    assert f"{made['id'][:8]}  shop, native+gzip: ok, by restore" in ran.out
+    assert f"{backup['id'][:8]}  shop, native+gzip: ok, by restore" in ran.out
     assert "counts only: 1 object and 2 rows" in ran.out
     assert "not proved           that every value is the same" in ran.out
     assert "1 backup proven by restoring" in ran.out
@@ -41,20 +41,25 @@ def test_with_fingerprints_a_drill_says_every_value(dumpty, make, shop):
 
 
 def test_a_drill_in_json_is_one_object_that_says_what_was_proved_and_what_not(dumpty, make, shop):
-    made = make(shop)
-    told = dumpty("drill", "latest", "--json").json
-    [one] = told["drilled"]
-    assert (told["success"], one["id"], one["level"], one["recorded"]) == (True, made["id"], "restore", True)
-    assert all(step["seconds"] >= 0 for step in one["proved"])
-    assert one["not_proved"]
-    assert one["versions"]["sqlite"]
+    backup = make(shop)
+    reply = dumpty("drill", "latest", "--json").json
+    [drilled] = reply["drilled"]
+    assert (reply["success"], drilled["id"], drilled["level"], drilled["recorded"]) == (
+        True,
+        backup["id"],
+        "restore",
+        True,
+    )
+    assert all(step["seconds"] >= 0 for step in drilled["proved"])
+    assert drilled["not_proved"]
+    assert drilled["versions"]["sqlite"]
 
 
 def test_true_assertions_are_told_and_one_that_is_false_fails_the_drill(dumpty, make, shop):
     make(shop)
-    good = "SELECT count(*) = 2 FROM orders"
-    assert f"true of what was restored: {good}" in dumpty("drill", "--assert", good).out
-    ran = dumpty("drill", "--assert", good, "--assert", "SELECT count(*) > 1000 FROM orders", "--json")
+    true_query = "SELECT count(*) = 2 FROM orders"
+    assert f"true of what was restored: {true_query}" in dumpty("drill", "--assert", true_query).out
+    ran = dumpty("drill", "--assert", true_query, "--assert", "SELECT count(*) > 1000 FROM orders", "--json")
     assert (ran.status, ran.json["error_type"]) == (4, "IntegrityError")
     assert "> 1000" in ran.json["error"]
     assert "FAILED restore" in dumpty("list").out
@@ -73,8 +78,8 @@ def test_an_assertion_with_a_mistake_is_a_usage_error_and_no_verdict(dumpty, mak
 
 def test_all_backups_are_drilled_and_one_that_is_damaged_fails(dumpty, make, shop):
     make(shop)
-    bad = make(shop, "--format", "sql")
-    with open(bad["file_path"], "r+b") as stream:
+    damaged = make(shop, "--format", "sql")
+    with open(damaged["file_path"], "r+b") as stream:
         stream.truncate(60)
     ran = dumpty("drill", "--all")
     assert ran.status == 4
@@ -126,8 +131,8 @@ def test_nothing_to_drill_says_so(dumpty, tmp_path):
 
 
 def test_a_driver_without_scratch_is_not_provable_and_never_ok(dumpty, make, odd):
-    made = make("odd://h/x")
-    ran = dumpty("drill", made["id"])
+    backup = make("odd://h/x")
+    ran = dumpty("drill", backup["id"])
     assert ran.status == 3
     assert "NOT PROVED" in ran.out
     assert "0 backups proven by restoring, 1 not provable here" in ran.out
@@ -135,12 +140,12 @@ def test_a_driver_without_scratch_is_not_provable_and_never_ok(dumpty, make, odd
     assert "not provable here, because plugin 'odd'" in ran.err
     assert "implements no scratch" in ran.err
     assert proven(dumpty) == [None]
-    told = dumpty("drill", made["id"], "--json").json
-    assert (told["success"], told["status"], told["error_type"]) == (False, 3, "NotProvable")
+    reply = dumpty("drill", backup["id"], "--json").json
+    assert (reply["success"], reply["status"], reply["error_type"]) == (False, 3, "NotProvable")
 
 
 def test_what_is_not_provable_here_is_counted_apart_and_decides_last(dumpty, make, shop, odd):
-    good = make(shop)
+    provable = make(shop)
     make("odd://h/x")
     ran = dumpty("drill", "--all")
     assert ran.status == 3
@@ -149,7 +154,7 @@ def test_what_is_not_provable_here_is_counted_apart_and_decides_last(dumpty, mak
     ran = dumpty("verify", "--all", "--level", "structure", "--json")
     assert (ran.status, [v["success"] for v in ran.json["verified"]]) == (3, [True, False, False])
     assert "2 of 3 backups are not provable here, the first: " in ran.json["error"]
-    with open(good["file_path"], "r+b") as stream:
+    with open(provable["file_path"], "r+b") as stream:
         stream.truncate(60)
     ran = dumpty("drill", "--all")
     assert ran.status == 4
@@ -159,13 +164,13 @@ def test_what_is_not_provable_here_is_counted_apart_and_decides_last(dumpty, mak
 
 def test_what_is_not_provable_here_leaves_no_mark_on_the_backup(dumpty, make, odd):
     first, second = make("odd://h/x"), make("odd://h/x")
-    before = dumpty("list", "--json").json["backups"]
+    backups_before = dumpty("list", "--json").json["backups"]
     assert dumpty("drill", "--all").status == dumpty("verify", "latest", "--level", "structure").status == 3
-    assert dumpty("list", "--json").json["backups"] == before
+    assert dumpty("list", "--json").json["backups"] == backups_before
     assert [line.split()[-2] for line in dumpty("list").out.splitlines()[1:]] == ["never", "never"]
-    told = dumpty("prune", "--keep", "1", "--dry-run", "--json").json["decisions"]
-    assert [(d["id"], d["keep"]) for d in told] == [(second["id"], True), (first["id"], False)]
-    assert "failed" not in told[1]["reason"]
+    decisions = dumpty("prune", "--keep", "1", "--dry-run", "--json").json["decisions"]
+    assert [(d["id"], d["keep"]) for d in decisions] == [(second["id"], True), (first["id"], False)]
+    assert "failed" not in decisions[1]["reason"]
 
 
 def test_a_machine_without_the_database_proves_nothing_and_says_how_to_get_it(dumpty, mariadb, monkeypatch, tmp_path):
@@ -220,7 +225,7 @@ SLOW = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i
 def test_a_signal_ends_a_drill_in_one_line_and_leaves_nothing(make, shop, tmp_path, number, status):
     make(shop)
     argv = [sys.executable, "-m", "dumpty", "drill"]
-    argv += [word for _ in range(200) for word in ("--assert", SLOW)]
+    argv += [argument for _ in range(200) for argument in ("--assert", SLOW)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         deadline = time.monotonic() + 30
         while not list(Path(tmp_path, "backups").glob("workspace.*.part/drill.db")) and time.monotonic() < deadline:
@@ -251,6 +256,6 @@ def test_what_list_prints_of_proofs_is_what_the_file_says(dumpty, make, shop, tm
     make(shop)
     dumpty("drill")
     [proofs] = (tmp_path / "backups").glob("*.proofs.json")
-    [one] = json.loads(proofs.read_text())["proofs"]
-    told = dumpty("list", "--json").json["backups"][0]["proven"]
-    assert (told["at"], told["by"], told["level"]) == (one["at"], one["by"], one["level"])
+    [proof] = json.loads(proofs.read_text())["proofs"]
+    proven = dumpty("list", "--json").json["backups"][0]["proven"]
+    assert (proven["at"], proven["by"], proven["level"]) == (proof["at"], proof["by"], proof["level"])

@@ -21,11 +21,11 @@ def test_every_backup_has_a_line_oldest_first(dumpty, make, shop):
 
 
 def test_json_holds_everything_of_every_backup(dumpty, make, shop):
-    made = make(shop)
-    told = dumpty("list", "--json").json
-    assert (told["success"], told["status"], told["problems"]) == (True, 0, [])
-    assert told["backups"] == [made]
-    assert made["evidence"]["objects"] == [{"path": "orders", "rows": 2, "fingerprint": None}]
+    backup = make(shop)
+    reply = dumpty("list", "--json").json
+    assert (reply["success"], reply["status"], reply["problems"]) == (True, 0, [])
+    assert reply["backups"] == [backup]
+    assert backup["evidence"]["objects"] == [{"path": "orders", "rows": 2, "fingerprint": None}]
 
 
 def test_an_empty_directory_lists_nothing_and_is_no_failure(dumpty, tmp_path):
@@ -38,10 +38,10 @@ def test_a_damaged_manifest_is_named_and_hides_no_other_backup(dumpty, make, sho
     make(shop)
     hidden = next(p for p in (tmp_path / "backups").iterdir() if p.name.endswith(".manifest.json"))
     hidden.write_bytes(b"{" + hidden.read_bytes()[5:])
-    seen = make(shop)
+    readable = make(shop)
     ran = dumpty("list")
     assert ran.status == 0
-    assert seen["id"][:8] in ran.out
+    assert readable["id"][:8] in ran.out
     assert hidden.name in ran.err
     assert dumpty("list", "--json").json["problems"][0].startswith("the manifest")
 
@@ -62,30 +62,30 @@ def test_a_file_url_names_the_directory_too(dumpty, make, shop, tmp_path):
         ("restore", "latest", "--to", "sqlite:///x.db"),
     ],
 )
-@pytest.mark.parametrize("where", ["absent", "file", "file:///absent"])
-def test_a_directory_that_is_not_there_has_a_status_of_its_own_and_is_not_made(dumpty, tmp_path, argv, where):
+@pytest.mark.parametrize("directory", ["absent", "file", "file:///absent"])
+def test_a_directory_that_is_not_there_has_a_status_of_its_own_and_is_not_made(dumpty, tmp_path, argv, directory):
     (tmp_path / "file").write_text("")
-    before = sorted(os.listdir(tmp_path))
-    ran = dumpty(*argv, "--dir", where)
+    names_before = sorted(os.listdir(tmp_path))
+    ran = dumpty(*argv, "--dir", directory)
     assert ran.status == 10
     assert "--dir" in ran.err
     assert ran.err.count("\n") == 1
-    assert sorted(os.listdir(tmp_path)) == before
+    assert sorted(os.listdir(tmp_path)) == names_before
 
 
 def test_show_tells_all(dumpty, make, shop):
-    made = make(shop)
-    out = dumpty("show", made["id"][:4]).out
+    backup = make(shop)
+    out = dumpty("show", backup["id"][:4]).out
     for value in (
-        made["id"],
-        made["checksum"],
-        made["file_path"],
-        made["source"],
+        backup["id"],
+        backup["checksum"],
+        backup["file_path"],
+        backup["source"],
         "sqlite version",
         "1 object, 2 rows",
     ):
         assert value in out
-    assert dumpty("show", "latest", "--json").json["backup"] == made
+    assert dumpty("show", "latest", "--json").json["backup"] == backup
 
 
 def test_show_tells_fingerprints_notes_and_what_was_not_counted(dumpty, make, odd):
@@ -97,10 +97,10 @@ def test_show_tells_fingerprints_notes_and_what_was_not_counted(dumpty, make, od
     assert "a note" in out
 
 
-@pytest.mark.parametrize("wanted", ["nope", "", "../../etc/passwd", "a\nb\x1b[2J", "🥚"])
-def test_an_unknown_id_fails_and_says_where_to_look(dumpty, make, shop, wanted):
+@pytest.mark.parametrize("unknown_id", ["nope", "", "../../etc/passwd", "a\nb\x1b[2J", "🥚"])
+def test_an_unknown_id_fails_and_says_where_to_look(dumpty, make, shop, unknown_id):
     make(shop)
-    ran = dumpty("show", wanted)
+    ran = dumpty("show", unknown_id)
     assert ran.status == 1
     assert "dumpty list" in ran.err
     assert ran.err.count("\n") == 1
@@ -108,8 +108,8 @@ def test_an_unknown_id_fails_and_says_where_to_look(dumpty, make, shop, wanted):
 
 
 def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop, monkeypatch):
-    whole = uuid.uuid4
-    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("abcdef12" + whole().hex[8:]))
+    uuid4_unpatched = uuid.uuid4
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("abcdef12" + uuid4_unpatched().hex[8:]))
     ids = [make(shop)["id"] for _ in range(2)]
     ran = dumpty("show", "abcdef12")
     assert ran.status == 1
@@ -119,19 +119,19 @@ def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "summary"),
     [("nothing", "nothing that was counted"), ("uncounted", "1 object"), ("fine", "2 objects, 7 rows (1 not counted)")],
 )
-def test_show_says_how_much_was_counted(dumpty, make, odd, host, told):
+def test_show_says_how_much_was_counted(dumpty, make, odd, host, summary):
     make(f"odd://{host}/db")
-    assert f"contents        {told}\n" in dumpty("show", "latest").out
+    assert f"contents        {summary}\n" in dumpty("show", "latest").out
 
 
 def test_short_ids_are_long_enough_to_tell_backups_apart():
     def backup(identity: str) -> Backup:
         return Backup(identity, "", "", None, 0, "")  # type: ignore[arg-type]
 
-    one = str(uuid.UUID(int=1))
-    other = one[:12] + "f" + one[13:]
-    assert short_ids([backup(one), backup(other)]) == {one: one[:13], other: other[:13]}
-    assert short_ids([backup(one)]) == {one: one[:8]}
+    first_id = str(uuid.UUID(int=1))
+    second_id = first_id[:12] + "f" + first_id[13:]
+    assert short_ids([backup(first_id), backup(second_id)]) == {first_id: first_id[:13], second_id: second_id[:13]}
+    assert short_ids([backup(first_id)]) == {first_id: first_id[:8]}

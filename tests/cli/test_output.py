@@ -104,11 +104,11 @@ def test_a_reader_that_leaves_is_silence_and_the_status_is_the_verbs(make, shop,
     with open(make(shop)["file_path"], "ab") as stream:
         stream.write(b"x")
     argv = [sys.executable, "-c", _LEAVES, sys.executable, "-m", "dumpty", *words.split()]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == status
-    assert "roken pipe" not in done.stderr
-    assert "Traceback" not in done.stderr
-    assert status == 4 or done.stderr == ""
+    process = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert process.returncode == status
+    assert "roken pipe" not in process.stderr
+    assert "Traceback" not in process.stderr
+    assert status == 4 or process.stderr == ""
 
 
 # Runs a command with a pipe as its output whose reader has gone.
@@ -153,15 +153,15 @@ def test_the_second_pass_of_a_verification_starts_its_bar_again(terminal):
 def test_a_full_disk_behind_standard_output_is_a_failure_of_one_line(make, shop, json_too):
     make(shop)
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "dumpty", "list", *json_too],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    assert done.stderr == "dumpty: cannot write to the standard output: No space left on device\n"
+    assert process.returncode == 1
+    assert process.stderr == "dumpty: cannot write to the standard output: No space left on device\n"
 
 
 def test_any_locale_can_show_any_name(program, make, tmp_path, shop):
@@ -173,7 +173,7 @@ def test_any_locale_can_show_any_name(program, make, tmp_path, shop):
 
 
 def test_a_terminal_shows_progress_and_wipes_it(dumpty, odd, terminal):
-    ran = dumpty("backup", "odd://fine/db", on=terminal)
+    ran = dumpty("backup", "odd://fine/db", terminal=terminal)
     assert ran.status == 0
     shown = terminal.read()
     assert "backup of odd://fine/db" in shown
@@ -184,13 +184,13 @@ def test_a_terminal_shows_progress_and_wipes_it(dumpty, odd, terminal):
 @pytest.mark.parametrize("argv", [("verify", "latest"), ("restore", "latest", "--to", "sqlite:///new.db")])
 def test_reading_back_shows_progress_too(dumpty, make, shop, terminal, argv):
     make(shop)
-    assert dumpty(*argv, on=terminal).status == 0
+    assert dumpty(*argv, terminal=terminal).status == 0
     assert argv[0] in terminal.read()
 
 
 def test_quiet_shows_no_progress(dumpty, make, shop, terminal):
     make(shop)
-    assert dumpty("verify", "latest", "--quiet", on=terminal).status == 0
+    assert dumpty("verify", "latest", "--quiet", terminal=terminal).status == 0
     assert terminal.read() == ""
 
 
@@ -201,7 +201,7 @@ def test_a_terminal_gets_no_progress_through_a_pipe(dumpty, shop):
 def test_a_narrow_terminal_gets_whole_rows_with_a_bold_head(make, shop):
     import pty
 
-    made = make(shop)
+    backup = make(shop)
     master, slave = pty.openpty()
     subprocess.run(
         [sys.executable, "-m", "dumpty", "list"],
@@ -213,7 +213,7 @@ def test_a_narrow_terminal_gets_whole_rows_with_a_bold_head(make, shop):
     head, row = os.read(master, 65536).decode().splitlines()
     os.close(master)
     assert "\x1b[1m" in head
-    assert row.endswith(os.path.basename(made["file_path"]))
+    assert row.endswith(os.path.basename(backup["file_path"]))
 
 
 def test_a_pipe_gets_one_line_for_each_backup(program, make, shop):

@@ -11,7 +11,7 @@ def four(make, shop) -> list[str]:
     return [make(shop)["id"] for _ in range(4)]
 
 
-def listed(dumpty) -> list[str]:
+def listed_ids(dumpty) -> list[str]:
     return [b["id"] for b in dumpty("list", "--json").json["backups"]]
 
 
@@ -20,17 +20,17 @@ def test_a_pinned_backup_outlives_every_rule_until_it_is_unpinned(dumpty, four):
     ran = dumpty("prune", "--keep", "1", "--yes")
     assert ran.status == 0
     assert "before the upgrade" in ran.out
-    assert listed(dumpty) == [four[0], four[3]]
+    assert listed_ids(dumpty) == [four[0], four[3]]
     assert "pinned" in dumpty("list").out
     assert "before the upgrade" in dumpty("show", four[0]).out
     assert dumpty("unpin", four[0]).status == 0
     assert dumpty("prune", "--keep", "1", "--yes").status == 0
-    assert listed(dumpty) == [four[3]]
+    assert listed_ids(dumpty) == [four[3]]
 
 
 def test_unpinning_what_is_not_pinned_says_so(dumpty, four):
-    told = dumpty("unpin", "latest", "--json").json
-    assert (told["success"], told["was_pinned"]) == (True, False)
+    reply = dumpty("unpin", "latest", "--json").json
+    assert (reply["success"], reply["was_pinned"]) == (True, False)
 
 
 def test_pinning_what_does_not_exist_fails(dumpty, four):
@@ -44,27 +44,27 @@ def test_the_newest_proven_backup_outlives_every_rule(dumpty, four):
     reasons = {d["id"]: d["reason"] for d in ran.json["decisions"]}
     assert reasons[four[1]] == "the newest proven by restore"
     assert reasons[four[2]] == "the newest proven by digest"
-    assert listed(dumpty) == four[1:]
+    assert listed_ids(dumpty) == four[1:]
 
 
 def test_a_backup_whose_drill_failed_takes_no_place(dumpty, four):
     assert dumpty("drill", four[3], "--assert", "SELECT 0").status == 4
     assert dumpty("prune", "--keep", "2", "--yes").status == 0
-    assert listed(dumpty) == four[1:]
+    assert listed_ids(dumpty) == four[1:]
 
 
 def test_the_rules_of_days_and_years_keep_the_newest_of_each(dumpty, four):
     ran = dumpty("prune", "--keep-daily", "7", "--keep-yearly", "1", "--timezone", "Europe/Berlin", "--yes", "--json")
     assert ran.json["timezone"] == "Europe/Berlin"
-    assert listed(dumpty) == [four[0], four[3]]  # the oldest, while there are not seven days
+    assert listed_ids(dumpty) == [four[0], four[3]]  # the oldest, while there are not seven days
 
 
 def test_the_total_size_removes_the_oldest_and_says_what_is_still_too_large(dumpty, four):
     size = dumpty("list", "--json").json["backups"][0]["size_bytes"]
     assert dumpty("prune", "--max-size", f"{2 * size + 20}B", "--yes").status == 0
-    assert listed(dumpty) == four[2:]
+    assert listed_ids(dumpty) == four[2:]
     ran = dumpty("prune", "--max-size", "0B", "--yes")
-    assert (ran.status, listed(dumpty)) == (0, four[3:])
+    assert (ran.status, listed_ids(dumpty)) == (0, four[3:])
     assert "the rest is protected" in ran.err
 
 
@@ -75,7 +75,7 @@ def test_the_total_size_removes_the_oldest_and_says_what_is_still_too_large(dump
 def test_rules_that_say_nothing_sensible_are_usage_errors(dumpty, four, argv):
     ran = dumpty("prune", *argv, "--yes")
     assert (ran.status, ran.err.count("\n")) == (2, 1)
-    assert listed(dumpty) == four
+    assert listed_ids(dumpty) == four
 
 
 def test_keep_and_keep_last_are_one(dumpty, four):

@@ -19,9 +19,9 @@ def install(monkeypatch):
         for folder in folders:
             monkeypatch.syspath_prepend(str(DISTRIBUTIONS / folder))
 
-    before = set(sys.modules)
+    modules_before = set(sys.modules)
     yield install
-    for name in set(sys.modules) - before:
+    for name in set(sys.modules) - modules_before:
         if name.startswith("dumpty_") and not name.startswith("dumpty_plugins"):
             del sys.modules[name]
 
@@ -29,18 +29,18 @@ def install(monkeypatch):
 def test_a_sound_plugin_keeps_every_rule_and_each_is_listed(dumpty):
     ran = dumpty("plugins", "check", "sha256")
     assert (ran.status, ran.err) == (0, "")
-    first, *rules, last = ran.out.splitlines()
-    assert first.startswith("verifier: plugin 'sha256' of dumpty 1.")
+    head, *rules, summary = ran.out.splitlines()
+    assert head.startswith("verifier: plugin 'sha256' of dumpty 1.")
     assert all(line.startswith("  ok      ") for line in rules)
-    assert last == f"{len(rules)} rules kept, 0 broken, 0 not proved here"
+    assert summary == f"{len(rules)} rules kept, 0 broken, 0 not proved here"
     assert len(rules) >= 14
 
 
 def test_the_verdict_is_there_for_programs_too(dumpty):
-    told = dumpty("plugins", "check", "sha256", "--kind", "verifier", "--json").json
-    assert (told["success"], told["status"], told["kind"], told["left"]) == (True, 0, "verifier", [])
-    assert {rule["state"] for rule in told["rules"]} == {"kept"}
-    assert {tuple(rule) for rule in told["rules"]} == {("test", "rule", "state", "reason")}
+    reply = dumpty("plugins", "check", "sha256", "--kind", "verifier", "--json").json
+    assert (reply["success"], reply["status"], reply["kind"], reply["left"]) == (True, 0, "verifier", [])
+    assert {rule["state"] for rule in reply["rules"]} == {"kept"}
+    assert {tuple(rule) for rule in reply["rules"]} == {("test", "rule", "state", "reason")}
 
 
 def test_a_broken_rule_is_told_with_what_was_seen_and_what_to_do_and_fails(dumpty, install):
@@ -48,18 +48,18 @@ def test_a_broken_rule_is_told_with_what_was_seen_and_what_to_do_and_fails(dumpt
     ran = dumpty("plugins", "check", "crooked")
     assert ran.status == 1
     lines = ran.out.splitlines()
-    broken = [i for i, line in enumerate(lines) if line.startswith("  BROKEN  ")]
-    (at,) = [i for i in broken if "two bytes exchanged" in lines[i]]
+    broken_lines = [i for i, line in enumerate(lines) if line.startswith("  BROKEN  ")]
+    (at,) = [i for i in broken_lines if "two bytes exchanged" in lines[i]]
     assert re.match(r" {10}\w.*Here .*Digest every byte", lines[at + 1])
-    assert lines[-1].endswith(f"{len(broken)} broken, 0 not proved here")
+    assert lines[-1].endswith(f"{len(broken_lines)} broken, 0 not proved here")
     assert re.fullmatch(
-        rf"dumpty: plugin 'crooked' of dumpty-crooked 1\.0 breaks {len(broken)} rules?, the first: .*\n", ran.err
+        rf"dumpty: plugin 'crooked' of dumpty-crooked 1\.0 breaks {len(broken_lines)} rules?, the first: .*\n", ran.err
     )
-    told = dumpty("plugins", "check", "crooked", "--json")
-    assert told.status == 1
-    assert (told.json["success"], told.json["error_type"]) == (False, "PluginError")
-    reasons = [rule["reason"] for rule in told.json["rules"] if rule["state"] == "broken"]
-    assert len(reasons) == len(broken)
+    ran_json = dumpty("plugins", "check", "crooked", "--json")
+    assert ran_json.status == 1
+    assert (ran_json.json["success"], ran_json.json["error_type"]) == (False, "PluginError")
+    reasons = [rule["reason"] for rule in ran_json.json["rules"] if rule["state"] == "broken"]
+    assert len(reasons) == len(broken_lines)
     assert all(reasons)
 
 
@@ -83,7 +83,7 @@ def test_a_store_is_checked_in_the_place_that_is_given(dumpty, tmp_path, form):
 
 
 def test_a_driver_is_checked_with_the_databases_that_are_given(dumpty, shop, orders, tmp_path):
-    before = (tmp_path / "shop.db").read_bytes()
+    bytes_before = (tmp_path / "shop.db").read_bytes()
     target = f"sqlite:///{tmp_path}/again.db"
     ran = dumpty("plugins", "check", "sqlite", "--source", shop, "--target", target, "--json")
     assert ran.status == 0, ran
@@ -91,11 +91,11 @@ def test_a_driver_is_checked_with_the_databases_that_are_given(dumpty, shop, ord
     assert states["test_a_database_comes_back"] == "kept"
     assert states["test_overwriting_replaces_the_target"] == "kept"
     assert "broken" not in states.values()
-    assert (tmp_path / "shop.db").read_bytes() == before
+    assert (tmp_path / "shop.db").read_bytes() == bytes_before
     assert not (tmp_path / "again.db").exists()  # others were made beside it, and are told
-    made = {f"sqlite:///{path}" for path in tmp_path.glob("again*.db")}
-    assert made == set(ran.json["left"])
-    assert orders(next(iter(made)).removeprefix("sqlite:///"))
+    created = {f"sqlite:///{path}" for path in tmp_path.glob("again*.db")}
+    assert created == set(ran.json["left"])
+    assert orders(next(iter(created)).removeprefix("sqlite:///"))
 
 
 def test_a_password_in_a_url_is_not_shown(dumpty, install):
@@ -108,12 +108,12 @@ def test_a_password_in_a_url_is_not_shown(dumpty, install):
 
 def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", f"file://{tmp_path}/place")
-    told = dumpty("plugins", "check", "file", "--target", "env:PLACE", "--json").json
-    assert {rule["state"] for rule in told["rules"]} == {"kept"}
+    reply = dumpty("plugins", "check", "file", "--target", "env:PLACE", "--json").json
+    assert {rule["state"] for rule in reply["rules"]} == {"kept"}
 
 
 @pytest.mark.parametrize(
-    ("argv", "why"),
+    ("argv", "reason"),
     [
         (("papyrus",), "no plugin is called 'papyrus'; installed: file, gzip"),
         (("zstd", "--kind", "driver"), "no driver is called 'zstd'"),
@@ -126,10 +126,10 @@ def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatc
         ((), "Missing argument"),
     ],
 )
-def test_a_check_that_cannot_begin_says_why(dumpty, argv, why):
+def test_a_check_that_cannot_begin_says_why(dumpty, argv, reason):
     ran = dumpty("plugins", "check", *argv)
     assert (ran.status, ran.out) == (2, "")
-    assert why in ran.err
+    assert reason in ran.err
     assert ran.err.count("\n") == 1
 
 
@@ -143,11 +143,11 @@ def test_of_two_kinds_of_one_name_one_is_to_be_chosen(dumpty, install):
 
 def test_a_plugin_that_does_not_load_or_only_watches_or_is_in_conflict_cannot_be_checked(dumpty, install):
     install("raises", "observer", "poacher")
-    for name, why in (
+    for name, reason in (
         ("raisesdb", "of dumpty-raises 1.0 cannot be loaded: RuntimeError"),
         ("observer", "plugin 'observer' of dumpty-observer 1.0 only watches, and there is no suite for that"),
         ("poacher", "both claim the scheme 'sqlite'"),
     ):
         ran = dumpty("plugins", "check", name)
         assert ran.status == 2, ran
-        assert why in ran.err
+        assert reason in ran.err

@@ -22,9 +22,11 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON"
 
 
 def run(*argv: object, cwd: Path) -> str:
-    done = subprocess.run([str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    process = subprocess.run(
+        [str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, f"{argv}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -84,30 +86,30 @@ def test_its_own_tests_pass_as_generated_and_prove_every_rule(tested, kind):
 
 
 def test_the_four_packages_are_listed_as_installed_and_work(installed):
-    listed = json.loads(run(installed / "venv/bin/dumpty", "plugins", "--json", cwd=installed))["plugins"]
-    found = {p["distribution"]: (p["kind"], p["name"], p["state"], p["version"]) for p in listed}
+    plugins = json.loads(run(installed / "venv/bin/dumpty", "plugins", "--json", cwd=installed))["plugins"]
+    by_distribution = {p["distribution"]: (p["kind"], p["name"], p["state"], p["version"]) for p in plugins}
     for kind in KINDS:
-        assert found[f"dumpty-my-{kind}"] == (kind, f"my-{kind}", "ok", "0.1.0")
+        assert by_distribution[f"dumpty-my-{kind}"] == (kind, f"my-{kind}", "ok", "0.1.0")
 
 
 def test_a_backup_goes_through_all_four_by_the_command_line(installed, tmp_path):
     (tmp_path / "shop.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
-    dumpty, there = installed / "venv/bin/dumpty", f"my-store://{tmp_path}/kept"
-    plugins = ("--compressor", "my-compressor", "--verifier", "my-verifier", "-o", "level=3", "--dir", there)
+    dumpty, store = installed / "venv/bin/dumpty", f"my-store://{tmp_path}/kept"
+    plugins = ("--compressor", "my-compressor", "--verifier", "my-verifier", "-o", "level=3", "--dir", store)
     run(dumpty, "backup", "my-driver:///shop.jsonl", *plugins, cwd=tmp_path)
-    run(dumpty, "verify", "latest", "--dir", there, cwd=tmp_path)
-    run(dumpty, "restore", "latest", "--to", "my-driver:///again.jsonl", "--dir", there, cwd=tmp_path)
+    run(dumpty, "verify", "latest", "--dir", store, cwd=tmp_path)
+    run(dumpty, "restore", "latest", "--to", "my-driver:///again.jsonl", "--dir", store, cwd=tmp_path)
     assert (tmp_path / "again.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n'
 
 
 def test_what_is_installed_can_be_checked_and_keeps_its_rules(installed, tmp_path):
     (tmp_path / "shop.jsonl").write_text('{"id": 1}\n{"id": 2}\n' * 5000)
     urls = ("--source", f"my-driver:///{tmp_path}/shop.jsonl", "--target", f"my-driver:///{tmp_path}/again.jsonl")
-    told = json.loads(
+    reply = json.loads(
         run(installed / "venv/bin/dumpty", "plugins", "check", "my-driver", *urls, "--json", cwd=tmp_path)
     )
-    states = [rule["state"] for rule in told["rules"]]
-    assert told["success"]
+    states = [rule["state"] for rule in reply["rules"]]
+    assert reply["success"]
     assert states.count("kept") > 18
     assert "broken" not in states
 
@@ -129,8 +131,8 @@ def test_the_package_is_complete_and_says_what_to_do_next(dumpty, tmp_path):
     ]
     assert f"into {top}:" in ran.out
     assert "  pip install -e 'dumpty-new-db[test]'\n  pytest dumpty-new-db\n  dumpty plugins check new-db\n" in ran.out
-    told = dumpty("plugins", "new", "other", "--kind", "store", "--json").json
-    assert (told["path"], told["kind"], len(told["files"])) == (str(tmp_path / "dumpty-other"), "store", len(files))
+    reply = dumpty("plugins", "new", "other", "--kind", "store", "--json").json
+    assert (reply["path"], reply["kind"], len(reply["files"])) == (str(tmp_path / "dumpty-other"), "store", len(files))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,7 +153,7 @@ def test_every_kind_of_plugin_can_be_begun():
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "reason"),
     [
         ("NewDB", "lower-case"),
         ("new_db", "lower-case"),
@@ -168,10 +170,10 @@ def test_every_kind_of_plugin_can_be_begun():
         ("plugins", "dumpty's own"),
     ],
 )
-def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(dumpty, tmp_path, name, why):
+def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(dumpty, tmp_path, name, reason):
     ran = dumpty("plugins", "new", name, "--kind", "driver")
     assert (ran.status, ran.out) == (2, "")
-    assert why in ran.err
+    assert reason in ran.err
     assert ran.err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
@@ -190,14 +192,14 @@ def test_a_name_or_scheme_that_is_taken_is_refused_with_its_owner(dumpty, tmp_pa
 
 def test_what_exists_is_never_touched(dumpty, tmp_path):
     for make in (Path.mkdir, Path.touch, lambda p: p.symlink_to("nowhere")):
-        place = tmp_path / "dumpty-newdb"
-        make(place)
-        before = place.lstat()
+        package = tmp_path / "dumpty-newdb"
+        make(package)
+        status_before = package.lstat()
         ran = dumpty("plugins", "new", "newdb", "--kind", "driver")
         assert ran.status == 2
-        assert f"{place} exists already" in ran.err
-        assert place.lstat() == before
-        place.rmdir() if place.is_dir() else place.unlink()
+        assert f"{package} exists already" in ran.err
+        assert package.lstat() == status_before
+        package.rmdir() if package.is_dir() else package.unlink()
 
 
 def test_a_place_that_is_not_there_or_cannot_be_written_is_told(dumpty, tmp_path):
@@ -226,7 +228,7 @@ def test_its_help_has_examples_that_parse(dumpty):
 
 
 def test_the_skeleton_is_data_that_no_import_finds():
-    done = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -236,4 +238,4 @@ def test_the_skeleton_is_data_that_no_import_finds():
         text=True,
         check=True,
     )
-    assert "skeleton" not in done.stdout
+    assert "skeleton" not in process.stdout

@@ -33,8 +33,8 @@ def test_the_command_is_installed_beside_python():
 def test_the_installed_command_runs():
     command = shutil.which("dumpty", path=os.path.dirname(sys.executable))
     assert command is not None
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"dumpty {package.__version__}\n"
+    process = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert process.stdout == f"dumpty {package.__version__}\n"
 
 
 def test_python_runs_the_package(program):
@@ -43,12 +43,17 @@ def test_python_runs_the_package(program):
 
 def test_main_takes_the_programs_own_arguments(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dumpty", "--version"])
-    taken = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)  # it ends with main(): they are left ignored
-    handlers = [signal.getsignal(number) for number in taken]
+    handled = (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGALRM,
+    )  # it ends with main(): they are left ignored
+    handlers = [signal.getsignal(number) for number in handled]
     try:
         assert main() == 0
     finally:
-        for number, handler in zip(taken, handlers, strict=True):
+        for number, handler in zip(handled, handlers, strict=True):
             signal.signal(number, handler)
     assert capsys.readouterr().out == f"dumpty {package.__version__}\n"
 
@@ -56,8 +61,8 @@ def test_main_takes_the_programs_own_arguments(monkeypatch, capsys):
 def test_help_lists_every_verb_and_every_exit_status(dumpty):
     out = dumpty("--help").out
     assert all(f"\n  {verb} " in out for verb in VERBS)
-    told = {int(n) for n in re.findall(r"(?m)^  +(\d+) ", out)}
-    assert told == {0, 130} | {value for _, value in status.TABLE} | {status.FAILED}
+    documented = {int(n) for n in re.findall(r"(?m)^  +(\d+) ", out)}
+    assert documented == {0, 130} | {value for _, value in status.TABLE} | {status.FAILED}
 
 
 @pytest.mark.parametrize("verb", [(v,) for v in VERBS] + [("plugins", "show")])
@@ -76,10 +81,10 @@ def test_every_example_is_a_command_line_that_is_understood(dumpty):
     examples += plugins.EXAMPLES.strip().splitlines()
     assert len(examples) >= len(VERBS)
     for line in examples:
-        words = line.split()
-        assert words[0] == "dumpty"
+        arguments = line.split()
+        assert arguments[0] == "dumpty"
         # --help is eager: an option before it that does not exist is still an error.
-        assert dumpty(*words[1:], "--help").status == 0
+        assert dumpty(*arguments[1:], "--help").status == 0
 
 
 def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
@@ -94,15 +99,15 @@ def test_help_answers_at_once_and_looks_for_no_plugin(program):
         "import sys; from dumpty.cli import main; status = main(['--help']); "
         "print(sorted({'rich', 'importlib_metadata', 'dumpty.registry.host', 'dumpty_plugins', 'pydantic', 'sqlite3'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    took = []  # processor time: what the machine does besides does not count
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "[]"
+    seconds = []  # processor time: what the machine does besides does not count
     for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage_before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert program("--help").status == 0
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(took) < 0.3
+        usage_after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime)
+    assert min(seconds) < 0.3
 
 
 def test_importing_dumpty_brings_in_no_command_line():
@@ -112,12 +117,12 @@ def test_importing_dumpty_brings_in_no_command_line():
 
 @pytest.fixture
 def completed(dumpty, monkeypatch):
-    """Return what bash would be offered for the word that ends ``words``."""
+    """Return what bash would be offered for the word that ends ``command_line``."""
 
-    def run(words: str) -> list[str]:
+    def run(command_line: str) -> list[str]:
         monkeypatch.setenv("_DUMPTY_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", words)
-        monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+        monkeypatch.setenv("COMP_WORDS", command_line)
+        monkeypatch.setenv("COMP_CWORD", str(len(command_line.split(" ")) - 1))
         ran = dumpty()
         assert (ran.status, ran.err) == (0, "")
         return ran.out.split()
@@ -125,19 +130,19 @@ def completed(dumpty, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(("words", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"pin", "prune", "plugins"})])
-def test_the_shell_completes_verbs(completed, words, offered):
-    assert set(completed(words)) == offered
+@pytest.mark.parametrize(("command_line", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"pin", "prune", "plugins"})])
+def test_the_shell_completes_verbs(completed, command_line, offered):
+    assert set(completed(command_line)) == offered
 
 
 def test_the_shell_completes_ids(completed, make, shop, monkeypatch):
-    made = make(shop)
-    assert completed("dumpty show ") == ["latest", "latest-verified", made["id"]]
-    assert completed(f"dumpty show {made['id'][:3]}") == [made["id"]]
+    backup = make(shop)
+    assert completed("dumpty show ") == ["latest", "latest-verified", backup["id"]]
+    assert completed(f"dumpty show {backup['id'][:3]}") == [backup["id"]]
     os.rename("backups", "elsewhere")
     assert completed("dumpty verify ") == ["latest", "latest-verified"]
     monkeypatch.setenv("DUMPTY_DIR", "elsewhere")
-    assert completed("dumpty verify ") == ["latest", "latest-verified", made["id"]]
+    assert completed("dumpty verify ") == ["latest", "latest-verified", backup["id"]]
 
 
 def test_completion_can_be_had_for_a_shell(program):
@@ -195,8 +200,8 @@ def hangs():
             env={**os.environ, "PYTHONPATH": DISTS},
         )
         started.append(program)
-        word, _, child = next(line for line in program.stderr if line.startswith(("child", host))).partition(" ")
-        return program, int(child) if word == "child" else 0
+        mark, _, child = next(line for line in program.stderr if line.startswith(("child", host))).partition(" ")
+        return program, int(child) if mark == "child" else 0
 
     yield start
     for program in started:
@@ -211,9 +216,9 @@ def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number,
     program.send_signal(number)
     out, err = program.communicate(timeout=120)
     assert program.returncode == expected
-    told = json.loads(out)
-    assert (told["success"], told["status"], err) == (False, expected, "")
-    assert number.name in told["error"]
+    reply = json.loads(out)
+    assert (reply["success"], reply["status"], err) == (False, expected, "")
+    assert number.name in reply["error"]
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
     assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
@@ -221,27 +226,27 @@ def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number,
 
 @pytest.mark.parametrize(("name", "expected"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
 def test_an_interrupt_is_one_line(dumpty, name, expected):
-    begun = time.monotonic()
+    started = time.monotonic()
     ran = dumpty("backup", f"cmd:sh -c 'sleep 1; kill -{name} $PPID; sleep 600'")
     assert (ran.status, ran.out) == (expected, "")
     assert ran.err == f"dumpty: interrupted by SIG{name}: what was not complete is removed\n"
-    assert time.monotonic() - begun < 120
+    assert time.monotonic() - started < 120
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_second_signal_ends_what_does_not_listen_to_the_first(hangs, number, expected):
     program, _ = hangs(host="stubborn")
     program.send_signal(number)
-    for second in (number, signal.SIGTERM) * 60:  # the first ones may come as the echo of the first
+    for next_signal in (number, signal.SIGTERM) * 60:  # the first ones may come as the echo of the first
         with contextlib.suppress(subprocess.TimeoutExpired):
             program.wait(0.5)
             break
-        program.send_signal(second)
+        program.send_signal(next_signal)
     out, err = program.communicate(timeout=30)
     assert program.returncode == expected
-    told = json.loads(out)
-    assert (told["success"], told["status"], err.replace("stubborn\n", "")) == (False, expected, "")
-    assert f"interrupted by {number.name}, and by a second signal" in told["error"]
+    reply = json.loads(out)
+    assert (reply["success"], reply["status"], err.replace("stubborn\n", "")) == (False, expected, "")
+    assert f"interrupted by {number.name}, and by a second signal" in reply["error"]
     assert not any(name.endswith(".json") for name in os.listdir("backups"))
 
 
@@ -284,16 +289,16 @@ def test_a_signal_that_is_ignored_stays_ignored(hangs):
     assert program.returncode == 143
 
 
-def waits_with_its_signals_taken(pid):
+def waits_with_its_signals_caught(pid):
     """Return when the program handles SIGTERM itself, and has slept for some time."""
     asleep, until = 0, time.monotonic() + 60
     while asleep < 10:
         assert time.monotonic() < until
-        told = dict(
+        status_fields = dict(
             line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "\t" in line
         )
-        taken = int(told["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1
-        asleep = asleep + 1 if taken and told["State"].startswith("S") else 0
+        caught = int(status_fields["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1
+        asleep = asleep + 1 if caught and status_fields["State"].startswith("S") else 0
         time.sleep(0.05)
 
 
@@ -308,7 +313,7 @@ def test_an_interrupt_while_the_result_is_written_is_one_line_too(make, shop):
     program = subprocess.Popen(
         [sys.executable, "-m", "dumpty", "list"], stdout=write, stderr=subprocess.PIPE, text=True
     )
-    waits_with_its_signals_taken(program.pid)
+    waits_with_its_signals_caught(program.pid)
     program.terminate()
     _, err = program.communicate(timeout=120)
     os.close(read)
@@ -342,9 +347,9 @@ sys.exit(status)
 @pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupt_that_comes_up_in_a_finalizer_still_interrupts_and_is_one_line(make, shop, name, expected):
     make(shop)
-    done = subprocess.run([sys.executable, "-c", FINALIZED, name], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (expected, "")
-    assert done.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
+    process = subprocess.run([sys.executable, "-c", FINALIZED, name], capture_output=True, text=True, timeout=120)
+    assert (process.returncode, process.stdout) == (expected, "")
+    assert process.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
 
 
 FAILING = """
@@ -367,12 +372,14 @@ sys.exit(main(["list", *sys.argv[2:]]))
 @pytest.mark.parametrize(("kind", "text"), [("dumpty", ""), ("python", "RuntimeError: ")])
 def test_an_interrupt_does_not_hide_that_cleaning_up_failed(make, shop, kind, text):
     make(shop)
-    done = subprocess.run([sys.executable, "-c", FAILING, kind], capture_output=True, text=True, timeout=120)
-    told = f"interrupted by SIGTERM, and then it failed: {text}the part cannot be removed"
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", f"dumpty: {told}\n")
-    done = subprocess.run([sys.executable, "-c", FAILING, kind, "--json"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 143
-    assert json.loads(done.stdout) == {"success": False, "status": 143, "error": told, "error_type": "Terminated"}
+    process = subprocess.run([sys.executable, "-c", FAILING, kind], capture_output=True, text=True, timeout=120)
+    message = f"interrupted by SIGTERM, and then it failed: {text}the part cannot be removed"
+    assert (process.returncode, process.stdout, process.stderr) == (143, "", f"dumpty: {message}\n")
+    process = subprocess.run(
+        [sys.executable, "-c", FAILING, kind, "--json"], capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == 143
+    assert json.loads(process.stdout) == {"success": False, "status": 143, "error": message, "error_type": "Terminated"}
 
 
 TAKING = """
@@ -408,22 +415,22 @@ sys.exit(status)
 @pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupt_waits_until_a_lock_that_is_being_taken_has_its_owner(make, shop, name, expected, alarm):
     make(shop)
-    done = subprocess.run([sys.executable, "-c", TAKING, name, alarm], capture_output=True, text=True, timeout=120)
-    assert done.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
-    assert (done.returncode, done.stdout) == (expected, "")
+    process = subprocess.run([sys.executable, "-c", TAKING, name, alarm], capture_output=True, text=True, timeout=120)
+    assert process.stderr == f"dumpty: interrupted by {name}: what was not complete is removed\n"
+    assert (process.returncode, process.stdout) == (expected, "")
 
 
 def test_the_signals_are_the_callers_again_afterwards(dumpty):
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    handlers_before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     dumpty("plugins")
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers_before
 
 
 def test_main_runs_in_a_thread_too(dumpty):
     import threading
 
-    ended = []
-    thread = threading.Thread(target=lambda: ended.append(dumpty("plugins").status))
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(dumpty("plugins").status))
     thread.start()
     thread.join()
-    assert ended == [0]
+    assert statuses == [0]

@@ -14,7 +14,7 @@ def five(make, shop) -> list[str]:
     return [make(shop)["id"] for _ in range(5)]
 
 
-def listed(dumpty) -> list[str]:
+def listed_ids(dumpty) -> list[str]:
     return [b["id"] for b in dumpty("list", "--json").json["backups"]]
 
 
@@ -22,7 +22,7 @@ def test_the_newest_are_kept_and_the_rest_goes(dumpty, five):
     ran = dumpty("prune", "--keep", "2", "--yes")
     assert ran.status == 0
     assert "3 backups of 5 removed" in ran.out
-    assert listed(dumpty) == five[3:]
+    assert listed_ids(dumpty) == five[3:]
     assert dumpty("verify", "--all").status == 0
 
 
@@ -30,10 +30,10 @@ def test_each_database_is_pruned_apart_whatever_its_urls_spelling(dumpty, make, 
     with sqlite3.connect(tmp_path / "other.db") as database:
         database.execute("CREATE TABLE t (a)")
     database.close()
-    other = make(f"sqlite:///{tmp_path}/other.db")["id"]
-    again = make("sqlite:///shop.db")["id"]
+    other_id = make(f"sqlite:///{tmp_path}/other.db")["id"]
+    again_id = make("sqlite:///shop.db")["id"]
     assert dumpty("prune", "--keep", "1", "--yes").status == 0
-    assert listed(dumpty) == [other, again]
+    assert listed_ids(dumpty) == [other_id, again_id]
 
 
 def test_a_dry_run_gives_a_reason_for_each_and_removes_nothing(dumpty, five):
@@ -44,29 +44,29 @@ def test_a_dry_run_gives_a_reason_for_each_and_removes_nothing(dumpty, five):
     assert "the newest of its database" in lines[1]
     assert "number 5, beyond the 2 newest" in lines[5]
     assert "3 backups of 5 would be removed" in lines[6]
-    told = dumpty("prune", "--keep", "2", "--dry-run", "--json").json
-    assert [d["keep"] for d in told["decisions"]] == [True, True, False, False, False]
-    assert (told["dry_run"], told["removed"]) == (True, [])
-    assert listed(dumpty) == five
+    reply = dumpty("prune", "--keep", "2", "--dry-run", "--json").json
+    assert [d["keep"] for d in reply["decisions"]] == [True, True, False, False, False]
+    assert (reply["dry_run"], reply["removed"]) == (True, [])
+    assert listed_ids(dumpty) == five
 
 
 def test_age_alone_never_removes_the_newest(dumpty, five):
     assert dumpty("prune", "--older-than", "0h", "--yes").status == 0
-    assert listed(dumpty) == five[4:]
+    assert listed_ids(dumpty) == five[4:]
 
 
 def test_what_is_younger_is_kept_though_it_is_beyond_the_number(dumpty, five):
     ran = dumpty("prune", "--keep", "1", "--older-than", "30d", "--yes")
     assert ran.status == 0
     assert "0 backups of 5 removed" in ran.out
-    assert listed(dumpty) == five
+    assert listed_ids(dumpty) == five
 
 
 def test_without_a_terminal_it_needs_to_be_told_yes(dumpty, five):
     ran = dumpty("prune", "--keep", "2")
     assert ran.status == 2
     assert "--yes" in ran.err
-    assert listed(dumpty) == five
+    assert listed_ids(dumpty) == five
 
 
 def test_without_a_terminal_nothing_to_remove_needs_no_yes(dumpty, five):
@@ -74,16 +74,16 @@ def test_without_a_terminal_nothing_to_remove_needs_no_yes(dumpty, five):
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "left"), [("y", 0, 1), ("YES", 0, 1), ("n", 1, 5), ("", 1, 5), ("what", 1, 5)]
+    ("answer", "status", "remaining"), [("y", 0, 1), ("YES", 0, 1), ("n", 1, 5), ("", 1, 5), ("what", 1, 5)]
 )
-def test_on_a_terminal_it_asks(dumpty, five, terminal, answer, status, left):
+def test_on_a_terminal_it_asks(dumpty, five, terminal, answer, status, remaining):
     terminal.type(answer + "\n")
-    ran = dumpty("prune", "--keep", "1", on=terminal)
+    ran = dumpty("prune", "--keep", "1", terminal=terminal)
     shown = terminal.read()
     assert ran.status == status
     assert "Remove 4 backups" in shown
     assert f"{five[0][:8]}" in shown
-    assert len(listed(dumpty)) == left
+    assert len(listed_ids(dumpty)) == remaining
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_rules_that_say_nothing_sensible_are_usage_errors(dumpty, argv):
 def test_a_backup_that_cannot_be_removed_is_still_listed_and_fails_the_command(dumpty, five, monkeypatch):
     from dumpty import BackupManager, StoreError
 
-    whole = BackupManager.remove
+    remove_unpatched = BackupManager.remove
 
     def remove(self, backup_id):
         if backup_id in five[:2]:
             raise StoreError(f"cannot rename {backup_id}: Permission denied")
-        whole(self, backup_id)
+        remove_unpatched(self, backup_id)
 
     monkeypatch.setattr(BackupManager, "remove", remove)
     ran = dumpty("prune", "--keep", "1", "--yes", "--json")
@@ -121,7 +121,7 @@ def test_a_backup_that_cannot_be_removed_is_still_listed_and_fails_the_command(d
     assert ran.json["success"] is False
     assert "2 backups could not be removed" in ran.json["error"]
     assert ran.json["removed"] == [five[2], five[3]]
-    assert listed(dumpty) == [*five[:2], five[4]]
+    assert listed_ids(dumpty) == [*five[:2], five[4]]
     ran = dumpty("prune", "--keep", "2", "--yes")
     assert (ran.status, five[0] in ran.err) == (1, True)
 
@@ -129,19 +129,19 @@ def test_a_backup_that_cannot_be_removed_is_still_listed_and_fails_the_command(d
 def test_what_another_prune_removed_meanwhile_is_no_failure(dumpty, five, monkeypatch):
     from dumpty import BackupManager
 
-    whole = BackupManager.remove
+    remove_unpatched = BackupManager.remove
 
     def remove(self, backup_id):
-        whole(self, backup_id)
-        whole(self, backup_id)
+        remove_unpatched(self, backup_id)
+        remove_unpatched(self, backup_id)
 
     monkeypatch.setattr(BackupManager, "remove", remove)
     ran = dumpty("prune", "--keep", "4", "--yes")
     assert ran.status == 0
-    assert listed(dumpty) == five[1:]
+    assert listed_ids(dumpty) == five[1:]
 
 
 def test_pruning_leaves_no_file_behind(dumpty, five, tmp_path):
     dumpty("prune", "--keep", "1", "--yes")
-    left = [n for n in os.listdir(tmp_path / "backups") if not n.startswith(".")]
-    assert len(left) == 2
+    remaining = [n for n in os.listdir(tmp_path / "backups") if not n.startswith(".")]
+    assert len(remaining) == 2

@@ -12,17 +12,17 @@ import pytest
 from dumpty import BackupManager, OtherDatabase
 
 
-def database(path: Path, what: str) -> str:
+def database(path: Path, contents: str) -> str:
     """Make a database at a path that says what it is, and return its URL."""
     path.parent.mkdir(exist_ok=True)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            f"CREATE TABLE IF NOT EXISTS t (what TEXT); DELETE FROM t; INSERT INTO t VALUES ('{what}')"
+            f"CREATE TABLE IF NOT EXISTS t (what TEXT); DELETE FROM t; INSERT INTO t VALUES ('{contents}')"
         )
     return f"sqlite:///{path}"
 
 
-def said(path: Path) -> str:
+def contents(path: Path) -> str:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT what FROM t").fetchone()[0]
 
@@ -51,28 +51,28 @@ SELECTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "expected"), SELECTIONS, ids=[" ".join(given) for given, _ in SELECTIONS])
-def test_a_selection_means_the_same_in_every_verb(dumpty, three, tmp_path, given, expected):
-    words = [word.format(top=tmp_path, crm=three["crm"]["id"][:7]) for word in given]
-    wanted = three[expected]["id"]
-    assert dumpty("show", *words, "--json").json["backup"]["id"] == wanted
-    assert [v["id"] for v in dumpty("verify", *words, "--json").json["verified"]] == [wanted]
-    assert [v["id"] for v in dumpty("drill", *words, "--json").json["drilled"]] == [wanted]
-    assert dumpty("pin", *words, "--json").json["id"] == wanted
-    assert dumpty("unpin", *words, "--json").json["id"] == wanted
-    ran = dumpty("restore", *words, "--to", "sqlite:///new.db", "--json")
-    if (words[0] == "latest" and len(words) == 1) or words[-1] == "db":
+@pytest.mark.parametrize(("selection", "expected"), SELECTIONS, ids=[" ".join(selection) for selection, _ in SELECTIONS])
+def test_a_selection_means_the_same_in_every_verb(dumpty, three, tmp_path, selection, expected):
+    arguments = [argument.format(top=tmp_path, crm=three["crm"]["id"][:7]) for argument in selection]
+    expected_id = three[expected]["id"]
+    assert dumpty("show", *arguments, "--json").json["backup"]["id"] == expected_id
+    assert [v["id"] for v in dumpty("verify", *arguments, "--json").json["verified"]] == [expected_id]
+    assert [v["id"] for v in dumpty("drill", *arguments, "--json").json["drilled"]] == [expected_id]
+    assert dumpty("pin", *arguments, "--json").json["id"] == expected_id
+    assert dumpty("unpin", *arguments, "--json").json["id"] == expected_id
+    ran = dumpty("restore", *arguments, "--to", "sqlite:///new.db", "--json")
+    if (arguments[0] == "latest" and len(arguments) == 1) or arguments[-1] == "db":
         assert (ran.status, ran.json["error_type"]) == (1, "UnknownBackup")
     else:
-        assert ran.json["backup"]["id"] == wanted
-        assert said(tmp_path / "new.db") == expected
+        assert ran.json["backup"]["id"] == expected_id
+        assert contents(tmp_path / "new.db") == expected
 
 
 def test_latest_alone_of_several_databases_is_refused_and_names_them(dumpty, three, tmp_path):
     ran = dumpty("restore", "latest", "--to", "sqlite:///new.db")
     assert ran.status == 1
-    for one in three.values():
-        assert f"{one['database']} ({one['source']})" in ran.err
+    for backup in three.values():
+        assert f"{backup['database']} ({backup['source']})" in ran.err
     assert "3 databases" in ran.err
     assert "--source" in ran.err
     ran = dumpty("restore", "latest:db", "--to", "sqlite:///new.db")
@@ -82,7 +82,7 @@ def test_latest_alone_of_several_databases_is_refused_and_names_them(dumpty, thr
     assert dumpty("restore", "latest-verified", "--to", "sqlite:///new.db").status == 1
     assert not (tmp_path / "new.db").exists()
     assert dumpty("restore", "latest-verified:crm", "--to", "sqlite:///new.db").status == 0
-    assert said(tmp_path / "new.db") == "crm"
+    assert contents(tmp_path / "new.db") == "crm"
 
 
 def test_a_message_names_no_more_databases_than_can_be_read(dumpty, make, tmp_path):
@@ -103,9 +103,9 @@ def test_what_a_damaged_manifest_hides_is_told_where_it_could_be_the_latest(dump
     assert dumpty("restore", first["id"], "--to", "sqlite:///other.db").err == ""
 
 
-@pytest.mark.parametrize("wanted", ["latest:", "latest:nothing", "latest-verified:crm", "{b}"])
-def test_nothing_is_meant_where_nothing_fits(dumpty, three, wanted):
-    ran = dumpty("show", wanted.format(b=three["b"]["id"]), "--database", "crm")
+@pytest.mark.parametrize("unknown", ["latest:", "latest:nothing", "latest-verified:crm", "{b}"])
+def test_nothing_is_meant_where_nothing_fits(dumpty, three, unknown):
+    ran = dumpty("show", unknown.format(b=three["b"]["id"]), "--database", "crm")
     assert ran.status == 1
     assert "of the database 'crm'" in ran.err
 
@@ -124,35 +124,35 @@ def test_a_list_shows_sources_and_filters(dumpty, three, tmp_path):
         three["a"]["id"],
         three["b"]["id"],
     ]
-    one = dumpty("list", "--source", "b/db.sqlite3", "--json").json["backups"]
-    assert [b["id"] for b in one] == [three["b"]["id"]]
+    listed = dumpty("list", "--source", "b/db.sqlite3", "--json").json["backups"]
+    assert [b["id"] for b in listed] == [three["b"]["id"]]
     assert dumpty("list", "--database", "x").out == f"no backups of the database 'x' in {tmp_path}/backups\n"
 
 
 def test_all_backups_of_a_database_are_verified_and_drilled(dumpty, three):
-    told = dumpty("verify", "--all", "--database", "db", "--json").json["verified"]
-    assert {v["id"] for v in told} == {three["a"]["id"], three["b"]["id"]}
-    told = dumpty("drill", "--all", "--source", "b/db.sqlite3", "--json").json["drilled"]
-    assert {v["id"] for v in told} == {three["b"]["id"]}
+    verified = dumpty("verify", "--all", "--database", "db", "--json").json["verified"]
+    assert {v["id"] for v in verified} == {three["a"]["id"], three["b"]["id"]}
+    verified = dumpty("drill", "--all", "--source", "b/db.sqlite3", "--json").json["drilled"]
+    assert {v["id"] for v in verified} == {three["b"]["id"]}
     assert "of the database 'x'" in dumpty("verify", "--all", "--database", "x").out
 
 
 def test_what_another_database_holds_is_not_replaced_unless_insisted(dumpty, three, tmp_path):
     target = f"sqlite:///{tmp_path}/crm.db"
-    words = ("restore", "latest:db", "--source", "a/db.sqlite3", "--to", target, "--overwrite")
-    ran = dumpty(*words, "--json")
+    restore_arguments = ("restore", "latest:db", "--source", "a/db.sqlite3", "--to", target, "--overwrite")
+    ran = dumpty(*restore_arguments, "--json")
     assert (ran.status, ran.json["error_type"]) == (1, "OtherDatabase")
     assert "--other" in ran.json["error"]
     assert three["crm"]["source"] in ran.json["error"]
     assert three["a"]["source"] in ran.json["error"]
-    assert said(tmp_path / "crm.db") == "crm"
-    assert dumpty(*words, "--other").status == 0
-    assert said(tmp_path / "crm.db") == "a"
+    assert contents(tmp_path / "crm.db") == "crm"
+    assert dumpty(*restore_arguments, "--other").status == 0
+    assert contents(tmp_path / "crm.db") == "a"
 
 
 def test_to_replace_what_another_database_holds_overwrite_is_needed_too(dumpty, three, tmp_path):
     ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/a/db.sqlite3", "--other")
-    assert (ran.status, said(tmp_path / "a" / "db.sqlite3")) == (1, "a")
+    assert (ran.status, contents(tmp_path / "a" / "db.sqlite3")) == (1, "a")
     assert "--overwrite" in ran.err
 
 
@@ -162,19 +162,19 @@ def test_its_own_database_a_new_one_and_an_empty_one_need_nothing(dumpty, three,
     (tmp_path / "empty.db").touch()
     for name in ("empty", "new"):
         assert dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/{name}.db", "--overwrite").status == 0
-    assert {said(tmp_path / f"{name}.db") for name in ("crm", "empty", "new")} == {"crm"}
+    assert {contents(tmp_path / f"{name}.db") for name in ("crm", "empty", "new")} == {"crm"}
 
 
-@pytest.mark.parametrize(("answer", "status", "left"), [("y", 0, "crm"), ("n", 1, "a"), ("", 1, "a")])
-def test_on_a_terminal_it_asks(dumpty, three, tmp_path, terminal, answer, status, left):
+@pytest.mark.parametrize(("answer", "status", "remaining"), [("y", 0, "crm"), ("n", 1, "a"), ("", 1, "a")])
+def test_on_a_terminal_it_asks(dumpty, three, tmp_path, terminal, answer, status, remaining):
     target = tmp_path / "a" / "db.sqlite3"
     terminal.type(answer + "\n")
-    ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{target}", "--overwrite", on=terminal)
+    ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{target}", "--overwrite", terminal=terminal)
     shown = terminal.read()
     assert ran.status == status
     assert f"Replace what sqlite:///{target} holds by the backup of crm? [y/N]" in shown
     assert three["a"]["source"] in shown
-    assert said(target) == left
+    assert contents(target) == remaining
 
 
 def test_in_python_overwrite_is_enough_and_other_may_be_refused(three, tmp_path):
@@ -182,9 +182,9 @@ def test_in_python_overwrite_is_enough_and_other_may_be_refused(three, tmp_path)
     target = f"sqlite:///{tmp_path}/a/db.sqlite3"
     refused = manager.restore(three["crm"]["id"], target, overwrite=True, other=False)
     assert isinstance(refused.exception, OtherDatabase)
-    assert said(tmp_path / "a" / "db.sqlite3") == "a"
+    assert contents(tmp_path / "a" / "db.sqlite3") == "a"
     assert manager.restore(three["crm"]["id"], target, overwrite=True).success
-    assert said(tmp_path / "a" / "db.sqlite3") == "crm"
+    assert contents(tmp_path / "a" / "db.sqlite3") == "crm"
 
 
 def test_a_shell_completes_the_names_of_databases(three, tmp_path):
@@ -213,14 +213,14 @@ def test_on_a_server_another_database_is_not_replaced_unless_insisted(request, d
             do("CREATE TABLE t (what VARCHAR(40))", name)
             do(f"INSERT INTO t VALUES ('{name}')", name)
             assert dumpty("backup", server.url(name)).status == 0
-        words = ("restore", f"latest:{names[0]}", "--overwrite", "--to")
-        ran = dumpty(*words, crm, "--json")
+        arguments = ("restore", f"latest:{names[0]}", "--overwrite", "--to")
+        ran = dumpty(*arguments, crm, "--json")
         assert (ran.status, ran.json["error_type"]) == (1, "OtherDatabase")
         assert dumpty("restore", "latest", "--overwrite", "--to", crm, "--other").status == 1
         assert list(do("SELECT what FROM t", names[1])) == [(names[1],)]
         do("DELETE FROM t", names[0])
-        assert dumpty(*words, shop).status == 0
-        assert dumpty(*words, crm, "--other").status == 0
+        assert dumpty(*arguments, shop).status == 0
+        assert dumpty(*arguments, crm, "--other").status == 0
         assert [list(do("SELECT what FROM t", name)) for name in names] == [[(names[0],)]] * 2
     finally:
         for name in names:

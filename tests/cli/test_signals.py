@@ -47,14 +47,14 @@ class Moment:
 def struck(run):
     """Run with the signals taken, and expect to be ended."""
 
-    def whole():
+    def inner():
         run()
         time.sleep(5)
 
-    with Signals() as signals, pytest.raises(KeyboardInterrupt) as ended:
-        whole()
-    assert signals.caught == [ended.value]
-    assert str(ended.value) == "SIGTERM"
+    with Signals() as signals, pytest.raises(KeyboardInterrupt) as interruption:
+        inner()
+    assert signals.caught == [interruption.value]
+    assert str(interruption.value) == "SIGTERM"
 
 
 FRAGILE = {
@@ -133,10 +133,10 @@ def shop(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])
-def test_what_was_done_and_said_is_not_told_as_an_interrupt(shop, monkeypatch, capsys, number, more):
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_what_was_done_and_said_is_not_told_as_an_interrupt(shop, monkeypatch, capsys, number, options):
     monkeypatch.setattr("sys.stdout", Struck(number))
-    assert main(["backup", f"sqlite:///{shop}", "--dir", str(shop.parent / "backups"), *more]) == 0
+    assert main(["backup", f"sqlite:///{shop}", "--dir", str(shop.parent / "backups"), *options]) == 0
     assert "shop" in sys.stdout.getvalue()
     assert capsys.readouterr().err == ""
 
@@ -157,7 +157,7 @@ def test_what_nobody_reads_is_interrupted_all_the_same(shop, monkeypatch, capsys
 
 def test_a_program_that_has_said_everything_ends_without_a_traceback_and_with_its_status():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-    before = {number: signal.getsignal(number) for number in numbers}
+    handlers_before = {number: signal.getsignal(number) for number in numbers}
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with Signals(for_good=True):
@@ -170,12 +170,12 @@ def test_a_program_that_has_said_everything_ends_without_a_traceback_and_with_it
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     finally:
         for number in numbers:
-            signal.signal(number, before[number])
+            signal.signal(number, handlers_before[number])
 
 
 def test_a_caller_that_ignores_every_signal_gets_its_hook_back():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    handlers_before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     hook = sys.unraisablehook
     try:
         with Signals() as signals:
@@ -184,5 +184,5 @@ def test_a_caller_that_ignores_every_signal_gets_its_hook_back():
         assert sys.unraisablehook is hook
         assert all(signal.getsignal(number) == signal.SIG_IGN for number in numbers)
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers_before.items():
             signal.signal(number, handler)

@@ -22,8 +22,8 @@ def test_a_url_can_be_read_from_where_ps_does_not_look(dumpty, url, monkeypatch,
     (tmp_path / "secret url").write_text(url + "\n")
     monkeypatch.setenv("SHOP_URL", url)
     monkeypatch.setattr(sys, "stdin", io.StringIO(url + "\n"))
-    given = {"env": "env:SHOP_URL", "file": "file:secret url", "cmd": "cmd:cat 'secret url'", "stdin": "-"}[form]
-    ran = dumpty("backup", given, "--json")
+    argument = {"env": "env:SHOP_URL", "file": "file:secret url", "cmd": "cmd:cat 'secret url'", "stdin": "-"}[form]
+    ran = dumpty("backup", argument, "--json")
     assert ran.status == 0
     assert ran.json["backup"]["database_url"] == url
 
@@ -36,7 +36,7 @@ def test_the_target_of_a_restore_can_be_read_so_too(dumpty, url, monkeypatch, or
 
 
 @pytest.mark.parametrize(
-    ("given", "status", "says"),
+    ("argument", "status", "says"),
     [
         ("env:NOT_THERE", 2, "no variable 'NOT_THERE'"),
         ("env:EMPTY", 2, "0 lines"),
@@ -58,13 +58,13 @@ def test_the_target_of_a_restore_can_be_read_so_too(dumpty, url, monkeypatch, or
         ("sqlite:///%00", 2, "NUL"),
     ],
 )
-def test_a_url_that_cannot_be_had_is_one_line_that_says_why(dumpty, monkeypatch, tmp_path, given, status, says):
+def test_a_url_that_cannot_be_had_is_one_line_that_says_why(dumpty, monkeypatch, tmp_path, argument, status, says):
     monkeypatch.setenv("EMPTY", "")
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     (tmp_path / "latin1").write_bytes(b"sqlite:///caf\xe9.db")
     (tmp_path / "two-lines").write_text("sqlite:///a\nsqlite:///b\n")
     (tmp_path / "nonsense").write_text(MARK)
-    ran = dumpty("backup", given)
+    ran = dumpty("backup", argument)
     assert ran.status == status
     assert says in ran.err
     assert ran.err.count("\n") == 1
@@ -101,7 +101,7 @@ def test_no_password_in_a_url_is_ever_shown_wherever_it_stands(dumpty, odd, monk
     monkeypatch.setenv("SECRET_URL", url)
     monkeypatch.setenv("DUMPTY_DEBUG", "1")
     os.makedirs("backups")
-    ran = dumpty(*(word.replace("URL", url) if "SECRET" not in word else word for word in argv))
+    ran = dumpty(*(argument.replace("URL", url) if "SECRET" not in argument else argument for argument in argv))
     assert MARK not in ran.out + ran.err
     for folder, _, files in os.walk("backups"):
         assert all(MARK.encode() not in open_(folder, name) for name in files)
@@ -132,8 +132,8 @@ def test_a_command_that_hangs_does_not_outlive_the_interrupt(dumpty, monkeypatch
 
     timer = threading.Timer(0.5, _thread.interrupt_main)
     timer.start()
-    begun = time.monotonic()
+    started = time.monotonic()
     ran = dumpty("backup", "cmd:sleep 600")
     timer.join()
     assert ran.status == 130
-    assert time.monotonic() - begun < 120
+    assert time.monotonic() - started < 120

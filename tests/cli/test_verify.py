@@ -8,20 +8,20 @@ import pytest
 
 
 def test_a_good_backup_is_verified(dumpty, make, shop):
-    made = make(shop)
+    backup = make(shop)
     ran = dumpty("verify", "latest")
     assert ran.status == 0
-    assert f"{made['id'][:8]}  shop, native+gzip: ok" in ran.out
+    assert f"{backup['id'][:8]}  shop, native+gzip: ok" in ran.out
     assert "1 backup verified" in ran.out
 
 
 def test_all_backups_are_verified_and_each_gets_its_verdict(dumpty, make, shop):
-    good, bad = make(shop), make(shop)
-    with open(bad["file_path"], "r+b") as stream:
+    intact, damaged = make(shop), make(shop)
+    with open(damaged["file_path"], "r+b") as stream:
         stream.truncate(50)
     ran = dumpty("verify", "--all", "--json")
     assert ran.status == ran.json["status"] == 4
-    assert [(v["id"], v["success"]) for v in ran.json["verified"]] == [(good["id"], True), (bad["id"], False)]
+    assert [(v["id"], v["success"]) for v in ran.json["verified"]] == [(intact["id"], True), (damaged["id"], False)]
     assert ran.json["error_type"] == ran.json["verified"][1]["error_type"] == "IntegrityError"
     assert "1 of 2 backups failed" in ran.json["error"]
     ran = dumpty("verify", "--all")
@@ -70,19 +70,19 @@ def test_nothing_to_verify_says_so(dumpty, tmp_path):
 def test_a_backup_removed_meanwhile_is_no_failure_of_all_but_one_of_its_own(dumpty, make, shop, monkeypatch):
     from dumpty import BackupManager, UnknownBackup
 
-    gone, kept = make(shop), make(shop)
-    whole = BackupManager.prove
+    removed, remaining = make(shop), make(shop)
+    prove_unpatched = BackupManager.prove
 
-    def prove(self, backup_id, **more):
-        if backup_id == gone["id"]:
+    def prove(self, backup_id, **options):
+        if backup_id == removed["id"]:
             raise UnknownBackup("no backup has this id")
-        return whole(self, backup_id, **more)
+        return prove_unpatched(self, backup_id, **options)
 
     monkeypatch.setattr(BackupManager, "prove", prove)
     ran = dumpty("verify", "--all", "--json")
     assert ran.status == 0
-    assert [v["id"] for v in ran.json["verified"]] == [kept["id"]]
-    assert dumpty("verify", gone["id"]).status == 1
+    assert [v["id"] for v in ran.json["verified"]] == [remaining["id"]]
+    assert dumpty("verify", removed["id"]).status == 1
 
 
 @pytest.mark.parametrize("argv", [(), ("latest", "--all")])

@@ -9,21 +9,21 @@ ANY = ("*",)
 
 
 @dataclass(frozen=True)
-class Broken:
-    """The ``rule`` whose test must catch the plugin, and the tests that may fail ``too``."""
+class BrokenRule:
+    """The ``rule`` whose test must catch the plugin, and the tests that ``may_fail_too``."""
 
     rule: str
-    too: frozenset[str]
+    may_fail_too: frozenset[str]
 
     def allows(self, failed) -> bool:
-        return self.too == frozenset(ANY) or set(failed) <= {self.rule, *self.too}
+        return self.may_fail_too == frozenset(ANY) or set(failed) <= {self.rule, *self.may_fail_too}
 
 
-def breaks(rule: str, *too: str):
+def breaks(rule: str, *may_fail_too: str):
     """Say which test catches a plugin; the decorator of every broken one."""
 
-    def note(plugin: type) -> type:
-        plugin.broken = Broken(rule, frozenset(too))
+    def decorate(plugin: type) -> type:
+        plugin.broken = BrokenRule(rule, frozenset(may_fail_too))
         return plugin
 
-    return note
+    return decorate

@@ -110,16 +110,16 @@ class SkipsSingleBytes(ToyZip):
 @breaks("test_a_buffer_is_the_callers_again_after_the_write")
 class KeepsTheLastBuffer(ToyZip):
     class writer(Writer):
-        last = b""
+        last_buffer = b""
 
         def write(self, data):
-            super().write(self.last)
-            self.last = data
+            super().write(self.last_buffer)
+            self.last_buffer = data
             return len(data)
 
         def close(self):
             if not self.closes:
-                super().write(self.last)
+                super().write(self.last_buffer)
             super().close()
 
 
@@ -249,22 +249,22 @@ class ChecksNoChecksum(ToyZip):
 @breaks("test_anything_behind_the_end_is_an_integrity_error")
 class IgnoresWhatFollows(ToyZip):
     class reader(Reader):
-        def rest(self):
+        def trailing_bytes(self):
             return b""
 
 
 @breaks("test_damage_is_told_again")
 class ForgetsDamage(ToyZip):
     class reader(Reader):
-        told = False
+        reported = False
 
         def read(self, size=-1):
-            if self.told:
+            if self.reported:
                 return b""
             try:
                 return super().read(size)
             except IntegrityError:
-                self.told = True
+                self.reported = True
                 raise
 
 
@@ -274,17 +274,17 @@ class ForgetsDamage(ToyZip):
 @breaks("test_memory_stays_flat")
 class KeepsEverything(ToyZip):
     class writer(Writer):
-        def __init__(self, sink, *more):
-            super().__init__(sink, *more)
-            self.kept = bytearray()
+        def __init__(self, sink, *arguments):
+            super().__init__(sink, *arguments)
+            self.buffered = bytearray()
 
         def write(self, data):
-            self.kept += data
+            self.buffered += data
             return len(data)
 
         def close(self):
             if not self.closes:
-                super().write(self.kept)
+                super().write(self.buffered)
             super().close()
 
 

@@ -17,39 +17,39 @@ from testing.jsonl import JsonLines, ProvingJsonLines
 # -- inspect ---------------------------------------------------------------------------------------------------------
 
 
-class OwnInspect(JsonLines):
+class ChangedInspection(JsonLines):
     @hookimpl
     def inspect(self, source, options):
         return self.look(Path(source.database), super().inspect(source, options))
 
 
 @breaks("test_inspect_tells_a_filled_database", *ANY)
-class CallsEverythingEmpty(OwnInspect):
-    def look(self, path, seen):
-        return replace(seen, empty=True)
+class CallsEverythingEmpty(ChangedInspection):
+    def look(self, path, inspection):
+        return replace(inspection, empty=True)
 
 
 @breaks("test_inspect_creates_nothing", *ANY)
-class CreatesWhatItLooksAt(OwnInspect):
-    def look(self, path, seen):
+class CreatesWhatItLooksAt(ChangedInspection):
+    def look(self, path, inspection):
         path.mkdir(exist_ok=True)
-        return seen
+        return inspection
 
 
 # -- backup ----------------------------------------------------------------------------------------------------------
 
 
-class OwnBackup(JsonLines):
-    """``made`` gets the evidence, and what else a broken one needs."""
+class ChangedBackup(JsonLines):
+    """``changed_evidence`` gets the evidence, and what else a broken one needs."""
 
     @hookimpl
     def backup(self, source, sink, options):
-        return self.made(super().backup(source, sink, options), source, options)
+        return self.changed_evidence(super().backup(source, sink, options), source, options)
 
 
 @breaks("test_a_backup_leaves_the_source_as_it_was", *ANY)
-class MarksItsSource(OwnBackup):
-    def made(self, evidence, source, options):
+class MarksItsSource(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
         with Path(source.database, "item.jsonl").open("a") as table:
             table.write("\n")
         return evidence
@@ -72,20 +72,20 @@ class CountsAfterwards(JsonLines):
 
 
 @breaks("test_evidence_is_plain_data", "test_a_backup_is_made_and_verified", "test_a_backup_is_restored")
-class EvidenceThatIsNoJson(OwnBackup):
-    def made(self, evidence, source, options):
+class EvidenceThatIsNoJson(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
         return replace(evidence, properties={"place": Path(source.database)})
 
 
 @breaks("test_evidence_is_plain_data")
-class InconsistentWithoutAWord(OwnBackup):
-    def made(self, evidence, source, options):
+class InconsistentWithoutAWord(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
         return replace(evidence, consistent=False)
 
 
 @breaks("test_only_declared_options_are_read")
-class ReadsWhatNobodyDeclared(OwnBackup):
-    def made(self, evidence, source, options):
+class ReadsWhatNobodyDeclared(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
         options.get("jobs", 4)
         return evidence
 
@@ -123,9 +123,9 @@ class DumpsNothing(JsonLines):
 class CreatesItsSource(JsonLines):
     @hookimpl
     def backup(self, source, sink, options):
-        there = Path(source.database).is_dir()
+        existed = Path(source.database).is_dir()
         Path(source.database).mkdir(exist_ok=True)
-        if not there:
+        if not existed:
             raise SourceError("there is nothing in it")
         return super().backup(source, sink, options)
 
@@ -138,14 +138,14 @@ class TakesHalfForAll(JsonLines):
 
 
 @breaks("test_no_error_shows_a_secret")
-class LogsThePassword(OwnInspect):
+class LogsThePassword(ChangedInspection):
     @hookimpl
     def inspect(self, source, options):
         logging.getLogger("jsonl").warning("logging in with %s", source.password)
         return super().inspect(source, options)
 
-    def look(self, path, seen):
-        return seen
+    def look(self, path, inspection):
+        return inspection
 
 
 @breaks("test_no_error_shows_a_secret")
@@ -160,15 +160,15 @@ class PrintsThePassword(JsonLines):
 class ReadsAllAtOnce(JsonLines):
     @hookimpl
     def backup(self, source, sink, options):
-        kept = []
+        pieces = []
 
         class All:
             def write(self, data):
-                kept.append(data)
+                pieces.append(data)
                 return len(data)
 
         evidence = super().backup(source, All(), options)
-        for piece in kept:
+        for piece in pieces:
             sink.write(piece)
         return evidence
 
@@ -178,13 +178,15 @@ class OneListForAll(JsonLines):
     """Collects its evidence in the plugin."""
 
     def __init__(self):
-        self.found = []
+        self.row_tables = []
 
     @hookimpl
     def backup(self, source, sink, options):
-        self.found.clear()
+        self.row_tables.clear()
         super().backup(source, sink, options)
-        return Evidence(objects=tuple(ObjectEvidence(path=t, rows=self.found.count(t)) for t in self.tables(source)))
+        return Evidence(
+            objects=tuple(ObjectEvidence(path=t, rows=self.row_tables.count(t)) for t in self.tables(source))
+        )
 
     def tables(self, source):
         return sorted(p.stem for p in Path(source.database).glob("*.jsonl"))
@@ -195,7 +197,7 @@ class OneListForAll(JsonLines):
 
     def row(self, sink, line):
         super().row(sink, line)
-        self.found.append(self.table)
+        self.row_tables.append(self.table)
 
 
 @breaks("test_a_backup_is_made_and_verified", "test_a_backup_is_restored")
@@ -214,11 +216,11 @@ class AnswersAnInstalledScheme(JsonLines):
 
 @breaks("test_a_database_comes_back", *ANY)
 class LosesEmptyTables(JsonLines):
-    def put(self, part, path):
-        for table in part.iterdir():
+    def put_in_place(self, temporary, path):
+        for table in temporary.iterdir():
             if not table.stat().st_size:
                 table.unlink()
-        super().put(part, path)
+        super().put_in_place(temporary, path)
 
 
 @breaks("test_an_empty_target_is_used")
@@ -236,12 +238,12 @@ class OverwritesUnasked(JsonLines):
 
 @breaks("test_overwriting_replaces_the_target")
 class MergesWithTheOld(JsonLines):
-    def put(self, part, path):
+    def put_in_place(self, temporary, path):
         if path.is_dir():
             for table in path.iterdir():
-                if not (part / table.name).exists():
-                    shutil.copy(table, part)
-        super().put(part, path)
+                if not (temporary / table.name).exists():
+                    shutil.copy(table, temporary)
+        super().put_in_place(temporary, path)
 
 
 @breaks("test_the_old_content_stands_until_the_dump_has_ended")
@@ -250,17 +252,17 @@ class PutsTheOldAsideFirst(JsonLines):
     def restore(self, target, dump, overwrite, options):
         path = Path(target.database)
         self.refuse(path, overwrite)
-        aside = path.with_name(path.name + ".aside")
+        moved = path.with_name(path.name + ".aside")
         if path.exists():
-            path.rename(aside)
+            path.rename(moved)
         try:
             return super().restore(target, dump, overwrite, options)
         except BaseException:
-            if aside.exists():
-                aside.rename(path)
+            if moved.exists():
+                moved.rename(path)
             raise
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(moved, ignore_errors=True)
 
 
 @breaks(
@@ -312,9 +314,9 @@ class ChecksNoEvidence(JsonLines):
 @breaks("test_a_restore_reads_the_dump_to_its_end", *ANY)
 class StopsAtItsOwnEndMark(JsonLines):
     def lines(self, dump):
-        stream, rest = dump.open(), b""
-        while part := stream.read(1000):
-            *lines, rest = (rest + part).split(b"\n")
+        stream, partial_line = dump.open(), b""
+        while block := stream.read(1000):
+            *lines, partial_line = (partial_line + block).split(b"\n")
             yield from lines
             if lines and b'"end"' in lines[-1]:
                 return
@@ -386,34 +388,34 @@ class LendsWhatIsFull(ProvingJsonLines):
 @breaks("test_a_scratch_is_gone_after_its_block", "test_an_error_in_a_scratch_comes_out")
 class LeavesItsScratch(ProvingJsonLines):
     @contextlib.contextmanager
-    def place(self, dump):
+    def scratch_at(self, dump):
         yield self.lend(dump.workspace() / "scratch")
 
 
 @breaks("test_an_error_in_a_scratch_comes_out")
 class SwallowsTheDrillsErrors(ProvingJsonLines):
     @contextlib.contextmanager
-    def place(self, dump):
-        with contextlib.suppress(RuntimeError), super().place(dump) as lent:
-            yield lent
+    def scratch_at(self, dump):
+        with contextlib.suppress(RuntimeError), super().scratch_at(dump) as scratch:
+            yield scratch
 
 
-class OwnScratch(ProvingJsonLines):
+class ChangedScratch(ProvingJsonLines):
     """``alter`` changes what is lent."""
 
     def lend(self, path):
-        lent = super().lend(path)
-        self.alter(lent)
-        return lent
+        scratch = super().lend(path)
+        self.alter(scratch)
+        return scratch
 
 
 @breaks("test_a_scratch_names_the_checks_that_were_run")
-class ChecksAndSaysYes(OwnScratch):
-    def alter(self, lent):
-        lent.check = lambda: True
+class ChecksAndSaysYes(ChangedScratch):
+    def alter(self, scratch):
+        scratch.check = lambda: True
 
 
 @breaks("test_a_scratch_is_asked")
-class AnswersNothing(OwnScratch):
-    def alter(self, lent):
-        lent.ask = lambda statement: []
+class AnswersNothing(ChangedScratch):
+    def alter(self, scratch):
+        scratch.ask = lambda statement: []

@@ -39,7 +39,7 @@ class Shelf(FileStore):
         return self.upload(super().create(name), self, name)
 
 
-class Good:
+class GoodStore:
     """What the broken ones are made of: ``shelf://USER:PASSWORD@/PATH``."""
 
     store = Shelf
@@ -53,9 +53,9 @@ class Good:
     def open_store(self, url, options):
         path = Path(url.rpartition("@")[2])
         path.mkdir(parents=True, exist_ok=True)
-        return self.opened(path, url, options)
+        return self.make_store(path, url, options)
 
-    def opened(self, path, url, options):
+    def make_store(self, path, url, options):
         return self.store(path, 3.0)
 
 
@@ -63,7 +63,7 @@ class Good:
 
 
 @breaks("test_what_was_committed_is_read_back", "test_every_object_is_listed_with_its_size")
-class DropsEmptyObjects(Good):
+class DropsEmptyObjects(GoodStore):
     class store(Shelf):
         class upload(Upload):
             size = 0
@@ -80,23 +80,23 @@ class DropsEmptyObjects(Good):
 
 
 @breaks("test_a_buffer_is_the_callers_again_after_the_write")
-class KeepsBuffers(Good):
+class KeepsBuffers(GoodStore):
     class store(Shelf):
         class upload(Upload):
-            last = b""
+            last_buffer = b""
 
             def write(self, data):
-                self.inner.write(self.last)
-                self.last = data or memoryview(bytes(data))
+                self.inner.write(self.last_buffer)
+                self.last_buffer = data or memoryview(bytes(data))
                 return len(data)
 
             def commit(self):
-                self.inner.write(self.last)
+                self.inner.write(self.last_buffer)
                 super().commit()
 
 
 @breaks("test_nothing_is_visible_before_commit", *ANY)
-class VisibleAtOnce(Good):
+class VisibleAtOnce(GoodStore):
     class store(Shelf):
         class upload(Upload):
             def __init__(self, inner, store, name):
@@ -106,22 +106,22 @@ class VisibleAtOnce(Good):
 
 
 @breaks("test_abort_leaves_nothing", "test_an_object_is_replaced_only_by_commit", "test_backups_live_in_it")
-class CommitsWhatIsAborted(Good):
+class CommitsWhatIsAborted(GoodStore):
     class store(Shelf):
         class upload(Upload):
-            ended = False
+            committed = False
 
             def commit(self):
-                self.ended = True
+                self.committed = True
                 super().commit()
 
             def abort(self):
-                if not self.ended:
+                if not self.committed:
                     self.commit()
 
 
 @breaks("test_an_object_is_replaced_only_by_commit")
-class RemovesTheOldOneFirst(Good):
+class RemovesTheOldOneFirst(GoodStore):
     class store(Shelf):
         def create(self, name):
             with contextlib.suppress(MissingFile):
@@ -133,14 +133,14 @@ class RemovesTheOldOneFirst(Good):
 
 
 @breaks("test_reading_begins_at_the_offset")
-class IgnoresTheOffset(Good):
+class IgnoresTheOffset(GoodStore):
     class store(Shelf):
         def open(self, name, offset=0):
             return super().open(name, 0)
 
 
 @breaks("test_read_keeps_to_the_size_it_was_asked_for")
-class ReadsWholePages(Good):
+class ReadsWholePages(GoodStore):
     class store(Shelf):
         def open(self, name, offset=0):
             reader = super().open(name, offset)
@@ -150,7 +150,7 @@ class ReadsWholePages(Good):
 
 
 @breaks("test_a_missing_object_is_missing_file", *ANY)
-class SaysFileNotFound(Good):
+class SaysFileNotFound(GoodStore):
     class store(Shelf):
         def open(self, name, offset=0):
             if not os.path.exists(self.path(name)):
@@ -162,38 +162,38 @@ class SaysFileNotFound(Good):
 
 
 @breaks("test_every_object_is_listed_with_its_size")
-class ListsTenObjects(Good):
+class ListsTenObjects(GoodStore):
     class store(Shelf):
         def list(self):
-            for number, found in enumerate(super().list()):
+            for number, entry in enumerate(super().list()):
                 if number < 10:
-                    yield found
+                    yield entry
 
 
 @breaks("test_a_deleted_object_is_gone")
-class DeletesByPrefix(Good):
+class DeletesByPrefix(GoodStore):
     class store(Shelf):
         def delete(self, name):
             super().delete(name)
-            for found in list(self.list()):
-                if found.name.startswith(name):
-                    super().delete(found.name)
+            for entry in list(self.list()):
+                if entry.name.startswith(name):
+                    super().delete(entry.name)
 
 
 @breaks(
     "test_a_renamed_object_keeps_its_content", "test_objects_can_be_written_under_a_lock", "test_backups_live_in_it"
 )
-class CopiesInsteadOfRenaming(Good):
+class CopiesInsteadOfRenaming(GoodStore):
     class store(Shelf):
-        def rename(self, name, new):
+        def rename(self, name, new_name):
             content = self.path(name).read_bytes() if self.path(name).exists() else None
             if content is None:
                 raise MissingFile(f"{name} does not exist")
-            self.path(new).write_bytes(content)
+            self.path(new_name).write_bytes(content)
 
 
 @breaks("test_only_bare_names_are_taken")
-class FollowsPaths(Good):
+class FollowsPaths(GoodStore):
     class store(Shelf):
         def path(self, name):
             if not name or "\0" in name:
@@ -202,8 +202,8 @@ class FollowsPaths(Good):
 
 
 @breaks("test_an_object_is_located_without_secrets")
-class ShowsThePassword(Good):
-    def opened(self, path, url, options):
+class ShowsThePassword(GoodStore):
+    def make_store(self, path, url, options):
         class Telling(Shelf):
             def locate(self, name):
                 return f"{url}/{name}"
@@ -215,7 +215,7 @@ class ShowsThePassword(Good):
 
 
 @breaks("test_memory_stays_flat")
-class KeepsUploadsInMemory(Good):
+class KeepsUploadsInMemory(GoodStore):
     class store(Shelf):
         class upload(Upload):
             def __init__(self, inner, store, name):
@@ -232,7 +232,7 @@ class KeepsUploadsInMemory(Good):
 
 
 @breaks("test_several_threads_do_not_mix")
-class OneBufferForAll(Good):
+class OneBufferForAll(GoodStore):
     class store(Shelf):
         pending: list = []  # noqa: RUF012 - the mistake
 
@@ -257,8 +257,8 @@ class OneBufferForAll(Good):
 
 
 @breaks("test_a_store_opened_again_has_its_objects", *ANY)
-class ForgetsWhenClosed(Good):
-    def opened(self, path, url, options):
+class ForgetsWhenClosed(GoodStore):
+    def make_store(self, path, url, options):
         return _Fresh(path)
 
 
@@ -272,13 +272,13 @@ class _Fresh(Shelf):
 
 
 @breaks("test_only_declared_options_are_read")
-class ReadsWhatNobodyDeclared(Good):
-    def opened(self, path, url, options):
+class ReadsWhatNobodyDeclared(GoodStore):
+    def make_store(self, path, url, options):
         return self.store(path, options.get("timeout", 3.0))
 
 
 @breaks("test_backups_live_in_it")
-class AnswersAnInstalledScheme(Good):
+class AnswersAnInstalledScheme(GoodStore):
     @hookimpl
     def describe(self):
         return PluginInfo(
@@ -292,7 +292,7 @@ class AnswersAnInstalledScheme(Good):
 
 
 @breaks("test_a_lock_excludes_other_threads", "test_a_lock_excludes_other_processes")
-class LocksNothing(Good):
+class LocksNothing(GoodStore):
     class store(Shelf):
         @contextlib.contextmanager
         def lock(self, name):
@@ -304,20 +304,20 @@ class LocksNothing(Good):
 
 
 @breaks("test_a_lock_excludes_other_processes")
-class LocksThreadsAlone(Good):
+class LocksThreadsAlone(GoodStore):
     class store(Shelf):
-        named: dict = {}  # noqa: RUF012 - the mistake
+        locks: dict = {}  # noqa: RUF012 - the mistake
 
         @contextlib.contextmanager
         def lock(self, name):
-            with self.named.setdefault((self._top, name), threading.Lock()):
+            with self.locks.setdefault((self._top, name), threading.Lock()):
                 yield
 
 
 @breaks("test_a_lock_is_released_on_an_error")
-class KeepsTheLockOnAnError(Good):
+class KeepsTheLockOnAnError(GoodStore):
     class store(Shelf):
-        named: dict = {}  # noqa: RUF012 - the mistake
+        locks: dict = {}  # noqa: RUF012 - the mistake
 
         @contextlib.contextmanager
         def lock(self, name):
@@ -327,14 +327,14 @@ class KeepsTheLockOnAnError(Good):
                 return
             with contextlib.ExitStack() as stack:
                 stack.enter_context(super().lock(name))
-                own = self.named.setdefault((self._top, name), threading.Lock())
-                own.acquire()
+                thread_lock = self.locks.setdefault((self._top, name), threading.Lock())
+                thread_lock.acquire()
                 yield
-                own.release()
+                thread_lock.release()
 
 
 @breaks("test_objects_can_be_written_under_a_lock", "test_backups_live_in_it")
-class OneLockForEverything(Good):
+class OneLockForEverything(GoodStore):
     class store(Shelf):
         @contextlib.contextmanager
         def lock(self, name):
@@ -343,27 +343,27 @@ class OneLockForEverything(Good):
 
 
 @breaks("test_clean_names_what_a_dead_writer_left")
-class CleansNothing(Good):
+class CleansNothing(GoodStore):
     class store(Shelf):
         def clean(self):
             yield from ()
 
 
 @breaks("test_clean_spares_the_living", *ANY)
-class CleansEverything(Good):
+class CleansEverything(GoodStore):
     class store(Shelf):
         def clean(self):
-            for part in list(self._top.glob("*.part")):
-                yield part.name[: -len(".part")].rpartition(".")[0]
-                part.unlink(missing_ok=True) if part.is_file() else part.rmdir()
+            for partial in list(self._top.glob("*.part")):
+                yield partial.name[: -len(".part")].rpartition(".")[0]
+                partial.unlink(missing_ok=True) if partial.is_file() else partial.rmdir()
 
 
 # -- capabilities ----------------------------------------------------------------------------------------------------
 
 
 @breaks("test_a_local_object_has_a_path")
-class PathsOfCopies(Good):
-    def opened(self, path, url, options):
+class PathsOfCopies(GoodStore):
+    def make_store(self, path, url, options):
         class Copying(Shelf):
             def path(self, name):
                 path = super().path(name)
@@ -376,7 +376,7 @@ class PathsOfCopies(Good):
 
 
 @breaks("test_a_workspace_is_private_and_goes_away")
-class WorkspaceForEverybody(Good):
+class WorkspaceForEverybody(GoodStore):
     class store(Shelf):
         @contextlib.contextmanager
         def workspace(self):

@@ -20,7 +20,7 @@ class Digest:
         return self.state.hexdigest()
 
 
-class Good:
+class GoodVerifier:
     """What the broken ones are made of."""
 
     digest = Digest
@@ -36,7 +36,7 @@ class Good:
 
 
 @breaks("test_the_digest_is_lower_case_hexadecimal", "test_known_inputs_have_their_published_digests")
-class UpperCase(Good):
+class UpperCase(GoodVerifier):
     class digest(Digest):
         def hexdigest(self):
             return super().hexdigest().upper()
@@ -49,7 +49,7 @@ class UpperCase(Good):
     "test_several_digests_at_once_do_not_mix",
     "test_a_backup_keeps_its_digest",
 )
-class DigestsTheLengthOfEachPiece(Good):
+class DigestsTheLengthOfEachPiece(GoodVerifier):
     class digest(Digest):
         def update(self, data):
             super().update(b"%d" % len(data))
@@ -57,26 +57,26 @@ class DigestsTheLengthOfEachPiece(Good):
 
 
 @breaks("test_chunks_of_any_size_and_type_make_no_difference", "test_a_backup_keeps_its_digest")
-class TakesBytesAlone(Good):
+class TakesBytesAlone(GoodVerifier):
     class digest(Digest):
         def update(self, data):
             super().update(b"" + data if isinstance(data, (bytes, bytearray)) else data.upper())
 
 
 @breaks("test_a_buffer_is_the_callers_again_after_the_update")
-class KeepsBuffers(Good):
+class KeepsBuffers(GoodVerifier):
     class digest(Digest):
         def __init__(self):
             super().__init__()
-            self.last = b""
+            self.last_buffer = b""
 
         def update(self, data):
-            super().update(self.last)
-            self.last = data
+            super().update(self.last_buffer)
+            self.last_buffer = data
 
         def hexdigest(self):
             state = self.state.copy()
-            state.update(self.last)
+            state.update(self.last_buffer)
             return state.hexdigest()
 
 
@@ -91,40 +91,40 @@ class KeepsBuffers(Good):
     "test_several_digests_at_once_do_not_mix",
     "test_a_backup_keeps_its_digest",
 )
-class OneForAll(Good):
+class OneForAll(GoodVerifier):
     def __init__(self):
-        self.one = Digest()
+        self.shared_digest = Digest()
 
     @hookimpl
     def verify(self):
-        return self.one
+        return self.shared_digest
 
 
 @breaks("test_any_difference_changes_the_digest", "test_known_inputs_have_their_published_digests")
-class IgnoresZeros(Good):
+class IgnoresZeros(GoodVerifier):
     class digest(Digest):
         def update(self, data):
             super().update(bytes(data).replace(b"\0", b""))
 
 
 @breaks("test_asking_changes_nothing")
-class FinishesWhenAsked(Good):
+class FinishesWhenAsked(GoodVerifier):
     class digest(Digest):
         def hexdigest(self):
-            found = super().hexdigest()
+            digest = super().hexdigest()
             self.state.update(b"finished")
-            return found
+            return digest
 
 
 @breaks("test_known_inputs_have_their_published_digests")
-class AnotherAlgorithm(Good):
+class AnotherAlgorithm(GoodVerifier):
     class digest(Digest):
         def __init__(self):
             self.state = hashlib.sha3_256()
 
 
 @breaks("test_memory_stays_flat")
-class KeepsEverything(Good):
+class KeepsEverything(GoodVerifier):
     class digest(Digest):
         def __init__(self):
             self.data = bytearray()
@@ -137,7 +137,7 @@ class KeepsEverything(Good):
 
 
 @breaks("test_several_digests_at_once_do_not_mix")
-class NoticesOtherThreads(Good):
+class NoticesOtherThreads(GoodVerifier):
     """Two updates at the same time get into each other's way."""
 
     def __init__(self):
@@ -160,5 +160,5 @@ class NoticesOtherThreads(Good):
 
 
 @breaks("test_a_backup_keeps_its_digest")
-class TakesAnInstalledName(Good):
+class TakesAnInstalledName(GoodVerifier):
     name = "sha256"

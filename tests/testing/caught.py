@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from testing.breaks import Broken
+from testing.breaks import BrokenRule
 
-HERE = Path(__file__).parent
+DIRECTORY = Path(__file__).parent
 
 MODULE = """
 import pytest
@@ -28,11 +28,13 @@ class Test{name}(SMALL["{module}"]):
 """
 
 
-def plugins(module: str) -> dict[str, Broken]:
+def plugins(module: str) -> dict[str, BrokenRule]:
     """Return the broken plugins of a module."""
     loaded = importlib.import_module(f"testing.{module}")
     return {
-        name: one.__dict__["broken"] for name, one in vars(loaded).items() if "broken" in getattr(one, "__dict__", {})
+        name: plugin.__dict__["broken"]
+        for name, plugin in vars(loaded).items()
+        if "broken" in getattr(plugin, "__dict__", {})
     }
 
 
@@ -51,15 +53,15 @@ def run(module: str) -> dict[str, dict[str, str]]:
         environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
         argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "dumpty.testing.record"]
         argv += ["-c", os.devnull, "--rootdir", directory, f"--dumpty-verdict={verdict}", str(file)]
-        done = subprocess.run(
+        process = subprocess.run(
             argv,
-            env={**environment, "PYTHONPATH": str(HERE.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            env={**environment, "PYTHONPATH": str(DIRECTORY.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             cwd=directory,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert verdict.exists(), done.stdout + done.stderr
+        assert verdict.exists(), process.stdout + process.stderr
         failed: dict[str, dict[str, str]] = {name: {} for name in plugins(module)}
         for entry in json.loads(verdict.read_text()):
             if entry["outcome"] == "failed":

@@ -74,56 +74,56 @@ class JsonLines:
     def restore(self, target, dump, overwrite, options):
         path = Path(target.database)
         self.refuse(path, overwrite)
-        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-        part.mkdir()
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+        temporary.mkdir()
         try:
-            evidence = self.load(dump, part)
+            evidence = self.load(dump, temporary)
             self.check(evidence, dump)
-            self.put(part, path)
+            self.put_in_place(temporary, path)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return evidence
 
     def refuse(self, path, overwrite):
         if not overwrite and path.is_dir() and os.listdir(path):
             raise TargetNotEmpty(f"{path} holds something")
 
-    def load(self, dump, part):
+    def load(self, dump, temporary):
         rows = {}
-        ended = False
+        complete = False
         with contextlib.ExitStack() as files:
             for line in self.lines(dump):
                 value = json.loads(line)
                 if "table" in value:
                     table = value["table"]
-                    file = files.enter_context((part / f"{table}.jsonl").open("w"))
+                    file = files.enter_context((temporary / f"{table}.jsonl").open("w"))
                     rows[table] = 0
                 elif "row" in value:
                     file.write(json.dumps(value["row"]) + "\n")
                     rows[table] += 1
-                ended = "end" in value
-        if not ended:
+                complete = "end" in value
+        if not complete:
             raise IntegrityError("the dump has no end mark")
         return Evidence(objects=tuple(ObjectEvidence(path=t, rows=n) for t, n in rows.items()))
 
     def lines(self, dump):
-        stream, rest = dump.open(), b""
-        while part := stream.read(1000):
-            *lines, rest = (rest + part).split(b"\n")
+        stream, partial_line = dump.open(), b""
+        while block := stream.read(1000):
+            *lines, partial_line = (partial_line + block).split(b"\n")
             yield from lines
-        if rest:
+        if partial_line:
             raise IntegrityError("the dump ends within a line")
 
     def check(self, evidence, dump):
         if evidence.objects != dump.evidence.objects:
             raise IntegrityError(f"the dump holds {evidence.objects}, not {dump.evidence.objects}")
 
-    def put(self, part, path):
-        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.old")
+    def put_in_place(self, temporary, path):
+        moved = path.with_name(f"{path.name}.{uuid.uuid4().hex}.old")
         if path.exists():
-            path.rename(aside)
-        part.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+            path.rename(moved)
+        temporary.rename(path)
+        shutil.rmtree(moved, ignore_errors=True)
 
 
 class _Scratch:
@@ -145,17 +145,17 @@ class ProvingJsonLines(JsonLines):
 
     @hookimpl
     def examine(self, dump):
-        with tempfile.TemporaryDirectory() as part:
-            evidence = self.load(dump, Path(part))
+        with tempfile.TemporaryDirectory() as temporary:
+            evidence = self.load(dump, Path(temporary))
         self.check(evidence, dump)
         return evidence
 
     @hookimpl
     def scratch(self, dump):
-        return self.place(dump)
+        return self.scratch_at(dump)
 
     @contextlib.contextmanager
-    def place(self, dump):
+    def scratch_at(self, dump):
         path = dump.workspace() / "scratch"
         try:
             yield self.lend(path)

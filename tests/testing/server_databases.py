@@ -66,7 +66,7 @@ class PostgresDatabases(Databases):
 
     def drop(self):
         for name in self.server.databases():
-            if any(name.startswith(own) for own in self.names):
+            if any(name.startswith(prefix) for prefix in self.names):
                 self.server.drop(name)
 
 
@@ -102,5 +102,5 @@ class MariaDBDatabases(Databases):
 
     def drop(self):
         for (name,) in self.server.run("SHOW DATABASES"):
-            if any(name.startswith(own) for own in self.names):
+            if any(name.startswith(prefix) for prefix in self.names):
                 self.server.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE `{name}`")

@@ -27,26 +27,26 @@ def results(module):
 
 def every_plugin():
     return [
-        pytest.param(module, name, broken, id=name)
+        pytest.param(module, name, broken_rule, id=name)
         for module in MODULES
-        for name, broken in caught.plugins(module).items()
+        for name, broken_rule in caught.plugins(module).items()
     ]
 
 
-@pytest.mark.parametrize(("module", "name", "broken"), every_plugin())
-def test_a_broken_plugin_is_caught_by_the_test_of_its_rule(module, name, broken):
+@pytest.mark.parametrize(("module", "name", "broken_rule"), every_plugin())
+def test_a_broken_plugin_is_caught_by_the_test_of_its_rule(module, name, broken_rule):
     failed = results(module)[name]
-    assert broken.rule in failed
-    assert broken.allows(failed)
-    assert not failed[broken.rule].startswith(("TypeError", "AttributeError", "NameError", "KeyError")), failed
+    assert broken_rule.rule in failed
+    assert broken_rule.allows(failed)
+    assert not failed[broken_rule.rule].startswith(("TypeError", "AttributeError", "NameError", "KeyError")), failed
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_test_of_a_suite_catches_a_broken_plugin(module):
-    own = caught.tests_of(SMALL[module]) - caught.tests_of(Suite)
-    assert own - {broken.rule for broken in caught.plugins(module).values()} == set()
+    suite_tests = caught.tests_of(SMALL[module]) - caught.tests_of(Suite)
+    assert suite_tests - {broken_rule.rule for broken_rule in caught.plugins(module).values()} == set()
 
 
 def test_every_test_that_all_suites_share_catches_a_broken_plugin():
-    rules = {broken.rule for module in MODULES for broken in caught.plugins(module).values()}
+    rules = {broken_rule.rule for module in MODULES for broken_rule in caught.plugins(module).values()}
     assert caught.tests_of(Suite) - rules == set()

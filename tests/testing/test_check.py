@@ -37,16 +37,16 @@ def test_a_driver_without_urls_is_told_what_was_not_proved():
 
 def test_a_driver_with_urls_is_proved_and_says_what_it_left(tmp_path):
     source = sqlite_files.filled(tmp_path / "shop.db", sqlite_files.SHOP)
-    before = sqlite_files.content(source)
+    content_before = sqlite_files.content(source)
     verdict = check("sqlite", "driver", source, f"sqlite:///{tmp_path}/again.db")
     assert verdict.kept, str(verdict)
     assert {"test_a_database_comes_back", "test_a_failed_restore_leaves_the_old_content"} <= {
         rule.test for rule in verdict.of("kept")
     }
-    assert sqlite_files.content(source) == before
-    left = {f"sqlite:///{path}" for path in tmp_path.iterdir()} - {source}
-    assert set(verdict.remaining_databases) == left
-    assert left
+    assert sqlite_files.content(source) == content_before
+    created = {f"sqlite:///{path}" for path in tmp_path.iterdir()} - {source}
+    assert set(verdict.remaining_databases) == created
+    assert created
 
 
 def test_a_store_with_a_url_is_proved(tmp_path):

@@ -44,14 +44,14 @@ class _Full:
 
 
 def test_a_meter_raises_its_first_error_again_though_the_sink_has_recovered():
-    meter = HashingWriter(_Full(), ())
+    writer = HashingWriter(_Full(), ())
     with pytest.raises(OSError, match="no space"):
-        meter.write(b"x")
-    meter._sink = bytearray()
+        writer.write(b"x")
+    writer._sink = bytearray()
     with pytest.raises(OSError, match="no space"):
-        meter.write(b"y")
+        writer.write(b"y")
     with pytest.raises(OSError, match="no space"):
-        meter.require_intact()
+        writer.require_intact()
 
 
 class _Swallowing:
@@ -112,8 +112,8 @@ def test_a_compressor_that_swallows_the_stores_error_makes_no_good_backup(tmp_pa
     databases = MemoryDriver({"shop": bytes(1_000_000)})
     plugins = [databases, _Swallowing(), _FullOnce()]
     manager = BackupManager(f"full-once://{tmp_path}", compressor="swallowing", plugins=plugins)
-    made = manager.create_backup(databases.url("shop"))
-    assert not made.success
-    assert "no space left on device" in made.error
+    result = manager.create_backup(databases.url("shop"))
+    assert not result.success
+    assert "no space left on device" in result.error
     assert manager.list_backups() == []
     assert [p for p in tmp_path.iterdir() if not p.name.startswith(".")] == []

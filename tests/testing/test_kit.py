@@ -32,17 +32,17 @@ def test_an_error_that_is_asked_for_is_told_from_any_other_and_from_none():
 
 
 def test_an_error_is_known_as_the_cause_of_another():
-    origin, other = ValueError("a"), ValueError("b")
-    other.__cause__ = origin
-    origin.__context__ = other  # a circle ends, too
-    assert comes_from(other, origin)
+    origin, unrelated = ValueError("a"), ValueError("b")
+    unrelated.__cause__ = origin
+    origin.__context__ = unrelated  # a circle ends, too
+    assert comes_from(unrelated, origin)
     assert comes_from(origin, origin)
-    assert not comes_from(other, KeyError())
+    assert not comes_from(unrelated, KeyError())
     assert not comes_from(None, origin)
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ({"a": 1}, {"a": 1}, ""),
         ({"a": 1}, {}, "'a' is gone"),
@@ -53,8 +53,8 @@ def test_an_error_is_known_as_the_cause_of_another():
         (1, "1", "1 became '1'"),
     ],
 )
-def test_a_difference_is_told_where_it_is(before, after, told):
-    assert difference(before, after) == told
+def test_a_difference_is_told_where_it_is(before, after, message):
+    assert difference(before, after) == message
 
 
 def test_what_is_shown_is_one_line_of_bounded_length():
@@ -89,8 +89,8 @@ def test_the_record_of_a_run_tells_of_every_rule_how_it_ended_and_why(tmp_path, 
     verdict = tmp_path / "verdict.json"
     argv = ["-q", "-p", "no:cacheprovider", "-p", "dumpty.testing.record", "-c", os.devnull, "--rootdir", str(tmp_path)]
     assert pytest.main([*argv, f"--dumpty-verdict={verdict}", str(tmp_path / "test_it.py")]) == 1
-    told = [(e["suite"], e["test"], e["rule"], e["outcome"], e["reason"]) for e in json.loads(verdict.read_text())]
-    assert told == [
+    message = [(e["suite"], e["test"], e["rule"], e["outcome"], e["reason"]) for e in json.loads(verdict.read_text())]
+    assert message == [
         ("TestIt", "test_a", "It holds.", "passed", ""),
         ("TestIt", "test_b", "test_b", "failed", "a rule is broken"),
         ("TestIt", "test_c", "test_c", "failed", "KeyError: 'k'"),

@@ -33,14 +33,14 @@ class Reader:
     def __init__(self, stream, wbits=15):
         self.stream = stream
         self.inflate = zlib.decompressobj(wbits)
-        self.taken = 0
+        self.bytes_read = 0
         self.error = None
 
     def read(self, size=-1):
         if self.error is not None:
             raise self.error
         try:
-            return self.some(size) if size else b""
+            return self.read_some(size) if size else b""
         except IntegrityError as error:
             self.error = error
             raise
@@ -48,30 +48,30 @@ class Reader:
             self.error = self.damaged(error)
             raise self.error from None
 
-    def some(self, size):
-        parts = []
+    def read_some(self, size):
+        blocks = []
         while not self.inflate.eof:
             data = self.inflate.unconsumed_tail or self.fill()
             if not data:
                 self.finish()
                 break
-            part = self.inflate.decompress(data, self.limit(max(size, 0)))
-            if part and size > 0:
-                return part
-            parts.append(part)
-        if self.inflate.eof and (self.rest() or self.fill()):
+            block = self.inflate.decompress(data, self.limit(max(size, 0)))
+            if block and size > 0:
+                return block
+            blocks.append(block)
+        if self.inflate.eof and (self.trailing_bytes() or self.fill()):
             raise IntegrityError("something follows the end of the stream")
-        return b"".join(parts)
+        return b"".join(blocks)
 
     def fill(self):
         data = self.stream.read(4096)
-        self.taken += len(data)
+        self.bytes_read += len(data)
         return data
 
     def limit(self, size):
         return size
 
-    def rest(self):
+    def trailing_bytes(self):
         return self.inflate.unused_data
 
     def finish(self):
