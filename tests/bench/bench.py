@@ -49,13 +49,13 @@ class Engine:
 class SQLite(Engine):
     def __init__(self, top: Path, size: data.Size) -> None:
         super().__init__(top, size)
-        self.words = {"source": str(top / "shop.db")}
+        self.placeholders = {"source": str(top / "shop.db")}
         data.fill_sqlite(top / "shop.db", size)
 
     def url(self, name: str) -> str:
         return f"sqlite:///{name}"
 
-    source = property(lambda self: self.url(self.words["source"]))
+    source = property(lambda self: self.url(self.placeholders["source"]))
 
     def fresh(self, name: str, *, prepared: bool) -> str:
         self.drop(str(self.top / name))
@@ -76,7 +76,7 @@ class Postgres(Engine):
         super().__init__(top, size)
         self.server = PostgresServer(_debian())
         self.server.create("shop")
-        self.words = {"source": "shop", "host": str(self.server.sockets), "port": str(self.server.port)}
+        self.placeholders = {"source": "shop", "host": str(self.server.sockets), "port": str(self.server.port)}
         with contextlib.closing(self.server.connect("shop")) as connection:
             data.fill_postgres(connection, size)
 
@@ -109,7 +109,7 @@ class MySQL(Engine):
         self._stack = contextlib.ExitStack()
         self.server = self._stack.enter_context(mariadb_server.running_server())
         self.server.run("CREATE DATABASE shop")
-        self.words = {"source": "shop", "socket": self.server.socket}
+        self.placeholders = {"source": "shop", "socket": self.server.socket}
         with contextlib.closing(self.server.connect("shop")) as connection:
             data.fill_mysql(connection, size)
 
@@ -144,33 +144,33 @@ class Bench:
         self.engine = engine
         self.rounds = rounds
         self.figures: dict[Job, Figures] = {}
-        self.made: dict[str, tuple[Path, str]] = {}
+        self.stored_backups: dict[str, tuple[Path, str]] = {}
 
-    def run(self, wanted: list[Job]) -> dict[Job, Figures]:
-        possible = [job for job in wanted if _possible(job)]
+    def run(self, selected: list[Job]) -> dict[Job, Figures]:
+        possible = [job for job in selected if _possible(job)]
         for number in range(self.rounds):
             for job in possible:
-                if job.made_by in self.made or not job.made_by:
+                if job.made_by in self.stored_backups or not job.made_by:
                     print(f"  {number + 1}/{self.rounds} {job.verb} {job.name}", file=sys.stderr)
-                    self._once(job, self.figures.setdefault(job, Figures()))
-            for path, _ in self.made.values():
+                    self._run_job(job, self.figures.setdefault(job, Figures()))
+            for path, _ in self.stored_backups.values():
                 shutil.rmtree(path, ignore_errors=True)
-            self.made.clear()
+            self.stored_backups.clear()
         return self.figures
 
-    def _once(self, job: Job, figures: Figures) -> None:
+    def _run_job(self, job: Job, figures: Figures) -> None:
         slot = self.engine.top / f"{job.engine}-{abs(hash(job.name))}"
         if job.verb == "backup":
             slot.mkdir()
             out = slot / "out"
-            said = measured(self._argv(job, out=out), figures, cwd=self.engine.top, env=PROGRAMS)
+            reply = measured(self._argv(job, out=out), figures, cwd=self.engine.top, env=PROGRAMS)
             if job.shell:
-                figures.stored_bytes, self.made[job.name] = size_of(out), (slot, str(out))
+                figures.stored_bytes, self.stored_backups[job.name] = size_of(out), (slot, str(out))
             else:
-                backup = json.loads(said)["backup"]
-                figures.stored_bytes, self.made[job.name] = int(backup["size_bytes"]), (slot, backup["id"])
+                backup = json.loads(reply)["backup"]
+                figures.stored_bytes, self.stored_backups[job.name] = int(backup["size_bytes"]), (slot, backup["id"])
             return
-        path, backup = self.made[job.made_by]
+        path, backup = self.stored_backups[job.made_by]
         if job.verb == "verify":
             if job.shell:
                 [stored] = [p for p in (path / "out").iterdir() if p.suffix == ".gz"]
@@ -187,8 +187,8 @@ class Bench:
 
     def _argv(self, job: Job, *, out: Path, backup: str = "", target: str = "") -> list[str]:
         if job.shell:
-            words = self.engine.words | {"out": str(out), "backup": backup, "target": target}
-            return ["bash", "-o", "pipefail", "-ec", job.shell.format(**words)]
+            placeholders = self.engine.placeholders | {"out": str(out), "backup": backup, "target": target}
+            return ["bash", "-o", "pipefail", "-ec", job.shell.format(**placeholders)]
         if job.verb == "backup":
             return [*jobs.DUMPTY, "backup", self.engine.source, "-d", str(out), "--json", *job.options]
         return [*jobs.DUMPTY, "restore", backup, "--to", self.engine.url(target), "-d", str(out), "-q"]
@@ -237,12 +237,12 @@ def escaped(name: str) -> str:
 def versions() -> str:
     """Return date, machine and versions, for the head of the table."""
     programs = {"sqlite3": "--version", "pg_dump": "--version", "mariadb-dump": "--version", "gzip": "--version"}
-    told = [f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"]
+    lines = [f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"]
     for name, flag in programs.items():
         if path := shutil.which(name):
-            out = subprocess.run([path, flag], capture_output=True, text=True, check=False).stdout
-            told.append(" ".join(out.split()[:6]))
-    return "; ".join(told)
+            version_text = subprocess.run([path, flag], capture_output=True, text=True, check=False).stdout
+            lines.append(" ".join(version_text.split()[:6]))
+    return "; ".join(lines)
 
 
 def drawn(results: dict[Job, Figures], size: data.Size) -> str:
@@ -259,7 +259,9 @@ def drawn(results: dict[Job, Figures], size: data.Size) -> str:
     )
 
 
-def measure(engines: Sequence[str], size: data.Size, rounds: int, wanted: Callable[[Job], bool]) -> dict[Job, Figures]:
+def measure(
+    engines: Sequence[str], size: data.Size, rounds: int, selected: Callable[[Job], bool]
+) -> dict[Job, Figures]:
     """Make the data and run the jobs of each engine."""
     results: dict[Job, Figures] = {}
     for name in engines:
@@ -267,7 +269,7 @@ def measure(engines: Sequence[str], size: data.Size, rounds: int, wanted: Callab
             print(f"{name}: making {size.megabytes} MB", file=sys.stderr)
             engine = ENGINES[name](Path(top), size)
             try:
-                results |= Bench(engine, rounds).run([j for j in jobs.JOBS if j.engine == name and wanted(j)])
+                results |= Bench(engine, rounds).run([j for j in jobs.JOBS if j.engine == name and selected(j)])
             finally:
                 engine.close()
     return results
@@ -275,27 +277,27 @@ def measure(engines: Sequence[str], size: data.Size, rounds: int, wanted: Callab
 
 def merged(files: Sequence[str]) -> dict[Job, Figures]:
     """Return what earlier runs have found."""
-    known = {(job.engine, job.verb, job.name): job for job in jobs.JOBS}
-    found = {}
+    jobs_by_key = {(job.engine, job.verb, job.name): job for job in jobs.JOBS}
+    merged_figures = {}
     for row in (row for file in files for row in json.loads(Path(file).read_text())["results"]):
         middle, spread = row["seconds"], row["seconds"] * row["spread"]
-        found[known[row["engine"], row["verb"], row["job"]]] = Figures(
+        merged_figures[jobs_by_key[row["engine"], row["verb"], row["job"]]] = Figures(
             seconds=[middle - spread, middle, middle + spread],
             processor=[row["processor_seconds"]],
             peak_bytes=row["peak_bytes"],
             stored_bytes=row["stored_bytes"],
         )
-    return found
+    return merged_figures
 
 
 def grow(engines: Sequence[str]) -> dict[int, dict[tuple[str, str, str], Figures]]:
     """Measure dumpty's defaults at every size."""
-    ours = set(growth.FORMS.values())
-    found = {}
+    names_of_dumpty = set(growth.FORMS.values())
+    results_by_size = {}
     for megabytes in growth.SIZES:
-        results = measure(engines, data.Size(megabytes), 1, lambda j: j.name in ours and j.verb != "verify")
-        found[megabytes] = {(j.engine, j.verb, j.name): f for j, f in results.items()}
-    return found
+        results = measure(engines, data.Size(megabytes), 1, lambda j: j.name in names_of_dumpty and j.verb != "verify")
+        results_by_size[megabytes] = {(j.engine, j.verb, j.name): f for j, f in results.items()}
+    return results_by_size
 
 
 def main() -> None:
@@ -313,34 +315,38 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--merge", metavar="FILE", nargs="+", help="measure nothing: tell what --json runs have found")
     parser.add_argument("--chart", metavar="FILE", help="draw it, too, as SVG")
-    given = parser.parse_args()
-    engines = given.engine or list(ENGINES)
+    options = parser.parse_args()
+    engines = options.engine or list(ENGINES)
     picture = ""
-    if given.growth:
+    if options.growth:
         panels = growth.grown(grow(engines))
         rows: list[dict[str, object]] = [
             {"panel": p, "line": name, "points": line} for p, lines in panels.items() for name, line in lines.items()
         ]
         text = [f"| {r['panel']} | {r['line']} | {r['points']} |" for r in rows]
         picture = chart.growth(panels, {"time": "seconds", "memory": "MB"})
-    elif given.fixed:
+    elif options.fixed:
         with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
-            found = list(growth.fixed(Path(top)))
-        rows = [{"what": what, "seconds": took, "target": target} for what, took, target in found]
-        text = ["| what | seconds | target |", "|---|---:|---:|", *(f"| {w} | {t:.3f} | {b:g} |" for w, t, b in found)]
+            fixed_costs = list(growth.fixed(Path(top)))
+        rows = [{"what": step, "seconds": seconds, "target": target} for step, seconds, target in fixed_costs]
+        text = [
+            "| what | seconds | target |",
+            "|---|---:|---:|",
+            *(f"| {w} | {t:.3f} | {b:g} |" for w, t, b in fixed_costs),
+        ]
     else:
-        size = data.Size(given.megabytes or (750 if given.full or given.merge else 50))
+        size = data.Size(options.megabytes or (750 if options.full or options.merge else 50))
         results = (
-            merged(given.merge)
-            if given.merge
-            else measure(engines, size, given.rounds or (3 if given.full else 1), lambda _: True)
+            merged(options.merge)
+            if options.merge
+            else measure(engines, size, options.rounds or (3 if options.full else 1), lambda _: True)
         )
         rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
         text = [f"{size.megabytes} MB", *table(results), *targets.reached(results)]
         picture = drawn(results, size)
-    if given.chart and picture:
-        Path(given.chart).write_text(picture)
-    if given.json:
+    if options.chart and picture:
+        Path(options.chart).write_text(picture)
+    if options.json:
         print(json.dumps({"versions": versions(), "results": rows}))
     else:
         print("\n".join([versions(), *text]))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-OURS, THEIRS, TEXT, GRID = "#c2571a", "#8a94a3", "#1f2430", "#dfe3e8"
+DUMPTY_COLOUR, OTHER_COLOUR, TEXT, GRID = "#c2571a", "#8a94a3", "#1f2430", "#dfe3e8"
 LINES = {"sqlite": "#c2571a", "postgres": "#2b6cb0", "mysql": "#2f855a"}
 FONT = 'font-family="Helvetica,Arial,sans-serif"'
 
@@ -29,20 +29,20 @@ def _svg(width: int, height: float, body: Iterable[str]) -> str:
 
 def bars(groups: Mapping[str, Sequence[tuple[str, float, bool]]], head: str) -> str:
     """Return a chart of seconds: for each group, ``(name, seconds, ours)`` from top to bottom."""
-    width, left, right, row = 860, 270, 70, 20
+    width, left_margin, right_margin, row = 860, 270, 70, 20
     body = [_text(16, 26, head, 14, weight="bold")]
     y = 52.0
     for title, rows in groups.items():
         body.append(_text(16, y, title, 13, weight="bold"))
         y += 10
-        most = max((seconds for _, seconds, _ in rows), default=1.0)
-        for name, seconds, ours in rows:
-            long = max(1.0, seconds / most * (width - left - right))
-            body.append(_text(left - 8, y + 13, name, 12, "end", "bold" if ours else "normal"))
+        maximum = max((seconds for _, seconds, _ in rows), default=1.0)
+        for name, seconds, is_dumpty in rows:
+            long = max(1.0, seconds / maximum * (width - left_margin - right_margin))
+            body.append(_text(left_margin - 8, y + 13, name, 12, "end", "bold" if is_dumpty else "normal"))
             body.append(
-                f'<rect x="{left}" y="{y + 3:.1f}" width="{long:.1f}" height="13" fill="{OURS if ours else THEIRS}"/>'
+                f'<rect x="{left_margin}" y="{y + 3:.1f}" width="{long:.1f}" height="13" fill="{DUMPTY_COLOUR if is_dumpty else OTHER_COLOUR}"/>'
             )
-            body.append(_text(left + long + 6, y + 13, f"{seconds:.1f} s", 12))
+            body.append(_text(left_margin + long + 6, y + 13, f"{seconds:.1f} s", 12))
             y += row
         y += 24
     return _svg(width, y, body)
@@ -80,8 +80,8 @@ def growth(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], un
             path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in line)
             body.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
     y = top + side * 0.7 + 60
-    for place, (engine, colour) in enumerate(LINES.items()):
-        body.append(f'<rect x="{60 + place * 150}" y="{y - 10}" width="14" height="10" fill="{colour}"/>')
-        body.append(_text(80 + place * 150, y, engine))
+    for index, (engine, colour) in enumerate(LINES.items()):
+        body.append(f'<rect x="{60 + index * 150}" y="{y - 10}" width="14" height="10" fill="{colour}"/>')
+        body.append(_text(80 + index * 150, y, engine))
     body.append(_text(60 + len(LINES) * 150, y, "solid: backup; dashed: restore"))
     return _svg(width, y + 20, body)

@@ -71,16 +71,21 @@ def blocks(table: str, count: int) -> Iterator[list[tuple[Any, ...]]]:
         yield [make(draw, i) for i in range(start + 1, min(start + BLOCK, count) + 1)]
 
 
-def _text(draw: random.Random, words: int) -> str:
-    return " ".join(draw.choices(WORDS, k=words))
+def _text(draw: random.Random, count: int) -> str:
+    return " ".join(draw.choices(WORDS, k=count))
 
 
 def _customer(draw: random.Random, key: int) -> tuple[Any, ...]:
-    first, last = draw.choices(WORDS, k=2)
+    first_name, last_name = draw.choices(WORDS, k=2)
     profile = {"tags": draw.choices(WORDS, k=4), "score": round(draw.random() * 100, 3), "visits": draw.randrange(1000)}
     address = f"{draw.randrange(200)} {_text(draw, 3)}"
     profile["address"] = address
-    return key, f"{first.title()} {last.title()}", f"{first}.{last}{key}@example.org", json.dumps(profile)
+    return (
+        key,
+        f"{first_name.title()} {last_name.title()}",
+        f"{first_name}.{last_name}{key}@example.org",
+        json.dumps(profile),
+    )
 
 
 def _order(draw: random.Random, key: int) -> tuple[Any, ...]:
@@ -139,7 +144,7 @@ def fill_mysql(connection: Any, size: Size) -> None:
         for table, count in size.counts.items():
             for rows in blocks(table, count):
                 for start in range(0, len(rows), 500):
-                    part = rows[start : start + 500]
-                    cursor.executemany(f"INSERT INTO {table} VALUES ({','.join(['%s'] * len(part[0]))})", part)
+                    batch = rows[start : start + 500]
+                    cursor.executemany(f"INSERT INTO {table} VALUES ({','.join(['%s'] * len(batch[0]))})", batch)
         for statement in INDEXES:
             cursor.execute(statement)

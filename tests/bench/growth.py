@@ -18,7 +18,7 @@ from pathlib import Path
 from measure import Figures, measured
 
 SIZES = (10, 50, 200, 700, 2000)
-MANY = 10_000
+BACKUPS = 10_000
 FORMS = {
     "sqlite": "dumpty sqlite native gzip",
     "postgres": "dumpty postgres native gzip",
@@ -32,8 +32,8 @@ def grown(
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """Return the lines of the chart from results by megabytes, and by engine, verb and job."""
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {"time": {}, "memory": {}}
-    for megabytes, found in sorted(results.items()):
-        for (engine, verb, _), figures in found.items():
+    for megabytes, figures_by_job in sorted(results.items()):
+        for (engine, verb, _), figures in figures_by_job.items():
             panels["time"].setdefault(f"{engine} {verb}", []).append((megabytes, figures.median))
             panels["memory"].setdefault(f"{engine} {verb}", []).append((megabytes, figures.peak_bytes / 1e6))
     return panels
@@ -44,10 +44,10 @@ def fixed(top: Path) -> Iterator[tuple[str, float, float]]:
     yield "import dumpty", _best([sys.executable, "-c", "import dumpty"]) - _best([sys.executable, "-c", "0"]), 0.06
     yield "dumpty --help", _best([*DUMPTY, "--help"]), 0.25
     yield "backup of an empty SQLite database, flushes apart", _empty(top), 0.01
-    full(top / "many", MANY)
+    full(top / "many", BACKUPS)
     for verb in (["list"], ["show", "latest"], ["prune", "--dry-run", "--keep-daily", "7"]):
         yield (
-            f"dumpty {' '.join(verb)}, {MANY:,} backups",
+            f"dumpty {' '.join(verb)}, {BACKUPS:,} backups",
             _best([*DUMPTY, *verb, "-d", str(top / "many")], times=3),
             1.0,
         )
@@ -80,10 +80,10 @@ def _empty(top: Path) -> float:
     database = top / "empty.db"
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA user_version=1")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, str(top / "few"), str(database)], capture_output=True, text=True, check=True
     )
-    return statistics.median([float(done.stdout)])
+    return statistics.median([float(process.stdout)])
 
 
 def full(top: Path, number: int) -> None:
@@ -97,19 +97,19 @@ def full(top: Path, number: int) -> None:
     database = top.with_name("one.db")
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.executescript("CREATE TABLE a (x); INSERT INTO a VALUES (1); CREATE TABLE b (x)")
-    made = BackupManager(str(top)).create_backup(f"sqlite:///{database}").backup
+    first_backup = BackupManager(str(top)).create_backup(f"sqlite:///{database}").backup
     host = default_host()
     plugin = host.named("store", "file")
     catalog = Catalog(
         host.open_store(plugin, url=str(top), options=host.options({"open_store": plugin}, {})["open_store"])
     )
     [record] = catalog.records()[0]
-    data = Path(made.file_path).read_bytes() if made else b""
+    data = Path(first_backup.file_path).read_bytes() if first_backup else b""
     for hours in range(1, number):
-        moment, own = record.started - timedelta(hours=hours), str(uuid.uuid4())
-        file = catalog.file_name(own, record.database, moment, ".sql.gz")
-        other = replace(record, id=own, file=file, started=moment, ended=moment)
+        moment, identity = record.started - timedelta(hours=hours), str(uuid.uuid4())
+        file = catalog.file_name(identity, record.database, moment, ".sql.gz")
+        copy = replace(record, id=identity, file=file, started=moment, ended=moment)
         (top / file).write_bytes(data)
-        (top / sidecar_name(file, MANIFEST)).write_bytes(manifest.encode(other))
+        (top / sidecar_name(file, MANIFEST)).write_bytes(manifest.encode(copy))
     os.sync()
     time.sleep(1)

@@ -53,20 +53,22 @@ def size_of(path: Path) -> int:
 
 def measured(argv: Sequence[str], figures: Figures, *, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run a command to its end, add what it took to ``figures``, and return its standard output."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.perf_counter()
+    usage_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
     with subprocess.Popen(
         list(argv), cwd=cwd, env=os.environ | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         peak = _Peak(child.pid)
         out, err = child.communicate()
-        took = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         peak.end()
     if child.returncode:
         raise RuntimeError(f"{' '.join(argv)[:300]} failed with status {child.returncode}: {err[-800:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    figures.seconds.append(took)
-    figures.processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    usage_after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures.seconds.append(seconds)
+    figures.processor.append(
+        usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime
+    )
     figures.peak_bytes = max(figures.peak_bytes, peak.value)
     return out
 
@@ -77,28 +79,28 @@ class _Peak:
     def __init__(self, pid: int) -> None:
         self.value = 0
         self._pid = pid
-        self._ended = threading.Event()
+        self._finished = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        self._ended.set()
+        self._finished.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(0.03):
+        while not self._finished.wait(0.03):
             self.value = max(self.value, sum(map(_memory, _tree(self._pid))))
 
 
 def _tree(pid: int) -> list[int]:
-    found = [pid]
+    processes = [pid]
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
             for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                found += _tree(int(child))
+                processes += _tree(int(child))
     except OSError:
         pass
-    return found
+    return processes
 
 
 def _memory(pid: int) -> int:
@@ -107,5 +109,5 @@ def _memory(pid: int) -> int:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
-    wanted = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))}
-    return sum(wanted.values()) * 1024
+    fields = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem"))}
+    return sum(fields.values()) * 1024

@@ -11,7 +11,7 @@ from measure import Figures
 MEMORY = 150_000_000
 """Bytes that a process tree may take at its peak, the server apart."""
 
-Found = Mapping[tuple[str, str], Figures]
+Results = Mapping[tuple[str, str], Figures]
 """Figures by verb and name of the job; the names of all engines differ."""
 
 
@@ -19,43 +19,43 @@ Found = Mapping[tuple[str, str], Figures]
 class Target:
     """``ratio`` of two rows is to be at least, or at most, ``bound``."""
 
-    what: str
+    description: str
     bound: float
     least: bool
-    ratio: Callable[[Found], float]
+    ratio: Callable[[Results], float]
 
-    def told(self, found: Found) -> str:
+    def verdict(self, results: Results) -> str:
         """Return one line of Markdown, or "" where the rows were not measured."""
         try:
-            value = self.ratio(found)
+            value = self.ratio(results)
         except KeyError:
             return ""
         met = value >= self.bound if self.least else value <= self.bound
         sign = "≥" if self.least else "≤"
-        return f"| {self.what} | {sign} {self.bound:g} | {value:.2f} | {'met' if met else 'not met'} |"
+        return f"| {self.description} | {sign} {self.bound:g} | {value:.2f} | {'met' if met else 'not met'} |"
 
 
-def _times(verb: str, slower: str, faster: str) -> Callable[[Found], float]:
-    return lambda found: found[verb, slower].median / found[verb, faster].median
+def _times(verb: str, slower: str, faster: str) -> Callable[[Results], float]:
+    return lambda results: results[verb, slower].median / results[verb, faster].median
 
 
-def _sizes(larger: str, smaller: str) -> Callable[[Found], float]:
-    return lambda found: found["backup", larger].stored_bytes / found["backup", smaller].stored_bytes
+def _sizes(larger: str, smaller: str) -> Callable[[Results], float]:
+    return lambda results: results["backup", larger].stored_bytes / results["backup", smaller].stored_bytes
 
 
 def _faster(verb: str, slower: str, faster: str, bound: float) -> Target:
     return Target(f"{verb}: `{slower}` over {faster}", bound, True, _times(verb, slower, faster))
 
 
-def _within(verb: str, limit: str, ours: str, bound: float) -> Target:
-    return Target(f"{verb}: {ours} over `{limit}`", bound, False, _times(verb, ours, limit))
+def _within(verb: str, limit: str, job_name: str, bound: float) -> Target:
+    return Target(f"{verb}: {job_name} over `{limit}`", bound, False, _times(verb, job_name, limit))
 
 
 def _zstd(engine: str, form: str) -> Target:
     gzip, zstd = f"dumpty {engine} {form} gzip", f"dumpty {engine} {form} zstd"
 
-    def better(found: Found) -> float:
-        return min(_times("backup", zstd, gzip)(found), _sizes(zstd, gzip)(found))
+    def better(results: Results) -> float:
+        return min(_times("backup", zstd, gzip)(results), _sizes(zstd, gzip)(results))
 
     return Target(f"{zstd} over gzip, time or size", 1.0, False, better)
 
@@ -99,11 +99,11 @@ TARGETS = (
 
 def reached(results: Mapping[Job, Figures]) -> Iterator[str]:
     """Yield Markdown: one line for each target whose rows were measured, and for the memory."""
-    found = {(job.verb, job.name): figures for job, figures in results.items()}
-    lines = [line for target in TARGETS if (line := target.told(found))]
-    ours = [(f.peak_bytes, job.verb, job.name) for job, f in results.items() if not job.shell]
-    if ours:
-        peak, verb, name = max(ours)
+    figures_by_name = {(job.verb, job.name): figures for job, figures in results.items()}
+    lines = [line for target in TARGETS if (line := target.verdict(figures_by_name))]
+    dumpty_peaks = [(f.peak_bytes, job.verb, job.name) for job, f in results.items() if not job.shell]
+    if dumpty_peaks:
+        peak, verb, name = max(dumpty_peaks)
         met = "met" if peak <= MEMORY else "not met"
         lines.append(
             f"| peak memory, the most of all: {verb}, {name} | ≤ {MEMORY / 1e6:.0f} MB | {peak / 1e6:.0f} MB | {met} |"

@@ -130,7 +130,9 @@ def completed(dumpty, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize(("command_line", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"pin", "prune", "plugins"})])
+@pytest.mark.parametrize(
+    ("command_line", "offered"), [("dumpty ba", {"backup"}), ("dumpty p", {"pin", "prune", "plugins"})]
+)
 def test_the_shell_completes_verbs(completed, command_line, offered):
     assert set(completed(command_line)) == offered
 

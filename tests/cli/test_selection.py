@@ -51,7 +51,9 @@ SELECTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("selection", "expected"), SELECTIONS, ids=[" ".join(selection) for selection, _ in SELECTIONS])
+@pytest.mark.parametrize(
+    ("selection", "expected"), SELECTIONS, ids=[" ".join(selection) for selection, _ in SELECTIONS]
+)
 def test_a_selection_means_the_same_in_every_verb(dumpty, three, tmp_path, selection, expected):
     arguments = [argument.format(top=tmp_path, crm=three["crm"]["id"][:7]) for argument in selection]
     expected_id = three[expected]["id"]

@@ -18,16 +18,16 @@ _HANDED_OVER = pytest.StashKey[str]()
 
 def pytest_sessionfinish(session) -> None:
     """Hand the figures over to the process that prints, where this is not that one."""
-    told = getattr(session.config, "workeroutput", None)
-    if told is not None and LEDGER.counted:
-        told[_FIGURES] = LEDGER.summary()
+    worker_output = getattr(session.config, "workeroutput", None)
+    if worker_output is not None and LEDGER.counted:
+        worker_output[_FIGURES] = LEDGER.summary()
 
 
 @pytest.hookimpl(optionalhook=True)  # there is none where pytest runs without pytest-xdist
 def pytest_testnodedown(node) -> None:
     """Take the figures from the one process that has them; one that broke down has none."""
-    told = getattr(node, "workeroutput", {}).get(_FIGURES, "")
-    node.config.stash[_HANDED_OVER] = told or node.config.stash.get(_HANDED_OVER, "")
+    figures = getattr(node, "workeroutput", {}).get(_FIGURES, "")
+    node.config.stash[_HANDED_OVER] = figures or node.config.stash.get(_HANDED_OVER, "")
 
 
 def pytest_terminal_summary(terminalreporter, config) -> None:
@@ -65,12 +65,12 @@ def place():
 @pytest.fixture
 def vault(place):
     """A backup directory with two good backups."""
-    made = Vault(place)
+    directory = Vault(place)
     for _ in range(2):
-        made.advance()
-        made.backup()
-    made.advance()
-    return made
+        directory.advance()
+        directory.backup()
+    directory.advance()
+    return directory
 
 
 @pytest.fixture

@@ -34,22 +34,22 @@ class Ledger:
         """Count one fault that was injected."""
         self.faults[kind] += 1
 
-    def damage(self, *, found: bool, what: str) -> None:
+    def damage(self, *, found: bool, event: str) -> None:
         """Count one damaged backup; where nothing noticed it, that is a false success."""
         self.damaged += 1
         self.detected += found
         if not found:
-            self.lie(f"{what}: damaged, and not noticed")
+            self.lie(f"{event}: damaged, and not noticed")
 
-    def lie(self, what: str) -> None:
+    def lie(self, event: str) -> None:
         """Record a false success, and fail."""
-        self.lies.append(what)
-        raise AssertionError(f"false success: {what}")
+        self.lies.append(event)
+        raise AssertionError(f"false success: {event}")
 
-    def lose(self, what: str) -> None:
+    def lose(self, event: str) -> None:
         """Record an older backup that is gone, and fail."""
-        self.lost.append(what)
-        raise AssertionError(f"an older backup is lost: {what}")
+        self.lost.append(event)
+        raise AssertionError(f"an older backup is lost: {event}")
 
     def summary(self) -> str:
         """Return the figures as one line."""

@@ -47,15 +47,15 @@ class Postgres:
     def execute(self, sql: str, database: str):
         return self.server.execute(sql, database=database)
 
-    def others(self) -> set[str]:
+    def databases(self) -> set[str]:
         """Return the names of all databases, half-made ones included."""
         return self.server.databases()
 
     @contextlib.contextmanager
     def locked(self, database: str):
         """Within the block, somebody holds the table t of a database for himself."""
-        with contextlib.closing(self.server.connect(database)) as other, other.cursor() as cursor:
-            other.autocommit = False
+        with contextlib.closing(self.server.connect(database)) as connection, connection.cursor() as cursor:
+            connection.autocommit = False
             cursor.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
             yield
 
@@ -96,20 +96,20 @@ class MariaDB:
         )
 
     def drop(self, database: str) -> None:
-        for name in [n for n in self.others() if n == database or n.startswith(f"{database}__dumpty")]:
+        for name in [n for n in self.databases() if n == database or n.startswith(f"{database}__dumpty")]:
             self.server.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE `{name}`")
 
     def execute(self, sql: str, database: str):
         return self.server.run(sql, database=database)
 
-    def others(self) -> set[str]:
+    def databases(self) -> set[str]:
         """Return the names of all databases, half-made ones included."""
         return {row[0] for row in self.server.run("SHOW DATABASES")}
 
     @contextlib.contextmanager
     def locked(self, database: str):
         """Within the block, somebody holds the table t of a database for himself."""
-        with contextlib.closing(self.server.connect(database)) as other, other.cursor() as cursor:
+        with contextlib.closing(self.server.connect(database)) as connection, connection.cursor() as cursor:
             cursor.execute("LOCK TABLES t WRITE")
             yield
 
@@ -141,7 +141,7 @@ class Proxy:
 
     def __init__(self, path: str, target: str, *, cut_after: int) -> None:
         self._target = target
-        self._left = cut_after
+        self._bytes_left = cut_after
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self.passed = 0
@@ -165,8 +165,8 @@ class Proxy:
         self._end()
         for thread in self._threads:
             thread.join(10)
-        for one in self._open:
-            one.close()
+        for connected in self._open:
+            connected.close()
 
     def _accept(self) -> None:
         while True:
@@ -190,8 +190,8 @@ class Proxy:
             while data := source.recv(16384):
                 with self._lock:
                     self.passed += len(data)
-                    self._left -= len(data)
-                    if self._left < 0:
+                    self._bytes_left -= len(data)
+                    if self._bytes_left < 0:
                         self.cut = True
                 if self.cut:
                     self._end()
@@ -201,6 +201,6 @@ class Proxy:
             sink.shutdown(socket.SHUT_WR)
 
     def _end(self) -> None:
-        for one in list(self._open):
+        for connected in list(self._open):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connected.shutdown(socket.SHUT_RDWR)

@@ -28,7 +28,7 @@ class Stalling:
     def __init__(self, path: str, target: str, *, after: int, anew: bool = False) -> None:
         self._anew = anew
         self._target = target
-        self._left = after
+        self._bytes_left = after
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._end = threading.Event()
@@ -48,20 +48,20 @@ class Stalling:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        for one in (self._listener, *self._open):
+        for connected in (self._listener, *self._open):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connected.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
-        for one in (self._listener, *self._open):
-            one.close()
+        for connected in (self._listener, *self._open):
+            connected.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
                 self._open.append(near)
-                if self._left <= 0:
+                if self._bytes_left <= 0:
                     self.stalled.set()
                 if self.stalled.is_set() and not self._anew:
                     continue
@@ -79,8 +79,8 @@ class Stalling:
             while data := source.recv(8192):
                 with self._lock:
                     self.passed += len(data)
-                    self._left -= len(data)
-                    if self._left < 0:
+                    self._bytes_left -= len(data)
+                    if self._bytes_left < 0:
                         self.stalled.set()
                 if self.stalled.is_set() and not late:
                     self._end.wait()
@@ -125,7 +125,7 @@ class Command:
             assert self._process.poll() is None, (self._out.read_text(), self.err)
             assert time.monotonic() < deadline
 
-    def ended(self) -> int:
+    def wait(self) -> int:
         """Wait for its end and return its status."""
         try:
             return self._process.wait(PATIENCE)

@@ -15,11 +15,11 @@ DAY = 24 * HOUR
 
 
 def backup(zygote, vault, *offsets, zone="UTC"):
-    ended = zygote.run("backup", vault.url, "--dir", vault.top, "--json", clock=list(offsets), env={"TZ": zone})
-    assert ended.status == 0, ended
+    outcome = zygote.run("backup", vault.url, "--dir", vault.top, "--json", clock=list(offsets), env={"TZ": zone})
+    assert outcome.status == 0, outcome
     LEDGER.rounds += 1
     LEDGER.fault("clocks moved")
-    return json.loads(ended.out)
+    return json.loads(outcome.out)
 
 
 def until(text: str) -> float:
@@ -38,28 +38,30 @@ def until(text: str) -> float:
 )  # fmt: skip
 def test_backups_across_a_change_of_summer_time_keep_order_and_names(zygote, vault, start, zone):
     vault.thin(1)
-    vault.manager().remove(vault.known.popitem()[0])
+    vault.manager().remove(vault.versions.popitem()[0])
     began = until(start)
-    wanted = []
+    expected = []
     for step in range(3):
         backup(zygote, vault, began + step * HOUR / 2, zone=zone)
-        wanted.append(datetime.fromisoformat(start) + step * timedelta(minutes=30))
-    listed = vault.manager().list_backups()
-    found = [b.timestamp for b in listed]
-    assert all(abs(have - want) < timedelta(minutes=1) for have, want in zip(found, wanted, strict=True)), found
-    assert all(b.timestamp.utcoffset() == timedelta(0) for b in listed)
-    for one in listed:
-        assert f"-{one.timestamp:%Y%m%dT%H%M%SZ}-" in one.file_path
-    vault.check("a change of summer time", every=True)
+        expected.append(datetime.fromisoformat(start) + step * timedelta(minutes=30))
+    backups = vault.manager().list_backups()
+    timestamps = [b.timestamp for b in backups]
+    assert all(abs(have - want) < timedelta(minutes=1) for have, want in zip(timestamps, expected, strict=True)), (
+        timestamps
+    )
+    assert all(b.timestamp.utcoffset() == timedelta(0) for b in backups)
+    for stored in backups:
+        assert f"-{stored.timestamp:%Y%m%dT%H%M%SZ}-" in stored.file_path
+    vault.check("a change of summer time", restore_all=True)
     vault.next_run("a change of summer time")
 
 
-@pytest.mark.parametrize("back", [1.0, HOUR, 40 * DAY])
-def test_a_clock_that_jumps_backwards_between_backups_loses_none(zygote, vault, back):
+@pytest.mark.parametrize("seconds", [1.0, HOUR, 40 * DAY])
+def test_a_clock_that_jumps_backwards_between_backups_loses_none(zygote, vault, seconds):
     first = backup(zygote, vault, 0.0)
-    second = backup(zygote, vault, -back)
-    new = vault.check("a clock that jumped backwards", every=True)
-    assert len(new) == 2
+    second = backup(zygote, vault, -seconds)
+    new_ids = vault.check("a clock that jumped backwards", restore_all=True)
+    assert len(new_ids) == 2
     times = [b.timestamp for b in vault.manager().list_backups()]
     assert times == sorted(times)
     assert first != second
@@ -70,26 +72,26 @@ def test_a_clock_that_jumps_backwards_between_backups_loses_none(zygote, vault, 
 def test_a_clock_that_jumps_during_a_backup_spoils_nothing(zygote, vault, jumps):
     report = backup(zygote, vault, *jumps)
     assert "-" not in re.findall(r'"(?:duration_)?seconds": (-?[\d.]+)', json.dumps(report) + '"seconds": 0')[0]
-    vault.check("a clock that jumped during a backup", every=True)
+    vault.check("a clock that jumped during a backup", restore_all=True)
     vault.next_run("a clock that jumped during a backup")
 
 
 def test_prune_by_age_never_takes_what_a_wrong_clock_calls_young_or_new(zygote, vault):
     """The clock was a year ahead for one backup: it counts as the newest; what is old by the right clock may go."""
-    ahead = backup(zygote, vault, 365 * DAY)
+    early_backup = backup(zygote, vault, 365 * DAY)
     backup(zygote, vault, -60 * DAY)
     vault.check("a clock ahead")
     young = [b.id for b in vault.manager().list_backups() if b.timestamp > datetime.now(UTC) - timedelta(30)]
-    ended = zygote.run("prune", "--older-than", "30d", "--yes", "--dir", vault.top, "--json")
-    assert ended.status == 0, ended
+    outcome = zygote.run("prune", "--older-than", "30d", "--yes", "--dir", vault.top, "--json")
+    assert outcome.status == 0, outcome
     assert [b.id for b in vault.manager().list_backups()] == young
     assert len(young) == 3
-    assert json.dumps(ahead).count(young[-1])
+    assert json.dumps(early_backup).count(young[-1])
 
 
 def test_prune_under_a_clock_that_ran_ahead_keeps_the_newest(zygote, vault):
-    ended = zygote.run("prune", "--older-than", "30d", "--yes", "--dir", vault.top, clock=[400 * DAY])
+    outcome = zygote.run("prune", "--older-than", "30d", "--yes", "--dir", vault.top, clock=[400 * DAY])
     LEDGER.fault("clocks moved")
-    assert ended.status == 0, ended
-    newest = list(vault.known)[-1]
+    assert outcome.status == 0, outcome
+    newest = list(vault.versions)[-1]
     assert [b.id for b in vault.manager().list_backups()] == [newest]

@@ -25,10 +25,10 @@ from dumpty.streaming import pipeline
 
 KILLED = 9
 DATA = b"to be or not to be" * 1000
-OWN = (".part", ".removed", ".pending")
+UNFINISHED = (".part", ".removed", ".pending")
 
 
-def ended_early(work):
+def ends_early(work):
     """Do ``work`` in a child; return whether that was ended before it was done, by KILLED or KeyboardInterrupt."""
     with warnings.catch_warnings():
         # Python 3.12 warns of other tests' threads; the child takes no lock that they could hold.
@@ -73,7 +73,7 @@ def killed_at(step, top, work):
         changing(top, change)
         work()
 
-    return ended_early(watched)
+    return ends_early(watched)
 
 
 def interrupted_at(step, top, work):
@@ -97,23 +97,23 @@ def interrupted_at(step, top, work):
         sys.settrace(watch)
         work()
 
-    return ended_early(watched)
+    return ends_early(watched)
 
 
-ENDED = pytest.mark.parametrize("ended_at", [killed_at, interrupted_at])
+AT_EVERY_STEP = pytest.mark.parametrize("ended_at", [killed_at, interrupted_at])
 
 
-def every_step(ended_at, template, opened, work, check):
+def every_step(ended_at, template, open_copy, work, check):
     """End ``work`` before each of its steps, in a fresh copy of ``template``; return how many there were.
 
-    ``work`` and ``check`` are given what ``opened`` returns for the copy's path.
+    ``work`` and ``check`` are given what ``open_copy`` returns for the copy's path.
     """
     for step in itertools.count(1):
         top = template.with_name(f"{template.name}-{step}")
         shutil.copytree(template, top, symlinks=True)
-        own = opened(top)
-        died = ended_at(step, top, lambda: work(own))  # noqa: B023 - called before the loop goes on
-        check(own, top, died)
+        manager = open_copy(top)
+        died = ended_at(step, top, lambda: work(manager))  # noqa: B023 - called before the loop goes on
+        check(manager, top, died)
         shutil.rmtree(top)
         if not died:
             return step - 1
@@ -128,82 +128,82 @@ def manager(top):
     return BackupManager(str(top), plugins=[ToyDriver(db=DATA, other=b"other")])
 
 
-def whole(own):
+def verified_ids(manager):
     """Return the ids that are listed, each of them verified."""
-    assert own.listing().problems == []
-    listed = [backup.id for backup in own.list_backups()]
-    for one in listed:
-        own.verify(one)
-    return listed
+    assert manager.listing().problems == []
+    backup_ids = [backup.id for backup in manager.list_backups()]
+    for backup_id in backup_ids:
+        manager.verify(backup_id)
+    return backup_ids
 
 
-def tidied(own, top, count):
+def require_tidied(manager, top, count):
     """Check that a further run works, and leaves two files for each backup, its proofs, and nothing else."""
-    result = own.create_backup("toy://h/other")
+    result = manager.create_backup("toy://h/other")
     assert result.success, result.error
-    assert len(whole(own)) == count + 1
+    assert len(verified_ids(manager)) == count + 1
     names = visible(top)
-    assert not [n for n in names if n.endswith(OWN)]
+    assert not [n for n in names if n.endswith(UNFINISHED)]
     assert len(names) == 3 * (count + 1)
 
 
 @pytest.fixture
 def template(tmp_path):
     top = tmp_path / "dir"
-    own = manager(top)
+    backups = manager(top)
     for _ in range(2):
-        assert own.create_backup("toy://h/db").success
+        assert backups.create_backup("toy://h/db").success
     return top
 
 
-@ENDED
+@AT_EVERY_STEP
 def test_a_backup_that_is_ended_leaves_the_older_ones_and_is_whole_or_not_there(ended_at, template):
-    before = whole(manager(template))
-    seen = set()
+    ids_before = verified_ids(manager(template))
+    outcomes = set()
 
-    def check(own, top, died):
-        after = whole(own)
-        assert after[:2] == before
-        seen.add((died, len(after)))
-        tidied(own, top, len(after))
+    def check(reopened, top, died):
+        ids_after = verified_ids(reopened)
+        assert ids_after[:2] == ids_before
+        outcomes.add((died, len(ids_after)))
+        require_tidied(reopened, top, len(ids_after))
 
-    steps = every_step(ended_at, template, manager, lambda own: own.create_backup("toy://h/db"), check)
+    steps = every_step(ended_at, template, manager, lambda reopened: reopened.create_backup("toy://h/db"), check)
     assert steps > 8
-    assert seen == {(True, 2), (True, 3), (False, 3)}
+    assert outcomes == {(True, 2), (True, 3), (False, 3)}
 
 
-@ENDED
+@AT_EVERY_STEP
 def test_a_removal_that_is_ended_leaves_the_backup_whole_or_gone(ended_at, template):
-    first, second = whole(manager(template))
-    seen = set()
+    first, second = verified_ids(manager(template))
+    outcomes = set()
 
-    def check(own, top, died):
+    def check(reopened, top, died):
         # Before the next run a backup may be listed whose data waits under another name; that run gives it back.
-        listed = [b.id for b in own.list_backups()]
-        assert listed[-1] == second
-        assert own.verify(second)
-        tidied(own, top, len(listed))
-        seen.add((died, len(listed)))
+        backup_ids = [b.id for b in reopened.list_backups()]
+        assert backup_ids[-1] == second
+        assert reopened.verify(second)
+        require_tidied(reopened, top, len(backup_ids))
+        outcomes.add((died, len(backup_ids)))
 
-    steps = every_step(ended_at, template, manager, lambda own: own.remove(first), check)
+    steps = every_step(ended_at, template, manager, lambda reopened: reopened.remove(first), check)
     assert steps > 3
-    assert seen == {(True, 2), (True, 1), (False, 1)}
+    assert outcomes == {(True, 2), (True, 1), (False, 1)}
 
 
-@ENDED
+@AT_EVERY_STEP
 def test_tidying_that_is_ended_is_done_by_the_next(ended_at, template):
-    before = whole(manager(template))
-    data = os.path.basename(manager(template).find(before[0]).file_path)
+    ids_before = verified_ids(manager(template))
+    data = os.path.basename(manager(template).find(ids_before[0]).file_path)
     os.rename(template / data, template / (data + ".removed"))
     for name in ("x-20260101T000000Z-0123456789ab.sql.gz", "x-20260101T000000Z-0123456789ab.sql.gz.pending"):
         (template / f"{name}.dumpty-{'0123456789abcdef' * 2}.part").write_bytes(b"half")
     (template / "x-20260101T000000Z-0123456789ab.sql.gz").write_bytes(b"orphan")
 
-    def check(own, top, died):
-        assert [b.id for b in own.list_backups()] == before
-        tidied(own, top, 2)
+    def check(reopened, top, died):
+        assert [b.id for b in reopened.list_backups()] == ids_before
+        require_tidied(reopened, top, 2)
 
-    assert every_step(ended_at, template, manager, lambda own: clean(own._store), check) > 3
+    assert every_step(ended_at, template, manager, lambda reopened: clean(reopened._store), check) > 3
 
 
 # -- DatabaseBackup ----------------------------------------------------------------------------------------------
@@ -227,26 +227,26 @@ def database(tmp_path):
     return path
 
 
-def opened(top):
+def open_named(top):
     return DatabaseBackup(str(top))
 
 
-def values_by_name(own):
+def values_by_name(manager):
     """Return the names that are listed with the value that each holds."""
-    found = {}
-    for saved in own.list_backups():
+    values = {}
+    for saved in manager.list_backups():
         with open(saved.file_path, "rb") as stream:
             assert hashlib.sha256(stream.read()).hexdigest() == saved.checksum
-        found[saved.name] = value(saved.file_path)
-    return found
+        values[saved.name] = value(saved.file_path)
+    return values
 
 
 @pytest.fixture
 def named_template(tmp_path, database):
     top = tmp_path / "dir"
-    own = DatabaseBackup(str(top))
-    own.backup_sqlite(str(database), "kept")
-    own.backup_sqlite(str(database), "daily")
+    manager = DatabaseBackup(str(top))
+    manager.backup_sqlite(str(database), "kept")
+    manager.backup_sqlite(str(database), "daily")
     connection = sqlite3.connect(database)
     connection.execute("UPDATE t SET a = 2")
     connection.commit()
@@ -254,48 +254,53 @@ def named_template(tmp_path, database):
     return top
 
 
-def named_tidied(own, top, database, listed):
-    own.backup_sqlite(str(database), "next")
+def require_named_tidied(manager, top, database, names_before):
+    manager.backup_sqlite(str(database), "next")
     names = visible(top)
-    assert not [n for n in names if n.endswith(OWN)]
-    assert len(names) == len(listed) + 2  # the new one, and the manifest
+    assert not [n for n in names if n.endswith(UNFINISHED)]
+    assert len(names) == len(names_before) + 2  # the new one, and the manifest
 
 
-@ENDED
+@AT_EVERY_STEP
 def test_a_replacement_that_is_ended_leaves_the_old_backup_or_the_new(ended_at, named_template, database):
-    seen = set()
+    outcomes = set()
 
-    def check(own, top, died):
-        found = values_by_name(own)
-        assert found["kept"] == 1
-        assert set(found) == {"kept", "daily"}
-        seen.add((died, found["daily"]))
-        named_tidied(own, top, database, found)
+    def check(manager, top, died):
+        values = values_by_name(manager)
+        assert values["kept"] == 1
+        assert set(values) == {"kept", "daily"}
+        outcomes.add((died, values["daily"]))
+        require_named_tidied(manager, top, database, values)
 
-    steps = every_step(ended_at, named_template, opened, lambda own: own.backup_sqlite(str(database), "daily"), check)
+    steps = every_step(
+        ended_at, named_template, open_named, lambda manager: manager.backup_sqlite(str(database), "daily"), check
+    )
     assert steps > 8
-    assert seen == {(True, 1), (True, 2), (False, 2)}
+    assert outcomes == {(True, 1), (True, 2), (False, 2)}
 
 
-@ENDED
+@AT_EVERY_STEP
 def test_a_prune_that_is_ended_leaves_what_it_keeps_and_half_of_nothing(ended_at, named_template, database):
-    def check(own, top, died):
-        listed = {b.name for b in own.list_backups()}
-        assert "daily" in listed
-        named_tidied(own, top, database, listed)
-        assert values_by_name(own) == {**dict.fromkeys(listed, 1), "next": 2}
+    def check(manager, top, died):
+        names = {b.name for b in manager.list_backups()}
+        assert "daily" in names
+        require_named_tidied(manager, top, database, names)
+        assert values_by_name(manager) == {**dict.fromkeys(names, 1), "next": 2}
 
-    assert every_step(ended_at, named_template, opened, lambda own: own.prune(1, 1), check) > 3
+    assert every_step(ended_at, named_template, open_named, lambda manager: manager.prune(1, 1), check) > 3
 
 
-@ENDED
+@AT_EVERY_STEP
 def test_the_first_backup_that_is_ended_leaves_a_directory_that_works(ended_at, tmp_path, database):
     empty = tmp_path / "dir"
     empty.mkdir()
 
-    def check(own, top, died):
-        found = values_by_name(own)
-        assert found in ({}, {"daily": 1})
-        named_tidied(own, top, database, found)
+    def check(manager, top, died):
+        values = values_by_name(manager)
+        assert values in ({}, {"daily": 1})
+        require_named_tidied(manager, top, database, values)
 
-    assert every_step(ended_at, empty, opened, lambda own: own.backup_sqlite(str(database), "daily"), check) > 5
+    assert (
+        every_step(ended_at, empty, open_named, lambda manager: manager.backup_sqlite(str(database), "daily"), check)
+        > 5
+    )

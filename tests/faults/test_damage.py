@@ -27,7 +27,7 @@ from dumpty import (
 )
 from dumpty.cli import main
 
-OLD = 1000
+VERSION_BEFORE = 1000
 
 # -- ways to do damage -----------------------------------------------------------------------------------------------
 
@@ -55,11 +55,11 @@ def delete(path, dice, _):
     path.unlink()
 
 
-def swap(path, dice, other):
+def swap(path, dice, other_path):
     """Exchanged with another backup's."""
-    mine, theirs = path.read_bytes(), other.read_bytes()
-    path.write_bytes(theirs)
-    other.write_bytes(mine)
+    content, other_content = path.read_bytes(), other_path.read_bytes()
+    path.write_bytes(other_content)
+    other_path.write_bytes(content)
 
 
 def longer(path, dice, _):
@@ -76,7 +76,7 @@ def zeroed(path, dice, _):
     path.write_bytes(data)
 
 
-DONE = {
+DESCRIPTIONS = {
     cut: "cut",
     flip: "with a flipped bit",
     empty: "emptied",
@@ -85,8 +85,8 @@ DONE = {
     longer: "lengthened",
     zeroed: "zeroed in part",
 }
-WAYS = list(DONE)
-MANY = {cut: 4, flip: 8, zeroed: 3, longer: 2}
+WAYS = list(DESCRIPTIONS)
+TIMES = {cut: 4, flip: 8, zeroed: 3, longer: 2}
 STAGES = [
     (form, compressor, verifier)
     for form in ("sql", "native")
@@ -128,15 +128,15 @@ def pair(place, request):
 
     plugins = [Crc()] if verifier == "crc" else []
     manager = BackupManager(str(place / "backups"), compressor=compressor, verifier=verifier, plugins=plugins)
-    made = []
+    backups = []
     for version in (1, 2):
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.executescript(f"UPDATE t SET version = {version}; UPDATE u SET version = {version}")
         result = manager.create_backup(f"sqlite:///{database}", format=form)
         assert result.success, result.error
-        made.append(result.backup)
+        backups.append(result.backup)
     shutil.copytree(place / "backups", place / "good")
-    return manager, made
+    return manager, backups
 
 
 def manifest_of(top: Path, backup) -> Path:
@@ -148,17 +148,19 @@ def put_back(place):
     shutil.copytree(place / "good", place / "backups")
 
 
-def refused(manager, place, backup, what) -> str:
+def refused(manager, place, backup, event) -> str:
     """Restore a damaged backup over a database; it must fail, leave that as it was, and say what is wrong."""
     target = place / "target.db"
     if not target.exists():
         create(target, rows=60)
         with contextlib.closing(sqlite3.connect(target)) as connection:
-            connection.executescript(f"UPDATE t SET version = {OLD}; UPDATE u SET version = {OLD}")
+            connection.executescript(
+                f"UPDATE t SET version = {VERSION_BEFORE}; UPDATE u SET version = {VERSION_BEFORE}"
+            )
     result = manager.restore(backup.id, f"sqlite:///{target}", overwrite=True)
     if result.success:
-        LEDGER.damage(found=False, what=what)
-    assert version_of(target, 60) == OLD, what
+        LEDGER.damage(found=False, event=event)
+    assert version_of(target, 60) == VERSION_BEFORE, event
     return result.error
 
 
@@ -166,20 +168,20 @@ def refused(manager, place, backup, what) -> str:
 @pytest.mark.parametrize("way", WAYS)
 def test_damaged_data_is_found_and_named_and_not_restored(pair, way, place, dice):
     manager, (backup, other) = pair
-    for number in range(MANY.get(way, 1) * FACTOR):
+    for number in range(TIMES.get(way, 1) * FACTOR):
         data = Path(backup.file_path)
-        what = f"{data.name}, {way.__name__} no. {number}"
+        event = f"{data.name}, {way.__name__} no. {number}"
         way(data, dice, Path(other.file_path))
-        found = data.read_bytes() if data.exists() else None
-        assert found != (place / "good" / data.name).read_bytes(), what
-        LEDGER.fault(f"files {DONE[way]}")
+        content = data.read_bytes() if data.exists() else None
+        assert content != (place / "good" / data.name).read_bytes(), event
+        LEDGER.fault(f"files {DESCRIPTIONS[way]}")
         with pytest.raises((IntegrityError, MissingFile), match=data.name):
             manager.verify(backup.id)
-        assert data.name in refused(manager, place, backup, what)
+        assert data.name in refused(manager, place, backup, event)
         assert {b.id for b in manager.list_backups()} == {backup.id, other.id}
         if way is not swap:
             manager.verify(other.id)
-        LEDGER.damage(found=True, what=what)
+        LEDGER.damage(found=True, event=event)
         put_back(place)
 
 
@@ -188,26 +190,26 @@ def test_damaged_data_is_found_and_named_and_not_restored(pair, way, place, dice
 def test_a_damaged_manifest_is_found_and_named_and_hides_no_other(pair, way, place, dice):
     manager, (backup, other) = pair
     top = place / "backups"
-    for number in range(MANY.get(way, 1) * 3 * FACTOR):
+    for number in range(TIMES.get(way, 1) * 3 * FACTOR):
         path = manifest_of(top, backup)
-        what = f"{path.name}, {way.__name__} no. {number}"
+        event = f"{path.name}, {way.__name__} no. {number}"
         way(path, dice, manifest_of(top, other))
         if way is longer and path.read_bytes()[-1:].isspace():
             path.write_bytes(path.read_bytes() + b"x")
-        LEDGER.fault(f"files {DONE[way]}")
-        before = path.read_bytes()
+        LEDGER.fault(f"files {DESCRIPTIONS[way]}")
+        damaged_manifest = path.read_bytes()
         problems = manager.listing().problems
-        assert path.name in " ".join(map(str, problems)), what
+        assert path.name in " ".join(map(str, problems)), event
         assert all(isinstance(p, ManifestError) for p in problems)
-        assert "damaged" in refused(manager, place, backup, what)
+        assert "damaged" in refused(manager, place, backup, event)
         if way is not swap:
-            assert [b.id for b in manager.list_backups()] == [other.id], what
+            assert [b.id for b in manager.list_backups()] == [other.id], event
             manager.verify(other.id)
         # The next run neither overwrites it nor takes its data for rubbish.
         assert manager.create_backup(f"sqlite:///{place}/shop.db").success
-        assert path.read_bytes() == before
+        assert path.read_bytes() == damaged_manifest
         assert Path(backup.file_path).read_bytes() == (place / "good" / Path(backup.file_path).name).read_bytes()
-        LEDGER.damage(found=True, what=what)
+        LEDGER.damage(found=True, event=event)
         put_back(place)
 
 
@@ -215,7 +217,7 @@ def test_a_damaged_manifest_is_found_and_named_and_hides_no_other(pair, way, pla
 def test_data_without_its_manifest_is_kept_and_the_others_are_whole(pair, place):
     manager, (backup, other) = pair
     manifest_of(place / "backups", backup).unlink()
-    LEDGER.fault(f"files {DONE[delete]}")
+    LEDGER.fault(f"files {DESCRIPTIONS[delete]}")
     assert [b.id for b in manager.list_backups()] == [other.id]
     assert "no backup" in refused(manager, place, backup, "a deleted manifest")
     assert manager.create_backup(f"sqlite:///{place}/shop.db").success
@@ -228,11 +230,11 @@ def test_two_backups_exchanged_whole_are_found(pair, place, dice):
     manager, (backup, other) = pair
     swap(Path(backup.file_path), dice, Path(other.file_path))
     swap(manifest_of(place / "backups", backup), dice, manifest_of(place / "backups", other))
-    LEDGER.fault(f"files {DONE[swap]}")
+    LEDGER.fault(f"files {DESCRIPTIONS[swap]}")
     assert len(manager.listing().problems) == 2
-    for one in (backup, other):
-        refused(manager, place, one, "two backups exchanged")
-        LEDGER.damage(found=True, what="two backups exchanged")
+    for exchanged in (backup, other):
+        refused(manager, place, exchanged, "two backups exchanged")
+        LEDGER.damage(found=True, event="two backups exchanged")
 
 
 @pytest.mark.parametrize("pair", [("native", "gzip", "sha256")], indirect=True, ids="-".join)
@@ -240,16 +242,16 @@ def test_two_backups_exchanged_whole_are_found(pair, place, dice):
 def test_the_command_line_names_the_damaged_backup_and_ends_with_4(pair, way, place, dice, capsys):
     _, (backup, other) = pair
     way(Path(backup.file_path), dice, Path(other.file_path))
-    LEDGER.fault(f"files {DONE[way]}")
+    LEDGER.fault(f"files {DESCRIPTIONS[way]}")
     assert main(["verify", "--all", "--dir", str(place / "backups"), "--json"]) == 4
     report = json.loads(capsys.readouterr().out)
-    bad = [v["id"] for v in report["verified"] if not v["success"]]
-    assert bad == ([backup.id, other.id] if way is swap else [backup.id])
+    failed_ids = [v["id"] for v in report["verified"] if not v["success"]]
+    assert failed_ids == ([backup.id, other.id] if way is swap else [backup.id])
     assert main(["restore", backup.id, "--dir", str(place / "backups"), "--to", f"sqlite:///{place}/new.db"]) != 0
     assert not (place / "new.db").exists()
     [line] = capsys.readouterr().err.splitlines()
     assert Path(backup.file_path).name in line
-    LEDGER.damage(found=True, what=f"{way.__name__} through the command line")
+    LEDGER.damage(found=True, event=f"{way.__name__} through the command line")
 
 
 # -- what lies beside a backup: its proofs and its pin ----------------------------------------------------------------
@@ -260,34 +262,34 @@ def test_the_command_line_names_the_damaged_backup_and_ends_with_4(pair, way, pl
 @pytest.mark.parametrize("way", [cut, flip, empty, swap, longer, zeroed])
 def test_a_damaged_proof_proves_nothing_and_a_damaged_pin_still_protects(pair, ending, way, place, dice):
     manager, (backup, other) = pair
-    for one in (backup, other):
-        manager.verify(one.id)
-        manager.pin(one.id, "kept for the auditors")
+    for pinned in (backup, other):
+        manager.verify(pinned.id)
+        manager.pin(pinned.id, "kept for the auditors")
     shutil.rmtree(place / "good")
     shutil.copytree(place / "backups", place / "good")
     stem = Path(backup.file_path).name.partition(".")[0]
-    theirs = Path(other.file_path).name.partition(".")[0]
+    other_stem = Path(other.file_path).name.partition(".")[0]
     path = place / "backups" / (stem + ending)
-    for number in range(MANY.get(way, 1) * FACTOR):
-        what = f"{path.name}, {way.__name__} no. {number}"
-        way(path, dice, place / "backups" / (theirs + ending))
+    for number in range(TIMES.get(way, 1) * FACTOR):
+        event = f"{path.name}, {way.__name__} no. {number}"
+        way(path, dice, place / "backups" / (other_stem + ending))
         if way is longer:
             path.write_bytes(path.read_bytes() + b"x")
-        LEDGER.fault(f"files {DONE[way]}")
-        assert path.name in " ".join(map(str, manager.listing().lost_proofs)), what
-        listed = {b.id: b for b in manager.list_backups()}
-        assert listed.keys() == {backup.id, other.id}
-        if ending == ".proofs.json" and listed[backup.id].proofs:
-            LEDGER.damage(found=False, what=what)
-        assert listed[backup.id].pinned, what
+        LEDGER.fault(f"files {DESCRIPTIONS[way]}")
+        assert path.name in " ".join(map(str, manager.listing().lost_proofs)), event
+        backups = {b.id: b for b in manager.list_backups()}
+        assert backups.keys() == {backup.id, other.id}
+        if ending == ".proofs.json" and backups[backup.id].proofs:
+            LEDGER.damage(found=False, event=event)
+        assert backups[backup.id].pinned, event
         with pytest.raises(DumptyError):
             manager.remove(backup.id)
         assert manager.create_backup(f"sqlite:///{place}/shop.db").success
-        back = place / f"back-{number}.db"
-        result = manager.restore(backup.id, f"sqlite:///{back}")
+        restored = place / f"back-{number}.db"
+        result = manager.restore(backup.id, f"sqlite:///{restored}")
         assert result.success, result.error
-        assert version_of(back, 60) == 1
-        LEDGER.damage(found=True, what=what)
+        assert version_of(restored, 60) == 1
+        LEDGER.damage(found=True, event=event)
         put_back(place)
 
 
@@ -297,31 +299,31 @@ def test_a_damaged_proof_proves_nothing_and_a_damaged_pin_still_protects(pair, e
 @pytest.fixture
 def named(place):
     database = create(place / "shop.db", rows=60)
-    own = DatabaseBackup(str(place / "backups"))
+    manager = DatabaseBackup(str(place / "backups"))
     for version, name in ((1, "one"), (2, "two")):
         with contextlib.closing(sqlite3.connect(database)) as connection:
             connection.executescript(f"UPDATE t SET version = {version}; UPDATE u SET version = {version}")
-        own.backup_sqlite(str(database), name)
+        manager.backup_sqlite(str(database), name)
     shutil.copytree(place / "backups", place / "good")
     target = create(place / "target.db", rows=60)
-    return {b.name: Path(b.file_path) for b in own.list_backups()}, target
+    return {b.name: Path(b.file_path) for b in manager.list_backups()}, target
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_damaged_native_copy_is_found_and_named_and_not_restored(named, way, place, dice):
     files, target = named
-    for number in range(MANY.get(way, 1) * FACTOR):
-        what = f"{files['one'].name}, {way.__name__} no. {number}"
+    for number in range(TIMES.get(way, 1) * FACTOR):
+        event = f"{files['one'].name}, {way.__name__} no. {number}"
         way(files["one"], dice, files["two"])
-        LEDGER.fault(f"files {DONE[way]}")
-        own = DatabaseBackup(str(place / "backups"))
+        LEDGER.fault(f"files {DESCRIPTIONS[way]}")
+        manager = DatabaseBackup(str(place / "backups"))
         with pytest.raises((IntegrityError, FileNotFoundError), match=files["one"].name):
-            own.restore_sqlite("one", str(target))
-        assert version_of(target, 60) == 0, what
+            manager.restore_sqlite("one", str(target))
+        assert version_of(target, 60) == 0, event
         if way is not swap:
-            assert own.restore_sqlite("two", str(place / "two.db"))
+            assert manager.restore_sqlite("two", str(place / "two.db"))
             assert version_of(place / "two.db", 60) == 2
-        LEDGER.damage(found=True, what=what)
+        LEDGER.damage(found=True, event=event)
         put_back(place)
 
 
@@ -329,12 +331,12 @@ def test_a_damaged_native_copy_is_found_and_named_and_not_restored(named, way, p
 def test_a_damaged_shared_manifest_is_a_clear_error_and_never_overwritten(named, way, place, dice):
     files, _ = named
     path = place / "backups" / "backup_manifest.json"
-    for number in range(MANY.get(way, 1) * 3 * FACTOR):
+    for number in range(TIMES.get(way, 1) * 3 * FACTOR):
         open_before = DatabaseBackup(str(place / "backups"))
         way(path, dice, None)
         if way is longer:
             path.write_bytes(path.read_bytes() + b"x")
-        LEDGER.fault(f"files {DONE[way]}")
+        LEDGER.fault(f"files {DESCRIPTIONS[way]}")
         damaged = path.read_bytes()
         with pytest.raises(ManifestError, match=r"backup_manifest\.json"):
             DatabaseBackup(str(place / "backups"))
@@ -348,18 +350,18 @@ def test_a_damaged_shared_manifest_is_a_clear_error_and_never_overwritten(named,
         assert path.read_bytes() == damaged
         assert not (place / "x.db").exists()
         assert all(f.read_bytes() == (place / "good" / f.name).read_bytes() for f in files.values())
-        LEDGER.damage(found=True, what=f"shared manifest, {way.__name__} no. {number}")
+        LEDGER.damage(found=True, event=f"shared manifest, {way.__name__} no. {number}")
         put_back(place)
 
 
 def test_a_lost_shared_manifest_takes_no_data_along(named, place):
     files, _ = named
     (place / "backups" / "backup_manifest.json").unlink()
-    LEDGER.fault(f"files {DONE[delete]}")
-    own = DatabaseBackup(str(place / "backups"))
-    assert own.list_backups() == []
-    own.backup_sqlite(str(place / "shop.db"), "one")
-    assert own.prune(0, 0) == 1
+    LEDGER.fault(f"files {DESCRIPTIONS[delete]}")
+    manager = DatabaseBackup(str(place / "backups"))
+    assert manager.list_backups() == []
+    manager.backup_sqlite(str(place / "shop.db"), "one")
+    assert manager.prune(0, 0) == 1
     assert all(f.read_bytes() == (place / "good" / f.name).read_bytes() for f in files.values())
 
 
@@ -377,13 +379,13 @@ def server_backups(postgres, mariadb, tmp_path_factory):
     mariadb.run("CREATE DATABASE damage_source", "CREATE DATABASE damage_target")
     mariadb.run("CREATE TABLE t (a int)", "INSERT INTO t SELECT seq FROM seq_1_to_500", database="damage_source")
     mariadb.run("CREATE TABLE old (a int)", "INSERT INTO old VALUES (7)", database="damage_target")
-    made = {}
+    backups = {}
     for form in ("sql", "native"):
         for server in (postgres, mariadb):
             result = BackupManager(str(top)).create_backup(server.url("damage_source"), format=form)
             assert result.success, result.error
-            made[type(server).__name__, form] = result.backup
-    yield top, made
+            backups[type(server).__name__, form] = result.backup
+    yield top, backups
     postgres.drop("damage_source")
     postgres.drop("damage_target")
     mariadb.run("DROP DATABASE damage_source", "DROP DATABASE damage_target")
@@ -394,29 +396,29 @@ def server_backups(postgres, mariadb, tmp_path_factory):
 def test_damaged_dumps_of_servers_are_found_and_the_target_is_left_alone(
     server_backups, postgres, mariadb, kind, form, dice, place
 ):
-    top, made = server_backups
-    backup = made[kind, form]
-    other = next(b for key, b in made.items() if key != (kind, form))
+    top, backups = server_backups
+    backup = backups[kind, form]
+    other = next(b for key, b in backups.items() if key != (kind, form))
     server = postgres if kind == "PostgresServer" else mariadb
     for way in WAYS:
         shutil.copytree(top, place / "backups")
         shutil.copytree(top, place / "good")
         data = place / "backups" / Path(backup.file_path).name
         way(data, dice, place / "backups" / Path(other.file_path).name)
-        what = f"{data.name}, {way.__name__}"
-        LEDGER.fault(f"files {DONE[way]}")
-        own = BackupManager(str(place / "backups"))
+        event = f"{data.name}, {way.__name__}"
+        LEDGER.fault(f"files {DESCRIPTIONS[way]}")
+        manager = BackupManager(str(place / "backups"))
         with pytest.raises((IntegrityError, MissingFile), match=data.name):
-            own.verify(backup.id)
-        result = own.restore(backup.id, server.url("damage_target"), overwrite=True)
+            manager.verify(backup.id)
+        result = manager.restore(backup.id, server.url("damage_target"), overwrite=True)
         if result.success:
-            LEDGER.damage(found=False, what=what)
+            LEDGER.damage(found=False, event=event)
         assert data.name in result.error
         if kind == "PostgresServer":
             assert server.execute("SELECT a FROM old", database="damage_target") == [(7,)]
         else:
             assert server.run("SELECT a FROM old", database="damage_target") == [(7,)]
-        LEDGER.damage(found=True, what=what)
+        LEDGER.damage(found=True, event=event)
         shutil.rmtree(place / "backups")
         shutil.rmtree(place / "good")
 
@@ -426,10 +428,10 @@ def test_all_formats_of_pg_dump_record_a_digest_that_tells_damage(postgres, plac
     """``DatabaseBackup`` restores no PostgreSQL dump itself: what it offers is the digest, by the documented command."""
     database = postgres.create()
     postgres.script(database, "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 500)")
-    own = DatabaseBackup(str(place / "backups"))
-    made = own.backup_postgres(postgres.url(database), "pg", form)
+    manager = DatabaseBackup(str(place / "backups"))
+    backup = manager.backup_postgres(postgres.url(database), "pg", form)
     postgres.drop(database)
-    path = Path(made.file_path)
+    path = Path(backup.file_path)
 
     def digest() -> str:
         if path.is_dir():
@@ -437,13 +439,13 @@ def test_all_formats_of_pg_dump_record_a_digest_that_tells_damage(postgres, plac
             return subprocess.run(listing, shell=True, cwd=path, capture_output=True, text=True, check=True).stdout[:64]
         return subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout[:64]
 
-    assert digest() == made.checksum
+    assert digest() == backup.checksum
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
-        good = file.read_bytes()
+        intact = file.read_bytes()
         for way in (cut, flip, zeroed, longer):
             way(file, dice, None)
-            if file.read_bytes() != good:
-                LEDGER.fault(f"files {DONE[way]}")
-                LEDGER.damage(found=digest() != made.checksum, what=f"{file.name}, {way.__name__}")
-            file.write_bytes(good)
+            if file.read_bytes() != intact:
+                LEDGER.fault(f"files {DESCRIPTIONS[way]}")
+                LEDGER.damage(found=digest() != backup.checksum, event=f"{file.name}, {way.__name__}")
+            file.write_bytes(intact)

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 from faults.ledger import LEDGER
-from faults.vault import Vault, advance, create, leftovers, version_of
+from faults.vault import Vault, advance, create, unfinished_files, version_of
 
 from dumpty import DatabaseBackup, StoreError
 
@@ -21,8 +21,10 @@ def mounted(place):
     """A vault on a file system of half a megabyte; None where mounting is not permitted."""
     disk = place / "disk"
     disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False)
-    if done.returncode:
+    process = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if process.returncode:
         yield None
         return
     try:
@@ -37,10 +39,10 @@ def mounted(place):
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-def one_line(ended, status):
+def one_line(outcome, status):
     """Check that a command failed in one line."""
-    assert ended.status == status, ended
-    [line] = ended.err.splitlines()
+    assert outcome.status == status, outcome
+    [line] = outcome.err.splitlines()
     assert line.startswith("dumpty: ")
     assert "bug" not in line
     return line
@@ -51,27 +53,27 @@ def test_a_disk_that_is_full_at_any_moment(zygote, mounted, form):
     if mounted is None:  # RLIMIT_FSIZE and /dev/full serve in the file store's own tests
         return
     filler = mounted.top / "filler.txt"
-    ended = {0: 0, 1: 0}
+    outcomes = {0: 0, 1: 0}
     for free in range(0, 60, 4) if form == "sql" else range(0, 180, 12):
         shutil.copyfile("/dev/null", filler)
         with filler.open("wb") as stream:
             stream.write(bytes(max(0, shutil.disk_usage(mounted.top).free - free * 1024)))
-        before = set(mounted.known)
+        ids_before = set(mounted.versions)
         ran = zygote.run("backup", mounted.url, "--dir", mounted.top, "--format", form)
-        what = f"a disk with {free} KiB left, {form}"
+        event = f"a disk with {free} KiB left, {form}"
         LEDGER.rounds += 1
-        ended[ran.status] += 1
+        outcomes[ran.status] += 1
         if ran.status:
             LEDGER.fault("disks full")
             assert "space" in one_line(ran, 1)
-        new = mounted.check(what)
-        if ran.status == 0 and not new:
-            LEDGER.lie(f"{what}: exit status 0, and no backup")
-        assert leftovers(mounted.top) == []
-        for one in set(mounted.known) - before:
-            mounted.manager().remove(one)
-            del mounted.known[one]
-    assert min(ended.values()) > 1, ended
+        new_ids = mounted.check(event)
+        if ran.status == 0 and not new_ids:
+            LEDGER.lie(f"{event}: exit status 0, and no backup")
+        assert unfinished_files(mounted.top) == []
+        for backup_id in set(mounted.versions) - ids_before:
+            mounted.manager().remove(backup_id)
+            del mounted.versions[backup_id]
+    assert min(outcomes.values()) > 1, outcomes
     filler.unlink()
     mounted.next_run("a full disk")
 
@@ -82,28 +84,30 @@ def test_a_restore_onto_a_disk_that_is_full_at_any_moment(zygote, mounted, form)
         return
     disk = mounted.top.parent
     target = disk / "target.db"
-    one = mounted.backup(format=form)
+    backup_id = mounted.backup(format=form)
     advance(create(target), 1000)
-    ended = {0: 0, 1: 0}
+    outcomes = {0: 0, 1: 0}
     for free in range(0, 140, 10):
         with (disk / "filler").open("wb") as stream:
             stream.write(bytes(max(0, shutil.disk_usage(disk).free - free * 1024)))
-        ran = zygote.run("restore", one, "--dir", mounted.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
+        ran = zygote.run(
+            "restore", backup_id, "--dir", mounted.top, "--overwrite", "--other", "--to", f"sqlite:///{target}"
+        )
         LEDGER.rounds += 1
-        ended[ran.status] += 1
-        what = f"a restore with {free} KiB left, {form}"
-        found = version_of(target)
+        outcomes[ran.status] += 1
+        event = f"a restore with {free} KiB left, {form}"
+        version = version_of(target)
         if ran.status:
             LEDGER.fault("disks full")
             one_line(ran, 1)
-            assert found == 1000, what
-        elif found != mounted.known[one]:
-            LEDGER.lie(what)
+            assert version == 1000, event
+        elif version != mounted.versions[backup_id]:
+            LEDGER.lie(event)
         (disk / "filler").unlink()
-        assert [n for n in os.listdir(disk) if n.startswith("target.db.")] == [], what
+        assert [n for n in os.listdir(disk) if n.startswith("target.db.")] == [], event
         advance(target, 1000)
-    assert ended[1] > 1, ended
-    mounted.check("restores onto a full disk", every=True)
+    assert outcomes[1] > 1, outcomes
+    mounted.check("restores onto a full disk", restore_all=True)
 
 
 @pytest.mark.parametrize("verb", ["prune", "backup"])
@@ -112,9 +116,9 @@ def test_each_flush_that_fails_leaves_named_backups_whole_or_gone(place, monkeyp
     flush = os.fsync
     for number in itertools.count(1):
         top = place / f"named-{number}"
-        own = DatabaseBackup(str(top))
+        manager = DatabaseBackup(str(top))
         for name in ("one", "two", "three"):
-            own.backup_sqlite(str(database), name)
+            manager.backup_sqlite(str(database), name)
         calls = itertools.count(1)
         failed = []
 
@@ -127,18 +131,18 @@ def test_each_flush_that_fails_leaves_named_backups_whole_or_gone(place, monkeyp
         monkeypatch.setattr(os, "fsync", fsync)
         LEDGER.rounds += 1
         with contextlib.suppress(StoreError):
-            own.prune(9, 1) if verb == "prune" else own.backup_sqlite(str(database), "two")
+            manager.prune(9, 1) if verb == "prune" else manager.backup_sqlite(str(database), "two")
         monkeypatch.setattr(os, "fsync", flush)
-        own = DatabaseBackup(str(top))
-        own.backup_sqlite(str(database), "next")
-        listed = {b.name for b in own.list_backups()}
-        if not {"three", "next"} <= listed or (verb == "backup" and len(listed) < 4):
-            LEDGER.lose(f"flush {number} of a {verb}: {listed} is left")
-        for name in listed:
-            assert own.restore_sqlite(name, str(place / "back.db"))
+        manager = DatabaseBackup(str(top))
+        manager.backup_sqlite(str(database), "next")
+        listed_names = {b.name for b in manager.list_backups()}
+        if not {"three", "next"} <= listed_names or (verb == "backup" and len(listed_names) < 4):
+            LEDGER.lose(f"flush {number} of a {verb}: {listed_names} is left")
+        for name in listed_names:
+            assert manager.restore_sqlite(name, str(place / "back.db"))
             assert version_of(place / "back.db") == 0
         names = [n for n in os.listdir(top) if not n.startswith(".")]
-        assert len(names) == len(listed) + 1, (number, names)
+        assert len(names) == len(listed_names) + 1, (number, names)
         if not failed:
             assert number > 3
             return
@@ -152,54 +156,54 @@ def test_a_read_only_disk_still_lists_verifies_and_restores(zygote, mounted):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     LEDGER.fault("disks read-only")
     LEDGER.rounds += 1
-    before = sorted(os.listdir(mounted.top))
+    names_before = sorted(os.listdir(mounted.top))
     assert "Read-only" in one_line(zygote.run("backup", mounted.url, "--dir", mounted.top), 1)
     assert "Read-only" in one_line(zygote.run("prune", "--keep", "1", "--yes", "--dir", mounted.top, "--quiet"), 1)
-    mounted.check("a read-only disk", every=True)
+    mounted.check("a read-only disk", restore_all=True)
     assert zygote.run("list", "--dir", mounted.top).status == 0
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-    assert sorted(os.listdir(mounted.top)) == before
+    assert sorted(os.listdir(mounted.top)) == names_before
     mounted.next_run("a read-only disk")
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_each_flush_that_fails_fails_the_backup(zygote, vault, form):
     for number in itertools.count(1):
-        seen = vault.place / "seen"
-        seen.unlink(missing_ok=True)
-        what = f"flush {number} of a {form} backup fails"
-        ran = zygote.run("backup", vault.url, "--dir", vault.top, "--format", form, fsync=number, seen=str(seen))
+        note = vault.place / "seen"
+        note.unlink(missing_ok=True)
+        event = f"flush {number} of a {form} backup fails"
+        ran = zygote.run("backup", vault.url, "--dir", vault.top, "--format", form, fsync=number, note=str(note))
         LEDGER.rounds += 1
-        new = vault.check(what)
-        if not seen.exists():
+        new_ids = vault.check(event)
+        if not note.exists():
             assert ran.status == 0
             assert number > 4
             return
         LEDGER.fault("flushes failed")
         one_line(ran, 1)
-        assert new == [], what
-        vault.next_run(what)
+        assert new_ids == [], event
+        vault.next_run(event)
         vault.thin()
 
 
 def test_each_flush_that_fails_fails_the_restore_or_leaves_it_whole(zygote, vault):
-    one = next(iter(vault.known))
+    backup_id = next(iter(vault.versions))
     target = create(vault.place / "target.db")
     for number in itertools.count(1):
         advance(target, 1000)
-        seen = vault.place / "seen"
-        seen.unlink(missing_ok=True)
-        argv = ("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
-        ran = zygote.run(*argv, fsync=number, seen=str(seen))
+        note = vault.place / "seen"
+        note.unlink(missing_ok=True)
+        argv = ("restore", backup_id, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
+        ran = zygote.run(*argv, fsync=number, note=str(note))
         LEDGER.rounds += 1
-        found = version_of(target)
-        if not seen.exists():
-            assert (ran.status, found) == (0, vault.known[one])
+        version = version_of(target)
+        if not note.exists():
+            assert (ran.status, version) == (0, vault.versions[backup_id])
             assert number > 2
             return
         LEDGER.fault("flushes failed")
         one_line(ran, 1)
-        assert found in {1000, vault.known[one]}  # the last flush comes after the swap
+        assert version in {1000, vault.versions[backup_id]}  # the last flush comes after the swap
         assert [n for n in os.listdir(vault.place) if n.startswith("target.db.")] == []
 
 
@@ -208,20 +212,20 @@ def test_each_flush_that_fails_in_a_prune_removes_a_backup_whole_or_not(zygote, 
         vault.thin(1)
         for _ in range(2):
             vault.backup()
-        newest = list(vault.known)[-1]
-        seen = vault.place / "seen"
-        seen.unlink(missing_ok=True)
+        newest = list(vault.versions)[-1]
+        note = vault.place / "seen"
+        note.unlink(missing_ok=True)
         argv = ("prune", "--keep", "1", "--yes", "--dir", vault.top, "--quiet")
-        ran = zygote.run(*argv, fsync=number, seen=str(seen))
+        ran = zygote.run(*argv, fsync=number, note=str(note))
         LEDGER.rounds += 1
-        listed = {b.id for b in vault.manager().list_backups()}
-        assert newest in listed
-        older = {one: v for one, v in vault.known.items() if one in listed}
-        vault.known = older
+        backup_ids = {b.id for b in vault.manager().list_backups()}
+        assert newest in backup_ids
+        older = {backup_id: v for backup_id, v in vault.versions.items() if backup_id in backup_ids}
+        vault.versions = older
         vault.backup()
-        vault.check(f"flush {number} of a prune fails", every=True)
+        vault.check(f"flush {number} of a prune fails", restore_all=True)
         vault.next_run(f"flush {number} of a prune fails")
-        if not seen.exists():
+        if not note.exists():
             assert ran.status == 0
             assert number > 2
             return

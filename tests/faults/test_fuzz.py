@@ -34,21 +34,35 @@ JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(-5, 1 << 70), st.floats(), st.text(max_size=9), st.just([]), st.just({}),
     st.sampled_from(["../../etc/passwd", "/etc/passwd", "x/y", "sqlite", "native", "gzip", "1e999", "", "\0"]),
 )  # fmt: skip
-WORDS = [b"'", b";", b"\n", b"\\.", b"\0", b"/*", b"--", b"NULL", b"COMMIT;\n", b"DROP TABLE t;\n", b"0", b"$$", b'"']
+FRAGMENTS = [
+    b"'",
+    b";",
+    b"\n",
+    b"\\.",
+    b"\0",
+    b"/*",
+    b"--",
+    b"NULL",
+    b"COMMIT;\n",
+    b"DROP TABLE t;\n",
+    b"0",
+    b"$$",
+    b'"',
+]
 
 
-def places(value, path=()):
+def paths_of(value, path=()):
     """Yield the path of every value within nested JSON."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         yield (*path, key)
         if isinstance(inner, (dict, list)):
-            yield from places(inner, (*path, key))
+            yield from paths_of(inner, (*path, key))
 
 
 def mutated(content: dict, data) -> dict:
     """Return manifest content with one value replaced by junk, or taken out."""
     content = json.loads(json.dumps(content))
-    path = data.draw(st.sampled_from([p for p in places(content) if p[0] not in {"digest", "dumpty_manifest"}]))
+    path = data.draw(st.sampled_from([p for p in paths_of(content) if p[0] not in {"digest", "dumpty_manifest"}]))
     inner = content
     for key in path[:-1]:
         inner = inner[key]
@@ -74,24 +88,24 @@ def shop(place):
 def test_a_sealed_manifest_that_is_wrong_anywhere_restores_nothing_wrong(shop, data):
     place, database, target = shop
     top = place / "backups"
-    own = BackupManager(str(top))
-    made = own.create_backup(f"sqlite:///{database}").backup
+    manager = BackupManager(str(top))
+    stored = manager.create_backup(f"sqlite:///{database}").backup
     try:
         [path] = top.glob("*.manifest.json")
         path.write_bytes(seal(mutated(json.loads(path.read_text()), data)))
         LEDGER.rounds += 1
         LEDGER.fault("manifests forged")
-        for one in own.list_backups():
-            assert one.timestamp.utcoffset() is not None
+        for backup in manager.list_backups():
+            assert backup.timestamp.utcoffset() is not None
             with contextlib.suppress(DumptyError):
-                own.verify(one.id)
-            result = own.restore(one.id, f"sqlite:///{target}", overwrite=True)
+                manager.verify(backup.id)
+            result = manager.restore(backup.id, f"sqlite:///{target}", overwrite=True)
             assert result.success or isinstance(result.exception, DumptyError), repr(result.exception)
             if version_of(target, 40) not in ({1} if result.success else {1000}):
                 LEDGER.lie("a forged manifest")
-        result = own.create_backup(f"sqlite:///{database}")
+        result = manager.create_backup(f"sqlite:///{database}")
         assert result.success, result.error
-        assert Path(made.file_path).exists()
+        assert Path(stored.file_path).exists()
     finally:
         advance(target, 1000)
         shutil.rmtree(top)
@@ -109,12 +123,12 @@ def test_a_sealed_shared_manifest_that_is_wrong_anywhere_restores_nothing_wrong(
         LEDGER.rounds += 1
         LEDGER.fault("manifests forged")
         try:
-            own = DatabaseBackup(str(top))
-            own.list_backups()
-            done = own.restore_sqlite("one", str(target))
+            manager = DatabaseBackup(str(top))
+            manager.list_backups()
+            restored = manager.restore_sqlite("one", str(target))
         except DumptyError:
-            done = False
-        if version_of(target, 40) != (1 if done else 1000):
+            restored = False
+        if version_of(target, 40) != (1 if restored else 1000):
             LEDGER.lie("a forged shared manifest")
     finally:
         advance(target, 1000)
@@ -123,22 +137,22 @@ def test_a_sealed_shared_manifest_that_is_wrong_anywhere_restores_nothing_wrong(
 
 def altered(plain: bytes, data) -> bytes:
     """Return a dump with a few places cut out, repeated, replaced or filled with what a parser may stumble over."""
-    out = bytearray(plain)
+    changed = bytearray(plain)
     for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, max(0, len(out) - 1)))
-        end = min(len(out), start + data.draw(st.sampled_from([0, 1, 2, 10, 300, len(plain) // 3])))
+        start = data.draw(st.integers(0, max(0, len(changed) - 1)))
+        end = min(len(changed), start + data.draw(st.sampled_from([0, 1, 2, 10, 300, len(plain) // 3])))
         kind = data.draw(st.sampled_from(["cut", "repeat", "word", "flip", "random"]))
         if kind == "cut":
-            del out[start:end]
+            del changed[start:end]
         elif kind == "repeat":
-            out[start:start] = out[start:end]
+            changed[start:start] = changed[start:end]
         elif kind == "word":
-            out[start:end] = data.draw(st.sampled_from(WORDS))
-        elif kind == "flip" and out:
-            out[start] ^= 1 << data.draw(st.integers(0, 7))
+            changed[start:end] = data.draw(st.sampled_from(FRAGMENTS))
+        elif kind == "flip" and changed:
+            changed[start] ^= 1 << data.draw(st.integers(0, 7))
         elif kind == "random":
-            out[start:end] = data.draw(st.binary(max_size=40))
-    return bytes(out)
+            changed[start:end] = data.draw(st.binary(max_size=40))
+    return bytes(changed)
 
 
 def forge(top: Path, plain: bytes) -> None:
@@ -159,16 +173,16 @@ def test_a_forged_sqlite_dump_loads_whole_or_not_at_all(shop, form, data):
     place, database, target = shop
     top = place / form
     if not top.exists():
-        made = BackupManager(str(top), compressor=None).create_backup(f"sqlite:///{database}", format=form)
-        (place / f"{form}.dump").write_bytes(Path(made.backup.file_path).read_bytes())
+        stored = BackupManager(str(top), compressor=None).create_backup(f"sqlite:///{database}", format=form)
+        (place / f"{form}.dump").write_bytes(Path(stored.backup.file_path).read_bytes())
     plain = (place / f"{form}.dump").read_bytes()
     forged = altered(plain, data)
     forge(top, forged)
-    own = BackupManager(str(top), compressor=None)
+    manager = BackupManager(str(top), compressor=None)
     LEDGER.rounds += 1
     LEDGER.fault("dumps forged")
-    before = target.read_bytes()
-    result = own.restore(own.find("latest").id, f"sqlite:///{target}", overwrite=True)
+    target_before = target.read_bytes()
+    result = manager.restore(manager.find("latest").id, f"sqlite:///{target}", overwrite=True)
     if result.success:
         # Altered within a value: that much no count can tell. The structure and every row are there.
         with contextlib.closing(sqlite3.connect(target)) as connection:
@@ -176,11 +190,11 @@ def test_a_forged_sqlite_dump_loads_whole_or_not_at_all(shop, form, data):
             counts = connection.execute("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)").fetchone()
         if counts != (40, 1):
             LEDGER.lie(f"a forged {form} dump restored {counts} rows")
-        target.write_bytes(before)
+        target.write_bytes(target_before)
     else:
         assert isinstance(result.exception, DumptyError), repr(result.exception)
         assert "\n" not in result.error
-        assert target.read_bytes() == before
+        assert target.read_bytes() == target_before
     assert [n.name for n in place.iterdir() if n.name.startswith("target.db.")] == []
 
 
@@ -189,14 +203,14 @@ def forgery(request, place):
     """A server with a target of version 1000, and a backup to forge."""
     kind, _, form = request.param.partition("-")
     server = (Postgres if kind == "postgres" else MariaDB)(request.getfixturevalue(kind))
-    before = server.others()
+    databases_before = server.databases()
     server.make("fuzzed", 1)
     server.make("target", 1000)
     top = place / "backups"
-    made = BackupManager(str(top), compressor=None).create_backup(server.url("fuzzed"), format=form)
-    assert made.success, made.error
-    yield server, top, Path(made.backup.file_path).read_bytes()
-    for name in server.others() - before:
+    stored = BackupManager(str(top), compressor=None).create_backup(server.url("fuzzed"), format=form)
+    assert stored.success, stored.error
+    yield server, top, Path(stored.backup.file_path).read_bytes()
+    for name in server.databases() - databases_before:
         server.drop(name)
 
 
@@ -205,11 +219,11 @@ def forgery(request, place):
 def test_a_forged_dump_of_a_server_loads_whole_or_not_at_all(forgery, data):
     server, top, plain = forgery
     forge(top, altered(plain, data))
-    own = BackupManager(str(top), compressor=None)
+    manager = BackupManager(str(top), compressor=None)
     LEDGER.rounds += 1
     LEDGER.fault("dumps forged")
-    databases = server.others()
-    result = own.restore(own.find("latest").id, server.url("target"), overwrite=True)
+    databases = server.databases()
+    result = manager.restore(manager.find("latest").id, server.url("target"), overwrite=True)
     if result.success:
         counts = tuple(server.execute("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)", "target")[0])
         if counts != (3000, 1):
@@ -219,4 +233,4 @@ def test_a_forged_dump_of_a_server_loads_whole_or_not_at_all(forgery, data):
         assert isinstance(result.exception, DumptyError), repr(result.exception)
         assert "\n" not in result.error
         assert server_version_of(server, "target") == 1000
-    assert server.others() == databases
+    assert server.databases() == databases

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
-from faults.vault import advance, create, leftovers, version_of
+from faults.vault import advance, create, unfinished_files, version_of
 
 from dumpty.cli import main
 
@@ -21,45 +21,45 @@ Such a part is nobody's, never listed, and goes with the next run."""
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
-def beside(target):
+def partial_files(target):
     """Return what an interrupted restore left beside its target."""
     return [name for name in os.listdir(target.parent) if name.startswith(target.name + ".")]
 
 
-def told(ended, number, what):
+def require_one_line(outcome, number, event):
     """Check the end of an interrupted command: done before the signal, or one line that tells; return which."""
-    if ended.status == 0:
+    if outcome.status == 0:
         return False
-    if ended.status == -number:  # between the result and the end of the process
-        assert ended.out, (what, ended)
+    if outcome.status == -number:  # between the result and the end of the process
+        assert outcome.out, (event, outcome)
         return False
-    assert ended.status == STATUS[number], (what, ended)
-    assert ended.out == "", (what, ended)
-    [line] = ended.err.splitlines()
-    assert signal.Signals(number).name in line, what
+    assert outcome.status == STATUS[number], (event, outcome)
+    assert outcome.out == "", (event, outcome)
+    [line] = outcome.err.splitlines()
+    assert signal.Signals(number).name in line, event
     LEDGER.fault("interrupts")
     return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_backup_that_is_interrupted_leaves_nothing(zygote, vault, dice, number):
-    whole = zygote.run("backup", vault.url, "--dir", vault.top).seconds
+    uninterrupted = zygote.run("backup", vault.url, "--dir", vault.top).seconds
     vault.check("the first")
     caught = partial = 0
     for turn in range(ROUNDS * FACTOR):
         vault.advance()
         argv = ("backup", vault.url, "--dir", vault.top, "--format", ("sql", "native")[turn % 2])
-        ended = zygote.run(*argv, signal=number, delay=dice.uniform(0, whole * 0.7))
-        what = f"round {turn}: {signal.Signals(number).name} in a backup"
+        outcome = zygote.run(*argv, signal=number, delay=dice.uniform(0, uninterrupted * 0.7))
+        event = f"round {turn}: {signal.Signals(number).name} in a backup"
         LEDGER.rounds += 1
-        interrupted = told(ended, number, what)
+        interrupted = require_one_line(outcome, number, event)
         caught += interrupted
-        new = vault.check(what)
-        if not interrupted and not new:
-            LEDGER.lie(f"{what}: exit status 0, and no backup")
-        if leftovers(vault.top):
+        new_ids = vault.check(event)
+        if not interrupted and not new_ids:
+            LEDGER.lie(f"{event}: exit status 0, and no backup")
+        if unfinished_files(vault.top):
             partial += 1
-            vault.next_run(what)
+            vault.next_run(event)
         vault.thin()
     assert caught > ROUNDS // 4
     assert partial <= RARELY * FACTOR
@@ -68,47 +68,47 @@ def test_a_backup_that_is_interrupted_leaves_nothing(zygote, vault, dice, number
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_restore_that_is_interrupted_leaves_the_target_as_it_was(zygote, vault, dice, number):
-    one = next(iter(vault.known))
+    backup_id = next(iter(vault.versions))
     target = create(vault.place / "target.db")
-    argv = ("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
-    whole = zygote.run(*argv).seconds
+    argv = ("restore", backup_id, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
+    uninterrupted = zygote.run(*argv).seconds
     caught = partial = 0
     for turn in range(ROUNDS * FACTOR):
         advance(target, 1000)
-        ended = zygote.run(*argv, signal=number, delay=dice.uniform(0, whole * 0.7))
-        what = f"round {turn}: {signal.Signals(number).name} in a restore"
+        outcome = zygote.run(*argv, signal=number, delay=dice.uniform(0, uninterrupted * 0.7))
+        event = f"round {turn}: {signal.Signals(number).name} in a restore"
         LEDGER.rounds += 1
-        found = version_of(target)
-        if told(ended, number, what):
+        version = version_of(target)
+        if require_one_line(outcome, number, event):
             caught += 1
             # Caught in the moment after the swap, the new content stands, whole.
-            assert found in {1000, vault.known[one]}, what
-        elif found != vault.known[one]:
-            LEDGER.lie(f"{what}: exit status 0, and the old content")
-        if beside(target) or leftovers(vault.top):
+            assert version in {1000, vault.versions[backup_id]}, event
+        elif version != vault.versions[backup_id]:
+            LEDGER.lie(f"{event}: exit status 0, and the old content")
+        if partial_files(target) or unfinished_files(vault.top):
             partial += 1
-            assert zygote.run(*argv).status == 0, what
-            assert beside(target) == [], what
-            vault.next_run(what)
+            assert zygote.run(*argv).status == 0, event
+            assert partial_files(target) == [], event
+            vault.next_run(event)
     assert caught > ROUNDS // 4
     assert partial <= RARELY * FACTOR
-    vault.check("interrupted restores", every=True)
+    vault.check("interrupted restores", restore_all=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_verification_that_is_interrupted_says_so(zygote, vault, dice, number):
     argv = ("verify", "--all", "--dir", vault.top)
-    whole = zygote.run(*argv).seconds
+    uninterrupted = zygote.run(*argv).seconds
     partial = 0
     for turn in range(ROUNDS * FACTOR):
-        ended = zygote.run(*argv, signal=number, delay=dice.uniform(0, whole * 0.7))
-        what = f"round {turn}: {signal.Signals(number).name} in a verification"
+        outcome = zygote.run(*argv, signal=number, delay=dice.uniform(0, uninterrupted * 0.7))
+        event = f"round {turn}: {signal.Signals(number).name} in a verification"
         LEDGER.rounds += 1
-        if not told(ended, number, what):
-            assert "verified" in ended.out
-        if leftovers(vault.top):
+        if not require_one_line(outcome, number, event):
+            assert "verified" in outcome.out
+        if unfinished_files(vault.top):
             partial += 1
-            vault.next_run(what)
+            vault.next_run(event)
     assert partial <= RARELY * FACTOR
     vault.next_run("interrupted verifications")
 
@@ -133,15 +133,15 @@ def test_an_interrupted_run_leaves_no_child_and_no_session(zygote, place, dice, 
     running = request.getfixturevalue(server)
     url = loaded(running, f"interrupted_{number:d}")
     top = place / "backups"
-    whole = zygote.run("backup", url, "--dir", top).seconds
+    uninterrupted = zygote.run("backup", url, "--dir", top).seconds
     for turn in range(5 * FACTOR):
-        ended = zygote.run("backup", url, "--dir", top, signal=number, delay=dice.uniform(0.2, 0.8) * whole)
-        what = f"round {turn}: {signal.Signals(number).name} in a backup of {server}"
+        outcome = zygote.run("backup", url, "--dir", top, signal=number, delay=dice.uniform(0.2, 0.8) * uninterrupted)
+        event = f"round {turn}: {signal.Signals(number).name} in a backup of {server}"
         LEDGER.rounds += 1
-        told(ended, number, what)
-        assert leftovers(top) == [], what
-        assert idle(running, f"interrupted_{number:d}"), what
-        assert f"interrupted_{number:d}" not in processes(), what
+        require_one_line(outcome, number, event)
+        assert unfinished_files(top) == [], event
+        assert idle(running, f"interrupted_{number:d}"), event
+        assert f"interrupted_{number:d}" not in processes(), event
 
 
 def processes() -> str:

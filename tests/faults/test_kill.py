@@ -9,7 +9,7 @@ import signal
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
-from faults.vault import Vault, advance, create, leftovers, version_of
+from faults.vault import Vault, advance, create, unfinished_files, version_of
 
 BACKUPS = 120
 RESTORES = 40
@@ -17,88 +17,90 @@ FORMS = [("sql", "gzip"), ("native", "gzip"), ("native", "none"), ("sql", "zstd"
 
 
 def test_backups_killed_at_random_moments(zygote, vault, dice):
-    seen = {"listed": 0, "gone": 0, "half": 0}
-    whole = {
+    counts = {"listed": 0, "gone": 0, "half": 0}
+    undisturbed = {
         form: zygote.run("backup", vault.url, "--dir", vault.top, "--format", form[0], "--compressor", form[1]).seconds
         for form in FORMS
     }
-    vault.known |= {b.id: vault.version for b in vault.manager().list_backups() if b.id not in vault.known}
+    vault.versions |= {b.id: vault.version for b in vault.manager().list_backups() if b.id not in vault.versions}
     for number in range(BACKUPS * FACTOR):
         form, compressor = FORMS[number % len(FORMS)]
         vault.advance()
-        ended = zygote.run(
+        outcome = zygote.run(
             *("backup", vault.url, "--dir", vault.top, "--format", form, "--compressor", compressor),
             signal=signal.SIGKILL,
-            delay=dice.uniform(0, whole[form, compressor]),
+            delay=dice.uniform(0, undisturbed[form, compressor]),
         )
-        what = f"round {number}: kill -9 of a backup, {form} through {compressor}"
+        event = f"round {number}: kill -9 of a backup, {form} through {compressor}"
         LEDGER.rounds += 1
-        assert ended.status in {0, -signal.SIGKILL}, (what, ended)
-        if ended.status:
+        assert outcome.status in {0, -signal.SIGKILL}, (event, outcome)
+        if outcome.status:
             LEDGER.fault("kills of backups")
-            seen["half"] += bool(leftovers(vault.top))
-        new = vault.check(what, every=number % 10 == 0)
-        if ended.status == 0 and not new:
-            LEDGER.lie(f"{what}: exit status 0, and no backup")
-        seen["listed" if new else "gone"] += 1
-        vault.next_run(what)
+            counts["half"] += bool(unfinished_files(vault.top))
+        new_ids = vault.check(event, restore_all=number % 10 == 0)
+        if outcome.status == 0 and not new_ids:
+            LEDGER.lie(f"{event}: exit status 0, and no backup")
+        counts["listed" if new_ids else "gone"] += 1
+        vault.next_run(event)
         vault.thin()
     # The moments were spread over the run; how many fell behind the commit depends on how busy the machine is.
-    assert min(seen["gone"], seen["half"]) > BACKUPS // 30, seen
+    assert min(counts["gone"], counts["half"]) > BACKUPS // 30, counts
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_restores_killed_at_random_moments(zygote, vault, dice, journal):
     target = create(vault.place / "old.db")
-    backups = list(vault.known)
+    backups = list(vault.versions)
     argv = ("restore", backups[0], "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
-    whole = zygote.run(*argv).seconds
-    seen = set()
+    undisturbed = zygote.run(*argv).seconds
+    versions_found = set()
     for number in range(RESTORES * FACTOR // 2):
-        old = 1000 + number
+        version_before = 1000 + number
         os.unlink(target)
-        advance(create(target, journal=journal), old)
-        one = backups[number % 2]
-        ended = zygote.run(
-            *("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}"),
+        advance(create(target, journal=journal), version_before)
+        backup_id = backups[number % 2]
+        outcome = zygote.run(
+            *("restore", backup_id, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}"),
             signal=signal.SIGKILL,
-            delay=dice.uniform(0, whole * 0.8),
+            delay=dice.uniform(0, undisturbed * 0.8),
         )
-        what = f"round {number}: kill -9 of a restore over a database in {journal} mode"
+        event = f"round {number}: kill -9 of a restore over a database in {journal} mode"
         LEDGER.rounds += 1
-        assert ended.status in {0, -signal.SIGKILL}, (what, ended)
-        if ended.status:
+        assert outcome.status in {0, -signal.SIGKILL}, (event, outcome)
+        if outcome.status:
             LEDGER.fault("kills of restores")
-        found = version_of(target)
-        assert found in {old, vault.known[one]}, what
-        if ended.status == 0 and found == old:
-            LEDGER.lie(f"{what}: exit status 0, and the old content")
-        seen.add(found == old)
-        again = zygote.run("restore", one, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
-        assert again.status == 0, (what, again.err)
-        assert version_of(target) == vault.known[one], what
+        version = version_of(target)
+        assert version in {version_before, vault.versions[backup_id]}, event
+        if outcome.status == 0 and version == version_before:
+            LEDGER.lie(f"{event}: exit status 0, and the old content")
+        versions_found.add(version == version_before)
+        repeated = zygote.run(
+            "restore", backup_id, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}"
+        )
+        assert repeated.status == 0, (event, repeated.err)
+        assert version_of(target) == vault.versions[backup_id], event
         if number % 5 == 4:
-            assert vault.check(what) == []
-            vault.next_run(what)
-    assert True in seen
+            assert vault.check(event) == []
+            vault.next_run(event)
+    assert True in versions_found
 
 
 def every_step(zygote, place, template: Vault, argv, check):
     """Kill a command before each of its changes, in a fresh copy of the vault; return how many there were."""
     for step in itertools.count(1):
         vault = Vault.__new__(Vault)
-        vault.__dict__.update(template.__dict__, place=place, top=place / "backups", known=dict(template.known))
+        vault.__dict__.update(template.__dict__, place=place, top=place / "backups", versions=dict(template.versions))
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(template.place, place)
-        vault.database, vault.back = place / "shop.db", place / "back.db"
+        vault.database, vault.restored = place / "shop.db", place / "back.db"
         vault.url = f"sqlite:///{vault.database}"
-        ended = zygote.run(*argv(vault), step=step, top=str(place))
-        assert ended.status in {0, -signal.SIGKILL}, (step, ended)
+        outcome = zygote.run(*argv(vault), step=step, top=str(place))
+        assert outcome.status in {0, -signal.SIGKILL}, (step, outcome)
         LEDGER.rounds += 1
-        if ended.status:
+        if outcome.status:
             LEDGER.fault("kills at a step")
-        check(vault, step, ended)
-        if ended.status == 0:
+        check(vault, step, outcome)
+        if outcome.status == 0:
             return step - 1
     raise AssertionError
 
@@ -106,12 +108,12 @@ def every_step(zygote, place, template: Vault, argv, check):
 @pytest.fixture
 def template(place):
     (place / "template").mkdir()
-    made = Vault(place / "template")
+    vault = Vault(place / "template")
     for _ in range(2):
-        made.advance()
-        made.backup()
-    made.advance()
-    return made
+        vault.advance()
+        vault.backup()
+    vault.advance()
+    return vault
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -119,12 +121,12 @@ def test_a_backup_killed_before_each_change_it_makes(zygote, place, template, fo
     def argv(vault):
         return ("backup", vault.url, "--dir", vault.top, "--format", form)
 
-    def check(vault, step, ended):
-        what = f"kill -9 before change {step} of a {form} backup"
-        new = vault.check(what, every=True)
-        if ended.status == 0 and not new:
-            LEDGER.lie(f"{what}: exit status 0, and no backup")
-        vault.next_run(what)
+    def check(vault, step, outcome):
+        event = f"kill -9 before change {step} of a {form} backup"
+        new_ids = vault.check(event, restore_all=True)
+        if outcome.status == 0 and not new_ids:
+            LEDGER.lie(f"{event}: exit status 0, and no backup")
+        vault.next_run(event)
 
     assert every_step(zygote, place / "copy", template, argv, check) > 12
 
@@ -132,12 +134,12 @@ def test_a_backup_killed_before_each_change_it_makes(zygote, place, template, fo
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_a_restore_killed_before_each_change_it_makes(zygote, place, template, journal):
     advance(create(template.place / "target.db", journal=journal), 1000)
-    first = next(iter(template.known))
+    first_id = next(iter(template.versions))
 
     def argv(vault):
         return (
             "restore",
-            first,
+            first_id,
             "--dir",
             vault.top,
             "--overwrite",
@@ -146,36 +148,36 @@ def test_a_restore_killed_before_each_change_it_makes(zygote, place, template, j
             f"sqlite:///{vault.place}/target.db",
         )
 
-    def check(vault, step, ended):
-        what = f"kill -9 before change {step} of a restore over a database in {journal} mode"
-        found = version_of(vault.place / "target.db")
-        assert found in {1000, template.known[first]}, what
-        if ended.status == 0 and found == 1000:
-            LEDGER.lie(f"{what}: exit status 0, and the old content")
-        again = zygote.run(*argv(vault))
-        assert again.status == 0, (what, again.err)
-        assert version_of(vault.place / "target.db") == template.known[first], what
-        vault.check(what)
-        vault.next_run(what)
+    def check(vault, step, outcome):
+        event = f"kill -9 before change {step} of a restore over a database in {journal} mode"
+        version = version_of(vault.place / "target.db")
+        assert version in {1000, template.versions[first_id]}, event
+        if outcome.status == 0 and version == 1000:
+            LEDGER.lie(f"{event}: exit status 0, and the old content")
+        repeated = zygote.run(*argv(vault))
+        assert repeated.status == 0, (event, repeated.err)
+        assert version_of(vault.place / "target.db") == template.versions[first_id], event
+        vault.check(event)
+        vault.next_run(event)
 
     assert every_step(zygote, place / "copy", template, argv, check) > 4
 
 
 def test_a_prune_killed_before_each_change_it_makes(zygote, place, template):
-    newest = list(template.known)[-1]
+    newest = list(template.versions)[-1]
 
     def argv(vault):
         return ("prune", "--dir", vault.top, "--keep", "1", "--yes")
 
-    def check(vault, step, ended):
-        what = f"kill -9 before change {step} of a prune"
-        vault.known = {one: version for one, version in vault.known.items() if one == newest}
+    def check(vault, step, outcome):
+        event = f"kill -9 before change {step} of a prune"
+        vault.versions = {backup_id: version for backup_id, version in vault.versions.items() if backup_id == newest}
         # What was being removed is either whole again with the next run, or gone.
         vault.backup()
-        listed = {b.id for b in vault.manager().list_backups()}
-        vault.known |= {one: v for one, v in template.known.items() if one in listed}
-        vault.check(what, every=True)
-        vault.next_run(what)
+        backup_ids = {b.id for b in vault.manager().list_backups()}
+        vault.versions |= {backup_id: v for backup_id, v in template.versions.items() if backup_id in backup_ids}
+        vault.check(event, restore_all=True)
+        vault.next_run(event)
 
     assert every_step(zygote, place / "copy", template, argv, check) > 3
 
@@ -184,32 +186,32 @@ def test_a_verification_killed_before_each_change_it_makes(zygote, place, templa
     def argv(vault):
         return ("verify", "--all", "--dir", vault.top)
 
-    def check(vault, step, ended):
-        what = f"kill -9 before change {step} of a verification"
-        vault.check(what)
-        vault.next_run(what)
-        assert zygote.run(*argv(vault)).status == 0, what
-        assert all(b.proofs and b.proofs[-1].ok for b in vault.manager().list_backups()), what
+    def check(vault, step, outcome):
+        event = f"kill -9 before change {step} of a verification"
+        vault.check(event)
+        vault.next_run(event)
+        assert zygote.run(*argv(vault)).status == 0, event
+        assert all(b.proofs and b.proofs[-1].ok for b in vault.manager().list_backups()), event
 
     assert every_step(zygote, place / "copy", template, argv, check) > 4
 
 
 def test_a_pinned_backup_outlives_every_killed_prune(zygote, place, template):
-    first = next(iter(template.known))
-    template.manager().pin(first, "kept")
+    first_id = next(iter(template.versions))
+    template.manager().pin(first_id, "kept")
     newest = template.backup()
 
     def argv(vault):
         return ("prune", "--dir", vault.top, "--keep", "1", "--yes")
 
-    def check(vault, step, ended):
-        what = f"kill -9 before change {step} of a prune beside a pin"
-        kept = {first, newest}
-        vault.known = {one: version for one, version in vault.known.items() if one in kept}
+    def check(vault, step, outcome):
+        event = f"kill -9 before change {step} of a prune beside a pin"
+        kept_ids = {first_id, newest}
+        vault.versions = {backup_id: version for backup_id, version in vault.versions.items() if backup_id in kept_ids}
         vault.backup()
-        listed = {b.id: b for b in vault.manager().list_backups()}
-        vault.known |= {one: v for one, v in template.known.items() if one in listed}
-        vault.check(what, every=True)
-        assert listed[first].pinned, what
+        backups = {b.id: b for b in vault.manager().list_backups()}
+        vault.versions |= {backup_id: v for backup_id, v in template.versions.items() if backup_id in backups}
+        vault.check(event, restore_all=True)
+        assert backups[first_id].pinned, event
 
     assert every_step(zygote, place / "copy", template, argv, check) > 3

@@ -15,7 +15,7 @@ import time
 import pytest
 from faults.ledger import FACTOR, LEDGER
 from faults.servers import MariaDB, Postgres, Proxy, idle, version_of
-from faults.vault import leftovers
+from faults.vault import unfinished_files
 
 from dumpty import BackupManager
 
@@ -27,101 +27,101 @@ CUTS = 5
 def server(request):
     """Each server, with a database of version 1 and a target of version 1000; what a test leaves behind is dropped."""
     running = (Postgres if request.param == "postgres" else MariaDB)(request.getfixturevalue(request.param))
-    before = running.others()
+    databases_before = running.databases()
     running.make("faulty", 1)
     running.make("target", 1000)
     yield running
-    for name in running.others() - before:
+    for name in running.databases() - databases_before:
         running.drop(name)
 
 
 @pytest.fixture
 def top(place, server):
     """A backup directory with one good backup of version 1, to which the database's version 2 will be added."""
-    made = BackupManager(str(place / "backups")).create_backup(server.url("faulty"))
-    assert made.success, made.error
+    result = BackupManager(str(place / "backups")).create_backup(server.url("faulty"))
+    assert result.success, result.error
     server.execute("UPDATE t SET version = 2", "faulty")
     server.execute("UPDATE u SET version = 2", "faulty")
     return place / "backups"
 
 
-def whole(top, server, known, what):
+def verified_new_ids(top, server, known_ids, event):
     """Check that the older backups are there and all that is listed is whole; restore the newest; return new ids."""
-    own = BackupManager(str(top))
-    assert own.listing().problems == []
-    listed = [b.id for b in own.list_backups()]
-    for one in known:
-        if one not in listed:
-            LEDGER.lose(f"{one} after {what}")
-    for one in listed:
-        own.verify(one)
-    new = [one for one in listed if one not in known]
-    if new:
+    manager = BackupManager(str(top))
+    assert manager.listing().problems == []
+    backup_ids = [b.id for b in manager.list_backups()]
+    for backup_id in known_ids:
+        if backup_id not in backup_ids:
+            LEDGER.lose(f"{backup_id} after {event}")
+    for backup_id in backup_ids:
+        manager.verify(backup_id)
+    new_ids = [backup_id for backup_id in backup_ids if backup_id not in known_ids]
+    if new_ids:
         server.drop("back")
-        result = own.restore(new[-1], server.url("back"))
+        result = manager.restore(new_ids[-1], server.url("back"))
         if not result.success:
-            LEDGER.lie(f"{what}: {result.error}")
+            LEDGER.lie(f"{event}: {result.error}")
         assert version_of(server, "back") == 2
         LEDGER.restored += 1
-    return new
+    return new_ids
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_backups_of_servers_killed_at_random_moments(zygote, server, top, dice, form):
     if (server.name, form) == ("mariadb", "native"):
         form = "sql"
-    known = [b.id for b in BackupManager(str(top)).list_backups()]
+    known_ids = [b.id for b in BackupManager(str(top)).list_backups()]
     argv = ("backup", server.url("faulty"), "--dir", top, "--format", form)
     seconds = zygote.run(*argv).seconds
-    known += whole(top, server, known, "no fault")
+    known_ids += verified_new_ids(top, server, known_ids, "no fault")
     for turn in range(KILLS * FACTOR):
-        what = f"round {turn}: kill -9 of a backup of {server.name}, {form}"
-        ended = zygote.run(*argv, signal=signal.SIGKILL, delay=dice.uniform(0.1, 0.9) * seconds)
+        event = f"round {turn}: kill -9 of a backup of {server.name}, {form}"
+        outcome = zygote.run(*argv, signal=signal.SIGKILL, delay=dice.uniform(0.1, 0.9) * seconds)
         LEDGER.rounds += 1
         LEDGER.fault("kills of backups")
-        assert ended.status in {0, -signal.SIGKILL}, ended
-        known += whole(top, server, known, what)
-        assert idle(server, "faulty"), f"{what}: somebody is still in the database"
-    made = BackupManager(str(top)).create_backup(server.url("faulty"))
-    assert made.success, made.error
-    assert leftovers(top) == []
-    assert whole(top, server, known, "the next run") == [made.backup.id]
+        assert outcome.status in {0, -signal.SIGKILL}, outcome
+        known_ids += verified_new_ids(top, server, known_ids, event)
+        assert idle(server, "faulty"), f"{event}: somebody is still in the database"
+    result = BackupManager(str(top)).create_backup(server.url("faulty"))
+    assert result.success, result.error
+    assert unfinished_files(top) == []
+    assert verified_new_ids(top, server, known_ids, "the next run") == [result.backup.id]
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_restores_into_servers_killed_at_random_moments(zygote, server, top, dice, form):
     if (server.name, form) == ("mariadb", "native"):
         form = "sql"
-    made = BackupManager(str(top)).create_backup(server.url("faulty"), format=form)
-    assert made.success, made.error
-    argv = ("restore", made.backup.id, "--dir", top, "--overwrite", "--other", "--to", server.url("target"))
+    result = BackupManager(str(top)).create_backup(server.url("faulty"), format=form)
+    assert result.success, result.error
+    argv = ("restore", result.backup.id, "--dir", top, "--overwrite", "--other", "--to", server.url("target"))
     seconds = zygote.run(*argv).seconds
-    before = server.others()
-    seen = set()
+    databases_before = server.databases()
+    versions_found = set()
     for turn in range(KILLS * FACTOR):
         server.execute("UPDATE t SET version = 1000", "target")
         server.execute("UPDATE u SET version = 1000", "target")
-        what = f"round {turn}: kill -9 of a restore into {server.name}, {form}"
-        ended = zygote.run(*argv, signal=signal.SIGKILL, delay=dice.uniform(0.1, 0.95) * seconds)
+        event = f"round {turn}: kill -9 of a restore into {server.name}, {form}"
+        outcome = zygote.run(*argv, signal=signal.SIGKILL, delay=dice.uniform(0.1, 0.95) * seconds)
         LEDGER.rounds += 1
         LEDGER.fault("kills of restores")
-        assert idle(server, "target"), what
-        found = version_of(server, "target")
-        assert found in {1000, 2}, what
-        if ended.status == 0 and found != 2:
-            LEDGER.lie(what)
-        seen.add(found)
-        again = zygote.run(*argv)
-        if again.status and "target__dumpty_old" in again.err:
+        assert idle(server, "target"), event
+        version = version_of(server, "target")
+        assert version in {1000, 2}, event
+        if outcome.status == 0 and version != 2:
+            LEDGER.lie(event)
+        versions_found.add(version)
+        repeated = zygote.run(*argv)
+        if repeated.status and "target__dumpty_old" in repeated.err:
             # Killed between the swap and its end: the old content is kept aside until somebody decides.
-            assert "DROP DATABASE `target__dumpty_old`" in again.err, what
+            assert "DROP DATABASE `target__dumpty_old`" in repeated.err, event
             server.drop("target__dumpty_old")
-            again = zygote.run(*argv)
-        assert again.status == 0, (what, again.err)
-        assert version_of(server, "target") == 2, what
-    assert 1000 in seen
+            repeated = zygote.run(*argv)
+        assert repeated.status == 0, (event, repeated.err)
+        assert version_of(server, "target") == 2, event
+    assert 1000 in versions_found
     # What a killed restore was loading stays on the server, under a name that says whose it is.
-    assert all(name.startswith("target__dumpty_") for name in server.others() - before)
+    assert all(name.startswith("target__dumpty_") for name in server.databases() - databases_before)
 
 
 @pytest.mark.parametrize("verb", ["backup", "restore"])
@@ -129,55 +129,58 @@ def test_connections_cut_after_any_number_of_bytes(zygote, server, top, dice, pl
     """The server goes away midway: for the client that is the same as a restart, at the worst moment."""
     sockets = place / "p"
     sockets.mkdir()
-    [one] = [b.id for b in BackupManager(str(top)).list_backups()]
-    known = [one]
-    here = str(sockets)
+    [backup_id] = [b.id for b in BackupManager(str(top)).list_backups()]
+    known_ids = [backup_id]
+    directory = str(sockets)
 
     def run():
         if verb == "backup":
-            return zygote.run("backup", server.through("faulty", here), "--dir", top)
+            return zygote.run("backup", server.through("faulty", directory), "--dir", top)
         return zygote.run(
-            "restore", one, "--dir", top, "--overwrite", "--other", "--to", server.through("target", here)
+            "restore", backup_id, "--dir", top, "--overwrite", "--other", "--to", server.through("target", directory)
         )
 
-    with Proxy(server.proxy_socket(here), server.socket, cut_after=1 << 40) as proxy:
-        ended = run()
-        assert ended.status == 0, ended
+    with Proxy(server.proxy_socket(directory), server.socket, cut_after=1 << 40) as proxy:
+        outcome = run()
+        assert outcome.status == 0, outcome
         total = proxy.passed
-    known += whole(top, server, known, "no fault")
-    before = server.others()
+    known_ids += verified_new_ids(top, server, known_ids, "no fault")
+    databases_before = server.databases()
     for turn in range(CUTS * FACTOR):
         server.execute("UPDATE t SET version = 1000", "target")
         server.execute("UPDATE u SET version = 1000", "target")
-        with Proxy(server.proxy_socket(here), server.socket, cut_after=dice.randrange(total)) as proxy:
-            ended = run()
-        what = f"round {turn}: connections of a {verb} cut, {server.name}"
+        with Proxy(server.proxy_socket(directory), server.socket, cut_after=dice.randrange(total)) as proxy:
+            outcome = run()
+        event = f"round {turn}: connections of a {verb} cut, {server.name}"
         LEDGER.rounds += 1
         if not proxy.cut:
-            assert ended.status == 0, (what, ended)
+            assert outcome.status == 0, (event, outcome)
             continue
         LEDGER.fault("connections cut")
-        new = whole(top, server, known, what)
-        found = version_of(server, "target")
-        assert idle(server, "target"), what
-        if verb == "backup" and ended.status == 0:
-            assert len(new) == 1, what  # cut after all was said
-            known += new
-        elif ended.status == 0:
-            assert found == 1, what
+        new_ids = verified_new_ids(top, server, known_ids, event)
+        version = version_of(server, "target")
+        assert idle(server, "target"), event
+        if verb == "backup" and outcome.status == 0:
+            assert len(new_ids) == 1, event  # cut after all was said
+            known_ids += new_ids
+        elif outcome.status == 0:
+            assert version == 1, event
         else:
-            assert ended.status == 1, (what, ended)
-            [line] = ended.err.splitlines()
-            assert "bug" not in line, (what, line)
-            assert new == [], what
-            assert found in {1000, 1}, what
-        assert leftovers(top) == [], what
+            assert outcome.status == 1, (event, outcome)
+            [line] = outcome.err.splitlines()
+            assert "bug" not in line, (event, line)
+            assert new_ids == [], event
+            assert version in {1000, 1}, event
+        assert unfinished_files(top) == [], event
     if verb == "restore":
         assert (
-            zygote.run("restore", one, "--dir", top, "--overwrite", "--other", "--to", server.url("target")).status == 0
+            zygote.run(
+                "restore", backup_id, "--dir", top, "--overwrite", "--other", "--to", server.url("target")
+            ).status
+            == 0
         )
         assert version_of(server, "target") == 1
-        assert all(name.startswith("target__dumpty_") for name in server.others() - before)
+        assert all(name.startswith("target__dumpty_") for name in server.databases() - databases_before)
 
 
 CHILDREN = {
@@ -196,26 +199,26 @@ def test_a_pg_dump_that_goes_wrong_makes_no_backup(zygote, postgres, place, way,
     server = Postgres(postgres)
     server.make("faulty", 2)
     top = place / "backups"
-    made = BackupManager(str(top)).create_backup(server.url("faulty"), format=form)
-    assert made.success, made.error
+    result = BackupManager(str(top)).create_backup(server.url("faulty"), format=form)
+    assert result.success, result.error
     fake = place / "bin"
     fake.mkdir()
-    script = CHILDREN[way].format(half=made.backup.plain_size_bytes // 2)
+    script = CHILDREN[way].format(half=result.backup.plain_size_bytes // 2)
     (fake / "pg_dump").write_text(
         f'#!/bin/bash\nREAL={postgres.bindir}/pg_dump\ncase "$*" in *--version*) exec $REAL --version;; esac\n{script}\n'
     )
     (fake / "pg_dump").chmod(0o755)
-    for other in ("pg_restore", "psql"):
-        os.symlink(postgres.bindir / other, fake / other)
-    ended = zygote.run("backup", server.url("faulty"), "--dir", top, "--format", form, "-o", f"bindir={fake}")
+    for program in ("pg_restore", "psql"):
+        os.symlink(postgres.bindir / program, fake / program)
+    outcome = zygote.run("backup", server.url("faulty"), "--dir", top, "--format", form, "-o", f"bindir={fake}")
     LEDGER.rounds += 1
     LEDGER.fault("children gone wrong")
-    what = f"a pg_dump that {way}, {form}"
-    if ended.status == 0:
-        LEDGER.lie(what)
-    assert len(ended.err.splitlines()) == 1, ended
-    assert whole(top, server, [made.backup.id], what) == []
-    assert leftovers(top) == []
+    event = f"a pg_dump that {way}, {form}"
+    if outcome.status == 0:
+        LEDGER.lie(event)
+    assert len(outcome.err.splitlines()) == 1, outcome
+    assert verified_new_ids(top, server, [result.backup.id], event) == []
+    assert unfinished_files(top) == []
     assert idle(server, "faulty")
 
 
@@ -231,13 +234,13 @@ def test_a_pg_dump_that_stalls_ends_with_the_backup(zygote, postgres, place, sig
     )
     (fake / "pg_dump").chmod(0o755)
     top = place / "backups"
-    ended = zygote.run(
+    outcome = zygote.run(
         *("backup", server.url("faulty"), "--dir", top, "-o", f"bindir={fake}"), signal=signal_, delay=1.0
     )
     LEDGER.rounds += 1
     LEDGER.fault("children gone wrong")
-    assert ended.status == 128 + signal_, ended
-    assert len(ended.err.splitlines()) == 1
+    assert outcome.status == 128 + signal_, outcome
+    assert len(outcome.err.splitlines()) == 1
     with pytest.raises(ProcessLookupError):
         os.kill(int((place / "pid").read_text()), 0)
     assert [n for n in os.listdir(top) if not n.startswith(".")] == []
@@ -251,23 +254,23 @@ def test_a_server_that_is_killed_and_restarted_midway(zygote, tmp_path_factory, 
         server = MariaDB(started)
         server.make("faulty", 2)
         top = place / "backups"
-        made = BackupManager(str(top)).create_backup(server.url("faulty"))
-        assert made.success, made.error
+        result = BackupManager(str(top)).create_backup(server.url("faulty"))
+        assert result.success, result.error
         mariadbd = int((started.directory / "pid").read_text())
         os.kill(mariadbd, signal.SIGSTOP)  # it hangs with the backup's first words, and then dies
         fired = time.monotonic()
         os.spawnlp(os.P_NOWAIT, "sh", "sh", "-c", f"sleep 1; kill -9 {mariadbd}")
-        ended = zygote.run("backup", server.url("faulty"), "--dir", top)
+        outcome = zygote.run("backup", server.url("faulty"), "--dir", top)
         LEDGER.rounds += 1
         LEDGER.fault("servers killed")
-        assert ended.status == 1, ended
+        assert outcome.status == 1, outcome
         assert time.monotonic() - fired > 0.9
-        assert len(ended.err.splitlines()) == 1
-        assert [b.id for b in BackupManager(str(top)).list_backups()] == [made.backup.id]
-        assert leftovers(top) == []
+        assert len(outcome.err.splitlines()) == 1
+        assert [b.id for b in BackupManager(str(top)).list_backups()] == [result.backup.id]
+        assert unfinished_files(top) == []
     with running_server() as started:  # another server, empty: the backup brings it all back
         server = MariaDB(started)
-        result = BackupManager(str(top)).restore(made.backup.id, server.url("faulty"))
+        result = BackupManager(str(top)).restore(result.backup.id, server.url("faulty"))
         assert result.success, result.error
         assert version_of(server, "faulty") == 2
     shutil.rmtree(top)

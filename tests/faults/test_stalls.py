@@ -9,7 +9,7 @@ import time
 import pytest
 from faults.servers import MariaDB, Postgres, version_of
 from faults.stalls import PATIENCE, Command, Stalling
-from faults.vault import leftovers
+from faults.vault import unfinished_files
 
 from dumpty import BackupManager
 
@@ -21,19 +21,19 @@ MIDWAY = 400_000
 def server(request):
     """Each server, with a database of version 1 and a target of version 1000; what a test leaves behind is dropped."""
     running = (Postgres if request.param == "postgres" else MariaDB)(request.getfixturevalue(request.param))
-    before = running.others()
+    databases_before = running.databases()
     running.make("stalling", 1)
     running.make("target", 1000)
     yield running
-    for name in running.others() - before:
+    for name in running.databases() - databases_before:
         running.drop(name)
 
 
 @pytest.fixture
 def top(place, server):
     """A backup directory with one good backup."""
-    made = BackupManager(str(place / "backups")).create_backup(server.url("stalling"))
-    assert made.success, made.error
+    result = BackupManager(str(place / "backups")).create_backup(server.url("stalling"))
+    assert result.success, result.error
     return place / "backups"
 
 
@@ -43,82 +43,82 @@ def proxied(place, server):
     sockets = place / "p"
     sockets.mkdir()
 
-    def make(after, **more):
-        return Stalling(server.proxy_socket(str(sockets)), server.socket, after=after, **more)
+    def make(after, **options):
+        return Stalling(server.proxy_socket(str(sockets)), server.socket, after=after, **options)
 
     make.url = lambda database: server.through(database, str(sockets))
     return make
 
 
-def argv_of(verb, top, url, *more):
+def argv_of(verb, top, url, *options):
     if verb == "backup":
-        return ("backup", url("stalling"), "--dir", top, *more)
-    return ("restore", "latest", "--dir", top, "--to", url("target"), "--overwrite", "--other", *more)
+        return ("backup", url("stalling"), "--dir", top, *options)
+    return ("restore", "latest", "--dir", top, "--to", url("target"), "--overwrite", "--other", *options)
 
 
 def untouched(server, top):
     """See that the one backup is whole, nothing stands beside it, and the target holds what it held."""
     manager = BackupManager(str(top))
-    [one] = manager.list_backups()
-    manager.verify(one.id)
-    assert leftovers(top) == []
+    [backup] = manager.list_backups()
+    manager.verify(backup.id)
+    assert unfinished_files(top) == []
     assert version_of(server, "target") == 1000
 
 
 @pytest.mark.parametrize("after", [0, 200, MIDWAY], ids=["connecting", "saying hello", "midway"])
 @pytest.mark.parametrize(("verb", "number"), [("backup", signal.SIGTERM), ("restore", signal.SIGINT)])
 def test_one_signal_ends_what_waits_for_a_stalled_server(server, top, place, proxied, verb, number, after):
-    before = server.others()
+    databases_before = server.databases()
     with (
         proxied(after) as proxy,
         Command(place, *argv_of(verb, top, proxied.url, "--json")) as command,
     ):
         command.meets(proxy)
         command.send(number)
-        assert command.ended() == 128 + number
-        told = command.json
-        assert (told["success"], told["status"]) == (False, 128 + number)
-        assert signal.Signals(number).name in told["error"]
-        named(server, before, told)
+        assert command.wait() == 128 + number
+        reply = command.json
+        assert (reply["success"], reply["status"]) == (False, 128 + number)
+        assert signal.Signals(number).name in reply["error"]
+        require_named(server, databases_before, reply)
     untouched(server, top)
 
 
-def named(server, before, told):
+def require_named(server, databases_before, reply):
     """See that every database that was not there before is named in the error."""
-    for name in server.others() - before:
-        assert name in told["error"]
+    for name in server.databases() - databases_before:
+        assert name in reply["error"]
 
 
 @pytest.mark.parametrize("verb", ["backup", "restore"])
 def test_a_second_signal_ends_it_at_once(server, top, place, proxied, verb):
-    before = server.others()
+    databases_before = server.databases()
     with proxied(MIDWAY) as proxy, Command(place, *argv_of(verb, top, proxied.url, "--json")) as command:
         command.meets(proxy)
         command.send(signal.SIGTERM)
         if not command.ends_within(0.5):  # so that the second is not taken for the echo of the first
             command.send(signal.SIGTERM)
-        assert command.ended() == 128 + signal.SIGTERM
+        assert command.wait() == 128 + signal.SIGTERM
         assert (command.json["status"], command.json["success"]) == (128 + signal.SIGTERM, False)
-        named(server, before, command.json)
+        require_named(server, databases_before, command.json)
     manager = BackupManager(str(top))
-    [one] = manager.list_backups()
-    manager.verify(one.id)
+    [backup] = manager.list_backups()
+    manager.verify(backup.id)
     assert version_of(server, "target") == 1000
-    made = manager.create_backup(server.url("stalling"))
-    assert made.success, made.error
-    assert leftovers(top) == []
+    result = manager.create_backup(server.url("stalling"))
+    assert result.success, result.error
+    assert unfinished_files(top) == []
 
 
 @pytest.mark.parametrize("verb", ["backup", "restore"])
 def test_a_server_that_went_silent_is_given_up(server, top, place, proxied, verb):
-    before = server.others()
+    databases_before = server.databases()
     argv = argv_of(verb, top, proxied.url, "--json", "-o", "stall_timeout=2")
     with proxied(MIDWAY), Command(place, *argv) as command:
-        assert command.ended() == 1
-        told = command.json
-        assert (told["status"], told["error_type"]) == (1, "SourceError")
-        assert "has stalled: not a byte came for 2 s" in told["error"]
-        named(server, before, told)
+        assert command.wait() == 1
+        reply = command.json
+        assert (reply["status"], reply["error_type"]) == (1, "SourceError")
+        assert "has stalled: not a byte came for 2 s" in reply["error"]
+        require_named(server, databases_before, reply)
     untouched(server, top)
 
 
@@ -126,25 +126,25 @@ def test_a_server_that_went_silent_is_given_up(server, top, place, proxied, verb
 def test_connections_that_a_router_forgot_are_given_up_and_cleaned_up_after_over_others(
     server, top, place, proxied, verb
 ):
-    before = server.others()
+    databases_before = server.databases()
     argv = argv_of(verb, top, proxied.url, "--json", "-o", "stall_timeout=3")
     with proxied(MIDWAY, anew=True), Command(place, *argv) as command:
-        assert command.ended() == 1
+        assert command.wait() == 1
         assert "a new connection finds that it does not work on what was asked" in command.json["error"]
-        assert server.others() == before
+        assert server.databases() == databases_before
     untouched(server, top)
 
 
 def test_a_server_that_is_at_work_is_waited_for(server, top, place):
     argv = ("backup", server.url("stalling"), "--dir", top, "--json", "-o", "stall_timeout=2", "-o", "lock_timeout=6")
     with server.locked("stalling"), Command(place, *argv) as command:
-        assert command.ended() == 11, command.json
+        assert command.wait() == 11, command.json
     untouched(server, top)
 
 
 def test_the_timeout_is_a_number_of_seconds(server, top, place):
     with Command(place, "backup", server.url("stalling"), "--dir", top, "-o", "stall_timeout=-1") as command:
-        assert command.ended() == 2
+        assert command.wait() == 2
         assert "stall_timeout is a number of seconds" in command.err
     untouched(server, top)
 
@@ -153,15 +153,15 @@ def test_a_command_for_the_url_that_does_not_listen_is_ended(place):
     script = "trap '' TERM; echo $$ > pid; while :; do sleep 1000; done"
     argv = ("backup", f'cmd:sh -c "{script}"', "--dir", place / "b", "--json")
     with Command(place, *argv, cwd=place) as command:
-        pid = int(written(place / "pid"))
+        pid = int(read_when_written(place / "pid"))
         command.send(signal.SIGTERM)
-        assert command.ended() == 128 + signal.SIGTERM
+        assert command.wait() == 128 + signal.SIGTERM
         assert command.json["status"] == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def written(path):
+def read_when_written(path):
     """Return what is written to a file, once it is."""
     deadline = time.monotonic() + PATIENCE
     while not (path.exists() and path.read_text().endswith("\n")):
@@ -171,12 +171,12 @@ def written(path):
 
 
 def test_a_drill_on_a_server_that_stalls_ends(server, top, place, proxied):
-    before = server.others()
+    databases_before = server.databases()
     argv = ("drill", "latest", "--dir", top, "--on", proxied.url("target"), "--json", "-o", "superuser=on")
     with proxied(MIDWAY) as proxy, Command(place, *argv) as command:
         command.meets(proxy)
         command.send(signal.SIGTERM)
-        assert command.ended() == 128 + signal.SIGTERM
-        named(server, before, command.json)
+        assert command.wait() == 128 + signal.SIGTERM
+        require_named(server, databases_before, command.json)
     untouched(server, top)
     assert [p.level for p in BackupManager(str(top)).list_backups()[0].proofs] == ["digest"]

@@ -39,11 +39,11 @@ class Unreliable:
 
 class _Calls:
     def _call(self, name, work):
-        wanted = self.fault(name)
-        if wanted == "before":
+        fault_kind = self.fault(name)
+        if fault_kind == "before":
             raise StoreError(f"cannot {name}: Input/output error")
         value = work()
-        if wanted == "after":
+        if fault_kind == "after":
             for release in ("abort", "close"):  # whoever fails with something in hand lets go of it
                 getattr(value, release, bool)()
             raise StoreError(f"cannot tell whether it could {name}: connection reset")
@@ -68,8 +68,8 @@ class _Store(_Calls):
     def list(self):
         yield from self._call("list", lambda: self.order(list(self.store.list())))
 
-    def rename(self, name, new):
-        self._call("rename", lambda: self.store.rename(name, new))
+    def rename(self, name, new_name):
+        self._call("rename", lambda: self.store.rename(name, new_name))
 
     def delete(self, name):
         self._call("delete", lambda: self.store.delete(name))
@@ -94,11 +94,11 @@ class _Upload(_Calls):
         self.fault = fault
 
     def write(self, data):
-        wanted = self.fault("write")
-        if wanted in {"short", "lose"} and len(data) > 1:
-            taken = self.upload.write(memoryview(data)[: len(data) // 2])
-            return taken if wanted == "short" else len(data)
-        if wanted in {"before", "after"}:
+        fault_kind = self.fault("write")
+        if fault_kind in {"short", "lose"} and len(data) > 1:
+            written = self.upload.write(memoryview(data)[: len(data) // 2])
+            return written if fault_kind == "short" else len(data)
+        if fault_kind in {"before", "after"}:
             raise StoreError("cannot write: Input/output error")
         return self.upload.write(data)
 
@@ -115,11 +115,11 @@ class _Reader:
         self.fault = fault
 
     def read(self, size=-1):
-        wanted = self.fault("read")
-        if wanted in {"before", "after"}:
+        fault_kind = self.fault("read")
+        if fault_kind in {"before", "after"}:
             raise StoreError("cannot read: Input/output error")
         data = self.reader.read(size)
-        if data and wanted in {"short", "lose"}:
+        if data and fault_kind in {"short", "lose"}:
             self.reader.read(-1)
             return data[: len(data) // 2]  # and then the end: the rest does not come
         return data
@@ -132,33 +132,33 @@ def manager(vault, plugin):
     return BackupManager(f"unreliable://{vault.top}", plugins=[plugin])
 
 
-def attack(vault, own, form, what):
+def attack(vault, attacked, form, event):
     """Back up, verify, restore and remove through a store that goes wrong, then look through one that does not."""
     LEDGER.rounds += 1
-    result = own.create_backup(vault.url, format=form)
-    new = vault.check(what)
-    if result.success and result.backup.id not in new:
-        LEDGER.lie(f"{what}: success, and no backup")
+    result = attacked.create_backup(vault.url, format=form)
+    new_ids = vault.check(event)
+    if result.success and result.backup.id not in new_ids:
+        LEDGER.lie(f"{event}: success, and no backup")
     assert result.success or "\n" not in result.error
-    one = next(iter(vault.known))
+    backup_id = next(iter(vault.versions))
     with contextlib.suppress(DumptyError):
-        own.verify(one)
+        attacked.verify(backup_id)
     target = vault.place / "attacked.db"
     target.unlink(missing_ok=True)
-    back = own.restore(one, f"sqlite:///{target}")
-    if back.success and version_of(target) != vault.known[one]:
-        LEDGER.lie(f"{what}: restored other content")
-    assert back.success or not target.exists(), what
-    LEDGER.restored += back.success
-    if len(vault.known) > 4:
+    restored = attacked.restore(backup_id, f"sqlite:///{target}")
+    if restored.success and version_of(target) != vault.versions[backup_id]:
+        LEDGER.lie(f"{event}: restored other content")
+    assert restored.success or not target.exists(), event
+    LEDGER.restored += restored.success
+    if len(vault.versions) > 4:
         with contextlib.suppress(DumptyError):
-            own.remove(one)
+            attacked.remove(backup_id)
         # One that was half removed is whole again, or gone, with the next run.
-        gone = vault.known.pop(one)
+        lost_version = vault.versions.pop(backup_id)
         vault.backup()
-        if one in {b.id for b in vault.manager().list_backups()}:
-            vault.known[one] = gone
-        vault.check(what)
+        if backup_id in {b.id for b in vault.manager().list_backups()}:
+            vault.versions[backup_id] = lost_version
+        vault.check(event)
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -168,18 +168,20 @@ def test_a_store_that_fails_one_call_in_twenty(vault, dice, form):
     def fault(call):
         if dice.random() >= 0.05:
             return None
-        wanted = dice.choice(["before", "after", "short", "lose"] if call in {"write", "read"} else ["before", "after"])
-        happened.add((call, wanted))
+        fault_kind = dice.choice(
+            ["before", "after", "short", "lose"] if call in {"write", "read"} else ["before", "after"]
+        )
+        happened.add((call, fault_kind))
         LEDGER.fault("store calls failed")
-        return wanted
+        return fault_kind
 
-    own = None
-    while own is None:
+    attacked = None
+    while attacked is None:
         with contextlib.suppress(StoreError, Locked):
-            own = manager(vault, Unreliable(fault))
+            attacked = manager(vault, Unreliable(fault))
     for number in range(ROUNDS * FACTOR):
         vault.advance()
-        attack(vault, own, form, f"round {number} of a store that fails 5 %")
+        attack(vault, attacked, form, f"round {number} of a store that fails 5 %")
         vault.thin(5)
     vault.next_run("a store that fails 5 %", orphans="of two failures in one run the second may hinder the tidying")
     assert {"create", "open", "list", "write", "read"} <= {call for call, _ in happened}
@@ -189,31 +191,31 @@ CALLS = ["create", "open", "stat", "list", "commit", "write", "read", "rename", 
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("wanted", ["before", "after", "short", "lose"])
-def test_each_call_of_a_store_that_goes_wrong_alone(vault, call, wanted):
-    if wanted in {"short", "lose"} and call not in {"write", "read"}:
-        wanted = "before"
+@pytest.mark.parametrize("fault_kind", ["before", "after", "short", "lose"])
+def test_each_call_of_a_store_that_goes_wrong_alone(vault, call, fault_kind):
+    if fault_kind in {"short", "lose"} and call not in {"write", "read"}:
+        fault_kind = "before"
     for number in range(1, 40):
-        seen = 0
+        calls_seen = 0
 
         def fault(name, number=number):
-            nonlocal seen
-            seen += name == call
-            if name != call or seen != number:
+            nonlocal calls_seen
+            calls_seen += name == call
+            if name != call or calls_seen != number:
                 return None
             LEDGER.fault("store calls failed")
-            return wanted
+            return fault_kind
 
         vault.advance()
-        own = manager(vault, Unreliable(fault))
-        result = own.create_backup(vault.url)
+        attacked = manager(vault, Unreliable(fault))
+        result = attacked.create_backup(vault.url)
         LEDGER.rounds += 1
-        reached = seen >= number
-        what = f"{call} no. {number} goes wrong ({wanted})"
-        new = vault.check(what)
-        if result.success and result.backup.id not in new:
-            LEDGER.lie(f"{what}: success, and no backup")
-        vault.next_run(what)
+        reached = calls_seen >= number
+        event = f"{call} no. {number} goes wrong ({fault_kind})"
+        new_ids = vault.check(event)
+        if result.success and result.backup.id not in new_ids:
+            LEDGER.lie(f"{event}: success, and no backup")
+        vault.next_run(event)
         vault.thin(2)
         if not reached:
             assert result.success, result.error
@@ -222,20 +224,20 @@ def test_each_call_of_a_store_that_goes_wrong_alone(vault, call, wanted):
 
 
 def test_listings_in_any_order_change_nothing(vault, dice):
-    def order(found):
+    def order(objects):
         LEDGER.fault("listings reordered")
-        return dice.sample(found, len(found))
+        return dice.sample(objects, len(objects))
 
-    own = manager(vault, Unreliable(lambda _: None, order))
+    attacked = manager(vault, Unreliable(lambda _: None, order))
     for number in range(10):
         vault.advance()
-        made = own.create_backup(vault.url)
-        assert made.success, made.error
-        assert vault.check(f"reordered listing {number}") == [made.backup.id]
-        assert [b.id for b in own.list_backups()] == list(vault.known)
-        assert own.find("latest").id == made.backup.id
-    own.remove(next(iter(vault.known)))
-    vault.known.pop(next(iter(vault.known)))
+        result = attacked.create_backup(vault.url)
+        assert result.success, result.error
+        assert vault.check(f"reordered listing {number}") == [result.backup.id]
+        assert [b.id for b in attacked.list_backups()] == list(vault.versions)
+        assert attacked.find("latest").id == result.backup.id
+    attacked.remove(next(iter(vault.versions)))
+    vault.versions.pop(next(iter(vault.versions)))
     vault.next_run("reordered listings")
 
 
@@ -244,39 +246,39 @@ def test_listings_that_are_late_lose_nothing(vault, dice, late):
     """A listing may lack what was made a moment ago, and name what is gone; ``stat`` and ``open`` tell the truth."""
     history = []
 
-    def order(found):
-        history.append(found)
+    def order(objects):
+        history.append(objects)
         LEDGER.fault("listings stale")
         return history[max(0, len(history) - 1 - late)]
 
-    own = manager(vault, Unreliable(lambda _: None, order))
+    attacked = manager(vault, Unreliable(lambda _: None, order))
     for number in range(6 * FACTOR):
-        attack(vault, own, "sql", f"listing no. {number}, {late} late")
+        attack(vault, attacked, "sql", f"listing no. {number}, {late} late")
         vault.advance()
 
 
 def test_a_late_listing_does_not_take_a_whole_backup_for_an_orphan(vault):
     """Killed when data and manifest were both there and only the mark of doubt was left: the manifest decides."""
-    own = vault.manager()
-    newest = own.find("latest")
-    before = [o for o in open_directory(vault.top).list() if newest.id.replace("-", "")[:12] not in o.name]
+    attacked = vault.manager()
+    newest = attacked.find("latest")
+    listing_before = [o for o in open_directory(vault.top).list() if newest.id.replace("-", "")[:12] not in o.name]
     (vault.top / f"{newest.file_path.rpartition('/')[2]}.pending.dumpty-{'0' * 32}.part").touch()
     LEDGER.fault("listings stale")
     LEDGER.rounds += 1
 
-    made = manager(vault, Unreliable(lambda _: None, lambda _: before)).create_backup(vault.url)
-    assert made.success, made.error
-    vault.check("a late listing after a kill", every=True)
+    result = manager(vault, Unreliable(lambda _: None, lambda _: listing_before)).create_backup(vault.url)
+    assert result.success, result.error
+    vault.check("a late listing after a kill", restore_all=True)
 
 
 def test_a_listing_that_names_what_is_gone_is_no_failure(vault):
     ghost = StoredObject(name="gone-20260101T000000Z-0123456789ab.manifest.json", size=9)
-    own = manager(vault, Unreliable(lambda _: None, lambda found: [*found, ghost]))
+    attacked = manager(vault, Unreliable(lambda _: None, lambda objects: [*objects, ghost]))
     LEDGER.fault("listings stale")
-    assert [b.id for b in own.list_backups()] == list(vault.known)
-    assert own.listing().problems == []
-    assert own.create_backup(vault.url).success
-    vault.check("a ghost in the listing", every=True)
+    assert [b.id for b in attacked.list_backups()] == list(vault.versions)
+    assert attacked.listing().problems == []
+    assert attacked.create_backup(vault.url).success
+    vault.check("a ghost in the listing", restore_all=True)
 
 
 def test_a_slow_store_is_only_slow(vault):
@@ -284,9 +286,9 @@ def test_a_slow_store_is_only_slow(vault):
         time.sleep(0.01)
         LEDGER.fault("store calls delayed")
 
-    own = manager(vault, Unreliable(fault))
+    attacked = manager(vault, Unreliable(fault))
     LEDGER.rounds += 1
-    made = own.create_backup(vault.url)
-    assert made.success, made.error
-    own.verify(made.backup.id)
-    assert vault.check("a slow store", every=True) == [made.backup.id]
+    result = attacked.create_backup(vault.url)
+    assert result.success, result.error
+    attacked.verify(result.backup.id)
+    assert vault.check("a slow store", restore_all=True) == [result.backup.id]

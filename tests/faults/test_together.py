@@ -17,25 +17,25 @@ import time
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
-from faults.vault import leftovers, version_of
+from faults.vault import unfinished_files, version_of
 
 DUMPTY = [sys.executable, "-m", "dumpty"]
 ROUNDS = 3 * FACTOR
 
 
-def begun(*argv, before=()):
+def start(*argv, before=()):
     return subprocess.Popen(
         [*before, *DUMPTY, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def ended(child):
+def finish(child):
     out, err = child.communicate(timeout=120)
     assert "Traceback" not in err, err
     return child.returncode, out, err
 
 
-def made(status, out, err):
+def backup_id_of(status, out, err):
     """Return the id of the backup that a command line made."""
     assert status == 0, err
     return json.loads(out.strip().splitlines()[-1])["backup"]["id"]
@@ -44,8 +44,8 @@ def made(status, out, err):
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_backups_of_one_database_at_once_are_all_listed_and_whole(vault, form):
     for _ in range(ROUNDS):
-        children = [begun("backup", vault.url, "-d", vault.top, "--format", form, "--json") for _ in range(4)]
-        ids = {made(*ended(child)) for child in children}
+        children = [start("backup", vault.url, "-d", vault.top, "--format", form, "--json") for _ in range(4)]
+        ids = {backup_id_of(*finish(child)) for child in children}
         LEDGER.rounds += 1
         assert len(ids) == 4
         assert set(vault.check("four backups at once")) == ids
@@ -56,47 +56,51 @@ def test_backups_of_one_database_at_once_are_all_listed_and_whole(vault, form):
 def test_a_prune_during_backups_takes_none_that_is_new(vault):
     for _ in range(ROUNDS):
         vault.advance()
-        children = [begun("backup", vault.url, "-d", vault.top, "--json") for _ in range(2)]
-        pruning = [begun("prune", "-d", vault.top, "--keep", "1", "--yes") for _ in range(2)]
-        new = {made(*ended(child)) for child in children}
-        assert [ended(child)[::2] for child in pruning] == [(0, ""), (0, "")]
+        children = [start("backup", vault.url, "-d", vault.top, "--json") for _ in range(2)]
+        pruning = [start("prune", "-d", vault.top, "--keep", "1", "--yes") for _ in range(2)]
+        new_ids = {backup_id_of(*finish(child)) for child in children}
+        assert [finish(child)[::2] for child in pruning] == [(0, ""), (0, "")]
         LEDGER.rounds += 1
-        listed = {backup.id for backup in vault.manager().list_backups()}
-        vault.known = {one: version for one, version in vault.known.items() if one in listed}
-        assert set(vault.check("a prune during backups")) == new & listed
+        backup_ids = {backup.id for backup in vault.manager().list_backups()}
+        vault.versions = {
+            backup_id: version for backup_id, version in vault.versions.items() if backup_id in backup_ids
+        }
+        assert set(vault.check("a prune during backups")) == new_ids & backup_ids
         # However they met, a prune may have taken the older of the two that are new, never the newest.
-        assert new & listed
-        assert leftovers(vault.top) == []
+        assert new_ids & backup_ids
+        assert unfinished_files(vault.top) == []
     vault.next_run("prunes during backups")
 
 
 def test_a_restore_during_a_prune_is_whole_or_fails_with_its_target_as_it_was(vault, place):
-    whole = refused = 0
+    succeeded = refused = 0
     for number in range(4 * ROUNDS):
         oldest, target = vault.manager().list_backups()[0].id, place / f"back{number}.db"
-        for one in range(3):
+        for number in range(3):
             vault.advance()
-            vault.backup(format=("sql", "native")[one % 2])
-        restoring = begun("restore", oldest, "--to", f"sqlite:///{target}", "-d", vault.top)
+            vault.backup(format=("sql", "native")[number % 2])
+        restoring = start("restore", oldest, "--to", f"sqlite:///{target}", "-d", vault.top)
         time.sleep(0.02 * (number % 8))
-        pruning = begun("prune", "-d", vault.top, "--keep", "2", "--yes")
-        status, _, err = ended(restoring)
-        assert ended(pruning)[0] == 0
+        pruning = start("prune", "-d", vault.top, "--keep", "2", "--yes")
+        status, _, err = finish(restoring)
+        assert finish(pruning)[0] == 0
         LEDGER.rounds += 1
         if status == 0:
-            whole += 1
-            if version_of(target) != vault.known[oldest]:
+            succeeded += 1
+            if version_of(target) != vault.versions[oldest]:
                 LEDGER.lie("a restore during a prune gave other content")
             target.unlink()
         else:
             refused += 1
             assert len(err.splitlines()) == 1, err
             assert not target.exists()
-        listed = {backup.id for backup in vault.manager().list_backups()}
-        assert oldest not in listed
-        vault.known = {one: version for one, version in vault.known.items() if one in listed}
+        backup_ids = {backup.id for backup in vault.manager().list_backups()}
+        assert oldest not in backup_ids
+        vault.versions = {
+            backup_id: version for backup_id, version in vault.versions.items() if backup_id in backup_ids
+        }
         vault.check("a restore during a prune")
-    assert whole + refused == 4 * ROUNDS
+    assert succeeded + refused == 4 * ROUNDS
     vault.next_run("restores during prunes")
 
 
@@ -104,13 +108,15 @@ def test_a_verification_during_a_prune_never_calls_a_good_backup_bad(vault):
     for _ in range(2 * ROUNDS):
         vault.advance()
         vault.backup()
-        children = [begun("verify", "latest", "-d", vault.top) for _ in range(2)]
-        pruning = begun("prune", "-d", vault.top, "--keep", "1", "--yes")
-        assert [ended(child)[0] for child in children] == [0, 0]
-        assert ended(pruning)[0] == 0
+        children = [start("verify", "latest", "-d", vault.top) for _ in range(2)]
+        pruning = start("prune", "-d", vault.top, "--keep", "1", "--yes")
+        assert [finish(child)[0] for child in children] == [0, 0]
+        assert finish(pruning)[0] == 0
         LEDGER.rounds += 1
-        listed = {backup.id for backup in vault.manager().list_backups()}
-        vault.known = {one: version for one, version in vault.known.items() if one in listed}
+        backup_ids = {backup.id for backup in vault.manager().list_backups()}
+        vault.versions = {
+            backup_id: version for backup_id, version in vault.versions.items() if backup_id in backup_ids
+        }
         vault.check("verifications during a prune")
 
 
@@ -137,16 +143,16 @@ def elsewhere():
 
     Empty where that is not permitted; then the other machine is this one.
     """
-    words = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--"]
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+    argv = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--"]
+    if shutil.which("unshare") is None or subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
         return []
-    return words
+    return argv
 
 
 @contextlib.contextmanager
-def holder(vault, elsewhere, what):
+def holder(vault, elsewhere, state):
     child = subprocess.Popen(
-        [*elsewhere, sys.executable, "-c", HOLDING, str(vault.top), what], stdout=subprocess.PIPE, text=True
+        [*elsewhere, sys.executable, "-c", HOLDING, str(vault.top), state], stdout=subprocess.PIPE, text=True
     )
     try:
         assert child.stdout.readline() == "held\n"
@@ -160,20 +166,20 @@ def holder(vault, elsewhere, what):
 
 def test_what_another_machine_is_writing_is_left_alone_and_cleared_when_it_is_dead(vault, elsewhere):
     with holder(vault, elsewhere, "writing"):
-        [part] = leftovers(vault.top)
+        [partial_file] = unfinished_files(vault.top)
         for _ in range(2):
             vault.backup()
-        assert ended(begun("prune", "-d", vault.top, "--keep", "9", "--yes"))[0] == 0
-        assert leftovers(vault.top) == [part]
+        assert finish(start("prune", "-d", vault.top, "--keep", "9", "--yes"))[0] == 0
+        assert unfinished_files(vault.top) == [partial_file]
     vault.next_run("a machine that died while it wrote")
 
 
 def test_a_lock_that_another_machine_holds_is_waited_for_and_free_when_it_is_dead(vault, elsewhere):
-    with holder(vault, elsewhere, "locked") as other:
-        child = begun("backup", vault.url, "-d", vault.top, "--json")
+    with holder(vault, elsewhere, "locked") as holding:
+        child = start("backup", vault.url, "-d", vault.top, "--json")
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(1.5)
-        other.kill()
-        vault.known[made(*ended(child))] = vault.version
+        holding.kill()
+        vault.versions[backup_id_of(*finish(child))] = vault.version
     vault.check("a lock whose holder died")
     vault.next_run("a lock whose holder died")

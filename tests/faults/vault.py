@@ -15,12 +15,12 @@ from faults.ledger import LEDGER
 
 from dumpty import BackupManager
 
-OWN = (".part", ".removed", ".pending", ".old")
+UNFINISHED = (".part", ".removed", ".pending", ".old")
 ROWS = 400
 
 
 @dataclass(frozen=True)
-class Ended:
+class Outcome:
     """How a command line ended: ``status`` is negative for a signal; ``fired`` tells whether one was sent in time."""
 
     status: int
@@ -46,14 +46,14 @@ class Zygote:
         )
         assert json.loads(self._process.stdout.readline()) == "ready"
 
-    def run(self, *argv: object, **order: object) -> Ended:
+    def run(self, *argv: object, **order: object) -> Outcome:
         """Run a command line with a fault, and return how it ended."""
         out, err = self._scratch / "out", self._scratch / "err"
-        told = {"argv": [str(a) for a in argv], "out": str(out), "err": str(err), **order}
-        self._process.stdin.write(json.dumps(told) + "\n")
+        request = {"argv": [str(a) for a in argv], "out": str(out), "err": str(err), **order}
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
-        return Ended(**answer, out=out.read_text(), err=err.read_text())
+        return Outcome(**answer, out=out.read_text(), err=err.read_text())
 
     def stop(self) -> None:
         """End it."""
@@ -94,9 +94,9 @@ def version_of(path: Path, rows: int = ROWS) -> int:
     return version
 
 
-def leftovers(top: Path) -> list[str]:
+def unfinished_files(top: Path) -> list[str]:
     """Return the names of half-done things in a directory."""
-    return [n for n in os.listdir(top) if n.endswith(OWN)]
+    return [n for n in os.listdir(top) if n.endswith(UNFINISHED)]
 
 
 class Vault:
@@ -108,8 +108,8 @@ class Vault:
         self.database = create(place / "shop.db")
         self.url = f"sqlite:///{self.database}"
         self.version = 0
-        self.known: dict[str, int] = {}
-        self.back = place / "back.db"
+        self.versions: dict[str, int] = {}
+        self.restored = place / "back.db"
 
     def manager(self, **options: object) -> BackupManager:
         """Open the directory as the next process would."""
@@ -124,58 +124,58 @@ class Vault:
         """Make a backup without any fault, which must work; return its id."""
         result = self.manager().create_backup(self.url, **options)
         assert result.success, result.error
-        self.known[result.backup.id] = self.version
+        self.versions[result.backup.id] = self.version
         return result.backup.id
 
-    def check(self, what: str, *, every: bool = False) -> list[str]:
+    def check(self, event: str, *, restore_all: bool = False) -> list[str]:
         """Check that all older backups are listed, and all that is listed is whole; return the new ids.
 
-        The newest and the oldest are restored and compared, with ``every`` all of them.
+        The newest and the oldest are restored and compared, with ``restore_all`` all of them.
         """
-        own = self.manager()
-        assert own.listing().problems == [], what
-        listed = [backup.id for backup in own.list_backups()]
-        for one in self.known:
-            if one not in listed:
-                LEDGER.lose(f"{one} after {what}")
-        new = [one for one in listed if one not in self.known]
-        for one in new:
-            self.known[one] = self.version
-        for one in listed:
+        manager = self.manager()
+        assert manager.listing().problems == [], event
+        backup_ids = [backup.id for backup in manager.list_backups()]
+        for backup_id in self.versions:
+            if backup_id not in backup_ids:
+                LEDGER.lose(f"{backup_id} after {event}")
+        new_ids = [backup_id for backup_id in backup_ids if backup_id not in self.versions]
+        for backup_id in new_ids:
+            self.versions[backup_id] = self.version
+        for backup_id in backup_ids:
             try:
-                own.verify(one)
+                manager.verify(backup_id)
             except Exception as error:
-                (LEDGER.lie if one in new else LEDGER.lose)(f"{one} after {what}: {error}")
-        for one in listed if every else {*listed[:1], *listed[-1:]}:
-            self.restores(own, one, what)
-        return new
+                (LEDGER.lie if backup_id in new_ids else LEDGER.lose)(f"{backup_id} after {event}: {error}")
+        for backup_id in backup_ids if restore_all else {*backup_ids[:1], *backup_ids[-1:]}:
+            self.restores(manager, backup_id, event)
+        return new_ids
 
-    def restores(self, own: BackupManager, one: str, what: str) -> None:
+    def restores(self, manager: BackupManager, backup_id: str, event: str) -> None:
         """Check that a backup restores to what it was made of."""
         with contextlib.suppress(FileNotFoundError):
-            self.back.unlink()
-        result = own.restore(one, f"sqlite:///{self.back}")
+            self.restored.unlink()
+        result = manager.restore(backup_id, f"sqlite:///{self.restored}")
         if not result.success:
-            LEDGER.lie(f"{one} is listed and verified but does not restore after {what}: {result.error}")
-        if version_of(self.back) != self.known[one]:
-            LEDGER.lie(f"{one} restored to other content after {what}")
+            LEDGER.lie(f"{backup_id} is listed and verified but does not restore after {event}: {result.error}")
+        if version_of(self.restored) != self.versions[backup_id]:
+            LEDGER.lie(f"{backup_id} restored to other content after {event}")
         LEDGER.restored += 1
 
-    def next_run(self, what: str, *, orphans: str | None = None) -> None:
+    def next_run(self, event: str, *, orphans: str | None = None) -> None:
         """Check that the next backup works and leaves no half-done thing, its own or another's.
 
         ``orphans`` says why data may be left that no manifest names.
         """
         self.backup()
-        assert leftovers(self.top) == [], what
+        assert unfinished_files(self.top) == [], event
         names = [n for n in os.listdir(self.top) if not n.startswith(".")]
-        assert sum(n.endswith(".manifest.json") for n in names) == len(self.known), (what, names)
+        assert sum(n.endswith(".manifest.json") for n in names) == len(self.versions), (event, names)
         if orphans is None:
-            assert sum(not n.endswith(".json") for n in names) == len(self.known), (what, names)
+            assert sum(not n.endswith(".json") for n in names) == len(self.versions), (event, names)
 
-    def thin(self, most: int = 3) -> None:
+    def thin(self, count: int = 3) -> None:
         """Remove all but the newest backups, to keep rounds cheap."""
-        own = self.manager()
-        for one in [b.id for b in own.list_backups()][:-most]:
-            own.remove(one)
-            del self.known[one]
+        manager = self.manager()
+        for backup_id in [b.id for b in manager.list_backups()][:-count]:
+            manager.remove(backup_id)
+            del self.versions[backup_id]

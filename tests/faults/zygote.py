@@ -58,14 +58,14 @@ def kill_at(step: int):
     return act
 
 
-def fail_fsync(number: int, seen: str) -> None:
-    """Let the ``number``-th flush fail, and leave a note in ``seen`` that it came to that."""
+def fail_fsync(number: int, note: str) -> None:
+    """Let the ``number``-th flush fail, and leave a note at the path ``note`` that it came to that."""
     real = os.fsync
     calls = itertools.count(1)
 
     def fsync(descriptor) -> None:
         if next(calls) == number:
-            Path(seen).touch()
+            Path(note).touch()
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(descriptor)
 
@@ -77,12 +77,12 @@ def shift_clock(offsets: list[float]) -> None:
     import datetime as dt
 
     real = dt.datetime
-    left = list(offsets)
+    remaining = list(offsets)
 
     class Shifted(real):
         @classmethod
         def now(cls, tz=None):
-            offset = left.pop(0) if len(left) > 1 else left[0]
+            offset = remaining.pop(0) if len(remaining) > 1 else remaining[0]
             moment = real.now(dt.UTC) + dt.timedelta(seconds=offset)
             return moment.astimezone(tz)
 
@@ -90,7 +90,7 @@ def shift_clock(offsets: list[float]) -> None:
         if name.startswith("dumpty") and getattr(loaded, "datetime", None) is real:
             loaded.datetime = Shifted
     clock = time.time
-    time.time = lambda: clock() + left[0]
+    time.time = lambda: clock() + remaining[0]
 
 
 def run_child(order: dict) -> None:
@@ -106,7 +106,7 @@ def run_child(order: dict) -> None:
     if order.get("step"):
         watch(order["top"], kill_at(order["step"]))
     if order.get("fsync"):
-        fail_fsync(order["fsync"], order["seen"])
+        fail_fsync(order["fsync"], order["note"])
     if order.get("clock"):
         shift_clock(order["clock"])
     from dumpty.cli import main
@@ -165,9 +165,9 @@ def warm() -> None:
     from dumpty.cli import main
 
     for package in (dumpty, dumpty_plugins):
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not found.name.startswith(("dumpty.testing", "dumpty.__main__", "dumpty.cli.skeleton")):
-                __import__(found.name)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith(("dumpty.testing", "dumpty.__main__", "dumpty.cli.skeleton")):
+                __import__(module.name)
     with tempfile.TemporaryDirectory() as top, open(os.devnull, "w", encoding="utf-8") as nothing:
         with contextlib.closing(sqlite3.connect(f"{top}/a.db")) as database:
             database.execute("CREATE TABLE t (x)")

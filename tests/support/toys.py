@@ -29,8 +29,8 @@ class ToyDriver:
 
     @hookimpl
     def inspect(self, source):
-        held = self.databases.get(source.database)
-        return Inspection(exists=held is not None, empty=not held, identity=f"toy:{source.database}")
+        data = self.databases.get(source.database)
+        return Inspection(exists=data is not None, empty=not data, identity=f"toy:{source.database}")
 
     @hookimpl
     def backup(self, source, sink, options):
@@ -44,11 +44,11 @@ class ToyDriver:
 
     @hookimpl
     def restore(self, target, dump):
-        parts = []
+        blocks = []
         stream = dump.open()
-        while part := stream.read(100_000):
-            parts.append(part)
-        self.databases[target.database] = b"".join(parts)
+        while block := stream.read(100_000):
+            blocks.append(block)
+        self.databases[target.database] = b"".join(blocks)
         return Evidence()
 
 
@@ -74,11 +74,11 @@ class ToyCompressor:
 class ToyWriter:
     def __init__(self, sink) -> None:
         self.sink = sink
-        self.begun = False
+        self.header_written = False
 
     def write(self, data):
-        if not self.begun:
-            self.begun = True
+        if not self.header_written:
+            self.header_written = True
             self.sink.write(b"!")
         return self.sink.write(data)
 
@@ -128,10 +128,10 @@ class StoreWrapper:
 
     @hookimpl
     def open_store(self, url):
-        return _Wrapped(open_directory(url.removeprefix("wrapped://")), self.replaced)
+        return _PatchedStore(open_directory(url.removeprefix("wrapped://")), self.replaced)
 
 
-class _Wrapped:
+class _PatchedStore:
     def __init__(self, store, replaced) -> None:
         self._store = store
         self._replaced = replaced
@@ -156,7 +156,7 @@ def python(code, *arguments, env=None, timeout=60, check=True):
     import os
 
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__)), **(env or {})}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
@@ -165,8 +165,8 @@ def python(code, *arguments, env=None, timeout=60, check=True):
         check=False,
     )
     if check:
-        assert done.returncode == 0, done.stderr
-    return done
+        assert process.returncode == 0, process.stderr
+    return process
 
 
 def threads(name):
@@ -187,9 +187,9 @@ def wait_until_waiting(thread):
     raise AssertionError(f"{thread.name} never waited")
 
 
-def gone(name, but=()):
+def gone(name, before=()):
     """Wait until no thread of that name runs, save those that ran before."""
     until = time.monotonic() + 60
-    while (left := {*threads(name)} - {*but}) and time.monotonic() < until:
+    while (running := {*threads(name)} - {*before}) and time.monotonic() < until:
         time.sleep(0.01)
-    return not left
+    return not running
