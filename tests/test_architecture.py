@@ -29,18 +29,18 @@ def tree(tmp_path):
     return tmp_path
 
 
-def place(tree, module):
+def module_file(tree, module):
     """Return the file of a module, or of a package."""
     path = tree.joinpath(ROOTS[module.partition(".")[0]], *module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def plant(tree, importer, imported):
-    with open(place(tree, importer), "a") as file:
+    with open(module_file(tree, importer), "a") as file:
         file.write(f"\n\ndef planted():\n    import {imported}\n")
 
 
-def broken(tree):
+def broken_contracts(tree):
     """Return what import-linter says of each contract that is broken, by its name."""
     environment = {
         **os.environ,
@@ -48,14 +48,14 @@ def broken(tree):
         "COLUMNS": "400",
     }
     program = os.path.join(os.path.dirname(sys.executable), "lint-imports")
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "--no-cache"], cwd=tree, env=environment, capture_output=True, text=True, check=False
     )
-    names = re.findall(r"^(.*) BROKEN", done.stdout, re.MULTILINE)
-    assert (done.returncode != 0) == bool(names), done.stdout + done.stderr
-    _, _, report = done.stdout.partition("Broken contracts")
-    parts = re.split("^(" + "|".join(map(re.escape, names)) + ")$", report, flags=re.MULTILINE) if names else []
-    return {name: " ".join(text.split()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    names = re.findall(r"^(.*) BROKEN", process.stdout, re.MULTILINE)
+    assert (process.returncode != 0) == bool(names), process.stdout + process.stderr
+    _, _, report = process.stdout.partition("Broken contracts")
+    sections = re.split("^(" + "|".join(map(re.escape, names)) + ")$", report, flags=re.MULTILINE) if names else []
+    return {name: " ".join(text.split()) for name, text in zip(sections[1::2], sections[2::2], strict=True)}
 
 
 def members(layer):
@@ -63,7 +63,7 @@ def members(layer):
 
 
 def test_as_they_stand_all_contracts_are_kept(tree):
-    assert broken(tree) == {}
+    assert broken_contracts(tree) == {}
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_as_they_stand_all_contracts_are_kept(tree):
 )
 def test_a_forbidden_import_breaks_its_contract(tree, importer, imported, contract):
     plant(tree, importer, imported)
-    found = broken(tree)
-    assert contract in found, found
-    assert importer in found[contract]
-    assert imported in found[contract]
+    contracts = broken_contracts(tree)
+    assert contract in contracts, contracts
+    assert importer in contracts[contract]
+    assert imported in contracts[contract]
 
 
 def test_an_import_upwards_breaks_every_contract_of_layers(tree):
@@ -104,20 +104,22 @@ def test_an_import_upwards_breaks_every_contract_of_layers(tree):
         if low != high:
             planted[contract["name"]] = f"{container}.{low}", f"{container}.{high}"
             plant(tree, *planted[contract["name"]])
-    found = broken(tree)
+    contracts = broken_contracts(tree)
     for name, (low, high) in planted.items():
-        assert name in found, (name, low, high)
-        assert re.search(rf"{re.escape(low)}\S* is not allowed to import {re.escape(high)}", found[name]), found[name]
+        assert name in contracts, (name, low, high)
+        assert re.search(rf"{re.escape(low)}\S* is not allowed to import {re.escape(high)}", contracts[name]), (
+            contracts[name]
+        )
     assert len(planted) == len(LAYERED)
 
 
 def test_a_module_that_no_contract_names_is_an_error(tree):
     for contract in LAYERED:
         (container,) = contract["containers"]
-        (place(tree, container).parent / "unnamed.py").write_text('"""A module."""\n')
-    found = broken(tree)
+        (module_file(tree, container).parent / "unnamed.py").write_text('"""A module."""\n')
+    contracts = broken_contracts(tree)
     for contract in LAYERED:
-        assert "unnamed" in found.get(contract["name"], ""), contract["name"]
+        assert "unnamed" in contracts.get(contract["name"], ""), contract["name"]
 
 
 def test_every_package_has_a_contract_over_its_modules():

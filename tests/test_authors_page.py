@@ -24,16 +24,16 @@ PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def specified() -> dict[str, str]:
-    found = {}
+    signatures = {}
     for name, function in vars(hookspecs).items():
         if inspect.isfunction(function) and function.__module__ == hookspecs.__name__:
-            found[name] = f"def {name}{inspect.signature(function)}: ...".replace("'", "")
-    return found
+            signatures[name] = f"def {name}{inspect.signature(function)}: ...".replace("'", "")
+    return signatures
 
 
 def test_the_page_has_every_hook_with_its_exact_signature():
-    told = dict(re.findall(r"^(def (?P<name>\w+)\(.*\.\.\.)$", PYTHON[0], re.MULTILINE))
-    assert {line: name for name, line in specified().items()} == told
+    signatures = dict(re.findall(r"^(def (?P<name>\w+)\(.*\.\.\.)$", PYTHON[0], re.MULTILINE))
+    assert {line: name for name, line in specified().items()} == signatures
 
 
 def test_every_hook_says_since_when_it_exists():
@@ -47,8 +47,8 @@ def test_every_name_in_a_signature_comes_from_dumpty_itself():
 
 
 def test_every_error_and_type_that_the_page_names_exists():
-    words = set(re.findall(r"`(?:dumpty\.)?([A-Z]\w+)`", PAGE)) - {"DeprecationWarning", "None", "NAME"}
-    assert {w for w in words if not hasattr(dumpty, w)} == set()
+    names = set(re.findall(r"`(?:dumpty\.)?([A-Z]\w+)`", PAGE)) - {"DeprecationWarning", "None", "NAME"}
+    assert {w for w in names if not hasattr(dumpty, w)} == set()
 
 
 def test_every_file_that_the_page_links_exists():
@@ -57,15 +57,15 @@ def test_every_file_that_the_page_links_exists():
             assert (Path(__file__).parents[1] / "examples" / link).exists(), link
 
 
-PLACE = Path(tempfile.mkdtemp(prefix="dumpty-page-"))
-atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
-sys.path.append(str(PLACE))  # where the suite's child processes find the modules, too
+DIRECTORY = Path(tempfile.mkdtemp(prefix="dumpty-page-"))
+atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
+sys.path.append(str(DIRECTORY))  # where the suite's child processes find the modules, too
 
 
 def made_from(sign: str, name: str) -> types.ModuleType:
     """Return the module that the one example with ``sign`` in it makes."""
     [source] = [code for code in PYTHON if sign in code]
-    (PLACE / f"{name}.py").write_text(source)
+    (DIRECTORY / f"{name}.py").write_text(source)
     return importlib.import_module(name)
 
 
@@ -105,14 +105,14 @@ def texts(tmp_path):
 
 def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
     manager = BackupManager(str(tmp_path / "b"), plugins=[texts])
-    made = manager.create_backup(f"texts:///{tmp_path}/from")
-    assert made.success, made.error
-    assert [o.path for o in made.backup.evidence.objects] == ["a.txt", "b.txt"]
-    back = manager.restore(made.backup.id, f"texts:///{tmp_path}/to")
-    assert back.success, back.error
+    backed_up = manager.create_backup(f"texts:///{tmp_path}/from")
+    assert backed_up.success, backed_up.error
+    assert [o.path for o in backed_up.backup.evidence.objects] == ["a.txt", "b.txt"]
+    restored = manager.restore(backed_up.backup.id, f"texts:///{tmp_path}/to")
+    assert restored.success, restored.error
     assert (tmp_path / "to" / "b.txt").read_text() == "dumpty"
-    again = manager.restore(made.backup.id, f"texts:///{tmp_path}/to")
-    assert not again.success
+    refused = manager.restore(backed_up.backup.id, f"texts:///{tmp_path}/to")
+    assert not refused.success
 
 
 def test_the_observer_on_the_page_sees_the_calls(texts, tmp_path, capsys):

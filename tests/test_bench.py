@@ -8,30 +8,30 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-HERE = Path(__file__).parent / "bench"
+BENCH = Path(__file__).parent / "bench"
 
 
 def run(*arguments):
-    done = subprocess.run([sys.executable, str(HERE / "bench.py"), *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run([sys.executable, str(BENCH / "bench.py"), *arguments], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_it_measures_checks_and_tells_and_tells_it_again(tmp_path):
-    told = tmp_path / "run.json"
-    told.write_text(run("--megabytes", "2", "--rounds", "1", "--engine", "sqlite", "--json"))
-    rows = json.loads(told.read_text())["results"]
+    results_file = tmp_path / "run.json"
+    results_file.write_text(run("--megabytes", "2", "--rounds", "1", "--engine", "sqlite", "--json"))
+    rows = json.loads(results_file.read_text())["results"]
     assert {row["verb"] for row in rows} == {"backup", "restore", "verify"}
     assert all(row["seconds"] > 0 for row in rows)
     assert all(row["peak_bytes"] > 0 for row in rows if row["job"].startswith("dumpty"))
-    text = run("--merge", str(told), "--chart", str(tmp_path / "bars.svg"))
+    text = run("--merge", str(results_file), "--chart", str(tmp_path / "bars.svg"))
     assert "| dumpty sqlite native gzip |" in text
     assert "| ratio | target | measured | |" in text
     assert "sqlite: backup" in {element.text for element in ET.parse(tmp_path / "bars.svg").iter()}
 
 
 def test_the_chart_of_growth_is_a_picture(monkeypatch):
-    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.syspath_prepend(str(BENCH))
     import chart
 
     lines = {"sqlite backup": [(10.0, 0.3), (2000.0, 9.0)], "mysql restore": [(10.0, 0.5), (2000.0, 90.0)]}

@@ -61,33 +61,33 @@ def items(path: Path) -> list[tuple]:
 
 
 def test_init_creates_the_directory_and_loads_its_manifest(tmp_path, shop):
-    where = tmp_path / "a" / "b"
-    made = DatabaseBackup(str(where)).backup_sqlite(str(shop), "one")
-    assert (where / "backup_manifest.json").is_file()
-    assert DatabaseBackup(str(where)).list_backups() == [made]
+    directory = tmp_path / "a" / "b"
+    metadata = DatabaseBackup(str(directory)).backup_sqlite(str(shop), "one")
+    assert (directory / "backup_manifest.json").is_file()
+    assert DatabaseBackup(str(directory)).list_backups() == [metadata]
 
 
 def test_backup_sqlite_puts_a_copy_into_the_directory_and_records_it(tmp_path, shop):
-    made = DatabaseBackup(str(tmp_path / "b")).backup_sqlite(str(shop), "one")
-    assert isinstance(made, BackupMetadata)
-    assert Path(made.file_path).parent == tmp_path / "b"
-    assert items(Path(made.file_path)) == items(shop)
-    assert (made.name, made.format, made.database_name) == ("one", "sqlite", "shop")
-    assert made.size_bytes == os.path.getsize(made.file_path)
+    metadata = DatabaseBackup(str(tmp_path / "b")).backup_sqlite(str(shop), "one")
+    assert isinstance(metadata, BackupMetadata)
+    assert Path(metadata.file_path).parent == tmp_path / "b"
+    assert items(Path(metadata.file_path)) == items(shop)
+    assert (metadata.name, metadata.format, metadata.database_name) == ("one", "sqlite", "shop")
+    assert metadata.size_bytes == os.path.getsize(metadata.file_path)
 
 
 def test_a_timestamp_is_iso_8601_in_utc(tmp_path, shop):
-    before = datetime.now(UTC)
-    made = DatabaseBackup(str(tmp_path / "b")).backup_sqlite(str(shop), "one")
-    moment = datetime.fromisoformat(made.timestamp)
+    started = datetime.now(UTC)
+    metadata = DatabaseBackup(str(tmp_path / "b")).backup_sqlite(str(shop), "one")
+    moment = datetime.fromisoformat(metadata.timestamp)
     assert moment.utcoffset() == timedelta(0)
-    assert before <= moment <= datetime.now(UTC)
+    assert started <= moment <= datetime.now(UTC)
 
 
 def test_metadata_begins_with_the_six_fields_of_the_contract(tmp_path, shop):
-    made = BackupMetadata("n", "2026-01-01T00:00:00+00:00", "d", "sqlite", 7, "/x")
-    assert (made.name, made.timestamp, made.database_name) == ("n", "2026-01-01T00:00:00+00:00", "d")
-    assert (made.format, made.size_bytes, made.file_path) == ("sqlite", 7, "/x")
+    metadata = BackupMetadata("n", "2026-01-01T00:00:00+00:00", "d", "sqlite", 7, "/x")
+    assert (metadata.name, metadata.timestamp, metadata.database_name) == ("n", "2026-01-01T00:00:00+00:00", "d")
+    assert (metadata.format, metadata.size_bytes, metadata.file_path) == ("sqlite", 7, "/x")
 
 
 def test_restore_sqlite_puts_the_backup_at_the_target(tmp_path, shop):
@@ -107,16 +107,16 @@ def test_restore_sqlite_of_an_unknown_name_is_false_and_touches_nothing(tmp_path
 def test_list_backups_has_all_backups(tmp_path, shop):
     backups = DatabaseBackup(str(tmp_path / "b"))
     assert backups.list_backups() == []
-    made = [backups.backup_sqlite(str(shop), name) for name in ("one", "two", "three")]
-    assert backups.list_backups() == made
+    entries = [backups.backup_sqlite(str(shop), name) for name in ("one", "two", "three")]
+    assert backups.list_backups() == entries
 
 
 def test_prune_removes_from_disk_and_manifest_and_says_how_many(tmp_path, shop):
     backups = DatabaseBackup(str(tmp_path / "b"))
-    made = [backups.backup_sqlite(str(shop), f"n{i}") for i in range(4)]
+    entries = [backups.backup_sqlite(str(shop), f"n{i}") for i in range(4)]
     assert backups.prune(max_age_days=30, max_backups=3) == 1
-    assert backups.list_backups() == made[1:]
-    assert [os.path.exists(m.file_path) for m in made] == [False, True, True, True]
+    assert backups.list_backups() == entries[1:]
+    assert [os.path.exists(m.file_path) for m in entries] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("form", list(BackupFormat))
@@ -124,13 +124,13 @@ def test_backup_postgres_runs_pg_dump_in_every_format(tmp_path, postgres, form):
     name = postgres.create()
     postgres.execute("CREATE TABLE t (i int PRIMARY KEY, x text)", database=name)
     postgres.execute("INSERT INTO t SELECT g, 'row ' || g FROM generate_series(1, 300) g", database=name)
-    made = DatabaseBackup(str(tmp_path)).backup_postgres(postgres.url(name), "pg", form)
-    assert (made.format, made.database_name) == (form.value, name)
-    path = Path(made.file_path)
+    metadata = DatabaseBackup(str(tmp_path)).backup_postgres(postgres.url(name), "pg", form)
+    assert (metadata.format, metadata.database_name) == (form.value, name)
+    path = Path(metadata.file_path)
     if form is BackupFormat.DIRECTORY:
-        assert made.size_bytes == sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        assert metadata.size_bytes == sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     else:
-        assert made.size_bytes == path.stat().st_size
+        assert metadata.size_bytes == path.stat().st_size
     if form is BackupFormat.SQL:
         assert "row 300" in path.read_text()
     else:
@@ -143,8 +143,8 @@ def test_backup_postgres_runs_pg_dump_in_every_format(tmp_path, postgres, form):
 def test_backup_postgres_takes_a_libpq_dsn(tmp_path, postgres):
     name = postgres.create()
     dsn = f"host={postgres.sockets} port={postgres.port} dbname={name} user=postgres"
-    made = DatabaseBackup(str(tmp_path)).backup_postgres(dsn, "pg", BackupFormat.CUSTOM)
-    assert made.database_name == name
+    metadata = DatabaseBackup(str(tmp_path)).backup_postgres(dsn, "pg", BackupFormat.CUSTOM)
+    assert metadata.database_name == name
 
 
 def test_backup_postgres_needs_no_psycopg2(tmp_path, postgres):
@@ -154,11 +154,11 @@ def test_backup_postgres_needs_no_psycopg2(tmp_path, postgres):
         "from dumpty import DatabaseBackup, BackupFormat\n"
         "print(DatabaseBackup(sys.argv[1]).backup_postgres(sys.argv[2], 'pg', BackupFormat.SQL).size_bytes)\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, tmp_path, postgres.url(name)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 0
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) > 0
 
 
 def test_backup_formats_have_the_values_of_pg_dump():
@@ -212,10 +212,10 @@ def test_an_entry_whose_file_is_gone_raises_file_not_found(tmp_path, shop):
 
 def test_an_entry_whose_bytes_have_changed_raises_and_restores_nothing(tmp_path, shop):
     backups = DatabaseBackup(str(tmp_path / "b"))
-    made = backups.backup_sqlite(str(shop), "one")
-    data = bytearray(Path(made.file_path).read_bytes())
+    metadata = backups.backup_sqlite(str(shop), "one")
+    data = bytearray(Path(metadata.file_path).read_bytes())
     data[-100] ^= 1
-    Path(made.file_path).write_bytes(data)
+    Path(metadata.file_path).write_bytes(data)
     target = tmp_path / "x.db"
     execute(target, "CREATE TABLE old (x)")
     with pytest.raises(Exception, match="SHA-256"):
@@ -230,11 +230,11 @@ def test_an_entry_whose_bytes_have_changed_raises_and_restores_nothing(tmp_path,
 def test_the_copy_of_a_live_database_is_consistent(tmp_path, mode):
     path = tmp_path / "live.db"
     execute(path, f"PRAGMA journal_mode={mode}", "CREATE TABLE a (x)", "CREATE TABLE b (x)")
-    ended = threading.Event()
+    stop = threading.Event()
 
     def write() -> None:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
-            while not ended.is_set():
+            while not stop.is_set():
                 connection.executescript("BEGIN IMMEDIATE; INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); COMMIT")
 
     writers = [threading.Thread(target=write) for _ in range(2)]
@@ -243,11 +243,13 @@ def test_the_copy_of_a_live_database_is_consistent(tmp_path, mode):
     try:
         backups = DatabaseBackup(str(tmp_path / "b"))
         for number in range(5):
-            made = backups.backup_sqlite(str(path), f"n{number}")
-            [(left, right)] = execute(Path(made.file_path), "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)")
-            assert left == right
+            metadata = backups.backup_sqlite(str(path), f"n{number}")
+            [(rows_of_a, rows_of_b)] = execute(
+                Path(metadata.file_path), "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)"
+            )
+            assert rows_of_a == rows_of_b
     finally:
-        ended.set()
+        stop.set()
         for writer in writers:
             writer.join()
 
@@ -305,10 +307,10 @@ def test_two_processes_may_use_one_directory_and_no_entry_is_lost(tmp_path, shop
         "import sys\nfrom dumpty import DatabaseBackup\nb = DatabaseBackup(sys.argv[1])\n"
         "for i in range(8): b.backup_sqlite(sys.argv[2], f'{sys.argv[3]}-{i}')\n"
     )
-    both = [subprocess.Popen([sys.executable, "-c", program, tmp_path / "b", shop, who]) for who in "xy"]
-    assert [one.wait(120) for one in both] == [0, 0]
+    processes = [subprocess.Popen([sys.executable, "-c", program, tmp_path / "b", shop, prefix]) for prefix in "xy"]
+    assert [process.wait(120) for process in processes] == [0, 0]
     names = {m.name for m in DatabaseBackup(str(tmp_path / "b")).list_backups()}
-    assert names == {f"{who}-{i}" for who in "xy" for i in range(8)}
+    assert names == {f"{prefix}-{i}" for prefix in "xy" for i in range(8)}
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"dumpty_manifest": 1, "backups": []}', b"\xff\xfe"])
@@ -343,9 +345,9 @@ def test_a_backup_name_that_could_reach_the_file_system_is_refused(tmp_path, sho
 @pytest.mark.parametrize("name", ["nightly", "with space", "été 🥚", "a.b-c_d", "con", "x" * 200, "-rf", "$(reboot)"])
 def test_any_other_name_is_data(tmp_path, shop, name):
     backups = DatabaseBackup(str(tmp_path / "b"))
-    made = backups.backup_sqlite(str(shop), name)
-    assert made.name == name
-    assert re.fullmatch(r"[A-Za-z0-9_.-]+", os.path.basename(made.file_path))
+    metadata = backups.backup_sqlite(str(shop), name)
+    assert metadata.name == name
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", os.path.basename(metadata.file_path))
     assert backups.restore_sqlite(name, str(tmp_path / "x.db"))
 
 
@@ -364,11 +366,11 @@ def test_taking_a_name_again_replaces_that_backup_only_once_the_new_one_is_compl
     assert len(items(tmp_path / "x.db")) == 501
 
 
-def aged(where: Path, ages: dict[str, float]) -> None:
+def aged(directory: Path, ages: dict[str, float]) -> None:
     """Rewrite the timestamps of a manifest, through dumpty's own seal."""
     from dumpty.repository import manifest
 
-    path = where / "backup_manifest.json"
+    path = directory / "backup_manifest.json"
     content = manifest.unseal(path.read_bytes(), "x")
     content.pop("dumpty_manifest")
     for entry in content["backups"]:
@@ -406,8 +408,8 @@ def test_prune_knows_a_postgres_database_by_any_spelling(tmp_path, postgres):
         f"host={postgres.sockets} port={postgres.port} dbname={name} user=postgres",
     ]
     backups = DatabaseBackup(str(tmp_path))
-    made = [backups.backup_postgres(s, f"n{i}", BackupFormat.CUSTOM) for i, s in enumerate(spellings)]
-    assert len({m.source for m in made}) == 1
+    entries = [backups.backup_postgres(s, f"n{i}", BackupFormat.CUSTOM) for i, s in enumerate(spellings)]
+    assert len({m.source for m in entries}) == 1
     assert backups.prune(30, 1) == 2
     assert [m.name for m in backups.list_backups()] == ["n2"]
 
@@ -431,10 +433,10 @@ def test_prune_of_nothing_and_of_everything(tmp_path, shop):
 
 def test_a_file_that_cannot_be_removed_keeps_its_entry(tmp_path, shop):
     backups = DatabaseBackup(str(tmp_path / "b"))
-    made = [backups.backup_sqlite(str(shop), name) for name in ("one", "two")]
+    entries = [backups.backup_sqlite(str(shop), name) for name in ("one", "two")]
     # A directory in the way of the rename: stands for every reason why a removal may fail, for root as well.
-    os.mkdir(made[0].file_path + ".removed")
-    (Path(made[0].file_path + ".removed") / "x").touch()
+    os.mkdir(entries[0].file_path + ".removed")
+    (Path(entries[0].file_path + ".removed") / "x").touch()
     with pytest.raises(OSError, match="cannot"):
         backups.prune(30, 0)
     assert [m.name for m in backups.list_backups()] == ["one"]
@@ -448,8 +450,8 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def made_by(manager: BackupManager, database_url: str, **more: object) -> Backup:
-    result = manager.create_backup(database_url, **more)
+def made_by(manager: BackupManager, database_url: str, **options: object) -> Backup:
+    result = manager.create_backup(database_url, **options)
     assert result.success, result.error
     assert result.backup is not None
     return result.backup
@@ -527,13 +529,13 @@ def test_restore_brings_every_engine_back_in_every_format(tmp_path, pair, form):
 
 def test_list_and_get_find_every_tracked_backup_and_outlive_the_process(tmp_path, pair):
     source, target, ask = pair
-    first = BackupManager(str(tmp_path / "b"))
-    made = [made_by(first, source) for _ in range(2)]
+    manager = BackupManager(str(tmp_path / "b"))
+    backups = [made_by(manager, source) for _ in range(2)]
     later = BackupManager(str(tmp_path / "b"))
-    assert later.list_backups() == made
-    assert later.get_backup(made[0].id) == made[0]
+    assert later.list_backups() == backups
+    assert later.get_backup(backups[0].id) == backups[0]
     assert later.get_backup("nothing") is None
-    assert later.restore(made[1].id, target).success
+    assert later.restore(backups[1].id, target).success
     assert ask(target, ROWS) == ask(source, ROWS)
 
 
@@ -580,8 +582,8 @@ def test_every_stored_backup_is_plain_sql_in_gzip(tmp_path, pair):
     source, _, _ = pair
     backup = made_by(BackupManager(str(tmp_path / "b")), source)
     assert subprocess.run(["gzip", "-t", backup.file_path], check=False).returncode == 0
-    done = subprocess.run(["sha256sum", backup.file_path], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[0] == backup.checksum
+    process = subprocess.run(["sha256sum", backup.file_path], capture_output=True, text=True, check=True)
+    assert process.stdout.split()[0] == backup.checksum
     text = subprocess.run(["zcat", backup.file_path], capture_output=True, text=True, check=True).stdout
     assert "CREATE TABLE" in text
     assert "row 300" in text
@@ -603,7 +605,7 @@ def test_the_one_call_form(tmp_path, shop, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad",
+    "bad_url",
     [
         "sqlite:////nonexistent/x.db",
         "postgresql:///x?host=/nonexistent",
@@ -618,10 +620,10 @@ def test_the_one_call_form(tmp_path, shop, monkeypatch):
         "postgresql://h:port/x",
     ],
 )
-def test_failures_are_wrapped_and_logged_with_structured_fields(tmp_path, caplog, bad):
+def test_failures_are_wrapped_and_logged_with_structured_fields(tmp_path, caplog, bad_url):
     manager = BackupManager(str(tmp_path / "b"))
     with caplog.at_level(logging.ERROR, logger="dumpty"):
-        result = manager.create_backup(bad)
+        result = manager.create_backup(bad_url)
     assert (result.success, result.backup) == (False, None)
     assert result.error
     assert "\n" not in result.error
@@ -629,7 +631,7 @@ def test_failures_are_wrapped_and_logged_with_structured_fields(tmp_path, caplog
     [record] = [r for r in caplog.records if r.name == "dumpty"]
     assert record.event == "backup"
     assert record.error_type
-    assert backup_database(bad, str(tmp_path / "c")).success is False
+    assert backup_database(bad_url, str(tmp_path / "c")).success is False
 
 
 def test_an_unusable_directory_is_wrapped_by_the_one_call_form_and_raised_by_the_constructor(tmp_path, shop):
@@ -651,17 +653,17 @@ def test_an_unknown_option_lists_the_valid_ones(tmp_path, shop):
     assert "level" in (result.error or "")
 
 
-@pytest.mark.parametrize("wrong", [None, 7, b"sqlite:///x.db", Path("x.db")])
-def test_wrong_calls_raise_type_error(tmp_path, wrong):
+@pytest.mark.parametrize("wrong_call", [None, 7, b"sqlite:///x.db", Path("x.db")])
+def test_wrong_calls_raise_type_error(tmp_path, wrong_call):
     manager = BackupManager(str(tmp_path))
     with pytest.raises(TypeError):
-        manager.create_backup(wrong)
+        manager.create_backup(wrong_call)
     with pytest.raises(TypeError):
-        manager.restore("x", wrong)
+        manager.restore("x", wrong_call)
     with pytest.raises(TypeError):
-        manager.restore(wrong, "sqlite:///x.db")
+        manager.restore(wrong_call, "sqlite:///x.db")
     with pytest.raises(TypeError):
-        backup_database(wrong, str(tmp_path))
+        backup_database(wrong_call, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -676,9 +678,9 @@ def test_a_missing_driver_library_is_an_import_error_at_the_call_that_says_what_
         f"r = dumpty.BackupManager(sys.argv[1]).create_backup('{scheme}://127.0.0.1:1/x')\n"
         "print(isinstance(r.exception, ImportError), r.error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("True ")
-    assert f'pip install "dumpty[{extra}]"' in done.stdout
+    process = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert process.stdout.startswith("True ")
+    assert f'pip install "dumpty[{extra}]"' in process.stdout
 
 
 def test_a_password_never_reaches_a_stored_field_a_log_line_or_an_error(tmp_path, postgres, caplog):
@@ -688,13 +690,13 @@ def test_a_password_never_reaches_a_stored_field_a_log_line_or_an_error(tmp_path
     postgres.execute(f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD '{secret}'")
     manager = BackupManager(str(tmp_path))
     with caplog.at_level(logging.DEBUG):
-        good = manager.create_backup(postgres.url(name, role, secret))
-        bad = manager.create_backup(postgres.url(name, role, secret + "x"))
-    assert good.success, good.error
-    assert not bad.success
-    assert good.backup is not None
-    assert good.backup.database_url == postgres.url(name, role, "***")
-    assert secret not in repr((good, bad)) + caplog.text
+        backed_up = manager.create_backup(postgres.url(name, role, secret))
+        refused = manager.create_backup(postgres.url(name, role, secret + "x"))
+    assert backed_up.success, backed_up.error
+    assert not refused.success
+    assert backed_up.backup is not None
+    assert backed_up.backup.database_url == postgres.url(name, role, "***")
+    assert secret not in repr((backed_up, refused)) + caplog.text
     for path in tmp_path.iterdir():
         assert secret.encode() not in path.read_bytes()
 
@@ -727,9 +729,9 @@ def test_another_verifiers_digest_goes_beside_the_checksum(tmp_path, shop):
 
 def test_both_facades_share_a_directory_and_neither_lists_or_removes_the_others_files(tmp_path, shop):
     named, managed = DatabaseBackup(str(tmp_path / "b")), BackupManager(str(tmp_path / "b"))
-    one = named.backup_sqlite(str(shop), "one")
+    named_backup = named.backup_sqlite(str(shop), "one")
     two = made_by(managed, url(shop))
-    assert named.list_backups() == [one]
+    assert named.list_backups() == [named_backup]
     assert managed.list_backups() == [two]
     assert named.prune(30, 0) == 1
     assert managed.list_backups() == [two]

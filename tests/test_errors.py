@@ -36,7 +36,7 @@ def test_every_error_is_public_documented_one_of_dumptys_and_says_its_text(name)
 
 
 def test_the_tree_at_the_top_of_the_module_names_every_error():
-    drawn = {word for word in errors.__doc__.replace(",", " ").split() if word in vars(errors)}
+    drawn = {name for name in errors.__doc__.replace(",", " ").split() if name in vars(errors)}
     assert drawn == set(errors.__all__)
     assert {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, Exception)} == drawn
 

@@ -41,8 +41,10 @@ def test_the_python_examples_run_as_they_stand(shop):
     examples = blocks("python")
     assert len(examples) == 2
     for example in examples:
-        done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=shop, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        process = subprocess.run(
+            [sys.executable, "-W", "error", "-c", example], cwd=shop, capture_output=True, text=True
+        )
+        assert process.returncode == 0, process.stderr
     assert rows(shop / "restored.db") == rows(shop / "shop-copy.db") == [(1, "egg")]
 
 
@@ -51,10 +53,10 @@ def test_the_commands_run_in_order(shop):
     commands = re.findall(r"^\$ dumpty (.*)$", console, re.MULTILINE)
     assert len(commands) >= 5
     for command in commands:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "dumpty", *shlex.split(command)], cwd=shop, capture_output=True, text=True
         )
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert process.returncode == 0, f"{command}: {process.stderr}"
     assert rows(shop / "copy.db") == [(1, "egg")]
 
 
@@ -71,27 +73,27 @@ def recipe(database: str) -> str:
     return f"{CHOOSING}\n{command}"
 
 
-def run(script: str, where: Path, **environment: str) -> str:
+def run(script: str, directory: Path, **environment: str) -> str:
     """Run commands as a shell does, each of which must succeed, and return what they print."""
-    done = subprocess.run(
-        ["sh", "-euc", script], cwd=where, env={**os.environ, **environment}, capture_output=True, text=True
+    process = subprocess.run(
+        ["sh", "-euc", script], cwd=directory, env={**os.environ, **environment}, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
-def fill(where: Path, url: str, other: str, change: Callable[[], object], **options: object) -> None:
+def fill(directory: Path, url: str, other_url: str, change: Callable[[], object], **options: object) -> None:
     """Make backups of which the newest of ``shop`` lies among others: an older one, and those of another database."""
-    manager = BackupManager(str(where / "backups"))
-    for one in (other, url):
-        made = manager.create_backup(one, **options)
-        assert made.success, made.error
-    while int(time.time()) == int(made.backup.timestamp.timestamp()):  # names tell seconds: the next one is later
+    manager = BackupManager(str(directory / "backups"))
+    for database_url in (other_url, url):
+        result = manager.create_backup(database_url, **options)
+        assert result.success, result.error
+    while int(time.time()) == int(result.backup.timestamp.timestamp()):  # names tell seconds: the next one is later
         time.sleep(0.02)
     change()
-    for one in (url, other):
-        made = manager.create_backup(one, **options)
-        assert made.success, made.error
+    for database_url in (url, other_url):
+        result = manager.create_backup(database_url, **options)
+        assert result.success, result.error
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -106,8 +108,8 @@ def test_backups_of_sqlite_restore_without_dumpty_as_the_readme_says(shop, form)
     assert '"sha256": "' in run(recipe(f"SQLite, {form}"), shop)
     assert rows(shop / "restored.db") == [(1, "egg"), (2, "wall")]
     if form == "sql":
-        [last] = re.findall(r"^(zcat .*tail.*\S) +#", RESTORING, re.MULTILINE)
-        assert "end of dump, 1 tables, 2 rows" in run(f"{CHOOSING}\n{last}", shop)
+        [command] = re.findall(r"^(zcat .*tail.*\S) +#", RESTORING, re.MULTILINE)
+        assert "end of dump, 1 tables, 2 rows" in run(f"{CHOOSING}\n{command}", shop)
 
 
 def test_one_of_two_databases_of_one_name_is_chosen_by_its_source_as_the_readme_says(shop):
@@ -133,19 +135,19 @@ def test_backups_of_postgresql_restore_without_dumpty_as_the_readme_says(postgre
     for name in names[:2]:
         postgres.create(name)
         postgres.execute('CREATE TABLE item (id int); ALTER TABLE item OWNER TO "shop keeper"', database=name)
-    where = {"PGHOST": str(postgres.sockets), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
+    environment = {"PGHOST": str(postgres.sockets), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
     path = f"{postgres.bindir}:{os.environ['PATH']}"
     try:
         urls = [postgres.url(name) for name in names[:2]]
         fill(tmp_path, *urls, lambda: postgres.execute("INSERT INTO item VALUES (7)", database="shop"), format=form)
         dumping, loading, making = [line for line in ROLES.splitlines() if line]
-        run(dumping, tmp_path, PATH=path, **where)
+        run(dumping, tmp_path, PATH=path, **environment)
         for name in names[:2]:
             postgres.drop(name)
         postgres.execute('DROP ROLE "shop keeper"')
-        run(loading if roles == "of the server" else f"{CHOOSING}\n{making}", tmp_path, PATH=path, **where)
+        run(loading if roles == "of the server" else f"{CHOOSING}\n{making}", tmp_path, PATH=path, **environment)
         postgres.create("restored")
-        run(recipe(f"PostgreSQL, {form}"), tmp_path, PATH=path, **where)
+        run(recipe(f"PostgreSQL, {form}"), tmp_path, PATH=path, **environment)
         assert postgres.execute("TABLE item", database="restored") == [(7,)]
         owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'item'"
         assert postgres.execute(owner, database="restored") == [("shop keeper",)]

@@ -45,7 +45,7 @@ def test_no_text_keeps_a_secret_and_none_is_an_error(secret, text):
     assert secret not in shown.replace("***", "")
 
 
-class Odd(Exception):
+class CustomError(Exception):
     pass
 
 
@@ -56,17 +56,17 @@ class Point(NamedTuple):
 
 def errors():
     text = f"failed with {SECRET}"
-    odd = Odd("plain")
-    odd.said = text
-    odd.raw = text.encode()
-    odd.parts = [text, (text,), {text: text}, Point(text, 1)]
-    odd.number = 7
-    noted = Odd("plain")
+    error = CustomError("plain")
+    error.message = text
+    error.raw = text.encode()
+    error.collected = [text, (text,), {text: text}, Point(text, 1)]
+    error.number = 7
+    noted = CustomError("plain")
     noted.__notes__ = [text]
     return [
-        Odd(text),
-        Odd(1, (text, b"x" + SECRET.encode())),
-        odd,
+        CustomError(text),
+        CustomError(1, (text, b"x" + SECRET.encode())),
+        error,
         noted,
         DependencyError(text),
         ImportError(text, name=SECRET, path=SECRET),
@@ -99,14 +99,14 @@ def test_an_exception_keeps_no_secret_in_any_of_its_texts(error):
 
 
 def test_the_whole_chain_is_cleaned_and_a_circle_ends():
-    first, second, third = Odd(SECRET), Odd(SECRET), Odd(SECRET)
+    first, second, third = CustomError(SECRET), CustomError(SECRET), CustomError(SECRET)
     first.__cause__, second.__context__, third.__cause__ = second, third, first
     redact_exception(first, ["", SECRET])
     assert [str(e) for e in (first, second, third)] == ["***"] * 3
 
 
 def test_the_exceptions_of_a_group_are_cleaned():
-    group = ExceptionGroup(SECRET, [Odd(SECRET), ExceptionGroup("inner", [Odd(SECRET)])])
+    group = ExceptionGroup(SECRET, [CustomError(SECRET), ExceptionGroup("inner", [CustomError(SECRET)])])
     redact_exception(group, [SECRET])
     assert str(group.exceptions[0]) == str(group.exceptions[1].exceptions[0]) == "***"
 
@@ -133,14 +133,14 @@ class Raising(Exception):
 
 
 class Slotted(Exception):
-    __slots__ = ("said", "unset")
+    __slots__ = ("message", "unset")
 
 
 def test_an_exception_that_answers_to_anything_is_cleaned_of_what_it_holds():
     error = Answering(SECRET)
-    error.said = SECRET
+    error.message = SECRET
     redact_exception(error, [SECRET])
-    assert (error.args, error.said) == (("***",), "***")
+    assert (error.args, error.message) == (("***",), "***")
 
 
 def test_an_exception_that_raises_when_it_is_looked_at_is_cleaned_of_what_it_holds():
@@ -152,9 +152,9 @@ def test_an_exception_that_raises_when_it_is_looked_at_is_cleaned_of_what_it_hol
 
 def test_an_exception_with_slots_is_cleaned():
     error = Slotted(SECRET)
-    error.said = SECRET
+    error.message = SECRET
     redact_exception(error, [SECRET])
-    assert (error.args, error.said) == (("***",), "***")
+    assert (error.args, error.message) == (("***",), "***")
 
 
 class Closed(Mapping):
@@ -182,18 +182,18 @@ class Unbound:
 def test_a_value_that_raises_when_it_is_looked_at_is_replaced_and_nothing_else(kind):
     value = kind()
     error = Slotted(SECRET, value)
-    error.said, error.held = value, [value, SECRET]
+    error.message, error.values = value, [value, SECRET]
     redact_exception(error, [SECRET])
-    assert (error.args, error.held) == (("***", "***"), ["***", "***"])
+    assert (error.args, error.values) == (("***", "***"), ["***", "***"])
 
 
 class Answered(Exception):
-    def __init__(self, where):
+    def __init__(self, address):
         super().__init__()
-        self.where = where
+        self.address = address
 
     def __str__(self):
-        return f"no answer at {self.where.x}:{self.where.y}"
+        return f"no answer at {self.address.x}:{self.address.y}"
 
 
 def test_an_error_whose_text_is_made_of_a_named_tuple_keeps_its_text():
@@ -203,14 +203,14 @@ def test_an_error_whose_text_is_made_of_a_named_tuple_keeps_its_text():
 
 
 def test_values_that_hold_themselves_end():
-    error = Odd()
-    error.parts = [SECRET]
-    error.parts += [error.parts, error.parts]
+    error = CustomError()
+    error.collected = [SECRET]
+    error.collected += [error.collected, error.collected]
     error.deep = SECRET
     for _ in range(5000):
         error.deep = [error.deep]
     redact_exception(error, [SECRET])
-    assert error.parts == ["***", "***", "***"]
+    assert error.collected == ["***", "***", "***"]
     while isinstance(error.deep, list):
         (error.deep,) = error.deep
     assert error.deep == "***"
@@ -238,13 +238,13 @@ def test_a_masked_name_is_known_by_what_is_left_of_it():
 
 
 def test_without_a_secret_nothing_is_touched():
-    error = Odd(["x"])
-    kept = error.args
+    error = CustomError(["x"])
+    arguments = error.args
     redact_exception(error, [""])
-    assert error.args is kept
+    assert error.args is arguments
 
 
 def test_types_other_than_text_stay_what_they_are():
-    error = Odd(1, None, 2.5, SECRET)
+    error = CustomError(1, None, 2.5, SECRET)
     redact_exception(error, [SECRET])
     assert error.args == (1, None, 2.5, "***")

@@ -270,15 +270,15 @@ def test_an_empty_connection_string_says_what_to_write(text):
 
 
 def test_a_database_has_one_identity_whatever_its_user_and_parameters():
-    one, other = parse_url("mysql://u:p@HOST:3306/db?ssl=1"), parse_url("mysql+pymysql://v@host:3306/db")
-    assert identity_of(one) == identity_of(other) == "mysql://host:3306/db"
+    first, second = parse_url("mysql://u:p@HOST:3306/db?ssl=1"), parse_url("mysql+pymysql://v@host:3306/db")
+    assert identity_of(first) == identity_of(second) == "mysql://host:3306/db"
     assert identity_of(parse_url("postgresql:///db?host=/run/pg")) == "postgresql:///run/pg/db"
     assert identity_of(parse_url("mysql://host/db")) != identity_of(parse_url("mysql://host/db2"))
-    one, other = (
+    first, second = (
         parse_url("postgresql:///db?host=/run/pg&port=5433"),
         parse_url("postgresql:///db?host=/run/pg&port=5434"),
     )
-    assert identity_of(one) == "postgresql:///run/pg:5433/db" != identity_of(other)
+    assert identity_of(first) == "postgresql:///run/pg:5433/db" != identity_of(second)
     assert identity_of(parse_url("postgres://h/db"), "postgresql") == identity_of(parse_url("postgresql://h/db"))
 
 

@@ -29,9 +29,11 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON"
 
 
 def run(*argv: object, cwd: Path) -> str:
-    done = subprocess.run([str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    process = subprocess.run(
+        [str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, f"{argv}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,13 @@ def outcomes(programs, tmp_path_factory) -> Iterator[dict[str, subprocess.Popen[
     children = {}
     for name in PACKAGES:
         # Tests alone: what they import can only be what is installed.
-        place = tmp_path_factory.mktemp(name)
-        shutil.copytree(EXAMPLES / name / "tests", place / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(EXAMPLES / name / "pyproject.toml", place)
-        argv = [programs / "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--basetemp", place / "tmp", "tests"]
-        with (place / "output").open("wb") as output:
+        directory = tmp_path_factory.mktemp(name)
+        shutil.copytree(EXAMPLES / name / "tests", directory / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(EXAMPLES / name / "pyproject.toml", directory)
+        argv = [programs / "pytest", "-q", "-rs", "-p", "no:cacheprovider", "--basetemp", directory / "tmp", "tests"]
+        with (directory / "output").open("wb") as output:
             children[name] = subprocess.Popen(
-                argv, cwd=place, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                argv, cwd=directory, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
     yield children
     for child in children.values():
@@ -82,14 +84,14 @@ def test_a_program_runs_as_it_stands(program, programs, tmp_path):
 
 
 def test_a_backup_through_a_programs_own_plugin_says_what_is_missing_without_it(programs, tmp_path):
-    last = run(programs / "python", EXAMPLES / "custom_compressor.py", cwd=tmp_path).splitlines()[-1]
-    assert "needs the compressor plugin 'xz' of this program" in last
-    assert last.endswith("not installed: pass it as plugins=[…]")
+    last_line = run(programs / "python", EXAMPLES / "custom_compressor.py", cwd=tmp_path).splitlines()[-1]
+    assert "needs the compressor plugin 'xz' of this program" in last_line
+    assert last_line.endswith("not installed: pass it as plugins=[…]")
 
 
 def test_the_command_lists_every_package_as_installed(programs, tmp_path):
-    listed = json.loads(run(programs / "dumpty", "plugins", "--json", cwd=tmp_path))
-    states = {p["distribution"]: p["state"] for p in listed["plugins"]}
+    plugins = json.loads(run(programs / "dumpty", "plugins", "--json", cwd=tmp_path))
+    states = {p["distribution"]: p["state"] for p in plugins["plugins"]}
     assert {name: states.get(name) for name in PACKAGES} == dict.fromkeys(PACKAGES, "ok")
 
 
@@ -116,12 +118,12 @@ def test_the_command_backs_up_and_restores_redis(programs, tmp_path):
 def test_the_command_uses_brotli_and_blake3_for_a_built_in_driver(programs, tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database:
         database.executescript("CREATE TABLE t (i); INSERT INTO t VALUES (7);")
-    made = run(
+    backup = run(
         programs / "dumpty", "backup", "sqlite:///a.db", "--compressor", "brotli", "--verifier", "blake3", "-o",
         "quality=6", "--json", cwd=tmp_path,
     )  # fmt: skip
-    assert ".br" in made
-    assert "blake3" in made
+    assert ".br" in backup
+    assert "blake3" in backup
     run(programs / "dumpty", "verify", "latest", cwd=tmp_path)
     run(programs / "dumpty", "restore", "latest", "--to", "sqlite:///b.db", cwd=tmp_path)
     with contextlib.closing(sqlite3.connect(tmp_path / "b.db")) as database:

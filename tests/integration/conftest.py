@@ -42,15 +42,15 @@ def refused(dumpty, older):
     """Run a command line that must fail cleanly, as text and as JSON, and return its message."""
 
     def run(*argv: object, status: int) -> str:
-        said = dumpty(*argv)
-        assert said.status == status, said
-        assert said.out == ""
-        [line] = said.err.splitlines()
+        ran = dumpty(*argv)
+        assert ran.status == status, ran
+        assert ran.out == ""
+        [line] = ran.err.splitlines()
         assert line.startswith("dumpty: ")
         assert "Traceback" not in line
-        told = dumpty(*argv, "--json")
-        assert told.status == status
-        report = json.loads(told.out)
+        ran_as_json = dumpty(*argv, "--json")
+        assert ran_as_json.status == status
+        report = json.loads(ran_as_json.out)
         assert (report["success"], report["status"]) == (False, status)
         assert report["error"]
         assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]

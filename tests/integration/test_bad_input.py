@@ -78,11 +78,11 @@ def truncated(path: Path) -> None:
 def test_a_sqlite_source_that_is_no_good(refused, tmp_path, make, says, form):
     path = tmp_path / "bad.db"
     make(path)
-    before = path.read_bytes() if path.is_file() else None
+    content_before = path.read_bytes() if path.is_file() else None
     message = refused("backup", f"sqlite:///{path}", "--format", form, status=FAILED)
     assert says in message
     assert str(path) in message or "bad.db" in message
-    assert (path.read_bytes() if path.is_file() else None) == before
+    assert (path.read_bytes() if path.is_file() else None) == content_before
 
 
 # Root may read and write everything, so the command runs as nobody. A first backup, in a place of its own, has by
@@ -102,25 +102,28 @@ sys.exit(main(["backup", sys.argv[1], "--dir", sys.argv[2]]))
 
 def let_others_in(path):
     """Let every account into a directory of pytest's, and into those above it."""
-    for place in (path, *path.parents):
-        if not place.name.startswith(("test_", "popen-", "pytest-")):
+    for directory in (path, *path.parents):
+        if not directory.name.startswith(("test_", "popen-", "pytest-")):
             break
-        place.chmod(0o755)
+        directory.chmod(0o755)
 
 
 def test_no_permission_to_read_a_source(tmp_path, older):
     path = database(tmp_path / "private.db")
     let_others_in(tmp_path)
     path.chmod(0)
-    mine = tmp_path / "mine"
-    mine.mkdir()
+    private_directory = tmp_path / "mine"
+    private_directory.mkdir()
     if os.getuid() == 0:
-        os.chown(mine, 65534, -1)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{path}", mine], capture_output=True, text=True, check=False
+        os.chown(private_directory, 65534, -1)
+    process = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{path}", private_directory],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == FAILED, done.stderr
-    [line] = done.stderr.splitlines()
+    assert process.returncode == FAILED, process.stderr
+    [line] = process.stderr.splitlines()
     assert "private.db" in line
     assert "permission" in line.lower() or "read" in line
 
@@ -137,10 +140,10 @@ def test_a_source_that_stays_locked(refused, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
-@pytest.mark.parametrize("where", ["127.0.0.1:1", "no-such-host.invalid"])
-def test_a_server_that_is_down_or_unknown(refused, scheme, where):
-    message = refused("backup", f"{scheme}://u:marker-pw@{where}/x", status=FAILED)
-    assert where.partition(":")[0] in message
+@pytest.mark.parametrize("location", ["127.0.0.1:1", "no-such-host.invalid"])
+def test_a_server_that_is_down_or_unknown(refused, scheme, location):
+    message = refused("backup", f"{scheme}://u:marker-pw@{location}/x", status=FAILED)
+    assert location.partition(":")[0] in message
     assert "marker-pw" not in message
 
 
@@ -182,16 +185,16 @@ def plugin_modules() -> dict[str, object]:
 @pytest.fixture
 def plugins_anew():
     """Import plugins again in the test, and leave those of before behind it, in their packages, too."""
-    before = plugin_modules()
-    for name in before:
+    modules_before = plugin_modules()
+    for name in modules_before:
         del sys.modules[name]
     yield
     for name in plugin_modules():
         del sys.modules[name]
-    sys.modules.update(before)
-    for name, module in before.items():
-        package, _, last = name.rpartition(".")
-        setattr(sys.modules[package], last, module)
+    sys.modules.update(modules_before)
+    for name, module in modules_before.items():
+        package, _, attribute = name.rpartition(".")
+        setattr(sys.modules[package], attribute, module)
 
 
 @pytest.mark.parametrize(("scheme", "module"), [("postgresql", "psycopg2"), ("mysql", "pymysql")])
@@ -224,11 +227,11 @@ def test_a_driver_library_is_not_installed(refused, monkeypatch, plugins_anew, s
     ],
 )
 def test_wrong_words_are_usage_errors_that_say_what_would_be_right(dumpty, older, argv, says):
-    said = dumpty(*argv)
-    assert said.status == USAGE, said
-    assert says in said.err
-    assert "marker" not in said.err
-    assert "Traceback" not in said.err
+    ran = dumpty(*argv)
+    assert ran.status == USAGE, ran
+    assert says in ran.err
+    assert "marker" not in ran.err
+    assert "Traceback" not in ran.err
     assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]
 
 
@@ -239,8 +242,8 @@ def test_sqlite_urls_with_two_slashes_say_what_is_missing(refused):
 @pytest.mark.parametrize("name", ["a/b", "..", "a\0b", "a\nb", "latestx", "ffffffff", "🥚", "a b", "-"])
 @pytest.mark.parametrize("verb", ["show", "verify", "restore"])
 def test_an_unknown_id_whatever_it_looks_like(refused, verb, name):
-    more = ("--to", "sqlite:///new.db") if verb == "restore" else ()
-    assert "no backup" in refused(verb, name, *more, status=FAILED)
+    options = ("--to", "sqlite:///new.db") if verb == "restore" else ()
+    assert "no backup" in refused(verb, name, *options, status=FAILED)
     assert not os.path.exists("new.db")
 
 
@@ -259,9 +262,9 @@ def test_odd_file_names_work(dumpty, older, tmp_path, name):
 
 def test_a_target_that_is_not_empty(refused, older, tmp_path):
     path = database(tmp_path / "full.db")
-    before = path.read_bytes()
+    content_before = path.read_bytes()
     assert "--overwrite" in refused("restore", older.id, "--to", f"sqlite:///{path}", status=FAILED)
-    assert path.read_bytes() == before
+    assert path.read_bytes() == content_before
 
 
 def test_a_target_whose_directory_does_not_exist(refused, older):
@@ -298,19 +301,19 @@ def test_a_backup_directory_that_is_a_file(refused, tmp_path):
 @pytest.fixture
 def small(tmp_path):
     """A file system of one megabyte, or, where mounting is not permitted, nothing that can be written at all."""
-    place = tmp_path / "small"
-    place.mkdir()
+    mount_point = tmp_path / "small"
+    mount_point.mkdir()
     mounted = (
         os.getuid() == 0
         and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", place], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", mount_point], capture_output=True, check=False
         ).returncode
     )
     if not mounted:
-        place = Path("/dev/full")
-    yield place
+        mount_point = Path("/dev/full")
+    yield mount_point
     if mounted:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", mount_point], check=True)
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -327,21 +330,21 @@ def test_a_full_disk(refused, small, tmp_path, form):
 
 
 def test_a_backup_directory_that_cannot_be_written(tmp_path, older):
-    place = tmp_path / "readonly"
-    place.mkdir()
+    read_only = tmp_path / "readonly"
+    read_only.mkdir()
     let_others_in(tmp_path)
-    place.chmod(0o555)
+    read_only.chmod(0o555)
     (tmp_path / "older.db").chmod(0o644)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{tmp_path}/older.db", place],
+    process = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, f"sqlite:///{tmp_path}/older.db", read_only],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == FAILED, done.stderr
-    [line] = done.stderr.splitlines()
-    assert str(place) in line
-    assert os.listdir(place) == []
+    assert process.returncode == FAILED, process.stderr
+    [line] = process.stderr.splitlines()
+    assert str(read_only) in line
+    assert os.listdir(read_only) == []
 
 
 # -- damaged backups -------------------------------------------------------------------------------------------------
@@ -353,8 +356,8 @@ def victim(dumpty, older, tmp_path):
     database(tmp_path / "shop.db")
     result = BackupManager("backups").create_backup("sqlite:///shop.db")
     data = Path(result.backup.file_path)
-    [found] = [p for p in Path("backups").glob("*.json") if json.loads(p.read_text())["id"] == result.backup.id]
-    return result.backup, data, found
+    [manifest] = [p for p in Path("backups").glob("*.json") if json.loads(p.read_text())["id"] == result.backup.id]
+    return result.backup, data, manifest
 
 
 def flip(path: Path) -> None:
@@ -375,12 +378,12 @@ def emptied(path: Path) -> None:
 def test_a_damaged_backup_file_is_found_and_never_restored(dumpty, older, victim, damage):
     backup, data, _ = victim
     damage(data)
-    said = dumpty("verify", backup.id)
-    assert said.status == UNVERIFIED, said
-    assert data.name in said.err + said.out
-    said = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
-    assert said.status == UNVERIFIED
-    assert "Traceback" not in said.err
+    ran = dumpty("verify", backup.id)
+    assert ran.status == UNVERIFIED, ran
+    assert data.name in ran.err + ran.out
+    ran = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
+    assert ran.status == UNVERIFIED
+    assert "Traceback" not in ran.err
     assert not os.path.exists("new.db")
     assert dumpty("verify", older.id).status == 0
 
@@ -388,9 +391,9 @@ def test_a_damaged_backup_file_is_found_and_never_restored(dumpty, older, victim
 def test_a_deleted_backup_file_is_found(dumpty, older, victim):
     backup, data, _ = victim
     data.unlink()
-    said = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
-    assert said.status == FAILED
-    assert data.name in said.err
+    ran = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
+    assert ran.status == FAILED
+    assert data.name in ran.err
     assert dumpty("verify", backup.id).status != 0
     assert dumpty("restore", older.id, "--to", "sqlite:///new.db").status == 0
 
@@ -399,33 +402,33 @@ def test_a_deleted_backup_file_is_found(dumpty, older, victim):
 def test_a_damaged_manifest_is_reported_and_hides_no_other(dumpty, older, victim, damage):
     backup, _, path = victim
     damage(path)
-    before = path.read_bytes()
-    said = dumpty("list")
-    assert older.id[:8] in said.out
-    assert path.name in said.err
+    manifest_before = path.read_bytes()
+    ran = dumpty("list")
+    assert older.id[:8] in ran.out
+    assert path.name in ran.err
     assert dumpty("show", backup.id).status == FAILED
     assert dumpty("verify", older.id).status == 0
     assert dumpty("backup", "sqlite:///shop.db").status == 0
-    assert path.read_bytes() == before
+    assert path.read_bytes() == manifest_before
 
 
 def test_a_manifest_from_a_newer_dumpty_is_refused_with_advice_and_kept(dumpty, older, victim):
     backup, _, path = victim
     content = json.loads(path.read_text()) | {"dumpty_manifest": manifest.VERSION + 1}
     path.write_text(json.dumps(content))
-    said = dumpty("list")
-    assert "newer dumpty" in said.err
-    assert "pip install --upgrade dumpty" in said.err
+    ran = dumpty("list")
+    assert "newer dumpty" in ran.err
+    assert "pip install --upgrade dumpty" in ran.err
     assert dumpty("restore", backup.id, "--to", "sqlite:///new.db").status == FAILED
     assert json.loads(path.read_text()) == content
 
 
 def test_a_manifest_swapped_with_another_backups_is_found(dumpty, older, victim):
     _, _, path = victim
-    [other] = [p for p in Path("backups").glob("*.json") if p != path]
-    one, two = path.read_bytes(), other.read_bytes()
-    path.write_bytes(two)
-    other.write_bytes(one)
-    said = dumpty("list")
-    assert "damaged" in said.err
-    assert older.id[:8] not in said.out
+    [other_path] = [p for p in Path("backups").glob("*.json") if p != path]
+    first_manifest, second_manifest = path.read_bytes(), other_path.read_bytes()
+    path.write_bytes(second_manifest)
+    other_path.write_bytes(first_manifest)
+    ran = dumpty("list")
+    assert "damaged" in ran.err
+    assert older.id[:8] not in ran.out

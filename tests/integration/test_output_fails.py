@@ -29,14 +29,14 @@ def place(tmp_path):
         database.execute("CREATE TABLE t (a)")
         database.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(1000)])
     database.close()
-    own = BackupManager(str(tmp_path / "backups"))
-    assert all(own.create_backup(f"sqlite:///{tmp_path}/shop.db").success for _ in range(3))
+    manager = BackupManager(str(tmp_path / "backups"))
+    assert all(manager.create_backup(f"sqlite:///{tmp_path}/shop.db").success for _ in range(3))
     return tmp_path
 
 
-def run(place, how, *argv, program=("-m", "dumpty")):
+def run(place, output_state, *argv, program=("-m", "dumpty")):
     return subprocess.run(
-        ["/bin/sh", "-c", SHELL[how], "sh", sys.executable, *program, *argv],
+        ["/bin/sh", "-c", SHELL[output_state], "sh", sys.executable, *program, *argv],
         cwd=place,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -46,58 +46,59 @@ def run(place, how, *argv, program=("-m", "dumpty")):
     )
 
 
-def listed(place):
+def backup_ids(place):
     return BackupManager(str(place / "backups")).list_backups()
 
 
 @pytest.mark.parametrize(
-    ("how", "json"), [*((how, ()) for how in SHELL), ("full output", ("--json",)), ("closed output", ("--json",))]
+    ("output_state", "json"),
+    [*((output_state, ()) for output_state in SHELL), ("full output", ("--json",)), ("closed output", ("--json",))],
 )
-def test_what_was_done_stays_done_and_so_does_its_status(place, how, json):
-    own = BackupManager(str(place / "backups"))
-    oldest, *newer = [b.id for b in own.list_backups()]
+def test_what_was_done_stays_done_and_so_does_its_status(place, output_state, json):
+    manager = BackupManager(str(place / "backups"))
+    oldest, *newer = [b.id for b in manager.list_backups()]
 
     def check(*argv):
-        done = run(place, how, *argv, *json)
-        assert done.returncode == 0, (argv, done)
-        assert "Traceback" not in done.stderr
-        assert "touched" not in done.stderr
-        told = "cannot write to the standard output"
-        assert (told in done.stderr) == (how in {"full output", "closed output"})
+        process = run(place, output_state, *argv, *json)
+        assert process.returncode == 0, (argv, process)
+        assert "Traceback" not in process.stderr
+        assert "touched" not in process.stderr
+        message = "cannot write to the standard output"
+        assert (message in process.stderr) == (output_state in {"full output", "closed output"})
 
     check("backup", "sqlite:///shop.db")
-    assert [b.id for b in own.list_backups()][:3] == [oldest, *newer]
-    assert len(own.list_backups()) == 4
+    assert [b.id for b in manager.list_backups()][:3] == [oldest, *newer]
+    assert len(manager.list_backups()) == 4
     check("verify", "--all")
-    assert all(b.verification_status.proven for b in own.list_backups())
+    assert all(b.verification_status.proven for b in manager.list_backups())
     check("pin", newer[0])
-    assert own.get_backup(newer[0]).pinned
+    assert manager.get_backup(newer[0]).pinned
     check("restore", newer[1], "--to", "sqlite:///new.db")
     with sqlite3.connect(place / "new.db") as database:
         assert database.execute("SELECT count(*) FROM t").fetchone() == (1000,)
     database.close()
     check("prune", "--keep", "1", "--yes")
-    left = own.list_backups()
-    assert [b.id for b in left[:1]] == newer[:1]
-    assert len(left) == 2
+    remaining = manager.list_backups()
+    assert [b.id for b in remaining[:1]] == newer[:1]
+    assert len(remaining) == 2
 
 
-@pytest.mark.parametrize("how", ["full output", "closed errors", "both closed"])
-def test_what_failed_keeps_its_status(place, how):
-    for words, status in (
+@pytest.mark.parametrize("output_state", ["full output", "closed errors", "both closed"])
+def test_what_failed_keeps_its_status(place, output_state):
+    for argv, status in (
         (("restore", "nope", "--to", "sqlite:///x.db"), 1),
         (("backup", "nonsense"), 2),
         (("list", "-d", "no"), 10),
     ):
         for json in ((), ("--json",)):
-            done = run(place, how, *words, *json)
-            assert done.returncode == status, (words, done)
-            assert "Traceback" not in done.stderr
+            process = run(place, output_state, *argv, *json)
+            assert process.returncode == status, (argv, process)
+            assert "Traceback" not in process.stderr
 
 
-@pytest.mark.parametrize("how", ["full output", "both closed"])
+@pytest.mark.parametrize("output_state", ["full output", "both closed"])
 @pytest.mark.parametrize(
-    "words",
+    "argv",
     [
         ("list",),
         ("show", "latest"),
@@ -109,12 +110,12 @@ def test_what_failed_keeps_its_status(place, how):
         ("--version",),
     ],
 )
-def test_what_does_nothing_but_tell_has_failed(place, how, words):
-    done = run(place, how, *words)
-    assert done.returncode == 1, done
-    if how.endswith("output"):
-        assert "cannot write to the standard output" in done.stderr
-        assert "bug" not in done.stderr
+def test_what_does_nothing_but_tell_has_failed(place, output_state, argv):
+    process = run(place, output_state, *argv)
+    assert process.returncode == 1, process
+    if output_state.endswith("output"):
+        assert "cannot write to the standard output" in process.stderr
+        assert "bug" not in process.stderr
 
 
 # Writes to the numbers of both outputs while a backup is being written, as a C library would.
@@ -134,14 +135,22 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("how", ["closed output", "closed errors", "all closed"])
-def test_no_backup_gets_what_was_meant_for_an_output(place, how):
+@pytest.mark.parametrize("output_state", ["closed output", "closed errors", "all closed"])
+def test_no_backup_gets_what_was_meant_for_an_output(place, output_state):
     for form in ("sql", "native"):
-        done = run(
-            place, how, "backup", "sqlite:///shop.db", "--format", form, "--compressor", "none", program=("-c", NOISY)
+        process = run(
+            place,
+            output_state,
+            "backup",
+            "sqlite:///shop.db",
+            "--format",
+            form,
+            "--compressor",
+            "none",
+            program=("-c", NOISY),
         )
-        assert done.returncode == 0, done
-        newest = listed(place)[-1]
+        assert process.returncode == 0, process
+        newest = backup_ids(place)[-1]
         with open(newest.file_path, "rb") as stream:
             assert b"noise" not in stream.read()
         assert BackupManager(str(place / "backups")).prove(newest.id, level="structure").ok
@@ -161,11 +170,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("how", ["closed errors", "both full", "both closed"])
-def test_what_a_plugin_cannot_say_fails_no_backup(place, how):
-    done = run(place, how, "backup", "sqlite:///shop.db", program=("-c", CHATTY))
-    assert done.returncode == 0, done
-    assert len(listed(place)) == 4
+@pytest.mark.parametrize("output_state", ["closed errors", "both full", "both closed"])
+def test_what_a_plugin_cannot_say_fails_no_backup(place, output_state):
+    process = run(place, output_state, "backup", "sqlite:///shop.db", program=("-c", CHATTY))
+    assert process.returncode == 0, process
+    assert len(backup_ids(place)) == 4
 
 
 def test_a_terminal_that_is_gone_fails_no_backup(place):
@@ -183,6 +192,6 @@ def test_a_terminal_that_is_gone_fails_no_backup(place):
     ) as child:
         os.close(slave)
         os.close(master)
-        said = child.stdout.read()
-        assert child.wait(120) == 0, said
-    assert len(listed(place)) == 4
+        output = child.stdout.read()
+        assert child.wait(120) == 0, output
+    assert len(backup_ids(place)) == 4

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-OWN = "dumpty-" + "0123456789abcdef" * 2
+PART_MARK = "dumpty-" + "0123456789abcdef" * 2
 NOBODY = 65534
 
 
@@ -37,8 +37,8 @@ def run(place, *argv, code=""):
 
 
 def data(place):
-    [found] = (p for p in (place / "backups").iterdir() if p.name.endswith(".gz"))
-    return found
+    [path] = (p for p in (place / "backups").iterdir() if p.name.endswith(".gz"))
+    return path
 
 
 def pipe(path):
@@ -57,31 +57,31 @@ def test_a_backup_writes_through_no_holders_link_and_waits_for_no_pipe(place):
     for plant in (link, pipe):
         for name in ("catalog", "parts"):
             plant(place / "backups" / f".dumpty-{name}.holder")
-        done = run(place, "backup", "sqlite:///shop.db")
-        assert done.returncode == 0, done.stderr
+        process = run(place, "backup", "sqlite:///shop.db")
+        assert process.returncode == 0, process.stderr
         assert (place / "outside").read_bytes() == b"another's"
     assert run(place, "verify", "--all").returncode == 0
 
 
-@pytest.mark.parametrize(("plant", "what"), [(link, "a symbolic link"), (pipe, "a named pipe")])
-def test_a_lock_that_was_planted_is_refused_by_name(place, plant, what):
+@pytest.mark.parametrize(("plant", "description"), [(link, "a symbolic link"), (pipe, "a named pipe")])
+def test_a_lock_that_was_planted_is_refused_by_name(place, plant, description):
     plant(place / "backups" / ".dumpty-catalog.lock")
-    done = run(place, "backup", "sqlite:///shop.db")
-    assert done.returncode == 1
-    assert f".dumpty-catalog.lock: it is {what}, not a file" in done.stderr
+    process = run(place, "backup", "sqlite:///shop.db")
+    assert process.returncode == 1
+    assert f".dumpty-catalog.lock: it is {description}, not a file" in process.stderr
     assert not (place / "outside").exists() or (place / "outside").read_bytes() == b"another's"
 
 
-@pytest.mark.parametrize(("plant", "what"), [(link, "a symbolic link"), (pipe, "a named pipe")])
+@pytest.mark.parametrize(("plant", "description"), [(link, "a symbolic link"), (pipe, "a named pipe")])
 @pytest.mark.parametrize(
     "verb", [("verify",), ("restore", "--to", "sqlite:///new.db"), ("drill",), ("verify", "--level", "structure")]
 )
-def test_data_that_was_planted_is_not_read(place, plant, what, verb):
+def test_data_that_was_planted_is_not_read(place, plant, description, verb):
     identity = run(place, "list", "--json").stdout.split('"id": "')[1][:36]
     plant(data(place))
-    done = run(place, verb[0], identity, *verb[1:])
-    assert done.returncode in {1, 4}, done
-    assert f"it is {what}" in done.stdout + done.stderr
+    process = run(place, verb[0], identity, *verb[1:])
+    assert process.returncode in {1, 4}, process
+    assert f"it is {description}" in process.stdout + process.stderr
     assert not (place / "new.db").exists()
 
 
@@ -89,9 +89,9 @@ def test_data_that_was_planted_is_not_read(place, plant, what, verb):
 def test_proofs_and_pins_that_were_planted_stop_nothing_and_change_nothing(place, plant):
     stem = str(data(place)).removesuffix(".native.gz").removesuffix(".db.gz")
     plant(Path(stem + ".proofs.json"))
-    done = run(place, "verify", "latest")
-    assert done.returncode == 0, done
-    assert "could not be written down" in done.stderr
+    process = run(place, "verify", "latest")
+    assert process.returncode == 0, process
+    assert "could not be written down" in process.stderr
     plant(Path(stem + ".pin.json"))
     assert run(place, "list").returncode == 0
     assert (place / "outside").read_bytes() == b"another's" if plant is link else True
@@ -101,9 +101,9 @@ def test_a_manifest_that_is_a_link_is_told_and_one_that_is_a_pipe_is_not_waited_
     [manifest] = (place / "backups").glob("*.manifest.json")
     text = manifest.read_bytes()
     link(manifest)
-    done = run(place, "list")
-    assert done.returncode == 0
-    assert "it is a symbolic link, not a file" in done.stderr
+    process = run(place, "list")
+    assert process.returncode == 0
+    assert "it is a symbolic link, not a file" in process.stderr
     pipe(manifest)
     assert run(place, "list").returncode == 0
     manifest.unlink()
@@ -111,7 +111,7 @@ def test_a_manifest_that_is_a_link_is_told_and_one_that_is_a_pipe_is_not_waited_
     assert run(place, "verify", "latest").returncode == 0
 
 
-NAMED = """
+NAMED_BACKUP = """
 import sys
 from dumpty import DatabaseBackup
 try:
@@ -123,29 +123,29 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize(("plant", "what"), [(link, "a symbolic link"), (pipe, "a named pipe")])
-def test_the_named_manifest_that_was_planted_is_an_error(place, plant, what):
+@pytest.mark.parametrize(("plant", "description"), [(link, "a symbolic link"), (pipe, "a named pipe")])
+def test_the_named_manifest_that_was_planted_is_an_error(place, plant, description):
     (place / "named").mkdir()
     plant(place / "named" / "backup_manifest.json")
-    done = run(place, code=NAMED)
-    assert done.returncode == 1
-    assert f"backup_manifest.json: it is {what}, not a file" in done.stderr
+    process = run(place, code=NAMED_BACKUP)
+    assert process.returncode == 1
+    assert f"backup_manifest.json: it is {description}, not a file" in process.stderr
 
 
 def test_parts_that_were_planted_are_left_and_take_nothing_with_them(place):
     top = place / "backups"
-    kept = top / "x-20260101T000000Z-0123456789ab.sql.gz"
-    kept.write_bytes(b"another's")
-    planted = [f"{kept.name}.pending.{OWN}.part", f"other.{OWN}.part"]
+    data_file = top / "x-20260101T000000Z-0123456789ab.sql.gz"
+    data_file.write_bytes(b"another's")
+    planted = [f"{data_file.name}.pending.{PART_MARK}.part", f"other.{PART_MARK}.part"]
     for name in planted:
         os.mkfifo(top / name)
     if os.geteuid() == 0:
-        his = top / f"{kept.name}.pending.dumpty-{'f' * 32}.part"
-        his.write_bytes(b"")
-        os.chown(his, NOBODY, NOBODY)
-        planted.append(his.name)
+        foreign = top / f"{data_file.name}.pending.dumpty-{'f' * 32}.part"
+        foreign.write_bytes(b"")
+        os.chown(foreign, NOBODY, NOBODY)
+        planted.append(foreign.name)
     assert run(place, "backup", "sqlite:///shop.db").returncode == 0
-    assert kept.read_bytes() == b"another's"
+    assert data_file.read_bytes() == b"another's"
     assert set(planted) <= set(os.listdir(top))
 
 
@@ -154,16 +154,16 @@ def test_parts_that_were_planted_are_left_and_take_nothing_with_them(place):
 def test_what_was_planted_beside_a_sqlite_file_is_refused(place, plant, end):
     plant(place / "backups" / f"shop.db{end}")  # one further down, for the link's sake
     os.rename(place / "backups" / f"shop.db{end}", place / f"shop.db{end}")
-    before = (place / "shop.db").read_bytes()
+    content_before = (place / "shop.db").read_bytes()
     for argv in (
         ("backup", "sqlite:///shop.db"),
         ("restore", "latest", "--to", "sqlite:///shop.db", "--overwrite"),
     ):
-        done = run(place, *argv)
-        assert done.returncode == 1, done
-        assert f"shop.db{end} is not a regular file" in done.stdout + done.stderr
+        process = run(place, *argv)
+        assert process.returncode == 1, process
+        assert f"shop.db{end} is not a regular file" in process.stdout + process.stderr
     assert f"shop.db{end} is not a regular file" in run(place, "doctor", "sqlite:///shop.db").stdout
-    assert (place / "shop.db").read_bytes() == before
+    assert (place / "shop.db").read_bytes() == content_before
     assert run(place, "restore", "latest", "--to", "sqlite:///new.db").returncode == 0
 
 
@@ -198,28 +198,28 @@ remove_abandoned(sys.argv[1])
 @pytest.mark.parametrize("name", ["owner", "lock"])
 def test_drills_sweep_no_planted_directory_and_wait_for_no_pipe(tmp_path, prefix, name):
     with tempfile.TemporaryDirectory() as top:
-        his = Path(top, prefix + "planted1")
-        his.mkdir()
-        os.mkfifo(his / name)
-        (his / "data").write_bytes(b"another's")
+        planted = Path(top, prefix + "planted1")
+        planted.mkdir()
+        os.mkfifo(planted / name)
+        (planted / "data").write_bytes(b"another's")
         Path(top, prefix + "planted2").symlink_to(tmp_path)
         (tmp_path / name).write_bytes(b"")
         if os.geteuid() == 0:
-            os.chown(his, NOBODY, NOBODY)
-        done = run(tmp_path, top, code=DRILL)
-        assert done.returncode == 0, done
+            os.chown(planted, NOBODY, NOBODY)
+        process = run(tmp_path, top, code=DRILL)
+        assert process.returncode == 0, process
         if os.geteuid() == 0:
-            assert (his / "data").exists()
+            assert (planted / "data").exists()
         assert (tmp_path / name).exists()
 
 
 def test_a_directory_that_everybody_may_write_to_is_warned_of(place):
     for verb in (("backup", "sqlite:///shop.db"), ("list",), ("verify", "latest")):
         os.chmod(place / "backups", 0o1777)
-        done = run(place, *verb)
-        assert done.returncode == 0
-        assert done.stderr.count("every user of this machine may write to the backup directory") == 1
-        told = run(place, *verb, "--json")
-        assert "chmod o-w" in told.stdout.split('"warnings": ')[1]
+        process = run(place, *verb)
+        assert process.returncode == 0
+        assert process.stderr.count("every user of this machine may write to the backup directory") == 1
+        ran_as_json = run(place, *verb, "--json")
+        assert "chmod o-w" in ran_as_json.stdout.split('"warnings": ')[1]
         os.chmod(place / "backups", 0o755)
         assert "every user" not in run(place, *verb).stderr

@@ -26,19 +26,19 @@ def leaks(text: str) -> bool:
 
 def chain(error: BaseException | None) -> str:
     """Return all that an exception and its causes say, their attributes included."""
-    told = []
+    texts = []
     while error is not None:
-        told += [repr(error), str(error), repr(vars(error)), "".join(traceback.format_exception_only(error))]
+        texts += [repr(error), str(error), repr(vars(error)), "".join(traceback.format_exception_only(error))]
         error = error.__cause__ or error.__context__
-    return "\n".join(told)
+    return "\n".join(texts)
 
 
 class Watch:
     """Reads the command line of every process below this one, again and again."""
 
     def __init__(self) -> None:
-        self.seen: set[str] = set()
-        self._ended = threading.Event()
+        self.command_lines: set[str] = set()
+        self._finished = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Self:
@@ -46,16 +46,16 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self._finished.set()
         self._thread.join()
 
     def _run(self) -> None:
-        mine = str(os.getpid())
-        while not self._ended.wait(0.005):
+        own_pid = str(os.getpid())
+        while not self._finished.wait(0.005):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
-                if path.parent.name != mine:
+                if path.parent.name != own_pid:
                     with contextlib.suppress(OSError):
-                        self.seen.add(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+                        self.command_lines.add(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
 
 
 @pytest.fixture(params=["postgres", "mysql"])
@@ -63,24 +63,24 @@ def urls(request):
     """A URL with the marker password that works, one where there is nothing yet, and ones that fail in every way."""
     name = f"s_{uuid.uuid4().hex[:8]}"
     secret = quote(PASSWORD, safe="")
-    wrong = quote(PASSWORD + "x", safe="")
+    wrong_password = quote(PASSWORD + "x", safe="")
     if request.param == "postgres":
         server = request.getfixturevalue("postgres")
         server.execute(f"CREATE ROLE {name} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
         server.create(name)
         server.execute("CREATE TABLE t AS SELECT g AS i FROM generate_series(1, 20000) g", database=name)
         tail = f"127.0.0.1:{server.port}"
-        good = f"postgresql://{name}:{secret}@{tail}/{name}"
-        bad = [
-            f"postgresql://{name}:{wrong}@{tail}/{name}",
+        valid_url = f"postgresql://{name}:{secret}@{tail}/{name}"
+        invalid_urls = [
+            f"postgresql://{name}:{wrong_password}@{tail}/{name}",
             f"postgresql://{name}:{secret}@127.0.0.1:1/{name}",
             f"postgresql://{name}:{secret}@no-such-host.invalid/{name}",
-            f"postgresql://{name}@{tail}/{name}?password={wrong}",
+            f"postgresql://{name}@{tail}/{name}?password={wrong_password}",
             f"postgresql://{name}:{secret}@{tail}/{name}?sslmode=verify-full&sslpassword={secret}",
             f"postgresql://{name}:{secret}@{tail}/{name}?nonsense=1",
             f"postgresql://{name}:{PASSWORD}@{tail}/{name}",
         ]
-        yield good, f"postgresql://{name}:{secret}@{tail}/{name}_t", bad
+        yield valid_url, f"postgresql://{name}:{secret}@{tail}/{name}_t", invalid_urls
         for database in (name, f"{name}_t"):
             server.drop(database)
         server.execute(f"DROP ROLE {name}")
@@ -91,47 +91,47 @@ def urls(request):
         server.run(f"CREATE USER '{name}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
         server.run(f"GRANT ALL ON *.* TO '{name}'@'127.0.0.1'")
         tail = f"127.0.0.1:{server.port}"
-        good = f"mysql://{name}:{secret}@{tail}/{name}"
-        bad = [
-            f"mysql://{name}:{wrong}@{tail}/{name}",
+        valid_url = f"mysql://{name}:{secret}@{tail}/{name}"
+        invalid_urls = [
+            f"mysql://{name}:{wrong_password}@{tail}/{name}",
             f"mysql://{name}:{secret}@127.0.0.1:1/{name}",
             f"mysql://{name}:{secret}@no-such-host.invalid/{name}",
             f"mysql://{name}:{secret}@{tail}/{name}?nonsense=1",
             f"mysql://{name}:{secret}@{tail}/{name}?ssl_ca=/no/such/file",
             f"mysql://{name}:{PASSWORD}@{tail}/{name}",
         ]
-        yield good, f"mysql://{name}:{secret}@{tail}/{name}_t", bad
+        yield valid_url, f"mysql://{name}:{secret}@{tail}/{name}_t", invalid_urls
         for database in (name, f"{name}_t"):
             server.run(f"DROP DATABASE IF EXISTS {database}")
         server.run(f"DROP USER '{name}'@'127.0.0.1'")
 
 
 def test_no_verb_and_no_failure_of_the_library_shows_the_password(urls, tmp_path, caplog, capfd):
-    good, target, bad = urls
+    valid_url, target, invalid_urls = urls
     manager = BackupManager(str(tmp_path / "b"))
-    told: list[str] = []
+    texts: list[str] = []
     failures = []
     with caplog.at_level(logging.DEBUG), Watch() as watch:
         failures.append(manager.create_backup(target))
         for form in ("sql", "native"):
-            made = manager.create_backup(good, format=form)
-            assert made.success, made.error
-            back = manager.restore(made.backup.id, target, overwrite=True)
-            assert back.success, back.error
-            told += [repr(made), repr(back)]
-        failures += [manager.create_backup(url) for url in bad]
-        failures += [manager.restore(made.backup.id, url, overwrite=True) for url in bad]
-        failures += [manager.restore(made.backup.id, target), manager.restore("nothing", target)]
-        failures += [manager.create_backup(good, nonsense=1), manager.create_backup(good, format="xml")]
-        Path(made.backup.file_path).write_bytes(b"damaged")
-        failures += [manager.restore(made.backup.id, target, overwrite=True)]
-        told += [repr(manager.list_backups())]
+            backed_up = manager.create_backup(valid_url, format=form)
+            assert backed_up.success, backed_up.error
+            restored = manager.restore(backed_up.backup.id, target, overwrite=True)
+            assert restored.success, restored.error
+            texts += [repr(backed_up), repr(restored)]
+        failures += [manager.create_backup(url) for url in invalid_urls]
+        failures += [manager.restore(backed_up.backup.id, url, overwrite=True) for url in invalid_urls]
+        failures += [manager.restore(backed_up.backup.id, target), manager.restore("nothing", target)]
+        failures += [manager.create_backup(valid_url, nonsense=1), manager.create_backup(valid_url, format="xml")]
+        Path(backed_up.backup.file_path).write_bytes(b"damaged")
+        failures += [manager.restore(backed_up.backup.id, target, overwrite=True)]
+        texts += [repr(manager.list_backups())]
     assert not any(f.success for f in failures)
-    told += [repr(f) + chain(f.exception) for f in failures]
-    told += [caplog.text, *capfd.readouterr(), *watch.seen]
-    told += [repr(vars(record)) for record in caplog.records]
-    assert [text for text in told if leaks(text)] == []
-    if good.startswith("postgresql"):  # else there is no child, and other people's processes prove nothing
+    texts += [repr(f) + chain(f.exception) for f in failures]
+    texts += [caplog.text, *capfd.readouterr(), *watch.seen]
+    texts += [repr(vars(record)) for record in caplog.records]
+    assert [text for text in texts if leaks(text)] == []
+    if valid_url.startswith("postgresql"):  # else there is no child, and other people's processes prove nothing
         assert any("pg_dump" in line for line in watch.seen)
     for path in (tmp_path / "b").rglob("*"):
         assert not leaks(path.name)
@@ -140,12 +140,12 @@ def test_no_verb_and_no_failure_of_the_library_shows_the_password(urls, tmp_path
 
 
 def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp_path, dumpty, monkeypatch):
-    good, target, bad = urls
-    monkeypatch.setenv("GOOD_URL", good)
+    valid_url, target, invalid_urls = urls
+    monkeypatch.setenv("GOOD_URL", valid_url)
     monkeypatch.setenv("TARGET_URL", target)
     monkeypatch.setenv("DUMPTY_DEBUG", "1")
-    (tmp_path / "url").write_text(good)
-    told = []
+    (tmp_path / "url").write_text(valid_url)
+    texts = []
     with Watch() as watch:
         ran = [
             dumpty("backup", "env:TARGET_URL"),
@@ -161,7 +161,7 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
             dumpty("plugins"),
         ]
         assert [r.status for r in ran] == [1] + [0] * (len(ran) - 1)
-        for url in bad:
+        for url in invalid_urls:
             for argv in (
                 ("backup", url),
                 ("backup", url, "--json"),
@@ -171,10 +171,10 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
                 ran.append(dumpty(*argv))
                 assert ran[-1].status != 0, ran[-1]
         ran.append(dumpty("prune", "--keep", "1", "--yes"))
-    told += [repr(r) for r in ran]
+    texts += [repr(r) for r in ran]
     # The tests' own process has the URLs in its memory, not on a command line.
-    told += list(watch.seen)
-    assert [text for text in told if leaks(text)] == []
+    texts += list(watch.seen)
+    assert [text for text in texts if leaks(text)] == []
     for path in (tmp_path / "backups").rglob("*"):
         if path.is_file():
             assert not leaks(path.read_bytes().decode("latin-1"))
@@ -216,13 +216,13 @@ def test_a_password_that_is_the_name_of_a_table_is_not_shown_and_its_backup_goes
     url, target = bookkeeping
     manager = BackupManager(str(tmp_path / "b"))
     for form in ("sql", "native"):
-        made = manager.create_backup(url, format=form, fingerprint=True)
-        assert made.success, made.error
-        assert made.backup.source.endswith(url.rpartition("/")[2])
-        assert "bookkeeping" not in repr(made)
-        back = manager.restore(made.backup.id, target, overwrite=True)
-        assert back.success, back.error
-        assert manager.verify(made.backup.id, level="structure").verification_status.failed is None
+        backed_up = manager.create_backup(url, format=form, fingerprint=True)
+        assert backed_up.success, backed_up.error
+        assert backed_up.backup.source.endswith(url.rpartition("/")[2])
+        assert "bookkeeping" not in repr(backed_up)
+        restored = manager.restore(backed_up.backup.id, target, overwrite=True)
+        assert restored.success, restored.error
+        assert manager.verify(backed_up.backup.id, level="structure").verification_status.failed is None
     for path in (tmp_path / "b").iterdir():
         if path.name.endswith(".json"):
             assert "bookkeeping" not in path.read_text()
@@ -231,11 +231,11 @@ def test_a_password_that_is_the_name_of_a_table_is_not_shown_and_its_backup_goes
 def test_a_drill_knows_the_tables_that_are_named_after_the_password(bookkeeping, tmp_path):
     url, _ = bookkeeping
     manager = BackupManager(str(tmp_path / "b"))
-    made = manager.create_backup(url, fingerprint=True)
-    assert made.success, made.error
-    proof = manager.prove(made.backup.id)
+    backed_up = manager.create_backup(url, fingerprint=True)
+    assert backed_up.success, backed_up.error
+    proof = manager.prove(backed_up.backup.id)
     assert proof.ok, proof.error
-    assert any("every value: 3 objects" in one.what for one in proof.proved), proof
+    assert any("every value: 3 objects" in step.what for step in proof.proved), proof
 
 
 def test_the_named_facade_shows_no_password_in_what_it_raises(postgres, tmp_path):

@@ -41,17 +41,17 @@ print("smoke passed, dumpty", dumpty.__version__)
 
 
 def run(*argv: object, cwd: Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run([str(a) for a in argv], cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    process = subprocess.run([str(a) for a in argv], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, f"{argv}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """A copy of what git has, or would take in: nothing that only lies about here."""
     top = tmp_path_factory.mktemp("clone")
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=TOP)
-    for name in filter(None, listed.split("\0")):
+    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=TOP)
+    for name in filter(None, names.split("\0")):
         if (TOP / name).is_file():
             (top / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TOP / name, top / name)
@@ -71,9 +71,9 @@ def environment(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def built(clone, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", out, clone, cwd=clone)
-    return out
+    directory = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", directory, clone, cwd=clone)
+    return directory
 
 
 def test_the_readmes_first_command_ends_in_a_restored_compared_database(clone, environment):

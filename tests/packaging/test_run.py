@@ -35,8 +35,8 @@ def run(tree, *arguments, status=0):
     """Run the script and return what it called since it was last run."""
     (tree / "calls").write_text("")
     environment = {k: v for k, v in os.environ.items() if k != "DUMPTY_TEST_VENV"}
-    done = subprocess.run(["sh", "tests/run.sh", *arguments], cwd=tree, env=environment, check=False)
-    assert done.returncode == status
+    process = subprocess.run(["sh", "tests/run.sh", *arguments], cwd=tree, env=environment, check=False)
+    assert process.returncode == status
     return (tree / "calls").read_text().splitlines()
 
 
