@@ -128,11 +128,11 @@ def test_no_verb_and_no_failure_of_the_library_shows_the_password(urls, tmp_path
         texts += [repr(manager.list_backups())]
     assert not any(f.success for f in failures)
     texts += [repr(f) + chain(f.exception) for f in failures]
-    texts += [caplog.text, *capfd.readouterr(), *watch.seen]
+    texts += [caplog.text, *capfd.readouterr(), *watch.command_lines]
     texts += [repr(vars(record)) for record in caplog.records]
     assert [text for text in texts if leaks(text)] == []
     if valid_url.startswith("postgresql"):  # else there is no child, and other people's processes prove nothing
-        assert any("pg_dump" in line for line in watch.seen)
+        assert any("pg_dump" in line for line in watch.command_lines)
     for path in (tmp_path / "b").rglob("*"):
         assert not leaks(path.name)
         if path.is_file():
@@ -173,7 +173,7 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
         ran.append(dumpty("prune", "--keep", "1", "--yes"))
     texts += [repr(r) for r in ran]
     # The tests' own process has the URLs in its memory, not on a command line.
-    texts += list(watch.seen)
+    texts += list(watch.command_lines)
     assert [text for text in texts if leaks(text)] == []
     for path in (tmp_path / "backups").rglob("*"):
         if path.is_file():
@@ -252,5 +252,5 @@ def test_the_named_facade_shows_no_password_in_what_it_raises(postgres, tmp_path
         with Watch() as watch, pytest.raises(Exception, match=r".") as caught:
             backups.backup_postgres(connection, "pg", BackupFormat.SQL)
         assert not leaks(chain(caught.value))
-        assert not [line for line in watch.seen if leaks(line)]
+        assert not [line for line in watch.command_lines if leaks(line)]
     assert backups.list_backups() == []
