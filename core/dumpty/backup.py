@@ -258,13 +258,13 @@ class DatabaseBackup:
 
 def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, max_backups: int) -> list[dict[str, Any]]:
     expired: list[dict[str, Any]] = []
-    kept: dict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
+    remaining: dict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
     for entry, state in entries:
         if manifest.utc(entry["timestamp"]) < oldest:
             expired.append(entry)
         else:
-            kept[entry["source"]].append((entry, state))
-    for group in kept.values():
+            remaining[entry["source"]].append((entry, state))
+    for group in remaining.values():
         # The sort is stable: of one moment, the one entered first is the older.
         group.sort(key=lambda item: manifest.utc(item[0]["timestamp"]))
         newer = 0

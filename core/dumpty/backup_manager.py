@@ -216,7 +216,7 @@ class BackupManager:
         Args:
             backup_id: the whole id.
             level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.repository.verification.Level``).
-            on: the URL of a server for the throw-away target, instead of one that the driver starts.
+            on: the URL of a server for the scratch database, instead of one that the driver starts.
             assertions: queries that must each give one row whose first value is true.
             progress: called with the bytes so far, and their number.
             options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
@@ -272,7 +272,7 @@ class BackupManager:
         progress: Progress | None = None,
         **options: object,
     ) -> Proof:
-        """Prove a backup by restoring it into a throw-away target; the arguments are those of ``prove``.
+        """Prove a backup by restoring it into a scratch database; the arguments are those of ``prove``.
 
         Raises:
             IntegrityError: what was restored is not what was backed up, or an assertion is not true of it.
@@ -344,9 +344,9 @@ def backup_database(database_url: str, backup_dir: str = "backups", **options: o
     return manager.create_backup(database_url, **options)  # type: ignore[arg-type]
 
 
-def _require_text(what: str, value: object) -> None:
+def _require_text(label: str, value: object) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"{what} is a str, not {type(value).__name__}")
+        raise TypeError(f"{label} is a str, not {type(value).__name__}")
 
 
 def _require_held(proof: Proof) -> Proof:

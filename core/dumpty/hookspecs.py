@@ -94,11 +94,11 @@ def examine(dump: Dump, options: Options) -> Evidence:  # type: ignore[empty-bod
 def scratch(  # type: ignore[empty-body]
     dump: Dump, on: Source | None, options: Options
 ) -> AbstractContextManager[Scratch]:
-    """Return a throw-away target that ``dump`` can be restored into, cleaned up whatever happens.
+    """Return a scratch database that ``dump`` can be restored into, cleaned up whatever happens.
 
-    What a dump holds is code of whoever owned the database: it is loaded with no rights beyond this place, unless the
-    user insists. ``on`` names a server to use instead of one that the driver starts from local programs. What this
-    machine lacks (a server of that version, an extension) raises ``NotProvable``, which says so.
+    What a dump holds is code of whoever owned the database: it is loaded with no privileges beyond this database,
+    unless the user insists. ``on`` names a server to use instead of one that the driver starts from local programs.
+    What this machine lacks (a server of that version, an extension) raises ``NotProvable``, which says so.
 
     .. versionadded:: 1.0
     """

@@ -78,7 +78,7 @@ def redact_value(value: object, mask: Callable[[str], str]) -> object:
 
     What stands under the name of a secret (``password``) is replaced whatever it is.
     """
-    return _Masker(mask, by_name=True).of(value)
+    return _Masker(mask, by_name=True).mask_value(value)
 
 
 def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
@@ -98,12 +98,12 @@ def redact_exception(error: BaseException, secrets: Iterable[str]) -> None:
             continue
         visited.add(id(current))
         attributes: dict[str, object] = object.__getattribute__(current, "__dict__")
-        attributes.update({name: masker.of(value) for name, value in attributes.items()})
+        attributes.update({name: masker.mask_value(value) for name, value in attributes.items()})
         for slot in _slots(type(current)):
             with contextlib.suppress(Exception):  # not set, read-only, or what is there raises when it is looked at
                 value = slot.__get__(current, type(current))
                 if isinstance(value, (str, bytes, tuple, list, dict)):
-                    slot.__set__(current, masker.of(value))
+                    slot.__set__(current, masker.mask_value(value))
         queue += [_CAUSE.__get__(current), _CONTEXT.__get__(current)]
         if isinstance(current, BaseExceptionGroup):
             queue += _GROUPED.__get__(current)
@@ -138,15 +138,15 @@ class _Masker:
         self._by_name = by_name
         self._results: dict[int, tuple[object, object]] = {}  # with the value itself, so that its id stays its own
 
-    def of(self, value: object, depth: int = 0) -> object:
+    def mask_value(self, value: object, depth: int = 0) -> object:
         try:
-            return self._of(value, depth)
+            return self._mask_value(value, depth)
         except Exception:
             if self._by_name:
                 raise
             return MASK  # a closed mapping, a proxy of nothing: nobody can tell what is in it
 
-    def _of(self, value: object, depth: int) -> object:
+    def _mask_value(self, value: object, depth: int) -> object:
         if isinstance(value, str):
             return self._mask(value)
         if isinstance(value, bytes):
@@ -162,8 +162,8 @@ class _Masker:
 
     def _mask_items(self, value: list[object] | tuple[object, ...] | Mapping[object, object], depth: int) -> object:
         if isinstance(value, Mapping):
-            return {self.of(k, depth): self._mask_item(k, v, depth) for k, v in value.items()}
-        items = [self.of(v, depth) for v in value]
+            return {self.mask_value(k, depth): self._mask_item(k, v, depth) for k, v in value.items()}
+        items = [self.mask_value(v, depth) for v in value]
         if isinstance(value, list):
             return items
         # A named tuple stays one: the error's own text may be made of it.
@@ -172,7 +172,7 @@ class _Masker:
 
     def _mask_item(self, key: object, value: object, depth: int) -> object:
         text = isinstance(value, (str, bytes)) and value
-        return MASK if self._by_name and text and names_secret(str(key)) else self.of(value, depth)
+        return MASK if self._by_name and text and names_secret(str(key)) else self.mask_value(value, depth)
 
 
 def _spellings(secrets: Iterable[str]) -> list[str]:

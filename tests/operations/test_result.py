@@ -70,12 +70,12 @@ def test_a_success_is_logged_with_fields(tmp_path, caplog):
     assert caplog.records[-1].event == "restore"
 
 
-class Answering(Exception):
+class AnsweringAnything(Exception):
     def __getattr__(self, name):
-        return Answering(name)
+        return AnsweringAnything(name)
 
 
-class Speechless(Exception):
+class WithoutText(Exception):
     def __str__(self):
         raise ValueError
 
@@ -92,7 +92,7 @@ class Proxied(Exception):
         self.request = Unbound()
 
 
-@pytest.mark.parametrize("error", [Answering("x"), Speechless("x"), Proxied()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("error", [AnsweringAnything("x"), WithoutText("x"), Proxied()], ids=lambda e: type(e).__name__)
 def test_an_exception_of_any_make_is_a_result(tmp_path, error):
     result = BackupManager(str(tmp_path), plugins=[failing(error)]).create_backup(f"toy://u:{SECRET}@h/db")
     assert not result.success
@@ -124,7 +124,7 @@ def test_the_password_of_a_stores_url_is_in_no_error(tmp_path):
     assert SECRET not in failed.error + repr(failed.exception)
 
 
-class Talkative(ToyDriver):
+class LeakingDriver(ToyDriver):
     """Quotes the password in whatever it returns; ``table`` is where its tables have it."""
 
     table = f"orders_{SECRET}_2"
@@ -170,10 +170,10 @@ class Talkative(ToyDriver):
     @hookimpl
     @contextlib.contextmanager
     def scratch(self, dump):
-        yield Place(Source(scheme="toy", url="toy://h/scratch", database="scratch", secrets=("scr4tch-pw",)))
+        yield ScratchDatabase(Source(scheme="toy", url="toy://h/scratch", database="scratch", secrets=("scr4tch-pw",)))
 
 
-class Place:
+class ScratchDatabase:
     versions = MappingProxyType({"toy": "with scr4tch-pw"})
 
     def __init__(self, target):
@@ -184,7 +184,7 @@ class Place:
 
 
 def test_no_field_that_a_driver_returns_keeps_a_secret(tmp_path):
-    driver = Talkative(db=b"x")
+    driver = LeakingDriver(db=b"x")
     manager = BackupManager(str(tmp_path), plugins=[driver])
     made = manager.create_backup(f"toy://u:{SECRET}@h/db")
     assert made.success, made.error
@@ -203,7 +203,7 @@ def test_no_field_that_a_driver_returns_keeps_a_secret(tmp_path):
 
 
 def test_a_password_that_is_a_name_too_leaves_the_names(tmp_path):
-    class Namesake(Talkative):
+    class Namesake(LeakingDriver):
         table = "shop.orders"
 
     driver = Namesake(shop=b"x")

@@ -29,7 +29,7 @@ from dumpty import (
 COUNTED = (ObjectEvidence(path="a", rows=2), ObjectEvidence(path="b", rows=3))
 
 
-class Place:
+class ScratchDatabase:
     """A place in the toy's own dictionary."""
 
     target = Source(scheme="toy", url="toy://h/scratch", database="scratch")
@@ -109,14 +109,14 @@ class Prover(ToyDriver):
     @hookimpl
     def scratch(self, dump, on):
         self.fail("scratch")
-        return self._lent()
+        return self._scratch_database()
 
     @contextlib.contextmanager
-    def _lent(self):
+    def _scratch_database(self):
         self.entered += 1
         self.fail("enter")
         try:
-            yield Place(self)
+            yield ScratchDatabase(self)
         except Exception:
             if not self.swallow:
                 raise

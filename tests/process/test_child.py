@@ -46,7 +46,7 @@ def written(path):
     raise AssertionError(f"nobody wrote {path}")
 
 
-class Kept:
+class RecordingSink:
     def __init__(self):
         self.data = b""
 
@@ -133,17 +133,17 @@ def test_an_endless_line_on_stderr_takes_no_endless_memory():
 
 
 def test_a_stream_that_ended_is_not_yet_a_success():
-    kept = Kept()
+    sink = RecordingSink()
     with Child(sh("printf data; exit 4")) as child, pytest.raises(CommandError, match="status 4"):
-        child.copy_to(kept)
-    assert kept.data == b"data"
+        child.copy_to(sink)
+    assert sink.data == b"data"
 
 
 def test_the_whole_output_is_copied():
-    kept = Kept()
+    sink = RecordingSink()
     with Child([sys.executable, "-c", f"import os; os.write(1, b'x'); os.write(1, bytes({BLOCK * 2}))"]) as child:
-        assert child.copy_to(kept) == BLOCK * 2 + 1 or child.returncode == 0
-    assert kept.data.startswith(b"x\0")
+        assert child.copy_to(sink) == BLOCK * 2 + 1 or child.returncode == 0
+    assert sink.data.startswith(b"x\0")
 
 
 def test_what_a_program_writes_in_small_pieces_is_read_in_fewer_larger_ones_to_its_end():

@@ -32,7 +32,7 @@ def swallow():
             pass
 
 
-class Deaf:
+class SwallowingDriver:
     """A driver of one document, which swallows an interrupt in the verb ``when``."""
 
     def __init__(self):
@@ -83,47 +83,47 @@ class Deaf:
 
 
 @pytest.fixture
-def deaf():
-    return Deaf()
+def swallowing():
+    return SwallowingDriver()
 
 
 @pytest.fixture
-def manager(tmp_path, deaf):
-    return BackupManager(str(tmp_path / "b"), plugins=[deaf])
+def manager(tmp_path, swallowing):
+    return BackupManager(str(tmp_path / "b"), plugins=[swallowing])
 
 
 @pytest.mark.parametrize("when", ["inspect", "backup"])
-def test_a_backup_is_not_committed(manager, deaf, tmp_path, when):
-    deaf.when = when
+def test_a_backup_is_not_committed(manager, swallowing, tmp_path, when):
+    swallowing.when = when
     with pytest.raises(KeyboardInterrupt):
         manager.create_backup("deaf://host/x")
     assert manager.list_backups() == []
     assert [n for n in os.listdir(tmp_path / "b") if not n.startswith(".")] == []
-    deaf.when = ""
+    swallowing.when = ""
     assert manager.create_backup("deaf://host/x").success
 
 
-def test_a_restore_gets_no_more_of_the_dump(manager, deaf):
+def test_a_restore_gets_no_more_of_the_dump(manager, swallowing):
     made = manager.create_backup("deaf://host/x")
-    deaf.when = "restore"
+    swallowing.when = "restore"
     with pytest.raises(KeyboardInterrupt):
         manager.restore(made.backup.id, "deaf://host/y")
-    assert deaf.document == b"old"
-    deaf.when = ""
+    assert swallowing.document == b"old"
+    swallowing.when = ""
     assert manager.restore(made.backup.id, "deaf://host/y").success
-    assert deaf.document == b"one document"
+    assert swallowing.document == b"one document"
 
 
-def test_a_proof_is_not_written_down(manager, deaf):
+def test_a_proof_is_not_written_down(manager, swallowing):
     made = manager.create_backup("deaf://host/x")
-    deaf.when = "examine"
+    swallowing.when = "examine"
     with pytest.raises(KeyboardInterrupt):
         manager.verify(made.backup.id, level="structure")
     assert manager.find(made.backup.id).proofs == ()
 
 
 def test_the_facade_of_named_backups_commits_nothing_either(tmp_path, monkeypatch):
-    def deaf(self, *args, **kwargs):
+    def swallowing(self, *args, **kwargs):
         evidence = copy(self, *args, **kwargs)
         swallow()
         return evidence
@@ -133,7 +133,7 @@ def test_the_facade_of_named_backups_commits_nothing_either(tmp_path, monkeypatc
     facade = DatabaseBackup(str(tmp_path / "b"))
     first = facade.backup_sqlite(str(tmp_path / "a.db"), "one")
     copy = Host.backup
-    monkeypatch.setattr(Host, "backup", deaf)
+    monkeypatch.setattr(Host, "backup", swallowing)
     with pytest.raises(KeyboardInterrupt):
         facade.backup_sqlite(str(tmp_path / "a.db"), "one")
     assert facade.list_backups() == [first]
@@ -144,14 +144,14 @@ def test_a_handler_of_the_program_is_called_and_put_back():
     signals_received = []
     signal.signal(signal.SIGTERM, lambda number, _frame: signals_received.append(number))
     try:
-        mine = signal.getsignal(signal.SIGTERM)
+        handler = signal.getsignal(signal.SIGTERM)
         with track_interruption() as interruption:
             os.kill(os.getpid(), signal.SIGTERM)
             for _ in range(100):
                 pass
             interruption.check()  # it raised nothing: the program did not mean to end
         assert signals_received == [signal.SIGTERM]
-        assert signal.getsignal(signal.SIGTERM) is mine
+        assert signal.getsignal(signal.SIGTERM) is handler
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -182,13 +182,13 @@ def test_other_threads_have_no_part_in_it():
 
 
 def test_what_was_interrupted_is_let_go_at_once():
-    class Held:
+    class Weak:
         """As a lock that an interrupt kept from being freed."""
 
     freed = []
 
     def work():
-        held = Held()
+        held = Weak()
         weakref.finalize(held, freed.append, True)
         with track_interruption():
             signal.raise_signal(signal.SIGINT)

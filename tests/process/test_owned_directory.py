@@ -61,13 +61,13 @@ def test_another_users_file_is_his_unless_he_is_named(tmp_path, monkeypatch):
     path.write_bytes(b"")
     if os.geteuid() == 0:
         os.chown(path, NOBODY, NOBODY)
-        his = NOBODY
+        owner = NOBODY
     else:
-        his = os.geteuid()
+        owner = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     with pytest.raises(PermissionError, match="belongs to another user"):
         open_regular(str(path), owners=())
-    os.close(open_regular(str(path), owners={his}))
+    os.close(open_regular(str(path), owners={owner}))
     os.close(open_regular(str(path)))
 
 
@@ -86,11 +86,11 @@ def test_a_lock_is_had_once_and_only_on_what_is_still_there(tmp_path):
     os.close(second)
 
 
-LEFT = "import os, sys; from dumpty import OwnedDirectory; OwnedDirectory(sys.argv[1], 'mine-'); os._exit(9)"
+ABANDONS = "import os, sys; from dumpty import OwnedDirectory; OwnedDirectory(sys.argv[1], 'mine-'); os._exit(9)"
 
 
 def test_a_directory_goes_with_its_owner_and_no_earlier(tmp_path):
-    python(LEFT, tmp_path, check=False)
+    python(ABANDONS, tmp_path, check=False)
     [dead] = tmp_path.iterdir()
     (dead / "data").write_bytes(b"x")
     with OwnedDirectory(str(tmp_path), "mine-") as directory:

@@ -10,7 +10,7 @@ import pytest
 from dumpty import Peer, given_up, run_abandonable
 from dumpty.process import peer as peers
 
-PATIENCE = 60
+TIMEOUT_SECONDS = 60
 
 
 class Silence:
@@ -22,7 +22,7 @@ class Silence:
     def wait(self, peer):
         """Wait until the connection is dropped, and return why."""
         with peer.waiting():
-            assert self.dropped.wait(PATIENCE)
+            assert self.dropped.wait(TIMEOUT_SECONDS)
         return peer.reason
 
 
@@ -90,12 +90,12 @@ def test_an_answer_that_comes_while_the_server_is_asked_counts(silence):
 
     def working():
         asked.set()
-        assert answered.wait(PATIENCE)
+        assert answered.wait(TIMEOUT_SECONDS)
         return False
 
     peer = Peer("the server", silence.dropped.set, seconds=0.2, working=working)
     with peer.waiting():
-        assert asked.wait(PATIENCE)
+        assert asked.wait(TIMEOUT_SECONDS)
     answered.set()
     other = Silence()
     other.wait(Peer("another", other.dropped.set, seconds=0.5))
@@ -110,7 +110,7 @@ def test_without_a_limit_nothing_is_given_up_until_the_program_is_to_end(silence
         assert peer.reason == ""
         peers.interrupted()
         assert peers.asked_to_end()
-        assert silence.dropped.wait(PATIENCE)
+        assert silence.dropped.wait(TIMEOUT_SECONDS)
     assert "asked to end" in peer.reason
     assert given_up()
     peers.settle()
@@ -145,14 +145,14 @@ def test_what_cannot_be_ended_is_left_behind_and_its_result_discarded():
     go_on, discarded = threading.Event(), threading.Event()
 
     def work():
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT_SECONDS)
         return 42
 
     with pytest.raises(TimeoutError):
         run_abandonable(work, discard=lambda _: discarded.set(), over=lambda: True, error=TimeoutError)
     assert not discarded.is_set()
     go_on.set()
-    assert discarded.wait(PATIENCE)
+    assert discarded.wait(TIMEOUT_SECONDS)
 
 
 def test_work_that_ends_gives_its_result_or_its_error():

@@ -15,7 +15,7 @@ from support.toys import python
 from dumpty import BackupManager, PluginConflict, PluginError, PluginLoadError, PluginNotFound
 from dumpty.registry.host import DISABLE, Host, default_host
 
-HERE = os.path.join(os.path.dirname(__file__), "distributions")
+DISTRIBUTIONS = os.path.join(os.path.dirname(__file__), "distributions")
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def install(monkeypatch):
 
     def install(*folders):
         for folder in reversed(folders):
-            monkeypatch.syspath_prepend(os.path.join(HERE, folder))
+            monkeypatch.syspath_prepend(os.path.join(DISTRIBUTIONS, folder))
 
     before = set(sys.modules)
     yield install
@@ -57,7 +57,7 @@ def test_an_installed_driver_answers_its_scheme_through_the_unchanged_facade(ins
 
 def test_it_works_in_a_process_of_its_own_by_the_path_alone(tmp_path):
     code = "import sys; from dumpty import backup_database; print(backup_database('newdb://h/x', sys.argv[1]).success)"
-    assert python(code, tmp_path, env={"PYTHONPATH": os.path.join(HERE, "good")}).stdout == "True\n"
+    assert python(code, tmp_path, env={"PYTHONPATH": os.path.join(DISTRIBUTIONS, "good")}).stdout == "True\n"
 
 
 def test_the_built_in_plugins_come_in_by_entry_point_like_anyone_elses():
@@ -80,7 +80,7 @@ def test_a_driver_without_restore_backs_up_and_says_so_on_the_way_back(install, 
 
 def test_a_backup_whose_driver_was_uninstalled_says_which_to_install(install, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.syspath_prepend(os.path.join(HERE, "good"))
+        patch.syspath_prepend(os.path.join(DISTRIBUTIONS, "good"))
         backup = BackupManager(str(tmp_path)).create_backup("newdb://host/shop").backup
     error = BackupManager(str(tmp_path)).restore(backup.id, "newdb://host/other").error
     assert (
@@ -206,7 +206,7 @@ def test_a_second_copy_of_a_distribution_further_down_the_path_is_the_same_plugi
     import shutil
 
     install("good")
-    shutil.copytree(os.path.join(HERE, "good"), tmp_path / "copy")
+    shutil.copytree(os.path.join(DISTRIBUTIONS, "good"), tmp_path / "copy")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "copy")])
     assert found("newdb").state == "ok"
 

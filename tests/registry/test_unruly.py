@@ -17,9 +17,9 @@ from support.toys import python
 
 from dumpty import BackupManager, PluginError, PluginNotFound, StoreError
 
-HERE = Path(__file__).parent / "distributions"
+DISTRIBUTIONS = Path(__file__).parent / "distributions"
 # All that are of no harm to the scheme sqlite: dumpty-poacher claims it.
-CROWD = sorted(p.name for p in HERE.iterdir() if p.name != "poacher")
+ALL_FOLDERS = sorted(p.name for p in DISTRIBUTIONS.iterdir() if p.name != "poacher")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def install(monkeypatch):
 
     def install(*plugin_folders):
         for folder in reversed(plugin_folders):
-            monkeypatch.syspath_prepend(str(HERE / folder))
+            monkeypatch.syspath_prepend(str(DISTRIBUTIONS / folder))
 
     before = set(sys.modules)
     yield install
@@ -38,7 +38,7 @@ def install(monkeypatch):
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     status: int
     out: str
     err: str
@@ -56,14 +56,14 @@ def dumpty(tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "dumpty", *argv],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(HERE / name) for name in plugin_folders)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(DISTRIBUTIONS / name) for name in plugin_folders)},
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
             preexec_fn=forbid_large_files,
         )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     return run
 
@@ -146,7 +146,7 @@ def test_a_hard_exit_within_a_program_leaves_its_older_backups_as_they_were(tmp_
         "import sys; from dumpty import BackupManager; m = BackupManager(sys.argv[1]); "
         "assert m.create_backup(sys.argv[2]).success; m.create_backup('dies://host/db'); print('survived')"
     )
-    path = {"PYTHONPATH": str(HERE / "unruly")}
+    path = {"PYTHONPATH": str(DISTRIBUTIONS / "unruly")}
     done = python(code, tmp_path / "backups", shop, env=path, check=False)
     assert (done.returncode, done.stdout) == (7, "")
     manager = BackupManager(str(tmp_path / "backups"))
@@ -161,7 +161,7 @@ def test_a_driver_that_swallows_the_sinks_error_has_made_no_backup(install, tmp_
         "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)); r = m.create_backup('swallows://host/db'); "
         "print(r.success, type(r.exception).__name__, r.error); print(m.list_backups())"
     )
-    done = python(code, tmp_path / "backups", env={"PYTHONPATH": str(HERE / "unruly")})
+    done = python(code, tmp_path / "backups", env={"PYTHONPATH": str(DISTRIBUTIONS / "unruly")})
     outcome, listed = done.stdout.splitlines()
     assert outcome.startswith(f"False {StoreError.__name__} cannot write {tmp_path}/backups/")
     assert "File too large" in outcome
@@ -216,16 +216,16 @@ def test_a_plugin_that_hangs_for_a_moment_on_import_works_and_is_named(install, 
 
 
 def test_among_all_of_them_every_other_plugin_works_and_each_is_listed_by_its_distribution(dumpty, tmp_path, shop):
-    assert dumpty("backup", shop, plugin_folders=CROWD).status == 0
-    assert dumpty("verify", "latest", plugin_folders=CROWD).status == 0
-    assert dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/again.db", plugin_folders=CROWD).status == 0
+    assert dumpty("backup", shop, plugin_folders=ALL_FOLDERS).status == 0
+    assert dumpty("verify", "latest", plugin_folders=ALL_FOLDERS).status == 0
+    assert dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/again.db", plugin_folders=ALL_FOLDERS).status == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "again.db")) as database:
         assert database.execute("SELECT i FROM t").fetchall() == [(7,)]
-    ran = dumpty("plugins", "--json", plugin_folders=CROWD)
+    ran = dumpty("plugins", "--json", plugin_folders=ALL_FOLDERS)
     assert ran.status == 0
     listed = json.loads(ran.out)["plugins"]
     named = {p["distribution"] for p in listed}
-    assert {f"dumpty-{name}" for name in CROWD} - named == {"dumpty-foreign", "dumpty-good", "dumpty-unnamed"}
+    assert {f"dumpty-{name}" for name in ALL_FOLDERS} - named == {"dumpty-foreign", "dumpty-good", "dumpty-unnamed"}
     assert {"dumpty-newdb", "an unnamed distribution"} <= named
     for plugin in listed:
         if plugin["distribution"] == "dumpty":
@@ -272,7 +272,7 @@ def test_a_backup_says_which_plugin_it_needs_when_that_is_uninstalled(
     install, dumpty, tmp_path, shop, monkeypatch, chosen, plugin
 ):
     with monkeypatch.context() as patch:
-        patch.syspath_prepend(str(HERE / "squeezer"))
+        patch.syspath_prepend(str(DISTRIBUTIONS / "squeezer"))
         manager = BackupManager(str(tmp_path / "backups"), **chosen)
         backup = manager.create_backup(shop).backup
         manager.verify(backup.id)

@@ -271,7 +271,7 @@ def put(catalog, store, name, **changes):
     return new
 
 
-class Instead:
+class ReplacedStore:
     """A store of which some methods are replaced."""
 
     def __init__(self, store, **replaced):
@@ -309,14 +309,14 @@ def test_a_replacement_that_cannot_be_recorded_keeps_the_old_and_removes_the_new
         return full() if name == NamedCatalog.MANIFEST else real(name)
 
     with pytest.raises(StoreError, match="Input/output"):
-        put(NamedCatalog(Instead(store, create=create)), Instead(store, create=create), "a")
+        put(NamedCatalog(ReplacedStore(store, create=create)), ReplacedStore(store, create=create), "a")
     assert named.entries() == [old]
     assert visible(top) == sorted([old["file"], NamedCatalog.MANIFEST])
 
 
 def test_old_data_that_cannot_go_is_no_failure_of_the_new_backup(store, named):
     put(named, store, "a")
-    new = put(NamedCatalog(Instead(store, rename=full)), store, "a")
+    new = put(NamedCatalog(ReplacedStore(store, rename=full)), store, "a")
     assert named.entries() == [new]
 
 
@@ -327,7 +327,9 @@ def test_an_entry_whose_file_cannot_be_removed_is_kept_and_the_others_go(top, st
         return full() if name == two["file"] else real(name, new)
 
     with pytest.raises(StoreError, match=r"removed 1 backups, but 1 could not be removed: .*Input/output"):
-        NamedCatalog(Instead(store, rename=rename)).remove(lambda entries: [e for e in entries if e["name"] in "ab"])
+        NamedCatalog(ReplacedStore(store, rename=rename)).remove(
+            lambda entries: [e for e in entries if e["name"] in "ab"]
+        )
     assert named.entries() == [two, three]
     assert visible(top) == sorted([two["file"], three["file"], NamedCatalog.MANIFEST])
 
@@ -336,14 +338,14 @@ def test_a_removal_that_cannot_be_recorded_gives_everything_back(top, store, nam
     made = [put(named, store, n) for n in "ab"]
     before = visible(top)
     with pytest.raises(StoreError):
-        NamedCatalog(Instead(store, create=full)).remove(lambda entries: entries)
+        NamedCatalog(ReplacedStore(store, create=full)).remove(lambda entries: entries)
     assert named.entries() == made
     assert visible(top) == before
 
 
 def test_choosing_nothing_writes_nothing(store, named):
     put(named, store, "a")
-    assert NamedCatalog(Instead(store, create=full)).remove(lambda entries: []) == 0
+    assert NamedCatalog(ReplacedStore(store, create=full)).remove(lambda entries: []) == 0
 
 
 DAMAGED = [
@@ -462,9 +464,9 @@ def test_processes_that_write_at_once_lose_no_entry(top, named):
 
 
 def test_a_directory_that_is_locked_is_an_error_that_names_the_holder(top, store):
-    impatient = Catalog(open_directory(top, lock_timeout=0.05))
+    catalog = Catalog(open_directory(top, lock_timeout=0.05))
     with store.lock("catalog"), pytest.raises(Locked, match=f"locked by process {os.getpid()}"):
-        impatient.committing("x").__enter__()
+        catalog.committing("x").__enter__()
 
 
 def test_an_error_while_tidying_releases_every_lock(top, store):
@@ -473,7 +475,7 @@ def test_an_error_while_tidying_releases_every_lock(top, store):
     (top / "x-20260101T000000Z-0123456789ab.sql").write_bytes(b"orphan")
     kept = None
     try:
-        clean(Instead(store, delete=full))
+        clean(ReplacedStore(store, delete=full))
     except StoreError as error:
         kept = error  # with its traceback
     assert kept is not None

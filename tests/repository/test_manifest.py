@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
-from dumpty.repository.manifest import VERSION, PluginRef, Record, StageRecord, bare, decode, encode, seal, unseal, utc
+from dumpty.repository.manifest import (
+    VERSION,
+    PluginRef,
+    Record,
+    StageRecord,
+    bare_name,
+    decode,
+    encode,
+    seal,
+    unseal,
+    utc,
+)
 
 RECORD = Record(
     id="6f1c8f4e-0000-4000-8000-000000000001",
@@ -154,7 +165,7 @@ def test_a_manifest_that_is_sealed_but_not_ours_is_damaged(path, value):
 
 @pytest.mark.parametrize("name", ["a", "a.b", "...", " ", "ä\n"])
 def test_a_bare_name_stays_as_it_is(name):
-    assert bare(name, "m") == name
+    assert bare_name(name, "m") == name
 
 
 def test_times_are_aware_and_in_utc():

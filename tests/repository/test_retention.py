@@ -33,7 +33,7 @@ class FakeBackup:
     state: str = "ok"
 
 
-standings = st.one_of(
+verification_statuses = st.one_of(
     st.just(VerificationStatus()),
     st.sampled_from(LEVELS).map(lambda level: VerificationStatus(proven=proof(level, ok=True))),
     st.sampled_from(LEVELS).map(lambda level: VerificationStatus(failed=proof(level, ok=False))),
@@ -45,7 +45,7 @@ backups = st.lists(
         source=st.sampled_from(["a", "b"]),
         timestamp=st.integers(-100, 20_000).map(lambda h: NOW - timedelta(hours=h)),
         size_bytes=st.integers(0, 1000),
-        verification_status=standings,
+        verification_status=verification_statuses,
         state=st.sampled_from(["ok", "ok", "ok", "lost", "damaged"]),
         pinned=st.sampled_from(["", "", "", "by somebody"]),
     ),

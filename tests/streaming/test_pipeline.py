@@ -229,7 +229,7 @@ def test_a_store_that_takes_less_than_it_is_given_fails_the_backup(top):
 
 
 def test_a_store_that_loses_bytes_is_found_out_by_the_size(top):
-    class Loses:
+    class LosingUpload:
         def __init__(self, real):
             self.real = real
 
@@ -240,7 +240,9 @@ def test_a_store_that_loses_bytes_is_found_out_by_the_size(top):
         def __getattr__(self, name):
             return getattr(self.real, name)
 
-    _, result = with_store(top, create=lambda real, name: Loses(real(name)) if name.endswith(".gz") else real(name))
+    _, result = with_store(
+        top, create=lambda real, name: LosingUpload(real(name)) if name.endswith(".gz") else real(name)
+    )
     refused(top, result, "were written to it")
 
 

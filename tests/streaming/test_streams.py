@@ -31,7 +31,7 @@ from dumpty.streaming.streams import (
 )
 
 
-class Kept:
+class RecordingSink:
     """A sink that keeps what it is given, and fails from the ``fails``-th write on."""
 
     def __init__(self, fails=None, error=None, takes=None):
@@ -64,19 +64,19 @@ class Source(io.BytesIO):
 
 
 def test_a_meter_counts_and_hashes_what_passes_whatever_buffer_it_is():
-    kept, digest, other = Kept(), hashlib.sha256(), hashlib.md5()
-    hashing_writer = HashingWriter(kept, (digest, other))
+    sink, digest, other = RecordingSink(), hashlib.sha256(), hashlib.md5()
+    hashing_writer = HashingWriter(sink, (digest, other))
     data = memoryview(b"\x01\x02\x03\x04").cast("I")
     assert hashing_writer.write(data) == 4
     assert hashing_writer.write(bytearray(b"ab")) == 2
     assert hashing_writer.size == 6
-    assert kept.data == b"\x01\x02\x03\x04ab"
-    assert digest.digest() == hashlib.sha256(kept.data).digest()
-    assert other.digest() == hashlib.md5(kept.data).digest()
+    assert sink.data == b"\x01\x02\x03\x04ab"
+    assert digest.digest() == hashlib.sha256(sink.data).digest()
+    assert other.digest() == hashlib.md5(sink.data).digest()
 
 
 def test_a_sink_that_takes_less_than_it_is_given_is_an_error():
-    hashing_writer = HashingWriter(Kept(takes=1), ())
+    hashing_writer = HashingWriter(RecordingSink(takes=1), ())
     with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
         hashing_writer.write(b"ab")
     assert hashing_writer.size == 0
@@ -92,7 +92,7 @@ def test_a_sink_that_returns_nothing_is_taken_at_its_word():
 
 def test_what_the_sink_refused_is_not_counted():
     digest = hashlib.sha256()
-    hashing_writer = HashingWriter(Kept(fails=0), (digest,))
+    hashing_writer = HashingWriter(RecordingSink(fails=0), (digest,))
     with pytest.raises(OSError, match="disk full"):
         hashing_writer.write(b"ab")
     assert hashing_writer.size == 0
@@ -104,31 +104,31 @@ def test_what_the_sink_refused_is_not_counted():
 
 @given(st.lists(st.binary(max_size=2000), max_size=30), st.integers(0, 2))
 def test_gathered_writes_come_out_whole_and_in_order(parts, large):
-    kept, reported = Kept(), []
-    writer = BufferedWriter(kept, reported.append)
+    sink, reported = RecordingSink(), []
+    writer = BufferedWriter(sink, reported.append)
     parts = parts + [bytes(BLOCK + 1)] * large
     for part in parts:
         assert writer.write(part) == len(part)
     writer.close()
     whole = b"".join(parts)
-    assert kept.data == whole
+    assert sink.data == whole
     assert reported == sorted(reported)
     assert reported[-1:] == ([len(whole)] if whole else [])
-    assert all(len(b) >= BLOCK for b in kept.blocks[:-1])
+    assert all(len(b) >= BLOCK for b in sink.blocks[:-1])
 
 
 def test_a_buffer_may_be_changed_after_it_was_written():
-    kept = Kept()
-    writer = BufferedWriter(kept)
+    sink = RecordingSink()
+    writer = BufferedWriter(sink)
     buffer = bytearray(b"old")
     writer.write(buffer)
     buffer[:] = b"new"
     writer.close()
-    assert kept.data == b"old"
+    assert sink.data == b"old"
 
 
 def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
-    writer = BufferedWriter(Kept(fails=0))
+    writer = BufferedWriter(RecordingSink(fails=0))
     with pytest.raises(OSError, match="disk full"):
         writer.write(bytes(BLOCK))
     for again in (lambda: writer.write(b"x"), writer.close, writer.close):
@@ -137,7 +137,7 @@ def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
 
 
 def test_an_interrupt_within_the_sink_is_as_sticky_as_an_error():
-    writer = BufferedWriter(Kept(fails=0, error=KeyboardInterrupt()))
+    writer = BufferedWriter(RecordingSink(fails=0, error=KeyboardInterrupt()))
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             writer.write(bytes(BLOCK))
@@ -149,7 +149,7 @@ def test_an_error_of_the_progress_report_fails_the_backup():
     def report(size):
         raise RuntimeError("cancelled")
 
-    writer = BufferedWriter(Kept(), report)
+    writer = BufferedWriter(RecordingSink(), report)
     with pytest.raises(RuntimeError, match="cancelled"):
         writer.write(bytes(BLOCK))
     with pytest.raises(RuntimeError, match="cancelled"):
@@ -158,38 +158,38 @@ def test_an_error_of_the_progress_report_fails_the_backup():
 
 @pytest.mark.parametrize("end", [BufferedWriter.close, BufferedWriter.abandon])
 def test_writing_after_the_end_is_an_error_and_passes_nothing_on(end):
-    kept = Kept()
-    writer = BufferedWriter(kept)
+    sink = RecordingSink()
+    writer = BufferedWriter(sink)
     writer.write(b"a")
     end(writer)
-    passed = kept.data
+    passed = sink.data
     with pytest.raises(ValueError, match="has ended"):
         writer.write(bytes(BLOCK))
-    assert kept.data == passed == (b"a" if end is BufferedWriter.close else b"")
+    assert sink.data == passed == (b"a" if end is BufferedWriter.close else b"")
 
 
 # -- ThreadedWriter ---
 
 
 def test_the_thread_beside_writes_everything_in_order_and_ends():
-    kept = Kept()
-    threaded_writer = ThreadedWriter(kept)
+    sink = RecordingSink()
+    threaded_writer = ThreadedWriter(sink)
     for n in range(100):
         assert threaded_writer.write(b"%d," % n) == len(b"%d," % n)
     threaded_writer.close()
-    assert kept.data == b"".join(b"%d," % n for n in range(100))
+    assert sink.data == b"".join(b"%d," % n for n in range(100))
     assert gone("dumpty-stages")
 
 
 def test_nothing_written_needs_no_thread():
-    threaded_writer = ThreadedWriter(Kept(fails=0))
+    threaded_writer = ThreadedWriter(RecordingSink(fails=0))
     threaded_writer.close()
     threaded_writer.abandon()
     assert not threads("dumpty-stages")
 
 
 def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
-    threaded_writer = ThreadedWriter(Kept(fails=1))
+    threaded_writer = ThreadedWriter(RecordingSink(fails=1))
     with pytest.raises(OSError, match="disk full"):
         for _ in range(1000):
             threaded_writer.write(b"x")
@@ -200,7 +200,7 @@ def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
 
 
 def test_an_error_in_the_last_block_is_raised_at_the_end():
-    threaded_writer = ThreadedWriter(Kept(fails=0))
+    threaded_writer = ThreadedWriter(RecordingSink(fails=0))
     threaded_writer.write(b"x")
     with pytest.raises(OSError, match="disk full"):
         threaded_writer.close()
@@ -209,20 +209,20 @@ def test_an_error_in_the_last_block_is_raised_at_the_end():
 
 
 def test_a_compressor_that_takes_less_than_it_is_given_fails_the_backup():
-    threaded_writer = ThreadedWriter(Kept(takes=1))
+    threaded_writer = ThreadedWriter(RecordingSink(takes=1))
     threaded_writer.write(b"ab")
     with pytest.raises(IntegrityError, match="took 1 of 2 bytes"):
         threaded_writer.close()
 
 
 def test_a_stage_that_calls_exit_is_a_failure_and_not_an_order():
-    threaded_writer = ThreadedWriter(Kept(fails=0, error=SystemExit(0)))
+    threaded_writer = ThreadedWriter(RecordingSink(fails=0, error=SystemExit(0)))
     threaded_writer.write(b"x")
     with pytest.raises(PluginError, match="SystemExit"):
         threaded_writer.close()
 
 
-class Blocking(Kept):
+class Blocking(RecordingSink):
     def __init__(self):
         super().__init__()
         self.free = threading.Event()
@@ -585,7 +585,7 @@ def test_a_thread_that_cannot_be_started_is_the_error_that_is_told(monkeypatch, 
         raise error
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    threaded_writer = ThreadedWriter(Kept(fails=0))
+    threaded_writer = ThreadedWriter(RecordingSink(fails=0))
     for _ in range(20):
         with pytest.raises(type(error)):
             threaded_writer.write(b"block")

@@ -27,29 +27,29 @@ class Clock:
 @given(st.lists(st.integers(1, 1 << 20), min_size=1, max_size=50), st.integers(1, 1 << 24))
 def test_a_steady_writer_takes_exactly_as_long_as_the_rate_asks_for(blocks, rate):
     clock = Clock()
-    pace = Throttle(rate, clock=lambda: clock.now, sleep=clock.sleep)
+    throttle = Throttle(rate, clock=lambda: clock.now, sleep=clock.sleep)
     done = 0
     for block in blocks:
         done += block
-        pace(done, None)
+        throttle(done, None)
     assert clock.now - 100 == pytest.approx(done / rate, rel=1e-6, abs=1e-6)
 
 
 def test_a_slow_writer_does_not_wait():
     clock = Clock()
-    pace = Throttle(1000, clock=lambda: clock.now, sleep=lambda _: pytest.fail("nobody has to wait"))
+    throttle = Throttle(1000, clock=lambda: clock.now, sleep=lambda _: pytest.fail("nobody has to wait"))
     for done in range(100, 2000, 100):
         clock.now += 0.2
-        pace(done, None)
+        throttle(done, None)
 
 
 def test_a_pause_of_the_database_is_not_made_up_for_at_full_speed():
     clock = Clock()
-    pace = Throttle(1000, clock=lambda: clock.now, sleep=clock.sleep)
+    throttle = Throttle(1000, clock=lambda: clock.now, sleep=clock.sleep)
     clock.now += 60
-    pace(1000, None)
+    throttle(1000, None)
     begun = clock.now
-    pace(11_000, None)
+    throttle(11_000, None)
     assert clock.now - begun == pytest.approx(9.0)  # one second of ten is made up for
 
 

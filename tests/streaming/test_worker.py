@@ -1,4 +1,4 @@
-"""Work aside: it is over when the caller goes on, whenever an interrupt comes."""
+"""Work in another thread: it is over when the caller goes on, whenever an interrupt comes."""
 
 from __future__ import annotations
 
@@ -169,18 +169,18 @@ def test_an_error_of_the_work_keeps_nothing_alive():
 
 
 def test_a_result_can_be_had_once():
-    aside = Worker(lambda: 42, "once")
-    aside.start()
-    assert aside.result() == 42
-    aside.wait()
+    worker = Worker(lambda: 42, "once")
+    worker.start()
+    assert worker.result() == 42
+    worker.wait()
     with pytest.raises(RuntimeError, match="taken"):
-        aside.result()
+        worker.result()
 
 
 def test_what_was_never_started_is_over():
-    aside = Worker(lambda: 42, "never")
-    aside.wait()
-    aside.end()
+    worker = Worker(lambda: 42, "never")
+    worker.wait()
+    worker.end()
 
 
 def test_work_that_is_done_is_never_stopped():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "compare", "summarize_paths"]
 
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def compare(expected: Evidence, found: Evidence) -> Comparison:
         IntegrityError: they differ; the text names the first differences.
     """
     before = _by_path(expected)
-    after = _aligned(_by_path(found), before)
+    after = _align_masked_paths(_by_path(found), before)
     differences = [f"{path} is missing" for path in before if path not in after]
     differences += [f"{path} is there, which the backup does not know" for path in after if path not in before]
     pairs = [(old, after[path]) for path, old in before.items() if path in after]
@@ -59,9 +59,9 @@ def compare(expected: Evidence, found: Evidence) -> Comparison:
         elif _comparable(old, new) and old.fingerprint != new.fingerprint:
             differences.append(f"{old.path} has as many rows, but another content than when it was dumped")
     if differences:
-        more = f" (and {len(differences) - _SHOWN} more)" if len(differences) > _SHOWN else ""
+        remainder = f" (and {len(differences) - _MAX_SHOWN} more)" if len(differences) > _MAX_SHOWN else ""
         raise IntegrityError(
-            f"what was restored is not what was dumped: {'; '.join(differences[:_SHOWN])}{more}; "
+            f"what was restored is not what was dumped: {'; '.join(differences[:_MAX_SHOWN])}{remainder}; "
             "do not rely on this backup"
         )
     return Comparison(
@@ -75,15 +75,15 @@ def compare(expected: Evidence, found: Evidence) -> Comparison:
 def summarize_paths(paths: Iterable[str]) -> str:
     """Return the first of ``paths``, and how many more there are."""
     all_paths = list(paths)
-    more = f" and {len(all_paths) - _SHOWN} more" if len(all_paths) > _SHOWN else ""
-    return ", ".join(all_paths[:_SHOWN]) + more
+    remainder = f" and {len(all_paths) - _MAX_SHOWN} more" if len(all_paths) > _MAX_SHOWN else ""
+    return ", ".join(all_paths[:_MAX_SHOWN]) + remainder
 
 
 def _by_path(evidence: Evidence) -> dict[str, ObjectEvidence]:
     return {entry.path: entry for entry in evidence.objects}
 
 
-def _aligned(after: dict[str, ObjectEvidence], before: Iterable[str]) -> dict[str, ObjectEvidence]:
+def _align_masked_paths(after: dict[str, ObjectEvidence], before: Iterable[str]) -> dict[str, ObjectEvidence]:
     """Return ``after`` by the paths of ``before``, where one of the two shows a path with a secret masked."""
     expected_paths = set(before)
     for path in expected_paths - set(after):

@@ -1,4 +1,4 @@
-"""The backups in a store as people see them: manifests, what became of their data, proofs and pins, put together."""
+"""The backups in a store as people see them: manifests, what became of their data, proofs and pins, joined."""
 
 from __future__ import annotations
 

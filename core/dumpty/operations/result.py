@@ -96,7 +96,7 @@ def to_backup(
     state: str = "ok",
     state_reason: str = "",
 ) -> Backup:
-    """Return a backup as people see it, from its manifest, what became of its data, and what lies beside it."""
+    """Return a backup as people see it, from its manifest, what became of its data, and its annotations."""
     failed = verification_status(proofs).failed
     if failed is not None and state == "ok":
         state, state_reason = "damaged", f"its proof by {failed.level} failed: {failed.error}"

@@ -20,7 +20,7 @@ __all__ = ["LATEST", "Filter", "select"]
 LATEST = ("latest", "latest-verified")
 """What is selected otherwise than by its id; each may be followed by ``:DATABASE``."""
 
-_NAMED = 10
+_MAX_NAMED = 10
 """How many databases a message names."""
 
 
@@ -37,16 +37,16 @@ class Filter:
 
     def matches(self, backup: Backup) -> bool:
         """Return whether a backup is in question."""
-        return self._is_of(backup) and self._comes_from(backup)
+        return self._matches_database(backup) and self._matches_source(backup)
 
     def filter(self, backups: Iterable[Backup]) -> list[Backup]:
         """Return those of ``backups`` that are in question."""
         return [b for b in backups if self.matches(b)]
 
-    def _is_of(self, backup: Backup) -> bool:
+    def _matches_database(self, backup: Backup) -> bool:
         return self.database in {"", backup.database_name, backup.source.rpartition("/")[2]}
 
-    def _comes_from(self, backup: Backup) -> bool:
+    def _matches_source(self, backup: Backup) -> bool:
         if self.source in {"", backup.source}:
             return True
         if "://" in self.source:
@@ -79,8 +79,8 @@ def select(
     Raises:
         UnknownBackup: none is meant, or more than one.
     """
-    word, colon, name = query.partition(":")
-    if word not in LATEST:
+    keyword, colon, name = query.partition(":")
+    if keyword not in LATEST:
         return _by_id(scope.filter(backups), query, f"{location}{scope}{_damage(damaged)}")
     chosen = [b for b in backups if scope.matches(b) and (not colon or (name and Filter(database=name).matches(b)))]
     searched = f"{location}{scope}"
@@ -89,7 +89,7 @@ def select(
     if not chosen:
         raise UnknownBackup(f"no backup {query!r} in {searched}{_damage(damaged)}; dumpty list shows what is there")
     chosen = _without_lost(chosen)
-    if word == "latest-verified":
+    if keyword == "latest-verified":
         chosen = [b for b in chosen if b.verification_status.proven]
         if not chosen:
             raise UnknownBackup(
@@ -129,11 +129,11 @@ def _require_one_database(backups: Sequence[Backup], query: str) -> None:
     descriptions = [
         f"{name} ({source})" for source, name in sorted(databases.items(), key=lambda item: (item[1], item[0]))
     ]
-    more = f" and {len(descriptions) - _NAMED} more" if len(descriptions) > _NAMED else ""
-    named = len(set(databases.values())) == len(databases)
-    example = f"{query.partition(':')[0]}:{min(databases.values())}, or --database" if named else "with --source"
+    rest = f" and {len(descriptions) - _MAX_NAMED} more" if len(descriptions) > _MAX_NAMED else ""
+    unambiguous = len(set(databases.values())) == len(databases)
+    example = f"{query.partition(':')[0]}:{min(databases.values())}, or --database" if unambiguous else "with --source"
     raise UnknownBackup(
-        f"{query!r} could be a backup of {len(databases)} databases: {', '.join(descriptions[:_NAMED])}{more}; "
+        f"{query!r} could be a backup of {len(databases)} databases: {', '.join(descriptions[:_MAX_NAMED])}{rest}; "
         f"say which one, by its id, {example}"
     )
 

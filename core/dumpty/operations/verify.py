@@ -1,6 +1,6 @@
 """Proving a backup: by its digests, by its driver's reading of the dump, or by restoring it.
 
-A drill fetches the stored object and verifies it, restores it into a throw-away target that the driver provides, asks
+A drill fetches the stored object and verifies it, restores it into a scratch database that the driver provides, asks
 the restored database for what the backup recorded of the original, runs the engine's own checks and the user's
 assertions, and throws the target away, whatever happens.
 """
@@ -110,7 +110,7 @@ class _Attempt:
         self._step_start = time.monotonic()
 
     def is_verdict(self, error: DumptyError) -> bool:
-        """Return whether ``error`` says that the backup is bad, and not merely that nobody could tell."""
+        """Return whether ``error`` says that the backup is bad, and not merely that it could not be decided."""
         if isinstance(error, CommandError):  # the database's own client refused the dump; a signal is not its verdict
             return self._loading and error.returncode is not None and error.returncode > 0
         return isinstance(error, (IntegrityError, MissingFile))
@@ -119,9 +119,9 @@ class _Attempt:
         """Compare the stored bytes, and the dump in them, with the manifest."""
         check_whole(self.host, self.store, self._stored, self.progress)
         self._record_stored_step()
-        through = "+".join(s.plugin.name for s in self._stored.stages)
+        compressors = "+".join(s.plugin.name for s in self._stored.stages)
         self._record_step(
-            f"{f'through {through} ' if through else ''}it gives the dump of the size and SHA-256 recorded"
+            f"{f'through {compressors} ' if compressors else ''}it gives the dump of the size and SHA-256 recorded"
         )
         self.not_proved.append(_ONLY_DIGESTS)
 
@@ -135,11 +135,11 @@ class _Attempt:
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it examined {dump.file}, but did not read it to its end")
         self._require_counts(found)
-        self._record_step(f"it decompresses, and {driver.name} reads the dump to its end: {_contents(found)}")
+        self._record_step(f"it decompresses, and {driver.name} reads the dump to its end: {_contents_text(found)}")
         self.not_proved.append(_ONLY_READ)
 
     def restore(self, on: Source | None, assertions: Sequence[str], overrides: Mapping[str, object]) -> None:
-        """Restore into a throw-away target, and question what is there then."""
+        """Restore into a scratch database, and examine what it holds then."""
         driver = self._driver("scratch", "restore")
         verbs: dict[Verb, Plugin] = {"scratch": driver, "restore": driver, "inspect": driver}
         options = self.host.options(verbs, overrides)
@@ -169,13 +169,13 @@ class _Attempt:
         self.secrets += scratch.target.secrets
         versions = {str(name): str(version) for name, version in scratch.versions.items()}
         self.versions |= versions
-        served = ", ".join(f"{name} {version}" for name, version in versions.items()) or driver.name
-        self._record_step("; ".join((f"a throw-away target is ready: {served}", *getattr(scratch, "notes", ()))))
+        served_by = ", ".join(f"{name} {version}" for name, version in versions.items()) or driver.name
+        self._record_step("; ".join((f"a throw-away target is ready: {served_by}", *getattr(scratch, "notes", ()))))
         self._loading = True
         loaded = load(self.host, driver, scratch.target, dump, overwrite=False, options=options["restore"])
         self._loading = False
         self._record_step("a database loaded the dump to its end")
-        found = self._inspected(driver, scratch, options["inspect"]) or loaded
+        found = self._inspect_restored(driver, scratch, options["inspect"]) or loaded
         self._compare(driver, found)
         unprovable: NotProvable | None = None
         checks: tuple[str, ...] = ()
@@ -194,7 +194,7 @@ class _Attempt:
         if unprovable is not None:
             raise unprovable
 
-    def _inspected(self, driver: Plugin, scratch: Scratch, options: Options) -> Evidence | None:
+    def _inspect_restored(self, driver: Plugin, scratch: Scratch, options: Options) -> Evidence | None:
         declared = any(o.name == "evidence" and "inspect" in o.verbs for o in driver.described.options)
         if not declared or not self.host.can(driver, "inspect"):
             return None
@@ -216,10 +216,12 @@ class _Attempt:
             return
         comparison = compare(expected, found)
         if comparison.counted and comparison.fingerprinted < comparison.counted:
-            self._record_step(f"counts only: {_counted(comparison)}, as counted when it was dumped")
+            self._record_step(f"counts only: {_counts_text(comparison)}, as counted when it was dumped")
             self.not_proved.append(_without_fingerprints(driver, comparison))
         elif comparison.fingerprinted:
-            self._record_step(f"every value: {_counted(comparison)}, with the fingerprints taken when it was dumped")
+            self._record_step(
+                f"every value: {_counts_text(comparison)}, with the fingerprints taken when it was dumped"
+            )
         if comparison.uncounted:
             self.not_proved.append(f"the rows of what nobody counted: {summarize_paths(comparison.uncounted)}")
         if not expected.consistent:
@@ -291,16 +293,16 @@ def _attribute_errors(driver: Plugin, part: str) -> Iterator[None]:
         ) from error
 
 
-def _counted(comparison: Comparison) -> str:
-    return f"{_number(comparison.counted, 'object')} and {_number(comparison.rows, 'row')}"
+def _counts_text(comparison: Comparison) -> str:
+    return f"{_quantity(comparison.counted, 'object')} and {_quantity(comparison.rows, 'row')}"
 
 
-def _contents(found: Evidence) -> str:
+def _contents_text(found: Evidence) -> str:
     counted = [entry.rows for entry in found.objects if entry.rows is not None]
     if not found.objects:
         return "it counted nothing"
-    rows = _number(sum(counted), "row") if counted else "rows not counted"
-    return f"{_number(len(found.objects), 'object')}, {rows}"
+    rows = _quantity(sum(counted), "row") if counted else "rows not counted"
+    return f"{_quantity(len(found.objects), 'object')}, {rows}"
 
 
 def _without_fingerprints(driver: Plugin, comparison: Comparison) -> str:
@@ -311,5 +313,5 @@ def _without_fingerprints(driver: Plugin, comparison: Comparison) -> str:
     return f"that every value is the same: the backup has no fingerprints{advice}"
 
 
-def _number(count: int, noun: str) -> str:
+def _quantity(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,4 +1,4 @@
-"""Accounts of the operating system for throw-away servers, which run code that strangers wrote.
+"""Accounts of the operating system for scratch servers, which run code that strangers wrote.
 
 Such a server runs under a number of its own, which no entry of the system's, no service and no process has: what runs
 there owns no file, may read what everybody may, and reaches no service that asks who it is. Only root can give it one.

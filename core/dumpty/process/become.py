@@ -4,7 +4,7 @@
 
 UID: the number to run as, with a group of the same number and no other, and without a network where the system can
 do that; "" to stay who we are. SIGNAL: what Linux sends the program when its parent, process PARENT, ends; 0: nothing.
-Whatever it runs, no program behind it gains rights again by a set-user-id bit.
+Whatever it runs, no program behind it gains privileges again by a set-user-id bit.
 """
 
 from __future__ import annotations

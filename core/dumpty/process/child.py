@@ -99,8 +99,8 @@ class Child:
         self._secrets = tuple(secrets)
         self.argv = tuple(redact(a, secrets) for a in argv)
         self.name = os.path.basename(argv[0])
-        changed = {**(account.bare_environment() if bare else os.environ), **(env or {})}
-        environment = {k: v for k, v in changed.items() if v is not None}
+        variables = {**(account.bare_environment() if bare else os.environ), **(env or {})}
+        environment = {k: v for k, v in variables.items() if v is not None}
         try:
             # A session of its own: Ctrl-C reaches us alone, and we end the whole group in good order.
             self._popen = subprocess.Popen(  # noqa: S603 - argv is a list built by a plugin; there is no shell
@@ -269,7 +269,7 @@ class Child:
             if pending:
                 self._tail.append(pending.decode("utf-8", "replace"))
 
-    def _failure(self, what: str) -> CommandError:
+    def _failure(self, event: str) -> CommandError:
         self._popen.poll()
         if self._popen.returncode is None:
             # It closed a pipe but may not have exited yet: its last words explain more than our "broken pipe".
@@ -280,7 +280,7 @@ class Child:
         tail = self.stderr_tail().strip()
         error_text = f": {tail.splitlines()[-1].strip()}" if tail else ", and said nothing"
         return CommandError(
-            f"{self.name} {what}{error_text}",
+            f"{self.name} {event}{error_text}",
             argv=self.argv,
             returncode=self._popen.returncode,
             stderr_tail=tail,
@@ -324,10 +324,10 @@ def run(
 @contextlib.contextmanager
 def _deadline(child: Child, timeout: float | None) -> Iterator[None]:
     # For a child that neither reads its input nor ends: a write into a full pipe knows no timeout.
-    late = threading.Event()
+    expired = threading.Event()
 
     def end() -> None:
-        late.set()
+        expired.set()
         child.end()
 
     timer = threading.Timer(timeout or 0.0, end)
@@ -337,7 +337,7 @@ def _deadline(child: Child, timeout: float | None) -> Iterator[None]:
     try:
         yield
     except CommandError as error:
-        if late.is_set():
+        if expired.is_set():
             raise CommandError(f"{child.name} did not read its input within {timeout:g} s", argv=child.argv) from error
         raise
     finally:

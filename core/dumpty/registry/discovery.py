@@ -52,12 +52,12 @@ def entry_points(group: str) -> Iterator[EntryPoint]:
                 yield EntryPoint(name=point.name, distribution=name, version=version, load=point.load)
 
 
-def changes_of_path() -> tuple[tuple[str, int], ...]:
+def path_state() -> tuple[tuple[str, int], ...]:
     """Return what tells whether something was installed or removed: each directory of sys.path, and when it changed."""
-    return tuple((path, _changed(path)) for path in sys.path)
+    return tuple((path, _modified_at(path)) for path in sys.path)
 
 
-def _changed(path: str) -> int:
+def _modified_at(path: str) -> int:
     try:
         return os.stat(path or ".").st_mtime_ns
     except OSError:

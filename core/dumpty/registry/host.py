@@ -19,7 +19,7 @@ from dumpty import hookspecs
 from dumpty.errors import PluginConflict, PluginError, PluginLoadError, PluginNotFound, RestoreNotSupported
 from dumpty.redaction import redact_exception
 from dumpty.registry.description import check_description
-from dumpty.registry.discovery import changes_of_path, entry_points
+from dumpty.registry.discovery import entry_points, path_state
 from dumpty.registry.masking import Mask
 from dumpty.registry.options import share
 from dumpty.registry.plugin import Plugin, describe_error, plugin_failure
@@ -171,7 +171,7 @@ class Host:
                 self._load(point.plugin(), load=point.load)
 
     def _load(self, plugin: Plugin, *, load: Callable[[], object]) -> Plugin:
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             module = load()
             info = self._validate(plugin, module)
@@ -182,7 +182,7 @@ class Host:
             plugin = replace(plugin, state="failed", error=text)
         else:
             plugin = replace(plugin, state="ok" if info else "wrapper", info=info, module=module)
-        plugin = replace(plugin, seconds=time.monotonic() - begun)
+        plugin = replace(plugin, seconds=time.monotonic() - start)
         self._plugins.append(plugin)
         return plugin
 
@@ -201,10 +201,10 @@ class Host:
         if not callers:
             raise PluginLoadError("it implements no hook; mark its functions with @dumpty.hookimpl")
         info: PluginInfo | None = None
-        if any(c.name == "describe" and not _wraps(i) for c in callers for i in c.get_hookimpls()):
+        if any(c.name == "describe" and not _is_wrapper(i) for c in callers for i in c.get_hookimpls()):
             info = trial.hook.describe()
             check_description(info)
-        elif not all(_wraps(i) for c in callers for i in c.get_hookimpls()):
+        elif not all(_is_wrapper(i) for c in callers for i in c.get_hookimpls()):
             raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
         # Of one name may be plugins of several kinds; of one kind, `_with_conflicts` says who else claims it.
         self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
@@ -223,7 +223,7 @@ class Host:
     def can(self, plugin: Plugin, hook: str) -> bool:
         """Return whether ``plugin`` implements ``hook``."""
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
-        return any(i.plugin is plugin.module and not _wraps(i) for i in caller.get_hookimpls())
+        return any(i.plugin is plugin.module and not _is_wrapper(i) for i in caller.get_hookimpls())
 
     def inspect(self, plugin: Plugin, *, source: Source, options: Options) -> Inspection:
         """Call ``inspect``."""
@@ -286,9 +286,11 @@ class Host:
             raise PluginError(
                 f"{name} implements no {hook}; is its function marked with @dumpty.hookimpl?", plugin=name, hook=hook
             )
-        mask = Mask.of(arguments.values())
+        mask = Mask.from_arguments(arguments.values())
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
-        other_plugins = [i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _wraps(i)]
+        other_plugins = [
+            i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _is_wrapper(i)
+        ]
         try:
             result = self._manager.subset_hook_caller(hook, remove_plugins=other_plugins)(**arguments)
         except BaseException as error:
@@ -297,8 +299,10 @@ class Host:
             if failure is error:
                 raise
             raise failure from error
-        fits = isinstance(result, expected) if isinstance(expected, type) else all(hasattr(result, w) for w in expected)
-        if not fits:
+        valid = (
+            isinstance(result, expected) if isinstance(expected, type) else all(hasattr(result, w) for w in expected)
+        )
+        if not valid:
             promised = expected.__name__ if isinstance(expected, type) else f"an object with {', '.join(expected)}"
             raise PluginError(
                 f"{name} returned {type(result).__name__} from {hook}, not {promised}: taken as a failure",
@@ -311,7 +315,7 @@ class Host:
 def default_host() -> Host:
     """Return a host of the installed plugins, shared within the process until the installation changes."""
     global _default  # noqa: PLW0603 - one cache for the process, replaced as a whole
-    key = (os.environ.get(DISABLE, ""), changes_of_path())
+    key = (os.environ.get(DISABLE, ""), path_state())
     if _default is None or _default[0] != key:
         _default = (key, Host())
     return _default[1]
@@ -320,5 +324,5 @@ def default_host() -> Host:
 _default: tuple[object, Host] | None = None
 
 
-def _wraps(impl: pluggy.HookImpl) -> bool:
+def _is_wrapper(impl: pluggy.HookImpl) -> bool:
     return bool(impl.wrapper or impl.hookwrapper)

@@ -29,7 +29,7 @@ class Mask:
     shown: str = ""
 
     @classmethod
-    def of(cls, arguments: Iterable[object]) -> Mask:
+    def from_arguments(cls, arguments: Iterable[object]) -> Mask:
         """Return the mask for a call with these arguments, of which databases and options hold secrets."""
         secrets: list[str] = []
         shown: list[str] = []
@@ -80,8 +80,8 @@ class Mask:
     def _digest(self, text: str) -> str:
         # A few digits of a digest may be somebody's password by chance: only the whole of it could give one away.
         digits = text.rpartition(":")[2]
-        by_chance = _DIGITS.fullmatch(digits) and digits not in self.secrets
-        return text if by_chance else self._name(text)
+        unlikely_secret = _DIGITS.fullmatch(digits) and digits not in self.secrets
+        return text if unlikely_secret else self._name(text)
 
     def _texts(self, notes: Iterable[str]) -> tuple[str, ...]:
         return tuple(redact(note, self.secrets) for note in notes)
@@ -92,8 +92,8 @@ class Mask:
 
 def drop_masked_properties(evidence: Evidence) -> Evidence:
     """Return ``evidence`` as drivers may rely on it: a list of roles, one of which has the password in it, is none."""
-    whole = {key: value for key, value in evidence.properties.items() if not _masked(value)}
-    return replace(evidence, properties=whole)
+    properties = {key: value for key, value in evidence.properties.items() if not _masked(value)}
+    return replace(evidence, properties=properties)
 
 
 def _masked(value: object) -> bool:

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
     from dumpty.types import Store, Upload
 
-__all__ = ["PENDING", "committing", "marked"]
+__all__ = ["PENDING", "committing", "mark_pending"]
 
 PENDING = ".pending"
 
 
 @contextlib.contextmanager
 def committing(store: Store, is_listed: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
-    """Hold the lock under which what is listed changes, and mark files, as ``marked`` does."""
-    with store.lock("catalog"), marked(store, is_listed, *files) as confirm_removed:
+    """Hold the lock under which what is listed changes, and mark files, as ``mark_pending`` does."""
+    with store.lock("catalog"), mark_pending(store, is_listed, *files) as confirm_removed:
         yield confirm_removed
 
 
 @contextlib.contextmanager
-def marked(store: Store, is_listed: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
+def mark_pending(store: Store, is_listed: Callable[[str], bool], *files: str) -> Iterator[Callable[[], None]]:
     """Mark files within the block, which calls what it gets once it has seen to it that none is there.
 
     After a failure a mark goes only with the doubt. An interrupt can come up between any two steps, and so also where

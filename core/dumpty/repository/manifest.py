@@ -152,7 +152,7 @@ def decode(data: bytes, label: str) -> Record:
             stages=tuple(StageRecord(plugin=_plugin(s["plugin"]), params=s["params"]) for s in content["stages"]),
             plain_size=int(content["plain"]["size"]),
             plain_sha256=str(content["plain"]["sha256"]),
-            file=bare(content["stored"]["file"], label),
+            file=bare_name(content["stored"]["file"], label),
             stored_size=int(content["stored"]["size"]),
             stored_sha256=str(content["stored"]["sha256"]),
             digests=dict(content["stored"]["digests"]),
@@ -210,7 +210,7 @@ def check_entry(entry: Mapping[str, Any], label: str) -> None:
         raise ManifestError(f"{label} is damaged: the {wrong[0]} of an entry is not what it should be")
 
 
-def bare(name: object, label: str) -> str:
+def bare_name(name: object, label: str) -> str:
     """Return ``name`` if it is a bare file name.
 
     Raises:

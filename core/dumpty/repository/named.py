@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError
 from dumpty.repository import manifest
-from dumpty.repository.journal import committing, marked
+from dumpty.repository.journal import committing, mark_pending
 from dumpty.repository.names import NAMED_MANIFEST, REMOVED, slug
 from dumpty.repository.objects import NOT_DURABLE, delete_for_good, locked, read_object, write_object
 
@@ -53,7 +53,7 @@ class NamedCatalog:
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise ManifestError(f"{label} is damaged: it lists no backups")
         for entry in entries:
-            manifest.bare(entry.get("file"), label)
+            manifest.bare_name(entry.get("file"), label)
             manifest.check_entry(entry, label)
         return entries
 
@@ -68,7 +68,7 @@ class NamedCatalog:
             try:
                 old = self.entries()
                 replaced = [e["file"] for e in old if e["name"] == entry["name"]]
-                stack.enter_context(marked(self._store, self._is_listed, *replaced))
+                stack.enter_context(mark_pending(self._store, self._is_listed, *replaced))
                 self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report

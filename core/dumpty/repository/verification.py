@@ -66,7 +66,7 @@ class Proof:
 
     ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
     decide (a program is missing, the store cannot be read) is no proof either way, and leaves none. ``at`` is aware,
-    in UTC; ``by`` is user@host. ``versions`` are those of dumpty, the driver, and what served the throw-away target.
+    in UTC; ``by`` is user@host. ``versions`` are those of dumpty, the driver, and what served the scratch database.
     ``exception`` and ``unrecorded``, the reason why the proof could not be written down, are not kept.
     """
 
@@ -134,7 +134,7 @@ def current_user() -> str:
 
 def encode_proofs(record_id: str, proofs: Iterable[Proof]) -> bytes:
     """Return the content of ``STEM.proofs.json``."""
-    return manifest.seal({"backup": record_id, "proofs": [_values(proof) for proof in proofs]})
+    return manifest.seal({"backup": record_id, "proofs": [_proof_to_json(proof) for proof in proofs]})
 
 
 def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
@@ -145,8 +145,8 @@ def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
     """
     content = manifest.unseal(data, label)
     try:
-        _require_of(content, record_id, label)
-        return tuple(_proof(values) for values in content["proofs"])
+        _require_backup(content, record_id, label)
+        return tuple(_proof_from_json(values) for values in content["proofs"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
@@ -164,19 +164,19 @@ def decode_pin(data: bytes, record_id: str, label: str) -> str:
     """
     content = manifest.unseal(data, label)
     try:
-        _require_of(content, record_id, label)
+        _require_backup(content, record_id, label)
         since = manifest.utc(content["at"])
         return f"by {content['by']} on {since:%Y-%m-%d}" + (f": {content['reason']}" if content["reason"] else "")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
 
-def _require_of(content: Mapping[str, Any], record_id: str, label: str) -> None:
+def _require_backup(content: Mapping[str, Any], record_id: str, label: str) -> None:
     if content["backup"] != record_id:
         raise ManifestError(f"{label} is damaged: it belongs to the backup {content['backup']}")
 
 
-def _values(proof: Proof) -> dict[str, Any]:
+def _proof_to_json(proof: Proof) -> dict[str, Any]:
     return {
         "level": proof.level,
         "ok": proof.ok,
@@ -190,7 +190,7 @@ def _values(proof: Proof) -> dict[str, Any]:
     }
 
 
-def _proof(values: Mapping[str, Any]) -> Proof:
+def _proof_from_json(values: Mapping[str, Any]) -> Proof:
     if values["level"] not in LEVELS or type(values["ok"]) is not bool:
         raise ValueError(f"level {values['level']!r}, ok {values['ok']!r}")
     return Proof(

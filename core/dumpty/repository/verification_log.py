@@ -50,7 +50,7 @@ class VerificationLog:
     def read(
         self, records: Sequence[Record], names: Iterable[str] | None = None
     ) -> tuple[dict[str, Annotations], list[ManifestError]]:
-        """Return what lies beside each backup, by id, and an error for each file that cannot be read.
+        """Return the annotations of each backup, by id, and an error for each file that cannot be read.
 
         Proofs that cannot be read count as none; a pin that cannot be read is a pin. ``names``: as for
         ``Catalog.records``.

@@ -70,7 +70,7 @@ class Inspection:
     (an absolute path; server and database), without secrets; "" leaves the choice to dumpty. ``name``: the
     database's short name, for file names. ``evidence``: counts or fingerprints of its tables, on request: a driver
     that can be asked declares the option ``evidence`` for ``inspect``, one of ``off``, ``counts``, ``fingerprint``.
-    ``lacks``: rights that a backup needs and this user has not, each with the statements that grant it, on request:
+    ``lacks``: privileges that a backup needs and this user has not, each with the statements that grant it, on request:
     a driver that can be asked declares the option ``rights`` (bool) for ``inspect``.
     """
 
@@ -86,11 +86,11 @@ class Inspection:
 
 
 class Scratch(Protocol):
-    """A throw-away place to restore into, for a drill: empty, private, gone when its block ends.
+    """A scratch database to restore into, for a drill: empty, private, gone when its block ends.
 
-    What is restored there is code of whoever owned the database: it gets no rights beyond its place. Where there is
-    more to say, ``notes`` (a tuple of str) tells under whose rights it runs, and ``not_proved`` (a tuple of str), asked
-    after the restore, what of the dump was left out for that; both go into the proof.
+    What is restored there is code of whoever owned the database: it gets no privileges beyond it. Where there is
+    more to say, ``notes`` (a tuple of str) tells with whose privileges it runs, and ``not_proved`` (a tuple of str),
+    asked after the restore, what of the dump was left out for that; both go into the proof.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Places for objects."""
+"""Stores and the objects in them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Upload(Protocol):
 
 
 class Store(Protocol):
-    """A place for objects, flat: names are bare, without separators.
+    """A flat space of objects: names are bare, without separators.
 
     Every method raises ``StoreError`` (``MissingFile`` for a missing object). All may be called from several
     threads and processes.
