@@ -60,8 +60,8 @@ def parse_url(url: str) -> Source:
         )
     userinfo, at, hosts = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
-    host, port, host_lists = _hosts(scheme, hosts)
-    query = _query(scheme, query_text) | host_lists
+    host, port, host_lists = _parse_hosts(scheme, hosts)
+    query = _parse_query(scheme, query_text) | host_lists
     _require_plain_name(f"the {scheme} URL", unquote(path), query.get("dbname"))
     secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if names_secret(k) and v]
     masked_query = "&".join(
@@ -115,7 +115,7 @@ def parse_connection(text: str, *, scheme: str) -> Source:
     if "://" in text.partition("=")[0]:
         return parse_url(text)
     _require_text(text, "the connection string", encoded=False)
-    keywords = _keyword_values(text)
+    keywords = _parse_keywords(text)
     password = keywords.pop("password", None)
     database, username = keywords.pop("dbname", None), keywords.pop("user", None)
     _require_plain_name("the connection string", database)
@@ -125,15 +125,15 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         keywords |= {k: v for k, v in (("host", host), ("port", port_text)) if v}
         host = None
     elif port_text:
-        port = _port(scheme, port_text)
+        port = _parse_port(scheme, port_text)
     secrets = [v for v in (password, *(v for k, v in keywords.items() if names_secret(k))) if v]
-    user_part = _quoted(username or "") + (f":{MASK}" if password else "")
-    shown_host = f"[{host}]" if host and ":" in host else _quoted(host or "")
-    query_part = "&".join(f"{k}={MASK if names_secret(k) else _quoted(v, '/,')}" for k, v in keywords.items())
+    user_part = _percent_encode(username or "") + (f":{MASK}" if password else "")
+    shown_host = f"[{host}]" if host and ":" in host else _percent_encode(host or "")
+    query_part = "&".join(f"{k}={MASK if names_secret(k) else _percent_encode(v, '/,')}" for k, v in keywords.items())
     return Source(
         scheme=scheme,
         url=f"{scheme}://{user_part + '@' if user_part else ''}{shown_host}{f':{port}' if port else ''}"
-        f"/{_quoted(database or '')}{'?' + query_part if query_part else ''}",
+        f"/{_percent_encode(database or '')}{'?' + query_part if query_part else ''}",
         host=host,
         port=port,
         username=username,
@@ -155,7 +155,7 @@ def _require_plain_name(label: str, *names: str | None) -> None:
         )
 
 
-def _quoted(text: str, safe: str = "") -> str:
+def _percent_encode(text: str, safe: str = "") -> str:
     return quote(text, safe=safe, errors="surrogateescape")
 
 
@@ -179,17 +179,17 @@ def _not_a_url(text: str) -> str:
     )
 
 
-def _hosts(scheme: str, text: str) -> tuple[str | None, int | None, dict[str, str]]:
+def _parse_hosts(scheme: str, text: str) -> tuple[str | None, int | None, dict[str, str]]:
     if "," in text:
-        pairs = [_host_port(scheme, host_port) for host_port in text.split(",")]
+        pairs = [_parse_host_port(scheme, host_port) for host_port in text.split(",")]
         ports = ",".join(str(p or "") for _, p in pairs)
         host_lists = {"host": ",".join(h or "" for h, _ in pairs)}
         return None, None, host_lists | ({"port": ports} if ports.strip(",") else {})
-    host, port = _host_port(scheme, text)
+    host, port = _parse_host_port(scheme, text)
     return host, port, {}
 
 
-def _host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
+def _parse_host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
     if text.startswith("["):
         host, bracket, tail = text[1:].partition("]")
         if not bracket or (tail and not tail.startswith(":")):
@@ -197,10 +197,10 @@ def _host_port(scheme: str, text: str) -> tuple[str | None, int | None]:
         port_text = tail[1:]
     else:
         host, _, port_text = text.partition(":")
-    return unquote(host) or None, _port(scheme, port_text) if port_text else None
+    return unquote(host) or None, _parse_port(scheme, port_text) if port_text else None
 
 
-def _port(scheme: str, text: str) -> int:
+def _parse_port(scheme: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_PORT)) and 0 < int(text) <= _MAX_PORT):
         # The text may be a piece of a password with an unencoded '/': it is not shown.
         raise MalformedURL(
@@ -210,7 +210,7 @@ def _port(scheme: str, text: str) -> int:
     return int(text)
 
 
-def _query(scheme: str, text: str) -> dict[str, str]:
+def _parse_query(scheme: str, text: str) -> dict[str, str]:
     query: dict[str, str] = {}
     for pair in filter(None, text.split("&")):
         key, equals, value = pair.partition("=")
@@ -228,7 +228,7 @@ _KEYWORD = re.compile(
 )
 
 
-def _keyword_values(text: str) -> dict[str, str]:
+def _parse_keywords(text: str) -> dict[str, str]:
     keywords: dict[str, str] = {}
     position, end = 0, len(text.rstrip())
     while position < end:

@@ -216,7 +216,7 @@ def test_a_wrapper_sees_every_routed_call_and_has_no_kind(install, tmp_path):
     assert (found("observer").state, found("observer").kind) == ("wrapper", "")
     result = BackupManager(str(tmp_path)).create_backup("newdb://u:s3cr3t@host/shop")
     assert result.success, result.error
-    assert sys.modules["dumpty_observer"].seen == [("newdb://u:***@host/shop", "sql")]
+    assert sys.modules["dumpty_observer"].calls == [("newdb://u:***@host/shop", "sql")]
     with pytest.raises(PluginNotFound):
         Host().named("compressor", "observer")
     with pytest.raises(PluginNotFound):

@@ -55,7 +55,9 @@ def compare(expected: Evidence, found: Evidence) -> Comparison:
     pairs = [(old, after[path]) for path, old in before.items() if path in after]
     for old, new in pairs:
         if None not in (old.rows, new.rows) and old.rows != new.rows:
-            differences.append(f"{old.path} has {_rows(new.rows)}, and had {_rows(old.rows)} when it was dumped")
+            differences.append(
+                f"{old.path} has {_rows_text(new.rows)}, and had {_rows_text(old.rows)} when it was dumped"
+            )
         elif _comparable(old, new) and old.fingerprint != new.fingerprint:
             differences.append(f"{old.path} has as many rows, but another content than when it was dumped")
     if differences:
@@ -99,5 +101,5 @@ def _comparable(old: ObjectEvidence, new: ObjectEvidence) -> bool:
     return old.fingerprint.partition(":")[0] == new.fingerprint.partition(":")[0]
 
 
-def _rows(count: int | None) -> str:
+def _rows_text(count: int | None) -> str:
     return f"{count:,} row" + ("" if count == 1 else "s")

@@ -129,7 +129,7 @@ def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets:
     ``more_secrets`` are secrets that are not in the URL: the store's.
     """
     start = time.monotonic()
-    shown, secrets = _shown(url)
+    masked_url, secrets = _masked_url(url)
     secrets += more_secrets
     unfinished_before = unfinished()
     try:
@@ -142,16 +142,16 @@ def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets:
             "; still there: ".join([one_line(error), *(["; ".join(remaining)] if remaining else [])]), secrets
         )
         seconds = time.monotonic() - start
-        fields = {"event": verb, "url": shown, "seconds": seconds, "error_type": type(error).__name__}
-        log.error("%s of %s failed: %s", verb, shown, text, extra=fields)  # noqa: TRY400 - no traceback: locals
+        fields = {"event": verb, "url": masked_url, "seconds": seconds, "error_type": type(error).__name__}
+        log.error("%s of %s failed: %s", verb, masked_url, text, extra=fields)  # noqa: TRY400 - no traceback: locals
         return BackupResult(False, None, seconds, text, error)
     seconds = time.monotonic() - start
-    fields = {"event": verb, "url": shown, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
-    log.info("%s of %s done", verb, shown, extra=fields)
+    fields = {"event": verb, "url": masked_url, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
+    log.info("%s of %s done", verb, masked_url, extra=fields)
     return BackupResult(True, backup, seconds, None)
 
 
-def _shown(url: str) -> tuple[str, tuple[str, ...]]:
+def _masked_url(url: str) -> tuple[str, tuple[str, ...]]:
     try:
         source = parse_url(url)
     except SourceError:

@@ -50,7 +50,7 @@ class Filter:
         if self.source in {"", backup.source}:
             return True
         if "://" in self.source:
-            return backup.database_url == _shown(self.source)
+            return backup.database_url == _masked_source(self.source)
         if self.source.startswith((".", "/")):
             paths = (os.path.abspath(self.source), os.path.realpath(self.source))
             return any(backup.source.endswith(f":{path}") for path in paths)
@@ -58,7 +58,7 @@ class Filter:
 
     def __str__(self) -> str:
         descriptions = [f"of the database {self.database!r}"] * bool(self.database)
-        descriptions += [f"from {_shown(self.source)!r}"] * bool(self.source)
+        descriptions += [f"from {_masked_source(self.source)!r}"] * bool(self.source)
         return "".join(f" {text}" for text in descriptions)
 
 
@@ -81,13 +81,15 @@ def select(
     """
     keyword, colon, name = query.partition(":")
     if keyword not in LATEST:
-        return _by_id(scope.filter(backups), query, f"{location}{scope}{_damage(damaged)}")
+        return _by_id(scope.filter(backups), query, f"{location}{scope}{_damage_text(damaged)}")
     chosen = [b for b in backups if scope.matches(b) and (not colon or (name and Filter(database=name).matches(b)))]
     searched = f"{location}{scope}"
     if alone:
         _require_one_database(chosen, query)
     if not chosen:
-        raise UnknownBackup(f"no backup {query!r} in {searched}{_damage(damaged)}; dumpty list shows what is there")
+        raise UnknownBackup(
+            f"no backup {query!r} in {searched}{_damage_text(damaged)}; dumpty list shows what is there"
+        )
     chosen = _without_lost(chosen)
     if keyword == "latest-verified":
         chosen = [b for b in chosen if b.verification_status.proven]
@@ -138,11 +140,11 @@ def _require_one_database(backups: Sequence[Backup], query: str) -> None:
     )
 
 
-def _damage(damaged: int) -> str:
+def _damage_text(damaged: int) -> str:
     return f"; {damaged} manifests there are damaged" if damaged else ""
 
 
-def _shown(source: str) -> str:
+def _masked_source(source: str) -> str:
     """Return a source without the password that a URL may hold."""
     if "://" not in source:
         return source

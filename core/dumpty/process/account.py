@@ -51,9 +51,11 @@ def spare_account() -> int | None:
     """
     if os.geteuid() != 0:
         return None
-    mapped = [*_mapped("uid"), *_mapped("gid")] or [range(2**32 - 1)]
-    candidates = _UNUSED if all(any(_within(_UNUSED, m) for m in _mapped(kind)) for kind in ("uid", "gid")) else _SMALL
-    delegated = [*_delegated("/etc/subuid"), *_delegated("/etc/subgid")]
+    mapped = [*_mapped_ids("uid"), *_mapped_ids("gid")] or [range(2**32 - 1)]
+    candidates = (
+        _UNUSED if all(any(_within(_UNUSED, m) for m in _mapped_ids(kind)) for kind in ("uid", "gid")) else _SMALL
+    )
+    delegated = [*_delegated_ids("/etc/subuid"), *_delegated_ids("/etc/subgid")]
     running_uids = _running_uids()
     for _attempt in range(_TRIES):
         uid = secrets.choice(candidates)
@@ -93,7 +95,7 @@ def end_account(uid: int) -> None:
         )
 
 
-def _mapped(kind: str) -> list[range]:
+def _mapped_ids(kind: str) -> list[range]:
     """Return the numbers that this process's user namespace has."""
     try:
         lines = Path(f"/proc/self/{kind}_map").read_text(encoding="ascii").split("\n")
@@ -107,7 +109,7 @@ def _within(inner: range, outer: range) -> bool:
     return outer.start <= inner.start and inner.stop <= outer.stop
 
 
-def _delegated(path: str) -> Iterator[range]:
+def _delegated_ids(path: str) -> Iterator[range]:
     """Yield the numbers that some user's containers have."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():

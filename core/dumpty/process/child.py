@@ -117,7 +117,7 @@ class Child:
         _live_children.add(self)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
-                _enlarge(pipe)
+                _enlarge_pipe(pipe)
         self._group_ended = False
         self._last_read_small = False
         self._tail: deque[str] = deque(maxlen=_STDERR_LINES)
@@ -344,7 +344,7 @@ def _deadline(child: Child, timeout: float | None) -> Iterator[None]:
         timer.cancel()
 
 
-def _enlarge(pipe: IO[bytes]) -> None:
+def _enlarge_pipe(pipe: IO[bytes]) -> None:
     import fcntl
 
     # Linux only; 64 KiB pipes cost a context switch per 64 KiB.

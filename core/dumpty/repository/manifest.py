@@ -145,18 +145,20 @@ def decode(data: bytes, label: str) -> Record:
             url=str(content["url"]),
             identity=str(content["identity"]),
             database=str(content["database"]),
-            driver=_plugin(content["driver"]),
+            driver=_decode_plugin(content["driver"]),
             format=str(content["format"]["name"]),
-            suffix=_suffix(content["format"]["suffix"]),
+            suffix=_decode_suffix(content["format"]["suffix"]),
             directory=content["format"]["directory"],
-            stages=tuple(StageRecord(plugin=_plugin(s["plugin"]), params=s["params"]) for s in content["stages"]),
+            stages=tuple(
+                StageRecord(plugin=_decode_plugin(s["plugin"]), params=s["params"]) for s in content["stages"]
+            ),
             plain_size=int(content["plain"]["size"]),
             plain_sha256=str(content["plain"]["sha256"]),
             file=bare_name(content["stored"]["file"], label),
             stored_size=int(content["stored"]["size"]),
             stored_sha256=str(content["stored"]["sha256"]),
             digests=dict(content["stored"]["digests"]),
-            verifiers=tuple(_plugin(ref) for ref in content.get("verifiers", ())),
+            verifiers=tuple(_decode_plugin(ref) for ref in content.get("verifiers", ())),
             evidence=decode_evidence(content["evidence"]),
             options=dict(content["options"]),
             started=utc(content["started"]),
@@ -221,11 +223,11 @@ def bare_name(name: object, label: str) -> str:
     return name
 
 
-def _plugin(ref: Mapping[str, Any]) -> PluginRef:
+def _decode_plugin(ref: Mapping[str, Any]) -> PluginRef:
     return PluginRef(**{key: str(value) for key, value in ref.items()})
 
 
-def _suffix(value: object) -> str:
+def _decode_suffix(value: object) -> str:
     # It ends names of files that are made when a dump is spooled.
     if not isinstance(value, str) or not SUFFIX.fullmatch(value):
         raise ValueError(f"the suffix {value!r}")

@@ -32,14 +32,14 @@ def clean(store: Store) -> None:
         StoreError, Locked: it could not.
     """
     with store.lock("catalog"):
-        listed = _listed(store)
+        is_listed = _listing_test(store)
         with contextlib.ExitStack() as stack:
             abandoned = store.clean()
             # A generator holds the store's lock until it is closed, and an error's traceback would keep it alive.
             stack.callback(getattr(abandoned, "close", lambda: None))
             for name in abandoned:
                 file = name.removesuffix(PENDING)
-                if file != name and listed(file) is False:
+                if file != name and is_listed(file) is False:
                     with contextlib.suppress(MissingFile):
                         store.delete(file)
         objects = list(store.list())
@@ -47,7 +47,7 @@ def clean(store: Store) -> None:
         has_manifest = any(entry.name == NamedCatalog.MANIFEST for entry in objects)
         for entry in objects:
             file = entry.name.removesuffix(REMOVED)
-            state = listed(file) if file != entry.name else None
+            state = is_listed(file) if file != entry.name else None
             if state is True:
                 store.rename(entry.name, file)
             elif state is False and (BACKUP_FILE_NAME.match(file) or has_manifest):
@@ -77,7 +77,7 @@ def _delete_unlisted(store: Store, name: str) -> None:
         _log.warning(text, store.locate(name), error, extra={"event": "left-behind"})
 
 
-def _listed(store: Store) -> Callable[[str], bool | None]:
+def _listing_test(store: Store) -> Callable[[str], bool | None]:
     """Return a function that tells whether a manifest names a file; None where that cannot be told.
 
     Manifests are asked for by name: what a late listing does not show yet would be taken for an orphan.
@@ -87,11 +87,11 @@ def _listed(store: Store) -> Callable[[str], bool | None]:
     except (ManifestError, StoreError):
         files = None
 
-    def listed(file: str) -> bool | None:
+    def is_listed(file: str) -> bool | None:
         if match := BACKUP_FILE_NAME.match(file):
             return exists(store, match["stem"] + MANIFEST)
         if files is None or not _NAMED_DATA.search(file):
             return None
         return file in files
 
-    return listed
+    return is_listed

@@ -189,7 +189,7 @@ class _Database(Generic[S]):
         if rules.older_than is not None:
             for backup in self._eligible:
                 if self._age(backup) <= rules.older_than:
-                    text = f"{_days(self._age(backup))} old, not older than {_days(rules.older_than)}"
+                    text = f"{_age_text(self._age(backup))} old, not older than {_age_text(rules.older_than)}"
                     reasons.setdefault(backup.id, text)
         return reasons
 
@@ -224,7 +224,7 @@ class _Database(Generic[S]):
             if number is not None:
                 reasons.append(f"not the newest of one of the last {number} {period}s")
         if rules.older_than is not None:
-            reasons.append(f"{_days(self._age(backup))} old, older than {_days(rules.older_than)}")
+            reasons.append(f"{_age_text(self._age(backup))} old, older than {_age_text(rules.older_than)}")
         return " and ".join(reasons)
 
     def _age(self, backup: S) -> timedelta:
@@ -258,10 +258,12 @@ def _fit_into_size(decisions: Sequence[Decision[S]], limit: int) -> list[Decisio
     return [
         d
         if d.keep
-        else Decision(backup=d.backup, keep=True, reason=f"fits into {_size(limit)} in all")
+        else Decision(backup=d.backup, keep=True, reason=f"fits into {_size_text(limit)} in all")
         if d.backup.id in fits
         else Decision(
-            backup=d.backup, keep=False, reason=" and ".join(filter(None, (d.reason, f"beyond {_size(limit)} in all")))
+            backup=d.backup,
+            keep=False,
+            reason=" and ".join(filter(None, (d.reason, f"beyond {_size_text(limit)} in all"))),
         )
         for d in decisions
     ]
@@ -323,12 +325,12 @@ def parse_timezone(text: str) -> tzinfo | None:
         ) from None
 
 
-def _days(age: timedelta) -> str:
+def _age_text(age: timedelta) -> str:
     hours = age.total_seconds() / 3600
     return f"{hours:.0f} h" if abs(hours) < 48 else f"{hours / 24:.0f} days"  # noqa: PLR2004 - two days
 
 
-def _size(count: int) -> str:
+def _size_text(count: int) -> str:
     number, power = float(count), 0
     while number >= 1000 and power < len(_UNITS) - 1:  # noqa: PLR2004 - kilo
         number, power = number / 1000, power + 1

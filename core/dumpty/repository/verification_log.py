@@ -63,11 +63,11 @@ class VerificationLog:
             annotation = Annotations()
             if sidecar_name(record.file, PROOFS) in sidecars:
                 try:
-                    annotation = replace(annotation, proofs=self._proofs(record))
+                    annotation = replace(annotation, proofs=self._read_proofs(record))
                 except (ManifestError, StoreError) as error:
                     errors.append(_as_manifest_error(error))
             if sidecar_name(record.file, PIN) in sidecars:
-                annotation = replace(annotation, pinned=self._pinned(record, errors))
+                annotation = replace(annotation, pinned=self._read_pin(record, errors))
             if annotation != Annotations():
                 annotations[record.id] = annotation
         return annotations, errors
@@ -84,7 +84,7 @@ class VerificationLog:
         try:
             with self._catalog.locked():
                 self._require_listed(record)
-                proofs = append(self._proofs(record), proof)
+                proofs = append(self._read_proofs(record), proof)
                 write_object(self._store, sidecar_name(record.file, PROOFS), encode_proofs(record.id, proofs))
         except UnknownBackup:
             raise
@@ -118,7 +118,7 @@ class VerificationLog:
                 return False
             return True
 
-    def _proofs(self, record: Record) -> tuple[Proof, ...]:
+    def _read_proofs(self, record: Record) -> tuple[Proof, ...]:
         name = sidecar_name(record.file, PROOFS)
         try:
             data = read_object(self._store, name)
@@ -126,7 +126,7 @@ class VerificationLog:
             return ()
         return decode_proofs(data, record.id, f"the file of proofs {self._store.locate(name)}")
 
-    def _pinned(self, record: Record, errors: list[ManifestError]) -> str:
+    def _read_pin(self, record: Record, errors: list[ManifestError]) -> str:
         name = sidecar_name(record.file, PIN)
         try:
             return decode_pin(read_object(self._store, name), record.id, f"the pin {self._store.locate(name)}")

@@ -69,7 +69,7 @@ def check_stored(host: Host, store: Store, stored: Stored, progress: Progress | 
         if tree_digest(str(store.path(stored.file))) != (stored.stored_size, stored.stored_sha256):
             raise IntegrityError(f"{stored.label} does not match its recorded digest: it was altered or damaged")
         return
-    digests = _digests(host, stored)
+    digests = _fresh_digests(host, stored)
     with contextlib.closing(store.open(stored.file)) as stream:
         _drain(_DigestingReader(stream, stored, digests), stored.stored_size, progress)
     _compare(digests, stored)
@@ -84,12 +84,12 @@ def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | N
     if stored.format.directory:
         check_stored(host, store, stored, progress)
         return  # its files are stored as they are
-    digests = _digests(host, stored)
+    digests = _fresh_digests(host, stored)
     try:
         with contextlib.ExitStack() as stack:
             stream = ReadAheadReader(_DigestingReader(store.open(stored.file), stored, digests), stored.label)
             stack.callback(stream.close)
-            _drain(_plain(host, stream, stored, stack), stored.plain_size, progress)
+            _drain(_plain_reader(host, stream, stored, stack), stored.plain_size, progress)
             _drain(stream)  # what a decompressor did not ask for
     except Exception:
         # What lies there is not what was stored: that says more than what a decompressor made of it.
@@ -98,7 +98,7 @@ def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | N
     _compare(digests, stored)
 
 
-def _digests(host: Host, stored: Stored) -> dict[str, Verifier]:
+def _fresh_digests(host: Host, stored: Stored) -> dict[str, Verifier]:
     return {name: host.verify(host.named("verifier", name)) for name in stored.digests}
 
 
@@ -133,7 +133,7 @@ class _DigestingReader:
         self._verifying_reader.close()
 
 
-def _plain(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> VerifyingReader:
+def _plain_reader(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> VerifyingReader:
     """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
     for stage in reversed(stored.stages):
         stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
@@ -191,7 +191,7 @@ class StoredDump:
     def open(self) -> Reader:
         stream = self._store.open(self._stored.file)
         self._stack.callback(stream.close)
-        verified = _plain(self._host, stream, self._stored, self._stack)
+        verified = _plain_reader(self._host, stream, self._stored, self._stack)
         self._streams.append(verified)
         return _ReportingReader(verified, self.size, self._progress, self._interruption)
 

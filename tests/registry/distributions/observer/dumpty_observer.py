@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pluggy
 
-seen = []
+calls = []
 
 
 @pluggy.HookimplMarker("dumpty")(wrapper=True)
 def backup(source, format):
-    seen.append((source.url, format))
+    calls.append((source.url, format))
     return (yield)
