@@ -152,8 +152,8 @@ def test_a_directory_that_is_dropped_leaves_nothing(top, store):
 
 def test_a_directory_waits_for_the_lock_under_which_parts_are_cleared(top, store):
     upload = store.create("dump.dir")
-    impatient = open_directory(top, lock_timeout=0.05)
-    other = impatient.create("other.dir")
+    short_timeout_store = open_directory(top, lock_timeout=0.05)
+    other = short_timeout_store.create("other.dir")
     with store.lock("parts"), pytest.raises(Locked):
         other.directory()
     upload.abort()
@@ -317,17 +317,17 @@ def test_a_workspace_is_private_and_goes_with_its_block(top, store):
 
 
 def test_a_lock_that_is_held_names_its_holder(top, store):
-    impatient = open_directory(top, lock_timeout=0.05)
+    short_timeout_store = open_directory(top, lock_timeout=0.05)
     with store.lock("catalog"):
         with pytest.raises(Locked, match=rf"backups is locked by process {os.getpid()} on \S+ since 20\S+Z; try again"):
-            impatient.lock("catalog").__enter__()
+            short_timeout_store.lock("catalog").__enter__()
         (holder,) = top.glob(".dumpty-catalog.holder")
         holder.write_text("{")
         with pytest.raises(Locked, match="locked by another process"):
-            impatient.lock("catalog").__enter__()
-        with impatient.lock("parts"):
+            short_timeout_store.lock("catalog").__enter__()
+        with short_timeout_store.lock("parts"):
             pass
-    with impatient.lock("catalog"):
+    with short_timeout_store.lock("catalog"):
         pass
 
 

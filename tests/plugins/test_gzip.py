@@ -227,8 +227,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 @pytest.mark.parametrize("library", ["isal", "zlib"])
 def test_a_stream_that_expands_a_thousandfold_is_read_in_constant_memory(library):
-    grown = int(python(MEMORY, "gzip", library).stdout)
-    assert grown < 24 << 10  # KiB
+    memory_growth = int(python(MEMORY, "gzip", library).stdout)
+    assert memory_growth < 24 << 10  # KiB
 
 
 def test_the_output_is_the_same_whatever_the_chunking_and_the_number_of_threads(library, monkeypatch):

@@ -154,5 +154,5 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 def test_a_stream_that_expands_a_thousandfold_is_read_in_constant_memory():
-    grown = int(python(MEMORY, "zstd", "").stdout)
-    assert grown < 24 << 10  # KiB
+    memory_growth = int(python(MEMORY, "zstd", "").stdout)
+    assert memory_growth < 24 << 10  # KiB

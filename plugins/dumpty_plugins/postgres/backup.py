@@ -53,8 +53,8 @@ class _Output:
     warnings: tuple[str, ...] = ()
 
 
-def back_up(address: Address, sink: Sink, form: str, options: Options) -> Evidence:
-    """Write a dump of ``address`` in format ``form`` to ``sink``: of one moment, whatever the option ``counts`` says.
+def back_up(address: Address, sink: Sink, format_name: str, options: Options) -> Evidence:
+    """Write a dump of ``address`` in ``format_name`` to ``sink``: of one moment, whatever the option ``counts`` says.
 
     pg_dump takes its snapshot before its locks, so that it may write a state that never was. Hence it always runs in
     a snapshot of a session of ours, which took the locks first: psycopg2's, or where ``counts`` is not on, a psql's.
@@ -72,7 +72,7 @@ def back_up(address: Address, sink: Sink, form: str, options: Options) -> Eviden
     timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
     with closing(_open_session(address, options)) as connection:
         address = address.pinned(connection)
-        run = _Run(address, sink, form, options)
+        run = _Run(address, sink, format_name, options)
         for attempt in range(_ATTEMPTS):
             with translate_errors(address, "reading the catalog of"):
                 prepare(connection)
@@ -88,8 +88,8 @@ def back_up(address: Address, sink: Sink, form: str, options: Options) -> Eviden
                 lock_timeout=timeout,
                 counts=options["counts"] != "off",
                 fingerprints=bool(options["fingerprint"]),
-            ) as held:
-                evidence = run.run_in_snapshot(held, client, properties, retry=attempt > 0)
+            ) as snapshot:
+                evidence = run.run_in_snapshot(snapshot, client, properties, retry=attempt > 0)
             if evidence is not None:
                 with translate_errors(address, "looking at what this user sees of"):
                     return _with_notes(evidence, client, connection, options)
@@ -131,16 +131,16 @@ def _with_notes(evidence: Evidence, client: Client, connection: Connection, opti
 
 
 class _Run:
-    def __init__(self, address: Address, sink: Sink, form: str, options: Options) -> None:
+    def __init__(self, address: Address, sink: Sink, format_name: str, options: Options) -> None:
         self._address = address
         self._sink = sink
-        self._form = form
-        self._directory = sink.directory() if form == "directory" else None
+        self._format_name = format_name
+        self._directory = sink.directory() if format_name == "directory" else None
         self._jobs = job_count(options)
         self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
 
     def run_in_snapshot(
-        self, held: Snapshot, client: Client, properties: dict[str, Any], *, retry: bool
+        self, snapshot: Snapshot, client: Client, properties: dict[str, Any], *, retry: bool
     ) -> Evidence | None:
         """Run pg_dump in a held snapshot; None where it met a lock that somebody waits for, and nothing was kept.
 
@@ -149,19 +149,19 @@ class _Run:
         """
         timeout = min(_QUEUED_SECONDS, self._lock_timeout)
         try:
-            arguments = ("--snapshot=" + held.id, f"--encoding={dump_encoding(properties['encoding'])}")
+            arguments = ("--snapshot=" + snapshot.id, f"--encoding={dump_encoding(properties['encoding'])}")
             output = self._pg_dump(client, timeout, 1 if retry else self._jobs, arguments)
         except CommandError as error:
             # We hold the locks it wants, so it can wait only behind somebody who waits for us: let that one pass.
             if _LOCK_FAILURE.search(error.stderr_tail):
                 self._clear()
                 return None
-            held.wait_for_counts()  # if the session was lost, that is the reason
+            snapshot.wait_for_counts()  # if the session was lost, that is the reason
             raise
-        objects = held.wait_for_counts()
+        objects = snapshot.wait_for_counts()
         if output.row_counts is not None:
             require_same_rows([o for o in objects if o.rows is not None], output.row_counts, subject="pg_dump's output")
-        return Evidence(objects=objects, snapshot=held.name, notes=output.warnings, properties=properties)
+        return Evidence(objects=objects, snapshot=snapshot.name, notes=output.warnings, properties=properties)
 
     def _clear(self) -> None:
         """Remove what a pg_dump that failed wrote into the directory of a directory dump."""
@@ -172,7 +172,7 @@ class _Run:
     def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, arguments: tuple[str, ...]) -> _Output:
         directory = str(self._directory) if self._directory else None
         with self._address.for_programs() as (conninfo, environment):
-            argv = [client.path, *ARGUMENTS[self._form], "--no-password", f"--dbname={conninfo}"]
+            argv = [client.path, *ARGUMENTS[self._format_name], "--no-password", f"--dbname={conninfo}"]
             argv += [f"--lock-wait-timeout={lock_timeout * 1000}", *arguments]
             if directory:
                 argv += [f"--file={directory}", f"--jobs={jobs}"]
@@ -198,13 +198,13 @@ class _Run:
                 self._sink.write(piece)
             return piece
 
-        if self._form == "sql":
+        if self._format_name == "sql":
             script = Script(block)
             row_counts = count_script_rows(script)
             if not script.complete:
                 raise IntegrityError("pg_dump's output ends without its end marker: it is cut off")
             return _Output(versions=script.versions, row_counts=row_counts)
-        check = TarCheck() if self._form == "tar" else CustomCheck()
+        check = TarCheck() if self._format_name == "tar" else CustomCheck()
         while piece := block():
             check.feed(piece)
         return _Output(versions=check.finish().versions, row_counts=None)

@@ -44,8 +44,8 @@ def examine_dump(dump: Dump, options: Options) -> Evidence:
 
 
 def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tuple[Script, dict[str, int]]:
-    made_by = contents.versions["pg_dump"].split(".")[0]
-    major = int(made_by) if made_by.isdigit() else 0
+    client_version = contents.versions["pg_dump"].split(".")[0]
+    major = int(client_version) if client_version.isdigit() else 0
     client = choose_client(find_clients("pg_restore", str(options["bindir"])), major, subject="the archive")
     try:
         with client_errors(), Child([client.path, "--file=-", str(dump.path())], env={"LC_ALL": "C"}) as child:

@@ -135,18 +135,18 @@ class _Job:
     def replace_database(self, server: Connection, name: str, *, exists: bool) -> Evidence:
         """Load into a new database, check it, and give it the name."""
         abandoned = recovery_notes(server, name)
-        with ReplacementDatabase(self._address, server, name, exists=exists, parts=self._parts) as new:
-            new.create(self._properties())
-            new_address = self._address.for_database(new.name)
+        with ReplacementDatabase(self._address, server, name, exists=exists, parts=self._parts) as replacement:
+            replacement.create(self._properties())
+            new_address = self._address.for_database(replacement.name)
             differences = self._drop(new_address)
             if self._contents is None:
                 with closing(self._dump.open()) as reader:
                     self._load(new_address, lambda: reader.read(BLOCK))
             else:
                 self._pg_restore(new_address, self._contents, version(server)[0])
-            with closing(new_address.connect()) as loaded:
-                evidence = self._evidence(new_address, loaded)
-            notes = (*abandoned, *differences, *new.swap(), *self._parts.notes)
+            with closing(new_address.connect()) as connection:
+                evidence = self._evidence(new_address, connection)
+            notes = (*abandoned, *differences, *replacement.swap(), *self._parts.notes)
         return Evidence(objects=evidence.objects, versions=evidence.versions, notes=notes)
 
     def in_one_transaction(self) -> Evidence:
@@ -227,8 +227,8 @@ class _Job:
             return Evidence(objects=objects, versions=versions)
 
     def _client(self, contents: Contents, server: int) -> Client:
-        made_by = contents.versions["pg_dump"].split(".")[0]
-        needed = max(server, int(made_by)) if made_by.isdigit() else server
+        client_version = contents.versions["pg_dump"].split(".")[0]
+        needed = max(server, int(client_version)) if client_version.isdigit() else server
         return choose_client(
             find_clients("pg_restore", str(self._options["bindir"])), needed, subject="the archive or its target"
         )

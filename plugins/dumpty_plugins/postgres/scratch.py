@@ -300,19 +300,19 @@ def _has_amcheck(connection: Connection) -> bool:
 
 def _refuse_missing(needs: Needs, server: Connection, *, roles: bool) -> None:
     extensions = set(needs.extensions) - {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
-    lacks = []
+    lacking = []
     if extensions:
-        lacks.append(f"the extensions {', '.join(sorted(extensions))} (install their packages)")
+        lacking.append(f"the extensions {', '.join(sorted(extensions))} (install their packages)")
     if roles:
         existing = {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
         if missing := sorted(set(needs.roles) - existing - {needs.superuser}):
-            lacks.append(f"the roles {', '.join(missing)} (CREATE ROLE, or drill without --on)")
+            lacking.append(f"the roles {', '.join(missing)} (CREATE ROLE, or drill without --on)")
         existing = {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
         if missing := sorted(set(needs.tablespaces) - existing):
-            lacks.append(f"the tablespaces {', '.join(missing)}")
-    if lacks:
+            lacking.append(f"the tablespaces {', '.join(missing)}")
+    if lacking:
         server_version = version(server)[1].split()[0]
-        raise NotProvable(f"the PostgreSQL {server_version} to drill on lacks {' and '.join(lacks)}")
+        raise NotProvable(f"the PostgreSQL {server_version} to drill on lacks {' and '.join(lacking)}")
 
 
 def _try_locale(server: Connection, properties: Mapping[str, Any]) -> None:
@@ -330,10 +330,10 @@ def _try_locale(server: Connection, properties: Mapping[str, Any]) -> None:
 
 
 def _with_database(source: Source, database: str) -> Source:
-    path, mark, query = source.url.partition("?")
-    scheme, _, rest = path.partition("://")
-    server = rest.partition("/")[0]
-    return dataclasses.replace(source, database=database, url=f"{scheme}://{server}/{database}{mark}{query}")
+    path, separator, query = source.url.partition("?")
+    scheme, _, authority_and_path = path.partition("://")
+    server = authority_and_path.partition("/")[0]
+    return dataclasses.replace(source, database=database, url=f"{scheme}://{server}/{database}{separator}{query}")
 
 
 def _drop(server: Connection, name: str) -> None:

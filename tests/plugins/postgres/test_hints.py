@@ -44,19 +44,19 @@ def test_of_a_query_of_pg_dump(dbs, tmp_path, fake_client):
 
 
 @pytest.fixture
-def crowded(dbs):
+def crowded_database(dbs):
     """A database of two hundred tables, on a server that has room for sixty locks, and some in each session."""
     name = dbs.new("".join(f"CREATE TABLE t{i} (); " for i in range(200)))
-    with contextlib.closing(dbs.server.connect(name)) as hoarder, hoarder.cursor() as cursor:
+    with contextlib.closing(dbs.server.connect(name)) as lock_holder, lock_holder.cursor() as cursor:
         with pytest.raises(psycopg2.errors.OutOfMemory):
             cursor.execute("SELECT pg_advisory_lock(g) FROM generate_series(1, 10000000) g")  # kept although it fails
         cursor.execute("SELECT pg_advisory_unlock(g) FROM generate_series(1, 60) g")
         yield name
 
 
-@pytest.mark.parametrize("through", ["psycopg2", "psql"])
-def test_of_a_lock_that_found_no_room(dbs, crowded, tmp_path, through, without_psycopg2):
-    if through == "psql":
+@pytest.mark.parametrize("client", ["psycopg2", "psql"])
+def test_of_a_lock_that_found_no_room(dbs, crowded_database, tmp_path, client, without_psycopg2):
+    if client == "psql":
         without_psycopg2()
     with pytest.raises(SourceError, match=r'out of shared memory \(You might need to increase "?max_locks_per_tr'):
-        dump(driver, dbs.source(crowded), tmp_path / "d", "sql", counts="auto")
+        dump(driver, dbs.source(crowded_database), tmp_path / "d", "sql", counts="auto")

@@ -62,16 +62,16 @@ def test_a_lock_held_beyond_the_timeout_is_an_error_and_pg_dump_is_never_run(
 ):
     wait_for_locks(1)
     backups = DatabaseBackup(str(tmp_path / "store"))
-    over = threading.Event()
+    backup_ended = threading.Event()
     with contextlib.closing(dbs.server.connect(name)) as other, other.cursor() as cursor:
         cursor.execute("BEGIN; " + TORN)
 
         def let_pg_dump_through() -> None:
-            while not over.is_set():
+            while not backup_ended.is_set():
                 if waits_for_lock(dbs.server, name, "pg_dump"):
                     cursor.execute("COMMIT")
                     return
-                over.wait(0.02)
+                backup_ended.wait(0.02)
 
         helper = threading.Thread(target=let_pg_dump_through)
         helper.start()
@@ -79,7 +79,7 @@ def test_a_lock_held_beyond_the_timeout_is_an_error_and_pg_dump_is_never_run(
             with pytest.raises(Locked, match="lock timeout") as caught:
                 backups.backup_postgres(dbs.server.url(name), "b", form)
         finally:
-            over.set()
+            backup_ended.set()
             helper.join()
     assert isinstance(caught.value, RuntimeError)
     assert backups.list_backups() == []
@@ -153,10 +153,10 @@ def test_psql_finds_what_psycopg2_finds(dbs, tmp_path, without_psycopg2, form):
     options = {"counts": "auto", "fingerprint": True}
     evidence = dump(driver, dbs.source(name), tmp_path / "a", form, **options).evidence
     without_psycopg2()
-    same = dump(driver, dbs.source(name), tmp_path / "b", form, **options).evidence
-    assert same.objects == evidence.objects
-    assert len(same.objects) == 6
-    assert same.properties == evidence.properties
+    psql_evidence = dump(driver, dbs.source(name), tmp_path / "b", form, **options).evidence
+    assert psql_evidence.objects == evidence.objects
+    assert len(psql_evidence.objects) == 6
+    assert psql_evidence.properties == evidence.properties
 
 
 def test_a_psql_that_loses_its_session_fails_the_backup(dbs, name, tmp_path, without_psycopg2, fake_client):

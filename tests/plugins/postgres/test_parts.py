@@ -16,7 +16,7 @@ OFF = dict.fromkeys(("owner", "privileges", "tablespaces", "publications", "comm
 
 
 @pytest.fixture
-def strangers(dbs, role):
+def owning_roles(dbs, role):
     """Roles that own and use what is backed up, of which ``role`` is no member."""
     owner, reader = (f"zz_{kind}_{role[0][2:]}" for kind in ("owner", "reader"))
     dbs.server.script("postgres", f"CREATE ROLE {owner}; CREATE ROLE {reader}")
@@ -27,8 +27,8 @@ def strangers(dbs, role):
 
 
 @pytest.fixture
-def name(dbs, strangers):
-    owner, reader = strangers
+def name(dbs, owning_roles):
+    owner, reader = owning_roles
     return dbs.new(
         f"""CREATE EXTENSION citext; CREATE TABLE t AS SELECT generate_series(1, 10) AS a;
         CREATE SCHEMA s; CREATE VIEW s.v AS SELECT ' OWNER TO x' AS "OWNER TO y"; CREATE SEQUENCE s.q;
@@ -73,13 +73,13 @@ def test_a_user_with_no_rights_but_his_own_restores_everybodys_data(dbs, role, n
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 @pytest.mark.parametrize("off", ["owner", "privileges", "publications", "comments"])
-def test_each_option_leaves_out_its_own_part_alone(dbs, strangers, name, tmp_path, form, off):
+def test_each_option_leaves_out_its_own_part_alone(dbs, owning_roles, name, tmp_path, form, off):
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
     copy = dbs.name()
     load(driver, dbs.source(copy), made, **{off: False})
     whole = {
-        "rows": 10, "owner": strangers[0], "privileges": True, "comments": "mine", "publications": 1, "defaults": 1,
-        "large": strangers[0],
+        "rows": 10, "owner": owning_roles[0], "privileges": True, "comments": "mine", "publications": 1, "defaults": 1,
+        "large": owning_roles[0],
     }  # fmt: skip
     without = {
         "owner": {"owner": "postgres", "large": "postgres"},
@@ -92,23 +92,25 @@ def test_each_option_leaves_out_its_own_part_alone(dbs, strangers, name, tmp_pat
 
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_tablespaces_can_be_left_out(dbs, tmp_path, form):
-    space = dbs.name()
+    tablespace = dbs.name()
     with contextlib.closing(dbs.server.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SET allow_in_place_tablespaces = on")
-        cursor.execute(f"CREATE TABLESPACE {space} LOCATION ''")
+        cursor.execute(f"CREATE TABLESPACE {tablespace} LOCATION ''")
     try:
-        name = dbs.new(f"CREATE TABLE t (a integer PRIMARY KEY USING INDEX TABLESPACE {space}) TABLESPACE {space}")
+        name = dbs.new(
+            f"CREATE TABLE t (a integer PRIMARY KEY USING INDEX TABLESPACE {tablespace}) TABLESPACE {tablespace}"
+        )
         made = dump(driver, dbs.source(name), tmp_path / "d", form)
         dbs.server.drop(name)
-        dbs.server.execute(f"DROP TABLESPACE {space}")
-        with pytest.raises(SourceError, match=rf"lacks the tablespaces {space}, .*-o tablespaces=off"):
+        dbs.server.execute(f"DROP TABLESPACE {tablespace}")
+        with pytest.raises(SourceError, match=rf"lacks the tablespaces {tablespace}, .*-o tablespaces=off"):
             load(driver, dbs.source(dbs.name()), made)
         copy = dbs.name()
         load(driver, dbs.source(copy), made, tablespaces=False)
         assert dbs.server.execute("SELECT count(*) FROM t", database=copy) == [(0,)]
         dbs.server.drop(copy)
     finally:
-        dbs.server.execute(f"DROP TABLESPACE IF EXISTS {space}")
+        dbs.server.execute(f"DROP TABLESPACE IF EXISTS {tablespace}")
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -139,10 +141,10 @@ def test_an_error_says_which_option_helps(dbs, role, name, tmp_path, form, off, 
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
-def test_roles_that_are_missing_are_not_needed_where_nothing_speaks_of_them(dbs, strangers, name, tmp_path, form):
+def test_roles_that_are_missing_are_not_needed_where_nothing_speaks_of_them(dbs, owning_roles, name, tmp_path, form):
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
     dbs.server.drop(name)
-    dbs.server.script("postgres", f"DROP ROLE {strangers[0]}; DROP ROLE {strangers[1]}")
+    dbs.server.script("postgres", f"DROP ROLE {owning_roles[0]}; DROP ROLE {owning_roles[1]}")
     with pytest.raises(SourceError, match=r"lacks the roles .*CREATE ROLE, or leave them out: -o owner=off -o priv"):
         load(driver, dbs.source(dbs.name()), made)
     with pytest.raises(SourceError, match="lacks the roles zz_"):
@@ -152,20 +154,22 @@ def test_roles_that_are_missing_are_not_needed_where_nothing_speaks_of_them(dbs,
     assert state(dbs, copy)["owner"] == "postgres"
 
 
-def test_a_policy_needs_its_role_whatever_is_left_out(dbs, strangers, name, tmp_path):
-    dbs.server.script(name, f"CREATE ROLE {strangers[1]}_p; CREATE POLICY few ON t TO {strangers[1]}_p USING (a > 1)")
+def test_a_policy_needs_its_role_whatever_is_left_out(dbs, owning_roles, name, tmp_path):
+    dbs.server.script(
+        name, f"CREATE ROLE {owning_roles[1]}_p; CREATE POLICY few ON t TO {owning_roles[1]}_p USING (a > 1)"
+    )
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     dbs.server.drop(name)
-    dbs.server.script("postgres", f"DROP ROLE {strangers[1]}_p")
-    with pytest.raises(SourceError, match=f"lacks the roles {strangers[1]}_p,"):
+    dbs.server.script("postgres", f"DROP ROLE {owning_roles[1]}_p")
+    with pytest.raises(SourceError, match=f"lacks the roles {owning_roles[1]}_p,"):
         load(driver, dbs.source(dbs.name()), made, **OFF)
 
 
-def test_what_the_database_itself_had_is_told_statement_by_statement(dbs, role, strangers, name, tmp_path):
+def test_what_the_database_itself_had_is_told_statement_by_statement(dbs, role, owning_roles, name, tmp_path):
     dbs.server.script(
         name,
         f"""ALTER DATABASE {name} SET log_statement = 'all'; ALTER DATABASE {name} SET work_mem = '7MB';
-        ALTER DATABASE {name} OWNER TO {strangers[0]}; GRANT CREATE ON DATABASE {name} TO {strangers[1]};
+        ALTER DATABASE {name} OWNER TO {owning_roles[0]}; GRANT CREATE ON DATABASE {name} TO {owning_roles[1]};
         COMMENT ON DATABASE {name} IS 'shop'""",
     )
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
@@ -205,9 +209,9 @@ def test_the_facade_passes_the_options_on(dbs, role, name, tmp_path):
     from urllib.parse import quote
 
     url = target % quote(role[1], safe="")
-    refused = manager.restore(made.backup.id, url)
-    assert not refused.success
-    assert "-o owner=off" in refused.error
+    refusal = manager.restore(made.backup.id, url)
+    assert not refusal.success
+    assert "-o owner=off" in refusal.error
     result = manager.restore(made.backup.id, url, **dict.fromkeys(OFF, "off"))
     assert result.success, result.error
 

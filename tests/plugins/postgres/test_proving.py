@@ -216,11 +216,11 @@ def test_examining_finds_damage_inside_a_compressed_archive(made_zoo, tmp_path):
 
 def drill(made, on=None, **options) -> tuple[tuple[str, ...], tuple]:
     """Restore into a throw-away place, compare, check; return the checks and what ``ask`` gave."""
-    with scratch(made, on, **options) as lent:
-        load(driver, lent.target, made)
-        assert evidence(lent.target) == made.evidence.objects
-        assert lent.versions["server"]
-        return lent.check(), lent.ask("SELECT count(*) > 10, max(id) FROM app.child")
+    with scratch(made, on, **options) as scratch_database:
+        load(driver, scratch_database.target, made)
+        assert evidence(scratch_database.target) == made.evidence.objects
+        assert scratch_database.versions["server"]
+        return scratch_database.check(), scratch_database.ask("SELECT count(*) > 10, max(id) FROM app.child")
 
 
 def drill_directories(base: Path) -> list[Path]:
@@ -260,13 +260,13 @@ def test_a_private_server_needs_no_roles_or_tablespaces_to_be_told(dbs, base, ma
             made = dump(driver, dbs.source(name), tmp_path / form, form)
             blind = FileDump(made.file, form, Evidence(objects=made.evidence.objects))
             for copy in (made, blind) if form == "sql" else (blind,):
-                with scratch(copy, scratch_dir=str(base)) as lent:
-                    evidence_loaded = load(driver, lent.target, copy)
+                with scratch(copy, scratch_dir=str(base)) as scratch_database:
+                    evidence_loaded = load(driver, scratch_database.target, copy)
                     assert evidence_loaded.notes == ()
                     if copy is made:
                         sql = """SELECT shobj_description(oid, 'pg_database'), pg_get_userbyid(datdba) FROM pg_database
                                  WHERE datname = current_database()"""
-                        assert lent.ask(sql) == [("mine", 'Zoo "Reader"')]
+                        assert scratch_database.ask(sql) == [("mine", 'Zoo "Reader"')]
     finally:
         for database in dbs.made_databases():
             dbs.server.drop(database)
@@ -287,11 +287,11 @@ def test_a_cell_that_was_edited_in_the_dump_is_caught_by_its_fingerprint(dbs, ma
 
 def test_a_damaged_index_fails_the_check(made_zoo, base):
     made = made_zoo("native")
-    with scratch(made, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, made)
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, made)
         from dumpty_plugins.postgres.server.connection import Address, rows
 
-        with contextlib.closing(Address(lent.target).connect()) as connection:
+        with contextlib.closing(Address(scratch_database.target).connect()) as connection:
             # An index that says something else than its table: as after a change of the C library's collations.
             rows(connection, "CREATE FUNCTION public.f(integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT $1'")
             rows(connection, "CREATE TABLE public.x AS SELECT g AS a FROM generate_series(1, 1000) g")
@@ -301,7 +301,7 @@ def test_a_damaged_index_fails_the_check(made_zoo, base):
                 "CREATE OR REPLACE FUNCTION public.f(integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT -$1'",
             )
         with pytest.raises(IntegrityError, match=r"amcheck: the index public\.x_f is damaged"):
-            lent.check()
+            scratch_database.check()
 
 
 def test_the_server_ends_and_its_directory_goes_when_dumpty_is_killed(dbs, base, tmp_path):
@@ -349,8 +349,8 @@ def test_the_server_ends_when_its_keeper_is_killed_and_the_next_drill_clears_up(
 
 
 def _interrupted_drill(made, on, base, error) -> None:
-    with scratch(made, on, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, made)
+    with scratch(made, on, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, made)
         raise error
 
 
@@ -406,12 +406,12 @@ def test_a_drill_on_a_newer_server(newer_dbs, dbs, base, tmp_path, monkeypatch):
     monkeypatch.setenv("DUMPTY_PG_BINDIR", str(newer_dbs.server.bindir))
     name = newer_dbs.new("CREATE TABLE t AS SELECT g AS a FROM generate_series(1, 10) g; CREATE INDEX ON t (a)")
     made = dump(driver, newer_dbs.source(name), tmp_path / "d", "native", fingerprint=True)
-    with scratch(made, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, made)
-        assert lent.versions["server"].startswith(str(newer_dbs.server.major))
-        assert evidence(lent.target) == made.evidence.objects
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, made)
+        assert scratch_database.versions["server"].startswith(str(newer_dbs.server.major))
+        assert evidence(scratch_database.target) == made.evidence.objects
         # This build of PostgreSQL comes without amcheck: it is not said to have run.
-        assert not any("amcheck" in c for c in lent.check())
+        assert not any("amcheck" in c for c in scratch_database.check())
     with pytest.raises(NotProvable, match=r"name a newer server"), scratch(made, dbs.source("postgres")):
         pass
 
@@ -421,11 +421,11 @@ def test_the_database_of_a_killed_drill_is_dropped_by_the_next_on_that_server(db
     abandoned = dbs.server.create("dumpty_drill_00c0ffee")
     abandoned_replacement = dbs.server.create("dumpty_drill_00c0ffee__dumpty_00000000")
     unrelated = dbs.server.create("dumpty_drill_of_my_own")
-    with scratch(made, dbs.source("postgres")) as lent:
-        load(driver, lent.target, made)
+    with scratch(made, dbs.source("postgres")) as scratch_database:
+        load(driver, scratch_database.target, made)
         with scratch(made, dbs.source("postgres")):
             pass
-        assert lent.target.database in dbs.made_databases()  # of a drill that goes on
+        assert scratch_database.target.database in dbs.made_databases()  # of a drill that goes on
         assert not {abandoned, abandoned_replacement} & dbs.made_databases()
         assert unrelated in dbs.made_databases()
 
@@ -456,10 +456,10 @@ def test_a_dump_that_reaches_out_is_not_restored_beside_other_databases(dbs, tmp
 
 def test_asking_changes_nothing_and_finds_tables_as_the_database_does(dbs, tmp_path):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t AS SELECT 1 AS a")), tmp_path / "d", "sql")
-    with scratch(made, dbs.source("postgres")) as lent:
-        load(driver, lent.target, made)
-        assert lent.ask("SELECT a FROM t") == [(1,)]
+    with scratch(made, dbs.source("postgres")) as scratch_database:
+        load(driver, scratch_database.target, made)
+        assert scratch_database.ask("SELECT a FROM t") == [(1,)]
         with pytest.raises(Exception, match="read-only transaction"):
-            lent.ask("DELETE FROM t")
+            scratch_database.ask("DELETE FROM t")
         with pytest.raises(Exception, match='"nonsuch" does not exist'):
-            lent.ask("SELECT * FROM nonsuch")
+            scratch_database.ask("SELECT * FROM nonsuch")

@@ -69,9 +69,9 @@ def test_an_owner_the_server_lacks_does_not_hinder_the_restore_and_is_told(dbs, 
     properties = dict(made.evidence.properties)
     properties["surroundings"] = {**properties["surroundings"], "owner": "zz_nobody"}
     copy = dbs.name()
-    done = load(driver, dbs.source(copy), FileDump(made.file, "sql", Evidence(properties=properties)))
-    assert 'role "zz_nobody" does not exist' in done.notes[0]
-    assert f'ALTER DATABASE "{copy}" OWNER TO "zz_nobody"' in done.notes[0]
+    evidence = load(driver, dbs.source(copy), FileDump(made.file, "sql", Evidence(properties=properties)))
+    assert 'role "zz_nobody" does not exist' in evidence.notes[0]
+    assert f'ALTER DATABASE "{copy}" OWNER TO "zz_nobody"' in evidence.notes[0]
 
 
 def test_a_tablespace_the_server_lacks_is_listed_before_anything_is_loaded(dbs, tmp_path):
@@ -159,8 +159,8 @@ def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new_and_what_is_left
         query=dict(source.query),
         file=str(made.file),
     )
-    done = subprocess.run([sys.executable, "-c", script], check=False, stderr=subprocess.DEVNULL)
-    assert done.returncode == -signal.SIGKILL
+    process = subprocess.run([sys.executable, "-c", script], check=False, stderr=subprocess.DEVNULL)
+    assert process.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 10
     while dbs.server.execute("SELECT 1 FROM pg_stat_activity WHERE datname LIKE %s", target + "%"):
         assert time.monotonic() < deadline

@@ -116,12 +116,14 @@ def fingerprinted(source):
 def test_a_drill_runs_a_strangers_code_without_rights(dbs, hostile, drill_role, marks, base, tmp_path, form):
     made = dump(driver, hostile, tmp_path / form, form, fingerprint=True)
     for on in (None, dbs.source("postgres", *drill_role)):
-        with scratch(made, on, scratch_dir=str(base)) as lent:
-            load(driver, lent.target, made)
-            assert fingerprinted(lent.target) == made.evidence.objects
-            assert lent.check()
-            assert lent.ask("SELECT f('asked', 1)") == [(1,)]
-            assert lent.ask("SELECT session_user = current_user, current_setting('is_superuser')") == [(True, "off")]
+        with scratch(made, on, scratch_dir=str(base)) as scratch_database:
+            load(driver, scratch_database.target, made)
+            assert fingerprinted(scratch_database.target) == made.evidence.objects
+            assert scratch_database.check()
+            assert scratch_database.ask("SELECT f('asked', 1)") == [(1,)]
+            assert scratch_database.ask("SELECT session_user = current_user, current_setting('is_superuser')") == [
+                (True, "off")
+            ]
         assert os.listdir(marks) == []
 
 
@@ -131,10 +133,10 @@ def test_a_superuser_would_run_that_code_and_has_to_be_insisted_on(dbs, hostile,
         pytest.fail("lent a place")
     for on in (None, dbs.source("postgres")):
         with (
-            scratch(made, on, superuser=True, scratch_dir=str(base)) as lent,
+            scratch(made, on, superuser=True, scratch_dir=str(base)) as scratch_database,
             pytest.raises(SourceError, match="COPY to or from an external program"),  # an index is made as its owner
         ):
-            load(driver, lent.target, made)
+            load(driver, scratch_database.target, made)
         assert {"check", "generated", "domain"} <= set(os.listdir(marks))  # so the test above would see it
         for mark in marks.iterdir():
             mark.unlink()
@@ -159,8 +161,8 @@ def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
     else:
         dbs.server.execute(f"GRANT {'postgres' if right == 'a superuser' else right} TO {name}")
     if right == "CREATEROLE" and dbs.server.major >= 16:  # since then it reaches the roles alone that it made itself
-        with scratch(made, dbs.source("postgres", name, password)) as lent:
-            assert lent.target.username == name
+        with scratch(made, dbs.source("postgres", name, password)) as scratch_database:
+            assert scratch_database.target.username == name
         return
     with pytest.raises(OptionError, match=right), scratch(made, dbs.source("postgres", name, password)):
         pytest.fail("lent a place")
@@ -179,13 +181,16 @@ def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tm
     on = dbs.source("postgres", name, password)
     limit = f"SELECT datconnlimit FROM pg_database WHERE datname = '{owned_database}'"
     try:
-        with pytest.raises(OptionError, match=f"the owner of the database {owned_database}"), scratch(made, on) as lent:
-            load(driver, lent.target, made)
+        with (
+            pytest.raises(OptionError, match=f"the owner of the database {owned_database}"),
+            scratch(made, on) as scratch_database,
+        ):
+            load(driver, scratch_database.target, made)
         assert dbs.server.execute(limit) == [(-1,)]
     finally:
         dbs.server.execute(f"DROP DATABASE {owned_database}")
-    with scratch(made, on) as lent:
-        load(driver, lent.target, made)
+    with scratch(made, on) as scratch_database:
+        load(driver, scratch_database.target, made)
 
 
 @pytest.mark.parametrize("between", [b"  ", b"\n", b"/* /* */ */", b" -- x\n"])
@@ -196,8 +201,8 @@ def test_no_spelling_lets_a_dump_make_databases_on_a_named_server(dbs, drill_rol
     made.file.write_bytes(text.replace(b"CREATE TABLE", forged + b"CREATE TABLE", 1))
     had = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
-    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
-        load(driver, lent.target, made)
+    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as scratch_database:
+        load(driver, scratch_database.target, made)
     assert dbs.made_databases() == had
 
 
@@ -211,8 +216,8 @@ def test_no_data_of_an_archive_are_statements(dbs, drill_role, tmp_path):
     made.file.write_bytes(data[:start] + forged.ljust(end - start) + data[end:])
     had = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match="reaches out of its database")
-    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
-        load(driver, lent.target, made)
+    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as scratch_database:
+        load(driver, scratch_database.target, made)
     assert dbs.made_databases() == had
 
 
@@ -230,8 +235,8 @@ def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp
     assert b"DATABASE EVIL" in made.file.read_bytes()
     had = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
-    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as lent:
-        load(driver, lent.target, made)
+    with refusal, scratch(made, dbs.source("postgres", *drill_role)) as scratch_database:
+        load(driver, scratch_database.target, made)
     assert dbs.made_databases() == had
 
 
@@ -243,18 +248,18 @@ def test_policies_that_are_forced_on_owners_hide_no_rows_from_a_drill(dbs, drill
     )
     made = dump(driver, dbs.source(name), tmp_path / "d", form, fingerprint=True)
     for on in (None, dbs.source("postgres", *drill_role)):
-        with scratch(made, on, scratch_dir=str(base)) as lent:
-            load(driver, lent.target, made)
-            assert fingerprinted(lent.target) == made.evidence.objects
-            assert lent.ask("SELECT count(*) FROM t") == [(10,)]
-            assert lent.check()
-            assert any("forced row security (1 left out" in omission for omission in lent.not_proved) == (
+        with scratch(made, on, scratch_dir=str(base)) as scratch_database:
+            load(driver, scratch_database.target, made)
+            assert fingerprinted(scratch_database.target) == made.evidence.objects
+            assert scratch_database.ask("SELECT count(*) FROM t") == [(10,)]
+            assert scratch_database.check()
+            assert any("forced row security (1 left out" in omission for omission in scratch_database.not_proved) == (
                 on is not None
             )
 
 
-def server_of(lent) -> int:
-    data = Path(lent.target.query["host"]).parent / "data"
+def server_of(scratch_database) -> int:
+    data = Path(scratch_database.target.query["host"]).parent / "data"
     return int((data / "postmaster.pid").read_text().split()[0])
 
 
@@ -262,12 +267,12 @@ def test_the_server_runs_as_nobody_and_takes_what_it_started_with_it(dbs, base, 
     mark = marks / "mark"
     root = os.geteuid() == 0
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
-    with scratch(made, scratch_dir=str(base), superuser=True) as lent:
-        load(driver, lent.target, made)
-        status = Path(f"/proc/{server_of(lent)}/status").read_text()
+    with scratch(made, scratch_dir=str(base), superuser=True) as scratch_database:
+        load(driver, scratch_database.target, made)
+        status = Path(f"/proc/{server_of(scratch_database)}/status").read_text()
         (uid,) = {line.split()[1] for line in status.splitlines() if line.startswith("Uid:")}
         assert "NoNewPrivs:\t1" in status
-        assert any(uid in note for note in lent.notes)
+        assert any(uid in note for note in scratch_database.notes)
         if root:
             assert "Groups:\t \n" in status
             with pytest.raises(KeyError):
@@ -275,7 +280,7 @@ def test_the_server_runs_as_nobody_and_takes_what_it_started_with_it(dbs, base, 
             program = (
                 f"cat > /dev/null; setsid sh -c 'echo $$ > {mark}; exec sleep 1000' > /dev/null 2>&1 < /dev/null &"
             )
-            with contextlib.closing(_session(lent)) as session, session.cursor() as cursor:
+            with contextlib.closing(_session(scratch_database)) as session, session.cursor() as cursor:
                 cursor.execute("COPY (SELECT 1) TO PROGRAM %s", (program,))
             _wait_for(lambda: mark.exists() and mark.read_text().strip())
     if root:
@@ -285,10 +290,10 @@ def test_the_server_runs_as_nobody_and_takes_what_it_started_with_it(dbs, base, 
         assert int(uid) == os.geteuid()
 
 
-def _session(lent):
+def _session(scratch_database):
     import psycopg2
 
-    target = lent.target
+    target = scratch_database.target
     session = psycopg2.connect(
         host=target.query["host"],
         port=target.query["port"],
@@ -313,8 +318,8 @@ def test_a_throw_away_server_does_not_inherit_the_environment(dbs, base, tmp_pat
     monkeypatch.setenv("SHOP_PASSWORD", "s3cret-of-the-caller")
     monkeypatch.setenv("PGPASSFILE", "/nowhere/s3cret-of-the-caller")
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t ()")), tmp_path / "d", "sql")
-    with scratch(made, scratch_dir=str(base)) as lent:
-        server = server_of(lent)
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        server = server_of(scratch_database)
         supervisor_pid = int(Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()[1])
         for process in (server, supervisor_pid):
             environment = Path(f"/proc/{process}/environ").read_bytes()
@@ -348,13 +353,13 @@ def roles(postgres):
 def test_extensions_owners_and_rights_are_proved_without_a_superuser(dbs, base, tmp_path, form):
     name = dbs.new(EXTENDED)
     made = dump(driver, dbs.source(name), tmp_path / form, form, fingerprint=True)
-    with scratch(made, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, made)
-        assert fingerprinted(lent.target) == made.evidence.objects
-        assert any("bt_index_check" in check for check in lent.check())
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, made)
+        assert fingerprinted(scratch_database.target) == made.evidence.objects
+        assert any("bt_index_check" in check for check in scratch_database.check())
         sql = "SELECT pg_get_userbyid(relowner), relacl::text FROM pg_class WHERE relname = 't'"
-        assert lent.ask(sql) == dbs.server.execute(sql, database=name)
-        assert lent.not_proved == ()
+        assert scratch_database.ask(sql) == dbs.server.execute(sql, database=name)
+        assert scratch_database.not_proved == ()
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -362,9 +367,9 @@ def test_an_extension_in_a_schema_whose_name_is_not_ascii_is_proved(dbs, base, t
     sql = 'CREATE SCHEMA "é"; CREATE EXTENSION citext SCHEMA "é"; CREATE TABLE t (a "é".citext)'
     name = dbs.new(f"SET client_encoding = 'UTF8'; {sql}", options="ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
-    with scratch(made, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, made)
-        assert lent.ask("SELECT nspname FROM pg_namespace WHERE oid >= 16384") == [("é",)]
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, made)
+        assert scratch_database.ask("SELECT nspname FROM pg_namespace WHERE oid >= 16384") == [("é",)]
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -376,10 +381,10 @@ def test_what_only_a_superuser_makes_is_left_out_and_told_where_no_data_hang_on_
         "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO PUBLIC"
     )
     made = dump(driver, dbs.source(name), tmp_path / form, form)
-    with scratch(made, scratch_dir=str(base)) as lent:
-        evidence = load(driver, lent.target, made)
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        evidence = load(driver, scratch_database.target, made)
         assert [(o.path, o.rows) for o in evidence.objects] == [("public.t", 1)]
-        omissions = " ".join(lent.not_proved)
+        omissions = " ".join(scratch_database.not_proved)
         assert all(kind in omissions for kind in ("event triggers", "publications", "rights"))
 
 
@@ -395,8 +400,8 @@ def test_what_data_may_hang_on_is_not_provable_without_a_superuser(dbs, base, tm
     made = dump(driver, dbs.source(dbs.new(f"CREATE TABLE t (a integer); {sql}")), tmp_path / form, form)
 
     def drill(**options) -> None:
-        with scratch(made, scratch_dir=str(base), **options) as lent:
-            load(driver, lent.target, made)
+        with scratch(made, scratch_dir=str(base), **options) as scratch_database:
+            load(driver, scratch_database.target, made)
 
     with pytest.raises(NotProvable, match=f"{why}.*-o superuser=on"):
         drill()
@@ -408,8 +413,11 @@ def test_a_forged_archive_gets_no_extension_behind_code_of_its_own(dbs, base, tm
     text = made.file.read_bytes()
     code = b"CREATE FUNCTION public.x() RETURNS integer LANGUAGE sql AS 'SELECT 1';\n"
     made.file.write_bytes(text.replace(b"CREATE EXTENSION", code + b"CREATE EXTENSION", 1))
-    with scratch(made, scratch_dir=str(base)) as lent, pytest.raises(NotProvable, match="citext, which comes behind x"):
-        load(driver, lent.target, made)
+    with (
+        scratch(made, scratch_dir=str(base)) as scratch_database,
+        pytest.raises(NotProvable, match="citext, which comes behind x"),
+    ):
+        load(driver, scratch_database.target, made)
 
 
 def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
@@ -420,9 +428,9 @@ def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
 
     properties = {**made.evidence.properties, "surroundings": surroundings}
     altered = FileDump(made.file, "native", dataclasses.replace(made.evidence, properties=properties))
-    with scratch(altered, scratch_dir=str(base)) as lent:
-        load(driver, lent.target, altered)
-        assert lent.ask("SELECT 1") == [(1,)]
+    with scratch(altered, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, altered)
+        assert scratch_database.ask("SELECT 1") == [(1,)]
 
 
 def test_a_role_that_a_database_gives_its_sessions_keeps_no_drill_out(dbs, base, tmp_path):
@@ -490,10 +498,10 @@ def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(hos
     script = AS_ANOTHER.format(
         path=sys.path, **programs, python=python, file=made.file, version=server_version, uid=uid, base=str(directory)
     ).replace("PosixPath(", "__import__('pathlib').Path(")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
-    assert done.returncode == 0, done.stderr
-    assert f"as this user ({uid})" in done.stdout
-    assert "[(1, 'off')]" in done.stdout
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
+    assert process.returncode == 0, process.stderr
+    assert f"as this user ({uid})" in process.stdout
+    assert "[(1, 'off')]" in process.stdout
     assert os.listdir(marks) == []
 
 
@@ -516,5 +524,8 @@ def test_a_failure_of_pg_restore_that_is_no_matter_of_rights_stays_a_failure(dbs
     data = made.file.read_bytes()
     assert data.count(b"1\n2\n") == 1 or b"\n" in data
     made.file.write_bytes(data.replace(b"1\n", b"x\n"))
-    with scratch(made, scratch_dir=str(base)) as lent, pytest.raises(CommandError, match="invalid input syntax"):
-        load(driver, lent.target, made)
+    with (
+        scratch(made, scratch_dir=str(base)) as scratch_database,
+        pytest.raises(CommandError, match="invalid input syntax"),
+    ):
+        load(driver, scratch_database.target, made)

@@ -108,11 +108,9 @@ def restored(made: FileDump, path, *, overwrite: bool = False, **options) -> Evi
 def through_program(made: FileDump, path) -> None:
     """Load a SQL dump with the sqlite3 program, as somebody without dumpty would."""
     with made.file.open("rb") as stream:
-        sqlite3_program = subprocess.run(
-            ["sqlite3", "-bail", str(path)], stdin=stream, capture_output=True, check=False
-        )
-    assert sqlite3_program.returncode == 0, sqlite3_program.stderr
-    assert sqlite3_program.stderr == b""
+        process = subprocess.run(["sqlite3", "-bail", str(path)], stdin=stream, capture_output=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == b""
 
 
 def require_round_trip(path, tmp: Path) -> None:
@@ -122,12 +120,12 @@ def require_round_trip(path, tmp: Path) -> None:
     for form in ("sql", "native"):
         made = dumped(path, tmp / f"dump.{form}", form)
         assert {table.path: table.rows for table in made.evidence.objects if table.rows is not None} == counted
-        back = tmp / f"{form}.db"
-        back.unlink(missing_ok=True)
-        loaded = restored(made, back)
-        assert contents(back) == original
+        restored_path = tmp / f"{form}.db"
+        restored_path.unlink(missing_ok=True)
+        loaded = restored(made, restored_path)
+        assert contents(restored_path) == original
         assert loaded.objects == made.evidence.objects
         if form == "sql":
-            back.unlink()
-            through_program(made, back)
-            assert contents(back) == original
+            restored_path.unlink()
+            through_program(made, restored_path)
+            assert contents(restored_path) == original

@@ -27,8 +27,8 @@ def test_manager_brings_a_database_back(shop, tmp_path, form):
     manager = BackupManager(str(tmp_path / "backups"))
     made = manager.create_backup(f"sqlite:///{shop}", format=form)
     assert made.success, made.error
-    back = manager.restore(made.backup.id, f"sqlite:///{tmp_path / 'back.db'}")
-    assert back.success, back.error
+    result = manager.restore(made.backup.id, f"sqlite:///{tmp_path / 'back.db'}")
+    assert result.success, result.error
     assert contents(tmp_path / "back.db") == contents(shop)
 
 
@@ -44,9 +44,9 @@ def test_manager_refuses_a_full_target_and_replaces_it_when_told(shop, tmp_path)
     manager = BackupManager(str(tmp_path / "backups"))
     made = manager.create_backup(f"sqlite:///{shop}")
     url = f"sqlite:///{make(tmp_path / 'full.db', 'CREATE TABLE old(a)')}"
-    refused = manager.restore(made.backup.id, url)
-    assert not refused.success
-    assert "overwrite" in refused.error
+    refusal = manager.restore(made.backup.id, url)
+    assert not refusal.success
+    assert "overwrite" in refusal.error
     assert rows_of(tmp_path / "full.db", "SELECT name FROM sqlite_master") == [("old",)]
     result = manager.restore(made.backup.id, url, overwrite=True)
     assert result.success, result.error

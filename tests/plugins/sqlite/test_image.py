@@ -17,10 +17,10 @@ BLOCK = 1 << 20
 def require_equal_pages(image, source):
     assert os.path.getsize(image) == os.path.getsize(source)
     with open(image, "rb") as image_stream, open(source, "rb") as source_stream:
-        first, second = bytearray(image_stream.read(BLOCK)), bytearray(source_stream.read(BLOCK))
+        image_head, source_head = bytearray(image_stream.read(BLOCK)), bytearray(source_stream.read(BLOCK))
         for begin, end in COUNTERS:
-            first[begin:end] = second[begin:end] = bytes(end - begin)
-        assert first == second
+            image_head[begin:end] = source_head[begin:end] = bytes(end - begin)
+        assert image_head == source_head
         while block := image_stream.read(BLOCK):
             assert block == source_stream.read(BLOCK)
 

@@ -69,9 +69,9 @@ def test_fifty_backups_under_two_writers_hold_no_half_transaction(tmp_path, jour
     with writers(path):
         for _ in range(50):
             made = dumped(path, tmp_path / "dump", form, busy_timeout=60.0)
-            back = tmp_path / "back.db"
-            restored(made, back, overwrite=True)
-            with opened(back) as database:
+            restored_path = tmp_path / "back.db"
+            restored(made, restored_path, overwrite=True)
+            with opened(restored_path) as database:
                 debits = database.execute("SELECT k, amount FROM debit ORDER BY k").fetchall()
                 credits_ = database.execute("SELECT k, amount FROM credit ORDER BY k").fetchall()
                 sums = database.execute("SELECT debit, credit FROM total").fetchone()

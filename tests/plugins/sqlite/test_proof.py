@@ -165,8 +165,8 @@ def test_a_scratch_file_is_gone_with_all_beside_it_whatever_happens(shop, tmp_pa
     made = dumped(shop, tmp_path / "dump", "native")
 
     def used():
-        with driver.scratch(dump=made, on=None) as lent:
-            path = lent.target.database
+        with driver.scratch(dump=made, on=None) as scratch_database:
+            path = scratch_database.target.database
             make(path, "PRAGMA journal_mode=WAL; CREATE TABLE t(a)")
             for end in ("-wal", "-shm", "-journal"):
                 Path(path + end).touch()

@@ -152,16 +152,16 @@ def test_unreadable_target_that_a_database_replaced_meanwhile_is_looked_at_again
         rename(src, dst)
 
     monkeypatch.setattr(os, "rename", replace_first)
-    user = []
+    rows_seen = []
     inside = target.Target._replace
 
     def notice(self, *args):
-        user.append(rows_of(place / "t.db", "SELECT a FROM old"))
+        rows_seen.append(rows_of(place / "t.db", "SELECT a FROM old"))
         return inside(self, *args)
 
     monkeypatch.setattr(target.Target, "_replace", notice)
     restored(made, place / "t.db", overwrite=True)
-    assert user == [[("old",)]]
+    assert rows_seen == [[("old",)]]
     require_new(place)
 
 
@@ -227,11 +227,11 @@ def test_stale_journal_of_a_database_that_came_up_meanwhile_is_not_put_beside_it
     (place / "t.db").unlink()
     link, other_path = os.link, make(tmp_path / "other.db", OLD)
 
-    def late(src, dst):
+    def replace_first(src, dst):
         os.replace(other_path, place / "t.db")
         link(src, dst)
 
-    monkeypatch.setattr(os, "link", late)
+    monkeypatch.setattr(os, "link", replace_first)
     with pytest.raises(TargetNotEmpty, match="was created while"):
         restored(made, place / "t.db")
     assert os.listdir(place) == ["t.db"]
@@ -245,7 +245,7 @@ def test_journal_of_a_database_that_came_up_meanwhile_is_not_replaced_by_a_stale
     (place / "t.db-shm").unlink()
     rename, newcomers = os.rename, []
 
-    def late(src, dst):
+    def plant_before_rename(src, dst):
         rename(src, dst)
         if os.fspath(src) == f"{place / 't.db'}-wal":
             newcomer = sqlite3.connect(place / "t.db", isolation_level=None)
@@ -253,7 +253,7 @@ def test_journal_of_a_database_that_came_up_meanwhile_is_not_replaced_by_a_stale
             newcomer.execute("CREATE TABLE mine AS SELECT 'mine' AS a")
             newcomers.append(newcomer)
 
-    monkeypatch.setattr(os, "rename", late)
+    monkeypatch.setattr(os, "rename", plant_before_rename)
     try:
         with pytest.raises(TargetNotEmpty, match="was created while"):
             restored(made, place / "t.db")

@@ -130,21 +130,21 @@ def test_unreadable_target_comes_back_with_all_its_journals_if_the_last_step_fai
     for end in ("", "-wal", "-shm", "-journal"):
         (place / f"t.db{end}").write_bytes(end.encode() * 100 + b"\x9c" * 5000)
 
-    def held():
+    def content_by_name():
         # -shm is SQLite's scratch memory, which every reader may write.
         return {entry.name: "" if entry.name.endswith("-shm") else entry.read_bytes() for entry in place.iterdir()}
 
-    before = held()
+    original = content_by_name()
 
     def fails(src, dst):
         raise OSError(5, "Input/output error")
 
     driver.inspect(source=source(place / "t.db"), options={"busy_timeout": 0.1})
-    assert held() == before
+    assert content_by_name() == original
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(SourceError, match="cannot be replaced: Input/output error"):
         restored(made, place / "t.db", overwrite=True)
-    assert held() == before
+    assert content_by_name() == original
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])

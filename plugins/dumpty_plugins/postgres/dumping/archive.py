@@ -124,8 +124,8 @@ def read_contents(data: bytes) -> Contents | None:
 def _contents(cursor: _Cursor) -> Contents:
     if cursor.take(5) != b"PGDMP":
         raise IntegrityError("this is no archive of pg_dump: it does not begin with PGDMP")
-    major, minor, _revision, cursor.int_size, offset_size, form = cursor.take(6)
-    if major != 1 or minor not in _KNOWN_MINOR_VERSIONS or form not in _FORMATS:
+    major, minor, _revision, cursor.int_size, offset_size, format_code = cursor.take(6)
+    if major != 1 or minor not in _KNOWN_MINOR_VERSIONS or format_code not in _FORMATS:
         raise IntegrityError(
             f"the archive is of version {major}.{minor}, which this dumpty does not know; upgrade dumpty"
         )
@@ -134,13 +134,13 @@ def _contents(cursor: _Cursor) -> Contents:
         cursor.integer()
     cursor.text()  # the database's name
     versions = {"server": cursor.text(), "pg_dump": cursor.text()}
-    entries = tuple(_entry(cursor, minor, form, offset_size) for _number in range(cursor.integer()))
+    entries = tuple(_entry(cursor, minor, format_code, offset_size) for _number in range(cursor.integer()))
     return Contents(
-        format=_FORMATS[form], int_size=cursor.int_size, versions=versions, entries=entries, size=cursor.position
+        format=_FORMATS[format_code], int_size=cursor.int_size, versions=versions, entries=entries, size=cursor.position
     )
 
 
-def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
+def _entry(cursor: _Cursor, minor: int, format_code: int, offset_size: int) -> Entry:
     dump_id, data = cursor.integer(), cursor.integer()
     cursor.text(), cursor.text()  # oids of catalog and object
     tag, kind = cursor.text(), cursor.text()
@@ -160,7 +160,7 @@ def _entry(cursor: _Cursor, minor: int, form: int, offset_size: int) -> Entry:
     while (dependency := cursor.optional()) is not None:
         dependencies.append(int(dependency) if dependency.isdigit() else 0)
     file = ""
-    if form == 1:
+    if format_code == 1:
         cursor.take(1 + offset_size)
     else:
         file = cursor.text()
@@ -223,12 +223,12 @@ class CustomCheck:
             self._buffer = self._block_end + self._buffer[self.contents.size :]
         position = 0
         while self._blocks_begun < len(self._block_heads):
-            head = self._block_heads[self._blocks_begun]
-            begin = self._buffer.find(head, position)
+            block_head = self._block_heads[self._blocks_begun]
+            begin = self._buffer.find(block_head, position)
             if begin < 0:
                 break
             self._blocks_begun += 1
-            position = begin + len(head)
+            position = begin + len(block_head)
         # A head may go on in the next block, and the end must be seen.
         self._buffer = self._buffer[max(position, len(self._buffer) - _OVERLAP_BYTES) :]
 

@@ -213,14 +213,14 @@ class Script:
         """Return the next whole token behind ``at``, and where ``at`` is now; None at the script's end."""
         while True:
             match = self._tokens.search(self._buffer, at)
-            whole = match is not None and not match["open"]
+            complete_token = match is not None and not match["open"]
             # A token that reaches the end of the buffer may go on behind it; an open quote surely does.
-            if match is not None and whole and (self.ended or match.end() < len(self._buffer)):
+            if match is not None and complete_token and (self.ended or match.end() < len(self._buffer)):
                 return at, match
             offset = at - self._at
             grown = self._read_more()
             at = self._at + offset
-            if not grown and not whole:
+            if not grown and not complete_token:
                 return at, None
 
     def _statement(self) -> Statement | None:

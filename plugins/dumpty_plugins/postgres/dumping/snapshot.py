@@ -80,15 +80,15 @@ def hold_snapshot(
             rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
         if fingerprints:
             apply_settings(connection)
-        held = interruptible(
+        snapshot = interruptible(
             connection, lambda: _lock_tables(address, connection, counts=counts, fingerprints=fingerprints)
         )
     canceller = Canceller(connection)
     try:
-        held.count_worker.start()
-        yield held
+        snapshot.count_worker.start()
+        yield snapshot
     finally:
-        held.count_worker.end(canceller)
+        snapshot.count_worker.end(canceller)
         canceller.settle()
     with contextlib.suppress(*database_errors()):
         rows(connection, "ROLLBACK")

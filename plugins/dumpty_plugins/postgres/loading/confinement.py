@@ -260,7 +260,7 @@ def stages(contents: Contents) -> tuple[tuple[str, list[int]], ...]:
 
     In parallel goes what takes time, data and indexes, unless it waits for something of the last stage.
     """
-    before = [e for e in contents.entries if e.section == _BEFORE_DATA]
+    before_data = [e for e in contents.entries if e.section == _BEFORE_DATA]
     deferred = {e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)}
     parallel = []
     for entry in contents.entries:
@@ -268,6 +268,6 @@ def stages(contents: Contents) -> tuple[tuple[str, list[int]], ...]:
         if is_parallel and not deferred & (set(entry.dependencies) - {entry.dump_id}):
             parallel.append(entry.dump_id)
             deferred.discard(entry.dump_id)
-    staged = {*parallel, *(e.dump_id for e in before)}
-    rest = [e.dump_id for e in contents.entries if e.dump_id not in staged]
-    return ("before", [e.dump_id for e in before]), ("data", parallel), ("behind", rest)
+    staged = {*parallel, *(e.dump_id for e in before_data)}
+    remaining = [e.dump_id for e in contents.entries if e.dump_id not in staged]
+    return ("before", [e.dump_id for e in before_data]), ("data", parallel), ("behind", remaining)

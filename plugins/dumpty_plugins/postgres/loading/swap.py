@@ -80,11 +80,11 @@ class ReplacementDatabase:
             except psycopg2().Error:
                 if not self._server.closed and not was_dropped(self._server):
                     raise
-                fresh = open_maintenance(self._address.with_short_stall())
-                if fresh is None:
+                connection = open_maintenance(self._address.with_short_stall())
+                if connection is None:
                     return
-                with contextlib.closing(fresh):
-                    self._drop(fresh)
+                with contextlib.closing(connection):
+                    self._drop(connection)
             self._unfinished.settle()
 
     def _drop(self, server: Connection) -> None:
@@ -125,13 +125,13 @@ class ReplacementDatabase:
         Raises:
             Locked: somebody uses the old one. It is as it was.
         """
-        server, old = self._server, sibling_name(self._final, OLD)
+        server, old_name = self._server, sibling_name(self._final, OLD)
         notes = self._apply_surroundings()
         rows(server, "SET synchronous_commit = on")  # whatever its user's setting is: this is what was promised
         try:
             rows(server, "BEGIN")
             if self._exists:
-                rows(server, f"ALTER DATABASE {quoted(self._final)} RENAME TO {quoted(old)}")
+                rows(server, f"ALTER DATABASE {quoted(self._final)} RENAME TO {quoted(old_name)}")
             rows(server, f"ALTER DATABASE {quoted(self.name)} RENAME TO {quoted(self._final)}")
             rows(server, "COMMIT")
         except psycopg2().errors.ObjectInUse as error:
@@ -146,11 +146,11 @@ class ReplacementDatabase:
         if self._exists:
             try:
                 with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):
-                    rows(server, f"ALTER DATABASE {quoted(old)} IS_TEMPLATE false")
-                rows(server, f"DROP DATABASE {quoted(old)}")
+                    rows(server, f"ALTER DATABASE {quoted(old_name)} IS_TEMPLATE false")
+                rows(server, f"DROP DATABASE {quoted(old_name)}")
             except psycopg2().Error as error:
                 reason = self._address.scrub(str(error))
-                return (*notes, f"the old database is still there, as {old}: {reason}")
+                return (*notes, f"the old database is still there, as {old_name}: {reason}")
         return notes
 
     def _refuse_sessions(self) -> None:
@@ -169,13 +169,13 @@ class ReplacementDatabase:
             )
 
     def _apply_surroundings(self) -> tuple[str, ...]:
-        server, new = self._server, quoted(self.name)
+        server, new_name = self._server, quoted(self.name)
         if self._confinement is not None and not self._confinement.on_private_server:
             return ()  # what is loaded beside other databases gets no privileges and settings from a dump's evidence
-        statements = [setting_statement(f"ALTER DATABASE {new}", text) for text in self._settings]
-        statements += surroundings_statements(self._surroundings, new)
+        statements = [setting_statement(f"ALTER DATABASE {new_name}", text) for text in self._settings]
+        statements += surroundings_statements(self._surroundings, new_name)
         if self._exists:
-            rows(server, f"ALTER DATABASE {new} IS_TEMPLATE {str(self._template).lower()}")
+            rows(server, f"ALTER DATABASE {new_name} IS_TEMPLATE {str(self._template).lower()}")
             for statement in statements:
                 rows(server, statement)
             return ()
@@ -189,8 +189,6 @@ class ReplacementDatabase:
                 if server.closed:
                     raise
                 reason = self._address.scrub(str(error)).partition("LINE 1")[0].strip()
-                mending = statement.replace(new, quoted(self._final))
-                notes.append(
-                    f"what the database itself had is not all there ({reason}); when that is mended: {mending}"
-                )
+                remedy = statement.replace(new_name, quoted(self._final))
+                notes.append(f"what the database itself had is not all there ({reason}); when that is mended: {remedy}")
         return tuple(notes)

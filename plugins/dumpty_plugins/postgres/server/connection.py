@@ -124,9 +124,9 @@ class Address:
         With several hosts, or with libraries whose default socket directories differ, a second connection could
         otherwise end up elsewhere.
         """
-        reached = {"host": connection.info.host, "port": str(connection.info.port), "dbname": connection.info.dbname}
-        kept = {k: v for k, v in self.parameters.items() if k != "hostaddr" or "," not in v}
-        return Address(self.source, kept | reached, stall=self.stall)
+        server = {"host": connection.info.host, "port": str(connection.info.port), "dbname": connection.info.dbname}
+        parameters = {k: v for k, v in self.parameters.items() if k != "hostaddr" or "," not in v}
+        return Address(self.source, parameters | server, stall=self.stall)
 
     def with_short_stall(self) -> Address:
         """Return the same address for what should not take long: looking whether the server is at work, cleaning up."""
@@ -162,13 +162,13 @@ class Address:
         parameters = {**KEEPALIVE, "fallback_application_name": "dumpty", **self.parameters, "client_encoding": "UTF8"}
         if "PGCONNECT_TIMEOUT" not in os.environ:
             parameters.setdefault("connect_timeout", _CONNECT_TIMEOUT_SECONDS)
-        reached = self  # and of several hosts the one, once it is known: a session's number says nothing to another
+        address = self  # and of several hosts the one, once it is known: a session's number says nothing to another
 
         def working(backend_pid: int) -> bool:
-            return reached.is_at_work(backend_pid)
+            return address.is_at_work(backend_pid)
 
         def end(backend_pid: int, still_wanted: Callable[[], bool]) -> None:
-            reached.end_statement(backend_pid, still_wanted)
+            address.end_statement(backend_pid, still_wanted)
 
         settings = WatchSettings(
             label=self.label, seconds=self.stall, working=working if self._asks_server else None, end=end
@@ -177,7 +177,7 @@ class Address:
             connection = dial(library, parameters, settings)
         except (library.Error, UnicodeError) as error:
             raise SourceError(self.connect_error_text(error)) from error
-        reached = self.pinned(connection)
+        address = self.pinned(connection)
         connection.autocommit = True
         connection.undecoded = connection.info.parameter_status("server_encoding") == UNKNOWN  # type: ignore[attr-defined]
         if connection.undecoded:  # type: ignore[attr-defined]
@@ -186,14 +186,14 @@ class Address:
 
     def is_at_work(self, backend_pid: int) -> bool:
         """Ask, over a connection of its own, whether session ``backend_pid`` is at work, and not waiting for us."""
-        with contextlib.closing(self.with_short_stall().connect()) as fresh:
-            return bool(rows(fresh, _AT_WORK, backend_pid))
+        with contextlib.closing(self.with_short_stall().connect()) as connection:
+            return bool(rows(connection, _AT_WORK, backend_pid))
 
     def end_statement(self, backend_pid: int, still_wanted: Callable[[], bool]) -> None:
         """End what session ``backend_pid`` is doing, over a connection of its own, if that is ``still_wanted`` then."""
-        with contextlib.closing(self.with_short_stall().open_session()) as fresh:
+        with contextlib.closing(self.with_short_stall().open_session()) as connection:
             if backend_pid and still_wanted():
-                rows(fresh, "SELECT pg_catalog.pg_cancel_backend(%s)", backend_pid)
+                rows(connection, "SELECT pg_catalog.pg_cancel_backend(%s)", backend_pid)
 
     def connect_error_text(self, error: Exception) -> str:
         """Return what to say when ``error`` was met while connecting."""
@@ -209,24 +209,26 @@ class Address:
     @contextlib.contextmanager
     def for_programs(self) -> Iterator[tuple[str, dict[str, str | None]]]:
         """Yield what a client program needs: a connection string without secrets, and changes to its environment."""
-        plain = {k: v for k, v in (KEEPALIVE | self.parameters).items() if k not in ("password", *_SECRET_PARAMETERS)}
+        public = {k: v for k, v in (KEEPALIVE | self.parameters).items() if k not in ("password", *_SECRET_PARAMETERS)}
         # Messages in English; the dump in the database's own encoding, whatever the caller's environment says.
         environment: dict[str, str | None] = {"LC_ALL": "C", "PGCLIENTENCODING": None}
         if "password" in self.parameters:
             environment["PGPASSWORD"] = self.parameters["password"]
-        hidden = {k: self.parameters[k] for k in _SECRET_PARAMETERS if k in self.parameters}
-        if not hidden:
-            yield _conninfo(plain), environment
+        secret_parameters = {k: self.parameters[k] for k in _SECRET_PARAMETERS if k in self.parameters}
+        if not secret_parameters:
+            yield _conninfo(public), environment
             return
-        if "service" in plain or "PGSERVICE" in os.environ:
-            raise SourceError(f"{', '.join(hidden)} of {self.label} belongs into the service's file, not into the URL")
+        if "service" in public or "PGSERVICE" in os.environ:
+            raise SourceError(
+                f"{', '.join(secret_parameters)} of {self.label} belongs into the service's file, not into the URL"
+            )
         # These have no variable of their own; a private service file is the one other way past the command line.
         directory = tempfile.mkdtemp(prefix="dumpty-")
         try:
             path = os.path.join(directory, "service.conf")
             with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as stream:
-                stream.write("[dumpty]\n" + "".join(f"{k}={v}\n" for k, v in hidden.items()))
-            yield _conninfo(plain | {"service": "dumpty"}), environment | {"PGSERVICEFILE": path}
+                stream.write("[dumpty]\n" + "".join(f"{k}={v}\n" for k, v in secret_parameters.items()))
+            yield _conninfo(public | {"service": "dumpty"}), environment | {"PGSERVICEFILE": path}
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

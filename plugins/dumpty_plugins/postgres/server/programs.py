@@ -33,8 +33,8 @@ def watch_program(child: Child, address: Address) -> Iterator[WatchedProgram]:
     name = address.parameters.get("application_name") or os.environ.get("PGAPPNAME") or child.name
 
     def working() -> bool:
-        with contextlib.closing(address.with_short_stall().connect()) as fresh:
-            return bool(rows(fresh, _AT_WORK, name))
+        with contextlib.closing(address.with_short_stall().connect()) as connection:
+            return bool(rows(connection, _AT_WORK, name))
 
     peer = Peer(
         f"{child.name} with {address.label}",

@@ -201,9 +201,9 @@ def _end_statement(address: Address, bindir: str, backend_pid: int, still_wanted
 
     SIGINT would end the psql itself: it takes that for the end of its script, in or after the statement.
     """
-    with closing(cast("Psql", open_psql(address, bindir))) as fresh:
+    with closing(cast("Psql", open_psql(address, bindir))) as session:
         if still_wanted():
-            fresh.run(f"SELECT pg_catalog.pg_cancel_backend({backend_pid})")
+            session.run(f"SELECT pg_catalog.pg_cancel_backend({backend_pid})")
 
 
 def _values(pairs: list[tuple[str, Any]]) -> tuple[Any, ...]:

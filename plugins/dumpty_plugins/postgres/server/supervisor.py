@@ -4,9 +4,9 @@ It is started with its standard input on a pipe whose other end only dumpty hold
 has finished, or was killed: then the server is ended and its directory removed. If this program is killed as well,
 Linux tells the server (PR_SET_PDEATHSIG), and the directory, no longer locked, is removed by the next drill.
 
-    python supervisor.py DIRECTORY ACCOUNT MAKER BECOME SUPERUSER INITDB POSTGRES [SETTING...]
+    python supervisor.py DIRECTORY ACCOUNT INITDB_USER BECOME SUPERUSER INITDB POSTGRES [SETTING...]
 
-ACCOUNT is the number that the server runs as, MAKER the user who runs initdb, which refuses a number that has no name;
+ACCOUNT is the number that the server runs as, INITDB_USER who runs initdb, which refuses a number that has no name;
 both "" for our own. BECOME is the program that takes the number on. SUPERUSER is the name of the server's own, whose
 password comes on standard input, as its first line.
 
