@@ -263,8 +263,8 @@ def test_no_text_of_a_failure_holds_the_password(tmp_path, caplog, error):
     result = BackupManager(str(tmp_path), plugins=[failing(error)]).create_backup(f"toy://u:{SECRET}@h/db")
     assert not result.success
     texts = [result.error, repr(result), caplog.text, str([vars(r) for r in caplog.records])]
-    for error in chain(result.exception):
-        texts += [str(error), repr(error), repr(vars(error)), repr(error.args)]
+    for cause in chain(result.exception):
+        texts += [str(cause), repr(cause), repr(vars(cause)), repr(cause.args)]
     assert not [t for t in texts if SECRET in t]
     stored = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert stored
