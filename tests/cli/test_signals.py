@@ -160,7 +160,7 @@ def test_a_program_that_has_said_everything_ends_without_a_traceback_and_with_it
     handlers_before = {number: signal.getsignal(number) for number in numbers}
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        with Signals(for_good=True):
+        with Signals(process_ends=True):
             pass
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     standard_streams.settle()
     listener = Listener(json_wanted=json_wanted, describe=output.failure) if argv is None else None
-    with Signals(for_good=argv is None, listener=listener) as signals:
+    with Signals(process_ends=argv is None, listener=listener) as signals:
         error: BaseException
         try:
             outcome = _run(arguments)
@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             elif isinstance(outcome, int):
                 return outcome
             elif outcome.report is not None:
-                _take_floor(listener)
-                signals.begin_saying()
+                _claim_report(listener)
+                signals.begin_reporting()
                 status = output.emit(outcome.report)
-                signals.end_saying()
+                signals.end_reporting()
                 return status
             else:
                 error = failed or UsageError("name a command")
@@ -59,18 +59,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupt = signals.caught[0] if signals.caught else None  # what followed from it may have taken its place
         if not isinstance(error, KeyboardInterrupt):
             urls.watch(arguments)
-        _take_floor(listener)
-        signals.begin_saying()
+        _claim_report(listener)
+        signals.begin_reporting()
         if debug:
             _write_traceback(error)
         status = output.fail(interrupt or error, _error_text(error, interrupt), json_wanted=json_wanted)
-        signals.end_saying()
+        signals.end_reporting()
         return status
 
 
-def _take_floor(listener: Listener | None) -> None:
-    """Take the word, or wait for the end where a second signal has taken it."""
-    if listener is not None and not listener.take_floor():
+def _claim_report(listener: Listener | None) -> None:
+    """Claim the report, or wait for the end where a second signal has claimed it."""
+    if listener is not None and not listener.claim_report():
         threading.Event().wait()
 
 
@@ -127,4 +127,4 @@ def _write_traceback(error: BaseException) -> None:
 
     from dumpty.cli import output
 
-    output.complain("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    output.write_error_lines("".join(traceback.format_exception(type(error), error, error.__traceback__)))

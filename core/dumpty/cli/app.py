@@ -28,7 +28,7 @@ from dumpty.cli.commands import (
 )
 from dumpty.cli.commands import list as list_backups
 from dumpty.cli.output import warn
-from dumpty.cli.standard_streams import Forgiving
+from dumpty.cli.standard_streams import ForgivingStream
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _stdout_to_stderr() -> Iterator[None]:
 
     What a plugin says is no result, and a result must be what a program can parse.
     """
-    stderr: Any = Forgiving(sys.stderr)
+    stderr: Any = ForgivingStream(sys.stderr)
     with contextlib.redirect_stdout(stderr), contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # one of them is closed: then nothing goes there
             saved_stdout = os.dup(1)

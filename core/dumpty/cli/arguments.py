@@ -30,7 +30,7 @@ __all__ = [
     "Quiet",
     "Source",
     "Yes",
-    "existing",
+    "open_existing",
     "parse_options",
     "parse_rate",
     "short_ids",
@@ -70,7 +70,7 @@ def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
     # A shell that completes wants words, never an error.
     with contextlib.suppress(Exception):
         directory = ctx.params.get("directory") or os.environ.get("DUMPTY_DIR") or DIRECTORY
-        backups = existing(directory).list_backups()
+        backups = open_existing(directory).list_backups()
         completions += [backup.id for backup in backups]
         name_part, colon, _ = incomplete.partition(":")
         completions += [f"{name_part}:{name}" for name in sorted({b.database_name for b in backups}) if colon]
@@ -95,7 +95,7 @@ Source = Annotated[
 ]
 
 
-def existing(directory: str) -> BackupManager:
+def open_existing(directory: str) -> BackupManager:
     """Open a backup directory that is there; nothing is created.
 
     Raises:

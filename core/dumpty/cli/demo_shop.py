@@ -29,7 +29,7 @@ CREATE VIEW turnover AS
 _FIRST_NAMES = ("Ada", "Björn", "Chloé", "Дмитрий", "Eve O'Hara", "Fatima", "Günter", "花子")
 _ARTICLES = ("egg cup", "wall, 3 bricks", 'saddle "King"', "glue; strong", "horse (brown)", "ladder", "bandage\nlarge")
 _CUSTOMERS, _PRODUCTS, _ORDERS, _LINES, _DAYS = 250, 70, 1500, 3, 28
-_WRECKED = 0.4
+_DAMAGED_SHARE = 0.4
 
 
 def build(path: str) -> None:
@@ -89,8 +89,8 @@ def damage(path: str) -> str:
     # Behind SQLite's back, now that it has the file closed; and behind the header and the schema.
     length = os.path.getsize(path)
     with open(path, "r+b") as file:
-        file.seek(int(length * (1 - _WRECKED)) // 2)
-        file.write(b"Humpty Dumpty had a great fall. " * (int(length * _WRECKED) // 32))
+        file.seek(int(length * (1 - _DAMAGED_SHARE)) // 2)
+        file.write(b"Humpty Dumpty had a great fall. " * (int(length * _DAMAGED_SHARE) // 32))
     return check(path)
 
 

@@ -31,7 +31,7 @@ PROGRAMS = {
 }
 """Clients by name, and how Debian installs them."""
 
-_ELSEWHERE = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
+_OTHER_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 _SECONDS = 10.0
 
 
@@ -146,7 +146,7 @@ def clients() -> list[Client]:
 
 def _paths(name: str) -> Iterator[str]:
     configured = os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep)
-    elsewhere = [folder for pattern in _ELSEWHERE for folder in sorted(glob.glob(pattern))]
+    elsewhere = [folder for pattern in _OTHER_DIRECTORIES for folder in sorted(glob.glob(pattern))]
     resolved = set()
     for folder in (None, *filter(None, configured), *elsewhere):
         path = shutil.which(name, path=folder)

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dumpty.cli.standard_streams import Forgiving, drop
+from dumpty.cli.standard_streams import ForgivingStream, drop
 from dumpty.cli.status import DONE, FAILED, error_type, status_of
 from dumpty.cli.urls import redacted
 
@@ -21,7 +21,6 @@ __all__ = [
     "Line",
     "Report",
     "Table",
-    "complain",
     "count",
     "emit",
     "fail",
@@ -31,6 +30,7 @@ __all__ = [
     "seconds",
     "size",
     "warn",
+    "write_error_lines",
 ]
 
 
@@ -139,7 +139,7 @@ def warn(text: str) -> None:
     say(f"dumpty: warning: {text}")
 
 
-def complain(text: str) -> None:
+def write_error_lines(text: str) -> None:
     """Write a text of several lines to standard error: a traceback."""
     for line in redacted(text).splitlines():
         _write_error(plain(line))
@@ -151,7 +151,7 @@ def say(text: str) -> None:
 
 
 def _write_error(line: str) -> None:
-    errors = Forgiving(sys.stderr)  # nobody may listen
+    errors = ForgivingStream(sys.stderr)  # nobody may listen
     errors.write(line + "\n")
     errors.flush()
 
@@ -167,10 +167,10 @@ def _rendered(line: Line) -> list[str]:
     # not by rich, which takes four seconds for ten thousand rows.
     rows = [[plain(cell) for cell in row] for row in (line.columns, *line.rows)]
     widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
-    head, *drawn = ["  ".join(_padded(row, widths, line.right_aligned)).rstrip() for row in rows]
+    head, *body = ["  ".join(_padded(row, widths, line.right_aligned)).rstrip() for row in rows]
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         head = f"\x1b[1m{head}\x1b[0m"
-    return [head, *drawn]
+    return [head, *body]
 
 
 def _padded(row: Sequence[str], widths: Sequence[int], right_aligned: frozenset[int]) -> Iterator[str]:

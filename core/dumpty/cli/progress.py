@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dumpty.cli.output import plain
-from dumpty.cli.standard_streams import Forgiving
+from dumpty.cli.standard_streams import ForgivingStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Callable[[int, int | No
         TimeRemainingColumn(),
     )
     # Its redirection of the two streams would send what plugins print through the bar, in the wrong order.
-    stderr: Any = Forgiving(sys.stderr)
+    stderr: Any = ForgivingStream(sys.stderr)
     bar = Progress(*columns, console=Console(file=stderr), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
         task = bar.add_task(plain(title), total=None)

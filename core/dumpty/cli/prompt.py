@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["agreed", "on_terminal"]
+__all__ = ["confirm", "on_terminal"]
 
 
 def on_terminal() -> bool:
@@ -12,13 +12,13 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def agreed(question: str) -> bool:
+def confirm(question: str) -> bool:
     """Ask, and return whether the answer is yes."""
     from dumpty.cli.output import plain
-    from dumpty.cli.standard_streams import Forgiving
+    from dumpty.cli.standard_streams import ForgivingStream
     from dumpty.cli.urls import redacted
 
-    errors = Forgiving(sys.stderr)
+    errors = ForgivingStream(sys.stderr)
     errors.write(f"{plain(redacted(question))} [y/N] ")
     errors.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -87,12 +87,12 @@ def prove_each(
             verdicts.warnings.append(f"left out: {error}")
         except DumptyError as error:
             verdicts.failures.append(error)
-            verdicts.fields.append({"id": backup.id, "level": level, **_failed(error)})
+            verdicts.fields.append({"id": backup.id, "level": level, **_failure_fields(error)})
             sign = "NOT PROVED" if isinstance(error, NotProvable) else "FAILED"
             verdicts.lines.append(f"{head}{sign}: {error}")
         else:
             failure = _damage_of(backup, proof)
-            verdicts.fields.append({"id": backup.id, **description.proof_fields(proof), **_failed(failure)})
+            verdicts.fields.append({"id": backup.id, **description.proof_fields(proof), **_failure_fields(failure)})
             if failure is not None:
                 verdicts.failures.append(failure)
             if proof.unrecorded:
@@ -125,7 +125,7 @@ def _damage_of(backup: Backup, proof: Proof) -> DumptyError | None:
     return error if error is None or isinstance(error, DumptyError) else IntegrityError(proof.error)
 
 
-def _failed(error: DumptyError | None) -> Mapping[str, Any]:
+def _failure_fields(error: DumptyError | None) -> Mapping[str, Any]:
     if error is None:
         return {"success": True}
     return {"success": False, "error": redacted(str(error)), "error_type": error_type(error)}

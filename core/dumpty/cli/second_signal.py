@@ -22,12 +22,12 @@ __all__ = ["ECHO_SECONDS", "Listener"]
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 ECHO_SECONDS = 0.2
 """Within this time a second signal is the first one's echo: from a terminal and a wrapper, or systemd's SIGHUP."""
-_SAYING_SECONDS = 0.5
+_REPORTING_SECONDS = 0.5
 _WAKE_SECONDS = 0.05
 
 
 class Listener:
-    """Hears signals in a thread of its own: Python's handlers wait until the main thread comes out of a library.
+    """Receives signals in a thread of its own: Python's handlers wait until the main thread comes out of a library.
 
     The first one sets a term to all waiting for servers. A second one ends the program: children are killed,
     connections dropped, and what stays is named.
@@ -40,11 +40,11 @@ class Listener:
     def __init__(self, *, json_wanted: bool, describe: Callable[[BaseException, str], dict[str, object]]) -> None:
         self._json_wanted = json_wanted
         self._describe = describe
-        self._floor = [None]
-        self._speaker = 0
+        self._report_claim = [None]
+        self._reporting_thread = 0
         self._first_signal: int | None = None
         self._is_noticed: Callable[[], bool] | None = None
-        self._heard_at = 0.0
+        self._received_at = 0.0
         self._stdout = -1
         self._pipe = (-1, -1)
         self._wakeup_fd_before = -1
@@ -70,12 +70,12 @@ class Listener:
         signal.set_wakeup_fd(self._wakeup_fd_before)
         os.close(self._pipe[1])  # the thread ends with it
 
-    def take_floor(self) -> bool:
-        """Return whether the caller's thread is the one to say how it ended; only one ever is."""
+    def claim_report(self) -> bool:
+        """Return whether the caller's thread is the one to report how it ended; only one ever is."""
         with contextlib.suppress(IndexError):
-            self._floor.pop()
-            self._speaker = threading.get_ident()
-        return self._speaker == threading.get_ident()
+            self._report_claim.pop()
+            self._reporting_thread = threading.get_ident()
+        return self._reporting_thread == threading.get_ident()
 
     def _listen(self) -> None:
         while True:
@@ -84,20 +84,20 @@ class Listener:
                 with contextlib.suppress(OSError):
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
                 continue
-            heard = os.read(self._pipe[0], 64)
-            if not heard:
+            numbers = os.read(self._pipe[0], 64)
+            if not numbers:
                 os.close(self._pipe[0])
                 return
-            for number in heard:
+            for number in numbers:
                 if number in _ENDING:
-                    self._hear(number)
+                    self._receive(number)
 
-    def _hear(self, number: int) -> None:
-        heard_at = time.monotonic()
+    def _receive(self, number: int) -> None:
+        received_at = time.monotonic()
         if self._first_signal is None:
-            self._first_signal, self._heard_at = number, heard_at
+            self._first_signal, self._received_at = number, received_at
             peer.interrupted()
-        elif heard_at - self._heard_at > ECHO_SECONDS:
+        elif received_at - self._received_at > ECHO_SECONDS:
             self._end(self._first_signal)
 
     def _end(self, number: int) -> None:
@@ -106,15 +106,15 @@ class Listener:
         error = KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number)
         kill_all()
         peer.drop_all()
-        if self.take_floor():
-            saying = threading.Thread(target=self._say, args=(error, _interruption_text(error)), daemon=True)
-            saying.start()
-            saying.join(_SAYING_SECONDS)
-        else:  # the main thread is saying how it ended
-            time.sleep(_SAYING_SECONDS)
+        if self.claim_report():
+            reporter = threading.Thread(target=self._write_report, args=(error, _interruption_text(error)), daemon=True)
+            reporter.start()
+            reporter.join(_REPORTING_SECONDS)
+        else:  # the main thread is reporting how it ended
+            time.sleep(_REPORTING_SECONDS)
         os._exit(status_of(error))
 
-    def _say(self, error: BaseException, text: str) -> None:
+    def _write_report(self, error: BaseException, text: str) -> None:
         with contextlib.suppress(OSError):
             if self._json_wanted:
                 os.write(self._stdout, json.dumps(self._describe(error, text)).encode() + b"\n")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _HANDLED: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RETRY_SECONDS = 0.002
-_SAYING_SECONDS = 0.2
-"""What is being said takes less, unless nobody reads it."""
+_REPORTING_SECONDS = 0.2
+"""What is being reported takes less, unless nobody reads it."""
 _LIBRARY = os.path.dirname(os.__file__)
 _FRAGILE = {
     *(os.path.join(_LIBRARY, name) for name in ("contextlib.py", "queue.py", "threading.py")),
@@ -44,20 +44,20 @@ class Signals:
     Children are then ended and partial files removed on the way out, and nobody waits long any more for a server that
     does not answer (``process.peer``). A second signal ends the program at once, through its ``listener``; where there
     is none, it interrupts the cleaning up. What is ignored (``nohup``, a shell's background job) stays ignored.
-    ``for_good`` says that the program ends with it.
+    ``process_ends`` says that the program ends with it.
 
     An exception that comes up just after a lock was taken in Python code would leave it locked for ever, and in a
-    finalizer it would be dropped. There the signal waits a moment; and while the outcome is being said, or a success
-    would be told as an interrupt.
+    finalizer it would be dropped. There the signal waits a moment; and while the outcome is being reported, or a
+    success would be reported as an interrupt.
     """
 
-    def __init__(self, *, for_good: bool = False, listener: Listener | None = None) -> None:
-        self._for_good = for_good
+    def __init__(self, *, process_ends: bool = False, listener: Listener | None = None) -> None:
+        self._process_ends = process_ends
         self._listener = listener
         self._first_at = 0.0
         self._caught: list[KeyboardInterrupt] = []
-        self._over = False
-        self._saying = False
+        self._reported = False
+        self._reporting = False
         self._first_signal = 0
         self._own_alarm = False
         self._handlers_before: dict[int, object] = {}
@@ -83,7 +83,7 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over = True  # what there was to say is said: too late to interrupt anything
+        self._reported = True  # what there was to report is reported: too late to interrupt anything
         peer.settle()
         if self._handlers_before and self._listener is not None:
             self._listener.stop()
@@ -92,27 +92,27 @@ class Signals:
         if self._own_alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._handlers_before.items():
-            # All is said, and Python only has to end: neither a traceback from where it does, nor another status.
-            signal.signal(number, signal.SIG_IGN if self._for_good else handler)  # type: ignore[arg-type]  # as it was got
+            # All is reported, and Python only has to end: neither a traceback from where it does, nor another status.
+            signal.signal(number, signal.SIG_IGN if self._process_ends else handler)  # type: ignore[arg-type]  # as it was got
 
-    def begin_saying(self) -> None:
-        """Note that the outcome is about to be said: a signal only interrupts it where nobody takes it."""
-        self._saying = True
+    def begin_reporting(self) -> None:
+        """Note that the outcome is about to be reported: a signal only interrupts it where nobody takes it."""
+        self._reporting = True
 
-    def end_saying(self) -> None:
-        """Note that the outcome is said: nothing can change it any more."""
-        self._over = True
+    def end_reporting(self) -> None:
+        """Note that the outcome is reported: nothing can change it any more."""
+        self._reported = True
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        if self._over or (self._caught and not self._is_second(number)):
+        if self._reported or (self._caught and not self._is_second(number)):
             return
         if not self._first_signal:
             if number == signal.SIGALRM:  # it only woke us: the handler of what it is about comes next
                 return
             self._first_signal, self._first_at = number, time.monotonic()
             peer.interrupted()
-        being_said = self._saying and time.monotonic() - self._first_at < _SAYING_SECONDS
-        if being_said or (self._own_alarm and _is_fragile(frame)):
+        being_reported = self._reporting and time.monotonic() - self._first_at < _REPORTING_SECONDS
+        if being_reported or (self._own_alarm and _is_fragile(frame)):
             self._retry()
         else:
             if not self._caught:
@@ -124,7 +124,7 @@ class Signals:
             raise self._caught[0]
 
     def _is_noticed(self) -> bool:
-        return bool(self._caught) or self._over
+        return bool(self._caught) or self._reported
 
     def _is_second(self, number: int) -> bool:
         """Tell whether a signal is to interrupt what the first one began, and is not that one's echo."""
@@ -138,7 +138,7 @@ class Signals:
             threading.Timer(_RETRY_SECONDS, self._send).start()
 
     def _send(self) -> None:
-        if not self._over:
+        if not self._reported:
             os.kill(os.getpid(), self._first_signal)
 
     def _dropped(self, unraisable: sys.UnraisableHookArgs) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Forgiving", "drop", "settle"]
+__all__ = ["ForgivingStream", "drop", "settle"]
 
 
 def settle() -> None:
@@ -25,12 +25,12 @@ def settle() -> None:
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-            os.set_inheritable(opened, True)
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(descriptor, True)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, closefd=False)
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = _ClosedOutput()
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
     for stream in (sys.stdout, sys.stderr):
@@ -38,15 +38,15 @@ def settle() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class _Closed(io.TextIOBase):
+class _ClosedOutput(io.TextIOBase):
     """A standard output that was closed when the program began."""
 
     def write(self, _text: str) -> int:
         raise OSError(errno.EBADF, "it is closed")
 
 
-class Forgiving:
-    """A stream of which nobody notices when it cannot be written: what is said beside the work never fails it."""
+class ForgivingStream:
+    """A stream of which nobody notices when it cannot be written: what is said besides the result never fails the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -74,7 +74,7 @@ def drop(stream: TextIO) -> None:
     Else it would raise again when the interpreter ends, and change the exit status.
     """
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())
+        os.close(null_device)
         stream.flush()

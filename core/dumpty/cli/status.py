@@ -38,8 +38,8 @@ __all__ = [
     "Terminated",
     "UsageError",
     "error_type",
+    "require_success",
     "status_of",
-    "succeeded",
 ]
 
 DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 130
@@ -92,7 +92,7 @@ def error_type(error: BaseException) -> str:
     return next((n for n in names if n in {*errors.__all__, UsageError.__name__} and n != "DumptyError"), names[0])
 
 
-def succeeded(result: BackupResult) -> Backup:
+def require_success(result: BackupResult) -> Backup:
     """Return the backup of a result that succeeded.
 
     Raises:

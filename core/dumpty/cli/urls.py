@@ -38,7 +38,7 @@ def read_url(argument: str) -> tuple[str, Source]:
     """
     from dumpty.url import parse_url
 
-    url = _fetched(argument)
+    url = _url_text(argument)
     try:
         source = parse_url(url)
     except SourceError as error:
@@ -68,10 +68,10 @@ def redacted(text: str) -> str:
     from dumpty.redaction import redact
 
     masked = redact(text, _secrets)
-    return _USERINFO.sub(lambda m: m[0] if _harmless(m[0]) else "***@", masked)
+    return _USERINFO.sub(lambda m: m[0] if _holds_no_password(m[0]) else "***@", masked)
 
 
-def _harmless(userinfo: str) -> bool:
+def _holds_no_password(userinfo: str) -> bool:
     return ":" not in userinfo or userinfo.endswith(":***@")
 
 
@@ -80,7 +80,7 @@ def forget() -> None:
     _secrets.clear()
 
 
-def _fetched(argument: str) -> str:
+def _url_text(argument: str) -> str:
     form, colon, location = argument.partition(":")
     if argument == "-":
         return _one_line(sys.stdin.read(_LIMIT), "the standard input")

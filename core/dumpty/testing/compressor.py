@@ -68,33 +68,33 @@ class CompressorSuite(DamageRules):
         for kind in kinds:
             for size in (1, 7, 4093, 1 << 20):
                 data = SAMPLES["text"]() if size < BLOCK else SAMPLES["random"]()
-                cut = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
-                case = f"{len(cut)} pieces of {size} bytes, as {cut[0].__class__.__name__}"
-                self._require_back(host, self.packed(host, *cut), data, case)
+                pieces = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
+                case = f"{len(pieces)} pieces of {size} bytes, as {pieces[0].__class__.__name__}"
+                self._require_back(host, self.packed(host, *pieces), data, case)
 
     def test_a_buffer_is_the_callers_again_after_the_write(self, host: Host) -> None:
         """The buffer of a write belongs to the caller again when write returns."""
         data, sink, buffer = SAMPLES["text"](), Collector(), bytearray()
         writer = host.compress(self.plugin_under_test(host), sink=sink, options=self.options(host, "compress"))
-        mend = "Consume or copy the bytes within write()."
+        remedy = "Consume or copy the bytes within write()."
         for start in range(0, len(data), 100):
             try:
                 buffer[:] = data[start : start + 100]
             except BufferError:
-                require(False, "A writer holds on to no buffer.", mend, "the caller could not resize its bytearray")
+                require(False, "A writer holds on to no buffer.", remedy, "the caller could not resize its bytearray")
             writer.write(buffer)
             buffer[:] = b"\xff" * len(buffer)
         writer.close()
-        self._require_back(host, bytes(sink.data), data, "one buffer used again and again", mend)
+        self._require_back(host, bytes(sink.data), data, "one buffer used again and again", remedy)
 
     def test_write_takes_every_byte_and_returns_their_number(self, host: Host) -> None:
         """write() takes every byte and returns their number."""
         writer = host.compress(self.plugin_under_test(host), sink=Collector(), options=self.options(host, "compress"))
         for size in (0, 1, 100_000):
             written = writer.write(memoryview(bytes(size)))
-            mend = "Return the length of what was passed in, not of what went to the sink."
+            remedy = "Return the length of what was passed in, not of what went to the sink."
             rule = "write() takes every byte and returns their number."
-            require(written == size, rule, mend, f"it returned {written!r} for {size} bytes")
+            require(written == size, rule, remedy, f"it returned {written!r} for {size} bytes")
         writer.close()
 
     def test_short_reads_of_the_input_make_no_difference(self, host: Host) -> None:
@@ -109,15 +109,15 @@ class CompressorSuite(DamageRules):
         data = SAMPLES["repetitive"]()[:50_000]
         stored = self.packed(host, data)
         rule = "read(n) returns at most n bytes, and b'' at the end only."
-        mend = "Keep what is too much for the next read, and go on reading where the codec has no output yet."
+        remedy = "Keep what is too much for the next read, and go on reading where the codec has no output yet."
         for size in (1 << 20, 4096, 3):
             reader, content = self.reader(host, BytesReader(stored)), bytearray()
-            require(reader.read(0) == b"", "read(0) returns b'' and is not the end.", mend)
+            require(reader.read(0) == b"", "read(0) returns b'' and is not the end.", remedy)
             while block := reader.read(size):
-                require(len(block) <= size, rule, mend, f"read({size}) returned {len(block)} bytes")
+                require(len(block) <= size, rule, remedy, f"read({size}) returned {len(block)} bytes")
                 content += block
             self._require_same(bytes(content), data, f"read {size} bytes at a time")
-            require(reader.read(size) == b"", "At the end, every further read returns b''.", mend)
+            require(reader.read(size) == b"", "At the end, every further read returns b''.", remedy)
         self._require_same(self.reader(host, BytesReader(stored)).read(-1), data, "read by read(-1)")
 
     def test_every_declared_choice_works(self, host: Host) -> None:
@@ -150,7 +150,7 @@ class CompressorSuite(DamageRules):
         """close() of a writer or reader may be called again, and does nothing then."""
         sink = Collector()
         writer = self.pack(host, sink, SAMPLES["text"]())
-        size, mend = len(sink.data), "Note that it is closed, and return."
+        size, remedy = len(sink.data), "Note that it is closed, and return."
         try:
             writer.close()
             reader = self.reader(host, BytesReader(bytes(sink.data)))
@@ -158,17 +158,17 @@ class CompressorSuite(DamageRules):
             reader.close()
             reader.close()
         except Exception as error:  # noqa: BLE001 - any is one too many
-            require(False, "Closing twice is harmless.", mend, f"it raised {shown(error)}")
+            require(False, "Closing twice is harmless.", remedy, f"it raised {shown(error)}")
         observed = f"it wrote {len(sink.data) - size} more bytes"
-        require(len(sink.data) == size, "A writer's second close() writes nothing.", mend, observed)
+        require(len(sink.data) == size, "A writer's second close() writes nothing.", remedy, observed)
 
     def test_the_sink_stays_open(self, host: Host) -> None:
         """A writer never closes its sink, neither in close() nor when it is collected."""
         sink = Collector()
         self.pack(host, sink, SAMPLES["text"]())
         gc.collect()
-        mend = "Flush into it and leave it; wrap it in an object without close() where your library closes it."
-        require(not sink.closed, "The sink belongs to dumpty: a writer leaves it open.", mend, "it was closed")
+        remedy = "Flush into it and leave it; wrap it in an object without close() where your library closes it."
+        require(not sink.closed, "The sink belongs to dumpty: a writer leaves it open.", remedy, "it was closed")
 
     # -- behaviour -----------------------------------------------------------------------------------------------
 
@@ -227,23 +227,26 @@ class CompressorSuite(DamageRules):
 
         compressor, data = self.plugin_under_test(host), SAMPLES["random"]() + SAMPLES["repetitive"]()
         databases = MemoryDriver({"shop": data})
-        mend = "Mend what the error says."
+        remedy = "Mend what the error says."
         try:
             manager = BackupManager(
                 str(tmp_path), compressor=self.installed_name(host), plugins=[self.plugin, databases]
             )
         except PluginError as error:
-            require(False, "BackupManager takes the plugin by its name.", mend, f"it said: {error}")
+            require(False, "BackupManager takes the plugin by its name.", remedy, f"it said: {error}")
         backed_up = manager.create_backup(databases.url("shop"))
         require(
-            backed_up.success and backed_up.backup, "A backup through the plugin succeeds.", mend, str(backed_up.error)
+            backed_up.success and backed_up.backup,
+            "A backup through the plugin succeeds.",
+            remedy,
+            str(backed_up.error),
         )
         if backed_up.backup is not None:
             manager.verify(backed_up.backup.id)
             suffix = compressor.described.suffix
-            require(backed_up.backup.file_path.endswith(suffix), "The stored name ends in the suffix.", mend)
+            require(backed_up.backup.file_path.endswith(suffix), "The stored name ends in the suffix.", remedy)
             restored = manager.restore(backed_up.backup.id, databases.url("again"))
-            require(restored.success, "Restoring through the plugin succeeds.", mend, str(restored.error))
+            require(restored.success, "Restoring through the plugin succeeds.", remedy, str(restored.error))
         self._require_same(databases.databases["again"], data, "restored by BackupManager")
 
     # -- in other words ------------------------------------------------------------------------------------------
@@ -277,14 +280,14 @@ class CompressorSuite(DamageRules):
             writer.close()
 
     def _require_back(
-        self, host: Host, stored: bytes | BytesReader, data: bytes, case: str, mend: str = "See where it differs."
+        self, host: Host, stored: bytes | BytesReader, data: bytes, case: str, remedy: str = "See where it differs."
     ) -> None:
         try:
             read_back = self.plain(host, stored)
         except Exception as error:
-            raise RuleBroken(f"What was compressed comes back. Here, from {case}, {shown(error)}. {mend}") from error
-        self._require_same(read_back, data, case, mend)
+            raise RuleBroken(f"What was compressed comes back. Here, from {case}, {shown(error)}. {remedy}") from error
+        self._require_same(read_back, data, case, remedy)
 
-    def _require_same(self, actual: object, expected: object, case: str, mend: str = "See where it differs.") -> None:
+    def _require_same(self, actual: object, expected: object, case: str, remedy: str = "See where it differs.") -> None:
         rule = "What was compressed comes back byte for byte."
-        require(actual == expected, rule, mend, f"{difference(expected, actual)} ({case})")
+        require(actual == expected, rule, remedy, f"{difference(expected, actual)} ({case})")

@@ -60,11 +60,11 @@ class DriverSuite(ProofRules):
     def test_inspect_tells_a_filled_database(self, host: Host, source: str) -> None:
         """inspect() of a database with content: it exists, is not empty, and no secret is in what it says."""
         inspection = self.inspected(host, source)
-        mend = "Look for anything that a restore could harm."
+        remedy = "Look for anything that a restore could harm."
         require(
             inspection.exists and not inspection.empty,
             "A database with content exists and is not empty.",
-            mend,
+            remedy,
             shown(inspection),
         )
         plausible = inspection.estimated_bytes is None or inspection.estimated_bytes >= 0
@@ -141,12 +141,12 @@ class DriverSuite(ProofRules):
 
     def test_only_declared_options_are_read(self, host: Host, source: str, tmp_path: Path) -> None:
         """inspect() and backup() read only options that describe() declares for them."""
-        looking, saving = self.options(host, "inspect"), self.options(host, "backup")
+        inspect_options, backup_options = self.options(host, "inspect"), self.options(host, "backup")
         if self.inspects:
-            host.inspect(self.plugin_under_test(host), source=parse_url(source), options=looking)
-        self.dumped(host, source, tmp_path, options=saving)
-        looking.require_declared()
-        saving.require_declared()
+            host.inspect(self.plugin_under_test(host), source=parse_url(source), options=inspect_options)
+        self.dumped(host, source, tmp_path, options=backup_options)
+        inspect_options.require_declared()
+        backup_options.require_declared()
 
     # -- errors --------------------------------------------------------------------------------------------------
 
@@ -178,12 +178,12 @@ class DriverSuite(ProofRules):
 
     def test_a_source_that_does_not_exist_is_an_error(self, host: Host, source: str, tmp_path: Path) -> None:
         """backup() of a database that does not exist raises, and does not create it."""
-        nowhere = missing(source)
-        raised = self._failed(host, nowhere, tmp_path, None, None)
+        missing_url = missing(source)
+        raised = self._failed(host, missing_url, tmp_path, None, None)
         rule = "backup() of a database that does not exist raises."
         require(raised, rule, "Raise dumpty.SourceError.", "it returned, with a dump of nothing")
         if self.inspects:
-            inspection = self.inspected(host, nowhere)
+            inspection = self.inspected(host, missing_url)
             require(not inspection.exists, "backup() creates no source.", "Open it for reading only.", "now it exists")
 
     def test_a_source_that_dies_midway_is_an_error(
@@ -241,20 +241,20 @@ class DriverSuite(ProofRules):
         dump = self.dumped(host, large_source, tmp_path, form)
         if dump.size < 2 * self.memory:
             self.unproved(f"the dump of large_source has {dump.size >> 20} MiB; twice {self.memory >> 20} are needed")
-        rule, mend = "A driver streams: memory does not grow with the database.", "Work in pieces of bounded size."
-        require(peak < self.memory, rule, mend, f"backup() held {peak >> 20} MiB of {dump.size >> 20}")
+        rule, remedy = "A driver streams: memory does not grow with the database.", "Work in pieces of bounded size."
+        require(peak < self.memory, rule, remedy, f"backup() held {peak >> 20} MiB of {dump.size >> 20}")
         if self.restores:
             peak = peak_memory(lambda: self.put_back(host, dump, target))
-            require(peak < self.memory, rule, mend, f"restore() held {peak >> 20} MiB of {dump.size >> 20}")
+            require(peak < self.memory, rule, remedy, f"restore() held {peak >> 20} MiB of {dump.size >> 20}")
 
     def test_several_backups_at_once_do_not_mix(self, host: Host, source: str, tmp_path: Path) -> None:
         """Several threads may back up the same database at once."""
-        alone = self.dumped(host, source, tmp_path).evidence
+        single_backup = self.dumped(host, source, tmp_path).evidence
 
         def work(number: int, meet: Callable[[], None]) -> None:
             (tmp_path / str(number)).mkdir()
             evidence = self.dumped(host, source, tmp_path / str(number), passing=_every_few(meet)).evidence
-            require(evidence.objects == alone.objects, "Each backup has its own evidence.", "Keep no state.")
+            require(evidence.objects == single_backup.objects, "Each backup has its own evidence.", "Keep no state.")
 
         errors = at_once([functools.partial(work, number) for number in range(2)], patience=1.0)
         require(
@@ -268,23 +268,23 @@ class DriverSuite(ProofRules):
         """BackupManager backs the database up in every format, lists it, and verifies it."""
         from dumpty.backup_manager import BackupManager
 
-        mend = "Mend what the error says."
+        remedy = "Mend what the error says."
         try:
             manager = BackupManager(str(tmp_path / "backups"), plugins=[self.plugin])
         except PluginError as error:
-            require(False, "BackupManager takes the driver by its scheme.", mend, f"it said: {error}")
+            require(False, "BackupManager takes the driver by its scheme.", remedy, f"it said: {error}")
         for form in self.stream_formats():
             backed_up = manager.create_backup(source, format=form)
             require(
                 backed_up.success and backed_up.backup,
                 "A backup succeeds.",
-                mend,
+                remedy,
                 f"in format {form}: {backed_up.error}",
             )
             if backed_up.backup is not None:
                 manager.verify(backed_up.backup.id)
         number = len(manager.list_backups())
-        require(number == len(self.stream_formats()), "Every backup is listed.", mend, f"{number} are")
+        require(number == len(self.stream_formats()), "Every backup is listed.", remedy, f"{number} are")
 
     def _failed(
         self, host: Host, url: str, tmp_path: Path, form: str | None, passing: Callable[[int, int], None] | None

@@ -112,8 +112,10 @@ class ProofRules(RestoreRules):
             except DumptyError as error:
                 raised = error
             rule = "examine() of a dump that was cut off raises IntegrityError."
-            mend = "Look for the end mark, or count against dump.evidence."
-            require(raised is not None, rule, mend, f"with {size} of {len(data)} bytes it returned as if all were well")
+            remedy = "Look for the end mark, or count against dump.evidence."
+            require(
+                raised is not None, rule, remedy, f"with {size} of {len(data)} bytes it returned as if all were well"
+            )
 
     def test_examine_lets_damage_through(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """Where reading the dump raises, at its last byte too, examine() raises that."""

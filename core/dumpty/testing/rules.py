@@ -18,15 +18,17 @@ class RuleBroken(AssertionError):
     """A plugin breaks a rule of the contract. The text is one line: the rule, what was seen, what to do."""
 
 
-def require(condition: object, rule: str, mend: str, observed: str = "") -> None:
+def require(condition: object, rule: str, remedy: str, observed: str = "") -> None:
     """Raise ``RuleBroken`` unless ``condition``."""
     __tracebackhide__ = True
     if not condition:
-        raise RuleBroken(_text(rule, mend, observed))
+        raise RuleBroken(_text(rule, remedy, observed))
 
 
 @contextlib.contextmanager
-def refused(kinds: type[BaseException] | tuple[type[BaseException], ...], rule: str, mend: str) -> Iterator[list[str]]:
+def refused(
+    kinds: type[BaseException] | tuple[type[BaseException], ...], rule: str, remedy: str
+) -> Iterator[list[str]]:
     """Require that the block raises one of ``kinds``; the list then holds the error's text."""
     __tracebackhide__ = True
     texts: list[str] = []
@@ -38,8 +40,8 @@ def refused(kinds: type[BaseException] | tuple[type[BaseException], ...], rule: 
         texts.append(str(error))
         return
     except Exception as error:
-        raise RuleBroken(_text(rule, mend, f"it raised {shown(error)}")) from error
-    raise RuleBroken(_text(rule, mend, "it raised nothing"))
+        raise RuleBroken(_text(rule, remedy, f"it raised {shown(error)}")) from error
+    raise RuleBroken(_text(rule, remedy, "it raised nothing"))
 
 
 def comes_from(error: BaseException | None, origin: BaseException) -> bool:
@@ -80,6 +82,6 @@ def difference(before: object, after: object) -> str:
     return f"{shown(before)} became {shown(after)}"
 
 
-def _text(rule: str, mend: str, observed: str) -> str:
+def _text(rule: str, remedy: str, observed: str) -> str:
     observation = f" Here {observed.rstrip('.')}." if observed else ""
-    return f"{rule}{observation} {mend}".strip()
+    return f"{rule}{observation} {remedy}".strip()

@@ -142,10 +142,10 @@ class SharingRules(Suite):
         self.store_object(store, "kept", b"x")
         child = self._child(_DIE, store_url)
         child.communicate("\n", timeout=self.patience)
-        mend = "Leave a mark that dies with the writer: a file lock, or a lease."
+        remedy = "Leave a mark that dies with the writer: a file lock, or a lease."
         cleaned = list(store.clean())
         rule = "clean() yields the name of each upload whose writer died before commit()."
-        require(cleaned == ["dead"], rule, mend, f"it yielded {cleaned}")
+        require(cleaned == ["dead"], rule, remedy, f"it yielded {cleaned}")
         cleaned_again = list(store.clean())
         require(
             not cleaned_again,
@@ -153,7 +153,7 @@ class SharingRules(Suite):
             "Remove it when resumed.",
             f"again: {cleaned_again}",
         )
-        require(self.names(store) == {"kept"}, "clean() touches no committed object.", mend, f"{self.names(store)}")
+        require(self.names(store) == {"kept"}, "clean() touches no committed object.", remedy, f"{self.names(store)}")
 
     def test_clean_spares_the_living(self, host: Host, store: Store, store_url: str) -> None:
         """clean() never touches an upload whose writer lives, in this process or in another."""
@@ -161,11 +161,11 @@ class SharingRules(Suite):
         upload.write(b"half")
         child = self._child(_DIE, store_url)
         rule = "clean() never touches what a live writer still writes."
-        mend = "Ask for the writer's mark, not for the upload's age."
+        remedy = "Ask for the writer's mark, not for the upload's age."
         try:
             for user in (store, self.opened(host, store_url)):
                 cleaned = list(user.clean())
-                require(not cleaned, rule, mend, f"it yielded {cleaned}")
+                require(not cleaned, rule, remedy, f"it yielded {cleaned}")
         finally:
             _end(child)
         upload.write(b" and half")
@@ -173,8 +173,8 @@ class SharingRules(Suite):
             upload.commit()
             content = self.content(store, "living")
         except Exception as error:  # noqa: BLE001 - any is one too many
-            require(False, rule, mend, f"the upload could not be committed any more: {shown(error)}")
-        require(content == b"half and half", rule, mend, f"it holds {content!r}")
+            require(False, rule, remedy, f"the upload could not be committed any more: {shown(error)}")
+        require(content == b"half and half", rule, remedy, f"it holds {content!r}")
 
     # -- in other words ------------------------------------------------------------------------------------------
 
@@ -190,8 +190,8 @@ class SharingRules(Suite):
 
     def _require_excluded(self, waiting: _Waiting, rival: str) -> None:
         rule = f"A lock excludes every other {rival} that uses the store."
-        mend = "Use one lock for all that share the URL (filelock does it for files)."
-        require(not waiting.has_lock.wait(self.moment), rule, mend, "two had it at once")
+        remedy = "Use one lock for all that share the URL (filelock does it for files)."
+        require(not waiting.has_lock.wait(self.moment), rule, remedy, "two had it at once")
 
     def _require_lock(self, waiting: _Waiting, when: str) -> None:
         in_time = waiting.has_lock.wait(self.patience)

@@ -87,15 +87,15 @@ class StoreSuite(SharingRules):
         upload = store.create("object.bin")
         upload.write(b"half")
         rule = "Nothing is visible under an object's name before commit()."
-        mend = "Write to another name, or elsewhere, and rename in commit()."
+        remedy = "Write to another name, or elsewhere, and rename in commit()."
         for operation, look in (("open", store.open), ("stat", store.stat)):
-            with refused(MissingFile, f"{rule} {operation}() says MissingFile.", mend):
+            with refused(MissingFile, f"{rule} {operation}() says MissingFile.", remedy):
                 look("object.bin")
         names = [entry.name for entry in store.list()]
-        require(not names, rule, mend, f"list() had {names}")
+        require(not names, rule, remedy, f"list() had {names}")
         upload.commit()
         size = store.stat("object.bin").size
-        require(size == len(b"half"), "A committed object is visible whole.", mend, f"it had {size} bytes")
+        require(size == len(b"half"), "A committed object is visible whole.", remedy, f"it had {size} bytes")
         upload.abort()
         require(self.names(store) == {"object.bin"}, "abort() after commit() does nothing.", "Note that it has ended.")
 
@@ -115,12 +115,12 @@ class StoreSuite(SharingRules):
         self.store_object(store, "object.bin", b"old")
         upload = store.create("object.bin")
         upload.write(b"new, longer")
-        rule, mend = "An existing object is replaced by commit(), all at once.", "Write beside it, and rename."
-        require(self.content(store, "object.bin") == b"old", rule, mend, "it changed while the new one was written")
+        rule, remedy = "An existing object is replaced by commit(), all at once.", "Write beside it, and rename."
+        require(self.content(store, "object.bin") == b"old", rule, remedy, "it changed while the new one was written")
         upload.abort()
-        require(self.content(store, "object.bin") == b"old", rule, mend, "it was gone after abort()")
+        require(self.content(store, "object.bin") == b"old", rule, remedy, "it was gone after abort()")
         self.store_object(store, "object.bin", b"new, longer")
-        require(self.content(store, "object.bin") == b"new, longer", rule, mend, "commit() left the old one")
+        require(self.content(store, "object.bin") == b"new, longer", rule, remedy, "commit() left the old one")
 
     # -- objects -------------------------------------------------------------------------------------------------
 
@@ -137,12 +137,12 @@ class StoreSuite(SharingRules):
         """read(n) returns up to n bytes, b"" at the end only and ever after; read(-1) reads to the end."""
         data = SAMPLES["random"]()[:10_000]
         self.store_object(store, "object.bin", data)
-        rule, mend = "read(n) returns at most n bytes, b'' at the end only.", "Keep the rest for the next read."
+        rule, remedy = "read(n) returns at most n bytes, b'' at the end only.", "Keep the rest for the next read."
         reader, content = store.open("object.bin"), bytearray()
         while block := reader.read(777):
-            require(len(block) <= 777, rule, mend, f"read(777) returned {len(block)} bytes")  # noqa: PLR2004 - as asked
+            require(len(block) <= 777, rule, remedy, f"read(777) returned {len(block)} bytes")  # noqa: PLR2004 - as asked
             content += block
-        require(content == data and reader.read(777) == b"", rule, mend, f"{len(content)} of {len(data)} bytes came")
+        require(content == data and reader.read(777) == b"", rule, remedy, f"{len(content)} of {len(data)} bytes came")
         reader.close()
         reader.close()
         reader = store.open("object.bin")
@@ -150,7 +150,7 @@ class StoreSuite(SharingRules):
         while block := reader.read(-1):
             blocks.append(block)
         reader.close()
-        require(b"".join(blocks) == data, "read(-1) reads to the end.", mend)
+        require(b"".join(blocks) == data, "read(-1) reads to the end.", remedy)
 
     def test_a_missing_object_is_missing_file(self, store: Store) -> None:
         """open, stat, rename and delete of an object that is not there raise MissingFile."""
@@ -198,7 +198,7 @@ class StoreSuite(SharingRules):
         self.store_object(store, "bare", b"x")
         for name in ("", ".", "..", "a/b", "../outside", "/outside", "a\0b"):
             rule = f"Names are bare: {name!r} is refused with StoreError, whatever is asked, and reaches nothing."
-            mend = "Check every name before it is used."
+            remedy = "Check every name before it is used."
             for call in (
                 functools.partial(self.store_object, store, name, b"x"),
                 functools.partial(store.open, name),
@@ -206,9 +206,9 @@ class StoreSuite(SharingRules):
                 functools.partial(store.delete, name),
                 functools.partial(store.rename, "bare", name),
             ):
-                with refused((StoreError, MissingFile), rule, mend):
+                with refused((StoreError, MissingFile), rule, remedy):
                     call()
-            require(self.names(store) == {"bare"}, rule, mend, f"the store now holds {self.names(store)}")
+            require(self.names(store) == {"bare"}, rule, remedy, f"the store now holds {self.names(store)}")
 
     def test_an_object_is_located_without_secrets(self, store: Store, store_url: str) -> None:
         """locate() tells where an object is, one that does not exist too, and shows no password of the URL."""
@@ -287,24 +287,26 @@ class StoreSuite(SharingRules):
         from dumpty.backup_manager import BackupManager
 
         databases = MemoryDriver({"shop": SAMPLES["random"]()})
-        mend = "Mend what the error says."
+        remedy = "Mend what the error says."
         try:
             manager = BackupManager(store_url, plugins=[self.plugin, databases])
         except PluginError as error:
-            require(False, "BackupManager opens the store by its URL.", mend, f"it said: {error}")
+            require(False, "BackupManager opens the store by its URL.", remedy, f"it said: {error}")
         backed_up = manager.create_backup(databases.url("shop"))
-        require(backed_up.success and backed_up.backup, "A backup into the store succeeds.", mend, str(backed_up.error))
+        require(
+            backed_up.success and backed_up.backup, "A backup into the store succeeds.", remedy, str(backed_up.error)
+        )
         later = BackupManager(store_url, plugins=[self.plugin, databases])
-        require(later.list_backups() == [backed_up.backup], "Another BackupManager lists it.", mend)
+        require(later.list_backups() == [backed_up.backup], "Another BackupManager lists it.", remedy)
         for backup in later.list_backups():
             later.verify(backup.id)
             restored = later.restore(backup.id, databases.url("again"))
-            require(restored.success, "Restoring out of the store succeeds.", mend, str(restored.error))
+            require(restored.success, "Restoring out of the store succeeds.", remedy, str(restored.error))
             identical = databases.databases["again"] == databases.databases["shop"]
-            require(identical, "What was backed up comes back.", mend, "other bytes came back")
+            require(identical, "What was backed up comes back.", remedy, "other bytes came back")
             later.remove(backup.id)
         remaining = self.names(self.opened(host, store_url))
-        require(not remaining, "Removing a backup removes its objects.", mend, f"left: {sorted(remaining)}")
+        require(not remaining, "Removing a backup removes its objects.", remedy, f"left: {sorted(remaining)}")
 
     # -- capabilities --------------------------------------------------------------------------------------------
 
@@ -325,6 +327,6 @@ class StoreSuite(SharingRules):
             cleaned = set(store.clean())
             require(not mode, "A workspace is its owner's alone.", "Create it with mode 0700.", f"{mode:#o} is open")
             require(not names, "A workspace is no object.", "Leave it out of list().", f"listed: {names}")
-            lives = not cleaned and path.exists()
-            require(lives, "A workspace in use is never cleaned away.", "Lock it.", "it was cleaned")
+            in_use = not cleaned and path.exists()
+            require(in_use, "A workspace in use is never cleaned away.", "Lock it.", "it was cleaned")
         require(not path.exists(), "A workspace goes away with its block.", "Remove it.", f"{path} is still there")

@@ -116,8 +116,8 @@ class Suite:
             f"its kind is {plugin.kind or 'unknown: it is a hook wrapper alone'!r}",
         )
         second_description = self.plugin.describe()  # type: ignore[attr-defined]
-        mend = "Compute it from constants; what depends on the machine belongs into the hook that needs it."
-        require(second_description == plugin.info, "describe() says the same at every call.", mend)
+        remedy = "Compute it from constants; what depends on the machine belongs into the hook that needs it."
+        require(second_description == plugin.info, "describe() says the same at every call.", remedy)
 
     def test_the_hooks_of_its_kind_are_implemented(self, host: Host) -> None:
         """A plugin implements the hooks that its kind needs."""
@@ -139,12 +139,14 @@ class Suite:
             "Import what it names, or make the plugin's class callable without arguments.",
             f"that process ended with {description.error!r}",
         )
-        brought = sorted(m for m in description.modules if any(m == b or m.startswith(b + ".") for b in self.libraries))
+        imported = sorted(
+            m for m in description.modules if any(m == b or m.startswith(b + ".") for b in self.libraries)
+        )
         require(
-            not brought,
+            not imported,
             "Importing a plugin and describing it is cheap: `dumpty plugins` does it for all that are installed.",
             "Import the library inside the hook that uses it.",
-            f"it brought in {', '.join(brought)}",
+            f"it brought in {', '.join(imported)}",
         )
 
     def test_describe_prints_nothing(self) -> None:

@@ -63,9 +63,9 @@ class VerifierSuite(Suite):
         kinds: tuple[Callable[[bytes], Buffer], ...] = (bytes, bytearray, memoryview)
         for kind in kinds:
             for size in (1, 63, 64, 65, 4096):
-                cut = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
+                pieces = [kind(data[i : i + size]) for i in range(0, len(data), size)] + [kind(b"")]
                 try:
-                    equal = self.digest(host, *cut) == expected
+                    equal = self.digest(host, *pieces) == expected
                 except Exception as error:  # noqa: BLE001 - any is one too many
                     require(False, "update() takes bytes, bytearray and memoryview.", "Accept them.", shown(error))
                 require(
@@ -82,9 +82,9 @@ class VerifierSuite(Suite):
             buffer[:] = chunk
             verifier.update(buffer)
             buffer[:] = b"\0" * len(buffer)
-        mend = "Consume or copy the bytes within update()."
+        remedy = "Consume or copy the bytes within update()."
         equal = verifier.hexdigest() == self.digest(host, b"one", b"other")
-        require(equal, "A verifier holds on to no buffer.", mend, "changing a buffer afterwards changed the digest")
+        require(equal, "A verifier holds on to no buffer.", remedy, "changing a buffer afterwards changed the digest")
 
     def test_every_accumulator_is_fresh(self, host: Host) -> None:
         """verify() returns a fresh accumulator at every call: two of them, side by side, do not mix."""
@@ -121,7 +121,7 @@ class VerifierSuite(Suite):
     def test_asking_changes_nothing(self, host: Host) -> None:
         """hexdigest() may be asked again, says the same, and leaves the accumulator ready for more."""
         verifier = host.verify(self.plugin_under_test(host))
-        mend = "Finish a copy of the state, not the state."
+        remedy = "Finish a copy of the state, not the state."
         rule = "hexdigest() is of all bytes so far, and changes nothing."
         try:
             verifier.update(b"one")
@@ -129,9 +129,9 @@ class VerifierSuite(Suite):
             verifier.update(b"other")
             third = verifier.hexdigest()
         except Exception as error:  # noqa: BLE001 - any is one too many
-            require(False, rule, mend, f"asking again raised {shown(error)}")
-        require(first == second == self.digest(host, b"one"), rule, mend, "asking again gave another digest")
-        require(third == self.digest(host, b"oneother"), rule, mend, "bytes added after asking gave a wrong digest")
+            require(False, rule, remedy, f"asking again raised {shown(error)}")
+        require(first == second == self.digest(host, b"one"), rule, remedy, "asking again gave another digest")
+        require(third == self.digest(host, b"oneother"), rule, remedy, "bytes added after asking gave a wrong digest")
 
     def test_known_inputs_have_their_published_digests(self, host: Host) -> None:
         """The digests that the algorithm's authors publish come out."""
@@ -182,20 +182,20 @@ class VerifierSuite(Suite):
         from dumpty.backup_manager import BackupManager
 
         databases = MemoryDriver({"shop": SAMPLES["random"]()})
-        mend = "Mend what the error says."
+        remedy = "Mend what the error says."
         try:
             name = self.installed_name(host)
             manager = BackupManager(str(tmp_path), verifier=name, plugins=[self.plugin, databases])
         except PluginError as error:
-            require(False, "BackupManager takes the plugin by its name.", mend, f"it said: {error}")
+            require(False, "BackupManager takes the plugin by its name.", remedy, f"it said: {error}")
         backed_up = manager.create_backup(databases.url("shop"))
         require(
-            backed_up.success and backed_up.backup, "A backup with the verifier succeeds.", mend, str(backed_up.error)
+            backed_up.success and backed_up.backup, "A backup with the verifier succeeds.", remedy, str(backed_up.error)
         )
         if backed_up.backup is not None:
             with open(backed_up.backup.file_path, "rb") as file:
                 stored = file.read()
             digests = {"sha256": hashlib.sha256(stored).hexdigest(), **backed_up.backup.digests}
             rule = "The digest that is kept is that of the stored file."
-            require(digests.get(name) == self.digest(host, stored), rule, mend, shown(digests))
+            require(digests.get(name) == self.digest(host, stored), rule, remedy, shown(digests))
             manager.verify(backed_up.backup.id)

@@ -20,7 +20,7 @@ from dumpty.cli.arguments import (
 )
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
-from dumpty.cli.status import succeeded
+from dumpty.cli.status import require_success
 from dumpty.cli.urls import read_url
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def backup(
 
     database_url, source = read_url(url)
     options, rate = parse_options(option, jobs), parse_rate(rate_limit)
-    chosen = _preferred(default_host().driver(source.scheme), format)
+    chosen = _format_to_write(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
         result = manager.create_backup(database_url, format=chosen, progress=progress, rate_limit=rate, **options)
-    stored = succeeded(result)
+    stored = require_success(result)
     saved = f", {size(stored.plain_size_bytes)} before {'+'.join(stored.stages)}" if stored.stages else ""
     duration = seconds(result.duration_seconds)
     return Report(
@@ -92,7 +92,7 @@ def backup(
     )
 
 
-def _preferred(driver: Plugin, requested: str | None) -> str:
+def _format_to_write(driver: Plugin, requested: str | None) -> str:
     """Return the format to write: the one asked for, or ``native`` where it is declared and is a stream."""
     if requested is not None:
         return driver.format(requested).name

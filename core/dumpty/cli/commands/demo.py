@@ -10,7 +10,7 @@ import typer
 
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Report, count, seconds, size
-from dumpty.cli.status import UsageError, succeeded
+from dumpty.cli.status import UsageError, require_success
 from dumpty.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def demo(
         rows, tables = sum(map(len, contents_before.values())), len(contents_before)
         manager = BackupManager(store)
         backed_up = manager.create_backup(url, format="native")
-        stored = succeeded(backed_up)
+        stored = require_success(backed_up)
         damage_report = demo_shop.damage(path)
         restored = manager.restore(stored.id, url, overwrite=True)
-        succeeded(restored)
+        require_success(restored)
         integrity, contents_after = demo_shop.check(path), demo_shop.contents(path)
         if integrity != "ok" or contents_after != contents_before:
             raise IntegrityError(f"the restored shop is not the one that was backed up (integrity check: {integrity})")

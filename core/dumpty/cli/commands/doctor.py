@@ -60,7 +60,7 @@ def doctor(
     database_fields: dict[str, Any] | None = None
     if database is not None and source is not None:
         try:
-            inspection = _inspected(host, source, options)
+            inspection = _inspect(host, source, options)
         except DumptyError as failure:
             error = failure
             database_fields = {"url": source.url, "reached": False}
@@ -94,7 +94,7 @@ def doctor(
     )
 
 
-def _inspected(host: Host, source: Source, overrides: dict[str, object]) -> Inspection:
+def _inspect(host: Host, source: Source, overrides: dict[str, object]) -> Inspection:
     driver = host.driver(source.scheme)
     if any(o.name == "rights" and "inspect" in o.verbs for o in driver.described.options):
         overrides = {"rights": True, **overrides}

@@ -19,7 +19,7 @@ from dumpty.cli.arguments import (
     PluginOptions,
     Quiet,
     Source,
-    existing,
+    open_existing,
     parse_options,
 )
 from dumpty.cli.output import Report
@@ -86,12 +86,12 @@ def drill(
     options = parse_options(option, jobs)
     if reserved := {"level", "on", "assertions"} & set(options):
         raise UsageError(f"{min(reserved)!r} is not an option of a plugin; see dumpty drill --help")
-    manager = existing(directory)
-    among = Filter(database=database, source=source)
+    manager = open_existing(directory)
+    selection = Filter(database=database, source=source)
     several = everything or age is not None
     if several:
         listing = manager.listing()
-        backups, problems = among.filter(listing.backups), listing.problems
+        backups, problems = selection.filter(listing.backups), listing.problems
     else:
         backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
     if age is not None:
@@ -105,7 +105,7 @@ def drill(
         verdicts.lines.append(summary(verdicts, "proven by restoring"))
     else:
         age_limit = f"older than {older_than} " if age is not None else ""
-        verdicts.lines.append(f"no backups{among} {age_limit}in {os.path.abspath(directory)}: nothing was drilled")
+        verdicts.lines.append(f"no backups{selection} {age_limit}in {os.path.abspath(directory)}: nothing was drilled")
     return Report(
         fields={"drilled": verdicts.fields, "problems": [str(p) for p in problems]},
         lines=verdicts.lines,

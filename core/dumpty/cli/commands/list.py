@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Source, existing, short_ids
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Source, open_existing, short_ids
 from dumpty.cli.output import Line, Report, Table, moment, size
 from dumpty.operations.selection import Filter
 
@@ -23,9 +23,9 @@ def list_(
     json: Json = False,
 ) -> Report:
     """List the backups in a directory, oldest first."""
-    manager = existing(directory)
-    listing, among = manager.listing(), Filter(database=database, source=source)
-    backups, problems = among.filter(listing.backups), [str(p) for p in listing.problems]
+    manager = open_existing(directory)
+    listing, selection = manager.listing(), Filter(database=database, source=source)
+    backups, problems = selection.filter(listing.backups), [str(p) for p in listing.problems]
     short = short_ids(backups)
     rows = [
         (
@@ -41,7 +41,9 @@ def list_(
         for b in backups
     ]
     columns = ("ID", "TAKEN", "DATABASE", "SOURCE", "FORMAT", "SIZE", "LAST PROVEN", "FILE")
-    line: Line = Table(columns, rows, frozenset({5})) if rows else f"no backups{among} in {os.path.abspath(directory)}"
+    line: Line = (
+        Table(columns, rows, frozenset({5})) if rows else f"no backups{selection} in {os.path.abspath(directory)}"
+    )
     return Report(
         fields={"backups": [description.fields(b) for b in backups if json], "problems": problems},
         lines=(line,),

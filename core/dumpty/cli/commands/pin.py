@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
 from dumpty.cli.output import Report, moment
 
 EXAMPLES = """
@@ -25,7 +25,7 @@ def pin(
     quiet: Quiet = False,
 ) -> Report:
     """Protect a backup: no rule removes it until it is unpinned."""
-    manager = existing(directory)
+    manager = open_existing(directory)
     pinned = manager.pin(manager.find(backup_id, database=database, source=source).id, reason)
     return Report(
         fields={"id": pinned.id, "pinned": pinned.pinned},
@@ -44,7 +44,7 @@ def unpin(
     quiet: Quiet = False,
 ) -> Report:
     """Take a backup's pin away."""
-    manager = existing(directory)
+    manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
     was_pinned = manager.unpin(backup.id)
     state = "is not pinned any more" if was_pinned else "was not pinned"

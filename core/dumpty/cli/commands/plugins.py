@@ -35,7 +35,7 @@ def plugins(json: Json = False) -> Report:
 
     all_plugins = default_host().plugins()
     conditions = [(p, *condition(p)) for p in all_plugins]
-    rows = [(p.kind or "?", p.name, _answers(p), _origin(p), state) for p, state, _ in conditions]
+    rows = [(p.kind or "?", p.name, _served_names(p), _origin(p), state) for p, state, _ in conditions]
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
     lines += [f"{p.name}: {reason}" for p, _, reason in conditions if reason]
     lines += [f"{p.name}: {_slowness(p)}" for p in all_plugins if p.seconds > _SLOW]
@@ -64,14 +64,14 @@ def show(
     for plugin in matches:
         lines += [*([""] if lines else []), *_details(plugin)]
     return Report(
-        fields={"plugins": [{**fields(p), **_declared(p.info)} for p in matches]},
+        fields={"plugins": [{**fields(p), **_declared_fields(p.info)} for p in matches]},
         lines=lines,
         json=json,
         only_prints=True,
     )
 
 
-def _declared(info: PluginInfo | None) -> dict[str, Any]:
+def _declared_fields(info: PluginInfo | None) -> dict[str, Any]:
     if info is None:
         return {"formats": [], "options": [], "requires": ""}
     return {
@@ -100,7 +100,7 @@ def _slowness(plugin: Plugin) -> str:
     )
 
 
-def _answers(plugin: Plugin) -> str:
+def _served_names(plugin: Plugin) -> str:
     if plugin.info is None:
         return ""
     return " ".join([*(f"{s}://" for s in plugin.info.schemes), *([plugin.info.suffix] if plugin.info.suffix else [])])
@@ -120,8 +120,8 @@ def _details(plugin: Plugin) -> list[Line]:
         return lines
     if info.summary:
         lines.append(f"  {info.summary}")
-    if _answers(plugin):
-        lines.append(f"  for {_answers(plugin)}")
+    if _served_names(plugin):
+        lines.append(f"  for {_served_names(plugin)}")
     if info.requires:
         lines.append(f'  its library: pip install "{info.requires}"')
     if info.formats:

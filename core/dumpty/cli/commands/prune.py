@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, existing, short_ids
+from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, open_existing, short_ids
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
-from dumpty.cli.prompt import agreed, on_terminal
+from dumpty.cli.prompt import confirm, on_terminal
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError, Pinned, StoreError, UnknownBackup
 from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone, total_size
@@ -77,18 +77,18 @@ def prune(
     """
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
-    manager = existing(directory)
+    manager = open_existing(directory)
     listing = manager.listing()
     backups = listing.backups
     decisions = decide(backups, rules, datetime.now(UTC))
-    doomed = [d for d in decisions if not d.keep]
-    if doomed and not dry_run and not (yes or _agreed(doomed)):
+    to_remove = [d for d in decisions if not d.keep]
+    if to_remove and not dry_run and not (yes or _confirmed(to_remove)):
         raise DumptyError("nothing was removed: it was not confirmed")
     problems: list[DumptyError] = []
-    removed = [] if dry_run else _removed(manager, doomed, problems)
+    removed = [] if dry_run else _remove_backups(manager, to_remove, problems)
     removed_ids = {d.backup.id for d in removed}
     verb = "would be removed" if dry_run else "removed"
-    affected = doomed if dry_run else removed
+    affected = to_remove if dry_run else removed
     freed = size(total_size(d.backup for d in affected))
     summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {freed}"
     return Report(
@@ -132,23 +132,23 @@ def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
     ]
 
 
-def _agreed(doomed: Sequence[Decision[Backup]]) -> bool:
+def _confirmed(to_remove: Sequence[Decision[Backup]]) -> bool:
     """Ask on the terminal, where there is one."""
-    total = f"{count(len(doomed), 'backup')}, {size(total_size(d.backup for d in doomed))}"
+    total = f"{count(len(to_remove), 'backup')}, {size(total_size(d.backup for d in to_remove))}"
     if not on_terminal():
         raise UsageError(f"nothing was removed: {total} would go; say --yes, or --dry-run to see which")
-    for decision in doomed:
+    for decision in to_remove:
         backup = decision.backup
         text = f"{backup.id[:8]}  {moment(backup.timestamp)}  {backup.database_name}  ({decision.reason})"
         say(text)
-    return agreed(f"Remove {total}?")
+    return confirm(f"Remove {total}?")
 
 
-def _removed(
-    manager: BackupManager, doomed: Sequence[Decision[Backup]], problems: list[DumptyError]
+def _remove_backups(
+    manager: BackupManager, to_remove: Sequence[Decision[Backup]], problems: list[DumptyError]
 ) -> list[Decision[Backup]]:
     removed = []
-    for decision in reversed(doomed):  # oldest first: what is interrupted has removed the least useful
+    for decision in reversed(to_remove):  # oldest first: what is interrupted has removed the least useful
         try:
             if manager.remove(decision.backup.id) is False:
                 problems.append(StoreError(f"the data of backup {decision.backup.id} is still there"))

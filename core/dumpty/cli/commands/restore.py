@@ -18,13 +18,13 @@ from dumpty.cli.arguments import (
     PluginOptions,
     Quiet,
     Source,
-    existing,
+    open_existing,
     parse_options,
 )
 from dumpty.cli.output import Report, moment, say, seconds
 from dumpty.cli.progress import progress_bar
-from dumpty.cli.prompt import agreed, on_terminal
-from dumpty.cli.status import succeeded
+from dumpty.cli.prompt import confirm, on_terminal
+from dumpty.cli.status import require_success
 from dumpty.cli.urls import read_url
 from dumpty.errors import DumptyError, OtherDatabase
 
@@ -68,7 +68,7 @@ def restore(
     """
     database_url, target = read_url(to)
     options = parse_options(option, jobs)
-    manager = existing(directory)
+    manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source, alone=True)
 
     def attempt(*, other: bool) -> BackupResult:
@@ -86,10 +86,10 @@ def restore(
     result = attempt(other=other)
     if isinstance(result.exception, OtherDatabase) and on_terminal():
         say(str(result.exception))
-        if not agreed(f"Replace what {target.url} holds by the backup of {backup.database_name}?"):
+        if not confirm(f"Replace what {target.url} holds by the backup of {backup.database_name}?"):
             raise DumptyError("nothing was restored: it was not confirmed")
         result = attempt(other=True)
-    stored = succeeded(result)
+    stored = require_success(result)
     taken_at, duration = moment(stored.timestamp), seconds(result.duration_seconds)
     return Report(
         fields={

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Source, existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Source, open_existing
 from dumpty.cli.output import Report
 
 EXAMPLES = """
@@ -23,7 +23,7 @@ def show(
 
     Its file, sizes and digests, the versions that made it, and what it holds.
     """
-    backup = existing(directory).find(backup_id, database=database, source=source)
+    backup = open_existing(directory).find(backup_id, database=database, source=source)
     return Report(
         fields={"backup": description.fields(backup)}, lines=description.details(backup), json=json, only_prints=True
     )

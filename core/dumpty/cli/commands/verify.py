@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, MaybeId, Quiet, Source, existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, MaybeId, Quiet, Source, open_existing
 from dumpty.cli.output import Report
 from dumpty.cli.proving import prove_each, summary
 from dumpty.cli.status import UsageError
@@ -45,11 +45,11 @@ def verify(
     if everything == (backup_id is not None):
         raise UsageError("name one backup by its id, or all of them with --all")
     chosen = _level(level)
-    manager = existing(directory)
-    among = Filter(database=database, source=source)
+    manager = open_existing(directory)
+    selection = Filter(database=database, source=source)
     if backup_id is None:
         listing = manager.listing()
-        backups, problems = among.filter(listing.backups), listing.problems
+        backups, problems = selection.filter(listing.backups), listing.problems
     else:
         backups, problems = [manager.find(backup_id, database=database, source=source)], []
     verdicts = prove_each(manager, backups, chosen, several=everything, quiet=quiet)
@@ -57,7 +57,7 @@ def verify(
     if verdicts.fields or problems:
         verdicts.lines.append(summary(verdicts, "verified"))
     else:
-        verdicts.lines.append(f"no backups{among} in {os.path.abspath(directory)}: nothing was verified")
+        verdicts.lines.append(f"no backups{selection} in {os.path.abspath(directory)}: nothing was verified")
     return Report(
         fields={"level": chosen, "verified": verdicts.fields, "problems": [str(p) for p in problems]},
         lines=verdicts.lines,

@@ -74,7 +74,7 @@ def reading(path: str, *, shared: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         Locked: somebody else holds it.
         SourceError: it is no DuckDB database, or cannot be read.
     """
-    with explained(path):
+    with duckdb_errors(path):
         try:
             # The same settings every time: with others, a second backup in this process would be refused.
             database = duckdb.connect(path, read_only=True, config=OFFLINE)
@@ -83,7 +83,7 @@ def reading(path: str, *, shared: bool) -> Iterator[duckdb.DuckDBPyConnection]:
                 raise
             database = duckdb.connect(path)
         with contextlib.closing(database):
-            steady(database)
+            set_time_zone(database)
             yield database
 
 
@@ -94,7 +94,7 @@ def building(path: str, *, readable: Path | None = None) -> Iterator[duckdb.Duck
     ``readable`` is the one directory whose files may be read. At the end everything is in the file itself.
     """
     with contextlib.closing(duckdb.connect(path, config=OFFLINE)) as database:
-        steady(database)
+        set_time_zone(database)
         if readable is not None:
             database.execute(f"SET allowed_directories = [{literal(str(readable))}]")
         database.execute("SET enable_external_access = false")
@@ -103,7 +103,7 @@ def building(path: str, *, readable: Path | None = None) -> Iterator[duckdb.Duck
         database.execute("CHECKPOINT")
 
 
-def steady(database: duckdb.DuckDBPyConnection) -> None:
+def set_time_zone(database: duckdb.DuckDBPyConnection) -> None:
     """Make values print alike wherever this runs."""
     database.execute("SET SESSION TimeZone = 'UTC'")
 
@@ -119,7 +119,7 @@ def literal(text: str) -> str:
 
 
 @contextlib.contextmanager
-def explained(path: str) -> Iterator[None]:
+def duckdb_errors(path: str) -> Iterator[None]:
     """Turn what DuckDB raises inside into dumpty's errors, ``path`` named."""
     try:
         yield
@@ -128,7 +128,7 @@ def explained(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def damage() -> Iterator[None]:
+def load_errors() -> Iterator[None]:
     """Report what DuckDB finds wrong while loading a dump as damage of the dump."""
     try:
         yield

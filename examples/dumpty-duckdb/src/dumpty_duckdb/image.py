@@ -10,7 +10,7 @@ import duckdb
 
 from dumpty.process import BLOCK, run
 from dumpty_duckdb import content
-from dumpty_duckdb.connection import building, damage, reading
+from dumpty_duckdb.connection import building, load_errors, reading
 
 if TYPE_CHECKING:
     from dumpty import Dump, Evidence, Sink
@@ -51,7 +51,7 @@ def load_image(dump: Dump, path: str) -> Evidence:
     with contextlib.closing(dump.open()) as reader, open(path, "xb") as stream:
         while block := reader.read(BLOCK):
             stream.write(block)
-    with damage(), building(path) as database:
+    with load_errors(), building(path) as database:
         evidence = content.evidence(database)
     content.require_same(dump.evidence, evidence, "the restored database")
     return evidence

@@ -20,7 +20,7 @@ import duckdb
 
 from dumpty import IntegrityError, SourceError
 from dumpty_duckdb import content, schema
-from dumpty_duckdb.connection import building, damage, first_line, identifier, literal, reading
+from dumpty_duckdb.connection import building, first_line, identifier, literal, load_errors, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,11 +95,11 @@ def _as_text(database: duckdb.DuckDBPyConnection, table: str, file: Path) -> Non
         return
     # The file has the columns that hold data: generated ones are not in it.
     stored = [row[0] for row in database.execute(f"DESCRIBE FROM {literal(str(file))}").fetchall()]
-    picked = [
+    expressions = [
         f"CAST({identifier(c)} AS VARCHAR) AS {identifier(c)}" if re.search(_ROUNDED, types[c]) else identifier(c)
         for c in stored
     ]
-    database.execute(f"COPY (SELECT {', '.join(picked)} FROM {table}) TO {literal(str(file))} (FORMAT parquet)")
+    database.execute(f"COPY (SELECT {', '.join(expressions)} FROM {table}) TO {literal(str(file))} (FORMAT parquet)")
 
 
 def _schema_and_name(table: str) -> tuple[str, str]:
@@ -158,7 +158,7 @@ def load_parquet(dump: Dump, path: str) -> Evidence:
     directory = dump.workspace()
     with contextlib.closing(dump.open()) as reader:
         _unpack(reader, directory)
-    with damage(), building(path, readable=directory) as database:
+    with load_errors(), building(path, readable=directory) as database:
         _load(database, directory)
         evidence = content.evidence(database)
     content.require_same(dump.evidence, evidence, "the restored database")

@@ -19,7 +19,7 @@ import duckdb
 
 from dumpty import Inspection, Locked, SourceError, TargetNotEmpty
 from dumpty_duckdb import content
-from dumpty_duckdb.connection import OFFLINE, explained, file_path, reading, require_file
+from dumpty_duckdb.connection import OFFLINE, duckdb_errors, file_path, reading, require_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,10 @@ class Target:
         require_file(self.path)
         # A setting that nobody else has: a connection of this process to the same file is refused, not joined.
         private_settings = {**OFFLINE, "custom_user_agent": f"dumpty-{secrets.token_hex(4)}"}
-        with explained(self.path), contextlib.closing(duckdb.connect(self.path, config=private_settings)) as database:
+        with (
+            duckdb_errors(self.path),
+            contextlib.closing(duckdb.connect(self.path, config=private_settings)) as database,
+        ):
             if not self._overwrite and not content.is_empty(database):
                 raise TargetNotEmpty(f"{self.path} is not empty; to replace what it holds, restore with overwrite")
             database.execute("CHECKPOINT")

@@ -47,7 +47,7 @@ def connected(source: Source, number: int | None = None) -> Iterator[redis.Redis
         address = {"unix_socket_path": source.query["unix_socket_path"]}
     elif source.scheme == "rediss":
         address |= {"ssl": True, "ssl_ca_certs": source.query.get("ssl_ca_certs")}
-    with explained(source):
+    with redis_errors(source):
         client = redis.Redis(
             **address,
             db=number,
@@ -74,11 +74,11 @@ def inspect(source: Source) -> Inspection:
         source.query.get("unix_socket_path") or f"{(source.host or 'localhost').lower()}:{source.port or DEFAULT_PORT}"
     )
     names = {"identity": f"redis:{address}/{source.database or 0}", "name": f"redis-{number}"}
-    with connected(source, 0) as client, explained(source):
+    with connected(source, 0) as client, redis_errors(source):
         versions = {"redis": server_version(client)}
         if number is None or number >= databases(client):
             return Inspection(exists=False, empty=True, versions=versions, **names)
-    with connected(source) as client, explained(source):
+    with connected(source) as client, redis_errors(source):
         size = int(client.execute_command("DBSIZE"))
     return Inspection(exists=True, empty=size == 0, versions=versions, **names)
 
@@ -102,7 +102,7 @@ def error_text(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def explained(source: Source) -> Iterator[None]:
+def redis_errors(source: Source) -> Iterator[None]:
     """Turn what the client raises inside into dumpty's errors."""
     try:
         yield

@@ -19,7 +19,7 @@ import redis
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 from dumpty.process import BLOCK
 from dumpty_redis import resp
-from dumpty_redis.connection import connected, error_text, explained, server_version
+from dumpty_redis.connection import connected, error_text, redis_errors, server_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def write_dump(source: Source, sink: Sink, *, paused: float | None) -> Evidence:
         IntegrityError: somebody wrote in spite of the pause.
     """
     spool = sink.workspace() / "dump.resp"
-    with connected(source) as client, explained(source):
+    with connected(source) as client, redis_errors(source):
         version = server_version(client)
         with spool.open("xb") as file, Pause(client, paused, source) as pause, _KeysRead(spool) as keys_read:
             if client.exists(resp.MARK):

@@ -12,7 +12,7 @@ import redis
 
 from dumpty import Evidence, IntegrityError, SourceError, TargetNotEmpty
 from dumpty_redis import resp
-from dumpty_redis.connection import connected, databases, error_text, explained, number_of, server_version
+from dumpty_redis.connection import connected, databases, error_text, number_of, redis_errors, server_version
 from dumpty_redis.dump import evidence_of, scan
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def load_dump(target: Source, dump: Dump, *, overwrite: bool) -> Evidence:
         IntegrityError: the dump is damaged, or other keys came of it than were dumped.
         SourceError: the server refused, or has no number to spare.
     """
-    with connected(target) as client, explained(target):
+    with connected(target) as client, redis_errors(target):
         _refuse_content(client, target, overwrite=overwrite)
         _require_room(client, target, dump)
         with _scratch(client, target) as (number, scratch, token):
-            mortal = _load(scratch, dump)
+            expiries = _load(scratch, dump)
             kinds = _count(scratch)
-            _require_same(dump, kinds, mortal)
+            _require_same(dump, kinds, expiries)
             arguments = (str(number), str(number_of(target)), token, "1" if overwrite else "0")
             answer = scratch.eval(_SWAP, 1, resp.MARK, *arguments)
             if answer == b"full":
@@ -86,7 +86,7 @@ def _scratch(client: redis.Redis, target: Source) -> Iterator[tuple[int, redis.R
     for number in reversed(range(databases(client))):
         if number == number_of(target):
             continue
-        with connected(target, number) as scratch, explained(target):
+        with connected(target, number) as scratch, redis_errors(target):
             if not _claim(scratch, token):
                 continue
             try:
@@ -116,7 +116,7 @@ def _clear(target: Source, number: int, token: str) -> None:
 
 def _load(client: redis.Redis, dump: Dump) -> list[int]:
     """Send every command of the dump, to its verified end; return the moments at which keys expire."""
-    mortal: list[int] = []
+    expiries: list[int] = []
     keys, size, complete = 0, 0, False
     pipeline = client.pipeline(transaction=False)
     with contextlib.closing(dump.open()) as stream:
@@ -133,7 +133,7 @@ def _load(client: redis.Redis, dump: Dump) -> list[int]:
             ):
                 raise IntegrityError(f"the dump holds {arguments[0][:20]!r} where a RESTORE, or its end, should be")
             if arguments[2] != b"0":
-                mortal.append(int(arguments[2]))
+                expiries.append(int(arguments[2]))
             pipeline.execute_command(*arguments)
             keys += 1
             size += sum(map(len, arguments))
@@ -143,7 +143,7 @@ def _load(client: redis.Redis, dump: Dump) -> list[int]:
     if not complete:
         raise IntegrityError("the dump lacks its end: it is truncated")
     _send(pipeline)
-    return mortal
+    return expiries
 
 
 def _send(pipeline: redis.client.Pipeline) -> None:
@@ -171,9 +171,9 @@ def _count(client: redis.Redis) -> Counter[str]:
     return kinds
 
 
-def _require_same(dump: Dump, loaded: Counter[str], mortal: list[int]) -> None:
+def _require_same(dump: Dump, loaded: Counter[str], expiries: list[int]) -> None:
     expected = Counter({o.path: o.rows or 0 for o in dump.evidence.objects})
-    expired = sum(moment <= time.time() * 1000 for moment in mortal)
+    expired = sum(moment <= time.time() * 1000 for moment in expiries)
     for kind in sorted(expected | loaded):
         if loaded[kind] > expected[kind]:
             raise IntegrityError(f"{loaded[kind]} keys of type {kind} came of the dump of {expected[kind]}")
