@@ -450,7 +450,7 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def made_by(manager: BackupManager, database_url: str, **options: object) -> Backup:
+def take_backup(manager: BackupManager, database_url: str, **options: object) -> Backup:
     result = manager.create_backup(database_url, **options)
     assert result.success, result.error
     assert result.backup is not None
@@ -519,7 +519,7 @@ ROWS = "SELECT i, x FROM t ORDER BY i"
 def test_restore_brings_every_engine_back_in_every_format(tmp_path, pair, form):
     source, target, ask = pair
     manager = BackupManager(str(tmp_path / "b"))
-    backup = made_by(manager, source, format=form)
+    backup = take_backup(manager, source, format=form)
     assert backup.format == (form or "sql")
     result = manager.restore(backup.id, target)
     assert result.success, result.error
@@ -530,7 +530,7 @@ def test_restore_brings_every_engine_back_in_every_format(tmp_path, pair, form):
 def test_list_and_get_find_every_tracked_backup_and_outlive_the_process(tmp_path, pair):
     source, target, ask = pair
     manager = BackupManager(str(tmp_path / "b"))
-    backups = [made_by(manager, source) for _ in range(2)]
+    backups = [take_backup(manager, source) for _ in range(2)]
     later = BackupManager(str(tmp_path / "b"))
     assert later.list_backups() == backups
     assert later.get_backup(backups[0].id) == backups[0]
@@ -542,7 +542,7 @@ def test_list_and_get_find_every_tracked_backup_and_outlive_the_process(tmp_path
 def test_restore_into_a_target_that_holds_anything_is_refused_and_says_how_to_insist(tmp_path, pair):
     source, _, ask = pair
     manager = BackupManager(str(tmp_path / "b"))
-    backup = made_by(manager, source)
+    backup = take_backup(manager, source)
     rows = ask(source, ROWS)
     result = manager.restore(backup.id, source)
     assert not result.success
@@ -553,7 +553,7 @@ def test_restore_into_a_target_that_holds_anything_is_refused_and_says_how_to_in
 def test_overwrite_replaces_what_the_target_holds(tmp_path, pair):
     source, _, ask = pair
     manager = BackupManager(str(tmp_path / "b"))
-    backup = made_by(manager, source)
+    backup = take_backup(manager, source)
     rows = ask(source, ROWS)
     ask(source, "DELETE FROM t WHERE i > 10")
     ask(source, "CREATE TABLE later (x int)")
@@ -567,7 +567,7 @@ def test_overwrite_replaces_what_the_target_holds(tmp_path, pair):
 def test_an_overwrite_that_fails_leaves_the_old_content(tmp_path, pair):
     source, _, ask = pair
     manager = BackupManager(str(tmp_path / "b"))
-    backup = made_by(manager, source)
+    backup = take_backup(manager, source)
     data = bytearray(Path(backup.file_path).read_bytes())
     data[len(data) // 2] ^= 1
     Path(backup.file_path).write_bytes(data)
@@ -580,7 +580,7 @@ def test_an_overwrite_that_fails_leaves_the_old_content(tmp_path, pair):
 
 def test_every_stored_backup_is_plain_sql_in_gzip(tmp_path, pair):
     source, _, _ = pair
-    backup = made_by(BackupManager(str(tmp_path / "b")), source)
+    backup = take_backup(BackupManager(str(tmp_path / "b")), source)
     assert subprocess.run(["gzip", "-t", backup.file_path], check=False).returncode == 0
     process = subprocess.run(["sha256sum", backup.file_path], capture_output=True, text=True, check=True)
     assert process.stdout.split()[0] == backup.checksum
@@ -702,7 +702,7 @@ def test_a_password_never_reaches_a_stored_field_a_log_line_or_an_error(tmp_path
 
 
 def test_a_backup_directory_and_its_files_are_for_their_owner_alone(tmp_path, shop):
-    backup = made_by(BackupManager(str(tmp_path / "b")), url(shop))
+    backup = take_backup(BackupManager(str(tmp_path / "b")), url(shop))
     assert stat.S_IMODE(os.stat(tmp_path / "b").st_mode) == 0o700
     assert stat.S_IMODE(os.stat(backup.file_path).st_mode) == 0o600
 
@@ -721,7 +721,7 @@ def test_another_verifiers_digest_goes_beside_the_checksum(tmp_path, shop):
         def verify(self):
             return hashlib.md5()
 
-    backup = made_by(BackupManager(str(tmp_path / "b"), verifier="md5", plugins=[Md5()]), url(shop))
+    backup = take_backup(BackupManager(str(tmp_path / "b"), verifier="md5", plugins=[Md5()]), url(shop))
     stored = Path(backup.file_path).read_bytes()
     assert backup.checksum == hashlib.sha256(stored).hexdigest()
     assert backup.digests == {"md5": hashlib.md5(stored).hexdigest()}
@@ -730,7 +730,7 @@ def test_another_verifiers_digest_goes_beside_the_checksum(tmp_path, shop):
 def test_both_facades_share_a_directory_and_neither_lists_or_removes_the_others_files(tmp_path, shop):
     named, managed = DatabaseBackup(str(tmp_path / "b")), BackupManager(str(tmp_path / "b"))
     named_backup = named.backup_sqlite(str(shop), "one")
-    two = made_by(managed, url(shop))
+    two = take_backup(managed, url(shop))
     assert named.list_backups() == [named_backup]
     assert managed.list_backups() == [two]
     assert named.prune(30, 0) == 1
@@ -770,7 +770,7 @@ def newdb(tmp_path, monkeypatch):
 
 def test_a_driver_works_through_the_unchanged_facade_as_soon_as_it_is_installed(tmp_path, newdb):
     manager = BackupManager(str(tmp_path / "b"))
-    backup = made_by(manager, "newdb://host/things")
+    backup = take_backup(manager, "newdb://host/things")
     text = subprocess.run(["zcat", backup.file_path], capture_output=True, check=True).stdout
     assert text == b"all of things"
     manifest = next((tmp_path / "b").glob("*.json"))
@@ -779,7 +779,7 @@ def test_a_driver_works_through_the_unchanged_facade_as_soon_as_it_is_installed(
 
 def test_a_driver_without_restore_gets_not_implemented_error_wrapped(tmp_path, newdb):
     manager = BackupManager(str(tmp_path / "b"))
-    backup = made_by(manager, "newdb://host/things")
+    backup = take_backup(manager, "newdb://host/things")
     result = manager.restore(backup.id, "newdb://host/others")
     assert not result.success
     assert isinstance(result.exception, NotImplementedError)

@@ -54,17 +54,17 @@ class Job:
 
 def _dumpty(engine: str, name: str, *options: str) -> list[Job]:
     name = f"dumpty {engine} {name}"
-    made = [
+    jobs = [
         Job(name, engine, "backup", options=options),
         Job(name, engine, "restore", made_by=name),
         Job(name, engine, "verify", made_by=name),
         Job(f"{name}, structure", engine, "verify", made_by=name, options=("--level", "structure")),
     ]
     if name.endswith(" gzip"):
-        made.append(
+        jobs.append(
             Job(f"igzip -dc of {name}", engine, "verify", shell=f"{IGZIP} -dc {{backup}} > /dev/null", made_by=name)
         )
-    return made
+    return jobs
 
 
 def _peer(engine: str, name: str, backup: str, restore: str = "", *, prepared: bool = False) -> list[Job]:

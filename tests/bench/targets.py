@@ -21,7 +21,7 @@ class Target:
 
     description: str
     bound: float
-    least: bool
+    at_least: bool
     ratio: Callable[[Results], float]
 
     def verdict(self, results: Results) -> str:
@@ -30,8 +30,8 @@ class Target:
             value = self.ratio(results)
         except KeyError:
             return ""
-        met = value >= self.bound if self.least else value <= self.bound
-        sign = "≥" if self.least else "≤"
+        met = value >= self.bound if self.at_least else value <= self.bound
+        sign = "≥" if self.at_least else "≤"
         return f"| {self.description} | {sign} {self.bound:g} | {value:.2f} | {'met' if met else 'not met'} |"
 
 

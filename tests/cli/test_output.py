@@ -98,12 +98,12 @@ def test_the_library_log_is_shown_only_when_debugging(dumpty, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("words", "status"), [("list", 0), ("verify latest", 4), ("backup nonsense --json", 2), ("--help", 1)]
+    ("command_line", "status"), [("list", 0), ("verify latest", 4), ("backup nonsense --json", 2), ("--help", 1)]
 )
-def test_a_reader_that_leaves_is_silence_and_the_status_is_the_verbs(make, shop, words, status):
+def test_a_reader_that_leaves_is_silence_and_the_status_is_the_verbs(make, shop, command_line, status):
     with open(make(shop)["file_path"], "ab") as stream:
         stream.write(b"x")
-    argv = [sys.executable, "-c", _LEAVES, sys.executable, "-m", "dumpty", *words.split()]
+    argv = [sys.executable, "-c", _LEAVES, sys.executable, "-m", "dumpty", *command_line.split()]
     process = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert process.returncode == status
     assert "roken pipe" not in process.stderr

@@ -1,7 +1,7 @@
 """Counts what the fault harness did and what came of it, so that its figures can be quoted.
 
-``lies`` are false successes: something that claimed to be good (exit status 0, a listing, a passed ``verify``) and was
-not. ``lost`` are older backups that a fault took along. Both must stay zero, and the run fails where they do not.
+``false_successes``: something that claimed to be good (exit status 0, a listing, a passed ``verify``) and was
+not. ``lost_backups`` are older backups that a fault took along. Both must stay zero, and the run fails where they do not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Ledger:
         self.damaged = 0
         self.detected = 0
         self.restored = 0
-        self.lies: list[str] = []
-        self.lost: list[str] = []
+        self.false_successes: list[str] = []
+        self.lost_backups: list[str] = []
 
     @property
     def counted(self) -> bool:
@@ -39,16 +39,16 @@ class Ledger:
         self.damaged += 1
         self.detected += found
         if not found:
-            self.lie(f"{event}: damaged, and not noticed")
+            self.record_false_success(f"{event}: damaged, and not noticed")
 
-    def lie(self, event: str) -> None:
+    def record_false_success(self, event: str) -> None:
         """Record a false success, and fail."""
-        self.lies.append(event)
+        self.false_successes.append(event)
         raise AssertionError(f"false success: {event}")
 
-    def lose(self, event: str) -> None:
+    def record_lost_backup(self, event: str) -> None:
         """Record an older backup that is gone, and fail."""
-        self.lost.append(event)
+        self.lost_backups.append(event)
         raise AssertionError(f"an older backup is lost: {event}")
 
     def summary(self) -> str:
@@ -57,7 +57,7 @@ class Ledger:
         return (
             f"{self.rounds} rounds; {self.faults.total()} faults injected ({kinds}); {self.restored} restores compared; "
             f"{self.damaged} backups damaged, {self.detected} detected; "
-            f"false successes: {len(self.lies)}; older backups lost: {len(self.lost)}"
+            f"false successes: {len(self.false_successes)}; older backups lost: {len(self.lost_backups)}"
         )
 
 

@@ -171,16 +171,16 @@ class Proxy:
     def _accept(self) -> None:
         while True:
             try:
-                near, _ = self._listener.accept()
+                client, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.socket(socket.AF_UNIX)
-            self._open += [near, far]
+            upstream = socket.socket(socket.AF_UNIX)
+            self._open += [client, upstream]
             if self.cut:
-                near.shutdown(socket.SHUT_RDWR)
+                client.shutdown(socket.SHUT_RDWR)
                 continue
-            far.connect(self._target)
-            for a, b in ((near, far), (far, near)):
+            upstream.connect(self._target)
+            for a, b in ((client, upstream), (upstream, client)):
                 thread = threading.Thread(target=self._pass, args=(a, b), daemon=True)
                 self._threads.append(thread)
                 thread.start()

@@ -22,11 +22,11 @@ class Stalling:
     """Passes connections on from one Unix socket to another until so many bytes went through, and then none at all.
 
     Nothing is closed, and whoever connects afterwards is let in and hears nothing: a server, or a network, that hangs.
-    With ``anew`` they are served: it is a router that has forgotten the older ones.
+    With ``serve_new`` they are served: it is a router that has forgotten the older ones.
     """
 
-    def __init__(self, path: str, target: str, *, after: int, anew: bool = False) -> None:
-        self._anew = anew
+    def __init__(self, path: str, target: str, *, after: int, serve_new: bool = False) -> None:
+        self._serve_new = serve_new
         self._target = target
         self._bytes_left = after
         self._lock = threading.Lock()
@@ -59,17 +59,17 @@ class Stalling:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                near, _ = self._listener.accept()
-                self._open.append(near)
+                client, _ = self._listener.accept()
+                self._open.append(client)
                 if self._bytes_left <= 0:
                     self.stalled.set()
-                if self.stalled.is_set() and not self._anew:
+                if self.stalled.is_set() and not self._serve_new:
                     continue
-                far = socket.socket(socket.AF_UNIX)
-                self._open.append(far)
-                far.connect(self._target)
+                upstream = socket.socket(socket.AF_UNIX)
+                self._open.append(upstream)
+                upstream.connect(self._target)
                 late = self.stalled.is_set()
-                for pair in ((near, far), (far, near)):
+                for pair in ((client, upstream), (upstream, client)):
                     thread = threading.Thread(target=self._pass, args=(*pair, late), daemon=True)
                     self._threads.append(thread)
                     thread.start()
@@ -118,7 +118,7 @@ class Command:
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def meets(self, proxy: Stalling) -> None:
+    def wait_for_stall(self, proxy: Stalling) -> None:
         """Wait until it has met the stall."""
         deadline = time.monotonic() + PATIENCE
         while not proxy.stalled.wait(0.05):

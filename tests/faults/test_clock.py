@@ -37,7 +37,7 @@ def until(text: str) -> float:
     ],
 )  # fmt: skip
 def test_backups_across_a_change_of_summer_time_keep_order_and_names(zygote, vault, start, zone):
-    vault.thin(1)
+    vault.keep_newest(1)
     vault.manager().remove(vault.versions.popitem()[0])
     began = until(start)
     expected = []

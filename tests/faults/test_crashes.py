@@ -112,10 +112,10 @@ def every_step(ended_at, template, open_copy, work, check):
         top = template.with_name(f"{template.name}-{step}")
         shutil.copytree(template, top, symlinks=True)
         manager = open_copy(top)
-        died = ended_at(step, top, lambda: work(manager))  # noqa: B023 - called before the loop goes on
-        check(manager, top, died)
+        ended = ended_at(step, top, lambda: work(manager))  # noqa: B023 - called before the loop goes on
+        check(manager, top, ended)
         shutil.rmtree(top)
-        if not died:
+        if not ended:
             return step - 1
     raise AssertionError
 
@@ -161,10 +161,10 @@ def test_a_backup_that_is_ended_leaves_the_older_ones_and_is_whole_or_not_there(
     ids_before = verified_ids(manager(template))
     outcomes = set()
 
-    def check(reopened, top, died):
+    def check(reopened, top, ended):
         ids_after = verified_ids(reopened)
         assert ids_after[:2] == ids_before
-        outcomes.add((died, len(ids_after)))
+        outcomes.add((ended, len(ids_after)))
         require_tidied(reopened, top, len(ids_after))
 
     steps = every_step(ended_at, template, manager, lambda reopened: reopened.create_backup("toy://h/db"), check)
@@ -177,13 +177,13 @@ def test_a_removal_that_is_ended_leaves_the_backup_whole_or_gone(ended_at, templ
     first, second = verified_ids(manager(template))
     outcomes = set()
 
-    def check(reopened, top, died):
+    def check(reopened, top, ended):
         # Before the next run a backup may be listed whose data waits under another name; that run gives it back.
         backup_ids = [b.id for b in reopened.list_backups()]
         assert backup_ids[-1] == second
         assert reopened.verify(second)
         require_tidied(reopened, top, len(backup_ids))
-        outcomes.add((died, len(backup_ids)))
+        outcomes.add((ended, len(backup_ids)))
 
     steps = every_step(ended_at, template, manager, lambda reopened: reopened.remove(first), check)
     assert steps > 3
@@ -199,7 +199,7 @@ def test_tidying_that_is_ended_is_done_by_the_next(ended_at, template):
         (template / f"{name}.dumpty-{'0123456789abcdef' * 2}.part").write_bytes(b"half")
     (template / "x-20260101T000000Z-0123456789ab.sql.gz").write_bytes(b"orphan")
 
-    def check(reopened, top, died):
+    def check(reopened, top, ended):
         assert [b.id for b in reopened.list_backups()] == ids_before
         require_tidied(reopened, top, 2)
 
@@ -265,11 +265,11 @@ def require_named_tidied(manager, top, database, names_before):
 def test_a_replacement_that_is_ended_leaves_the_old_backup_or_the_new(ended_at, named_template, database):
     outcomes = set()
 
-    def check(manager, top, died):
+    def check(manager, top, ended):
         values = values_by_name(manager)
         assert values["kept"] == 1
         assert set(values) == {"kept", "daily"}
-        outcomes.add((died, values["daily"]))
+        outcomes.add((ended, values["daily"]))
         require_named_tidied(manager, top, database, values)
 
     steps = every_step(
@@ -281,7 +281,7 @@ def test_a_replacement_that_is_ended_leaves_the_old_backup_or_the_new(ended_at, 
 
 @AT_EVERY_STEP
 def test_a_prune_that_is_ended_leaves_what_it_keeps_and_half_of_nothing(ended_at, named_template, database):
-    def check(manager, top, died):
+    def check(manager, top, ended):
         names = {b.name for b in manager.list_backups()}
         assert "daily" in names
         require_named_tidied(manager, top, database, names)
@@ -295,7 +295,7 @@ def test_the_first_backup_that_is_ended_leaves_a_directory_that_works(ended_at, 
     empty = tmp_path / "dir"
     empty.mkdir()
 
-    def check(manager, top, died):
+    def check(manager, top, ended):
         values = values_by_name(manager)
         assert values in ({}, {"daily": 1})
         require_named_tidied(manager, top, database, values)

@@ -68,7 +68,7 @@ def test_a_disk_that_is_full_at_any_moment(zygote, mounted, form):
             assert "space" in one_line(ran, 1)
         new_ids = mounted.check(event)
         if ran.status == 0 and not new_ids:
-            LEDGER.lie(f"{event}: exit status 0, and no backup")
+            LEDGER.record_false_success(f"{event}: exit status 0, and no backup")
         assert unfinished_files(mounted.top) == []
         for backup_id in set(mounted.versions) - ids_before:
             mounted.manager().remove(backup_id)
@@ -102,7 +102,7 @@ def test_a_restore_onto_a_disk_that_is_full_at_any_moment(zygote, mounted, form)
             one_line(ran, 1)
             assert version == 1000, event
         elif version != mounted.versions[backup_id]:
-            LEDGER.lie(event)
+            LEDGER.record_false_success(event)
         (disk / "filler").unlink()
         assert [n for n in os.listdir(disk) if n.startswith("target.db.")] == [], event
         advance(target, 1000)
@@ -137,7 +137,7 @@ def test_each_flush_that_fails_leaves_named_backups_whole_or_gone(place, monkeyp
         manager.backup_sqlite(str(database), "next")
         listed_names = {b.name for b in manager.list_backups()}
         if not {"three", "next"} <= listed_names or (verb == "backup" and len(listed_names) < 4):
-            LEDGER.lose(f"flush {number} of a {verb}: {listed_names} is left")
+            LEDGER.record_lost_backup(f"flush {number} of a {verb}: {listed_names} is left")
         for name in listed_names:
             assert manager.restore_sqlite(name, str(place / "back.db"))
             assert version_of(place / "back.db") == 0
@@ -183,7 +183,7 @@ def test_each_flush_that_fails_fails_the_backup(zygote, vault, form):
         one_line(ran, 1)
         assert new_ids == [], event
         vault.next_run(event)
-        vault.thin()
+        vault.keep_newest()
 
 
 def test_each_flush_that_fails_fails_the_restore_or_leaves_it_whole(zygote, vault):
@@ -209,7 +209,7 @@ def test_each_flush_that_fails_fails_the_restore_or_leaves_it_whole(zygote, vaul
 
 def test_each_flush_that_fails_in_a_prune_removes_a_backup_whole_or_not(zygote, vault):
     for number in itertools.count(1):
-        vault.thin(1)
+        vault.keep_newest(1)
         for _ in range(2):
             vault.backup()
         newest = list(vault.versions)[-1]

@@ -102,7 +102,7 @@ def test_a_sealed_manifest_that_is_wrong_anywhere_restores_nothing_wrong(shop, d
             result = manager.restore(backup.id, f"sqlite:///{target}", overwrite=True)
             assert result.success or isinstance(result.exception, DumptyError), repr(result.exception)
             if version_of(target, 40) not in ({1} if result.success else {1000}):
-                LEDGER.lie("a forged manifest")
+                LEDGER.record_false_success("a forged manifest")
         result = manager.create_backup(f"sqlite:///{database}")
         assert result.success, result.error
         assert Path(stored.file_path).exists()
@@ -129,7 +129,7 @@ def test_a_sealed_shared_manifest_that_is_wrong_anywhere_restores_nothing_wrong(
         except DumptyError:
             restored = False
         if version_of(target, 40) != (1 if restored else 1000):
-            LEDGER.lie("a forged shared manifest")
+            LEDGER.record_false_success("a forged shared manifest")
     finally:
         advance(target, 1000)
         shutil.rmtree(top)
@@ -189,7 +189,7 @@ def test_a_forged_sqlite_dump_loads_whole_or_not_at_all(shop, form, data):
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             counts = connection.execute("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)").fetchone()
         if counts != (40, 1):
-            LEDGER.lie(f"a forged {form} dump restored {counts} rows")
+            LEDGER.record_false_success(f"a forged {form} dump restored {counts} rows")
         target.write_bytes(target_before)
     else:
         assert isinstance(result.exception, DumptyError), repr(result.exception)
@@ -227,7 +227,7 @@ def test_a_forged_dump_of_a_server_loads_whole_or_not_at_all(forgery, data):
     if result.success:
         counts = tuple(server.execute("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM u)", "target")[0])
         if counts != (3000, 1):
-            LEDGER.lie(f"a forged dump restored {counts} rows")
+            LEDGER.record_false_success(f"a forged dump restored {counts} rows")
         server.make("target", 1000)
     else:
         assert isinstance(result.exception, DumptyError), repr(result.exception)

@@ -6,6 +6,6 @@ from faults.ledger import LEDGER
 
 
 def test_nothing_lied_and_nothing_was_lost():
-    assert LEDGER.lies == []
-    assert LEDGER.lost == []
+    assert LEDGER.false_successes == []
+    assert LEDGER.lost_backups == []
     assert LEDGER.damaged == LEDGER.detected

@@ -52,7 +52,7 @@ def verified_new_ids(top, server, known_ids, event):
     backup_ids = [b.id for b in manager.list_backups()]
     for backup_id in known_ids:
         if backup_id not in backup_ids:
-            LEDGER.lose(f"{backup_id} after {event}")
+            LEDGER.record_lost_backup(f"{backup_id} after {event}")
     for backup_id in backup_ids:
         manager.verify(backup_id)
     new_ids = [backup_id for backup_id in backup_ids if backup_id not in known_ids]
@@ -60,7 +60,7 @@ def verified_new_ids(top, server, known_ids, event):
         server.drop("back")
         result = manager.restore(new_ids[-1], server.url("back"))
         if not result.success:
-            LEDGER.lie(f"{event}: {result.error}")
+            LEDGER.record_false_success(f"{event}: {result.error}")
         assert version_of(server, "back") == 2
         LEDGER.restored += 1
     return new_ids
@@ -109,7 +109,7 @@ def test_restores_into_servers_killed_at_random_moments(zygote, server, top, dic
         version = version_of(server, "target")
         assert version in {1000, 2}, event
         if outcome.status == 0 and version != 2:
-            LEDGER.lie(event)
+            LEDGER.record_false_success(event)
         versions_found.add(version)
         repeated = zygote.run(*argv)
         if repeated.status and "target__dumpty_old" in repeated.err:
@@ -215,7 +215,7 @@ def test_a_pg_dump_that_goes_wrong_makes_no_backup(zygote, postgres, place, way,
     LEDGER.fault("children gone wrong")
     event = f"a pg_dump that {way}, {form}"
     if outcome.status == 0:
-        LEDGER.lie(event)
+        LEDGER.record_false_success(event)
     assert len(outcome.err.splitlines()) == 1, outcome
     assert verified_new_ids(top, server, [result.backup.id], event) == []
     assert unfinished_files(top) == []

@@ -73,7 +73,7 @@ def test_one_signal_ends_what_waits_for_a_stalled_server(server, top, place, pro
         proxied(after) as proxy,
         Command(place, *argv_of(verb, top, proxied.url, "--json")) as command,
     ):
-        command.meets(proxy)
+        command.wait_for_stall(proxy)
         command.send(number)
         assert command.wait() == 128 + number
         reply = command.json
@@ -93,7 +93,7 @@ def require_named(server, databases_before, reply):
 def test_a_second_signal_ends_it_at_once(server, top, place, proxied, verb):
     databases_before = server.databases()
     with proxied(MIDWAY) as proxy, Command(place, *argv_of(verb, top, proxied.url, "--json")) as command:
-        command.meets(proxy)
+        command.wait_for_stall(proxy)
         command.send(signal.SIGTERM)
         if not command.ends_within(0.5):  # so that the second is not taken for the echo of the first
             command.send(signal.SIGTERM)
@@ -128,7 +128,7 @@ def test_connections_that_a_router_forgot_are_given_up_and_cleaned_up_after_over
 ):
     databases_before = server.databases()
     argv = argv_of(verb, top, proxied.url, "--json", "-o", "stall_timeout=3")
-    with proxied(MIDWAY, anew=True), Command(place, *argv) as command:
+    with proxied(MIDWAY, serve_new=True), Command(place, *argv) as command:
         assert command.wait() == 1
         assert "a new connection finds that it does not work on what was asked" in command.json["error"]
         assert server.databases() == databases_before
@@ -174,7 +174,7 @@ def test_a_drill_on_a_server_that_stalls_ends(server, top, place, proxied):
     databases_before = server.databases()
     argv = ("drill", "latest", "--dir", top, "--on", proxied.url("target"), "--json", "-o", "superuser=on")
     with proxied(MIDWAY) as proxy, Command(place, *argv) as command:
-        command.meets(proxy)
+        command.wait_for_stall(proxy)
         command.send(signal.SIGTERM)
         assert command.wait() == 128 + signal.SIGTERM
         require_named(server, databases_before, command.json)

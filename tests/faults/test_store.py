@@ -138,7 +138,7 @@ def attack(vault, attacked, form, event):
     result = attacked.create_backup(vault.url, format=form)
     new_ids = vault.check(event)
     if result.success and result.backup.id not in new_ids:
-        LEDGER.lie(f"{event}: success, and no backup")
+        LEDGER.record_false_success(f"{event}: success, and no backup")
     assert result.success or "\n" not in result.error
     backup_id = next(iter(vault.versions))
     with contextlib.suppress(DumptyError):
@@ -147,7 +147,7 @@ def attack(vault, attacked, form, event):
     target.unlink(missing_ok=True)
     restored = attacked.restore(backup_id, f"sqlite:///{target}")
     if restored.success and version_of(target) != vault.versions[backup_id]:
-        LEDGER.lie(f"{event}: restored other content")
+        LEDGER.record_false_success(f"{event}: restored other content")
     assert restored.success or not target.exists(), event
     LEDGER.restored += restored.success
     if len(vault.versions) > 4:
@@ -182,7 +182,7 @@ def test_a_store_that_fails_one_call_in_twenty(vault, dice, form):
     for number in range(ROUNDS * FACTOR):
         vault.advance()
         attack(vault, attacked, form, f"round {number} of a store that fails 5 %")
-        vault.thin(5)
+        vault.keep_newest(5)
     vault.next_run("a store that fails 5 %", orphans="of two failures in one run the second may hinder the tidying")
     assert {"create", "open", "list", "write", "read"} <= {call for call, _ in happened}
 
@@ -214,9 +214,9 @@ def test_each_call_of_a_store_that_goes_wrong_alone(vault, call, fault_kind):
         event = f"{call} no. {number} goes wrong ({fault_kind})"
         new_ids = vault.check(event)
         if result.success and result.backup.id not in new_ids:
-            LEDGER.lie(f"{event}: success, and no backup")
+            LEDGER.record_false_success(f"{event}: success, and no backup")
         vault.next_run(event)
-        vault.thin(2)
+        vault.keep_newest(2)
         if not reached:
             assert result.success, result.error
             return

@@ -137,7 +137,7 @@ class Vault:
         backup_ids = [backup.id for backup in manager.list_backups()]
         for backup_id in self.versions:
             if backup_id not in backup_ids:
-                LEDGER.lose(f"{backup_id} after {event}")
+                LEDGER.record_lost_backup(f"{backup_id} after {event}")
         new_ids = [backup_id for backup_id in backup_ids if backup_id not in self.versions]
         for backup_id in new_ids:
             self.versions[backup_id] = self.version
@@ -145,20 +145,24 @@ class Vault:
             try:
                 manager.verify(backup_id)
             except Exception as error:
-                (LEDGER.lie if backup_id in new_ids else LEDGER.lose)(f"{backup_id} after {event}: {error}")
+                (LEDGER.record_false_success if backup_id in new_ids else LEDGER.record_lost_backup)(
+                    f"{backup_id} after {event}: {error}"
+                )
         for backup_id in backup_ids if restore_all else {*backup_ids[:1], *backup_ids[-1:]}:
-            self.restores(manager, backup_id, event)
+            self.require_restore(manager, backup_id, event)
         return new_ids
 
-    def restores(self, manager: BackupManager, backup_id: str, event: str) -> None:
+    def require_restore(self, manager: BackupManager, backup_id: str, event: str) -> None:
         """Check that a backup restores to what it was made of."""
         with contextlib.suppress(FileNotFoundError):
             self.restored.unlink()
         result = manager.restore(backup_id, f"sqlite:///{self.restored}")
         if not result.success:
-            LEDGER.lie(f"{backup_id} is listed and verified but does not restore after {event}: {result.error}")
+            LEDGER.record_false_success(
+                f"{backup_id} is listed and verified but does not restore after {event}: {result.error}"
+            )
         if version_of(self.restored) != self.versions[backup_id]:
-            LEDGER.lie(f"{backup_id} restored to other content after {event}")
+            LEDGER.record_false_success(f"{backup_id} restored to other content after {event}")
         LEDGER.restored += 1
 
     def next_run(self, event: str, *, orphans: str | None = None) -> None:
@@ -173,7 +177,7 @@ class Vault:
         if orphans is None:
             assert sum(not n.endswith(".json") for n in names) == len(self.versions), (event, names)
 
-    def thin(self, count: int = 3) -> None:
+    def keep_newest(self, count: int = 3) -> None:
         """Remove all but the newest backups, to keep rounds cheap."""
         manager = self.manager()
         for backup_id in [b.id for b in manager.list_backups()][:-count]:

@@ -44,7 +44,7 @@ class MariaDBServer:
 
     kind = "mariadb"
     program_name = "mariadb"
-    others = "/*!80"
+    foreign_comment = "/*!80"
     """What a statement for MySQL alone begins with: MariaDB takes it for a comment, and MySQL does not."""
     sees_routines = "SELECT ON mysql.proc"
     """The right to see routines that are another's."""
@@ -73,7 +73,7 @@ class MariaDBServer:
         try:
             with connection.cursor() as cursor:
                 for statement in statements:
-                    if isinstance(statement, bytes) or not statement.startswith(self.others):
+                    if isinstance(statement, bytes) or not statement.startswith(self.foreign_comment):
                         cursor.execute(statement)
                 return list(cursor.fetchall())
         finally:

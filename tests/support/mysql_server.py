@@ -50,7 +50,7 @@ class MySQLServer(MariaDBServer):
 
     kind = "mysql"
     program_name = "mysql"
-    others = "/*M!"
+    foreign_comment = "/*M!"
     sees_routines = "SHOW_ROUTINE ON *.*"
 
     def run(self, *statements: str, database: str | None = None) -> list[tuple]:

@@ -138,8 +138,8 @@ class _PatchedStore:
 
     def __getattr__(self, name):
         real = getattr(self._store, name)
-        instead = self._replaced.get(name)
-        return real if instead is None else lambda *a, **k: instead(real, *a, **k)
+        replacement = self._replaced.get(name)
+        return real if replacement is None else lambda *a, **k: replacement(real, *a, **k)
 
 
 def open_directory(path, **options):

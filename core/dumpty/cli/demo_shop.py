@@ -34,13 +34,18 @@ _DAMAGED_SHARE = 0.4
 
 def build(path: str) -> None:
     """Make the shop, the same every time."""
-    chance = random.Random(1)  # noqa: S311 - sample data
+    generator = random.Random(1)  # noqa: S311 - sample data
     with _opened(path) as database:
         database.executescript(SCHEMA)
         database.executemany(
             "INSERT INTO customers VALUES (?, ?, ?, ?)",
             [
-                (i, f"{chance.choice(_FIRST_NAMES)} {i}", f"c{i}@example.org", chance.randbytes(24) if i % 3 else None)
+                (
+                    i,
+                    f"{generator.choice(_FIRST_NAMES)} {i}",
+                    f"c{i}@example.org",
+                    generator.randbytes(24) if i % 3 else None,
+                )
                 for i in range(1, _CUSTOMERS + 1)
             ],
         )
@@ -49,18 +54,18 @@ def build(path: str) -> None:
             [
                 (
                     i,
-                    f"{chance.choice(_ARTICLES)} no. {i}",
-                    chance.randrange(1, 9999) / 100,
-                    chance.randrange(50) or None,
+                    f"{generator.choice(_ARTICLES)} no. {i}",
+                    generator.randrange(1, 9999) / 100,
+                    generator.randrange(50) or None,
                 )
                 for i in range(1, _PRODUCTS + 1)
             ],
         )
         for order in range(1, _ORDERS + 1):
-            day = f"2026-02-{chance.randrange(_DAYS) + 1:02}"
-            database.execute("INSERT INTO orders VALUES (?, ?, ?)", (order, chance.randrange(_CUSTOMERS) + 1, day))
-            for product in chance.sample(range(1, _PRODUCTS + 1), _LINES):
-                line = (order, product, chance.randrange(1, 9), chance.randrange(1, 9999) / 100)
+            day = f"2026-02-{generator.randrange(_DAYS) + 1:02}"
+            database.execute("INSERT INTO orders VALUES (?, ?, ?)", (order, generator.randrange(_CUSTOMERS) + 1, day))
+            for product in generator.sample(range(1, _PRODUCTS + 1), _LINES):
+                line = (order, product, generator.randrange(1, 9), generator.randrange(1, 9999) / 100)
                 database.execute("INSERT INTO order_lines VALUES (?, ?, ?, ?)", line)
         database.commit()
 

@@ -46,7 +46,7 @@ class _ClosedOutput(io.TextIOBase):
 
 
 class ForgivingStream:
-    """A stream of which nobody notices when it cannot be written: what is said besides the result never fails the work."""
+    """A stream of which nobody notices when it cannot be written: what is said besides the result fails nothing."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
