@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
 
-from dumpty.errors import DumptyError, OptionError
 from dumpty.operations.backup import create
 from dumpty.operations.listing import Lister
 from dumpty.operations.restore import restore
 from dumpty.operations.result import Backup, BackupResult, Listing, log, run_as_result
 from dumpty.operations.selection import LATEST, Filter, select
-from dumpty.operations.verify import prove
-from dumpty.process.interruption import track_interruption
+from dumpty.operations.verify import check_request, prove
 from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
 from dumpty.repository.catalog import Catalog
 from dumpty.repository.presence import undo_removal
-from dumpty.repository.recovery import clean
-from dumpty.repository.verification import LEVELS
 from dumpty.repository.verification_log import VerificationLog
 from dumpty.streaming.throttle import throttled
 from dumpty.url import parse_url, secrets_in, shown_address
@@ -226,29 +221,18 @@ class BackupManager:
             NotProvable: this machine cannot prove it.
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
-        if level not in LEVELS:
-            raise OptionError(f"there is no level {level!r} of proof; the levels are {', '.join(LEVELS)}")
-        if level != "restore" and (on is not None or assertions or options):
-            raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
+        check_request(level, on=on, assertions=assertions, overrides=options)
         record = self._catalog.get(backup_id)
-        undo_removal(self._store, record.file)
-        server = None if on is None else parse_url(on)
-        if level == "restore":
-            # What a killed drill left; where it cannot be cleared, it is only space.
-            with contextlib.suppress(DumptyError):
-                clean(self._store)
-        with track_interruption() as interruption:
-            proof = prove(
-                self._host,
-                self._store,
-                record,
-                level,
-                on=server,
-                assertions=tuple(assertions),
-                overrides=options,
-                progress=progress,
-            )
-            interruption.check()  # a plugin may have swallowed it
+        proof = prove(
+            self._host,
+            self._store,
+            record,
+            level,
+            on=None if on is None else parse_url(on),
+            assertions=tuple(assertions),
+            overrides=options,
+            progress=progress,
+        )
         return self._verification_log.add(record, proof)
 
     def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:

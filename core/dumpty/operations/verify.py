@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
 from dumpty.operations.evidence import Comparison, compare, summarize_paths
 from dumpty.operations.restore import driver_of, load, stored_of
+from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
-from dumpty.repository.verification import Proof, Proved, current_user
+from dumpty.repository.presence import undo_removal
+from dumpty.repository.recovery import clean
+from dumpty.repository.verification import LEVELS, Proof, Proved, current_user
 from dumpty.streaming.dump import StoredDump, check_stored, check_whole
 
 if TYPE_CHECKING:
@@ -31,10 +34,22 @@ if TYPE_CHECKING:
     from dumpty.streaming.dump import Progress
     from dumpty.types import Evidence, Options, Scratch, Source, Store, Verb
 
-__all__ = ["prove"]
+__all__ = ["check_request", "prove"]
 
 _ONLY_DIGESTS = "that the driver can read the dump (--level structure), or a database load it (dumpty drill)"
 _ONLY_READ = "that a database can load the dump (dumpty drill)"
+
+
+def check_request(level: str, *, on: str | None, assertions: Sequence[str], overrides: Mapping[str, object]) -> None:
+    """See that a proof of this level can be asked for like this.
+
+    Raises:
+        OptionError: there is no such level, or it takes no server, assertions or options.
+    """
+    if level not in LEVELS:
+        raise OptionError(f"there is no level {level!r} of proof; the levels are {', '.join(LEVELS)}")
+    if level != "restore" and (on is not None or assertions or overrides):
+        raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
 
 
 def prove(
@@ -50,11 +65,27 @@ def prove(
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
 
+    What a killed removal or drill left is put in order first.
+
     Raises:
         NotProvable: this machine, or the driver, cannot prove it; that says nothing of the backup.
         DumptyError: so does everything else that kept it from being decided.
     """
-    attempt = _Attempt(host, store, record, progress, secrets=on.secrets if on else ())
+    undo_removal(store, record.file)
+    if level == "restore":
+        # What a killed drill left; where it cannot be cleared, it is only space.
+        with contextlib.suppress(DumptyError):
+            clean(store)
+    with track_interruption() as interruption:
+        attempt = _Attempt(host, store, record, progress, secrets=on.secrets if on else ())
+        proof = _attempted(attempt, level, on, assertions, overrides or {})
+        interruption.check()  # a plugin may have swallowed it
+    return proof
+
+
+def _attempted(
+    attempt: _Attempt, level: Level, on: Source | None, assertions: Sequence[str], overrides: Mapping[str, object]
+) -> Proof:
     started_at, start = datetime.now(UTC), time.monotonic()
     failure: DumptyError | None = None
     try:
@@ -63,12 +94,12 @@ def prove(
         elif level == "structure":
             attempt.structure()
         else:
-            attempt.restore(on, assertions, overrides or {})
+            attempt.restore(on, assertions, overrides)
     except NotProvable as error:
         text = redact(one_line(error), attempt.secrets)
         if "not provable here" in text:
             raise
-        raise NotProvable(f"backup {record.id} is not provable here: {text}") from None
+        raise NotProvable(f"backup {attempt.record.id} is not provable here: {text}") from None
     except DumptyError as error:
         redact_exception(error, attempt.secrets)
         if not attempt.is_verdict(error):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -21,15 +20,15 @@ from typing import IO, TYPE_CHECKING, Self
 from dumpty.errors import CommandError
 from dumpty.process import account
 from dumpty.process.usage import seconds_of_work
-from dumpty.redaction import masks, redact
+from dumpty.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from dumpty.types import ByteSink
 
-__all__ = ["BLOCK", "Child", "account", "find_program", "masks", "processors", "redact", "run"]
+__all__ = ["BLOCK", "Child", "kill_all"]
 
 BLOCK = 1 << 20
 """Bytes moved at a time; also the size asked for pipes, Linux's limit for unprivileged users."""
@@ -47,28 +46,6 @@ def kill_all() -> None:
     """Kill every child of this process and all they started, at once: the program ends."""
     for child in list(_live_children):
         child.kill_now()
-
-
-def processors(most: int) -> int:
-    """Return how many processors this process may run on, or ``most`` if they are more."""
-    try:
-        free = len(os.sched_getaffinity(0))
-    except AttributeError:  # not everywhere
-        free = os.cpu_count() or 1
-    return min(free, most)
-
-
-def find_program(name: str, *, install: str = "") -> str:
-    """Return the path of program ``name``; ``install`` says how to get it.
-
-    Raises:
-        CommandError: it is not on the PATH.
-    """
-    found = shutil.which(name)
-    if found is None:
-        advice = f"; install it: {install}" if install else ""
-        raise CommandError(f"{name} was not found on the PATH{advice}", argv=(name,))
-    return found
 
 
 class Child:
@@ -285,63 +262,6 @@ class Child:
             returncode=self._popen.returncode,
             stderr_tail=tail,
         )
-
-
-def run(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str | None] | None = None,
-    secrets: Sequence[str] = (),
-    stdin: bytes = b"",
-    timeout: float | None = 60.0,
-) -> str:
-    """Run a short command to its end and return its output, decoded as UTF-8.
-
-    Raises:
-        CommandError: it is missing, its exit status was not 0, or ``timeout`` seconds passed.
-    """
-    with Child(argv, env=env, secrets=secrets, stdin=bool(stdin)) as child:
-        output = bytearray()
-
-        def collect() -> None:
-            with contextlib.suppress(ValueError, OSError):  # closed under us, where something escaped and holds it
-                while chunk := child.stdout.read(BLOCK):
-                    output.extend(chunk)
-
-        reader = threading.Thread(target=collect, name=f"{child.name}-stdout", daemon=True)
-        reader.start()
-        try:
-            if stdin:
-                with _deadline(child, timeout):
-                    child.write(stdin)
-            child.wait(timeout)
-        finally:
-            child.end()
-            reader.join(_GRACE_SECONDS)
-        return output.decode("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def _deadline(child: Child, timeout: float | None) -> Iterator[None]:
-    # For a child that neither reads its input nor ends: a write into a full pipe knows no timeout.
-    expired = threading.Event()
-
-    def end() -> None:
-        expired.set()
-        child.end()
-
-    timer = threading.Timer(timeout or 0.0, end)
-    timer.daemon = True
-    if timeout is not None:
-        timer.start()
-    try:
-        yield
-    except CommandError as error:
-        if expired.is_set():
-            raise CommandError(f"{child.name} did not read its input within {timeout:g} s", argv=child.argv) from error
-        raise
-    finally:
-        timer.cancel()
 
 
 def _enlarge_pipe(pipe: IO[bytes]) -> None:

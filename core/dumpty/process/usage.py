@@ -1,4 +1,4 @@
-"""Process groups, as Linux tells of them."""
+"""How many processors there are, and how long they have worked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import contextlib
 import glob
 import os
 
-__all__ = ["seconds_of_work"]
+__all__ = ["processors", "seconds_of_work"]
 
 _GROUP, _USER, _SYSTEM = 2, 11, 12
 """Fields of /proc/PID/stat behind the program's name."""
+
+
+def processors(most: int) -> int:
+    """Return how many processors this process may run on, or ``most`` if they are more."""
+    try:
+        free = len(os.sched_getaffinity(0))
+    except AttributeError:  # not everywhere
+        free = os.cpu_count() or 1
+    return min(free, most)
 
 
 def seconds_of_work(group: int) -> float:
