@@ -53,7 +53,7 @@ def sync_directory(path: Path | str) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        with contextlib.suppress(OSError):  # flushed or not: that was said before
+        with contextlib.suppress(OSError):  # whether it was flushed is known by now
             os.close(descriptor)
 
 

@@ -86,8 +86,8 @@ def _identity(connection: Connection, database: str) -> str:
     host, port = connection.info.host.lower(), connection.info.port
     if host in _LOCAL or host.startswith(("/", "@")) or not host:
         try:
-            ((identifier,),) = rows(connection, "SELECT system_identifier FROM pg_control_system()")
-            host = f"local-{identifier}"
+            ((system_identifier,),) = rows(connection, "SELECT system_identifier FROM pg_control_system()")
+            host = f"local-{system_identifier}"
         except psycopg2().Error:  # not everybody's everywhere
             host = host or "local"
     return f"postgresql://{f'[{host}]' if ':' in host else host}:{port}/{database}"

@@ -98,7 +98,7 @@ class _Job:
         extensions = set(properties.get("extensions", contents.extensions if contents else []))
         roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
         extensions -= {e for (e,) in rows(server, "SELECT name FROM pg_available_extensions")}
-        tablespaces = set(properties.get("tablespaces", ())) if "tablespaces" not in self._parts.absent else set()
+        tablespaces = set(properties.get("tablespaces", ())) if "tablespaces" not in self._parts.excluded else set()
         tablespaces -= {t for (t,) in rows(server, "SELECT spcname FROM pg_tablespace")}
         missing = [
             f"the {kind} {', '.join(sorted(names))}"
@@ -120,16 +120,16 @@ class _Job:
     def _required_roles(self) -> set[str]:
         """Return the roles that the dump needs, less those that only parts need which are left out."""
         properties = self._dump.evidence.properties
-        absent = self._parts.absent
+        excluded = self._parts.excluded
         if "roles" not in properties:
-            return set(self._contents.roles) if self._contents and "owner" not in absent else set()
+            return set(self._contents.roles) if self._contents and "owner" not in excluded else set()
         roles = set(properties["roles"])
         by_part = properties.get("roles_by_part")
         if by_part is None:
-            return set() if absent >= {"owner", "privileges"} else roles
-        needed = {r for part, names in by_part.items() if part not in absent for r in names}
+            return set() if excluded >= {"owner", "privileges"} else roles
+        needed = {r for part, names in by_part.items() if part not in excluded for r in names}
         # The server's first superuser is the only role on which nothing is said to depend.
-        pinned = {properties.get("superuser")} if "owner" in absent else set()
+        pinned = {properties.get("superuser")} if "owner" in excluded else set()
         return needed | (roles - {r for names in by_part.values() for r in names} - pinned)
 
     def replace_database(self, server: Connection, name: str, *, exists: bool) -> Evidence:

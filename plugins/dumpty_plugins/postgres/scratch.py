@@ -18,7 +18,7 @@ from dumpty_plugins.postgres.loading.confinement import (
 )
 from dumpty_plugins.postgres.loading.needs import Needs, needs_of
 from dumpty_plugins.postgres.schema.properties import creation_options
-from dumpty_plugins.postgres.schema.tables import literal, quoted
+from dumpty_plugins.postgres.schema.tables import identifier, literal
 from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import translate_errors
 from dumpty_plugins.postgres.server.private_server import running_server
@@ -78,8 +78,8 @@ def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]
             _make_roles(server, needs, role, password, as_superuser=as_superuser)
             for tablespace in needs.tablespaces:
                 rows(server, "SET allow_in_place_tablespaces = on")
-                rows(server, f"CREATE TABLESPACE {quoted(tablespace)} LOCATION ''")
-                rows(server, f"GRANT CREATE ON TABLESPACE {quoted(tablespace)} TO PUBLIC")
+                rows(server, f"CREATE TABLESPACE {identifier(tablespace)} LOCATION ''")
+                rows(server, f"GRANT CREATE ON TABLESPACE {identifier(tablespace)} TO PUBLIC")
             _try_locale(server, dump.evidence.properties)
         source = private_server.source(role, password, _PREFIX + secrets.token_hex(4))
         confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=private_server.admin)
@@ -93,18 +93,18 @@ def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]
 def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, as_superuser: bool) -> None:
     """Make every role that the dump speaks of, and the one that loads it, which may act as each of them."""
     attributes = "SUPERUSER" if as_superuser else "CREATEDB BYPASSRLS"
-    rows(server, f"CREATE ROLE {quoted(role)} LOGIN {attributes} PASSWORD {literal(password)}")
+    rows(server, f"CREATE ROLE {identifier(role)} LOGIN {attributes} PASSWORD {literal(password)}")
     for name in needs.roles:
         if not rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
             attribute = "SUPERUSER" if as_superuser and name == needs.superuser else "NOSUPERUSER"
-            rows(server, f"CREATE ROLE {quoted(name)} NOLOGIN {attribute}")
-        rows(server, f"GRANT {quoted(name)} TO {quoted(role)}")
-    other_roles = [quoted(name) for name in needs.roles if name != needs.superuser]
+            rows(server, f"CREATE ROLE {identifier(name)} NOLOGIN {attribute}")
+        rows(server, f"GRANT {identifier(name)} TO {identifier(role)}")
+    other_roles = [identifier(name) for name in needs.roles if name != needs.superuser]
     if other_roles and not as_superuser:  # it stands in for one who may do everything
-        rows(server, f"GRANT {', '.join(other_roles)} TO {quoted(needs.superuser)}")
+        rows(server, f"GRANT {', '.join(other_roles)} TO {identifier(needs.superuser)}")
     for name in ("pg_read_all_data", "pg_write_all_data"):  # since PostgreSQL 14: whatever owners took from themselves
         if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
-            rows(server, f"GRANT {name} TO {quoted(role)}, {quoted(needs.superuser)}")
+            rows(server, f"GRANT {name} TO {identifier(role)}, {identifier(needs.superuser)}")
 
 
 def _fields(source: Source) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
         if not rows(server, "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user")[0][0]:
             raise SourceError(f"this user may not create databases on the server of {on.url}; grant it CREATEDB")
         _drop_abandoned(server)
-        # Whoever holds it lives: so the databases of a killed drill are told from those of one that goes on.
+        # Whoever holds it lives: so the databases of a killed drill are distinguished from those of one that goes on.
         rows(server, "SELECT pg_advisory_lock(hashtext(%s))", name)
         _try_locale(server, dump.evidence.properties)
         superuser = rows(server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")[0][0]
@@ -158,7 +158,7 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
         notes = (f"it is loaded on {on.url} as {powers or 'a user that is no superuser'}",)
         if not as_superuser:
             target = DrillTarget(**_fields(target), confinement=Confinement(str(on.username)))
-        drop = f"DROP DATABASE IF EXISTS {quoted(name)}"
+        drop = f"DROP DATABASE IF EXISTS {identifier(name)}"
         unfinished = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
         try:
             yield ScratchDatabase(target, notes=notes)
@@ -288,7 +288,7 @@ def _has_amcheck(connection: Connection) -> bool:
             rows(connection, f"SET search_path = pg_catalog, {installed[0][0]}")
             return True
         for (trigger,) in rows(connection, "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'"):
-            rows(connection, f"ALTER EVENT TRIGGER {quoted(trigger)} DISABLE")  # of this scratch database
+            rows(connection, f"ALTER EVENT TRIGGER {identifier(trigger)} DISABLE")  # of this scratch database
         rows(connection, "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
         rows(connection, f"SET search_path = pg_catalog, {rows(connection, _AMCHECK)[0][0]}")
     except psycopg2().Error:
@@ -319,14 +319,14 @@ def _try_locale(server: Connection, properties: Mapping[str, Any]) -> None:
     """Make a database as the restore will, to tell early, and as what it is, that a locale is missing."""
     name = _PREFIX + "locale_" + secrets.token_hex(4)
     try:
-        rows(server, f"CREATE DATABASE {quoted(name)} {creation_options(properties, version(server)[0])}")
+        rows(server, f"CREATE DATABASE {identifier(name)} {creation_options(properties, version(server)[0])}")
     except psycopg2().Error as error:
         if error.pgcode not in _LOCALE_ERRORS:
             raise
         locale = properties.get("locale") or properties.get("collate")
         reason = error.diag.message_primary
         raise NotProvable(f"this machine's PostgreSQL lacks the locale {locale} of the database: {reason}") from error
-    rows(server, f"DROP DATABASE {quoted(name)}")
+    rows(server, f"DROP DATABASE {identifier(name)}")
 
 
 def _with_database(source: Source, database: str) -> Source:
@@ -342,8 +342,8 @@ def _drop(server: Connection, name: str) -> None:
     databases = rows(server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", name)
     for (database,) in databases:
         with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):
-            rows(server, f"ALTER DATABASE {quoted(database)} IS_TEMPLATE false")
-        rows(server, f"DROP DATABASE IF EXISTS {quoted(database)}{force}")
+            rows(server, f"ALTER DATABASE {identifier(database)} IS_TEMPLATE false")
+        rows(server, f"DROP DATABASE IF EXISTS {identifier(database)}{force}")
 
 
 def _drop_abandoned(server: Connection) -> None:

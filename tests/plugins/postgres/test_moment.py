@@ -111,7 +111,7 @@ def test_what_was_committed_while_the_lock_was_awaited_is_there_as_a_whole(
 
 
 def test_a_directory_dump_whose_jobs_meet_a_waiting_truncate_is_made_again(dbs, name, library, tmp_path, fake_client):
-    # Its jobs lock every table anew, and never wait: pg_dump's own words are "could not obtain lock on relation".
+    # Its jobs lock every table anew, and never wait: pg_dump's own error text is "could not obtain lock on relation".
     script = (
         f'if [ -e {tmp_path}/once ]; then exec $REAL "$@"; fi; touch {tmp_path}/once\n'
         'for a in "$@"; do case "$a" in --file=*) touch "${a#--file=}/half";; esac; done\n'

@@ -1,4 +1,4 @@
-"""What a drill stands on: fingerprints, evidence of a live database, reading a dump to its end, throw-away servers."""
+"""What a drill stands on: fingerprints, evidence of a live database, reading a dump to its end, scratch servers."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_examining_finds_damage_inside_a_compressed_archive(made_zoo, tmp_path):
 
 
 def drill(made, on=None, **options) -> tuple[tuple[str, ...], tuple]:
-    """Restore into a throw-away place, compare, check; return the checks and what ``ask`` gave."""
+    """Restore into a scratch database, compare, check; return the checks and what ``ask`` gave."""
     with scratch(made, on, **options) as scratch_database:
         load(driver, scratch_database.target, made)
         assert evidence(scratch_database.target) == made.evidence.objects

@@ -84,7 +84,7 @@ def test_overwriting_carries_over_what_the_dump_does_not_hold(dbs, made, role):
     assert content(dbs, target) == [(10,)]
     assert dbs.server.execute("SELECT to_regclass('old')", database=target) == [(None,)]
     assert evidence.notes == ()
-    assert dbs.made_databases() == databases  # neither a leftover of the old nor of the new
+    assert dbs.made_databases() == databases  # nothing remains of the old, nor of the new
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])

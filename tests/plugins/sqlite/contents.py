@@ -20,7 +20,7 @@ def source(path, **query: str) -> Source:
     return Source(scheme="sqlite", url=f"sqlite:///{path}", database=str(path), query=query)
 
 
-def quoted(name: str) -> str:
+def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -69,7 +69,7 @@ def contents(path) -> dict[str, object]:
             alias = next((a for a in ("rowid", "_rowid_", "oid") if a not in lower_names), None)
             cells = [
                 f"typeof({c}), CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END"
-                for c in map(quoted, names)
+                for c in map(identifier, names)
             ]
             if alias and not kinds[table][1]:
                 cells.append(alias)
@@ -78,7 +78,7 @@ def contents(path) -> dict[str, object]:
                 tuple(map(_exact, row))
                 for first in range(0, len(cells), 900)
                 for row in database.execute(
-                    f"SELECT {', '.join(cells[first : first + 900])} FROM {quoted(table)} NOT INDEXED"
+                    f"SELECT {', '.join(cells[first : first + 900])} FROM {identifier(table)} NOT INDEXED"
                 )
             ]
     return content
@@ -91,7 +91,7 @@ def evidence_of(path) -> dict[str, int]:
             "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow')"
         ).fetchall()
         return {
-            name: database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0]
+            name: database.execute(f"SELECT count(*) FROM {identifier(name)}").fetchone()[0]
             for (name,) in names
             if not name.startswith("sqlite_")
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plugins.sqlite.contents import opened, quoted, require_round_trip
+from plugins.sqlite.contents import identifier, opened, require_round_trip
 
 _NAMES = st.one_of(
     st.sampled_from(
@@ -61,32 +61,32 @@ _CONSTRAINTS = st.sampled_from(
 def _tables(draw, name):
     names = draw(st.lists(_NAMES, min_size=1, max_size=4, unique_by=str.lower))
     strict = draw(st.booleans())
-    columns = [f"{quoted(n)} {draw(_STRICT_TYPES if strict else _TYPES)} {draw(_CONSTRAINTS)}" for n in names]
+    columns = [f"{identifier(n)} {draw(_STRICT_TYPES if strict else _TYPES)} {draw(_CONSTRAINTS)}" for n in names]
     key = draw(st.sampled_from(["none", "alias", "autoincrement", "descending", "without"]))
     options = ["STRICT"] if strict else []
     if key == "without":
-        columns.append(f"PRIMARY KEY ({', '.join(map(quoted, names[: draw(st.integers(1, len(names)))]))})")
+        columns.append(f"PRIMARY KEY ({', '.join(map(identifier, names[: draw(st.integers(1, len(names)))]))})")
         options.append("WITHOUT ROWID")
     elif key != "none":
         word = {"alias": "", "autoincrement": "AUTOINCREMENT", "descending": "DESC"}[key]
-        columns[0] = f"{quoted(names[0])} INTEGER PRIMARY KEY {word}"
+        columns[0] = f"{identifier(names[0])} INTEGER PRIMARY KEY {word}"
     if draw(st.booleans()):
         stored = draw(st.sampled_from(["STORED", "VIRTUAL"]))
         columns.insert(
             draw(st.integers(1, len(columns) - (key == "without"))),
-            f'"gen ""1""" {draw(st.sampled_from(["ANY", "TEXT"]))} AS (coalesce(typeof({quoted(names[0])}), 0)) {stored}',
+            f'"gen ""1""" {draw(st.sampled_from(["ANY", "TEXT"]))} AS (coalesce(typeof({identifier(names[0])}), 0)) {stored}',
         )
     rows = draw(st.lists(st.tuples(*[_VALUES] * len(names)), max_size=6))
-    statement = f"CREATE TABLE {quoted(name)} ({', '.join(columns)}) {', '.join(options)}"
+    statement = f"CREATE TABLE {identifier(name)} ({', '.join(columns)}) {', '.join(options)}"
     extras = [
         (
-            f"CREATE {draw(st.sampled_from(['', 'UNIQUE']))} INDEX {quoted('i' + name)} ON {quoted(name)}"
-            f"({quoted(names[-1])} {draw(st.sampled_from(['', 'DESC', 'COLLATE NOCASE']))}, typeof({quoted(names[0])}))"
-            f"{draw(st.sampled_from(['', f' WHERE {quoted(names[0])} IS NOT NULL']))}"
+            f"CREATE {draw(st.sampled_from(['', 'UNIQUE']))} INDEX {identifier('i' + name)} ON {identifier(name)}"
+            f"({identifier(names[-1])} {draw(st.sampled_from(['', 'DESC', 'COLLATE NOCASE']))}, typeof({identifier(names[0])}))"
+            f"{draw(st.sampled_from(['', f' WHERE {identifier(names[0])} IS NOT NULL']))}"
         ),
-        f"CREATE VIEW {quoted('v' + name)} AS\n SELECT ';\n' AS x, * FROM {quoted(name)} -- end",
+        f"CREATE VIEW {identifier('v' + name)} AS\n SELECT ';\n' AS x, * FROM {identifier(name)} -- end",
         (
-            f"CREATE TRIGGER {quoted('t' + name)} AFTER DELETE ON {quoted(name)} BEGIN\n"
+            f"CREATE TRIGGER {identifier('t' + name)} AFTER DELETE ON {identifier(name)} BEGIN\n"
             "  SELECT CASE WHEN 1 THEN ';END;' ELSE 2 END;\n  SELECT 3;\nEND"
         ),
     ]
@@ -123,14 +123,14 @@ def _build(path: Path, content: dict) -> None:
                 # What the column's own rules refuse is not a row.
                 with contextlib.suppress(sqlite3.IntegrityError, sqlite3.OperationalError):
                     database.execute(
-                        f"INSERT INTO {quoted(name)}({', '.join(map(quoted, names))})"
+                        f"INSERT INTO {identifier(name)}({', '.join(map(identifier, names))})"
                         f" VALUES ({', '.join(how for how, _ in row)})",
                         [value for _, value in row],
                     )
             if len(rows) > 3:  # a gap in the implicit rowids
                 database.execute(
-                    f"DELETE FROM {quoted(name)} WHERE {quoted(names[0])} IS"
-                    f" (SELECT {quoted(names[0])} FROM {quoted(name)} LIMIT 1)"
+                    f"DELETE FROM {identifier(name)} WHERE {identifier(names[0])} IS"
+                    f" (SELECT {identifier(names[0])} FROM {identifier(name)} LIMIT 1)"
                 )
         database.execute("COMMIT")
 

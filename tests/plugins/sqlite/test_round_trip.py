@@ -10,9 +10,9 @@ import pytest
 from plugins.sqlite.contents import (
     contents,
     dumped,
+    identifier,
     make,
     opened,
-    quoted,
     require_round_trip,
     restored,
     rows_of,
@@ -241,6 +241,6 @@ def test_names_that_only_quoting_keeps_apart(tmp_path):
     path = tmp_path / "original.db"
     with opened(path) as database:
         for name in ("a b", "a  b", "a\tb", "a\nb", "A\vB", "ünï", "😀", "1", "-- x", "/* x", "';drop", "#x", ".quit"):
-            database.execute(f"CREATE TABLE {quoted(name)}({quoted(name)} DEFAULT {name!r})")
-            database.execute(f"INSERT INTO {quoted(name)} VALUES(?)", (sys.maxsize,))
+            database.execute(f"CREATE TABLE {identifier(name)}({identifier(name)} DEFAULT {name!r})")
+            database.execute(f"INSERT INTO {identifier(name)} VALUES(?)", (sys.maxsize,))
     require_round_trip(path, tmp_path)

@@ -75,7 +75,7 @@ class Statement:
 
 
 class _Pending:
-    """The statement that is being read: its words so far, and whether a semicolon would end it."""
+    """The statement that is being read: its keywords so far, and whether a semicolon would end it."""
 
     def __init__(self) -> None:
         self.started = False

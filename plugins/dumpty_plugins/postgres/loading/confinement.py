@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import CommandError, NotProvable, Source
 from dumpty_plugins.postgres.loading.needs import NAME, plain_name
-from dumpty_plugins.postgres.schema.tables import quoted
+from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import Address, psycopg2, rows
 from dumpty_plugins.postgres.server.errors import translate_errors
 
@@ -131,7 +131,7 @@ class Confinement:
         if self._admin is None:
             return
         with closing(self._connect()) as admin, translate_errors(Address(self._admin), "preparing"):
-            self._grant(admin, f"ALL ON DATABASE {quoted(database)}", "ALL ON SCHEMA public")
+            self._grant(admin, f"ALL ON DATABASE {identifier(database)}", "ALL ON SCHEMA public")
             if "amcheck" not in self._extensions:
                 self._create_amcheck(admin, "pg_catalog")
 
@@ -140,10 +140,10 @@ class Confinement:
         if self._admin is None:
             return
         with closing(Address(self._admin).connect()) as admin, translate_errors(Address(self._admin), "preparing"):
-            rows(admin, f"ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1")
-            rows(admin, f"GRANT CONNECT, TEMPORARY ON DATABASE {quoted(database)} TO {quoted(self._role)}")
+            rows(admin, f"ALTER DATABASE {identifier(database)} CONNECTION LIMIT -1")
+            rows(admin, f"GRANT CONNECT, TEMPORARY ON DATABASE {identifier(database)} TO {identifier(self._role)}")
             # ALTER DATABASE ... SET role would make of each session one that may not read what others own.
-            rows(admin, f"ALTER ROLE {quoted(self._role)} IN DATABASE {quoted(database)} SET role = 'none'")
+            rows(admin, f"ALTER ROLE {identifier(self._role)} IN DATABASE {identifier(database)} SET role = 'none'")
 
     def handle(self, statement: Statement, encoding: str) -> bool:
         """Do in its own way what the statement asks for, or leave it out; False where the role is to execute it."""
@@ -170,7 +170,7 @@ class Confinement:
             schemas = {n for (n,) in rows(admin, "SELECT nspname FROM pg_catalog.pg_namespace WHERE oid >= 16384")}
             for name in sorted(schemas - self._granted):
                 self._granted.add(name)
-                self._grant(admin, f"ALL ON SCHEMA {quoted(name)}")
+                self._grant(admin, f"ALL ON SCHEMA {identifier(name)}")
 
     def may_omit(self, statement: Statement, error: Exception) -> bool:
         """Return whether what the server refused may be left out.
@@ -214,7 +214,7 @@ class Confinement:
         return self._address().connect()
 
     def _grant(self, connection: Connection, *privileges: str) -> None:
-        grantees = ", ".join(quoted(role) for role in {self._role: None, **dict.fromkeys(self._roles)})
+        grantees = ", ".join(identifier(role) for role in {self._role: None, **dict.fromkeys(self._roles)})
         for privilege in privileges:
             rows(connection, f"GRANT {privilege} TO {grantees}")
 
@@ -227,8 +227,8 @@ class Confinement:
             foreign = rows(admin, _FOREIGN_OBJECTS)
             if foreign:
                 raise self.refusal(f"the extension {name}, which comes behind {foreign[0][0]} in the dump")
-            schema_clause = f" SCHEMA {quoted(schema)}" if schema is not None else ""
-            rows(admin, f"CREATE EXTENSION {quoted(name)}{schema_clause}")
+            schema_clause = f" SCHEMA {identifier(schema)}" if schema is not None else ""
+            rows(admin, f"CREATE EXTENSION {identifier(name)}{schema_clause}")
             if name == "amcheck":
                 self._grant_amcheck(admin)
 
@@ -247,7 +247,7 @@ class Confinement:
                  WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass
                    AND d.deptype = 'e' AND e.extname = 'amcheck'"""
         for (function,) in rows(admin, sql):
-            rows(admin, f"GRANT EXECUTE ON FUNCTION {function} TO {quoted(self._role)}")
+            rows(admin, f"GRANT EXECUTE ON FUNCTION {function} TO {identifier(self._role)}")
 
 
 def confinement_of(address: Address) -> Confinement | None:

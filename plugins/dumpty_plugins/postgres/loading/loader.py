@@ -121,10 +121,10 @@ def _execute(address: Address, connection: Connection, script: Script, bounds: _
 
 def _failure(address: Address, statement: Statement, error: Exception) -> DumptyError:
     # A foreign server's or a subscription's password stands in quotes.
-    secretless = statement.text[:70].split(b"'")[0] if _SECRET_STATEMENTS.match(statement.text) else b""
-    excerpt = re.sub(r"\s+", " ", (secretless or statement.text[:70]).decode("utf-8", "replace")).strip()
-    translated = translated_error(address, f"loading ({excerpt} ...) into", error)
-    return type(translated)(f"{translated}{advice(statement.text)}")
+    text_without_secrets = statement.text[:70].split(b"'")[0] if _SECRET_STATEMENTS.match(statement.text) else b""
+    excerpt = re.sub(r"\s+", " ", (text_without_secrets or statement.text[:70]).decode("utf-8", "replace")).strip()
+    error_to_raise = translated_error(address, f"loading ({excerpt} ...) into", error)
+    return type(error_to_raise)(f"{error_to_raise}{advice(statement.text)}")
 
 
 class _CopyData:

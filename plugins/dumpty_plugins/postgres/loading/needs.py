@@ -84,8 +84,8 @@ def needs_of(dump: Dump, *, read_dump: bool = False) -> Needs:
                 extensions.add(plain_name(match[1], encoding))
             if match := _TABLESPACE.match(statement):
                 tablespaces.add(plain_name(match[1], encoding))
-            if reached := _outside(keywords, statement):
-                outside.append(reached)
+            if kind := _outside(keywords, statement):
+                outside.append(kind)
         server_version = server_version or versions.get("server", "")
     outside += sorted(extensions & _REACHING_EXTENSIONS)
     superuser = str(properties.get("superuser", "postgres"))
@@ -114,7 +114,7 @@ def _outside(keywords: tuple[bytes, ...], statement: bytes) -> str:
 
 
 def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[bytes, ...], bytes, str]]:
-    """Yield every statement, its words before it, and the encoding that it is in behind it."""
+    """Yield the keywords of every statement, its text, and the encoding that it is in."""
     if dump.format != "sql":
         contents = read_archive(dump)
         versions.update(contents.versions)

@@ -47,7 +47,7 @@ OPTIONS = tuple(
 class Parts:
     """What a restore leaves out: the names of options that are off."""
 
-    absent: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, options: Options) -> Parts:
@@ -57,16 +57,16 @@ class Parts:
     @property
     def flags(self) -> list[str]:
         """The same for pg_restore."""
-        return [flag for name in _FLAGS if name in self.absent for flag in _FLAGS[name]]
+        return [flag for name in _FLAGS if name in self.excluded for flag in _FLAGS[name]]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What to say of it."""
-        return (f"left out, as asked: {', '.join(sorted(self.absent))}",) if self.absent else ()
+        return (f"left out, as asked: {', '.join(sorted(self.excluded))}",) if self.excluded else ()
 
     def include(self, statement: bytes) -> bool:
         """Return whether ``statement`` is to be run."""
-        return not any(_STATEMENTS[name].match(statement) for name in self.absent)
+        return not any(_STATEMENTS[name].match(statement) for name in self.excluded)
 
 
 ALL = Parts()

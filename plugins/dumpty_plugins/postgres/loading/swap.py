@@ -15,7 +15,7 @@ from dumpty_plugins.postgres.schema.properties import (
     surroundings_statements,
 )
 from dumpty_plugins.postgres.schema.recovery import NEW, OLD, sibling_name
-from dumpty_plugins.postgres.schema.tables import quoted
+from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import psycopg2, rows
 from dumpty_plugins.postgres.server.errors import translated_error
 from dumpty_plugins.postgres.server.target import open_maintenance
@@ -89,7 +89,7 @@ class ReplacementDatabase:
 
     def _drop(self, server: Connection) -> None:
         force = " WITH (FORCE)" if server.info.server_version >= _HAS_FORCE else ""
-        rows(server, f"DROP DATABASE IF EXISTS {quoted(self.name)}{force}")
+        rows(server, f"DROP DATABASE IF EXISTS {identifier(self.name)}{force}")
 
     def create(self, properties_of_backup: Mapping[str, Any]) -> None:
         """Create it: as the old one where there is one, else as the backup's properties say.
@@ -105,11 +105,11 @@ class ReplacementDatabase:
         if self._exists:
             tablespace, self._template = rows(self._server, _INHERITED, self._final)[0]
         if tablespace != "pg_default":  # naming the default needs a right that using it does not
-            options += f" TABLESPACE {quoted(tablespace)}"
-        drop = f"DROP DATABASE {quoted(self.name)}"
+            options += f" TABLESPACE {identifier(tablespace)}"
+        drop = f"DROP DATABASE {identifier(self.name)}"
         self._unfinished = Unfinished(f"the database {self.name} on the server of {self._address.label} ({drop})")
         try:
-            rows(self._server, f"CREATE DATABASE {quoted(self.name)} {options}")
+            rows(self._server, f"CREATE DATABASE {identifier(self.name)} {options}")
         except psycopg2().Error as error:
             translated = translated_error(self._address, "creating a database for", error)
             if not self._exists and getattr(error, "pgcode", "") in ("42809", "22023", "0A000"):
@@ -131,8 +131,8 @@ class ReplacementDatabase:
         try:
             rows(server, "BEGIN")
             if self._exists:
-                rows(server, f"ALTER DATABASE {quoted(self._final)} RENAME TO {quoted(old_name)}")
-            rows(server, f"ALTER DATABASE {quoted(self.name)} RENAME TO {quoted(self._final)}")
+                rows(server, f"ALTER DATABASE {identifier(self._final)} RENAME TO {identifier(old_name)}")
+            rows(server, f"ALTER DATABASE {identifier(self.name)} RENAME TO {identifier(self._final)}")
             rows(server, "COMMIT")
         except psycopg2().errors.ObjectInUse as error:
             rows(server, "ROLLBACK")
@@ -146,8 +146,8 @@ class ReplacementDatabase:
         if self._exists:
             try:
                 with contextlib.suppress(psycopg2().errors.InsufficientPrivilege):
-                    rows(server, f"ALTER DATABASE {quoted(old_name)} IS_TEMPLATE false")
-                rows(server, f"DROP DATABASE {quoted(old_name)}")
+                    rows(server, f"ALTER DATABASE {identifier(old_name)} IS_TEMPLATE false")
+                rows(server, f"DROP DATABASE {identifier(old_name)}")
             except psycopg2().Error as error:
                 reason = self._address.scrub(str(error))
                 return (*notes, f"the old database is still there, as {old_name}: {reason}")
@@ -169,7 +169,7 @@ class ReplacementDatabase:
             )
 
     def _apply_surroundings(self) -> tuple[str, ...]:
-        server, new_name = self._server, quoted(self.name)
+        server, new_name = self._server, identifier(self.name)
         if self._confinement is not None and not self._confinement.on_private_server:
             return ()  # what is loaded beside other databases gets no privileges and settings from a dump's evidence
         statements = [setting_statement(f"ALTER DATABASE {new_name}", text) for text in self._settings]
@@ -189,6 +189,6 @@ class ReplacementDatabase:
                 if server.closed:
                     raise
                 reason = self._address.scrub(str(error)).partition("LINE 1")[0].strip()
-                remedy = statement.replace(new_name, quoted(self._final))
+                remedy = statement.replace(new_name, identifier(self._final))
                 notes.append(f"what the database itself had is not all there ({reason}); when that is mended: {remedy}")
         return tuple(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty_plugins.postgres.schema.tables import quoted
+from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import rows
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def missing_privileges(connection: Connection) -> tuple[str, ...]:
     return tuple(
         text
         for text in (
-            _tables(connection, quoted(user), major),
-            _hidden_rows(connection, quoted(user)),
-            _large_objects(connection, quoted(user)),
+            _tables(connection, identifier(user), major),
+            _hidden_rows(connection, identifier(user)),
+            _large_objects(connection, identifier(user)),
         )
         if text
     )
@@ -82,10 +82,10 @@ def _tables(connection: Connection, user: str, major: int) -> str:
     for schema in dict.fromkeys(s for s, _, _, _ in relations):
         kinds = {sequence for s, _, _, sequence in relations if s == schema}
         if not all(usage for s, _, usage, _ in relations if s == schema):
-            grants.append(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {user}")
+            grants.append(f"GRANT USAGE ON SCHEMA {identifier(schema)} TO {user}")
         for sequence, word in ((False, "TABLES"), (True, "SEQUENCES")):
             if sequence in kinds:
-                grants.append(f"GRANT SELECT ON ALL {word} IN SCHEMA {quoted(schema)} TO {user}")
+                grants.append(f"GRANT SELECT ON ALL {word} IN SCHEMA {identifier(schema)} TO {user}")
     return f"{privilege}: {'; '.join(grants)}"
 
 
@@ -109,5 +109,5 @@ def _large_objects(connection: Connection, user: str) -> str:
 
 
 def _abbreviated(names: list[str]) -> str:
-    more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"{', '.join(names[:_NAMES_SHOWN])}{more}"
+    suffix = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"{', '.join(names[:_NAMES_SHOWN])}{suffix}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dumpty_plugins.postgres.schema.tables import literal, quoted
+from dumpty_plugins.postgres.schema.tables import identifier, literal
 from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import display_name
 
@@ -153,14 +153,16 @@ def surroundings_statements(surroundings: Mapping[str, Any], database: str) -> l
     if surroundings["comment"] is not None:
         statements.append(f"COMMENT ON DATABASE {database} IS {literal(surroundings['comment'])}")
     statements += [
-        setting_statement(f"ALTER ROLE {quoted(role)} IN DATABASE {database}", text)
+        setting_statement(f"ALTER ROLE {identifier(role)} IN DATABASE {database}", text)
         for role, text in surroundings["role_settings"]
     ]
     grants = surroundings["grants"]
     revokes = (
-        [] if grants is None else [f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {quoted(surroundings['owner'])}"]
+        []
+        if grants is None
+        else [f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {identifier(surroundings['owner'])}"]
     )
-    ownership = [f"ALTER DATABASE {database} OWNER TO {quoted(surroundings['owner'])}"]
+    ownership = [f"ALTER DATABASE {database} OWNER TO {identifier(surroundings['owner'])}"]
     grant_statements = [
         f"GRANT {privilege} ON DATABASE {database} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
         for privilege, grantee, grantable in grants or ()
@@ -172,4 +174,4 @@ def setting_statement(prefix: str, text: str) -> str:
     """Return ``prefix`` (ALTER DATABASE or ROLE ...) with the SET clause for a stored setting ``name=value``."""
     name, _, value = text.partition("=")
     value_sql = value or "''" if name in _LISTS else literal(value)
-    return f"{prefix} SET {'.'.join(quoted(part) for part in name.split('.'))} TO {value_sql}"
+    return f"{prefix} SET {'.'.join(identifier(part) for part in name.split('.'))} TO {value_sql}"

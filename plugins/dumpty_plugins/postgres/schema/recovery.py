@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from dumpty_plugins.postgres.schema.tables import quoted
+from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import rows
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def recovery_notes(connection: Connection, name: str) -> tuple[str, ...]:
     )
     notes = []
     for database, in_use in databases:
-        drop = f"DROP DATABASE {quoted(database)}"
+        drop = f"DROP DATABASE {identifier(database)}"
         if _is_sibling(database, name, OLD):
             notes.append(f"{database} holds what {name} held before a restore: look whether you need it, then {drop}")
         elif _is_sibling(database, name, NEW):

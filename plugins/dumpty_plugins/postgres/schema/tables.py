@@ -67,10 +67,10 @@ class Table:
     @property
     def sql(self) -> str:
         """The name as SQL, always quoted."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
 
 
-def quoted(name: str) -> str:
+def identifier(name: str) -> str:
     """Return ``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -82,7 +82,7 @@ def literal(text: str) -> str:
 
 
 def _quote_if_needed(name: str) -> str:
-    return name if _PLAIN_NAME.fullmatch(name) else quoted(name)
+    return name if _PLAIN_NAME.fullmatch(name) else identifier(name)
 
 
 def list_tables(connection: Connection, *, configuration: bool = False) -> list[Table]:
@@ -149,9 +149,9 @@ def require_same_rows(expected: Sequence[ObjectEvidence], actual: Mapping[str, i
         elif evidence.rows is not None and actual[path] != evidence.rows:
             differences.append(f"{evidence.path} has {actual[path]} rows instead of {evidence.rows}")
     if differences:
-        rest = f", and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough for one line
+        suffix = f", and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough for one line
         raise IntegrityError(
-            f"{subject} differs from what was counted in the snapshot: {', '.join(differences[:5])}{rest}"
+            f"{subject} differs from what was counted in the snapshot: {', '.join(differences[:5])}{suffix}"
         )
 
 

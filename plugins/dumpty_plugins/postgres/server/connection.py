@@ -249,10 +249,10 @@ def _parameters(source: Source) -> dict[str, str]:
 
 
 def _conninfo(parameters: Mapping[str, str]) -> str:
-    def quoted(value: str) -> str:
+    def quote_value(value: str) -> str:
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
-    return " ".join(f"{name}={quoted(value)}" for name, value in parameters.items())
+    return " ".join(f"{name}={quote_value(value)}" for name, value in parameters.items())
 
 
 def rows(connection: Connection, sql: str, *args: object) -> list[tuple[Any, ...]]:

@@ -93,8 +93,12 @@ def exact_real(value: float) -> str:
         mantissa >>= 1
         exponent += 1
     operator = "*" if exponent > 0 else "/"
-    steps, rest = divmod(abs(exponent), _STEP_BITS)
-    return f"{mantissa}*1.0" + f"{operator}{1 << _STEP_BITS}" * steps + f"{operator}{1 << rest}" * bool(rest)
+    steps, remaining_bits = divmod(abs(exponent), _STEP_BITS)
+    return (
+        f"{mantissa}*1.0"
+        + f"{operator}{1 << _STEP_BITS}" * steps
+        + f"{operator}{1 << remaining_bits}" * bool(remaining_bits)
+    )
 
 
 def exact_text(data: bytes, encoding: str) -> str:

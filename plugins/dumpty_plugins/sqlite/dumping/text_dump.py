@@ -111,7 +111,7 @@ def _write_statement(sink: Sink, statement: bytes) -> None:
 
 
 def _write_rows(database: sqlite3.Connection, schema: Schema, table: Table, sink: Sink) -> int:
-    name = checks.quoted(table.name)
+    name = checks.identifier(table.name)
     if table.name in schema.emptied_tables:
         _write_statement(sink, f"DELETE FROM {name};\n".encode())  # noqa: S608 - a quoted identifier
     insert = f"INSERT INTO {name}({','.join(table.dumped_columns)}) VALUES\n".encode()
@@ -147,7 +147,7 @@ def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip:
     # NOT INDEXED: in the order of the table itself, never that of an index which happens to hold every column.
     # OFFSET passes over rows without formatting them.
     cursor = database.execute(
-        f"SELECT {expression} FROM {checks.quoted(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - quoted
+        f"SELECT {expression} FROM {checks.identifier(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - quoted
     )
     rows: list[bytes] = []
     size, row_limit = 0, STATEMENT_EXPRESSIONS

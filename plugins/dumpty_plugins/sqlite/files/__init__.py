@@ -1,1 +1,1 @@
-"""Database files: opened, locked, told apart, built beside and put in place."""
+"""Database files: opened, locked, identified, built beside their target and put in place."""

@@ -1,4 +1,4 @@
-"""Opening database files: the checks before, the read transaction, and errors in plain words."""
+"""Opening database files: the checks before, the read transaction, and SQLite's errors as dumpty's."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def read_transaction(path: str, busy: float) -> Iterator[sqlite3.Connection]:
     """Hold a read transaction on the file ``path``; the errors are those of ``snapshot``."""
     had_no_wal = not os.path.lexists(f"{path}-wal")
     with translate_errors(path):
-        database = _begin_reading(path, busy)
+        database = _begin_read_transaction(path, busy)
         try:
             yield database
         finally:
@@ -130,7 +130,7 @@ def read_transaction(path: str, busy: float) -> Iterator[sqlite3.Connection]:
                 _remove_wal(path)
 
 
-def _begin_reading(path: str, busy: float) -> sqlite3.Connection:
+def _begin_read_transaction(path: str, busy: float) -> sqlite3.Connection:
     try:
         return _read_in_mode(path, "ro", busy)
     except sqlite3.OperationalError as error:

@@ -22,7 +22,7 @@ _MOST_FINDINGS = 100
 _FINDINGS_SHOWN = 3
 
 
-def quoted(name: str) -> str:
+def identifier(name: str) -> str:
     """Return ``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -127,7 +127,7 @@ def check_integrity(database: sqlite3.Connection) -> list[str]:
     missing = []
     for name in [_text(name) for (name,) in names.fetchall()]:
         try:
-            _require_sound(_lines(database.execute(f"PRAGMA integrity_check({quoted(name)})")))
+            _require_sound(_lines(database.execute(f"PRAGMA integrity_check({identifier(name)})")))
         except sqlite3.OperationalError as error:
             if not _MISSING.fullmatch(str(error)):
                 raise
@@ -179,12 +179,12 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, fingerpr
         return ObjectEvidence(path=name.decode("utf-8", "backslashreplace"))
     if virtual:
         return ObjectEvidence(path=path)
-    rows = query(database, f"SELECT count(*) FROM {quoted(path)}")[0][0]  # noqa: S608 - a quoted identifier
+    rows = query(database, f"SELECT count(*) FROM {identifier(path)}")[0][0]  # noqa: S608 - a quoted identifier
     if not fingerprinted:
         return ObjectEvidence(path=path, rows=rows)
     # Adds the stand-ins that the table needs. NOT INDEXED: the table itself is read, never an index that happens to
     # hold every column.
-    from_clause = f"{quoted(path)} NOT INDEXED"
+    from_clause = f"{identifier(path)} NOT INDEXED"
     query(database, f"SELECT * FROM {from_clause} LIMIT 0")  # noqa: S608 - a quoted identifier
     rows_read, digest = fingerprint.of_table(database, path, from_clause)
     if digest is not None and rows_read != rows:

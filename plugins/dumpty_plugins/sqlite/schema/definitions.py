@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import DependencyError, SourceError
-from dumpty_plugins.sqlite.schema.checks import quoted
+from dumpty_plugins.sqlite.schema.checks import identifier
 from dumpty_plugins.sqlite.schema.guard import Guard
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Table:
     @property
     def dumped_columns(self) -> list[str]:
         """What a dumped row holds, as identifiers."""
-        return ([self.rowid] if self.rowid else []) + [quoted(column) for column in self.columns]
+        return ([self.rowid] if self.rowid else []) + [identifier(column) for column in self.columns]
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _requoted(sql: str) -> str:
     if not match:
         return sql
     name = match[3].replace('""', '"') if match[2] is None else match[2].replace("''", "'")
-    return match[1] + quoted(name) + sql[match.end() :]
+    return match[1] + identifier(name) + sql[match.end() :]
 
 
 def _is_wal(database: sqlite3.Connection) -> bool:
@@ -214,7 +214,7 @@ def _table(database: sqlite3.Connection, name: str, without_rowid: bool) -> Tabl
 def _counted_rowid(database: sqlite3.Connection, name: str, rowid: str) -> str:
     """Return "", for a statement has no room for the rowid: loading in order numbers the rows again, from 1."""
     first_rowid, last_rowid, count = database.execute(
-        f"SELECT min({rowid}), max({rowid}), count(*) FROM {quoted(name)}"  # noqa: S608 - a quoted identifier
+        f"SELECT min({rowid}), max({rowid}), count(*) FROM {identifier(name)}"  # noqa: S608 - a quoted identifier
     ).fetchone()
     if count and (first_rowid, last_rowid) != (1, count):
         raise SourceError(
