@@ -15,7 +15,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.toys import gone, python, threads
+from support.toys import python, threads, threads_ended
 
 from dumpty import IntegrityError
 from dumpty_plugins import gzip as plugin
@@ -262,7 +262,7 @@ def test_an_error_of_the_sink_behind_many_blocks_is_raised_and_leaves_no_thread(
     before = threads("dumpty-gzip")
     with pytest.raises(OSError, match="disk full"):
         writer.write(bytes(64 << 20))
-    assert gone("dumpty-gzip", before=before)
+    assert threads_ended("dumpty-gzip", before=before)
     with pytest.raises(OSError, match="disk full"):
         writer.write(bytes(8 << 20))
 

@@ -16,7 +16,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.toys import gone, threads, wait_until_waiting
+from support.toys import threads, threads_ended, wait_until_waiting
 
 from dumpty import IntegrityError, PluginError
 from dumpty.streaming.streams import (
@@ -178,7 +178,7 @@ def test_the_thread_beside_writes_everything_in_order_and_ends():
         assert threaded_writer.write(b"%d," % n) == len(b"%d," % n)
     threaded_writer.close()
     assert sink.data == b"".join(b"%d," % n for n in range(100))
-    assert gone("dumpty-stages")
+    assert threads_ended("dumpty-stages")
 
 
 def test_nothing_written_needs_no_thread():
@@ -196,7 +196,7 @@ def test_an_error_in_the_thread_reaches_the_writer_who_never_waits_for_it():
             time.sleep(0.001)
     with pytest.raises(OSError, match="disk full"):
         threaded_writer.close()
-    assert gone("dumpty-stages")
+    assert threads_ended("dumpty-stages")
 
 
 def test_an_error_in_the_last_block_is_raised_at_the_end():
@@ -268,7 +268,7 @@ def test_abandoning_drops_what_is_queued_and_ends_the_thread():
     ending.join(60)
     assert not ending.is_alive()
     assert slow.data == b"\0"
-    assert gone("dumpty-stages")
+    assert threads_ended("dumpty-stages")
 
 
 # -- VerifyingReader ---
@@ -392,7 +392,7 @@ def test_reading_ahead_yields_the_same_bytes_in_any_chunking(sizes):
 def test_only_the_consumer_who_saw_the_end_has_read_to_it():
     read_ahead = ReadAheadReader(Source(DATA), "the dump")
     stream = VerifyingReader(read_ahead, len(DATA), hashlib.sha256(DATA).hexdigest(), "the dump")
-    assert gone("dumpty-read-ahead")  # the thread has read everything
+    assert threads_ended("dumpty-read-ahead")  # the thread has read everything
     assert stream.read(len(DATA)) == DATA
     assert not stream.complete
     assert stream.read() == b""
@@ -432,7 +432,7 @@ def test_closing_early_ends_the_thread_and_closes_the_stream():
     read_ahead = ReadAheadReader(endless, "the dump")
     assert read_ahead.read(10) == bytes(10)
     read_ahead.close()
-    assert gone("dumpty-read-ahead")
+    assert threads_ended("dumpty-read-ahead")
     assert endless.closes == 1
     read_ahead.close()
 
@@ -566,7 +566,7 @@ def test_closing_beside_that_is_interrupted_ends_when_the_sink_is_free_and_write
     assert not busy.in_use.is_set()
     threaded_writer.abandon()
     assert busy.uses == 1
-    assert gone("dumpty-stages")
+    assert threads_ended("dumpty-stages")
 
 
 def test_closing_ahead_that_is_interrupted_closes_a_stream_that_nobody_reads():
@@ -576,7 +576,7 @@ def test_closing_ahead_that_is_interrupted_closes_a_stream_that_nobody_reads():
     with interrupted_while_it_waits(busy):
         read_ahead.close()
     assert not busy.closed_in_use
-    assert gone("dumpty-read-ahead")
+    assert threads_ended("dumpty-read-ahead")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("can't start new thread")])

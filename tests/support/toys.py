@@ -187,7 +187,7 @@ def wait_until_waiting(thread):
     raise AssertionError(f"{thread.name} never waited")
 
 
-def gone(name, before=()):
+def threads_ended(name, before=()):
     """Wait until no thread of that name runs, save those that ran before."""
     until = time.monotonic() + 60
     while (running := {*threads(name)} - {*before}) and time.monotonic() < until:

@@ -119,7 +119,7 @@ class DamageRules(Suite):
             raised: BaseException | None = None
             try:
                 self.pack(host, sink, data)
-            except BaseException as caught:  # noqa: BLE001 - judged below
+            except BaseException as caught:  # noqa: BLE001 - compared below
                 raised = caught
             require(
                 comes_from(raised, error),
@@ -137,7 +137,7 @@ class DamageRules(Suite):
             raised: BaseException | None = None
             try:
                 self.plain(host, FailingReader(stored[:good_bytes], error, (4096,)))
-            except Exception as caught:  # noqa: BLE001 - judged below
+            except Exception as caught:  # noqa: BLE001 - compared below
                 raised = caught
             if good_bytes == len(stored) and raised is None:
                 continue  # the format says where it ends, and nobody asked further

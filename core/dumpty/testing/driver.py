@@ -292,7 +292,7 @@ class DriverSuite(ProofRules):
         """Return what a backup raises."""
         try:
             self.dumped(host, url, tmp_path, form, passing=passing)
-        except BaseException as error:  # noqa: BLE001 - judged by the caller
+        except BaseException as error:  # noqa: BLE001 - compared by the caller
             return error
         return None
 

@@ -125,7 +125,7 @@ class ProofRules(RestoreRules):
             raised: BaseException | None = None
             try:
                 self.examined(host, damaged)
-            except Exception as error:  # noqa: BLE001 - judged below
+            except Exception as error:  # noqa: BLE001 - compared below
                 raised = error
             passed_on = raised is not None and damaged.error is not None and comes_from(raised, damaged.error)
             rule = "What dump.open().read() raises comes out of examine()."

@@ -165,7 +165,7 @@ class RestoreRules(Suite):
     def _failed_restore(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool) -> BaseException | None:
         try:
             self.put_back(host, dump, url, overwrite=overwrite)
-        except Exception as error:  # noqa: BLE001 - judged by the caller
+        except Exception as error:  # noqa: BLE001 - compared by the caller
             return error
         return None
 
@@ -233,7 +233,7 @@ class RestoreRules(Suite):
         def look() -> None:
             try:
                 states.append("whole" if self.content(full_target) == content_before else "changed")
-            except Exception as error:  # noqa: BLE001 - judged below
+            except Exception as error:  # noqa: BLE001 - compared below
                 states.append(shown(error))
 
         self.put_back(host, replace(dump, before_end=look), full_target, overwrite=True)

@@ -125,7 +125,7 @@ class SharingRules(Suite):
                     store.delete("other")
                     with store.lock("another"):
                         finished.set()
-            except Exception as error:  # noqa: BLE001 - told below
+            except Exception as error:  # noqa: BLE001 - reported below
                 errors.append(error)
 
         thread = threading.Thread(target=work, daemon=True)
