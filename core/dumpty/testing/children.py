@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Described", "described", "start", "whereabouts"]
+__all__ = ["DescribeRun", "describe_in_child", "location_of", "start"]
 
 _LOAD = """
 import importlib, importlib.util, json, os, sys
@@ -41,7 +41,7 @@ with open(arguments[0], "w") as result:
 """
 
 
-def whereabouts(plugin: object) -> dict[str, Any] | None:
+def location_of(plugin: object) -> dict[str, Any] | None:
     """Return where another process finds ``plugin``; None where it cannot.
 
     A module is found by its name or file; any other object by its class, which is called without arguments.
@@ -68,7 +68,7 @@ def start(location: dict[str, Any], program: str, *arguments: str) -> subprocess
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribeRun:
     """What happened when a fresh process imported the plugin and called ``describe``."""
 
     status: int
@@ -77,17 +77,17 @@ class Described:
     error: str
 
 
-def described(plugin: object) -> Described | None:
+def describe_in_child(plugin: object) -> DescribeRun | None:
     """Import ``plugin`` in a fresh process and call its ``describe``; None where no other process finds it."""
-    location = whereabouts(plugin)
-    return None if location is None else _described(json.dumps(location))
+    location = location_of(plugin)
+    return None if location is None else _describe_in_child(json.dumps(location))
 
 
 @functools.cache
-def _described(location_json: str) -> Described:
+def _describe_in_child(location_json: str) -> DescribeRun:
     with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
         result = Path(directory, "modules.json")
         child = start(json.loads(location_json), _DESCRIBE, str(result))
         output, error = child.communicate(timeout=60)
         modules = json.loads(result.read_text()) if result.exists() else []
-    return Described(child.returncode, frozenset(modules), output, error.strip().rpartition("\n")[2])
+    return DescribeRun(child.returncode, frozenset(modules), output, error.strip().rpartition("\n")[2])

@@ -17,7 +17,7 @@ from dumpty.testing.streams import (
     SAMPLES,
     BytesReader,
     Collector,
-    Digesting,
+    DigestingSink,
     at_once,
     blocks,
     peak_memory,
@@ -54,7 +54,7 @@ class CompressorSuite(DamageRules):
 
     def test_a_large_stream_comes_back(self, host: Host, tmp_path: Path) -> None:
         """A stream of many blocks comes back byte for byte."""
-        path, written, read_back = tmp_path / "stored", Digesting(), Digesting()
+        path, written, read_back = tmp_path / "stored", DigestingSink(), DigestingSink()
         self._pack_blocks(host, path, written)
         with path.open("rb", buffering=0) as stream:
             read_blocks(self.reader(host, stream), read_back)
@@ -186,7 +186,7 @@ class CompressorSuite(DamageRules):
 
         def unpack() -> None:
             with path.open("rb") as file:
-                read_blocks(self.reader(host, file), Digesting())
+                read_blocks(self.reader(host, file), DigestingSink())
 
         for hook, work in (("compress", pack), ("decompress", unpack)):
             peak = peak_memory(work)
@@ -271,7 +271,7 @@ class CompressorSuite(DamageRules):
         params = self.options(host, "compress", **(overrides or {}))
         return host.decompress(self.plugin_under_test(host), stream=stream, params=params)
 
-    def _pack_blocks(self, host: Host, path: Path, written: Digesting) -> None:
+    def _pack_blocks(self, host: Host, path: Path, written: DigestingSink) -> None:
         with path.open("wb") as file:
             writer = host.compress(self.plugin_under_test(host), sink=file, options=self.options(host, "compress"))
             for block in blocks(self.large):

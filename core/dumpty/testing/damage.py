@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DamageRules"]
 
 _ADVICE = "Raise dumpty.IntegrityError; dumpty.FramedReader does it for any decompressor of the usual shape."
-_ONLY = "Damaged input raises IntegrityError, and no other error."
+_DAMAGE_RULE = "Damaged input raises IntegrityError, and no other error."
 
 
 class DamageRules(Suite):
@@ -82,7 +82,7 @@ class DamageRules(Suite):
                 except IntegrityError:
                     continue
                 except Exception as error:
-                    raise RuleBroken(f"{_ONLY} Here {damage} it raised {shown(error)}. {_ADVICE}") from error
+                    raise RuleBroken(f"{_DAMAGE_RULE} Here {damage} it raised {shown(error)}. {_ADVICE}") from error
                 require(
                     read_back == data or not self.detects_corruption,
                     "Altered input never comes back as other content.",

@@ -167,7 +167,7 @@ class DriverSuite(ProofRules):
                     failed.append(end)
                     raise error
 
-            raised = self._failed(host, source, tmp_path, form, fail)
+            raised = self._backup_error(host, source, tmp_path, form, fail)
             require(
                 comes_from(raised, error) or not failed,
                 "An error out of sink.write() comes out of backup(), unchanged or as the cause.",
@@ -179,7 +179,7 @@ class DriverSuite(ProofRules):
     def test_a_source_that_does_not_exist_is_an_error(self, host: Host, source: str, tmp_path: Path) -> None:
         """backup() of a database that does not exist raises, and does not create it."""
         missing_url = missing(source)
-        raised = self._failed(host, missing_url, tmp_path, None, None)
+        raised = self._backup_error(host, missing_url, tmp_path, None, None)
         rule = "backup() of a database that does not exist raises."
         require(raised, rule, "Raise dumpty.SourceError.", "it returned, with a dump of nothing")
         if self.inspects:
@@ -197,7 +197,7 @@ class DriverSuite(ProofRules):
                 killed.append(dying_source)
                 self.kill(dying_source)
 
-        raised = self._failed(host, dying_source, tmp_path, form, kill)
+        raised = self._backup_error(host, dying_source, tmp_path, form, kill)
         require(
             raised,
             "backup() raises where its source dies midway: half a dump is never a success.",
@@ -216,7 +216,7 @@ class DriverSuite(ProofRules):
         """A password in the URL is in no error, no log line, no output, and in nothing that inspect() returns."""
         url = with_secret(missing(source))
         texts = {}
-        raised = self._failed(host, url, tmp_path, None, None)
+        raised = self._backup_error(host, url, tmp_path, None, None)
         texts["the error of backup()"] = str(raised)
         if self.inspects:
             try:
@@ -253,7 +253,7 @@ class DriverSuite(ProofRules):
 
         def work(number: int, meet: Callable[[], None]) -> None:
             (tmp_path / str(number)).mkdir()
-            evidence = self.dumped(host, source, tmp_path / str(number), passing=_every_few(meet)).evidence
+            evidence = self.dumped(host, source, tmp_path / str(number), before_write=_every_few(meet)).evidence
             require(evidence.objects == single_backup.objects, "Each backup has its own evidence.", "Keep no state.")
 
         errors = at_once([functools.partial(work, number) for number in range(2)], patience=1.0)
@@ -286,12 +286,12 @@ class DriverSuite(ProofRules):
         number = len(manager.list_backups())
         require(number == len(self.stream_formats()), "Every backup is listed.", remedy, f"{number} are")
 
-    def _failed(
-        self, host: Host, url: str, tmp_path: Path, form: str | None, passing: Callable[[int, int], None] | None
+    def _backup_error(
+        self, host: Host, url: str, tmp_path: Path, form: str | None, before_write: Callable[[int, int], None] | None
     ) -> BaseException | None:
         """Return what a backup raises."""
         try:
-            self.dumped(host, url, tmp_path, form, passing=passing)
+            self.dumped(host, url, tmp_path, form, before_write=before_write)
         except BaseException as error:  # noqa: BLE001 - compared by the caller
             return error
         return None
@@ -300,9 +300,9 @@ class DriverSuite(ProofRules):
 def _every_few(meet: Callable[[], None]) -> Callable[[int, int], None]:
     calls = [0]
 
-    def passing(_begin: int, _end: int) -> None:
+    def before_write(_begin: int, _end: int) -> None:
         calls[0] += 1
         if calls[0] <= 4:  # noqa: PLR2004 - enough to be inside at the same time
             meet()
 
-    return passing
+    return before_write

@@ -20,26 +20,26 @@ __all__ = ["FileSink", "StoredDump"]
 class FileSink:
     """Writes a dump into a file.
 
-    ``passing`` is called before each write, with the dump's size before and after it. What it raises is raised at
+    ``before_write`` is called before each write, with the dump's size before and after it. What it raises is raised at
     every further write, too, as dumpty's own sink does.
     """
 
-    def __init__(self, path: Path, passing: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, path: Path, before_write: Callable[[int, int], None] | None = None) -> None:
         self.file = path
         self.size = 0
         self._stream = path.open("wb", buffering=0)
-        self._passing = passing
+        self._before_write = before_write
         self.error: BaseException | None = None
         self._spaces = 0
 
     def write(self, data: Buffer) -> int:
-        """Take every byte, or raise what ``passing`` raises."""
+        """Take every byte, or raise what ``before_write`` raises."""
         if self.error is not None:
             raise self.error
         view = memoryview(data).cast("B")
         try:
-            if self._passing is not None:
-                self._passing(self.size, self.size + len(view))
+            if self._before_write is not None:
+                self._before_write(self.size, self.size + len(view))
         except BaseException as error:
             self.error = error
             raise

@@ -137,13 +137,13 @@ class RestoreRules(Suite):
         directory: Path,
         form: str | None = None,
         *,
-        passing: Callable[[int, int], None] | None = None,
+        before_write: Callable[[int, int], None] | None = None,
         options: Options | None = None,
     ) -> StoredDump:
         """Back up the database behind ``url`` into a file in ``directory``."""
         name = form or self.stream_formats()[0]
         file = Path(tempfile.mkdtemp(dir=directory)) / "dump"
-        sink = FileSink(file, passing)
+        sink = FileSink(file, before_write)
         backup_options = self.options(host, "backup") if options is None else options
         try:
             evidence = host.backup(
@@ -162,14 +162,14 @@ class RestoreRules(Suite):
         options.require_declared()
         return evidence
 
-    def _failed_restore(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool) -> BaseException | None:
+    def _restore_error(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool) -> BaseException | None:
         try:
             self.put_back(host, dump, url, overwrite=overwrite)
         except Exception as error:  # noqa: BLE001 - compared by the caller
             return error
         return None
 
-    def _damaged(self, dump: StoredDump) -> list[tuple[str, StoredDump]]:
+    def _damaged_dumps(self, dump: StoredDump) -> list[tuple[str, StoredDump]]:
         return [
             (
                 f"byte {good_bytes} of {dump.size}",
@@ -245,8 +245,8 @@ class RestoreRules(Suite):
     ) -> None:
         """Where the dump turns out damaged, midway or at its end, a missing target is still missing."""
         dump, inspection_before = self.dumped(host, source, tmp_path, form), self.inspected(host, target)
-        for position, damaged in self._damaged(dump):
-            raised = self._failed_restore(host, damaged, target, overwrite=False)
+        for position, damaged in self._damaged_dumps(dump):
+            raised = self._restore_error(host, damaged, target, overwrite=False)
             self._require_damage(raised, damaged, position)
             inspection_after = self.inspected(host, target)
             require(
@@ -262,8 +262,8 @@ class RestoreRules(Suite):
     ) -> None:
         """Where the dump turns out damaged, with overwrite, the old content is still there."""
         dump, content_before = self.dumped(host, source, tmp_path, form), self.content(full_target)
-        for position, damaged in self._damaged(dump):
-            raised = self._failed_restore(host, damaged, full_target, overwrite=True)
+        for position, damaged in self._damaged_dumps(dump):
+            raised = self._restore_error(host, damaged, full_target, overwrite=True)
             self._require_damage(raised, damaged, position)
             try:
                 content_after = self.content(full_target)

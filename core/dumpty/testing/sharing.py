@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dumpty.testing.children import start, whereabouts
+from dumpty.testing.children import location_of, start
 from dumpty.testing.rules import RuleBroken, require, shown
 from dumpty.testing.streams import Collector, read_blocks
 from dumpty.testing.suite import Suite
@@ -82,7 +82,7 @@ class SharingRules(Suite):
         """While one thread holds a lock, no other gets it, through the same store or one opened again."""
         for second_store in (store, self.opened(host, store_url)):
             with store.lock("catalog"):
-                waiting = _Waiting(second_store)
+                waiting = _LockWaiter(second_store)
                 self._require_excluded(waiting, "thread")
             self._require_lock(waiting, "was released")
 
@@ -90,7 +90,7 @@ class SharingRules(Suite):
         """While one process holds a lock, no other gets it."""
         child = self._child(_HOLD, store_url)
         try:
-            waiting = _Waiting(store)
+            waiting = _LockWaiter(store)
             self._require_excluded(waiting, "process")
             child.communicate("\n", timeout=self.patience)
             self._require_lock(waiting, "was released by another process")
@@ -108,7 +108,7 @@ class SharingRules(Suite):
             raised = caught
         rule = "An error within the block of a lock comes out."
         require(raised is error, rule, "Release in finally, and let it pass.", "it was swallowed")
-        self._require_lock(_Waiting(store), "was left by an error")
+        self._require_lock(_LockWaiter(store), "was left by an error")
 
     def test_objects_can_be_written_under_a_lock(self, store: Store) -> None:
         """Who holds a lock can write, list, rename, clean and delete: locks of other names are others."""
@@ -179,7 +179,7 @@ class SharingRules(Suite):
     # -- in other words ------------------------------------------------------------------------------------------
 
     def _child(self, program: str, url: str) -> subprocess.Popen[str]:
-        location: dict[str, Any] | None = whereabouts(self.plugin)
+        location: dict[str, Any] | None = location_of(self.plugin)
         if location is None:
             self.unproved("another process finds only a module, or a class that is made without arguments")
         child = start(location, _OPEN + program, url)
@@ -188,17 +188,17 @@ class SharingRules(Suite):
             require(False, "Another process can open the store.", "Mend what it says.", f"it ended with {error!r}")
         return child
 
-    def _require_excluded(self, waiting: _Waiting, rival: str) -> None:
+    def _require_excluded(self, waiting: _LockWaiter, rival: str) -> None:
         rule = f"A lock excludes every other {rival} that uses the store."
         remedy = "Use one lock for all that share the URL (filelock does it for files)."
         require(not waiting.has_lock.wait(self.moment), rule, remedy, "two had it at once")
 
-    def _require_lock(self, waiting: _Waiting, when: str) -> None:
+    def _require_lock(self, waiting: _LockWaiter, when: str) -> None:
         in_time = waiting.has_lock.wait(self.patience)
         require(in_time, f"A lock can be had once it {when}.", "Release it in finally.", "nobody got it")
 
 
-class _Waiting:
+class _LockWaiter:
     """A thread that takes the lock and gives it back; ``has_lock`` is set when it has it."""
 
     def __init__(self, store: Store) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoreSuite"]
 
-_MISSING = "An object that is not there is dumpty.MissingFile."
+_MISSING_RULE = "An object that is not there is dumpty.MissingFile."
 _ADVICE = "Raise dumpty.MissingFile, and dumpty.StoreError for every other failure."
 
 
@@ -160,7 +160,7 @@ class StoreSuite(SharingRules):
             ("rename()", lambda: store.rename("none", "other")),
             ("delete()", lambda: store.delete("none")),
         ):
-            with refused(MissingFile, f"{_MISSING} So says {operation}.", _ADVICE):
+            with refused(MissingFile, f"{_MISSING_RULE} So says {operation}.", _ADVICE):
                 call()
         require(not self.names(store), "Asking for a missing object creates nothing.", "Open without creating.")
 

@@ -21,7 +21,7 @@ __all__ = [
     "SAMPLES",
     "BytesReader",
     "Collector",
-    "Digesting",
+    "DigestingSink",
     "FailingReader",
     "FailingSink",
     "Interrupted",
@@ -92,7 +92,7 @@ class Collector:
         self.closed = True
 
 
-class Digesting:
+class DigestingSink:
     """A sink that counts and hashes, and keeps nothing."""
 
     def __init__(self) -> None:

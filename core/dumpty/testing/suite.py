@@ -12,7 +12,7 @@ import pytest
 from dumpty.errors import OptionError, PluginError
 from dumpty.registry.host import Host, default_host
 from dumpty.registry.options import coerce
-from dumpty.testing.children import described
+from dumpty.testing.children import describe_in_child
 from dumpty.testing.rules import require, shown
 from dumpty.types import Kind, OptionValue, PluginInfo, Verb
 
@@ -35,7 +35,7 @@ _HOOKS: dict[str, tuple[str, ...]] = {
     "verifier": ("describe", "verify"),
     "store": ("describe", "open_store"),
 }
-_CLAIMED = (("restores", "restore"), ("restores", "inspect"), ("inspects", "inspect"))
+_FLAG_HOOKS = (("restores", "restore"), ("restores", "inspect"), ("inspects", "inspect"))
 
 
 class Suite:
@@ -121,7 +121,7 @@ class Suite:
 
     def test_the_hooks_of_its_kind_are_implemented(self, host: Host) -> None:
         """A plugin implements the hooks that its kind needs."""
-        for hook in (*_HOOKS[self.kind], *(hook for flag, hook in _CLAIMED if getattr(self, flag, False))):
+        for hook in (*_HOOKS[self.kind], *(hook for flag, hook in _FLAG_HOOKS if getattr(self, flag, False))):
             require(
                 host.can(self.plugin_under_test(host), hook),
                 f"A {self.kind} implements {hook}().",
@@ -130,17 +130,17 @@ class Suite:
 
     def test_describe_brings_in_no_library(self) -> None:
         """Importing the plugin and calling describe() imports none of the libraries that do its work."""
-        description = described(self.plugin)
-        if description is None:
+        describe_run = describe_in_child(self.plugin)
+        if describe_run is None:
             self.unproved("a fresh process finds only a module, or a class that is made without arguments")
         require(
-            description.status == 0,
+            describe_run.status == 0,
             "The plugin is imported and described in a process that has nothing else.",
             "Import what it names, or make the plugin's class callable without arguments.",
-            f"that process ended with {description.error!r}",
+            f"that process ended with {describe_run.error!r}",
         )
         imported = sorted(
-            m for m in description.modules if any(m == b or m.startswith(b + ".") for b in self.libraries)
+            m for m in describe_run.modules if any(m == b or m.startswith(b + ".") for b in self.libraries)
         )
         require(
             not imported,
@@ -151,19 +151,19 @@ class Suite:
 
     def test_describe_prints_nothing(self) -> None:
         """Importing the plugin and calling describe() writes nothing to standard output."""
-        description = described(self.plugin)
-        if description is None:
+        describe_run = describe_in_child(self.plugin)
+        if describe_run is None:
             self.unproved("a fresh process finds only a module, or a class that is made without arguments")
         require(
-            not description.output,
+            not describe_run.output,
             "A plugin writes nothing to standard output: results are printed there, as JSON where asked.",
             "Use the logging module, or Evidence.notes.",
-            f"it printed {shown(description.output)}",
+            f"it printed {shown(describe_run.output)}",
         )
 
     def test_options_are_declared_with_sane_defaults(self, host: Host) -> None:
         """Every option has a name, a help text, verbs of its kind, and a default of a type that a manifest keeps."""
-        info = self._described(host)
+        info = self._plugin_info(host)
         for option in info.options:
             subject = f"the option {option.name!r}"
             require(
@@ -189,7 +189,7 @@ class Suite:
                 rule = "The default and every choice are of one type, and the default is one of the choices."
                 require(consistent, rule, "Let them agree.", f"{subject} does not accept {value!r}")
 
-    def _described(self, host: Host) -> PluginInfo:
+    def _plugin_info(self, host: Host) -> PluginInfo:
         info = self.plugin_under_test(host).info
         require(info is not None, "A plugin describes itself.", "Implement describe().")
         return info or PluginInfo(kind=get_args(Kind)[0])
