@@ -51,8 +51,8 @@ def database(server: MariaDBServer) -> Iterator[Callable[..., str]]:
 
     yield make
     for name in names:
-        for one in (name, f"{name}__dumpty_new", f"{name}__dumpty_old"):
-            server.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE IF EXISTS `{one}`")
+        for database_name in (name, f"{name}__dumpty_new", f"{name}__dumpty_old"):
+            server.run("SET FOREIGN_KEY_CHECKS=0", f"DROP DATABASE IF EXISTS `{database_name}`")
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def cells(server: MariaDBServer, name: str) -> dict[str, list[tuple]]:
                 (name,),
             )
             tables = cursor.fetchall()
-            found = {}
+            rows_by_table = {}
             for table, kind in tables:
                 cursor.execute(
                     "SELECT COLUMN_NAME, DATA_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=%s AND "
@@ -175,8 +175,8 @@ def cells(server: MariaDBServer, name: str) -> dict[str, list[tuple]]:
                     source += " FOR SYSTEM_TIME ALL"
                     values += ["CAST(row_start AS CHAR)", "CAST(row_end AS CHAR)"]
                 cursor.execute(f"SELECT {','.join(values)} FROM {source}".replace("%", "%%"))
-                found[table] = sorted(cursor.fetchall(), key=repr)
-            return found
+                rows_by_table[table] = sorted(cursor.fetchall(), key=repr)
+            return rows_by_table
     finally:
         connection.close()
 

@@ -31,7 +31,7 @@ _STORED = {"proc": {"created", "modified"}, "event": {"created", "modified", "la
 def definitions(server: MariaDBServer, database: str) -> dict[tuple[str, ...], tuple[bytes | None, ...]]:
     """Return every value of every definition, as bytes, with the database's own name made the same everywhere."""
     connection = server.connect(database, use_unicode=False)
-    found: dict[tuple[str, ...], tuple[bytes | None, ...]] = {}
+    values_by_object: dict[tuple[str, ...], tuple[bytes | None, ...]] = {}
     try:
         with connection.cursor() as cursor:
 
@@ -41,7 +41,7 @@ def definitions(server: MariaDBServer, database: str) -> dict[tuple[str, ...], t
                 values = ",".join(f"CAST({n} AS BINARY)" for n in names)
                 cursor.execute(f"SELECT CONCAT_WS('.', {keys}), {values} FROM {source} WHERE {schema}=%s", (database,))
                 for key, *row in cursor.fetchall():
-                    found[source, key.decode()] = tuple(
+                    values_by_object[source, key.decode()] = tuple(
                         v.replace(f"`{database}`.".encode(), b"") if v else v for v in row
                     )
 
@@ -50,15 +50,15 @@ def definitions(server: MariaDBServer, database: str) -> dict[tuple[str, ...], t
                 read(f"information_schema.{view}", schema, keys, passing)
             for table, left_out in _STORED.items() if server.kind == "mariadb" else ():
                 read(f"mysql.{table}", "db", "name, type" if table == "proc" else "name", left_out)
-            found |= _shown(cursor, database)
+            values_by_object |= _shown(cursor, database)
     finally:
         connection.close()
-    return found
+    return values_by_object
 
 
 def _shown(cursor, database: str) -> dict[tuple[str, ...], tuple[bytes | None, ...]]:
     """Return the stored statements of triggers, views and tables: what SHOW CREATE gives where nothing is converted."""
-    found = {}
+    statements = {}
     cursor.execute("SET character_set_results=binary")
     for kind, column, source, schema in (
         ("TRIGGER", "TRIGGER_NAME", "TRIGGERS", "TRIGGER_SCHEMA"),
@@ -68,5 +68,5 @@ def _shown(cursor, database: str) -> dict[tuple[str, ...], tuple[bytes | None, .
         cursor.execute(f"SELECT {column} FROM information_schema.{source} WHERE {schema}=%s", (database,))
         for (name,) in cursor.fetchall():
             cursor.execute(b"SHOW CREATE %b `%b`" % (kind.encode(), name))
-            found["SHOW", name.decode()] = tuple(v for v in cursor.fetchone() if isinstance(v, bytes))  # no time
-    return found
+            statements["SHOW", name.decode()] = tuple(v for v in cursor.fetchone() if isinstance(v, bytes))  # no time
+    return statements

@@ -36,30 +36,30 @@ INDEXED = [
 ]
 
 
-def same(server: MariaDBServer, one: str, two: str) -> None:
-    assert cells(server, one) == cells(server, two)
-    assert server.dump(one).replace(f"`{one}`.", "") == server.dump(two).replace(f"`{two}`.", "")
+def assert_same_content(server: MariaDBServer, first: str, second: str) -> None:
+    assert cells(server, first) == cells(server, second)
+    assert server.dump(first).replace(f"`{first}`.", "") == server.dump(second).replace(f"`{second}`.", "")
 
 
-def busy(server: MariaDBServer, name: str) -> list[int]:
+def sessions_of(server: MariaDBServer, name: str) -> list[int]:
     """The sessions on ``name`` or beside it."""
     rows = server.run(f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB LIKE '{name}%' ORDER BY ID")
     return [n for (n,) in rows]
 
 
-def left(server: MariaDBServer, name: str) -> list[int]:
+def remaining_sessions(server: MariaDBServer, name: str) -> list[int]:
     """The sessions that stay: a server takes a moment to end one whose connection was closed."""
     until = time.monotonic() + 60
-    while (found := busy(server, name)) and time.monotonic() < until:
+    while (sessions := sessions_of(server, name)) and time.monotonic() < until:
         time.sleep(0.02)
-    return found
+    return sessions
 
 
 class During(FileDump):
     """A dump that acts when a part of it has been read."""
 
-    def __init__(self, made: FileDump, act: Callable[[], object], part: float = 0.6) -> None:
-        super().__init__(made.file, made.format, made.evidence)
+    def __init__(self, backup: FileDump, act: Callable[[], object], part: float = 0.6) -> None:
+        super().__init__(backup.file, backup.format, backup.evidence)
         self._act = act
         self._part = part
 
@@ -69,12 +69,12 @@ class During(FileDump):
 
         class Reader:
             def __init__(self) -> None:
-                self.left = due
+                self.remaining = due
 
             def read(self, size: int = -1) -> bytes:
                 block = stream.read(min(size, 1000) if size > 0 else 1000)
-                before, self.left = self.left, self.left - len(block)
-                if before > 0 >= self.left:
+                before, self.remaining = self.remaining, self.remaining - len(block)
+                if before > 0 >= self.remaining:
                     act()
                 return block
 

@@ -66,27 +66,27 @@ def foreign(request: pytest.FixtureRequest, mariadb: MariaDBServer) -> Iterator[
         mariadb.run(f"CREATE DATABASE {name}", f"USE {name}", *written_in(request.param))
         yield name
     finally:
-        for each in (name, f"{name}_a", f"{name}_b", f"{name}__dumpty_new", f"{name}__dumpty_old"):
-            mariadb.run(f"DROP DATABASE IF EXISTS {each}")
+        for database_name in (name, f"{name}_a", f"{name}_b", f"{name}__dumpty_new", f"{name}__dumpty_old"):
+            mariadb.run(f"DROP DATABASE IF EXISTS {database_name}")
 
 
 def test_code_of_every_kind_comes_back_byte_for_byte(mariadb: MariaDBServer, foreign: str, tmp_path: Path) -> None:
-    made = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql")
-    load(mysql, mariadb.source(f"{foreign}_a"), made)
+    backup = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql")
+    load(mysql, mariadb.source(f"{foreign}_a"), backup)
     assert definitions(mariadb, f"{foreign}_a") == definitions(mariadb, foreign)
     mariadb.run(f"CREATE DATABASE {foreign}_b")
-    mariadb.client(f"{foreign}_b", made.file.read_bytes(), "--comments")
+    mariadb.client(f"{foreign}_b", backup.file.read_bytes(), "--comments")
     assert definitions(mariadb, f"{foreign}_b") == definitions(mariadb, foreign)
 
 
 @pytest.mark.parametrize("charset", ["latin1", "ujis"])
 def test_both_servers_bring_it_back(server: MariaDBServer, database, tmp_path: Path, charset: str) -> None:
     w = CLIENTS[charset][1]
-    some = [s for s in written_in(charset) if not any(word in s for word in OF_MARIADB)]
+    statements = [s for s in written_in(charset) if not any(word in s for word in OF_MARIADB)]
     try:
-        server.run("CREATE DATABASE client", "USE client", *some)
-        made = dump(mysql, server.source("client"), tmp_path / "d.sql", "sql")
-        load(mysql, server.source("client_a"), made)
+        server.run("CREATE DATABASE client", "USE client", *statements)
+        backup = dump(mysql, server.source("client"), tmp_path / "d.sql", "sql")
+        load(mysql, server.source("client_a"), backup)
         assert definitions(server, "client_a") == definitions(server, "client")
         assert ("information_schema.EVENTS", f"{w}e") in definitions(server, "client")
     finally:
@@ -96,16 +96,16 @@ def test_both_servers_bring_it_back(server: MariaDBServer, database, tmp_path: P
 def test_an_overwriting_restore_brings_it_and_puts_it_back_after_a_failure(
     mariadb: MariaDBServer, foreign: str, database, tmp_path: Path
 ) -> None:
-    made = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql")
     before = definitions(mariadb, foreign)
-    load(mysql, mariadb.source(foreign), made, overwrite=True)
+    load(mysql, mariadb.source(foreign), backup, overwrite=True)
     assert definitions(mariadb, foreign) == before
-    other = dump(
+    broken = dump(
         mysql, mariadb.source(database("CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1")), tmp_path / "e", "sql"
     )
-    other.file.write_bytes(other.file.read_bytes().replace(b"DO SELECT 1", b"DO SELECT FROM"))
+    broken.file.write_bytes(broken.file.read_bytes().replace(b"DO SELECT 1", b"DO SELECT FROM"))
     with pytest.raises(SourceError, match="event e of the dump cannot be created"):
-        load(mysql, mariadb.source(foreign), other, overwrite=True)
+        load(mysql, mariadb.source(foreign), broken, overwrite=True)
     assert definitions(mariadb, foreign) == before
 
 
@@ -119,9 +119,9 @@ def test_rows_before_such_code_are_loaded_as_ever(
         "SET NAMES latin1",
         "CREATE PROCEDURE `tél`() SELECT 'tél'".encode("latin1"),
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
+    load(mysql, mariadb.source(target), backup)
     assert definitions(mariadb, target) == definitions(mariadb, name)
     assert mariadb.run("SELECT COUNT(*), SUM(ä) FROM té", database=target) == [(rows, rows * (rows + 1) // 2)]
 
@@ -133,10 +133,10 @@ def test_the_databases_own_name_is_taken_out_of_such_code(mariadb: MariaDBServer
         "SET NAMES latin1",
         f"CREATE PROCEDURE p() SELECT `té`.id FROM `{name}`.`té`".encode("latin1"),
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
-    assert name.encode("latin1") not in made.file.read_bytes()
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    assert name.encode("latin1") not in backup.file.read_bytes()
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
+    load(mysql, mariadb.source(target), backup)
     assert mariadb.run("CALL p()", database=target) == []
 
 
@@ -159,15 +159,15 @@ def test_definers_and_a_renamed_table_come_back(mariadb: MariaDBServer, database
             "SET NAMES utf8mb4",
             "RENAME TABLE old TO `näw`",
         )
-        made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+        backup = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
         target = database(create=False)
-        load(mysql, mariadb.source(target), made)
-        there, here = definitions(mariadb, target), definitions(mariadb, name)
+        load(mysql, mariadb.source(target), backup)
+        restored, saved = definitions(mariadb, target), definitions(mariadb, name)
         # What the server had in two character sets is in one now.
-        shown = {key: there.pop(key) for key in [("SHOW", "tr"), ("SHOW", "ansi")]}
+        shown = {key: restored.pop(key) for key in [("SHOW", "tr"), ("SHOW", "ansi")]}
         for key, row in shown.items():
-            assert row[2] == here.pop(key)[2].replace("ä".encode(), b"\xe4")
-        assert there == here
+            assert row[2] == saved.pop(key)[2].replace("ä".encode(), b"\xe4")
+        assert restored == saved
     finally:
         mariadb.run("DROP USER `té`@localhost")
 
@@ -181,14 +181,14 @@ def test_comments_and_types_come_back_without_backslash_escapes(
         r"CREATE EVENT e ON SCHEDULE EVERY 1 DAY COMMENT 'a\b''c' DO SELECT '\'",
         r"CREATE FUNCTION f(a ENUM('\', 'b')) RETURNS ENUM('\', 'it''s') DETERMINISTIC COMMENT '\' RETURN '\'",
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
+    load(mysql, mariadb.source(target), backup)
     assert definitions(mariadb, target) == definitions(mariadb, name)
 
 
 @pytest.mark.parametrize(
-    ("what", "part", "statements"),
+    ("kind", "part", "statements"),
     [
         (
             "procedure",
@@ -217,11 +217,11 @@ def test_comments_and_types_come_back_without_backslash_escapes(
     ],
 )
 def test_a_text_that_its_character_set_cannot_say_is_refused_by_name(
-    mariadb: MariaDBServer, database, tmp_path: Path, what: str, part: str, statements: list[str | bytes]
+    mariadb: MariaDBServer, database, tmp_path: Path, kind: str, part: str, statements: list[str | bytes]
 ) -> None:
     name = database("CREATE TABLE t (id INT)", "SET NAMES latin1", *statements)
     with pytest.raises(
-        SourceError, match=rf"{what} {name}\.x was written in the character set latin1, which cannot say its {part}"
+        SourceError, match=rf"{kind} {name}\.x was written in the character set latin1, which cannot say its {part}"
     ):
         dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
 
@@ -241,7 +241,7 @@ def test_a_view_is_not_restored_where_its_character_set_cannot_say_the_databases
     mariadb: MariaDBServer, database, tmp_path: Path
 ) -> None:
     target = database(create=False)
-    made = tmp_path / "d.sql"
+    path = tmp_path / "d.sql"
     mariadb.run(
         "CREATE DATABASE plain",
         "USE plain",
@@ -250,32 +250,32 @@ def test_a_view_is_not_restored_where_its_character_set_cannot_say_the_databases
         "CREATE VIEW v AS SELECT * FROM t",
     )
     try:
-        taken = dump(mysql, mariadb.source("plain"), made, "sql")
+        backup = dump(mysql, mariadb.source("plain"), path, "sql")
     finally:
         mariadb.run("DROP DATABASE plain")
     with pytest.raises(SourceError, match=f"view v of the dump is written in the character set cp1251, .*{target}"):
-        load(mysql, mariadb.source(target), taken)
+        load(mysql, mariadb.source(target), backup)
     assert mariadb.run(f"SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='{target}'") == [(0,)]
 
 
 @pytest.mark.parametrize("foreign", ["cp1251"], indirect=True)
 def test_a_drill_loads_such_code(foreign: str, mariadb: MariaDBServer, tmp_path: Path) -> None:
-    made = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql", fingerprint=True)
-    with mysql.scratch(dump=made, on=None, options=defaults(mysql, "scratch")) as place:
-        load(mysql, place.target, made)
-        assert place.check()[0] == "CHECK TABLE EXTENDED of 2 tables"
-        again = dump(mysql, place.target, tmp_path / "e.sql", "sql", fingerprint=True)
-    assert again.file.read_bytes() == made.file.read_bytes()
+    backup = dump(mysql, mariadb.source(foreign), tmp_path / "d.sql", "sql", fingerprint=True)
+    with mysql.scratch(dump=backup, on=None, options=defaults(mysql, "scratch")) as drill:
+        load(mysql, drill.target, backup)
+        assert drill.check()[0] == "CHECK TABLE EXTENDED of 2 tables"
+        again = dump(mysql, drill.target, tmp_path / "e.sql", "sql", fingerprint=True)
+    assert again.file.read_bytes() == backup.file.read_bytes()
 
 
 def test_a_database_that_such_code_reaches_into_is_seen_on_a_named_server(
     mariadb: MariaDBServer, database, tmp_path: Path
 ) -> None:
-    other = database("CREATE TABLE parent (id INT)")
-    name = database("SET NAMES latin1", f"CREATE PROCEDURE p() DELETE FROM `{other}`.parent".encode("latin1"))
-    made = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
+    other_database = database("CREATE TABLE parent (id INT)")
+    name = database("SET NAMES latin1", f"CREATE PROCEDURE p() DELETE FROM `{other_database}`.parent".encode("latin1"))
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d.sql", "sql")
     with (
-        pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other}"),
-        mysql.scratch(dump=made, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)),
+        pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other_database}"),
+        mysql.scratch(dump=backup, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)),
     ):
         pytest.fail("lent a place")

@@ -39,14 +39,14 @@ def test_what_the_writers_time_zone_decided_comes_back(
     server: MariaDBServer, database, tmp_path: Path, small: None, formatting: str, zone: str
 ) -> None:
     name = database(*zoned(zone))
-    made = dump(driver, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
-    assert made.evidence.notes == ()
+    backup = dump(driver, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    assert backup.evidence.notes == ()
     target, by_client = database(create=False), database()
-    load(driver, server.source(target), made)
-    server.client(by_client, made.file.read_bytes(), "--comments")
-    for each in (target, by_client):
-        assert cells(server, each) == cells(server, name)
-        assert evidence_of(server.source(each), each, fingerprinted=True).objects == made.evidence.objects
+    load(driver, server.source(target), backup)
+    server.client(by_client, backup.file.read_bytes(), "--comments")
+    for restored in (target, by_client):
+        assert cells(server, restored) == cells(server, name)
+        assert evidence_of(server.source(restored), restored, fingerprinted=True).objects == backup.evidence.objects
 
 
 def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
@@ -55,17 +55,17 @@ def test_rows_of_several_time_zones_are_noted_and_their_fingerprint_shows_it(
     name = database(
         *zoned("+05:30"), "SET time_zone='-07:00'", "INSERT INTO t (id, ts) VALUES (99, '2024-01-01 02:00:00')"
     )
-    made = dump(driver, server.source(name), tmp_path / "d", "sql", fingerprint=True)
-    (note,) = made.evidence.notes
+    backup = dump(driver, server.source(name), tmp_path / "d", "sql", fingerprint=True)
+    (note,) = backup.evidence.notes
     assert "table t: what its generated columns (d, text_, ts2) store could not be shown" in note
     target = database(create=False)
-    load(driver, server.source(target), made)
-    there, here = (
+    load(driver, server.source(target), backup)
+    restored, saved = (
         {o.path: o.fingerprint for o in objects}
-        for objects in (evidence_of(server.source(target), target, fingerprinted=True).objects, made.evidence.objects)
+        for objects in (evidence_of(server.source(target), target, fingerprinted=True).objects, backup.evidence.objects)
     )
-    assert there["t"] != here["t"]
-    assert there["after_"] == here["after_"]
+    assert restored["t"] != saved["t"]
+    assert restored["after_"] == saved["after_"]
 
 
 STORED = [
@@ -84,10 +84,10 @@ def test_values_that_strict_modes_refuse_are_computed_again(
     mariadb: MariaDBServer, database, tmp_path: Path, formatting: str
 ) -> None:
     name = database(*STORED)
-    made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
-    assert made.evidence.notes == ()
+    backup = dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    assert backup.evidence.notes == ()
     target = database(create=False)
-    load(driver, mariadb.source(target), made)
+    load(driver, mariadb.source(target), backup)
     assert cells(mariadb, target) == cells(mariadb, name)
 
 
@@ -98,10 +98,10 @@ def test_a_row_beside_them_that_does_not_go_in_as_it_is_still_fails(
         "CREATE TABLE t (id INT PRIMARY KEY, a TINYINT, b TINYINT AS (a) STORED)",
         "INSERT INTO t (id, a) VALUES (1, 77)",
     )
-    made = dump(driver, server.source(name), tmp_path / "d", "sql")
-    made.file.write_bytes(made.file.read_bytes().replace(b"(1,77)", b"(1,777)"))
+    backup = dump(driver, server.source(name), tmp_path / "d", "sql")
+    backup.file.write_bytes(backup.file.read_bytes().replace(b"(1,77)", b"(1,777)"))
     with pytest.raises(IntegrityError, match=r"a row of t did not go in as it stands in the dump: .*'a'"):
-        load(driver, server.source(database(create=False)), made)
+        load(driver, server.source(database(create=False)), backup)
 
 
 def test_warnings_without_number_are_all_read(server: MariaDBServer, database, tmp_path: Path) -> None:
@@ -110,9 +110,9 @@ def test_warnings_without_number_are_all_read(server: MariaDBServer, database, t
         "CREATE TABLE t (id INT PRIMARY KEY, a INT, b TINYINT AS (a) STORED, c TINYINT AS (a) STORED)",
         "INSERT INTO t (id, a) SELECT seq, 1000 FROM seq_1_to_70000",
     )
-    made = dump(driver, server.source(name), tmp_path / "d", "sql")
+    backup = dump(driver, server.source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    load(driver, server.source(target), made)
+    load(driver, server.source(target), backup)
     assert server.run("SELECT COUNT(*), SUM(b), SUM(c) FROM t", database=target) == [(70000, 70000 * 127, 70000 * 127)]
 
 
@@ -149,13 +149,13 @@ def test_what_a_setting_of_the_server_decided_is_noted(
     mysql.run(f"SET GLOBAL {setting}={value}")
     try:
         mysql.run("INSERT INTO t (id, d) VALUES (1, '2021-01-03')", database=name)
-        made = dump(driver, mysql.source(name), tmp_path / "d", "sql", fingerprint=True)
+        backup = dump(driver, mysql.source(name), tmp_path / "d", "sql", fingerprint=True)
         again = database(create=False)
-        load(driver, mysql.source(again), made)
-        assert evidence_of(mysql.source(again), again, fingerprinted=True).objects == made.evidence.objects
+        load(driver, mysql.source(again), backup)
+        assert evidence_of(mysql.source(again), again, fingerprinted=True).objects == backup.evidence.objects
     finally:
         mysql.run(f"SET GLOBAL {setting}={usual}")
-    assert len(made.evidence.notes) == 1
+    assert len(backup.evidence.notes) == 1
     target = database(create=False)
-    load(driver, mysql.source(target), made)
-    assert evidence_of(mysql.source(target), target, fingerprinted=True).objects != made.evidence.objects
+    load(driver, mysql.source(target), backup)
+    assert evidence_of(mysql.source(target), target, fingerprinted=True).objects != backup.evidence.objects

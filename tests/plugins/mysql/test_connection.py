@@ -18,8 +18,8 @@ from dumpty_plugins.mysql import plugin as mysql
 from dumpty_plugins.mysql.server.connection import connect
 
 
-def tcp(**more) -> Source:
-    return Source(scheme="mysql", url="mysql://127.0.0.1/x", **({"host": "127.0.0.1", "database": "x"} | more))
+def tcp(**overrides) -> Source:
+    return Source(scheme="mysql", url="mysql://127.0.0.1/x", **({"host": "127.0.0.1", "database": "x"} | overrides))
 
 
 def inspect(source: Source):
@@ -28,9 +28,9 @@ def inspect(source: Source):
 
 def test_a_password_of_awkward_characters_works_over_tcp(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT)")
-    made = dump(mysql, server.tcp_source(name), tmp_path / "d", "sql")
+    backup = dump(mysql, server.tcp_source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    assert load(mysql, server.tcp_source(target), made).objects == made.evidence.objects
+    assert load(mysql, server.tcp_source(target), backup).objects == backup.evidence.objects
 
 
 def test_a_password_beyond_latin_1_works(server: MariaDBServer, database) -> None:
@@ -90,9 +90,9 @@ def test_something_else_than_a_server_is_an_error() -> None:
         listener.listen()
 
         def answer() -> None:
-            one, _ = listener.accept()
-            with one:
-                one.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -119,18 +119,18 @@ def test_a_missing_database_is_an_error_for_a_backup_and_absent_to_inspect(
 ) -> None:
     with pytest.raises(SourceError, match="Unknown database 'nowhere'"):
         dump(mysql, server.source("nowhere"), tmp_path / "d", "sql")
-    found = inspect(server.source("nowhere"))
-    assert (found.exists, found.empty, found.name) == (False, True, "nowhere")
+    inspection = inspect(server.source("nowhere"))
+    assert (inspection.exists, inspection.empty, inspection.name) == (False, True, "nowhere")
 
 
 def test_inspect_tells_empty_from_full_and_counts_bytes(server: MariaDBServer, database) -> None:
     empty, full = database(), database("CREATE TABLE t (id INT)", "INSERT INTO t SELECT seq FROM seq_1_to_1000")
     assert inspect(server.source(empty)).empty
-    found = inspect(server.source(full))
-    assert (found.exists, found.empty, found.name) == (True, False, full)
-    assert found.estimated_bytes
-    assert found.estimated_bytes > 1000
-    assert ("MariaDB" in found.versions["server"]) == (server.kind == "mariadb")
+    inspection = inspect(server.source(full))
+    assert (inspection.exists, inspection.empty, inspection.name) == (True, False, full)
+    assert inspection.estimated_bytes
+    assert inspection.estimated_bytes > 1000
+    assert ("MariaDB" in inspection.versions["server"]) == (server.kind == "mariadb")
 
 
 def test_one_database_has_one_identity_however_it_is_reached(server: MariaDBServer, database) -> None:
@@ -176,10 +176,10 @@ def forwarded(port: int):
 def test_servers_behind_other_ports_of_this_machine_are_not_taken_for_one(server: MariaDBServer, database) -> None:
     name = database()
     direct = server.tcp_source(name)
-    with forwarded(server.port) as one, forwarded(server.port) as two:
-        found = [inspect(replace(direct, port=port)).identity for port in (one, two)]
-        assert inspect(replace(direct, port=one, host="localhost")).identity == found[0]
-    assert len({inspect(direct).identity, *found}) == 3
+    with forwarded(server.port) as first_port, forwarded(server.port) as second_port:
+        identities = [inspect(replace(direct, port=port)).identity for port in (first_port, second_port)]
+        assert inspect(replace(direct, port=first_port, host="localhost")).identity == identities[0]
+    assert len({inspect(direct).identity, *identities}) == 3
 
 
 def test_an_unknown_parameter_is_refused_with_the_valid_ones(server: MariaDBServer) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from plugins.mysql.content import OBJECTS, TYPES, build, cells
-from plugins.mysql.test_restore import DAMAGES, made, original  # noqa: F401 - two of them are fixtures
+from plugins.mysql.test_restore import DAMAGES, new_backup, original  # noqa: F401 - two of them are fixtures
 from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -34,18 +34,18 @@ UNREADABLE = {
 
 
 def look(source: Source, evidence: str) -> Evidence:
-    found = mysql.inspect(source=source, options={"evidence": evidence}).evidence
-    assert found is not None
-    return found
+    evidence_found = mysql.inspect(source=source, options={"evidence": evidence}).evidence
+    assert evidence_found is not None
+    return evidence_found
 
 
-def scratch(one: FileDump, on: Source | None = None):
+def scratch(backup: FileDump, on: Source | None = None):
     options = defaults(mysql, "scratch", superuser=on is not None and on.username == "root")
-    return mysql.scratch(dump=one, on=on, options=options)
+    return mysql.scratch(dump=backup, on=on, options=options)
 
 
-def examine(one: FileDump) -> Evidence:
-    return mysql.examine(dump=one, options={})
+def examine(backup: FileDump) -> Evidence:
+    return mysql.examine(dump=backup, options={})
 
 
 @pytest.mark.parametrize("formatting", ["server", "client"])
@@ -54,14 +54,14 @@ def test_the_fingerprints_of_original_and_restored_are_the_same(
 ) -> None:
     name, target = database(create=False), database(create=False)
     build(server, name, *TYPES, *OBJECTS)
-    one = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
-    load(mysql, server.source(target), one)
-    printed = look(server.source(target), "fingerprint").objects
-    assert printed == one.evidence.objects == look(server.source(name), "fingerprint").objects
-    assert all(o.fingerprint and o.fingerprint.startswith("rowsha2:") for o in printed)
-    assert len({o.fingerprint for o in printed if o.rows}) == len([o for o in printed if o.rows])
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True, formatting=formatting)
+    load(mysql, server.source(target), backup)
+    restored = look(server.source(target), "fingerprint").objects
+    assert restored == backup.evidence.objects == look(server.source(name), "fingerprint").objects
+    assert all(o.fingerprint and o.fingerprint.startswith("rowsha2:") for o in restored)
+    assert len({o.fingerprint for o in restored if o.rows}) == len([o for o in restored if o.rows])
     assert [(o.path, o.rows) for o in look(server.source(name), "counts").objects] == [
-        (o.path, o.rows) for o in printed
+        (o.path, o.rows) for o in restored
     ]
     assert mysql.inspect(source=server.source(name), options={"evidence": "off"}).evidence is None
 
@@ -116,38 +116,40 @@ def test_names_of_columns_are_in_the_fingerprint_and_the_order_of_rows_is_not(se
     assert marks[0] == marks[1] != marks[2]
 
 
-def test_examining_reads_every_row_without_a_database(made: FileDump) -> None:  # noqa: F811
-    assert examine(made).objects == made.evidence.objects
+def test_examining_reads_every_row_without_a_database(new_backup: FileDump) -> None:  # noqa: F811
+    assert examine(new_backup).objects == new_backup.evidence.objects
 
 
 def test_a_table_whose_keys_are_not_here_is_not_provable_here(server: MariaDBServer, database, tmp_path: Path) -> None:
-    one = dump(mysql, server.source(database("CREATE TABLE t (a INT)")), tmp_path / "d", "sql")
-    text = one.file.read_bytes()
-    said = b"ENGINE=InnoDB " + (b"`ENCRYPTED`=YES " if server.kind == "mariadb" else b"/*!80016 ENCRYPTION='Y' */ ")
+    backup = dump(mysql, server.source(database("CREATE TABLE t (a INT)")), tmp_path / "d", "sql")
+    text = backup.file.read_bytes()
+    encrypted = b"ENGINE=InnoDB " + (
+        b"`ENCRYPTED`=YES " if server.kind == "mariadb" else b"/*!80016 ENCRYPTION='Y' */ "
+    )
     assert b"ENGINE=InnoDB " in text
-    one.file.write_bytes(text.replace(b"ENGINE=InnoDB ", said, 1))
-    with scratch(one) as place, pytest.raises(NotProvable, match=r"TABLE t.*encrypted: configure a keyring"):
-        load(mysql, place.target, one)
+    backup.file.write_bytes(text.replace(b"ENGINE=InnoDB ", encrypted, 1))
+    with scratch(backup) as drill, pytest.raises(NotProvable, match=r"TABLE t.*encrypted: configure a keyring"):
+        load(mysql, drill.target, backup)
     with pytest.raises(SourceError, match=r"TABLE t.*encrypted: configure a keyring"):
-        load(mysql, server.source(database(create=False)), one)
+        load(mysql, server.source(database(create=False)), backup)
 
 
 def test_an_event_in_a_time_zone_that_is_not_loaded_is_not_provable_here(
     server: MariaDBServer, database, tmp_path: Path
 ) -> None:
     event = "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01' DO SELECT 1"
-    one = dump(mysql, server.source(database("SET time_zone='+03:21'", event)), tmp_path / "d", "sql")
-    text = one.file.read_bytes()
+    backup = dump(mysql, server.source(database("SET time_zone='+03:21'", event)), tmp_path / "d", "sql")
+    text = backup.file.read_bytes()
     assert b"SET time_zone='+03:21'" in text
-    one.file.write_bytes(text.replace(b"SET time_zone='+03:21'", b"SET time_zone='Europe/Berlin'"))
-    words = r"event e of the dump cannot be created .*error 1298.*mysql_tzinfo_to_sql"
-    with scratch(one) as place, pytest.raises(NotProvable, match=words):
-        load(mysql, place.target, one)
+    backup.file.write_bytes(text.replace(b"SET time_zone='+03:21'", b"SET time_zone='Europe/Berlin'"))
+    message = r"event e of the dump cannot be created .*error 1298.*mysql_tzinfo_to_sql"
+    with scratch(backup) as drill, pytest.raises(NotProvable, match=message):
+        load(mysql, drill.target, backup)
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
-def test_examining_finds_what_can_be_found_without_a_database(made: FileDump, damage) -> None:  # noqa: F811
-    damaged = damage(made)
+def test_examining_finds_what_can_be_found_without_a_database(new_backup: FileDump, damage) -> None:  # noqa: F811
+    damaged = damage(new_backup)
     if damage.__name__ not in UNREADABLE:
         assert examine(damaged).objects  # only loading it, or a fingerprint, shows these
         return
@@ -160,17 +162,17 @@ def test_a_drill_on_a_private_server_leaves_nothing(server: MariaDBServer, datab
     name = database(create=False)
     build(server, name, *TYPES, *OBJECTS)
     server.run("SET FOREIGN_KEY_CHECKS=0", "INSERT INTO dogs VALUES (9, 77)", database=name)
-    one = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True)
-    with scratch(one) as place:
-        directory = Path(place.target.query["unix_socket"]).parent
-        load(mysql, place.target, one)
-        assert look(place.target, "fingerprint").objects == one.evidence.objects
-        tables, keys = place.check()
-        assert tables == f"CHECK TABLE EXTENDED of {len(one.evidence.objects)} tables"
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True)
+    with scratch(backup) as drill:
+        directory = Path(drill.target.query["unix_socket"]).parent
+        load(mysql, drill.target, backup)
+        assert look(drill.target, "fingerprint").objects == backup.evidence.objects
+        tables, keys = drill.check()
+        assert tables == f"CHECK TABLE EXTENDED of {len(backup.evidence.objects)} tables"
         assert keys == "parents of 2 foreign keys, but for rows without one: 1 of dogs.d_c (as when dumped)"
-        assert place.ask("SELECT COUNT(*) > 1, NULL, 1.5, 'x', '007' FROM dogs") == [(1, None, 1.5, "x", "007")]
-        assert place.ask("SELECT @@event_scheduler, @@skip_networking, @@local_infile") == [("OFF", 1, 0)]
-        assert ("MariaDB" in place.versions["server"]) == (server.kind == "mariadb")
+        assert drill.ask("SELECT COUNT(*) > 1, NULL, 1.5, 'x', '007' FROM dogs") == [(1, None, 1.5, "x", "007")]
+        assert drill.ask("SELECT @@event_scheduler, @@skip_networking, @@local_infile") == [("OFF", 1, 0)]
+        assert ("MariaDB" in drill.versions["server"]) == (server.kind == "mariadb")
         pid = int((directory / "pid").read_text())
     assert not directory.exists()
     assert not Path(f"/proc/{pid}").exists()
@@ -183,17 +185,17 @@ from pathlib import Path
 from dumpty import Evidence
 from dumpty_plugins.mysql import plugin as mysql
 from support.drive import FileDump
-one = FileDump(Path(sys.argv[1]), "sql", Evidence(versions={"server": sys.argv[3]}))
-with mysql.scratch(dump=one, on=None, options={}) as place:
-    print(place.target.query["unix_socket"], flush=True)
+backup = FileDump(Path(sys.argv[1]), "sql", Evidence(versions={"server": sys.argv[3]}))
+with mysql.scratch(dump=backup, on=None, options={}) as drill:
+    print(drill.target.query["unix_socket"], flush=True)
     time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: signal.Signals) -> None:  # noqa: F811
-    version = made.evidence.versions["server"]
-    argv = [sys.executable, "-c", KILLED, str(made.file), str(Path(__file__).parents[2]), version]
+def test_a_drill_that_is_killed_takes_its_server_with_it(new_backup: FileDump, how: signal.Signals) -> None:  # noqa: F811
+    version = new_backup.evidence.versions["server"]
+    argv = [sys.executable, "-c", KILLED, str(new_backup.file), str(Path(__file__).parents[2]), version]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as drill:
         assert drill.stdout
         directory = Path(os.fsdecode(drill.stdout.readline().strip())).parent
@@ -211,7 +213,7 @@ def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: si
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
+    ("version", "message"),
     [
         ("8.0.36", r"came from MySQL 8\.0, and .* is MariaDB 1.*--on"),
         ("99.1.2-MariaDB", r"came from MariaDB 99\.1, and .* is MariaDB 1"),
@@ -220,35 +222,35 @@ def test_a_drill_that_is_killed_takes_its_server_with_it(made: FileDump, how: si
 )
 def test_what_this_machine_cannot_prove_is_said(
     mariadb: MariaDBServer,
-    made: FileDump,  # noqa: F811
+    new_backup: FileDump,  # noqa: F811
     version: str,
-    words: str,
+    message: str,
 ) -> None:
-    made.evidence = replace(made.evidence, versions={"server": version} if version else {})
+    new_backup.evidence = replace(new_backup.evidence, versions={"server": version} if version else {})
     for on in (None, mariadb.source("any")):
-        with pytest.raises(NotProvable, match=words), scratch(made, on):
+        with pytest.raises(NotProvable, match=message), scratch(new_backup, on):
             pytest.fail("lent a place")
 
 
-def test_a_machine_without_a_server_or_without_room_says_so(made: FileDump, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
+def test_a_machine_without_a_server_or_without_room_says_so(new_backup: FileDump, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
     with monkeypatch.context() as patch:
         patch.setattr(private_server, "_EMPTY_SERVER_BYTES", 1 << 60)
-        with pytest.raises(NotProvable, match=r"needs \d+ MiB.*TMPDIR"), scratch(made):
+        with pytest.raises(NotProvable, match=r"needs \d+ MiB.*TMPDIR"), scratch(new_backup):
             pytest.fail("lent a place")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(private_server, "_PROGRAM_DIRECTORIES", "")
-    with pytest.raises(NotProvable, match=r"no mariadbd or mysqld.*apt-get install"), scratch(made):
+    with pytest.raises(NotProvable, match=r"no mariadbd or mysqld.*apt-get install"), scratch(new_backup):
         pytest.fail("lent a place")
 
 
-def test_a_drill_on_a_named_server_drops_its_database(server: MariaDBServer, made: FileDump) -> None:  # noqa: F811
+def test_a_drill_on_a_named_server_drops_its_database(server: MariaDBServer, new_backup: FileDump) -> None:  # noqa: F811
     for failing in (False, True):
         try:
-            with scratch(made, server.source("mentioned")) as place:
-                assert place.target.database != "mentioned"
-                load(mysql, place.target, made)
-                assert place.ask("SELECT COUNT(*) FROM a") == [(2000,)]
-                assert place.check()[0] == "CHECK TABLE EXTENDED of 2 tables"
+            with scratch(new_backup, server.source("mentioned")) as drill:
+                assert drill.target.database != "mentioned"
+                load(mysql, drill.target, new_backup)
+                assert drill.ask("SELECT COUNT(*) FROM a") == [(2000,)]
+                assert drill.check()[0] == "CHECK TABLE EXTENDED of 2 tables"
                 if failing:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
@@ -256,12 +258,12 @@ def test_a_drill_on_a_named_server_drops_its_database(server: MariaDBServer, mad
         assert server.run("SHOW DATABASES LIKE 'dumpty_drill%'") == []
 
 
-def test_a_named_server_that_would_run_events_is_refused(server: MariaDBServer, made: FileDump) -> None:  # noqa: F811
+def test_a_named_server_that_would_run_events_is_refused(server: MariaDBServer, new_backup: FileDump) -> None:  # noqa: F811
     server.run("SET GLOBAL event_scheduler=ON")
     try:
         with (
             pytest.raises(NotProvable, match="event old_event of the dump would run"),
-            scratch(made, server.source("x")),
+            scratch(new_backup, server.source("x")),
         ):
             pytest.fail("lent a place")
     finally:
@@ -271,32 +273,34 @@ def test_a_named_server_that_would_run_events_is_refused(server: MariaDBServer, 
 def test_a_dump_that_reaches_into_other_databases_is_refused_on_a_named_server(
     server: MariaDBServer, database, tmp_path: Path
 ) -> None:
-    other = database("CREATE TABLE parent (id INT PRIMARY KEY)")
-    for statement, words in (
-        (f"CREATE TABLE child (id INT, FOREIGN KEY (id) REFERENCES `{other}`.parent (id))", "table child"),
-        (f"CREATE VIEW v AS SELECT * FROM `{other}`.parent", "view v"),
-        (f"CREATE PROCEDURE p() DELETE FROM {other} . parent", "procedure p"),
+    other_database = database("CREATE TABLE parent (id INT PRIMARY KEY)")
+    for statement, object_name in (
+        (f"CREATE TABLE child (id INT, FOREIGN KEY (id) REFERENCES `{other_database}`.parent (id))", "table child"),
+        (f"CREATE VIEW v AS SELECT * FROM `{other_database}`.parent", "view v"),
+        (f"CREATE PROCEDURE p() DELETE FROM {other_database} . parent", "procedure p"),
     ):
         name = database(statement)
-        one = dump(mysql, server.source(name), tmp_path / "d", "sql")
-        refusal = pytest.raises(NotProvable, match=f"{words} of the dump reaches into the database {other}")
-        with refusal, scratch(one, server.source(name)):
+        backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
+        refusal = pytest.raises(
+            NotProvable, match=f"{object_name} of the dump reaches into the database {other_database}"
+        )
+        with refusal, scratch(backup, server.source(name)):
             pytest.fail("lent a place")
         server.run(f"DROP DATABASE `{name}`")
-    code = f"DELETE FROM {other} . parent".encode()
-    text = one.file.read_bytes()
+    code = f"DELETE FROM {other_database} . parent".encode()
+    text = backup.file.read_bytes()
     assert code in text
-    one.file.write_bytes(text.replace(code, b"/*!40000 " + code + b" */"))  # the server executes such a comment
-    refusal = pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other}")
-    with refusal, scratch(one, server.source(name)):
+    backup.file.write_bytes(text.replace(code, b"/*!40000 " + code + b" */"))  # the server executes such a comment
+    refusal = pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other_database}")
+    with refusal, scratch(backup, server.source(name)):
         pytest.fail("lent a place")
 
 
-def test_checks_find_a_damaged_table_and_rows_without_parents(server: MariaDBServer, made: FileDump) -> None:  # noqa: F811
-    made.evidence = replace(made.evidence, properties={"dangling": {}})
-    with scratch(made, server.source("x")) as place:
-        load(mysql, place.target, made)
-        name = str(place.target.database)
+def test_checks_find_a_damaged_table_and_rows_without_parents(server: MariaDBServer, new_backup: FileDump) -> None:  # noqa: F811
+    new_backup.evidence = replace(new_backup.evidence, properties={"dangling": {}})
+    with scratch(new_backup, server.source("x")) as drill:
+        load(mysql, drill.target, new_backup)
+        name = str(drill.target.database)
         server.run(
             "CREATE TABLE child (id INT, FOREIGN KEY k (id) REFERENCES a (id))",
             "SET FOREIGN_KEY_CHECKS=0",
@@ -306,7 +310,7 @@ def test_checks_find_a_damaged_table_and_rows_without_parents(server: MariaDBSer
         with pytest.raises(
             IntegrityError, match=r"without the row they refer to: \{'child\.\w+': 1\}, and when dumped"
         ):
-            place.check()
+            drill.check()
         server.run("DROP TABLE child", "CREATE TABLE m (id INT, KEY (id)) ENGINE=MyISAM", database=name)
         server.run("INSERT INTO m SELECT id FROM a", "FLUSH TABLES m", database=name)
         index = server.directory / "data" / name / "m.MYI"
@@ -314,15 +318,15 @@ def test_checks_find_a_damaged_table_and_rows_without_parents(server: MariaDBSer
         data[1024:3000] = bytes(1976)
         index.write_bytes(data)
         with pytest.raises(IntegrityError, match="CHECK TABLE m EXTENDED: "):
-            place.check()
+            drill.check()
 
 
 def test_an_edited_cell_is_caught_by_the_fingerprint(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY, a TEXT)", "INSERT INTO t VALUES (1, 'right'), (2, 'x')")
-    one = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True)
-    one.file.write_bytes(one.file.read_bytes().replace(b"right", b"wrong"))
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql", fingerprint=True)
+    backup.file.write_bytes(backup.file.read_bytes().replace(b"right", b"wrong"))
     target = database(create=False)
-    load(mysql, server.source(target), one)
+    load(mysql, server.source(target), backup)
     assert cells(server, target) != cells(server, name)
-    assert look(server.source(target), "counts").objects[0].rows == one.evidence.objects[0].rows
-    assert look(server.source(target), "fingerprint").objects != one.evidence.objects
+    assert look(server.source(target), "counts").objects[0].rows == backup.evidence.objects[0].rows
+    assert look(server.source(target), "fingerprint").objects != backup.evidence.objects

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
-from plugins.mysql.loading import INDEXED, same
+from plugins.mysql.loading import INDEXED, assert_same_content
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -26,23 +26,23 @@ def test_indexes_made_after_the_rows_are_the_ones_that_were(
     server: MariaDBServer, database, tmp_path: Path, small: None, indexed_later: list[str], jobs: int, overwrite: bool
 ) -> None:
     name = database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
     target = database("CREATE TABLE before_ (id INT)") if overwrite else database(create=False)
-    load(mysql, server.source(target), made, overwrite=overwrite, jobs=jobs)
+    load(mysql, server.source(target), backup, overwrite=overwrite, jobs=jobs)
     assert set(indexed_later) == DEFERRED | (LINKED if server.kind == "mariadb" else set())
-    same(server, target, name)
+    assert_same_content(server, target, name)
     again = dump(mysql, server.source(target), tmp_path / "two.sql", "sql")
-    assert again.file.read_bytes() == made.file.read_bytes()
+    assert again.file.read_bytes() == backup.file.read_bytes()
 
 
 def test_a_table_that_would_come_out_different_keeps_its_indexes(
     server: MariaDBServer, database, tmp_path: Path, small: None, indexed_later: list[str], monkeypatch
 ) -> None:
-    def every(self: Definition) -> tuple[tuple[bytes, bytes], ...]:
+    def all_keys(self: Definition) -> tuple[tuple[bytes, bytes], ...]:
         parts = self.parts if self.ordered else ()
         return tuple((p.split(b"KEY ")[1].split(b" (")[0], p) for p in parts if p.startswith((b"KEY ", b"UNIQUE ")))
 
-    monkeypatch.setattr(Definition, "deferrable", property(every))
+    monkeypatch.setattr(Definition, "deferrable", property(all_keys))
     name = database(
         "SET FOREIGN_KEY_CHECKS=0",
         # The server insists on the key of n, and would put second_ before first_.
@@ -53,19 +53,19 @@ def test_a_table_that_would_come_out_different_keeps_its_indexes(
         "INSERT INTO places SELECT seq, POINT(seq, 1) FROM seq_1_to_9",
         "INSERT INTO plain SELECT seq, seq FROM seq_1_to_9",
     )
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(mysql, server.source(target), backup)
     assert indexed_later == ["plain"]
-    same(server, target, name)
+    assert_same_content(server, target, name)
 
 
 def test_foreign_keys_hold_on_indexes_made_after_the_rows(
     server: MariaDBServer, database, tmp_path: Path, small: None, indexed_later: list[str]
 ) -> None:
-    made = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made, jobs=3)
+    load(mysql, server.source(target), backup, jobs=3)
     assert (set(indexed_later) >= LINKED) == (server.kind == "mariadb")
     for wrong in (
         "INSERT INTO a_child VALUES (1000, 999, 'x')",
@@ -86,12 +86,12 @@ def test_equal_rows_under_a_unique_index_fail_the_restore(
         "CREATE TABLE t (id INT PRIMARY KEY, u INT, UNIQUE KEY only_once (u))",
         "INSERT INTO t SELECT seq, seq FROM seq_1_to_20",
     )
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
-    made.file.write_bytes(made.file.read_bytes().replace(b"(15,15)", b"(15,14)"))
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup.file.write_bytes(backup.file.read_bytes().replace(b"(15,15)", b"(15,14)"))
     target = database("CREATE TABLE kept (id INT)")
-    for place, overwrite in ((target, True), (database(create=False), False)):
+    for destination, overwrite in ((target, True), (database(create=False), False)):
         with pytest.raises(SourceError, match=r"rows of t are loaded.*only_once.*error 1062: Duplicate entry '14'"):
-            load(mysql, server.source(place), made, overwrite=overwrite, jobs=2)
+            load(mysql, server.source(destination), backup, overwrite=overwrite, jobs=2)
     assert server.run("SHOW TABLES", database=target) == [("kept",)]
     assert server.run(f"SHOW DATABASES LIKE '{target}%'") == [(target,)]
 
@@ -103,14 +103,14 @@ def test_an_index_without_room_to_sort_is_made_by_copying(
         "CREATE TABLE t (id INT PRIMARY KEY, u VARCHAR(200), KEY (u))",
         "INSERT INTO t SELECT seq, REPEAT(SHA2(seq, 256), 3) FROM seq_1_to_30000",
     )
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    said: list[bytes] = []
+    statements: list[bytes] = []
     execute = Session.execute
 
     def noting(self: Session, sql: str | bytes) -> tuple[int, int]:
         if b"ALTER TABLE" in (text := sql if isinstance(sql, bytes) else sql.encode()):
-            said.append(text)
+            statements.append(text)
         return execute(self, sql)
 
     monkeypatch.setattr(Session, "execute", noting)
@@ -120,19 +120,19 @@ def test_an_index_without_room_to_sort_is_made_by_copying(
     server.run(f"SET GLOBAL innodb_tmpdir='{room}'")
     try:
         room.rmdir()
-        load(mysql, server.source(target), made)
+        load(mysql, server.source(target), backup)
     finally:
         server.run("SET GLOBAL innodb_tmpdir=DEFAULT")
-    assert said[-1] == said[-2] + b", ALGORITHM=COPY"
-    same(server, target, name)
+    assert statements[-1] == statements[-2] + b", ALGORITHM=COPY"
+    assert_same_content(server, target, name)
 
 
 def test_a_reading_timeout_is_not_used_up_by_an_index(
     server: MariaDBServer, database, tmp_path: Path, small: None, indexed_later: list[str]
 ) -> None:
     name = database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    load(mysql, server.source(target, read_timeout="30"), made)
+    load(mysql, server.source(target, read_timeout="30"), backup)
     assert indexed_later == []
-    same(server, target, name)
+    assert_same_content(server, target, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from plugins.mysql.content import cells
-from plugins.mysql.test_restore import NEW, OLD, made, original, state  # noqa: F401 - two of them are fixtures
+from plugins.mysql.test_restore import NEW, OLD, new_backup, original, state  # noqa: F401 - two of them are fixtures
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer
 
@@ -27,18 +27,18 @@ from dumpty_plugins.mysql import plugin as mysql
 from dumpty_plugins.mysql.server.session import Session
 from support.drive import FileDump, load
 
-socket, database, path, start, which, when = sys.argv[1:7]
-execute, seen = Session.execute, 0
+socket, database, path, start, position, moment = sys.argv[1:7]
+execute, hits = Session.execute, 0
 
 def killing(self, sql):
-    global seen
+    global hits
     hit = not isinstance(sql, bytes) and sql.startswith(start)
-    seen += hit and when == "before"
-    if hit and seen == int(which) and when == "before":
+    hits += hit and moment == "before"
+    if hit and hits == int(position) and moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     result = execute(self, sql)
-    seen += hit and when == "after"  # what was refused was not done
-    if hit and seen == int(which) and when == "after":
+    hits += hit and moment == "after"  # what was refused was not done
+    if hit and hits == int(position) and moment == "after":
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 
@@ -65,10 +65,10 @@ STEPS = [
 ]
 
 
-def killed(server: MariaDBServer, name: str, one: FileDump, step: tuple[str, int, str]) -> None:
-    argv = [sys.executable, "-c", KILLED, server.socket, name, str(one.file), *map(str, step)]
-    done = subprocess.run([*argv, str(Path(__file__).parents[2])], check=False, capture_output=True)
-    assert done.returncode == -9, done.stderr.decode()
+def killed(server: MariaDBServer, name: str, backup: FileDump, step: tuple[str, int, str]) -> None:
+    argv = [sys.executable, "-c", KILLED, server.socket, name, str(backup.file), *map(str, step)]
+    completed = subprocess.run([*argv, str(Path(__file__).parents[2])], check=False, capture_output=True)
+    assert completed.returncode == -9, completed.stderr.decode()
 
 
 def follow(server: MariaDBServer, advice: str) -> None:
@@ -79,22 +79,22 @@ def follow(server: MariaDBServer, advice: str) -> None:
     assert match
     reach = f"{server.program('client')} --no-defaults --default-character-set=utf8mb4 --socket={server.socket} --user=root "
     command = re.sub(rf"\b{server.program_name} (?=-)", lambda _: reach, match[1])
-    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
+    completed = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
+    assert (completed.returncode, completed.stderr) == (0, b"")
     server.run(match[2])
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda s: " ".join(map(str, s)))
-def test_a_restore_killed_at_any_step_loses_nothing(server: MariaDBServer, database, made, step) -> None:  # noqa: F811
+def test_a_restore_killed_at_any_step_loses_nothing(server: MariaDBServer, database, new_backup, step) -> None:  # noqa: F811
     target = database("ALTER DATABASE COLLATE utf8mb4_bin", *OLD)
     server.run(GRANT.format(f"`{target}`"))
     before = state(server, target)
-    new = state(server, made.name)
-    killed(server, target, made, step)
+    new = state(server, new_backup.name)
+    killed(server, target, new_backup, step)
     assert server.run(f"SELECT GET_LOCK('{lock_name(target)}', 60)") == [(1,)]  # its session has ended
     refusal = ""
     try:
-        load(mysql, server.source(target), made, overwrite=True)
+        load(mysql, server.source(target), new_backup, overwrite=True)
     except TargetNotEmpty as error:
         refusal = str(error)
     if refusal:
@@ -105,11 +105,11 @@ def test_a_restore_killed_at_any_step_loses_nothing(server: MariaDBServer, datab
             server.run(f"DROP DATABASE `{target}__dumpty_old`")
         else:
             with pytest.raises(SourceError, match=r"to (go back|bring them back)"):
-                dump(mysql, server.source(target), made.file.with_name("half.sql"), "sql")
+                dump(mysql, server.source(target), new_backup.file.with_name("half.sql"), "sql")
             follow(server, refusal)
             assert state(server, target)[:2] == before[:2]
             assert any(f"`{target}`.`old_work`" in line for (line,) in server.run("SHOW GRANTS FOR tcp@'127.0.0.1'"))
-        load(mysql, server.source(target), made, overwrite=True)
+        load(mysql, server.source(target), new_backup, overwrite=True)
     assert state(server, target) == new
 
 
@@ -132,7 +132,7 @@ def test_a_backup_of_a_database_that_is_being_overwritten_waits_for_it(
         holder.close()
 
 
-def test_overwriting_keeps_grants_on_routines_that_are_there_again(server: MariaDBServer, database, made) -> None:  # noqa: F811
+def test_overwriting_keeps_grants_on_routines_that_are_there_again(server: MariaDBServer, database, new_backup) -> None:  # noqa: F811
     target = database(
         "CREATE FUNCTION old_work() RETURNS INT DETERMINISTIC RETURN 7", "CREATE PROCEDURE gone() SELECT 1"
     )
@@ -142,7 +142,7 @@ def test_overwriting_keeps_grants_on_routines_that_are_there_again(server: Maria
     )
     query = "SHOW GRANTS FOR tcp@'127.0.0.1'"
     before = server.run(query)
-    load(mysql, server.source(target), made, overwrite=True)
+    load(mysql, server.source(target), new_backup, overwrite=True)
     ended = set(before) - set(server.run(query))
     assert ["gone" in line for (line,) in ended] == [True]
 
@@ -155,20 +155,20 @@ def test_overwriting_takes_the_databases_comment_and_putting_back_keeps_the_old_
     mariadb.run(
         f"ALTER DATABASE `{name}` COMMENT 'the new, it''s \\\\'", f"ALTER DATABASE `{target}` COMMENT 'the old'"
     )
-    one = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
-    broken = FileDump(tmp_path / "broken", "sql", one.evidence)
-    broken.file.write_bytes(one.file.read_bytes().replace(b"EVERY 2 DAY", b"EVERY -2 DAY"))
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
+    broken = FileDump(tmp_path / "broken", "sql", backup.evidence)
+    broken.file.write_bytes(backup.file.read_bytes().replace(b"EVERY 2 DAY", b"EVERY -2 DAY"))
     with pytest.raises(SourceError):
         load(mysql, mariadb.source(target), broken, overwrite=True)
     assert mariadb.run(comment.format(target)) == [("the old",)]
-    load(mysql, mariadb.source(target), one, overwrite=True)
+    load(mysql, mariadb.source(target), backup, overwrite=True)
     assert mariadb.run(comment.format(target)) == mariadb.run(comment.format(name)) == [("the new, it's \\",)]
 
 
 def test_what_was_made_in_the_old_database_while_the_new_one_loaded_is_put_back_too(
     server: MariaDBServer,
     database,
-    made,  # noqa: F811
+    new_backup,  # noqa: F811
 ) -> None:
     target = database(*OLD)
 
@@ -177,9 +177,9 @@ def test_what_was_made_in_the_old_database_while_the_new_one_loaded_is_put_back_
             server.run("CREATE TRIGGER late BEFORE DELETE ON kept FOR EACH ROW SET @late=1", database=target)
             return super().open()
 
-    text = made.file.read_text().replace("EVERY 2 DAY", "EVERY -2 DAY")
-    made.file.write_text(text)
+    text = new_backup.file.read_text().replace("EVERY 2 DAY", "EVERY -2 DAY")
+    new_backup.file.write_text(text)
     with pytest.raises(SourceError):
-        load(mysql, server.source(target), Late(made.file, "sql", made.evidence), overwrite=True)
+        load(mysql, server.source(target), Late(new_backup.file, "sql", new_backup.evidence), overwrite=True)
     assert "late" in {row[0] for row in server.run("SHOW TRIGGERS", database=target)}
     assert set(cells(server, target)) - {"counter"} == {"kept", "child", "a", "numbered"}

@@ -28,16 +28,18 @@ NEW = ["CREATE TABLE kept (id INT PRIMARY KEY)", "INSERT INTO kept VALUES (7)"]
 
 
 @pytest.fixture
-def made(server: MariaDBServer, database, tmp_path: Path) -> FileDump:
+def new_backup(server: MariaDBServer, database, tmp_path: Path) -> FileDump:
     return dump(driver, server.source(database(*NEW)), tmp_path / "new.sql", "sql")
 
 
 @pytest.fixture
 def user(server: MariaDBServer, account) -> Iterator[str]:
     """An account that may not lock tables: its statements may have to wait."""
-    more = "SET USER" if server.kind == "mariadb" else "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE"
+    definer_privileges = "SET USER" if server.kind == "mariadb" else "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE"
     server.run("SET GLOBAL log_bin_trust_function_creators=1")
-    yield account(f"{BROAD}, CREATE ROUTINE, ALTER ROUTINE, EXECUTE ON *.*", f"{more} ON *.*", "SELECT ON mysql.*")
+    yield account(
+        f"{BROAD}, CREATE ROUTINE, ALTER ROUTINE, EXECUTE ON *.*", f"{definer_privileges} ON *.*", "SELECT ON mysql.*"
+    )
     server.run("SET GLOBAL log_bin_trust_function_creators=0")
 
 
@@ -61,16 +63,16 @@ class Relay:
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(self._server)
                 self._pairs.append((client, server))
-                for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+                for source, destination in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(source, destination), daemon=True).start()
 
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass(self, source: socket.socket, destination: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := one.recv(1 << 16):
-                other.sendall(data)
-        if any({one, other} == set(pair) for pair in self._pairs):
+            while data := source.recv(1 << 16):
+                destination.sendall(data)
+        if any({source, destination} == set(pair) for pair in self._pairs):
             with contextlib.suppress(OSError):
-                other.shutdown(socket.SHUT_WR)
+                destination.shutdown(socket.SHUT_WR)
 
     def drop(self) -> None:
         """Drop every client of now."""
@@ -82,14 +84,14 @@ class Relay:
     def close(self) -> None:
         self._listener.close()
         for pair in (*self._pairs, *self._forgotten):
-            for each in pair:
-                each.close()
+            for end in pair:
+                end.close()
 
 
-def wait_until(true) -> None:
+def wait_until(condition) -> None:
     """Wait for a condition, with a generous end."""
     end = time.monotonic() + 60
-    while not true():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -106,7 +108,13 @@ def waits(server: MariaDBServer, statement: str) -> bool:
 
 @pytest.mark.parametrize("start", ["RENAME", "DROP TRIGGER IF"])
 def test_what_a_lost_connection_still_waits_for_does_not_happen_after_all_was_put_back(
-    server: MariaDBServer, database, user: str, made: FileDump, monkeypatch: pytest.MonkeyPatch, tmp_path, start: str
+    server: MariaDBServer,
+    database,
+    user: str,
+    new_backup: FileDump,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path,
+    start: str,
 ) -> None:
     target = database(*OLD)
     before = everything(server, target)
@@ -136,7 +144,7 @@ def test_what_a_lost_connection_still_waits_for_does_not_happen_after_all_was_pu
     monkeypatch.setattr(Session, "execute", losing)
     try:
         with pytest.raises(SourceError, match="the connection was lost"):
-            load(driver, source, made, overwrite=True, lock_timeout=20)
+            load(driver, source, new_backup, overwrite=True, lock_timeout=20)
     finally:
         over.set()
         threads[0].join()

@@ -33,39 +33,41 @@ def mysql_target(mysql: MariaDBServer) -> Iterator[str]:
 def test_modes_that_mean_nothing_elsewhere_are_left_out(
     mariadb: MariaDBServer, mysql: MariaDBServer, mysql_target: str, tmp_path: Path, mode: str, overwrite: bool
 ) -> None:
-    plain = "utf8mb4_general_ci"  # both know it
-    mariadb.run(f"CREATE DATABASE moving COLLATE {plain}")
+    collation = "utf8mb4_general_ci"  # both know it
+    mariadb.run(f"CREATE DATABASE moving COLLATE {collation}")
     try:
-        modes = (f"SET NAMES utf8mb4 COLLATE {plain}", f"SET sql_mode={mode}")
+        modes = (f"SET NAMES utf8mb4 COLLATE {collation}", f"SET sql_mode={mode}")
         mariadb.run(*modes, *OBJECTS, database="moving")
-        one = dump(driver, mariadb.source("moving"), tmp_path / "d", "sql")
+        backup = dump(driver, mariadb.source("moving"), tmp_path / "d", "sql")
     finally:
         mariadb.run("DROP DATABASE moving")
-    assert b"NO_AUTO_CREATE_USER" in one.file.read_bytes()
+    assert b"NO_AUTO_CREATE_USER" in backup.file.read_bytes()
     if overwrite:
         mysql.run(f"CREATE DATABASE {mysql_target}", f"CREATE TABLE {mysql_target}.old (id INT)")
-    done = load(driver, mysql.source(mysql_target), one, overwrite=overwrite)
-    assert any("without the sql_mode" in n and "NO_AUTO_CREATE_USER" in n for n in done.notes)
+    evidence = load(driver, mysql.source(mysql_target), backup, overwrite=overwrite)
+    assert any("without the sql_mode" in n and "NO_AUTO_CREATE_USER" in n for n in evidence.notes)
     for table, column in (("ROUTINES", "ROUTINE"), ("TRIGGERS", "TRIGGER"), ("EVENTS", "EVENT")):
-        found = mysql.run(f"SELECT SQL_MODE FROM information_schema.{table} WHERE {column}_SCHEMA='{mysql_target}'")
-        assert found
-        assert all("STRICT_" in m and ("PIPES" in m) == ("PIPES" in mode) for (m,) in found)
+        rows = mysql.run(f"SELECT SQL_MODE FROM information_schema.{table} WHERE {column}_SCHEMA='{mysql_target}'")
+        assert rows
+        assert all("STRICT_" in m and ("PIPES" in m) == ("PIPES" in mode) for (m,) in rows)
 
 
 def test_a_mode_that_means_something_refuses_the_code_by_name(
     server: MariaDBServer, database, mariadb: MariaDBServer, mysql: MariaDBServer, tmp_path: Path
 ) -> None:
-    mode, other = ("EMPTY_STRING_IS_NULL", mysql) if server.kind == "mariadb" else ("TIME_TRUNCATE_FRACTIONAL", mariadb)
-    plain = "utf8mb4_general_ci"  # both know it
+    mode, other_server = (
+        ("EMPTY_STRING_IS_NULL", mysql) if server.kind == "mariadb" else ("TIME_TRUNCATE_FRACTIONAL", mariadb)
+    )
+    collation = "utf8mb4_general_ci"  # both know it
     name = database(
-        f"ALTER DATABASE COLLATE {plain}",
-        f"SET NAMES utf8mb4 COLLATE {plain}",
+        f"ALTER DATABASE COLLATE {collation}",
+        f"SET NAMES utf8mb4 COLLATE {collation}",
         f"SET sql_mode='{mode}'",
         "CREATE PROCEDURE odd() SELECT ''",
     )
-    one = dump(driver, server.source(name), tmp_path / "d", "sql")
+    backup = dump(driver, server.source(name), tmp_path / "d", "sql")
     with pytest.raises(
         SourceError, match=f"procedure odd of the dump was written in the sql_mode {mode},.* does not know"
     ):
-        load(driver, other.source("moved"), one)
-    assert other.run("SHOW DATABASES LIKE 'moved'") == []
+        load(driver, other_server.source("moved"), backup)
+    assert other_server.run("SHOW DATABASES LIKE 'moved'") == []

@@ -35,33 +35,33 @@ KEYS = [
 
 
 @pytest.mark.parametrize("formatting", ["server", "client"])
-@pytest.mark.parametrize("who", ["root", "owner"])
+@pytest.mark.parametrize("account_kind", ["root", "owner"])
 def test_what_is_odd_comes_back_also_to_an_account_with_few_rights(
-    mysql: MariaDBServer, database, account, tmp_path: Path, formatting: str, who: str
+    mysql: MariaDBServer, database, account, tmp_path: Path, formatting: str, account_kind: str
 ) -> None:
     name, target = database(*KEYS), database()
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql", formatting=formatting)
-    assert b"(18446744073709551615),\n(9007199254740993)" in one.file.read_bytes()
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql", formatting=formatting)
+    assert b"(18446744073709551615),\n(9007199254740993)" in backup.file.read_bytes()
     user = "root"
-    if who == "owner":
+    if account_kind == "owner":
         user = account(f"ALL ON `{target}`.*")
         mysql.run("SET GLOBAL restrict_fk_on_non_standard_key=0")
     try:
-        load(driver, mysql.source(target, user=user), one)
+        load(driver, mysql.source(target, user=user), backup)
     finally:
         mysql.run("SET GLOBAL restrict_fk_on_non_standard_key=1")
     assert cells(mysql, target) == cells(mysql, name)
 
 
 def test_what_a_server_asks_of_new_tables_is_not_asked_of_old_ones(mysql: MariaDBServer, database, tmp_path) -> None:
-    one = dump(driver, mysql.source(database(*KEYS)), tmp_path / "d", "sql")
+    backup = dump(driver, mysql.source(database(*KEYS)), tmp_path / "d", "sql")
     mysql.run("SET GLOBAL sql_require_primary_key=1", "SET GLOBAL sql_generate_invisible_primary_key=1")
     try:
         target = database(create=False)
-        load(driver, mysql.source(target), one)
+        load(driver, mysql.source(target), backup)
     finally:
         mysql.run("SET GLOBAL sql_require_primary_key=0", "SET GLOBAL sql_generate_invisible_primary_key=0")
-    assert {o.path: o.rows for o in one.evidence.objects}["no_key"] == 0
+    assert {o.path: o.rows for o in backup.evidence.objects}["no_key"] == 0
     assert "my_row_id" not in mysql.dump(target)
 
 
@@ -87,35 +87,35 @@ def test_code_that_the_binary_log_forbids_is_refused_with_the_setting_before_the
     mysql.run("SET GLOBAL log_bin_trust_function_creators=1")
     name = database("CREATE TABLE a (id INT)", code)
     mysql.run("SET GLOBAL log_bin_trust_function_creators=0")
-    other = database(*(["CREATE TABLE old (id INT)"] * (target == "full")), create=target != "missing")
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    other_database = database(*(["CREATE TABLE old (id INT)"] * (target == "full")), create=target != "missing")
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
     user = "root" if number == 1418 else account("ALL ON `d%`.*", "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE ON *.*")
-    words = rf"(trigger t|function f) of the dump .*error {number}.*SET GLOBAL log_bin_trust_function_creators=1"
+    message = rf"(trigger t|function f) of the dump .*error {number}.*SET GLOBAL log_bin_trust_function_creators=1"
     # Of a dump without evidence it is known when its code is reached.
-    for each in (Unread(one.file, "sql", one.evidence), FileDump(one.file, "sql")):
-        with pytest.raises(SourceError, match=words):
-            load(driver, mysql.source(other, user=user), each, overwrite=target == "full")
-        left = mysql.run(f"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='{other}'")
-        assert left == ([("old",)] if target == "full" else [])
+    for refused in (Unread(backup.file, "sql", backup.evidence), FileDump(backup.file, "sql")):
+        with pytest.raises(SourceError, match=message):
+            load(driver, mysql.source(other_database, user=user), refused, overwrite=target == "full")
+        tables = mysql.run(f"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='{other_database}'")
+        assert tables == ([("old",)] if target == "full" else [])
     mysql.run("SET GLOBAL log_bin_trust_function_creators=1")
     try:
-        load(driver, mysql.source(other, user=user), one, overwrite=target == "full")
+        load(driver, mysql.source(other_database, user=user), backup, overwrite=target == "full")
     finally:
         mysql.run("SET GLOBAL log_bin_trust_function_creators=0")
-    assert mysql.run("SHOW TABLES", database=other) == [("a",)]
+    assert mysql.run("SHOW TABLES", database=other_database) == [("a",)]
 
 
 def test_a_drill_where_the_binary_log_forbids_its_code_is_not_provable_there(
     mysql: MariaDBServer, database, account, tmp_path: Path
 ) -> None:
     name = database("CREATE TABLE a (id INT)", "CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW SET NEW.id = 1")
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
     on = mysql.source("any", user=account(r"ALL ON `dumpty\_drill%`.*"))
     with (
-        driver.scratch(dump=one, on=on, options=defaults(driver, "scratch")) as place,
+        driver.scratch(dump=backup, on=on, options=defaults(driver, "scratch")) as drill,
         pytest.raises(NotProvable, match=r"trigger t of the dump .*error 1419.*log_bin_trust_function_creators"),
     ):
-        load(driver, place.target, one)
+        load(driver, drill.target, backup)
 
 
 def test_a_table_made_while_a_lock_was_awaited_is_in_the_backup(
@@ -132,9 +132,9 @@ def test_a_table_made_while_a_lock_was_awaited_is_in_the_backup(
         return begin(self, tables)
 
     monkeypatch.setattr(Snapshot, "_begin", slow)
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
     assert waited
-    assert {o.path: o.rows for o in one.evidence.objects} == {"a": 0, "late": 1}
+    assert {o.path: o.rows for o in backup.evidence.objects} == {"a": 0, "late": 1}
 
 
 def test_a_routine_in_another_language_is_left_alone(mysql: MariaDBServer, database, tmp_path: Path) -> None:
@@ -143,11 +143,11 @@ def test_a_routine_in_another_language_is_left_alone(mysql: MariaDBServer, datab
         f"CREATE FUNCTION js() RETURNS INT DETERMINISTIC LANGUAGE JAVASCRIPT AS $$ let `{name}` = {{t: 1}}; return {name}.t; // it's $$",
         database=name,
     )
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
-    assert f"return {name}.t; // it's".encode() in one.file.read_bytes()
-    assert any("function js names its own database" in n for n in one.evidence.notes)
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    assert f"return {name}.t; // it's".encode() in backup.file.read_bytes()
+    assert any("function js names its own database" in n for n in backup.evidence.notes)
     target = database(create=False)
-    load(driver, mysql.source(target), one)
+    load(driver, mysql.source(target), backup)
     body = "SELECT ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='{}'"
     assert mysql.run(body.format(target)) == mysql.run(body.format(name))
 
@@ -191,11 +191,11 @@ def test_error_values_of_an_enum_are_told_from_losses_however_few_warnings_are_s
         "SET sql_mode=''",
         "INSERT INTO t SELECT seq, '', 1 FROM seq_1_to_300",
     )
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
     monkeypatch.setattr(Session, "show_warnings", lambda self, _: setattr(self, "warnings_shown", 64))
     target = database(create=False)
-    load(driver, mysql.source(target), one)
+    load(driver, mysql.source(target), backup)
     assert cells(mysql, target) == cells(mysql, name)
-    one.file.write_bytes(one.file.read_bytes().replace(b"(299,0,1)", b"(299,0,1000)"))
+    backup.file.write_bytes(backup.file.read_bytes().replace(b"(299,0,1)", b"(299,0,1000)"))
     with pytest.raises(IntegrityError, match="did not go in as it stands"):
-        load(driver, mysql.source(database(create=False)), FileDump(one.file, "sql", Evidence()))
+        load(driver, mysql.source(database(create=False)), FileDump(backup.file, "sql", Evidence()))

@@ -43,8 +43,8 @@ def test_rows_of_a_merge_table_are_dumped_once(server: MariaDBServer, database, 
 def test_a_merge_of_other_databases_tables_is_refused_both_ways(
     server: MariaDBServer, database, tmp_path: Path
 ) -> None:
-    other = database("CREATE TABLE far (id INT) ENGINE=MyISAM")
-    name = database(f"CREATE TABLE m (id INT) ENGINE=MERGE UNION=(`{other}`.far)")
+    other_database = database("CREATE TABLE far (id INT) ENGINE=MyISAM")
+    name = database(f"CREATE TABLE m (id INT) ENGINE=MERGE UNION=(`{other_database}`.far)")
     with pytest.raises(SourceError, match="table m is made of tables in other databases"):
         dump(mysql, server.source(name), tmp_path / "d", "sql")
     with pytest.raises(IntegrityError, match="no dump by this driver"):
@@ -126,10 +126,10 @@ def test_a_timestamp_without_default_is_given_none(server: MariaDBServer, databa
 
 def test_an_event_whose_time_has_passed_is_noted(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE EVENT soon ON SCHEDULE AT CURRENT_TIMESTAMP + INTERVAL 1 SECOND DO DELETE FROM t")
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
     time.sleep(2)
     for target, overwrite in ((database(create=False), False), (database("CREATE TABLE t (id INT)"), True)):
-        evidence = load(mysql, server.source(target), made, overwrite=overwrite)
+        evidence = load(mysql, server.source(target), backup, overwrite=overwrite)
         assert evidence.notes == ("event soon is over: its time has passed, and the server drops such an event",)
 
 
@@ -139,10 +139,10 @@ def test_code_that_is_not_there_after_loading_is_an_error(server: MariaDBServer,
     name = database("CREATE VIEW v AS SELECT 1")
     session = connect(server.source(name), name)
     try:
-        here = validate_statement(b"CREATE VIEW `v` AS SELECT 1")
-        assert check_stored_objects(session, name, [here]) == []
+        view = validate_statement(b"CREATE VIEW `v` AS SELECT 1")
+        assert check_stored_objects(session, name, [view]) == []
         with pytest.raises(IntegrityError, match="procedure p was created, but is not there"):
-            check_stored_objects(session, name, [here, validate_statement(b"CREATE PROCEDURE `p`() SELECT 1")])
+            check_stored_objects(session, name, [view, validate_statement(b"CREATE PROCEDURE `p`() SELECT 1")])
     finally:
         session.close()
 
@@ -151,9 +151,9 @@ def test_a_routine_written_with_ansi_quotes_goes_again_with_a_restore_that_fails
     server: MariaDBServer, database, tmp_path: Path
 ) -> None:
     name = database("SET sql_mode=ANSI_QUOTES", 'CREATE PROCEDURE "o""dd"() SELECT 1', "CREATE PROCEDURE zz() SELECT 2")
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
-    made.file.write_bytes(made.file.read_bytes().replace(b"SELECT 2", b"SELECT FROM"))
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup.file.write_bytes(backup.file.read_bytes().replace(b"SELECT 2", b"SELECT FROM"))
     target = database()
     with pytest.raises(SourceError, match="procedure zz of the dump cannot be created"):
-        load(mysql, server.source(target), FileDump(made.file, "sql", made.evidence))
+        load(mysql, server.source(target), FileDump(backup.file, "sql", backup.evidence))
     assert server.run(f"SELECT COUNT(*) FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='{target}'") == [(0,)]

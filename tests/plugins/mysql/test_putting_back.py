@@ -77,7 +77,7 @@ def times(server: MariaDBServer, name: str) -> list:
 
 
 @pytest.fixture
-def made(server: MariaDBServer, database, tmp_path: Path) -> FileDump:
+def new_backup(server: MariaDBServer, database, tmp_path: Path) -> FileDump:
     return dump(driver, server.source(database(*NEW)), tmp_path / "new.sql", "sql")
 
 
@@ -102,10 +102,10 @@ class Watch:
         monkeypatch.setattr(Session, "execute", watched)
 
 
-def privileged(server: MariaDBServer, account, *more: str) -> str:
+def privileged(server: MariaDBServer, account, *extra_grants: str) -> str:
     """Return an account that may do all in our databases, and read what a restore reads, but not name definers."""
-    other = ["SHOW_ROUTINE ON *.*"] if server.kind == "mysql" else []
-    return account("ALL ON `d%`.*", "SELECT ON mysql.*", *other, *more)
+    routine_grants = ["SHOW_ROUTINE ON *.*"] if server.kind == "mysql" else []
+    return account("ALL ON `d%`.*", "SELECT ON mysql.*", *routine_grants, *extra_grants)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def let_in(server: MariaDBServer) -> str:
     ],
 )
 def test_a_table_that_somebody_holds_costs_nothing(
-    server: MariaDBServer, database, made: FileDump, hold: str, collation: str
+    server: MariaDBServer, database, new_backup: FileDump, hold: str, collation: str
 ) -> None:
     target = database(f"ALTER DATABASE COLLATE {collation}", *OLD)
     before, since = everything(server, target), times(server, target)
@@ -140,30 +140,30 @@ def test_a_table_that_somebody_holds_costs_nothing(
         with holder.cursor() as cursor:
             cursor.execute(hold)
         with pytest.raises(Locked, match="lock_timeout"):
-            load(driver, server.source(target), made, overwrite=True, lock_timeout=1)
+            load(driver, server.source(target), new_backup, overwrite=True, lock_timeout=1)
         assert times(server, target) == since  # nothing was dropped
     finally:
         holder.close()
     assert everything(server, target) == before
-    load(driver, server.source(target), made, overwrite=True)
+    load(driver, server.source(target), new_backup, overwrite=True)
     assert server.run("SELECT * FROM seen", database=target) == [(1,), (2,), (3,)]
 
 
 @pytest.mark.usefixtures("trusting")
 def test_without_the_right_to_lock_tables_what_was_dropped_is_put_back(
-    server: MariaDBServer, database, account, made: FileDump
+    server: MariaDBServer, database, account, new_backup: FileDump
 ) -> None:
     target = database("CREATE TABLE busy (id INT)", *OLD)
-    more = "SET USER" if server.kind == "mariadb" else "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE"
+    definer_privileges = "SET USER" if server.kind == "mariadb" else "SET_ANY_DEFINER, SYSTEM_USER, SHOW_ROUTINE"
     routines = "CREATE ROUTINE, ALTER ROUTINE, EXECUTE"
-    user = account(f"{BROAD}, {routines} ON *.*", f"{more} ON *.*", "SELECT ON mysql.*")
+    user = account(f"{BROAD}, {routines} ON *.*", f"{definer_privileges} ON *.*", "SELECT ON mysql.*")
     before, since = everything(server, target), times(server, target)
     holder = server.connect(target)
     try:
         with holder.cursor() as cursor:
             cursor.execute("LOCK TABLES busy WRITE")
         with pytest.raises(Locked):
-            load(driver, server.source(target, user=user), made, overwrite=True, lock_timeout=1)
+            load(driver, server.source(target, user=user), new_backup, overwrite=True, lock_timeout=1)
         assert times(server, target) != since  # only the last step found out
     finally:
         holder.close()
@@ -171,7 +171,7 @@ def test_without_the_right_to_lock_tables_what_was_dropped_is_put_back(
 
 
 def test_a_new_table_that_somebody_takes_at_once_is_waited_for(
-    server: MariaDBServer, database, made: FileDump, monkeypatch: pytest.MonkeyPatch
+    server: MariaDBServer, database, new_backup: FileDump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = database(*OLD)
     holder = server.connect(target)
@@ -188,7 +188,7 @@ def test_a_new_table_that_somebody_takes_at_once_is_waited_for(
 
     watch = Watch(monkeypatch, then)
     try:
-        load(driver, server.source(target), made, overwrite=True, lock_timeout=1)
+        load(driver, server.source(target), new_backup, overwrite=True, lock_timeout=1)
     finally:
         holder.close()
     assert ["TRIGGER" in text for text in refused] == [True]
@@ -198,7 +198,7 @@ def test_a_new_table_that_somebody_takes_at_once_is_waited_for(
 
 
 def test_an_exchange_that_cannot_be_finished_is_undone_even_if_the_new_tables_are_in_use_for_a_while(
-    server: MariaDBServer, database, made: FileDump, monkeypatch: pytest.MonkeyPatch
+    server: MariaDBServer, database, new_backup: FileDump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = database("ALTER DATABASE COLLATE utf8mb4_bin", *OLD)
     before = everything(server, target)
@@ -220,7 +220,7 @@ def test_an_exchange_that_cannot_be_finished_is_undone_even_if_the_new_tables_ar
     Watch(monkeypatch, then)
     try:
         with pytest.raises(Locked):
-            load(driver, server.source(target), made, overwrite=True, lock_timeout=1)
+            load(driver, server.source(target), new_backup, overwrite=True, lock_timeout=1)
     finally:
         holder.close()
     assert backwards == [1205, 1205, 0]
@@ -228,7 +228,7 @@ def test_an_exchange_that_cannot_be_finished_is_undone_even_if_the_new_tables_ar
 
 
 def test_what_somebody_else_makes_meanwhile_is_not_destroyed(
-    server: MariaDBServer, database, made: FileDump, monkeypatch: pytest.MonkeyPatch
+    server: MariaDBServer, database, new_backup: FileDump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = database(*OLD)
 
@@ -239,32 +239,32 @@ def test_what_somebody_else_makes_meanwhile_is_not_destroyed(
     Watch(monkeypatch, then)
     before = everything(server, target)
     with pytest.raises(SourceError, match=r"somebody made the procedure late.*nothing was replaced"):
-        load(driver, server.source(target), made, overwrite=True)
+        load(driver, server.source(target), new_backup, overwrite=True)
     monkeypatch.undo()
     server.run("DROP PROCEDURE late", database=target)
     assert everything(server, target) == before
 
 
 def test_settings_that_are_the_same_are_not_set_again(
-    server: MariaDBServer, database, made: FileDump, monkeypatch: pytest.MonkeyPatch
+    server: MariaDBServer, database, new_backup: FileDump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = database(*OLD)
     watch = Watch(monkeypatch, lambda text, code: None)
-    load(driver, server.source(target), made, overwrite=True)
+    load(driver, server.source(target), new_backup, overwrite=True)
     altered = [text for text in watch.statements if text.startswith(f"ALTER DATABASE `{target}`")]
     assert altered == []
 
 
 @pytest.mark.usefixtures("trusting")
 def test_old_code_of_another_definer_is_found_before_anything_is_dropped(
-    server: MariaDBServer, database, account, made: FileDump
+    server: MariaDBServer, database, account, new_backup: FileDump
 ) -> None:
     for kind in ("VIEW seen", "PROCEDURE", "FUNCTION", "TRIGGER also", "EVENT"):
         target = database(OLD[0], OLD[2], *(s for s in OLD if s.startswith(f"CREATE {kind}")))
         before, since = everything(server, target), times(server, target)
         user = privileged(server, account)
         with pytest.raises(SourceError, match=r"could not be put back.*nothing was begun.*GRANT SE"):
-            load(driver, server.source(target, user=user), made, overwrite=True, definer="current")
+            load(driver, server.source(target, user=user), new_backup, overwrite=True, definer="current")
         assert (everything(server, target), times(server, target)) == (before, since)
 
 
@@ -274,34 +274,34 @@ def test_new_code_of_another_definer_is_found_before_anything_is_dropped(
 ) -> None:
     tables = [s for s in NEW if "TABLE" in s or "INSERT INTO" in s[:12]]
     for statement in NEW[3:]:
-        made = dump(driver, server.source(database(*tables, statement)), tmp_path / "one.sql", "sql")
+        backup = dump(driver, server.source(database(*tables, statement)), tmp_path / "one.sql", "sql")
         target = database("CREATE TABLE kept (id INT)", "INSERT INTO kept VALUES (5)")
         user = privileged(server, account)
         before = everything(server, target)
         with pytest.raises(SourceError, match=r"cannot be created on .*GRANT SE.*definer=current"):
-            load(driver, server.source(target, user=user), made, overwrite=True)
+            load(driver, server.source(target, user=user), backup, overwrite=True)
         assert everything(server, target) == before
         fresh = database(create=False)
         with pytest.raises(SourceError, match="definer=current"):
-            load(driver, server.source(fresh, user=user), made)
+            load(driver, server.source(fresh, user=user), backup)
         assert not server.run(f"SHOW DATABASES LIKE '{fresh}%'")
 
 
 @pytest.mark.usefixtures("trusting")
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_definer_current_makes_the_account_that_restores_the_definer(
-    server: MariaDBServer, database, account, made: FileDump, overwrite: bool
+    server: MariaDBServer, database, account, new_backup: FileDump, overwrite: bool
 ) -> None:
     user = privileged(server, account)
     target = database("CREATE TABLE kept (id INT)") if overwrite else database(create=False)
-    load(driver, server.source(target, user=user), made, overwrite=overwrite, definer="current")
+    load(driver, server.source(target, user=user), new_backup, overwrite=overwrite, definer="current")
     for query in CODE[:4]:
         rows = server.run(query.format(target))
         assert [row[-1] for row in rows] == [f"{user}@localhost"]
 
 
 def test_rights_that_an_exchange_needs_are_named_before_it_begins(
-    server: MariaDBServer, database, account, made: FileDump
+    server: MariaDBServer, database, account, new_backup: FileDump
 ) -> None:
     target = database("CREATE TABLE kept (id INT)")
     before = everything(server, target)
@@ -311,7 +311,7 @@ def test_rights_that_an_exchange_needs_are_named_before_it_begins(
         f"ALL ON `{target}__dumpty_old`.*",
     )
     with pytest.raises(SourceError, match=r"GRANT CREATE, DROP, ALTER ON .*nothing was changed"):
-        load(driver, server.source(target, user=user), made, overwrite=True)
+        load(driver, server.source(target, user=user), new_backup, overwrite=True)
     assert everything(server, target) == before
 
 
@@ -320,19 +320,19 @@ def test_rights_that_an_exchange_needs_are_named_before_it_begins(
     ("definer", "lacking"), [("root@localhost", "SYSTEM_USER"), ("gone@localhost", "ALLOW_NONEXISTENT_DEFINER")]
 )
 def test_definers_that_are_mightier_or_gone_take_rights_of_their_own(
-    mysql: MariaDBServer, database, account, made: FileDump, definer: str, lacking: str
+    mysql: MariaDBServer, database, account, new_backup: FileDump, definer: str, lacking: str
 ) -> None:
     target = database(OLD[0], f"CREATE DEFINER={definer} PROCEDURE p() SELECT 1")
     before, since = everything(mysql, target), times(mysql, target)
     user = privileged(mysql, account, "SET_ANY_DEFINER ON *.*")
     with pytest.raises(SourceError, match=rf"could not be put back.*{lacking}"):
-        load(driver, mysql.source(target, user=user), made, overwrite=True, definer="current")
+        load(driver, mysql.source(target, user=user), new_backup, overwrite=True, definer="current")
     assert (everything(mysql, target), times(mysql, target)) == (before, since)
 
 
 @pytest.mark.parametrize("statement", ["DROP EVENT", "RENAME", "CREATE OR REPLACE"])
 def test_the_command_that_a_restore_without_an_end_leaves_brings_everything_back(
-    server: MariaDBServer, database, made: FileDump, monkeypatch: pytest.MonkeyPatch, statement: str
+    server: MariaDBServer, database, new_backup: FileDump, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
     target = database("ALTER DATABASE COLLATE utf8mb4_bin", *OLD)
     before = everything(server, target)
@@ -348,25 +348,25 @@ def test_the_command_that_a_restore_without_an_end_leaves_brings_everything_back
         Watch(patch, then)
         patch.setattr(Rollback, "run", lambda self, error: None)  # as if it had been killed
         with pytest.raises(KeyboardInterrupt):
-            load(driver, server.source(target), made, overwrite=True)
+            load(driver, server.source(target), new_backup, overwrite=True)
     while server.run(f"SELECT IS_FREE_LOCK('{lock_name(target)}')") != [(1,)]:
         time.sleep(0.01)  # a session that was closed ends a little later
     with pytest.raises(TargetNotEmpty, match="did not end") as refusal:
-        load(driver, server.source(target), made, overwrite=True)
+        load(driver, server.source(target), new_backup, overwrite=True)
     match = re.search(
         r"((?:mariadb|mysql) -N .*? \| (?:mariadb|mysql) --comments), then (DROP DATABASE `[^`]+`)", str(refusal.value)
     )
     assert match
     client = f"{server.program('client')} --no-defaults --default-character-set=utf8mb4 -uroot -S{server.socket} "
     command = re.sub(r"\b(mariadb|mysql) (?=-)", lambda _: client, match[1])
-    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
+    completed = subprocess.run(["sh", "-c", command], check=False, capture_output=True)
+    assert (completed.returncode, completed.stderr) == (0, b"")
     server.run(match[2])
     assert everything(server, target) == before
 
 
 def test_a_trigger_on_a_table_that_is_wider_than_strict_mode_allows_hinders_nothing(
-    server: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, new_backup: FileDump
 ) -> None:
     columns = ", ".join(f"c{i} CHAR(200) CHARACTER SET latin1" for i in range(60))
     target = database(
@@ -374,5 +374,5 @@ def test_a_trigger_on_a_table_that_is_wider_than_strict_mode_allows_hinders_noth
         f"CREATE TABLE wide (id INT, {columns}) ENGINE=InnoDB ROW_FORMAT=DYNAMIC",
         "CREATE TRIGGER numbered BEFORE INSERT ON wide FOR EACH ROW SET NEW.id = 1",
     )
-    load(driver, server.source(target), made, overwrite=True)
+    load(driver, server.source(target), new_backup, overwrite=True)
     assert server.run("SELECT * FROM seen", database=target) == [(1,), (2,), (3,)]

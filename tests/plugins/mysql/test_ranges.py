@@ -25,13 +25,13 @@ def described(server: MariaDBServer, name: str) -> tuple[Session, Table]:
     return session, reader.read().tables[0]
 
 
-def both(server: MariaDBServer, name: str, path: Path, **options) -> bytes:
+def dump_both_ways(server: MariaDBServer, name: str, path: Path, **options) -> bytes:
     """Dump ``name`` both ways, see that they agree, and return the dump."""
-    one = dump(mysql, server.source(name), path / "server", "sql", **options)
-    two = dump(mysql, server.source(name), path / "client", "sql", formatting="client")
-    assert one.file.read_bytes() == two.file.read_bytes()
-    assert one.evidence.objects == two.evidence.objects
-    return one.file.read_bytes()
+    by_server = dump(mysql, server.source(name), path / "server", "sql", **options)
+    by_client = dump(mysql, server.source(name), path / "client", "sql", formatting="client")
+    assert by_server.file.read_bytes() == by_client.file.read_bytes()
+    assert by_server.evidence.objects == by_client.evidence.objects
+    return by_server.file.read_bytes()
 
 
 @pytest.mark.parametrize("longest", [1024, 5000, 70000])
@@ -79,14 +79,14 @@ def test_a_row_longer_than_max_allowed_packet_is_not_lost(server: MariaDBServer,
     try:
         # Proof that the trap is there: the server itself loses the rows.
         lost = server.run("SELECT COUNT(*) - COUNT(CONCAT(a, HEX(b))) FROM t WHERE b IS NOT NULL", database=name)
-        text = both(server, name, tmp_path)
+        text = dump_both_ways(server, name, tmp_path)
     finally:
         server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert lost == [(2,)]
     assert text.count(b"\n(") == 52
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(mysql, server.source(target), backup)
     assert cells(server, target) == cells(server, name)
 
 
@@ -95,7 +95,7 @@ def test_a_row_longer_than_a_range_may_be_is_not_lost(server: MariaDBServer, dat
         "CREATE TABLE t (id INT PRIMARY KEY, a LONGBLOB)",
         "INSERT INTO t VALUES (1, 'a'), (2, REPEAT('b', 5000000)), (3, 'c')",
     )
-    assert both(server, name, tmp_path).count(b"\n(") == 3
+    assert dump_both_ways(server, name, tmp_path).count(b"\n(") == 3
 
 
 def test_a_row_that_is_counted_but_not_delivered_is_an_error(server: MariaDBServer, database) -> None:
@@ -121,7 +121,7 @@ def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
     ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
     server.run("SET GLOBAL max_allowed_packet=1048576")
     try:
-        text = both(server, name, tmp_path)
+        text = dump_both_ways(server, name, tmp_path)
     finally:
         server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert text.count(b"NULL)") == 1
@@ -144,7 +144,7 @@ def test_a_value_longer_than_max_allowed_packet_itself_is_not_taken_for_null(
                 with pytest.raises(SourceError, match=r"a JSON value in column a is longer.*max_allowed_packet"):
                     dump(mysql, server.source(name), tmp_path / formatting, "sql", formatting=formatting)
             return
-        text = both(server, name, tmp_path)
+        text = dump_both_ways(server, name, tmp_path)
     finally:
         server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert text.count(b"NULL)") == 1
@@ -185,7 +185,7 @@ def test_ranges_of_any_key_hold_every_row_once(
     server: MariaDBServer, database, tmp_path: Path, key: str, rows: str
 ) -> None:
     name = database("SET SESSION sql_mode=''", f"CREATE TABLE t ({key})", f"INSERT INTO t {rows}")
-    text = both(server, name, tmp_path)
+    text = dump_both_ways(server, name, tmp_path)
     ((count,),) = server.run("SELECT COUNT(*) FROM t", database=name)
     lines = [x for x in text.split(b"\n") if x.startswith(b"(")]
     assert len(lines) == count
@@ -197,24 +197,24 @@ def test_ranges_of_a_composite_key_hold_every_row_once(server: MariaDBServer, da
         "CREATE TABLE t (a VARCHAR(10), b INT, c DATE, PRIMARY KEY (b, a, c))",
         "INSERT INTO t SELECT CONCAT('k', seq % 7), seq % 3, '2000-01-01' + INTERVAL seq DAY FROM seq_1_to_20000",
     )
-    text = both(server, name, tmp_path, jobs=3)
+    text = dump_both_ways(server, name, tmp_path, jobs=3)
     lines = {x.rstrip(b",;") for x in text.split(b"\n") if x.startswith(b"(")}
     assert len(lines) == 20000
 
 
 def test_one_job_needs_no_global_lock(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1_to_9000")
-    other = server.connect(name)
+    connection = server.connect(name)
     try:
-        with other.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("CREATE TABLE busy (id INT)")
             cursor.execute("START TRANSACTION")
             cursor.execute("INSERT INTO busy VALUES (1)")
-        made = dump(mysql, server.source(name), tmp_path / "d", "sql", jobs=1)
+        backup = dump(mysql, server.source(name), tmp_path / "d", "sql", jobs=1)
     finally:
-        other.close()
-    assert made.evidence.notes == ()
-    assert {o.path: o.rows for o in made.evidence.objects} == {"busy": 0, "t": 9000}
+        connection.close()
+    assert backup.evidence.notes == ()
+    assert {o.path: o.rows for o in backup.evidence.objects} == {"busy": 0, "t": 9000}
 
 
 def test_a_range_follows_the_rows_that_were_seen_not_what_the_server_believes_of_them(

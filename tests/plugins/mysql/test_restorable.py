@@ -82,16 +82,16 @@ def test_versions_that_were_valid_for_no_time_are_left_out_and_counted(
         "REPLACE INTO t VALUES (1, 4)",
     )
     whole = mariadb.run("SELECT COUNT(*) FROM t FOR SYSTEM_TIME ALL", database=name)[0][0]
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
     left_out = mariadb.run("SELECT COUNT(*) FROM t FOR SYSTEM_TIME ALL WHERE row_start>=row_end", database=name)[0][0]
-    assert {o.path: o.rows for o in made.evidence.objects} == {"named": 1, "t": whole - left_out}
+    assert {o.path: o.rows for o in backup.evidence.objects} == {"named": 1, "t": whole - left_out}
     # MariaDB 10.11 keeps such versions, 11.8 does not: there is nothing to leave out then.
     assert left_out or not mariadb.run("SELECT VERSION()")[0][0].startswith("10.")
-    said = "versions of rows that were replaced in the very moment"
-    assert all(said in n for n in made.evidence.notes)
-    assert any(n.startswith(f"table t: {left_out} {said}") for n in made.evidence.notes) == bool(left_out)
+    note_text = "versions of rows that were replaced in the very moment"
+    assert all(note_text in n for n in backup.evidence.notes)
+    assert any(n.startswith(f"table t: {left_out} {note_text}") for n in backup.evidence.notes) == bool(left_out)
     target = database(create=False)
-    load(mysql, mariadb.source(target), made)
+    load(mysql, mariadb.source(target), backup)
     kept = "SELECT id, a, row_start, row_end FROM t FOR SYSTEM_TIME ALL WHERE row_start<row_end ORDER BY row_start"
     assert mariadb.run(kept, database=target) == mariadb.run(kept, database=name)
 
@@ -150,8 +150,10 @@ def test_a_key_whose_parent_table_is_gone_is_counted_as_rows_without_parents(
         "CREATE TABLE o (id INT, CONSTRAINT k FOREIGN KEY (id) REFERENCES gone (id))",
         "INSERT INTO o VALUES (1), (NULL), (2)",
     )
-    made = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
-    assert made.evidence.properties["dangling"] == {"o.k": 2}
-    with mysql.scratch(dump=made, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)) as place:
-        load(mysql, place.target, made)
-        assert "2 of o.k" in place.check()[1]
+    backup = dump(mysql, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    assert backup.evidence.properties["dangling"] == {"o.k": 2}
+    with mysql.scratch(
+        dump=backup, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)
+    ) as drill:
+        load(mysql, drill.target, backup)
+        assert "2 of o.k" in drill.check()[1]

@@ -53,12 +53,12 @@ def original(server: MariaDBServer, tmp_path_factory) -> Iterator[FileDump]:
 
 
 @pytest.fixture
-def made(original: FileDump, tmp_path: Path) -> FileDump:
+def new_backup(original: FileDump, tmp_path: Path) -> FileDump:
     path = tmp_path / "dump.sql"
     shutil.copy(original.file, path)
-    one = FileDump(path, "sql", original.evidence)
-    one.name = "original"
-    return one
+    copy = FileDump(path, "sql", original.evidence)
+    copy.name = "original"
+    return copy
 
 
 def state(server: MariaDBServer, name: str) -> tuple:
@@ -67,30 +67,30 @@ def state(server: MariaDBServer, name: str) -> tuple:
     return server.dump(name).replace(f"`{name}`.", ""), cells(server, name), beside
 
 
-def text_of(made: FileDump) -> str:
-    return made.file.read_text("utf-8", "surrogateescape")
+def text_of(backup: FileDump) -> str:
+    return backup.file.read_text("utf-8", "surrogateescape")
 
 
-def rewritten(made: FileDump, text: str) -> FileDump:
-    path = made.file.with_name("rewritten.sql")
+def rewritten(backup: FileDump, text: str) -> FileDump:
+    path = backup.file.with_name("rewritten.sql")
     path.write_text(text, "utf-8", "surrogateescape")
-    return FileDump(path, "sql", made.evidence)
+    return FileDump(path, "sql", backup.evidence)
 
 
 def test_an_existing_empty_database_is_used_and_takes_the_dumps_character_set(
-    server: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, new_backup: FileDump
 ) -> None:
     target = database(create=False)
     server.run(f"CREATE DATABASE `{target}` CHARACTER SET latin1 COLLATE latin1_bin")
-    load(mysql, server.source(target), made)
-    assert state(server, target) == state(server, made.name)
+    load(mysql, server.source(target), new_backup)
+    assert state(server, target) == state(server, new_backup.name)
 
 
-def test_a_full_database_is_refused_and_left_alone(server: MariaDBServer, database, made: FileDump) -> None:
+def test_a_full_database_is_refused_and_left_alone(server: MariaDBServer, database, new_backup: FileDump) -> None:
     target = database(*OLD)
     before = state(server, target)
     with pytest.raises(TargetNotEmpty, match=r"not empty.*overwrite"):
-        load(mysql, server.source(target), made)
+        load(mysql, server.source(target), new_backup)
     assert state(server, target) == before
 
 
@@ -104,17 +104,17 @@ def test_a_full_database_is_refused_and_left_alone(server: MariaDBServer, databa
     ],
 )
 def test_a_database_without_tables_is_not_empty_either(
-    server: MariaDBServer, database, made: FileDump, only: str
+    server: MariaDBServer, database, new_backup: FileDump, only: str
 ) -> None:
     target = database(only)
     with pytest.raises(TargetNotEmpty):
-        load(mysql, server.source(target), made)
+        load(mysql, server.source(target), new_backup)
 
 
-def test_overwriting_replaces_everything(server: MariaDBServer, database, made: FileDump) -> None:
+def test_overwriting_replaces_everything(server: MariaDBServer, database, new_backup: FileDump) -> None:
     target = database(*OLD)
-    evidence = load(mysql, server.source(target), made, overwrite=True)
-    assert state(server, target) == state(server, made.name)
+    evidence = load(mysql, server.source(target), new_backup, overwrite=True)
+    assert state(server, target) == state(server, new_backup.name)
     assert {o.path: o.rows for o in evidence.objects} == {"a": 2000, "numbered": 1}
     server.run("INSERT INTO numbered (x) VALUES (2)", database=target)  # its default finds the sequence that moved
 
@@ -123,75 +123,77 @@ def test_a_database_of_everything_is_overwritten_by_itself(server: MariaDBServer
     name = database(create=False)
     build(server, name, *TYPES, *OBJECTS)
     before = state(server, name)
-    one = dump(mysql, server.source(name), tmp_path / "d", "sql")
-    load(mysql, server.source(name), one, overwrite=True)
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    load(mysql, server.source(name), backup, overwrite=True)
     assert state(server, name) == before
 
 
-def test_overwriting_an_absent_or_empty_database_is_no_error(server: MariaDBServer, database, made: FileDump) -> None:
+def test_overwriting_an_absent_or_empty_database_is_no_error(
+    server: MariaDBServer, database, new_backup: FileDump
+) -> None:
     for create in (True, False):
         target = database(create=create)
-        load(mysql, server.source(target), made, overwrite=True)
-        assert state(server, target) == state(server, made.name)
+        load(mysql, server.source(target), new_backup, overwrite=True)
+        assert state(server, target) == state(server, new_backup.name)
 
 
-def damage_cut(made: FileDump) -> FileDump:
-    text = text_of(made)
-    return rewritten(made, text[: len(text) * 2 // 3])
+def damage_cut(backup: FileDump) -> FileDump:
+    text = text_of(backup)
+    return rewritten(backup, text[: len(text) * 2 // 3])
 
 
-def damage_no_mark(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made).rpartition("-- dumpty: complete")[0])
+def damage_no_mark(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup).rpartition("-- dumpty: complete")[0])
 
 
-def damage_row_missing(made: FileDump) -> FileDump:
-    return rewritten(made, re.sub(r"\n\(1000,'x+'\),", "", text_of(made)))
+def damage_row_missing(backup: FileDump) -> FileDump:
+    return rewritten(backup, re.sub(r"\n\(1000,'x+'\),", "", text_of(backup)))
 
 
-def damage_row_missing_and_mark_adjusted(made: FileDump) -> FileDump:
-    text = re.sub(r"\n\(1000,'x+'\),", "", text_of(made))
-    return rewritten(made, text.replace(", 2001 rows,", ", 2000 rows,"))
+def damage_row_missing_and_mark_adjusted(backup: FileDump) -> FileDump:
+    text = re.sub(r"\n\(1000,'x+'\),", "", text_of(backup))
+    return rewritten(backup, text.replace(", 2001 rows,", ", 2000 rows,"))
 
 
-def damage_statement_missing(made: FileDump) -> FileDump:
-    return rewritten(made, re.sub(r"\nCREATE OR REPLACE [^\n]*;", "", text_of(made)))
+def damage_statement_missing(backup: FileDump) -> FileDump:
+    return rewritten(backup, re.sub(r"\nCREATE OR REPLACE [^\n]*;", "", text_of(backup)))
 
 
-def damage_table_unknown_to_the_evidence(made: FileDump) -> FileDump:
-    made.evidence = Evidence(objects=tuple(o for o in made.evidence.objects if o.path != "a"))
-    return made
+def damage_table_unknown_to_the_evidence(backup: FileDump) -> FileDump:
+    backup.evidence = Evidence(objects=tuple(o for o in backup.evidence.objects if o.path != "a"))
+    return backup
 
 
-def damage_evidence_of_another_dump(made: FileDump) -> FileDump:
-    made.evidence = Evidence(objects=(ObjectEvidence(path="a", rows=2001), *made.evidence.objects[1:]))
-    return made
+def damage_evidence_of_another_dump(backup: FileDump) -> FileDump:
+    backup.evidence = Evidence(objects=(ObjectEvidence(path="a", rows=2001), *backup.evidence.objects[1:]))
+    return backup
 
 
-def damage_goes_on(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made) + "CREATE TABLE more (id INT);\n")
+def damage_goes_on(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup) + "CREATE TABLE more (id INT);\n")
 
 
-def damage_duplicate_row(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made).replace("\n(1000,'", "\n(999,'"))
+def damage_duplicate_row(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup).replace("\n(1000,'", "\n(999,'"))
 
 
-def damage_value_too_long(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made).replace("(100,1)", "(100,99999999999999)"))
+def damage_value_too_long(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup).replace("(100,1)", "(100,99999999999999)"))
 
 
-def damage_code(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made).replace("RETURN 1", "RETURN no syntax"))
+def damage_code(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup).replace("RETURN 1", "RETURN no syntax"))
 
 
-def damage_trigger(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made).replace("SET NEW.id = NEW.id + 1", "SET NEW.gone = 1"))
+def damage_trigger(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup).replace("SET NEW.id = NEW.id + 1", "SET NEW.gone = 1"))
 
 
-def damage_event(made: FileDump) -> FileDump:
-    return rewritten(made, text_of(made).replace("EVERY 2 DAY", "EVERY -2 DAY"))
+def damage_event(backup: FileDump) -> FileDump:
+    return rewritten(backup, text_of(backup).replace("EVERY 2 DAY", "EVERY -2 DAY"))
 
 
-def damage_reader(made: FileDump) -> FileDump:
+def damage_reader(backup: FileDump) -> FileDump:
     class Failing(FileDump):
         def open(self):
             stream = super().open()
@@ -208,7 +210,7 @@ def damage_reader(made: FileDump) -> FileDump:
 
             return Reader()
 
-    return Failing(made.file, "sql", made.evidence)
+    return Failing(backup.file, "sql", backup.evidence)
 
 
 DAMAGES = [v for k, v in sorted(globals().items()) if k.startswith("damage_")]
@@ -216,14 +218,14 @@ DAMAGES = [v for k, v in sorted(globals().items()) if k.startswith("damage_")]
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_a_restore_that_fails_leaves_its_target_as_it_was(
-    server: MariaDBServer, database, made: FileDump, damage
+    server: MariaDBServer, database, new_backup: FileDump, damage
 ) -> None:
     full = database(*OLD)
     empty = database(create=False)
     server.run(f"CREATE DATABASE `{empty}` CHARACTER SET latin1 COLLATE latin1_bin")
     missing = database(create=False)
     before = state(server, full), state(server, empty)
-    damaged = damage(made)
+    damaged = damage(new_backup)
     for target in (full, empty, missing):
         with pytest.raises(DumptyError) as failure:
             load(mysql, server.source(target), damaged, overwrite=target == full)
@@ -233,7 +235,9 @@ def test_a_restore_that_fails_leaves_its_target_as_it_was(
 
 
 @pytest.mark.parametrize("kind", ["full", "empty", "missing"])
-def test_an_interrupt_leaves_the_target_as_it_was(server: MariaDBServer, database, made: FileDump, kind: str) -> None:
+def test_an_interrupt_leaves_the_target_as_it_was(
+    server: MariaDBServer, database, new_backup: FileDump, kind: str
+) -> None:
     class Interrupted(FileDump):
         def open(self):
             raise KeyboardInterrupt
@@ -241,7 +245,7 @@ def test_an_interrupt_leaves_the_target_as_it_was(server: MariaDBServer, databas
     target = database(*(OLD if kind == "full" else []), create=kind != "missing")
     before = state(server, target) if kind != "missing" else None
     with pytest.raises(KeyboardInterrupt):
-        load(mysql, server.source(target), Interrupted(made.file, "sql"), overwrite=True)
+        load(mysql, server.source(target), Interrupted(new_backup.file, "sql"), overwrite=True)
     if before:
         assert state(server, target) == before
     else:
@@ -249,7 +253,7 @@ def test_an_interrupt_leaves_the_target_as_it_was(server: MariaDBServer, databas
 
 
 def test_a_connection_lost_while_loading_leaves_the_target_as_it_was(
-    server: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, new_backup: FileDump
 ) -> None:
     target = database(*OLD)
     before = state(server, target)
@@ -263,12 +267,12 @@ def test_a_connection_lost_while_loading_leaves_the_target_as_it_was(
             return super().open()
 
     with pytest.raises(SourceError, match=r"lost|gone"):
-        load(mysql, server.source(target), Killing(made.file, "sql", made.evidence), overwrite=True)
+        load(mysql, server.source(target), Killing(new_backup.file, "sql", new_backup.evidence), overwrite=True)
     assert state(server, target) == before
 
 
 def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
-    server: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, new_backup: FileDump
 ) -> None:
     target = database(*OLD)
     before = state(server, target)
@@ -278,14 +282,14 @@ def test_tables_in_use_are_an_error_in_time_and_everything_is_put_back(
         with user.cursor() as cursor:
             cursor.execute("SELECT * FROM a")
         with pytest.raises(Locked, match=r"in use.*lock_timeout"):
-            load(mysql, server.source(target), made, overwrite=True, lock_timeout=1)
+            load(mysql, server.source(target), new_backup, overwrite=True, lock_timeout=1)
     finally:
         user.close()
     assert state(server, target) == before
 
 
 def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
-    server: MariaDBServer, database, made: FileDump, monkeypatch
+    server: MariaDBServer, database, new_backup: FileDump, monkeypatch
 ) -> None:
     target = database(*OLD)
     before = cells(server, target)
@@ -303,7 +307,7 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
     monkeypatch.setattr(Loader, "create_stored_objects", fail_after_the_swap)
     try:
         with pytest.raises(SourceError, match=rf"old tables are in {target}__dumpty_old.*dumpty_definitions"):
-            load(mysql, server.source(target), made, overwrite=True, lock_timeout=1)
+            load(mysql, server.source(target), new_backup, overwrite=True, lock_timeout=1)
     finally:
         user.close()
     saved = cells(server, f"{target}__dumpty_old")
@@ -315,18 +319,18 @@ def test_a_swap_that_cannot_be_undone_says_where_the_old_data_is(
 
 @pytest.mark.parametrize("suffix", ["new", "old"])
 def test_what_a_killed_restore_left_is_never_deleted(
-    server: MariaDBServer, database, made: FileDump, suffix: str
+    server: MariaDBServer, database, new_backup: FileDump, suffix: str
 ) -> None:
     target = database(*OLD)
     server.run(f"CREATE DATABASE `{target}__dumpty_{suffix}`", f"CREATE TABLE `{target}__dumpty_{suffix}`.t (id INT)")
     before = state(server, target)
     with pytest.raises(TargetNotEmpty, match=rf"{target}__dumpty_{suffix} exists.*DROP DATABASE"):
-        load(mysql, server.source(target), made, overwrite=True)
+        load(mysql, server.source(target), new_backup, overwrite=True)
     assert state(server, target) == before
     assert server.run(f"SELECT * FROM `{target}__dumpty_{suffix}`.t") == []
 
 
-def test_two_restores_of_one_target_exclude_each_other(server: MariaDBServer, database, made: FileDump) -> None:
+def test_two_restores_of_one_target_exclude_each_other(server: MariaDBServer, database, new_backup: FileDump) -> None:
     target = database(create=False)
     inside, go_on = threading.Event(), threading.Event()
     results: list[Evidence] = []
@@ -337,13 +341,13 @@ def test_two_restores_of_one_target_exclude_each_other(server: MariaDBServer, da
             assert go_on.wait(60)
             return super().open()
 
-    slow = Waiting(made.file, "sql", made.evidence)
+    slow = Waiting(new_backup.file, "sql", new_backup.evidence)
     thread = threading.Thread(target=lambda: results.append(load(mysql, server.source(target), slow)))
     thread.start()
     try:
         assert inside.wait(60)
         with pytest.raises(Locked, match="another restore"):
-            load(mysql, server.source(target), made, overwrite=True)
+            load(mysql, server.source(target), new_backup, overwrite=True)
     finally:
         go_on.set()
         thread.join()
@@ -351,7 +355,7 @@ def test_two_restores_of_one_target_exclude_each_other(server: MariaDBServer, da
 
 
 def test_a_restore_waits_a_moment_for_the_end_of_another_ones_session(
-    server: MariaDBServer, database, made: FileDump
+    server: MariaDBServer, database, new_backup: FileDump
 ) -> None:
     # Servers notice it when they come to it: a restore that follows at once is no second one.
     target = database(create=False)
@@ -361,39 +365,41 @@ def test_a_restore_waits_a_moment_for_the_end_of_another_ones_session(
     timer = threading.Timer(0.5, ending.close)
     timer.start()
     try:
-        assert load(mysql, server.source(target), made)
+        assert load(mysql, server.source(target), new_backup)
     finally:
         timer.join()
 
 
-def test_foreign_keys_from_other_databases_forbid_overwriting(server: MariaDBServer, database, made: FileDump) -> None:
+def test_foreign_keys_from_other_databases_forbid_overwriting(
+    server: MariaDBServer, database, new_backup: FileDump
+) -> None:
     target = database(*OLD)
-    other = database(f"CREATE TABLE far (k INT, FOREIGN KEY (k) REFERENCES `{target}`.kept (id))")
+    other_database = database(f"CREATE TABLE far (k INT, FOREIGN KEY (k) REFERENCES `{target}`.kept (id))")
     try:
-        with pytest.raises(SourceError, match=rf"{other}\.far refers to tables of {target}"):
-            load(mysql, server.source(target), made, overwrite=True)
+        with pytest.raises(SourceError, match=rf"{other_database}\.far refers to tables of {target}"):
+            load(mysql, server.source(target), new_backup, overwrite=True)
     finally:
-        server.run("DROP TABLE far", database=other)
+        server.run("DROP TABLE far", database=other_database)
 
 
 def test_a_row_larger_than_the_server_takes_is_explained(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT, a LONGTEXT)", "INSERT INTO t VALUES (1, REPEAT('x', 3000000))")
-    one = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
     ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
     server.run("SET GLOBAL max_allowed_packet=1048576")
     try:
         with pytest.raises(SourceError, match=r"a row of t needs 30000.* raise max_allowed_packet"):
-            load(mysql, server.source(database(create=False)), one)
+            load(mysql, server.source(database(create=False)), backup)
     finally:
         server.run(f"SET GLOBAL max_allowed_packet={before}")
 
 
-def test_a_long_name_still_has_room_beside_it(server: MariaDBServer, database, made: FileDump) -> None:
+def test_a_long_name_still_has_room_beside_it(server: MariaDBServer, database, new_backup: FileDump) -> None:
     name = "n" * 64
     server.run(f"CREATE DATABASE {name}", f"CREATE TABLE {name}.t (id INT)")
     try:
-        load(mysql, server.source(name), made, overwrite=True)
-        assert cells(server, name) == cells(server, made.name)
+        load(mysql, server.source(name), new_backup, overwrite=True)
+        assert cells(server, name) == cells(server, new_backup.name)
         assert not server.run("SHOW DATABASES LIKE '%__dumpty%'")
     finally:
         server.run(f"DROP DATABASE {name}")
@@ -434,9 +440,11 @@ def test_a_long_name_still_has_room_beside_it(server: MariaDBServer, database, m
         "CREATE VIEW `v` AS SELECT 1;\nINSERT INTO `a` (`t`) VALUES\n('late')",
     ],
 )
-def test_a_dump_may_only_say_what_dumps_say(server: MariaDBServer, database, made: FileDump, statement: str) -> None:
-    head, mark, tail = text_of(made).partition("CREATE TABLE `numbered`")
-    evil = rewritten(made, head + statement + ";\n" + mark + tail)
+def test_a_dump_may_only_say_what_dumps_say(
+    server: MariaDBServer, database, new_backup: FileDump, statement: str
+) -> None:
+    head, mark, tail = text_of(new_backup).partition("CREATE TABLE `numbered`")
+    evil = rewritten(new_backup, head + statement + ";\n" + mark + tail)
     target = database(create=False)
     with pytest.raises(IntegrityError, match="which no dump by this driver says"):
         load(mysql, server.source(target), evil)

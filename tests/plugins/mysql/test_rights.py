@@ -27,8 +27,8 @@ ALL = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "LOCK TABLES")
 
 
 def grants(server: MariaDBServer, name: str, *missing: str, routines: bool = True) -> list[str]:
-    here = ", ".join(r for r in ALL if r not in missing)
-    return [f"{here} ON `{name}`.*"] + ([server.sees_routines] if routines else [])
+    privileges = ", ".join(r for r in ALL if r not in missing)
+    return [f"{privileges} ON `{name}`.*"] + ([server.sees_routines] if routines else [])
 
 
 def test_without_the_right_to_lock_tables_one_connection_does_it_and_says_so(
@@ -36,14 +36,14 @@ def test_without_the_right_to_lock_tables_one_connection_does_it_and_says_so(
 ) -> None:
     name = database(*CONTENT)
     user = account(*grants(server, name, "LOCK TABLES"))
-    made = dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
+    backup = dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
     # MySQL cannot be asked for a lock that is not awaited, so there one connection reads anyhow.
-    said = ("one connection instead of 2: the account lacks the right LOCK TABLES",)
-    assert made.evidence.notes == (said if server.kind == "mariadb" else ())
-    assert made.evidence.properties["snapshot"] == "one connection"
+    expected = ("one connection instead of 2: the account lacks the right LOCK TABLES",)
+    assert backup.evidence.notes == (expected if server.kind == "mariadb" else ())
+    assert backup.evidence.properties["snapshot"] == "one connection"
     full = dump(mysql, server.source(name), tmp_path / "full", "sql")
     assert full.evidence.notes == ()
-    assert made.file.read_bytes() == full.file.read_bytes()
+    assert backup.file.read_bytes() == full.file.read_bytes()
 
 
 @pytest.mark.parametrize("missing", ["SELECT", "TRIGGER", "EVENT", "SHOW VIEW"])
@@ -80,7 +80,7 @@ def test_hidden_bodies_of_routines_are_named(server: MariaDBServer, database, ac
 def test_what_is_left_out_on_request_is_noted(server: MariaDBServer, database, account, tmp_path: Path) -> None:
     name = database(*CONTENT)
     user = account(f"SELECT, SHOW VIEW ON `{name}`.*")
-    made = dump(
+    backup = dump(
         mysql,
         server.source(name, user=user),
         tmp_path / "d",
@@ -90,8 +90,8 @@ def test_what_is_left_out_on_request_is_noted(server: MariaDBServer, database, a
         routines=False,
         events=False,
     )
-    assert made.evidence.notes == tuple(f"{k}s were left out on request" for k in ("event", "routine", "trigger"))
-    text = made.file.read_text()
+    assert backup.evidence.notes == tuple(f"{k}s were left out on request" for k in ("event", "routine", "trigger"))
+    text = backup.file.read_text()
     assert "DEFINER" in text  # the view
     assert "TRIGGER" not in text
     assert "EVENT" not in text
@@ -108,10 +108,10 @@ def test_rights_from_a_role_count(server: MariaDBServer, database, account, tmp_
         f"SET DEFAULT ROLE keeper_role {'FOR' if server.kind == 'mariadb' else 'TO'} {user}@localhost",
     )
     try:
-        made = dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
+        backup = dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
     finally:
         server.run("DROP ROLE keeper_role")
-    assert made.evidence.objects[0].rows == 10000
+    assert backup.evidence.objects[0].rows == 10000
 
 
 def test_tables_without_transactions_need_the_right_to_lock_them(
@@ -127,27 +127,27 @@ def test_an_account_with_one_database_restores_into_it(
     server: MariaDBServer, database, account, tmp_path: Path
 ) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)")
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
     target = database()
     user = account(f"ALL ON `{target}`.*")
-    load(mysql, server.source(target, user=user), made)
+    load(mysql, server.source(target, user=user), backup)
     assert cells(server, target) == cells(server, name)
     with pytest.raises(SourceError, match=r"cannot be created.*grant CREATE"):
-        load(mysql, server.source(f"{target}_no", user=user), made)
+        load(mysql, server.source(f"{target}_no", user=user), backup)
 
 
 def test_overwriting_needs_to_see_what_it_replaces(server: MariaDBServer, database, account, tmp_path: Path) -> None:
     name = database(*CONTENT)
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
     user = account(f"SELECT, CREATE, DROP, ALTER, INSERT ON `{name}`.*")
     before = server.dump(name)
     with pytest.raises(SourceError, match="needs the rights TRIGGER and EVENT"):
-        load(mysql, server.source(name, user=user), made, overwrite=True)
+        load(mysql, server.source(name, user=user), backup, overwrite=True)
     assert server.dump(name) == before
 
 
 def test_grants_are_understood_as_the_server_means_them() -> None:
-    held = parse_grants(
+    privileges = parse_grants(
         [
             "GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*GRANT ALL PRIVILEGES ON *.*'",
             "GRANT SELECT, TRIGGER ON `shop\\_%`.* TO `u`@`%`",
@@ -156,19 +156,21 @@ def test_grants_are_understood_as_the_server_means_them() -> None:
         ],
         "shop_1",
     )
-    assert held.has("SELECT")
-    assert held.has("TRIGGER")
-    assert not held.has("EVENT")
-    assert not held.has("SHOW VIEW")
+    assert privileges.has("SELECT")
+    assert privileges.has("TRIGGER")
+    assert not privileges.has("EVENT")
+    assert not privileges.has("SHOW VIEW")
     assert not parse_grants(["GRANT SELECT ON `shop\\_%`.* TO u"], "shopX1").has("SELECT")
     assert parse_grants(["GRANT SELECT ON `shop_%`.* TO u"], "shopX1").has("SELECT")
 
 
 def test_a_partial_revoke_is_an_exception_from_global_rights() -> None:
-    held = parse_grants(["GRANT SELECT, TRIGGER ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"], "shop")
-    assert not held.has("SELECT")
-    assert held.has("TRIGGER")
-    assert held.has_global("SELECT")
+    privileges = parse_grants(
+        ["GRANT SELECT, TRIGGER ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"], "shop"
+    )
+    assert not privileges.has("SELECT")
+    assert privileges.has("TRIGGER")
+    assert privileges.has_global("SELECT")
 
 
 def test_what_doctor_says_to_grant_is_what_a_backup_needs(
@@ -188,17 +190,17 @@ def test_what_doctor_says_to_grant_is_what_a_backup_needs(
         status = main(["doctor", url, "--json"])
         return status, json.loads(capsys.readouterr().out)
 
-    status, told = doctor()
-    assert status == 1, told
-    assert told["database"]["reached"], told
-    lacks = told["database"]["lacks"]
-    assert [one.split(":")[0] for one in lacks] == [
+    status, report = doctor()
+    assert status == 1, report
+    assert report["database"]["reached"], report
+    lacks = report["database"]["lacks"]
+    assert [lack.split(":")[0] for lack in lacks] == [
         "TRIGGER", "EVENT", "the right to see routines", "SHOW VIEW", "LOCK TABLES",
     ]  # fmt: skip
     with pytest.raises(SourceError, match="lacks TRIGGER, EVENT, the right to see routines on"):
         dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")
-    for one in lacks:
-        server.run(one.partition(": ")[2].partition(" (or leave")[0])
-    status, told = doctor()
-    assert (status, told["database"]["lacks"]) == (0, [])
+    for lack in lacks:
+        server.run(lack.partition(": ")[2].partition(" (or leave")[0])
+    status, report = doctor()
+    assert (status, report["database"]["lacks"]) == (0, [])
     dump(mysql, server.source(name, user=user), tmp_path / "d", "sql")

@@ -31,29 +31,29 @@ def comparable(server: MariaDBServer, name: str) -> str:
 def test_every_type_and_object_comes_back_under_another_name(
     server: MariaDBServer, everything: str, database, tmp_path: Path, formatting: str
 ) -> None:
-    made = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql", formatting=formatting)
+    backup = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql", formatting=formatting)
     target = database(create=False)
-    evidence = load(mysql, server.source(target), made)
+    evidence = load(mysql, server.source(target), backup)
     assert cells(server, target) == cells(server, everything)
     assert comparable(server, target) == comparable(server, everything)
-    assert {o.path: o.rows for o in evidence.objects} == {o.path: o.rows for o in made.evidence.objects}
+    assert {o.path: o.rows for o in evidence.objects} == {o.path: o.rows for o in backup.evidence.objects}
     assert {o.path: o.rows for o in evidence.objects} == {
         t: len(rows) for t, rows in cells(server, everything).items() if t != "numbers_from"
     }
 
 
 def test_both_ways_to_format_write_the_same_dump(server: MariaDBServer, everything: str, tmp_path: Path) -> None:
-    one, two = (
+    first, second = (
         dump(mysql, server.source(everything), tmp_path / f, "native", formatting=f).file.read_bytes()
         for f in FORMATTING
     )
-    assert one == two
+    assert first == second
 
 
 def test_the_mariadb_client_loads_a_dump(server: MariaDBServer, everything: str, database, tmp_path: Path) -> None:
-    made = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql")
     target = database()
-    server.client(target, made.file.read_bytes(), "--comments")
+    server.client(target, backup.file.read_bytes(), "--comments")
     assert cells(server, target) == cells(server, everything)
     assert comparable(server, target) == comparable(server, everything)
 
@@ -61,39 +61,39 @@ def test_the_mariadb_client_loads_a_dump(server: MariaDBServer, everything: str,
 def test_a_dump_of_the_restored_is_the_same_dump(
     server: MariaDBServer, everything: str, database, tmp_path: Path
 ) -> None:
-    made = dump(mysql, server.source(everything), tmp_path / "one.sql", "sql")
+    backup = dump(mysql, server.source(everything), tmp_path / "one.sql", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(mysql, server.source(target), backup)
     again = dump(mysql, server.source(target), tmp_path / "two.sql", "sql")
-    one, two = (without_charsets(d.file.read_text("utf-8", "surrogateescape")) for d in (made, again))
-    assert one == two
-    assert (server.kind == "mysql") or again.file.read_bytes() == made.file.read_bytes()
+    first, second = (without_charsets(d.file.read_text("utf-8", "surrogateescape")) for d in (backup, again))
+    assert first == second
+    assert (server.kind == "mysql") or again.file.read_bytes() == backup.file.read_bytes()
 
 
 def test_a_dump_never_names_its_database(server: MariaDBServer, everything: str, database, tmp_path: Path) -> None:
-    other = database("CREATE TABLE elsewhere (id INT)")
+    other_database = database("CREATE TABLE elsewhere (id INT)")
     server.run(
         f"CREATE VIEW over_two AS SELECT c.id, plus_one(e.id) AS x, numbers.ti FROM computed c "
-        f"JOIN numbers JOIN `{other}`.elsewhere e",
+        f"JOIN numbers JOIN `{other_database}`.elsewhere e",
         f"CREATE TRIGGER `{everything}`.qualified BEFORE INSERT ON `{everything}`.empty_ FOR EACH ROW "
         f"SET @x = (SELECT COUNT(*) FROM `{everything}`.computed)",
         f"CREATE PROCEDURE own() SELECT `{everything}`.computed.id FROM `{everything}`.computed",
         database=everything,
     )
-    made = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql")
-    text = made.file.read_text("utf-8", "surrogateescape")
+    backup = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql")
+    text = backup.file.read_text("utf-8", "surrogateescape")
     assert everything not in text
-    assert other in text
+    assert other_database in text
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(mysql, server.source(target), backup)
     assert f"`{everything}`" not in server.dump(target)
 
 
 def test_a_body_that_cannot_be_made_relative_is_noted(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT)")
     server.run(f"CREATE PROCEDURE alias() SELECT `{name}`.t FROM (SELECT 1 AS t) AS `{name}`", database=name)
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
-    assert any("procedure alias names its own database" in n for n in made.evidence.notes)
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    assert any("procedure alias names its own database" in n for n in backup.evidence.notes)
 
 
 def test_no_statement_is_over_a_mebibyte_unless_one_row_is(server: MariaDBServer, database, tmp_path: Path) -> None:
@@ -104,25 +104,25 @@ def test_no_statement_is_over_a_mebibyte_unless_one_row_is(server: MariaDBServer
     )
     texts = []
     for formatting in FORMATTING:
-        made = dump(mysql, server.source(name), tmp_path / formatting, "sql", formatting=formatting)
-        texts.append(made.file.read_bytes())
+        backup = dump(mysql, server.source(name), tmp_path / formatting, "sql", formatting=formatting)
+        texts.append(backup.file.read_bytes())
     assert texts[0] == texts[1]
     sizes = [len(s) + 1 for s in texts[0].split(b";\n") if b"INSERT" in s]
     assert max(sizes) > 1_500_000
     assert sorted(sizes)[-2] <= 1 << 20
     assert len(sizes) == 5
     target = database(create=False)
-    load(mysql, server.source(target), made)
+    load(mysql, server.source(target), backup)
     assert cells(server, target) == cells(server, name)
 
 
 def test_counts_versions_and_end_are_in_the_dump(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT)", "INSERT INTO t VALUES (1),(2)", "CREATE TABLE u (id INT)")
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
-    assert [(o.path, o.rows) for o in made.evidence.objects] == [("t", 2), ("u", 0)]
-    assert ("MariaDB" in made.evidence.versions["server"]) == (server.kind == "mariadb")
-    last = made.file.read_text().splitlines()[-1]
-    assert last.startswith("-- dumpty: complete, 2 tables, 2 rows, ")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    assert [(o.path, o.rows) for o in backup.evidence.objects] == [("t", 2), ("u", 0)]
+    assert ("MariaDB" in backup.evidence.versions["server"]) == (server.kind == "mariadb")
+    last_line = backup.file.read_text().splitlines()[-1]
+    assert last_line.startswith("-- dumpty: complete, 2 tables, 2 rows, ")
 
 
 def test_an_unknown_type_is_refused_by_name(server: MariaDBServer) -> None:
@@ -134,7 +134,7 @@ def test_an_unknown_type_is_refused_by_name(server: MariaDBServer) -> None:
 
 
 def test_an_empty_database_is_a_dump_too(server: MariaDBServer, database, tmp_path: Path) -> None:
-    made = dump(mysql, server.source(database()), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(database()), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    assert load(mysql, server.source(target), made).objects == ()
+    assert load(mysql, server.source(target), backup).objects == ()
     assert server.run(f"SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME='{target}'") == [(1,)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pymysql
 import pytest
 from plugins.mysql.content import OBJECTS, TYPES, build
-from plugins.mysql.loading import INDEXED, During, busy, left, same
+from plugins.mysql.loading import INDEXED, During, assert_same_content, remaining_sessions, sessions_of
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
 from support.mysql_server import without_charsets
@@ -31,23 +31,23 @@ def test_everything_comes_back_in_small_pieces_over_any_number_of_connections(
 ) -> None:
     name = database(create=False)
     build(server, name, *TYPES, *OBJECTS)
-    made = dump(mysql, server.source(name), tmp_path / "one.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "one.sql", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made, jobs=jobs)
-    same(server, target, name)
+    load(mysql, server.source(target), backup, jobs=jobs)
+    assert_same_content(server, target, name)
     # Rows without a key lie as they were inserted: only the same order makes the same dump.
     again = dump(mysql, server.source(target), tmp_path / "two.sql", "sql")
-    one, two = (without_charsets(d.file.read_text("utf-8", "surrogateescape")) for d in (made, again))
-    assert one == two
+    first, second = (without_charsets(d.file.read_text("utf-8", "surrogateescape")) for d in (backup, again))
+    assert first == second
 
 
 def test_a_clipped_number_beside_an_enum_fails_the_restore(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY, e ENUM('a'), n TINYINT)", "INSERT INTO t VALUES (1, 'a', 99)")
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
-    made.file.write_bytes(made.file.read_bytes().replace(b",99)", b",999)"))
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup.file.write_bytes(backup.file.read_bytes().replace(b",99)", b",999)"))
     target = database(create=False)
     with pytest.raises(IntegrityError, match=r"a row of t did not go in as it stands.*'n'"):
-        load(mysql, server.source(target), made)
+        load(mysql, server.source(target), backup)
     assert not server.run(f"SHOW DATABASES LIKE '{target}%'")
 
 
@@ -56,19 +56,19 @@ def test_a_clipped_number_beside_an_enum_fails_the_restore(server: MariaDBServer
 def test_connections_lost_while_they_load_fail_the_whole_restore(
     server: MariaDBServer, database, tmp_path: Path, small: None, overwrite: bool, jobs: int
 ) -> None:
-    made = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
     target = database("CREATE TABLE kept (id INT)") if overwrite else database(create=False)
-    seen: list[int] = []
+    sessions: list[int] = []
 
     def kill() -> None:
-        seen.extend(busy(server, target))
-        for number in seen[1:]:  # the first makes the tables
+        sessions.extend(sessions_of(server, target))
+        for number in sessions[1:]:  # the first makes the tables
             with contextlib.suppress(pymysql.err.OperationalError):  # one that was about to end has ended
                 server.run(f"KILL {number}")
 
     with pytest.raises(SourceError, match=r"lost|gone|killed"):
-        load(mysql, server.source(target), During(made, kill), overwrite=overwrite, jobs=jobs)
-    assert len(seen) > 1
+        load(mysql, server.source(target), During(backup, kill), overwrite=overwrite, jobs=jobs)
+    assert len(sessions) > 1
     expected = [(target,)] if overwrite else []
     assert server.run(f"SHOW DATABASES LIKE '{target}%'") == expected
     if overwrite:
@@ -79,18 +79,18 @@ def test_connections_lost_while_they_load_fail_the_whole_restore(
 def test_a_failure_leaves_no_connection_at_work(
     server: MariaDBServer, database, tmp_path: Path, small: None, error: BaseException
 ) -> None:
-    made = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    seen: list[int] = []
+    sessions: list[int] = []
 
     def fail() -> None:
-        seen.extend(busy(server, target))
+        sessions.extend(sessions_of(server, target))
         raise error
 
     with pytest.raises(type(error)):
-        load(mysql, server.source(target), During(made, fail), jobs=3)
-    assert len(seen) > 1
-    assert left(server, target) == []
+        load(mysql, server.source(target), During(backup, fail), jobs=3)
+    assert len(sessions) > 1
+    assert remaining_sessions(server, target) == []
     assert server.run(f"SHOW DATABASES LIKE '{target}%'") == []
 
 
@@ -98,23 +98,23 @@ def test_work_of_minutes_on_the_server_ends_with_the_restore(server: MariaDBServ
     name = database("CREATE TABLE t (id INT)")
     pool = parallel.Loaders(lambda: connect(server.source(name), name), name, 2)
     work = [pool.submit(lambda s: s.execute("SELECT SLEEP(600)"), {}) for _ in range(2)]
-    while len(busy(server, name)) < 2:
+    while len(sessions_of(server, name)) < 2:
         pass
     pool.stop()
     assert all(isinstance(w.exception(), StatementError) for w in work)
-    assert left(server, name) == []
+    assert remaining_sessions(server, name) == []
 
 
 def test_no_more_connections_load_than_the_option_jobs_says(
     server: MariaDBServer, database, tmp_path: Path, small: None
 ) -> None:
-    made = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)), tmp_path / "d.sql", "sql")
     for jobs in (1, 3):
         target = database(create=False)
-        seen: list[int] = []
-        look = partial(lambda name, numbers: numbers.extend(busy(server, name)), target, seen)
-        load(mysql, server.source(target), During(made, look, 0.9), jobs=jobs)
-        assert 1 < len(seen) <= jobs + 1  # one more makes the tables
+        sessions: list[int] = []
+        note_sessions = partial(lambda name, numbers: numbers.extend(sessions_of(server, name)), target, sessions)
+        load(mysql, server.source(target), During(backup, note_sessions, 0.9), jobs=jobs)
+        assert 1 < len(sessions) <= jobs + 1  # one more makes the tables
 
 
 def test_work_is_done_side_by_side(server: MariaDBServer, database) -> None:
@@ -129,7 +129,7 @@ def test_work_is_done_side_by_side(server: MariaDBServer, database) -> None:
     except BaseException:
         pool.stop()
         raise
-    assert left(server, name) == []
+    assert remaining_sessions(server, name) == []
 
 
 def test_rows_without_a_key_keep_their_order_however_long_the_first_takes(
@@ -137,9 +137,9 @@ def test_rows_without_a_key_keep_their_order_however_long_the_first_takes(
 ) -> None:
     name = database("CREATE TABLE t (n INT, a LONGTEXT)")
     server.run("INSERT INTO t SELECT seq, REPEAT('x', IF(seq % 10 = 1, 3000000, 1)) FROM seq_1_to_30", database=name)
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
     target = database(create=False)
-    load(mysql, server.source(target), made, jobs=4)
+    load(mysql, server.source(target), backup, jobs=4)
     assert server.run("SELECT n FROM t", database=target) == [(n,) for n in range(1, 31)]
 
 
@@ -147,15 +147,15 @@ def test_a_server_with_no_room_for_more_connections_is_loaded_over_those_there_a
     server: MariaDBServer, database, account, tmp_path: Path, small: None
 ) -> None:
     name = database("SET FOREIGN_KEY_CHECKS=0", *INDEXED)
-    made = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
+    backup = dump(mysql, server.source(name), tmp_path / "d.sql", "sql")
     user = account("ALL ON *.*")
     server.run(f"ALTER USER {user}@localhost WITH MAX_USER_CONNECTIONS 3")
     target = database(create=False)
-    seen: list[int] = []
-    look = During(made, lambda: seen.extend(busy(server, target)), 0.9)
-    load(mysql, server.source(target, user=user), look, jobs=4)
-    assert len(seen) == 2  # the third holds the lock on the restore
-    same(server, target, name)
+    sessions: list[int] = []
+    noting = During(backup, lambda: sessions.extend(sessions_of(server, target)), 0.9)
+    load(mysql, server.source(target, user=user), noting, jobs=4)
+    assert len(sessions) == 2  # the third holds the lock on the restore
+    assert_same_content(server, target, name)
 
 
 def test_a_failure_reaches_those_who_wait_for_a_connection(server: MariaDBServer, database, account) -> None:
@@ -191,15 +191,15 @@ def test_memory_does_not_grow_with_the_dump(server: MariaDBServer, database, tmp
     for rows in (6_000, 24_000):
         name = database("CREATE TABLE t (id INT PRIMARY KEY, a TEXT, k INT, KEY (k))")
         server.run(f"INSERT INTO t SELECT seq, REPEAT('x', 10000), seq FROM seq_1_to_{rows}", database=name)
-        made = dump(mysql, server.source(name), tmp_path / f"{rows}.sql", "sql")
+        backup = dump(mysql, server.source(name), tmp_path / f"{rows}.sql", "sql")
         target = database(create=False)
-        argv = [sys.executable, "-c", _LOAD, str(made.file), server.socket, target]
-        done = subprocess.run(
+        argv = [sys.executable, "-c", _LOAD, str(backup.file), server.socket, target]
+        completed = subprocess.run(
             argv, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], env={"PYTHONPATH": "."}
         )
-        assert done.returncode == 0, done.stderr
+        assert completed.returncode == 0, completed.stderr
         assert server.run("SELECT COUNT(*) FROM t", database=target) == [(rows,)]
-        peaks.append(int(re.findall(r"VmHWM:\s*(\d+)", done.stdout)[0]) * 1024)
+        peaks.append(int(re.findall(r"VmHWM:\s*(\d+)", completed.stdout)[0]) * 1024)
         server.run(f"DROP DATABASE `{name}`", f"DROP DATABASE `{target}`")
     assert peaks[1] - peaks[0] < 180_000_000 * 0.1  # that is how much more the second dump holds
     assert peaks[1] < 100_000_000

@@ -88,8 +88,8 @@ def pair(connection, number: int) -> None:
 
 
 def ids(text: bytes, table: str) -> set[int]:
-    found = re.search(rb"INSERT INTO `%b` [^\n]*\n(.*?);\n" % table.encode(), text, re.DOTALL)
-    return set(map(int, re.findall(rb"\d+", found[1]))) if found else set()
+    insert = re.search(rb"INSERT INTO `%b` [^\n]*\n(.*?);\n" % table.encode(), text, re.DOTALL)
+    return set(map(int, re.findall(rb"\d+", insert[1]))) if insert else set()
 
 
 @pytest.mark.parametrize("formatting", FORMATTING)
@@ -105,13 +105,13 @@ def test_no_backup_holds_half_a_pair_while_writers_commit(
     sizes = set()
     with writers(server, name, pair):
         for _ in range(50):
-            made = dump(mysql, server.source(name), tmp_path / "d", "sql", formatting=formatting)
-            text = made.file.read_bytes()
+            backup = dump(mysql, server.source(name), tmp_path / "d", "sql", formatting=formatting)
+            text = backup.file.read_bytes()
             first, last = ids(text, "a_first"), ids(text, "z_last")
             assert first == last
-            rows = {o.path: o.rows for o in made.evidence.objects}
+            rows = {o.path: o.rows for o in backup.evidence.objects}
             assert rows["a_first"] == rows["z_last"] == len(first)
-            assert made.evidence.notes == ()
+            assert backup.evidence.notes == ()
             sizes.add(len(first))
     assert len(sizes) > 5  # the writers were at work
 
@@ -140,8 +140,8 @@ def test_tables_without_transactions_are_frozen_with_the_rest(
 
     with writers(server, name, work):
         for _ in range(10):
-            made = dump(mysql, server.source(name), tmp_path / "d", "sql", formatting=formatting, lock_timeout=20)
-            rows = {o.path: o.rows or 0 for o in made.evidence.objects}
+            backup = dump(mysql, server.source(name), tmp_path / "d", "sql", formatting=formatting, lock_timeout=20)
+            rows = {o.path: o.rows or 0 for o in backup.evidence.objects}
             assert rows["a_first"] <= rows["m"] <= rows["z_last"] <= rows["a_first"] + 2
     assert rows["a_first"] > 10
 
@@ -159,21 +159,21 @@ def test_ddl_waits_until_the_dump_is_done(
         "CREATE TABLE b (id INT PRIMARY KEY)",
         "INSERT INTO b VALUES (1),(2),(3)",
     )
-    done = threading.Event()
+    altered = threading.Event()
 
     def alter() -> None:
         server.run(ddl, database=name)
-        done.set()
+        altered.set()
 
     thread = threading.Thread(target=alter)
 
     def act() -> None:
         thread.start()
-        assert not done.wait(0.5)
+        assert not altered.wait(0.5)
 
     evidence = dump_interrupted(server, name, tmp_path / "d", act, formatting=formatting)
     thread.join(10)
-    assert done.is_set()
+    assert altered.is_set()
     assert {o.path: o.rows for o in evidence.objects} == {"a": 15, "b": 3}
 
 
@@ -182,18 +182,18 @@ def test_objects_that_change_whenever_a_backup_begins_are_an_error(
 ) -> None:
     name = database("CREATE TABLE a (id INT PRIMARY KEY)")
     execute = Session.execute
-    made: list[str] = []
+    created: list[str] = []
 
     def churning(session: Session, sql: str | bytes) -> tuple[int, int]:
         if str(sql) == "START TRANSACTION":  # the objects have been listed, and will be again
-            made.append(f"n{len(made)}")
-            server.run(f"CREATE TABLE {made[-1]} (id INT)", database=name)
+            created.append(f"n{len(created)}")
+            server.run(f"CREATE TABLE {created[-1]} (id INT)", database=name)
         return execute(session, sql)
 
     monkeypatch.setattr(Session, "execute", churning)
     with pytest.raises(Locked, match="created, altered or dropped each time a backup began"):
         dump(mysql, server.source(name), tmp_path / "d", "sql")
-    assert len(made) > 1
+    assert len(created) > 1
 
 
 def test_a_table_locked_for_writing_is_an_error_in_time(server: MariaDBServer, database, tmp_path: Path) -> None:
@@ -269,10 +269,10 @@ def test_a_dump_cannot_hold_other_counts_than_the_snapshot(server: MariaDBServer
     from dumpty import Evidence, ObjectEvidence
 
     name = database("CREATE TABLE a (id INT)", "INSERT INTO a VALUES (1),(2)")
-    made = dump(mysql, server.source(name), tmp_path / "d", "sql")
-    made.evidence = Evidence(objects=(ObjectEvidence(path="a", rows=3),))
+    backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
+    backup.evidence = Evidence(objects=(ObjectEvidence(path="a", rows=3),))
     target = database(create=False)
     with pytest.raises(IntegrityError, match="table a has 2 rows after loading, and had 3"):
-        load(mysql, server.source(target), made)
+        load(mysql, server.source(target), backup)
     assert not server.run(f"SHOW DATABASES LIKE '{target}'")
     assert cells(server, name)["a"]

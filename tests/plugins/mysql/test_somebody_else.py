@@ -35,10 +35,10 @@ CONTENT = [
 def test_what_somebody_else_made_in_an_empty_database_meanwhile_stays(
     server: MariaDBServer, database, tmp_path: Path, theirs: list[str]
 ) -> None:
-    made = dump(driver, server.source(database(*CONTENT)), tmp_path / "d", "sql")
-    target, wanted = database(), database(*theirs)
+    backup = dump(driver, server.source(database(*CONTENT)), tmp_path / "d", "sql")
+    target, expected = database(), database(*theirs)
     with pytest.raises(SourceError, match="already exists"):
-        load(driver, server.source(target), During(made, lambda: server.run(*theirs, database=target), 0.2))
-    assert cells(server, target) == cells(server, wanted)
+        load(driver, server.source(target), During(backup, lambda: server.run(*theirs, database=target), 0.2))
+    assert cells(server, target) == cells(server, expected)
     routines = "SELECT ROUTINE_NAME, ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA='{}'"
-    assert server.run(routines.format(target)) == server.run(routines.format(wanted))
+    assert server.run(routines.format(target)) == server.run(routines.format(expected))

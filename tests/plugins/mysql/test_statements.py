@@ -80,15 +80,15 @@ def test_server_and_client_write_a_text_alike(session, text: str) -> None:
 def test_a_float_comes_back_to_the_bit(session, value: float, kind: str) -> None:
     if kind == "float" and abs(value) > 3.4e38:
         value = 1 / value
-    one = column("t", "x", kind, "")
+    float_column = column("t", "x", kind, "")
     with session.cursor() as cursor:
         cursor.execute("SET sql_mode=''")
         cursor.execute("DROP TEMPORARY TABLE IF EXISTS mysql.f")
         cursor.execute(f"CREATE TEMPORARY TABLE mysql.f (x {kind})")
         cursor.execute(f"INSERT INTO mysql.f VALUES ({value!r})")
-        cursor.execute(f"SELECT {row_on_server([one])}, CONCAT({one.value}) FROM mysql.f")
+        cursor.execute(f"SELECT {row_on_server([float_column])}, CONCAT({float_column.value}) FROM mysql.f")
         server, value_text = cursor.fetchone()
-        assert row_in_client([one])((value_text.encode(),)) + END == server
+        assert row_in_client([float_column])((value_text.encode(),)) + END == server
         cursor.execute(b"INSERT INTO mysql.f VALUES " + server[:-1])
         cursor.execute("SELECT COUNT(DISTINCT x*1e0), COUNT(DISTINCT ATAN2(x,-1)), COUNT(*) FROM mysql.f")
         assert cursor.fetchone() == (1, 1, 2)
@@ -117,9 +117,9 @@ def test_any_row_is_admitted_and_split_off_however_it_is_cut(values, name: str, 
         + b",\n".join(b"(" + written(v) + b")" for v in row)
         for row in values
     ]
-    found = read(whole(statements), step)
-    assert [s.text for s in found] == statements
-    assert all(s.name == name and s.kind == "INSERT" for s in found)
+    statements_read = read(whole(statements), step)
+    assert [s.text for s in statements_read] == statements
+    assert all(s.name == name and s.kind == "INSERT" for s in statements_read)
 
 
 @SOME
@@ -158,9 +158,9 @@ def test_a_delimiter_of_its_own_lets_a_body_say_anything(step: int) -> None:
         + body
         + b"\n;;;\nDELIMITER ;\nSET NAMES utf8mb4;\n%b 0 tables, 0 rows, 2 statements\n" % MARK
     )
-    one, two = read(data, step)
-    assert (one.text, one.kind, one.name) == (body, "PROCEDURE", "p")
-    assert two.kind == "SET"
+    procedure, setting = read(data, step)
+    assert (procedure.text, procedure.kind, procedure.name) == (body, "PROCEDURE", "p")
+    assert setting.kind == "SET"
 
 
 @SOME
@@ -226,10 +226,10 @@ def test_anything_else_is_an_error_of_our_own(data: bytes) -> None:
 )
 def test_no_order_of_words_breaks_the_admission(data: list[str]) -> None:
     try:
-        found = validate_statement(("CREATE " + " ".join(data)).encode())
+        statement = validate_statement(("CREATE " + " ".join(data)).encode())
     except IntegrityError:
         return
-    assert found.kind
+    assert statement.kind
 
 
 @SOME
@@ -240,7 +240,7 @@ def test_the_lexer_loses_nothing(parts: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "expected", "left"),
+    ("sql", "expected", "still_named"),
     [
         ("select `shop`.`t`.`id` from `shop`.`t`", "select `t`.`id` from `t`", False),
         ("SELECT shop . t . id FROM shop/* x */.t", "SELECT   t . id FROM /* x */t", False),
@@ -259,8 +259,8 @@ def test_the_lexer_loses_nothing(parts: list[bytes]) -> None:
         ("SELECT `sh``op`.t", "SELECT `sh``op`.t", False),
     ],
 )
-def test_a_name_is_made_relative_where_that_is_certain(sql: str, expected: str, left: bool) -> None:
-    assert unqualify(sql.encode(), b"shop", [b"t", b"tr"]) == (expected.encode(), left)
+def test_a_name_is_made_relative_where_that_is_certain(sql: str, expected: str, still_named: bool) -> None:
+    assert unqualify(sql.encode(), b"shop", [b"t", b"tr"]) == (expected.encode(), still_named)
 
 
 def test_names_are_compared_as_the_server_does() -> None:

@@ -43,8 +43,8 @@ def insert(connection, number: int) -> None:
 
 
 @contextlib.contextmanager
-def long_insert(server: MariaDBServer, name: str, *, seen: bool = False) -> Iterator[None]:
-    """Let an INSERT … SELECT run in the table ``slow`` of ``name``; ``seen``: for more than a second already."""
+def long_insert(server: MariaDBServer, name: str, *, for_long: bool = False) -> Iterator[None]:
+    """Let an INSERT … SELECT run in the table ``slow`` of ``name``; ``for_long``: for more than a second already."""
     connection = server.connect(name)
     number = connection.thread_id()
 
@@ -55,8 +55,8 @@ def long_insert(server: MariaDBServer, name: str, *, seen: bool = False) -> Iter
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        wanted = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={number} AND INFO LIKE 'INSERT%' AND TIME>="
-        while not server.run(f"{wanted}{2 if seen else 0}"):
+        query = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={number} AND INFO LIKE 'INSERT%' AND TIME>="
+        while not server.run(f"{query}{2 if for_long else 0}"):
             assert thread.is_alive()
         yield
     finally:
@@ -68,21 +68,21 @@ def long_insert(server: MariaDBServer, name: str, *, seen: bool = False) -> Iter
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a backup says to the server."""
-    said: list[str] = []
+    executed: list[str] = []
     execute = Session.execute
 
     def noting(self: Session, sql: str | bytes) -> tuple[int, int]:
-        said.append(str(sql))
+        executed.append(str(sql))
         return execute(self, sql)
 
     monkeypatch.setattr(Session, "execute", noting)
-    return said
+    return executed
 
 
-def wait_until(true) -> None:
+def wait_until(condition) -> None:
     """Wait for a condition, with a generous end."""
     end = time.monotonic() + 60
-    while not true():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -92,11 +92,11 @@ def test_with_a_binary_log_equal_positions_are_one_snapshot(
 ) -> None:
     with writers(logged, "pairs", pair):
         for _ in range(30):
-            made = dump(driver, logged.source("pairs"), tmp_path / "d", "sql", jobs=3)
-            text = made.file.read_bytes()
+            backup = dump(driver, logged.source("pairs"), tmp_path / "d", "sql", jobs=3)
+            text = backup.file.read_bytes()
             assert ids(text, "a_first") == ids(text, "z_last")
-            assert made.evidence.properties["snapshot"] == "binary log position"
-            assert made.evidence.notes == ()
+            assert backup.evidence.properties["snapshot"] == "binary log position"
+            assert backup.evidence.notes == ()
     assert ids(text, "a_first")
     assert not [s for s in statements if s.startswith(("LOCK", "FLUSH"))]
 
@@ -106,38 +106,38 @@ def test_positions_are_not_trusted_where_a_replica_may_write_beside_the_log(
 ) -> None:
     logged.run("CHANGE MASTER 'elsewhere' TO MASTER_HOST='127.0.0.1'")
     try:
-        made = dump(driver, logged.source("pairs"), tmp_path / "d", "sql", jobs=2)
+        backup = dump(driver, logged.source("pairs"), tmp_path / "d", "sql", jobs=2)
     finally:
         logged.run("RESET SLAVE 'elsewhere' ALL")
-    assert made.evidence.properties["snapshot"] == "table locks"
+    assert backup.evidence.properties["snapshot"] == "table locks"
 
 
 def test_an_account_that_may_not_ask_about_the_log_gets_its_snapshot_otherwise(
     logged: MariaDBServer, tmp_path: Path
 ) -> None:
     logged.run("CREATE USER plain@localhost", "GRANT ALL ON pairs.* TO plain@localhost")
-    made = dump(driver, logged.source("pairs", user="plain"), tmp_path / "d", "sql", jobs=2, routines=False)
-    assert made.evidence.properties["snapshot"] == "table locks"
+    backup = dump(driver, logged.source("pairs", user="plain"), tmp_path / "d", "sql", jobs=2, routines=False)
+    assert backup.evidence.properties["snapshot"] == "table locks"
 
 
-def shared(server: MariaDBServer, made) -> bool:
+def shared(server: MariaDBServer, backup) -> bool:
     """Return whether the connections shared a snapshot; MySQL reads over one, as a matter of course."""
-    told = made.evidence.properties["snapshot"]
-    assert told == ("table locks" if made.evidence.notes == () and server.kind == "mariadb" else "one connection")
-    return told == "table locks"
+    method = backup.evidence.properties["snapshot"]
+    assert method == ("table locks" if backup.evidence.notes == () and server.kind == "mariadb" else "one connection")
+    return method == "table locks"
 
 
 def test_writers_of_other_databases_go_on_behind_a_long_insert(
     server: MariaDBServer, database, tmp_path: Path, statements: list[str]
 ) -> None:
     name = database(*PAIRS)
-    busy, other = database("CREATE TABLE slow (n INT)"), database(NUMBERED)
-    with long_insert(server, busy), writers(server, other, insert):
-        ((before,),) = server.run("SELECT COUNT(*) FROM t", database=other)
-        made = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2)
-        wait_until(lambda: server.run("SELECT COUNT(*) FROM t", database=other)[0][0] > before)
-    assert shared(server, made) == (server.kind == "mariadb")
-    assert made.evidence.notes == ()
+    slow_database, other_database = database("CREATE TABLE slow (n INT)"), database(NUMBERED)
+    with long_insert(server, slow_database), writers(server, other_database, insert):
+        ((before,),) = server.run("SELECT COUNT(*) FROM t", database=other_database)
+        backup = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2)
+        wait_until(lambda: server.run("SELECT COUNT(*) FROM t", database=other_database)[0][0] > before)
+    assert shared(server, backup) == (server.kind == "mariadb")
+    assert backup.evidence.notes == ()
     assert not [s for s in statements if s.startswith("FLUSH")]
 
 
@@ -149,12 +149,12 @@ def test_nobody_waits_where_there_is_no_moment_without_writers(server: MariaDBSe
         with holder.cursor() as cursor:
             cursor.execute("INSERT INTO slow VALUES (1)")
         with writers(server, name, insert):
-            made = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2, lock_timeout=60)
+            backup = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2, lock_timeout=60)
     finally:
         holder.close()
-    assert not shared(server, made)
-    assert all(n.startswith("one connection instead of 2: ") for n in made.evidence.notes)
-    assert {o.path: o.rows for o in made.evidence.objects}["slow"] == 0
+    assert not shared(server, backup)
+    assert all(n.startswith("one connection instead of 2: ") for n in backup.evidence.notes)
+    assert {o.path: o.rows for o in backup.evidence.objects}["slow"] == 0
 
 
 def test_no_transaction_of_a_writer_is_ended_for_a_backup(server: MariaDBServer, database, tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_no_transaction_of_a_writer_is_ended_for_a_backup(server: MariaDBServer,
     name = database(*PAIRS)
     with writers(server, name, pair, 4):
         for _ in range(10):
-            made = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2)
-            text = made.file.read_bytes()
+            backup = dump(driver, server.source(name), tmp_path / "d", "sql", jobs=2)
+            text = backup.file.read_bytes()
             assert ids(text, "a_first") == ids(text, "z_last")
     assert ids(text, "a_first")
 
@@ -179,7 +179,7 @@ def test_a_writer_who_comes_while_the_tables_are_being_locked_stops_nobody(
     arrived: list[threading.Thread] = []
 
     def coming(session: Session, sql: str | bytes) -> tuple[int, int]:
-        done = execute(session, sql)
+        result = execute(session, sql)
         if str(sql).startswith("LOCK TABLES") and not arrived:
             arrived.append(threading.Thread(target=connection.cursor().execute, args=("INSERT INTO m VALUES (1)",)))
             arrived[0].start()
@@ -187,28 +187,28 @@ def test_a_writer_who_comes_while_the_tables_are_being_locked_stops_nobody(
                 f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID={connection.thread_id()} AND STATE LIKE 'W%'"
             )
             wait_until(lambda: not arrived[0].is_alive() or mariadb.run(waiting))
-        return done
+        return result
 
     monkeypatch.setattr(Session, "execute", coming)
     try:
-        made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=2, lock_timeout=5)
+        backup = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=2, lock_timeout=5)
         arrived[0].join()
     finally:
         connection.close()
-    assert made.evidence.properties["snapshot"] == "table locks"
-    assert made.evidence.notes == ()
-    assert {o.path: o.rows for o in made.evidence.objects} == {"m": 1, "t": 0}
+    assert backup.evidence.properties["snapshot"] == "table locks"
+    assert backup.evidence.notes == ()
+    assert {o.path: o.rows for o in backup.evidence.objects} == {"m": 1, "t": 0}
 
 
 def test_a_long_statement_in_the_same_database_is_not_even_waited_for(
     mariadb: MariaDBServer, database, tmp_path: Path, statements: list[str]
 ) -> None:
     name = database(*PAIRS, "CREATE TABLE slow (n INT)", NUMBERED)
-    with long_insert(mariadb, name, seen=True), writers(mariadb, name, insert):
-        made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=2)
-    (note,) = made.evidence.notes
+    with long_insert(mariadb, name, for_long=True), writers(mariadb, name, insert):
+        backup = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=2)
+    (note,) = backup.evidence.notes
     assert "has been writing for more than a second" in note
-    assert made.evidence.properties["snapshot"] == "one connection"
+    assert backup.evidence.properties["snapshot"] == "one connection"
     assert not [s for s in statements if s.startswith("LOCK TABLES")]
 
 
@@ -250,17 +250,17 @@ def test_a_prepared_transaction_that_is_committed_meanwhile_is_there_wholly_or_n
 
     monkeypatch.setattr(Session, "execute", committing)
     with prepared(mariadb, name):
-        made = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=3)
-    assert len({o.rows for o in made.evidence.objects}) == 1
-    assert made.evidence.properties["snapshot"] == "one connection"
-    (note,) = made.evidence.notes
+        backup = dump(driver, mariadb.source(name), tmp_path / "d", "sql", jobs=3)
+    assert len({o.rows for o in backup.evidence.objects}) == 1
+    assert backup.evidence.properties["snapshot"] == "one connection"
+    (note,) = backup.evidence.notes
     assert "prepared" in note
 
 
 def test_positions_are_not_trusted_while_a_transaction_is_prepared(logged: MariaDBServer, tmp_path: Path) -> None:
     logged.run("CREATE DATABASE xa", "USE xa", "CREATE TABLE a (id INT)", "CREATE TABLE b (id INT)")
     with prepared(logged, "xa"):
-        made = dump(driver, logged.source("xa"), tmp_path / "d", "sql", jobs=3)
-    assert made.evidence.properties["snapshot"] == "one connection"
-    made = dump(driver, logged.source("xa"), tmp_path / "e", "sql", jobs=3)
-    assert made.evidence.properties["snapshot"] == "binary log position"
+        backup = dump(driver, logged.source("xa"), tmp_path / "d", "sql", jobs=3)
+    assert backup.evidence.properties["snapshot"] == "one connection"
+    backup = dump(driver, logged.source("xa"), tmp_path / "e", "sql", jobs=3)
+    assert backup.evidence.properties["snapshot"] == "binary log position"

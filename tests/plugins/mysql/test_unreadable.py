@@ -29,20 +29,20 @@ def test_every_broken_view_is_named_at_once(server: MariaDBServer, database, tmp
 
 
 def test_views_can_be_left_out(server: MariaDBServer, database, tmp_path: Path) -> None:
-    made = dump(driver, server.source(database(*BROKEN)), tmp_path / "d", "sql", views=False)
-    assert "views were left out on request" in made.evidence.notes
+    backup = dump(driver, server.source(database(*BROKEN)), tmp_path / "d", "sql", views=False)
+    assert "views were left out on request" in backup.evidence.notes
     target = database(create=False)
-    load(driver, server.source(target), made)
+    load(driver, server.source(target), backup)
     assert [t for (t,) in server.run("SHOW TABLES", database=target)] == ["kept"]
 
 
 def test_a_broken_view_in_the_way_of_an_overwrite_is_named_without_that_option(
     server: MariaDBServer, database, tmp_path: Path
 ) -> None:
-    made = dump(driver, server.source(database(BROKEN[0])), tmp_path / "d", "sql")
+    backup = dump(driver, server.source(database(BROKEN[0])), tmp_path / "d", "sql")
     target = database(*BROKEN)
     with pytest.raises(SourceError, match=r"\(one, two\)") as failure:
-        load(driver, server.source(target), made, overwrite=True)
+        load(driver, server.source(target), backup, overwrite=True)
     assert "views=off" not in str(failure.value)
     assert server.run("SELECT COUNT(*) FROM kept", database=target) == [(2,)]
 

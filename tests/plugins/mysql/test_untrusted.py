@@ -22,12 +22,12 @@ from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.session import StatementError
 
 
-def scratch(one: FileDump, on: Source | None = None, **options):
-    return driver.scratch(dump=one, on=on, options=defaults(driver, "scratch", **options))
+def scratch(backup: FileDump, on: Source | None = None, **options):
+    return driver.scratch(dump=backup, on=on, options=defaults(driver, "scratch", **options))
 
 
 @pytest.fixture
-def open_place() -> Iterator[Path]:
+def open_directory() -> Iterator[Path]:
     """A directory that every account may write to."""
     path = Path(tempfile.mkdtemp(dir="/tmp"))
     path.chmod(0o777)
@@ -36,9 +36,9 @@ def open_place() -> Iterator[Path]:
 
 
 REACHING = (
-    "SELECT 'x' INTO OUTFILE '{place}/out'",
-    "SELECT 'x' INTO DUMPFILE '{place}/dump'",
-    "SET GLOBAL general_log_file='{place}/log'",
+    "SELECT 'x' INTO OUTFILE '{directory}/out'",
+    "SELECT 'x' INTO DUMPFILE '{directory}/dump'",
+    "SET GLOBAL general_log_file='{directory}/log'",
     "CREATE FUNCTION reached RETURNS INTEGER SONAME 'udf.so'",
     "INSTALL PLUGIN reached SONAME 'ha_reached.so'",
     "CREATE USER reached@localhost",
@@ -47,10 +47,10 @@ REACHING = (
 
 
 @pytest.fixture
-def hostile(mariadb: MariaDBServer, database, tmp_path: Path, open_place: Path) -> FileDump:
+def hostile(mariadb: MariaDBServer, database, tmp_path: Path, open_directory: Path) -> FileDump:
     """A database whose code does what it may, under the names of accounts that may everything on many servers."""
     reach = "".join(
-        f"BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; EXECUTE IMMEDIATE {text.format(place=open_place)!r}; END;\n"
+        f"BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; EXECUTE IMMEDIATE {text.format(directory=open_directory)!r}; END;\n"
         for text in REACHING
     )
     name = database(
@@ -65,32 +65,32 @@ def hostile(mariadb: MariaDBServer, database, tmp_path: Path, open_place: Path) 
     return dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
 
 
-def test_code_of_a_dump_reaches_nothing_of_a_private_server(hostile: FileDump, open_place: Path) -> None:
-    with scratch(hostile) as place:
-        load(driver, place.target, hostile)
-        assert driver.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects == (
+def test_code_of_a_dump_reaches_nothing_of_a_private_server(hostile: FileDump, open_directory: Path) -> None:
+    with scratch(hostile) as drill:
+        load(driver, drill.target, hostile)
+        assert driver.inspect(source=drill.target, options={"evidence": "fingerprint"}).evidence.objects == (
             hostile.evidence.objects
         )
-        assert place.check()
-        session = connect(place.target, place.target.database)
+        assert drill.check()
+        session = connect(drill.target, drill.target.database)
         try:
             for procedure in ("p", "q"):
                 session.execute(f"CALL {procedure}()")
         finally:
             session.close()
         with contextlib.suppress(StatementError):
-            assert place.ask("SELECT f FROM v") == [(None,)]
-        assert place.ask("SELECT @@general_log, @@event_scheduler") == [(0, "OFF")]
-        assert place.ask("SELECT COUNT(*) FROM mysql.func") == [(0,)]
-        assert place.ask("SELECT COUNT(*) FROM mysql.user WHERE User NOT IN ('root', 'mariadb.sys')") == [(0,)]
+            assert drill.ask("SELECT f FROM v") == [(None,)]
+        assert drill.ask("SELECT @@general_log, @@event_scheduler") == [(0, "OFF")]
+        assert drill.ask("SELECT COUNT(*) FROM mysql.func") == [(0,)]
+        assert drill.ask("SELECT COUNT(*) FROM mysql.user WHERE User NOT IN ('root', 'mariadb.sys')") == [(0,)]
         for text in REACHING:
-            session = connect(place.target, place.target.database)
+            session = connect(drill.target, drill.target.database)
             try:
                 with pytest.raises(StatementError, match="denied"):
-                    session.execute(text.format(place=open_place))
+                    session.execute(text.format(directory=open_directory))
             finally:
                 session.close()
-    assert list(open_place.iterdir()) == []
+    assert list(open_directory.iterdir()) == []
 
 
 def test_a_private_server_runs_as_nobody_and_inherits_no_environment(
@@ -98,22 +98,22 @@ def test_a_private_server_runs_as_nobody_and_inherits_no_environment(
 ) -> None:
     monkeypatch.setenv("SHOP_PASSWORD", "s3cret-of-the-caller")
     monkeypatch.setenv("MYSQL_PWD", "s3cret-of-the-caller")
-    with scratch(hostile) as place:
-        directory = Path(place.target.query["unix_socket"]).parent
+    with scratch(hostile) as drill:
+        directory = Path(drill.target.query["unix_socket"]).parent
         process = Path("/proc") / (directory / "pid").read_text().strip()
         status = (process / "status").read_text()
         (uid,) = {line.split()[1] for line in status.splitlines() if line.startswith("Uid:")}
         shell = Path("/proc") / next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
         assert "NoNewPrivs:\t1" in status
-        assert any(uid in note for note in place.notes)
+        assert any(uid in note for note in drill.notes)
         if os.geteuid() == 0:
             with pytest.raises(KeyError):
                 pwd.getpwuid(int(uid))
             assert directory.stat().st_mode & 0o777 == 0o700
         else:
             assert int(uid) == os.geteuid()
-        for one in (process, shell):
-            environment = (one / "environ").read_bytes()
+        for process_directory in (process, shell):
+            environment = (process_directory / "environ").read_bytes()
             assert b"s3cret" not in environment
             assert b"PATH=" in environment
     assert not process.exists()
@@ -132,15 +132,15 @@ def test_what_tables_say_of_directories_is_left_out_in_a_drill(
     )
     before = sorted(outside.rglob("*"))
     assert before
-    one = dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
-    assert b"DATA DIRECTORY" in one.file.read_bytes()
+    backup = dump(driver, mariadb.source(name), tmp_path / "d", "sql", fingerprint=True)
+    assert b"DATA DIRECTORY" in backup.file.read_bytes()
     user = account(r"ALL ON `dumpty\_drill%`.*")
     for on in (None, mariadb.source("x", user=user)):
-        with scratch(one, on) as place:
-            load(driver, place.target, one)
-            found = driver.inspect(source=place.target, options={"evidence": "fingerprint"}).evidence.objects
-            assert found == one.evidence.objects
-            assert not any("DIRECTORY" in str(place.ask(f"SHOW CREATE TABLE {table}")) for table in "imp")
+        with scratch(backup, on) as drill:
+            load(driver, drill.target, backup)
+            objects = driver.inspect(source=drill.target, options={"evidence": "fingerprint"}).evidence.objects
+            assert objects == backup.evidence.objects
+            assert not any("DIRECTORY" in str(drill.ask(f"SHOW CREATE TABLE {table}")) for table in "imp")
             assert sorted(outside.rglob("*")) == before
 
 
@@ -149,8 +149,8 @@ def test_a_table_that_is_elsewhere_is_not_drilled(hostile: FileDump, engine: str
     text = hostile.file.read_bytes()
     assert b"ENGINE=InnoDB" in text
     hostile.file.write_bytes(text.replace(b"ENGINE=InnoDB", f"/*!50100 ENGINE = {engine} */".encode(), 1))
-    with scratch(hostile) as place, pytest.raises(NotProvable, match="table t is in the engine"):
-        load(driver, place.target, hostile)
+    with scratch(hostile) as drill, pytest.raises(NotProvable, match="table t is in the engine"):
+        load(driver, drill.target, hostile)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_an_account_with_rights_to_the_whole_server_is_refused_unless_insisted(
 
 def test_a_superuser_is_taken_where_somebody_insists(mariadb: MariaDBServer, hostile: FileDump) -> None:
     for on in (None, mariadb.source("x")):
-        with scratch(hostile, on, superuser=True) as place:
-            load(driver, place.target, hostile)
-            assert place.ask("SELECT COUNT(*) FROM t") == [(2,)]
+        with scratch(hostile, on, superuser=True) as drill:
+            load(driver, drill.target, hostile)
+            assert drill.ask("SELECT COUNT(*) FROM t") == [(2,)]
 
 
 @pytest.fixture
@@ -194,25 +194,25 @@ def programs(mysql: MariaDBServer, monkeypatch: pytest.MonkeyPatch) -> None:
 def listening(process: Path) -> set[str]:
     """Return the paths of the sockets that a process listens on, and the addresses of its network ports."""
     inodes = set()
-    for one in (process / "fd").iterdir():
+    for descriptor in (process / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            inodes.add(os.readlink(one).partition("socket:[")[2].rstrip("]"))
-    found = set()
+            inodes.add(os.readlink(descriptor).partition("socket:[")[2].rstrip("]"))
+    addresses = set()
     for line in (process / "net/unix").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[6] in inodes and fields[3] == "00010000" and fields[7:]:
-            found.add(fields[7])
+            addresses.add(fields[7])
     for family in ("tcp", "tcp6"):
         for line in (process / "net" / family).read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] in inodes:
-                found.add(fields[1])
-    return found
+                addresses.add(fields[1])
+    return addresses
 
 
 @pytest.mark.usefixtures("programs")
 def test_a_private_mysql_server_opens_one_socket_and_gives_nothing_more(
-    mysql: MariaDBServer, database, tmp_path: Path, open_place: Path
+    mysql: MariaDBServer, database, tmp_path: Path, open_directory: Path
 ) -> None:
     name = database(
         "CREATE TABLE t (a INT)",
@@ -220,41 +220,41 @@ def test_a_private_mysql_server_opens_one_socket_and_gives_nothing_more(
         "CREATE DEFINER=root@localhost PROCEDURE p() SET GLOBAL general_log=1",
         "CREATE DEFINER=somebody@elsewhere VIEW v AS SELECT a FROM t",
     )
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
-    with scratch(one) as place:
-        load(driver, place.target, one)
-        directory = Path(place.target.query["unix_socket"]).parent
-        assert "MariaDB" not in place.versions["server"]
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    with scratch(backup) as drill:
+        load(driver, drill.target, backup)
+        directory = Path(drill.target.query["unix_socket"]).parent
+        assert "MariaDB" not in drill.versions["server"]
         assert directory.stat().st_mode & 0o777 == 0o700
         process = Path("/proc") / (directory / "pid").read_text().strip()
         assert "NoNewPrivs:\t1" in (process / "status").read_text()
         assert listening(process) == {str(directory / "s")}
         for text in ("CALL p()", *REACHING):
-            session = connect(place.target, place.target.database)
+            session = connect(drill.target, drill.target.database)
             try:
                 with pytest.raises(StatementError, match="denied"):
-                    session.execute(text.format(place=open_place))
+                    session.execute(text.format(directory=open_directory))
             finally:
                 session.close()
-        assert place.ask("SELECT COUNT(*) FROM t") == [(2,)]
-    assert list(open_place.iterdir()) == []
+        assert drill.ask("SELECT COUNT(*) FROM t") == [(2,)]
+    assert list(open_directory.iterdir()) == []
 
 
 @pytest.mark.usefixtures("programs")
 def test_a_mysql_table_in_a_directory_or_tablespace_of_its_own_is_not_drilled(
     mysql: MariaDBServer, database, tmp_path: Path
 ) -> None:
-    one = dump(driver, mysql.source(database("CREATE TABLE t (a INT)")), tmp_path / "d", "sql")
-    text = one.file.read_bytes()
+    backup = dump(driver, mysql.source(database("CREATE TABLE t (a INT)")), tmp_path / "d", "sql")
+    text = backup.file.read_bytes()
     assert b"ENGINE=InnoDB" in text
-    for more, what in (
+    for table_option, location in (
         (b"DATA DIRECTORY='/tmp'", "a directory of its own"),
         (b"/*!50100 TABLESPACE `shared` */", "the tablespace shared"),
         (b"/*!50100 PARTITION BY HASH (a) (PARTITION p0 INDEX DIRECTORY = '/tmp') */", "a directory of its own"),
     ):
-        one.file.write_bytes(text.replace(b"ENGINE=InnoDB", b"ENGINE=InnoDB " + more, 1))
-        with scratch(one) as place, pytest.raises(NotProvable, match=f"table t is in {what}"):
-            load(driver, place.target, one)
+        backup.file.write_bytes(text.replace(b"ENGINE=InnoDB", b"ENGINE=InnoDB " + table_option, 1))
+        with scratch(backup) as drill, pytest.raises(NotProvable, match=f"table t is in {location}"):
+            load(driver, drill.target, backup)
 
 
 @pytest.mark.usefixtures("programs")
@@ -262,11 +262,11 @@ def test_what_an_account_of_the_servers_own_defines_is_not_provable_without_a_su
     mysql: MariaDBServer, database, tmp_path: Path
 ) -> None:
     name = database("CREATE DEFINER=`mysql.sys`@localhost PROCEDURE p() SELECT 1")
-    one = dump(driver, mysql.source(name), tmp_path / "d", "sql")
-    with scratch(one) as place, pytest.raises(NotProvable, match=r"SYSTEM_USER.*-o superuser=on"):
-        load(driver, place.target, one)
-    with scratch(one, superuser=True) as place:
-        load(driver, place.target, one)
+    backup = dump(driver, mysql.source(name), tmp_path / "d", "sql")
+    with scratch(backup) as drill, pytest.raises(NotProvable, match=r"SYSTEM_USER.*-o superuser=on"):
+        load(driver, drill.target, backup)
+    with scratch(backup, superuser=True) as drill:
+        load(driver, drill.target, backup)
 
 
 AS_ANOTHER = """
@@ -277,29 +277,29 @@ for name in dumpty.__all__:
     getattr(dumpty, name)
 import dumpty_plugins.mysql.plugin as driver
 import dumpty_plugins.mysql
-for found in pkgutil.walk_packages(dumpty_plugins.mysql.__path__, "dumpty_plugins.mysql."):
-    importlib.import_module(found.name)
+for module in pkgutil.walk_packages(dumpty_plugins.mysql.__path__, "dumpty_plugins.mysql."):
+    importlib.import_module(module.name)
 from support.drive import FileDump, defaults
 dumpty.process.account.BECOME = {become!r}
 sys.executable = {python!r}
-made = FileDump(pathlib.Path({file!r}), "sql", dumpty.Evidence(versions={{"server": {version!r}}}))
+backup = FileDump(pathlib.Path({file!r}), "sql", dumpty.Evidence(versions={{"server": {version!r}}}))
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid({uid}); os.setuid({uid})
-with driver.scratch(dump=made, on=None, options=defaults(driver, "scratch")) as lent:
-    driver.restore(target=lent.target, dump=made, overwrite=False, options=defaults(driver, "restore"))
-    print(lent.notes, lent.ask("SELECT COUNT(*) FROM t"), lent.ask("SHOW GRANTS"))
+with driver.scratch(dump=backup, on=None, options=defaults(driver, "scratch")) as drill:
+    driver.restore(target=drill.target, dump=backup, overwrite=False, options=defaults(driver, "restore"))
+    print(drill.notes, drill.ask("SELECT COUNT(*) FROM t"), drill.ask("SHOW GRANTS"))
 """
 
 
 def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(
-    hostile: FileDump, open_place: Path
+    hostile: FileDump, open_directory: Path
 ) -> None:
     from dumpty.process import become
 
     # The tests themselves may lie where nobody else may read.
-    file, program = (shutil.copy(str(one), open_place) for one in (hostile.file, become.__file__))
-    for one in open_place.iterdir():
-        one.chmod(0o644)
+    file, program = (shutil.copy(str(path), open_directory) for path in (hostile.file, become.__file__))
+    for path in open_directory.iterdir():
+        path.chmod(0o644)
     uid = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
     script = AS_ANOTHER.format(
         path=sys.path,
@@ -309,8 +309,8 @@ def test_a_drill_of_somebody_who_is_not_root_says_under_whose_account_it_ran(
         version=hostile.evidence.versions["server"],
         uid=uid,
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
-    assert done.returncode == 0, done.stderr
-    assert f"as this user ({uid})" in done.stdout
-    assert "[(2,)]" in done.stdout
-    assert "ALL PRIVILEGES ON *.*" not in done.stdout
+    completed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/")
+    assert completed.returncode == 0, completed.stderr
+    assert f"as this user ({uid})" in completed.stdout
+    assert "[(2,)]" in completed.stdout
+    assert "ALL PRIVILEGES ON *.*" not in completed.stdout
