@@ -9,7 +9,7 @@ from dumpty_plugins.mysql.dumping.ranges import RangeReader
 from dumpty_plugins.mysql.dumping.row_by_row import dump_rows
 from dumpty_plugins.mysql.dumping.script import Script
 from dumpty_plugins.mysql.dumping.snapshot import Snapshot
-from dumpty_plugins.mysql.schema.binary_log import LOGGED, restricted_objects
+from dumpty_plugins.mysql.schema.binary_log import BINARY_LOG_PROPERTY, restricted_objects
 from dumpty_plugins.mysql.schema.catalog import REMOTE
 from dumpty_plugins.mysql.schema.checks import DANGLING, dangling
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _COMMON_PACKET = 16 << 20
 """``max_allowed_packet`` where nobody set it: MariaDB's default, and MySQL's client's."""
-LEFT_OUT = {"views": "view", "triggers": "trigger", "routines": "routine", "events": "event"}
+SKIP_OPTIONS = {"views": "view", "triggers": "trigger", "routines": "routine", "events": "event"}
 
 
 def dump(source: Source, sink: Sink, options: Options) -> Evidence:
@@ -41,7 +41,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
     on_server = options["formatting"] == "server"
     jobs = max(1, int(str(options["jobs"]))) if on_server else 1
     fingerprinted = bool(options["fingerprint"])
-    skip = {kind for option, kind in LEFT_OUT.items() if not options[option]}
+    skip = {kind for option, kind in SKIP_OPTIONS.items() if not options[option]}
     with Snapshot(source, database, jobs=jobs, lock_timeout=int(str(options["lock_timeout"])), skip=skip) as snapshot:
         catalog = snapshot.catalog
         for table in catalog.tables:
@@ -74,7 +74,7 @@ def dump(source: Source, sink: Sink, options: Options) -> Evidence:
         properties: dict[str, object] = {"snapshot": snapshot.method}
         restricted = restricted_objects(lock_session, database, catalog.stored_objects)
         if restricted:
-            properties[LOGGED] = restricted
+            properties[BINARY_LOG_PROPERTY] = restricted
         if fingerprinted:
             properties[DANGLING] = dangling(snapshot.sessions[0], database)
         if script.longest > _COMMON_PACKET:

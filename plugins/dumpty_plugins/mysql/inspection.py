@@ -78,7 +78,7 @@ def inspect_database(source: Source, *, evidence: str = "off", privileges: bool 
 def missing_for_backup(session: Session, database: str) -> tuple[str, ...]:
     """Return which privileges a backup of ``database`` would miss, each with the statement that grants it."""
     missing = list(missing_privileges(session, database))
-    held = held_privileges(session, database)
+    privileges = held_privileges(session, database)
     in_database = f"TABLE_SCHEMA={literal(database)}"
     snapshot_engines = ", ".join(map(literal, sorted({*TRANSACTIONAL, MERGED})))
     needs_lock = f"TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED') AND ENGINE NOT IN ({snapshot_engines})"
@@ -86,7 +86,7 @@ def missing_for_backup(session: Session, database: str) -> tuple[str, ...]:
         ("SHOW VIEW", "views=off", f"SELECT COUNT(*) FROM information_schema.VIEWS WHERE {in_database}"),
         ("LOCK TABLES", "", f"SELECT COUNT(*) FROM information_schema.TABLES WHERE {in_database} AND {needs_lock}"),
     ):
-        if not held.has(privilege) and session.number(needed_by):
+        if not privileges.has(privilege) and session.number(needed_by):
             missing.append(
                 MissingPrivilege(
                     privilege, f"GRANT {privilege} ON {identifier(database)}.* TO {account(session)}", option

@@ -116,7 +116,7 @@ def inspect(source: Source, options: Options) -> Inspection:
 
 
 @hookimpl
-def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # noqa: ARG001 - both are one
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # noqa: ARG001 - one for all
     """Write one consistent dump; both formats are the same."""
     from dumpty_plugins.mysql.backup import dump
     from dumpty_plugins.mysql.server.connection import with_stall_timeout

@@ -33,7 +33,7 @@ LOG_POSITION, TABLE_LOCKS, ONE_CONNECTION = "binary log position", "table locks"
 _ATTEMPTS = 50
 _LOCK_ATTEMPTS, _LOCK_PAUSE_SECONDS = 50, 0.02
 """How often a moment without writers is looked for, and the seconds between."""
-_ALWAYS_WRITTEN = "there was no moment at which nobody was writing, and the server has no binary log to compare"
+_NO_QUIET_MOMENT = "there was no moment at which nobody was writing, and the server has no binary log to compare"
 _SYNTAX = 1064
 _NO_PRIVILEGE = frozenset({1044, 1045, 1142, 1227})
 
@@ -147,10 +147,10 @@ def lock_at_one_moment(parts: Sequence[tuple[Session, Sequence[str]]]) -> str:
             reason = "transactions are prepared (XA RECOVER shows them), whose commits no lock keeps waiting"
         for session in locked_sessions:
             session.execute("UNLOCK TABLES")
-        if reason != _ALWAYS_WRITTEN:
+        if reason != _NO_QUIET_MOMENT:
             return reason
         time.sleep(_LOCK_PAUSE_SECONDS)
-    return _ALWAYS_WRITTEN
+    return _NO_QUIET_MOMENT
 
 
 def _lock_refusal(session: Session, statement: str) -> str:
@@ -164,5 +164,5 @@ def _lock_refusal(session: Session, statement: str) -> str:
             return "the server is older than MariaDB 10.3"
         if error.code not in LOCK_ERRORS:
             raise
-        return _ALWAYS_WRITTEN
+        return _NO_QUIET_MOMENT
     return ""

@@ -45,7 +45,8 @@ class Snapshot:
     """Everything a dump needs of one moment, as a context manager.
 
     ``sessions`` are inside transactions of one shared snapshot. ``lock_session`` holds the metadata locks and answers
-    questions that need no snapshot. ``method`` says how they came to share it, ``notes`` what could not be had.
+    questions that need no snapshot; ``table_lock_session`` locks tables of engines without snapshots, until they were
+    read. ``method`` says how the sessions came to share the snapshot, ``notes`` what could not be had.
 
     Raises:
         SourceError: a privilege is missing, or the database is not there.

@@ -170,7 +170,7 @@ class Loader:
             for statement in statements:
                 if self.stored_objects or statement.creates_stored_object:
                     # Settings right before the stored objects belong to them: tables are made without them.
-                    self.stored_objects += [*settings, self._with_definer(self._named(statement))]
+                    self.stored_objects += [*settings, self._with_definer(self._with_decoded_name(statement))]
                     settings = []
                 elif statement.kind in {"SET", "DATABASE"}:
                     settings.append(statement)
@@ -185,7 +185,7 @@ class Loader:
             stream.close()
         return statements
 
-    def _named(self, statement: Statement) -> Statement:
+    def _with_decoded_name(self, statement: Statement) -> Statement:
         """Return a statement with its name as everybody knows it, whatever character set it is written in.
 
         Raises:

@@ -83,7 +83,7 @@ class Rollback:
         try:
             control = self._connect(None)
             try:
-                self._end_lost(control)
+                self._kill_lost_sessions(control)
                 self._undo(control)
             finally:
                 control.close()
@@ -106,7 +106,7 @@ class Rollback:
             "how to go back"
         )
 
-    def _end_lost(self, control: Session) -> None:
+    def _kill_lost_sessions(self, control: Session) -> None:
         """End sessions that were lost: what one of them still waits for would happen after we looked.
 
         Raises:
@@ -129,8 +129,8 @@ class Rollback:
         lock = control.text(f"SELECT IS_USED_LOCK({literal(lock_name(self._database))})")
         for row in control.rows("SHOW FULL PROCESSLIST"):
             if int(row[0] or 0) == connection_id:
-                named = (decode(row[3]), *decode(row[7]).split("`"))
-                return lock == str(connection_id) or self._database.casefold() in (n.casefold() for n in named)
+                names_in_use = (decode(row[3]), *decode(row[7]).split("`"))
+                return lock == str(connection_id) or self._database.casefold() in (n.casefold() for n in names_in_use)
         return False
 
     def _undo(self, control: Session) -> None:

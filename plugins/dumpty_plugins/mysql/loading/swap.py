@@ -146,8 +146,8 @@ class Swap:
         """Read the old content's definitions, to put them back after a failure: all of them, or nothing is begun."""
         session = self._connect(self._database)
         try:
-            held = held_privileges(session, self._database)
-            if not held.has("TRIGGER") or not held.has("EVENT") or not held.sees_routines:
+            privileges = held_privileges(session, self._database)
+            if not privileges.has("TRIGGER") or not privileges.has("EVENT") or not privileges.sees_routines:
                 raise SourceError(
                     f"overwriting {self._database} needs the rights TRIGGER and EVENT on it, and to see its routines: "
                     "what is hidden from this account could not be put back after a failure"
@@ -180,8 +180,8 @@ class Swap:
         needed += ["CREATE VIEW"] if "view" in object_kinds else []
         needed += ["CREATE ROUTINE", "ALTER ROUTINE"] if object_kinds & _ROUTINES else []
         for database, names in ((self._database, needed), (self._old, ["SELECT", *needed[:4]])):
-            held = held_privileges(self._control, database)
-            missing = ", ".join(name for name in names if not held.has(name))
+            privileges = held_privileges(self._control, database)
+            missing = ", ".join(name for name in names if not privileges.has(name))
             if missing:
                 raise SourceError(
                     f"overwriting {self._database} needs more rights than the account has: GRANT {missing} ON "

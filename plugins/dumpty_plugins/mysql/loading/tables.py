@@ -188,7 +188,7 @@ def _insert(session: Session, statement: Statement, text: bytes, database: str) 
 def _check_warnings(session: Session, statement: Statement, count: int) -> None:
     """Let pass an ENUM's error value, what comes of columns that the server computes, outdated words; nothing else."""
     warnings = session.rows("SHOW WARNINGS")  # before any other statement: each begins a list of its own
-    enums, computed, rounded = set[str](), set[str](), False
+    enums, computed, float_counter = set[str](), set[str](), False
     for row in session.rows(
         "SELECT COLUMN_NAME, DATA_TYPE, EXTRA FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=DATABASE() "
         f"AND TABLE_NAME={literal(statement.name)}"
@@ -198,7 +198,7 @@ def _check_warnings(session: Session, statement: Statement, count: int) -> None:
             computed.add(name)
         elif kind.lower() == "enum":
             enums.add(name)
-        rounded = rounded or (kind.lower() in {"float", "double"} and "auto_increment" in extra.lower())
+        float_counter = float_counter or (kind.lower() in {"float", "double"} and "auto_increment" in extra.lower())
     if len(warnings) < count or count >= parallel.WARNINGS_KEPT:
         raise IntegrityError(
             f"rows of {statement.name} gave more warnings than the server keeps, and it hid some of them: nobody knows "
@@ -210,7 +210,7 @@ def _check_warnings(session: Session, statement: Statement, count: int) -> None:
         # Rows are plain values: what names no column comes of an expression.
         harmless = harmless or bool(computed and (_names(text, computed) or not _COLUMN_NAMED.search(text)))
         # The next number, which such a counter cannot say; the value itself is stored.
-        harmless = harmless or (rounded and code == _OVERFLOW)
+        harmless = harmless or (float_counter and code == _OVERFLOW)
         if not harmless and decode(level) != "Note":
             raise IntegrityError(f"a row of {statement.name} did not go in as it stands in the dump: {text}")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dumpty_plugins.mysql.schema.catalog import StoredObject
     from dumpty_plugins.mysql.server.session import Session
 
-LOGGED = "code_in_binary_log"
+BINARY_LOG_PROPERTY = "code_in_binary_log"
 """The property of a backup that names one of each kind that a binary log may forbid."""
 _UNDECLARED = "function that declares nothing"
 _REFUSED = frozenset({1418, 1419})
@@ -61,7 +61,7 @@ def check_binary_log(session: Session, target: Source, properties: Mapping[str, 
     Raises:
         SourceError: it does; NotProvable in a drill.
     """
-    restricted = properties.get(LOGGED)
+    restricted = properties.get(BINARY_LOG_PROPERTY)
     if (
         not isinstance(restricted, dict)
         or session.text("SELECT @@log_bin AND NOT @@log_bin_trust_function_creators") != "1"

@@ -144,8 +144,8 @@ class CatalogReader:
             rows = self._session.rows(f"SHOW CREATE TABLE {identifier(name)}")
         create, _ = unqualify(rows[0][1] or b"", self._database.encode(), self._objects, fold=self._fold, aliases=False)
         described = [f for f in described if f["GENERATION_EXPRESSION"] not in _PERIOD]
-        plain = [f for f in described if not is_generated(f["EXTRA"])]
-        columns = [_column(name, f) for f in plain]
+        not_generated = [f for f in described if not is_generated(f["EXTRA"])]
+        columns = [_column(name, f) for f in not_generated]
         stored = [f for f in described if is_stored(f["EXTRA"])]
         period = self._period(name) if versioned else []
         columns += period
@@ -161,10 +161,12 @@ class CatalogReader:
             data_bytes=int(size[2] or 0),
             versioned=versioned,
             period=(period[0].name, period[1].name) if period else ("", ""),
-            generated=len(plain) < len(described),
+            generated=len(not_generated) < len(described),
             stored=tuple(_column(name, f) for f in stored),
             computed=tuple(computed_column(f, create) for f in stored),
-            float_counter=any(f["DATA_TYPE"] in {"float", "double"} and "auto_increment" in f["EXTRA"] for f in plain),
+            float_counter=any(
+                f["DATA_TYPE"] in {"float", "double"} and "auto_increment" in f["EXTRA"] for f in not_generated
+            ),
         )
 
     def _without_counter(self, name: str, engine: str, create: bytes) -> bytes:

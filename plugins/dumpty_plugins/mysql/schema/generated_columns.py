@@ -92,9 +92,9 @@ def zone_to_load(session: Session, table: Table) -> str | None:
         return UTC
     # Each as it is where nobody set it: what depends on another value is not what every server computes.
     session.execute("SET lc_time_names='en_US', div_precision_increment=4")
-    found = _zone(session, table)
+    zone = _zone(session, table)
     session.execute("SET lc_time_names=DEFAULT, div_precision_increment=DEFAULT")
-    return found
+    return zone
 
 
 def _zone(session: Session, table: Table) -> str | None:
@@ -103,24 +103,24 @@ def _zone(session: Session, table: Table) -> str | None:
 
     def expressions_agree(rows: str) -> bool:
         all_rows = f"SELECT {names} FROM {table.rows_from}{rows}"
-        question = f"SELECT EXISTS (SELECT 1 FROM ({all_rows}) every_row WHERE {differs})"
-        return session.rows(question.encode("utf-8", "surrogateescape"))[0][0] == b"0"
+        query = f"SELECT EXISTS (SELECT 1 FROM ({all_rows}) every_row WHERE {differs})"
+        return session.rows(query.encode("utf-8", "surrogateescape"))[0][0] == b"0"
 
-    zone_found = None
+    matching_zone = None
     try:
         if expressions_agree(""):
             return UTC
-        for zone in _offsets():
-            session.execute(f"SET time_zone='{zone}'")
+        for offset in _offsets():
+            session.execute(f"SET time_zone='{offset}'")
             if expressions_agree(f" LIMIT {_SAMPLE}") and expressions_agree(""):
-                zone_found = zone
+                matching_zone = offset
                 break
     except StatementError as error:
         if error.lost:
             raise
-        zone_found = None  # an expression that is no SQL outside its table: nobody knows
+        matching_zone = None  # an expression that is no SQL outside its table: nobody knows
     session.execute(f"SET time_zone='{UTC}'")
-    return zone_found
+    return matching_zone
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ def clear_killed_restore(control: Session, target: Source, database: str) -> Non
         TargetNotEmpty: there is something else, or the only copy of the old content.
     """
     new, old = side_databases(database)
-    if exists(control, old) and (not read_mark(control, new) or _begun(control, old)):
+    if exists(control, old) and (not read_mark(control, new) or _has_begun(control, old)):
         raise TargetNotEmpty(describe_state(control, target, database))
     if exists(control, new):
         if not read_mark(control, new) and listing(control, new):
@@ -106,7 +106,7 @@ def require_no_exchange(session: Session, source: Source, database: str) -> None
         SourceError: one is: a backup would lack triggers, events or more.
     """
     _, old = side_databases(database)
-    if not exists(session, old) or not _begun(session, old) or _complete(session, old):
+    if not exists(session, old) or not _has_begun(session, old) or _is_complete(session, old):
         return
     if session.text(f"SELECT IS_USED_LOCK({literal(lock_name(database))})"):
         raise SourceError(f"{database} on {address(source)} is being overwritten by a restore: wait until it has ended")
@@ -168,11 +168,11 @@ def _rows(session: Session, old: str, condition: str) -> int:
         return 0
 
 
-def _begun(session: Session, old: str) -> bool:
+def _has_begun(session: Session, old: str) -> bool:
     return bool(_rows(session, old, "TRUE") or set(movable_names(session, old)) - {DEFINITIONS})
 
 
-def _complete(session: Session, old: str) -> bool:
+def _is_complete(session: Session, old: str) -> bool:
     return bool(_rows(session, old, f"n={_COMPLETE}"))
 
 
@@ -186,7 +186,7 @@ def describe_state(session: Session, target: Source, database: str) -> str:
             f"{existence}, and an overwriting restore of {database} did not make it, or not wholly: look into it, move "
             f"its tables back to {database} if they are missing there, or {drop}; then run this again"
         )
-    if _complete(session, old):
+    if _is_complete(session, old):
         return (
             f"{existence}: a restore of {database} was killed at its very end; {database} holds the new content, "
             f"whole, and {old} what is left of the old one: {drop}, then run this again"

@@ -44,7 +44,7 @@ def _check_sequences(session: Session, database: str, table: Table) -> None:
     for position, text in enumerate(significant):
         if text.upper() not in _SEQUENCES or significant[position + 1 : position + 2] != [b"("]:
             continue
-        names = [_plain(t) for t in significant[position + 2 : position + 5 : 2]]
+        names = [_unquoted(t) for t in significant[position + 2 : position + 5 : 2]]
         if significant[position + 3 : position + 4] != [b"."]:
             names = [database, names[0]]
         # What stands elsewhere may be hidden from the account.
@@ -64,19 +64,19 @@ def _check_links(table: Table, quoted: bytes) -> None:
     keys = [_COLUMNS.findall(match[1]) for part in parts if (match := _KEY.match(part))]
     primary = next((_COLUMNS.findall(m[1]) for p in parts if p.startswith(b"PRIMARY ") and (m := _KEY.match(p))), [])
     for part in parts:
-        match = _LINK.match(part)
-        if match and match[2] == quoted:
-            referenced_columns = _COLUMNS.findall(match[3])
-            if not any(_begins([*key, *primary], referenced_columns) for key in keys):
+        link = _LINK.match(part)
+        if link and link[2] == quoted:
+            referenced_columns = _COLUMNS.findall(link[3])
+            if not any(_starts_with([*key, *primary], referenced_columns) for key in keys):
                 raise SourceError(
-                    f"foreign key {_plain(match[1])} of table {table.name} refers to columns of the same table that no "
-                    "index begins with, and no server makes such a table again: create the index, or drop the key"
+                    f"foreign key {_unquoted(link[1])} of table {table.name} refers to columns of the same table that "
+                    "no index begins with, and no server makes such a table again: create the index, or drop the key"
                 )
 
 
-def _begins(key: Sequence[bytes], columns: Sequence[bytes]) -> bool:
+def _starts_with(key: Sequence[bytes], columns: Sequence[bytes]) -> bool:
     return [k.removesuffix(b" DESC") for k in key[: len(columns)]] == list(columns)
 
 
-def _plain(quoted: bytes) -> str:
+def _unquoted(quoted: bytes) -> str:
     return quoted.strip(b"`").replace(b"``", b"`").decode("utf-8", "surrogateescape")

@@ -129,7 +129,7 @@ def harmful_privilege(session: Session) -> str:
     return next(
         (
             privilege
-            for privilege in sorted(held_privileges(session, DRILL_PREFIX).everywhere)
+            for privilege in sorted(held_privileges(session, DRILL_PREFIX).on_server)
             if _HARMFUL_PRIVILEGE.fullmatch(privilege)
         ),
         "",

@@ -48,7 +48,7 @@ class LocalServer:
 
 def _find(*names: str) -> str | None:
     path = os.environ.get("PATH", "") + _PROGRAM_DIRECTORIES
-    return next((found for name in names if (found := shutil.which(name, path=path))), None)
+    return next((program for name in names if (program := shutil.which(name, path=path))), None)
 
 
 def local_server(flavour: str) -> LocalServer:
@@ -101,15 +101,15 @@ class PrivateServer:
 
     def source(self, database: str, user: str = "root", password: str = "") -> Source:
         """Return the source of ``database`` on it."""
-        sock = str(self._directory / "s")
+        socket_path = str(self._directory / "s")
         password_mask = ":***" if password else ""
         return Source(
             scheme="mysql",
-            url=f"mysql://{user}{password_mask}@/{database}?unix_socket={sock}",
+            url=f"mysql://{user}{password_mask}@/{database}?unix_socket={socket_path}",
             username=user,
             password=password or None,
             database=database,
-            query={"unix_socket": sock},
+            query={"unix_socket": socket_path},
             secrets=(password,) if password else (),
         )
 
@@ -192,7 +192,7 @@ class PrivateServer:
 
     def _start(self) -> None:
         log = self._directory / "log"
-        sock = self._directory / "s"
+        socket_path = self._directory / "s"
         files = self._directory / "files"
         files.mkdir(mode=0o700)
         if self._uid is not None:
@@ -200,7 +200,7 @@ class PrivateServer:
         argv = [
             self._program.program,
             *self._arguments(),
-            f"--socket={sock}",
+            f"--socket={socket_path}",
             f"--pid-file={self._directory / 'pid'}",
             f"--log-error={log}",
             # Whoever wrote the dump reaches nothing from here: no network, no files, and no event runs.
@@ -226,7 +226,7 @@ class PrivateServer:
             env=account.bare_environment(),
         )
         deadline = time.monotonic() + _START_SECONDS
-        while not _is_listening(str(sock)):
+        while not _is_listening(str(socket_path)):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 log_text = log.read_bytes() if log.exists() else b""
                 raise NotProvable(f"a private server did not start: {_last_error(log_text)}")
@@ -250,9 +250,9 @@ def _is_listening(path: str) -> bool:
         return probe.connect_ex(path) == 0
 
 
-def _ignoring_os_errors(act: Callable[[], None]) -> None:
+def _ignoring_os_errors(action: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
-        act()
+        action()
 
 
 def _last_error(output: bytes) -> str:

@@ -34,7 +34,7 @@ _ROUTINE_GRANT = re.compile(
 class Privileges:
     """The names of privileges, upper case: on every database, on this one as a whole, and on ``mysql.proc``."""
 
-    everywhere: frozenset[str]
+    on_server: frozenset[str]
     on_database: frozenset[str]
     routines: frozenset[str]
 
@@ -44,7 +44,7 @@ class Privileges:
 
     def has_global(self, *names: str) -> bool:
         """Return whether one of ``names`` is held on the server."""
-        return bool({*names, "ALL PRIVILEGES", "ALL"} & self.everywhere)
+        return bool({*names, "ALL PRIVILEGES", "ALL"} & self.on_server)
 
     @property
     def sees_routines(self) -> bool:
@@ -73,7 +73,7 @@ def _covers(pattern: str, database: str) -> bool:
 
 def parse_grants(grants: list[str], database: str) -> Privileges:
     """Return what the lines of SHOW GRANTS allow on ``database``."""
-    everywhere: set[str] = set()
+    on_server: set[str] = set()
     on_database: set[str] = set()
     routines: set[str] = set()
     revoked: set[str] = set()
@@ -85,7 +85,7 @@ def parse_grants(grants: list[str], database: str) -> Privileges:
         names = {name.strip().upper() for name in re.sub(r"\s*\([^)]*\)", "(columns)", match["rights"]).split(",")}
         scope = match["where"]
         if scope == "*.*":
-            everywhere |= names
+            on_server |= names
             continue
         quoted, _, rest = scope.partition("`.")
         name = quoted[1:].replace("``", "`")
@@ -97,8 +97,8 @@ def parse_grants(grants: list[str], database: str) -> Privileges:
             routines |= names if _covers(name, "mysql") else set()
         elif name == "mysql" and rest == "`proc`":
             routines |= names
-    on_database |= everywhere - revoked
-    return Privileges(frozenset(everywhere), frozenset(on_database), frozenset(routines | everywhere))
+    on_database |= on_server - revoked
+    return Privileges(frozenset(on_server), frozenset(on_database), frozenset(routines | on_server))
 
 
 def held_privileges(session: Session, database: str) -> Privileges:
@@ -201,12 +201,14 @@ def missing_privileges(session: Session, database: str, *, skip: Collection[str]
     """Return what a backup of ``database`` needs and the session's account has not, ``skip`` (kinds) left out."""
     held = held_privileges(session, database)
     account_name = account(session)
-    found = [
+    missing = [
         MissingPrivilege(privilege, f"GRANT {privilege} ON {identifier(database)}.* TO {account_name}", option)
         for privilege, kind, option in _NEEDED
         if kind not in skip and not held.has(privilege)
     ]
     if "routine" not in skip and not held.sees_routines:
         source = "SELECT ON mysql.proc" if session.mariadb else "SHOW_ROUTINE ON *.*"
-        found.append(MissingPrivilege("the right to see routines", f"GRANT {source} TO {account_name}", "routines=off"))
-    return tuple(found)
+        missing.append(
+            MissingPrivilege("the right to see routines", f"GRANT {source} TO {account_name}", "routines=off")
+        )
+    return tuple(missing)
