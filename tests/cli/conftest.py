@@ -21,7 +21,7 @@ DISTS = Path(__file__).parent / "dists"
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command line did."""
 
     status: int
@@ -46,12 +46,12 @@ def _in_a_directory_of_its_own(tmp_path, monkeypatch) -> None:
 def dumpty(capsys):
     """Run a command line in this process; on ``terminal``, standard input and error are that."""
 
-    def run(*argv: object, terminal: Terminal | None = None) -> Ran:
+    def run(*argv: object, terminal: Terminal | None = None) -> CommandResult:
         capsys.readouterr()
         with terminal or contextlib.nullcontext():
             status = main([str(a) for a in argv])
         out, err = capsys.readouterr()
-        return Ran(status, out, err)
+        return CommandResult(status, out, err)
 
     return run
 
@@ -60,11 +60,11 @@ def dumpty(capsys):
 def program():
     """Run a command line as a program of its own."""
 
-    def run(*argv: object, **options) -> Ran:
+    def run(*argv: object, **options) -> CommandResult:
         process = subprocess.run(
             [sys.executable, "-m", "dumpty", *map(str, argv)], capture_output=True, text=True, check=False, **options
         )
-        return Ran(process.returncode, process.stdout, process.stderr)
+        return CommandResult(process.returncode, process.stdout, process.stderr)
 
     return run
 
@@ -107,9 +107,9 @@ def make(dumpty):
     """Back a database up and return the JSON description of the backup."""
 
     def run(url: str, *argv: object) -> dict:
-        ran = dumpty("backup", url, *argv, "--json")
-        assert ran.status == 0, ran
-        return ran.json["backup"]
+        result = dumpty("backup", url, *argv, "--json")
+        assert result.status == 0, result
+        return result.json["backup"]
 
     return run
 

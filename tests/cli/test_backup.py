@@ -35,17 +35,17 @@ def test_without_compressor_the_stored_file_is_the_dump(make, shop):
 
 
 def test_what_was_done_is_said_in_a_few_lines(dumpty, shop):
-    ran = dumpty("backup", shop)
-    assert ran.status == 0
-    assert "of shop is done" in ran.out
-    assert "1 object, 2 rows" in ran.out
-    assert os.path.abspath("backups") in ran.out
-    assert ran.err == ""
+    result = dumpty("backup", shop)
+    assert result.status == 0
+    assert "of shop is done" in result.out
+    assert "1 object, 2 rows" in result.out
+    assert os.path.abspath("backups") in result.out
+    assert result.err == ""
 
 
 def test_quiet_says_nothing_of_a_success(dumpty, shop):
-    ran = dumpty("backup", shop, "--quiet")
-    assert (ran.status, ran.out, ran.err) == (0, "", "")
+    result = dumpty("backup", shop, "--quiet")
+    assert (result.status, result.out, result.err) == (0, "", "")
     assert dumpty("list", "--json").json["backups"]
 
 
@@ -76,24 +76,24 @@ def test_the_directory_comes_from_the_option_then_from_the_environment(dumpty, s
     ],
 )
 def test_what_does_not_exist_is_a_usage_error_that_says_what_does(dumpty, shop, argv, says):
-    ran = dumpty("backup", shop, *argv)
-    assert ran.status == 2
-    assert says in ran.err
-    assert ran.err.count("\n") == 1
-    assert ran.out == ""
+    result = dumpty("backup", shop, *argv)
+    assert result.status == 2
+    assert says in result.err
+    assert result.err.count("\n") == 1
+    assert result.out == ""
 
 
 def test_a_directory_format_is_refused_with_those_that_are_possible(dumpty, odd):
-    ran = dumpty("backup", "odd://fine/db", "--format", "tree")
-    assert ran.status == 2
-    assert "use text" in ran.err
+    result = dumpty("backup", "odd://fine/db", "--format", "tree")
+    assert result.status == 2
+    assert "use text" in result.err
 
 
 def test_a_scheme_nobody_answers_lists_the_installed_ones(dumpty):
-    ran = dumpty("backup", "papyrus://host/db")
-    assert ran.status == 2
-    assert "sqlite" in ran.err
-    assert "pip install" not in ran.err
+    result = dumpty("backup", "papyrus://host/db")
+    assert result.status == 2
+    assert "sqlite" in result.err
+    assert "pip install" not in result.err
     assert not os.path.exists("backups")
 
 
@@ -112,11 +112,11 @@ def test_a_scheme_nobody_answers_lists_the_installed_ones(dumpty):
     ],
 )
 def test_what_is_mistyped_is_suggested_and_never_a_package_of_that_name(dumpty, shop, argv, says):
-    ran = dumpty(*(shop if argument == "SHOP" else argument for argument in argv))
-    assert ran.status == 2
-    assert says in ran.err
-    assert "pip install" not in ran.err
-    assert ran.err.count("\n") == 1
+    result = dumpty(*(shop if argument == "SHOP" else argument for argument in argv))
+    assert result.status == 2
+    assert says in result.err
+    assert "pip install" not in result.err
+    assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_what_is_mistyped_is_suggested_and_never_a_package_of_that_name(dumpty, 
     ],
 )
 def test_a_known_plugin_that_is_not_installed_is_named(dumpty, shop, argv, package):
-    ran = dumpty(*(shop if argument == "SHOP" else argument for argument in argv))
-    assert ran.status == 2
-    assert f"pip install ./examples/{package}" in ran.err
+    result = dumpty(*(shop if argument == "SHOP" else argument for argument in argv))
+    assert result.status == 2
+    assert f"pip install ./examples/{package}" in result.err
     assert (Path(__file__).parents[2] / "examples" / package / "pyproject.toml").is_file()
 
 
@@ -149,78 +149,78 @@ def test_a_known_plugin_that_is_not_installed_is_named(dumpty, shop, argv, packa
 @pytest.mark.parametrize("verb", ["backup", "restore", "doctor"])
 def test_a_url_that_means_nothing_is_a_usage_error(dumpty, make, shop, url, says, verb):
     make(shop)
-    ran = dumpty(
+    result = dumpty(
         *{"backup": ("backup", url), "restore": ("restore", "latest", "--to", url), "doctor": ("doctor", url)}[verb]
     )
     if verb == "restore" and url.startswith("mysql"):
-        assert ran.status == 1  # another kind of database than the backup's
+        assert result.status == 1  # another kind of database than the backup's
     else:
-        assert ran.status == 2
-        assert says in ran.err
-        assert ran.err.count("\n") == 1
+        assert result.status == 2
+        assert says in result.err
+        assert result.err.count("\n") == 1
 
 
 def test_a_missing_library_is_a_usage_error_with_the_pip_command(dumpty, odd):
-    ran = dumpty("backup", "odd://library/db")
-    assert ran.status == 2
-    assert 'pip install "dumpty-odd[odd]"' in ran.err
+    result = dumpty("backup", "odd://library/db")
+    assert result.status == 2
+    assert 'pip install "dumpty-odd[odd]"' in result.err
 
 
 def test_a_missing_database_fails_and_leaves_nothing(dumpty, tmp_path):
-    ran = dumpty("backup", f"sqlite:///{tmp_path}/nothing.db")
-    assert ran.status == 1
-    assert "nothing.db" in ran.err
+    result = dumpty("backup", f"sqlite:///{tmp_path}/nothing.db")
+    assert result.status == 1
+    assert "nothing.db" in result.err
     assert dumpty("list", "--json").json["backups"] == []
     assert not (tmp_path / "nothing.db").exists()
 
 
 def test_what_is_no_database_fails(dumpty, tmp_path):
     (tmp_path / "letter.db").write_text("Dear Sir or Madam, this is not a database.\n" * 100)
-    ran = dumpty("backup", f"sqlite:///{tmp_path}/letter.db")
-    assert ran.status == 1
-    assert "letter.db" in ran.err
-    assert ran.err.count("\n") == 1
+    result = dumpty("backup", f"sqlite:///{tmp_path}/letter.db")
+    assert result.status == 1
+    assert "letter.db" in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_a_locked_database_has_a_status_of_its_own(dumpty, odd):
-    ran = dumpty("backup", "odd://locked/db")
-    assert ran.status == 11
-    assert "locked by somebody else" in ran.err
+    result = dumpty("backup", "odd://locked/db")
+    assert result.status == 11
+    assert "locked by somebody else" in result.err
 
 
 def test_notes_and_inconsistency_are_warnings_on_standard_error(dumpty, odd):
-    ran = dumpty("backup", "odd://torn/db")
-    assert ran.status == 0
-    assert "warning: the backup of db is not of one moment" in ran.err
-    assert "warning: a note" in ran.err
+    result = dumpty("backup", "odd://torn/db")
+    assert result.status == 0
+    assert "warning: the backup of db is not of one moment" in result.err
+    assert "warning: a note" in result.err
 
 
 def test_standard_output_is_the_results_whatever_a_plugin_prints(dumpty, odd):
-    ran = dumpty("backup", "odd://fine/db", "--json")
-    assert ran.json["success"] is True
-    assert "this plugin prints" in ran.err
+    result = dumpty("backup", "odd://fine/db", "--json")
+    assert result.json["success"] is True
+    assert "this plugin prints" in result.err
 
 
 def test_a_directory_that_cannot_be_made_fails(dumpty, shop, tmp_path):
     (tmp_path / "file").write_text("")
-    ran = dumpty("backup", shop, "--dir", tmp_path / "file" / "below")
-    assert ran.status == 1
-    assert "cannot create the backup directory" in ran.err
+    result = dumpty("backup", shop, "--dir", tmp_path / "file" / "below")
+    assert result.status == 1
+    assert "cannot create the backup directory" in result.err
 
 
 def test_jobs_are_the_drivers_option_and_refused_where_it_has_none(dumpty, shop):
-    ran = dumpty("backup", shop, "--jobs", "2")
-    assert ran.status == 2
-    assert "unknown option 'jobs'; valid here: " in ran.err
+    result = dumpty("backup", shop, "--jobs", "2")
+    assert result.status == 2
+    assert "unknown option 'jobs'; valid here: " in result.err
     assert dumpty("backup", shop, "--jobs", "0").status == 2
-    ran = dumpty("backup", shop, "--jobs", "2", "-o", "jobs=3")
-    assert ran.status == 2
-    assert "--jobs and -o jobs are the same" in ran.err
+    result = dumpty("backup", shop, "--jobs", "2", "-o", "jobs=3")
+    assert result.status == 2
+    assert "--jobs and -o jobs are the same" in result.err
 
 
 def test_a_rate_limit_is_a_size_a_second(dumpty, make, shop):
     assert make(shop, "--rate-limit", "10MB")["format"] == "native"
     for rate in ("fast", "0", "0.1", "-1MB", ""):
-        ran = dumpty("backup", shop, f"--rate-limit={rate}")
-        assert ran.status == 2, rate
-        assert "--rate-limit" in ran.err
+        result = dumpty("backup", shop, f"--rate-limit={rate}")
+        assert result.status == 2, rate
+        assert "--rate-limit" in result.err

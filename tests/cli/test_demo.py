@@ -10,11 +10,11 @@ import pytest
 
 def test_the_demo_restores_every_row_and_leaves_nothing(dumpty, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    ran = dumpty("demo")
-    assert ran.status == 0
-    assert [line[:2] for line in ran.out.splitlines()[:5]] == ["1.", "2.", "3.", "4.", "5."]
-    assert "SQLite now says: ok" not in ran.out
-    assert "every value and every type is the same; integrity check: ok" in ran.out
+    result = dumpty("demo")
+    assert result.status == 0
+    assert [line[:2] for line in result.out.splitlines()[:5]] == ["1.", "2.", "3.", "4.", "5."]
+    assert "SQLite now says: ok" not in result.out
+    assert "every value and every type is the same; integrity check: ok" in result.out
     assert os.listdir(tmp_path) == []
 
 
@@ -33,9 +33,9 @@ def test_the_demo_touches_no_directory_that_holds_something(dumpty, tmp_path, di
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("precious")
     (tmp_path / "file").write_text("precious")
-    ran = dumpty("demo", "--keep", directory)
-    assert ran.status == 2
-    assert directory in ran.err
+    result = dumpty("demo", "--keep", directory)
+    assert result.status == 2
+    assert directory in result.err
     assert os.listdir("full") == ["mine"]
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -55,9 +55,9 @@ def test_the_demo_fails_where_the_restored_shop_is_another(dumpty, monkeypatch, 
         return result
 
     monkeypatch.setattr(BackupManager, "restore", restore)
-    ran = dumpty("demo")
-    assert ran.status == 4
-    assert "not the one that was backed up" in ran.err
+    result = dumpty("demo")
+    assert result.status == 4
+    assert "not the one that was backed up" in result.err
 
 
 def test_a_file_that_is_no_database_is_not_called_sound(tmp_path):

@@ -20,10 +20,10 @@ def test_plugins_lists_every_plugin_with_what_it_is_for(dumpty):
 
 
 def test_a_plugin_that_does_not_load_is_listed_with_the_reason(dumpty, broken):
-    ran = dumpty("plugins")
-    assert ran.status == 0
-    assert "failed" in ran.out
-    assert "dumpty_broken_module_that_is_not_there" in ran.out
+    result = dumpty("plugins")
+    assert result.status == 0
+    assert "failed" in result.out
+    assert "dumpty_broken_module_that_is_not_there" in result.out
     plugin = next(p for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == "broken")
     assert (plugin["state"], plugin["distribution"], plugin["version"]) == ("failed", "dumpty-broken", "0.1")
 
@@ -44,11 +44,11 @@ def test_a_driver_whose_library_is_missing_is_not_ok(dumpty, monkeypatch, driver
     monkeypatch.setattr(importlib_metadata, "version", version)
     advice = f'lacks {library}: pip install "dumpty[{driver}]"'
     for argv in (("plugins",), ("doctor",), ("plugins", "show", driver)):
-        ran = dumpty(*argv)
-        assert ran.status == 0
-        assert advice in ran.out
-        assert "incomplete" in ran.out
-        assert not [line for line in ran.out.splitlines() if {driver, "ok"} <= set(line.split())]
+        result = dumpty(*argv)
+        assert result.status == 0
+        assert advice in result.out
+        assert "incomplete" in result.out
+        assert not [line for line in result.out.splitlines() if {driver, "ok"} <= set(line.split())]
         plugins = dumpty(*argv, "--json").json["plugins"]
         assert [(p["state"], p["error"]) for p in plugins if p["name"] == driver] == [("incomplete", advice)]
 
@@ -69,8 +69,8 @@ def test_a_blocked_plugin_is_listed_as_such(dumpty, monkeypatch):
 
 
 def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpty, odd):
-    ran = dumpty("plugins", "show", "odd")
-    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    result = dumpty("plugins", "show", "odd")
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert "odd: driver of dumpty-odd 2.0, incomplete" in lines
     assert 'lacks surely-not-installed: pip install "dumpty-odd[odd]"' in lines
     assert "tree (default) .tree a directory of files" in lines
@@ -92,16 +92,16 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
 
 @pytest.mark.parametrize("name", ["sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file"])
 def test_every_built_in_plugin_can_be_shown(dumpty, name):
-    ran = dumpty("plugins", "show", name)
-    assert ran.status == 0
-    assert ran.out.startswith(f"{name}: ")
+    result = dumpty("plugins", "show", name)
+    assert result.status == 0
+    assert result.out.startswith(f"{name}: ")
     assert dumpty("plugins", "show", name, "--json").json["plugins"][0]["name"] == name
 
 
 def test_a_plugin_that_is_not_installed_cannot_be_shown(dumpty):
-    ran = dumpty("plugins", "show", "papyrus")
-    assert ran.status == 2
-    assert "sqlite" in ran.err
+    result = dumpty("plugins", "show", "papyrus")
+    assert result.status == 2
+    assert "sqlite" in result.err
     assert "Did you mean 'postgres'?" in dumpty("plugins", "show", "postgre").err
 
 
@@ -121,9 +121,9 @@ def test_a_broken_plugin_can_be_shown(dumpty, broken):
 
 
 def test_doctor_says_what_is_installed(dumpty):
-    ran = dumpty("doctor")
-    assert ran.status == 0
-    assert ran.out.startswith(f"dumpty {package.__version__} on Python {platform.python_version()}")
+    result = dumpty("doctor")
+    assert result.status == 0
+    assert result.out.startswith(f"dumpty {package.__version__} on Python {platform.python_version()}")
     reply = dumpty("doctor", "--json").json
     clients = {c["name"]: c for c in reply["clients"]}
     assert clients["sqlite3"]["version"].startswith("3.")
@@ -138,9 +138,9 @@ def test_doctor_says_what_is_installed(dumpty):
 def test_doctor_says_how_to_get_what_is_missing(dumpty, odd, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("DUMPTY_PG_BINDIR", raising=False)
-    ran = dumpty("doctor")
-    assert ran.status == 0
-    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    result = dumpty("doctor")
+    assert result.status == 0
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert 'surely-not-installed missing odd pip install "dumpty-odd[odd]"' in lines
     assert 'never-heard-of missing oddstore pip install "never-heard-of[all]"' in lines
     assert 'another-one missing oddsum pip install "another-one>=3"' in lines
@@ -169,42 +169,42 @@ def test_doctor_asks_each_program_for_its_version(dumpty, monkeypatch, tmp_path,
 
 
 def test_doctor_fails_where_a_plugin_is_broken(dumpty, broken):
-    ran = dumpty("doctor")
-    assert ran.status == 2
-    assert "dumpty_broken_module_that_is_not_there" in ran.err
+    result = dumpty("doctor")
+    assert result.status == 2
+    assert "dumpty_broken_module_that_is_not_there" in result.err
 
 
 def test_doctor_looks_at_a_database(dumpty, shop):
-    ran = dumpty("doctor", shop)
-    assert ran.status == 0
-    assert f"database {shop}" in ran.out
-    assert "it holds data" in ran.out
+    result = dumpty("doctor", shop)
+    assert result.status == 0
+    assert f"database {shop}" in result.out
+    assert "it holds data" in result.out
     database = dumpty("doctor", shop, "--json").json["database"]
     assert (database["reached"], database["exists"], database["empty"]) == (True, True, False)
     assert database["versions"]["sqlite"]
 
 
 def test_doctor_tells_what_the_driver_notes(dumpty, odd):
-    ran = dumpty("doctor", "odd://empty/db", "-o", "color=blue")
-    assert ran.status == 0
-    assert "it is empty" in ran.out
-    assert "about 1.5 MB to dump" in ran.out
-    assert "note: the right DUMP is missing for you" in ran.out
+    result = dumpty("doctor", "odd://empty/db", "-o", "color=blue")
+    assert result.status == 0
+    assert "it is empty" in result.out
+    assert "about 1.5 MB to dump" in result.out
+    assert "note: the right DUMP is missing for you" in result.out
 
 
 def test_doctor_fails_where_there_is_no_database(dumpty, tmp_path):
-    ran = dumpty("doctor", f"sqlite:///{tmp_path}/nothing.db")
-    assert ran.status == 1
-    assert "there is no database" in ran.err
-    assert "it does not exist" in ran.out
+    result = dumpty("doctor", f"sqlite:///{tmp_path}/nothing.db")
+    assert result.status == 1
+    assert "there is no database" in result.err
+    assert "it does not exist" in result.out
 
 
 def test_doctor_fails_where_the_database_cannot_be_reached(dumpty, odd):
-    ran = dumpty("doctor", "odd://user:secret99@unreachable/db", "--json")
-    assert ran.status == 1
-    assert ran.json["database"] == {"url": "odd://user:***@unreachable/db", "reached": False}
-    assert "ConnectionRefusedError" in ran.json["error"]
-    assert "secret99" not in ran.out
+    result = dumpty("doctor", "odd://user:secret99@unreachable/db", "--json")
+    assert result.status == 1
+    assert result.json["database"] == {"url": "odd://user:***@unreachable/db", "reached": False}
+    assert "ConnectionRefusedError" in result.json["error"]
+    assert "secret99" not in result.out
 
 
 def test_doctor_takes_options_only_with_a_url(dumpty):

@@ -24,12 +24,12 @@ def proven(dumpty) -> list[str | None]:
 
 def test_a_drill_without_any_option_restores_the_latest_and_says_counts_only(dumpty, make, shop, tmp_path):
     backup = make(shop)
-    ran = dumpty("drill")
-    assert ran.status == 0
-    assert f"{backup['id'][:8]}  shop, native+gzip: ok, by restore" in ran.out
-    assert "counts only: 1 object and 2 rows" in ran.out
-    assert "not proved           that every value is the same" in ran.out
-    assert "1 backup proven by restoring" in ran.out
+    result = dumpty("drill")
+    assert result.status == 0
+    assert f"{backup['id'][:8]}  shop, native+gzip: ok, by restore" in result.out
+    assert "counts only: 1 object and 2 rows" in result.out
+    assert "not proved           that every value is the same" in result.out
+    assert "1 backup proven by restoring" in result.out
     assert left_over(tmp_path / "backups") == []
     assert "restore 20" in dumpty("list").out
     assert "by restore" in dumpty("show", "latest").out
@@ -59,9 +59,9 @@ def test_true_assertions_are_told_and_one_that_is_false_fails_the_drill(dumpty, 
     make(shop)
     true_query = "SELECT count(*) = 2 FROM orders"
     assert f"true of what was restored: {true_query}" in dumpty("drill", "--assert", true_query).out
-    ran = dumpty("drill", "--assert", true_query, "--assert", "SELECT count(*) > 1000 FROM orders", "--json")
-    assert (ran.status, ran.json["error_type"]) == (4, "IntegrityError")
-    assert "> 1000" in ran.json["error"]
+    result = dumpty("drill", "--assert", true_query, "--assert", "SELECT count(*) > 1000 FROM orders", "--json")
+    assert (result.status, result.json["error_type"]) == (4, "IntegrityError")
+    assert "> 1000" in result.json["error"]
     assert "FAILED restore" in dumpty("list").out
     assert dumpty("show", "latest-verified").status == 1
     assert dumpty("drill").status == 0
@@ -70,9 +70,9 @@ def test_true_assertions_are_told_and_one_that_is_false_fails_the_drill(dumpty, 
 
 def test_an_assertion_with_a_mistake_is_a_usage_error_and_no_verdict(dumpty, make, shop):
     make(shop)
-    ran = dumpty("drill", "--assert", "SELECT count(*) FROM ordres")
-    assert ran.status == 2
-    assert "ordres" in ran.err
+    result = dumpty("drill", "--assert", "SELECT count(*) FROM ordres")
+    assert result.status == 2
+    assert "ordres" in result.err
     assert proven(dumpty) == [None]
 
 
@@ -81,17 +81,17 @@ def test_all_backups_are_drilled_and_one_that_is_damaged_fails(dumpty, make, sho
     damaged = make(shop, "--format", "sql")
     with open(damaged["file_path"], "r+b") as stream:
         stream.truncate(60)
-    ran = dumpty("drill", "--all")
-    assert ran.status == 4
-    assert "1 backup proven by restoring, 1 FAILED" in ran.out
+    result = dumpty("drill", "--all")
+    assert result.status == 4
+    assert "1 backup proven by restoring, 1 FAILED" in result.out
     assert proven(dumpty) == ["restore", None]
     assert dumpty("restore", "latest-verified", "--to", "sqlite:///back.db").status == 0
 
 
 def test_older_than_takes_those_whose_last_drill_or_who_themselves_are_older(dumpty, make, shop):
     make(shop)
-    ran = dumpty("drill", "--older-than", "1h")
-    assert (ran.status, "nothing was drilled" in ran.out) == (0, True)
+    result = dumpty("drill", "--older-than", "1h")
+    assert (result.status, "nothing was drilled" in result.out) == (0, True)
     assert "1 backup proven" in dumpty("drill", "--older-than", "0h").out
 
 
@@ -113,15 +113,15 @@ def test_a_failed_drill_is_repeated_however_new(dumpty, make, shop):
 )
 def test_what_makes_no_sense_is_a_usage_error(dumpty, make, shop, argv):
     make(shop)
-    ran = dumpty("drill", *argv)
-    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    result = dumpty("drill", *argv)
+    assert (result.status, result.err.count("\n")) == (2, 1)
 
 
 def test_a_server_for_sqlite_is_refused(dumpty, make, shop):
     make(shop)
-    ran = dumpty("drill", "--on", shop)
-    assert ran.status == 2
-    assert "no server" in ran.err
+    result = dumpty("drill", "--on", shop)
+    assert result.status == 2
+    assert "no server" in result.err
 
 
 def test_nothing_to_drill_says_so(dumpty, tmp_path):
@@ -132,13 +132,13 @@ def test_nothing_to_drill_says_so(dumpty, tmp_path):
 
 def test_a_driver_without_scratch_is_not_provable_and_never_ok(dumpty, make, odd):
     backup = make("odd://h/x")
-    ran = dumpty("drill", backup["id"])
-    assert ran.status == 3
-    assert "NOT PROVED" in ran.out
-    assert "0 backups proven by restoring, 1 not provable here" in ran.out
-    assert "FAILED" not in ran.out
-    assert "not provable here, because plugin 'odd'" in ran.err
-    assert "implements no scratch" in ran.err
+    result = dumpty("drill", backup["id"])
+    assert result.status == 3
+    assert "NOT PROVED" in result.out
+    assert "0 backups proven by restoring, 1 not provable here" in result.out
+    assert "FAILED" not in result.out
+    assert "not provable here, because plugin 'odd'" in result.err
+    assert "implements no scratch" in result.err
     assert proven(dumpty) == [None]
     reply = dumpty("drill", backup["id"], "--json").json
     assert (reply["success"], reply["status"], reply["error_type"]) == (False, 3, "NotProvable")
@@ -147,19 +147,19 @@ def test_a_driver_without_scratch_is_not_provable_and_never_ok(dumpty, make, odd
 def test_what_is_not_provable_here_is_counted_apart_and_decides_last(dumpty, make, shop, odd):
     provable = make(shop)
     make("odd://h/x")
-    ran = dumpty("drill", "--all")
-    assert ran.status == 3
-    assert "1 backup proven by restoring, 1 not provable here" in ran.out
+    result = dumpty("drill", "--all")
+    assert result.status == 3
+    assert "1 backup proven by restoring, 1 not provable here" in result.out
     make("odd://h/x")
-    ran = dumpty("verify", "--all", "--level", "structure", "--json")
-    assert (ran.status, [v["success"] for v in ran.json["verified"]]) == (3, [True, False, False])
-    assert "2 of 3 backups are not provable here, the first: " in ran.json["error"]
+    result = dumpty("verify", "--all", "--level", "structure", "--json")
+    assert (result.status, [v["success"] for v in result.json["verified"]]) == (3, [True, False, False])
+    assert "2 of 3 backups are not provable here, the first: " in result.json["error"]
     with open(provable["file_path"], "r+b") as stream:
         stream.truncate(60)
-    ran = dumpty("drill", "--all")
-    assert ran.status == 4
-    assert "0 backups proven by restoring, 1 FAILED, 2 not provable here" in ran.out
-    assert "1 of 3 backups failed" in ran.err
+    result = dumpty("drill", "--all")
+    assert result.status == 4
+    assert "0 backups proven by restoring, 1 FAILED, 2 not provable here" in result.out
+    assert "1 of 3 backups failed" in result.err
 
 
 def test_what_is_not_provable_here_leaves_no_mark_on_the_backup(dumpty, make, odd):
@@ -181,28 +181,28 @@ def test_a_machine_without_the_database_proves_nothing_and_says_how_to_get_it(du
         mariadb.run("DROP DATABASE drilled")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("dumpty_plugins.mysql.server.private_server._PROGRAM_DIRECTORIES", "")
-    ran = dumpty("drill")
-    assert ran.status == 3
-    assert "not provable here" in ran.out
-    assert "apt-get install" in ran.err
+    result = dumpty("drill")
+    assert result.status == 3
+    assert "not provable here" in result.out
+    assert "apt-get install" in result.err
     assert proven(dumpty) == [None]
 
 
 @pytest.mark.parametrize("level", ["digest", "structure", "restore"])
 def test_verify_goes_as_far_as_it_is_told_and_says_so(dumpty, make, shop, level):
     make(shop)
-    ran = dumpty("verify", "latest", "--level", level)
-    assert ran.status == 0
-    assert f"ok, by {level}" in ran.out
-    assert "not proved" in ran.out
+    result = dumpty("verify", "latest", "--level", level)
+    assert result.status == 0
+    assert f"ok, by {level}" in result.out
+    assert "not proved" in result.out
     assert proven(dumpty) == [level]
 
 
 def test_a_level_that_does_not_exist_is_a_usage_error(dumpty, make, shop):
     make(shop)
-    ran = dumpty("verify", "latest", "--level", "magic")
-    assert ran.status == 2
-    assert "digest, structure, restore" in ran.err
+    result = dumpty("verify", "latest", "--level", "magic")
+    assert result.status == 2
+    assert "digest, structure, restore" in result.err
 
 
 def test_damaged_proofs_are_a_warning_and_no_failure_of_the_backup(dumpty, make, shop, tmp_path):
@@ -210,12 +210,12 @@ def test_damaged_proofs_are_a_warning_and_no_failure_of_the_backup(dumpty, make,
     dumpty("drill")
     [proofs] = (tmp_path / "backups").glob("*.proofs.json")
     proofs.write_text("{}")
-    ran = dumpty("list")
-    assert (ran.status, "never" in ran.out) == (0, True)
-    assert proofs.name in ran.err
-    ran = dumpty("verify", "--all")
-    assert ran.status == 0
-    assert "could not be written down" in ran.err
+    result = dumpty("list")
+    assert (result.status, "never" in result.out) == (0, True)
+    assert proofs.name in result.err
+    result = dumpty("verify", "--all")
+    assert result.status == 0
+    assert "could not be written down" in result.err
 
 
 SLOW = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"

@@ -30,8 +30,8 @@ def test_json_holds_everything_of_every_backup(dumpty, make, shop):
 
 def test_an_empty_directory_lists_nothing_and_is_no_failure(dumpty, tmp_path):
     (tmp_path / "empty").mkdir()
-    ran = dumpty("list", "-d", "empty")
-    assert (ran.status, ran.out) == (0, f"no backups in {tmp_path}/empty\n")
+    result = dumpty("list", "-d", "empty")
+    assert (result.status, result.out) == (0, f"no backups in {tmp_path}/empty\n")
 
 
 def test_a_damaged_manifest_is_named_and_hides_no_other_backup(dumpty, make, shop, tmp_path):
@@ -39,10 +39,10 @@ def test_a_damaged_manifest_is_named_and_hides_no_other_backup(dumpty, make, sho
     hidden = next(p for p in (tmp_path / "backups").iterdir() if p.name.endswith(".manifest.json"))
     hidden.write_bytes(b"{" + hidden.read_bytes()[5:])
     readable = make(shop)
-    ran = dumpty("list")
-    assert ran.status == 0
-    assert readable["id"][:8] in ran.out
-    assert hidden.name in ran.err
+    result = dumpty("list")
+    assert result.status == 0
+    assert readable["id"][:8] in result.out
+    assert hidden.name in result.err
     assert dumpty("list", "--json").json["problems"][0].startswith("the manifest")
 
 
@@ -66,10 +66,10 @@ def test_a_file_url_names_the_directory_too(dumpty, make, shop, tmp_path):
 def test_a_directory_that_is_not_there_has_a_status_of_its_own_and_is_not_made(dumpty, tmp_path, argv, directory):
     (tmp_path / "file").write_text("")
     names_before = sorted(os.listdir(tmp_path))
-    ran = dumpty(*argv, "--dir", directory)
-    assert ran.status == 10
-    assert "--dir" in ran.err
-    assert ran.err.count("\n") == 1
+    result = dumpty(*argv, "--dir", directory)
+    assert result.status == 10
+    assert "--dir" in result.err
+    assert result.err.count("\n") == 1
     assert sorted(os.listdir(tmp_path)) == names_before
 
 
@@ -100,20 +100,20 @@ def test_show_tells_fingerprints_notes_and_what_was_not_counted(dumpty, make, od
 @pytest.mark.parametrize("unknown_id", ["nope", "", "../../etc/passwd", "a\nb\x1b[2J", "🥚"])
 def test_an_unknown_id_fails_and_says_where_to_look(dumpty, make, shop, unknown_id):
     make(shop)
-    ran = dumpty("show", unknown_id)
-    assert ran.status == 1
-    assert "dumpty list" in ran.err
-    assert ran.err.count("\n") == 1
-    assert "\x1b" not in ran.err
+    result = dumpty("show", unknown_id)
+    assert result.status == 1
+    assert "dumpty list" in result.err
+    assert result.err.count("\n") == 1
+    assert "\x1b" not in result.err
 
 
 def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop, monkeypatch):
     uuid4_unpatched = uuid.uuid4
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("abcdef12" + uuid4_unpatched().hex[8:]))
     ids = [make(shop)["id"] for _ in range(2)]
-    ran = dumpty("show", "abcdef12")
-    assert ran.status == 1
-    assert "give more of the id" in ran.err
+    result = dumpty("show", "abcdef12")
+    assert result.status == 1
+    assert "give more of the id" in result.err
     short = [line.split()[0] for line in dumpty("list").out.splitlines()[1:]]
     assert sorted(dumpty("show", s, "--json").json["backup"]["id"] for s in short) == sorted(ids)
 

@@ -18,16 +18,16 @@ HOSTILE = ("\x1b", "\x07", "\x9b", "\u202e")
 @pytest.mark.parametrize("argv", [("backup", "odd://torn/db"), ("list",), ("show", "latest"), ("verify", "latest")])
 def test_no_name_or_note_can_send_control_characters_to_a_terminal(dumpty, make, odd, argv):
     make("odd://fine/db%1B%5B2J")
-    ran = dumpty(*argv)
-    assert ran.status == 0
-    assert not any(c in ran.out + ran.err for c in HOSTILE)
+    result = dumpty(*argv)
+    assert result.status == 0
+    assert not any(c in result.out + result.err for c in HOSTILE)
 
 
 def test_json_is_plain_ascii_and_says_what_was_there(dumpty, make, odd):
     make("odd://fine/db")
-    ran = dumpty("show", "latest", "--json")
-    assert ran.out.isascii()
-    assert "\x1b" in ran.json["backup"]["evidence"]["objects"][0]["path"]
+    result = dumpty("show", "latest", "--json")
+    assert result.out.isascii()
+    assert "\x1b" in result.json["backup"]["evidence"]["objects"][0]["path"]
 
 
 @pytest.mark.parametrize(
@@ -53,17 +53,17 @@ def test_json_is_plain_ascii_and_says_what_was_there(dumpty, make, odd):
 )
 def test_every_failure_is_exactly_one_json_object_when_json_was_asked_for(dumpty, odd, argv, status, kind):
     os.makedirs("backups", exist_ok=True)
-    ran = dumpty(*argv)
-    assert ran.status == ran.json["status"] == status
-    assert ran.json["success"] is False
-    assert ran.json["error"]
-    assert kind is None or ran.json["error_type"] == kind
+    result = dumpty(*argv)
+    assert result.status == result.json["status"] == status
+    assert result.json["success"] is False
+    assert result.json["error"]
+    assert kind is None or result.json["error_type"] == kind
 
 
 def test_json_behind_two_dashes_is_an_argument(dumpty):
-    ran = dumpty("backup", "--", "--json")
-    assert ran.status == 2
-    assert ran.out == ""
+    result = dumpty("backup", "--", "--json")
+    assert result.status == 2
+    assert result.out == ""
 
 
 @pytest.mark.parametrize(
@@ -71,23 +71,23 @@ def test_json_behind_two_dashes_is_an_argument(dumpty):
 )
 def test_every_success_is_exactly_one_json_object_when_json_was_asked_for(dumpty, make, shop, argv):
     make(shop)
-    ran = dumpty(*argv, "--json")
-    assert (ran.json["success"], ran.json["status"], ran.status) == (True, 0, 0)
+    result = dumpty(*argv, "--json")
+    assert (result.json["success"], result.json["status"], result.status) == (True, 0, 0)
 
 
 def test_what_nobody_foresaw_is_one_line_with_advice(dumpty, odd):
-    ran = dumpty("list", "--dir", "odd://x")
-    assert ran.status == 1
-    assert ran.err.count("\n") == 1
-    assert "unexpected KeyError" in ran.err
-    assert "DUMPTY_DEBUG=1" in ran.err
+    result = dumpty("list", "--dir", "odd://x")
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert "unexpected KeyError" in result.err
+    assert "DUMPTY_DEBUG=1" in result.err
 
 
 def test_debugging_shows_the_traceback(dumpty, odd, monkeypatch):
     monkeypatch.setenv("DUMPTY_DEBUG", "1")
-    ran = dumpty("list", "--dir", "odd://x")
-    assert "Traceback (most recent call last)" in ran.err
-    assert ran.err.splitlines()[-1].startswith("dumpty: unexpected KeyError")
+    result = dumpty("list", "--dir", "odd://x")
+    assert "Traceback (most recent call last)" in result.err
+    assert result.err.splitlines()[-1].startswith("dumpty: unexpected KeyError")
 
 
 def test_the_library_log_is_shown_only_when_debugging(dumpty, tmp_path, monkeypatch):
@@ -126,16 +126,16 @@ def test_a_reader_that_leaves_is_silence_in_this_process_too(dumpty, make, shop,
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as nobody, contextlib.redirect_stdout(nobody):
-        ran = dumpty(*argv)
-    assert (ran.status, ran.err) == (1 if "nope" in argv else 0, "")
+        result = dumpty(*argv)
+    assert (result.status, result.err) == (1 if "nope" in argv else 0, "")
 
 
 @pytest.mark.parametrize("argv", [("list",), ("show", "nope", "--json")])
 def test_a_full_disk_is_a_failure_in_this_process_too(dumpty, make, shop, argv):
     make(shop)
     with open("/dev/full", "w") as full, contextlib.redirect_stdout(full):
-        ran = dumpty(*argv)
-    assert (ran.status, ran.err) == (1, "dumpty: cannot write to the standard output: No space left on device\n")
+        result = dumpty(*argv)
+    assert (result.status, result.err) == (1, "dumpty: cannot write to the standard output: No space left on device\n")
 
 
 def test_the_second_pass_of_a_verification_starts_its_bar_again(terminal):
@@ -167,18 +167,18 @@ def test_a_full_disk_behind_standard_output_is_a_failure_of_one_line(make, shop,
 def test_any_locale_can_show_any_name(program, make, tmp_path, shop):
     os.rename("shop.db", "Ёлка 🥚.db")
     make(f"sqlite:///{tmp_path}/Ёлка 🥚.db")
-    ran = program("list", env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert ran.status == 0
-    assert "\\u0401" in ran.out
+    result = program("list", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert result.status == 0
+    assert "\\u0401" in result.out
 
 
 def test_a_terminal_shows_progress_and_wipes_it(dumpty, odd, terminal):
-    ran = dumpty("backup", "odd://fine/db", terminal=terminal)
-    assert ran.status == 0
+    result = dumpty("backup", "odd://fine/db", terminal=terminal)
+    assert result.status == 0
     shown = terminal.read()
     assert "backup of odd://fine/db" in shown
     assert "MB" in shown
-    assert "MB/s" not in ran.out
+    assert "MB/s" not in result.out
 
 
 @pytest.mark.parametrize("argv", [("verify", "latest"), ("restore", "latest", "--to", "sqlite:///new.db")])
@@ -223,5 +223,5 @@ def test_a_pipe_gets_one_line_for_each_backup(program, make, shop):
 
 
 def test_the_result_is_json_for_any_reader(program, shop):
-    ran = program("backup", shop, "--json")
-    assert json.loads(ran.out)["backup"]["database"] == "shop"
+    result = program("backup", shop, "--json")
+    assert json.loads(result.out)["backup"]["database"] == "shop"

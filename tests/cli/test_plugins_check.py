@@ -27,9 +27,9 @@ def install(monkeypatch):
 
 
 def test_a_sound_plugin_keeps_every_rule_and_each_is_listed(dumpty):
-    ran = dumpty("plugins", "check", "sha256")
-    assert (ran.status, ran.err) == (0, "")
-    head, *rules, summary = ran.out.splitlines()
+    result = dumpty("plugins", "check", "sha256")
+    assert (result.status, result.err) == (0, "")
+    head, *rules, summary = result.out.splitlines()
     assert head.startswith("verifier: plugin 'sha256' of dumpty 1.")
     assert all(line.startswith("  ok      ") for line in rules)
     assert summary == f"{len(rules)} rules kept, 0 broken, 0 not proved here"
@@ -45,28 +45,29 @@ def test_the_verdict_is_there_for_programs_too(dumpty):
 
 def test_a_broken_rule_is_told_with_what_was_seen_and_what_to_do_and_fails(dumpty, install):
     install("crooked")
-    ran = dumpty("plugins", "check", "crooked")
-    assert ran.status == 1
-    lines = ran.out.splitlines()
+    result = dumpty("plugins", "check", "crooked")
+    assert result.status == 1
+    lines = result.out.splitlines()
     broken_lines = [i for i, line in enumerate(lines) if line.startswith("  BROKEN  ")]
     (at,) = [i for i in broken_lines if "two bytes exchanged" in lines[i]]
     assert re.match(r" {10}\w.*Here .*Digest every byte", lines[at + 1])
     assert lines[-1].endswith(f"{len(broken_lines)} broken, 0 not proved here")
     assert re.fullmatch(
-        rf"dumpty: plugin 'crooked' of dumpty-crooked 1\.0 breaks {len(broken_lines)} rules?, the first: .*\n", ran.err
+        rf"dumpty: plugin 'crooked' of dumpty-crooked 1\.0 breaks {len(broken_lines)} rules?, the first: .*\n",
+        result.err,
     )
-    ran_json = dumpty("plugins", "check", "crooked", "--json")
-    assert ran_json.status == 1
-    assert (ran_json.json["success"], ran_json.json["error_type"]) == (False, "PluginError")
-    reasons = [rule["reason"] for rule in ran_json.json["rules"] if rule["state"] == "broken"]
+    json_result = dumpty("plugins", "check", "crooked", "--json")
+    assert json_result.status == 1
+    assert (json_result.json["success"], json_result.json["error_type"]) == (False, "PluginError")
+    reasons = [rule["reason"] for rule in json_result.json["rules"] if rule["state"] == "broken"]
     assert len(reasons) == len(broken_lines)
     assert all(reasons)
 
 
 def test_a_rule_that_cannot_be_proved_here_is_listed_under_its_reason_and_is_no_failure(dumpty):
-    ran = dumpty("plugins", "check", "file", "--kind", "store")
-    assert ran.status == 0
-    lines = ran.out.splitlines()
+    result = dumpty("plugins", "check", "file", "--kind", "store")
+    assert result.status == 0
+    lines = result.out.splitlines()
     (at,) = [i for i, line in enumerate(lines) if line.startswith("not proved here: ")]
     assert "--target URL" in lines[at]
     unproved = [line for line in lines if line.startswith("  -       ")]
@@ -76,34 +77,34 @@ def test_a_rule_that_cannot_be_proved_here_is_listed_under_its_reason_and_is_no_
 
 @pytest.mark.parametrize("form", ["file://{}/place", "{}/place"])
 def test_a_store_is_checked_in_the_place_that_is_given(dumpty, tmp_path, form):
-    ran = dumpty("plugins", "check", "file", "--target", form.format(tmp_path), "--json")
-    assert ran.status == 0, ran
-    states = [rule["state"] for rule in ran.json["rules"]]
+    result = dumpty("plugins", "check", "file", "--target", form.format(tmp_path), "--json")
+    assert result.status == 0, result
+    states = [rule["state"] for rule in result.json["rules"]]
     assert states.count("kept") == len(states) > 25
 
 
 def test_a_driver_is_checked_with_the_databases_that_are_given(dumpty, shop, orders, tmp_path):
     bytes_before = (tmp_path / "shop.db").read_bytes()
     target = f"sqlite:///{tmp_path}/again.db"
-    ran = dumpty("plugins", "check", "sqlite", "--source", shop, "--target", target, "--json")
-    assert ran.status == 0, ran
-    states = {rule["test"]: rule["state"] for rule in ran.json["rules"]}
+    result = dumpty("plugins", "check", "sqlite", "--source", shop, "--target", target, "--json")
+    assert result.status == 0, result
+    states = {rule["test"]: rule["state"] for rule in result.json["rules"]}
     assert states["test_a_database_comes_back"] == "kept"
     assert states["test_overwriting_replaces_the_target"] == "kept"
     assert "broken" not in states.values()
     assert (tmp_path / "shop.db").read_bytes() == bytes_before
     assert not (tmp_path / "again.db").exists()  # others were made beside it, and are told
     created = {f"sqlite:///{path}" for path in tmp_path.glob("again*.db")}
-    assert created == set(ran.json["left"])
+    assert created == set(result.json["left"])
     assert orders(next(iter(created)).removeprefix("sqlite:///"))
 
 
 def test_a_password_in_a_url_is_not_shown(dumpty, install):
     install("good")
     url = "newdb://user:s3cr3t-99@host/shop"
-    ran = dumpty("plugins", "check", "newdb", "--source", url, "--target", url + "2")
-    assert ran.out
-    assert "s3cr3t-99" not in ran.out + ran.err
+    result = dumpty("plugins", "check", "newdb", "--source", url, "--target", url + "2")
+    assert result.out
+    assert "s3cr3t-99" not in result.out + result.err
 
 
 def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatch):
@@ -127,17 +128,17 @@ def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatc
     ],
 )
 def test_a_check_that_cannot_begin_says_why(dumpty, argv, reason):
-    ran = dumpty("plugins", "check", *argv)
-    assert (ran.status, ran.out) == (2, "")
-    assert reason in ran.err
-    assert ran.err.count("\n") == 1
+    result = dumpty("plugins", "check", *argv)
+    assert (result.status, result.out) == (2, "")
+    assert reason in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_of_two_kinds_of_one_name_one_is_to_be_chosen(dumpty, install):
     install("crooked")
-    ran = dumpty("plugins", "check", "file")
-    assert ran.status == 2
-    assert "plugins of several kinds are called file: verifier, store; say which with --kind" in ran.err
+    result = dumpty("plugins", "check", "file")
+    assert result.status == 2
+    assert "plugins of several kinds are called file: verifier, store; say which with --kind" in result.err
     assert dumpty("plugins", "check", "file", "--kind", "verifier").status == 1
 
 
@@ -148,6 +149,6 @@ def test_a_plugin_that_does_not_load_or_only_watches_or_is_in_conflict_cannot_be
         ("observer", "plugin 'observer' of dumpty-observer 1.0 only watches, and there is no suite for that"),
         ("poacher", "both claim the scheme 'sqlite'"),
     ):
-        ran = dumpty("plugins", "check", name)
-        assert ran.status == 2, ran
-        assert reason in ran.err
+        result = dumpty("plugins", "check", name)
+        assert result.status == 2, result
+        assert reason in result.err

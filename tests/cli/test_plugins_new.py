@@ -115,8 +115,8 @@ def test_what_is_installed_can_be_checked_and_keeps_its_rules(installed, tmp_pat
 
 
 def test_the_package_is_complete_and_says_what_to_do_next(dumpty, tmp_path):
-    ran = dumpty("plugins", "new", "new-db", "--kind", "driver")
-    assert (ran.status, ran.err) == (0, "")
+    result = dumpty("plugins", "new", "new-db", "--kind", "driver")
+    assert (result.status, result.err) == (0, "")
     top = tmp_path / "dumpty-new-db"
     files = sorted(str(p.relative_to(top)) for p in top.rglob("*") if p.is_file())
     assert files == [
@@ -129,8 +129,10 @@ def test_the_package_is_complete_and_says_what_to_do_next(dumpty, tmp_path):
         "src/dumpty_new_db/py.typed",
         "tests/test_new_db.py",
     ]
-    assert f"into {top}:" in ran.out
-    assert "  pip install -e 'dumpty-new-db[test]'\n  pytest dumpty-new-db\n  dumpty plugins check new-db\n" in ran.out
+    assert f"into {top}:" in result.out
+    assert (
+        "  pip install -e 'dumpty-new-db[test]'\n  pytest dumpty-new-db\n  dumpty plugins check new-db\n" in result.out
+    )
     reply = dumpty("plugins", "new", "other", "--kind", "store", "--json").json
     assert (reply["path"], reply["kind"], len(reply["files"])) == (str(tmp_path / "dumpty-other"), "store", len(files))
 
@@ -171,10 +173,10 @@ def test_every_kind_of_plugin_can_be_begun():
     ],
 )
 def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(dumpty, tmp_path, name, reason):
-    ran = dumpty("plugins", "new", name, "--kind", "driver")
-    assert (ran.status, ran.out) == (2, "")
-    assert reason in ran.err
-    assert ran.err.count("\n") == 1
+    result = dumpty("plugins", "new", name, "--kind", "driver")
+    assert (result.status, result.out) == (2, "")
+    assert reason in result.err
+    assert result.err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
 
@@ -183,9 +185,9 @@ def test_a_name_that_cannot_be_one_is_refused_and_nothing_is_written(dumpty, tmp
     [("gzip", "compressor", "'gzip' of dumpty"), ("postgresql", "driver", "'postgres' of dumpty")],
 )
 def test_a_name_or_scheme_that_is_taken_is_refused_with_its_owner(dumpty, tmp_path, name, kind, owner):
-    ran = dumpty("plugins", "new", name, "--kind", kind)
-    assert ran.status == 2
-    assert owner in ran.err
+    result = dumpty("plugins", "new", name, "--kind", kind)
+    assert result.status == 2
+    assert owner in result.err
     assert os.listdir(tmp_path) == []
     assert dumpty("plugins", "new", name, "--kind", "verifier").status == 0
 
@@ -195,27 +197,27 @@ def test_what_exists_is_never_touched(dumpty, tmp_path):
         package = tmp_path / "dumpty-newdb"
         make(package)
         status_before = package.lstat()
-        ran = dumpty("plugins", "new", "newdb", "--kind", "driver")
-        assert ran.status == 2
-        assert f"{package} exists already" in ran.err
+        result = dumpty("plugins", "new", "newdb", "--kind", "driver")
+        assert result.status == 2
+        assert f"{package} exists already" in result.err
         assert package.lstat() == status_before
         package.rmdir() if package.is_dir() else package.unlink()
 
 
 def test_a_place_that_is_not_there_or_cannot_be_written_is_told(dumpty, tmp_path):
-    ran = dumpty("plugins", "new", "newdb", "--kind", "driver", "--dir", tmp_path / "nowhere")
-    assert ran.status == 2
-    assert f"there is no directory {tmp_path}/nowhere" in ran.err
-    ran = dumpty("plugins", "new", "newdb", "--kind", "driver", "--dir", "/proc")
-    assert ran.status == 1
-    assert "cannot write /proc/dumpty-newdb" in ran.err
+    result = dumpty("plugins", "new", "newdb", "--kind", "driver", "--dir", tmp_path / "nowhere")
+    assert result.status == 2
+    assert f"there is no directory {tmp_path}/nowhere" in result.err
+    result = dumpty("plugins", "new", "newdb", "--kind", "driver", "--dir", "/proc")
+    assert result.status == 1
+    assert "cannot write /proc/dumpty-newdb" in result.err
 
 
 def test_a_kind_is_needed_and_the_kinds_are_told(dumpty):
     assert "--kind" in dumpty("plugins", "new", "newdb").err
-    ran = dumpty("plugins", "new", "newdb", "--kind", "magic")
-    assert ran.status == 2
-    assert all(kind in ran.err for kind in KINDS)
+    result = dumpty("plugins", "new", "newdb", "--kind", "magic")
+    assert result.status == 2
+    assert all(kind in result.err for kind in KINDS)
 
 
 def test_its_help_has_examples_that_parse(dumpty):

@@ -67,10 +67,10 @@ def test_help_lists_every_verb_and_every_exit_status(dumpty):
 
 @pytest.mark.parametrize("verb", [(v,) for v in VERBS] + [("plugins", "show")])
 def test_every_verb_has_help_with_examples_that_parse(dumpty, verb):
-    ran = dumpty(*verb, "--help")
-    assert ran.status == 0
-    assert "--json" in ran.out
-    assert ran.out == dumpty(*verb, "-h").out
+    result = dumpty(*verb, "--help")
+    assert result.status == 0
+    assert "--json" in result.out
+    assert result.out == dumpty(*verb, "-h").out
 
 
 def test_every_example_is_a_command_line_that_is_understood(dumpty):
@@ -88,10 +88,10 @@ def test_every_example_is_a_command_line_that_is_understood(dumpty):
 
 
 def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
-    ran = dumpty()
-    assert ran.status == 2
-    assert "Commands:" in ran.err
-    assert ran.out == ""
+    result = dumpty()
+    assert result.status == 2
+    assert "Commands:" in result.err
+    assert result.out == ""
 
 
 def test_help_answers_at_once_and_looks_for_no_plugin(program):
@@ -123,9 +123,9 @@ def completed(dumpty, monkeypatch):
         monkeypatch.setenv("_DUMPTY_COMPLETE", "complete_bash")
         monkeypatch.setenv("COMP_WORDS", command_line)
         monkeypatch.setenv("COMP_CWORD", str(len(command_line.split(" ")) - 1))
-        ran = dumpty()
-        assert (ran.status, ran.err) == (0, "")
-        return ran.out.split()
+        result = dumpty()
+        assert (result.status, result.err) == (0, "")
+        return result.out.split()
 
     return run
 
@@ -148,9 +148,9 @@ def test_the_shell_completes_ids(completed, make, shop, monkeypatch):
 
 
 def test_completion_can_be_had_for_a_shell(program):
-    ran = program(env={**os.environ, "_DUMPTY_COMPLETE": "source_bash"})
-    assert ran.status == 0
-    assert "complete -o" in ran.out
+    result = program(env={**os.environ, "_DUMPTY_COMPLETE": "source_bash"})
+    assert result.status == 0
+    assert "complete -o" in result.out
 
 
 @pytest.mark.parametrize("name", [n for n in errors.__all__ if n != "DumptyError"])
@@ -229,9 +229,9 @@ def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number,
 @pytest.mark.parametrize(("name", "expected"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
 def test_an_interrupt_is_one_line(dumpty, name, expected):
     started = time.monotonic()
-    ran = dumpty("backup", f"cmd:sh -c 'sleep 1; kill -{name} $PPID; sleep 600'")
-    assert (ran.status, ran.out) == (expected, "")
-    assert ran.err == f"dumpty: interrupted by SIG{name}: what was not complete is removed\n"
+    result = dumpty("backup", f"cmd:sh -c 'sleep 1; kill -{name} $PPID; sleep 600'")
+    assert (result.status, result.out) == (expected, "")
+    assert result.err == f"dumpty: interrupted by SIG{name}: what was not complete is removed\n"
     assert time.monotonic() - started < 120
 
 

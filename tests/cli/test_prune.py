@@ -19,9 +19,9 @@ def listed_ids(dumpty) -> list[str]:
 
 
 def test_the_newest_are_kept_and_the_rest_goes(dumpty, five):
-    ran = dumpty("prune", "--keep", "2", "--yes")
-    assert ran.status == 0
-    assert "3 backups of 5 removed" in ran.out
+    result = dumpty("prune", "--keep", "2", "--yes")
+    assert result.status == 0
+    assert "3 backups of 5 removed" in result.out
     assert listed_ids(dumpty) == five[3:]
     assert dumpty("verify", "--all").status == 0
 
@@ -37,9 +37,9 @@ def test_each_database_is_pruned_apart_whatever_its_urls_spelling(dumpty, make, 
 
 
 def test_a_dry_run_gives_a_reason_for_each_and_removes_nothing(dumpty, five):
-    ran = dumpty("prune", "--keep", "2", "--dry-run")
-    assert ran.status == 0
-    lines = ran.out.splitlines()
+    result = dumpty("prune", "--keep", "2", "--dry-run")
+    assert result.status == 0
+    lines = result.out.splitlines()
     assert [line.split()[0] for line in lines[1:6]] == ["keep", "keep", "remove", "remove", "remove"]
     assert "the newest of its database" in lines[1]
     assert "number 5, beyond the 2 newest" in lines[5]
@@ -56,16 +56,16 @@ def test_age_alone_never_removes_the_newest(dumpty, five):
 
 
 def test_what_is_younger_is_kept_though_it_is_beyond_the_number(dumpty, five):
-    ran = dumpty("prune", "--keep", "1", "--older-than", "30d", "--yes")
-    assert ran.status == 0
-    assert "0 backups of 5 removed" in ran.out
+    result = dumpty("prune", "--keep", "1", "--older-than", "30d", "--yes")
+    assert result.status == 0
+    assert "0 backups of 5 removed" in result.out
     assert listed_ids(dumpty) == five
 
 
 def test_without_a_terminal_it_needs_to_be_told_yes(dumpty, five):
-    ran = dumpty("prune", "--keep", "2")
-    assert ran.status == 2
-    assert "--yes" in ran.err
+    result = dumpty("prune", "--keep", "2")
+    assert result.status == 2
+    assert "--yes" in result.err
     assert listed_ids(dumpty) == five
 
 
@@ -78,9 +78,9 @@ def test_without_a_terminal_nothing_to_remove_needs_no_yes(dumpty, five):
 )
 def test_on_a_terminal_it_asks(dumpty, five, terminal, answer, status, remaining):
     terminal.type(answer + "\n")
-    ran = dumpty("prune", "--keep", "1", terminal=terminal)
+    result = dumpty("prune", "--keep", "1", terminal=terminal)
     shown = terminal.read()
-    assert ran.status == status
+    assert result.status == status
     assert "Remove 4 backups" in shown
     assert f"{five[0][:8]}" in shown
     assert len(listed_ids(dumpty)) == remaining
@@ -100,9 +100,9 @@ def test_on_a_terminal_it_asks(dumpty, five, terminal, answer, status, remaining
     ],
 )
 def test_rules_that_say_nothing_sensible_are_usage_errors(dumpty, argv):
-    ran = dumpty("prune", *argv, "--yes")
-    assert ran.status == 2
-    assert ran.err.count("\n") == 1
+    result = dumpty("prune", *argv, "--yes")
+    assert result.status == 2
+    assert result.err.count("\n") == 1
 
 
 def test_a_backup_that_cannot_be_removed_is_still_listed_and_fails_the_command(dumpty, five, monkeypatch):
@@ -116,14 +116,14 @@ def test_a_backup_that_cannot_be_removed_is_still_listed_and_fails_the_command(d
         remove_unpatched(self, backup_id)
 
     monkeypatch.setattr(BackupManager, "remove", remove)
-    ran = dumpty("prune", "--keep", "1", "--yes", "--json")
-    assert ran.status == 1
-    assert ran.json["success"] is False
-    assert "2 backups could not be removed" in ran.json["error"]
-    assert ran.json["removed"] == [five[2], five[3]]
+    result = dumpty("prune", "--keep", "1", "--yes", "--json")
+    assert result.status == 1
+    assert result.json["success"] is False
+    assert "2 backups could not be removed" in result.json["error"]
+    assert result.json["removed"] == [five[2], five[3]]
     assert listed_ids(dumpty) == [*five[:2], five[4]]
-    ran = dumpty("prune", "--keep", "2", "--yes")
-    assert (ran.status, five[0] in ran.err) == (1, True)
+    result = dumpty("prune", "--keep", "2", "--yes")
+    assert (result.status, five[0] in result.err) == (1, True)
 
 
 def test_what_another_prune_removed_meanwhile_is_no_failure(dumpty, five, monkeypatch):
@@ -136,8 +136,8 @@ def test_what_another_prune_removed_meanwhile_is_no_failure(dumpty, five, monkey
         remove_unpatched(self, backup_id)
 
     monkeypatch.setattr(BackupManager, "remove", remove)
-    ran = dumpty("prune", "--keep", "4", "--yes")
-    assert ran.status == 0
+    result = dumpty("prune", "--keep", "4", "--yes")
+    assert result.status == 0
     assert listed_ids(dumpty) == five[1:]
 
 

@@ -62,24 +62,24 @@ def test_a_selection_means_the_same_in_every_verb(dumpty, three, tmp_path, selec
     assert [v["id"] for v in dumpty("drill", *arguments, "--json").json["drilled"]] == [expected_id]
     assert dumpty("pin", *arguments, "--json").json["id"] == expected_id
     assert dumpty("unpin", *arguments, "--json").json["id"] == expected_id
-    ran = dumpty("restore", *arguments, "--to", "sqlite:///new.db", "--json")
+    result = dumpty("restore", *arguments, "--to", "sqlite:///new.db", "--json")
     if (arguments[0] == "latest" and len(arguments) == 1) or arguments[-1] == "db":
-        assert (ran.status, ran.json["error_type"]) == (1, "UnknownBackup")
+        assert (result.status, result.json["error_type"]) == (1, "UnknownBackup")
     else:
-        assert ran.json["backup"]["id"] == expected_id
+        assert result.json["backup"]["id"] == expected_id
         assert contents(tmp_path / "new.db") == expected
 
 
 def test_latest_alone_of_several_databases_is_refused_and_names_them(dumpty, three, tmp_path):
-    ran = dumpty("restore", "latest", "--to", "sqlite:///new.db")
-    assert ran.status == 1
+    result = dumpty("restore", "latest", "--to", "sqlite:///new.db")
+    assert result.status == 1
     for backup in three.values():
-        assert f"{backup['database']} ({backup['source']})" in ran.err
-    assert "3 databases" in ran.err
-    assert "--source" in ran.err
-    ran = dumpty("restore", "latest:db", "--to", "sqlite:///new.db")
-    assert "2 databases" in ran.err
-    assert "crm" not in ran.err
+        assert f"{backup['database']} ({backup['source']})" in result.err
+    assert "3 databases" in result.err
+    assert "--source" in result.err
+    result = dumpty("restore", "latest:db", "--to", "sqlite:///new.db")
+    assert "2 databases" in result.err
+    assert "crm" not in result.err
     dumpty("verify", "latest:crm")
     assert dumpty("restore", "latest-verified", "--to", "sqlite:///new.db").status == 1
     assert not (tmp_path / "new.db").exists()
@@ -90,33 +90,33 @@ def test_latest_alone_of_several_databases_is_refused_and_names_them(dumpty, thr
 def test_a_message_names_no_more_databases_than_can_be_read(dumpty, make, tmp_path):
     for number in range(13):
         make(database(tmp_path / f"{number:02}" / "shop.db", "x"), "--compressor", "none")
-    ran = dumpty("restore", "latest:shop", "--to", "sqlite:///new.db")
-    assert "13 databases" in ran.err
-    assert "and 3 more" in ran.err
+    result = dumpty("restore", "latest:shop", "--to", "sqlite:///new.db")
+    assert "13 databases" in result.err
+    assert "and 3 more" in result.err
 
 
 def test_what_a_damaged_manifest_hides_is_told_where_it_could_be_the_latest(dumpty, make, shop, tmp_path):
     first, second = make(shop), make(shop)
     [manifest] = [p for p in (tmp_path / "backups").glob("*.manifest.json") if second["id"][:8] in p.name]
     manifest.write_text("{}")
-    ran = dumpty("restore", "latest", "--to", "sqlite:///new.db", "--json")
-    assert (ran.status, ran.json["backup"]["id"]) == (0, first["id"])
-    assert any(manifest.name in warning for warning in ran.json["warnings"])
+    result = dumpty("restore", "latest", "--to", "sqlite:///new.db", "--json")
+    assert (result.status, result.json["backup"]["id"]) == (0, first["id"])
+    assert any(manifest.name in warning for warning in result.json["warnings"])
     assert dumpty("restore", first["id"], "--to", "sqlite:///other.db").err == ""
 
 
 @pytest.mark.parametrize("unknown", ["latest:", "latest:nothing", "latest-verified:crm", "{b}"])
 def test_nothing_is_meant_where_nothing_fits(dumpty, three, unknown):
-    ran = dumpty("show", unknown.format(b=three["b"]["id"]), "--database", "crm")
-    assert ran.status == 1
-    assert "of the database 'crm'" in ran.err
+    result = dumpty("show", unknown.format(b=three["b"]["id"]), "--database", "crm")
+    assert result.status == 1
+    assert "of the database 'crm'" in result.err
 
 
 def test_a_url_with_a_password_filters_and_is_not_shown(dumpty, three):
-    ran = dumpty("show", "latest", "--source", "mysql://u:s3cret-word@host/db")
-    assert ran.status == 1
-    assert "mysql://u:***@host/db" in ran.err
-    assert "s3cret" not in ran.err
+    result = dumpty("show", "latest", "--source", "mysql://u:s3cret-word@host/db")
+    assert result.status == 1
+    assert "mysql://u:***@host/db" in result.err
+    assert "s3cret" not in result.err
 
 
 def test_a_list_shows_sources_and_filters(dumpty, three, tmp_path):
@@ -142,20 +142,20 @@ def test_all_backups_of_a_database_are_verified_and_drilled(dumpty, three):
 def test_what_another_database_holds_is_not_replaced_unless_insisted(dumpty, three, tmp_path):
     target = f"sqlite:///{tmp_path}/crm.db"
     restore_arguments = ("restore", "latest:db", "--source", "a/db.sqlite3", "--to", target, "--overwrite")
-    ran = dumpty(*restore_arguments, "--json")
-    assert (ran.status, ran.json["error_type"]) == (1, "OtherDatabase")
-    assert "--other" in ran.json["error"]
-    assert three["crm"]["source"] in ran.json["error"]
-    assert three["a"]["source"] in ran.json["error"]
+    result = dumpty(*restore_arguments, "--json")
+    assert (result.status, result.json["error_type"]) == (1, "OtherDatabase")
+    assert "--other" in result.json["error"]
+    assert three["crm"]["source"] in result.json["error"]
+    assert three["a"]["source"] in result.json["error"]
     assert contents(tmp_path / "crm.db") == "crm"
     assert dumpty(*restore_arguments, "--other").status == 0
     assert contents(tmp_path / "crm.db") == "a"
 
 
 def test_to_replace_what_another_database_holds_overwrite_is_needed_too(dumpty, three, tmp_path):
-    ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/a/db.sqlite3", "--other")
-    assert (ran.status, contents(tmp_path / "a" / "db.sqlite3")) == (1, "a")
-    assert "--overwrite" in ran.err
+    result = dumpty("restore", "latest:crm", "--to", f"sqlite:///{tmp_path}/a/db.sqlite3", "--other")
+    assert (result.status, contents(tmp_path / "a" / "db.sqlite3")) == (1, "a")
+    assert "--overwrite" in result.err
 
 
 def test_its_own_database_a_new_one_and_an_empty_one_need_nothing(dumpty, three, tmp_path):
@@ -171,9 +171,9 @@ def test_its_own_database_a_new_one_and_an_empty_one_need_nothing(dumpty, three,
 def test_on_a_terminal_it_asks(dumpty, three, tmp_path, terminal, answer, status, remaining):
     target = tmp_path / "a" / "db.sqlite3"
     terminal.type(answer + "\n")
-    ran = dumpty("restore", "latest:crm", "--to", f"sqlite:///{target}", "--overwrite", terminal=terminal)
+    result = dumpty("restore", "latest:crm", "--to", f"sqlite:///{target}", "--overwrite", terminal=terminal)
     shown = terminal.read()
-    assert ran.status == status
+    assert result.status == status
     assert f"Replace what sqlite:///{target} holds by the backup of crm? [y/N]" in shown
     assert three["a"]["source"] in shown
     assert contents(target) == remaining
@@ -216,8 +216,8 @@ def test_on_a_server_another_database_is_not_replaced_unless_insisted(request, d
             do(f"INSERT INTO t VALUES ('{name}')", name)
             assert dumpty("backup", server.url(name)).status == 0
         arguments = ("restore", f"latest:{names[0]}", "--overwrite", "--to")
-        ran = dumpty(*arguments, crm, "--json")
-        assert (ran.status, ran.json["error_type"]) == (1, "OtherDatabase")
+        result = dumpty(*arguments, crm, "--json")
+        assert (result.status, result.json["error_type"]) == (1, "OtherDatabase")
         assert dumpty("restore", "latest", "--overwrite", "--to", crm, "--other").status == 1
         assert list(do("SELECT what FROM t", names[1])) == [(names[1],)]
         do("DELETE FROM t", names[0])

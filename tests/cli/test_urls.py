@@ -23,9 +23,9 @@ def test_a_url_can_be_read_from_where_ps_does_not_look(dumpty, url, monkeypatch,
     monkeypatch.setenv("SHOP_URL", url)
     monkeypatch.setattr(sys, "stdin", io.StringIO(url + "\n"))
     argument = {"env": "env:SHOP_URL", "file": "file:secret url", "cmd": "cmd:cat 'secret url'", "stdin": "-"}[form]
-    ran = dumpty("backup", argument, "--json")
-    assert ran.status == 0
-    assert ran.json["backup"]["database_url"] == url
+    result = dumpty("backup", argument, "--json")
+    assert result.status == 0
+    assert result.json["backup"]["database_url"] == url
 
 
 def test_the_target_of_a_restore_can_be_read_so_too(dumpty, url, monkeypatch, orders, tmp_path):
@@ -64,10 +64,10 @@ def test_a_url_that_cannot_be_had_is_one_line_that_says_why(dumpty, monkeypatch,
     (tmp_path / "latin1").write_bytes(b"sqlite:///caf\xe9.db")
     (tmp_path / "two-lines").write_text("sqlite:///a\nsqlite:///b\n")
     (tmp_path / "nonsense").write_text(MARK)
-    ran = dumpty("backup", argument)
-    assert ran.status == status
-    assert says in ran.err
-    assert ran.err.count("\n") == 1
+    result = dumpty("backup", argument)
+    assert result.status == status
+    assert says in result.err
+    assert result.err.count("\n") == 1
     assert not os.path.exists("backups")
 
 
@@ -101,8 +101,8 @@ def test_no_password_in_a_url_is_ever_shown_wherever_it_stands(dumpty, odd, monk
     monkeypatch.setenv("SECRET_URL", url)
     monkeypatch.setenv("DUMPTY_DEBUG", "1")
     os.makedirs("backups")
-    ran = dumpty(*(argument.replace("URL", url) if "SECRET" not in argument else argument for argument in argv))
-    assert MARK not in ran.out + ran.err
+    result = dumpty(*(argument.replace("URL", url) if "SECRET" not in argument else argument for argument in argv))
+    assert MARK not in result.out + result.err
     for folder, _, files in os.walk("backups"):
         assert all(MARK.encode() not in open_(folder, name) for name in files)
 
@@ -110,10 +110,10 @@ def test_no_password_in_a_url_is_ever_shown_wherever_it_stands(dumpty, odd, monk
 @pytest.mark.parametrize("verb", ["backup", "doctor"])
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_no_password_is_shown_by_a_driver_that_cannot_connect(dumpty, verb, scheme):
-    ran = dumpty(verb, f"{scheme}://user:{MARK}@localhost:1/db")
-    assert ran.status == 1
-    assert f"{scheme}://user:***@localhost:1/db" in ran.out + ran.err or "localhost" in ran.err
-    assert MARK not in ran.out + ran.err
+    result = dumpty(verb, f"{scheme}://user:{MARK}@localhost:1/db")
+    assert result.status == 1
+    assert f"{scheme}://user:***@localhost:1/db" in result.out + result.err or "localhost" in result.err
+    assert MARK not in result.out + result.err
 
 
 def open_(folder: str, name: str) -> bytes:
@@ -133,7 +133,7 @@ def test_a_command_that_hangs_does_not_outlive_the_interrupt(dumpty, monkeypatch
     timer = threading.Timer(0.5, _thread.interrupt_main)
     timer.start()
     started = time.monotonic()
-    ran = dumpty("backup", "cmd:sleep 600")
+    result = dumpty("backup", "cmd:sleep 600")
     timer.join()
-    assert ran.status == 130
+    assert result.status == 130
     assert time.monotonic() - started < 120

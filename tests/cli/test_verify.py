@@ -9,42 +9,42 @@ import pytest
 
 def test_a_good_backup_is_verified(dumpty, make, shop):
     backup = make(shop)
-    ran = dumpty("verify", "latest")
-    assert ran.status == 0
-    assert f"{backup['id'][:8]}  shop, native+gzip: ok" in ran.out
-    assert "1 backup verified" in ran.out
+    result = dumpty("verify", "latest")
+    assert result.status == 0
+    assert f"{backup['id'][:8]}  shop, native+gzip: ok" in result.out
+    assert "1 backup verified" in result.out
 
 
 def test_all_backups_are_verified_and_each_gets_its_verdict(dumpty, make, shop):
     intact, damaged = make(shop), make(shop)
     with open(damaged["file_path"], "r+b") as stream:
         stream.truncate(50)
-    ran = dumpty("verify", "--all", "--json")
-    assert ran.status == ran.json["status"] == 4
-    assert [(v["id"], v["success"]) for v in ran.json["verified"]] == [(intact["id"], True), (damaged["id"], False)]
-    assert ran.json["error_type"] == ran.json["verified"][1]["error_type"] == "IntegrityError"
-    assert "1 of 2 backups failed" in ran.json["error"]
-    ran = dumpty("verify", "--all")
-    assert "1 backup verified, 1 FAILED" in ran.out
-    assert "1 of 2 backups failed" in ran.err
+    result = dumpty("verify", "--all", "--json")
+    assert result.status == result.json["status"] == 4
+    assert [(v["id"], v["success"]) for v in result.json["verified"]] == [(intact["id"], True), (damaged["id"], False)]
+    assert result.json["error_type"] == result.json["verified"][1]["error_type"] == "IntegrityError"
+    assert "1 of 2 backups failed" in result.json["error"]
+    result = dumpty("verify", "--all")
+    assert "1 backup verified, 1 FAILED" in result.out
+    assert "1 of 2 backups failed" in result.err
 
 
 @pytest.mark.parametrize("argv", [("latest",), ("--all",)])
 def test_a_backup_whose_file_is_gone_has_failed(dumpty, make, shop, argv):
     os.unlink(make(shop)["file_path"])
-    ran = dumpty("verify", *argv)
-    assert ran.status == 4
-    assert "is gone" in ran.err
+    result = dumpty("verify", *argv)
+    assert result.status == 4
+    assert "is gone" in result.err
 
 
 def test_a_damaged_manifest_fails_the_verification_of_all(dumpty, make, shop, tmp_path):
     make(shop)
     manifest = next(p for p in (tmp_path / "backups").iterdir() if p.name.endswith(".manifest.json"))
     manifest.write_text("{}")
-    ran = dumpty("verify", "--all")
-    assert ran.status == 4
-    assert manifest.name in ran.err
-    assert "0 backups verified, 1 FAILED" in ran.out
+    result = dumpty("verify", "--all")
+    assert result.status == 4
+    assert manifest.name in result.err
+    assert "0 backups verified, 1 FAILED" in result.out
 
 
 def test_a_missing_decompressor_is_not_damage(dumpty, make, shop, monkeypatch):
@@ -54,17 +54,17 @@ def test_a_missing_decompressor_is_not_damage(dumpty, make, shop, monkeypatch):
     monkeypatch.setenv("DUMPTY_DISABLE_PLUGINS", "")
     make(shop, "--compressor", "zstd")
     monkeypatch.setenv("DUMPTY_DISABLE_PLUGINS", "zstd")
-    ran = dumpty("verify", "--all")
-    assert ran.status == 2
-    assert "2 backups verified, 1 FAILED" in ran.out
-    assert "blocked" in ran.err
+    result = dumpty("verify", "--all")
+    assert result.status == 2
+    assert "2 backups verified, 1 FAILED" in result.out
+    assert "blocked" in result.err
 
 
 def test_nothing_to_verify_says_so(dumpty, tmp_path):
     (tmp_path / "backups").mkdir()
-    ran = dumpty("verify", "--all")
-    assert ran.status == 0
-    assert "nothing was verified" in ran.out
+    result = dumpty("verify", "--all")
+    assert result.status == 0
+    assert "nothing was verified" in result.out
 
 
 def test_a_backup_removed_meanwhile_is_no_failure_of_all_but_one_of_its_own(dumpty, make, shop, monkeypatch):
@@ -79,15 +79,15 @@ def test_a_backup_removed_meanwhile_is_no_failure_of_all_but_one_of_its_own(dump
         return prove_unpatched(self, backup_id, **options)
 
     monkeypatch.setattr(BackupManager, "prove", prove)
-    ran = dumpty("verify", "--all", "--json")
-    assert ran.status == 0
-    assert [v["id"] for v in ran.json["verified"]] == [remaining["id"]]
+    result = dumpty("verify", "--all", "--json")
+    assert result.status == 0
+    assert [v["id"] for v in result.json["verified"]] == [remaining["id"]]
     assert dumpty("verify", removed["id"]).status == 1
 
 
 @pytest.mark.parametrize("argv", [(), ("latest", "--all")])
 def test_one_backup_or_all_of_them(dumpty, make, shop, argv):
     make(shop)
-    ran = dumpty("verify", *argv)
-    assert ran.status == 2
-    assert "--all" in ran.err
+    result = dumpty("verify", *argv)
+    assert result.status == 2
+    assert "--all" in result.err

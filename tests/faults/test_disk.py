@@ -59,15 +59,15 @@ def test_a_disk_that_is_full_at_any_moment(zygote, mounted, form):
         with filler.open("wb") as stream:
             stream.write(bytes(max(0, shutil.disk_usage(mounted.top).free - free * 1024)))
         ids_before = set(mounted.versions)
-        ran = zygote.run("backup", mounted.url, "--dir", mounted.top, "--format", form)
+        result = zygote.run("backup", mounted.url, "--dir", mounted.top, "--format", form)
         event = f"a disk with {free} KiB left, {form}"
         LEDGER.rounds += 1
-        outcomes[ran.status] += 1
-        if ran.status:
+        outcomes[result.status] += 1
+        if result.status:
             LEDGER.fault("disks full")
-            assert "space" in one_line(ran, 1)
+            assert "space" in one_line(result, 1)
         new_ids = mounted.check(event)
-        if ran.status == 0 and not new_ids:
+        if result.status == 0 and not new_ids:
             LEDGER.record_false_success(f"{event}: exit status 0, and no backup")
         assert unfinished_files(mounted.top) == []
         for backup_id in set(mounted.versions) - ids_before:
@@ -90,16 +90,16 @@ def test_a_restore_onto_a_disk_that_is_full_at_any_moment(zygote, mounted, form)
     for free in range(0, 140, 10):
         with (disk / "filler").open("wb") as stream:
             stream.write(bytes(max(0, shutil.disk_usage(disk).free - free * 1024)))
-        ran = zygote.run(
+        result = zygote.run(
             "restore", backup_id, "--dir", mounted.top, "--overwrite", "--other", "--to", f"sqlite:///{target}"
         )
         LEDGER.rounds += 1
-        outcomes[ran.status] += 1
+        outcomes[result.status] += 1
         event = f"a restore with {free} KiB left, {form}"
         version = version_of(target)
-        if ran.status:
+        if result.status:
             LEDGER.fault("disks full")
-            one_line(ran, 1)
+            one_line(result, 1)
             assert version == 1000, event
         elif version != mounted.versions[backup_id]:
             LEDGER.record_false_success(event)
@@ -172,15 +172,15 @@ def test_each_flush_that_fails_fails_the_backup(zygote, vault, form):
         note = vault.place / "seen"
         note.unlink(missing_ok=True)
         event = f"flush {number} of a {form} backup fails"
-        ran = zygote.run("backup", vault.url, "--dir", vault.top, "--format", form, fsync=number, note=str(note))
+        result = zygote.run("backup", vault.url, "--dir", vault.top, "--format", form, fsync=number, note=str(note))
         LEDGER.rounds += 1
         new_ids = vault.check(event)
         if not note.exists():
-            assert ran.status == 0
+            assert result.status == 0
             assert number > 4
             return
         LEDGER.fault("flushes failed")
-        one_line(ran, 1)
+        one_line(result, 1)
         assert new_ids == [], event
         vault.next_run(event)
         vault.keep_newest()
@@ -194,15 +194,15 @@ def test_each_flush_that_fails_fails_the_restore_or_leaves_it_whole(zygote, vaul
         note = vault.place / "seen"
         note.unlink(missing_ok=True)
         argv = ("restore", backup_id, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
-        ran = zygote.run(*argv, fsync=number, note=str(note))
+        result = zygote.run(*argv, fsync=number, note=str(note))
         LEDGER.rounds += 1
         version = version_of(target)
         if not note.exists():
-            assert (ran.status, version) == (0, vault.versions[backup_id])
+            assert (result.status, version) == (0, vault.versions[backup_id])
             assert number > 2
             return
         LEDGER.fault("flushes failed")
-        one_line(ran, 1)
+        one_line(result, 1)
         assert version in {1000, vault.versions[backup_id]}  # the last flush comes after the swap
         assert [n for n in os.listdir(vault.place) if n.startswith("target.db.")] == []
 
@@ -216,7 +216,7 @@ def test_each_flush_that_fails_in_a_prune_removes_a_backup_whole_or_not(zygote, 
         note = vault.place / "seen"
         note.unlink(missing_ok=True)
         argv = ("prune", "--keep", "1", "--yes", "--dir", vault.top, "--quiet")
-        ran = zygote.run(*argv, fsync=number, note=str(note))
+        result = zygote.run(*argv, fsync=number, note=str(note))
         LEDGER.rounds += 1
         backup_ids = {b.id for b in vault.manager().list_backups()}
         assert newest in backup_ids
@@ -226,7 +226,7 @@ def test_each_flush_that_fails_in_a_prune_removes_a_backup_whole_or_not(zygote, 
         vault.check(f"flush {number} of a prune fails", restore_all=True)
         vault.next_run(f"flush {number} of a prune fails")
         if not note.exists():
-            assert ran.status == 0
+            assert result.status == 0
             assert number > 2
             return
         LEDGER.fault("flushes failed")

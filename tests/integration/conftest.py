@@ -15,7 +15,7 @@ from dumpty.cli import main
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """What a command line did."""
 
     status: int
@@ -29,10 +29,10 @@ def dumpty(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DUMPTY_DIR", raising=False)
 
-    def run(*argv: object) -> Ran:
+    def run(*argv: object) -> CommandResult:
         capsys.readouterr()
         status = main([str(a) for a in argv])
-        return Ran(status, *capsys.readouterr())
+        return CommandResult(status, *capsys.readouterr())
 
     return run
 
@@ -42,15 +42,15 @@ def refused(dumpty, older):
     """Run a command line that must fail cleanly, as text and as JSON, and return its message."""
 
     def run(*argv: object, status: int) -> str:
-        ran = dumpty(*argv)
-        assert ran.status == status, ran
-        assert ran.out == ""
-        [line] = ran.err.splitlines()
+        result = dumpty(*argv)
+        assert result.status == status, result
+        assert result.out == ""
+        [line] = result.err.splitlines()
         assert line.startswith("dumpty: ")
         assert "Traceback" not in line
-        ran_as_json = dumpty(*argv, "--json")
-        assert ran_as_json.status == status
-        report = json.loads(ran_as_json.out)
+        json_result = dumpty(*argv, "--json")
+        assert json_result.status == status
+        report = json.loads(json_result.out)
         assert (report["success"], report["status"]) == (False, status)
         assert report["error"]
         assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]

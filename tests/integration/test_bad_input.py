@@ -227,11 +227,11 @@ def test_a_driver_library_is_not_installed(refused, monkeypatch, plugins_anew, s
     ],
 )
 def test_wrong_words_are_usage_errors_that_say_what_would_be_right(dumpty, older, argv, says):
-    ran = dumpty(*argv)
-    assert ran.status == USAGE, ran
-    assert says in ran.err
-    assert "marker" not in ran.err
-    assert "Traceback" not in ran.err
+    result = dumpty(*argv)
+    assert result.status == USAGE, result
+    assert says in result.err
+    assert "marker" not in result.err
+    assert "Traceback" not in result.err
     assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]
 
 
@@ -378,12 +378,12 @@ def emptied(path: Path) -> None:
 def test_a_damaged_backup_file_is_found_and_never_restored(dumpty, older, victim, damage):
     backup, data, _ = victim
     damage(data)
-    ran = dumpty("verify", backup.id)
-    assert ran.status == UNVERIFIED, ran
-    assert data.name in ran.err + ran.out
-    ran = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
-    assert ran.status == UNVERIFIED
-    assert "Traceback" not in ran.err
+    result = dumpty("verify", backup.id)
+    assert result.status == UNVERIFIED, result
+    assert data.name in result.err + result.out
+    result = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
+    assert result.status == UNVERIFIED
+    assert "Traceback" not in result.err
     assert not os.path.exists("new.db")
     assert dumpty("verify", older.id).status == 0
 
@@ -391,9 +391,9 @@ def test_a_damaged_backup_file_is_found_and_never_restored(dumpty, older, victim
 def test_a_deleted_backup_file_is_found(dumpty, older, victim):
     backup, data, _ = victim
     data.unlink()
-    ran = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
-    assert ran.status == FAILED
-    assert data.name in ran.err
+    result = dumpty("restore", backup.id, "--to", "sqlite:///new.db")
+    assert result.status == FAILED
+    assert data.name in result.err
     assert dumpty("verify", backup.id).status != 0
     assert dumpty("restore", older.id, "--to", "sqlite:///new.db").status == 0
 
@@ -403,9 +403,9 @@ def test_a_damaged_manifest_is_reported_and_hides_no_other(dumpty, older, victim
     backup, _, path = victim
     damage(path)
     manifest_before = path.read_bytes()
-    ran = dumpty("list")
-    assert older.id[:8] in ran.out
-    assert path.name in ran.err
+    result = dumpty("list")
+    assert older.id[:8] in result.out
+    assert path.name in result.err
     assert dumpty("show", backup.id).status == FAILED
     assert dumpty("verify", older.id).status == 0
     assert dumpty("backup", "sqlite:///shop.db").status == 0
@@ -416,9 +416,9 @@ def test_a_manifest_from_a_newer_dumpty_is_refused_with_advice_and_kept(dumpty, 
     backup, _, path = victim
     content = json.loads(path.read_text()) | {"dumpty_manifest": manifest.VERSION + 1}
     path.write_text(json.dumps(content))
-    ran = dumpty("list")
-    assert "newer dumpty" in ran.err
-    assert "pip install --upgrade dumpty" in ran.err
+    result = dumpty("list")
+    assert "newer dumpty" in result.err
+    assert "pip install --upgrade dumpty" in result.err
     assert dumpty("restore", backup.id, "--to", "sqlite:///new.db").status == FAILED
     assert json.loads(path.read_text()) == content
 
@@ -429,6 +429,6 @@ def test_a_manifest_swapped_with_another_backups_is_found(dumpty, older, victim)
     first_manifest, second_manifest = path.read_bytes(), other_path.read_bytes()
     path.write_bytes(second_manifest)
     other_path.write_bytes(first_manifest)
-    ran = dumpty("list")
-    assert "damaged" in ran.err
-    assert older.id[:8] not in ran.out
+    result = dumpty("list")
+    assert "damaged" in result.err
+    assert older.id[:8] not in result.out

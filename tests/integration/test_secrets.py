@@ -147,7 +147,7 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
     (tmp_path / "url").write_text(valid_url)
     texts = []
     with Watch() as watch:
-        ran = [
+        result = [
             dumpty("backup", "env:TARGET_URL"),
             dumpty("backup", "env:GOOD_URL"),
             dumpty("backup", "file:url", "--json"),
@@ -160,7 +160,7 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
             dumpty("doctor", "env:GOOD_URL"),
             dumpty("plugins"),
         ]
-        assert [r.status for r in ran] == [1] + [0] * (len(ran) - 1)
+        assert [r.status for r in result] == [1] + [0] * (len(result) - 1)
         for url in invalid_urls:
             for argv in (
                 ("backup", url),
@@ -168,10 +168,10 @@ def test_no_verb_and_no_failure_of_the_command_line_shows_the_password(urls, tmp
                 ("restore", "latest", "--to", url),
                 ("doctor", url),
             ):
-                ran.append(dumpty(*argv))
-                assert ran[-1].status != 0, ran[-1]
-        ran.append(dumpty("prune", "--keep", "1", "--yes"))
-    texts += [repr(r) for r in ran]
+                result.append(dumpty(*argv))
+                assert result[-1].status != 0, result[-1]
+        result.append(dumpty("prune", "--keep", "1", "--yes"))
+    texts += [repr(r) for r in result]
     # The tests' own process has the URLs in its memory, not on a command line.
     texts += list(watch.command_lines)
     assert [text for text in texts if leaks(text)] == []
