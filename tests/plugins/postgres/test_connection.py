@@ -25,10 +25,10 @@ def name(dbs, role):
     return name
 
 
-def one_line(error: BaseException, *absent: str) -> str:
-    whole = "".join(traceback.format_exception(error))
-    for secret in absent:
-        assert secret not in whole
+def one_line(error: BaseException, *secrets: str) -> str:
+    traceback_text = "".join(traceback.format_exception(error))
+    for secret in secrets:
+        assert secret not in traceback_text
     assert "\n" not in str(error)
     return str(error)
 

@@ -40,7 +40,7 @@ def waiting_for_lock(server, database: str) -> bool:
     return server.execute(sql, database)[0][0] > 0
 
 
-def until(condition, seconds: float = 20.0) -> None:
+def wait_until(condition, seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -58,7 +58,7 @@ def test_truncate_during_the_dump_waits_for_its_end(dbs, tmp_path):
 
     def start() -> None:
         truncate.start()
-        until(lambda: waiting_for_lock(dbs.server, name))
+        wait_until(lambda: waiting_for_lock(dbs.server, name))
 
     evidence = back_up(dbs.source(name), HookedSink(tmp_path / "d", start))
     truncate.join()
@@ -76,10 +76,10 @@ def test_truncate_between_snapshot_and_pg_dump_neither_empties_the_dump_nor_hang
     )
 
     def truncate() -> None:
-        until((tmp_path / "ready").exists)
+        wait_until((tmp_path / "ready").exists)
         thread = threading.Thread(target=dbs.server.execute, args=("TRUNCATE t",), kwargs={"database": name})
         thread.start()
-        until(lambda: waiting_for_lock(dbs.server, name))
+        wait_until(lambda: waiting_for_lock(dbs.server, name))
         (tmp_path / "go").touch()
         thread.join()
 
@@ -100,7 +100,7 @@ def test_a_table_made_while_the_locks_are_awaited_is_in_the_dump(dbs, tmp_path):
         backup = threading.Thread(target=lambda: made.append(dump(driver, dbs.source(name), tmp_path / "d", "sql")))
         backup.start()
         sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
-        until(lambda: dbs.server.execute(sql, name)[0][0] > 0)
+        wait_until(lambda: dbs.server.execute(sql, name)[0][0] > 0)
         cursor.execute("COMMIT")
         backup.join()
     assert {o.path: o.rows for o in made[0].evidence.objects} == {"public.t1": 1, "public.t2": 1}
@@ -197,7 +197,7 @@ def pairs(dbs):
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_no_backup_holds_half_a_pair_while_writers_commit(dbs, pairs, tmp_path, form):
     name, written = pairs
-    until(lambda: min(written()) > 20)
+    wait_until(lambda: min(written()) > 20)
     before = sum(written())
     for _round in range(50):
         made = dump(driver, dbs.source(name), tmp_path / "d", form)
@@ -236,6 +236,6 @@ def test_the_session_is_gone_after_every_backup(dbs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         back_up(dbs.source(name), HookedSink(tmp_path / "e", lambda: (_ for _ in ()).throw(KeyboardInterrupt)))
     sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
-    until(lambda: dbs.server.execute(sql, name) == [(0,)])
+    wait_until(lambda: dbs.server.execute(sql, name) == [(0,)])
     with contextlib.closing(dbs.server.connect(name)) as connection:
         assert isinstance(connection, psycopg2.extensions.connection)

@@ -30,7 +30,7 @@ def name(dbs):
     return dbs.new(TABLES)
 
 
-def cuts(text: bytes) -> list[int]:
+def cut_positions(text: bytes) -> list[int]:
     """Places to cut a plain dump: everywhere it hurts."""
     data = text.index(b"row 20\n")
     marker = text.index(b"-- PostgreSQL database dump complete")
@@ -56,7 +56,7 @@ def test_a_plain_dump_cut_anywhere_restores_nothing(dbs, name, tmp_path):
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     text = made.file.read_bytes()
     target = dbs.name()
-    for cut in cuts(text):
+    for cut in cut_positions(text):
         (tmp_path / "cut").write_bytes(text[:cut])
         with pytest.raises(IntegrityError, match="cut off"):  # no counts known: the dump itself must tell
             load(driver, dbs.source(target), FileDump(tmp_path / "cut", "sql", Evidence()))
@@ -69,7 +69,7 @@ def test_a_plain_dump_cut_anywhere_leaves_an_empty_target_empty(dbs, name, role,
     target = dbs.new()
     dbs.server.execute(f"GRANT ALL ON DATABASE {target} TO {role[0]}")
     dbs.server.execute(f"GRANT ALL ON SCHEMA public TO {role[0]}", database=target)
-    for cut in (n for n in cuts(text) if n > 200):
+    for cut in (n for n in cut_positions(text) if n > 200):
         (tmp_path / "cut").write_bytes(text[:cut])
         with pytest.raises(IntegrityError, match="cut off"):
             load(driver, dbs.source(target, *role), FileDump(tmp_path / "cut", "sql", Evidence()))
@@ -158,7 +158,7 @@ def test_pg_dump_that_dies_midway_fails_the_backup(dbs, name, tmp_path, fake_cli
         dump(driver, dbs.source(name), tmp_path / "d", form, bindir=bindir)
 
 
-def running(pid_file) -> bool:
+def is_running(pid_file) -> bool:
     with contextlib.suppress(OSError):
         state = Path(f"/proc/{int(pid_file.read_text())}/stat").read_text().rsplit(")", 1)[1].split()[0]
         return state != "Z"
@@ -180,7 +180,7 @@ def test_ctrl_c_ends_a_stalled_pg_dump_and_all_it_started(dbs, name, tmp_path, f
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former_handler)
-    assert not running(tmp_path / "pid")
+    assert not is_running(tmp_path / "pid")
     assert dbs.server.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", name)[0][0] <= 1
 
 

@@ -49,7 +49,7 @@ def waits_for_lock(server, database: str, program: str = "%") -> bool:
     return server.execute(sql, database, program)[0][0] > 0
 
 
-def until(condition, seconds: float = 60.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -98,7 +98,7 @@ def test_what_was_committed_while_the_lock_was_awaited_is_there_as_a_whole(
             target=lambda: made.append(dump(driver, dbs.source(name), tmp_path / "d", form, counts=counts))
         )
         backup.start()
-        until(lambda: waits_for_lock(dbs.server, name))
+        wait_until(lambda: waits_for_lock(dbs.server, name))
         cursor.execute("COMMIT")
         backup.join()
     evidence = made[0].evidence
@@ -165,23 +165,23 @@ def test_a_psql_that_loses_its_session_fails_the_backup(dbs, name, tmp_path, wit
         f'touch {tmp_path}/ready; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exec $REAL "$@"\n'
     )
     (Path(bindir) / "psql").symlink_to(dbs.server.bindir / "psql")
-    caught: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def back_up() -> None:
         try:
             dump(driver, dbs.source(name), tmp_path / "d", "sql", bindir=bindir, counts="auto")
         except SourceError as error:
-            caught.append(error)
+            errors.append(error)
 
     backup = threading.Thread(target=back_up)
     backup.start()
-    until((tmp_path / "ready").exists)
+    wait_until((tmp_path / "ready").exists)
     sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name = 'psql'"
     assert dbs.server.execute(sql, name) == [(True,)]
     (tmp_path / "go").touch()
     backup.join()
-    assert "holding the snapshot of" in str(caught[0])
-    until(lambda: dbs.server.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", name) == [])
+    assert "holding the snapshot of" in str(errors[0])
+    wait_until(lambda: dbs.server.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", name) == [])
 
 
 def test_without_psycopg2_and_psql_it_is_said_how_to_get_them(dbs, name, tmp_path, without_psycopg2, fake_client):

@@ -77,7 +77,7 @@ def test_each_option_leaves_out_its_own_part_alone(dbs, owning_roles, name, tmp_
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
     copy = dbs.name()
     load(driver, dbs.source(copy), made, **{off: False})
-    whole = {
+    state_of_everything = {
         "rows": 10, "owner": owning_roles[0], "privileges": True, "comments": "mine", "publications": 1, "defaults": 1,
         "large": owning_roles[0],
     }  # fmt: skip
@@ -87,7 +87,7 @@ def test_each_option_leaves_out_its_own_part_alone(dbs, owning_roles, name, tmp_
         "publications": {"publications": 0},
         "comments": {"comments": None},
     }[off]
-    assert state(dbs, copy) == whole | without
+    assert state(dbs, copy) == state_of_everything | without
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])

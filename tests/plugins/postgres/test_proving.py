@@ -341,7 +341,7 @@ def test_the_server_ends_when_its_keeper_is_killed_and_the_next_drill_clears_up(
         os.kill(supervisor, 9)
         deadline = time.monotonic() + 20
         while Path(f"/proc/{server}").exists():
-            assert time.monotonic() < deadline, "the server outlived its keeper"
+            assert time.monotonic() < deadline, "the server outlived its supervisor"
             time.sleep(0.05)
         assert directory.exists()
         with scratch(made, scratch_dir=str(base)):

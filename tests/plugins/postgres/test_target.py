@@ -100,17 +100,17 @@ def test_open_sessions_refuse_the_swap_and_nothing_changes(dbs, name, tmp_path, 
 
 def test_a_session_opened_during_the_load_refuses_the_swap(dbs, name, made):
     target = dbs.new("CREATE TABLE precious ()")
-    opened = []
+    sessions = []
     real = made.open
 
-    def opening():
-        opened.append(dbs.server.connect(target, application_name="late"))
+    def connect_and_open():
+        sessions.append(dbs.server.connect(target, application_name="late"))
         return real()
 
-    made.open = opening
+    made.open = connect_and_open
     with pytest.raises(Locked, match="late"):
         load(driver, dbs.source(target), made, overwrite=True)
-    opened[0].close()
+    sessions[0].close()
     assert dbs.made_databases() == {name, target}
     assert dbs.server.execute("SELECT to_regclass('precious')::text", database=target) == [("precious",)]
 
@@ -120,16 +120,16 @@ def test_an_old_database_that_cannot_be_dropped_is_kept_and_named(dbs, made, mon
 
     target = dbs.new("CREATE TABLE precious ()")
     real = swap.rows
-    opened = []
+    sessions = []
 
     def rows(connection, sql, *args):
         if sql.startswith("DROP DATABASE") and "IF EXISTS" not in sql:  # somebody is faster, and knows the new name
-            opened.append(dbs.server.connect(sql.split('"')[1]))
+            sessions.append(dbs.server.connect(sql.split('"')[1]))
         return real(connection, sql, *args)
 
     monkeypatch.setattr(swap, "rows", rows)
     evidence = load(driver, dbs.source(target), made, overwrite=True)
-    opened[0].close()
+    sessions[0].close()
     assert content(dbs, target) == [(10,)]
     assert "the old database is still there, as " in evidence.notes[0]
     old = evidence.notes[0].split(" as ")[1].split(":")[0]

@@ -199,11 +199,11 @@ def test_no_spelling_lets_a_dump_make_databases_on_a_named_server(dbs, drill_rol
     text = made.file.read_bytes()
     forged = b"CREATE%bDATABASE %b TEMPLATE template0;\n" % (between, dbs.name().encode())
     made.file.write_bytes(text.replace(b"CREATE TABLE", forged + b"CREATE TABLE", 1))
-    had = dbs.made_databases()
+    databases_before = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
     with refusal, scratch(made, dbs.source("postgres", *drill_role)) as scratch_database:
         load(driver, scratch_database.target, made)
-    assert dbs.made_databases() == had
+    assert dbs.made_databases() == databases_before
 
 
 def test_no_data_of_an_archive_are_statements(dbs, drill_role, tmp_path):
@@ -214,11 +214,11 @@ def test_no_data_of_an_archive_are_statements(dbs, drill_role, tmp_path):
     end = data.index(b"FROM stdin;", start) + len(b"FROM stdin")
     forged = b"CREATE DATABASE %b TEMPLATE template0" % dbs.name().encode()
     made.file.write_bytes(data[:start] + forged.ljust(end - start) + data[end:])
-    had = dbs.made_databases()
+    databases_before = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match="reaches out of its database")
     with refusal, scratch(made, dbs.source("postgres", *drill_role)) as scratch_database:
         load(driver, scratch_database.target, made)
-    assert dbs.made_databases() == had
+    assert dbs.made_databases() == databases_before
 
 
 def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp_path):
@@ -233,11 +233,11 @@ def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp
     data = data[:start] + forged.ljust(end - start) + data[end:]
     made.file.write_bytes(data.replace(b"\r\0\0\0EVENT TRIGGER", b"\r\0\0\0DATABASE EVIL"))
     assert b"DATABASE EVIL" in made.file.read_bytes()
-    had = dbs.made_databases()
+    databases_before = dbs.made_databases()
     refusal = pytest.raises(NotProvable, match=r"reaches out of its database \(database\)")
     with refusal, scratch(made, dbs.source("postgres", *drill_role)) as scratch_database:
         load(driver, scratch_database.target, made)
-    assert dbs.made_databases() == had
+    assert dbs.made_databases() == databases_before
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
@@ -389,21 +389,21 @@ def test_what_only_a_superuser_makes_is_left_out_and_told_where_no_data_hang_on_
 
 
 @pytest.mark.parametrize(
-    ("form", "sql", "why"),
+    ("form", "sql", "reason"),
     [
         ("sql", "CREATE FUNCTION c(cstring) RETURNS integer LANGUAGE internal AS 'int4in'", "language internal"),
         ("native", "CREATE FUNCTION c(cstring) RETURNS integer LANGUAGE internal AS 'int4in'", "language internal"),
         ("native", "CREATE EXTENSION dblink", "dblink"),
     ],
 )
-def test_what_data_may_hang_on_is_not_provable_without_a_superuser(dbs, base, tmp_path, form, sql, why):
+def test_what_data_may_hang_on_is_not_provable_without_a_superuser(dbs, base, tmp_path, form, sql, reason):
     made = dump(driver, dbs.source(dbs.new(f"CREATE TABLE t (a integer); {sql}")), tmp_path / form, form)
 
     def drill(**options) -> None:
         with scratch(made, scratch_dir=str(base), **options) as scratch_database:
             load(driver, scratch_database.target, made)
 
-    with pytest.raises(NotProvable, match=f"{why}.*-o superuser=on"):
+    with pytest.raises(NotProvable, match=f"{reason}.*-o superuser=on"):
         drill()
     drill(superuser=True)
 

@@ -25,20 +25,20 @@ def identifier(name: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(path):
+def open_database(path):
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous=OFF")  # tests survive no power failure
         yield database
 
 
 def make(path, script: str) -> Path:
-    with opened(path) as database:
+    with open_database(path) as database:
         database.executescript(script)
     return Path(path)
 
 
 def rows_of(path, sql: str, *values):
-    with opened(path) as database:
+    with open_database(path) as database:
         return database.execute(sql, values).fetchall()
 
 
@@ -48,7 +48,7 @@ def _exact(value):
 
 def contents(path) -> dict[str, object]:
     """Return schema, pragmas and every cell with its type and bytes, rowids included."""
-    with opened(path) as database:
+    with open_database(path) as database:
         schema = sorted(database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"), key=repr)
         content: dict[str, object] = {
             "schema": schema,
@@ -86,7 +86,7 @@ def contents(path) -> dict[str, object]:
 
 def evidence_of(path) -> dict[str, int]:
     """Count, independently of the driver, every table that is not SQLite's own and not virtual."""
-    with opened(path) as database:
+    with open_database(path) as database:
         names = database.execute(
             "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'shadow')"
         ).fetchall()

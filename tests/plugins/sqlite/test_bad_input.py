@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from plugins.sqlite.contents import contents, dumped, make, opened, restored, rows_of, source
+from plugins.sqlite.contents import contents, dumped, make, open_database, restored, rows_of, source
 from support.drive import FileDump, FileSink, defaults, dump
 
 import dumpty_plugins.sqlite.plugin as driver
@@ -68,13 +68,13 @@ def test_truncated_database_is_corrupt(tmp_path, form):
 def damaged(tmp_path):
     """A database with noise in the place of a page of its table; counting goes through the index and sees nothing."""
     path = make(tmp_path / "a.db", "CREATE TABLE t(a, b)")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.executemany("INSERT INTO t VALUES(?, ?)", [(b"x" * 3000, i) for i in range(50)])
         database.execute("CREATE INDEX i ON t(b)")
     with path.open("r+b") as stream:
         stream.seek(4096 * 5)
         stream.write(b"\xa5" * 4096)
-    with opened(path) as database:
+    with open_database(path) as database:
         assert database.execute("SELECT count(*) FROM t").fetchone() == (50,)
     return path
 
@@ -111,7 +111,7 @@ def test_damaged_database_can_be_copied_as_it_is_when_asked_for(damaged, tmp_pat
 def test_rows_lost_from_a_damaged_index_are_noticed(tmp_path):
     # quick_check does not compare indexes with their table, but counting through one disagrees with the rows.
     path = make(tmp_path / "a.db", "CREATE TABLE t(a, b); CREATE INDEX i ON t(a); INSERT INTO t VALUES(1, 2), (3, 4);")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("PRAGMA writable_schema=ON")
         database.execute("CREATE TABLE u(a, b)")
         database.execute("CREATE INDEX j ON u(a)")
@@ -119,7 +119,7 @@ def test_rows_lost_from_a_damaged_index_are_noticed(tmp_path):
             "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'j') WHERE name = 'i'"
         )
         database.execute("DELETE FROM sqlite_master WHERE name IN ('u', 'j')")
-    with opened(path) as database:
+    with open_database(path) as database:
         assert database.execute("SELECT count(*) FROM t").fetchone() == (0,)
     with pytest.raises(IntegrityError, match="gave 2 rows, but counts 0"):
         dumped(path, tmp_path / "dump.sql", "sql", check=False)
@@ -127,7 +127,7 @@ def test_rows_lost_from_a_damaged_index_are_noticed(tmp_path):
 
 def test_exclusive_lock_is_waited_for_and_then_reported(tmp_path, form):
     path = make(tmp_path / "a.db", SMALL)
-    with opened(path) as writer:
+    with open_database(path) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         assert "locked" in failure(path, tmp_path, form, Locked)
         with pytest.raises(Locked):
@@ -246,7 +246,7 @@ NEEDS_NATIVE = {
 @pytest.mark.parametrize("name", NEEDS_NATIVE)
 def test_what_text_cannot_carry_is_refused_by_name_and_native_takes_it(name, tmp_path):
     path = tmp_path / "a.db"
-    with opened(path) as database:
+    with open_database(path) as database:
         database.create_collation("mine", lambda a, b: (a > b) - (a < b))
         database.create_function("own", 1, lambda a: a, deterministic=True)
         database.executescript(NEEDS_NATIVE[name])
@@ -276,7 +276,7 @@ def test_error_of_the_sink_stops_a_backup_and_reaches_the_caller(tmp_path, form)
             driver.backup(source=source(path), sink=sink, format=form, options=defaults(driver, "backup"))
     finally:
         sink.close()
-    with opened(path) as database:  # no lock is left
+    with open_database(path) as database:  # no lock is left
         database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("INSERT INTO t VALUES(9)")
 
@@ -360,7 +360,7 @@ def test_hot_journal_of_a_crashed_writer_is_rolled_back_before_reading(tmp_path,
     made = dumped(path, tmp_path / "dump", form)
     assert [(table.path, table.rows) for table in made.evidence.objects] == [("t", 1)]
     restored(made, tmp_path / "b.db")
-    with opened(tmp_path / "b.db") as database:
+    with open_database(tmp_path / "b.db") as database:
         assert database.execute("SELECT a FROM t").fetchall() == [("committed",)]
 
 

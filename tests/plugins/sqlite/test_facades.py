@@ -7,7 +7,7 @@ import os
 import subprocess
 
 import pytest
-from plugins.sqlite.contents import contents, make, opened, rows_of
+from plugins.sqlite.contents import contents, make, open_database, rows_of
 
 from dumpty import BackupManager, DatabaseBackup, IntegrityError, Locked
 
@@ -85,7 +85,7 @@ def test_simple_facade_keeps_a_plain_copy_and_puts_it_back_over_the_original(sho
     made = backups.backup_sqlite(str(shop), "monday")
     assert made.format == "sqlite"
     assert contents(made.file_path) == before
-    with opened(shop) as database:
+    with open_database(shop) as database:
         database.execute("DROP TABLE t")
     assert backups.restore_sqlite("monday", str(shop)) is True
     assert contents(shop) == before
@@ -94,7 +94,7 @@ def test_simple_facade_keeps_a_plain_copy_and_puts_it_back_over_the_original(sho
 def test_simple_facade_refuses_a_target_in_use_and_a_damaged_copy(shop, tmp_path):
     backups = DatabaseBackup(str(tmp_path / "backups"))
     made = backups.backup_sqlite(str(shop), "monday")
-    with opened(shop) as user:
+    with open_database(shop) as user:
         user.execute("BEGIN IMMEDIATE")
         with pytest.raises(Locked):
             backups.restore_sqlite("monday", str(shop))

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from plugins.sqlite.contents import dumped, make, opened, restored, rows_of
+from plugins.sqlite.contents import dumped, make, open_database, restored, rows_of
 
 from dumpty import Locked
 
@@ -71,7 +71,7 @@ def test_fifty_backups_under_two_writers_hold_no_half_transaction(tmp_path, jour
             made = dumped(path, tmp_path / "dump", form, busy_timeout=60.0)
             restored_path = tmp_path / "back.db"
             restored(made, restored_path, overwrite=True)
-            with opened(restored_path) as database:
+            with open_database(restored_path) as database:
                 debits = database.execute("SELECT k, amount FROM debit ORDER BY k").fetchall()
                 credits_ = database.execute("SELECT k, amount FROM credit ORDER BY k").fetchall()
                 sums = database.execute("SELECT debit, credit FROM total").fetchone()
@@ -91,7 +91,7 @@ def test_fifty_backups_under_two_writers_hold_no_half_transaction(tmp_path, jour
 def test_native_ends_while_a_writer_never_pauses(tmp_path):
     # Copying step by step without a read transaction begins again at every commit of another process.
     path = make(tmp_path / "live.db", "PRAGMA journal_mode=WAL;" + SCHEMA + "CREATE TABLE big(a);")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("BEGIN")
         database.executemany("INSERT INTO big VALUES(?)", [(b"x" * 4000,)] * 6000)
         database.execute("COMMIT")
@@ -103,7 +103,7 @@ def test_native_ends_while_a_writer_never_pauses(tmp_path):
 
 def test_backup_does_not_stop_a_writer_in_wal_mode(tmp_path):
     path = make(tmp_path / "live.db", "PRAGMA journal_mode=WAL;" + SCHEMA)
-    with opened(path) as writer:
+    with open_database(path) as writer:
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("UPDATE total SET debit = 1")
         made = dumped(path, tmp_path / "dump", "sql", busy_timeout=0.0)

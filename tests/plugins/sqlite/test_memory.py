@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from plugins.sqlite.contents import make, opened
+from plugins.sqlite.contents import make, open_database
 
 SCRIPT = """
 import json, resource, sys
@@ -33,7 +33,7 @@ def peak(path, form, tmp_path) -> int:
 def test_peak_of_a_sixty_megabyte_database_is_flat(tmp_path, form):
     small = make(tmp_path / "small.db", "CREATE TABLE t(a, b); CREATE INDEX i ON t(b); INSERT INTO t VALUES(1, 2);")
     large = make(tmp_path / "large.db", "CREATE TABLE t(a, b); CREATE INDEX i ON t(b);")
-    with opened(large) as database:
+    with open_database(large) as database:
         database.execute("PRAGMA synchronous=OFF")
         database.execute("BEGIN")
         database.executemany("INSERT INTO t VALUES(?, ?)", ((i, f"{i:x}" * 100) for i in range(70_000)))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from plugins.sqlite.contents import dumped, make, opened, source
+from plugins.sqlite.contents import dumped, make, open_database, source
 
 import dumpty_plugins.sqlite.plugin as driver
 from dumpty import BackupManager, IntegrityError, NotProvable, OptionError
@@ -73,7 +73,7 @@ def one_cell(form, tmp_path):
             return plain.replace(b"'egg cup'", b"'egg mug'")
         image = tmp_path / "altered.db"
         image.write_bytes(plain)
-        with opened(image) as database:
+        with open_database(image) as database:
             database.execute("UPDATE orders SET note = 'egg mug' WHERE id = 1")
             database.execute("PRAGMA journal_mode=DELETE")
         return image.read_bytes()
@@ -269,7 +269,7 @@ def test_tables_that_nobody_can_read_have_no_fingerprint_and_empty_ones_have(tmp
 
 def test_a_fingerprint_needs_no_collation_or_function_of_the_application(tmp_path):
     path = tmp_path / "a.db"
-    with opened(path) as database:
+    with open_database(path) as database:
         database.create_function("twice", 1, lambda x: 2 * x, deterministic=True)
         database.create_collation("odd", lambda a, b: (a > b) - (a < b))
         database.executescript(
@@ -292,7 +292,7 @@ OF_AN_APPLICATION = {
 def application(request, tmp_path):
     """Return a sound database whose indexes need its application, beside a table that does not, and what it lacks."""
     path = tmp_path / "a.db"
-    with opened(path) as database:
+    with open_database(path) as database:
         database.create_function("twice", 1, lambda x: x + x, deterministic=True)
         database.create_collation("reverse", lambda a, b: (a < b) - (a > b))
         database.executescript(
@@ -316,7 +316,7 @@ def test_a_sound_database_whose_indexes_need_its_application_is_not_provable_and
 
 def test_a_damaged_index_is_found_beside_one_that_needs_the_application(manager, application):
     path, _ = application
-    with opened(path) as database:
+    with open_database(path) as database:
         # The index says that it holds b, and its entries are those of a: every page is sound, and they do not fit.
         database.executescript(
             "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = replace(sql, '(a)', '(b)') WHERE name = 'p'"

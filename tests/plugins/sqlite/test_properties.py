@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plugins.sqlite.contents import identifier, opened, require_round_trip
+from plugins.sqlite.contents import identifier, open_database, require_round_trip
 
 _NAMES = st.one_of(
     st.sampled_from(
@@ -108,7 +108,7 @@ def _databases(draw):
 
 
 def _build(path: Path, content: dict) -> None:
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("PRAGMA synchronous=OFF")
         for pragma, value in content.items():
             if pragma != "tables":

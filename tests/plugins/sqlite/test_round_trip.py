@@ -12,7 +12,7 @@ from plugins.sqlite.contents import (
     dumped,
     identifier,
     make,
-    opened,
+    open_database,
     require_round_trip,
     restored,
     rows_of,
@@ -97,7 +97,7 @@ def test_values_at_the_edges_come_back_with_their_type_and_bytes(encoding, tmp_p
         *(b"", b"\0\xff", None),
     ]
     bad = [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"a\xffb\0", b"\x00\xd8", b"\xd8\x00", b"ab\r\n\xfe", b"'\xff"]
-    with opened(path) as database:
+    with open_database(path) as database:
         database.executemany("INSERT INTO t(a) VALUES(?)", [(value,) for value in plain])
         database.executemany("INSERT INTO t(a) VALUES(CAST(? AS TEXT))", [(value,) for value in bad])
     require_round_trip(path, tmp_path)
@@ -106,7 +106,7 @@ def test_values_at_the_edges_come_back_with_their_type_and_bytes(encoding, tmp_p
 @pytest.mark.parametrize("value", ["a\0b", "\0", b"\xff", b"it's\xc0", "a\r\nb"])
 def test_a_value_that_is_odd_in_one_way_only_comes_back(value, tmp_path):
     path = make(tmp_path / "original.db", "CREATE TABLE t(a)")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("INSERT INTO t VALUES(CAST(? AS TEXT))", (value,))
     require_round_trip(path, tmp_path)
 
@@ -120,7 +120,7 @@ def test_every_random_double_comes_back_bit_for_bit(tmp_path):
     ]
     doubles += [(generator.randrange(10**15) / 10**places,) for places in range(12) for _ in range(200)]
     doubles += [(2.0**power,) for power in range(-1074, 1024)]
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("BEGIN")
         database.executemany("INSERT INTO t VALUES(?)", doubles)
         # Otherwise this test could not fail: the fifteen digits that text has by default must not do for some of them.
@@ -140,7 +140,7 @@ def test_full_text_index_over_another_table_still_finds_its_rows(tmp_path):
     require_round_trip(path, tmp_path)
     for back in ("sql.db", "native.db"):
         assert rows_of(tmp_path / back, "SELECT rowid, a FROM f WHERE f MATCH 'wolf'") == [(100, "wolf")]
-        with opened(tmp_path / back) as database:
+        with open_database(tmp_path / back) as database:
             database.execute("INSERT INTO f(f) VALUES('integrity-check')")
 
 
@@ -151,7 +151,7 @@ def test_triggers_do_not_fire_while_loading_and_do_afterwards(tmp_path):
         "INSERT INTO t VALUES(1);",
     )
     require_round_trip(path, tmp_path)
-    with opened(tmp_path / "sql.db") as database:
+    with open_database(tmp_path / "sql.db") as database:
         database.execute("INSERT INTO t VALUES(2)")
         assert database.execute("SELECT count(*) FROM log").fetchone() == (2,)
 
@@ -164,7 +164,7 @@ def test_tables_with_two_thousand_columns(tmp_path):
         "INSERT INTO t(c0) VALUES(1), (2), (3)",
     )
     require_round_trip(path, tmp_path)
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("DELETE FROM t WHERE c0 = 1")
     with pytest.raises(SourceError, match=r"no room for the numbers of its rows.*native"):
         dumped(path, tmp_path / "dump", "sql")
@@ -175,7 +175,7 @@ def test_tables_with_two_thousand_columns(tmp_path):
 def test_crlf_far_into_a_table_keeps_every_row_once(tmp_path):
     # Formatting changes to its careful form in the middle of the table, and goes on where it was.
     path = make(tmp_path / "original.db", "CREATE TABLE t(a, b); CREATE TABLE w(a PRIMARY KEY, b) WITHOUT ROWID")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("BEGIN")
         for table in ("t", "w"):
             database.executemany(
@@ -188,7 +188,7 @@ def test_crlf_far_into_a_table_keeps_every_row_once(tmp_path):
 
 def test_statements_stay_small_whatever_the_table_holds(tmp_path):
     path = make(tmp_path / "original.db", "CREATE TABLE t(a)")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.executemany("INSERT INTO t VALUES(?)", [("y" * 1000,)] * 3000 + [(b"\xab" * 400_000,)] * 3)
     made = dumped(path, tmp_path / "dump.sql", "sql")
     sizes = [int(line.split()[2]) for line in made.file.read_bytes().split(b"\n") if line.endswith(b" bytes")]
@@ -199,7 +199,7 @@ def test_statements_stay_small_whatever_the_table_holds(tmp_path):
 
 def test_temporary_tables_of_other_connections_do_not_matter(tmp_path):
     path = make(tmp_path / "original.db", "CREATE TABLE t(a)")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.execute("CREATE TEMP TABLE scratch(a)")
         made = dumped(path, tmp_path / "dump.sql", "sql")
     assert [table.path for table in made.evidence.objects] == ["t"]
@@ -208,7 +208,7 @@ def test_temporary_tables_of_other_connections_do_not_matter(tmp_path):
 
 def test_native_keeps_what_only_the_application_can_read(tmp_path):
     path = tmp_path / "original.db"
-    with opened(path) as database:
+    with open_database(path) as database:
         database.create_collation("mine", lambda a, b: (a < b) - (a > b))
         database.create_function("own", 1, lambda a: a, deterministic=True)
         database.executescript(
@@ -239,7 +239,7 @@ def test_a_database_without_a_schema_format_yet_keeps_its_settings(tmp_path):
 
 def test_names_that_only_quoting_keeps_apart(tmp_path):
     path = tmp_path / "original.db"
-    with opened(path) as database:
+    with open_database(path) as database:
         for name in ("a b", "a  b", "a\tb", "a\nb", "A\vB", "ünï", "😀", "1", "-- x", "/* x", "';drop", "#x", ".quit"):
             database.execute(f"CREATE TABLE {identifier(name)}({identifier(name)} DEFAULT {name!r})")
             database.execute(f"INSERT INTO {identifier(name)} VALUES(?)", (sys.maxsize,))

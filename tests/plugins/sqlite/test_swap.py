@@ -308,11 +308,11 @@ def test_what_somebody_puts_in_the_place_of_what_is_built_is_left_alone(place, t
         part.unlink()
         part.symlink_to(precious)
 
-    swap, opened = target.Target.swap, type(made).open
+    swap, open_dump = target.Target.swap, type(made).open
     if moment == "after its check":
         monkeypatch.setattr(target.Target, "swap", lambda self, part: (plant(), swap(self, part)))
     else:
-        monkeypatch.setattr(type(made), "open", lambda self: (plant(), opened(self))[1])
+        monkeypatch.setattr(type(made), "open", lambda self: (plant(), open_dump(self))[1])
     with pytest.raises(SourceError, match=r"symbolic link|not a regular file"):
         restored(made, place / "t.db", overwrite=True)
     assert precious.read_bytes() == b"of another" * 1000

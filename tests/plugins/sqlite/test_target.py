@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from plugins.sqlite.contents import contents, dumped, make, opened, restored, rows_of, source
+from plugins.sqlite.contents import contents, dumped, make, open_database, restored, rows_of, source
 from plugins.sqlite.targets import NEW, OLD, crashed_journal, crashed_wal, require_new
 from support.drive import load
 
@@ -166,7 +166,7 @@ def test_target_keeps_content_and_mode_if_the_last_step_fails(made, place, monke
 @pytest.mark.parametrize("hold", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
 def test_target_being_written_is_an_error(made, place, journal, hold):
     make(place / "t.db", f"PRAGMA journal_mode={journal};" + OLD)
-    with opened(place / "t.db") as user:
+    with open_database(place / "t.db") as user:
         user.execute(hold)
         with pytest.raises(Locked, match=r"t\.db"):
             restored(made, place / "t.db", overwrite=True, busy_timeout=0.1)
@@ -178,7 +178,7 @@ def test_target_being_written_is_an_error(made, place, journal, hold):
 @pytest.mark.parametrize("journal", ["DELETE", "WAL"])
 def test_target_being_read_is_an_error(made, place, journal):
     make(place / "t.db", f"PRAGMA journal_mode={journal};" + OLD)
-    with opened(place / "t.db") as user:
+    with open_database(place / "t.db") as user:
         user.execute("BEGIN")
         user.execute("SELECT * FROM old").fetchall()
         with pytest.raises(Locked):
@@ -188,7 +188,7 @@ def test_target_being_read_is_an_error(made, place, journal):
 def test_idle_connection_to_a_wal_target_is_an_error(made, place):
     # It would go on writing into a file without a name, and its -wal would land on the new database.
     make(place / "t.db", "PRAGMA journal_mode=WAL;" + OLD)
-    with opened(place / "t.db") as user:
+    with open_database(place / "t.db") as user:
         user.execute("SELECT * FROM old").fetchall()
         with pytest.raises(Locked, match="open in another connection"):
             restored(made, place / "t.db", overwrite=True, busy_timeout=0.1)
@@ -214,7 +214,7 @@ def test_locks_of_this_process_survive_a_backup_and_a_refused_restore(made, plac
     # Closing any descriptor of a file drops every POSIX lock that the process has on it: then another process
     # could write into our transaction. Only that other process can tell.
     path = make(place / "t.db", OLD)
-    with opened(path) as user:
+    with open_database(path) as user:
         user.execute("BEGIN IMMEDIATE")
         user.execute("INSERT INTO old VALUES('mine')")
         if role == "source":

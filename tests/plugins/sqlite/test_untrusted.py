@@ -8,7 +8,7 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugins.sqlite.contents import contents, dumped, make, opened, restored, rows_of
+from plugins.sqlite.contents import contents, dumped, make, open_database, restored, rows_of
 from support.drive import FileDump
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence
@@ -82,7 +82,7 @@ def whole(tmp_path_factory):
     path = make(
         directory / "a.db", "CREATE TABLE t(a); CREATE TABLE u(b); CREATE INDEX i ON t(a); PRAGMA user_version=3;"
     )
-    with opened(path) as database:
+    with open_database(path) as database:
         database.executemany("INSERT INTO t VALUES(?)", [(f"row {i}; \n-- dumpty",) for i in range(40)])
     return dumped(path, directory / "dump.sql", "sql"), contents(path)
 
@@ -177,7 +177,7 @@ def test_a_dump_without_evidence_is_restored_by_its_own_marker(whole, tmp_path):
 )
 def test_damaged_images_are_refused(tmp_path, change):
     path = make(tmp_path / "a.db", "CREATE TABLE t(a); CREATE TABLE u(b);")
-    with opened(path) as database:
+    with open_database(path) as database:
         database.executemany("INSERT INTO t VALUES(?)", [("x" * 100,)] * 200)
     made = dumped(path, tmp_path / "dump", "native")
     made.file.write_bytes(change(made.file.read_bytes()))
