@@ -389,7 +389,7 @@ import os, signal, sys, threading, time
 from dumpty.backup_manager import BackupManager
 from dumpty.cli import main
 lock = threading.Lock()
-class Taken:
+class Lock:
     pass
 exec(compile('''
 def enter(self):
@@ -397,10 +397,10 @@ def enter(self):
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     time.sleep(0.1)
 ''', threading.__file__, "exec"))
-Taken.__enter__ = enter
-Taken.__exit__ = lambda self, *error: lock.release()
+Lock.__enter__ = enter
+Lock.__exit__ = lambda self, *error: lock.release()
 def listing(self):
-    with Taken():
+    with Lock():
         time.sleep(600)
     sys.exit("nobody was interrupted")
 BackupManager.listing = listing

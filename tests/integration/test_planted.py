@@ -115,9 +115,9 @@ NAMED_BACKUP = """
 import sys
 from dumpty import DatabaseBackup
 try:
-    own = DatabaseBackup("named")
-    own.backup_sqlite("shop.db", "one")
-    print(own.prune(0, 0))
+    backups = DatabaseBackup("named")
+    backups.backup_sqlite("shop.db", "one")
+    print(backups.prune(0, 0))
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """

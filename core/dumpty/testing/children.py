@@ -16,25 +16,25 @@ __all__ = ["DescribeRun", "describe_in_child", "location_of", "start"]
 
 _LOAD = """
 import importlib, importlib.util, json, os, sys
-def load(where):
-    sys.path[:] = where["path"]
+def load(location):
+    sys.path[:] = location["path"]
     try:
-        thing = importlib.import_module(where["module"])
+        plugin = importlib.import_module(location["module"])
     except ModuleNotFoundError:
-        if not where["file"]:
+        if not location["file"]:
             raise
-        spec = importlib.util.spec_from_file_location(where["module"], where["file"])
-        thing = importlib.util.module_from_spec(spec)
-        sys.modules[where["module"]] = thing
-        spec.loader.exec_module(thing)
-    for part in where["attribute"].split(".") if where["attribute"] else ():
-        thing = getattr(thing, part)
-    return thing() if where["attribute"] else thing
-where, arguments = json.loads(sys.argv[1])
+        spec = importlib.util.spec_from_file_location(location["module"], location["file"])
+        plugin = importlib.util.module_from_spec(spec)
+        sys.modules[location["module"]] = plugin
+        spec.loader.exec_module(plugin)
+    for name in location["attribute"].split(".") if location["attribute"] else ():
+        plugin = getattr(plugin, name)
+    return plugin() if location["attribute"] else plugin
+location, arguments = json.loads(sys.argv[1])
 """
 
 _DESCRIBE = """
-plugin = load(where)
+plugin = load(location)
 plugin.describe()
 with open(arguments[0], "w") as result:
     json.dump(sorted(sys.modules), result)
@@ -61,7 +61,7 @@ def location_of(plugin: object) -> dict[str, Any] | None:
 
 
 def start(location: dict[str, Any], program: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a fresh Python that has ``load(where)`` and ``arguments``, and speak with it through its pipes."""
+    """Start a fresh Python that has ``load(location)`` and ``arguments``, and speak with it through its pipes."""
     argv = [sys.executable, "-c", _LOAD + program, json.dumps([location, arguments])]
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - this Python

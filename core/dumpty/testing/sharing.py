@@ -21,7 +21,7 @@ __all__ = ["SharingRules"]
 
 _OPEN = """
 from dumpty.registry.host import Host
-host = Host([load(where)], discover=False)
+host = Host([load(location)], discover=False)
 plugin = host.plugins()[0]
 options = host.options({"open_store": plugin}, {})["open_store"]
 store = host.open_store(plugin, url=arguments[0], options=options)
