@@ -76,9 +76,9 @@ def test_a_restore_during_a_prune_is_whole_or_fails_with_its_target_as_it_was(va
     succeeded = refused = 0
     for number in range(4 * ROUNDS):
         oldest, target = vault.manager().list_backups()[0].id, place / f"back{number}.db"
-        for number in range(3):
+        for index in range(3):
             vault.advance()
-            vault.backup(format=("sql", "native")[number % 2])
+            vault.backup(format=("sql", "native")[index % 2])
         restoring = start("restore", oldest, "--to", f"sqlite:///{target}", "-d", vault.top)
         time.sleep(0.02 * (number % 8))
         pruning = start("prune", "-d", vault.top, "--keep", "2", "--yes")

@@ -247,7 +247,7 @@ def data_directory() -> Iterator[tuple[Path, str]]:
 
 @contextlib.contextmanager
 def running_server(*more_options: str) -> Iterator[MariaDBServer]:
-    """Start a server of its own, with more ``options``, and stop it on the way out."""
+    """Start a server of its own, with ``more_options``, and stop it on the way out."""
     with data_directory() as (directory, user):
         mysqld = program("mariadbd", "mysqld")
         data = _install(directory, user)

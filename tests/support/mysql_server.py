@@ -78,7 +78,7 @@ def _initialize(directory: Path, user: str) -> Path:
 
 @contextlib.contextmanager
 def running_mysql(*more_options: str) -> Iterator[MariaDBServer]:
-    """Start a server of its own, with more ``options``, and stop it on the way out."""
+    """Start a server of its own, with ``more_options``, and stop it on the way out."""
     with data_directory() as (directory, user):
         # The X plugin would open a network port and a socket that anybody may write to.
         # The binary log is on as MySQL comes, and asks rights for functions and triggers; nobody waits for its disk.
