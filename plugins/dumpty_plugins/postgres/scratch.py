@@ -8,18 +8,18 @@ import secrets
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
+from dumpty import NotProvable, OptionError, Source, SourceError, Unfinished
 from dumpty_plugins.postgres.loading.confinement import (
     ALLOWED_EXTENSIONS,
     SUPERUSER_HINT,
     Confinement,
     DrillTarget,
-    confinement_of,
 )
 from dumpty_plugins.postgres.loading.needs import Needs, needs_of
+from dumpty_plugins.postgres.loading.scratch_database import ScratchDatabase
 from dumpty_plugins.postgres.schema.properties import creation_options
 from dumpty_plugins.postgres.schema.tables import identifier, literal
-from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
+from dumpty_plugins.postgres.server.connection import Address, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import translate_errors
 from dumpty_plugins.postgres.server.private_server import running_server
 from dumpty_plugins.postgres.server.target import open_maintenance
@@ -35,20 +35,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "dumpty_drill_"
 _LOCALE_ERRORS = ("42809", "22023", "0A000", "42602", "42704")
-_HAS_FORCE, _HAS_SWITCH, _HAS_HEAP_CHECK, _HAS_SAFE_CREATEROLE = 13, 17, 14, 16
+_HAS_FORCE, _HAS_SWITCH, _HAS_SAFE_CREATEROLE = 13, 17, 16
 _SHOWN = 3
-
-_BTREES = """
-    SELECT i.indexrelid, i.indexrelid::regclass::text FROM pg_index i
-    JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
-    WHERE a.amname = 'btree' AND c.relkind = 'i' AND c.oid >= 16384 AND c.relpersistence <> 't'
-      AND i.indisvalid AND i.indisready ORDER BY 2"""
-
-_AMCHECK = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'amcheck'"
-
-_HEAPS = """
-    SELECT c.oid, c.oid::regclass::text FROM pg_class c JOIN pg_am a ON a.oid = c.relam
-    WHERE a.amname = 'heap' AND c.relkind IN ('r', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't' ORDER BY 2"""
 
 
 @contextlib.contextmanager
@@ -191,111 +179,6 @@ def _superuser_powers(server: Connection) -> str:
     ):
         return "a user with CREATEROLE, who may make itself a member of every role"
     return ""
-
-
-class ScratchDatabase:
-    """A scratch database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
-
-    ``notes`` says with whose privileges the dump is loaded.
-    """
-
-    def __init__(self, target: Source, *, notes: tuple[str, ...]) -> None:
-        self.target = target
-        self.notes = notes
-        self._address = Address(target)
-
-    @property
-    def not_proved(self) -> tuple[str, ...]:
-        """What of the dump was left out."""
-        confinement = confinement_of(self._address)
-        return confinement.left_out if confinement is not None else ()
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """The server's version."""
-        server = open_maintenance(self._address)
-        if server is None:
-            raise SourceError(f"the server of {self.target.url} was lost")
-        with closing(server):
-            return {"server": version(server)[1]}
-
-    def check(self) -> tuple[str, ...]:
-        """Check indexes against their tables and tables against themselves with amcheck; return what was run.
-
-        Raises:
-            IntegrityError: something is damaged.
-        """
-        with closing(self._address.connect()) as connection, translate_errors(self._address, "checking"):
-            checks = [self._constraints(connection)]
-            if not _has_amcheck(connection):
-                return tuple(checks)
-            checks.append(interruptible(connection, lambda: self._indexes(connection)))
-            if version(connection)[0] >= _HAS_HEAP_CHECK:
-                checks.append(interruptible(connection, lambda: self._heaps(connection)))
-            return tuple(checks)
-
-    def ask(self, statement: str, /) -> list[tuple[Any, ...]]:
-        """Run a query as the database's own sessions would, read-only, and return its rows."""
-        with (
-            closing(self._address.connect()) as connection,
-            translate_errors(self._address, f"asking {statement!r} of"),
-        ):
-            rows(connection, "RESET search_path")
-            rows(connection, "SET default_transaction_read_only = on")
-            return interruptible(connection, lambda: rows(connection, statement))
-
-    def _constraints(self, connection: Connection) -> str:
-        invalid = rows(
-            connection, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indexrelid >= 16384"
-        )
-        partitioned = {
-            name for (name,) in rows(connection, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'I'")
-        }
-        broken = [name for (name,) in invalid if name not in partitioned]  # one over partitions lacks one of theirs
-        if broken:
-            raise IntegrityError(f"the index {broken[0]} is not valid in the restored database")
-        count = rows(
-            connection,
-            "SELECT count(*) FROM pg_constraint WHERE contype IN ('c', 'f') AND convalidated AND oid >= 16384",
-        )[0][0]
-        return f"{count} foreign-key and check constraints validated while loading"
-
-    def _indexes(self, connection: Connection) -> str:
-        indexes = rows(connection, _BTREES)
-        for oid, name in indexes:
-            try:
-                rows(connection, "SELECT bt_index_check(%s::regclass, true)", oid)
-            except (psycopg2().errors.IndexCorrupted, psycopg2().errors.DataCorrupted) as error:
-                raise IntegrityError(
-                    f"amcheck: the index {name} is damaged: {self._address.scrub(str(error))}"
-                ) from error
-        return f"amcheck bt_index_check with heapallindexed of {len(indexes)} indexes"
-
-    def _heaps(self, connection: Connection) -> str:
-        tables = rows(connection, _HEAPS)
-        for oid, name in tables:
-            damage = rows(connection, "SELECT blkno, offnum, msg FROM verify_heapam(%s::regclass) LIMIT 1", oid)
-            if damage:
-                raise IntegrityError(f"amcheck: the table {name} is damaged at block {damage[0][0]}: {damage[0][2]}")
-        return f"amcheck verify_heapam of {len(tables)} tables"
-
-
-def _has_amcheck(connection: Connection) -> bool:
-    """Return whether amcheck can be had, in the schema where our sessions look."""
-    try:
-        installed = rows(connection, _AMCHECK)
-        if installed:
-            rows(connection, f"SET search_path = pg_catalog, {installed[0][0]}")
-            return True
-        for (trigger,) in rows(connection, "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'"):
-            rows(connection, f"ALTER EVENT TRIGGER {identifier(trigger)} DISABLE")  # of this scratch database
-        rows(connection, "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
-        rows(connection, f"SET search_path = pg_catalog, {rows(connection, _AMCHECK)[0][0]}")
-    except psycopg2().Error:
-        if connection.closed:
-            raise
-        return False
-    return True
 
 
 def _refuse_missing(needs: Needs, server: Connection, *, roles: bool) -> None:
