@@ -84,7 +84,7 @@ def test_as_they_stand_all_contracts_are_kept(tree):
         ("dumpty_plugins.mysql.backup", "dumpty_plugins.gzip", "Plugins never import each other"),
         ("dumpty.errors", "dumpty_plugins.gzip", "The core imports no plugin"),
         ("dumpty.cli.commands.verify", "dumpty.cli.commands.drill", "Commands never import each other"),
-        ("dumpty.repository.names", "dumpty.streaming.dump", "Wings of the core"),
+        ("dumpty.repository.names", "dumpty.streaming.stored_dump", "Wings of the core"),
         ("dumpty.types.plugins", "dumpty.cli.app", "Wings of the core"),
     ],
 )

@@ -19,8 +19,8 @@ from dumpty.repository.names import valid_name
 from dumpty.repository.objects import sizes_in
 from dumpty.repository.presence import check_presence, undo_removal
 from dumpty.repository.recovery import clean
-from dumpty.streaming.dump import Stored, StoredDump, check_stored
 from dumpty.streaming.pipeline import Outcome, Run
+from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
 from dumpty.types import Source
 from dumpty.url import database_name, identity_of, parse_connection
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dumpty.repository.verification import Level, Proof
-    from dumpty.streaming.dump import Progress
+    from dumpty.streaming.stored_dump import Progress
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 

@@ -1,4 +1,8 @@
-"""The command line: ``main`` runs one verb and turns every outcome into output and an exit status."""
+"""The command line: ``main`` runs one verb and turns every outcome into output and an exit status.
+
+The verbs are in ``commands``; beside it stand what they share in words (``description``, ``output``, ``proving``) and
+how the program ends (``status``, ``signals``, ``second_signal``, ``standard_streams``).
+"""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from dumpty.redaction import MASK, names_secret
 from dumpty.repository.catalog import Catalog
 from dumpty.repository.manifest import PluginRef, Record, StageRecord
 from dumpty.repository.recovery import clean
-from dumpty.streaming.dump import Stage
 from dumpty.streaming.pipeline import Outcome, Run
+from dumpty.streaming.stored_dump import Stage
 from dumpty.types import Inspection
 from dumpty.url import database_name, identity_of, parse_url
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.streaming.dump import Progress
+    from dumpty.streaming.stored_dump import Progress
     from dumpty.types import Store, Verb
 
 __all__ = ["create"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dumpty.errors import IntegrityError, OtherDatabase, PluginNotFound, SourceError, TargetNotEmpty
 from dumpty.process.interruption import current_interruption
 from dumpty.registry.masking import drop_masked_properties
-from dumpty.streaming.dump import Stage, Stored, StoredDump, check_stored
+from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, check_stored
 from dumpty.types import Format
 from dumpty.url import identity_of, parse_url
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.repository.manifest import PluginRef, Record
-    from dumpty.streaming.dump import Progress
+    from dumpty.streaming.stored_dump import Progress
     from dumpty.types import Evidence, Kind, Options, Source, Store
 
 __all__ = ["driver_of", "load", "restore", "stored_of"]

@@ -22,7 +22,7 @@ from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.presence import undo_removal
 from dumpty.repository.recovery import clean
 from dumpty.repository.verification import LEVELS, Proof, Proved, current_user
-from dumpty.streaming.dump import StoredDump, check_stored, check_whole
+from dumpty.streaming.stored_dump import StoredDump, check_stored, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.repository.manifest import Record
     from dumpty.repository.verification import Level
-    from dumpty.streaming.dump import Progress
+    from dumpty.streaming.stored_dump import Progress
     from dumpty.types import Evidence, Options, Scratch, Source, Store, Verb
 
 __all__ = ["check_request", "prove"]

@@ -1,4 +1,7 @@
-"""Finishing, or taking back, what killed runs left in a store. Which files may go is said in ``catalog``."""
+"""Finishing, or taking back, what killed runs left in a store. Which files may go is said in ``catalog``.
+
+What an upload left that was never committed, the store itself removes: ``Store.clean``.
+"""
 
 from __future__ import annotations
 

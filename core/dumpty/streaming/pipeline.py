@@ -1,7 +1,7 @@
 """Puts the stages of a backup together and owns the order of commit; no plugin can change it.
 
 Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
-The way back is in ``dumpty.streaming.dump``.
+The way back is in ``dumpty.streaming.stored_dump``.
 
 A backup's data becomes visible only after the driver returned, every stage closed without an error and the sizes
 agree; then it is read back by size. The caller writes the manifest afterwards: without one there is no backup.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, MissingFile, PluginError
 from dumpty.process.interruption import current_interruption
-from dumpty.streaming.dump import workspace
+from dumpty.streaming.stored_dump import workspace
 from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter, tree_digest
 from dumpty.types import DirectoryUpload
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.streaming.dump import Progress, Stage
+    from dumpty.streaming.stored_dump import Progress, Stage
     from dumpty.types import (
         Buffer,
         ByteSink,

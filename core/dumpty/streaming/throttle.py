@@ -10,7 +10,7 @@ from dumpty.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dumpty.streaming.dump import Progress
+    from dumpty.streaming.stored_dump import Progress
 
 __all__ = ["throttled"]
 

@@ -13,6 +13,9 @@ Subclass one suite, name the plugin, supply what only the author can know, and r
 Every test is one rule: its docstring says the rule, and a failure says what was seen and what to do. What a plugin
 cannot do is said by a flag of the class, never by its name. ``dumpty.testing.check.check`` runs the same suites
 against an installed plugin and returns a verdict.
+
+The suites are ``driver``, ``store``, ``compressor`` and ``verifier``; rules that they inherit stand in ``suite``,
+``restoring``, ``proving``, ``sharing`` and ``damage``; ``check``, ``checked`` and ``record`` run them.
 """
 
 from __future__ import annotations

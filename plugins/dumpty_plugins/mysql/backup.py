@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 from dumpty_plugins.mysql.dumping.ranges import RangeReader
 from dumpty_plugins.mysql.dumping.row_by_row import dump_rows
-from dumpty_plugins.mysql.dumping.script import Script
+from dumpty_plugins.mysql.dumping.script_writer import Script
 from dumpty_plugins.mysql.dumping.snapshot import Snapshot
 from dumpty_plugins.mysql.schema.binary_log import BINARY_LOG_PROPERTY, restricted_objects
 from dumpty_plugins.mysql.schema.catalog import REMOTE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, ObjectEvidence
 from dumpty_plugins.mysql.schema.catalog import MERGED, TRANSACTIONAL, listing
-from dumpty_plugins.mysql.schema.definitions import CatalogReader
+from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
 from dumpty_plugins.mysql.schema.recovery import exists
 from dumpty_plugins.mysql.server.connection import connect, database_of

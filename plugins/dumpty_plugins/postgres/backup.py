@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, OptionError, SourceError
 from dumpty.process import Child
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
-from dumpty_plugins.postgres.dumping.script import Script
+from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.snapshot import Snapshot, hold_snapshot
 from dumpty_plugins.postgres.dumping.stored import count_script_rows
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST

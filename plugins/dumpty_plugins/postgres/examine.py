@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence
 from dumpty.process import BLOCK, Child
-from dumpty_plugins.postgres.dumping.script import Script
+from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import count_script_rows, read_archive
 from dumpty_plugins.postgres.schema.tables import require_same_rows
 from dumpty_plugins.postgres.server.clients import choose_client, client_errors, find_clients

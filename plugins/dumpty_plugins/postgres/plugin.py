@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import Format, Option, PluginInfo, hookimpl
-from dumpty_plugins.postgres.loading.parts import OPTIONS
+from dumpty_plugins.postgres.loading.optional_parts import OPTIONS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

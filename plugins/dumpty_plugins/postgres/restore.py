@@ -16,7 +16,7 @@ from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
 from dumpty_plugins.postgres.loading.loader import load
-from dumpty_plugins.postgres.loading.parts import Parts, advise_options
+from dumpty_plugins.postgres.loading.optional_parts import Parts, advise_options
 from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
 from dumpty_plugins.postgres.schema.properties import DROPPED
 from dumpty_plugins.postgres.schema.recovery import recovery_notes

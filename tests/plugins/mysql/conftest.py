@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.mariadb_server import MariaDBServer
 
-from dumpty_plugins.mysql.dumping import script
+from dumpty_plugins.mysql.dumping import script_writer
 from dumpty_plugins.mysql.loading import parallel
 from dumpty_plugins.mysql.schema.indexes import Deferral
 from dumpty_plugins.mysql.server.session import Session
@@ -74,7 +74,7 @@ def account(server: MariaDBServer) -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets every row be a statement and every statement a transaction: two rows make a table large."""
-    monkeypatch.setattr(script, "STATEMENT_BYTES", 100)
+    monkeypatch.setattr(script_writer, "STATEMENT_BYTES", 100)
     monkeypatch.setattr(parallel, "BATCH_BYTES", 1)
 
 

@@ -118,7 +118,7 @@ def test_warnings_without_number_are_all_read(server: MariaDBServer, database, t
 
 def test_a_fingerprint_is_of_stored_columns_too(server: MariaDBServer, database) -> None:
     from dumpty_plugins.mysql.schema.catalog import listing
-    from dumpty_plugins.mysql.schema.definitions import CatalogReader
+    from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 
     marks = []
     for zone in ("+00:00", "+12:00"):

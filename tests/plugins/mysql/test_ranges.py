@@ -14,7 +14,7 @@ from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.dumping import ranges
 from dumpty_plugins.mysql.dumping.row_by_row import single_row
 from dumpty_plugins.mysql.schema.catalog import Table, listing
-from dumpty_plugins.mysql.schema.definitions import CatalogReader
+from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.session import Session
 

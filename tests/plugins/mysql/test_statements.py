@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.mariadb_server import MariaDBServer
 
 from dumpty import IntegrityError
-from dumpty_plugins.mysql.dumping.script import MARK, totals
+from dumpty_plugins.mysql.dumping.script_writer import MARK, totals
 from dumpty_plugins.mysql.loading.allowlist import Statement, validate_statement
 from dumpty_plugins.mysql.loading.statements import StatementReader
 from dumpty_plugins.mysql.schema.columns import END, column, escape_breaks, quote, row_in_client, row_on_server

@@ -9,7 +9,7 @@ from support.drive import dump, load
 
 import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupManager, SourceError
-from dumpty_plugins.postgres.loading.parts import advice
+from dumpty_plugins.postgres.loading.optional_parts import advice
 
 FORMATS = ("sql", "native", "tar", "directory")
 OFF = dict.fromkeys(("owner", "privileges", "tablespaces", "publications", "comments"), False)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dumpty import IntegrityError
-from dumpty_plugins.postgres.dumping.script import Script
+from dumpty_plugins.postgres.dumping.script_reader import Script
 
 text = st.text(alphabet="ab;'\"\\$-/*\n()é,x", max_size=20)
 plain = text.map(lambda t: "'" + t.replace("'", "''") + "'")

@@ -25,7 +25,7 @@ from dumpty_plugins.mysql.server.sql import identifier
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dumpty_plugins.mysql.dumping.script import Script
+    from dumpty_plugins.mysql.dumping.script_writer import Script
     from dumpty_plugins.mysql.schema.catalog import Table
     from dumpty_plugins.mysql.server.session import Session
 

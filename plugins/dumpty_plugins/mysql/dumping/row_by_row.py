@@ -15,7 +15,7 @@ from dumpty_plugins.mysql.schema.columns import END, row_in_client
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
-    from dumpty_plugins.mysql.dumping.script import Script
+    from dumpty_plugins.mysql.dumping.script_writer import Script
     from dumpty_plugins.mysql.schema.catalog import Table
     from dumpty_plugins.mysql.server.session import Session
 

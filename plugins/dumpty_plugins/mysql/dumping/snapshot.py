@@ -23,7 +23,7 @@ from dumpty_plugins.mysql.dumping.shared_snapshot import (
     long_writer,
 )
 from dumpty_plugins.mysql.schema.catalog import MERGED, TRANSACTIONAL, Catalog, base_tables, listing
-from dumpty_plugins.mysql.schema.definitions import BrokenViews, CatalogReader
+from dumpty_plugins.mysql.schema.catalog_reader import BrokenViews, CatalogReader
 from dumpty_plugins.mysql.schema.recovery import require_no_exchange
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.privileges import account, missing_privileges

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, STRICT
 from dumpty_plugins.mysql.server.sql import TOKEN, UNSAFE_CHARSETS
+from dumpty_plugins.mysql.server.sql_modes import LOOSE, STRICT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

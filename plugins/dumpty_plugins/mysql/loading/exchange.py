@@ -24,9 +24,9 @@ from dumpty_plugins.mysql.schema.catalog import (
     settings_clause,
 )
 from dumpty_plugins.mysql.schema.recovery import note_complete, rename_statement, save_definitions, side_databases
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE
 from dumpty_plugins.mysql.server.session import LOCK_ERRORS, StatementError, address, decode
 from dumpty_plugins.mysql.server.sql import identifier, literal, unqualify
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

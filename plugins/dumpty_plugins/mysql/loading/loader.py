@@ -17,15 +17,14 @@ from dumpty_plugins.mysql.loading.tables import TableFiller
 from dumpty_plugins.mysql.schema.binary_log import check_binary_log
 from dumpty_plugins.mysql.schema.catalog import base_tables, drop_statements, listing, rows_from
 from dumpty_plugins.mysql.schema.character_sets import CharacterSets
-from dumpty_plugins.mysql.schema.definers import disabled_event, without_definer
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE
+from dumpty_plugins.mysql.schema.statement_edits import disabled_event, without_definer
 from dumpty_plugins.mysql.server.confinement import ignore_directories, is_drill, refuse_outside
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.privileges import definer_advice
 from dumpty_plugins.mysql.server.refusals import refusal_error
 from dumpty_plugins.mysql.server.session import LOCK_ERRORS, Session, StatementError, address
 from dumpty_plugins.mysql.server.sql import identifier
-from dumpty_plugins.mysql.server.sql_modes import is_needless_setting, set_mode
+from dumpty_plugins.mysql.server.sql_modes import LOOSE, is_needless_setting, set_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from dumpty import Locked, SourceError
 from dumpty_plugins.mysql.schema.character_sets import CharacterSets
-from dumpty_plugins.mysql.schema.definers import disabled_event, trial_view, view_in
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, stored_object_statements
+from dumpty_plugins.mysql.schema.statement_edits import disabled_event, trial_view, view_in
+from dumpty_plugins.mysql.schema.stored_objects import stored_object_statements
 from dumpty_plugins.mysql.server.privileges import definer_advice
 from dumpty_plugins.mysql.server.session import LOCK_ERRORS, StatementError, decode
 from dumpty_plugins.mysql.server.sql import identifier, literal
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from dumpty_plugins.mysql.schema.catalog import Catalog, StoredObject

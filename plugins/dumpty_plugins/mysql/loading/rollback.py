@@ -27,9 +27,10 @@ from dumpty_plugins.mysql.schema.recovery import (
     rename_statement,
     side_databases,
 )
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, stored_object_statements
+from dumpty_plugins.mysql.schema.stored_objects import stored_object_statements
 from dumpty_plugins.mysql.server.session import StatementError, decode
 from dumpty_plugins.mysql.server.sql import identifier, literal
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

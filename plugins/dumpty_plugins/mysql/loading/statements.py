@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
-from dumpty_plugins.mysql.dumping.script import MARK, Totals, totals
+from dumpty_plugins.mysql.dumping.script_writer import MARK, Totals, totals
 from dumpty_plugins.mysql.loading.allowlist import INSERT, Allowlist, Statement, outside_strings
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from dumpty_plugins.mysql.loading.exchange import Exchange
 from dumpty_plugins.mysql.loading.loader import Loader
 from dumpty_plugins.mysql.loading.rehearsal import rehearse
 from dumpty_plugins.mysql.schema.catalog import Catalog, listing, movable_names, settings_clause
-from dumpty_plugins.mysql.schema.definitions import CatalogReader
+from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.schema.recovery import mark_unfinished, read_mark, side_databases
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.privileges import RoutineGrant, account, held_privileges, routine_grants

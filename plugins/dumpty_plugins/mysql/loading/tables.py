@@ -11,9 +11,9 @@ from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.loading import parallel
 from dumpty_plugins.mysql.schema.columns import is_generated
 from dumpty_plugins.mysql.schema.indexes import Deferral, definition, referenced
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE
 from dumpty_plugins.mysql.server.session import StatementError, decode
 from dumpty_plugins.mysql.server.sql import literal
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

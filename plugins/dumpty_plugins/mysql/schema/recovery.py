@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from dumpty import SourceError, TargetNotEmpty
 from dumpty_plugins.mysql.schema.catalog import drop_statements, listing, movable_names, settings_clause
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, stored_object_statements
+from dumpty_plugins.mysql.schema.stored_objects import stored_object_statements
 from dumpty_plugins.mysql.server.session import Session, StatementError, address
 from dumpty_plugins.mysql.server.sql import identifier, literal
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty_plugins.mysql.server.sql import identifier, literal
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty_plugins.mysql.schema.catalog import StoredObject
 
-LOOSE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
-"""The ``sql_mode`` of tables, and of rows with an ENUM: its error value 0 is refused by strict modes."""
-STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
-"""The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
 
 _ROUTINES = frozenset({"package", "package body", "function", "procedure"})
 

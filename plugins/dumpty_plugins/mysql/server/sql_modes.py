@@ -10,6 +10,11 @@ import re
 
 from dumpty_plugins.mysql.server.session import Session, StatementError
 
+LOOSE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION"
+"""The ``sql_mode`` of tables, and of rows with an ENUM: its error value 0 is refused by strict modes."""
+STRICT = f"STRICT_ALL_TABLES,{LOOSE}"
+"""The ``sql_mode`` of all other rows: nothing is cut or rounded without an error."""
+
 _UNKNOWN = 1231
 _UNKNOWN_VARIABLE = 1193
 _NEEDLESS = re.compile(rb"SET (check_constraint_checks|system_versioning_insert_history)=\d")

@@ -1,1 +1,1 @@
-"""What pg_dump writes: read while it passes, in one held moment."""
+"""What pg_dump writes: checked while it passes, in one held moment, and read again from a stored dump."""

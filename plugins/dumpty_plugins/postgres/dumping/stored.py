@@ -12,7 +12,7 @@ from dumpty_plugins.postgres.schema.tables import LARGE_OBJECTS, table_path
 if TYPE_CHECKING:
     from dumpty import Dump
     from dumpty_plugins.postgres.dumping.archive import Contents
-    from dumpty_plugins.postgres.dumping.script import Script
+    from dumpty_plugins.postgres.dumping.script_reader import Script
 
 
 def count_script_rows(script: Script) -> dict[str, int]:

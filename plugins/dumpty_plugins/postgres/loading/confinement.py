@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty_plugins.postgres.dumping.archive import Contents
-    from dumpty_plugins.postgres.dumping.script import Statement
+    from dumpty_plugins.postgres.dumping.script_reader import Statement
 
 SUPERUSER_HINT = "-o superuser=on loads it as a superuser, and whoever wrote it then does what a superuser can"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
 from dumpty.process import BLOCK
-from dumpty_plugins.postgres.dumping.script import Script
-from dumpty_plugins.postgres.loading.parts import ALL, Parts, advice
+from dumpty_plugins.postgres.dumping.script_reader import Script
+from dumpty_plugins.postgres.loading.optional_parts import ALL, Parts, advice
 from dumpty_plugins.postgres.server.connection import interruptible, psycopg2, rows
 from dumpty_plugins.postgres.server.errors import translated_error
 from dumpty_plugins.postgres.server.waiting import peer_of, run_watched
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty import DumptyError, Peer
-    from dumpty_plugins.postgres.dumping.script import Statement
+    from dumpty_plugins.postgres.dumping.script_reader import Statement
     from dumpty_plugins.postgres.loading.confinement import Confinement
     from dumpty_plugins.postgres.server.connection import Address
 

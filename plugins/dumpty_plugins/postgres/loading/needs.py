@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import NotProvable
 from dumpty.process import BLOCK
-from dumpty_plugins.postgres.dumping.script import Script
+from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import read_archive
 from dumpty_plugins.postgres.server.encodings import decode_text
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dumpty import Dump
     from dumpty_plugins.postgres.dumping.archive import Contents, Entry
-    from dumpty_plugins.postgres.dumping.script import Statement
+    from dumpty_plugins.postgres.dumping.script_reader import Statement
 
 NAME = rb'("(?:[^"]|"")+"|[A-Za-z_\x80-\xff][\w$\x80-\xff]*)'
 _NAMES = re.compile(NAME)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty_plugins.postgres.loading.parts import Parts
+    from dumpty_plugins.postgres.loading.optional_parts import Parts
     from dumpty_plugins.postgres.server.connection import Address
 
 _SESSION_END_SECONDS = 1.0

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from dumpty_plugins.mysql.schema.catalog import settings_clause
 from dumpty_plugins.mysql.schema.columns import END, escape_breaks
 from dumpty_plugins.mysql.schema.generated_columns import UTC
-from dumpty_plugins.mysql.schema.stored_objects import LOOSE, STRICT, stored_object_statements
+from dumpty_plugins.mysql.schema.stored_objects import stored_object_statements
 from dumpty_plugins.mysql.server.sql import identifier
+from dumpty_plugins.mysql.server.sql_modes import LOOSE, STRICT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

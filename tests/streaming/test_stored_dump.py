@@ -10,7 +10,7 @@ from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
 from dumpty.registry.host import Host
-from dumpty.streaming.dump import Stored, StoredDump, check_stored, check_whole, workspace
+from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, check_whole, workspace
 from dumpty.streaming.streams import BLOCK, tree_digest
 from dumpty_plugins.file import FileStore
 
@@ -281,7 +281,7 @@ def test_a_spool_that_cannot_be_written_whole_is_no_dump(top):
     import resource
     import signal
 
-    from dumpty.streaming.dump import Stage
+    from dumpty.streaming.stored_dump import Stage
 
     _, driver, backup = stored(top, data=bytes(1 << 20))
     host = Host([driver])
