@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.metadata
 
 import pytest
 from support.toys import python
@@ -39,6 +40,29 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = dumpty.no_such
     with pytest.raises(ImportError):
         exec("from dumpty import no_such")
+
+
+def test_sources_that_are_not_installed_have_a_version_too(monkeypatch):
+    from dumpty import _version
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    assert _version.__version__ == importlib.metadata.version("dumpty") == dumpty.__version__
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", missing)
+        assert importlib.reload(_version).__version__ == "unknown"
+    importlib.reload(_version)
+
+
+def test_what_plugins_use_of_processes_is_imported_when_it_is_used():
+    from dumpty import process
+
+    assert {name: getattr(process, name) for name in process.__all__}.keys() == set(process.__all__)
+    with pytest.raises(AttributeError, match=r"module 'dumpty\.process' has no attribute 'no_such'"):
+        _ = process.no_such
+    code = "import sys, dumpty.process.peer; sys.exit('subprocess' in sys.modules)"
+    python(code)
 
 
 HEAVY = (

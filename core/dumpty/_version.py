@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("dumpty")
+try:
+    __version__ = version("dumpty")
+except PackageNotFoundError:  # sources on the path, not installed: that must not keep a backup from being proved
+    __version__ = "unknown"

@@ -1,6 +1,6 @@
 """What dumpty parses, made up or mutated and sealed again: errors of dumpty's own hierarchy, and targets untouched.
 
-URLs and unsealed manifests are fuzzed in ``unit/test_source.py`` and ``unit/test_manifest.py``.
+URLs and unsealed manifests are fuzzed in ``test_url.py`` and ``repository/test_manifest.py``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -101,10 +102,11 @@ class Listener:
             self._end(self._first_signal)
 
     def _end(self, number: int) -> None:
-        from dumpty.process import kill_all
-
+        # Nothing is imported here: the main thread may be doing just that. Where this was not, there is no child.
+        children = sys.modules.get("dumpty.process.child")
         error = KeyboardInterrupt("SIGINT") if number == signal.SIGINT else Terminated(number)
-        kill_all()
+        if children is not None:
+            children.kill_all()
         peer.drop_all()
         if self.claim_report():
             reporter = threading.Thread(target=self._write_report, args=(error, _interruption_text(error)), daemon=True)

@@ -78,12 +78,12 @@ def prove(
             clean(store)
     with track_interruption() as interruption:
         attempt = _Attempt(host, store, record, progress, secrets=on.secrets if on else ())
-        proof = _attempted(attempt, level, on, assertions, overrides or {})
+        proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it
     return proof
 
 
-def _attempted(
+def _run_attempt(
     attempt: _Attempt, level: Level, on: Source | None, assertions: Sequence[str], overrides: Mapping[str, object]
 ) -> Proof:
     started_at, start = datetime.now(UTC), time.monotonic()

@@ -106,7 +106,7 @@ class Peer:
             self.drop(self._silence(""))
             return
         self._probing = True
-        threading.Thread(target=self._probe, args=(self._waiting_since,), name="dumpty-ask", daemon=True).start()
+        threading.Thread(target=self._probe, args=(self._waiting_since,), name="dumpty-probe", daemon=True).start()
 
     def _probe(self, waiting_since: float | None) -> None:
         explanation = ", and a new connection finds that it does not work on what was asked"

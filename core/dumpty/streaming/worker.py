@@ -141,7 +141,7 @@ def run_abandonable(
     discard: Callable[[T], object],
     over: Callable[[], bool],
     error: Callable[[], BaseException],
-    name: str = "dumpty-left",
+    name: str = "dumpty-abandonable",
 ) -> T:
     """Run ``work``, which nothing can interrupt, in another thread, and return what it returns, or leave it behind.
 

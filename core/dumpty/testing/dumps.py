@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import Buffer, Evidence, Reader
 
-__all__ = ["FileSink", "StoredDump"]
+__all__ = ["FileSink", "RecordedDump"]
 
 
 class FileSink:
@@ -67,7 +67,7 @@ class FileSink:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredDump:
+class RecordedDump:
     """A dump in a file, as a driver sees it.
 
     ``error`` is raised by its streams in the place of the byte at ``good_bytes``; ``before_end`` is called before a
@@ -92,7 +92,7 @@ class StoredDump:
         """Versions recorded when the dump was made."""
         return self.evidence.versions
 
-    def failing(self, error: BaseException, good_bytes: int) -> StoredDump:
+    def failing(self, error: BaseException, good_bytes: int) -> RecordedDump:
         """Return this dump, as it is where its stored file is damaged at byte ``good_bytes``."""
         return replace(self, error=error, good_bytes=good_bytes)
 
@@ -116,7 +116,7 @@ class StoredDump:
 
 
 class _Stream:
-    def __init__(self, dump: StoredDump) -> None:
+    def __init__(self, dump: RecordedDump) -> None:
         self._dump = dump
         self._stream = dump.file.open("rb", buffering=0)
         self._bytes_left = dump.good_bytes if dump.error is not None else dump.size

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty.registry.host import Host
-    from dumpty.testing.dumps import StoredDump
+    from dumpty.testing.dumps import RecordedDump
     from dumpty.types import Evidence, Inspection, Scratch, Source
 
 __all__ = ["ProofRules"]
@@ -64,14 +64,14 @@ class ProofRules(RestoreRules):
 
     # -- what the tests stand on ---------------------------------------------------------------------------------
 
-    def examined(self, host: Host, dump: StoredDump) -> Evidence:
+    def examined(self, host: Host, dump: RecordedDump) -> Evidence:
         """Let the driver examine ``dump``."""
         options = self.options(host, "examine")
         evidence = host.examine(self.plugin_under_test(host), dump=dump, options=options)
         options.require_declared()
         return evidence
 
-    def scratch(self, host: Host, dump: StoredDump) -> AbstractContextManager[Scratch]:
+    def scratch(self, host: Host, dump: RecordedDump) -> AbstractContextManager[Scratch]:
         """Return the driver's scratch for ``dump``, or end the test where this machine has none."""
         options = self.options(host, "scratch")
         try:
@@ -199,7 +199,7 @@ class ProofRules(RestoreRules):
     def _inspect_target(self, host: Host, target: Source) -> Inspection:
         return host.inspect(self.plugin_under_test(host), source=target, options=self.options(host, "inspect"))
 
-    def _load(self, host: Host, target: Source, dump: StoredDump) -> Evidence:
+    def _load(self, host: Host, target: Source, dump: RecordedDump) -> Evidence:
         options = self.options(host, "restore")
         return host.restore(self.plugin_under_test(host), target=target, dump=dump, overwrite=False, options=options)
 

@@ -11,7 +11,7 @@ import pytest
 from dumpty.errors import IntegrityError, RestoreNotSupported, TargetNotEmpty
 from dumpty.registry.host import Host
 from dumpty.testing.databases import missing
-from dumpty.testing.dumps import FileSink, StoredDump
+from dumpty.testing.dumps import FileSink, RecordedDump
 from dumpty.testing.rules import comes_from, difference, refused, require, shown
 from dumpty.testing.suite import Suite
 from dumpty.url import parse_url
@@ -139,7 +139,7 @@ class RestoreRules(Suite):
         *,
         before_write: Callable[[int, int], None] | None = None,
         options: Options | None = None,
-    ) -> StoredDump:
+    ) -> RecordedDump:
         """Back up the database behind ``url`` into a file in ``directory``."""
         name = form or self.stream_formats()[0]
         file = Path(tempfile.mkdtemp(dir=directory)) / "dump"
@@ -151,9 +151,9 @@ class RestoreRules(Suite):
             )
         finally:
             sink.close()
-        return StoredDump(file=file, format=name, evidence=evidence)
+        return RecordedDump(file=file, format=name, evidence=evidence)
 
-    def put_back(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool = False) -> Evidence:
+    def put_back(self, host: Host, dump: RecordedDump, url: str, *, overwrite: bool = False) -> Evidence:
         """Restore ``dump`` into the database behind ``url``."""
         options = self.options(host, "restore")
         evidence = host.restore(
@@ -162,14 +162,14 @@ class RestoreRules(Suite):
         options.require_declared()
         return evidence
 
-    def _restore_error(self, host: Host, dump: StoredDump, url: str, *, overwrite: bool) -> BaseException | None:
+    def _restore_error(self, host: Host, dump: RecordedDump, url: str, *, overwrite: bool) -> BaseException | None:
         try:
             self.put_back(host, dump, url, overwrite=overwrite)
         except Exception as error:  # noqa: BLE001 - compared by the caller
             return error
         return None
 
-    def _damaged_dumps(self, dump: StoredDump) -> list[tuple[str, StoredDump]]:
+    def _damaged_dumps(self, dump: RecordedDump) -> list[tuple[str, RecordedDump]]:
         return [
             (
                 f"byte {good_bytes} of {dump.size}",
@@ -323,7 +323,7 @@ class RestoreRules(Suite):
             actual == expected, "What was backed up comes back.", "See where it differs.", difference(expected, actual)
         )
 
-    def _require_damage(self, raised: BaseException | None, damaged: StoredDump, position: str) -> None:
+    def _require_damage(self, raised: BaseException | None, damaged: RecordedDump, position: str) -> None:
         require(
             raised is not None and damaged.error is not None and comes_from(raised, damaged.error),
             "A dump whose reading raises IntegrityError is not restored: the error comes out of restore().",

@@ -278,4 +278,4 @@ def test_a_database_that_such_code_reaches_into_is_seen_on_a_named_server(
         pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other_database}"),
         mysql.scratch(dump=backup, on=mariadb.source(name), options=defaults(mysql, "scratch", superuser=True)),
     ):
-        pytest.fail("lent a database")
+        pytest.fail("a scratch database was made")

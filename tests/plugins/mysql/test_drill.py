@@ -229,18 +229,18 @@ def test_what_this_machine_cannot_prove_is_said(
     new_backup.evidence = replace(new_backup.evidence, versions={"server": version} if version else {})
     for on in (None, mariadb.source("any")):
         with pytest.raises(NotProvable, match=message), scratch(new_backup, on):
-            pytest.fail("lent a database")
+            pytest.fail("a scratch database was made")
 
 
 def test_a_machine_without_a_server_or_without_room_says_so(new_backup: FileDump, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
     with monkeypatch.context() as patch:
         patch.setattr(private_server, "_EMPTY_SERVER_BYTES", 1 << 60)
         with pytest.raises(NotProvable, match=r"needs \d+ MiB.*TMPDIR"), scratch(new_backup):
-            pytest.fail("lent a database")
+            pytest.fail("a scratch database was made")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(private_server, "_PROGRAM_DIRECTORIES", "")
     with pytest.raises(NotProvable, match=r"no mariadbd or mysqld.*apt-get install"), scratch(new_backup):
-        pytest.fail("lent a database")
+        pytest.fail("a scratch database was made")
 
 
 def test_a_drill_on_a_named_server_drops_its_database(server: MariaDBServer, new_backup: FileDump) -> None:  # noqa: F811
@@ -265,7 +265,7 @@ def test_a_named_server_that_would_run_events_is_refused(server: MariaDBServer, 
             pytest.raises(NotProvable, match="event old_event of the dump would run"),
             scratch(new_backup, server.source("x")),
         ):
-            pytest.fail("lent a database")
+            pytest.fail("a scratch database was made")
     finally:
         server.run("SET GLOBAL event_scheduler=OFF")
 
@@ -285,7 +285,7 @@ def test_a_dump_that_reaches_into_other_databases_is_refused_on_a_named_server(
             NotProvable, match=f"{object_name} of the dump reaches into the database {other_database}"
         )
         with refusal, scratch(backup, server.source(name)):
-            pytest.fail("lent a database")
+            pytest.fail("a scratch database was made")
         server.run(f"DROP DATABASE `{name}`")
     code = f"DELETE FROM {other_database} . parent".encode()
     text = backup.file.read_bytes()
@@ -293,7 +293,7 @@ def test_a_dump_that_reaches_into_other_databases_is_refused_on_a_named_server(
     backup.file.write_bytes(text.replace(code, b"/*!40000 " + code + b" */"))  # the server executes such a comment
     refusal = pytest.raises(NotProvable, match=f"procedure p of the dump reaches into the database {other_database}")
     with refusal, scratch(backup, server.source(name)):
-        pytest.fail("lent a database")
+        pytest.fail("a scratch database was made")
 
 
 def test_checks_find_a_damaged_table_and_rows_without_parents(server: MariaDBServer, new_backup: FileDump) -> None:  # noqa: F811

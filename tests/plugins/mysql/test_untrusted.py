@@ -175,7 +175,7 @@ def test_an_account_with_rights_to_the_whole_server_is_refused_unless_insisted(
 ) -> None:
     on = mariadb.source("x", user=account(r"ALL ON `dumpty\_drill%`.*", f"{right} ON *.*"))
     with pytest.raises(OptionError, match=f"has {right} on the whole server.*-o superuser=on"), scratch(hostile, on):
-        pytest.fail("lent a database")
+        pytest.fail("a scratch database was made")
 
 
 def test_a_superuser_is_taken_where_somebody_insists(mariadb: MariaDBServer, hostile: FileDump) -> None:

@@ -130,7 +130,7 @@ def test_a_drill_runs_a_strangers_code_without_rights(dbs, hostile, drill_role, 
 def test_a_superuser_would_run_that_code_and_has_to_be_insisted_on(dbs, hostile, marks, base, tmp_path):
     made = dump(driver, hostile, tmp_path / "d", "sql")
     with pytest.raises(OptionError, match=r"is a superuser.*-o superuser=on"), scratch(made, dbs.source("postgres")):
-        pytest.fail("lent a place")
+        pytest.fail("a scratch database was made")
     for on in (None, dbs.source("postgres")):
         with (
             scratch(made, on, superuser=True, scratch_dir=str(base)) as scratch_database,
@@ -165,7 +165,7 @@ def test_who_is_as_good_as_a_superuser_is_one(dbs, drill_role, tmp_path, right):
             assert scratch_database.target.username == name
         return
     with pytest.raises(OptionError, match=right), scratch(made, dbs.source("postgres", name, password)):
-        pytest.fail("lent a place")
+        pytest.fail("a scratch database was made")
 
 
 def test_whoever_owns_other_databases_is_no_user_for_a_drill(dbs, drill_role, tmp_path):

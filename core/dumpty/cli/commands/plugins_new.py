@@ -63,7 +63,7 @@ def new(
         raise UsageError(f"there is no directory {package.parent}; make it, or name another one with --dir")
     if os.path.lexists(package):
         raise UsageError(f"{package} exists already; choose another name, or another place with --dir")
-    files = _rendered_files(name, kind)
+    files = _render_files(name, kind)
     try:
         with tempfile.TemporaryDirectory(prefix=".dumpty-", dir=package.parent) as temporary_directory:
             unpacked = Path(temporary_directory, package.name)
@@ -109,7 +109,7 @@ def _require_free(name: str, kind: str) -> None:
             raise UsageError(f"the {kind} {name} is taken, by {plugin}: two would be in conflict; choose another name")
 
 
-def _rendered_files(name: str, kind: str) -> dict[str, str]:
+def _render_files(name: str, kind: str) -> dict[str, str]:
     from datetime import datetime
 
     module = name.replace("-", "_")
@@ -122,9 +122,9 @@ def _rendered_files(name: str, kind: str) -> dict[str, str]:
         "summary": _SUMMARIES[kind],
         "dependencies": _DEPENDENCIES.get(kind, ""),
     }
-    values["usage"] = _substituted(_template(f"{kind}/usage.md"), values).strip()
+    values["usage"] = _substitute(_template(f"{kind}/usage.md"), values).strip()
     return {
-        file.format(module=module): _substituted(_template(template.format(kind=kind)), values)
+        file.format(module=module): _substitute(_template(template.format(kind=kind)), values)
         for file, template in _FILES.items()
     }
 
@@ -135,5 +135,5 @@ def _template(name: str) -> str:
     return files("dumpty.cli").joinpath("skeleton", *f"{name}.txt".split("/")).read_text(encoding="utf-8")
 
 
-def _substituted(text: str, values: dict[str, str]) -> str:
+def _substitute(text: str, values: dict[str, str]) -> str:
     return re.sub(r"(?<!\$)\{\{(\w+)\}\}", lambda match: values[match[1]], text)

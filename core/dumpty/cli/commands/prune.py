@@ -82,7 +82,7 @@ def prune(
     backups = listing.backups
     decisions = decide(backups, rules, datetime.now(UTC))
     to_remove = [d for d in decisions if not d.keep]
-    if to_remove and not dry_run and not (yes or _confirmed(to_remove)):
+    if to_remove and not dry_run and not (yes or _confirm_removal(to_remove)):
         raise DumptyError("nothing was removed: it was not confirmed")
     problems: list[DumptyError] = []
     removed = [] if dry_run else _remove_backups(manager, to_remove, problems)
@@ -132,7 +132,7 @@ def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
     ]
 
 
-def _confirmed(to_remove: Sequence[Decision[Backup]]) -> bool:
+def _confirm_removal(to_remove: Sequence[Decision[Backup]]) -> bool:
     """Ask on the terminal, where there is one."""
     total = f"{count(len(to_remove), 'backup')}, {size(total_size(d.backup for d in to_remove))}"
     if not on_terminal():

@@ -99,7 +99,7 @@ class SequenceDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
-    """A view, trigger, routine or event: its statement, and the session that it was written in.
+    """A view, trigger, routine or event (MySQL's word; no object in a store): its statement, and its session.
 
     ``columns`` are those of a view. ``charset`` is the statement's own, in which its bytes stand.
     """

@@ -43,7 +43,7 @@ class _Full:
         raise OSError("no space left on device")
 
 
-def test_a_meter_raises_its_first_error_again_though_the_sink_has_recovered():
+def test_a_hashing_writer_raises_its_first_error_again_though_the_sink_has_recovered():
     writer = HashingWriter(_Full(), ())
     with pytest.raises(OSError, match="no space"):
         writer.write(b"x")
