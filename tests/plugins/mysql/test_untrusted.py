@@ -275,6 +275,8 @@ sys.path[:0] = {path!r}
 import dumpty, dumpty.process, pymysql, pymysql.cursors, fcntl, encodings.idna, importlib, pathlib, pkgutil
 for name in dumpty.__all__:
     getattr(dumpty, name)
+for name in dumpty.process.__all__:
+    getattr(dumpty.process, name)
 import dumpty_plugins.mysql.plugin as driver
 import dumpty_plugins.mysql
 for module in pkgutil.walk_packages(dumpty_plugins.mysql.__path__, "dumpty_plugins.mysql."):

@@ -463,6 +463,8 @@ sys.path[:0] = {path!r}
 import dumpty, dumpty.process, psycopg2, psycopg2.extensions, fcntl, getpass, secrets, encodings.idna
 for name in dumpty.__all__:
     getattr(dumpty, name)
+for name in dumpty.process.__all__:
+    getattr(dumpty.process, name)
 import dumpty_plugins.postgres.plugin as driver
 from dumpty_plugins.postgres import backup, examine, restore, scratch
 from dumpty_plugins.postgres.server import private_server, supervisor
