@@ -134,19 +134,16 @@ def test_an_interrupted_run_leaves_no_child_and_no_session(zygote, place, dice, 
     url = loaded(running, f"interrupted_{number:d}")
     top = place / "backups"
     uninterrupted = zygote.run("backup", url, "--dir", top).seconds
-    caught = partial = 0
+    caught = 0
     for turn in range(5 * FACTOR):
         outcome = zygote.run("backup", url, "--dir", top, signal=number, delay=dice.uniform(0.2, 0.8) * uninterrupted)
         event = f"round {turn}: {signal.Signals(number).name} in a backup of {server}"
         LEDGER.rounds += 1
         caught += require_one_line(outcome, number, event)
-        partial += bool(unfinished_files(top))
+        assert unfinished_files(top) == [], event
         assert idle(running, f"interrupted_{number:d}"), event
         assert f"interrupted_{number:d}" not in processes(), event
     assert caught > FACTOR
-    assert partial <= FACTOR  # of five, where the others allow two of twenty-four: here one is the least
-    assert zygote.run("backup", url, "--dir", top).status == 0
-    assert unfinished_files(top) == []
 
 
 def processes() -> str:
