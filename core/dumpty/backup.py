@@ -209,21 +209,19 @@ class DatabaseBackup:
             clean(self._store)
             started = datetime.now(UTC)
             file = self._catalog.file_name(name, dump_format.suffix)
-            entry: dict[str, Any] = {}
 
-            def commit(outcome: Outcome) -> None:
-                entry.update(
-                    name=name,
-                    timestamp=started.isoformat(),
-                    database_name=database_name(source, inspection.name if inspection else ""),
-                    format=label,
-                    size_bytes=outcome.stored_size,
-                    file=file,
-                    source=identity,
-                    checksum=outcome.stored_sha256,
-                    evidence=manifest.encode_evidence(outcome.evidence),
-                )
-                self._catalog.put(entry)
+            def describe(outcome: Outcome) -> dict[str, Any]:
+                return {
+                    "name": name,
+                    "timestamp": started.isoformat(),
+                    "database_name": database_name(source, inspection.name if inspection else ""),
+                    "format": label,
+                    "size_bytes": outcome.stored_size,
+                    "file": file,
+                    "source": identity,
+                    "checksum": outcome.stored_sha256,
+                    "evidence": manifest.encode_evidence(outcome.evidence),
+                }
 
             run = Run(
                 host=self._host,
@@ -234,7 +232,9 @@ class DatabaseBackup:
                 store=self._store,
             )
             with track_interruption():
-                run.write(file, committing=self._catalog.committing, commit=commit)
+                entry = run.write(
+                    file, committing=self._catalog.committing, describe=describe, commit=self._catalog.put
+                )
         except Exception as error:
             redact_exception(error, source.secrets)
             raise

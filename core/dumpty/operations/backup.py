@@ -64,11 +64,10 @@ def create(
     database = database_name(source, inspection.name)
     suffix = dump_format.suffix + "".join(s.plugin.described.suffix for s in stages)
     file = catalog.file_name(record_id, database, started, suffix)
-    records: list[Record] = []
     verifiers = () if verifier.name == "sha256" else (verifier,)
 
-    def commit(outcome: Outcome) -> None:
-        record = Record(
+    def describe(outcome: Outcome) -> Record:
+        return Record(
             id=record_id,
             url=source.url,
             identity=inspection.identity or identity_of(source, driver.described.schemes[0]),
@@ -89,8 +88,6 @@ def create(
             evidence=outcome.evidence,
             options={k: MASK if names_secret(k) and v else v for k, v in options["backup"].items()},
         )
-        catalog.commit(record)
-        records.append(record)
 
     run = Run(
         host=host,
@@ -103,8 +100,7 @@ def create(
         verifiers=verifiers,
         progress=progress,
     )
-    run.write(file, committing=catalog.committing, commit=commit)
-    return records[0]
+    return run.write(file, committing=catalog.committing, describe=describe, commit=catalog.commit)
 
 
 def _ref(plugin: Plugin) -> PluginRef:

@@ -55,13 +55,14 @@ class Catalog:
         Raises:
             StoreError, ManifestError: it failed; data and manifest were removed.
         """
-        name = sidecar_name(record.file, MANIFEST)
         try:
+            name = sidecar_name(record.file, MANIFEST)
             write_object(self._store, name, manifest.encode(record))
             if self._read(name) != record:
                 raise ManifestError(f"{self._store.locate(name)} reads back otherwise than it was written")
         except BaseException:
             with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                name = sidecar_name(record.file, MANIFEST)
                 with contextlib.suppress(MissingFile, StoreError):
                     self._store.delete(name)
                 if not self.exists(name):  # while a manifest names it, the data stays

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dumpty.errors import IntegrityError, MissingFile, PluginError
 from dumpty.process.interruption import current_interruption
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Outcome", "Run"]
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,33 +78,39 @@ class Run:
         name: str,
         *,
         committing: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
-        commit: Callable[[Outcome], None],
-    ) -> None:
-        """Write the dump to the fresh object ``name``, then call ``commit``, which writes the manifest.
+        describe: Callable[[Outcome], R],
+        commit: Callable[[R], None],
+    ) -> R:
+        """Write the dump to the fresh object ``name``, then ``commit`` what ``describe`` makes of it: the manifest.
 
         Both become visible within ``committing(name)``, a lock. If anything fails, nothing of this backup stays; once
         ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them. An
         interrupt that a plugin swallowed is raised again, and nothing is committed.
         """
         interruption = current_interruption()
-        upload = self.store.create(name)
         with contextlib.ExitStack() as stack:
+            upload = self.store.create(name)
             stack.callback(upload.abort)
             write = self._write_directory if self.format.directory else self._write_stream
             outcome = write(upload, stack)
+            description = describe(outcome)
             interruption.check()  # a plugin may have swallowed it
             with committing(name) as confirm_removed:
+                committed = False
                 try:
                     upload.commit()
                     self._check_size(name, outcome)
                     interruption.check()
+                    committed = True
+                    commit(description)
                 except BaseException:
-                    with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                        with contextlib.suppress(MissingFile):
-                            self.store.delete(name)
-                        confirm_removed()
+                    if not committed:
+                        with contextlib.suppress(Exception):  # the failure that led here is the one to report
+                            with contextlib.suppress(MissingFile):
+                                self.store.delete(name)
+                            confirm_removed()
                     raise
-                commit(outcome)
+        return description
 
     def _check_size(self, name: str, outcome: Outcome) -> None:
         stored_size = self.store.stat(name).size

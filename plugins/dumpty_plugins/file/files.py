@@ -69,6 +69,18 @@ def tree_size(top: Path) -> int:
     return sum(os.path.getsize(os.path.join(folder, f)) for folder, _, files in os.walk(top) for f in files)
 
 
+def discard(path: Path) -> None:
+    """Remove what is of no use any more, if that can be done; an interrupt waits until it is."""
+    try:
+        remove(path)
+    except OSError:
+        pass
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(path)
+        raise
+
+
 def remove(path: Path) -> None:
     """Remove a file, or a directory with all that is in it."""
     if path.is_dir() and not path.is_symlink():

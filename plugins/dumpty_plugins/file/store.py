@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import stat
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumpty import Locked, StoredObject, StoreError, lock_if_free, open_owned_directory, open_regular
-from dumpty_plugins.file.files import as_store_error, lock_part, remove, store_error, sync_directory, tree_size
+from dumpty_plugins.file.files import as_store_error, discard, lock_part, remove, store_error, sync_directory, tree_size
 from dumpty_plugins.file.upload import PART, FileReader, FileUpload
 
 if TYPE_CHECKING:
@@ -39,9 +38,15 @@ class FileStore:
 
     def create(self, name: str) -> FileUpload:
         path = self.path(name)
-        # Under the lock, so that `clean` never sees a part between its creation and its own lock.
-        with self.lock("parts"), as_store_error(f"cannot write {path}"):
-            return FileUpload(path, self.lock)
+        upload = FileUpload(path, self.lock)
+        try:
+            # Under the lock, so that `clean` never sees a part between its creation and its own lock.
+            with self.lock("parts"), as_store_error(f"cannot write {path}"):
+                upload.begin()
+        except BaseException:
+            upload.abort()
+            raise
+        return upload
 
     def open(self, name: str, offset: int = 0) -> Reader:
         path = self._object_path(name)
@@ -126,15 +131,17 @@ class FileStore:
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
         path = self._top / f"workspace.dumpty-{uuid.uuid4().hex}{PART}"
-        with self.lock("parts"), as_store_error(f"cannot create {path}"):
-            path.mkdir(mode=0o700)
-            descriptor = lock_part(path)
+        descriptor = -1
         try:
+            with self.lock("parts"), as_store_error(f"cannot create {path}"):
+                path.mkdir(mode=0o700)
+                descriptor = lock_part(path)
             yield path
         finally:
-            shutil.rmtree(path, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+            discard(path)
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:

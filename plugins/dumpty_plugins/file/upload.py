@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dumpty_plugins.file.files import (
     as_store_error,
+    discard,
     lock_part,
     open_owner_only,
     remove,
@@ -21,6 +22,7 @@ from dumpty_plugins.file.files import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from io import FileIO
     from pathlib import Path
 
     from dumpty import Buffer
@@ -29,24 +31,32 @@ PART = ".part"
 
 
 class FileUpload:
-    """A part, locked by its writer, that ``commit`` renames into place."""
+    """A part, locked by its writer, that ``commit`` renames into place.
+
+    An interrupt can come up between any two steps. So whoever is to ``abort`` it has it before ``begin`` makes a file.
+    """
 
     def __init__(self, path: Path, lock: Callable[[str], AbstractContextManager[None]]) -> None:
         self._path = path
         self._lock = lock
         self._part = path.with_name(f"{path.name}.dumpty-{uuid.uuid4().hex}{PART}")
+        self._stream: FileIO | None = None
+        self._descriptor = -1
+        self._directory = False
+        self._ended = False
+
+    def begin(self) -> None:
+        """Make the part, and lock it."""
         self._stream = open(self._part, "xb", buffering=0, opener=open_owner_only)  # noqa: SIM115 - lives as long as the upload
         self._descriptor = self._stream.fileno()
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        self._directory = False
-        self._ended = False
 
     def write(self, data: Buffer) -> int:
         view = memoryview(data).cast("B")
         written = 0
         with as_store_error(f"cannot write {self._path}"):
             while written < len(view):
-                written += self._stream.write(view[written:])
+                written += self._file.write(view[written:])
         return written
 
     def directory(self) -> Path:
@@ -54,12 +64,16 @@ class FileUpload:
         if not self._directory:
             with self._lock("parts"), as_store_error(f"cannot create {self._part}"):
                 directory = self._part.with_name(f"{self._path.name}.dumpty-{uuid.uuid4().hex}{PART}")
-                directory.mkdir(mode=0o700)
-                self._descriptor = lock_part(directory)
-                self._part.unlink()
-                self._stream.close()
-                self._part = directory
-                self._directory = True
+                try:
+                    directory.mkdir(mode=0o700)
+                    self._descriptor = lock_part(directory)
+                    self._part.unlink()
+                    self._file.close()
+                    self._part = directory
+                    self._directory = True
+                except BaseException:
+                    discard(directory)
+                    raise
         return self._part
 
     def commit(self) -> None:
@@ -82,8 +96,7 @@ class FileUpload:
 
     def abort(self) -> None:
         if not self._ended:
-            with contextlib.suppress(OSError):  # the failure that led here is the one to report
-                remove(self._part)
+            discard(self._part)
             self._close()
 
     def __del__(self) -> None:
@@ -97,8 +110,14 @@ class FileUpload:
         with contextlib.suppress(OSError):
             if self._directory:
                 os.close(self._descriptor)
-            else:
+            elif self._stream is not None:
                 self._stream.close()
+
+    @property
+    def _file(self) -> FileIO:
+        if self._stream is None:
+            raise ValueError(f"the part of {self._path} was not begun")
+        return self._stream
 
 
 class FileReader:
