@@ -5,6 +5,7 @@ the installed program does, with the fault that the order asks for:
 
 - ``step``: SIGKILL just before the n-th change it makes below ``top`` (files and flushes);
 - ``fsync``: the n-th ``os.fsync`` fails;
+- ``line``: Ctrl-C's exception before the n-th line that is run of those that commit a backup; where is noted in ``note``;
 - ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
 - ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
 """
@@ -18,6 +19,7 @@ import itertools
 import json
 import os
 import pkgutil
+import re
 import signal
 import sqlite3
 import sys
@@ -72,6 +74,29 @@ def fail_fsync(number: int, note: str) -> None:
     os.fsync = fsync
 
 
+COMMITTING = re.compile(
+    r"/(dumpty/(operations/backup|streaming/pipeline|repository/\w+)|dumpty_plugins/file/\w+|filelock/.+)\.py$"
+)
+
+
+def interrupt_at(line: int, note: str) -> None:
+    """Raise ``KeyboardInterrupt`` before the ``line``-th line of those that commit, and leave a note of the place."""
+    lines = itertools.count(1)
+
+    def trace(frame, event, _argument):
+        code = frame.f_code
+        # What is raised in a finalizer is dropped by Python.
+        if code.co_name == "__del__" or not COMMITTING.search(code.co_filename):
+            return None
+        if event == "line" and next(lines) == line:
+            sys.settrace(None)
+            Path(note).write_text(f"{code.co_filename}:{frame.f_lineno}")
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+
+
 def shift_clock(offsets: list[float]) -> None:
     """Add the offsets, one after the other, to what ``datetime.now`` and ``time.time`` say in dumpty."""
     import datetime as dt
@@ -107,6 +132,8 @@ def run_child(order: dict) -> None:
         watch(order["top"], kill_at(order["step"]))
     if order.get("fsync"):
         fail_fsync(order["fsync"], order["note"])
+    if order.get("line"):
+        interrupt_at(order["line"], order["note"])
     if order.get("clock"):
         shift_clock(order["clock"])
     from dumpty.cli import main

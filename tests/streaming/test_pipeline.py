@@ -438,7 +438,12 @@ def run_directory(top, effect, stages=()):
         store=opened,
         stages=stages,
     )
-    run.write("x.dir", committing=lambda name: contextlib.nullcontext(lambda: None), commit=outcomes.append)
+    run.write(
+        "x.dir",
+        committing=lambda name: contextlib.nullcontext(lambda: None),
+        describe=lambda outcome: outcome,
+        commit=outcomes.append,
+    )
     return outcomes[0]
 
 
