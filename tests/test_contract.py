@@ -368,15 +368,15 @@ def test_taking_a_name_again_replaces_that_backup_only_once_the_new_one_is_compl
 
 def aged(directory: Path, ages: dict[str, float]) -> None:
     """Rewrite the timestamps of a manifest, through dumpty's own seal."""
-    from dumpty.repository import manifest
+    from dumpty.repository import sealed
 
     path = directory / "backup_manifest.json"
-    content = manifest.unseal(path.read_bytes(), "x")
+    content = sealed.unseal(path.read_bytes(), "x")
     content.pop("dumpty_manifest")
     for entry in content["backups"]:
         moment = datetime.now(UTC) - timedelta(days=ages.get(entry["name"], 0))
         entry["timestamp"] = moment.isoformat()
-    path.write_bytes(manifest.seal(content))
+    path.write_bytes(sealed.seal(content))
 
 
 def test_prune_removes_what_is_older_than_the_age(tmp_path, shop):
@@ -774,7 +774,7 @@ def test_a_driver_works_through_the_unchanged_facade_as_soon_as_it_is_installed(
     text = subprocess.run(["zcat", backup.file_path], capture_output=True, check=True).stdout
     assert text == b"all of things"
     manifest = next((tmp_path / "b").glob("*.json"))
-    assert json.loads(manifest.read_text())["driver"]["distribution"] == "dumpty-newdb"
+    assert json.loads(manifest.read_text())["clear"]["driver"]["distribution"] == "dumpty-newdb"
 
 
 def test_a_driver_without_restore_gets_not_implemented_error_wrapped(tmp_path, newdb):

@@ -121,9 +121,9 @@ def test_one_of_two_databases_of_one_name_is_chosen_by_its_source_as_the_readme_
             connection.executescript("INSERT INTO item VALUES (2, 'wall')")
 
     fill(shop, f"sqlite:///{shop}/shop.db", f"sqlite:///{shop}/other/shop.db", change, format="sql")
-    assert """' "identity": "…",'""" in README
-    chosen = f"""' "identity": "sqlite:{shop}/shop.db",'"""
-    run(recipe("SQLite, sql").replace("""' "database": "shop",'""", chosen), shop)
+    assert """'  "source": "…",'""" in README
+    chosen = f"""'  "source": "sqlite:{shop}/shop.db",'"""
+    run(recipe("SQLite, sql").replace("""'  "database": "shop",'""", chosen), shop)
     assert rows(shop / "restored.db") == [(1, "egg"), (2, "wall")]
 
 

@@ -48,29 +48,41 @@ if TYPE_CHECKING:
     from dumpty.process.owned_directory import open_regular as open_regular
     from dumpty.process.peer import Peer as Peer
     from dumpty.process.peer import given_up as given_up
-    from dumpty.repository.verification import Proof as Proof
     from dumpty.streaming.framed import FramedReader as FramedReader
     from dumpty.streaming.worker import Worker as Worker
     from dumpty.streaming.worker import run_abandonable as run_abandonable
     from dumpty.streaming.worker import run_in_worker as run_in_worker
+    from dumpty.types import Annotations as Annotations
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
     from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
     from dumpty.types import Evidence as Evidence
     from dumpty.types import Format as Format
+    from dumpty.types import Found as Found
     from dumpty.types import Inspection as Inspection
+    from dumpty.types import ListedBackup as ListedBackup
     from dumpty.types import LocalStore as LocalStore
     from dumpty.types import ObjectEvidence as ObjectEvidence
+    from dumpty.types import ObjectSource as ObjectSource
     from dumpty.types import Option as Option
     from dumpty.types import Options as Options
     from dumpty.types import PluginInfo as PluginInfo
+    from dumpty.types import PluginRef as PluginRef
+    from dumpty.types import Presence as Presence
+    from dumpty.types import Proof as Proof
+    from dumpty.types import Proved as Proved
     from dumpty.types import Reader as Reader
+    from dumpty.types import Record as Record
+    from dumpty.types import Repository as Repository
+    from dumpty.types import RepositoryListing as RepositoryListing
     from dumpty.types import Scratch as Scratch
     from dumpty.types import Sink as Sink
     from dumpty.types import Source as Source
+    from dumpty.types import StageRecord as StageRecord
     from dumpty.types import Store as Store
     from dumpty.types import StoredObject as StoredObject
+    from dumpty.types import Transaction as Transaction
     from dumpty.types import Upload as Upload
     from dumpty.types import Verifier as Verifier
     from dumpty.types import Writer as Writer
@@ -108,27 +120,39 @@ _EXPORTS = {
     "dumpty.process.owned_directory": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
     "dumpty.process.interruption": ("Unfinished",),
     "dumpty.process.peer": ("Peer", "given_up"),
-    "dumpty.repository.verification": ("Proof",),
     "dumpty.url": ("MalformedURL",),
     "dumpty.types": (
+        "Annotations",
         "Buffer",
         "ByteSink",
         "DirectoryUpload",
         "Dump",
         "Evidence",
         "Format",
+        "Found",
         "Inspection",
+        "ListedBackup",
         "LocalStore",
         "ObjectEvidence",
+        "ObjectSource",
         "Option",
         "Options",
         "PluginInfo",
+        "PluginRef",
+        "Presence",
+        "Proof",
+        "Proved",
         "Reader",
+        "Record",
+        "Repository",
+        "RepositoryListing",
         "Scratch",
         "Sink",
         "Source",
+        "StageRecord",
         "Store",
         "StoredObject",
+        "Transaction",
         "Upload",
         "Verifier",
         "Writer",

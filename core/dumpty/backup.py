@@ -13,13 +13,13 @@ from dumpty.errors import IntegrityError, MissingFile
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.host import default_host
-from dumpty.repository import manifest
+from dumpty.repository import manifest, sealed
 from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import valid_name
 from dumpty.repository.objects import sizes_in
 from dumpty.repository.presence import check_presence, undo_removal
 from dumpty.repository.recovery import clean
-from dumpty.streaming.pipeline import Outcome, Run
+from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
 from dumpty.types import Source
 from dumpty.url import database_name, identity_of, parse_connection
@@ -147,15 +147,15 @@ class DatabaseBackup:
             stored_size=found["size_bytes"],
             stored_sha256=found["checksum"],
             stages=(),
-            evidence=manifest.decode_evidence(found["evidence"]),
+            evidence=manifest.decode_evidence(found["evidence"], f"the backup {backup_name!r}"),
         )
         undo_removal(self._store, stored.file)
         try:
-            check_stored(self._host, self._store, stored)
+            check_stored(self._host, self._catalog, stored)
         except MissingFile as error:
             raise MissingFile(f"the file of the backup {backup_name!r} is gone: {error}") from error
         options = self._host.options({"restore": driver}, {})["restore"]
-        with track_interruption() as interruption, StoredDump(self._host, self._store, stored) as dump:
+        with track_interruption() as interruption, StoredDump(self._host, self._catalog, stored, checked=True) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
             interruption.check()
             if not dump.read_to_end:
@@ -208,33 +208,28 @@ class DatabaseBackup:
             identity = (inspection.identity if inspection else "") or identity_of(source, driver.described.schemes[0])
             clean(self._store)
             started = datetime.now(UTC)
-            file = self._catalog.file_name(name, dump_format.suffix)
-
-            def describe(outcome: Outcome) -> dict[str, Any]:
-                return {
-                    "name": name,
-                    "timestamp": started.isoformat(),
-                    "database_name": database_name(source, inspection.name if inspection else ""),
-                    "format": label,
-                    "size_bytes": outcome.stored_size,
-                    "file": file,
-                    "source": identity,
-                    "checksum": outcome.stored_sha256,
-                    "evidence": manifest.encode_evidence(outcome.evidence),
-                }
-
             run = Run(
                 host=self._host,
                 driver=driver,
                 source=source,
                 format=dump_format,
                 options=shared["backup"],
-                store=self._store,
+                repository=self._catalog,
             )
-            with track_interruption():
-                entry = run.write(
-                    file, committing=self._catalog.committing, describe=describe, commit=self._catalog.put
-                )
+            with track_interruption(), self._catalog.transaction(name) as tx:
+                outcome = run.write(tx.upload(dump_format.suffix))
+                entry = {
+                    "name": name,
+                    "timestamp": started.isoformat(),
+                    "database_name": database_name(source, inspection.name if inspection else ""),
+                    "format": label,
+                    "size_bytes": outcome.stored_size,
+                    "file": tx.name(dump_format.suffix),
+                    "source": identity,
+                    "checksum": outcome.stored_sha256,
+                    "evidence": manifest.encode_evidence(outcome.evidence),
+                }
+                tx.commit(entry)
         except Exception as error:
             redact_exception(error, source.secrets)
             raise
@@ -260,13 +255,13 @@ def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, ma
     expired: list[dict[str, Any]] = []
     remaining: dict[str, list[tuple[dict[str, Any], str]]] = defaultdict(list)
     for entry, state in entries:
-        if manifest.utc(entry["timestamp"]) < oldest:
+        if sealed.utc(entry["timestamp"]) < oldest:
             expired.append(entry)
         else:
             remaining[entry["source"]].append((entry, state))
     for group in remaining.values():
         # The sort is stable: of one moment, the one entered first is the older.
-        group.sort(key=lambda item: manifest.utc(item[0]["timestamp"]))
+        group.sort(key=lambda item: sealed.utc(item[0]["timestamp"]))
         newer = 0
         for entry, state in reversed(group):
             if newer >= max_backups:

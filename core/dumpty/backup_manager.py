@@ -14,17 +14,15 @@ from dumpty.operations.selection import LATEST, Filter, select
 from dumpty.operations.verify import check_request, prove
 from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
-from dumpty.repository.catalog import Catalog
-from dumpty.repository.presence import undo_removal
-from dumpty.repository.verification_log import VerificationLog
+from dumpty.repository.opening import open_repository
 from dumpty.streaming.throttle import throttled
 from dumpty.url import parse_url, secrets_in, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dumpty.repository.verification import Level, Proof
     from dumpty.streaming.stored_dump import Progress
+    from dumpty.types import Level, Proof
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -33,7 +31,7 @@ class BackupManager:
     """Backs databases up into one directory and restores them.
 
     Args:
-        backup_dir: created where it does not exist; a path, or the URL of a store that a plugin provides.
+        backup_dir: created where it does not exist; a path, or the URL of a repository that a plugin provides.
         compressor: the name of a compressor plugin; None for none.
         verifier: the name of a verifier plugin, whose digest is kept beside SHA-256.
         plugins: modules or objects to use as plugins, without packaging them.
@@ -55,13 +53,9 @@ class BackupManager:
         self._compressor = self._host.named("compressor", compressor) if compressor not in {None, "none"} else None
         self._verifier = self._host.named("verifier", verifier)
         url = os.fspath(backup_dir)
-        store = self._host.store(url)
-        options = self._host.options({"open_store": store}, {})["open_store"]
-        self._store = self._host.open_store(store, url=url, options=options)
+        self._repository = open_repository(self._host, url)
         self._secrets = secrets_in(url)
-        self._catalog = Catalog(self._store)
-        self._verification_log = VerificationLog(self._store, self._catalog)
-        self._lister = Lister(self._store, self._catalog, self._verification_log)
+        self._lister = Lister(self._repository)
 
     def create_backup(
         self,
@@ -92,7 +86,7 @@ class BackupManager:
         def work() -> Backup:
             record = create(
                 self._host,
-                self._store,
+                self._repository,
                 database_url,
                 compressor=self._compressor,
                 verifier=self._verifier,
@@ -138,11 +132,11 @@ class BackupManager:
         _require_text("a target URL", target_url)
 
         def work() -> Backup:
-            record = self._catalog.get(backup_id)
-            undo_removal(self._store, record.file)
+            record = self._repository.get(backup_id)
+            self._repository.prepare(record)
             restore(
                 self._host,
-                self._store,
+                self._repository,
                 record,
                 target_url,
                 overwrite=overwrite,
@@ -192,7 +186,7 @@ class BackupManager:
         for error in found.problems if wanted.startswith(LATEST) else ():
             text = "a backup that is not listed could be the one that %s means: %s"
             log.warning(text, wanted, error, extra={"event": "manifest-damaged"})
-        location = self._store.locate("").rstrip("/")
+        location = self._repository.locate("").rstrip("/")
         scope = Filter(database=database, source=source)
         return select(found.backups, wanted, scope, location=location, damaged=len(found.problems), alone=alone)
 
@@ -222,10 +216,10 @@ class BackupManager:
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
         check_request(level, on=on, assertions=assertions, overrides=options)
-        record = self._catalog.get(backup_id)
+        record = self._repository.get(backup_id)
         proof = prove(
             self._host,
-            self._store,
+            self._repository,
             record,
             level,
             on=None if on is None else parse_url(on),
@@ -233,7 +227,7 @@ class BackupManager:
             overrides=options,
             progress=progress,
         )
-        return self._verification_log.add(record, proof)
+        return self._repository.add_proof(record, proof)
 
     def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:
         """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
@@ -245,7 +239,7 @@ class BackupManager:
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
         _require_held(self.prove(backup_id, level=level, progress=progress))
-        return self._lister.backup(self._catalog.get(backup_id))
+        return self._lister.backup(self._repository.get(backup_id))
 
     def drill(
         self,
@@ -272,8 +266,8 @@ class BackupManager:
             UnknownBackup: there is no such backup.
             StoreError: the pin cannot be written.
         """
-        record = self._catalog.get(backup_id)
-        self._verification_log.pin(record, reason)
+        record = self._repository.get(backup_id)
+        self._repository.pin(record, reason)
         return self._lister.backup(record)
 
     def unpin(self, backup_id: str) -> bool:
@@ -282,7 +276,7 @@ class BackupManager:
         Raises:
             UnknownBackup, StoreError: there is no such backup, or the pin cannot be removed.
         """
-        return self._verification_log.unpin(self._catalog.get(backup_id))
+        return self._repository.unpin(self._repository.get(backup_id))
 
     def remove(self, backup_id: str) -> bool:
         """Remove a backup: data, manifest and proofs; False (and logged) where only its data is still there.
@@ -291,7 +285,7 @@ class BackupManager:
             UnknownBackup, Pinned: there is no such backup, or it is pinned.
             StoreError: its data could not be removed; it is still listed.
         """
-        problem = self._catalog.remove(self._catalog.get(backup_id))
+        problem = self._repository.remove(self._repository.get(backup_id))
         if problem:
             text = "backup %s is not listed any more, but its data is still there: %s; the next backup tries again"
             log.warning(text, backup_id, problem, extra={"event": "left-behind"})

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Options,
         PluginInfo,
         Reader,
+        Repository,
         Scratch,
         Sink,
         Source,
@@ -133,6 +134,16 @@ def verify() -> Verifier:  # type: ignore[empty-body]
 @hookspec(firstresult=True)
 def open_store(url: str, options: Options) -> Store:  # type: ignore[empty-body]
     """Open the store behind ``url`` (``file``: a directory's path), creating it where it does not exist.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def open_repository(url: str, options: Options) -> Repository:  # type: ignore[empty-body]
+    """Open a repository whose layout is the plugin's own, instead of a store that holds dumpty's.
+
+    ``options`` are those declared for ``open_store``. A store that implements this hook needs no ``open_store``.
 
     .. versionadded:: 1.0
     """

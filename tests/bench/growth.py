@@ -107,8 +107,9 @@ def full(top: Path, number: int) -> None:
     data = Path(first_backup.file_path).read_bytes() if first_backup else b""
     for hours in range(1, number):
         moment, identity = record.started - timedelta(hours=hours), str(uuid.uuid4())
-        file = catalog.file_name(identity, record.database, moment, ".sql.gz")
-        copy = replace(record, id=identity, file=file, started=moment, ended=moment)
+        file = catalog.stem(identity, record.database, moment) + ".sql.gz"
+        entry = replace(record.objects[0], name=file)
+        copy = replace(record, id=identity, objects=(entry,), started=moment, ended=moment)
         (top / file).write_bytes(data)
         (top / sidecar_name(file, MANIFEST)).write_bytes(manifest.encode(copy))
     os.sync()

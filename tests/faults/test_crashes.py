@@ -20,7 +20,6 @@ from support.toys import ToyDriver
 from dumpty import BackupManager, DatabaseBackup
 from dumpty.operations import backup
 from dumpty.repository import catalog, journal, named, objects, recovery
-from dumpty.repository.recovery import clean
 from dumpty.streaming import pipeline
 
 KILLED = 9
@@ -203,7 +202,7 @@ def test_tidying_that_is_ended_is_done_by_the_next(ended_at, template):
         assert [b.id for b in reopened.list_backups()] == ids_before
         require_tidied(reopened, top, 2)
 
-    assert every_step(ended_at, template, manager, lambda reopened: clean(reopened._store), check) > 3
+    assert every_step(ended_at, template, manager, lambda reopened: reopened._repository.clear(), check) > 3
 
 
 # -- DatabaseBackup ----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dumpty import BackupManager, DatabaseBackup, DumptyError
-from dumpty.repository.manifest import seal
+from dumpty.repository.sealed import seal
 
 SQLITE, SERVERS = 60 * FACTOR, 8 * FACTOR
 FUZZ = {
@@ -160,9 +160,10 @@ def forge(top: Path, plain: bytes) -> None:
     [path] = top.glob("*.manifest.json")
     content = json.loads(path.read_text())
     digest = hashlib.sha256(plain).hexdigest()
-    content["plain"] = {"size": len(plain), "sha256": digest}
-    content["stored"] |= {"size": len(plain), "sha256": digest}
-    (top / content["stored"]["file"]).write_bytes(plain)
+    [entry], [part] = content["clear"]["objects"], content["sealed"]["parts"]
+    part |= {"size": len(plain), "sha256": digest}
+    entry |= {"size": len(plain), "sha256": digest}
+    (top / entry["name"]).write_bytes(plain)
     path.write_bytes(seal({k: v for k, v in content.items() if k not in {"digest", "dumpty_manifest"}}))
 
 

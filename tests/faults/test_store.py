@@ -10,7 +10,7 @@ from faults.ledger import FACTOR, LEDGER
 from faults.vault import version_of
 from support.toys import open_directory
 
-from dumpty import BackupManager, DumptyError, Locked, PluginInfo, StoredObject, StoreError, hookimpl
+from dumpty import BackupManager, DumptyError, Found, Locked, PluginInfo, StoreError, hookimpl
 
 ROUNDS = 25
 
@@ -272,7 +272,7 @@ def test_a_late_listing_does_not_take_a_whole_backup_for_an_orphan(vault):
 
 
 def test_a_listing_that_names_what_is_gone_is_no_failure(vault):
-    ghost = StoredObject(name="gone-20260101T000000Z-0123456789ab.manifest.json", size=9)
+    ghost = Found(name="gone-20260101T000000Z-0123456789ab.manifest.json", size=9)
     attacked = manager(vault, Unreliable(lambda _: None, lambda objects: [*objects, ghost]))
     LEDGER.fault("listings stale")
     assert [b.id for b in attacked.list_backups()] == list(vault.versions)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dumpty import BackupManager
-from dumpty.repository import manifest
+from dumpty.repository import sealed
 
 FAILED, USAGE, UNVERIFIED, NO_STORE, LOCKED = 1, 2, 4, 10, 11
 
@@ -414,7 +414,7 @@ def test_a_damaged_manifest_is_reported_and_hides_no_other(dumpty, older, victim
 
 def test_a_manifest_from_a_newer_dumpty_is_refused_with_advice_and_kept(dumpty, older, victim):
     backup, _, path = victim
-    content = json.loads(path.read_text()) | {"dumpty_manifest": manifest.VERSION + 1}
+    content = json.loads(path.read_text()) | {"dumpty_manifest": sealed.VERSION + 1}
     path.write_text(json.dumps(content))
     result = dumpty("list")
     assert "newer dumpty" in result.err

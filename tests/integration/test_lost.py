@@ -223,7 +223,7 @@ def test_named_backups_that_are_lost_still_expire(named):
 def test_a_listing_looks_again_before_it_calls_a_backup_lost(three, monkeypatch):
     """Removed by another process between the listing and the look at its data: it is not lost, it is gone."""
     manager, (first, second, third) = three
-    store = manager._store
+    store = manager._repository._store
     real = type(store).list
 
     def late(self):
@@ -239,7 +239,7 @@ def test_a_listing_looks_again_before_it_calls_a_backup_lost(three, monkeypatch)
 
 def test_a_store_that_shows_new_objects_late_loses_none(three, monkeypatch):
     manager, backups = three
-    store = manager._store
+    store = manager._repository._store
     real = type(store).list
     hidden = {os.path.basename(b.file_path) for b in backups}
     monkeypatch.setattr(type(store), "list", lambda self: (f for f in real(self) if f.name not in hidden))
@@ -275,6 +275,6 @@ def test_a_removal_that_did_not_end_where_nothing_can_be_put_back_is_lost(three,
     def full(*_):
         raise StoreError("cannot rename it: Read-only file system")
 
-    monkeypatch.setattr(type(manager._store), "rename", full)
+    monkeypatch.setattr(type(manager._repository._store), "rename", full)
     assert manager.get_backup(third.id).state == "lost"
     assert manager.find("latest").id == second.id

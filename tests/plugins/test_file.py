@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from support.toys import open_directory, python
 
-from dumpty import DirectoryUpload, LocalStore, Locked, MissingFile, StoredObject, StoreError, open_regular
+from dumpty import DirectoryUpload, Found, LocalStore, Locked, MissingFile, StoreError, open_regular
 from dumpty_plugins.file import store as file_store
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_visible_before_commit_and_nothing_else_after(top, store):
     assert list(store.list()) == []
     upload.commit()
     assert visible(top) == ["a.sql"]
-    assert list(store.list()) == [StoredObject(name="a.sql", size=4)]
+    assert list(store.list()) == [Found(name="a.sql", size=4)]
     assert stat.S_IMODE((top / "a.sql").stat().st_mode) == 0o600
     upload.abort()
     assert content(store, "a.sql") == b"abcd"
@@ -136,7 +136,7 @@ def test_a_directory_is_committed_whole(top, store):
     assert list(store.list()) == []
     upload.commit()
     assert visible(top) == ["dump.dir"]
-    assert store.stat("dump.dir") == StoredObject(name="dump.dir", size=5)
+    assert store.stat("dump.dir") == Found(name="dump.dir", size=5)
     assert (store.path("dump.dir") / "sub" / "a").read_bytes() == b"12"
     store.rename("dump.dir", "other")
     store.delete("other")

@@ -24,10 +24,10 @@ from dumpty import (
     UnknownBackup,
 )
 from dumpty.repository.catalog import Catalog
-from dumpty.repository.manifest import seal
 from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import slug, valid_name
 from dumpty.repository.recovery import clean
+from dumpty.repository.sealed import seal
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def test_a_slug_is_a_short_file_name_whatever_the_text(text):
     assert not made.startswith((".", "-"))
 
 
-def test_the_file_of_a_backup_tells_database_time_and_id():
+def test_the_names_of_a_backup_tell_database_time_and_id():
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    name = Catalog(None).file_name("6f1c8f4e-1111-4000-8000-000000000001", "my shop/ä", moment, ".sql.gz")
-    assert name == "my_shop-20260102T030405Z-6f1c8f4e1111.sql.gz"
+    name = Catalog(None).stem("6f1c8f4e-1111-4000-8000-000000000001", "my shop/ä", moment)
+    assert name == "my_shop-20260102T030405Z-6f1c8f4e1111"
 
 
 @pytest.mark.parametrize("name", ["daily", "a b", "ünï", "🙂", "2026-01-01", "a.b", ".hidden", "-x", "con", "x" * 200])
@@ -256,7 +256,7 @@ def test_a_backup_whose_data_is_gone_can_still_be_removed(top):
 def entry(catalog, title, moment=None, **changes):
     return {
         "name": title, "timestamp": (moment or datetime.now(UTC)).isoformat(), "database_name": "d", "format": "sqlite",
-        "size_bytes": 1, "file": catalog.file_name(title, ".db"), "source": "s", "checksum": "c",
+        "size_bytes": 1, "file": catalog.transaction(title).name(".db"), "source": "s", "checksum": "c" * 64,
         "evidence": {"objects": [], "snapshot": None, "consistent": True, "versions": {}, "notes": [], "properties": {}},
     } | changes  # fmt: skip
 
@@ -267,7 +267,7 @@ def put(catalog, store, name, **changes):
     upload.write(name.encode())
     upload.commit()
     with catalog.committing(new["file"]):
-        catalog.put(new)
+        catalog.publish(new)
     return new
 
 

@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
-from dumpty.repository.manifest import (
-    VERSION,
-    PluginRef,
-    Record,
-    StageRecord,
-    bare_name,
-    decode,
-    encode,
-    seal,
-    unseal,
-    utc,
-)
+from dumpty.repository.manifest import bare_name, decode, encode
+from dumpty.repository.sealed import VERSION, seal, unseal, utc
+from dumpty.types import PluginRef, Record, StageRecord, StoredObject
 
 RECORD = Record(
     id="6f1c8f4e-0000-4000-8000-000000000001",
@@ -32,15 +23,29 @@ RECORD = Record(
     driver=PluginRef(name="mysql", distribution="dumpty", version="1.0"),
     format="sql",
     suffix=".sql",
-    file="shop-20260101T000000Z-6f1c8f4e0000.sql.gz",
-    plain_size=10,
-    plain_sha256="a" * 64,
-    stored_size=5,
-    stored_sha256="b" * 64,
+    objects=(
+        StoredObject(
+            name="shop-20260101T000000Z-6f1c8f4e0000.p1.sql.gz",
+            size=5,
+            sha256="b" * 64,
+            plain_size=10,
+            plain_sha256="a" * 64,
+            stages=(StageRecord(plugin=PluginRef(name="gzip"), params={"level": 2, "names": ["a"]}),),
+            digests={"blake3": "cc"},
+            section="pre-data",
+        ),
+        StoredObject(
+            name="shop-20260101T000000Z-6f1c8f4e0000.p2.sql",
+            size=7,
+            sha256="c" * 64,
+            plain_size=7,
+            plain_sha256="c" * 64,
+            section="data",
+            tables=("a.b", "c"),
+        ),
+    ),
     started=datetime(2026, 1, 1, 1, tzinfo=UTC),
     ended=datetime(2026, 1, 1, 2, 3, 4, 5, tzinfo=UTC),
-    stages=(StageRecord(plugin=PluginRef(name="gzip"), params={"level": 2, "names": ["a"]}),),
-    digests={"blake3": "cc"},
     evidence=Evidence(
         objects=(ObjectEvidence(path="a.b", rows=3), ObjectEvidence(path="c", fingerprint="f")),
         snapshot="00-1",
@@ -50,6 +55,7 @@ RECORD = Record(
         properties={"encoding": "utf8", "roles": ["x"]},
     ),
     options={"jobs": 2},
+    tags=("nightly",),
 )
 
 
@@ -59,7 +65,7 @@ def resealed(**changes):
         *parents, last = path.split("__")
         at = whole
         for parent in parents:
-            at = at[parent]
+            at = at[int(parent) if isinstance(at, list) else parent]
         if value is ...:
             del at[last]
         else:
@@ -150,12 +156,19 @@ def test_any_other_version_is_damage(version):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("id", ...), ("stored", []), ("stored__size", "x"), ("stored__size", None), ("plain__size", [1]), ("stages", [1]), ("stages", 7),
-        ("driver", "mysql"), ("driver__more", 1), ("driver__name", ...), ("started", "today"), ("started", 7), ("started", "2026-01-01T00:00:00"),
-        ("ended", "0001-01-01T00:00:00+23:00"), ("evidence", None), ("evidence__objects", [[1]]), ("evidence__versions", [1]),
-        ("format", []), ("options", [1]), ("stored__digests", 3), ("plain__size", float("inf")),
-        ("format__suffix", "/../../x"), ("format__suffix", "sql"), ("format__suffix", ""), ("format__suffix", 7), ("format__suffix", ".a/b"), ("format__suffix", ".a\n"),
-        ("stored__file", "../x"), ("stored__file", "/etc/passwd"), ("stored__file", ".."), ("stored__file", "."), ("stored__file", ""), ("stored__file", "a\0b"), ("stored__file", "a\\b"), ("stored__file", 7), ("stored__file", None),
+        ("id", ...), ("id", 7), ("more", 1), ("clear", []), ("sealed", None), ("clear__more", 1), ("clear__objects", []), ("clear__objects", [1]), ("clear__objects", 7),
+        ("clear__driver", "mysql"), ("clear__driver__more", 1), ("clear__driver__name", ...), ("clear__driver__name", 7),
+        ("clear__started", "today"), ("clear__started", 7), ("clear__started", "2026-01-01T00:00:00"), ("clear__ended", "0001-01-01T00:00:00+23:00"),
+        ("clear__format", []), ("clear__verifiers", [{}]), ("clear__totals__rows", -1), ("clear__totals__tables", True), ("clear__tags", [1]),
+        ("clear__format__suffix", "/../../x"), ("clear__format__suffix", "sql"), ("clear__format__suffix", ""), ("clear__format__suffix", 7), ("clear__format__suffix", ".a/b"), ("clear__format__suffix", ".a\n"),
+        ("sealed__evidence", None), ("sealed__evidence__objects", [[1]]), ("sealed__evidence__objects", [["a", True, None]]), ("sealed__evidence__objects", [["a", -1, None]]), ("sealed__evidence__versions", [1]), ("sealed__evidence__versions", {"a": 1}),
+        ("sealed__options", [1]), ("sealed__parts", []), ("sealed__parts", [{}]),
+        *((f"clear__objects__0__{key}", value) for key, value in (
+            ("size", "x"), ("size", None), ("size", -1), ("size", True), ("size", float("inf")), ("sha256", "x"), ("sha256", "B" * 64), ("digests", 3), ("stages", [1]), ("stages", 7), ("more", 1),
+            ("name", "../x"), ("name", "/etc/passwd"), ("name", ".."), ("name", "."), ("name", ""), ("name", "a\0b"), ("name", "a\\b"), ("name", 7), ("name", None),
+            ("name", "shop-20260101T000000Z-6f1c8f4e0000.p2.sql"),
+        )),
+        *((f"sealed__parts__1__{key}", value) for key, value in (("size", [1]), ("size", -1), ("sha256", ""), ("section", "schema"), ("tables", "a"), ("tables", [1]))),
     ],
 )  # fmt: skip
 def test_a_manifest_that_is_sealed_but_not_ours_is_damaged(path, value):
@@ -189,7 +202,12 @@ def test_a_plugin_that_is_named_by_no_text_is_one_that_is_not_installed(tmp_path
     [manifest] = tmp_path.glob("*.manifest.json")
     whole = json.loads(manifest.read_text())
     ref = {"name": None, "distribution": "dumpty", "version": "1"}
-    whole[kind] = {"driver": ref, "stages": [{"plugin": ref, "params": {}}], "verifiers": [ref]}[kind]
+    clear = whole["clear"]
+    (clear["objects"][0] if kind == "stages" else clear)[kind] = {
+        "driver": ref,
+        "stages": [{"plugin": ref, "params": {}}],
+        "verifiers": [ref],
+    }[kind]
     del whole["digest"], whole["dumpty_manifest"]
     manifest.write_bytes(seal(whole))
     result = manager.restore(made.id, "toy://h/again")

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone
-from dumpty.repository.verification import LEVELS, Proof, VerificationStatus
+from dumpty.repository.verification import VerificationStatus
+from dumpty.types import LEVELS, Proof
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")

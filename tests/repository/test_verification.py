@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from support.toys import StoreWrapper, ToyDriver
 
 from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
-from dumpty.repository.verification import (
-    LEVELS,
-    PROOFS,
-    Proof,
-    Proved,
-    append,
-    decode_proofs,
-    encode_proofs,
-    verification_status,
-)
+from dumpty.repository.verification import PROOFS, append, decode_proofs, encode_proofs, verification_status
+from dumpty.types import LEVELS, Proof, Proved
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
 
@@ -206,7 +198,7 @@ def test_proofs_of_another_backup_count_for_nothing(top, backup):
     ],
 )
 def test_sealed_nonsense_is_damage(change):
-    from dumpty.repository.manifest import seal
+    from dumpty.repository.sealed import seal
 
     with pytest.raises(ManifestError):
         decode_proofs(seal({"backup": "id", **change}), "id", "the proofs")

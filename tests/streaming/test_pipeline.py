@@ -416,6 +416,7 @@ def test_a_format_that_is_a_directory_is_refused_where_one_file_is_wanted(top):
 
 def run_directory(top, effect, stages=()):
     from dumpty.registry.host import Host
+    from dumpty.repository.objects import StoredObjects
     from dumpty.streaming.pipeline import Run
     from dumpty.url import parse_url
 
@@ -428,23 +429,22 @@ def run_directory(top, effect, stages=()):
     driver = host.driver("toy")
     store = host.store(str(top))
     opened = host.open_store(store, url=str(top), options=host.options({"open_store": store}, {})["open_store"])
-    outcomes = []
     run = Run(
         host=host,
         driver=driver,
         source=parse_url("toy://h/db"),
         format=driver.format(None),
         options={},
-        store=opened,
+        repository=StoredObjects(opened),
         stages=stages,
     )
-    run.write(
-        "x.dir",
-        committing=lambda name: contextlib.nullcontext(lambda: None),
-        describe=lambda outcome: outcome,
-        commit=outcomes.append,
-    )
-    return outcomes[0]
+    upload = opened.create("x.dir")
+    try:
+        outcome = run.write(upload)
+        upload.commit()
+    finally:
+        upload.abort()
+    return outcome
 
 
 def test_a_directory_is_stored_with_the_sum_of_its_sizes(top):

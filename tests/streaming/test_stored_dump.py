@@ -10,7 +10,8 @@ from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
 from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
 from dumpty.registry.host import Host
-from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, check_whole, workspace
+from dumpty.repository.objects import StoredObjects
+from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, check_whole
 from dumpty.streaming.streams import BLOCK, tree_digest
 from dumpty_plugins.file import FileStore
 
@@ -212,6 +213,41 @@ def test_verify_reads_the_file_once_and_reports_progress_to_the_dumps_end(top, m
     assert reports[-1] == (len(DATA), len(DATA))
 
 
+@pytest.mark.parametrize("compressor", ["gzip", None])
+def test_a_restore_reads_the_file_once(top, monkeypatch, compressor):
+    opened = []
+    real = FileStore.open
+    monkeypatch.setattr(FileStore, "open", lambda self, name, offset=0: opened.append(name) or real(self, name, offset))
+    manager, driver, backup = stored(top, compressor=compressor)
+    assert manager.restore(backup.id, "toy://h/new").success
+    assert driver.databases["new"] == DATA
+    assert opened.count(os.path.basename(backup.file_path)) == 1
+
+
+def test_a_restore_says_what_lies_there_whatever_the_driver_made_of_it(top):
+    """The driver fails over the damage before the end is reached, where it would have been found."""
+
+    def effect(driver, target, dump):
+        if b"!" in dump.open().read(10):
+            raise RuntimeError("I cannot read this")
+        return Evidence()
+
+    manager, _, backup = stored(top, restoring(effect), compressor=None)
+    with open(backup.file_path, "r+b") as file:
+        file.write(b"!")
+    error = manager.restore(backup.id, "toy://h/new").exception
+    assert isinstance(error, IntegrityError)
+    assert "altered or damaged" in str(error)
+
+
+def test_what_follows_the_end_of_the_compressed_stream_is_damage(top):
+    manager, driver, backup = stored(top)
+    with open(backup.file_path, "ab") as file:
+        file.write(b"more")
+    assert isinstance(manager.restore(backup.id, "toy://h/new").exception, IntegrityError)
+    assert "new" not in driver.databases
+
+
 def test_the_digest_of_another_verifier_is_compared_too(top):
     class Length(ToyVerifier):
         """Forgets what it knew."""
@@ -240,7 +276,7 @@ def test_the_digest_of_another_verifier_is_compared_too(top):
 
 @pytest.fixture
 def directory(top):
-    store = open_directory(top)
+    objects = StoredObjects(open_directory(top))
     (top / "x.dir").mkdir()
     (top / "x.dir" / "toc").write_bytes(b"123")
     size, digest = tree_digest(str(top / "x.dir"))
@@ -248,14 +284,14 @@ def directory(top):
     described = Stored(
         file="x.dir", format=form, plain_size=size, plain_sha256=digest, stored_size=size, stored_sha256=digest, stages=(), evidence=Evidence()
     )  # fmt: skip
-    return store, described
+    return objects, described
 
 
 def test_a_directory_is_checked_and_handed_over_as_it_lies(directory, top):
-    store, described = directory
-    check_stored(Host(), store, described)
-    check_whole(Host(), store, described)
-    with StoredDump(Host(), store, described) as dump:
+    objects, described = directory
+    check_stored(Host(), objects, described)
+    check_whole(Host(), objects, described)
+    with StoredDump(Host(), objects, described) as dump:
         assert not dump.read_to_end
         assert dump.path() == top / "x.dir"
         assert dump.read_to_end
@@ -263,21 +299,20 @@ def test_a_directory_is_checked_and_handed_over_as_it_lies(directory, top):
 
 @pytest.mark.parametrize("change", ["printf x >> toc", "touch new", "mv toc tic", "rm toc"])
 def test_a_directory_that_was_changed_is_damaged(directory, top, change):
-    store, described = directory
+    objects, described = directory
     subprocess.run(["sh", "-c", change], cwd=top / "x.dir", check=True)
     with pytest.raises(IntegrityError, match=r"x\.dir does not match"):
-        check_stored(Host(), store, described)
+        check_stored(Host(), objects, described)
 
 
 def test_a_directory_that_is_gone_is_missing(directory, top):
-    store, described = directory
+    objects, described = directory
     (top / "x.dir").rename(top / "y.dir")
     with pytest.raises(MissingFile, match=r"x\.dir is gone"):
-        check_stored(Host(), store, described)
+        check_stored(Host(), objects, described)
 
 
 def test_a_spool_that_cannot_be_written_whole_is_no_dump(top):
-    import contextlib
     import resource
     import signal
 
@@ -294,11 +329,14 @@ def test_a_spool_that_cannot_be_written_whole_is_no_dump(top):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
     try:
-        with StoredDump(host, open_directory(top), described) as dump, pytest.raises((IntegrityError, OSError)):
+        with (
+            StoredDump(host, StoredObjects(open_directory(top)), described) as dump,
+            pytest.raises((IntegrityError, OSError)),
+        ):
             dump.path()
         assert not dump.read_to_end or dump._spool is None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    with contextlib.ExitStack() as stack:
-        assert workspace(open_directory(top), stack).parent == top
+    with StoredObjects(open_directory(top)).workspace() as space:
+        assert space.parent == top

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dumpty.operations.result import Backup
-    from dumpty.repository.verification import Proof
+    from dumpty.types import Proof
 
 __all__ = [
     "contents",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.result import Backup
-    from dumpty.repository.verification import Level, Proof
+    from dumpty.types import Level, Proof
 
 __all__ = ["Verdicts", "prove_each"]
 

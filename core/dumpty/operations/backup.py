@@ -1,4 +1,4 @@
-"""From a database to a backup's record: what takes part, the run, and the manifest, last."""
+"""From a database to a backup's record: what takes part, the run, and the commit, last."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
 from dumpty.redaction import MASK, names_secret
-from dumpty.repository.catalog import Catalog
-from dumpty.repository.manifest import PluginRef, Record, StageRecord
-from dumpty.repository.recovery import clean
-from dumpty.streaming.pipeline import Outcome, Run
+from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
-from dumpty.types import Inspection
+from dumpty.types import Inspection, PluginRef, Record, StageRecord, StoredObject
 from dumpty.url import database_name, identity_of, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Store, Verb
+    from dumpty.types import Format, Repository, Verb
 
 __all__ = ["create"]
 
 
 def create(
     host: Host,
-    store: Store,
+    repository: Repository,
     database_url: str,
     *,
     compressor: Plugin | None,
@@ -43,64 +41,69 @@ def create(
     Raises:
         DumptyError: it failed, and nothing of it is left.
     """
-    catalog = Catalog(store)
     source = parse_url(database_url)
     driver = host.driver(source.scheme)
     verbs: dict[Verb, Plugin] = {"backup": driver, "inspect": driver}
     if compressor is not None:
         verbs["compress"] = compressor
     options = host.options(verbs, overrides)
-    dump_format = driver.format(format_name)
-    if dump_format.directory:
-        streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
-        raise OptionError(f"the format {dump_format.name} is a directory, and a backup here is one file; use {streams}")
+    dump_format = _format(driver, format_name)
     inspection = Inspection(exists=True, empty=False)
     if host.can(driver, "inspect"):
         inspection = host.inspect(driver, source=source, options=options["inspect"])
-    clean(store)
-    stages = [Stage(plugin=p, options=options["compress"]) for p in [compressor] if p is not None]
-    started = datetime.now(UTC)
-    record_id = str(uuid.uuid4())
+    identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     database = database_name(source, inspection.name)
-    suffix = dump_format.suffix + "".join(s.plugin.described.suffix for s in stages)
-    file = catalog.file_name(record_id, database, started, suffix)
-    verifiers = () if verifier.name == "sha256" else (verifier,)
-
-    def describe(outcome: Outcome) -> Record:
-        return Record(
-            id=record_id,
-            url=source.url,
-            identity=inspection.identity or identity_of(source, driver.described.schemes[0]),
-            database=database,
-            driver=_ref(driver),
-            format=dump_format.name,
-            suffix=dump_format.suffix,
-            file=file,
-            plain_size=outcome.plain_size,
-            plain_sha256=outcome.plain_sha256,
-            stored_size=outcome.stored_size,
-            stored_sha256=outcome.stored_sha256,
-            started=started,
-            ended=datetime.now(UTC),
-            stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
-            digests=outcome.digests,
-            verifiers=tuple(map(_ref, verifiers)),
-            evidence=outcome.evidence,
-            options={k: MASK if names_secret(k) and v else v for k, v in options["backup"].items()},
-        )
-
     run = Run(
         host=host,
         driver=driver,
         source=source,
         format=dump_format,
         options=options["backup"],
-        store=store,
-        stages=stages,
-        verifiers=verifiers,
+        repository=repository,
+        stages=[Stage(plugin=p, options=options["compress"]) for p in [compressor] if p is not None],
+        verifiers=() if verifier.name == "sha256" else (verifier,),
         progress=progress,
     )
-    return run.write(file, committing=catalog.committing, describe=describe, commit=catalog.commit)
+    record_id, started = str(uuid.uuid4()), datetime.now(UTC)
+    with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
+        ending = dump_format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
+        outcome = run.write(tx.upload(ending))
+        record = Record(
+            id=record_id,
+            url=source.url,
+            identity=identity,
+            database=database,
+            driver=_ref(driver),
+            format=dump_format.name,
+            suffix=dump_format.suffix,
+            objects=(_stored_object(tx.name(ending), outcome, run.stages),),
+            started=started,
+            ended=datetime.now(UTC),
+            verifiers=tuple(map(_ref, run.verifiers)),
+            evidence=outcome.evidence,
+            options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
+        )
+        return tx.commit(record)
+
+
+def _format(driver: Plugin, name: str | None) -> Format:
+    dump_format = driver.format(name)
+    if dump_format.directory:
+        streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
+        raise OptionError(f"the format {dump_format.name} is a directory, and a backup here is one file; use {streams}")
+    return dump_format
+
+
+def _stored_object(name: str, outcome: Outcome, stages: Sequence[Stage]) -> StoredObject:
+    return StoredObject(
+        name=name,
+        size=outcome.stored_size,
+        sha256=outcome.stored_sha256,
+        plain_size=outcome.plain_size,
+        plain_sha256=outcome.plain_sha256,
+        stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
+        digests=outcome.digests,
+    )
 
 
 def _ref(plugin: Plugin) -> PluginRef:

@@ -1,46 +1,39 @@
-"""The backups in a store as people see them: manifests, what became of their data, proofs and pins, joined."""
+"""The backups in a repository as people see them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.errors import UnknownBackup
 from dumpty.operations.result import Backup, Listing, log, to_backup
-from dumpty.repository.presence import presence_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from dumpty.errors import ManifestError
-    from dumpty.repository.catalog import Catalog
-    from dumpty.repository.manifest import Record
-    from dumpty.repository.verification_log import VerificationLog
-    from dumpty.types import Store
+    from dumpty.types import ListedBackup, Record, Repository
 
 __all__ = ["Lister"]
 
 
 class Lister:
-    """What is in one store."""
+    """What is in one repository."""
 
-    def __init__(self, store: Store, catalog: Catalog, verification_log: VerificationLog) -> None:
-        self._store = store
-        self._catalog = catalog
-        self._verification_log = verification_log
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
 
     def listing(self) -> Listing:
-        """Return all backups, oldest first, and what cannot be read, from one look at the store."""
-        sizes = self._catalog.sizes()
-        records, problems = self._catalog.records(sizes)
-        backups, lost_proofs = self._with_annotations(records, sizes)
-        return Listing(backups=backups, problems=problems, lost_proofs=lost_proofs)
+        """Return all backups, oldest first, and what cannot be read, from one look at the repository."""
+        found = self._repository.listing()
+        return Listing(
+            backups=[self._backup(listed) for listed in found.backups],
+            problems=list(found.problems),
+            lost_proofs=[error for listed in found.backups for error in listed.annotations.unreadable],
+        )
 
     def backups(self) -> list[Backup]:
         """Return all backups, oldest first; log what cannot be read."""
         listing = self.listing()
         for error in listing.problems:
             log.warning("%s", error, extra={"event": "manifest-damaged"})
-        _log_proofs(listing.lost_proofs)
+        for error in listing.lost_proofs:
+            log.warning("%s", error, extra={"event": "proofs-damaged"})
         return listing.backups
 
     def backup(self, record: Record) -> Backup:
@@ -49,31 +42,15 @@ class Lister:
         Raises:
             UnknownBackup: it was removed meanwhile.
         """
-        backups, lost_proofs = self._with_annotations([record], None)
-        _log_proofs(lost_proofs)
-        if not backups:
-            raise UnknownBackup(f"backup {record.id} was removed meanwhile")
-        return backups[0]
+        listed = self._repository.look_up(record)
+        for error in listed.annotations.unreadable:
+            log.warning("%s", error, extra={"event": "proofs-damaged"})
+        return self._backup(listed)
 
     def as_recorded(self, record: Record) -> Backup:
-        """Return the backup of a record as its manifest has it, without a look at the store."""
-        return to_backup(record, self._store.locate(record.file))
+        """Return the backup of a record as its manifest has it, without a look at the repository."""
+        return to_backup(record, self._repository.locate(record.file))
 
-    def _with_annotations(
-        self, records: Sequence[Record], sizes: Mapping[str, int] | None
-    ) -> tuple[list[Backup], list[ManifestError]]:
-        presences = presence_of(self._store, records, sizes or {})
-        records = [record for record in records if record.id in presences]
-        annotations, errors = self._verification_log.read(records, sizes)
-        backups = []
-        for record in records:
-            presence, annotation = presences[record.id], annotations.get(record.id)
-            proofs, pinned = (annotation.proofs, annotation.pinned) if annotation else ((), "")
-            file_path = self._store.locate(record.file)
-            backups.append(to_backup(record, file_path, proofs, pinned, presence.state, presence.reason))
-        return backups, errors
-
-
-def _log_proofs(errors: Sequence[ManifestError]) -> None:
-    for error in errors:
-        log.warning("%s", error, extra={"event": "proofs-damaged"})
+    def _backup(self, listed: ListedBackup) -> Backup:
+        file_path = self._repository.locate(listed.record.file)
+        return to_backup(listed.record, file_path, listed.presence, listed.annotations)

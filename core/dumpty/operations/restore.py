@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.repository.manifest import PluginRef, Record
     from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Evidence, Kind, Options, Source, Store
+    from dumpty.types import Evidence, Kind, Options, PluginRef, Record, Repository, Source
 
 __all__ = ["driver_of", "load", "restore", "stored_of"]
 
 
 def restore(
     host: Host,
-    store: Store,
+    repository: Repository,
     record: Record,
     target_url: str,
     *,
@@ -62,9 +61,14 @@ def restore(
             _require_same_database(
                 record, target, inspection.identity or identity_of(target, driver.described.schemes[0])
             )
-    check_stored(host, store, stored)
-    with StoredDump(host, store, stored, progress) as dump:
-        load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+    with StoredDump(host, repository, stored, progress) as dump:
+        try:
+            load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+        except Exception:
+            if dump.was_opened:
+                # What lies there is not what was stored: that says more than what the driver made of it.
+                check_stored(host, repository, stored)
+            raise
     current_interruption().check()
 
 
@@ -108,20 +112,21 @@ def stored_of(host: Host, record: Record) -> Stored:
     """
     for verifier in record.verifiers:
         _require_plugin(host, "verifier", verifier, record)
+    [entry] = record.objects  # a format of several objects does not come through here
     stages = []
-    for stage in record.stages:
+    for stage in entry.stages:
         plugin = _require_plugin(host, "compressor", stage.plugin, record)
         stages.append(Stage(plugin=plugin, options=stage.params))
     return Stored(
-        file=record.file,
+        file=entry.name,
         format=Format(name=record.format, suffix=record.suffix, directory=record.directory),
-        plain_size=record.plain_size,
-        plain_sha256=record.plain_sha256,
-        stored_size=record.stored_size,
-        stored_sha256=record.stored_sha256,
+        plain_size=entry.plain_size,
+        plain_sha256=entry.plain_sha256,
+        stored_size=entry.size,
+        stored_sha256=entry.sha256,
         stages=tuple(stages),
         evidence=drop_masked_properties(record.evidence),
-        digests=record.digests,
+        digests=entry.digests,
     )
 
 

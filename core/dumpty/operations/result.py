@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dumpty.errors import SourceError
 from dumpty.process.interruption import track_interruption, unfinished
 from dumpty.redaction import one_line, redact, redact_exception
-from dumpty.repository.verification import Proof, VerificationStatus, verification_status
-from dumpty.types import Evidence
+from dumpty.repository.verification import VerificationStatus, verification_status
+from dumpty.types import NO_ANNOTATIONS, PRESENT, Evidence, Proof
 from dumpty.url import parse_url
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dumpty.errors import ManifestError
-    from dumpty.repository.manifest import Record
+    from dumpty.types import Annotations, Presence, Record
 
 __all__ = ["Backup", "BackupResult", "Listing", "log", "run_as_result", "to_backup"]
 
@@ -89,15 +89,11 @@ class BackupResult:
 
 
 def to_backup(
-    record: Record,
-    file_path: str,
-    proofs: tuple[Proof, ...] = (),
-    pinned: str = "",
-    state: str = "ok",
-    state_reason: str = "",
+    record: Record, file_path: str, presence: Presence = PRESENT, annotations: Annotations = NO_ANNOTATIONS
 ) -> Backup:
     """Return a backup as people see it, from its manifest, what became of its data, and its annotations."""
-    failed = verification_status(proofs).failed
+    failed = verification_status(annotations.proofs).failed
+    state, state_reason = str(presence.state), presence.reason
     if failed is not None and state == "ok":
         state, state_reason = "damaged", f"its proof by {failed.level} failed: {failed.error}"
     return Backup(
@@ -106,18 +102,18 @@ def to_backup(
         file_path=file_path,
         timestamp=record.started,
         size_bytes=record.stored_size,
-        checksum=record.stored_sha256,
+        checksum=record.checksum,
         database_name=record.database,
         format=record.format,
         driver=record.driver.name,
-        stages=tuple(s.plugin.name for s in record.stages),
+        stages=tuple(s.plugin.name for s in record.objects[0].stages),
         plain_size_bytes=record.plain_size,
-        digests=record.digests,
+        digests=record.objects[0].digests if len(record.objects) == 1 else {},
         evidence=record.evidence,
         source=record.identity,
         ended=record.ended,
-        proofs=proofs,
-        pinned=pinned,
+        proofs=annotations.proofs,
+        pinned=annotations.pinned,
         state=state,
         state_reason=state_reason,
     )

@@ -19,20 +19,17 @@ from dumpty.operations.evidence import Comparison, compare, summarize_paths
 from dumpty.operations.restore import driver_of, load, stored_of
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
-from dumpty.repository.presence import undo_removal
-from dumpty.repository.recovery import clean
-from dumpty.repository.verification import LEVELS, Proof, Proved, current_user
+from dumpty.repository.verification import current_user
 from dumpty.streaming.stored_dump import StoredDump, check_stored, check_whole
+from dumpty.types import LEVELS, Proof, Proved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.repository.manifest import Record
-    from dumpty.repository.verification import Level
     from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Evidence, Options, Scratch, Source, Store, Verb
+    from dumpty.types import Evidence, Level, Options, Record, Repository, Scratch, Source, Verb
 
 __all__ = ["check_request", "prove"]
 
@@ -54,7 +51,7 @@ def check_request(level: str, *, on: str | None, assertions: Sequence[str], over
 
 def prove(
     host: Host,
-    store: Store,
+    repository: Repository,
     record: Record,
     level: Level,
     *,
@@ -71,13 +68,13 @@ def prove(
         NotProvable: this machine, or the driver, cannot prove it; that says nothing of the backup.
         DumptyError: so does everything else that kept it from being decided.
     """
-    undo_removal(store, record.file)
+    repository.prepare(record)
     if level == "restore":
         # What a killed drill left; where it cannot be cleared, it is only space.
         with contextlib.suppress(DumptyError):
-            clean(store)
+            repository.clear()
     with track_interruption() as interruption:
-        attempt = _Attempt(host, store, record, progress, secrets=on.secrets if on else ())
+        attempt = _Attempt(host, repository, record, progress, secrets=on.secrets if on else ())
         proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it
     return proof
@@ -124,7 +121,7 @@ class _Attempt:
     """One attempt, and what it has found so far."""
 
     host: Host
-    store: Store
+    repository: Repository
     record: Record
     progress: Progress | None
     secrets: tuple[str, ...] = ()
@@ -148,7 +145,7 @@ class _Attempt:
 
     def digest(self) -> None:
         """Compare the stored bytes, and the dump in them, with the manifest."""
-        check_whole(self.host, self.store, self._stored, self.progress)
+        check_whole(self.host, self.repository, self._stored, self.progress)
         self._record_stored_step()
         compressors = "+".join(s.plugin.name for s in self._stored.stages)
         self._record_step(
@@ -161,7 +158,7 @@ class _Attempt:
         driver = self._driver("examine")
         options = self.host.options({"examine": driver}, {})["examine"]
         self._check_stored()
-        with StoredDump(self.host, self.store, self._stored, self.progress) as dump:
+        with StoredDump(self.host, self.repository, self._stored, self.progress, checked=True) as dump:
             found = self.host.examine(driver, dump=dump, options=options)
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it examined {dump.file}, but did not read it to its end")
@@ -177,7 +174,7 @@ class _Attempt:
         self._check_stored()
         failure: BaseException | None = None
         with (
-            StoredDump(self.host, self.store, self._stored, self.progress) as dump,
+            StoredDump(self.host, self.repository, self._stored, self.progress, checked=True) as dump,
             _attribute_errors(driver, "scratch"),
         ):
             with self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]) as scratch:
@@ -287,7 +284,7 @@ class _Attempt:
         return driver
 
     def _check_stored(self) -> None:
-        check_stored(self.host, self.store, self._stored, self.progress)
+        check_stored(self.host, self.repository, self._stored, self.progress)
         self._record_stored_step()
 
     def _record_stored_step(self) -> None:

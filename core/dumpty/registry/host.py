@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
-    from dumpty.types import ByteSink, Dump, Reader, Scratch, Sink, Source, Store, Verifier, Writer
+    from dumpty.types import ByteSink, Dump, Reader, Repository, Scratch, Sink, Source, Store, Verifier, Writer
 
 __all__ = ["Host", "default_host"]
 
@@ -276,6 +276,15 @@ class Host:
         methods = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
         try:
             return cast("Store", self._call(plugin, "open_store", methods, url=url, options=options))
+        except Exception as error:
+            redact_exception(error, secrets_in(url))
+            raise
+
+    def open_repository(self, plugin: Plugin, *, url: str, options: Options) -> Repository:
+        """Call ``open_repository``."""
+        methods = ("transaction", "listing", "get", "open", "remove", "add_proof")
+        try:
+            return cast("Repository", self._call(plugin, "open_repository", methods, url=url, options=options))
         except Exception as error:
             redact_exception(error, secrets_in(url))
             raise

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from dumpty.repository.manifest import Record
-    from dumpty.types import Store
+    from dumpty.types import Record, Store
 
 
 class Catalog:
@@ -38,35 +37,35 @@ class Catalog:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def file_name(self, record_id: str, database: str, moment: datetime, suffix: str) -> str:
-        """Return the fresh, bare name of a backup's data."""
-        return f"{slug(database)}-{moment:%Y%m%dT%H%M%SZ}-{record_id.replace('-', '')[:12]}{suffix}"
+    def stem(self, record_id: str, database: str, moment: datetime) -> str:
+        """Return the fresh, bare name that all of a backup's begins with."""
+        return f"{slug(database)}-{moment:%Y%m%dT%H%M%SZ}-{record_id.replace('-', '')[:12]}"
 
-    def committing(self, file: str) -> AbstractContextManager[Callable[[], None]]:
-        """Hold the lock, and the mark, under which ``file`` and its manifest become visible.
+    def committing(self, *files: str) -> AbstractContextManager[Callable[[], None]]:
+        return committing(self._store, self._is_listed, *files)
 
-        Whoever has removed the data again, before a manifest could name it, calls what this gives.
-        """
-        return committing(self._store, self._is_listed, file)
+    def sizes_of(self, content: Record) -> dict[str, int]:
+        return {entry.name: entry.size for entry in content.objects}
 
-    def commit(self, record: Record) -> None:
+    def publish(self, content: Record) -> None:
         """Write the manifest of a backup whose data is there, and read it back. Call it under ``committing``.
 
         Raises:
             StoreError, ManifestError: it failed; data and manifest were removed.
         """
         try:
-            name = sidecar_name(record.file, MANIFEST)
-            write_object(self._store, name, manifest.encode(record))
-            if self._read(name) != record:
+            name = sidecar_name(content.file, MANIFEST)
+            write_object(self._store, name, manifest.encode(content))
+            if self._read(name) != content:
                 raise ManifestError(f"{self._store.locate(name)} reads back otherwise than it was written")
         except BaseException:
             with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                name = sidecar_name(record.file, MANIFEST)
+                name = sidecar_name(content.file, MANIFEST)
                 with contextlib.suppress(MissingFile, StoreError):
                     self._store.delete(name)
                 if not self.exists(name):  # while a manifest names it, the data stays
-                    self._store.delete(record.file)
+                    for entry in content.objects:
+                        self._store.delete(entry.name)
             raise
 
     def names(self) -> list[str]:
@@ -124,26 +123,29 @@ class Catalog:
         with self.locked():
             if self.exists(sidecar_name(record.file, PIN)):
                 raise Pinned(f"backup {record.id} is pinned, so it was not removed; dumpty unpin {record.id} frees it")
-            removed_name, manifest_name = record.file + REMOVED, sidecar_name(record.file, MANIFEST)
+            manifest_name = sidecar_name(record.file, MANIFEST)
             if not self.exists(manifest_name):
                 raise UnknownBackup(f"backup {record.id} is gone: another process has removed it meanwhile")
             listed = True
             try:
-                with contextlib.suppress(MissingFile):
-                    self._store.rename(record.file, removed_name)
+                for entry in record.objects:
+                    with contextlib.suppress(MissingFile):
+                        self._store.rename(entry.name, entry.name + REMOVED)
                 self._store.delete(manifest_name)
             except BaseException as error:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
                     # A manifest that went in spite of the error leaves its data to the next `clean`.
                     listed = self.exists(manifest_name)
-                    if listed:
-                        self._store.rename(removed_name, record.file)
+                    for entry in record.objects if listed else ():
+                        with contextlib.suppress(MissingFile):
+                            self._store.rename(entry.name + REMOVED, entry.name)
                 if not listed and isinstance(error, StoreError):
                     raise StoreError(f"backup {record.id} is removed, but {NOT_DURABLE}: {error}") from error
                 raise
             with contextlib.suppress(StoreError, MissingFile):
                 self._store.delete(sidecar_name(record.file, PROOFS))
-            return delete_for_good(self._store, removed_name)
+            problems = [delete_for_good(self._store, entry.name + REMOVED) for entry in record.objects]
+            return next(filter(None, problems), "")
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the lock under which what is listed changes."""
@@ -158,6 +160,7 @@ class Catalog:
 
     def _read(self, name: str) -> Record:
         record = manifest.decode(read_object(self._store, name), f"the manifest {self._store.locate(name)}")
-        if sidecar_name(record.file, MANIFEST) != name:
-            raise ManifestError(f"the manifest {self._store.locate(name)} is damaged: it belongs to {record.file}")
+        for entry in record.objects:
+            if sidecar_name(entry.name, MANIFEST) != name:
+                raise ManifestError(f"the manifest {self._store.locate(name)} is damaged: it belongs to {entry.name}")
         return record

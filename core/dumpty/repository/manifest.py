@@ -1,135 +1,169 @@
 """The manifest of one backup: all that is known of it, as JSON that carries its own digest.
 
-Only bare file names stand in a manifest: nothing outside the backup directory is ever read or removed through one.
+It has two parts. ``clear`` is what a repository must know to list, find, check and remove backups; ``sealed`` is what
+only whoever may read the backup needs: evidence, sizes and digests of the dump before it was compressed, options, and
+which object holds what. Where backups are not encrypted both are plain.
+
+Only bare names stand in a manifest: nothing outside the repository is ever read or removed through one.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
 
 from dumpty.errors import ManifestError
-from dumpty.types import SUFFIX, Evidence, ObjectEvidence, OptionValue
+from dumpty.repository.sealed import seal, unseal
+from dumpty.types import (
+    SUFFIX,
+    Evidence,
+    ObjectEvidence,
+    PluginRef,
+    Record,
+    Section,
+    StageRecord,
+    StoredObject,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 1
-"""Of the manifests written here. Older ones are read for ever; newer ones are refused, never overwritten."""
+__all__ = [
+    "bare_name",
+    "check_entry",
+    "decode",
+    "decode_evidence",
+    "encode",
+    "encode_evidence",
+]
+
+T = TypeVar("T")
+
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+_Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_Suffix = Annotated[str, msgspec.Meta(pattern=rf"^{SUFFIX.pattern}\Z")]
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginRef:
-    """A plugin that took part: enough to say what to install when it is missing."""
+class _Struct(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Values of exactly these names and types, and no others."""
+
+
+class _Plugin(_Struct):
+    name: str
+    distribution: str
+    version: str
+
+
+class _Stage(_Struct):
+    plugin: _Plugin
+    params: dict[str, Any]
+
+
+class _Format(_Struct):
+    name: str
+    suffix: _Suffix
+    directory: bool
+
+
+class _Object(_Struct):
+    name: str
+    size: _Size
+    sha256: _Digest
+    digests: dict[str, str]
+    stages: list[_Stage]
+
+
+class _Totals(_Struct):
+    """What was counted: tables, and their rows as far as somebody counted them."""
+
+    tables: _Size
+    rows: _Size
+
+
+class _Clear(_Struct):
+    database: str
+    source: str
+    url: str
+    driver: _Plugin
+    format: _Format
+    started: _Moment
+    ended: _Moment
+    objects: Annotated[list[_Object], msgspec.Meta(min_length=1)]
+    verifiers: list[_Plugin]
+    totals: _Totals
+    tags: list[str]
+
+
+class _Evidence(_Struct):
+    objects: list[tuple[str, _Size | None, str | None]]
+    snapshot: str | None
+    consistent: bool
+    versions: dict[str, str]
+    notes: list[str]
+    properties: dict[str, Any]
+
+
+class _Part(_Struct):
+    """What is in the object of the same position: before its first stage, and of the database."""
+
+    size: _Size
+    sha256: _Digest
+    section: Section
+    tables: list[str]
+
+
+class _Sealed(_Struct):
+    parts: list[_Part]
+    evidence: _Evidence
+    options: dict[str, Any]
+
+
+class _Manifest(_Struct):
+    dumpty_manifest: int
+    id: str
+    clear: _Clear
+    sealed: _Sealed
+
+
+class _Entry(_Struct):
+    """One backup in the manifest of named backups."""
 
     name: str
-    distribution: str = ""
-    version: str = ""
-
-    def __str__(self) -> str:
-        return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
-    """One stage of the pipeline with its parameters, in the order in which the dump went through."""
-
-    plugin: PluginRef
-    params: Mapping[str, OptionValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What the manifest of one backup says. Sizes in bytes, digests in hexadecimal, times aware and in UTC."""
-
-    id: str
-    url: str
-    identity: str
-    database: str
-    driver: PluginRef
+    timestamp: _Moment
+    database_name: str
     format: str
-    suffix: str
+    size_bytes: _Size
     file: str
-    directory: bool = False
-    plain_size: int
-    plain_sha256: str
-    stored_size: int
-    stored_sha256: str
-    started: datetime
-    ended: datetime
-    stages: tuple[StageRecord, ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
-    verifiers: tuple[PluginRef, ...] = ()
-    evidence: Evidence = field(default_factory=Evidence)
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
-
-
-def seal(content: Mapping[str, Any]) -> bytes:
-    """Return ``content`` as JSON with ``dumpty_manifest`` (the version) and ``digest`` (of all the rest) added."""
-    sealed = {"dumpty_manifest": VERSION, **content}
-    sealed["digest"] = _digest(sealed)
-    try:
-        return (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:  # a file name that is no UTF-8: JSON can say it in ASCII
-        return (json.dumps(sealed, indent=1) + "\n").encode()
-
-
-def unseal(data: bytes, label: str) -> dict[str, Any]:
-    """Return the content of sealed JSON; ``label`` names it in messages.
-
-    Raises:
-        ManifestError: it is damaged, or written by a newer dumpty.
-    """
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{label} is damaged: it is not JSON ({type(error).__name__})") from None
-    if not isinstance(content, dict):
-        raise ManifestError(f"{label} is damaged: it is not a JSON object")
-    version = content.get("dumpty_manifest")
-    if isinstance(version, int) and version > VERSION:
-        raise ManifestError(
-            f"{label} was written by a newer dumpty (manifest version {version}, this one reads up to {VERSION}): "
-            "pip install --upgrade dumpty"
-        )
-    digest = content.pop("digest", None)
-    try:
-        same = digest == _digest(content)
-    except RecursionError:
-        same = False
-    if version != VERSION or not same:
-        raise ManifestError(f"{label} is damaged: its digest does not match its content")
-    return content
+    source: str
+    checksum: _Digest
+    evidence: _Evidence
 
 
 def encode(record: Record) -> bytes:
     """Return the manifest of ``record``."""
-    return seal(
-        {
-            "id": record.id,
-            "url": record.url,
-            "identity": record.identity,
-            "database": record.database,
-            "driver": vars(record.driver),
-            "format": {"name": record.format, "suffix": record.suffix, "directory": record.directory},
-            "stages": [{"plugin": vars(s.plugin), "params": dict(s.params)} for s in record.stages],
-            "verifiers": [vars(ref) for ref in record.verifiers],
-            "plain": {"size": record.plain_size, "sha256": record.plain_sha256},
-            "stored": {
-                "file": record.file,
-                "size": record.stored_size,
-                "sha256": record.stored_sha256,
-                "digests": dict(record.digests),
-            },
-            "evidence": encode_evidence(record.evidence),
-            "options": dict(record.options),
-            "started": record.started.isoformat(),
-            "ended": record.ended.isoformat(),
-        }
-    )
+    counted = [entry.rows for entry in record.evidence.objects if entry.rows is not None]
+    clear = {
+        "database": record.database,
+        "source": record.identity,
+        "url": record.url,
+        "driver": vars(record.driver),
+        "format": {"name": record.format, "suffix": record.suffix, "directory": record.directory},
+        "started": record.started.isoformat(),
+        "ended": record.ended.isoformat(),
+        "objects": [_encode_object(entry) for entry in record.objects],
+        "verifiers": [vars(ref) for ref in record.verifiers],
+        "totals": {"tables": len(record.evidence.objects), "rows": sum(counted)},
+        "tags": list(record.tags),
+    }
+    parts = [
+        {"size": o.plain_size, "sha256": o.plain_sha256, "section": o.section, "tables": list(o.tables)}
+        for o in record.objects
+    ]
+    sealed = {"parts": parts, "evidence": encode_evidence(record.evidence), "options": dict(record.options)}
+    return seal({"id": record.id, "clear": clear, "sealed": sealed})
 
 
 def decode(data: bytes, label: str) -> Record:
@@ -138,34 +172,29 @@ def decode(data: bytes, label: str) -> Record:
     Raises:
         ManifestError: it is damaged, or written by a newer dumpty.
     """
-    content = unseal(data, label)
-    try:
-        return Record(
-            id=str(content["id"]),
-            url=str(content["url"]),
-            identity=str(content["identity"]),
-            database=str(content["database"]),
-            driver=_decode_plugin(content["driver"]),
-            format=str(content["format"]["name"]),
-            suffix=_decode_suffix(content["format"]["suffix"]),
-            directory=content["format"]["directory"],
-            stages=tuple(
-                StageRecord(plugin=_decode_plugin(s["plugin"]), params=s["params"]) for s in content["stages"]
-            ),
-            plain_size=int(content["plain"]["size"]),
-            plain_sha256=str(content["plain"]["sha256"]),
-            file=bare_name(content["stored"]["file"], label),
-            stored_size=int(content["stored"]["size"]),
-            stored_sha256=str(content["stored"]["sha256"]),
-            digests=dict(content["stored"]["digests"]),
-            verifiers=tuple(_decode_plugin(ref) for ref in content.get("verifiers", ())),
-            evidence=decode_evidence(content["evidence"]),
-            options=dict(content["options"]),
-            started=utc(content["started"]),
-            ended=utc(content["ended"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
+    manifest = _convert(unseal(data, label), _Manifest, label)
+    clear, sealed = manifest.clear, manifest.sealed
+    if len(clear.objects) != len(sealed.parts):
+        raise ManifestError(f"{label} is damaged: it has {len(clear.objects)} objects and {len(sealed.parts)} parts")
+    if len({entry.name for entry in clear.objects}) < len(clear.objects):
+        raise ManifestError(f"{label} is damaged: it names an object twice")
+    return Record(
+        id=manifest.id,
+        url=clear.url,
+        identity=clear.source,
+        database=clear.database,
+        driver=_decode_plugin(clear.driver),
+        format=clear.format.name,
+        suffix=clear.format.suffix,
+        directory=clear.format.directory,
+        objects=tuple(_decode_object(o, p, label) for o, p in zip(clear.objects, sealed.parts, strict=True)),
+        started=_in_utc(clear.started, label),
+        ended=_in_utc(clear.ended, label),
+        verifiers=tuple(_decode_plugin(ref) for ref in clear.verifiers),
+        evidence=_to_evidence(sealed.evidence),
+        options=sealed.options,
+        tags=tuple(clear.tags),
+    )
 
 
 def encode_evidence(evidence: Evidence) -> dict[str, Any]:
@@ -180,20 +209,13 @@ def encode_evidence(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def decode_evidence(value: Mapping[str, Any]) -> Evidence:
-    """Return evidence from its JSON values."""
-    return Evidence(
-        objects=tuple(ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value["objects"]),
-        snapshot=value["snapshot"],
-        consistent=value["consistent"],
-        versions=dict(value["versions"]),
-        notes=tuple(value["notes"]),
-        properties=dict(value["properties"]),
-    )
+def decode_evidence(value: Mapping[str, Any], label: str) -> Evidence:
+    """Return evidence from its JSON values.
 
-
-_ENTRY = {"name": str, "timestamp": str, "database_name": str, "format": str, "size_bytes": int, "source": str}
-_ENTRY |= {"checksum": str, "evidence": dict}
+    Raises:
+        ManifestError: they are not what they should be.
+    """
+    return _to_evidence(_convert(value, _Evidence, label))
 
 
 def check_entry(entry: Mapping[str, Any], label: str) -> None:
@@ -202,14 +224,7 @@ def check_entry(entry: Mapping[str, Any], label: str) -> None:
     Raises:
         ManifestError: it is not what it should be.
     """
-    try:
-        wrong = [key for key, kind in _ENTRY.items() if type(entry[key]) is not kind]
-        utc(entry["timestamp"])
-        decode_evidence(entry["evidence"])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
-    if wrong:
-        raise ManifestError(f"{label} is damaged: the {wrong[0]} of an entry is not what it should be")
+    bare_name(_convert(entry, _Entry, label).file, label)
 
 
 def bare_name(name: object, label: str) -> str:
@@ -223,31 +238,54 @@ def bare_name(name: object, label: str) -> str:
     return name
 
 
-def _decode_plugin(ref: Mapping[str, Any]) -> PluginRef:
-    return PluginRef(**{key: str(value) for key, value in ref.items()})
+def _convert(content: object, kind: type[T], label: str) -> T:
+    try:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ManifestError(f"{label} is damaged: {error}") from None
 
 
-def _decode_suffix(value: object) -> str:
-    # It ends names of files that are made when a dump is spooled.
-    if not isinstance(value, str) or not SUFFIX.fullmatch(value):
-        raise ValueError(f"the suffix {value!r}")
-    return value
+def _in_utc(moment: datetime, label: str) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ManifestError(f"{label} is damaged: no calendar has the time {moment}") from None
 
 
-def utc(text: str) -> datetime:
-    """Return an ISO 8601 time as an aware datetime in UTC.
-
-    Raises:
-        ValueError: it is none, or has no offset.
-    """
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"the time {text} has no offset")
-    return moment.astimezone(UTC)
+def _encode_object(entry: StoredObject) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "size": entry.size,
+        "sha256": entry.sha256,
+        "digests": dict(entry.digests),
+        "stages": [{"plugin": vars(s.plugin), "params": dict(s.params)} for s in entry.stages],
+    }
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def _decode_object(entry: _Object, part: _Part, label: str) -> StoredObject:
+    return StoredObject(
+        name=bare_name(entry.name, label),
+        size=entry.size,
+        sha256=entry.sha256,
+        plain_size=part.size,
+        plain_sha256=part.sha256,
+        stages=tuple(StageRecord(plugin=_decode_plugin(s.plugin), params=s.params) for s in entry.stages),
+        digests=entry.digests,
+        section=part.section,
+        tables=tuple(part.tables),
+    )
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
+def _to_evidence(value: _Evidence) -> Evidence:
+    return Evidence(
+        objects=tuple(ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value.objects),
+        snapshot=value.snapshot,
+        consistent=value.consistent,
+        versions=value.versions,
+        notes=tuple(value.notes),
+        properties=value.properties,
+    )
+
+
+def _decode_plugin(ref: _Plugin) -> PluginRef:
+    return PluginRef(name=ref.name, distribution=ref.distribution, version=ref.version)

@@ -10,29 +10,28 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError
-from dumpty.repository import manifest
+from dumpty.repository import manifest, sealed
 from dumpty.repository.journal import committing, mark_pending
 from dumpty.repository.names import NAMED_MANIFEST, REMOVED, slug
-from dumpty.repository.objects import NOT_DURABLE, delete_for_good, locked, read_object, write_object
+from dumpty.repository.objects import NOT_DURABLE, StoredObjects, delete_for_good, locked, read_object, write_object
+from dumpty.repository.transaction import StoreTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from dumpty.types import Store
 
-
-class NamedCatalog:
+class NamedCatalog(StoredObjects):
     """The backups of ``DatabaseBackup``: entries (JSON objects) in ``backup_manifest.json``, in order of time."""
 
     MANIFEST = NAMED_MANIFEST
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def transaction(self, name: str) -> StoreTransaction[Mapping[str, Any]]:
+        """Begin the backup ``name``; what is committed is its entry, which names one object."""
+        return StoreTransaction(self._store, self, f"{slug(name)}.{uuid.uuid4().hex}")
 
-    def file_name(self, name: str, suffix: str) -> str:
-        """Return a fresh, bare name for the data of the backup ``name``."""
-        return f"{slug(name)}.{uuid.uuid4().hex}{suffix}"
+    def sizes_of(self, content: Mapping[str, Any]) -> dict[str, int]:
+        return {str(content["file"]): int(content["size_bytes"])}
 
     def committing(self, *files: str) -> AbstractContextManager[Callable[[], None]]:
         """Hold the lock, and the marks, under which files and the manifest change; gives what ``Catalog``'s does."""
@@ -49,7 +48,7 @@ class NamedCatalog:
             data = read_object(self._store, self.MANIFEST)
         except MissingFile:
             return []
-        entries = manifest.unseal(data, label).get("backups")
+        entries = sealed.unseal(data, label).get("backups")
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
             raise ManifestError(f"{label} is damaged: it lists no backups")
         for entry in entries:
@@ -57,7 +56,7 @@ class NamedCatalog:
             manifest.check_entry(entry, label)
         return entries
 
-    def put(self, entry: Mapping[str, Any]) -> None:
+    def publish(self, content: Mapping[str, Any]) -> None:
         """Add an entry in place of the one of the same name, whose data goes. Call it under ``committing``.
 
         Raises:
@@ -67,14 +66,14 @@ class NamedCatalog:
             replaced: list[str] = []
             try:
                 old = self.entries()
-                replaced = [e["file"] for e in old if e["name"] == entry["name"]]
+                replaced = [e["file"] for e in old if e["name"] == content["name"]]
                 stack.enter_context(mark_pending(self._store, self._is_listed, *replaced))
-                self._write([e for e in old if e["name"] != entry["name"]] + [dict(entry)])
+                self._write([e for e in old if e["name"] != content["name"]] + [dict(content)])
             except BaseException:
                 with contextlib.suppress(Exception):  # the failure that led here is the one to report
                     listed_files = {e["file"] for e in self.entries()}
-                    if entry["file"] not in listed_files:
-                        self._store.delete(str(entry["file"]))
+                    if content["file"] not in listed_files:
+                        self._store.delete(str(content["file"]))
                     # A switch that was made in spite of the error leaves the old data to the next `clean`.
                     for file in set(replaced) - listed_files:
                         self._store.rename(file, file + REMOVED)
@@ -149,7 +148,7 @@ class NamedCatalog:
         return any(e["file"] == file for e in self.entries())
 
     def _write(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        data = manifest.seal({"backups": list(entries)})
+        data = sealed.seal({"backups": list(entries)})
         write_object(self._store, self.MANIFEST, data)
         if read_object(self._store, self.MANIFEST) != data:
             raise ManifestError(f"{self._store.locate(self.MANIFEST)} reads back otherwise than it was written")

@@ -1,18 +1,31 @@
-"""Small objects of a store, read and written whole: manifests, proofs and pins."""
+"""The objects of a store: the data of backups as they are read; manifests, proofs and pins, read and written whole."""
 
 from __future__ import annotations
 
 import contextlib
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumpty.errors import MissingFile, StoreError
+from dumpty.types import LocalStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from dumpty.types import Store
+    from dumpty.types import Reader, Store
 
-__all__ = ["NOT_DURABLE", "delete_for_good", "exists", "locked", "read_object", "sizes_in", "write_object"]
+__all__ = [
+    "NOT_DURABLE",
+    "StoredObjects",
+    "delete_for_good",
+    "exists",
+    "locked",
+    "read_object",
+    "sizes_in",
+    "write_object",
+]
 
 NOT_DURABLE = "a power failure may bring that back"
 
@@ -82,3 +95,32 @@ def sizes_in(store: Store) -> dict[str, int]:
 def locked(store: Store) -> AbstractContextManager[None]:
     """Hold the lock under which what is listed changes."""
     return store.lock("catalog")
+
+
+class StoredObjects:
+    """The objects of backups in a store, for whoever reads them: ``dumpty.types.ObjectSource``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def open(self, name: str, offset: int = 0) -> Reader:
+        return self._store.open(name, offset)
+
+    def local_path(self, name: str) -> Path | None:
+        return self._store.path(name) if isinstance(self._store, LocalStore) else None
+
+    def locate(self, name: str) -> str:
+        return self._store.locate(name)
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        with contextlib.ExitStack() as stack:
+            path: Path | None = None
+            if isinstance(self._store, LocalStore):
+                # A directory that can be read but not written still restores: then the system's own place has to do.
+                with contextlib.suppress(OSError):
+                    path = stack.enter_context(self._store.workspace())
+            if path is None:
+                system = tempfile.TemporaryDirectory(prefix="dumpty-", ignore_cleanup_errors=True)
+                path = Path(stack.enter_context(system))
+            yield path

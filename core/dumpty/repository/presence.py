@@ -8,33 +8,19 @@ not end (``FILE.removed``, while a manifest names it) is put back first.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dumpty.errors import Locked, MissingFile, StoreError
 from dumpty.repository.names import MANIFEST, REMOVED, sidecar_name
 from dumpty.repository.recovery import clean
+from dumpty.types import PRESENT, Presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dumpty.repository.manifest import Record
-    from dumpty.types import Store
+    from dumpty.types import Record, State, Store
 
-__all__ = ["PRESENT", "Presence", "State", "check_presence", "presence_of", "undo_removal"]
-
-State = Literal["ok", "lost", "damaged"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Presence:
-    """What became of a backup's data: ``ok``, ``lost`` (gone, or short) or ``damaged`` (longer), and what was seen."""
-
-    state: State = "ok"
-    reason: str = ""
-
-
-PRESENT = Presence()
+__all__ = ["check_presence", "presence_of", "undo_removal"]
 
 
 def check_presence(store: Store, file: str, size: int, sizes: Mapping[str, int], *, locked: bool = False) -> Presence:
@@ -81,7 +67,8 @@ def presence_of(store: Store, records: Iterable[Record], sizes: Mapping[str, int
     """
     presences = {}
     for record in records:
-        presence = check_presence(store, record.file, record.stored_size, sizes)
+        presences_of_objects = (check_presence(store, o.name, o.size, sizes) for o in record.objects)
+        presence = next((p for p in presences_of_objects if p is not PRESENT), PRESENT)
         if presence is PRESENT or _is_listed(store, record):
             presences[record.id] = presence
     return presences

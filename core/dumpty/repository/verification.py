@@ -10,23 +10,22 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import ManifestError
-from dumpty.repository import manifest
+from dumpty.repository import sealed
+from dumpty.types import LEVELS, Proof, Proved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dumpty.types import Level
+
 __all__ = [
-    "LEVELS",
     "PIN",
     "PROOFS",
-    "Level",
-    "Proof",
-    "Proved",
     "VerificationStatus",
     "append",
     "current_user",
@@ -40,47 +39,8 @@ __all__ = [
 PROOFS = ".proofs.json"
 PIN = ".pin.json"
 
-Level = Literal["digest", "structure", "restore"]
-"""How far a proof goes, each further than the one before.
-
-``digest``: the stored bytes, and the dump in them, are those that were written. ``structure``: the driver reads the
-dump to its end. ``restore``: a database loads it, and holds what the backup's evidence says.
-"""
-
-LEVELS: tuple[Level, ...] = get_args(Level)
 _MAX_PROOFS = 50
 """Proofs kept for one backup, beside the newest success and failure of each level, which are what counts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proved:
-    """One thing that was seen to be so, in a sentence, and how many seconds it took to see it."""
-
-    what: str
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """How one attempt to prove a backup went.
-
-    ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
-    decide (a program is missing, the store cannot be read) is no proof either way, and leaves none. ``at`` is aware,
-    in UTC; ``by`` is user@host. ``versions`` are those of dumpty, the driver, and what served the scratch database.
-    ``exception`` and ``unrecorded``, the reason why the proof could not be written down, are not kept.
-    """
-
-    level: Level
-    ok: bool
-    at: datetime
-    by: str = ""
-    seconds: float = 0.0
-    versions: Mapping[str, str] = field(default_factory=dict)
-    proved: tuple[Proved, ...] = ()
-    not_proved: tuple[str, ...] = ()
-    error: str = ""
-    exception: Exception | None = field(default=None, repr=False, compare=False)
-    unrecorded: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +94,7 @@ def current_user() -> str:
 
 def encode_proofs(record_id: str, proofs: Iterable[Proof]) -> bytes:
     """Return the content of ``STEM.proofs.json``."""
-    return manifest.seal({"backup": record_id, "proofs": [_proof_to_json(proof) for proof in proofs]})
+    return sealed.seal({"backup": record_id, "proofs": [_proof_to_json(proof) for proof in proofs]})
 
 
 def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
@@ -143,7 +103,7 @@ def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
     Raises:
         ManifestError: it is damaged, of another backup, or written by a newer dumpty.
     """
-    content = manifest.unseal(data, label)
+    content = sealed.unseal(data, label)
     try:
         _require_backup(content, record_id, label)
         return tuple(_proof_from_json(values) for values in content["proofs"])
@@ -153,7 +113,7 @@ def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
 
 def encode_pin(record_id: str, reason: str, moment: datetime) -> bytes:
     """Return the content of ``STEM.pin.json``."""
-    return manifest.seal({"backup": record_id, "by": current_user(), "at": moment.isoformat(), "reason": reason})
+    return sealed.seal({"backup": record_id, "by": current_user(), "at": moment.isoformat(), "reason": reason})
 
 
 def decode_pin(data: bytes, record_id: str, label: str) -> str:
@@ -162,10 +122,10 @@ def decode_pin(data: bytes, record_id: str, label: str) -> str:
     Raises:
         ManifestError: it is damaged, of another backup, or written by a newer dumpty.
     """
-    content = manifest.unseal(data, label)
+    content = sealed.unseal(data, label)
     try:
         _require_backup(content, record_id, label)
-        since = manifest.utc(content["at"])
+        since = sealed.utc(content["at"])
         return f"by {content['by']} on {since:%Y-%m-%d}" + (f": {content['reason']}" if content["reason"] else "")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
@@ -196,7 +156,7 @@ def _proof_from_json(values: Mapping[str, Any]) -> Proof:
     return Proof(
         level=values["level"],
         ok=values["ok"],
-        at=manifest.utc(values["at"]),
+        at=sealed.utc(values["at"]),
         by=str(values["by"]),
         seconds=float(values["seconds"]),
         versions={str(k): str(v) for k, v in values["versions"].items()},

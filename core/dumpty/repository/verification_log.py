@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
 from dumpty.repository.names import MANIFEST, sidecar_name
 from dumpty.repository.objects import read_object, write_object
-from dumpty.repository.verification import (
-    PIN,
-    PROOFS,
-    Proof,
-    append,
-    decode_pin,
-    decode_proofs,
-    encode_pin,
-    encode_proofs,
-)
+from dumpty.repository.verification import PIN, PROOFS, append, decode_pin, decode_proofs, encode_pin, encode_proofs
+from dumpty.types import Annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container
 
     from dumpty.repository.catalog import Catalog
-    from dumpty.repository.manifest import Record
-    from dumpty.types import Store
+    from dumpty.types import Proof, Record, Store
 
-__all__ = ["Annotations", "VerificationLog"]
+__all__ = ["VerificationLog"]
 
 _UNREADABLE_PIN = "its pin cannot be read"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotations:
-    """What lies beside a backup: its proofs, oldest first, and what its pin says ("" where it has none)."""
-
-    proofs: tuple[Proof, ...] = ()
-    pinned: str = ""
 
 
 class VerificationLog:
@@ -47,30 +30,17 @@ class VerificationLog:
         self._store = store
         self._catalog = catalog
 
-    def read(
-        self, records: Sequence[Record], names: Iterable[str] | None = None
-    ) -> tuple[dict[str, Annotations], list[ManifestError]]:
-        """Return the annotations of each backup, by id, and an error for each file that cannot be read.
-
-        Proofs that cannot be read count as none; a pin that cannot be read is a pin. ``names``: as for
-        ``Catalog.records``.
-        """
-        object_names = self._catalog.names() if names is None else names
-        sidecars = {name for name in object_names if name.endswith((PROOFS, PIN))}
-        annotations: dict[str, Annotations] = {}
-        errors: list[ManifestError] = []
-        for record in records if sidecars else ():
-            annotation = Annotations()
-            if sidecar_name(record.file, PROOFS) in sidecars:
-                try:
-                    annotation = replace(annotation, proofs=self._read_proofs(record))
-                except (ManifestError, StoreError) as error:
-                    errors.append(_as_manifest_error(error))
-            if sidecar_name(record.file, PIN) in sidecars:
-                annotation = replace(annotation, pinned=self._read_pin(record, errors))
-            if annotation != Annotations():
-                annotations[record.id] = annotation
-        return annotations, errors
+    def read(self, record: Record, names: Container[str]) -> Annotations:
+        """Return the annotations of a backup; ``names`` are those of the store's objects."""
+        annotations, errors = Annotations(), list[ManifestError]()
+        if sidecar_name(record.file, PROOFS) in names:
+            try:
+                annotations = replace(annotations, proofs=self._read_proofs(record))
+            except (ManifestError, StoreError) as error:
+                errors.append(_as_manifest_error(error))
+        if sidecar_name(record.file, PIN) in names:
+            annotations = replace(annotations, pinned=self._read_pin(record, errors))
+        return replace(annotations, unreadable=tuple(errors)) if errors else annotations
 
     def add(self, record: Record, proof: Proof) -> Proof:
         """Write a proof down, after those that others wrote meanwhile.

@@ -1,10 +1,9 @@
-"""Puts the stages of a backup together and owns the order of commit; no plugin can change it.
+"""Puts the stages of a backup together; no plugin can change their order.
 
 Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
-The way back is in ``dumpty.streaming.stored_dump``.
+The way back is in ``dumpty.streaming.stored_dump``; how a backup becomes visible in ``dumpty.repository.transaction``.
 
-A backup's data becomes visible only after the driver returned, every stage closed without an error and the sizes
-agree; then it is read back by size. The caller writes the manifest afterwards: without one there is no backup.
+What is known of a dump is returned only after the driver returned and every stage closed without an error.
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError, MissingFile, PluginError
+from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.interruption import current_interruption
-from dumpty.streaming.stored_dump import workspace
 from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter, tree_digest
 from dumpty.types import DirectoryUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dumpty.registry.host import Host
@@ -32,10 +30,10 @@ if TYPE_CHECKING:
         ByteSink,
         Evidence,
         Format,
+        ObjectSource,
         Options,
         Sink,
         Source,
-        Store,
         Upload,
         Verifier,
         Writer,
@@ -44,12 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Run"]
 
-R = TypeVar("R")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What is known of a dump that was written and committed: sizes in bytes, digests in hexadecimal."""
+    """What is known of a dump that was written: sizes in bytes, digests in hexadecimal."""
 
     evidence: Evidence
     plain_size: int
@@ -61,63 +57,31 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One backup, from a driver to a store."""
+    """One dump, from a driver into a repository."""
 
     host: Host
     driver: Plugin
     source: Source
     format: Format
     options: Options
-    store: Store
+    repository: ObjectSource
     stages: Sequence[Stage] = ()
     verifiers: Sequence[Plugin] = ()
     progress: Progress | None = None
 
-    def write(
-        self,
-        name: str,
-        *,
-        committing: Callable[[str], contextlib.AbstractContextManager[Callable[[], None]]],
-        describe: Callable[[Outcome], R],
-        commit: Callable[[R], None],
-    ) -> R:
-        """Write the dump to the fresh object ``name``, then ``commit`` what ``describe`` makes of it: the manifest.
+    def write(self, upload: Upload) -> Outcome:
+        """Write the dump into ``upload``, and return what is known of it. Whoever began the upload commits it.
 
-        Both become visible within ``committing(name)``, a lock. If anything fails, nothing of this backup stays; once
-        ``commit`` was called, removing the data is its affair, for only it knows whether a manifest names them. An
-        interrupt that a plugin swallowed is raised again, and nothing is committed.
+        Raises:
+            DumptyError: it failed.
+            BaseException: an interrupt, also one that a plugin swallowed.
         """
         interruption = current_interruption()
         with contextlib.ExitStack() as stack:
-            upload = self.store.create(name)
-            stack.callback(upload.abort)
             write = self._write_directory if self.format.directory else self._write_stream
             outcome = write(upload, stack)
-            description = describe(outcome)
-            interruption.check()  # a plugin may have swallowed it
-            with committing(name) as confirm_removed:
-                committed = False
-                try:
-                    upload.commit()
-                    self._check_size(name, outcome)
-                    interruption.check()
-                    committed = True
-                    commit(description)
-                except BaseException:
-                    if not committed:
-                        with contextlib.suppress(Exception):  # the failure that led here is the one to report
-                            with contextlib.suppress(MissingFile):
-                                self.store.delete(name)
-                            confirm_removed()
-                    raise
-        return description
-
-    def _check_size(self, name: str, outcome: Outcome) -> None:
-        stored_size = self.store.stat(name).size
-        if stored_size != outcome.stored_size:
-            raise IntegrityError(
-                f"{self.store.locate(name)} holds {stored_size} bytes after {outcome.stored_size} were written to it"
-            )
+        interruption.check()
+        return outcome
 
     def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
@@ -132,7 +96,7 @@ class Run:
         threaded_writer = ThreadedWriter(target)
         stack.callback(threaded_writer.abandon)
         plain = HashingWriter(threaded_writer, (plain_sha256,))
-        sink = _DriverSink(plain, self.store, stack, self.progress)
+        sink = _DriverSink(plain, self.repository, stack, self.progress)
         stack.callback(sink.buffer.abandon)
         evidence = self._run_driver(sink)
         sink.buffer.close()
@@ -159,7 +123,7 @@ class Run:
                 hook="backup",
             )
         directory = upload.directory()
-        evidence = self._run_driver(_DirectorySink(directory, self.store, stack))
+        evidence = self._run_driver(_DirectorySink(directory, self.repository, stack))
         size, digest = tree_digest(str(directory))
         if not size:
             raise IntegrityError(f"{self.driver} wrote no byte into the directory it was given")
@@ -181,8 +145,10 @@ class Run:
 class _DriverSink:
     """What a driver sees of the pipeline."""
 
-    def __init__(self, target: ByteSink, store: Store, stack: contextlib.ExitStack, progress: Progress | None) -> None:
-        self._store = store
+    def __init__(
+        self, target: ByteSink, repository: ObjectSource, stack: contextlib.ExitStack, progress: Progress | None
+    ) -> None:
+        self._repository = repository
         self._stack = stack
         self._expected: int | None = None
         self._progress = progress
@@ -198,7 +164,7 @@ class _DriverSink:
         raise PluginError("this format was not declared with directory=True, so it is written as a stream")
 
     def workspace(self) -> Path:
-        return workspace(self._store, self._stack)
+        return self._stack.enter_context(self._repository.workspace())
 
     def _report_progress(self, size: int) -> None:
         if self._progress is not None:
@@ -206,9 +172,9 @@ class _DriverSink:
 
 
 class _DirectorySink:
-    def __init__(self, directory: Path, store: Store, stack: contextlib.ExitStack) -> None:
+    def __init__(self, directory: Path, repository: ObjectSource, stack: contextlib.ExitStack) -> None:
         self._directory = directory
-        self._store = store
+        self._repository = repository
         self._stack = stack
 
     def write(self, data: Buffer) -> int:
@@ -221,4 +187,4 @@ class _DirectorySink:
         return self._directory
 
     def workspace(self) -> Path:
-        return workspace(self._store, self._stack)
+        return self._stack.enter_context(self._repository.workspace())

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.process.interruption import current_interruption
-from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, tree_digest
-from dumpty.types import LocalStore
+from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, read_all, tree_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from dumpty.process.interruption import Interruption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Format, Options, Reader, Store, Verifier
+    from dumpty.types import Evidence, Format, ObjectSource, Options, Reader, Verifier
 
     Progress = Callable[[int, "int | None"], None]
 
-__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole", "workspace"]
+__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +52,7 @@ class Stored:
         return f"the backup file {self.file}"
 
 
-def check_stored(host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+def check_stored(host: Host, repository: ObjectSource, stored: Stored, progress: Progress | None = None) -> None:
     """Read the stored object to its end and compare size and every digest with the manifest.
 
     Raises:
@@ -64,38 +61,34 @@ def check_stored(host: Host, store: Store, stored: Stored, progress: Progress | 
         PluginNotFound: a verifier that was used is not installed any more.
     """
     if stored.format.directory:
-        if not isinstance(store, LocalStore) or not store.path(stored.file).is_dir():
-            raise MissingFile(f"{stored.label} is gone from {store.locate(stored.file)}")
-        if tree_digest(str(store.path(stored.file))) != (stored.stored_size, stored.stored_sha256):
+        path = repository.local_path(stored.file)
+        if path is None or not path.is_dir():
+            raise MissingFile(f"{stored.label} is gone from {repository.locate(stored.file)}")
+        if tree_digest(str(path)) != (stored.stored_size, stored.stored_sha256):
             raise IntegrityError(f"{stored.label} does not match its recorded digest: it was altered or damaged")
         return
     digests = _fresh_digests(host, stored)
-    with contextlib.closing(store.open(stored.file)) as stream:
+    with contextlib.closing(repository.open(stored.file)) as stream:
         _drain(_DigestingReader(stream, stored, digests), stored.stored_size, progress)
     _compare(digests, stored)
 
 
-def check_whole(host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+def check_whole(host: Host, repository: ObjectSource, stored: Stored, progress: Progress | None = None) -> None:
     """Read the stored object to its end, once, and compare its bytes, and those of the dump in it, with the manifest.
 
     Raises:
         MissingFile, IntegrityError, PluginNotFound: as ``check_stored``; a damaged or truncated compressed stream too.
     """
     if stored.format.directory:
-        check_stored(host, store, stored, progress)
+        check_stored(host, repository, stored, progress)
         return  # its files are stored as they are
-    digests = _fresh_digests(host, stored)
     try:
         with contextlib.ExitStack() as stack:
-            stream = ReadAheadReader(_DigestingReader(store.open(stored.file), stored, digests), stored.label)
-            stack.callback(stream.close)
-            _drain(_plain_reader(host, stream, stored, stack), stored.plain_size, progress)
-            _drain(stream)  # what a decompressor did not ask for
+            _drain(_whole_reader(host, repository, stored, stack), stored.plain_size, progress)
     except Exception:
         # What lies there is not what was stored: that says more than what a decompressor made of it.
-        check_stored(host, store, stored)
+        check_stored(host, repository, stored)
         raise
-    _compare(digests, stored)
 
 
 def _fresh_digests(host: Host, stored: Stored) -> dict[str, Verifier]:
@@ -144,16 +137,65 @@ def _plain_reader(host: Host, stream: Reader, stored: Stored, stack: contextlib.
     return VerifyingReader(read_ahead, stored.plain_size, stored.plain_sha256, label)
 
 
-class StoredDump:
-    """A dump on its way back, as a driver sees it (``dumpty.types.Dump``). A context manager."""
+def _whole_reader(host: Host, repository: ObjectSource, stored: Stored, stack: contextlib.ExitStack) -> _WholeReader:
+    """Return the dump, decompressed from stored bytes that are read once, and checked while they are."""
+    digests = _fresh_digests(host, stored)
+    stream = _DigestingReader(repository.open(stored.file), stored, digests)
+    stack.callback(stream.close)
+    read_ahead = ReadAheadReader(stream, stored.label)
+    stack.callback(read_ahead.close)
+    plain = _plain_reader(host, read_ahead, stored, stack)
 
-    def __init__(self, host: Host, store: Store, stored: Stored, progress: Progress | None = None) -> None:
+    def check_rest() -> None:
+        _drain(read_ahead)  # what a decompressor did not ask for
+        _compare(digests, stored)
+
+    return _WholeReader(plain, check_rest)
+
+
+class _WholeReader:
+    """Yields end-of-file only if the dump, and the stored bytes that it came from, are those recorded."""
+
+    def __init__(self, plain: VerifyingReader, check_rest: Callable[[], None]) -> None:
+        self._plain = plain
+        self._check_rest = check_rest
+        self.complete = False
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return read_all(self)
+        data = self._plain.read(size)
+        if not data and size and not self.complete:
+            self._check_rest()
+            self.complete = True
+        return data
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+class StoredDump:
+    """A dump on its way back, as a driver sees it (``dumpty.types.Dump``). A context manager.
+
+    The stored bytes are checked while they are read; ``checked`` says that they have been, a moment ago.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        repository: ObjectSource,
+        stored: Stored,
+        progress: Progress | None = None,
+        *,
+        checked: bool = False,
+    ) -> None:
         self._host = host
-        self._store = store
+        self._repository = repository
         self._stored = stored
         self._progress = progress
         self._stack = contextlib.ExitStack()
-        self._streams: list[VerifyingReader] = []
+        self._checked = checked
+        self._streams: list[VerifyingReader | _WholeReader] = []
         self._spool: Path | None = None
         self._interruption = current_interruption()
 
@@ -188,25 +230,36 @@ class StoredDump:
         """Whether the driver saw the verified end of some stream, or was given the verified file."""
         return self._spool is not None or any(s.complete for s in self._streams)
 
+    @property
+    def was_opened(self) -> bool:
+        """Whether the driver was given any of it."""
+        return self._spool is not None or bool(self._streams)
+
     def open(self) -> Reader:
-        stream = self._store.open(self._stored.file)
-        self._stack.callback(stream.close)
-        verified = _plain_reader(self._host, stream, self._stored, self._stack)
-        self._streams.append(verified)
-        return _ReportingReader(verified, self.size, self._progress, self._interruption)
+        reader: VerifyingReader | _WholeReader
+        if self._checked:
+            stream = self._repository.open(self._stored.file)
+            self._stack.callback(stream.close)
+            reader = _plain_reader(self._host, stream, self._stored, self._stack)
+        else:
+            reader = _whole_reader(self._host, self._repository, self._stored, self._stack)
+        self._streams.append(reader)
+        return _ReportingReader(reader, self.size, self._progress, self._interruption)
 
     def path(self) -> Path:
         self._interruption.check()
         if self._spool is None:
-            if isinstance(self._store, LocalStore) and (self._stored.format.directory or not self._stored.stages):
-                # Verified a moment ago, stored as it is: no copy.
-                self._spool = self._store.path(self._stored.file)
-            else:
-                self._spool = self._spool_dump()
+            as_stored = self._stored.format.directory or not self._stored.stages
+            path = self._repository.local_path(self._stored.file) if as_stored else None
+            if path is None:
+                path = self._spool_dump()
+            elif not self._checked:  # it is handed over as it lies: no copy
+                check_stored(self._host, self._repository, self._stored)
+            self._spool = path
         return self._spool
 
     def workspace(self) -> Path:
-        return workspace(self._store, self._stack)
+        return self._stack.enter_context(self._repository.workspace())
 
     def _spool_dump(self) -> Path:
         path = self.workspace() / ("dump" + self._stored.format.suffix)
@@ -239,14 +292,3 @@ class _ReportingReader:
 
     def close(self) -> None:
         self._stream.close()
-
-
-def workspace(store: Store, stack: contextlib.ExitStack) -> Path:
-    """Return an empty directory on the store's file system, or the system's, removed when ``stack`` closes."""
-    if isinstance(store, LocalStore):
-        # A directory that can be read but not written still restores: then the system's own place has to do.
-        with contextlib.suppress(OSError):
-            return stack.enter_context(store.workspace())
-    path = Path(tempfile.mkdtemp(prefix="dumpty-"))
-    stack.callback(shutil.rmtree, path, ignore_errors=True)
-    return path

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredObject:
+class Found:
     """One object in a store: its bare name and its size in bytes."""
 
     name: str
@@ -52,11 +52,11 @@ class Store(Protocol):
         """Read an object from ``offset`` bytes on."""
         ...
 
-    def stat(self, name: str) -> StoredObject:
+    def stat(self, name: str) -> Found:
         """Return name and size, or raise ``MissingFile``."""
         ...
 
-    def list(self) -> Iterator[StoredObject]:
+    def list(self) -> Iterator[Found]:
         """Yield every committed object, in no order."""
         ...
 

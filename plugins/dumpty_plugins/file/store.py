@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumpty import Locked, StoredObject, StoreError, lock_if_free, open_owned_directory, open_regular
+from dumpty import Found, Locked, StoreError, lock_if_free, open_owned_directory, open_regular
 from dumpty_plugins.file.files import as_store_error, discard, lock_part, remove, store_error, sync_directory, tree_size
 from dumpty_plugins.file.upload import PART, FileReader, FileUpload
 
@@ -58,17 +58,17 @@ class FileStore:
             raise store_error(f"cannot read {path}", error) from error
         return FileReader(stream, path)
 
-    def stat(self, name: str) -> StoredObject:
+    def stat(self, name: str) -> Found:
         path = self.path(name)
         with as_store_error(f"cannot read {path}"):
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode):
-                return StoredObject(name=name, size=tree_size(path))
+                return Found(name=name, size=tree_size(path))
             if not stat.S_ISREG(status.st_mode):
                 os.close(open_regular(str(path)))  # which says what it is instead
-            return StoredObject(name=name, size=status.st_size)
+            return Found(name=name, size=status.st_size)
 
-    def list(self) -> Iterator[StoredObject]:
+    def list(self) -> Iterator[Found]:
         with as_store_error(f"cannot list {self._top}"), os.scandir(self._top) as entries:
             for entry in entries:
                 if entry.name.startswith(".") or entry.name.endswith(PART):
@@ -79,7 +79,7 @@ class FileStore:
                     continue
                 # A link to a file is listed, for `open` to refuse it and say so: nothing shall vanish in silence.
                 if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-                    yield StoredObject(name=entry.name, size=0 if entry.is_symlink() else status.st_size)
+                    yield Found(name=entry.name, size=0 if entry.is_symlink() else status.st_size)
 
     def rename(self, name: str, new: str) -> None:
         with as_store_error(f"cannot rename {self.path(name)}"):

@@ -54,14 +54,14 @@ def altered(backup, change) -> None:
     data.write_bytes(gzip.compress(plain))
     [manifest] = data.parent.glob(data.name.split(".")[0] + ".manifest.json")
     record = decode(manifest.read_bytes(), "the manifest")
-    record = replace(
-        record,
+    entry = replace(
+        record.objects[0],
         plain_size=len(plain),
         plain_sha256=hashlib.sha256(plain).hexdigest(),
-        stored_size=data.stat().st_size,
-        stored_sha256=hashlib.sha256(data.read_bytes()).hexdigest(),
+        size=data.stat().st_size,
+        sha256=hashlib.sha256(data.read_bytes()).hexdigest(),
     )
-    manifest.write_bytes(encode(record))
+    manifest.write_bytes(encode(replace(record, objects=(entry,))))
 
 
 def one_cell(form, tmp_path):

@@ -13,10 +13,10 @@ from dumpty.cli.proving import prove_each, summary
 from dumpty.cli.status import UsageError
 from dumpty.operations.selection import Filter
 from dumpty.registry.suggestions import did_you_mean
-from dumpty.repository.verification import LEVELS
+from dumpty.types import LEVELS
 
 if TYPE_CHECKING:
-    from dumpty.repository.verification import Level
+    from dumpty.types import Level
 
 EXAMPLES = """
 dumpty verify latest

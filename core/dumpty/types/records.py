@@ -1,0 +1,175 @@
+"""What is known of a backup: what its manifest says, what was proved of it, and what became of its data."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from dumpty.types.databases import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from dumpty.errors import ManifestError
+    from dumpty.types.plugins import OptionValue
+
+Level = Literal["digest", "structure", "restore"]
+"""How far a proof goes, each further than the one before.
+
+``digest``: the stored bytes, and the dump in them, are those that were written. ``structure``: the driver reads the
+dump to its end. ``restore``: a database loads it, and holds what the backup's evidence says.
+"""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+State = Literal["ok", "lost", "damaged"]
+
+Section = Literal["whole", "pre-data", "data", "post-data"]
+"""What of a database an object holds: all of it, or, as ``pg_dump`` divides it, what stands before the rows, rows, and
+what is made after them (indexes, constraints, triggers)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginRef:
+    """A plugin that took part: enough to say what to install when it is missing."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One stage of the pipeline with its parameters, in the order in which the dump went through."""
+
+    plugin: PluginRef
+    params: Mapping[str, OptionValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """One object that a backup is stored in, and the part of the dump that is in it.
+
+    ``size`` and ``sha256`` are those of the stored bytes, ``plain_size`` and ``plain_sha256`` those before the first
+    stage; sizes in bytes, digests in hexadecimal. ``digests`` are further ones of the stored bytes, by verifier.
+    ``section`` and ``tables`` (their paths; none means that it is not only of some) say what of the database it holds.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    plain_size: int
+    plain_sha256: str
+    stages: tuple[StageRecord, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    section: Section = "whole"
+    tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the manifest of one backup says. Times are aware and in UTC; there is at least one object."""
+
+    id: str
+    url: str
+    identity: str
+    database: str
+    driver: PluginRef
+    format: str
+    suffix: str
+    directory: bool = False
+    objects: tuple[StoredObject, ...]
+    started: datetime
+    ended: datetime
+    verifiers: tuple[PluginRef, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+
+    @property
+    def stored_size(self) -> int:
+        """How many bytes all its objects take."""
+        return sum(o.size for o in self.objects)
+
+    @property
+    def plain_size(self) -> int:
+        """How many bytes its dump has before the first stage."""
+        return sum(o.plain_size for o in self.objects)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of its object; of several that of the lines that ``sha256sum`` prints for them, in order of name."""
+        if len(self.objects) == 1:
+            return self.objects[0].sha256
+        lines = (f"{o.sha256}  {o.name}\n" for o in sorted(self.objects, key=lambda o: o.name))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def file(self) -> str:
+        """The name of its object; of several what they begin with."""
+        if len(self.objects) == 1:
+            return self.objects[0].name
+        return os.path.commonprefix([o.name for o in self.objects])  # noqa: RUF071 - names of one folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proved:
+    """One thing that was seen to be so, in a sentence, and how many seconds it took to see it."""
+
+    what: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """How one attempt to prove a backup went.
+
+    ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
+    decide (a program is missing, the store cannot be read) is no proof either way, and leaves none. ``at`` is aware,
+    in UTC; ``by`` is user@host. ``versions`` are those of dumpty, the driver, and what served the scratch database.
+    ``exception`` and ``unrecorded``, the reason why the proof could not be written down, are not kept.
+    """
+
+    level: Level
+    ok: bool
+    at: datetime
+    by: str = ""
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    proved: tuple[Proved, ...] = ()
+    not_proved: tuple[str, ...] = ()
+    error: str = ""
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+    unrecorded: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """What lies beside a backup: its proofs, oldest first, and what its pin says ("" where it has none).
+
+    ``unreadable`` has an error for each of them that cannot be read: a proof that counts as none, a pin that is one.
+    """
+
+    proofs: tuple[Proof, ...] = ()
+    pinned: str = ""
+    unreadable: tuple[ManifestError, ...] = ()
+
+
+NO_ANNOTATIONS = Annotations()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """What became of a backup's data: ``ok``, ``lost`` (gone, or short) or ``damaged`` (longer), and what was seen."""
+
+    state: State = "ok"
+    reason: str = ""
+
+
+PRESENT = Presence()

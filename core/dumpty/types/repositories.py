@@ -1,0 +1,137 @@
+"""Repositories: what the facades speak to. dumpty's own lies over any ``Store``; a plugin may bring another layout.
+
+A repository decides how a backup is laid out, and in which order it becomes visible; what is read back from it is
+checked by whoever reads. Every method raises ``StoreError`` where the place fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from pathlib import Path
+
+    from dumpty.errors import ManifestError
+    from dumpty.types.records import Annotations, Presence, Proof, Record
+    from dumpty.types.stores import Upload
+    from dumpty.types.streams import Reader
+
+
+class ObjectSource(Protocol):
+    """Where the stored objects of a backup are read."""
+
+    def open(self, name: str, offset: int = 0) -> Reader:
+        """Read an object from ``offset`` bytes on; ``MissingFile`` where it is gone."""
+        ...
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the object's path where it is a file, or a directory, of this machine. It is only to be read."""
+        ...
+
+    def locate(self, name: str) -> str:
+        """Return where a person finds the object: a path, or a URL without secrets; for "" the whole repository."""
+        ...
+
+    def workspace(self) -> AbstractContextManager[Path]:
+        """Return a private, empty directory with room for a dump, removed at the end of the block."""
+        ...
+
+
+class Transaction(Protocol):
+    """One backup on its way into a repository; its block is left without a trace unless ``commit`` returned."""
+
+    def name(self, ending: str) -> str:
+        """Return the name of the object that ``upload(ending)`` begins."""
+        ...
+
+    def upload(self, ending: str, expected: int | None = None) -> Upload:
+        """Begin an object, whose name ends with ``ending``; ``expected`` is about its size in bytes.
+
+        It is committed with the transaction, not by whoever writes it.
+        """
+        ...
+
+    def commit(self, record: Record) -> Record:
+        """Make the backup visible, with all its objects, and return its record; the only success there is.
+
+        Each object is read back by its size, then the manifest is written, and read back.
+
+        Raises:
+            IntegrityError, ManifestError, StoreError: what is stored is not what was written; nothing of it stays.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedBackup:
+    """A backup that a repository lists, what became of its data, and what lies beside it."""
+
+    record: Record
+    presence: Presence
+    annotations: Annotations
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepositoryListing:
+    """A repository at one look: its backups, oldest first, and an error for each manifest that cannot be read."""
+
+    backups: tuple[ListedBackup, ...]
+    problems: tuple[ManifestError, ...] = ()
+
+
+class Repository(ObjectSource, Protocol):
+    """The backups in one place."""
+
+    def transaction(
+        self, *, record_id: str, database: str, identity: str, started: datetime
+    ) -> AbstractContextManager[Transaction]:
+        """Begin a backup of a database, under an id of its own (a UUID). What killed runs left is cleared first."""
+        ...
+
+    def listing(self) -> RepositoryListing:
+        """Return every backup that is there, the lost ones too."""
+        ...
+
+    def get(self, record_id: str) -> Record:
+        """Return the backup of this whole id; ``UnknownBackup`` where there is none."""
+        ...
+
+    def look_up(self, record: Record) -> ListedBackup:
+        """Return what is known now of a backup; ``UnknownBackup`` where it was removed meanwhile."""
+        ...
+
+    def prepare(self, record: Record) -> None:
+        """Put in order, before the backup is read, what a removal that did not end has left of it."""
+        ...
+
+    def clear(self) -> None:
+        """Finish, or take back, what killed runs left."""
+        ...
+
+    def add_proof(self, record: Record, proof: Proof) -> Proof:
+        """Write down what was proved, and return it; where that cannot be done, with the reason (``unrecorded``).
+
+        Raises:
+            UnknownBackup: the backup was removed meanwhile.
+        """
+        ...
+
+    def pin(self, record: Record, reason: str = "") -> None:
+        """Protect a backup from ``remove``; ``UnknownBackup`` where it is gone."""
+        ...
+
+    def unpin(self, record: Record) -> bool:
+        """Take a backup's pin away, and return whether it had one."""
+        ...
+
+    def remove(self, record: Record) -> str:
+        """Remove a backup for good, and return "", or why its data, not listed any more, is still there.
+
+        Raises:
+            Pinned, UnknownBackup: it is pinned, or gone already.
+            StoreError: it could not be removed, and is still listed.
+        """
+        ...

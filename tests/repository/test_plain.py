@@ -1,0 +1,173 @@
+"""Backups of several objects: one manifest names them all, and they come and go together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from support.toys import open_directory
+
+from dumpty import BackupManager, IntegrityError, PluginRef, Record, StoredObject, StoreError
+from dumpty.repository.plain import PlainRepository
+
+PARTS = {
+    ".p1.sql": b"CREATE TABLE a (x);",
+    ".p2.sql": b"INSERT INTO a VALUES (1);",
+    ".p10.sql": b"CREATE INDEX b ON a (x);",
+}
+
+
+@pytest.fixture
+def top(tmp_path):
+    return tmp_path / "backups"
+
+
+@pytest.fixture
+def repository(top):
+    return PlainRepository(open_directory(top))
+
+
+def described(tx, record_id, started, parts):
+    objects = tuple(
+        StoredObject(
+            name=tx.name(ending),
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            plain_size=len(data),
+            plain_sha256=hashlib.sha256(data).hexdigest(),
+            section="data",
+        )
+        for ending, data in parts.items()
+    )
+    return Record(
+        id=record_id,
+        url="toy://h/shop",
+        identity="toy://h/shop",
+        database="shop",
+        driver=PluginRef(name="toy"),
+        format="parallel",
+        suffix=".sql",
+        started=started,
+        ended=started,
+        objects=objects,
+    )
+
+
+def begun(repository):
+    record_id, started = str(uuid.uuid4()), datetime.now(UTC)
+    tx = repository.transaction(record_id=record_id, database="shop", identity="toy://h/shop", started=started)
+    return record_id, started, tx
+
+
+def committed(repository, parts=PARTS, change=lambda record: record):
+    """Commit a backup of some parts, of which the manifest says what ``change`` makes of the truth."""
+    record_id, started, tx = begun(repository)
+    with tx:
+        for ending, data in parts.items():
+            tx.upload(ending).write(data)
+        return tx.commit(change(described(tx, record_id, started, parts)))
+
+
+def interrupted(repository, parts):
+    with begun(repository)[2] as tx:
+        for ending, data in parts:
+            tx.upload(ending).write(data)
+        raise RuntimeError("on purpose")
+
+
+def names(top):
+    return sorted(n for n in os.listdir(top) if not n.startswith("."))
+
+
+def test_a_backup_of_several_objects_is_listed_as_their_set(repository, top):
+    record = committed(repository)
+    [backup] = BackupManager(str(top)).list_backups()
+    assert (backup.id, backup.state) == (record.id, "ok")
+    assert backup.size_bytes == sum(map(len, PARTS.values()))
+    assert backup.file_path == str(top / record.objects[0].name.removesuffix("1.sql"))
+    lines = subprocess.run(
+        ["sha256sum", *sorted(o.name for o in record.objects)], cwd=top, capture_output=True, check=True
+    )
+    assert backup.checksum == hashlib.sha256(lines.stdout).hexdigest()
+    assert repository.get(record.id) == record
+
+
+@pytest.mark.parametrize(
+    ("damage", "state"),
+    [
+        (os.unlink, "lost"),
+        (lambda path: os.truncate(path, 3), "lost"),
+        (lambda path: os.truncate(path, 999), "damaged"),
+    ],
+)
+def test_a_backup_of_which_one_object_is_gone_or_of_another_size_says_so(repository, top, damage, state):
+    record = committed(repository)
+    damage(top / record.objects[1].name)
+    [backup] = BackupManager(str(top)).list_backups()
+    assert backup.state == state
+    assert record.objects[1].name in backup.state_reason
+
+
+def test_a_backup_of_several_objects_is_removed_whole(repository, top):
+    kept, removed = committed(repository), committed(repository)
+    assert BackupManager(str(top)).remove(removed.id)
+    assert [listed.record for listed in repository.listing().backups] == [kept]
+    assert len(names(top)) == len(PARTS) + 1
+
+
+def test_a_removal_that_one_object_refuses_puts_all_of_them_back(repository, top, monkeypatch):
+    record = committed(repository)
+    store = type(repository._store)
+    real = store.rename
+
+    def refusing(self, name, new):
+        if name == record.objects[2].name:
+            raise StoreError("cannot rename it: Read-only file system")
+        real(self, name, new)
+
+    monkeypatch.setattr(store, "rename", refusing)
+    with pytest.raises(StoreError, match="Read-only"):
+        repository.remove(record)
+    monkeypatch.undo()
+    assert [b.state for b in BackupManager(str(top)).list_backups()] == ["ok"]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_a_transaction_that_is_left_before_its_commit_leaves_nothing(repository, top, steps):
+    with pytest.raises(RuntimeError, match="on purpose"):
+        interrupted(repository, list(PARTS.items())[:steps])
+    assert names(top) == []
+
+
+def test_a_transaction_without_a_commit_is_no_backup(repository, top):
+    with begun(repository)[2] as tx:
+        tx.upload(".sql").write(b"data")
+    assert names(top) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda objects: objects[:2], "does not name what was uploaded"),
+        (lambda objects: (*objects, replace(objects[0], name=objects[0].name + ".more")), "does not name what was uploaded"),
+        (lambda objects: (*objects[:2], replace(objects[2], size=3)), "holds 24 bytes after 3 were written"),
+    ],
+)  # fmt: skip
+def test_a_record_that_is_not_of_what_was_uploaded_commits_nothing(repository, top, changed, message):
+    with pytest.raises(IntegrityError, match=message):
+        committed(repository, change=lambda record: replace(record, objects=changed(record.objects)))
+    assert names(top) == []
+
+
+def test_a_record_that_names_another_backups_object_commits_nothing(repository, top):
+    """Removing one of them would take the other's data."""
+    first = committed(repository)
+    with pytest.raises(IntegrityError, match="does not name what was uploaded"):
+        committed(repository, change=lambda record: replace(record, objects=first.objects))
+    assert [listed.record for listed in repository.listing().backups] == [first]
+    assert len(names(top)) == len(PARTS) + 1
