@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
-from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, hookimpl
+from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, StoreError, hookimpl
 from dumpty.registry.host import Host
 from dumpty.repository.objects import StoredObjects
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, check_whole
@@ -238,6 +238,37 @@ def test_a_restore_says_what_lies_there_whatever_the_driver_made_of_it(top):
     error = manager.restore(backup.id, "toy://h/new").exception
     assert isinstance(error, IntegrityError)
     assert "altered or damaged" in str(error)
+
+
+def test_a_failure_is_told_as_it_is_where_the_stored_file_cannot_be_read_again(top):
+    def effect(driver, target, dump):
+        dump.open().read(10)
+        opened.append(True)
+        raise RuntimeError("the server went away")
+
+    def unreadable(real, name, *rest):
+        if opened and name.endswith(".gz"):
+            raise StoreError("cannot read: Input/output error")
+        return real(name, *rest)
+
+    opened = []
+    _, driver, backup = stored(top, restoring(effect))
+    manager = BackupManager(f"wrapped://{top}", plugins=[driver, StoreWrapper(open=unreadable)])
+    assert "the server went away" in manager.restore(backup.id, "toy://h/new").error
+
+
+@pytest.mark.parametrize("size", [-1, None])
+def test_a_driver_may_read_to_the_end_at_once(top, size):
+    read = []
+
+    def effect(driver, target, dump):
+        read.append(dump.open().read(size))
+        return Evidence()
+
+    manager, _, backup = stored(top, restoring(effect))
+    result = manager.restore(backup.id, "toy://h/new")
+    assert result.success, result.error
+    assert read == [DATA]
 
 
 def test_what_follows_the_end_of_the_compressed_stream_is_damage(top):

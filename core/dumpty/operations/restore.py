@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError, OtherDatabase, PluginNotFound, SourceError, TargetNotEmpty
+from dumpty.errors import IntegrityError, OtherDatabase, PluginError, PluginNotFound, SourceError, TargetNotEmpty
 from dumpty.process.interruption import current_interruption
 from dumpty.registry.masking import drop_masked_properties
-from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, check_stored
+from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, require_undamaged
 from dumpty.types import Format
 from dumpty.url import identity_of, parse_url
 
@@ -66,8 +66,7 @@ def restore(
             load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
         except Exception:
             if dump.was_opened:
-                # What lies there is not what was stored: that says more than what the driver made of it.
-                check_stored(host, repository, stored)
+                require_undamaged(host, repository, stored)
             raise
     current_interruption().check()
 
@@ -109,10 +108,17 @@ def stored_of(host: Host, record: Record) -> Stored:
 
     Raises:
         PluginNotFound: a plugin that it went through is not installed.
+        PluginError: it is of several objects.
     """
     for verifier in record.verifiers:
         _require_plugin(host, "verifier", verifier, record)
-    [entry] = record.objects  # a format of several objects does not come through here
+    if len(record.objects) != 1:
+        raise PluginError(
+            f"backup {record.id} is of {len(record.objects)} objects, as format {record.format}, and nothing here "
+            "reads several: pip install --upgrade dumpty",
+            plugin=str(record.driver),
+        )
+    [entry] = record.objects
     stages = []
     for stage in entry.stages:
         plugin = _require_plugin(host, "compressor", stage.plugin, record)

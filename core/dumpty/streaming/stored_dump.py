@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, "int | None"], None]
 
-__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole"]
+__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +86,24 @@ def check_whole(host: Host, repository: ObjectSource, stored: Stored, progress: 
         with contextlib.ExitStack() as stack:
             _drain(_whole_reader(host, repository, stored, stack), stored.plain_size, progress)
     except Exception:
-        # What lies there is not what was stored: that says more than what a decompressor made of it.
-        check_stored(host, repository, stored)
+        require_undamaged(host, repository, stored)
         raise
+
+
+def require_undamaged(host: Host, repository: ObjectSource, stored: Stored) -> None:
+    """Look, after a failure, whether the stored object is what was stored: if not, that says more than the failure.
+
+    Where it cannot be told the failure is all that is known.
+
+    Raises:
+        MissingFile, IntegrityError: it is not.
+    """
+    try:
+        check_stored(host, repository, stored)
+    except (MissingFile, IntegrityError):
+        raise
+    except Exception:  # noqa: BLE001 - the failure that led here is the one to report
+        return
 
 
 def _fresh_digests(host: Host, stored: Stored) -> dict[str, Verifier]:
@@ -162,7 +177,7 @@ class _WholeReader:
         self.complete = False
 
     def read(self, size: int = -1) -> bytes:
-        if size < 0:
+        if size is None or size < 0:
             return read_all(self)
         data = self._plain.read(size)
         if not data and size and not self.complete:

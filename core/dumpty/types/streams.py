@@ -79,7 +79,7 @@ class Verifier(Protocol):
 
 
 class Dump(Protocol):
-    """A stored dump on its way back: its stored bytes were verified before the driver sees it.
+    """A stored dump on its way back. Its stored bytes are verified while it is read, and known to be right at its end.
 
     ``size`` is in bytes, before compression. ``evidence`` and ``versions`` are those of the backup.
     """
