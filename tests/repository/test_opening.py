@@ -8,6 +8,7 @@ import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.toys import ToyDriver
@@ -200,6 +201,12 @@ def test_what_was_altered_in_a_foreign_layout_is_found(manager, pool):
     pool.pool.clear()
     assert manager.get_backup(backup.id).state == "lost"
     assert not manager.restore(backup.id, "toy://h/new").success
+
+
+def test_a_repository_that_lacks_a_method_is_refused_when_it_is_opened(pool):
+    partial = SimpleNamespace(**{n: getattr(pool, n) for n in dir(pool) if not n.startswith("_") and n != "pin"})
+    with pytest.raises(PluginError, match=r"returned SimpleNamespace from open_repository, not an object with .*pin"):
+        BackupManager("pool://here", plugins=[PoolPlugin(partial)])
 
 
 def test_a_plugin_that_returns_no_repository_is_named():

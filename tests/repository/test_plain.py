@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from support.toys import open_directory
+from support.toys import ToyDriver, open_directory
 
-from dumpty import BackupManager, IntegrityError, PluginRef, Record, StoredObject, StoreError
+from dumpty import BackupManager, IntegrityError, PluginError, PluginRef, Record, StoredObject, StoreError
 from dumpty.repository.plain import PlainRepository
 
 PARTS = {
@@ -142,6 +142,24 @@ def test_a_transaction_that_is_left_before_its_commit_leaves_nothing(repository,
     with pytest.raises(RuntimeError, match="on purpose"):
         interrupted(repository, list(PARTS.items())[:steps])
     assert names(top) == []
+
+
+def test_an_ending_is_used_once_for_the_second_would_take_the_place_of_the_first(repository, top):
+    with begun(repository)[2] as tx:
+        tx.upload(".sql")
+        with pytest.raises(ValueError, match=r"\.sql is being uploaded already"):
+            tx.upload(".sql")
+    assert names(top) == []
+
+
+def test_a_backup_of_several_objects_is_refused_by_name_where_nothing_reads_several(repository, top):
+    record = committed(repository)
+    manager = BackupManager(str(top), plugins=[ToyDriver()])
+    error = manager.restore(record.id, "toy://h/new").error
+    assert f"backup {record.id} is of 3 objects, as format parallel" in error
+    with pytest.raises(PluginError, match="is of 3 objects"):
+        manager.verify(record.id)
+    assert manager.get_backup(record.id).proofs == ()
 
 
 def test_a_transaction_without_a_commit_is_no_backup(repository, top):

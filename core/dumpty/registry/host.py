@@ -282,7 +282,10 @@ class Host:
 
     def open_repository(self, plugin: Plugin, *, url: str, options: Options) -> Repository:
         """Call ``open_repository``."""
-        methods = ("transaction", "listing", "get", "open", "remove", "add_proof")
+        methods = (
+            *("open", "local_path", "locate", "workspace", "transaction", "listing", "get", "look_up"),
+            *("prepare", "clear", "add_proof", "pin", "unpin", "remove"),
+        )
         try:
             return cast("Repository", self._call(plugin, "open_repository", methods, url=url, options=options))
         except Exception as error:

@@ -65,8 +65,14 @@ class StoreTransaction(Generic[R]):
         return self._stem + ending
 
     def upload(self, ending: str, expected: int | None = None) -> Upload:  # noqa: ARG002 - this store asks for no size
-        """Begin an object, to be committed with the transaction."""
+        """Begin an object, to be committed with the transaction.
+
+        Raises:
+            ValueError: there is one of this ending already; the second would take its place.
+        """
         name = self.name(ending)
+        if name in self._uploads:
+            raise ValueError(f"{name} is being uploaded already; each object of a backup has an ending of its own")
         upload = self._store.create(name)
         self._stack.callback(upload.abort)
         self._uploads[name] = upload

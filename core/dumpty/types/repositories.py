@@ -50,7 +50,7 @@ class Transaction(Protocol):
     def upload(self, ending: str, expected: int | None = None) -> Upload:
         """Begin an object, whose name ends with ``ending``; ``expected`` is about its size in bytes.
 
-        It is committed with the transaction, not by whoever writes it.
+        It is committed with the transaction, not by whoever writes it. An ending used twice is a ``ValueError``.
         """
         ...
 
