@@ -301,6 +301,22 @@ def test_what_is_no_file_is_no_object_and_stops_nothing(top, store):
     assert list(store.list()) == []
 
 
+def test_what_cannot_be_removed_of_a_workspace_keeps_nothing_else_of_it(store, monkeypatch):
+    """A file that somebody removes at the same moment, or that may not go."""
+    real = os.unlink
+
+    def unlink(name, **options):
+        if name == "b":
+            raise FileNotFoundError(2, os.strerror(2), name)
+        real(name, **options)
+
+    with store.workspace() as space:
+        for name in "abc":
+            (space / name).write_bytes(b"x")
+        monkeypatch.setattr(os, "unlink", unlink)
+    assert [path.name for path in space.iterdir()] == ["b"]
+
+
 def test_a_workspace_is_private_and_goes_with_its_block(top, store):
     with store.workspace() as space:
         assert stat.S_IMODE(space.stat().st_mode) == 0o700

@@ -70,15 +70,20 @@ def tree_size(top: Path) -> int:
 
 
 def discard(path: Path) -> None:
-    """Remove what is of no use any more, if that can be done; an interrupt waits until it is."""
+    """Remove what is of no use any more, as far as that can be done; an interrupt waits until it is."""
     try:
-        remove(path)
-    except OSError:
-        pass
+        _remove_what_goes(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            remove(path)
+        _remove_what_goes(path)
         raise
+
+
+def _remove_what_goes(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def remove(path: Path) -> None:
