@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,10 @@ pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server"
 # How fast an example runs says something of the machine, not of dumpty.
 settings.register_profile("dumpty", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dumpty")
+
+# What the machine keeps of repositories elsewhere is no test's to read, or to leave behind.
+_caches = tempfile.TemporaryDirectory(prefix="dumpty-caches-")
+os.environ["XDG_CACHE_HOME"] = _caches.name
 
 # A shell's background job begins with signals ignored, and every program that the tests start would go on ignoring
 # them, as it should: then no test could interrupt anything. What Python handles, its children begin with as usual.

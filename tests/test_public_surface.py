@@ -74,7 +74,6 @@ HEAVY = (
     "sqlite3",
     "isal",
     "backports.zstd",
-    "filelock",
     "dumpty_plugins",
 )
 

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from dumpty.errors import CommandError as CommandError
     from dumpty.errors import DependencyError as DependencyError
     from dumpty.errors import DumptyError as DumptyError
+    from dumpty.errors import Exists as Exists
     from dumpty.errors import IntegrityError as IntegrityError
     from dumpty.errors import InvalidName as InvalidName
     from dumpty.errors import Locked as Locked
     from dumpty.errors import ManifestError as ManifestError
     from dumpty.errors import MissingFile as MissingFile
+    from dumpty.errors import NotPermitted as NotPermitted
     from dumpty.errors import NotProvable as NotProvable
     from dumpty.errors import OptionError as OptionError
     from dumpty.errors import OtherDatabase as OtherDatabase
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from dumpty.errors import PluginLoadError as PluginLoadError
     from dumpty.errors import PluginNotFound as PluginNotFound
     from dumpty.errors import RestoreNotSupported as RestoreNotSupported
+    from dumpty.errors import Retained as Retained
     from dumpty.errors import SourceError as SourceError
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from dumpty.types import Annotations as Annotations
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
+    from dumpty.types import Cap as Cap
     from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
     from dumpty.types import Evidence as Evidence
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
     from dumpty.types import Proved as Proved
     from dumpty.types import Reader as Reader
     from dumpty.types import Record as Record
+    from dumpty.types import Removal as Removal
     from dumpty.types import Repository as Repository
     from dumpty.types import RepositoryListing as RepositoryListing
     from dumpty.types import Scratch as Scratch
@@ -86,6 +91,8 @@ if TYPE_CHECKING:
     from dumpty.types import Upload as Upload
     from dumpty.types import Verifier as Verifier
     from dumpty.types import Writer as Writer
+    from dumpty.types import check_object_name as check_object_name
+    from dumpty.types import is_object_name as is_object_name
     from dumpty.url import MalformedURL as MalformedURL
 
 _EXPORTS = {
@@ -101,7 +108,10 @@ _EXPORTS = {
         "InvalidName",
         "Locked",
         "ManifestError",
+        "Exists",
         "MissingFile",
+        "NotPermitted",
+        "Retained",
         "NotProvable",
         "OptionError",
         "OtherDatabase",
@@ -125,6 +135,7 @@ _EXPORTS = {
         "Annotations",
         "Buffer",
         "ByteSink",
+        "Cap",
         "DirectoryUpload",
         "Dump",
         "Evidence",
@@ -144,6 +155,7 @@ _EXPORTS = {
         "Proved",
         "Reader",
         "Record",
+        "Removal",
         "Repository",
         "RepositoryListing",
         "Scratch",
@@ -156,6 +168,8 @@ _EXPORTS = {
         "Upload",
         "Verifier",
         "Writer",
+        "check_object_name",
+        "is_object_name",
     ),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}

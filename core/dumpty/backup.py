@@ -16,9 +16,6 @@ from dumpty.registry.host import default_host
 from dumpty.repository import manifest, sealed
 from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import valid_name
-from dumpty.repository.objects import sizes_in
-from dumpty.repository.presence import check_presence, undo_removal
-from dumpty.repository.recovery import clean
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
 from dumpty.types import Source
@@ -77,11 +74,11 @@ class DatabaseBackup:
 
     def __init__(self, backup_dir: str) -> None:
         self._host = default_host()
-        url = os.fspath(backup_dir)
+        directory = os.path.abspath(os.fspath(backup_dir))
         plugin = self._host.named("store", "file")
         options = self._host.options({"open_store": plugin}, {})["open_store"]
-        self._store = self._host.open_store(plugin, url=os.path.abspath(url), options=options)
-        self._catalog = NamedCatalog(self._store)
+        self._store = self._host.open_store(plugin, url=directory, options=options)
+        self._catalog = NamedCatalog(self._store, directory)
         self._catalog.entries()
 
     def backup_sqlite(self, db_path: str, backup_name: str) -> BackupMetadata:
@@ -128,32 +125,13 @@ class DatabaseBackup:
             IntegrityError: the backup's bytes are not those recorded. Nothing is restored.
             Locked: the target is in use.
         """
-        found = next((e for e in self._catalog.entries() if e["name"] == backup_name), None)
+        found = self._find_checked(backup_name)
         if found is None:
             return False
         driver = self._host.driver("sqlite")
-        if found["format"] != "sqlite":
-            raise IntegrityError(
-                f"the backup {backup_name!r} is a PostgreSQL dump ({found['format']}); "
-                "restore it with pg_restore or psql"
-            )
+        stored = self._stored(found)
         path = os.path.abspath(os.fspath(restore_path))
         target = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
-        stored = Stored(
-            file=found["file"],
-            format=driver.format("native"),
-            plain_size=found["size_bytes"],
-            plain_sha256=found["checksum"],
-            stored_size=found["size_bytes"],
-            stored_sha256=found["checksum"],
-            stages=(),
-            evidence=manifest.decode_evidence(found["evidence"], f"the backup {backup_name!r}"),
-        )
-        undo_removal(self._store, stored.file)
-        try:
-            check_stored(self._host, self._catalog, stored)
-        except MissingFile as error:
-            raise MissingFile(f"the file of the backup {backup_name!r} is gone: {error}") from error
         options = self._host.options({"restore": driver}, {})["restore"]
         with track_interruption() as interruption, StoredDump(self._host, self._catalog, stored, checked=True) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
@@ -167,7 +145,7 @@ class DatabaseBackup:
         while True:
             entries = self._catalog.entries()
             states = self._states(entries)
-            # Between two looks another process may have removed one, data and entry: that is no loss.
+            # Between two looks another process may have removed one, entry and data: that is no loss.
             if all(state == "ok" for state in states) or self._catalog.entries() == entries:
                 return [self._metadata(entry, state) for entry, state in zip(entries, states, strict=True)]
 
@@ -192,9 +170,9 @@ class DatabaseBackup:
                 oldest = now - timedelta(days=max_age_days)
             except OverflowError:  # more days than the calendar has: nothing is that old
                 oldest = datetime.min.replace(tzinfo=UTC)
-            return _expired(zip(entries, self._states(entries, locked=True), strict=True), oldest, max_backups)
+            return _expired(zip(entries, self._states(entries), strict=True), oldest, max_backups)
 
-        self._states(self._catalog.entries())  # puts back what a removal that did not end left half removed
+        self._catalog.recover()
         return self._catalog.remove(choose)
 
     def _backup(
@@ -206,7 +184,7 @@ class DatabaseBackup:
             dump_format = driver.format(format_name)
             inspection = self._inspect(driver, source, shared["inspect"]) if label == "sqlite" else None
             identity = (inspection.identity if inspection else "") or identity_of(source, driver.described.schemes[0])
-            clean(self._store)
+            self._catalog.recover()
             started = datetime.now(UTC)
             run = Run(
                 host=self._host,
@@ -238,9 +216,42 @@ class DatabaseBackup:
     def _inspect(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
         return self._host.inspect(driver, source=source, options=options)
 
-    def _states(self, entries: Sequence[Mapping[str, Any]], *, locked: bool = False) -> list[str]:
-        sizes = sizes_in(self._store)
-        return [check_presence(self._store, e["file"], e["size_bytes"], sizes, locked=locked).state for e in entries]
+    def _find_checked(self, name: str) -> dict[str, Any] | None:
+        """Return the entry of a SQLite backup whose data was read and is the one recorded; None where there is none."""
+        while True:
+            found = self._find(name)
+            if found is None:
+                return None
+            if found["format"] != "sqlite":
+                raise IntegrityError(
+                    f"the backup {name!r} is a PostgreSQL dump ({found['format']}); restore it with pg_restore or psql"
+                )
+            try:
+                check_stored(self._host, self._catalog, self._stored(found))
+            except MissingFile as error:
+                # Another process may have replaced or removed it between the two looks: that is no loss.
+                if self._find(name) == found:
+                    raise MissingFile(f"the file of the backup {name!r} is gone: {error}") from error
+            else:
+                return found
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        return next((e for e in self._catalog.entries() if e["name"] == name), None)
+
+    def _stored(self, entry: Mapping[str, Any]) -> Stored:
+        return Stored(
+            file=entry["file"],
+            format=self._host.driver("sqlite").format("native"),
+            plain_size=entry["size_bytes"],
+            plain_sha256=entry["checksum"],
+            stored_size=entry["size_bytes"],
+            stored_sha256=entry["checksum"],
+            stages=(),
+            evidence=manifest.decode_evidence(entry["evidence"], f"the backup {entry['name']!r}"),
+        )
+
+    def _states(self, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [self._catalog.presence(entry).state for entry in entries]
 
     def _metadata(self, entry: Mapping[str, Any], state: str = "ok") -> BackupMetadata:
         field_names = {f.name for f in fields(BackupMetadata)}

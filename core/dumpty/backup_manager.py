@@ -6,21 +6,25 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from dumpty.errors import UnknownBackup
+from dumpty.operations import removal
 from dumpty.operations.backup import create
 from dumpty.operations.listing import Lister
+from dumpty.operations.proving import prove_and_record
 from dumpty.operations.restore import restore
-from dumpty.operations.result import Backup, BackupResult, Listing, log, run_as_result
-from dumpty.operations.selection import LATEST, Filter, select
-from dumpty.operations.verify import check_request, prove
+from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, log, run_as_result
+from dumpty.operations.selection import Filter, select
+from dumpty.operations.verify import check_request
 from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
 from dumpty.repository.opening import open_repository
 from dumpty.streaming.throttle import throttled
-from dumpty.url import parse_url, secrets_in, shown_address
+from dumpty.url import secrets_in, shown_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
+    from dumpty.repository.retention import Rules
     from dumpty.streaming.stored_dump import Progress
     from dumpty.types import Level, Proof
 
@@ -118,7 +122,7 @@ class BackupManager:
             target_url: as for ``create_backup``.
             overwrite: replace what the target holds, once the new content is complete and checked.
             create: refuse a target that exists, even an empty one.
-            other: False refuses, with ``OtherDatabase``, to replace what another database than the backup's own holds.
+            other: False refuses, with ``OtherDatabase``, to replace what another database than the backup's own has.
             progress: called with the plain bytes so far, and their number.
             options: those declared by the driver.
 
@@ -133,18 +137,18 @@ class BackupManager:
 
         def work() -> Backup:
             record = self._repository.get(backup_id)
-            self._repository.prepare(record)
-            restore(
-                self._host,
-                self._repository,
-                record,
-                target_url,
-                overwrite=overwrite,
-                create=create,
-                other=other,
-                progress=progress,
-                overrides=options,
-            )
+            with self._repository.reading(record):
+                restore(
+                    self._host,
+                    self._repository,
+                    record,
+                    target_url,
+                    overwrite=overwrite,
+                    create=create,
+                    other=other,
+                    progress=progress,
+                    overrides=options,
+                )
             return self._lister.as_recorded(record)
 
         return run_as_result("restore", target_url, work, self._secrets)
@@ -165,7 +169,12 @@ class BackupManager:
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""
-        return next((b for b in self.list_backups() if b.id == backup_id), None)
+        _require_text("a backup's id", backup_id)
+        try:
+            found = self.find(backup_id)
+        except UnknownBackup:
+            return None
+        return found if found.id == backup_id else None
 
     def find(self, wanted: str, *, database: str = "", source: str = "", alone: bool = False) -> Backup:
         """Return the backup that is meant.
@@ -182,13 +191,10 @@ class BackupManager:
         Raises:
             UnknownBackup: none, or more than one, is; the text names the databases in question.
         """
-        found = self.listing()
-        for error in found.problems if wanted.startswith(LATEST) else ():
-            text = "a backup that is not listed could be the one that %s means: %s"
-            log.warning(text, wanted, error, extra={"event": "manifest-damaged"})
         location = self._repository.locate("").rstrip("/")
         scope = Filter(database=database, source=source)
-        return select(found.backups, wanted, scope, location=location, damaged=len(found.problems), alone=alone)
+        lister = self._lister
+        return select(lister.candidates(), wanted, scope, load=lister.load, location=location, alone=alone)
 
     def prove(
         self,
@@ -216,18 +222,16 @@ class BackupManager:
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
         check_request(level, on=on, assertions=assertions, overrides=options)
-        record = self._repository.get(backup_id)
-        proof = prove(
+        return prove_and_record(
             self._host,
             self._repository,
-            record,
+            self._repository.get(backup_id),
             level,
-            on=None if on is None else parse_url(on),
-            assertions=tuple(assertions),
+            on=on,
+            assertions=assertions,
             overrides=options,
             progress=progress,
         )
-        return self._repository.add_proof(record, proof)
 
     def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:
         """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
@@ -238,8 +242,10 @@ class BackupManager:
             PluginNotFound: a plugin that it went through is not installed.
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
-        _require_held(self.prove(backup_id, level=level, progress=progress))
-        return self._lister.backup(self._repository.get(backup_id))
+        check_request(level, on=None, assertions=(), overrides={})
+        record = self._repository.get(backup_id)
+        _require_held(prove_and_record(self._host, self._repository, record, level, overrides={}, progress=progress))
+        return self._lister.backup(record)
 
     def drill(
         self,
@@ -279,17 +285,29 @@ class BackupManager:
         return self._repository.unpin(self._repository.get(backup_id))
 
     def remove(self, backup_id: str) -> bool:
-        """Remove a backup: data, manifest and proofs; False (and logged) where only its data is still there.
+        """Remove a backup: data, manifest and proofs; False (and logged) where the place keeps it for a while.
 
         Raises:
             UnknownBackup, Pinned: there is no such backup, or it is pinned.
-            StoreError: its data could not be removed; it is still listed.
+            StoreError: it could not be removed.
         """
-        problem = self._repository.remove(self._repository.get(backup_id))
-        if problem:
-            text = "backup %s is not listed any more, but its data is still there: %s; the next backup tries again"
-            log.warning(text, backup_id, problem, extra={"event": "left-behind"})
-        return not problem
+        return removal.remove(self._repository, self._lister, backup_id)
+
+    def prune(self, rules: Rules, *, dry_run: bool = False, only: Collection[str] | None = None) -> Pruning:
+        """Remove the backups that no rule protects, all together.
+
+        The rules are asked again once everybody is seen who removes something else; where they then keep any of what
+        was to go, nothing is removed, and ``Pruning.kept`` says so.
+
+        Args:
+            rules: what to protect.
+            dry_run: only decide.
+            only: remove none but these ids, of those that the rules let go.
+
+        Raises:
+            StoreError: not all could be removed.
+        """
+        return removal.prune(self._repository, self._lister, rules, dry_run=dry_run, only=only)
 
 
 def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:

@@ -22,7 +22,10 @@
     ├── TargetNotEmpty           restore refused; says how to insist
     │   └── OtherDatabase        what it holds is another database than the backup's
     ├── Locked                   somebody else holds it (also RuntimeError)
-    └── StoreError               the store cannot write, rename or read (also OSError)
+    └── StoreError               the store cannot write, list or read (also OSError)
+        ├── Exists               a new object's name is taken (also FileExistsError)
+        ├── NotPermitted         the rights at hand do not suffice (also PermissionError)
+        └── Retained             the place keeps what was to be deleted; says until when
 
 A message is one line: what failed, on what, why, and what to do next. No message holds a password.
 """
@@ -38,11 +41,13 @@ __all__ = [
     "CommandError",
     "DependencyError",
     "DumptyError",
+    "Exists",
     "IntegrityError",
     "InvalidName",
     "Locked",
     "ManifestError",
     "MissingFile",
+    "NotPermitted",
     "NotProvable",
     "OptionError",
     "OtherDatabase",
@@ -52,6 +57,7 @@ __all__ = [
     "PluginLoadError",
     "PluginNotFound",
     "RestoreNotSupported",
+    "Retained",
     "SourceError",
     "StoreError",
     "TargetNotEmpty",
@@ -168,4 +174,16 @@ class Locked(DumptyError, RuntimeError):
 
 
 class StoreError(DumptyError, OSError):
-    """A store cannot write, rename, list or read an object."""
+    """A store cannot write, list, read or delete an object."""
+
+
+class Exists(StoreError, FileExistsError):
+    """An object was to be new, and its name is taken."""
+
+
+class NotPermitted(StoreError, PermissionError):
+    """The account that a store is used with may not do this."""
+
+
+class Retained(StoreError):
+    """The place keeps an object that was to be deleted; the text says until when, where that is known."""

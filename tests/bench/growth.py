@@ -24,6 +24,8 @@ FORMS = {
     "postgres": "dumpty postgres native gzip",
     "mysql": "dumpty mysql sql gzip",
 }
+FAR_BACKUPS = 1000
+FAR_TARGETS = {"show latest, cold": 1.0, "list, cold": 10.0, "list, warm": 2.0, "show latest": 1.0, "prune 900": 5.0}
 DUMPTY = (sys.executable, "-m", "dumpty")
 
 
@@ -89,28 +91,37 @@ def _empty(top: Path) -> float:
 def full(top: Path, number: int) -> None:
     """Fill a directory with ``number`` backups: one that is real, and manifests and data like it, an hour apart."""
     from dumpty import BackupManager
-    from dumpty.registry.host import default_host
     from dumpty.repository import manifest
-    from dumpty.repository.catalog import Catalog
-    from dumpty.repository.names import MANIFEST, sidecar_name
+    from dumpty.repository.protocol.layout import MANIFEST, new_stem
 
     database = top.with_name("one.db")
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.executescript("CREATE TABLE a (x); INSERT INTO a VALUES (1); CREATE TABLE b (x)")
-    first_backup = BackupManager(str(top)).create_backup(f"sqlite:///{database}").backup
-    host = default_host()
-    plugin = host.named("store", "file")
-    catalog = Catalog(
-        host.open_store(plugin, url=str(top), options=host.options({"open_store": plugin}, {})["open_store"])
-    )
-    [record] = catalog.records()[0]
-    data = Path(first_backup.file_path).read_bytes() if first_backup else b""
+    result = BackupManager(str(top)).create_backup(f"sqlite:///{database}")
+    assert result.backup is not None, result.error
+    [path] = top.rglob(f"*{MANIFEST}")
+    record = manifest.decode(path.read_bytes(), str(path))
+    data = (top / record.file).read_bytes()
     for hours in range(1, number):
-        moment, identity = record.started - timedelta(hours=hours), str(uuid.uuid4())
-        file = catalog.stem(identity, record.database, moment) + ".sql.gz"
-        entry = replace(record.objects[0], name=file)
-        copy = replace(record, id=identity, objects=(entry,), started=moment, ended=moment)
-        (top / file).write_bytes(data)
-        (top / sidecar_name(file, MANIFEST)).write_bytes(manifest.encode(copy))
+        moment, backup_id = record.started - timedelta(hours=hours), str(uuid.uuid4())
+        stem = new_stem(path.parent.name, moment, backup_id)
+        entry = replace(record.objects[0], name=f"{stem}.sql.gz")
+        copy = replace(record, id=backup_id, objects=(entry,), started=moment, ended=moment)
+        (top / entry.name).write_bytes(data)
+        (top / f"{stem}{MANIFEST}").write_bytes(manifest.encode(copy))
     os.sync()
     time.sleep(1)
+
+
+def far(top: Path) -> Iterator[tuple[str, float, float]]:
+    """Yield what looking at, and removing from, a store 30 ms away takes that holds 1,000 backups; as ``fixed`` does.
+
+    Each is measured in a process of its own, the calls to the store beside it.
+    """
+    full(top / "far", FAR_BACKUPS)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(top / "caches")}
+    for what, target in FAR_TARGETS.items():
+        argv = [sys.executable, str(Path(__file__).with_name("far.py")), what, str(top / "far")]
+        process = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
+        seconds, calls = process.stdout.split()
+        yield f"{what} of {FAR_BACKUPS:,} backups 30 ms away, {calls} calls", float(seconds), target

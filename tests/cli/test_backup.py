@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.places import stored_files
 
 
 def test_a_backup_is_stored_natively_and_compressed_unless_told_otherwise(make, shop):
@@ -53,8 +54,8 @@ def test_the_directory_comes_from_the_option_then_from_the_environment(dumpty, s
     monkeypatch.setenv("DUMPTY_DIR", str(tmp_path / "environment"))
     dumpty("backup", shop)
     dumpty("backup", shop, "-d", tmp_path / "option")
-    assert len(os.listdir(tmp_path / "environment")) >= 2
-    assert len(os.listdir(tmp_path / "option")) >= 2
+    assert len(stored_files(tmp_path / "environment")) == 2
+    assert len(stored_files(tmp_path / "option")) == 2
     assert not (tmp_path / "backups").exists()
 
 

@@ -36,7 +36,7 @@ def test_an_empty_directory_lists_nothing_and_is_no_failure(dumpty, tmp_path):
 
 def test_a_damaged_manifest_is_named_and_hides_no_other_backup(dumpty, make, shop, tmp_path):
     make(shop)
-    hidden = next(p for p in (tmp_path / "backups").iterdir() if p.name.endswith(".manifest.json"))
+    hidden = next(p for p in (tmp_path / "backups").rglob("*") if p.name.endswith(".manifest.json"))
     hidden.write_bytes(b"{" + hidden.read_bytes()[5:])
     readable = make(shop)
     result = dumpty("list")

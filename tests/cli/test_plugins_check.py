@@ -39,7 +39,7 @@ def test_a_sound_plugin_keeps_every_rule_and_each_is_listed(dumpty):
 def test_the_verdict_is_there_for_programs_too(dumpty):
     reply = dumpty("plugins", "check", "sha256", "--kind", "verifier", "--json").json
     assert (reply["success"], reply["status"], reply["kind"], reply["left"]) == (True, 0, "verifier", [])
-    assert {rule["state"] for rule in reply["rules"]} == {"kept"}
+    assert {rule["state"] for rule in reply["rules"]} <= {"kept", "unproved"}
     assert {tuple(rule) for rule in reply["rules"]} == {("test", "rule", "state", "reason")}
 
 
@@ -80,7 +80,8 @@ def test_a_store_is_checked_in_the_place_that_is_given(dumpty, tmp_path, form):
     result = dumpty("plugins", "check", "file", "--target", form.format(tmp_path), "--json")
     assert result.status == 0, result
     states = [rule["state"] for rule in result.json["rules"]]
-    assert states.count("kept") == len(states) > 25
+    assert states.count("kept") + states.count("unproved") == len(states) > 25
+    assert states.count("kept") > 25
 
 
 def test_a_driver_is_checked_with_the_databases_that_are_given(dumpty, shop, orders, tmp_path):
@@ -110,7 +111,7 @@ def test_a_password_in_a_url_is_not_shown(dumpty, install):
 def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatch):
     monkeypatch.setenv("PLACE", f"file://{tmp_path}/place")
     reply = dumpty("plugins", "check", "file", "--target", "env:PLACE", "--json").json
-    assert {rule["state"] for rule in reply["rules"]} == {"kept"}
+    assert {rule["state"] for rule in reply["rules"]} <= {"kept", "unproved"}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.places import left_over, stored_files
 
 import dumpty as package
 from dumpty import errors
@@ -214,7 +215,7 @@ def hangs():
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number, expected):
     program, child = hangs()
-    assert any(name.endswith(".part") for name in os.listdir("backups"))
+    assert any(name.endswith(".part") for name in left_over("backups"))
     program.send_signal(number)
     out, err = program.communicate(timeout=120)
     assert program.returncode == expected
@@ -223,7 +224,7 @@ def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number,
     assert number.name in reply["error"]
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
-    assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
+    assert stored_files("backups") == []
 
 
 @pytest.mark.parametrize(("name", "expected"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
@@ -249,7 +250,7 @@ def test_a_second_signal_ends_what_does_not_listen_to_the_first(hangs, number, e
     reply = json.loads(out)
     assert (reply["success"], reply["status"], err.replace("stubborn\n", "")) == (False, expected, "")
     assert f"interrupted by {number.name}, and by a second signal" in reply["error"]
-    assert not any(name.endswith(".json") for name in os.listdir("backups"))
+    assert not any(name.endswith(".json") for name in stored_files("backups"))
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -259,7 +260,7 @@ def test_a_signal_that_a_plugin_swallowed_makes_no_backup(hangs, number, expecte
     out, _ = program.communicate(timeout=30)
     assert program.returncode == expected
     assert json.loads(out)["status"] == expected
-    assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
+    assert stored_files("backups") == []
 
 
 def test_a_signal_that_interrupts_no_waiting_is_heard_all_the_same(hangs):
@@ -278,7 +279,7 @@ def test_the_echo_of_a_signal_does_not_disturb_the_cleaning_up(hangs):
     assert program.returncode == 130
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
-    assert [name for name in os.listdir("backups") if not name.startswith(".")] == []
+    assert stored_files("backups") == []
 
 
 def test_a_signal_that_is_ignored_stays_ignored(hangs):

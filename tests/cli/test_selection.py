@@ -97,7 +97,7 @@ def test_a_message_names_no_more_databases_than_can_be_read(dumpty, make, tmp_pa
 
 def test_what_a_damaged_manifest_hides_is_told_where_it_could_be_the_latest(dumpty, make, shop, tmp_path):
     first, second = make(shop), make(shop)
-    [manifest] = [p for p in (tmp_path / "backups").glob("*.manifest.json") if second["id"][:8] in p.name]
+    [manifest] = [p for p in (tmp_path / "backups").rglob("*.manifest.json") if second["id"][:8] in p.name]
     manifest.write_text("{}")
     result = dumpty("restore", "latest", "--to", "sqlite:///new.db", "--json")
     assert (result.status, result.json["backup"]["id"]) == (0, first["id"])

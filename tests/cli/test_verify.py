@@ -39,7 +39,7 @@ def test_a_backup_whose_file_is_gone_has_failed(dumpty, make, shop, argv):
 
 def test_a_damaged_manifest_fails_the_verification_of_all(dumpty, make, shop, tmp_path):
     make(shop)
-    manifest = next(p for p in (tmp_path / "backups").iterdir() if p.name.endswith(".manifest.json"))
+    manifest = next(p for p in (tmp_path / "backups").rglob("*") if p.name.endswith(".manifest.json"))
     manifest.write_text("{}")
     result = dumpty("verify", "--all")
     assert result.status == 4

@@ -51,7 +51,7 @@ def test_backups_across_a_change_of_summer_time_keep_order_and_names(zygote, vau
     )
     assert all(b.timestamp.utcoffset() == timedelta(0) for b in backups)
     for stored in backups:
-        assert f"-{stored.timestamp:%Y%m%dT%H%M%SZ}-" in stored.file_path
+        assert f"/{stored.timestamp:%Y%m%dT%H%M%SZ}-" in stored.file_path
     vault.check("a change of summer time", restore_all=True)
     vault.next_run("a change of summer time")
 

@@ -140,7 +140,12 @@ def pair(place, request):
 
 
 def manifest_of(top: Path, backup) -> Path:
-    return next(p for p in top.glob("*.manifest.json") if json.loads(p.read_text())["id"] == backup.id)
+    return next(p for p in top.rglob("*.manifest.json") if json.loads(p.read_text())["id"] == backup.id)
+
+
+def good(place, path: Path) -> Path:
+    """Return the copy of a file of the backups."""
+    return place / "good" / path.relative_to(place / "backups")
 
 
 def put_back(place):
@@ -173,7 +178,7 @@ def test_damaged_data_is_found_and_named_and_not_restored(pair, way, place, dice
         event = f"{data.name}, {way.__name__} no. {number}"
         way(data, dice, Path(other.file_path))
         content = data.read_bytes() if data.exists() else None
-        assert content != (place / "good" / data.name).read_bytes(), event
+        assert content != good(place, data).read_bytes(), event
         LEDGER.fault(f"files {DESCRIPTIONS[way]}")
         with pytest.raises((IntegrityError, MissingFile), match=data.name):
             manager.verify(backup.id)
@@ -208,7 +213,7 @@ def test_a_damaged_manifest_is_found_and_named_and_hides_no_other(pair, way, pla
         # The next run neither overwrites it nor takes its data for rubbish.
         assert manager.create_backup(f"sqlite:///{place}/shop.db").success
         assert path.read_bytes() == damaged_manifest
-        assert Path(backup.file_path).read_bytes() == (place / "good" / Path(backup.file_path).name).read_bytes()
+        assert Path(backup.file_path).read_bytes() == good(place, Path(backup.file_path)).read_bytes()
         LEDGER.damage(found=True, event=event)
         put_back(place)
 
@@ -222,7 +227,7 @@ def test_data_without_its_manifest_is_kept_and_the_others_are_whole(pair, place)
     assert "no backup" in refused(manager, place, backup, "a deleted manifest")
     assert manager.create_backup(f"sqlite:///{place}/shop.db").success
     data = Path(backup.file_path)
-    assert data.read_bytes() == (place / "good" / data.name).read_bytes()
+    assert data.read_bytes() == good(place, data).read_bytes()
 
 
 @pytest.mark.parametrize("pair", STAGES[:1], indirect=True, ids="-".join)
@@ -258,28 +263,28 @@ def test_the_command_line_names_the_damaged_backup_and_ends_with_4(pair, way, pl
 
 
 @pytest.mark.parametrize("pair", STAGES[:1], indirect=True, ids="-".join)
-@pytest.mark.parametrize("ending", [".proofs.json", ".pin.json"])
+@pytest.mark.parametrize("kind", [".proof-", ".pin-"])
 @pytest.mark.parametrize("way", [cut, flip, empty, swap, longer, zeroed])
-def test_a_damaged_proof_proves_nothing_and_a_damaged_pin_still_protects(pair, ending, way, place, dice):
+def test_a_damaged_proof_proves_nothing_and_a_damaged_pin_still_protects(pair, kind, way, place, dice):
     manager, (backup, other) = pair
     for pinned in (backup, other):
         manager.verify(pinned.id)
         manager.pin(pinned.id, "kept for the auditors")
     shutil.rmtree(place / "good")
     shutil.copytree(place / "backups", place / "good")
-    stem = Path(backup.file_path).name.partition(".")[0]
-    other_stem = Path(other.file_path).name.partition(".")[0]
-    path = place / "backups" / (stem + ending)
+    [path], [other_path] = (
+        (place / "backups").glob(f"*/{Path(b.file_path).name.partition('.')[0]}{kind}*") for b in (backup, other)
+    )
     for number in range(TIMES.get(way, 1) * FACTOR):
         event = f"{path.name}, {way.__name__} no. {number}"
-        way(path, dice, place / "backups" / (other_stem + ending))
+        way(path, dice, other_path)
         if way is longer:
             path.write_bytes(path.read_bytes() + b"x")
         LEDGER.fault(f"files {DESCRIPTIONS[way]}")
         assert path.name in " ".join(map(str, manager.listing().lost_proofs)), event
         backups = {b.id: b for b in manager.list_backups()}
         assert backups.keys() == {backup.id, other.id}
-        if ending == ".proofs.json" and backups[backup.id].proofs:
+        if kind == ".proof-" and backups[backup.id].proofs:
             LEDGER.damage(found=False, event=event)
         assert backups[backup.id].pinned, event
         with pytest.raises(DumptyError):
@@ -403,8 +408,8 @@ def test_damaged_dumps_of_servers_are_found_and_the_target_is_left_alone(
     for way in WAYS:
         shutil.copytree(top, place / "backups")
         shutil.copytree(top, place / "good")
-        data = place / "backups" / Path(backup.file_path).name
-        way(data, dice, place / "backups" / Path(other.file_path).name)
+        data, other_data = (place / "backups" / Path(b.file_path).relative_to(top) for b in (backup, other))
+        way(data, dice, other_data)
         event = f"{data.name}, {way.__name__}"
         LEDGER.fault(f"files {DESCRIPTIONS[way]}")
         manager = BackupManager(str(place / "backups"))

@@ -91,7 +91,7 @@ def test_a_sealed_manifest_that_is_wrong_anywhere_restores_nothing_wrong(shop, d
     manager = BackupManager(str(top))
     stored = manager.create_backup(f"sqlite:///{database}").backup
     try:
-        [path] = top.glob("*.manifest.json")
+        [path] = top.rglob("*.manifest.json")
         path.write_bytes(seal(mutated(json.loads(path.read_text()), data)))
         LEDGER.rounds += 1
         LEDGER.fault("manifests forged")
@@ -157,7 +157,7 @@ def altered(plain: bytes, data) -> bytes:
 
 def forge(top: Path, plain: bytes) -> None:
     """Put ``plain`` in place of the one uncompressed dump in ``top``, with every digest and size made right again."""
-    [path] = top.glob("*.manifest.json")
+    [path] = top.rglob("*.manifest.json")
     content = json.loads(path.read_text())
     digest = hashlib.sha256(plain).hexdigest()
     [entry], [part] = content["clear"]["objects"], content["sealed"]["parts"]

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.ledger import LEDGER
+from support.places import left_over, stored_files
 
 from dumpty import BackupManager
+from dumpty.repository.protocol.layout import TOMBSTONE
 
-UNFINISHED = (".part", ".removed", ".pending", ".old")
 ROWS = 400
 
 
@@ -96,7 +97,7 @@ def version_of(path: Path, rows: int = ROWS) -> int:
 
 def unfinished_files(top: Path) -> list[str]:
     """Return the names of half-done things in a directory."""
-    return [n for n in os.listdir(top) if n.endswith(UNFINISHED)]
+    return left_over(top)
 
 
 class Vault:
@@ -172,14 +173,16 @@ class Vault:
         """
         self.backup()
         assert unfinished_files(self.top) == [], event
-        names = [n for n in os.listdir(self.top) if not n.startswith(".")]
-        assert sum(n.endswith(".manifest.json") for n in names) == len(self.versions), (event, names)
+        names = stored_files(self.top)
+        manifests = [n for n in names if n.endswith(".manifest.json") and (self.top / n).read_bytes() != TOMBSTONE]
+        assert len(manifests) == len(self.versions), (event, names)
         if orphans is None:
-            assert sum(not n.endswith(".json") for n in names) == len(self.versions), (event, names)
+            data = [n for n in names if not n.endswith(".manifest.json") and ".proof-" not in n and ".pin-" not in n]
+            assert len(data) == len(self.versions), (event, names)
 
     def keep_newest(self, count: int = 3) -> None:
         """Remove all but the newest backups, to keep rounds cheap."""
         manager = self.manager()
         for backup_id in [b.id for b in manager.list_backups()][:-count]:
-            manager.remove(backup_id)
-            del self.versions[backup_id]
+            if manager.remove(backup_id):  # not one that a reader protects who could not take that back
+                del self.versions[backup_id]

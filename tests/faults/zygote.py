@@ -36,8 +36,10 @@ def watch(top: str, act) -> None:
         changes = name in {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"} or (
             name == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         )
-        if changes and isinstance(arguments[0], (str, bytes)) and top in os.fsdecode(arguments[0]):
-            act()
+        if changes and isinstance(arguments[0], (str, bytes)):
+            path = os.fsdecode(arguments[0])
+            if top in path or not os.path.isabs(path):  # a name in an open directory is one of the store's
+                act()
 
     real = os.fsync
 
@@ -75,7 +77,7 @@ def fail_fsync(number: int, note: str) -> None:
 
 
 COMMITTING = re.compile(
-    r"/(dumpty/(operations/backup|streaming/pipeline|repository/\w+)|dumpty_plugins/file/\w+|filelock/.+)\.py$"
+    r"/(dumpty/(operations/backup|streaming/pipeline|repository/(protocol/)?\w+)|dumpty_plugins/file/\w+)\.py$"
 )
 
 

@@ -55,7 +55,7 @@ def refused(dumpty, older):
         assert report["error"]
         assert [b.id for b in BackupManager("backups").list_backups()] == [older.id]
         assert BackupManager("backups").verify(older.id) == older
-        assert not list(Path("backups").glob("*.part"))
+        assert not list(Path("backups").rglob("*.part"))
         return line
 
     return run

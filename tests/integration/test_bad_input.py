@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from support.places import stored_files
 
 from dumpty import BackupManager
 from dumpty.repository import sealed
@@ -326,7 +327,7 @@ def test_a_full_disk(refused, small, tmp_path, form):
     message = refused("backup", f"sqlite:///{path}", "--dir", small, "--format", form, status=FAILED)
     assert "space" in message or "is a file" in message
     if small.is_dir():
-        assert [n for n in os.listdir(small) if not n.startswith(".")] == []
+        assert stored_files(small) == []
 
 
 def test_a_backup_directory_that_cannot_be_written(tmp_path, older):
@@ -356,7 +357,9 @@ def victim(dumpty, older, tmp_path):
     database(tmp_path / "shop.db")
     result = BackupManager("backups").create_backup("sqlite:///shop.db")
     data = Path(result.backup.file_path)
-    [manifest] = [p for p in Path("backups").glob("*.json") if json.loads(p.read_text())["id"] == result.backup.id]
+    [manifest] = [
+        p for p in Path("backups").rglob("*.manifest.json") if json.loads(p.read_text())["id"] == result.backup.id
+    ]
     return result.backup, data, manifest
 
 
@@ -425,7 +428,7 @@ def test_a_manifest_from_a_newer_dumpty_is_refused_with_advice_and_kept(dumpty, 
 
 def test_a_manifest_swapped_with_another_backups_is_found(dumpty, older, victim):
     _, _, path = victim
-    [other_path] = [p for p in Path("backups").glob("*.json") if p != path]
+    [other_path] = [p for p in Path("backups").rglob("*.manifest.json") if p != path]
     first_manifest, second_manifest = path.read_bytes(), other_path.read_bytes()
     path.write_bytes(second_manifest)
     other_path.write_bytes(first_manifest)

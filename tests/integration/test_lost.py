@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dumpty import BackupManager, DatabaseBackup, MissingFile, StoreError
+from dumpty import BackupManager, DatabaseBackup, MissingFile
 from dumpty.cli.output import size
 
 
@@ -51,7 +51,7 @@ def three(tmp_path, database):
 
 
 def run(manager, *argv, status=0):
-    directory = os.path.dirname(manager.list_backups()[0].file_path)
+    directory = manager._repository.locate("")
     process = subprocess.run(
         [sys.executable, "-m", "dumpty", *argv, "--dir", directory],
         capture_output=True,
@@ -220,18 +220,56 @@ def test_named_backups_that_are_lost_still_expire(named):
     assert manager.prune(0, 9) == 3
 
 
+@pytest.mark.parametrize("change", ["prune", "replace"])
+def test_a_named_backup_that_another_process_takes_away_between_two_looks_is_not_lost(
+    named, database, tmp_path, monkeypatch, change
+):
+    manager, (first, _, _) = named
+    store = type(manager._store)
+
+    def meanwhile(method):
+        """Let another process work when ``method`` of the store is called for the first time with the data."""
+        real = getattr(store, method)
+
+        def late(self, name, *arguments):
+            if name == os.path.basename(first.file_path):
+                monkeypatch.setattr(store, method, real)
+                other_process = DatabaseBackup(os.path.dirname(first.file_path))
+                other_process.backup_sqlite(str(database), "one") if change == "replace" else other_process.prune(
+                    3650, 2
+                )
+                assert not os.path.exists(first.file_path)
+            return real(self, name, *arguments)
+
+        monkeypatch.setattr(store, method, late)
+
+    if change == "replace":
+        meanwhile("open")
+        assert manager.restore_sqlite("one", str(tmp_path / "new.db"))
+        first = next(b for b in manager.list_backups() if b.name == "one")
+        meanwhile("stat")
+        assert [(b.name, b.state) for b in manager.list_backups()] == [("two", "ok"), ("three", "ok"), ("one", "ok")]
+    else:
+        meanwhile("open")
+        assert manager.restore_sqlite("one", str(tmp_path / "new.db")) is False
+        manager.backup_sqlite(str(database), "one")
+        first = manager.list_backups()[0]
+        meanwhile("stat")
+        assert [(b.name, b.state) for b in manager.list_backups()] == [("three", "ok"), ("one", "ok")]
+
+
 def test_a_listing_looks_again_before_it_calls_a_backup_lost(three, monkeypatch):
     """Removed by another process between the listing and the look at its data: it is not lost, it is gone."""
     manager, (first, second, third) = three
     store = manager._repository._store
     real = type(store).list
 
-    def late(self):
-        objects = list(real(self))
-        other_process = BackupManager(os.path.dirname(first.file_path))
+    def late(self, folder=""):
+        objects = list(real(self, folder))
+        other_process = BackupManager(store.locate(""))
         monkeypatch.setattr(type(store), "list", real)
         other_process.remove(second.id)
-        return iter([f for f in objects if f.name != os.path.basename(second.file_path)])
+        return iter([f for f in objects if not second.file_path.endswith(f.name)])
 
     monkeypatch.setattr(type(store), "list", late)
     assert {b.id: b.state for b in manager.list_backups()} == {first.id: "ok", third.id: "ok"}
@@ -241,40 +279,9 @@ def test_a_store_that_shows_new_objects_late_loses_none(three, monkeypatch):
     manager, backups = three
     store = manager._repository._store
     real = type(store).list
-    hidden = {os.path.basename(b.file_path) for b in backups}
-    monkeypatch.setattr(type(store), "list", lambda self: (f for f in real(self) if f.name not in hidden))
+    hidden = {os.path.relpath(b.file_path, store.locate("")) for b in backups}
+    monkeypatch.setattr(
+        type(store), "list", lambda self, folder="": (f for f in real(self, folder) if f.name not in hidden)
+    )
     assert [b.state for b in manager.list_backups()] == ["ok"] * 3
     assert manager.list_backups()[0].timestamp <= datetime.now(UTC)
-
-
-def test_a_removal_that_did_not_end_loses_nothing(three, named, tmp_path):
-    manager, backups = three
-    for backup in backups:
-        os.rename(backup.file_path, backup.file_path + ".removed")
-        assert manager.get_backup(backup.id).state == "ok"
-        assert os.path.exists(backup.file_path)
-        os.rename(backup.file_path, backup.file_path + ".removed")
-        assert manager.prove(backup.id, level="structure").ok
-        os.rename(backup.file_path, backup.file_path + ".removed")
-        assert manager.restore(backup.id, f"sqlite:///{tmp_path}/{backup.id}.db").success
-    named_manager, copies = named
-    for backup in copies:
-        os.rename(backup.file_path, backup.file_path + ".removed")
-        assert {b.state for b in named_manager.list_backups()} == {"ok"}
-        os.rename(backup.file_path, backup.file_path + ".removed")
-        assert named_manager.restore_sqlite(backup.name, str(tmp_path / "new.db"))
-    os.rename(copies[2].file_path, copies[2].file_path + ".removed")
-    assert named_manager.prune(3650, 1) == 2
-    assert [(b.name, b.state) for b in named_manager.list_backups()] == [("three", "ok")]
-
-
-def test_a_removal_that_did_not_end_where_nothing_can_be_put_back_is_lost(three, monkeypatch):
-    manager, (_, second, third) = three
-    os.rename(third.file_path, third.file_path + ".removed")
-
-    def full(*_):
-        raise StoreError("cannot rename it: Read-only file system")
-
-    monkeypatch.setattr(type(manager._repository._store), "rename", full)
-    assert manager.get_backup(third.id).state == "lost"
-    assert manager.find("latest").id == second.id

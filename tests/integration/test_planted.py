@@ -37,7 +37,7 @@ def run(place, *argv, code=""):
 
 
 def data(place):
-    [path] = (p for p in (place / "backups").iterdir() if p.name.endswith(".gz"))
+    [path] = (p for p in (place / "backups").rglob("*") if p.name.endswith(".gz"))
     return path
 
 
@@ -47,28 +47,31 @@ def pipe(path):
 
 
 def link(path):
-    outside = path.parent.parent / "outside"
+    outside = (
+        next(p for p in path.parents if p.name not in {"backups", "named"} and not p.name.startswith("shop-"))
+        / "outside"
+    )
     outside.write_bytes(b"another's")
     path.unlink(missing_ok=True)
     path.symlink_to(outside)
 
 
-def test_a_backup_writes_through_no_holders_link_and_waits_for_no_pipe(place):
+def test_a_named_backup_writes_through_no_holders_link_and_waits_for_no_pipe(place):
+    (place / "named").mkdir()
     for plant in (link, pipe):
-        for name in ("catalog", "parts"):
-            plant(place / "backups" / f".dumpty-{name}.holder")
-        process = run(place, "backup", "sqlite:///shop.db")
+        plant(place / "named" / ".dumpty~catalog.holder")
+        process = run(place, code=NAMED_BACKUP)
         assert process.returncode == 0, process.stderr
         assert (place / "outside").read_bytes() == b"another's"
-    assert run(place, "verify", "--all").returncode == 0
 
 
 @pytest.mark.parametrize(("plant", "description"), [(link, "a symbolic link"), (pipe, "a named pipe")])
 def test_a_lock_that_was_planted_is_refused_by_name(place, plant, description):
-    plant(place / "backups" / ".dumpty-catalog.lock")
-    process = run(place, "backup", "sqlite:///shop.db")
+    (place / "named").mkdir()
+    plant(place / "named" / ".dumpty~catalog.lock")
+    process = run(place, code=NAMED_BACKUP)
     assert process.returncode == 1
-    assert f".dumpty-catalog.lock: it is {description}, not a file" in process.stderr
+    assert f".dumpty~catalog.lock: it is {description}, not a file" in process.stderr
     assert not (place / "outside").exists() or (place / "outside").read_bytes() == b"another's"
 
 
@@ -87,18 +90,19 @@ def test_data_that_was_planted_is_not_read(place, plant, description, verb):
 
 @pytest.mark.parametrize("plant", [link, pipe])
 def test_proofs_and_pins_that_were_planted_stop_nothing_and_change_nothing(place, plant):
-    stem = str(data(place)).removesuffix(".native.gz").removesuffix(".db.gz")
-    plant(Path(stem + ".proofs.json"))
+    stem = str(data(place)).removesuffix(".db.gz")
+    plant(Path(stem + ".proof-20260101T000000Z-01234567"))
     process = run(place, "verify", "latest")
     assert process.returncode == 0, process
-    assert "could not be written down" in process.stderr
-    plant(Path(stem + ".pin.json"))
-    assert run(place, "list").returncode == 0
+    plant(Path(stem + ".pin-01234567"))
+    process = run(place, "list")
+    assert process.returncode == 0
+    assert ("it is a symbolic link" in process.stderr) == (plant is link)
     assert (place / "outside").read_bytes() == b"another's" if plant is link else True
 
 
 def test_a_manifest_that_is_a_link_is_told_and_one_that_is_a_pipe_is_not_waited_for(place):
-    [manifest] = (place / "backups").glob("*.manifest.json")
+    [manifest] = (place / "backups").rglob("*.manifest.json")
     text = manifest.read_bytes()
     link(manifest)
     process = run(place, "list")
@@ -133,20 +137,20 @@ def test_the_named_manifest_that_was_planted_is_an_error(place, plant, descripti
 
 
 def test_parts_that_were_planted_are_left_and_take_nothing_with_them(place):
-    top = place / "backups"
-    data_file = top / "x-20260101T000000Z-0123456789ab.sql.gz"
+    folder = data(place).parent
+    data_file = folder / "20260101T000000Z-0123456789ab-01234567.sql.gz"
     data_file.write_bytes(b"another's")
-    planted = [f"{data_file.name}.pending.{PART_MARK}.part", f"other.{PART_MARK}.part"]
+    planted = [f"{data_file.name}~{PART_MARK}.part", f"other~{PART_MARK}.part"]
     for name in planted:
-        os.mkfifo(top / name)
+        os.mkfifo(folder / name)
     if os.geteuid() == 0:
-        foreign = top / f"{data_file.name}.pending.dumpty-{'f' * 32}.part"
+        foreign = folder / f"{data_file.name}~dumpty-{'f' * 32}.part"
         foreign.write_bytes(b"")
         os.chown(foreign, NOBODY, NOBODY)
         planted.append(foreign.name)
     assert run(place, "backup", "sqlite:///shop.db").returncode == 0
     assert data_file.read_bytes() == b"another's"
-    assert set(planted) <= set(os.listdir(top))
+    assert set(planted) <= set(os.listdir(folder))
 
 
 @pytest.mark.parametrize("plant", [link, pipe])

@@ -326,3 +326,23 @@ def test_a_password_of_the_server_shows_nowhere(manager):
         facade.drill(backup_id, on="toy://me:s3cret@h/x")
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in repr(facade.get_backup(backup_id).proofs)
+
+
+@pytest.mark.parametrize("verb", ["restore", "drill"])
+def test_what_is_being_restored_is_not_removed_until_that_has_ended(manager, tmp_path, verb):
+    class Meanwhile(Prover):
+        @hookimpl
+        def restore(self, target, dump):
+            removed.append(others.remove(backup_id))
+            return super().restore(target, dump)
+
+    facade, backup_id = manager(Meanwhile())
+    others = BackupManager(str(tmp_path / "dir"), plugins=[Prover()])
+    removed = []
+    if verb == "restore":
+        result = facade.restore(backup_id, "toy://h/new")
+        assert result.success, result.error
+    else:
+        facade.drill(backup_id)
+    assert removed == [False]
+    assert others.remove(backup_id)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.places import stored_files
 from support.toys import python
 
 from dumpty import BackupManager, PluginError, PluginNotFound, StoreError
@@ -77,7 +78,7 @@ def shop(tmp_path) -> str:
 
 def visible(directory: Path) -> list[str]:
     """Return what stands in a backup directory, dumpty's own locks aside."""
-    return sorted(name for name in os.listdir(directory) if not name.startswith("."))
+    return stored_files(directory)
 
 
 WRONG = [

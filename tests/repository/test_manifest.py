@@ -199,7 +199,7 @@ def test_a_plugin_is_named_with_its_distribution():
 def test_a_plugin_that_is_named_by_no_text_is_one_that_is_not_installed(tmp_path, kind):
     manager = BackupManager(str(tmp_path), plugins=[ToyDriver(db=b"data")])
     made = manager.create_backup("toy://h/db").backup
-    [manifest] = tmp_path.glob("*.manifest.json")
+    [manifest] = tmp_path.rglob("*.manifest.json")
     whole = json.loads(manifest.read_text())
     ref = {"name": None, "distribution": "dumpty", "version": "1"}
     clear = whole["clear"]

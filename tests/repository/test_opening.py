@@ -22,6 +22,7 @@ from dumpty import (
     PluginError,
     PluginInfo,
     Presence,
+    Removal,
     RepositoryListing,
     StoreError,
     UnknownBackup,
@@ -104,6 +105,9 @@ class PooledRepository:
             backups=tuple(map(self.look_up, sorted(self.records.values(), key=lambda r: r.started)))
         )
 
+    def candidates(self):
+        return self.listing().candidates()
+
     def get(self, record_id):
         if record_id not in self.records:
             raise UnknownBackup(f"no backup has the id {record_id!r}")
@@ -115,8 +119,8 @@ class PooledRepository:
         annotations = Annotations(proofs=tuple(self.proofs.get(record.id, ())), pinned=self.pins.get(record.id, ""))
         return ListedBackup(record=self.get(record.id), presence=presence, annotations=annotations)
 
-    def prepare(self, record):
-        pass
+    def reading(self, record):
+        return contextlib.nullcontext()
 
     def clear(self):
         pass
@@ -131,11 +135,12 @@ class PooledRepository:
     def unpin(self, record):
         return bool(self.pins.pop(record.id, ""))
 
-    def remove(self, record):
-        if record.id in self.pins:
-            raise Pinned(f"backup {record.id} is pinned")
-        del self.records[record.id]
-        return ""
+    def remove(self, choose):
+        chosen = set(choose(self.listing().backups))
+        kept = {record_id: f"it is pinned {self.pins[record_id]}" for record_id in chosen & self.pins.keys()}
+        for record_id in chosen - kept.keys():
+            del self.records[record_id]
+        return Removal(removed=tuple(chosen - kept.keys()), kept=kept)
 
 
 class PoolPlugin:

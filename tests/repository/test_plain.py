@@ -7,13 +7,15 @@ import os
 import subprocess
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.toys import ToyDriver, open_directory
+from support.places import left_over, stored_files
+from support.toys import StoreWrapper, ToyDriver, open_directory
 
-from dumpty import BackupManager, IntegrityError, PluginError, PluginRef, Record, StoredObject, StoreError
+from dumpty import BackupManager, Cap, IntegrityError, NotPermitted, PluginError, PluginRef, Record, StoredObject
 from dumpty.repository.plain import PlainRepository
+from dumpty.testing.memory_store import ALL, MemoryStore
 
 PARTS = {
     ".p1.sql": b"CREATE TABLE a (x);",
@@ -80,8 +82,7 @@ def interrupted(repository, parts):
         raise RuntimeError("on purpose")
 
 
-def names(top):
-    return sorted(n for n in os.listdir(top) if not n.startswith("."))
+names = stored_files
 
 
 def test_a_backup_of_several_objects_is_listed_as_their_set(repository, top):
@@ -120,21 +121,43 @@ def test_a_backup_of_several_objects_is_removed_whole(repository, top):
     assert len(names(top)) == len(PARTS) + 1
 
 
-def test_a_removal_that_one_object_refuses_puts_all_of_them_back(repository, top, monkeypatch):
-    record = committed(repository)
+def test_a_removal_that_the_place_refuses_in_part_removes_the_rest_and_is_finished_by_the_next_run(
+    repository, top, monkeypatch
+):
+    refused, removed, kept = committed(repository), committed(repository), committed(repository)
     store = type(repository._store)
-    real = store.rename
+    real = store.delete
 
-    def refusing(self, name, new):
-        if name == record.objects[2].name:
-            raise StoreError("cannot rename it: Read-only file system")
-        real(self, name, new)
+    def refusing(self, names):
+        names = list(names)
+        real(self, [n for n in names if n != refused.objects[2].name])
+        if refused.objects[2].name in names:
+            raise NotPermitted("cannot remove it: Operation not permitted")
 
-    monkeypatch.setattr(store, "rename", refusing)
-    with pytest.raises(StoreError, match="Read-only"):
-        repository.remove(record)
+    monkeypatch.setattr(store, "delete", refusing)
+    with pytest.raises(NotPermitted, match="not permitted"):
+        repository.remove(lambda listed: {refused.id, removed.id})
     monkeypatch.undo()
-    assert [b.state for b in BackupManager(str(top)).list_backups()] == ["ok"]
+    assert [b.id for b in BackupManager(str(top)).list_backups()] == [kept.id]
+    repository.clear()
+    assert len(names(top)) == len(PARTS) + 1
+    assert left_over(top) == []
+
+
+def test_what_rules_keep_after_all_is_not_removed(repository, top):
+    """Asked again, when everybody is seen who removes something else; then for what they still let go."""
+    first, second = committed(repository), committed(repository)
+    asked = []
+
+    def choose(listed):
+        asked.append([backup.record.id for backup in listed])
+        return {first.id, second.id} if len(asked) == 1 else {first.id}
+
+    outcome = repository.remove(choose)
+    assert asked == [[first.id, second.id]] * 4
+    assert outcome.removed == (first.id,)
+    assert [listed.record for listed in repository.listing().backups] == [second]
+    assert left_over(top) == []
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
@@ -147,7 +170,7 @@ def test_a_transaction_that_is_left_before_its_commit_leaves_nothing(repository,
 def test_an_ending_is_used_once_for_the_second_would_take_the_place_of_the_first(repository, top):
     with begun(repository)[2] as tx:
         tx.upload(".sql")
-        with pytest.raises(ValueError, match=r"\.sql is being uploaded already"):
+        with pytest.raises(ValueError, match=r"\.sql was uploaded before"):
             tx.upload(".sql")
     assert names(top) == []
 
@@ -173,7 +196,7 @@ def test_a_transaction_without_a_commit_is_no_backup(repository, top):
     [
         (lambda objects: objects[:2], "does not name what was uploaded"),
         (lambda objects: (*objects, replace(objects[0], name=objects[0].name + ".more")), "does not name what was uploaded"),
-        (lambda objects: (*objects[:2], replace(objects[2], size=3)), "holds 24 bytes after 3 were written"),
+        (lambda objects: (*objects[:2], replace(objects[2], size=3)), "has 24 bytes, and 3 were written"),
     ],
 )  # fmt: skip
 def test_a_record_that_is_not_of_what_was_uploaded_commits_nothing(repository, top, changed, message):
@@ -189,3 +212,26 @@ def test_a_record_that_names_another_backups_object_commits_nothing(repository, 
         committed(repository, change=lambda record: replace(record, objects=first.objects))
     assert [listed.record for listed in repository.listing().backups] == [first]
     assert len(names(top)) == len(PARTS) + 1
+
+
+def test_another_databases_folder_that_is_closed_keeps_nobody_from_backing_up(top, caplog):
+    def closed(real, folder="", *rest):
+        if not folder:
+            raise NotPermitted(f"cannot list {top}/other-abcdef: Permission denied")
+        return real(folder, *rest)
+
+    manager = BackupManager(f"wrapped://{top}", plugins=[ToyDriver(db=b"x"), StoreWrapper(list=closed)])
+    result = manager.create_backup("toy://h/db")
+    assert result.success, result.error
+    assert "what other databases' backups left is not cleared" in caplog.text
+
+
+def test_a_pin_that_no_listing_shows_yet_is_taken_away_by_whoever_put_it():
+    store = MemoryStore(ALL & ~Cap.STRONG_LIST)
+    repository = PlainRepository(store)
+    record = committed(repository)
+    store.advance(timedelta(days=1))
+    repository.pin(record, "for an hour")
+    assert repository.unpin(record)
+    assert not [name for name in store.objects() if ".pin-" in name]
+    assert not repository.unpin(record)

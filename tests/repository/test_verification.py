@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.places import stored_files
 from support.toys import StoreWrapper, ToyDriver
 
 from dumpty import BackupManager, IntegrityError, ManifestError, Pinned, StoreError, UnknownBackup
-from dumpty.repository.verification import PROOFS, append, decode_proofs, encode_proofs, verification_status
+from dumpty.repository.verification import decode_proof, encode_proof, superfluous, verification_status
 from dumpty.types import LEVELS, Proof, Proved
 
 NOW = datetime(2026, 3, 29, 2, 30, tzinfo=UTC)
@@ -44,8 +46,8 @@ def backup(top):
     return opened(top).create_backup("toy://h/db").backup
 
 
-def sidecar(top, ending):
-    return next(p for p in top.iterdir() if p.name.endswith(ending))
+def sidecar(top, kind):
+    return next(p for p in top.rglob("*") if kind in p.name)
 
 
 def test_proofs_come_back_as_they_were_written():
@@ -60,7 +62,7 @@ def test_proofs_come_back_as_they_were_written():
         not_proved=("this",),
         error="it broke",
     )
-    assert decode_proofs(encode_proofs("id", [recorded, recorded]), "id", "it") == (recorded, recorded)
+    assert decode_proof(encode_proof("id", recorded), "id", "it") == recorded
 
 
 @settings(max_examples=200)
@@ -92,12 +94,20 @@ def test_a_weaker_proof_does_not_refute_a_failed_drill_and_a_drill_does():
 @given(st.lists(st.tuples(st.sampled_from(LEVELS), st.booleans()), min_size=40, max_size=90))
 def test_many_proofs_are_shortened_without_changing_what_they_say(pairs):
     every = tuple(proof(level, ok, position) for position, (level, ok) in enumerate(pairs))
-    short = ()
-    for recorded in every:
-        short = append(short, recorded)
+    dropped = superfluous(every)
+    short = tuple(p for position, p in enumerate(every) if position not in dropped)
     assert verification_status(short) == verification_status(every)
     assert short[-50:] == every[-50:]
     assert len(short) <= 56
+
+
+def test_proofs_that_say_nothing_any_more_go_with_the_next_removal(top, backup):
+    manager = opened(top)
+    other = manager.create_backup("toy://h/db").backup
+    for _ in range(53):
+        manager.verify(backup.id)
+    manager.remove(other.id)
+    assert len(manager.get_backup(backup.id).proofs) == 50
 
 
 def test_a_verification_is_written_down_beside_the_backup(top, backup):
@@ -139,14 +149,14 @@ def test_proofs_of_two_at_once_are_both_written_down(top, backup):
     assert len(opened(top).get_backup(backup.id).proofs) == 15
 
 
-def refused(real, name, *rest):
-    if name.endswith(PROOFS):
+def refused(real, name, data, *, new=True):
+    if ".proof-" in name:
         raise StoreError(f"cannot write {name}: Read-only file system")
-    return real(name, *rest)
+    real(name, data, new=new)
 
 
 def test_a_proof_that_cannot_be_written_down_still_holds_and_says_so(top, backup):
-    manager = opened(top, create=refused)
+    manager = opened(top, put=refused)
     attempt = manager.prove(backup.id, level="digest")
     assert attempt.ok
     assert "Read-only file system" in attempt.unrecorded
@@ -157,21 +167,22 @@ def test_a_proof_that_cannot_be_written_down_still_holds_and_says_so(top, backup
 def test_damaged_proofs_are_reported_count_for_nothing_and_are_never_overwritten(top, backup, damage):
     manager = opened(top)
     manager.verify(backup.id)
-    file = sidecar(top, PROOFS)
+    file = sidecar(top, ".proof-")
     file.write_bytes(damage)
     assert manager.get_backup(backup.id).verification_status.proven is None
     [problem] = manager.listing().lost_proofs
     assert file.name in str(problem)
     assert manager.listing().problems == []
     attempt = manager.prove(backup.id, level="digest")
-    assert (attempt.ok, file.name in attempt.unrecorded) == (True, True)
+    assert (attempt.ok, attempt.unrecorded) == (True, "")
+    assert manager.get_backup(backup.id).proofs == (attempt,)
     assert file.read_bytes() == damage
 
 
 def test_proofs_that_were_edited_by_hand_count_for_nothing(top, backup):
     manager = opened(top)
     manager.verify(backup.id)
-    file = sidecar(top, PROOFS)
+    file = sidecar(top, ".proof-")
     file.write_text(file.read_text().replace('"digest",', '"restore",', 1))
     assert manager.get_backup(backup.id).proofs == ()
     assert len(manager.listing().lost_proofs) == 1
@@ -181,8 +192,8 @@ def test_proofs_of_another_backup_count_for_nothing(top, backup):
     manager = opened(top)
     other = manager.create_backup("toy://h/other").backup
     manager.verify(backup.id)
-    name = other.file_path.rpartition("/")[2].partition(".")[0]
-    (top / f"{name}{PROOFS}").write_bytes(sidecar(top, PROOFS).read_bytes())
+    stem = other.file_path.partition(".sql")[0]
+    Path(f"{stem}.proof-20260101T000000Z-01234567").write_bytes(sidecar(top, ".proof-").read_bytes())
     assert manager.get_backup(other.id).proofs == ()
     assert "belongs to" in str(manager.listing().lost_proofs[0])
 
@@ -190,10 +201,10 @@ def test_proofs_of_another_backup_count_for_nothing(top, backup):
 @pytest.mark.parametrize(
     "change",
     [
-        {"proofs": [{}]},
-        {"proofs": 3},
-        {"proofs": [{"level": "magic", "ok": True}]},
-        {"proofs": [{"level": "digest", "ok": "yes"}]},
+        {"proof": {}},
+        {"proof": 3},
+        {"proof": {"level": "magic", "ok": True}},
+        {"proof": {"level": "digest", "ok": "yes"}},
         {},
     ],
 )
@@ -201,23 +212,24 @@ def test_sealed_nonsense_is_damage(change):
     from dumpty.repository.sealed import seal
 
     with pytest.raises(ManifestError):
-        decode_proofs(seal({"backup": "id", **change}), "id", "the proofs")
+        decode_proof(seal({"backup": "id", **change}), "id", "the proofs")
 
 
 def test_proofs_go_with_their_backup(top, backup):
     manager = opened(top)
     manager.verify(backup.id)
     manager.remove(backup.id)
-    assert [p.name for p in top.iterdir() if not p.name.startswith(".")] == []
+    assert stored_files(top) == []
 
 
 def test_proofs_without_a_backup_are_cleared_by_the_next_run_and_others_are_not(top, backup):
     manager = opened(top)
     manager.verify(backup.id)
     manager.pin(backup.id)
-    orphan = top / f"gone-20260101T000000Z-0123456789ab{PROOFS}"
-    orphan.write_bytes(sidecar(top, PROOFS).read_bytes())
-    stranger = top / f"notes{PROOFS}"
+    orphan = top / "gone-012345" / "20260101T000000Z-0123456789ab-01234567.proof-20260101T000000Z-01234567"
+    orphan.parent.mkdir()
+    orphan.write_bytes(sidecar(top, ".proof-").read_bytes())
+    stranger = top / "notes.proof-7"
     stranger.write_text("mine")
     assert manager.create_backup("toy://h/db").success
     assert not orphan.exists()
@@ -232,7 +244,7 @@ def test_proofs_are_not_cleared_where_only_the_manifest_is_lost(top, backup):
     manager.verify(backup.id)
     sidecar(top, ".manifest.json").unlink()
     assert manager.create_backup("toy://h/other").success
-    assert sidecar(top, PROOFS).exists()
+    assert sidecar(top, ".proof-").exists()
 
 
 def test_a_proof_of_what_was_removed_meanwhile_is_not_left_behind(top, backup):
@@ -244,7 +256,7 @@ def test_a_proof_of_what_was_removed_meanwhile_is_not_left_behind(top, backup):
 
     with pytest.raises(UnknownBackup):
         manager.verify(backup.id, progress=slow)
-    assert [p.name for p in top.iterdir() if not p.name.startswith(".")] == []
+    assert stored_files(top) == []
 
 
 def test_a_pinned_backup_is_not_removed_until_it_is_unpinned(top, backup):
@@ -263,7 +275,7 @@ def test_a_pinned_backup_is_not_removed_until_it_is_unpinned(top, backup):
 def test_a_pin_that_cannot_be_read_is_a_pin(top, backup):
     manager = opened(top)
     manager.pin(backup.id)
-    sidecar(top, ".pin.json").write_bytes(b"\0")
+    sidecar(top, ".pin-").write_bytes(b"\0")
     assert manager.get_backup(backup.id).pinned
     assert len(manager.listing().lost_proofs) == 1
     with pytest.raises(Pinned):
@@ -272,6 +284,6 @@ def test_a_pin_that_cannot_be_read_is_a_pin(top, backup):
 
 def test_what_is_written_down_is_plain_json(top, backup):
     opened(top).verify(backup.id)
-    whole = json.loads(sidecar(top, PROOFS).read_text())
+    whole = json.loads(sidecar(top, ".proof-").read_text())
     assert whole["backup"] == backup.id
-    assert whole["proofs"][0]["level"] == "digest"
+    assert whole["proof"]["level"] == "digest"

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
 
-from dumpty import BackupManager, Evidence, Format, IntegrityError, MissingFile, StoreError, hookimpl
+from dumpty import BackupManager, Cap, Evidence, Format, IntegrityError, MissingFile, StoreError, hookimpl
 from dumpty.registry.host import Host
 from dumpty.repository.objects import StoredObjects
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, check_whole
@@ -127,8 +127,9 @@ def test_a_store_that_is_not_local_spools_beside_the_system(top):
 
     class Remote:
         def __init__(self, store):
-            for name in ("create", "open", "stat", "list", "rename", "delete", "locate", "clean", "lock"):
+            for name in ("put", "upload", "get", "open", "stat", "list", "delete", "now", "locate", "sweep"):
                 setattr(self, name, getattr(store, name))
+            self.capabilities = lambda: store.capabilities() & ~Cap.LOCAL
 
     class Store(StoreWrapper):
         @hookimpl
@@ -209,7 +210,7 @@ def test_verify_reads_the_file_once_and_reports_progress_to_the_dumps_end(top, m
     manager, _, backup = stored(top)
     reports = []
     manager.verify(backup.id, progress=lambda *a: reports.append(a))
-    assert opened.count(os.path.basename(backup.file_path)) == 1
+    assert opened.count(os.path.relpath(backup.file_path, top)) == 1
     assert reports[-1] == (len(DATA), len(DATA))
 
 
@@ -221,7 +222,7 @@ def test_a_restore_reads_the_file_once(top, monkeypatch, compressor):
     manager, driver, backup = stored(top, compressor=compressor)
     assert manager.restore(backup.id, "toy://h/new").success
     assert driver.databases["new"] == DATA
-    assert opened.count(os.path.basename(backup.file_path)) == 1
+    assert opened.count(os.path.relpath(backup.file_path, top)) == 1
 
 
 def test_a_restore_says_what_lies_there_whatever_the_driver_made_of_it(top):

@@ -51,7 +51,17 @@ def run(module: str) -> dict[str, dict[str, str]]:
         file.write_text(MODULE.format(module=module, classes=classes))
         verdict = Path(directory, "verdict.json")
         environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
-        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "dumpty.testing.record"]
+        argv = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--tb=no",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "dumpty.testing.record",
+        ]
         argv += ["-c", os.devnull, "--rootdir", directory, f"--dumpty-verdict={verdict}", str(file)]
         process = subprocess.run(
             argv,

@@ -49,10 +49,29 @@ def test_a_driver_with_urls_is_proved_and_says_what_it_left(tmp_path):
     assert created
 
 
-def test_a_store_with_a_url_is_proved(tmp_path):
-    verdict = check("file", "store", target=str(tmp_path / "stores"))
+def test_a_store_with_a_url_is_proved_beside_what_is_there_and_nothing_is_left(tmp_path):
+    (tmp_path / "kept").write_bytes(b"kept")
+    verdict = check("file", "store", target=str(tmp_path))
     assert verdict.kept, str(verdict)
-    assert not verdict.of("unproved")
+    assert {"test_what_was_put_is_read_back", "test_a_local_object_has_a_path"} <= {r.test for r in verdict.of("kept")}
+    unproved = {rule.test: rule.reason for rule in verdict.of("unproved")}
+    assert unproved["test_a_batch_of_any_length_is_deleted"] == "the store does not claim BATCH"
+    assert "fixture stalled()" in unproved["test_a_place_that_stalls_is_an_error_within_bounded_time"]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert verdict.remaining_databases == ()
+
+
+def test_what_a_store_keeps_for_itself_goes_with_the_folder_of_the_check(tmp_path, monkeypatch):
+    """The mark that the store ``file`` leaves where its file system is a network's."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "place").mkdir()
+    for_the_check = "from dumpty_plugins.file import filesystem\nfilesystem._LINUX_LOCAL = ()\n"
+    (tmp_path / "site/sitecustomize.py").write_text(for_the_check)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    verdict = check("file", "store", target=str(tmp_path / "place"))
+    assert verdict.kept, str(verdict)
+    assert "STRONG_LIST" in str([rule.reason for rule in verdict.of("unproved")])
+    assert list((tmp_path / "place").iterdir()) == []
 
 
 def test_a_source_that_cannot_be_read_breaks_rules_and_shows_no_password(tmp_path):

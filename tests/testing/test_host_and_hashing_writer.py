@@ -88,11 +88,11 @@ class _FullOnce:
 
     @hookimpl
     def open_store(self, url):
-        store = file.FileStore(file.Path(url.removeprefix("full-once://")), 10.0)
-        create, failed = store.create, []
+        store = file.FileStore(url.removeprefix("full-once://"))
+        begin, failed = store.upload, []
 
-        def failing(name):
-            upload = create(name)
+        def failing(name, expected=None):
+            upload = begin(name, expected)
             write = upload.write
 
             def write_or_fail(data):
@@ -104,7 +104,7 @@ class _FullOnce:
             upload.write = write_or_fail
             return upload
 
-        store.create = failing
+        store.upload = failing
         return store
 
 

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from dumpty.testing.checked import SOURCE, TARGET, suite_for
+from dumpty.testing.databases import url_below
 from dumpty.testing.rules import RuleBroken, comes_from, difference, refused, require, shown
 
 
@@ -60,6 +61,22 @@ def test_a_difference_is_told_where_it_is(before, after, message):
 def test_what_is_shown_is_one_line_of_bounded_length():
     assert shown(ValueError("a\nb")) == "ValueError: a b"
     assert len(shown("x" * 10_000)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("url", "below"),
+    [
+        ("/srv/backups/", "/srv/backups/check/1"),
+        ("/srv/what?", "/srv/what?/check/1"),
+        ("s3://bucket", "s3://bucket/check/1"),
+        (
+            "s3://me:secret@host/bucket/prefix/?region=x&style=path",
+            "s3://me:secret@host/bucket/prefix/check/1?region=x&style=path",
+        ),
+    ],
+)
+def test_a_folder_in_a_store_has_its_url(url, below):
+    assert url_below(url, "check/1") == below
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from dumpty.cli.commands import (
     plugins_check,
     plugins_new,
     prune,
+    remove,
     restore,
     show,
     verify,
@@ -67,6 +68,7 @@ VERBS = (
     ("show", show.show, show.EXAMPLES),
     ("verify", verify.verify, verify.EXAMPLES),
     ("drill", drill.drill, drill.EXAMPLES),
+    ("remove", remove.remove, remove.EXAMPLES),
     ("pin", pin.pin, pin.EXAMPLES),
     ("unpin", pin.unpin, pin.EXAMPLES),
     ("prune", prune.prune, prune.EXAMPLES),
@@ -145,7 +147,7 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
-_WARNING_EVENTS = {"directory-exposed", "backup-lost", "left-behind", "manifest-damaged"}
+_WARNING_EVENTS = {"directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged"}
 """Events of the library's log that no verb says itself."""
 
 

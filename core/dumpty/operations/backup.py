@@ -51,8 +51,6 @@ def create(
     inspection = Inspection(exists=True, empty=False)
     if host.can(driver, "inspect"):
         inspection = host.inspect(driver, source=source, options=options["inspect"])
-    identity = inspection.identity or identity_of(source, driver.described.schemes[0])
-    database = database_name(source, inspection.name)
     run = Run(
         host=host,
         driver=driver,
@@ -64,18 +62,24 @@ def create(
         verifiers=() if verifier.name == "sha256" else (verifier,),
         progress=progress,
     )
+    identity = inspection.identity or identity_of(source, driver.described.schemes[0])
+    return _written(repository, run, identity, database_name(source, inspection.name))
+
+
+def _written(repository: Repository, run: Run, identity: str, database: str) -> Record:
+    """Write a backup, and commit it."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
-        ending = dump_format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
+        ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
         outcome = run.write(tx.upload(ending))
         record = Record(
             id=record_id,
-            url=source.url,
+            url=run.source.url,
             identity=identity,
             database=database,
-            driver=_ref(driver),
-            format=dump_format.name,
-            suffix=dump_format.suffix,
+            driver=_ref(run.driver),
+            format=run.format.name,
+            suffix=run.format.suffix,
             objects=(_stored_object(tx.name(ending), outcome, run.stages),),
             started=started,
             ended=datetime.now(UTC),

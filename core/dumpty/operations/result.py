@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dumpty.errors import ManifestError
+    from dumpty.repository.retention import Decision
     from dumpty.types import Annotations, Presence, Record
 
-__all__ = ["Backup", "BackupResult", "Listing", "log", "run_as_result", "to_backup"]
+__all__ = ["Backup", "BackupResult", "Listing", "Pruning", "log", "run_as_result", "to_backup"]
 
 log = logging.getLogger("dumpty")
 
@@ -75,6 +76,20 @@ class Listing:
     backups: list[Backup]
     problems: list[ManifestError]
     lost_proofs: list[ManifestError]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What became of a pruning.
+
+    ``decisions`` has one for each backup, ``listing`` is what they were made of. ``removed`` are the ids of those that
+    are gone, ``kept`` those of the others that were to go, with the reason.
+    """
+
+    decisions: list[Decision[Backup]]
+    listing: Listing
+    removed: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from dumpty.errors import SourceError, UnknownBackup
+from dumpty.errors import ManifestError, SourceError, UnknownBackup
 from dumpty.operations.result import log
+from dumpty.repository.names import slug
 from dumpty.url import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from dumpty.operations.result import Backup
+    from dumpty.types import Candidate
 
 __all__ = ["LATEST", "Filter", "select"]
 
@@ -43,13 +47,18 @@ class Filter:
         """Return those of ``backups`` that are in question."""
         return [b for b in backups if self.matches(b)]
 
+    @property
+    def by_url(self) -> bool:
+        """Whether backups of one database may be in question or not, by the URL that each was made of."""
+        return "://" in self.source
+
     def _matches_database(self, backup: Backup) -> bool:
         return self.database in {"", backup.database_name, backup.source.rpartition("/")[2]}
 
     def _matches_source(self, backup: Backup) -> bool:
         if self.source in {"", backup.source}:
             return True
-        if "://" in self.source:
+        if self.by_url:
             return backup.database_url == _masked_source(self.source)
         if self.source.startswith((".", "/")):
             paths = (os.path.abspath(self.source), os.path.realpath(self.source))
@@ -63,62 +72,161 @@ class Filter:
 
 
 def select(
-    backups: Sequence[Backup], query: str, scope: Filter, *, location: str, damaged: int = 0, alone: bool = False
+    candidates: Sequence[Candidate],
+    query: str,
+    scope: Filter,
+    *,
+    load: Callable[[Candidate], Backup],
+    location: str,
+    alone: bool = False,
 ) -> Backup:
-    """Return the backup that ``query`` means, of ``backups`` (oldest first) those that are in question.
+    """Return the backup that ``query`` means, of those that are in question. No more are loaded than that takes.
 
     Args:
-        backups: all that are listed in ``location``; ``damaged`` is how many more have a manifest that cannot be read.
+        candidates: all that are in ``location``, oldest first.
         query: an id or its beginning; ``latest``, the newest; ``latest-verified``, the newest that a proof holds of;
             or one of those with ``:DATABASE`` behind it.
         scope: which backups are in question.
+        load: returns all that is known of one, and raises what ``Candidate.load`` does.
         location: of the store, for messages.
-        damaged: for messages.
         alone: the latest must be that of the only database in question.
 
     Raises:
         UnknownBackup: none is meant, or more than one.
     """
     keyword, colon, name = query.partition(":")
-    if keyword not in LATEST:
-        return _by_id(scope.filter(backups), query, f"{location}{scope}{_damage_text(damaged)}")
-    chosen = [b for b in backups if scope.matches(b) and (not colon or (name and Filter(database=name).matches(b)))]
     searched = f"{location}{scope}"
+    if keyword not in LATEST:
+        return _by_id(_Search(_of_id(candidates, query), [scope], load), query, searched)
+    in_question = _of_databases(candidates, {scope.database, name} - {""}) if name or not colon else []
+    search = _Search(in_question, [scope, Filter(database=name)], load, query)
     if alone:
-        _require_one_database(chosen, query)
-    if not chosen:
-        raise UnknownBackup(
-            f"no backup {query!r} in {searched}{_damage_text(damaged)}; dumpty list shows what is there"
-        )
-    chosen = _without_lost(chosen)
-    if keyword == "latest-verified":
-        chosen = [b for b in chosen if b.verification_status.proven]
-        if not chosen:
-            raise UnknownBackup(
-                f"no backup {query!r} in {searched}: none was ever verified, and has not failed since; "
-                "dumpty verify or dumpty drill proves one"
-            )
-    return chosen[-1]
+        _require_one_database(search.newest_of_each_database(), query)
+    chosen = _without_lost(search.newest_first())
+    newest = next(chosen, None)
+    if newest is None:
+        raise UnknownBackup(f"no backup {query!r} in {searched}{search.damage}; dumpty list shows what is there")
+    if keyword == "latest":
+        return newest
+    for backup in itertools.chain([newest], chosen):
+        if backup.verification_status.proven:
+            return backup
+    raise UnknownBackup(
+        f"no backup {query!r} in {searched}: none was ever verified, and has not failed since; "
+        "dumpty verify or dumpty drill proves one"
+    )
 
 
-def _without_lost(backups: Sequence[Backup]) -> list[Backup]:
-    """Return those of ``backups`` (oldest first) that are not lost; log the lost that are newer than all of them.
+class _Search:
+    """Candidates, each of which is loaded when it is looked at, and whether it is in question.
 
-    Where all are lost all are returned: whatever is then tried with one says what it lacks.
+    Args:
+        candidates: oldest first.
+        scopes: all of them must match.
+        load: as for ``select``.
+        query: what is meant by a backup that cannot be read, if anything.
     """
-    found = [b for b in backups if b.state != "lost"]
-    if not found:
-        return list(backups)
-    for lost in backups[backups.index(found[-1]) + 1 :]:
-        text = "passed over, for it is lost: the newer backup %s of %s: %s"
-        log.warning(text, lost.id, lost.database_name, lost.state_reason, extra={"event": "backup-lost"})
-    return found
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        scopes: Sequence[Filter],
+        load: Callable[[Candidate], Backup],
+        query: str = "",
+    ) -> None:
+        self._candidates = candidates
+        self._scopes = scopes
+        self._load_candidate = load
+        self._query = query
+        self._loaded: dict[Candidate, Backup | None] = {}
+        self._other_groups: set[str] = set()
+        self._damaged = 0
+
+    @property
+    def damage(self) -> str:
+        """What to add to a message where manifests could not be read."""
+        return f"; {self._damaged} manifests there are damaged" if self._damaged else ""
+
+    def newest_first(self) -> Iterator[Backup]:
+        """Yield the backups in question."""
+        for _, candidates in itertools.groupby(reversed(self._candidates), key=lambda c: c.started):
+            backups = [b for b in map(self._load, candidates) if b is not None]
+            yield from sorted(backups, key=lambda b: (b.timestamp, b.id), reverse=True)
+
+    def newest_of_each_database(self) -> list[Backup]:
+        """Return a backup of every database in question."""
+        groups: dict[str, Backup] = {}
+        for candidate in reversed(self._candidates):
+            if candidate.group not in groups and (backup := self._load(candidate)) is not None:
+                groups[candidate.group] = backup
+        return list(groups.values())
+
+    def _load(self, candidate: Candidate) -> Backup | None:
+        """Return a backup; None where it is not in question, cannot be read, or went meanwhile."""
+        if candidate.group in self._other_groups:
+            return None
+        if candidate not in self._loaded:
+            self._loaded[candidate] = self._load_anew(candidate)
+        return self._loaded[candidate]
+
+    def _load_anew(self, candidate: Candidate) -> Backup | None:
+        try:
+            backup = self._load_candidate(candidate)
+        except UnknownBackup:
+            return None
+        except ManifestError as error:
+            self._damaged += 1
+            if self._query:
+                text = "a backup that is not listed could be the one that %s means: %s"
+                log.warning(text, self._query, error, extra={"event": "manifest-damaged"})
+            return None
+        if all(scope.matches(backup) for scope in self._scopes):
+            return backup
+        if not any(scope.by_url for scope in self._scopes):
+            self._other_groups.add(candidate.group)
+        return None
 
 
-def _by_id(backups: Sequence[Backup], query: str, location: str) -> Backup:
-    found = [b for b in backups if b.id == query] or [b for b in backups if query and b.id.startswith(query)]
+def _of_id(candidates: Iterable[Candidate], query: str) -> list[Candidate]:
+    return [c for c in candidates if query and (c.id_start.startswith(query) or query.startswith(c.id_start))]
+
+
+def _of_databases(candidates: Sequence[Candidate], names: Collection[str]) -> Sequence[Candidate]:
+    """Return the backups of databases that may be called that; all, where none is.
+
+    The last part of a source is no name that a repository knows, but the name is mostly made of it: ``shop.db``.
+    """
+    for name in names:
+        slugs = {"", slug(name), slug(PurePath(name).stem)}
+        candidates = [c for c in candidates if c.database in slugs] or candidates
+    return candidates
+
+
+def _without_lost(backups: Iterable[Backup]) -> Iterator[Backup]:
+    """Yield, of ``backups`` (newest first), those that are not lost; log the lost that are newer than all of them.
+
+    Where all are lost all are yielded: whatever is then tried with one says what it lacks.
+    """
+    lost: list[Backup] = []
+    found = False
+    for backup in backups:
+        if backup.state == "lost":
+            lost += [] if found else [backup]
+            continue
+        for newer in [] if found else reversed(lost):
+            text = "passed over, for it is lost: the newer backup %s of %s: %s"
+            log.warning(text, newer.id, newer.database_name, newer.state_reason, extra={"event": "backup-lost"})
+        found = True
+        yield backup
     if not found:
-        raise UnknownBackup(f"no backup {query!r} in {location}; dumpty list shows what is there")
+        yield from lost
+
+
+def _by_id(search: _Search, query: str, location: str) -> Backup:
+    backups = list(search.newest_first())
+    found = [b for b in backups if b.id == query] or [b for b in backups if b.id.startswith(query)]
+    if not found:
+        raise UnknownBackup(f"no backup {query!r} in {location}{search.damage}; dumpty list shows what is there")
     if len(found) > 1:
         raise UnknownBackup(f"{len(found)} backups in {location} begin with {query!r}; give more of the id")
     return found[0]
@@ -138,10 +246,6 @@ def _require_one_database(backups: Sequence[Backup], query: str) -> None:
         f"{query!r} could be a backup of {len(databases)} databases: {', '.join(descriptions[:_MAX_NAMED])}{rest}; "
         f"say which one, by its id, {example}"
     )
-
-
-def _damage_text(damaged: int) -> str:
-    return f"; {damaged} manifests there are damaged" if damaged else ""
 
 
 def _masked_source(source: str) -> str:

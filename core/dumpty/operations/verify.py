@@ -62,18 +62,19 @@ def prove(
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
 
-    What a killed removal or drill left is put in order first.
+    What a killed drill left is put in order first.
 
     Raises:
         NotProvable: this machine, or the driver, cannot prove it; that says nothing of the backup.
         DumptyError: so does everything else that kept it from being decided.
     """
-    repository.prepare(record)
     if level == "restore":
         # What a killed drill left; where it cannot be cleared, it is only space.
         with contextlib.suppress(DumptyError):
             repository.clear()
-    with track_interruption() as interruption:
+    with track_interruption() as interruption, contextlib.ExitStack() as stack:
+        if level == "restore":
+            stack.enter_context(repository.reading(record))
         attempt = _Attempt(host, repository, record, progress, secrets=on.secrets if on else ())
         proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it

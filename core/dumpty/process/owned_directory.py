@@ -33,36 +33,45 @@ _KINDS = (
 _SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
-def open_regular(path: str, flags: int = os.O_RDONLY, *, owners: Collection[int] | None = None) -> int:
+def open_regular(
+    path: str, flags: int = os.O_RDONLY, *, owners: Collection[int] | None = None, dir_fd: int | None = None
+) -> int:
     """Open a regular file and return its descriptor; no link is followed, and nothing is waited for.
 
     Args:
-        path: the file.
+        path: the file. Links among its folders are followed: where that must not be, open them one by one.
         flags: those of ``os.open``; with ``O_CREAT`` a file that is missing is made, its owner's alone.
         owners: numeric ids of the users whose file it may be, beside our own and root's; None for anybody's.
+        dir_fd: the descriptor of the directory that ``path`` begins in, as ``os.open`` has it.
 
     Raises:
         OSError: there is something else (``strerror`` says what), it is another user's (``PermissionError``), or it
             cannot be opened.
     """
     with contextlib.suppress(FileNotFoundError):
-        _require(os.lstat(path), stat.S_ISREG, "a file", path, owners)  # opening alone can have effects on a device
-    return _require_opened(os.open(path, flags | _SAFE_FLAGS, 0o600), stat.S_ISREG, "a file", path, owners)
+        # Opening alone can have effects on a device.
+        _require(os.lstat(path, dir_fd=dir_fd), stat.S_ISREG, "a file", path, owners)
+    descriptor = os.open(path, flags | _SAFE_FLAGS, 0o600, dir_fd=dir_fd)
+    return _require_opened(descriptor, stat.S_ISREG, "a file", path, owners)
 
 
-def open_owned_directory(path: str, *, owners: Collection[int] = ()) -> int:
+def open_owned_directory(path: str, *, owners: Collection[int] = (), dir_fd: int | None = None) -> int:
     """Open a directory of our own, of root's, or of one of ``owners``, and return its descriptor.
+
+    ``dir_fd`` is as for ``open_regular``.
 
     Raises:
         OSError: there is something else, it is another user's (``PermissionError``), or it cannot be opened.
     """
-    _require(os.lstat(path), stat.S_ISDIR, "a directory", path, owners)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS)
+    _require(os.lstat(path, dir_fd=dir_fd), stat.S_ISDIR, "a directory", path, owners)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS, dir_fd=dir_fd)
     return _require_opened(descriptor, stat.S_ISDIR, "a directory", path, owners)
 
 
-def lock_if_free(descriptor: int, path: str) -> bool:
+def lock_if_free(descriptor: int, path: str, *, dir_fd: int | None = None) -> bool:
     """Lock an open file or directory; False where somebody alive holds the lock, or ``path`` is another one by now.
+
+    ``dir_fd`` is as for ``open_regular``.
 
     Raises:
         OSError: its file system has no locks.
@@ -72,7 +81,7 @@ def lock_if_free(descriptor: int, path: str) -> bool:
     except BlockingIOError:
         return False
     try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path, dir_fd=dir_fd))
     except FileNotFoundError:
         return False
 

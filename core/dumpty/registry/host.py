@@ -273,7 +273,10 @@ class Host:
 
     def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
         """Call ``open_store``."""
-        methods = ("create", "open", "stat", "list", "rename", "delete", "lock", "locate", "clean")
+        methods = (
+            *("capabilities", "put", "upload", "get", "open", "stat"),
+            *("list", "delete", "now", "locate", "sweep"),
+        )
         try:
             return cast("Store", self._call(plugin, "open_store", methods, url=url, options=options))
         except Exception as error:
@@ -283,8 +286,8 @@ class Host:
     def open_repository(self, plugin: Plugin, *, url: str, options: Options) -> Repository:
         """Call ``open_repository``."""
         methods = (
-            *("open", "local_path", "locate", "workspace", "transaction", "listing", "get", "look_up"),
-            *("prepare", "clear", "add_proof", "pin", "unpin", "remove"),
+            *("open", "local_path", "locate", "workspace", "transaction", "listing", "candidates", "get", "look_up"),
+            *("reading", "clear", "add_proof", "pin", "unpin", "remove"),
         )
         try:
             return cast("Repository", self._call(plugin, "open_repository", methods, url=url, options=options))

@@ -4,7 +4,7 @@ It has two parts. ``clear`` is what a repository must know to list, find, check 
 only whoever may read the backup needs: evidence, sizes and digests of the dump before it was compressed, options, and
 which object holds what. Where backups are not encrypted both are plain.
 
-Only bare names stand in a manifest: nothing outside the repository is ever read or removed through one.
+Only names of objects stand in a manifest: nothing outside the repository is ever read or removed through one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dumpty.types import (
     Section,
     StageRecord,
     StoredObject,
+    is_object_name,
 )
 
 if TYPE_CHECKING:
@@ -245,6 +246,12 @@ def _convert(content: object, kind: type[T], label: str) -> T:
         raise ManifestError(f"{label} is damaged: {error}") from None
 
 
+def _object_name(name: str, label: str) -> str:
+    if not is_object_name(name):
+        raise ManifestError(f"{label} is damaged: {name!r} cannot be the name of an object")
+    return name
+
+
 def _in_utc(moment: datetime, label: str) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -264,7 +271,7 @@ def _encode_object(entry: StoredObject) -> dict[str, Any]:
 
 def _decode_object(entry: _Object, part: _Part, label: str) -> StoredObject:
     return StoredObject(
-        name=bare_name(entry.name, label),
+        name=_object_name(entry.name, label),
         size=entry.size,
         sha256=entry.sha256,
         plain_size=part.size,

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 
-from dumpty.errors import InvalidName, ManifestError
+from dumpty.errors import InvalidName
 
-__all__ = ["BACKUP_FILE_NAME", "MANIFEST", "NAMED_MANIFEST", "REMOVED", "sidecar_name", "slug", "valid_name"]
+__all__ = ["NAMED_MANIFEST", "slug", "valid_name"]
 
-MANIFEST = ".manifest.json"
-REMOVED = ".removed"
-# Never a name that NamedCatalog gives: those have 32 hexadecimal digits before their last suffix.
-BACKUP_FILE_NAME = re.compile(r"^(?P<stem>.+-\d{8}T\d{6}Z-[0-9a-f]{12})\.(?!(.*\.)?[0-9a-f]{32}\.)")
 NAMED_MANIFEST = "backup_manifest.json"
 _NAME_LIMIT = 200
 _SLUG_LIMIT = 60
@@ -48,15 +44,3 @@ def valid_name(name: object) -> str:
     if problem:
         raise InvalidName(f"the backup name {name[:80]!r} {problem}; use letters, digits, spaces and punctuation")
     return name
-
-
-def sidecar_name(file: str, ending: str) -> str:
-    """Return the name of what belongs to the backup whose data is ``file``: its manifest, proofs or pin.
-
-    Raises:
-        ManifestError: dumpty never gave this name to a backup's data.
-    """
-    match = BACKUP_FILE_NAME.match(file)
-    if match is None:
-        raise ManifestError(f"{file!r} is not a name that dumpty gives to backups")
-    return match["stem"] + ending

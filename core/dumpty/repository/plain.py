@@ -1,26 +1,51 @@
-"""dumpty's own repository, over any store: each backup's objects, and beside them its manifest, proofs and pin."""
+"""dumpty's own repository, over any store: each backup's objects, and beside them its manifest, proofs and pins.
+
+What guards them is ``dumpty.repository.protocol``; here it is joined with what the objects say.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dumpty.errors import UnknownBackup
-from dumpty.repository.catalog import Catalog
+from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
 from dumpty.repository.objects import StoredObjects
-from dumpty.repository.presence import presence_of, undo_removal
-from dumpty.repository.recovery import clean
-from dumpty.repository.transaction import StoreTransaction
-from dumpty.repository.verification import PIN, PROOFS
-from dumpty.repository.verification_log import VerificationLog
-from dumpty.types import NO_ANNOTATIONS, ListedBackup, RepositoryListing
+from dumpty.repository.presence import presence_of
+from dumpty.repository.protocol.annotations import PROOF, annotate, pin, unpin
+from dumpty.repository.protocol.dooms import GOES_AHEAD, read_decision, read_dooms
+from dumpty.repository.protocol.layout import (
+    INTENT,
+    MANIFEST,
+    Entry,
+    folder_name,
+    is_commit,
+    new_stem,
+    parse_listing,
+    split_name,
+    stem_parts,
+)
+from dumpty.repository.protocol.recovery import recover
+from dumpty.repository.protocol.removal import remove
+from dumpty.repository.reading import SmallObjects, as_manifest_error, read_all
+from dumpty.repository.reserve import keep_reserve, with_reserve
+from dumpty.repository.transaction import PlainTransaction
+from dumpty.repository.verification import encode_pin, encode_proof
+from dumpty.types import Candidate, Cap, ListedBackup, Removal, RepositoryListing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dumpty.types import Proof, Record, Store
 
 __all__ = ["PlainRepository"]
+
+_log = logging.getLogger("dumpty")
+_RETRIES = 3
+_READING = timedelta(days=1)
+"""How long a backup that is read is protected from a removal, should its reader be killed."""
 
 
 class PlainRepository(StoredObjects):
@@ -28,58 +53,236 @@ class PlainRepository(StoredObjects):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._catalog = Catalog(store)
-        self._verification_log = VerificationLog(store, self._catalog)
+        self._small_objects = SmallObjects(store)
+        self._pins: dict[str, list[str]] = {}
 
-    def transaction(
-        self,
-        *,
-        record_id: str,
-        database: str,
-        identity: str,  # noqa: ARG002 - a stem says less
-        started: datetime,
-    ) -> StoreTransaction[Record]:
-        self.clear()
-        return StoreTransaction(self._store, self._catalog, self._catalog.stem(record_id, database, started))
+    def transaction(self, *, record_id: str, database: str, identity: str, started: datetime) -> PlainTransaction:
+        folder = folder_name(database, identity)
+        self._recover(folder)
+        keep_reserve(self._store)
+        return PlainTransaction(self._store, new_stem(folder, started, record_id))
 
     def listing(self) -> RepositoryListing:
-        sizes = self._catalog.sizes()
-        records, problems = self._catalog.records(sizes)
-        return RepositoryListing(backups=self._join(records, sizes), problems=tuple(problems))
+        entries = parse_listing(self._store.list()).entries.values()
+        committed = [entry for entry in entries if entry.committed]
+        listing = self._listing(committed)
+        self._small_objects.remember(committed)
+        orphans = (self._orphan(entry) for entry in entries if entry.data and not entry.manifest and not entry.intent)
+        return replace(listing, problems=(*listing.problems, *(error for error in orphans if error is not None)))
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        entries = parse_listing(self._store.list()).entries.values()
+        orphaned = (entry for entry in entries if entry.data and not entry.manifest and not entry.intent)
+        candidates = (
+            *(self._candidate(entry, self._load) for entry in entries if entry.committed),
+            *(self._candidate(entry, self._load_orphan) for entry in orphaned),
+        )
+        return tuple(sorted(candidates, key=lambda candidate: candidate.started))
 
     def get(self, record_id: str) -> Record:
-        return self._catalog.get(record_id)
+        known = self._small_objects.name_of(record_id)
+        if known:
+            with contextlib.suppress(MissingFile):
+                return self._small_objects.fresh_record(known)
+        problems = []
+        for stem in parse_listing(self._store.list()).committed:
+            if not record_id.startswith(stem_parts(stem)[2]):
+                continue
+            try:
+                record = self._small_objects.fresh_record(stem + MANIFEST)
+            except MissingFile:  # removed meanwhile
+                continue
+            except (ManifestError, StoreError) as error:
+                problems.append(as_manifest_error(error))
+                continue
+            if record.id == record_id:
+                return record
+        damaged = f"; {len(problems)} manifests there are damaged: {problems[0]}" if problems else ""
+        raise UnknownBackup(
+            f"no backup has the id {record_id!r} in {self.locate('')}{damaged}; "
+            "list_backups() or dumpty list shows what is there"
+        )
 
     def look_up(self, record: Record) -> ListedBackup:
-        for backup in self._join([record], self._catalog.sizes()):
-            return backup
-        raise UnknownBackup(f"backup {record.id} was removed meanwhile")
+        stem = _stem(record)
+        entry = parse_listing(self._store.list(stem.partition("/")[0])).entries.get(stem) or Entry(stem=stem)
+        self._small_objects.prefetch([entry])
+        listed = self._listed(record, entry)
+        self._small_objects.remember()
+        if listed is None or not self._is_there(stem):
+            raise UnknownBackup(f"backup {record.id} was removed meanwhile")
+        return listed
 
-    def prepare(self, record: Record) -> None:
-        for entry in record.objects:
-            undo_removal(self._store, entry.name)
+    @contextlib.contextmanager
+    def reading(self, record: Record) -> Iterator[None]:
+        name = ""
+        try:
+            content = encode_pin(record.id, "it is being read", datetime.now(UTC))
+            name = pin(self._store, _stem(record), content, until=self._store.now() + _READING)
+        except UnknownBackup:
+            if not self._is_there(_stem(record)):  # else it is being removed, and is read as long as it is there
+                raise
+        except StoreError:
+            pass  # who may not write here reads without it
+        try:
+            yield
+        finally:
+            if name:
+                with contextlib.suppress(StoreError):
+                    self._store.delete([name])
 
     def clear(self) -> None:
-        clean(self._store)
+        recover(self._store)
 
     def add_proof(self, record: Record, proof: Proof) -> Proof:
-        return self._verification_log.add(record, proof)
+        try:
+            annotate(self._store, _stem(record), PROOF, encode_proof(record.id, proof))
+        except UnknownBackup:
+            raise UnknownBackup(f"backup {record.id} was removed meanwhile") from None
+        except (DumptyError, OSError) as error:
+            return replace(proof, unrecorded=str(error))
+        return proof
 
     def pin(self, record: Record, reason: str = "") -> None:
-        self._verification_log.pin(record, reason)
+        content = encode_pin(record.id, " ".join(reason.split()), datetime.now(UTC))
+        self._pins.setdefault(_stem(record), []).append(pin(self._store, _stem(record), content))
 
     def unpin(self, record: Record) -> bool:
-        return self._verification_log.unpin(record)
+        own = self._pins.get(_stem(record), [])  # which a listing may not show yet
+        had_one = bool(self.look_up(record).annotations.pinned or own)
+        unpin(self._store, _stem(record), own)
+        self._pins.pop(_stem(record), None)
+        return had_one
 
-    def remove(self, record: Record) -> str:
-        return self._catalog.remove(record)
+    def remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:
+        return with_reserve(self._store, lambda: self._remove(choose))
 
-    def _join(self, records: Sequence[Record], sizes: Mapping[str, int]) -> tuple[ListedBackup, ...]:
-        presences = presence_of(self._store, records, sizes)
-        sidecars = {name for name in sizes if name.endswith((PROOFS, PIN))}
-        annotations_of = self._verification_log.read if sidecars else lambda *_: NO_ANNOTATIONS
-        return tuple(
-            ListedBackup(record=r, presence=presences[r.id], annotations=annotations_of(r, sidecars))
-            for r in records
-            if r.id in presences
+    def _recover(self, folder: str) -> None:
+        if Cap.LOCAL in self._store.capabilities():
+            # Where a listing costs little, what attempts left that are of other databases is cleared, too.
+            try:
+                recover(self._store)
+            except StoreError as error:  # another database's folder may be closed to whoever backs up this one
+                text = "what other databases' backups left is not cleared: %s"
+                _log.warning(text, error, extra={"event": "left-behind"})
+            else:
+                return
+        recover(self._store, folder)
+
+    def _remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:
+        ids: dict[str, str] = {}
+        kept: dict[str, str] = {}
+        superfluous: list[str] = []
+        chosen: frozenset[str] = frozenset()
+
+        def decide(live: Mapping[str, Entry]) -> Iterable[str]:
+            nonlocal chosen
+            listed = self._listing(live.values()).backups
+            self._small_objects.remember()
+            stems = {_stem(backup.record): backup for backup in listed}
+            ids.update({stem: backup.record.id for stem, backup in stems.items()})
+            chosen = frozenset(choose(listed))
+            pinned = [b for b in listed if b.annotations.pinned and b.record.id in chosen]
+            kept.update({b.record.id: f"it is pinned {b.annotations.pinned}" for b in pinned})
+            superfluous[:] = [
+                name for stem, b in stems.items() for name in self._small_objects.superfluous(b.record, live[stem])
+            ]
+            return [stem for stem, backup in stems.items() if backup.record.id in chosen - kept.keys()]
+
+        outcome = remove(self._store, decide)
+        for _ in range(_RETRIES):
+            if not outcome.kept:
+                break
+            # Somebody has pinned one of them, perhaps only to read it: what else may go still can.
+            outcome = replace(outcome, kept=frozenset()).plus(remove(self._store, decide))
+        for stems, why in (
+            (outcome.retained, "the place keeps it until a moment of its own"),
+            (outcome.announced, "listings of this place may lag, so it is announced: remove it once more in a day"),
+            (outcome.kept, "meanwhile it was pinned, or others that it was to outlive are going"),
+        ):
+            kept |= {ids[stem]: why for stem in stems if stem in ids and ids[stem] not in kept}
+        removed = {ids[stem] for stem in outcome.removed if stem in ids}
+        kept |= dict.fromkeys(chosen - removed - kept.keys(), "it is being read")
+        if superfluous:
+            with contextlib.suppress(StoreError):
+                self._store.delete(superfluous)
+        return Removal(removed=tuple(sorted(removed)), kept=kept)
+
+    def _candidate(self, entry: Entry, load: Callable[[Entry], ListedBackup]) -> Candidate:
+        folder, started, id_start = stem_parts(entry.stem)
+        return Candidate(
+            id_start=id_start,
+            started=started or datetime.max.replace(tzinfo=UTC),
+            group=folder,
+            database=folder.rpartition("-")[0],
+            load=lambda: load(entry),
         )
+
+    def _load(self, entry: Entry) -> ListedBackup:
+        listing = self._listing([entry])
+        self._small_objects.remember()
+        for problem in listing.problems:
+            raise problem
+        for backup in listing.backups:
+            return backup
+        raise UnknownBackup(f"{self.locate(entry.stem)} was removed meanwhile")
+
+    def _load_orphan(self, entry: Entry) -> ListedBackup:
+        raise self._orphan(entry) or UnknownBackup(f"{self.locate(entry.stem)} was removed meanwhile")
+
+    def _listing(self, entries: Collection[Entry]) -> RepositoryListing:
+        self._small_objects.prefetch(entries)
+        records, problems = read_all(self._small_objects, entries)
+        listed = (self._listed(record, entry) for record, entry in records)
+        return RepositoryListing(backups=tuple(b for b in listed if b is not None), problems=tuple(problems))
+
+    def _listed(self, record: Record, entry: Entry) -> ListedBackup | None:
+        """Return what is known of a backup; None where it was removed meanwhile, or a removal of it did not end."""
+        presence = presence_of(self._store, record, {found.name: found.size for found in entry.data})
+        if presence.state == "lost" and (not self._is_there(entry.stem) or self._is_going(entry.stem)):
+            return None
+        return ListedBackup(
+            record=record, presence=presence, annotations=self._small_objects.annotations(record, entry)
+        )
+
+    def _orphan(self, entry: Entry) -> ManifestError | None:
+        """Return what is to be said of data without a manifest; None where a listing, which is no snapshot, misled."""
+        try:
+            if any(self._exists(entry.stem + ending) for ending in (INTENT, MANIFEST)):
+                return None
+            remaining = [found.name for found in entry.data if self._exists(found.name)]
+        except StoreError as error:
+            return as_manifest_error(error)
+        if not remaining:
+            return None
+        names = f"{self.locate(entry.stem + MANIFEST)} is gone, and {self.locate(remaining[0])}"
+        return ManifestError(f"the manifest {names} is there, of which nothing is known; nothing touches it")
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self._store.stat(name)
+        except MissingFile:
+            return False
+        return True
+
+    def _is_going(self, stem: str) -> bool:
+        with contextlib.suppress(StoreError):
+            for doom, stems in read_dooms(self._store).items():
+                if stem in stems and read_decision(self._store, doom) == GOES_AHEAD:
+                    return True
+        return False
+
+    def _is_there(self, stem: str) -> bool:
+        try:
+            return is_commit(self._store.stat(stem + MANIFEST))
+        except MissingFile:
+            return False
+        except StoreError:  # it was read a moment ago
+            return True
+
+
+def _stem(record: Record) -> str:
+    parts = split_name(record.objects[0].name)
+    if parts is None:
+        raise UnknownBackup(f"backup {record.id} is none of this repository's")
+    return parts[0]

@@ -1,8 +1,8 @@
 """What was proved of a backup, by whom and when, kept beside it; and pins, which protect one from being removed.
 
-``STEM.proofs.json`` holds the proofs of one backup in the order in which they were made, ``STEM.pin.json`` its pin.
-Both are sealed JSON like the manifest, and go when the backup goes. A proof only ever says what was seen: one that
-cannot be read counts as none, and one that cannot be written down is no failure of the backup.
+Each proof, and each pin, is an object of its own beside the backup, sealed JSON like the manifest, that goes when the
+backup goes. A proof only ever says what was seen: one that cannot be read counts as none, and one that cannot be
+written down is no failure of the backup.
 """
 
 from __future__ import annotations
@@ -24,22 +24,18 @@ if TYPE_CHECKING:
     from dumpty.types import Level
 
 __all__ = [
-    "PIN",
-    "PROOFS",
+    "MAX_PROOFS",
     "VerificationStatus",
-    "append",
     "current_user",
     "decode_pin",
-    "decode_proofs",
+    "decode_proof",
     "encode_pin",
-    "encode_proofs",
+    "encode_proof",
+    "superfluous",
     "verification_status",
 ]
 
-PROOFS = ".proofs.json"
-PIN = ".pin.json"
-
-_MAX_PROOFS = 50
+MAX_PROOFS = 50
 """Proofs kept for one backup, beside the newest success and failure of each level, which are what counts."""
 
 
@@ -75,12 +71,10 @@ def verification_status(proofs: Sequence[Proof]) -> VerificationStatus:
     return VerificationStatus()
 
 
-def append(proofs: Sequence[Proof], proof: Proof) -> tuple[Proof, ...]:
-    """Return ``proofs`` and ``proof``, shortened, where they are many, to those that count and the newest."""
-    proofs = (*proofs, proof)
+def superfluous(proofs: Sequence[Proof]) -> list[int]:
+    """Return the positions of those of many ``proofs`` that neither count nor are among the newest."""
     newest = {(p.level, p.ok): position for position, p in enumerate(proofs)}.values()
-    first = len(proofs) - _MAX_PROOFS
-    return tuple(p for position, p in enumerate(proofs) if position >= first or position in newest)
+    return [position for position in range(max(0, len(proofs) - MAX_PROOFS)) if position not in newest]
 
 
 def current_user() -> str:
@@ -92,13 +86,13 @@ def current_user() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def encode_proofs(record_id: str, proofs: Iterable[Proof]) -> bytes:
-    """Return the content of ``STEM.proofs.json``."""
-    return sealed.seal({"backup": record_id, "proofs": [_proof_to_json(proof) for proof in proofs]})
+def encode_proof(record_id: str, proof: Proof) -> bytes:
+    """Return the content of a proof's object."""
+    return sealed.seal({"backup": record_id, "proof": _proof_to_json(proof)})
 
 
-def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
-    """Return the proofs in ``STEM.proofs.json``.
+def decode_proof(data: bytes, record_id: str, label: str) -> Proof:
+    """Return what a proof's object says.
 
     Raises:
         ManifestError: it is damaged, of another backup, or written by a newer dumpty.
@@ -106,13 +100,13 @@ def decode_proofs(data: bytes, record_id: str, label: str) -> tuple[Proof, ...]:
     content = sealed.unseal(data, label)
     try:
         _require_backup(content, record_id, label)
-        return tuple(_proof_from_json(values) for values in content["proofs"])
+        return _proof_from_json(content["proof"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
 
 def encode_pin(record_id: str, reason: str, moment: datetime) -> bytes:
-    """Return the content of ``STEM.pin.json``."""
+    """Return the content of a pin's object."""
     return sealed.seal({"backup": record_id, "by": current_user(), "at": moment.isoformat(), "reason": reason})
 
 

@@ -15,7 +15,8 @@ cannot do is said by a flag of the class, never by its name. ``dumpty.testing.ch
 against an installed plugin and returns a verdict.
 
 The suites are ``driver``, ``store``, ``compressor`` and ``verifier``; rules that they inherit stand in ``suite``,
-``restoring``, ``proving``, ``sharing`` and ``damage``; ``check``, ``checked`` and ``record`` run them.
+``restoring``, ``proving``, ``places``, ``objects``, ``capabilities``, ``sharing`` and ``damage``; ``check``,
+``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations
@@ -26,15 +27,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dumpty.testing.compressor import CompressorSuite as CompressorSuite
     from dumpty.testing.driver import DriverSuite as DriverSuite
+    from dumpty.testing.memory_store import MemoryStore as MemoryStore
     from dumpty.testing.rules import RuleBroken as RuleBroken
     from dumpty.testing.store import StoreSuite as StoreSuite
     from dumpty.testing.verifier import VerifierSuite as VerifierSuite
 
-__all__ = ["CompressorSuite", "DriverSuite", "RuleBroken", "StoreSuite", "VerifierSuite"]
+__all__ = ["CompressorSuite", "DriverSuite", "MemoryStore", "RuleBroken", "StoreSuite", "VerifierSuite"]
 
 _HOME = {
     "CompressorSuite": "compressor",
     "DriverSuite": "driver",
+    "MemoryStore": "memory_store",
     "RuleBroken": "rules",
     "StoreSuite": "store",
     "VerifierSuite": "verifier",

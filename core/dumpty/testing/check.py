@@ -48,7 +48,10 @@ class RuleVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of all rules. ``remaining_databases``: databases that the check made and that are yours to remove."""
+    """What became of all rules.
+
+    ``remaining_databases``: the databases, and the places in a store, that the check made and that are yours to remove.
+    """
 
     plugin: str
     kind: Kind
@@ -86,7 +89,8 @@ def check(
         kind: driver, compressor, verifier or store.
         source: for a driver, the URL of a database with content. It is only read.
         target: for a driver, the URL of a database that does not exist; the check makes others, beside it, with
-            ``_1``, ``_2`` and so on behind its name, and leaves them. For a store, the URL of an empty place.
+            ``_1``, ``_2`` and so on behind its name, and leaves them. For a store, the URL of any place that may be
+            written to: the check works in a folder of its own there (``dumpty-check-…``), and removes it.
         timeout: seconds after which the check is given up.
 
     Returns:

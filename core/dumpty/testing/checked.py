@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from typing import TYPE_CHECKING, ClassVar
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dumpty.errors import DumptyError
 from dumpty.registry.host import Host
 from dumpty.testing.compressor import CompressorSuite
-from dumpty.testing.databases import sibling_url
+from dumpty.testing.databases import sibling_url, url_below
 from dumpty.testing.driver import DriverSuite
 from dumpty.testing.store import StoreSuite
 from dumpty.testing.verifier import VerifierSuite
-from dumpty.types import LocalStore
+from dumpty.types import LocalStore, is_object_name
 from dumpty.url import parse_url
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["REMAINING", "SOURCE", "TARGET", "suite_for"]
 
 SOURCE, TARGET, REMAINING = "DUMPTY_CHECK_SOURCE", "DUMPTY_CHECK_TARGET", "DUMPTY_CHECK_LEFT"
+_RUN = f"dumpty-check-{uuid.uuid4().hex[:12]}"
 _numbers = itertools.count(1)
 
 
@@ -67,8 +71,7 @@ class CheckedDriver(DriverSuite):
         except DumptyError:
             exists = True
         if exists:
-            with open(os.environ[REMAINING], "a", encoding="utf-8") as file:
-                file.write(parse_url(url).url + "\n")
+            note_remaining(parse_url(url).url)
 
     def rows(self, url: str) -> Mapping[str, int]:
         """Nobody can say."""
@@ -77,32 +80,40 @@ class CheckedDriver(DriverSuite):
 
 
 class CheckedStore(StoreSuite):
-    """A store, known by the URL of a place alone."""
-
-    local: ClassVar[bool] = True
+    """A store, known by the URL of a place alone: each test has a folder of its own there, and leaves nothing."""
 
     @pytest.fixture
-    def store_url(self) -> str:
+    def store_url(self, host: Host) -> Iterator[str]:
         """The URL of a place of this test's own, within the one that the caller gave."""
         if not os.environ.get(TARGET):
-            self.unproved("no target was given: the URL of an empty store (--target URL)")
-        return f"{os.environ[TARGET].rstrip('/')}/check-{next(_numbers)}"
+            self.unproved("no target was given: the URL of a place that may be written to (--target URL)")
+        url = url_below(os.environ[TARGET], f"{_RUN}/{next(_numbers)}")
+        yield url
+        try:
+            remaining = self._clear(self.opened(host, url))
+        except DumptyError as error:
+            remaining = str(error)
+        if remaining:
+            note_remaining(f"{parse_url(url).url} ({remaining})" if "://" in url else f"{url} ({remaining})")
 
-    @pytest.fixture
-    def store(self, host: Host, store_url: str) -> Store:
-        """The store behind ``store_url``."""
-        return self.opened(host, store_url)
+    def _clear(self, store: Store) -> str:
+        store.sweep(timedelta(0))
+        names = {found.name for found in store.list()}
+        store.delete(names)
+        if isinstance(store, LocalStore):
+            top = store.path("folder").parent
+            if top.parent.name == _RUN:  # it is this test's, and what the store keeps there for itself goes with it
+                for path in [p for p in top.glob("*") if not is_object_name(p.name)]:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+            for empty in (top, top.parent):  # with the last test's goes that of the run
+                with contextlib.suppress(OSError):
+                    empty.rmdir()
+            return "it is not empty" if top.exists() else ""
+        return f"{len(left)} objects" if (left := self.settled(store, set())) else ""
 
-    def _require_local(self, store: Store) -> None:
-        if not isinstance(store, LocalStore):
-            self.unproved("the store's objects are no files on this machine")
 
-    def test_a_local_object_has_a_path(self, store: Store) -> None:
-        """A local store tells the path of an object, and the file there is the object."""
-        self._require_local(store)
-        super().test_a_local_object_has_a_path(store)
-
-    def test_a_workspace_is_private_and_goes_away(self, store: Store) -> None:
-        """workspace() is an empty directory, readable by its owner alone, that goes away with the block."""
-        self._require_local(store)
-        super().test_a_workspace_is_private_and_goes_away(store)
+def note_remaining(what: str) -> None:
+    """Write down what a check leaves, for its caller to remove."""
+    with open(os.environ[REMAINING], "a", encoding="utf-8") as file:
+        file.write(what + "\n")

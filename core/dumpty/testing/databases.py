@@ -1,11 +1,11 @@
-"""URLs of databases that the driver's rules need beside the author's: missing ones, and one with a password."""
+"""URLs that the rules need beside the author's: missing databases, one with a password, folders in a store."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import quote
 
-__all__ = ["SECRET", "missing", "with_secret"]
+__all__ = ["SECRET", "missing", "sibling_url", "url_below", "with_secret"]
 
 SECRET = "s3cr3t-ma/rk@er:0f%the kit"  # noqa: S105 - a password that opens nothing
 """Every character that a URL must encode, and a text that nothing else holds."""
@@ -33,6 +33,12 @@ def with_secret(url: str) -> str:
     user, _, host = match["authority"].rpartition("@")
     user = user.partition(":")[0] or "tester"
     return f"{match['scheme']}{user}:{quote(SECRET, safe='')}@{host}{match['path']}{match['query']}"
+
+
+def url_below(url: str, folder: str) -> str:
+    """Return the URL of a folder in the place behind ``url``, which may be a path, too."""
+    address, mark, query = url.partition("?") if "://" in url else (url, "", "")
+    return f"{address.rstrip('/')}/{folder}{mark}{query}"
 
 
 def _match_url(url: str) -> re.Match[str]:

@@ -23,8 +23,25 @@ from dumpty.types.records import (
     State,
     StoredObject,
 )
-from dumpty.types.repositories import ListedBackup, ObjectSource, Repository, RepositoryListing, Transaction
-from dumpty.types.stores import DirectoryUpload, Found, LocalStore, Store, Upload
+from dumpty.types.repositories import (
+    Candidate,
+    ListedBackup,
+    ObjectSource,
+    Removal,
+    Repository,
+    RepositoryListing,
+    Transaction,
+)
+from dumpty.types.stores import (
+    Cap,
+    DirectoryUpload,
+    Found,
+    LocalStore,
+    Store,
+    Upload,
+    check_object_name,
+    is_object_name,
+)
 from dumpty.types.streams import Buffer, ByteSink, Dump, Reader, Sink, Verifier, Writer
 
 __all__ = [
@@ -35,6 +52,8 @@ __all__ = [
     "Annotations",
     "Buffer",
     "ByteSink",
+    "Candidate",
+    "Cap",
     "DirectoryUpload",
     "Dump",
     "Evidence",
@@ -57,6 +76,7 @@ __all__ = [
     "Proved",
     "Reader",
     "Record",
+    "Removal",
     "Repository",
     "RepositoryListing",
     "Scratch",
@@ -72,4 +92,6 @@ __all__ = [
     "Verb",
     "Verifier",
     "Writer",
+    "check_object_name",
+    "is_object_name",
 ]

@@ -6,10 +6,11 @@ checked by whoever reads. Every method raises ``StoreError`` where the place fai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
@@ -75,11 +76,45 @@ class ListedBackup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A backup of which little is known before it is loaded: enough to see whether it may be the one that is meant.
+
+    ``id_start`` is its id, or at least its beginning. ``started`` is aware and may be cut to the second. ``group`` is
+    the same for all backups of one database, and of them alone. ``database`` is the ``slug`` of its database's name,
+    or "" where that is not known. ``load`` returns all that is known of it now; it raises ``UnknownBackup`` where it
+    was removed meanwhile, and ``ManifestError`` where it cannot be read.
+    """
+
+    id_start: str
+    started: datetime
+    group: str
+    load: Callable[[], ListedBackup]
+    database: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RepositoryListing:
     """A repository at one look: its backups, oldest first, and an error for each manifest that cannot be read."""
 
     backups: tuple[ListedBackup, ...]
     problems: tuple[ManifestError, ...] = ()
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return its backups as ``Repository.candidates`` does, for a repository that has no cheaper look."""
+        return tuple(_loaded(backup) for backup in self.backups)
+
+
+def _loaded(backup: ListedBackup) -> Candidate:
+    record = backup.record
+    return Candidate(id_start=record.id, started=record.started, group=record.identity, load=lambda: backup)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What became of a removal: the ids of what was removed, and of what was to be and was kept, with the reason."""
+
+    removed: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 class Repository(ObjectSource, Protocol):
@@ -95,16 +130,24 @@ class Repository(ObjectSource, Protocol):
         """Return every backup that is there, the lost ones too."""
         ...
 
+    def candidates(self) -> Sequence[Candidate]:
+        """Return every backup that is there, from one look and with nothing read, oldest first."""
+        ...
+
     def get(self, record_id: str) -> Record:
-        """Return the backup of this whole id; ``UnknownBackup`` where there is none."""
+        """Return the backup of this whole id, as it lies there now; ``UnknownBackup`` where there is none."""
         ...
 
     def look_up(self, record: Record) -> ListedBackup:
         """Return what is known now of a backup; ``UnknownBackup`` where it was removed meanwhile."""
         ...
 
-    def prepare(self, record: Record) -> None:
-        """Put in order, before the backup is read, what a removal that did not end has left of it."""
+    def reading(self, record: Record) -> AbstractContextManager[None]:
+        """Protect a backup from being removed within the block, as far as that can be done here.
+
+        Raises:
+            UnknownBackup: it is gone, or being removed.
+        """
         ...
 
     def clear(self) -> None:
@@ -127,11 +170,13 @@ class Repository(ObjectSource, Protocol):
         """Take a backup's pin away, and return whether it had one."""
         ...
 
-    def remove(self, record: Record) -> str:
-        """Remove a backup for good, and return "", or why its data, not listed any more, is still there.
+    def remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:
+        """Remove the backups whose ids ``choose`` returns, given all that are there, for good and all together.
+
+        It is asked again when everybody who removes something else has been seen, and the backups that others remove
+        are not among those it is given then; if it then keeps any of them, none is removed. What is pinned is kept.
 
         Raises:
-            Pinned, UnknownBackup: it is pinned, or gone already.
-            StoreError: it could not be removed, and is still listed.
+            StoreError: not all could be removed. What is still whole is still listed.
         """
         ...

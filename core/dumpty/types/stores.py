@@ -1,24 +1,90 @@
-"""Stores and the objects in them."""
+"""Stores, the objects in them, and what a store can do: the whole contract of a plugin for a place.
+
+A store holds named objects, each written once and never changed. Two machines that share one have nothing else to
+agree by: no lock, no rename, no clock in common. So the contract is small, and exact where it must be:
+
+- A name is ``FOLDER/REST`` or deeper: one to four segments of letters, digits, ``_``, ``.`` and ``-`` (ASCII), none of
+  them ``.`` or ``..``, at most 200 characters each and 400 together (``check_object_name``). No name is a folder of
+  another. Whatever else a place holds is nobody's: not listed, not touched.
+- An object is there whole or not at all, whatever ends its writer. What was written is durable when the call returns.
+- Every method raises ``StoreError`` (``MissingFile`` for a missing object), or what is said of it below, within a
+  bounded time, however the place behaves. Nothing retries but the store itself, and only what is harmless to do twice.
+  All may be called from several threads and processes.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from dumpty.errors import StoreError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from dumpty.types.streams import Buffer, Reader
 
 
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.-]{1,200}"
+_NAME = re.compile(rf"(?=.{{1,400}}\Z){_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
+
+
+def is_object_name(name: str) -> bool:
+    """Return whether an object, or a folder of objects, can be called that."""
+    return _NAME.fullmatch(name) is not None
+
+
+def check_object_name(name: str) -> str:
+    """Return ``name``, for a store to use.
+
+    Raises:
+        StoreError: no object can be called that.
+    """
+    if not is_object_name(name):
+        raise StoreError(
+            f"{name!r} is no name of an object: that has one to four parts between slashes, of letters, digits, "
+            "'_', '.' and '-'"
+        )
+    return name
+
+
+class Cap(Flag):
+    """What a place guarantees. A store that claims one it does not have loses backups; the suite finds that out."""
+
+    CREATE_NEW = auto()
+    """Of all that put a new object of one name, at any time and from anywhere, one wins and the others get ``Exists``.
+    Proved by a probe at first use, never assumed."""
+    STRONG_LIST = auto()
+    """Whatever was written before a listing began is in it, and what was deleted is not."""
+    DELETE = auto()
+    """Objects can be deleted with the rights at hand, as far as the store can tell."""
+    BATCH = auto()
+    """Many objects are deleted in one call to the place."""
+    RETAINS = auto()
+    """The place may refuse a deletion until a moment of its own: versioning, object lock, an append-only account."""
+    LOCAL = auto()
+    """Objects are files on this machine (``LocalStore``)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """One object in a store: its bare name and its size in bytes."""
+    """One object in a store.
+
+    ``size`` is in bytes. ``tag`` changes whenever the object does (an ETag, or inode and time of change), and is
+    opaque; ``modified`` is aware, in UTC, by the store's clock. ``retained_until`` is given where the place keeps the
+    object until then and says so.
+    """
 
     name: str
     size: int
+    tag: str
+    modified: datetime
+    retained_until: datetime | None = None
 
 
 class Upload(Protocol):
@@ -29,58 +95,83 @@ class Upload(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make the object durable and visible, all at once, or raise."""
+        """Make the object durable and visible, all at once, or raise: ``Exists`` where the name is taken.
+
+        As with ``Store.put``, what others could see is never taken back.
+        """
         ...
 
     def abort(self) -> None:
-        """Drop it. Harmless after ``commit`` or another ``abort``."""
+        """Drop it, and whatever it left. Harmless after ``commit`` or another ``abort``."""
         ...
 
 
 class Store(Protocol):
-    """A flat space of objects: names are bare, without separators.
+    """Objects in one place."""
 
-    Every method raises ``StoreError`` (``MissingFile`` for a missing object). All may be called from several
-    threads and processes.
-    """
+    def capabilities(self) -> Cap:
+        """Return what the place guarantees; it may be asked for once, at first use."""
+        ...
 
-    def create(self, name: str) -> Upload:
-        """Begin an object. An existing object of that name is replaced only by ``commit``."""
+    def put(self, name: str, data: bytes, *, new: bool = True) -> None:
+        """Write a small object, all at once and durably.
+
+        ``new`` raises ``Exists`` where there is one of that name; otherwise that is replaced. After an ambiguous
+        failure (the answer was lost) the store reads back what is there: its own bytes are a success, others
+        ``Exists``. So that equal contents never look like one's own, every claim carries a nonce. What others could
+        see is never taken back, whatever fails then: they may have acted on it.
+        """
+        ...
+
+    def upload(self, name: str, expected: int | None = None) -> Upload:
+        """Begin a large object under a name that was never used; ``expected`` is about its size in bytes.
+
+        Whoever is ended before ``commit`` leaves nothing that is listed, and nothing that ``sweep`` does not remove.
+        """
+        ...
+
+    def get(self, name: str) -> bytes:
+        """Return all bytes of a small object."""
         ...
 
     def open(self, name: str, offset: int = 0) -> Reader:
-        """Read an object from ``offset`` bytes on."""
+        """Read an object from ``offset`` bytes on. A cut connection is an error, never the end of the object."""
         ...
 
     def stat(self, name: str) -> Found:
-        """Return name and size, or raise ``MissingFile``."""
+        """Return what is known of one object, from the place itself and never from a cache."""
         ...
 
-    def list(self) -> Iterator[Found]:
-        """Yield every committed object, in no order."""
+    def list(self, folder: str = "") -> Iterator[Found]:
+        """Yield every object below a folder, at any depth, in no order; "" is the whole store.
+
+        Every page of it, or an error: a listing that was cut is never a short one. It is no snapshot.
+        """
         ...
 
-    def rename(self, name: str, new: str) -> None:
-        """Give an object another name, durably and all at once, or raise and leave it."""
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; those that are gone already are no error.
+
+        Raises:
+            Retained: the place keeps at least one of them until a moment of its own.
+            NotPermitted: the rights at hand do not suffice.
+            StoreError: another failure. In every case all that could be deleted is.
+        """
         ...
 
-    def delete(self, name: str) -> None:
-        """Remove an object for good, or raise and leave it."""
+    def now(self) -> datetime:
+        """Return the store's own time (aware, UTC): that of ``Found.modified``. This machine's clock may be wrong."""
         ...
 
     def locate(self, name: str) -> str:
         """Return where a person finds the object: a path, or a URL without secrets. It need not exist."""
         ...
 
-    def clean(self) -> Iterator[str]:
-        """Yield the name of each object whose writer died before ``commit``; resumed, remove what it left.
+    def sweep(self, older: timedelta) -> None:
+        """Remove what uploads left that were ended before ``commit``; those that go on are untouched.
 
-        What a live writer still writes is never touched.
+        Where the place cannot tell which have ended, only what is ``older`` is removed.
         """
-        ...
-
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """Hold the named lock against every other user of the store; raises ``Locked`` after a bounded wait."""
         ...
 
 

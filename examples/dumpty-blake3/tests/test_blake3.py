@@ -30,7 +30,7 @@ def test_the_digest_stands_beside_sha256_and_is_compared(tmp_path):
     backup = manager.create_backup(f"sqlite:///{tmp_path}/a.db").backup
     assert backup.digests == {"blake3": blake3(Path(backup.file_path).read_bytes()).hexdigest()}
     assert manager.restore(backup.id, f"sqlite:///{tmp_path}/b.db").success
-    [manifest] = (tmp_path / "b").glob("*.manifest.json")
+    [manifest] = (tmp_path / "b").rglob("*.manifest.json")
     assert backup.digests["blake3"] in json.dumps(json.loads(manifest.read_text()))
 
 

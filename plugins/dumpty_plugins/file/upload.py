@@ -1,137 +1,152 @@
-"""One object on its way into a directory, and one on its way out."""
+"""One object on its way into a directory."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumpty_plugins.file.files import (
-    as_store_error,
-    discard,
-    lock_part,
-    open_owner_only,
-    remove,
-    store_error,
-    sync_directory,
-    sync_tree,
-)
+from dumpty import StoreError
+from dumpty_plugins.file import publishing, sharing
+from dumpty_plugins.file.files import failure, flush, flush_tree
+from dumpty_plugins.file.folders import MARK, Folder
+from dumpty_plugins.file.parts import Part, tries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from io import FileIO
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from dumpty import Buffer
 
-PART = ".part"
-
 
 class FileUpload:
-    """A part, locked by its writer, that ``commit`` renames into place.
+    """A part, locked by its writer, that ``commit`` gives its name.
 
     An interrupt can come up between any two steps. So whoever is to ``abort`` it has it before ``begin`` makes a file.
+
+    Args:
+        top: the store's directory.
+        name: the object's, checked.
+        claims_new: tells whether the store claims CREATE_NEW.
     """
 
-    def __init__(self, path: Path, lock: Callable[[str], AbstractContextManager[None]]) -> None:
-        self._path = path
-        self._lock = lock
-        self._part = path.with_name(f"{path.name}.dumpty-{uuid.uuid4().hex}{PART}")
-        self._stream: FileIO | None = None
-        self._descriptor = -1
-        self._directory = False
+    def __init__(self, top: str, name: str, claims_new: Callable[[], bool]) -> None:
+        self._top = top
+        *self._folders, self._name = name.split("/")
+        self._path = os.path.join(top, name)
+        self._claims_new = claims_new
+        self._folder: Folder | None = None
+        self._parts: list[Part] = []
+        self._is_directory = False
         self._ended = False
 
     def begin(self) -> None:
         """Make the part, and lock it."""
-        self._stream = open(self._part, "xb", buffering=0, opener=open_owner_only)  # noqa: SIM115 - lives as long as the upload
-        self._descriptor = self._stream.fileno()
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        with self._errors():
+            for folder_may_go in tries(self._path):
+                with folder_may_go:
+                    self._drop()
+                    self._folder = Folder(self._top, self._folders, make=True)
+                    sharing.announce(self._folder)
+                    self._parts.append(Part(self._folder, self._name))
+                    if self._parts[-1].make_file():
+                        return
 
     def write(self, data: Buffer) -> int:
         view = memoryview(data).cast("B")
         written = 0
-        with as_store_error(f"cannot write {self._path}"):
+        with self._errors():
             while written < len(view):
-                written += self._file.write(view[written:])
+                written += os.write(self._part.descriptor, view[written:])
         return written
 
     def directory(self) -> Path:
         """Turn this upload into a directory of files, and return it."""
-        if not self._directory:
-            with self._lock("parts"), as_store_error(f"cannot create {self._part}"):
-                directory = self._part.with_name(f"{self._path.name}.dumpty-{uuid.uuid4().hex}{PART}")
-                try:
-                    directory.mkdir(mode=0o700)
-                    self._descriptor = lock_part(directory)
-                    self._part.unlink()
-                    self._file.close()
-                    self._part = directory
-                    self._directory = True
-                except BaseException:
-                    discard(directory)
-                    raise
-        return self._part
+        folder = self._open_folder
+        with self._errors():
+            for folder_may_go in tries(self._path):
+                with folder_may_go:
+                    if self._is_directory:
+                        break
+                    self._parts.append(Part(folder, self._name))
+                    self._is_directory = self._part.make_directory()
+        # The file goes only now: until then it keeps its folder from being removed for being empty.
+        while len(self._parts) > 1:
+            self._parts[0].drop()
+            del self._parts[0]
+        return Path(folder.path, self._part.name)
 
     def commit(self) -> None:
-        with as_store_error(f"cannot write {self._path}"):
-            if self._directory:
-                sync_tree(self._part)
+        self.publish(new=True)
+
+    def publish(self, *, new: bool) -> None:
+        """Make the object durable and visible; unless ``new``, in the place of one that has its name.
+
+        An error may come up when it is visible already: then it stays, and may be lost with the next power failure.
+        """
+        folder, part = self._open_folder, self._part
+        with self._errors():
+            if self._is_directory:
+                os.mkdir(MARK, 0o700, dir_fd=part.descriptor)
+                flush_tree(part.descriptor, folder.owner)
             else:
-                os.fsync(self._descriptor)
-            is_new = not os.path.lexists(self._path)
-            self._part.replace(self._path)
+                flush(part.descriptor)
             try:
-                sync_directory(self._path.parent)
-            except BaseException:
-                if is_new:  # what is not there for good shall not be there at all
-                    with contextlib.suppress(OSError):
-                        remove(self._path)
-                raise
-            finally:
-                self._close()
+                self._rename(new=new)
+            except OSError as error:
+                if error.errno not in publishing.TAKEN:
+                    raise
+                raise publishing.refusal(folder, self._name, self._path, new=new) from error
+            # From here on others may go by that name: whatever comes up now, it is never taken back.
+            folder.flush()
+        self._drop()
+        self._ended = True
 
     def abort(self) -> None:
         if not self._ended:
-            discard(self._part)
-            self._close()
+            if self._folder is not None:
+                self._discard_parts()
+                self._folder.remove_if_empty()
+            self._drop()
+            self._ended = True
 
-    def __del__(self) -> None:
-        # Neither committed nor aborted: the part stays, and free, for the store's next `clean`.
-        if not getattr(self, "_ended", True):
-            self._close()
+    def _rename(self, *, new: bool) -> None:
+        folder, part = self._open_folder, self._part
+        if self._is_directory or not new:  # a directory takes the place of nothing but an empty one
+            publishing.publish(folder, part, self._name)
+        else:
+            publishing.publish_new(folder, part, self._name, must=self._claims_new)
 
-    def _close(self) -> None:
-        self._ended = True
-        # Every byte is on disk by now, or of no use: what closing has to say changes nothing.
-        with contextlib.suppress(OSError):
-            if self._directory:
-                os.close(self._descriptor)
-            elif self._stream is not None:
-                self._stream.close()
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except FileNotFoundError as error:
+            raise StoreError(f"cannot write {self._path}: somebody removed what was written of it") from error
+        except OSError as error:
+            raise failure(f"cannot write {self._path}", error) from error
+
+    def _drop(self) -> None:
+        self._discard_parts()
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _discard_parts(self) -> None:
+        while self._parts:
+            self._parts[-1].drop()
+            self._parts.pop()
 
     @property
-    def _file(self) -> FileIO:
-        if self._stream is None:
-            raise ValueError(f"the part of {self._path} was not begun")
-        return self._stream
+    def _part(self) -> Part:
+        if not self._parts:
+            raise ValueError(f"the upload of {self._path} has ended")
+        return self._parts[-1]
 
-
-class FileReader:
-    """A file being read, whose errors are dumpty's."""
-
-    def __init__(self, stream: object, path: str) -> None:
-        self._stream = stream
-        self._path = path
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self._stream.read(size)  # type: ignore[attr-defined,no-any-return]
-        except OSError as error:
-            raise store_error(f"cannot read {self._path}", error) from error
-
-    def close(self) -> None:
-        self._stream.close()  # type: ignore[attr-defined]
+    @property
+    def _open_folder(self) -> Folder:
+        if self._folder is None:
+            raise ValueError(f"the upload of {self._path} has ended")
+        return self._folder

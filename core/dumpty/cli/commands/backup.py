@@ -24,6 +24,7 @@ from dumpty.cli.status import require_success
 from dumpty.cli.urls import read_url
 
 if TYPE_CHECKING:
+    from dumpty.operations.result import BackupResult
     from dumpty.registry.plugin import Plugin
 
 EXAMPLES = """
@@ -76,6 +77,10 @@ def backup(
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
         result = manager.create_backup(database_url, format=chosen, progress=progress, rate_limit=rate, **options)
+    return _report(result, json=json, quiet=quiet)
+
+
+def _report(result: BackupResult, *, json: bool, quiet: bool) -> Report:
     stored = require_success(result)
     saved = f", {size(stored.plain_size_bytes)} before {'+'.join(stored.stages)}" if stored.stages else ""
     duration = seconds(result.duration_seconds)

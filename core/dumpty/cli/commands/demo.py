@@ -52,29 +52,26 @@ def demo(
         integrity, contents_after = demo_shop.check(path), demo_shop.contents(path)
         if integrity != "ok" or contents_after != contents_before:
             raise IntegrityError(f"the restored shop is not the one that was backed up (integrity check: {integrity})")
-        file = os.path.relpath(stored.file_path, directory)
+        stored_size, file = size(stored.size_bytes), os.path.relpath(stored.file_path, directory)
         durations = [seconds(result.duration_seconds) for result in (backed_up, restored)]
         lines = [
             f"1. built     {path}: a shop of {count(tables, 'table')}, {count(rows, 'row')}",
-            f"2. backed up in {durations[0]}: {size(stored.size_bytes)} in {file}",
+            f"2. backed up in {durations[0]}: {stored_size} in {file}",
             f"3. damaged   every customer deleted, part of the file overwritten; SQLite now says: {damage_report}",
             f"4. restored  in {durations[1]}, in the place of the damaged file",
             f"5. compared  {count(rows, 'row')}: every value and every type is the same; integrity check: {integrity}",
             f"all of it is in {directory}" if keep else f"removed {directory}; --keep DIR leaves it to look at",
         ]
-        return Report(
-            fields={
-                "tables": tables,
-                "rows": rows,
-                "identical": True,
-                "damage": damage_report,
-                "backup_seconds": backed_up.duration_seconds,
-                "restore_seconds": restored.duration_seconds,
-                "directory": directory if keep else None,
-            },
-            lines=lines,
-            json=json,
-        )
+        fields = {
+            "tables": tables,
+            "rows": rows,
+            "identical": True,
+            "damage": damage_report,
+            "backup_seconds": backed_up.duration_seconds,
+            "restore_seconds": restored.duration_seconds,
+            "directory": directory if keep else None,
+        }
+        return Report(fields=fields, lines=lines, json=json)
 
 
 @contextlib.contextmanager

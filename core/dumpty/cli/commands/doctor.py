@@ -45,7 +45,7 @@ def doctor(
     if option and url is None:
         raise UsageError("options belong to the driver of a database: name its URL, too")
     options = parse_options(option)
-    database, source = (None, None) if url is None else read_url(url)
+    source = None if url is None else read_url(url)[1]
     host = default_host()
     plugins = host.plugins()
     needed, programs = libraries(plugins), clients()
@@ -56,25 +56,7 @@ def doctor(
         *_library_lines(needed),
         *_client_lines(programs),
     ]
-    error: DumptyError | None = None
-    database_fields: dict[str, Any] | None = None
-    if database is not None and source is not None:
-        try:
-            inspection = _inspect(host, source, options)
-        except DumptyError as failure:
-            error = failure
-            database_fields = {"url": source.url, "reached": False}
-        else:
-            database_fields = _inspection_fields(inspection, source)
-            lines += _inspection_lines(database_fields)
-            if not inspection.exists:
-                error = DumptyError(
-                    f"there is no database at {source.url}: a restore would create it, a backup needs it"
-                )
-            elif inspection.lacks:
-                error = DumptyError(
-                    f"a backup of {source.url} would fail, for this user lacks {'; and '.join(inspection.lacks)}"
-                )
+    database_fields, error = (None, None) if source is None else _look(host, source, options, lines)
     if error is None and unusable:
         error = PluginLoadError(f"{len(unusable)} of {len(plugins)} plugins cannot be used: {unusable[0].error}")
     return Report(
@@ -92,6 +74,25 @@ def doctor(
         json=json,
         only_prints=True,
     )
+
+
+def _look(
+    host: Host, source: Source, options: dict[str, object], lines: list[Line]
+) -> tuple[dict[str, Any], DumptyError | None]:
+    """Look at a database, add to ``lines`` what is seen, and return its fields and what would fail a backup."""
+    try:
+        inspection = _inspect(host, source, options)
+    except DumptyError as failure:
+        return {"url": source.url, "reached": False}, failure
+    fields = _inspection_fields(inspection, source)
+    lines += _inspection_lines(fields)
+    if not inspection.exists:
+        text = f"there is no database at {source.url}: a restore would create it, a backup needs it"
+        return fields, DumptyError(text)
+    if inspection.lacks:
+        text = f"a backup of {source.url} would fail, for this user lacks {'; and '.join(inspection.lacks)}"
+        return fields, DumptyError(text)
+    return fields, None
 
 
 def _inspect(host: Host, source: Source, overrides: dict[str, object]) -> Inspection:

@@ -30,9 +30,12 @@ from dumpty.operations.selection import Filter
 from dumpty.repository.retention import parse_age
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
-    from dumpty.operations.result import Backup
+    from dumpty.cli.proving import Verdicts
+    from dumpty.errors import DumptyError
+    from dumpty.operations.result import Backup, Listing
 
 EXAMPLES = """
 dumpty drill
@@ -41,30 +44,35 @@ dumpty drill latest --assert "SELECT count(*) > 1000 FROM orders"
 """
 
 
+_OlderThan = Annotated[
+    str | None,
+    typer.Option(
+        "--older-than", metavar="AGE", help="Drill those whose last drill, or who themselves, are older: 12h, 7d."
+    ),
+]
+_Server = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="URL",
+        help="A server for the throw-away database, not a private one; a superuser is refused without "
+        f"-o superuser=on. {URL_HELP}",
+    ),
+]
+_Assertions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--assert", metavar="SQL", help="A query that must give one row whose first value is true; may be repeated."
+    ),
+]
+
+
 def drill(
     backup_id: MaybeId = None,
     everything: Annotated[bool, typer.Option("--all", help="Drill every backup in the directory.")] = False,
-    older_than: Annotated[
-        str | None,
-        typer.Option(
-            "--older-than", metavar="AGE", help="Drill those whose last drill, or who themselves, are older: 12h, 7d."
-        ),
-    ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            metavar="URL",
-            help="A server for the throw-away database, not a private one; a superuser is refused without "
-            f"-o superuser=on. {URL_HELP}",
-        ),
-    ] = None,
-    assertions: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--assert", metavar="SQL", help="A query that must give one row whose first value is true; may be repeated."
-        ),
-    ] = None,
+    older_than: _OlderThan = None,
+    on: _Server = None,
+    assertions: _Assertions = None,
     database: Database = "",
     source: Source = "",
     directory: Directory = DIRECTORY,
@@ -87,25 +95,37 @@ def drill(
     if reserved := {"level", "on", "assertions"} & set(options):
         raise UsageError(f"{min(reserved)!r} is not an option of a plugin; see dumpty drill --help")
     manager = open_existing(directory)
-    selection = Filter(database=database, source=source)
     several = everything or age is not None
+    selection = Filter(database=database, source=source)
     if several:
-        listing = manager.listing()
-        backups, problems = selection.filter(listing.backups), listing.problems
+        backups, problems = _of_age(manager.listing(), selection, age)
     else:
         backups, problems = [manager.find(backup_id or "latest", database=database, source=source)], []
-    if age is not None:
-        current_time = datetime.now(UTC)
-        backups = [b for b in backups if current_time - _last_drilled(b) > age]
     verdicts = prove_each(
         manager, backups, "restore", several=several, quiet=quiet, on=server, assertions=assertions or (), **options
     )
+    age_limit = f"older than {older_than} " if age is not None else ""
+    return _report(
+        verdicts,
+        problems,
+        f"no backups{selection} {age_limit}in {os.path.abspath(directory)}: nothing was drilled",
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _of_age(listing: Listing, selection: Filter, age: timedelta | None) -> tuple[list[Backup], Sequence[DumptyError]]:
+    """Return the backups in question of which the last drill, or who themselves, are older, and what is unreadable."""
+    backups = selection.filter(listing.backups)
+    if age is not None:
+        current_time = datetime.now(UTC)
+        backups = [b for b in backups if current_time - _last_drilled(b) > age]
+    return backups, listing.problems
+
+
+def _report(verdicts: Verdicts, problems: Sequence[DumptyError], nothing: str, *, json: bool, quiet: bool) -> Report:
     verdicts.failures[:0] = problems
-    if verdicts.fields or problems:
-        verdicts.lines.append(summary(verdicts, "proven by restoring"))
-    else:
-        age_limit = f"older than {older_than} " if age is not None else ""
-        verdicts.lines.append(f"no backups{selection} {age_limit}in {os.path.abspath(directory)}: nothing was drilled")
+    verdicts.lines.append(summary(verdicts, "proven by restoring") if verdicts.fields or problems else nothing)
     return Report(
         fields={"drilled": verdicts.fields, "problems": [str(p) for p in problems]},
         lines=verdicts.lines,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 dumpty plugins check zstd
 dumpty plugins check newdb --source newdb://localhost/shop --target newdb://localhost/scratch
+dumpty plugins check newplace --url newplace://bucket/tests
 """
 
 
@@ -34,9 +35,11 @@ def check(
     target: Annotated[
         str | None,
         typer.Option(
+            "--target",
+            "--url",
             metavar="URL",
             help="For a driver: a database that does not exist; others are made beside it, and left. "
-            "For a store: an empty place.",
+            "For a store: a place, in a folder of which it is tested, and which is left as it was.",
         ),
     ] = None,
     json: Json = False,

@@ -28,7 +28,7 @@ _SUMMARIES: dict[str, str] = {
     "verifier": "Keeps BLAKE2b digests of backups.",
     "store": "Keeps backups in a local directory.",
 }
-_DEPENDENCIES = {"store": '\n  "filelock>=3.20.1,<5",  # locks between processes'}
+_DEPENDENCIES: dict[str, str] = {}
 # Where each file of the skeleton goes. Their names end in .txt there, so that no tool takes them for its own.
 _FILES = {
     "pyproject.toml": "every/pyproject.toml",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,14 +11,15 @@ from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, open_ex
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
 from dumpty.cli.prompt import confirm, on_terminal
 from dumpty.cli.status import UsageError
-from dumpty.errors import DumptyError, Pinned, StoreError, UnknownBackup
-from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone, total_size
+from dumpty.errors import DumptyError
+from dumpty.repository.retention import Rules, parse_age, parse_size, parse_timezone, total_size
+from dumpty.types import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.operations.result import Backup
+    from dumpty.operations.result import Backup, Pruning
     from dumpty.repository.retention import Decision
 
 EXAMPLES = """
@@ -35,6 +35,21 @@ def _number(period: str) -> Any:
 
 
 _ADVERBS = {"hour": "hourly", "day": "daily", "week": "weekly", "month": "monthly", "year": "yearly"}
+_OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="AGE", help="Remove only what is older: 12h, 30d, 4w.")
+]
+_MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-size", metavar="SIZE", help="Remove only what is beyond SIZE in all, the oldest first: 500MB, 20GiB."
+    ),
+]
+_Zone = Annotated[
+    str,
+    typer.Option(
+        "--timezone", metavar="ZONE", help="Whose hours, days, weeks, months and years: UTC, local, Europe/Berlin."
+    ),
+]
 
 
 def prune(
@@ -46,21 +61,9 @@ def prune(
     weekly: Annotated[int | None, _number("week")] = None,
     monthly: Annotated[int | None, _number("month")] = None,
     yearly: Annotated[int | None, _number("year")] = None,
-    older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="AGE", help="Remove only what is older: 12h, 30d, 4w.")
-    ] = None,
-    max_size: Annotated[
-        str | None,
-        typer.Option(
-            "--max-size", metavar="SIZE", help="Remove only what is beyond SIZE in all, the oldest first: 500MB, 20GiB."
-        ),
-    ] = None,
-    zone: Annotated[
-        str,
-        typer.Option(
-            "--timezone", metavar="ZONE", help="Whose hours, days, weeks, months and years: UTC, local, Europe/Berlin."
-        ),
-    ] = "UTC",
+    older_than: _OlderThan = None,
+    max_size: _MaxSize = None,
+    zone: _Zone = "UTC",
     directory: Directory = DIRECTORY,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be removed and why; remove nothing.")
@@ -78,37 +81,59 @@ def prune(
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = open_existing(directory)
-    listing = manager.listing()
-    backups = listing.backups
-    decisions = decide(backups, rules, datetime.now(UTC))
-    to_remove = [d for d in decisions if not d.keep]
+    pruning = manager.prune(rules, dry_run=True)
+    to_remove = [d for d in pruning.decisions if not d.keep]
     if to_remove and not dry_run and not (yes or _confirm_removal(to_remove)):
         raise DumptyError("nothing was removed: it was not confirmed")
-    problems: list[DumptyError] = []
-    removed = [] if dry_run else _remove_backups(manager, to_remove, problems)
-    removed_ids = {d.backup.id for d in removed}
-    verb = "would be removed" if dry_run else "removed"
-    affected = to_remove if dry_run else removed
-    freed = size(total_size(d.backup for d in affected))
-    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {freed}"
+    outcome, failure = Removal(), None
+    if to_remove and not dry_run:
+        outcome, failure = _remove(manager, rules, [d.backup.id for d in to_remove])
+    fields, lines = _told(pruning, outcome, dry_run=dry_run)
     return Report(
-        fields={
-            "dry_run": dry_run,
-            "timezone": zone,
-            "decisions": [_fields(d, d.backup.id in removed_ids) for d in decisions if json],
-            "removed": [d.backup.id for d in removed],
-        },
-        lines=(*_table(decisions, short_ids(backups)), summary),
-        warnings=[
-            *map(str, (*listing.problems, *listing.lost_proofs)),
-            *description.lost_warnings(backups),
-            *_oversize(decisions, rules),
-        ],
-        error=_failure(problems),
+        fields={"dry_run": dry_run, "timezone": zone, **fields},
+        lines=lines,
+        warnings=_warnings(pruning, outcome, rules),
+        error=failure,
         json=json,
         only_prints=dry_run,
         quiet=quiet,
     )
+
+
+def _remove(manager: BackupManager, rules: Rules, ids: list[str]) -> tuple[Removal, DumptyError | None]:
+    """Remove backups; return what became of them, and why not of all, if that is so."""
+    try:
+        pruning = manager.prune(rules, only=ids)
+    except DumptyError as error:
+        left = {b.id for b in manager.listing().backups}
+        return Removal(removed=tuple(i for i in ids if i not in left)), error
+    return Removal(removed=pruning.removed, kept=pruning.kept), None
+
+
+def _told(pruning: Pruning, outcome: Removal, *, dry_run: bool) -> tuple[dict[str, Any], list[Line]]:
+    """Return the fields and the lines that say what was decided and done."""
+    to_remove = [d for d in pruning.decisions if not d.keep]
+    removed = [d for d in reversed(to_remove) if d.backup.id in outcome.removed]
+    backups = pruning.listing.backups
+    affected = to_remove if dry_run else removed
+    freed = size(total_size(d.backup for d in affected))
+    verb = "would be removed" if dry_run else "removed"
+    fields = {
+        "decisions": [_fields(d, d.backup.id in outcome.removed) for d in pruning.decisions],
+        "removed": [d.backup.id for d in removed],
+    }
+    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {freed}"
+    return fields, [*_table(pruning.decisions, short_ids(backups)), summary]
+
+
+def _warnings(pruning: Pruning, outcome: Removal, rules: Rules) -> list[str]:
+    listing = pruning.listing
+    return [
+        *map(str, (*listing.problems, *listing.lost_proofs)),
+        *description.lost_warnings(listing.backups),
+        *_oversize(pruning.decisions, rules),
+        *(f"backup {i} was kept: {why}" for i, why in sorted(outcome.kept.items())),
+    ]
 
 
 def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str | None, zone: str) -> Rules:
@@ -142,30 +167,6 @@ def _confirm_removal(to_remove: Sequence[Decision[Backup]]) -> bool:
         text = f"{backup.id[:8]}  {moment(backup.timestamp)}  {backup.database_name}  ({decision.reason})"
         say(text)
     return confirm(f"Remove {total}?")
-
-
-def _remove_backups(
-    manager: BackupManager, to_remove: Sequence[Decision[Backup]], problems: list[DumptyError]
-) -> list[Decision[Backup]]:
-    removed = []
-    for decision in reversed(to_remove):  # oldest first: what is interrupted has removed the least useful
-        try:
-            if manager.remove(decision.backup.id) is False:
-                problems.append(StoreError(f"the data of backup {decision.backup.id} is still there"))
-                continue
-        except (UnknownBackup, Pinned):
-            continue  # somebody else removed it meanwhile, or pinned it
-        except DumptyError as error:
-            problems.append(error)
-        else:
-            removed.append(decision)
-    return removed
-
-
-def _failure(problems: Sequence[DumptyError]) -> DumptyError | None:
-    if len(problems) > 1:
-        return DumptyError(f"{len(problems)} backups could not be removed, the first: {problems[0]}")
-    return problems[0] if problems else None
 
 
 def _fields(decision: Decision[Backup], removed: bool) -> dict[str, Any]:

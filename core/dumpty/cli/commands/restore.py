@@ -72,16 +72,9 @@ def restore(
     backup = manager.find(backup_id, database=database, source=source, alone=True)
 
     def attempt(*, other: bool) -> BackupResult:
+        kind = {"overwrite": overwrite, "create": create, "other": other}
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
-            return manager.restore(
-                backup.id,
-                database_url,
-                overwrite=overwrite,
-                create=create,
-                other=other,
-                progress=progress,
-                **options,
-            )
+            return manager.restore(backup.id, database_url, **kind, progress=progress, **options)  # type: ignore[arg-type]
 
     result = attempt(other=other)
     if isinstance(result.exception, OtherDatabase) and on_terminal():
@@ -89,18 +82,22 @@ def restore(
         if not confirm(f"Replace what {target.url} holds by the backup of {backup.database_name}?"):
             raise DumptyError("nothing was restored: it was not confirmed")
         result = attempt(other=True)
+    return _report(result, target.url, json=json, quiet=quiet)
+
+
+def _report(result: BackupResult, target_url: str, *, json: bool, quiet: bool) -> Report:
     stored = require_success(result)
     taken_at, duration = moment(stored.timestamp), seconds(result.duration_seconds)
     return Report(
         fields={
             "backup": description.fields(stored),
-            "target_url": target.url,
+            "target_url": target_url,
             "duration_seconds": result.duration_seconds,
         },
         lines=(
             f"backup {stored.id} of {stored.database_name}, taken {taken_at}, is restored in {duration}",
             f"  holds {description.contents(stored)}",
-            f"  in {target.url}",
+            f"  in {target_url}",
         ),
         warnings=description.warnings(stored),
         json=json,

@@ -22,4 +22,4 @@ class Store:
     def fails(self, *_):
         raise KeyError(self.url)
 
-    create = open = stat = list = rename = delete = lock = locate = clean = fails
+    capabilities = put = upload = get = open = stat = list = delete = now = locate = sweep = fails

@@ -1,0 +1,89 @@
+"""Nothing that was reported is lost, in any order of the steps of two or three processes, whoever crashes wherever."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from faults.ledger import FACTOR
+from repository.protocol.scenarios import (
+    A,
+    B,
+    C,
+    E,
+    backup,
+    both,
+    clean,
+    done_is_there,
+    explorer,
+    pin,
+    pinned_is_there,
+    prove,
+    prune,
+    some_are_there,
+    whole,
+)
+
+SOME = some_are_there(A, B)
+
+
+def kept_is_there(index, name):
+    """What a removal says it kept is there, whoever recovers meanwhile."""
+
+    def invariant(results, objects):
+        return f"the kept {name} is gone" if results[index] == "kept" and not whole(objects, name) else None
+
+    return invariant
+
+
+TWO = {
+    "backup C, clean": ((backup(C), clean), done_is_there(0, C)),
+    "pin A, prune A": ((pin(A), prune(A)), both(pinned_is_there(0, A), SOME)),
+    "prune A, prune B": ((prune(A), prune(B)), SOME),
+    "prune A, prune A": ((prune(A), prune(A)), SOME),
+    "prove A, prune A": ((prove(A), prune(A)), SOME),
+    "prune A, clean": ((prune(A), clean), both(SOME, kept_is_there(0, A))),
+    "pin A, clean": ((pin(A), clean), pinned_is_there(0, A)),
+    "backup C, prune A": ((backup(C), prune(A)), both(done_is_there(0, C), SOME)),
+    "backup C, backup D": ((backup(C), backup(E)), done_is_there(0, C)),
+}
+THREE = {
+    "backup C, clean, clean": ((backup(C), clean, clean), done_is_there(0, C)),
+    "prune A, clean, clean": ((prune(A), clean, clean), both(SOME, kept_is_there(0, A))),
+    "backup C, prune C, clean": ((backup(C), prune(C), clean), SOME),
+    "pin A, prune A, clean": ((pin(A), prune(A), clean), both(pinned_is_there(0, A), SOME)),
+    "backup C, prune A, clean": ((backup(C), prune(A), clean), both(done_is_there(0, C), SOME)),
+    "prove A, prune A, clean": ((prove(A), prune(A), clean), SOME),
+    "prune A, prune B, clean": ((prune(A), prune(B), clean), SOME),
+    "pin A, prune A, prune A": ((pin(A), prune(A), prune(A)), both(pinned_is_there(0, A), SOME)),
+    "pin A, prune A, prune B": ((pin(A), prune(A), prune(B)), both(pinned_is_there(0, A), SOME)),
+}
+STATES = 120_000
+"""Of three processes, as many are looked at as a few seconds allow; DUMPTY_FAULT_ROUNDS is for more."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog):
+    caplog.set_level("CRITICAL")
+
+
+@pytest.mark.parametrize("name", TWO)
+@pytest.mark.parametrize("faults", [0, 1])
+def test_two_processes(name, faults):
+    processes, invariant = TWO[name]
+    explorer(*processes, invariant=invariant, faults=faults).run()
+
+
+@pytest.mark.parametrize("name", THREE)
+@pytest.mark.parametrize("faults", [0, 1])
+def test_three_processes(name, faults):
+    processes, invariant = THREE[name]
+    explorer(*processes, invariant=invariant, faults=faults, limit=STATES * FACTOR // (1 + faults)).run()
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_three_processes_at_random_with_faults(name):
+    processes, invariant = THREE[name]
+    exploration, dice = explorer(*processes, invariant=invariant, faults=2), random.Random(name)
+    for _ in range(300 * FACTOR):
+        exploration.walk(dice)

@@ -1,0 +1,219 @@
+"""The same on places that lack something, with backups of several objects, with copies, and for runs."""
+
+from __future__ import annotations
+
+import pytest
+from faults.ledger import FACTOR
+from repository.protocol import lagging
+from repository.protocol.explorer import Broken
+from repository.protocol.lagging import passing
+from repository.protocol.scenarios import (
+    A,
+    B,
+    C,
+    backup,
+    both,
+    clean,
+    clean_in_time,
+    clean_without_patience_for_tombstones,
+    counted_once,
+    done_is_there,
+    explorer,
+    lagging_explorer,
+    life_of_runs_goes_on,
+    pin,
+    pinned_is_there,
+    prune,
+    prune_twice,
+    restore,
+    run,
+    some_are_there,
+    stored,
+    whole,
+)
+
+from dumpty.repository.protocol import removal, runs
+from dumpty.repository.protocol.attempt import Attempt
+from dumpty.repository.protocol.layout import MANIFEST
+from dumpty.testing.memory_store import ALL
+from dumpty.types import Cap
+
+MANY = (".p1.db", ".p2.db")
+SOME = some_are_there(A, B)
+IGNORED = ALL & ~Cap.CREATE_NEW
+STATES = 100_000
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog):
+    caplog.set_level("CRITICAL")
+
+
+# -- several objects, beats, copies ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_attempt_of_several_objects_is_there_with_all_of_them_or_with_none(reverse):
+    processes = backup(C, MANY), clean
+    explorer(
+        *processes,
+        endings=MANY,
+        base=stored(A, B, endings=MANY),
+        invariant=done_is_there(0, C, MANY),
+        faults=1,
+        alive=None,
+        reverse=reverse,
+    ).run()
+
+
+def test_an_attempt_on_this_machines_own_disk_is_there_or_goes():
+    processes = backup(C, MANY), clean
+    options = {"endings": MANY, "base": stored(A, B, endings=MANY), "capabilities": ALL | Cap.LOCAL, "alive": None}
+    explorer(*processes, invariant=done_is_there(0, C, MANY), faults=2, **options).run()
+
+
+def test_an_attempt_that_beats_and_is_taken_for_dead_all_the_same_fails_or_is_there():
+    explorer(backup(C, beats=2), clean, invariant=done_is_there(0, C), faults=1).run()
+
+
+def test_a_copy_or_what_it_was_made_of_outlives_a_removal_that_counts_on_the_other():
+    invariant = both(done_is_there(0, C), some_are_there(A, C))
+    explorer(backup(C), prune(A), clean, base=stored(A), invariant=invariant).run()
+
+
+def late_attempt():
+    """An attempt that goes on when it was taken for dead by three, and even its tombstone is gone after its days."""
+    cleaners = [clean_without_patience_for_tombstones] * 3
+    return explorer(
+        backup(C), *cleaners, invariant=done_is_there(0, C), lawful=False, orphans=False, alive=None, base=stored(A)
+    )
+
+
+def test_an_attempt_that_wakes_up_when_its_tombstone_is_gone_is_no_success_that_is_lost():
+    late_attempt().run()
+
+
+def test_control_an_attempt_that_does_not_look_for_its_intent_is_lost_when_its_tombstone_is_gone(monkeypatch):
+    monkeypatch.setattr(Attempt, "_require_intent", lambda self: None)
+    with pytest.raises(Broken, match="is lost"):
+        late_attempt().run()
+
+
+# -- listings that are no snapshot -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [".m", ".intent", ".d"])
+@pytest.mark.parametrize(
+    ("processes", "invariant"),
+    [
+        ((prune(A), prune(B)), SOME),
+        ((pin(A), prune(A)), pinned_is_there(0, A)),
+        ((prune(A), clean), SOME),
+        ((backup(C), clean), done_is_there(0, C)),
+        ((backup(C), prune(A)), done_is_there(0, C)),
+    ],
+    ids=["prune, prune", "pin, prune", "prune, clean", "backup, clean", "backup, prune"],
+)
+def test_pages_of_a_listing_are_of_different_moments(processes, invariant, cut):
+    pages = (".prune/e", ".prune/z", A + cut, B + cut, C + cut)
+    explorer(*processes, invariant=invariant, pages=pages).run()
+
+
+# -- no condition ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("processes", "invariant"),
+    [
+        ((backup(C), clean_in_time), done_is_there(0, C)),
+        ((pin(A), prune(A), clean_in_time), pinned_is_there(0, A)),
+        ((prune(A), prune(B), clean_in_time), SOME),
+    ],
+    ids=["backup", "pin, prune", "prune, prune"],
+)
+@pytest.mark.parametrize("faults", [0, 1])
+def test_where_conditions_are_ignored_only_time_keeps_recovery_from_the_living(processes, invariant, faults):
+    limit = STATES * FACTOR
+    explorer(*processes, invariant=invariant, capabilities=IGNORED, faults=faults, limit=limit).run()
+
+
+# -- retention ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retained", [MANY, MANY[:1], MANY[1:], (MANIFEST,)])
+def test_what_the_place_retains_stays_whole_and_goes_when_it_lets_it_go(retained):
+    def invariant(results, objects):
+        if "failed" in results:
+            return "a deletion that was refused is a failure"
+        if retained == MANY and not whole(objects, A, MANY):
+            return "what is retained has lost its manifest"
+        return some_are_there(C)(results, {n.replace(".p1", "").replace(".p2", ""): d for n, d in objects.items()})
+
+    options = {
+        "endings": MANY,
+        "base": stored(A, B, C, endings=MANY),
+        "retained": frozenset(A + ending for ending in retained),
+        "capabilities": ALL | Cap.RETAINS,
+        "alive": None,
+    }
+    processes = prune(A, B), clean
+    explorer(*processes, invariant=invariant, orphans=False, pending=False, **options).run()
+    explorer(*processes, retention_ends=True, **options).run()
+
+
+# -- time, and listings that lag ---------------------------------------------------------------------------------
+
+
+def test_a_pin_that_expires_holds_until_it_does_by_the_stores_clock():
+    def invariant(results, objects):
+        return "a pin did not hold" if results[0] == "lost" else None
+
+    lagging_explorer(restore(A, 2), prune(A), passing(3), strong=True, invariant=invariant, limit=STATES * FACTOR).run()
+
+
+@pytest.mark.parametrize("other", ["pin", "prune"])
+def test_where_listings_lag_a_removal_waits_for_a_day(other):
+    process, invariant = {"pin": (pin(A), pinned_is_there(0, A)), "prune": (prune_twice(B), SOME)}[other]
+    processes = process, prune_twice(A), passing(4)
+    lagging_explorer(*processes, invariant=invariant, limit=STATES * FACTOR).run()
+
+
+def test_where_listings_lag_the_pin_of_a_backup_that_is_not_listed_yet_stays():
+    new = {lagging.CLOCK + name: 0 for name in stored(A)}
+    lagging_explorer(pin(A), clean, base={**stored(A), **new}, invariant=pinned_is_there(0, A)).run()
+
+
+def test_control_where_listings_lag_a_removal_that_does_not_wait_removes_what_is_pinned(monkeypatch):
+    monkeypatch.setattr(removal, "_remove_later", removal_at_once)
+    exploration = lagging_explorer(pin(A), prune(A), invariant=pinned_is_there(0, A), alive=None, lawful=False)
+    with pytest.raises(Broken, match=r"the pinned .* is lost"):
+        exploration.run()
+
+
+def removal_at_once(store, decide, lag):
+    stems = frozenset(decide(removal.parse_listing(store.list()).committed))
+    return removal._decide_again(store, removal.new_doom_name(), stems, decide, adopted=False)
+
+
+# -- runs --------------------------------------------------------------------------------------------------------
+
+RUNS = {"invariant": counted_once, "alive": life_of_runs_goes_on, "pending": False}
+
+
+@pytest.mark.parametrize("faults", [0, 1])
+def test_a_run_that_two_claim_is_executed_and_counted_once(faults):
+    explorer(run, run, faults=faults, **RUNS).run()
+
+
+def test_a_run_that_three_claim_is_counted_once():
+    explorer(run, run, run, limit=STATES * FACTOR, **RUNS).run()
+
+
+def test_control_a_result_that_replaces_another_is_counted_twice(monkeypatch):
+    def finish(self, content):
+        self._store.put(self._base + ".result", content, new=False)
+        return True
+
+    monkeypatch.setattr(runs.Run, "finish", finish)
+    with pytest.raises(Broken, match="counted twice"):
+        explorer(run, run, **RUNS).run()
