@@ -182,6 +182,9 @@ class ScratchDatabase:
     def check(self):
         return ("scr4tch-pw is right",)
 
+    def ask(self, statement):
+        return [(1,)]
+
 
 def test_no_field_that_a_driver_returns_keeps_a_secret(tmp_path):
     driver = LeakingDriver(db=b"x")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from dumpty.errors import PluginLoadError
 from dumpty.registry.options import RESERVED
-from dumpty.types import SUFFIX, Format, Kind, Option, PluginInfo
+from dumpty.types import SUFFIX, Format, Kind, Option, PluginInfo, Verb
 
 _RESERVED_SUFFIXES = (".part", ".pending", ".removed", ".manifest.json")
 
@@ -19,10 +20,15 @@ def check_description(info: object) -> None:
     """
     if not isinstance(info, PluginInfo):
         raise PluginLoadError(f"describe() returned {type(info).__name__}, not dumpty.PluginInfo")
+    _check_texts("", info, ("summary", "suffix", "requires"))
     for attribute, kind in (("schemes", str), ("formats", Format), ("options", Option)):
         value = getattr(info, attribute)
         if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
             raise PluginLoadError(f"describe() breaks the contract: {attribute} is a tuple of {kind.__name__}")
+    for dump_format in info.formats:
+        _check_format(dump_format)
+    for option in info.options:
+        _check_option(option)
     names = [o.name for o in info.options]
     reserved = sorted(set(names) & RESERVED)
     suffixes = [f.suffix for f in info.formats] + [info.suffix] * bool(info.suffix)
@@ -33,6 +39,8 @@ def check_description(info: object) -> None:
         ),
         "a store declares at least one scheme": info.kind == "store" and not info.schemes,
         "a compressor declares a suffix": info.kind == "compressor" and not info.suffix,
+        "a scheme is not empty": not all(info.schemes),
+        "a format is declared twice": len({f.name for f in info.formats}) != len(info.formats),
         "schemes are lower case": any(s != s.lower() for s in info.schemes),
         f"a suffix is a dot and letters or digits, and none of {', '.join(_RESERVED_SUFFIXES)}": any(
             not SUFFIX.fullmatch(s) or s.lower().endswith(_RESERVED_SUFFIXES) for s in suffixes
@@ -43,3 +51,45 @@ def check_description(info: object) -> None:
     for problem, violated in problems.items():
         if violated:
             raise PluginLoadError(f"describe() breaks the contract: {problem}")
+
+
+def _check_format(dump_format: Format) -> None:
+    label = f"format {dump_format.name!r}"
+    _check_texts(label, dump_format, ("name", "suffix", "help"))
+    if not dump_format.name:
+        raise PluginLoadError("describe() breaks the contract: a format has a name")
+    if not isinstance(dump_format.directory, bool):
+        raise PluginLoadError(f"describe() breaks the contract: directory of {label} is True or False")
+
+
+def _check_option(option: Option) -> None:
+    label = f"option {option.name!r}"
+    _check_texts(label, option, ("name", "help"))
+    kind = type(option.default)
+    finite = kind is not float or math.isfinite(option.default)  # type: ignore[arg-type]
+    listed = kind is not list or all(isinstance(item, str) for item in option.default)  # type: ignore[union-attr]
+    problems = {
+        "an option has a name": not option.name,
+        f"default of {label} is a str, int, float, bool or list of str": (
+            kind not in {str, int, float, bool, list} or not finite or not listed
+        ),
+        f"verbs of {label} is a tuple of {', '.join(get_args(Verb))}": (
+            not isinstance(option.verbs, tuple) or not all(verb in get_args(Verb) for verb in option.verbs)
+        ),
+        f"choices of {label} is a tuple of values of the type of its default": (
+            not isinstance(option.choices, tuple) or not all(type(choice) is kind for choice in option.choices)
+        ),
+    }
+    for problem, violated in problems.items():
+        if violated:
+            raise PluginLoadError(f"describe() breaks the contract: {problem}")
+
+
+def _check_texts(label: str, holder: object, attributes: tuple[str, ...]) -> None:
+    for attribute in attributes:
+        value = getattr(holder, attribute)
+        if not isinstance(value, str):
+            whose = f" of {label}" if label else ""
+            raise PluginLoadError(
+                f"describe() breaks the contract: {attribute}{whose} is a str, not {type(value).__name__}"
+            )

@@ -18,11 +18,14 @@ import pluggy
 from dumpty import hookspecs
 from dumpty.errors import PluginConflict, PluginError, PluginLoadError, PluginNotFound, RestoreNotSupported
 from dumpty.redaction import redact_exception
+from dumpty.registry.calling import Relay, RoutedCall
 from dumpty.registry.description import check_description
 from dumpty.registry.discovery import entry_points, path_state
 from dumpty.registry.masking import Mask
 from dumpty.registry.options import share
-from dumpty.registry.plugin import Plugin, describe_error, plugin_failure
+from dumpty.registry.plugin import Plugin, describe_error
+from dumpty.registry.proxies import CheckedVerifier, checked_scratch
+from dumpty.registry.returned import Boundary
 from dumpty.registry.suggestions import did_you_mean, known_plugin
 from dumpty.types import Evidence, Inspection, Kind, Options, PluginInfo, Verb
 from dumpty.url import secrets_in
@@ -53,6 +56,7 @@ class Host:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._plugins: list[Plugin] = []
+        self._relay = Relay()
         if discover:
             self._discover()
         for plugin in plugins:
@@ -206,6 +210,10 @@ class Host:
             check_description(info)
         elif not all(_is_wrapper(i) for c in callers for i in c.get_hookimpls()):
             raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
+        if any(_is_wrapper(i) for c in callers for i in c.get_hookimpls()) and not self._manager.is_registered(
+            self._relay
+        ):
+            self._manager.register(self._relay, "the relay")
         # Of one name may be plugins of several kinds; of one kind, `_with_conflicts` says who else claims it.
         self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
         return info
@@ -257,7 +265,8 @@ class Host:
         """Call ``scratch``."""
         methods = ("__enter__", "__exit__")
         context: object = self._call(plugin, "scratch", methods, dump=dump, on=on, options=options)
-        return cast("AbstractContextManager[Scratch]", context)
+        boundary = Boundary(plugin=plugin, hook="scratch", mask=Mask.from_arguments((dump, on, options)))
+        return checked_scratch(boundary, cast("AbstractContextManager[object]", context))
 
     def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options) -> Writer:
         """Call ``compress``."""
@@ -269,7 +278,8 @@ class Host:
 
     def verify(self, plugin: Plugin) -> Verifier:
         """Call ``verify``."""
-        return cast("Verifier", self._call(plugin, "verify", ("update", "hexdigest")))
+        verifier = cast("Verifier", self._call(plugin, "verify", ("update", "hexdigest")))
+        return CheckedVerifier(Boundary(plugin=plugin, hook="verify", mask=Mask(secrets=())), verifier)
 
     def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
         """Call ``open_store``."""
@@ -296,35 +306,28 @@ class Host:
             raise
 
     def _call(self, plugin: Plugin, hook: str, expected: type[T] | tuple[str, ...], **arguments: object) -> T:
-        name = str(plugin)
         if not self.can(plugin, hook):
+            name = str(plugin)
             raise PluginError(
                 f"{name} implements no {hook}; is its function marked with @dumpty.hookimpl?", plugin=name, hook=hook
             )
-        mask = Mask.from_arguments(arguments.values())
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
-        other_plugins = [
-            i.plugin for i in caller.get_hookimpls() if i.plugin is not plugin.module and not _is_wrapper(i)
-        ]
-        try:
-            result = self._manager.subset_hook_caller(hook, remove_plugins=other_plugins)(**arguments)
-        except BaseException as error:
-            redact_exception(error, mask.secrets)
-            failure = plugin_failure(error, plugin, hook)
-            if failure is error:
-                raise
-            raise failure from error
-        valid = (
-            isinstance(result, expected) if isinstance(expected, type) else all(hasattr(result, w) for w in expected)
-        )
-        if not valid:
-            promised = expected.__name__ if isinstance(expected, type) else f"an object with {', '.join(expected)}"
-            raise PluginError(
-                f"{name} returned {type(result).__name__} from {hook}, not {promised}: taken as a failure",
-                plugin=name,
-                hook=hook,
-            )
-        return cast("T", mask.masked(result))
+        implementations = caller.get_hookimpls()  # wrappers behind the others, the outermost last
+        serving = {id(i.plugin) for i in implementations if not _is_wrapper(i)}
+        modules = list({id(i.plugin): i.plugin for i in implementations}.values())
+
+        def invoke(called: Plugin) -> object:
+            kept = (called.module,) if called is plugin else (called.module, self._relay)
+            removed = [module for module in modules if not any(module is k for k in kept)]
+            return self._manager.subset_hook_caller(hook, remove_plugins=removed)(**arguments)
+
+        wrappers = [self._wrapper(module) for module in modules if id(module) not in serving]
+        mask = Mask.from_arguments(arguments.values())
+        call = RoutedCall(plugin=plugin, wrappers=wrappers, hook=hook, expected=expected, mask=mask, invoke=invoke)
+        return cast("T", call.run())
+
+    def _wrapper(self, module: object) -> Plugin:
+        return next(replace(p, state="wrapper") for p in self._plugins if p.module is module)
 
 
 def default_host() -> Host:

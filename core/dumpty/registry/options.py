@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -74,7 +75,8 @@ def coerce(option: Option, value: object) -> OptionValue:
             result = [str(v) for v in value]
         elif kind in (int, float) and isinstance(value, (str, int, float)) and not isinstance(value, bool):
             result = kind(value)
-            if isinstance(value, float) and result != value:
+            # A value that is no number, or endless, has no place in a manifest.
+            if (isinstance(value, float) and result != value) or (kind is float and not math.isfinite(result)):
                 raise ValueError(value)
     except (KeyError, ValueError, OverflowError):
         result = None

@@ -41,7 +41,8 @@ class Plugin:
     seconds: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
-        return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
+        role = "wrapper" if self.state == "wrapper" else "plugin"
+        return f"{role} '{self.name}' of {self.distribution} {self.version}".rstrip()
 
     @property
     def kind(self) -> str:
@@ -85,11 +86,11 @@ def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseExcep
         # Still a SystemExit, which callers are promised; but one that names its plugin, and never status 0.
         return SystemExit(f"{name} called sys.exit({error.code!r}) in {hook}: taken as a failure")
     if isinstance(error, ImportError):
-        requires = plugin.described.requires
+        requires = plugin.info.requires if plugin.info else ""
         advice = f'pip install "{requires}"' if requires else "install what it names"
         return DependencyError(f"{name} lacks a library ({describe_error(error)}): {advice}")
     if isinstance(error, NotImplementedError):
-        refusal = RestoreNotSupported if hook == "restore" else PluginError
+        refusal = RestoreNotSupported if hook == "restore" and plugin.state != "wrapper" else PluginError
         return refusal(f"{name} does not support {hook}: {describe_error(error)}", plugin=name, hook=hook)
     # BaseException, too: asyncio's CancelledError and its like are no Exception, and no success either.
     return PluginError(f"{name} failed in {hook}: {describe_error(error)}", plugin=name, hook=hook)

@@ -21,12 +21,16 @@ VERSION = 1
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """Return ``content`` as JSON, ``dumpty_manifest`` (the version) before it, ``digest`` (of all that) behind it."""
+    """Return ``content`` as JSON, ``dumpty_manifest`` (the version) before it, ``digest`` (of all that) behind it.
+
+    Raises:
+        ValueError: a number in it is none that JSON has.
+    """
     values = {"dumpty_manifest": VERSION, **content}
     try:
-        text = json.dumps(values, indent=1, ensure_ascii=False).encode()
+        text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:  # a file name that is no UTF-8: JSON can say it in ASCII
-        text = json.dumps(values, indent=1).encode()
+        text = json.dumps(values, indent=1, allow_nan=False).encode()
     text = text.removesuffix(b"\n}")
     return text + _END % hashlib.sha256(text).hexdigest().encode()
 

@@ -72,7 +72,7 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerp
     sink.write(f"{HEADER}, made by SQLite {sqlite3.sqlite_version}\n".encode())
     for statement in _opening_statements(schema):
         _write_statement(sink, statement.encode())
-    rows_written = {table.name: _write_rows(database, schema, table, sink) for table in schema.tables}
+    rows_written = {checks.path_of(table.name): _write_rows(database, schema, table, sink) for table in schema.tables}
     for statement in (
         *schema.index_statements,
         "PRAGMA ignore_check_constraints=OFF;\n",

@@ -178,10 +178,10 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, fingerpr
         # Python cannot pass such a name to SQLite, so nobody here can count.
         return ObjectEvidence(path=name.decode("utf-8", "backslashreplace"))
     if virtual:
-        return ObjectEvidence(path=path)
+        return ObjectEvidence(path=path_of(path))
     rows = query(database, f"SELECT count(*) FROM {identifier(path)}")[0][0]  # noqa: S608 - a quoted identifier
     if not fingerprinted:
-        return ObjectEvidence(path=path, rows=rows)
+        return ObjectEvidence(path=path_of(path), rows=rows)
     # Adds the stand-ins that the table needs. NOT INDEXED: the table itself is read, never an index that happens to
     # hold every column.
     from_clause = f"{identifier(path)} NOT INDEXED"
@@ -189,7 +189,12 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, fingerpr
     rows_read, digest = fingerprint.of_table(database, path, from_clause)
     if digest is not None and rows_read != rows:
         raise IntegrityError(miscount_message(path, rows_read, rows))
-    return ObjectEvidence(path=path, rows=rows, fingerprint=digest)
+    return ObjectEvidence(path=path_of(path), rows=rows, fingerprint=digest)
+
+
+def path_of(name: str) -> str:
+    """Return what evidence calls a table: its name, which SQLite lets be empty, and evidence does not."""
+    return name or identifier(name)
 
 
 def miscount_message(path: str, rows_read: int, counted: int) -> str:

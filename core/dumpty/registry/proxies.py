@@ -1,0 +1,83 @@
+"""Objects that plugins hand over, each of whose answers is checked when it is given."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from dumpty.registry.returned import Boundary
+    from dumpty.types import Buffer, Scratch, Source, Verifier
+
+__all__ = ["CheckedVerifier", "checked_scratch"]
+
+
+@contextlib.contextmanager
+def checked_scratch(boundary: Boundary, context: AbstractContextManager[object]) -> Iterator[Scratch]:
+    """Lend the scratch database of ``context`` as one whose answers are checked.
+
+    Raises:
+        PluginError: an answer is not what it should be.
+    """
+    failure: BaseException | None = None
+    with context as scratch:
+        try:
+            boundary.check_scratch(scratch)
+        except BaseException as error:
+            failure = error
+            raise
+        yield CheckedScratch(boundary, cast("Scratch", scratch))
+    if failure is not None:  # a scratch that swallows what is raised in its block makes nothing good
+        raise failure
+
+
+class CheckedScratch:
+    """A driver's scratch database."""
+
+    def __init__(self, boundary: Boundary, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self.target: Source = scratch.target
+        mask = replace(boundary.mask, secrets=(*boundary.mask.secrets, *filter(None, self.target.secrets)))
+        self._boundary = replace(boundary, mask=mask)
+        self.versions: Mapping[str, str] = dict(scratch.versions)
+        self.notes: tuple[str, ...] = getattr(scratch, "notes", ())
+
+    @property
+    def not_proved(self) -> tuple[str, ...]:
+        """What of the dump was left out; to be asked after the restore."""
+        texts: tuple[str, ...] = getattr(self._scratch, "not_proved", ())
+        self._boundary.check_texts("Scratch", "not_proved", texts)
+        return texts
+
+    def check(self) -> tuple[str, ...]:
+        """Run the engine's own checks, and return the names of those that were run."""
+        names = self._scratch.check()
+        self._boundary.check_texts("Scratch", "check()", names)
+        return names
+
+    def ask(self, statement: str, /) -> list[tuple[object, ...]]:
+        """Run a query and return its rows."""
+        rows = self._scratch.ask(statement)
+        self._boundary.check_rows(rows)
+        return rows
+
+
+class CheckedVerifier:
+    """A digest of a plugin's, under construction."""
+
+    def __init__(self, boundary: Boundary, verifier: Verifier) -> None:
+        self._boundary, self._verifier = boundary, verifier
+
+    def update(self, data: Buffer, /) -> None:
+        """Add bytes."""
+        self._verifier.update(data)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far, in hexadecimal."""
+        digest = self._verifier.hexdigest()
+        self._boundary.check_digest(digest)
+        return digest

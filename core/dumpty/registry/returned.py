@@ -1,0 +1,257 @@
+"""What comes back from plugins: of the promised types, with values that make sense, and fit for a manifest.
+
+Here alone core asks that. Whatever is wrong is a ``PluginError`` that says who returned it from which hook, in which
+field, and what was found there; so whoever uses evidence, an inspection or a scratch need not ask again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from dumpty.errors import DumptyError, PluginError
+from dumpty.redaction import redact
+from dumpty.registry.plugin import describe_error
+from dumpty.types import Evidence, Inspection, ObjectEvidence, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dumpty.registry.masking import Mask
+    from dumpty.registry.plugin import Plugin
+
+    _Container = Mapping[object, object] | list[object]
+
+__all__ = ["Boundary"]
+
+_MAX_SHOWN = 60
+_MAX_FIELD = 100
+_MAX_COUNT = 2**63 - 1
+"""Of rows and bytes: what every reader of a manifest can hold."""
+
+_MAX_INTEGER_BITS = 64
+_MAX_DEPTH = 32
+"""How deep a value in a manifest may be nested: less than ``redaction`` looks into."""
+
+_MAX_VALUES = 1_000_000
+_HEXADECIMAL = re.compile("[0-9a-fA-F]+")
+
+_TEXT, _TRUTH = "a str", "True or False"
+_TEXTS = "a tuple of str"
+_COUNT = "None or a whole number from 0 to 2**63 - 1"
+
+
+class _Broken(Exception):
+    """A field is not what it was promised to be."""
+
+    def __init__(self, field: str, value: object, promised: str) -> None:
+        super().__init__(field)
+        self.field, self.value, self.promised = field, value, promised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """One hook of one plugin, over which something comes back; ``mask`` has the secrets of the call."""
+
+    plugin: Plugin
+    hook: str
+    mask: Mask
+
+    def check_result(self, result: object, expected: type | tuple[str, ...]) -> None:
+        """Check what the hook returned: of a type, or an object with the methods of these names.
+
+        Raises:
+            PluginError: it is something else, or a field of it is wrong.
+        """
+        if isinstance(expected, type):
+            valid, promised = isinstance(result, expected), expected.__name__
+        else:
+            valid = all(hasattr(result, name) for name in expected)
+            promised = f"an object with {', '.join(expected)}"
+        if not valid:
+            self._refuse(f"returned {type(result).__name__} from {self.hook}, not {promised}")
+        if isinstance(result, Evidence):
+            self.check("Evidence", lambda: _check_evidence(result, ""))
+        elif isinstance(result, Inspection):
+            self.check("Inspection", lambda: _check_inspection(result))
+
+    def check(self, noun: str, look: Callable[[], None]) -> None:
+        """Let ``look`` check a ``noun`` that the hook returned, and say whose it is where something is wrong."""
+        article = "an" if noun[0] in "AEIOU" else "a"
+        try:
+            look()
+        except _Broken as error:
+            field = self._shortened(error.field, _MAX_FIELD)
+            self._refuse(
+                f"returned {article} {noun} from {self.hook} whose {field} is {self._shown(error.value)}, "
+                f"not {error.promised}"
+            )
+        except DumptyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a mapping that is closed, a property that fails
+            text = self._shortened(describe_error(error), _MAX_FIELD)
+            self._refuse(f"returned {article} {noun} from {self.hook} that cannot be looked at ({text})")
+
+    def check_scratch(self, scratch: object) -> None:
+        """Check a scratch database before it is used: where to restore to, and what can be asked of it."""
+
+        def look() -> None:
+            target = getattr(scratch, "target", None)
+            _require(isinstance(target, Source), "target", target, "a dumpty.Source")
+            for method in ("check", "ask"):
+                _require(callable(getattr(scratch, method, None)), method, getattr(scratch, method, None), "a method")
+            _check_versions(getattr(scratch, "versions", None), "versions")
+            _check_texts(getattr(scratch, "notes", ()), "notes")
+
+        self.check("Scratch", look)
+
+    def check_texts(self, noun: str, field: str, value: object) -> None:
+        """Check that a field is a tuple of texts."""
+        self.check(noun, lambda: _check_texts(value, field))
+
+    def check_rows(self, value: object) -> None:
+        """Check what a scratch database answered."""
+
+        def look() -> None:
+            if not isinstance(value, (list, tuple)):
+                raise _Broken("ask()", value, "a list of rows")
+            for number, row in enumerate(value):
+                _require(isinstance(row, (list, tuple)), f"ask()[{number}]", row, "a row, which is a tuple")
+
+        self.check("Scratch", look)
+
+    def check_digest(self, value: object) -> None:
+        """Check what a verifier says, before it is written into a manifest or compared with one."""
+        self.check("Verifier", lambda: _check_digest(value))
+
+    def _refuse(self, text: str) -> NoReturn:
+        name = str(self.plugin)
+        raise PluginError(f"{name} {text}: taken as a failure", plugin=name, hook=self.hook) from None
+
+    def _shown(self, value: object) -> str:
+        kind = type(value).__name__
+        if value is None or isinstance(value, (str, bytes, bool, int, float)):
+            try:
+                text = repr(value)
+            except ValueError:  # more digits than Python will write
+                return f"an {kind} of very many digits"
+            return self._shortened(text, _MAX_SHOWN)
+        return f"of the type {kind}"  # which may hold others, or itself, and be very large
+
+    def _shortened(self, text: str, size: int) -> str:
+        # First the secrets: of one that was cut, what is left would not be known.
+        text = " ".join(redact(text, self.mask.secrets).split())
+        return text if len(text) <= size else text[:size] + "…"
+
+
+def _require(condition: object, field: str, value: object, promised: str) -> None:
+    if not condition:
+        raise _Broken(field, value, promised)
+
+
+def _check_evidence(evidence: Evidence, prefix: str) -> None:
+    field = f"{prefix}objects"
+    _require(isinstance(evidence.objects, tuple), field, evidence.objects, "a tuple of dumpty.ObjectEvidence")
+    _check_objects(evidence.objects, field)
+    _require(
+        evidence.snapshot is None or isinstance(evidence.snapshot, str),
+        f"{prefix}snapshot",
+        evidence.snapshot,
+        "None or a str",
+    )
+    _require(isinstance(evidence.consistent, bool), f"{prefix}consistent", evidence.consistent, _TRUTH)
+    _check_versions(evidence.versions, f"{prefix}versions")
+    _check_texts(evidence.notes, f"{prefix}notes")
+    _require(isinstance(evidence.properties, Mapping), f"{prefix}properties", evidence.properties, "a mapping")
+    _JSON().check(evidence.properties, f"{prefix}properties")
+
+
+def _check_objects(objects: Iterable[ObjectEvidence], field: str) -> None:
+    positions: dict[str, int] = {}
+    for number, entry in enumerate(objects):
+        name = f"{field}[{number}]"
+        _require(isinstance(entry, ObjectEvidence), name, entry, "a dumpty.ObjectEvidence")
+        path, digest = entry.path, entry.fingerprint
+        _require(isinstance(path, str) and path, f"{name}.path", path, "a str that names something")
+        first = positions.setdefault(path, number)
+        _require(first == number, f"{name}.path", path, f"a name of its own: {field}[{first}] has it, too")
+        _check_count(entry.rows, f"{name}.rows")
+        # Two that are empty would pass for equal contents.
+        valid = digest is None or (isinstance(digest, str) and digest)
+        _require(valid, f"{name}.fingerprint", digest, "None or a str that is not empty")
+
+
+def _check_inspection(inspection: Inspection) -> None:
+    for field in ("exists", "empty"):
+        value = getattr(inspection, field)
+        _require(isinstance(value, bool), field, value, _TRUTH)
+    _require(inspection.exists or inspection.empty, "empty", False, "True, as it is of what does not exist")
+    _check_count(inspection.estimated_bytes, "estimated_bytes")
+    for field in ("identity", "name"):
+        value = getattr(inspection, field)
+        _require(isinstance(value, str), field, value, _TEXT)
+    _check_versions(inspection.versions, "versions")
+    _check_texts(inspection.notes, "notes")
+    _check_texts(inspection.lacks, "lacks")
+    evidence = inspection.evidence
+    if evidence is not None:
+        _require(isinstance(evidence, Evidence), "evidence", evidence, "None or a dumpty.Evidence")
+        _check_evidence(evidence, "evidence.")
+
+
+def _check_count(value: object, field: str) -> None:
+    valid = value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT)
+    _require(valid, field, value, _COUNT)
+
+
+def _check_texts(value: object, field: str) -> None:
+    if not isinstance(value, tuple):
+        raise _Broken(field, value, _TEXTS)
+    for number, text in enumerate(value):
+        _require(isinstance(text, str), f"{field}[{number}]", text, _TEXT)
+
+
+def _check_versions(value: object, field: str) -> None:
+    if not isinstance(value, Mapping):
+        raise _Broken(field, value, "a mapping of str to str")
+    for key, version in value.items():
+        _require(isinstance(key, str), f"key in {field}", key, _TEXT)
+        _require(isinstance(version, str), f"{field}[{key!r}]", version, _TEXT)
+
+
+def _check_digest(value: object) -> None:
+    valid = isinstance(value, str) and _HEXADECIMAL.fullmatch(value)
+    _require(valid, "hexdigest()", value, "a str of hexadecimal digits")
+
+
+class _JSON:
+    """Checks that values can be written as JSON and read again as they were."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def check(self, value: object, field: str, depth: int = 0) -> None:
+        self._count += 1
+        _require(self._count <= _MAX_VALUES, field, value, f"within the first {_MAX_VALUES:,} values, all that may be")
+        if value is None or isinstance(value, (str, bool)):
+            return
+        if isinstance(value, int):
+            _require(value.bit_length() <= _MAX_INTEGER_BITS, field, value, f"of {_MAX_INTEGER_BITS} bits at most")
+        elif isinstance(value, float):
+            _require(math.isfinite(value), field, value, "a number that JSON has")
+        elif isinstance(value, (Mapping, list)):
+            # What contains itself is endlessly deep.
+            _require(depth < _MAX_DEPTH, field, value, f"within {_MAX_DEPTH} levels, all that may be nested")
+            self._check_items(value, field, depth + 1)
+        else:
+            raise _Broken(field, value, "a value that JSON has (which has lists, no tuples)")
+
+    def _check_items(self, value: _Container, field: str, depth: int) -> None:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            if isinstance(value, Mapping):
+                _require(isinstance(key, str), f"key in {field}", key, _TEXT)
+            self.check(item, f"{field}[{key!r}]", depth)
