@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError, OtherDatabase, PluginError, PluginNotFound, SourceError, TargetNotEmpty
+from dumpty.errors import (
+    DumptyError,
+    IntegrityError,
+    OtherDatabase,
+    PluginError,
+    PluginNotFound,
+    SourceError,
+    TargetNotEmpty,
+)
+from dumpty.operations.evidence import ask_evidence, count_differences, summarize_differences
 from dumpty.process.interruption import current_interruption
+from dumpty.redaction import one_line
 from dumpty.registry.masking import drop_masked_properties
 from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, require_undamaged
 from dumpty.types import Format
@@ -37,6 +47,7 @@ def restore(
     """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
 
     Raises:
+        IntegrityError: the target was replaced, and does not hold what was backed up; or as below.
         DumptyError: it was refused or failed, and the target is as it was.
     """
     target = parse_url(target_url)
@@ -63,12 +74,49 @@ def restore(
             )
     with StoredDump(host, repository, stored, progress) as dump:
         try:
-            load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+            loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
         except Exception:
             if dump.was_opened:
                 require_undamaged(host, repository, stored)
             raise
+    _require_same_counts(host, driver, record, target, loaded, options["inspect"])
     current_interruption().check()
+
+
+def _require_same_counts(
+    host: Host, driver: Plugin, record: Record, target: Source, loaded: Evidence, options: Options
+) -> None:
+    """Compare the rows that a target got with those of the backup.
+
+    What the driver counted while it loaded is what counts: nobody else could write then. Only a driver that counted
+    nothing is asked what is there now, which others may have written to meanwhile.
+
+    Raises:
+        IntegrityError: they differ.
+        PluginError: the driver can be asked, and could not tell.
+    """
+    if not record.evidence.objects:
+        return
+    found: Evidence | None = loaded
+    asked = not loaded.objects
+    if asked:
+        try:
+            found = ask_evidence(host, driver, target, options, "counts")
+        except DumptyError as error:
+            raise PluginError(
+                f"backup {record.id} was loaded into {target.url}, but the rows that are there now could not be "
+                f"counted: {one_line(error)}; look at it before you use it, or prove the backup: dumpty drill",
+                plugin=str(driver),
+                hook="inspect",
+            ) from error
+    differences = [] if found is None else count_differences(record.evidence, found)
+    if differences:
+        doubt = " Where somebody else writes to it already, that may be their doing: look." if asked else ""
+        raise IntegrityError(
+            f"{target.url} was restored, and what is there now is not what was backed up: "
+            f"{summarize_differences(differences)}. What it held before is gone: do not use it as it is, prove backup "
+            f"{record.id} (dumpty drill), and restore that or another one again.{doubt}"
+        )
 
 
 def _require_same_database(record: Record, target: Source, identity: str) -> None:

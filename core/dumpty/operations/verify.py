@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
-from dumpty.operations.evidence import Comparison, compare, summarize_paths
+from dumpty.operations.evidence import Comparison, ask_evidence, compare, summarize_paths
 from dumpty.operations.restore import driver_of, load, stored_of
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
@@ -25,6 +25,7 @@ from dumpty.types import LEVELS, Proof, Proved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Literal
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
@@ -196,9 +197,8 @@ class _Attempt:
         assertions: Sequence[str],
     ) -> None:
         self.secrets += scratch.target.secrets
-        versions = {str(name): str(version) for name, version in scratch.versions.items()}
-        self.versions |= versions
-        served_by = ", ".join(f"{name} {version}" for name, version in versions.items()) or driver.name
+        self.versions |= scratch.versions
+        served_by = ", ".join(f"{name} {version}" for name, version in scratch.versions.items()) or driver.name
         self._record_step("; ".join((f"a throw-away target is ready: {served_by}", *getattr(scratch, "notes", ()))))
         self._loading = True
         loaded = load(self.host, driver, scratch.target, dump, overwrite=False, options=options["restore"])
@@ -224,19 +224,9 @@ class _Attempt:
             raise unprovable
 
     def _inspect_restored(self, driver: Plugin, scratch: Scratch, options: Options) -> Evidence | None:
-        declared = any(o.name == "evidence" and "inspect" in o.verbs for o in driver.described.options)
-        if not declared or not self.host.can(driver, "inspect"):
-            return None
         fingerprinted = any(o.fingerprint for o in self.record.evidence.objects)
-        inspect_options = {**options, "evidence": "fingerprint" if fingerprinted else "counts"}
-        inspection = self.host.inspect(driver, source=scratch.target, options=inspect_options)
-        if inspection.evidence is None:
-            raise PluginError(
-                f"{driver} was asked for the evidence of what was restored, and gave none",
-                plugin=str(driver),
-                hook="inspect",
-            )
-        return inspection.evidence
+        level: Literal["counts", "fingerprint"] = "fingerprint" if fingerprinted else "counts"
+        return ask_evidence(self.host, driver, scratch.target, options, level)
 
     def _compare(self, driver: Plugin, found: Evidence) -> None:
         expected = self.record.evidence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from dumpty import Evidence, IntegrityError, SourceError, TargetNotEmpty
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
 from dumpty_redis import resp
 from dumpty_redis.connection import connected, databases, error_text, number_of, redis_errors, server_version
-from dumpty_redis.dump import evidence_of, scan
+from dumpty_redis.dump import scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,21 @@ def load_dump(target: Source, dump: Dump, *, overwrite: bool) -> Evidence:
                 raise TargetNotEmpty(f"{target.url} was filled while restoring into it; to replace it, use overwrite")
             if answer != b"done":
                 raise IntegrityError(f"somebody emptied the number {number} that was being restored into; try again")
-        return Evidence(objects=evidence_of(kinds), versions={"redis": server_version(client)})
+        return _evidence(dump, kinds, {"redis": server_version(client)})
+
+
+def _evidence(dump: Dump, loaded: Counter[str], versions: dict[str, str]) -> Evidence:
+    """Return what was loaded, by the kinds of the dump; without a number where keys of a kind have expired."""
+    dumped = {o.path: o.rows or 0 for o in dump.evidence.objects}
+    expired = {kind for kind, number in dumped.items() if loaded[kind] < number}
+    return Evidence(
+        objects=tuple(
+            ObjectEvidence(path=kind, rows=None if kind in expired else loaded[kind])
+            for kind in sorted({*dumped, *loaded})
+        ),
+        versions=versions,
+        notes=tuple(f"{dumped[kind] - loaded[kind]} keys of type {kind} have expired" for kind in sorted(expired)),
+    )
 
 
 def _refuse_content(client: redis.Redis, target: Source, *, overwrite: bool) -> None:
