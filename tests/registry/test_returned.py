@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sqlite3
 from collections import UserDict
 from dataclasses import replace
 from pathlib import Path
@@ -306,3 +307,15 @@ def test_a_plugin_that_says_of_itself_what_cannot_be_is_not_loaded(fields, text)
 
     with pytest.raises(PluginLoadError, match=text):
         Host([Described()], discover=False)
+
+
+def test_a_table_without_a_name_has_one_in_the_evidence_and_comes_back(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.executescript('CREATE TABLE "" (i); INSERT INTO "" VALUES (1); CREATE TABLE t (i);')
+    manager = BackupManager(str(tmp_path / "backups"))
+    for form in ("sql", "native"):
+        result = manager.create_backup(f"sqlite:///{tmp_path}/a.db", format=form)
+        assert result.success, result.error
+        assert [(o.path, o.rows) for o in result.backup.evidence.objects] == [('""', 1), ("t", 0)]
+        restored = manager.restore(result.backup.id, f"sqlite:///{tmp_path}/{form}.db")
+        assert restored.success, restored.error
