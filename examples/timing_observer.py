@@ -1,9 +1,7 @@
-"""Watch every stage of a backup and a restore through hook wrappers, and say how long each took.
+"""Note how each backup, restore and verification ended, and how long it took, and say so at the end.
 
-A wrapper (``@hookimpl(wrapper=True)``) surrounds every routed call of its hook, whichever plugin serves it; it is not a
-plugin of a kind, and never picked. It yields once, gets what the plugin returned, and has to return it. ``backup``
-and ``restore`` do their work inside the call; a stage is *returned* by its call and works later, in a thread of its
-own, so what is returned is wrapped, too.
+An observer implements ``finished`` and nothing else: it is told when a backup is committed, or its failure known, by an
+``Event`` without secrets, and cannot make anything fail. It is not a plugin of a kind, and never picked.
 
 Run it: ``python examples/timing_observer.py``.
 """
@@ -13,81 +11,29 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
-import time
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dumpty import BackupManager, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-
-    from dumpty import Buffer, Source
-
-    HookWrapper = Generator[None, Any, Any]
-
-
-class TimedStream:
-    """A writer or reader that notes how long it works."""
-
-    def __init__(self, stream: Any, spent: dict[str, float], name: str) -> None:
-        self._stream = stream
-        self._spent = spent
-        self._name = name
-
-    def write(self, data: Buffer) -> int:
-        return self._timed(self._stream.write, data)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._timed(self._stream.read, size)
-
-    def close(self) -> None:
-        self._timed(self._stream.close)
-
-    def _timed(self, call: Callable[..., Any], *args: object) -> Any:
-        started = time.perf_counter()
-        try:
-            return call(*args)
-        finally:
-            self._spent[self._name] += time.perf_counter() - started
+    from dumpty import Event
 
 
 class TimingObserver:
     name = "timing"
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.events: list[Event] = []
 
-    @contextlib.contextmanager
-    def _clock(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield  # an error of the plugin passes through here, and on
-        finally:
-            self.seconds[name] += time.perf_counter() - started
+    @hookimpl
+    def finished(self, event: Event) -> None:
+        self.events.append(event)
 
-    @hookimpl(wrapper=True)
-    def inspect(self, source: Source) -> HookWrapper:
-        with self._clock(f"inspect {source.scheme}"):
-            return (yield)
 
-    @hookimpl(wrapper=True)
-    def backup(self, source: Source, format: str) -> HookWrapper:
-        with self._clock(f"backup {source.scheme} ({format})"):
-            return (yield)
-
-    @hookimpl(wrapper=True)
-    def restore(self, target: Source) -> HookWrapper:
-        with self._clock(f"restore {target.scheme}"):
-            return (yield)
-
-    @hookimpl(wrapper=True)
-    def compress(self) -> HookWrapper:
-        return TimedStream((yield), self.seconds, "compress (beside the driver)")
-
-    @hookimpl(wrapper=True)
-    def decompress(self) -> HookWrapper:
-        return TimedStream((yield), self.seconds, "decompress (ahead of the driver)")
+def described(event: Event) -> str:
+    outcome = "ok" if event.success else event.error_type
+    size = f"{event.backup.size_bytes:,} bytes" if event.backup else "no backup"
+    return f"{event.verb:8} {outcome:12} {event.duration_seconds * 1000:8.1f} ms  {size}"
 
 
 def main() -> None:
@@ -99,13 +45,13 @@ def main() -> None:
             shop.commit()
         manager = BackupManager(f"{directory}/backups", plugins=[observer])
         backed_up = manager.create_backup(f"sqlite:///{directory}/shop.db")
-        if not backed_up.success:
+        if backed_up.backup is None:
             raise SystemExit(backed_up.error)
-        restored = manager.restore(backed_up.backup.id, f"sqlite:///{directory}/again.db")
-        if not restored.success:
-            raise SystemExit(restored.error)
-    for name, seconds in observer.seconds.items():
-        print(f"{name:35} {seconds * 1000:8.1f} ms")
+        manager.verify(backed_up.backup.id)
+        manager.restore(backed_up.backup.id, f"sqlite:///{directory}/again.db")
+        manager.create_backup(f"sqlite:///{directory}/no-such.db")  # which is told, too
+    for event in observer.events:
+        print(described(event))
 
 
 if __name__ == "__main__":

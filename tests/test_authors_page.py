@@ -115,8 +115,17 @@ def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
     assert not refused.success
 
 
-def test_the_observer_on_the_page_sees_the_calls(texts, tmp_path, capsys):
-    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("wrapper=True", "page_observer")])
+def test_the_observer_on_the_page_is_told_how_everything_ended(texts, tmp_path, capsys):
+    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("def finished(event):\n", "page_observer")])
+    assert manager.create_backup(f"texts:///{tmp_path}/from").success
+    assert not manager.create_backup(f"texts:///{tmp_path}/nothing").success
+    done, failed = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"backup texts:///.*/from: ok, in \d\.\d s", done)
+    assert re.fullmatch(r"backup texts:///.*/nothing: \w+: .*, in \d\.\d s", failed)
+
+
+def test_the_wrapper_on_the_page_sees_the_calls(texts, tmp_path, capsys):
+    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("wrapper=True", "page_wrapper")])
     assert manager.create_backup(f"texts:///{tmp_path}/from").success
     assert re.fullmatch(r"texts:///.*/from: \d\.\d s\n", capsys.readouterr().out)
 

@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from dumpty.types import Cap as Cap
     from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
+    from dumpty.types import Event as Event
+    from dumpty.types import EventBackup as EventBackup
+    from dumpty.types import EventVerb as EventVerb
     from dumpty.types import Evidence as Evidence
     from dumpty.types import Format as Format
     from dumpty.types import Found as Found
@@ -138,6 +141,9 @@ _EXPORTS = {
         "Cap",
         "DirectoryUpload",
         "Dump",
+        "Event",
+        "EventBackup",
+        "EventVerb",
         "Evidence",
         "Format",
         "Found",

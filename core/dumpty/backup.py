@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from dumpty.errors import IntegrityError, MissingFile
+from dumpty.errors import IntegrityError, MissingFile, UnknownBackup
+from dumpty.operations.observation import Observers
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.host import default_host
@@ -18,12 +19,13 @@ from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import valid_name
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
-from dumpty.types import Source
+from dumpty.types import EventBackup, Source
 from dumpty.url import database_name, identity_of, parse_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dumpty.operations.observation import Observation
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Inspection
 
@@ -79,6 +81,7 @@ class DatabaseBackup:
         options = self._host.options({"open_store": plugin}, {})["open_store"]
         self._store = self._host.open_store(plugin, url=directory, options=options)
         self._catalog = NamedCatalog(self._store, directory)
+        self._observers = Observers(self._host, directory)
         self._catalog.entries()
 
     def backup_sqlite(self, db_path: str, backup_name: str) -> BackupMetadata:
@@ -93,10 +96,12 @@ class DatabaseBackup:
             InvalidName: the name cannot be one.
             SourceError: it is not a SQLite database, or cannot be read.
         """
-        name = valid_name(backup_name)
         path = os.path.abspath(os.fspath(db_path))
         source = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
-        return self._backup(source, name, "native", label="sqlite", options={})
+        with self._observers.observation("backup") as observation:
+            observation.concerns(source.url, ())
+            name = valid_name(backup_name)
+            return self._backup(source, name, "native", label="sqlite", options={}, observation=observation)
 
     def backup_postgres(self, connection_string: str, backup_name: str, format: BackupFormat) -> BackupMetadata:
         """Dump a PostgreSQL database with ``pg_dump`` into the backup directory. Needs no psycopg2.
@@ -111,11 +116,14 @@ class DatabaseBackup:
                 read (``SourceError``); a table's lock was not to be had (``Locked``).
             InvalidName: the name cannot be one.
         """
-        name = valid_name(backup_name)
-        chosen = BackupFormat(format)
-        source = parse_connection(connection_string, scheme="postgresql")
-        # Where psycopg2 is missing, a psql holds the locks and the snapshot, and counts.
-        return self._backup(source, name, chosen.value, label=chosen.value, options={"counts": "auto"})
+        label = BackupFormat(format).value
+        with self._observers.observation("backup") as observation:
+            source = parse_connection(connection_string, scheme="postgresql")
+            observation.concerns(source.url, source.secrets)
+            name = valid_name(backup_name)
+            # Where psycopg2 is missing, a psql holds the locks and the snapshot, and counts.
+            options = {"counts": "auto"}
+            return self._backup(source, name, label, label=label, options=options, observation=observation)
 
     def restore_sqlite(self, backup_name: str, restore_path: str) -> bool:
         """Replace the file at ``restore_path``, atomically, by the backup; False where there is no such backup.
@@ -125,20 +133,27 @@ class DatabaseBackup:
             IntegrityError: the backup's bytes are not those recorded. Nothing is restored.
             Locked: the target is in use.
         """
-        found = self._find_checked(backup_name)
-        if found is None:
-            return False
-        driver = self._host.driver("sqlite")
-        stored = self._stored(found)
         path = os.path.abspath(os.fspath(restore_path))
         target = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
+        with self._observers.observation("restore") as observation:
+            observation.concerns(target.url, ())
+            found = self._find_checked(backup_name)
+            if found is None:
+                observation.fail(f"there is no backup {backup_name!r}", UnknownBackup.__name__)
+                return False
+            observation.about(_event_backup(found))
+            self._restore(found, target)
+        return True
+
+    def _restore(self, found: dict[str, Any], target: Source) -> None:
+        driver = self._host.driver("sqlite")
+        stored = self._stored(found)
         options = self._host.options({"restore": driver}, {})["restore"]
         with track_interruption() as interruption, StoredDump(self._host, self._catalog, stored, checked=True) as dump:
             self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
             interruption.check()
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
-        return True
 
     def list_backups(self) -> list[BackupMetadata]:
         """Return all backups in the manifest, in the order in which they were made; those that are lost say so."""
@@ -170,13 +185,26 @@ class DatabaseBackup:
                 oldest = now - timedelta(days=max_age_days)
             except OverflowError:  # more days than the calendar has: nothing is that old
                 oldest = datetime.min.replace(tzinfo=UTC)
-            return _expired(zip(entries, self._states(entries), strict=True), oldest, max_backups)
+            expired = _expired(zip(entries, self._states(entries), strict=True), oldest, max_backups)
+            names[:] = [entry["name"] for entry in expired]
+            return expired
 
-        self._catalog.recover()
-        return self._catalog.remove(choose)
+        names: list[str] = []
+        with self._observers.observation("prune") as observation:
+            self._catalog.recover()
+            count = self._catalog.remove(choose)
+            observation.removes(*names)
+        return count
 
     def _backup(
-        self, source: Source, name: str, format_name: str, *, label: str, options: Mapping[str, object]
+        self,
+        source: Source,
+        name: str,
+        format_name: str,
+        *,
+        label: str,
+        options: Mapping[str, object],
+        observation: Observation,
     ) -> BackupMetadata:
         try:
             driver = self._host.driver(source.scheme)
@@ -211,6 +239,7 @@ class DatabaseBackup:
         except Exception as error:
             redact_exception(error, source.secrets)
             raise
+        observation.about(_event_backup(entry, source.url))
         return self._metadata(entry)
 
     def _inspect(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
@@ -260,6 +289,13 @@ class DatabaseBackup:
             file_path=self._store.locate(entry["file"]),
             state=state,
         )
+
+
+def _event_backup(entry: Mapping[str, Any], url: str = "") -> EventBackup:
+    size = entry["size_bytes"]
+    return EventBackup(
+        id=entry["name"], database=entry["database_name"], url=url, size_bytes=size, plain_size_bytes=size
+    )
 
 
 def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, max_backups: int) -> list[dict[str, Any]]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
-from dumpty.operations import removal
 from dumpty.operations.backup import create
 from dumpty.operations.listing import Lister
-from dumpty.operations.proving import prove_and_record
+from dumpty.operations.observation import Observers, Opening
+from dumpty.operations.proving import Prover, Request, require_held
+from dumpty.operations.removal import Remover
 from dumpty.operations.restore import restore
-from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, log, run_as_result
+from dumpty.operations.result import Backup, BackupResult, Listing, Pruning
 from dumpty.operations.selection import Filter, select
-from dumpty.operations.verify import check_request
-from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
 from dumpty.repository.opening import open_repository
 from dumpty.streaming.throttle import throttled
-from dumpty.url import secrets_in, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -58,8 +55,10 @@ class BackupManager:
         self._verifier = self._host.named("verifier", verifier)
         url = os.fspath(backup_dir)
         self._repository = open_repository(self._host, url)
-        self._secrets = secrets_in(url)
         self._lister = Lister(self._repository)
+        self._observers = Observers(self._host, url)
+        self._prover = Prover(self._host, self._repository, self._observers)
+        self._remover = Remover(self._repository, self._lister, self._observers)
 
     def create_backup(
         self,
@@ -87,6 +86,8 @@ class BackupManager:
         """
         _require_text("a database URL", database_url)
 
+        observation = self._observers.observation("backup", url=database_url)
+
         def work() -> Backup:
             record = create(
                 self._host,
@@ -98,9 +99,10 @@ class BackupManager:
                 progress=throttled(rate_limit, progress),
                 overrides=options,
             )
+            observation.about(record)
             return self._lister.as_recorded(record)
 
-        return run_as_result("backup", database_url, work, self._secrets)
+        return observation.result(database_url, work)
 
     def restore(
         self,
@@ -135,8 +137,11 @@ class BackupManager:
         _require_text("a backup's id", backup_id)
         _require_text("a target URL", target_url)
 
+        observation = self._observers.observation("restore", url=target_url)
+
         def work() -> Backup:
             record = self._repository.get(backup_id)
+            observation.about(record)
             with self._repository.reading(record):
                 restore(
                     self._host,
@@ -151,7 +156,7 @@ class BackupManager:
                 )
             return self._lister.as_recorded(record)
 
-        return run_as_result("restore", target_url, work, self._secrets)
+        return observation.result(target_url, work)
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too.
@@ -221,17 +226,8 @@ class BackupManager:
             NotProvable: this machine cannot prove it.
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
-        check_request(level, on=on, assertions=assertions, overrides=options)
-        return prove_and_record(
-            self._host,
-            self._repository,
-            self._repository.get(backup_id),
-            level,
-            on=on,
-            assertions=assertions,
-            overrides=options,
-            progress=progress,
-        )
+        request = Request(level=level, on=on, assertions=assertions, overrides=options, progress=progress)
+        return self._prover.prove(backup_id, request)[1]
 
     def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:
         """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
@@ -242,9 +238,8 @@ class BackupManager:
             PluginNotFound: a plugin that it went through is not installed.
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
-        check_request(level, on=None, assertions=(), overrides={})
-        record = self._repository.get(backup_id)
-        _require_held(prove_and_record(self._host, self._repository, record, level, overrides={}, progress=progress))
+        record, proof = self._prover.prove(backup_id, Request(level=level, progress=progress))
+        require_held(proof)
         return self._lister.backup(record)
 
     def drill(
@@ -263,7 +258,7 @@ class BackupManager:
             NotProvable: this machine cannot restore it; that says nothing of the backup.
         """
         proof = self.prove(backup_id, on=on, assertions=assertions, progress=progress, **options)  # type: ignore[arg-type]
-        return _require_held(proof)
+        return require_held(proof)
 
     def pin(self, backup_id: str, reason: str = "") -> Backup:
         """Protect a backup from ``remove``, until it is unpinned.
@@ -291,7 +286,7 @@ class BackupManager:
             UnknownBackup, Pinned: there is no such backup, or it is pinned.
             StoreError: it could not be removed.
         """
-        return removal.remove(self._repository, self._lister, backup_id)
+        return self._remover.remove(backup_id)
 
     def prune(self, rules: Rules, *, dry_run: bool = False, only: Collection[str] | None = None) -> Pruning:
         """Remove the backups that no rule protects, all together.
@@ -307,7 +302,9 @@ class BackupManager:
         Raises:
             StoreError: not all could be removed.
         """
-        return removal.prune(self._repository, self._lister, rules, dry_run=dry_run, only=only)
+        if dry_run:
+            return self._remover.plan(rules)
+        return self._remover.prune(rules, only)
 
 
 def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:
@@ -326,26 +323,18 @@ def backup_database(database_url: str, backup_dir: str = "backups", **options: o
         TypeError: ``database_url`` is not a str.
     """
     _require_text("a database URL", database_url)
-    start = time.monotonic()
-    manager_options = {k: options.pop(k) for k in ("compressor", "verifier", "plugins") if k in options}
+    plugins: tuple[object, ...] = tuple(options.pop("plugins", ()))  # type: ignore[arg-type]
+    manager_options = {k: options.pop(k) for k in ("compressor", "verifier") if k in options}
+    attempt = Opening(database_url, os.fspath(backup_dir), plugins)
     try:
-        manager = BackupManager(backup_dir, **manager_options)  # type: ignore[arg-type]
+        manager = BackupManager(backup_dir, plugins=plugins, **manager_options)  # type: ignore[arg-type]
     except TypeError:
         raise
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
-        directory = os.fspath(backup_dir)
-        text = redact(one_line(error), secrets_in(directory))
-        log.error("backup into %s failed: %s", shown_address(directory), text, extra={"event": "backup"})
-        return BackupResult(False, None, time.monotonic() - start, text, error)
+        return attempt.failed(error)
     return manager.create_backup(database_url, **options)  # type: ignore[arg-type]
 
 
 def _require_text(label: str, value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{label} is a str, not {type(value).__name__}")
-
-
-def _require_held(proof: Proof) -> Proof:
-    if proof.exception is not None:
-        raise proof.exception
-    return proof

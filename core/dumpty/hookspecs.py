@@ -4,7 +4,7 @@ A plugin is a module (or any object) found through the entry-point group ``dumpt
 hooks with ``dumpty.hookimpl``. dumpty picks *one* plugin, by URL scheme or by name, and calls the hook on that one
 alone; hook wrappers see every call. All arguments are passed by keyword, and an implementation may take fewer.
 Returning means success and returning None is an error: a failure is raised. An exception leaves every older
-backup, and the target of a restore, as it was.
+backup, and the target of a restore, as it was. ``finished`` alone is an event: every plugin that implements it is told.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dumpty.types import (
         ByteSink,
         Dump,
+        Event,
         Evidence,
         Inspection,
         Options,
@@ -144,6 +145,18 @@ def open_repository(url: str, options: Options) -> Repository:  # type: ignore[e
     """Open a repository whose layout is the plugin's own, instead of a store that holds dumpty's.
 
     ``options`` are those declared for ``open_store``. A store that implements this hook needs no ``open_store``.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec
+def finished(event: Event) -> None:
+    """Take note of how a backup, restore, verification, drill, pruning or removal ended.
+
+    Called on every plugin that implements it, after the manifest is written or the failure known, in the thread of the
+    caller, who waits. It changes nothing: what it raises or returns is logged under the plugin's name. Nothing else
+    needs to be implemented, ``describe`` neither. It has no wrappers.
 
     .. versionadded:: 1.0
     """

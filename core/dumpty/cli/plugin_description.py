@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dumpty.cli.environment import missing
+from dumpty.registry.plugin import WATCHING
 
 if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
@@ -14,6 +15,11 @@ def condition(plugin: Plugin) -> tuple[str, str]:
     """Return the state of a plugin and why it is in it: one that was loaded, but lacks a library, is incomplete."""
     lacks = missing(plugin)
     return ("incomplete", lacks) if lacks else (plugin.state, plugin.error)
+
+
+def kind_text(plugin: Plugin) -> str:
+    """Return a plugin's kind: "-" where it serves nothing and only watches, "?" where that is not known."""
+    return plugin.kind or ("-" if plugin.state in WATCHING else "?")
 
 
 def fields(plugin: Plugin) -> dict[str, Any]:

@@ -1,52 +1,80 @@
-"""Proving a backup, and writing down how that went."""
+"""Proving backups, and writing down how that went."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dumpty.operations.verify import prove
-from dumpty.url import parse_url
+from dumpty.operations.verify import check_request, prove
+from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dumpty.operations.observation import Observers
     from dumpty.registry.host import Host
     from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Level, Proof, Record, Repository
+    from dumpty.types import EventVerb, Level, Proof, Record, Repository
 
-__all__ = ["prove_and_record"]
+__all__ = ["Prover", "Request", "require_held"]
 
 
-def prove_and_record(
-    host: Host,
-    repository: Repository,
-    record: Record,
-    level: Level,
-    *,
-    on: str | None = None,
-    assertions: Sequence[str] = (),
-    overrides: Mapping[str, object],
-    progress: Progress | None,
-) -> Proof:
-    """Try to prove a backup, write down how it went, and return it; the arguments are those of ``BackupManager.prove``.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """How to prove; the fields are the arguments of ``BackupManager.prove``."""
 
-    Raises:
-        UnknownBackup: it was removed meanwhile.
-        DumptyError: it could not be decided, and nothing is written down.
-    """
-    server = None if on is None else parse_url(on)
-    with contextlib.ExitStack() as stack:
-        if level == "restore":  # which takes as long as a restore does
-            stack.enter_context(repository.reading(record))
-        proof = prove(
-            host,
-            repository,
-            record,
-            level,
-            on=server,
-            assertions=tuple(assertions),
-            overrides=overrides,
-            progress=progress,
-        )
-    return repository.add_proof(record, proof)
+    level: Level
+    on: str | None = None
+    assertions: Sequence[str] = ()
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    progress: Progress | None = None
+
+    def check(self) -> None:
+        """See that it can be asked for like this; ``OptionError`` where not."""
+        check_request(self.level, on=self.on, assertions=self.assertions, overrides=self.overrides)
+
+
+class Prover:
+    """Proves the backups in one repository, and tells observers of each."""
+
+    def __init__(self, host: Host, repository: Repository, observers: Observers) -> None:
+        self._host = host
+        self._repository = repository
+        self._observers = observers
+
+    def prove(self, backup_id: str, request: Request) -> tuple[Record, Proof]:
+        """Try to prove a backup, write down how it went, and return that; the contract is ``BackupManager.prove``'s."""
+        verb: EventVerb = "drill" if request.level == "restore" else "verify"
+        secrets = secrets_in(request.on) if request.on else ()
+        with self._observers.observation(verb, secrets=secrets, level=request.level) as observation:
+            request.check()
+            record = self._repository.get(backup_id)
+            observation.about(record)
+            proof = self._prove(record, request)
+            observation.proved(proof)
+        return record, proof
+
+    def _prove(self, record: Record, request: Request) -> Proof:
+        server = None if request.on is None else parse_url(request.on)
+        with contextlib.ExitStack() as stack:
+            if request.level == "restore":  # which takes as long as a restore does
+                stack.enter_context(self._repository.reading(record))
+            proof = prove(
+                self._host,
+                self._repository,
+                record,
+                request.level,
+                on=server,
+                assertions=tuple(request.assertions),
+                overrides=request.overrides,
+                progress=request.progress,
+            )
+        return self._repository.add_proof(record, proof)
+
+
+def require_held(proof: Proof) -> Proof:
+    """Return a proof that held; raise why another one did not."""
+    if proof.exception is not None:
+        raise proof.exception
+    return proof

@@ -14,39 +14,65 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from dumpty.operations.listing import Lister
+    from dumpty.operations.observation import Observers
     from dumpty.repository.retention import Rules
-    from dumpty.types import ListedBackup, Repository
+    from dumpty.types import ListedBackup, Record, Repository
 
-__all__ = ["prune", "remove"]
-
-
-def remove(repository: Repository, lister: Lister, backup_id: str) -> bool:
-    """Remove a backup; the contract is that of ``BackupManager.remove``."""
-    record = repository.get(backup_id)
-    outcome = repository.remove(lambda listed: {b.record.id for b in listed if b.record.id == record.id})
-    if backup_id in outcome.removed:
-        return True
-    if backup_id not in outcome.kept:
-        raise UnknownBackup(f"backup {backup_id} is gone: another process has removed it meanwhile")
-    if lister.backup(record).pinned:
-        raise Pinned(f"backup {backup_id} is pinned, so it was not removed; dumpty unpin {backup_id} frees it")
-    log.warning("backup %s is not removed: %s", backup_id, outcome.kept[backup_id], extra={"event": "backup-kept"})
-    return False
+__all__ = ["Remover"]
 
 
-def prune(
-    repository: Repository, lister: Lister, rules: Rules, *, dry_run: bool, only: Collection[str] | None
-) -> Pruning:
-    """Remove what no rule protects; the contract is that of ``BackupManager.prune``."""
-    listing = lister.listing()
-    now = datetime.now(UTC)
-    decisions = decide(listing.backups, rules, now)
+class Remover:
+    """Removes backups from one repository, and tells observers of it."""
 
-    def choose(listed: Sequence[ListedBackup]) -> set[str]:
-        ids = {d.backup.id for d in decide(map(lister.to_backup, listed), rules, now) if not d.keep}
-        return ids if only is None else ids & set(only)
+    def __init__(self, repository: Repository, lister: Lister, observers: Observers) -> None:
+        self._repository = repository
+        self._lister = lister
+        self._observers = observers
 
-    outcome = Removal()
-    if not dry_run and any(not d.keep for d in decisions):
-        outcome = repository.remove(choose)
-    return Pruning(decisions=decisions, removed=outcome.removed, kept=outcome.kept, listing=listing)
+    def remove(self, backup_id: str) -> bool:
+        """Remove a backup; the contract is that of ``BackupManager.remove``."""
+        with self._observers.observation("remove") as observation:
+            record = self._repository.get(backup_id)
+            observation.about(record)
+            reason = self._remove(record)
+            if reason:
+                observation.fail(reason, "Retained")
+            else:
+                observation.removes(backup_id)
+        return not reason
+
+    def plan(self, rules: Rules) -> Pruning:
+        """Decide what would be removed."""
+        listing = self._lister.listing()
+        return Pruning(decisions=decide(listing.backups, rules, datetime.now(UTC)), listing=listing)
+
+    def prune(self, rules: Rules, only: Collection[str] | None) -> Pruning:
+        """Remove what no rule protects; the contract is that of ``BackupManager.prune``."""
+        with self._observers.observation("prune") as observation:
+            listing = self._lister.listing()
+            now = datetime.now(UTC)
+            decisions = decide(listing.backups, rules, now)
+
+            def choose(listed: Sequence[ListedBackup]) -> set[str]:
+                backups = map(self._lister.to_backup, listed)
+                ids = {d.backup.id for d in decide(backups, rules, now) if not d.keep}
+                return ids if only is None else ids & set(only)
+
+            outcome = Removal()
+            if any(not d.keep for d in decisions):
+                outcome = self._repository.remove(choose)
+            observation.removes(*outcome.removed)
+        return Pruning(decisions=decisions, removed=outcome.removed, kept=outcome.kept, listing=listing)
+
+    def _remove(self, record: Record) -> str:
+        """Remove a backup, and return why it stays, or "" where it is gone."""
+        outcome = self._repository.remove(lambda listed: {b.record.id for b in listed if b.record.id == record.id})
+        if record.id in outcome.removed:
+            return ""
+        if record.id not in outcome.kept:
+            raise UnknownBackup(f"backup {record.id} is gone: another process has removed it meanwhile")
+        if self._lister.backup(record).pinned:
+            raise Pinned(f"backup {record.id} is pinned, so it was not removed; dumpty unpin {record.id} frees it")
+        reason = outcome.kept[record.id]
+        log.warning("backup %s is not removed: %s", record.id, reason, extra={"event": "backup-kept"})
+        return reason

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dumpty.repository.retention import Decision
     from dumpty.types import Annotations, Presence, Record
 
-__all__ = ["Backup", "BackupResult", "Listing", "Pruning", "log", "run_as_result", "to_backup"]
+__all__ = ["Backup", "BackupResult", "Listing", "Pruning", "log", "masked_url", "run_as_result", "to_backup"]
 
 log = logging.getLogger("dumpty")
 
@@ -140,7 +140,7 @@ def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets:
     ``more_secrets`` are secrets that are not in the URL: the store's.
     """
     start = time.monotonic()
-    masked_url, secrets = _masked_url(url)
+    shown_url, secrets = masked_url(url)
     secrets += more_secrets
     unfinished_before = unfinished()
     try:
@@ -153,16 +153,17 @@ def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets:
             "; still there: ".join([one_line(error), *(["; ".join(remaining)] if remaining else [])]), secrets
         )
         seconds = time.monotonic() - start
-        fields = {"event": verb, "url": masked_url, "seconds": seconds, "error_type": type(error).__name__}
-        log.error("%s of %s failed: %s", verb, masked_url, text, extra=fields)  # noqa: TRY400 - no traceback: locals
+        fields = {"event": verb, "url": shown_url, "seconds": seconds, "error_type": type(error).__name__}
+        log.error("%s of %s failed: %s", verb, shown_url, text, extra=fields)  # noqa: TRY400 - no traceback: locals
         return BackupResult(False, None, seconds, text, error)
     seconds = time.monotonic() - start
-    fields = {"event": verb, "url": masked_url, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
-    log.info("%s of %s done", verb, masked_url, extra=fields)
+    fields = {"event": verb, "url": shown_url, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
+    log.info("%s of %s done", verb, shown_url, extra=fields)
     return BackupResult(True, backup, seconds, None)
 
 
-def _masked_url(url: str) -> tuple[str, tuple[str, ...]]:
+def masked_url(url: str) -> tuple[str, tuple[str, ...]]:
+    """Return a database's URL as it may be shown, and the secrets in it."""
     try:
         source = parse_url(url)
     except SourceError:

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from dumpty.errors import PluginLoadError
 from dumpty.registry.options import RESERVED
 from dumpty.types import SUFFIX, Format, Kind, Option, PluginInfo, Verb
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from dumpty.registry.plugin import State
+
 _RESERVED_SUFFIXES = (".part", ".pending", ".removed", ".manifest.json")
 
 
-def check_description(info: object) -> None:
-    """Check that what ``describe`` returned keeps the contract.
+def state_by_hooks(hooks: Collection[tuple[str, bool]]) -> State:
+    """Return what a plugin is by the hooks that it implements, each with whether it only wraps them.
+
+    Raises:
+        PluginLoadError: it is nothing.
+    """
+    if not hooks:
+        raise PluginLoadError("it implements no hook; mark its functions with @dumpty.hookimpl")
+    if ("finished", True) in hooks:
+        raise PluginLoadError("finished() is an event, which nobody wraps: implement it without wrapper=True")
+    if ("describe", False) in hooks:
+        return "ok"
+    if not all(wraps or name == "finished" for name, wraps in hooks):
+        raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
+    return "wrapper" if any(wraps for _, wraps in hooks) else "observer"
+
+
+def check_description(info: object) -> PluginInfo:
+    """Return what ``describe`` returned, if it keeps the contract.
 
     Raises:
         PluginLoadError: it does not; the text says where.
@@ -51,6 +73,7 @@ def check_description(info: object) -> None:
     for problem, violated in problems.items():
         if violated:
             raise PluginLoadError(f"describe() breaks the contract: {problem}")
+    return info
 
 
 def _check_format(dump_format: Format) -> None:

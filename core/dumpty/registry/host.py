@@ -2,12 +2,13 @@
 
 Discovery reads the entry-point group ``dumpty`` of every installed distribution. A plugin that cannot be loaded
 breaks only itself: the failure is kept, shown by ``plugins()``, and raised when that plugin is asked for. A verb is
-never broadcast: one plugin is picked, by scheme or by name, and called alone (hook wrappers see the call), so that
-an error always names its plugin and load order decides nothing.
+never broadcast (the event ``finished`` is): one plugin is picked, by scheme or by name, and called alone (hook wrappers
+see the call), so that an error always names its plugin and load order decides nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from dataclasses import replace
@@ -19,11 +20,12 @@ from dumpty import hookspecs
 from dumpty.errors import PluginConflict, PluginError, PluginLoadError, PluginNotFound, RestoreNotSupported
 from dumpty.redaction import redact_exception
 from dumpty.registry.calling import Relay, RoutedCall
-from dumpty.registry.description import check_description
+from dumpty.registry.description import check_description, state_by_hooks
 from dumpty.registry.discovery import entry_points, path_state
 from dumpty.registry.masking import Mask
+from dumpty.registry.observers import tell
 from dumpty.registry.options import share
-from dumpty.registry.plugin import Plugin, describe_error
+from dumpty.registry.plugin import WATCHING, Plugin, State, describe_error
 from dumpty.registry.proxies import CheckedVerifier, checked_scratch
 from dumpty.registry.returned import Boundary
 from dumpty.registry.suggestions import did_you_mean, known_plugin
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
-    from dumpty.types import ByteSink, Dump, Reader, Repository, Scratch, Sink, Source, Store, Verifier, Writer
+    from dumpty.types import ByteSink, Dump, Event, Reader, Repository, Scratch, Sink, Source, Store, Verifier, Writer
 
 __all__ = ["Host", "default_host"]
 
@@ -108,7 +110,7 @@ class Host:
         Raises:
             PluginNotFound, PluginConflict, PluginLoadError: as they say.
         """
-        found = [p for p in self._plugins if p.name == name and p.kind in {kind, ""} and p.state != "wrapper"]
+        found = [p for p in self._plugins if p.name == name and p.kind in {kind, ""} and p.state not in WATCHING]
         if not found:
             names = sorted(p.name for p in self._plugins if p.kind == kind)
             raise PluginNotFound(
@@ -178,19 +180,19 @@ class Host:
         start = time.monotonic()
         try:
             module = load()
-            info = self._validate(plugin, module)
+            state, info = self._validate(plugin, module)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit and worse: a broken plugin breaks only itself
             text = f"{plugin} cannot be loaded: {error if isinstance(error, PluginError) else describe_error(error)}"
             plugin = replace(plugin, state="failed", error=text)
         else:
-            plugin = replace(plugin, state="ok" if info else "wrapper", info=info, module=module)
+            plugin = replace(plugin, state=state, info=info, module=module)
         plugin = replace(plugin, seconds=time.monotonic() - start)
         self._plugins.append(plugin)
         return plugin
 
-    def _validate(self, plugin: Plugin, module: object) -> PluginInfo | None:
+    def _validate(self, plugin: Plugin, module: object) -> tuple[State, PluginInfo | None]:
         # A manager of its own: check_pending speaks of every plugin in a manager, and this one is on trial alone.
         trial = pluggy.PluginManager(GROUP)
         trial.add_hookspecs(hookspecs)
@@ -202,21 +204,14 @@ class Host:
         if getattr(module, "__hash__", None) is None:
             raise PluginLoadError("it cannot be hashed, as plugins must be; a dataclass needs eq=False for that")
         callers = trial.get_hookcallers(module) or []
-        if not callers:
-            raise PluginLoadError("it implements no hook; mark its functions with @dumpty.hookimpl")
-        info: PluginInfo | None = None
-        if any(c.name == "describe" and not _is_wrapper(i) for c in callers for i in c.get_hookimpls()):
-            info = trial.hook.describe()
-            check_description(info)
-        elif not all(_is_wrapper(i) for c in callers for i in c.get_hookimpls()):
-            raise PluginLoadError("it implements hooks but not describe(), so nothing says what it is")
-        if any(_is_wrapper(i) for c in callers for i in c.get_hookimpls()) and not self._manager.is_registered(
-            self._relay
-        ):
+        state = state_by_hooks([(c.name, _is_wrapper(i)) for c in callers for i in c.get_hookimpls()])
+        info = check_description(trial.hook.describe()) if state == "ok" else None
+        wraps = any(_is_wrapper(i) for c in callers for i in c.get_hookimpls())
+        if wraps and not self._manager.is_registered(self._relay):
             self._manager.register(self._relay, "the relay")
         # Of one name may be plugins of several kinds; of one kind, `_with_conflicts` says who else claims it.
         self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
-        return info
+        return state, info
 
     def options(self, verbs: Mapping[Verb, Plugin], overrides: Mapping[str, object]) -> dict[Verb, Options]:
         """Share out the caller's options among the plugins that serve a run (``dumpty.registry.options.share``).
@@ -304,6 +299,14 @@ class Host:
         except Exception as error:
             redact_exception(error, secrets_in(url))
             raise
+
+    def finished(self, event: Event, secrets: Iterable[str] = ()) -> None:
+        """Call ``finished`` of every plugin that implements it, each alone (``dumpty.registry.observers.tell``)."""
+        observers = [p for p in self._plugins if p.module is not None and self.can(p, "finished")]
+        for plugin in observers:
+            others = [p.module for p in observers if p is not plugin]
+            caller = self._manager.subset_hook_caller("finished", remove_plugins=others)
+            tell(plugin, functools.partial(caller, event=event), secrets)
 
     def _call(self, plugin: Plugin, hook: str, expected: type[T] | tuple[str, ...], **arguments: object) -> T:
         if not self.can(plugin, hook):

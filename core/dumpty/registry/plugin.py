@@ -20,7 +20,10 @@ from dumpty.registry.suggestions import did_you_mean
 if TYPE_CHECKING:
     from dumpty.types import Format, PluginInfo
 
-State = Literal["ok", "failed", "blocked", "conflict", "wrapper"]
+State = Literal["ok", "failed", "blocked", "conflict", "wrapper", "observer"]
+
+WATCHING: tuple[State, ...] = ("wrapper", "observer")
+"""States of plugins that serve nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class Plugin:
     """One plugin, loaded or not.
 
     ``state``: ok; failed (``error`` says why); blocked by the environment; in conflict with another claimant of its
-    name or scheme; or wrapper, which has no kind of its own. ``seconds`` is how long it took to load.
+    name or scheme; or wrapper or observer, which have no kind of their own: one sees calls and may alter them, the
+    other is told of events alone. ``seconds`` is how long it took to load.
     """
 
     name: str

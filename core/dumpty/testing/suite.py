@@ -113,7 +113,7 @@ class Suite:
             plugin.kind == self.kind,
             rule,
             f"Return PluginInfo(kind={self.kind!r}, …).",
-            f"its kind is {plugin.kind or 'unknown: it is a hook wrapper alone'!r}",
+            f"its kind is {plugin.kind or 'none: it only watches'!r}",
         )
         second_description = self.plugin.describe()  # type: ignore[attr-defined]
         remedy = "Compute it from constants; what depends on the machine belongs into the hook that needs it."

@@ -6,6 +6,7 @@ Dataclasses may gain fields, with defaults. Protocols never gain a required meth
 from __future__ import annotations
 
 from dumpty.types.databases import Evidence, Inspection, ObjectEvidence, Scratch, Source
+from dumpty.types.events import Event, EventBackup, EventVerb
 from dumpty.types.plugins import SUFFIX, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
 from dumpty.types.records import (
     LEVELS,
@@ -56,6 +57,9 @@ __all__ = [
     "Cap",
     "DirectoryUpload",
     "Dump",
+    "Event",
+    "EventBackup",
+    "EventVerb",
     "Evidence",
     "Format",
     "Found",

@@ -133,10 +133,10 @@ def _inspection_lines(fields: dict[str, Any]) -> list[Line]:
 
 
 def _plugin_lines(plugins: list[Plugin]) -> list[Line]:
-    from dumpty.cli.plugin_description import condition
+    from dumpty.cli.plugin_description import condition, kind_text
 
     rows = [
-        (p.name, p.kind or "?", state, reason or f"{p.distribution} {p.version}".rstrip())
+        (p.name, kind_text(p), state, reason or f"{p.distribution} {p.version}".rstrip())
         for p, (state, reason) in ((p, condition(p)) for p in plugins)
     ]
     return ["", Table(("PLUGIN", "KIND", "STATE", "FROM"), rows)]

@@ -8,7 +8,7 @@ import typer
 
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, Table, count, seconds
-from dumpty.cli.plugin_description import condition, fields
+from dumpty.cli.plugin_description import condition, fields, kind_text
 from dumpty.registry.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def plugins(json: Json = False) -> Report:
 
     all_plugins = default_host().plugins()
     conditions = [(p, *condition(p)) for p in all_plugins]
-    rows = [(p.kind or "?", p.name, _served_names(p), _origin(p), state) for p, state, _ in conditions]
+    rows = [(kind_text(p), p.name, _served_names(p), _origin(p), state) for p, state, _ in conditions]
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
     lines += [f"{p.name}: {reason}" for p, _, reason in conditions if reason]
     lines += [f"{p.name}: {_slowness(p)}" for p in all_plugins if p.seconds > _SLOW]
