@@ -70,6 +70,28 @@ def test_a_success_is_logged_with_fields(tmp_path, caplog):
     assert caplog.records[-1].event == "restore"
 
 
+def test_raise_for_error_returns_the_backup(tmp_path):
+    result = BackupManager(str(tmp_path), plugins=[ToyDriver(db=b"x")]).create_backup("toy://h/db")
+    assert result.raise_for_error() is result.backup
+
+
+def test_raise_for_error_raises_the_error_itself_without_secrets(tmp_path):
+    manager = BackupManager(str(tmp_path), plugins=[failing(RuntimeError(f"{SECRET} is wrong"))])
+    result = manager.create_backup(f"toy://u:{SECRET}@h/db")
+    with pytest.raises(dumpty.PluginError) as caught:
+        result.raise_for_error()
+    assert caught.value is result.exception
+    assert SECRET not in str([str(e) for e in chain(caught.value)])
+    with pytest.raises(LookupError, match="no backup"):
+        manager.restore("00000000-0000-4000-8000-000000000000", "toy://h/db").raise_for_error()
+
+
+@pytest.mark.parametrize("text", ["the disk is full", None])
+def test_raise_for_error_of_a_result_that_has_only_a_text_is_a_dumpty_error(text):
+    with pytest.raises(dumpty.DumptyError, match=text or "nothing says why"):
+        BackupResult(False, None, 0.0, text).raise_for_error()
+
+
 class AnsweringAnything(Exception):
     def __getattr__(self, name):
         return AnsweringAnything(name)

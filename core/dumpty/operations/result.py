@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dumpty.errors import SourceError
+from dumpty.errors import DumptyError, SourceError
 from dumpty.process.interruption import track_interruption, unfinished
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import VerificationStatus, verification_status
@@ -101,6 +101,18 @@ class BackupResult:
     duration_seconds: float
     error: str | None
     exception: Exception | None = field(default=None, repr=False, compare=False)
+
+    def raise_for_error(self) -> Backup:
+        """Return the backup, or raise why there is none: ``create_backup(url).raise_for_error()`` is a ``Backup``.
+
+        Raises:
+            Exception: ``exception``, with its own traceback; a ``DumptyError`` of the text where there is none.
+        """
+        if self.exception is not None:
+            raise self.exception
+        if not self.success or self.backup is None:
+            raise DumptyError(self.error or "it failed, and nothing says why")
+        return self.backup
 
 
 def to_backup(
