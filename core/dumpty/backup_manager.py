@@ -9,7 +9,7 @@ from dumpty.errors import UnknownBackup
 from dumpty.operations.backup import create
 from dumpty.operations.listing import Lister
 from dumpty.operations.observation import Observers, Opening
-from dumpty.operations.proving import Prover, Request, require_held
+from dumpty.operations.proving import Prover, Request, Verification, require_held
 from dumpty.operations.removal import Remover
 from dumpty.operations.restore import restore
 from dumpty.operations.result import Backup, BackupResult, Listing, Pruning
@@ -159,17 +159,11 @@ class BackupManager:
         return observation.result(target_url, work)
 
     def list_backups(self) -> list[Backup]:
-        """Return all backups, oldest first, the lost ones (``Backup.state``) too.
-
-        A damaged manifest is logged, and hides no other (``listing``).
-        """
+        """Return all backups, oldest first, the lost ones (``Backup.state``) too. A damaged manifest is logged."""
         return self._lister.backups()
 
     def listing(self) -> Listing:
-        """Return all backups, and what cannot be read, from one look at the directory.
-
-        One whose data is gone or short is among them, its ``state`` ``lost``.
-        """
+        """Return all backups, the lost ones too, and what cannot be read, from one look at the directory."""
         return self._lister.listing()
 
     def get_backup(self, backup_id: str) -> Backup | None:
@@ -242,6 +236,21 @@ class BackupManager:
         require_held(proof)
         return self._lister.backup(record)
 
+    def verify_many(
+        self, backup_ids: Iterable[str] | None = None, *, level: Level = "digest", progress: Progress | None = None
+    ) -> list[Verification]:
+        """Prove many backups, one after another, and return what came of each, in order; a bad one stops nothing.
+
+        Args:
+            backup_ids: whole ids; None for all, oldest first, then an entry for each manifest that cannot be read.
+            level: as for ``prove``.
+            progress: as for ``prove``; begins anew with each backup.
+
+        Raises:
+            OptionError, StoreError: there is no such level, or the directory cannot be listed.
+        """
+        return self._prover.prove_many(backup_ids, Request(level=level, progress=progress))
+
     def drill(
         self,
         backup_id: str,
@@ -302,9 +311,7 @@ class BackupManager:
         Raises:
             StoreError: not all could be removed.
         """
-        if dry_run:
-            return self._remover.plan(rules)
-        return self._remover.prune(rules, only)
+        return self._remover.plan(rules) if dry_run else self._remover.prune(rules, only)
 
 
 def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:

@@ -346,3 +346,60 @@ def test_what_is_being_restored_is_not_removed_until_that_has_ended(manager, tmp
         facade.drill(backup_id)
     assert removed == [False]
     assert others.remove(backup_id)
+
+
+# -- many ----------------------------------------------------------------------------------------------------------------
+
+
+def damage(path):
+    with open(path, "r+b") as file:
+        file.seek(20)
+        file.write(b"\0\0\0\0")
+
+
+def test_verify_many_stops_at_no_bad_one_and_says_of_each_what_came_of_it(tmp_path):
+    manager = BackupManager(str(tmp_path), plugins=[Prover()])
+    good, damaged, lost, unreadable, last = (manager.create_backup("toy://h/db").backup for _ in range(5))
+    damage(damaged.file_path)
+    os.unlink(lost.file_path)
+    [manifest] = [p for p in tmp_path.rglob("*.manifest.json") if unreadable.id[:8] in p.name]
+    manifest.write_bytes(b"{ damaged")
+    verified = manager.verify_many()
+    assert [(v.backup_id, v.ok) for v in verified] == [
+        (good.id, True),
+        (damaged.id, False),
+        (lost.id, False),
+        (last.id, True),
+        ("", False),
+    ]
+    assert isinstance(verified[1].exception, IntegrityError)
+    assert verified[1].exception is verified[1].proof.exception
+    assert isinstance(verified[2].exception, FileNotFoundError)
+    assert verified[4].proof is None
+    assert "damaged" in str(verified[4].exception)
+
+
+def test_verify_many_keeps_the_order_of_its_ids_and_leaves_none_out(tmp_path):
+    manager = BackupManager(str(tmp_path), plugins=[Prover()])
+    first, second, third = (manager.create_backup("toy://h/db").backup.id for _ in range(3))
+    manager.remove(second)
+    verified = manager.verify_many(iter([third, second, first]), level="restore")
+    assert [(v.backup_id, v.ok) for v in verified] == [(third, True), (second, False), (first, True)]
+    assert isinstance(verified[1].exception, LookupError)
+    assert [b.verification_status.proven.level for b in manager.list_backups()] == ["restore", "restore"]
+
+
+def test_verify_many_of_what_this_machine_cannot_prove_has_no_proof_and_goes_on(tmp_path):
+    manager = BackupManager(str(tmp_path), plugins=[ToyDriver(db=b"x")])
+    ids = [manager.create_backup("toy://h/db").backup.id for _ in range(2)]
+    verified = manager.verify_many(ids, level="structure")
+    assert [v.proof for v in verified] == [None, None]
+    assert {type(v.exception) for v in verified} == {NotProvable}
+
+
+def test_a_wrong_call_of_verify_many_is_raised(tmp_path):
+    manager = BackupManager(str(tmp_path), plugins=[ToyDriver(db=b"x")])
+    with pytest.raises(TypeError, match="not one str"):
+        manager.verify_many("an-id")
+    with pytest.raises(OptionError, match="no level"):
+        manager.verify_many(level="nonsense")

@@ -232,6 +232,19 @@ def test_verifying_everything_reads_each_manifest_once(store, remembered):
     assert len(names) == len(set(names)) == 10
 
 
+@pytest.mark.parametrize("remembered", [False, True])
+def test_verify_many_reads_each_manifest_once_and_lists_once(store, remembered):
+    backups = backed_up(store, *["shop", "stock"] * 5)
+    if remembered:
+        opened(store).list_backups()
+        store.got.clear()
+        store.calls.clear()
+    verified = opened(store).verify_many()
+    assert [(v.backup_id, v.ok) for v in verified] == [(b.id, True) for b in backups]
+    names = [name for name in store.got if name.endswith(".manifest.json")]
+    assert len(names) == len(set(names)) == 10
+
+
 def test_removing_nine_tenths_of_many_backups_takes_few_calls(store):
     backed_up(store, *["shop", "stock"] * 50)
     opened(store).list_backups()

@@ -10,14 +10,14 @@ from dumpty.operations.verify import check_request, prove
 from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dumpty.operations.observation import Observers
     from dumpty.registry.host import Host
     from dumpty.streaming.stored_dump import Progress
     from dumpty.types import EventVerb, Level, Proof, Record, Repository
 
-__all__ = ["Prover", "Request", "require_held"]
+__all__ = ["Prover", "Request", "Verification", "require_held"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,24 @@ class Request:
     def check(self) -> None:
         """See that it can be asked for like this; ``OptionError`` where not."""
         check_request(self.level, on=self.on, assertions=self.assertions, overrides=self.overrides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What came of one of many backups that were to be proved.
+
+    ``proof`` is None where nothing could be decided, and ``exception`` then says why; where a proof failed it is the
+    proof's own. ``backup_id`` is "" where a manifest is damaged, so that nobody can tell.
+    """
+
+    backup_id: str
+    proof: Proof | None = None
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was proved."""
+        return self.proof is not None and self.proof.ok
 
 
 class Prover:
@@ -54,6 +72,28 @@ class Prover:
             proof = self._prove(record, request)
             observation.proved(proof)
         return record, proof
+
+    def prove_many(self, ids: Iterable[str] | None, request: Request) -> list[Verification]:
+        """Try to prove one backup after another; the contract is that of ``BackupManager.verify_many``."""
+        request.check()
+        if isinstance(ids, str):
+            raise TypeError("ids of backups are several, not one str: [backup_id]")
+        if ids is not None:
+            return self._prove_each(ids, request)
+        listing = self._repository.listing()
+        verifications = self._prove_each((b.record.id for b in listing.backups), request)
+        return verifications + [Verification(backup_id="", exception=problem) for problem in listing.problems]
+
+    def _prove_each(self, ids: Iterable[str], request: Request) -> list[Verification]:
+        verifications = []
+        for backup_id in ids:
+            try:
+                _, proof = self.prove(backup_id, request)
+            except Exception as error:  # noqa: BLE001 - it says something of this one, and nothing of the next
+                verifications.append(Verification(backup_id=backup_id, exception=error))
+            else:
+                verifications.append(Verification(backup_id=backup_id, proof=proof, exception=proof.exception))
+        return verifications
 
     def _prove(self, record: Record, request: Request) -> Proof:
         server = None if request.on is None else parse_url(request.on)
