@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
+    from dumpty.operations.proving import Verification as Verification
+    from dumpty.operations.result import Listing as Listing
+    from dumpty.operations.result import Pruning as Pruning
     from dumpty.process.interruption import Unfinished as Unfinished
     from dumpty.process.owned_directory import OwnedDirectory as OwnedDirectory
     from dumpty.process.owned_directory import lock_if_free as lock_if_free
@@ -51,6 +54,10 @@ if TYPE_CHECKING:
     from dumpty.process.owned_directory import open_regular as open_regular
     from dumpty.process.peer import Peer as Peer
     from dumpty.process.peer import given_up as given_up
+    from dumpty.repository.retention import Decision as Decision
+    from dumpty.repository.retention import Rules as Rules
+    from dumpty.repository.retention import Subject as Subject
+    from dumpty.repository.verification import VerificationStatus as VerificationStatus
     from dumpty.streaming.framed import FramedReader as FramedReader
     from dumpty.streaming.worker import Worker as Worker
     from dumpty.streaming.worker import run_abandonable as run_abandonable
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from dumpty.types import Annotations as Annotations
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
+    from dumpty.types import Candidate as Candidate
     from dumpty.types import Cap as Cap
     from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
@@ -68,15 +76,19 @@ if TYPE_CHECKING:
     from dumpty.types import Format as Format
     from dumpty.types import Found as Found
     from dumpty.types import Inspection as Inspection
+    from dumpty.types import Kind as Kind
+    from dumpty.types import Level as Level
     from dumpty.types import ListedBackup as ListedBackup
     from dumpty.types import LocalStore as LocalStore
     from dumpty.types import ObjectEvidence as ObjectEvidence
     from dumpty.types import ObjectSource as ObjectSource
     from dumpty.types import Option as Option
     from dumpty.types import Options as Options
+    from dumpty.types import OptionValue as OptionValue
     from dumpty.types import PluginInfo as PluginInfo
     from dumpty.types import PluginRef as PluginRef
     from dumpty.types import Presence as Presence
+    from dumpty.types import Progress as Progress
     from dumpty.types import Proof as Proof
     from dumpty.types import Proved as Proved
     from dumpty.types import Reader as Reader
@@ -85,13 +97,16 @@ if TYPE_CHECKING:
     from dumpty.types import Repository as Repository
     from dumpty.types import RepositoryListing as RepositoryListing
     from dumpty.types import Scratch as Scratch
+    from dumpty.types import Section as Section
     from dumpty.types import Sink as Sink
     from dumpty.types import Source as Source
     from dumpty.types import StageRecord as StageRecord
+    from dumpty.types import State as State
     from dumpty.types import Store as Store
     from dumpty.types import StoredObject as StoredObject
     from dumpty.types import Transaction as Transaction
     from dumpty.types import Upload as Upload
+    from dumpty.types import Verb as Verb
     from dumpty.types import Verifier as Verifier
     from dumpty.types import Writer as Writer
     from dumpty.types import check_object_name as check_object_name
@@ -129,6 +144,10 @@ _EXPORTS = {
         "TargetNotEmpty",
         "UnknownBackup",
     ),
+    "dumpty.repository.retention": ("Decision", "Rules", "Subject"),
+    "dumpty.operations.result": ("Listing", "Pruning"),
+    "dumpty.operations.proving": ("Verification",),
+    "dumpty.repository.verification": ("VerificationStatus",),
     "dumpty.streaming.framed": ("FramedReader",),
     "dumpty.process.owned_directory": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
     "dumpty.process.interruption": ("Unfinished",),
@@ -138,6 +157,7 @@ _EXPORTS = {
         "Annotations",
         "Buffer",
         "ByteSink",
+        "Candidate",
         "Cap",
         "DirectoryUpload",
         "Dump",
@@ -148,15 +168,19 @@ _EXPORTS = {
         "Format",
         "Found",
         "Inspection",
+        "Kind",
+        "Level",
         "ListedBackup",
         "LocalStore",
         "ObjectEvidence",
         "ObjectSource",
         "Option",
+        "OptionValue",
         "Options",
         "PluginInfo",
         "PluginRef",
         "Presence",
+        "Progress",
         "Proof",
         "Proved",
         "Reader",
@@ -165,13 +189,16 @@ _EXPORTS = {
         "Repository",
         "RepositoryListing",
         "Scratch",
+        "Section",
         "Sink",
         "Source",
         "StageRecord",
+        "State",
         "Store",
         "StoredObject",
         "Transaction",
         "Upload",
+        "Verb",
         "Verifier",
         "Writer",
         "check_object_name",

@@ -67,14 +67,14 @@ class DatabaseBackup:
     Several processes may use one directory at once.
 
     Args:
-        backup_dir: created where it does not exist.
+        backup_dir: a path, created where it does not exist.
 
     Raises:
         ManifestError: ``backup_manifest.json`` is damaged, or from a newer dumpty. It is never overwritten.
         StoreError: the directory cannot be created.
     """
 
-    def __init__(self, backup_dir: str) -> None:
+    def __init__(self, backup_dir: str | os.PathLike[str]) -> None:
         self._host = default_host()
         directory = os.path.abspath(os.fspath(backup_dir))
         plugin = self._host.named("store", "file")

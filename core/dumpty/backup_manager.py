@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from dumpty.repository.retention import Rules
-    from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Level, Proof
+    from dumpty.types import Level, Progress, Proof
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -32,7 +31,7 @@ class BackupManager:
     """Backs databases up into one directory and restores them.
 
     Args:
-        backup_dir: created where it does not exist; a path, or the URL of a repository that a plugin provides.
+        backup_dir: created where it does not exist; a path, or (a str) the URL of a repository that a plugin provides.
         compressor: the name of a compressor plugin; None for none.
         verifier: the name of a verifier plugin, whose digest is kept beside SHA-256.
         plugins: modules or objects to use as plugins, without packaging them.
@@ -43,7 +42,7 @@ class BackupManager:
 
     def __init__(
         self,
-        backup_dir: str,
+        backup_dir: str | os.PathLike[str],
         *,
         compressor: str | None = "gzip",
         verifier: str = "sha256",
@@ -314,12 +313,14 @@ class BackupManager:
         return self._remover.plan(rules) if dry_run else self._remover.prune(rules, only)
 
 
-def backup_database(database_url: str, backup_dir: str = "backups", **options: object) -> BackupResult:
+def backup_database(
+    database_url: str, backup_dir: str | os.PathLike[str] = "backups", **options: object
+) -> BackupResult:
     """Back up one database in one call.
 
     Args:
         database_url: as for ``BackupManager.create_backup``.
-        backup_dir: created where it does not exist.
+        backup_dir: as for ``BackupManager``.
         options: ``compressor``, ``verifier`` and ``plugins`` as for ``BackupManager``; the rest as for
             ``create_backup``.
 

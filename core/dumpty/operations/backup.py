@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.pipeline import Outcome
-    from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Format, Repository, Verb
+    from dumpty.types import Format, Progress, Repository, Verb
 
 __all__ = ["create"]
 

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
     from dumpty.operations.observation import Observers
     from dumpty.registry.host import Host
-    from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import EventVerb, Level, Proof, Record, Repository
+    from dumpty.types import EventVerb, Level, Progress, Proof, Record, Repository
 
 __all__ = ["Prover", "Request", "Verification", "require_held"]
 

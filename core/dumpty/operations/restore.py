@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Evidence, Kind, Options, PluginRef, Record, Repository, Source
+    from dumpty.types import Evidence, Kind, Options, PluginRef, Progress, Record, Repository, Source
 
 __all__ = ["driver_of", "load", "restore", "stored_of"]
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.streaming.stored_dump import Progress
-    from dumpty.types import Evidence, Level, Options, Record, Repository, Scratch, Source, Verb
+    from dumpty.types import Evidence, Level, Options, Progress, Record, Repository, Scratch, Source, Verb
 
 __all__ = ["check_request", "prove"]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.streaming.stored_dump import Progress, Stage
+    from dumpty.streaming.stored_dump import Stage
     from dumpty.types import (
         Buffer,
         ByteSink,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Format,
         ObjectSource,
         Options,
+        Progress,
         Sink,
         Source,
         Upload,

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from dumpty.process.interruption import Interruption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Format, ObjectSource, Options, Reader, Verifier
+    from dumpty.types import Evidence, Format, ObjectSource, Options, Progress, Reader, Verifier
 
-    Progress = Callable[[int, "int | None"], None]
-
-__all__ = ["Progress", "Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
+__all__ = ["Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from dumpty.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dumpty.streaming.stored_dump import Progress
+    from dumpty.types import Progress
+
 
 __all__ = ["throttled"]
 

@@ -43,7 +43,7 @@ from dumpty.types.stores import (
     check_object_name,
     is_object_name,
 )
-from dumpty.types.streams import Buffer, ByteSink, Dump, Reader, Sink, Verifier, Writer
+from dumpty.types.streams import Buffer, ByteSink, Dump, Progress, Reader, Sink, Verifier, Writer
 
 __all__ = [
     "LEVELS",
@@ -76,6 +76,7 @@ __all__ = [
     "PluginInfo",
     "PluginRef",
     "Presence",
+    "Progress",
     "Proof",
     "Proved",
     "Reader",

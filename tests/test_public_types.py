@@ -1,0 +1,113 @@
+"""What the facades take and return has a name that ``dumpty`` exports, so that whoever calls them can annotate."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dumpty
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+FACADES = ("BackupManager", "DatabaseBackup", "backup_database")
+
+
+def foreign_names(module: str) -> set[str]:
+    """Return the names that a module imports from outside of dumpty, those for type checkers included."""
+    tree = ast.parse(Path(sys.modules[module].__file__).read_text())
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("dumpty"):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def annotations(value: object) -> list[str]:
+    """Return the annotations of a function, or of a class's fields and public methods."""
+    if inspect.isclass(value):
+        members = [m for n, m in vars(value).items() if not n.startswith("_") or n == "__init__"]
+        members = [m.fget if isinstance(m, property) else m for m in members]
+        functions = [m for m in members if inspect.isfunction(m) and m.__module__ == value.__module__]
+        own = [a for n, a in vars(value).get("__annotations__", {}).items() if not n.startswith("_")]
+    else:
+        functions, own = [value], []
+    return [a for a in (*own, *(a for f in functions for a in f.__annotations__.values())) if isinstance(a, str)]
+
+
+def names_in(annotation: str) -> set[str]:
+    tree = ast.parse(annotation, mode="eval")
+    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {t for t in texts if t.isidentifier()}
+
+
+def unexported(value: object) -> set[str]:
+    """Return the names in the signatures of a public thing that are neither dumpty's, nor Python's."""
+    known = {*dumpty.__all__, *dir(builtins), *foreign_names(value.__module__)}
+    module = sys.modules[value.__module__]
+    variables = {n for n, v in vars(module).items() if type(v).__name__ == "TypeVar"}
+    return {n for a in annotations(value) for n in names_in(a)} - known - variables
+
+
+def reachable() -> set[str]:
+    """Return the exported names that the facades' signatures lead to, however far."""
+    found, queue = set(), list(FACADES)
+    while queue:
+        name = queue.pop()
+        if name in found or name not in dumpty.__all__:
+            continue
+        found.add(name)
+        value = getattr(dumpty, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            queue += {n for a in annotations(value) for n in names_in(a)}
+    return found
+
+
+def test_the_walk_leads_to_what_the_facades_take_and_return():
+    assert {"Backup", "Pruning", "Rules", "Decision", "Level", "Progress", "Proof", "Verification"} <= reachable()
+
+
+@pytest.mark.parametrize("name", sorted({*reachable(), "Event", "EventBackup", "Candidate"}))
+def test_every_name_in_a_public_signature_is_exported_or_pythons_own(name):
+    value = getattr(dumpty, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert unexported(value) == set()
+
+
+def test_a_repository_is_given_as_a_path_of_any_make(tmp_path):
+    manager = dumpty.BackupManager(tmp_path / "managed")
+    assert manager.list_backups() == []
+    assert dumpty.DatabaseBackup(tmp_path / "named").list_backups() == []
+    result = dumpty.backup_database(f"sqlite:///{tmp_path}/none.db", tmp_path / "once")
+    assert isinstance(result.exception, FileNotFoundError)
+    for directory in ("managed", "named", "once"):
+        assert (tmp_path / directory).is_dir()
+
+
+def test_the_readmes_python_passes_a_strict_type_checker(tmp_path):
+    examples = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert examples
+    files = []
+    for number, example in enumerate(examples):
+        files.append(tmp_path / f"readme_{number}.py")
+        files[-1].write_text(example)
+    files.append(tmp_path / "paths.py")
+    files[-1].write_text(
+        "from pathlib import Path\n"
+        "from dumpty import Backup, BackupManager, Event, Rules, hookimpl\n\n\n"
+        "def kept(directory: Path, rules: Rules) -> list[Backup]:\n"
+        "    return [d.backup for d in BackupManager(directory).prune(rules).decisions if d.keep]\n\n\n"
+        "@hookimpl\n"
+        "def finished(event: Event) -> None:\n"
+        "    print(event.backup.id if event.backup else event.error)\n"
+    )
+    argv = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), *map(str, files)]
+    process = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
