@@ -9,25 +9,18 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from dumpty.errors import IntegrityError, MissingFile, UnknownBackup
+from dumpty.errors import IntegrityError, UnknownBackup
+from dumpty.operations.named import NamedBackups, driver_name
 from dumpty.operations.observation import Observers
-from dumpty.process.interruption import track_interruption
-from dumpty.redaction import redact_exception
 from dumpty.registry.host import default_host
-from dumpty.repository import manifest, sealed
+from dumpty.repository import sealed
 from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import valid_name
-from dumpty.streaming.pipeline import Run
-from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
-from dumpty.types import EventBackup, Source
-from dumpty.url import database_name, identity_of, parse_connection
+from dumpty.types import Source
+from dumpty.url import parse_connection, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    from dumpty.operations.observation import Observation
-    from dumpty.registry.plugin import Plugin
-    from dumpty.types import Inspection
 
 __all__ = ["BackupFormat", "BackupMetadata", "DatabaseBackup"]
 
@@ -48,6 +41,7 @@ class BackupMetadata:
     ``timestamp`` is ISO 8601 in UTC, ``size_bytes`` that of the file (of a directory: the sum), ``file_path`` where
     it lies, opaque. ``source`` names the database whatever its URL's spelling; ``checksum`` is its SHA-256. ``state``
     is ``lost`` where its data was gone or short when it was listed, ``damaged`` where it was longer, else ``ok``.
+    ``driver`` is the plugin that made it.
     """
 
     name: str
@@ -59,6 +53,7 @@ class BackupMetadata:
     source: str = ""
     checksum: str = ""
     state: str = field(default="ok", compare=False)
+    driver: str = ""
 
 
 class DatabaseBackup:
@@ -81,8 +76,62 @@ class DatabaseBackup:
         options = self._host.options({"open_store": plugin}, {})["open_store"]
         self._store = self._host.open_store(plugin, url=directory, options=options)
         self._catalog = NamedCatalog(self._store, directory)
+        self._backups = NamedBackups(self._host, self._catalog)
         self._observers = Observers(self._host, directory)
         self._catalog.entries()
+
+    def backup(
+        self, database_url: str, backup_name: str, *, format: str | None = None, **options: object
+    ) -> BackupMetadata:
+        """Put a native, uncompressed backup of any database that a driver answers for into the backup directory.
+
+        Args:
+            database_url: as for ``BackupManager.create_backup``.
+            backup_name: taking a name again replaces that backup once the new one is complete.
+            format: one of the driver's formats; None is ``native`` where it has that, else its first.
+            options: those declared by the driver (``name``, or ``plugin.name``).
+
+        Raises:
+            InvalidName: the name cannot be one.
+            PluginNotFound: no driver answers the URL.
+            OptionError: the driver has no such format or option.
+            DumptyError: it failed. An older backup of that name is as it was.
+        """
+        with self._observers.observation("backup") as observation:
+            source = parse_url(database_url)
+            observation.concerns(source.url, source.secrets)
+            name = valid_name(backup_name)
+            return self._metadata(
+                self._backups.backup(source, name, observation, format_name=format, overrides=options)
+            )
+
+    def restore(
+        self, backup_name: str, target_url: str, *, overwrite: bool = False, **options: object
+    ) -> BackupMetadata:
+        """Restore a backup into the database behind a URL, and return what was restored.
+
+        A missing target is created, an existing empty one used; one that holds anything is refused.
+
+        Args:
+            backup_name: its name.
+            target_url: of a database of the kind that was backed up.
+            overwrite: replace what the target holds, once the new content is complete and checked.
+            options: those declared by the driver.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            SourceError: it is of another kind of database.
+            TargetNotEmpty: the target holds something.
+            MissingFile, IntegrityError: the backup's data is gone, or not what was recorded. Nothing is restored.
+            RestoreNotSupported: the driver implements no restore.
+            DumptyError: it failed, and the target is as it was.
+        """
+        with self._observers.observation("restore") as observation:
+            target = parse_url(target_url)
+            observation.concerns(target.url, target.secrets)
+            return self._metadata(
+                self._backups.restore(backup_name, target, observation, overwrite=overwrite, overrides=options)
+            )
 
     def backup_sqlite(self, db_path: str, backup_name: str) -> BackupMetadata:
         """Put a consistent copy of a SQLite database, live or not, into the backup directory.
@@ -96,12 +145,10 @@ class DatabaseBackup:
             InvalidName: the name cannot be one.
             SourceError: it is not a SQLite database, or cannot be read.
         """
-        path = os.path.abspath(os.fspath(db_path))
-        source = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
+        source = _sqlite(db_path)
         with self._observers.observation("backup") as observation:
             observation.concerns(source.url, ())
-            name = valid_name(backup_name)
-            return self._backup(source, name, "native", label="sqlite", options={}, observation=observation)
+            return self._metadata(self._backups.backup(source, valid_name(backup_name), observation, overrides={}))
 
     def backup_postgres(self, connection_string: str, backup_name: str, format: BackupFormat) -> BackupMetadata:
         """Dump a PostgreSQL database with ``pg_dump`` into the backup directory. Needs no psycopg2.
@@ -120,10 +167,16 @@ class DatabaseBackup:
         with self._observers.observation("backup") as observation:
             source = parse_connection(connection_string, scheme="postgresql")
             observation.concerns(source.url, source.secrets)
-            name = valid_name(backup_name)
             # Where psycopg2 is missing, a psql holds the locks and the snapshot, and counts.
-            options = {"counts": "auto"}
-            return self._backup(source, name, label, label=label, options=options, observation=observation)
+            entry = self._backups.backup(
+                source,
+                valid_name(backup_name),
+                observation,
+                format_name=label,
+                inspected=False,
+                overrides={"counts": "auto"},
+            )
+            return self._metadata(entry)
 
     def restore_sqlite(self, backup_name: str, restore_path: str) -> bool:
         """Replace the file at ``restore_path``, atomically, by the backup; False where there is no such backup.
@@ -133,27 +186,18 @@ class DatabaseBackup:
             IntegrityError: the backup's bytes are not those recorded. Nothing is restored.
             Locked: the target is in use.
         """
-        path = os.path.abspath(os.fspath(restore_path))
-        target = Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
+        target = _sqlite(restore_path)
         with self._observers.observation("restore") as observation:
             observation.concerns(target.url, ())
-            found = self._find_checked(backup_name)
-            if found is None:
-                observation.fail(f"there is no backup {backup_name!r}", UnknownBackup.__name__)
+            try:
+                driver = driver_name(self._backups.find(backup_name))
+                if driver != "sqlite":
+                    raise IntegrityError(f"the backup {backup_name!r} is not one of SQLite: {driver} made it")
+                self._backups.restore(backup_name, target, observation, overwrite=True, overrides={})
+            except UnknownBackup as error:
+                observation.fail(str(error), UnknownBackup.__name__)
                 return False
-            observation.about(_event_backup(found))
-            self._restore(found, target)
         return True
-
-    def _restore(self, found: dict[str, Any], target: Source) -> None:
-        driver = self._host.driver("sqlite")
-        stored = self._stored(found)
-        options = self._host.options({"restore": driver}, {})["restore"]
-        with track_interruption() as interruption, StoredDump(self._host, self._catalog, stored, checked=True) as dump:
-            self._host.restore(driver, target=target, dump=dump, overwrite=True, options=options)
-            interruption.check()
-            if not dump.read_to_end:
-                raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
 
     def list_backups(self) -> list[BackupMetadata]:
         """Return all backups in the manifest, in the order in which they were made; those that are lost say so."""
@@ -196,106 +240,22 @@ class DatabaseBackup:
             observation.removes(*names)
         return count
 
-    def _backup(
-        self,
-        source: Source,
-        name: str,
-        format_name: str,
-        *,
-        label: str,
-        options: Mapping[str, object],
-        observation: Observation,
-    ) -> BackupMetadata:
-        try:
-            driver = self._host.driver(source.scheme)
-            shared = self._host.options({"backup": driver, "inspect": driver}, options)
-            dump_format = driver.format(format_name)
-            inspection = self._inspect(driver, source, shared["inspect"]) if label == "sqlite" else None
-            identity = (inspection.identity if inspection else "") or identity_of(source, driver.described.schemes[0])
-            self._catalog.recover()
-            started = datetime.now(UTC)
-            run = Run(
-                host=self._host,
-                driver=driver,
-                source=source,
-                format=dump_format,
-                options=shared["backup"],
-                repository=self._catalog,
-            )
-            with track_interruption(), self._catalog.transaction(name) as tx:
-                outcome = run.write(tx.upload(dump_format.suffix))
-                entry = {
-                    "name": name,
-                    "timestamp": started.isoformat(),
-                    "database_name": database_name(source, inspection.name if inspection else ""),
-                    "format": label,
-                    "size_bytes": outcome.stored_size,
-                    "file": tx.name(dump_format.suffix),
-                    "source": identity,
-                    "checksum": outcome.stored_sha256,
-                    "evidence": manifest.encode_evidence(outcome.evidence),
-                }
-                tx.commit(entry)
-        except Exception as error:
-            redact_exception(error, source.secrets)
-            raise
-        observation.about(_event_backup(entry, source.url))
-        return self._metadata(entry)
-
-    def _inspect(self, driver: Plugin, source: Source, options: Mapping[str, Any]) -> Inspection:
-        return self._host.inspect(driver, source=source, options=options)
-
-    def _find_checked(self, name: str) -> dict[str, Any] | None:
-        """Return the entry of a SQLite backup whose data was read and is the one recorded; None where there is none."""
-        while True:
-            found = self._find(name)
-            if found is None:
-                return None
-            if found["format"] != "sqlite":
-                raise IntegrityError(
-                    f"the backup {name!r} is a PostgreSQL dump ({found['format']}); restore it with pg_restore or psql"
-                )
-            try:
-                check_stored(self._host, self._catalog, self._stored(found))
-            except MissingFile as error:
-                # Another process may have replaced or removed it between the two looks: that is no loss.
-                if self._find(name) == found:
-                    raise MissingFile(f"the file of the backup {name!r} is gone: {error}") from error
-            else:
-                return found
-
-    def _find(self, name: str) -> dict[str, Any] | None:
-        return next((e for e in self._catalog.entries() if e["name"] == name), None)
-
-    def _stored(self, entry: Mapping[str, Any]) -> Stored:
-        return Stored(
-            file=entry["file"],
-            format=self._host.driver("sqlite").format("native"),
-            plain_size=entry["size_bytes"],
-            plain_sha256=entry["checksum"],
-            stored_size=entry["size_bytes"],
-            stored_sha256=entry["checksum"],
-            stages=(),
-            evidence=manifest.decode_evidence(entry["evidence"], f"the backup {entry['name']!r}"),
-        )
-
     def _states(self, entries: Sequence[Mapping[str, Any]]) -> list[str]:
         return [self._catalog.presence(entry).state for entry in entries]
 
     def _metadata(self, entry: Mapping[str, Any], state: str = "ok") -> BackupMetadata:
         field_names = {f.name for f in fields(BackupMetadata)}
         return BackupMetadata(
-            **{k: v for k, v in entry.items() if k in field_names},
+            **{k: v for k, v in entry.items() if k in field_names and k != "driver"},
             file_path=self._store.locate(entry["file"]),
             state=state,
+            driver=driver_name(entry),
         )
 
 
-def _event_backup(entry: Mapping[str, Any], url: str = "") -> EventBackup:
-    size = entry["size_bytes"]
-    return EventBackup(
-        id=entry["name"], database=entry["database_name"], url=url, size_bytes=size, plain_size_bytes=size
-    )
+def _sqlite(path: str) -> Source:
+    path = os.path.abspath(os.fspath(path))
+    return Source(scheme="sqlite", url=f"sqlite:///{path}", database=path)
 
 
 def _expired(entries: Iterable[tuple[dict[str, Any], str]], oldest: datetime, max_backups: int) -> list[dict[str, Any]]:

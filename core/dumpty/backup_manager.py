@@ -114,9 +114,7 @@ class BackupManager:
         progress: Progress | None = None,
         **options: object,
     ) -> BackupResult:
-        """Restore a backup into the database behind a URL.
-
-        A missing target is created, an existing empty one used; one that holds anything is refused.
+        """Restore a backup into the database behind a URL: a missing one is created, an empty one used, a full one refused.
 
         Args:
             backup_id: the whole id.
@@ -126,9 +124,6 @@ class BackupManager:
             other: False refuses, with ``OtherDatabase``, to replace what another database than the backup's own has.
             progress: called with the plain bytes so far, and their number.
             options: those declared by the driver.
-
-        Returns:
-            A result; failures are in it, not raised.
 
         Raises:
             TypeError: an argument is not a str.

@@ -141,6 +141,7 @@ class _Entry(_Struct):
     source: str
     checksum: _Digest
     evidence: _Evidence
+    driver: str = ""
 
 
 def encode(record: Record) -> bytes:

@@ -1,0 +1,219 @@
+"""Named backups: from a database to an entry of the one manifest, and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dumpty.errors import IntegrityError, MissingFile, SourceError, TargetNotEmpty, UnknownBackup
+from dumpty.process.interruption import track_interruption
+from dumpty.redaction import redact_exception
+from dumpty.registry.masking import drop_masked_properties
+from dumpty.repository import manifest
+from dumpty.streaming.pipeline import Run
+from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
+from dumpty.types import EventBackup, Format
+from dumpty.url import database_name, identity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dumpty.operations.observation import Observation
+    from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
+    from dumpty.repository.named import NamedCatalog
+    from dumpty.types import Inspection, Options, Source
+
+__all__ = ["NamedBackups", "driver_name"]
+
+_SQLITE = "sqlite"
+"""The label of a copy by the driver ``sqlite``, which entries of older manifests do not name."""
+
+
+def driver_name(entry: Mapping[str, Any]) -> str:
+    """Return the name of the driver that made a backup."""
+    return str(entry.get("driver") or (_SQLITE if entry["format"] == _SQLITE else "postgres"))
+
+
+class NamedBackups:
+    """Makes and restores the backups of one directory."""
+
+    def __init__(self, host: Host, catalog: NamedCatalog) -> None:
+        self._host = host
+        self._catalog = catalog
+
+    def backup(
+        self,
+        source: Source,
+        name: str,
+        observation: Observation,
+        *,
+        format_name: str | None = None,
+        inspected: bool = True,
+        overrides: Mapping[str, object],
+    ) -> dict[str, Any]:
+        """Write the backup ``name`` of ``source``, in place of the older one of that name, and return its entry.
+
+        Args:
+            source: the database.
+            name: a valid one.
+            observation: is told of the backup.
+            format_name: None is ``native`` where the driver has that, else its first.
+            inspected: ask the driver what the database is called; else the URL says.
+            overrides: options.
+        """
+        try:
+            driver = self._host.driver(source.scheme)
+            options = self._host.options({"backup": driver, "inspect": driver}, overrides)
+            dump_format = driver.format(format_name) if format_name else _native(driver)
+            inspection: Inspection | None = None
+            if inspected and self._host.can(driver, "inspect"):
+                inspection = self._host.inspect(driver, source=source, options=options["inspect"])
+            self._catalog.recover()
+            run = Run(
+                host=self._host,
+                driver=driver,
+                source=source,
+                format=dump_format,
+                options=options["backup"],
+                repository=self._catalog,
+            )
+            entry = self._write(run, name, inspection)
+        except Exception as error:
+            redact_exception(error, source.secrets)
+            raise
+        observation.about(_event_backup(entry, source.url))
+        return entry
+
+    def _write(self, run: Run, name: str, inspection: Inspection | None) -> dict[str, Any]:
+        started, driver, ending = datetime.now(UTC), run.driver, run.format.suffix
+        identity = (inspection.identity if inspection else "") or identity_of(run.source, driver.described.schemes[0])
+        with track_interruption(), self._catalog.transaction(name) as tx:
+            outcome = run.write(tx.upload(ending))
+            entry = {
+                "name": name,
+                "timestamp": started.isoformat(),
+                "database_name": database_name(run.source, inspection.name if inspection else ""),
+                "format": _SQLITE if (driver.name, run.format.name) == (_SQLITE, "native") else run.format.name,
+                "size_bytes": outcome.stored_size,
+                "file": tx.name(ending),
+                "source": identity,
+                "checksum": outcome.stored_sha256,
+                "evidence": manifest.encode_evidence(outcome.evidence),
+                "driver": driver.name,
+            }
+            tx.commit(entry)
+        return entry
+
+    def find(self, name: str) -> dict[str, Any]:
+        """Return the entry of a name.
+
+        Raises:
+            UnknownBackup: there is none.
+        """
+        entry = self._find(name)
+        if entry is None:
+            raise UnknownBackup(
+                f"no backup is called {name!r} in {self._catalog.locate('')}; list_backups() shows what is there"
+            )
+        return entry
+
+    def restore(
+        self,
+        name: str,
+        target: Source,
+        observation: Observation,
+        *,
+        overwrite: bool,
+        overrides: Mapping[str, object],
+    ) -> dict[str, Any]:
+        """Restore the backup ``name`` into ``target``, and return its entry; what fails leaves the target as it was.
+
+        Raises:
+            UnknownBackup: there is none of that name.
+            SourceError: it is of another kind of database.
+            TargetNotEmpty: the target holds something, and is not to be overwritten.
+            MissingFile, IntegrityError: its data is gone, or not what was recorded.
+        """
+        entry = self.find(name)
+        observation.about(_event_backup(entry))
+        try:
+            driver = self._host.driver(target.scheme)
+            if driver.name != driver_name(entry):
+                raise SourceError(
+                    f"the backup {name!r} was made by the driver {driver_name(entry)!r}, and {target.scheme} URLs "
+                    f"belong to {driver}; a dump goes back only into a database of its own kind"
+                )
+            options = self._host.options({"restore": driver, "inspect": driver}, overrides)
+            if not overwrite:
+                self._require_empty(driver, target, options["inspect"])
+            entry, stored = self._checked(entry)
+            with track_interruption() as interrupt, StoredDump(self._host, self._catalog, stored, checked=True) as dump:
+                self._host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options["restore"])
+                interrupt.check()
+                if not dump.read_to_end:
+                    raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
+        except Exception as error:
+            redact_exception(error, target.secrets)
+            raise
+        return entry
+
+    def _require_empty(self, driver: Plugin, target: Source, options: Options) -> None:
+        if self._host.can(driver, "restore") and self._host.can(driver, "inspect"):
+            inspection = self._host.inspect(driver, source=target, options=options)
+            if not inspection.empty:
+                raise TargetNotEmpty(
+                    f"the target {target.url} is not empty, so nothing was restored; "
+                    "to replace what it holds, insist: overwrite=True"
+                )
+
+    def _checked(self, entry: dict[str, Any]) -> tuple[dict[str, Any], Stored]:
+        """Return an entry, or the one that has replaced it meanwhile, whose data was read and is the one recorded."""
+        name, driver = entry["name"], driver_name(entry)
+        while True:
+            stored = self._stored(entry)
+            try:
+                check_stored(self._host, self._catalog, stored)
+            except MissingFile as error:
+                # Another process may have replaced or removed it between the two looks: that is no loss.
+                current = self.find(name)
+                if current == entry:
+                    raise MissingFile(f"the file of the backup {name!r} is gone: {error}") from error
+                entry = current
+                if driver_name(entry) != driver:
+                    raise SourceError(f"the backup {name!r} has just been replaced by one of another kind") from None
+            else:
+                return entry, stored
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        return next((e for e in self._catalog.entries() if e["name"] == name), None)
+
+    def _stored(self, entry: Mapping[str, Any]) -> Stored:
+        evidence = manifest.decode_evidence(entry["evidence"], f"the backup {entry['name']!r}")
+        return Stored(
+            file=entry["file"],
+            format=self._format(entry),
+            plain_size=entry["size_bytes"],
+            plain_sha256=entry["checksum"],
+            stored_size=entry["size_bytes"],
+            stored_sha256=entry["checksum"],
+            stages=(),
+            evidence=drop_masked_properties(evidence),
+        )
+
+    def _format(self, entry: Mapping[str, Any]) -> Format:
+        driver = self._host.named("driver", driver_name(entry))
+        return driver.format("native" if (driver.name, entry["format"]) == (_SQLITE, _SQLITE) else entry["format"])
+
+
+def _native(driver: Plugin) -> Format:
+    """Return the format called ``native``, or a driver's first."""
+    formats = driver.described.formats
+    return next((f for f in formats if f.name == "native"), formats[0])
+
+
+def _event_backup(entry: Mapping[str, Any], url: str = "") -> EventBackup:
+    size = entry["size_bytes"]
+    return EventBackup(
+        id=entry["name"], database=entry["database_name"], url=url, size_bytes=size, plain_size_bytes=size
+    )
