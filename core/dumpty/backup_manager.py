@@ -114,7 +114,7 @@ class BackupManager:
         progress: Progress | None = None,
         **options: object,
     ) -> BackupResult:
-        """Restore a backup into the database behind a URL: a missing one is created, an empty one used, a full one refused.
+        """Restore a backup into the database behind a URL; a missing one is created, one that holds anything refused.
 
         Args:
             backup_id: the whole id.
