@@ -147,7 +147,7 @@ def test_a_plugin_that_does_not_load_or_only_watches_or_is_in_conflict_cannot_be
     install("raises", "observer", "poacher")
     for name, reason in (
         ("raisesdb", "of dumpty-raises 1.0 cannot be loaded: RuntimeError"),
-        ("observer", "plugin 'observer' of dumpty-observer 1.0 only watches, and there is no suite for that"),
+        ("observer", "wrapper 'observer' of dumpty-observer 1.0 only watches, and there is no suite for that"),
         ("poacher", "both claim the scheme 'sqlite'"),
     ):
         result = dumpty("plugins", "check", name)
