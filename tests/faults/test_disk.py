@@ -140,7 +140,7 @@ def fill(disk, what):
 
 
 @pytest.mark.parametrize("count", [2, 40])
-@pytest.mark.parametrize("what", [{"blocks"}, {"inodes"}, {"blocks", "inodes"}], ids="+".join)
+@pytest.mark.parametrize("what", [("blocks",), ("inodes",), ("blocks", "inodes")], ids="+".join)
 def test_named_backups_can_be_removed_from_a_disk_that_is_full(scarce, place, what, count):
     if scarce is None:  # that a store which is full refuses each call in turn is in the catalog's own tests
         return
