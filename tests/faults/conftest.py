@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -71,6 +72,18 @@ def vault(place):
         directory.backup()
     directory.advance()
     return directory
+
+
+@pytest.fixture
+def elsewhere():
+    """The words before a command that run it as on another machine: other host name, other process numbers.
+
+    Empty where that is not permitted; then the other machine is this one.
+    """
+    argv = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+    if shutil.which("unshare") is None or subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
+        return []
+    return argv
 
 
 @pytest.fixture

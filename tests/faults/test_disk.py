@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from faults.ledger import LEDGER
+from faults.surroundings import small_disk
 from faults.vault import Vault, advance, create, unfinished_files, version_of
 
 from dumpty import DatabaseBackup, StoreError
@@ -20,15 +21,10 @@ from dumpty.repository.named import NamedCatalog
 @pytest.fixture
 def mounted(place):
     """A vault on a file system of half a megabyte; None where mounting is not permitted."""
-    disk = place / "disk"
-    disk.mkdir()
-    process = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True, check=False
-    )
-    if process.returncode:
-        yield None
-        return
-    try:
+    with small_disk(place / "disk", "size=400k") as disk:
+        if disk is None:
+            yield None
+            return
         vault = Vault(place)
         vault.top = disk / "backups"
         for _ in range(2):
@@ -36,8 +32,6 @@ def mounted(place):
             vault.backup()
         vault.advance()
         yield vault
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def one_line(outcome, status):
@@ -114,14 +108,8 @@ def test_a_restore_onto_a_disk_that_is_full_at_any_moment(zygote, mounted, form)
 @pytest.fixture
 def scarce(place):
     """An empty directory on a file system of two megabytes and 200 inodes; None where mounting is not permitted."""
-    disk = place / "scarce"
-    disk.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=200", "tmpfs", disk]
-    if subprocess.run(argv, capture_output=True, check=False).returncode:
-        yield None
-        return
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with small_disk(place / "scarce", "size=2m,nr_inodes=200") as disk:
+        yield disk
 
 
 def fill(disk, what):

@@ -8,11 +8,11 @@ import os
 import pkgutil
 import shutil
 import sqlite3
-import subprocess
 import sys
 from importlib import import_module
 
 import pytest
+from faults import surroundings
 from faults.ending import KILLED, ends_early, every_step, interrupt, interrupted_at, killed_at
 from faults.ledger import FACTOR
 
@@ -187,14 +187,8 @@ def test_what_an_interrupt_left_is_cleared_by_the_next_run_of_the_same_process(t
 @pytest.fixture
 def small_disk(place):
     """A directory on a file system of 600 KiB; None where mounting is not permitted."""
-    disk = place / "disk"
-    disk.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk]
-    if subprocess.run(argv, capture_output=True, check=False).returncode:
-        yield None
-        return
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+    with surroundings.small_disk(place / "disk", "size=600k") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("verb", ["backup", "prune"])

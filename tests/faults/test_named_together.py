@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
+from faults.surroundings import holder
 from faults.vault import create, version_of
 
 from dumpty import DatabaseBackup, Locked
@@ -43,37 +43,10 @@ for number in range(6):
 
 
 @pytest.fixture
-def elsewhere():
-    """The words before a command that run it as on another machine: other host name, other process numbers.
-
-    Empty where that is not permitted; then the other machine is this one.
-    """
-    argv = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-    if shutil.which("unshare") is None or subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
-        return []
-    return argv
-
-
-@pytest.fixture
 def top(place):
     path = place / "named"
     DatabaseBackup(str(path)).backup_sqlite(str(create(place / "shop.db")), "kept")
     return path
-
-
-@contextlib.contextmanager
-def holder(top, elsewhere, state):
-    child = subprocess.Popen(
-        [*elsewhere, sys.executable, "-c", WRITING, str(top), state], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert child.stdout.readline() == "held\n"
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.read()  # ends when whoever runs below unshare is dead, too
-        child.stdout.close()
 
 
 def ending_with(top, ending):
@@ -82,7 +55,7 @@ def ending_with(top, ending):
 
 def test_what_another_machine_is_writing_is_left_alone_and_cleared_when_it_is_dead(top, place, elsewhere):
     manager = DatabaseBackup(str(top))
-    with holder(top, elsewhere, "writing"):
+    with holder([*elsewhere, sys.executable, "-c", WRITING, str(top), "writing"]):
         [part], [mark] = ending_with(top, ".part"), ending_with(top, ".pending")
         for name in ("one", "two"):
             manager.backup_sqlite(str(place / "shop.db"), name)
@@ -101,7 +74,7 @@ def test_what_another_machine_is_writing_is_left_alone_and_cleared_when_it_is_de
 
 
 def test_a_lock_that_another_machine_holds_is_waited_for_and_free_when_it_is_dead(top, elsewhere):
-    with holder(top, elsewhere, "locked") as holding:
+    with holder([*elsewhere, sys.executable, "-c", WRITING, str(top), "locked"]) as holding:
         with pytest.raises(Locked), DirectoryLock(str(top), 0.2):
             pass
         argv = [sys.executable, "-c", BUSY, str(top), str(top.parent / "shop.db"), "y"]

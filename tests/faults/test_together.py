@@ -8,15 +8,14 @@ machines that share it, and are free when their holder is dead, wherever it ran.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
+from faults.surroundings import holder
 from faults.vault import unfinished_files, version_of
 
 DUMPTY = [sys.executable, "-m", "dumpty"]
@@ -137,35 +136,8 @@ time.sleep(600)
 """A writer in the middle of its work, on this machine or another."""
 
 
-@pytest.fixture
-def elsewhere():
-    """The words before a command that run it as on another machine: other host name, other process numbers.
-
-    Empty where that is not permitted; then the other machine is this one.
-    """
-    argv = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--"]
-    if shutil.which("unshare") is None or subprocess.run([*argv, "true"], capture_output=True, check=False).returncode:
-        return []
-    return argv
-
-
-@contextlib.contextmanager
-def holder(vault, elsewhere):
-    child = subprocess.Popen(
-        [*elsewhere, sys.executable, "-c", HOLDING, str(vault.top)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert child.stdout.readline() == "held\n"
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.read()  # ends when whoever runs below unshare is dead, too
-        child.stdout.close()
-
-
 def test_what_another_machine_is_writing_is_left_alone_and_cleared_when_it_is_dead(vault, elsewhere):
-    with holder(vault, elsewhere):
+    with holder([*elsewhere, sys.executable, "-c", HOLDING, str(vault.top)]):
         [partial_file] = unfinished_files(vault.top)
         for _ in range(2):
             vault.backup()
