@@ -13,8 +13,10 @@ import types
 from pathlib import Path
 
 import pytest
+from support.drive import FileSink
 
 import dumpty
+import dumpty.process
 from dumpty import BackupManager, hookspecs
 from dumpty.hookspecs import hookimpl
 from dumpty.testing import DriverSuite
@@ -132,3 +134,27 @@ def test_the_wrapper_on_the_page_sees_the_calls(texts, tmp_path, capsys):
 
 def test_hookimpl_is_the_one_name_to_begin_with():
     assert dumpty.hookimpl is hookimpl
+
+
+def test_every_name_of_the_toolkits_section_can_be_called_as_it_says():
+    section = PAGE.partition("## The toolkit\n")[2].partition("\n## ")[0]
+    table = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+    calls = dict(re.findall(r"`(?:with )?([A-Za-z_]+)\(((?:[^()]|\(\))*)\)", table))
+    assert len(calls) >= 10
+    for name, arguments in calls.items():
+        function = getattr(dumpty, name, None) or getattr(dumpty.process, name)
+        given = re.findall(r"(\w+)=", arguments)
+        assert set(given) <= set(inspect.signature(function).parameters), name
+
+
+def test_the_example_of_a_child_copies_notes_and_keeps_the_password(tmp_path, monkeypatch):
+    module = made_from("newdb-dump", "page_child")
+    program = tmp_path / "newdb-dump"
+    program.write_text('#!/bin/sh\necho "using $NEWDB_PASSWORD" >&2\nprintf "dump of $1"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    source = dumpty.Source(scheme="newdb", host="h", password="hunter2-x", database="shop")
+    sink = FileSink(tmp_path / "dump")
+    assert module.copy_output(source, sink) == ["using ***"]
+    sink.close()
+    assert (tmp_path / "dump").read_text() == "dump of shop"

@@ -100,3 +100,23 @@ def test_a_plugin_needs_nothing_but_hookimpl_to_begin():
         return None
 
     assert describe.dumpty_impl["wrapper"] is False
+
+
+def test_a_host_takes_a_programs_own_plugins_and_routes_to_them():
+    class Letters:
+        name = "letters"
+
+        @dumpty.hookimpl
+        def describe(self):
+            formats = (dumpty.Format(name="text", suffix=".txt"),)
+            return dumpty.PluginInfo(kind="driver", schemes=("letters",), formats=formats)
+
+    letters = Letters()
+    host = dumpty.Host(discover=False)
+    registered = host.register(letters)
+    assert isinstance(registered, dumpty.Plugin)
+    assert (registered.state, registered.distribution) == ("ok", "this program")
+    assert host.driver("letters") == host.named("driver", "letters") == registered
+    assert dumpty.Host([letters], discover=False).plugins() == [registered]
+    with pytest.raises(dumpty.PluginNotFound):
+        host.driver("numbers")

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from dumpty.process.owned_directory import open_regular as open_regular
     from dumpty.process.peer import Peer as Peer
     from dumpty.process.peer import given_up as given_up
+    from dumpty.registry.host import Host as Host
+    from dumpty.registry.plugin import Plugin as Plugin
     from dumpty.repository.retention import Decision as Decision
     from dumpty.repository.retention import Rules as Rules
     from dumpty.repository.retention import Subject as Subject
@@ -62,6 +64,17 @@ if TYPE_CHECKING:
     from dumpty.streaming.worker import Worker as Worker
     from dumpty.streaming.worker import run_abandonable as run_abandonable
     from dumpty.streaming.worker import run_in_worker as run_in_worker
+    from dumpty.toolkit.evidence import Comparison as Comparison
+    from dumpty.toolkit.evidence import Difference as Difference
+    from dumpty.toolkit.evidence import compare_evidence as compare_evidence
+    from dumpty.toolkit.evidence import require_same_evidence as require_same_evidence
+    from dumpty.toolkit.files import require_file as require_file
+    from dumpty.toolkit.files import save_dump as save_dump
+    from dumpty.toolkit.files import send_file as send_file
+    from dumpty.toolkit.replacement import Replacement as Replacement
+    from dumpty.toolkit.sources import database_file as database_file
+    from dumpty.toolkit.sources import refuse_unknown_parameters as refuse_unknown_parameters
+    from dumpty.toolkit.targets import refuse_full_target as refuse_full_target
     from dumpty.types import Annotations as Annotations
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
@@ -152,6 +165,13 @@ _EXPORTS = {
     "dumpty.process.owned_directory": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
     "dumpty.process.interruption": ("Unfinished",),
     "dumpty.process.peer": ("Peer", "given_up"),
+    "dumpty.registry.host": ("Host",),
+    "dumpty.registry.plugin": ("Plugin",),
+    "dumpty.toolkit.evidence": ("Comparison", "Difference", "compare_evidence", "require_same_evidence"),
+    "dumpty.toolkit.files": ("require_file", "save_dump", "send_file"),
+    "dumpty.toolkit.replacement": ("Replacement",),
+    "dumpty.toolkit.sources": ("database_file", "refuse_unknown_parameters"),
+    "dumpty.toolkit.targets": ("refuse_full_target",),
     "dumpty.url": ("MalformedURL",),
     "dumpty.types": (
         "Annotations",

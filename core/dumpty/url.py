@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
@@ -63,7 +63,6 @@ def parse_url(url: str) -> Source:
     host, port, host_lists = _parse_hosts(scheme, hosts)
     query = _parse_query(scheme, query_text) | host_lists
     _require_plain_name(f"the {scheme} URL", unquote(path), query.get("dbname"))
-    secrets = [s for s in (password, unquote(password)) if s] + [v for k, v in query.items() if names_secret(k) and v]
     masked_query = "&".join(
         f"{pair.partition('=')[0]}={MASK}" if names_secret(unquote(pair.partition("=")[0])) else pair
         for pair in query_text.split("&")
@@ -78,7 +77,7 @@ def parse_url(url: str) -> Source:
         password=unquote(password) if colon else None,
         database=unquote(path) if path else None,
         query=MappingProxyType(query),
-        secrets=tuple(dict.fromkeys(secrets)),
+        secrets=(password,) if password else (),  # as it is spelled; the source adds what it means
     )
 
 
@@ -126,21 +125,14 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         host = None
     elif port_text:
         port = _parse_port(scheme, port_text)
-    secrets = [v for v in (password, *(v for k, v in keywords.items() if names_secret(k))) if v]
-    user_part = _percent_encode(username or "") + (f":{MASK}" if password else "")
-    shown_host = f"[{host}]" if host and ":" in host else _percent_encode(host or "")
-    query_part = "&".join(f"{k}={MASK if names_secret(k) else _percent_encode(v, '/,')}" for k, v in keywords.items())
     return Source(
         scheme=scheme,
-        url=f"{scheme}://{user_part + '@' if user_part else ''}{shown_host}{f':{port}' if port else ''}"
-        f"/{_percent_encode(database or '')}{'?' + query_part if query_part else ''}",
         host=host,
         port=port,
         username=username,
         password=password,
         database=database,
         query=MappingProxyType(keywords),
-        secrets=tuple(dict.fromkeys(secrets)),
     )
 
 
@@ -153,10 +145,6 @@ def _require_plain_name(label: str, *names: str | None) -> None:
         raise MalformedURL(
             f"{label} has another connection string in the place of the database's name; give that alone"
         )
-
-
-def _percent_encode(text: str, safe: str = "") -> str:
-    return quote(text, safe=safe, errors="surrogateescape")
 
 
 def _require_text(text: str, label: str, *, encoded: bool) -> None:

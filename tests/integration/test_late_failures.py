@@ -149,7 +149,7 @@ def test_data_that_cannot_be_removed_keeps_its_entry_and_is_not_counted(tmp_path
 
 
 @pytest.mark.parametrize("target", ["new", "empty", "full", "rubbish"])
-@pytest.mark.parametrize("pattern", [r"\.dumpty-part", r"\.lock$", r"\.old"])
+@pytest.mark.parametrize("pattern", [r"^new$", r"\.old"])
 def test_a_restore_that_succeeded_stays_a_success(tmp_path, database, monkeypatch, capsys, target, pattern):
     manager = BackupManager(str(tmp_path / "backups"))
     assert manager.create_backup(f"sqlite:///{database}").success
@@ -183,5 +183,5 @@ def test_a_restore_that_succeeded_stays_a_success(tmp_path, database, monkeypatc
         assert restored.execute("SELECT a FROM t").fetchall() == [(1,)]
     restored.close()
     partial_files = [n for n in os.listdir(tmp_path) if n.startswith("restored.db.")]
-    assert all(name.removesuffix(".lock") in output.err for name in partial_files)
+    assert all(name in output.err for name in partial_files)
     assert bool(partial_files) == ("cannot be removed: Input/output error" in output.err) == failing.failed

@@ -160,12 +160,12 @@ CHATTY = """
 import sys
 from dumpty.cli import main
 from dumpty_plugins.sqlite.files import connection
-real = connection.require_readable
-def chatty(path):
+real = connection.require_file
+def chatty(*, path):
     print("chatter")
     sys.stdout.flush()
-    return real(path)
-connection.require_readable = chatty
+    return real(path=path)
+connection.require_file = chatty
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -172,20 +172,23 @@ def test_what_was_planted_beside_a_sqlite_file_is_refused(place, plant, end):
 
 
 def test_what_was_planted_beside_a_target_is_neither_swept_nor_waited_for(place):
-    locks = [place / f"new.db.{digit * 16}.dumpty-part.lock" for digit in "0123"]
-    os.mkfifo(locks[0])
-    locks[1].symlink_to(place / "shop.db")
-    locks[2].mkdir()
-    parts = [Path(str(lock).removesuffix(".lock")) for lock in locks]
+    outside = place / "outside"
+    planted = [place / f"new.db.dumpty-part-{digit * 8}" for digit in "0123"]
+    os.mkfifo(planted[0])
+    planted[1].write_bytes(b"another's")
+    planted[2].symlink_to(outside)
+    directories = [outside]
     if os.geteuid() == 0:
-        locks[3].write_bytes(b"")
-        os.chown(locks[3], NOBODY, NOBODY)
-    else:
-        parts.pop()
-    for part in parts:
-        part.write_bytes(b"another's")
+        directories.append(planted[3])
+    for directory in directories:
+        directory.mkdir()
+        (directory / "new").write_bytes(b"another's")
+        os.chown(directory, *((NOBODY, NOBODY) if directory == planted[3] else (-1, -1)))
     assert run(place, "restore", "latest", "--to", "sqlite:///new.db").returncode == 0
-    assert [part.read_bytes() for part in parts] == [b"another's"] * len(parts)
+    assert [(directory / "new").read_bytes() for directory in directories] == [b"another's"] * len(directories)
+    assert planted[0].is_fifo()
+    assert planted[1].read_bytes() == b"another's"
+    assert planted[2].is_symlink()
 
 
 DRILL = """

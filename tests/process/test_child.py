@@ -301,3 +301,41 @@ def test_a_secret_in_the_environment_is_in_no_command_line():
     with Child(["sleep", "600"], env={"PGPASSWORD": SECRET}, secrets=[SECRET]) as child:
         with open(f"/proc/{child.pid}/cmdline") as stream:
             assert SECRET not in stream.read()
+
+
+def test_each_line_that_a_child_says_is_told_as_it_comes_without_secrets():
+    lines = []
+    with Child(
+        sh('for i in 1 2 3; do echo "line $i: $TOKEN" >&2; done; printf "no end" >&2; seq 100 >&2'),
+        env={"TOKEN": SECRET},
+        secrets=[SECRET],
+        on_line=lines.append,
+    ) as child:
+        child.wait()
+    assert lines[:4] == ["line 1: ***", "line 2: ***", "line 3: ***", "no end1"]
+    assert lines[-1] == "100"
+    assert len(lines) == 103  # more than its last words
+
+
+def test_a_line_is_told_before_the_child_ends():
+    said = threading.Event()
+    with Child(sh("echo ready >&2; read answer; exit 0"), stdin=True, on_line=lambda _: said.set()) as child:
+        assert said.wait(60)
+        assert child.returncode is None
+        child.write(b"go on\n")
+        child.wait()
+
+
+def test_an_error_in_what_is_told_of_lines_comes_out_and_the_child_is_read_on():
+    def refuse(line):
+        raise ValueError(line)
+
+    with Child(sh("seq 200000 >&2; echo done"), on_line=refuse) as child:
+        with pytest.raises(ValueError, match=r"^1$"):
+            child.wait()
+        assert child.read() == b"done\n"
+
+
+def test_what_runs_bare_has_neither_our_environment_nor_our_directory(monkeypatch):
+    monkeypatch.setenv("TOKEN", SECRET)
+    assert run(sh('echo "$PWD-$TOKEN"; pwd'), bare=True) == "/-\n/\n"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
+import stat
 
 import pytest
 from support.toys import python
@@ -100,6 +103,31 @@ def test_a_directory_goes_with_its_owner_and_no_earlier(tmp_path):
     assert list(tmp_path.iterdir()) == []
     directory.remove()
     OwnedDirectory.sweep(str(tmp_path / "none"), "mine-")
+
+
+@pytest.mark.parametrize("locks", ["of files alone", "none"])
+def test_where_directories_have_no_locks_what_is_dead_goes_and_what_lives_stays(tmp_path, monkeypatch, locks):
+    flock = fcntl.flock
+
+    def refusing(descriptor, operation):
+        if locks == "none" or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", refusing)
+    (tmp_path / "mine-neverlocked").mkdir()
+    with OwnedDirectory(str(tmp_path), "mine-") as living, OwnedDirectory(str(tmp_path), "mine-") as other:
+        OwnedDirectory.sweep(str(tmp_path), "mine-")
+        assert {str(path) for path in tmp_path.iterdir()} == {living.path, other.path}
+        if locks == "none":
+            return  # nobody can tell
+        killed = tmp_path / "mine-killed12"
+        killed.mkdir()
+        for name in (".lock", "data"):
+            (killed / name).touch()
+        OwnedDirectory.sweep(str(tmp_path), "mine-")
+        assert {str(path) for path in tmp_path.iterdir()} == {living.path, other.path}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_planted_is_not_swept(tmp_path, monkeypatch):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dumpty.errors import IntegrityError, MissingFile, SourceError, TargetNotEmpty, UnknownBackup
+from dumpty.errors import IntegrityError, MissingFile, SourceError, UnknownBackup
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.masking import drop_masked_properties
 from dumpty.repository import manifest
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
+from dumpty.toolkit.targets import refuse_full_target
 from dumpty.types import EventBackup, Format
 from dumpty.url import database_name, identity_of
 
@@ -161,11 +162,7 @@ class NamedBackups:
     def _require_empty(self, driver: Plugin, target: Source, options: Options) -> None:
         if self._host.can(driver, "restore") and self._host.can(driver, "inspect"):
             inspection = self._host.inspect(driver, source=target, options=options)
-            if not inspection.empty:
-                raise TargetNotEmpty(
-                    f"the target {target.url} is not empty, so nothing was restored; "
-                    "to replace what it holds, insist: overwrite=True"
-                )
+            refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=False)
 
     def _checked(self, entry: dict[str, Any]) -> tuple[dict[str, Any], Stored]:
         """Return an entry, or the one that has replaced it meanwhile, whose data was read and is the one recorded."""

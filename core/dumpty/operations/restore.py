@@ -13,11 +13,13 @@ from dumpty.errors import (
     SourceError,
     TargetNotEmpty,
 )
-from dumpty.operations.evidence import ask_evidence, count_differences, summarize_differences
+from dumpty.operations.evidence import ask_evidence
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
 from dumpty.registry.masking import drop_masked_properties
 from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, require_undamaged
+from dumpty.toolkit.evidence import compare_evidence, summarize_differences
+from dumpty.toolkit.targets import refuse_full_target
 from dumpty.types import Format
 from dumpty.url import identity_of, parse_url
 
@@ -62,11 +64,7 @@ def restore(
         inspection = host.inspect(driver, source=target, options=options["inspect"])
         if create and inspection.exists:
             raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
-        if not inspection.empty and not overwrite:
-            raise TargetNotEmpty(
-                f"the target {target.url} is not empty, so nothing was restored; "
-                "to replace what it holds, insist: --overwrite (overwrite=True)"
-            )
+        refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=overwrite)
         if not inspection.empty and not other:
             _require_same_database(
                 record, target, inspection.identity or identity_of(target, driver.described.schemes[0])
@@ -108,7 +106,8 @@ def _require_same_counts(
                 plugin=str(driver),
                 hook="inspect",
             ) from error
-    differences = [] if found is None else count_differences(record.evidence, found)
+    comparison = None if found is None else compare_evidence(expected=record.evidence, found=found)
+    differences = [d for d in comparison.differences if d.kind in {"missing", "rows"}] if comparison else []
     if differences:
         doubt = " Where somebody else writes to it already, that may be their doing: look." if asked else ""
         raise IntegrityError(

@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
-from dumpty.operations.evidence import Comparison, ask_evidence, compare, summarize_paths
+from dumpty.operations.evidence import ask_evidence, summarize_paths
 from dumpty.operations.restore import driver_of, load, stored_of
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import current_user
 from dumpty.streaming.stored_dump import StoredDump, check_stored, check_whole
+from dumpty.toolkit.evidence import require_same_evidence
 from dumpty.types import LEVELS, Proof, Proved
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.toolkit.evidence import Comparison
     from dumpty.types import Evidence, Level, Options, Progress, Record, Repository, Scratch, Source, Verb
 
 __all__ = ["check_request", "prove"]
@@ -232,7 +234,13 @@ class _Attempt:
         if not expected.objects:
             self.not_proved.append("that everything is there: the backup recorded nothing to compare with")
             return
-        comparison = compare(expected, found)
+        comparison = require_same_evidence(
+            expected=expected,
+            found=found,
+            subject="what was restored",
+            advice="do not rely on this backup",
+            ignore={"uncounted"},
+        )
         if comparison.counted and comparison.fingerprinted < comparison.counted:
             self._record_step(f"counts only: {_counts_text(comparison)}, as counted when it was dumped")
             self.not_proved.append(_without_fingerprints(driver, comparison))

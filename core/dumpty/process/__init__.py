@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     from dumpty.process.command import find_program as find_program
     from dumpty.process.command import run as run
     from dumpty.process.usage import processors as processors
-    from dumpty.redaction import masks as masks
     from dumpty.redaction import redact as redact
 
 _HOME = {
     "BLOCK": "dumpty.process.child",
     "Child": "dumpty.process.child",
     "find_program": "dumpty.process.command",
-    "masks": "dumpty.redaction",
     "processors": "dumpty.process.usage",
     "redact": "dumpty.redaction",
     "run": "dumpty.process.command",

@@ -23,7 +23,7 @@ from dumpty.process.usage import seconds_of_work
 from dumpty.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from dumpty.types import ByteSink
@@ -54,10 +54,13 @@ class Child:
     Args:
         argv: program and arguments. No secret belongs here.
         env: changes to the environment; a value of None removes the variable. Secrets belong here.
-            With ``bare`` they are to ``account.bare_environment`` instead of ours: for what runs a stranger's code.
+            With ``bare`` they are to ``account.bare_environment`` instead of ours.
         secrets: strings to replace by ``***`` in every message.
         stdin: True to write to the child through ``stdin``; else it reads nothing.
         stdout: True to read its output through ``stdout``; else the output is thrown away.
+        bare: True for what runs a stranger's code: an environment without ours, and / for its directory.
+        on_line: is called with each line that it writes to stderr, secrets replaced and the line's end left out, by
+            another thread, as it comes; what it raises is raised by ``wait``.
 
     Raises:
         CommandError: the program is missing or cannot be started.
@@ -72,7 +75,10 @@ class Child:
         stdin: bool = False,
         stdout: bool = True,
         bare: bool = False,
+        on_line: Callable[[str], object] | None = None,
     ) -> None:
+        self._on_line = on_line
+        self._line_error: BaseException | None = None
         self._secrets = tuple(secrets)
         self.argv = tuple(redact(a, secrets) for a in argv)
         self.name = os.path.basename(argv[0])
@@ -83,6 +89,7 @@ class Child:
             self._popen = subprocess.Popen(  # noqa: S603 - argv is a list built by a plugin; there is no shell
                 list(argv),
                 env=environment,
+                cwd="/" if bare else None,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -182,6 +189,7 @@ class Child:
 
         Raises:
             CommandError: the exit status was not 0, or ``timeout`` seconds passed.
+            BaseException: whatever ``on_line`` raised.
         """
         if self._popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -192,6 +200,8 @@ class Child:
             raise self._failure(f"did not end within {timeout:g} s") from error
         self._end_group()
         self._drain.join(_STDERR_SECONDS)
+        if self._line_error is not None:
+            raise self._line_error
         if status != 0:
             raise self._failure(f"was ended by signal {-status}" if status < 0 else f"exited with status {status}")
 
@@ -242,9 +252,19 @@ class Child:
             pending = b""
             while chunk := stream.read(4096):
                 *lines, pending = (pending + chunk)[-65536:].split(b"\n")
-                self._tail.extend(line.decode("utf-8", "replace") + "\n" for line in lines)
+                for line in lines:
+                    self._take_line(line, "\n")
             if pending:
-                self._tail.append(pending.decode("utf-8", "replace"))
+                self._take_line(pending, "")
+
+    def _take_line(self, line: bytes, end: str) -> None:
+        text = line.decode("utf-8", "replace")
+        self._tail.append(text + end)
+        if self._on_line is not None and self._line_error is None:
+            try:
+                self._on_line(redact(text, self._secrets))
+            except BaseException as error:  # noqa: BLE001 - kept for whoever waits; the pipe is drained on
+                self._line_error = error
 
     def _failure(self, event: str) -> CommandError:
         self._popen.poll()

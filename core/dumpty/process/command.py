@@ -39,13 +39,14 @@ def run(
     secrets: Sequence[str] = (),
     stdin: bytes = b"",
     timeout: float | None = 60.0,
+    bare: bool = False,
 ) -> str:
-    """Run a short command to its end and return its output, decoded as UTF-8.
+    """Run a short command to its end and return its output, decoded as UTF-8; ``bare`` is as for ``Child``.
 
     Raises:
         CommandError: it is missing, its exit status was not 0, or ``timeout`` seconds passed.
     """
-    with Child(argv, env=env, secrets=secrets, stdin=bool(stdin)) as child:
+    with Child(argv, env=env, secrets=secrets, stdin=bool(stdin), bare=bare) as child:
         output = bytearray()
 
         def collect() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -30,6 +31,8 @@ _KINDS = (
     (stat.S_ISDIR, errno.EISDIR, "a directory"),
     (stat.S_ISREG, errno.ENOTDIR, "a file"),
 )
+_log = logging.getLogger("dumpty")
+_LOCK = ".lock"
 _SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -101,13 +104,14 @@ class OwnedDirectory:
 
     def __init__(self, parent: str, prefix: str) -> None:
         while True:
-            self.path = tempfile.mkdtemp(prefix=prefix, dir=parent)
-            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | _SAFE_FLAGS)
+            self.path = tempfile.mkdtemp(prefix=prefix, dir=os.path.abspath(parent))
             try:
-                free = lock_if_free(self.descriptor, self.path)
-            except OSError:  # a file system without locks: nobody can take it for abandoned either
-                return
-            if free:
+                self.descriptor = open_owned_directory(self.path)
+                locks = _lock(self.descriptor, self.path, new=True)
+            except FileNotFoundError:
+                continue  # as below
+            if locks is not None:
+                self._locks = locks
                 return
             os.close(self.descriptor)  # somebody sweeps between these lines, and removes it
 
@@ -118,11 +122,26 @@ class OwnedDirectory:
         self.remove()
 
     def remove(self) -> None:
-        """Remove it with all that is in it, as far as that is possible, and free the lock. Twice is harmless."""
-        if self.descriptor >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
-            os.close(self.descriptor)
-            self.descriptor = -1
+        """Remove it with all that is in it, and free the lock. Twice is harmless; what cannot be removed is logged."""
+        if self.descriptor < 0:
+            return
+        try:
+            _clear(self.descriptor, keep=_LOCK)
+            for lock in self._locks:
+                os.close(lock)
+            self._locks = []
+            _clear(self.descriptor)
+            if os.path.samestat(os.lstat(self.path), os.fstat(self.descriptor)):  # and nobody else's, by that name
+                os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            text = "%s is of no use any more, but cannot be removed: %s; remove it by hand"
+            _log.warning(text, self.path, error.strerror, extra={"event": "left-behind"})
+        for descriptor in (*self._locks, self.descriptor):
+            os.close(descriptor)
+        self._locks = []
+        self.descriptor = -1
 
     @staticmethod
     def sweep(parent: str, prefix: str, *, owners: Collection[int] = ()) -> None:
@@ -132,13 +151,56 @@ class OwnedDirectory:
         whatever cannot be looked at.
         """
         for path in _paths_with_prefix(parent, prefix):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
                 descriptor = open_owned_directory(path, owners=owners)
+                stack.callback(os.close, descriptor)
                 try:
-                    if lock_if_free(descriptor, path):
-                        shutil.rmtree(path, ignore_errors=True)
-                finally:
-                    os.close(descriptor)
+                    locks = _lock(descriptor, path, new=False, owners=owners)
+                except FileNotFoundError:
+                    os.rmdir(path)  # where directories have no locks: its owner died before it made its lock, or behind
+                    continue
+                for lock in locks or []:
+                    stack.callback(os.close, lock)
+                if locks is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _lock(descriptor: int, path: str, *, new: bool, owners: Collection[int] = ()) -> list[int] | None:
+    """Lock an open directory; return what has to stay open, too, or None where somebody alive holds the lock.
+
+    Raises:
+        FileNotFoundError: it is gone; or, if it is not ``new``, it was never locked.
+    """
+    try:
+        return [] if lock_if_free(descriptor, path) else None
+    except OSError:
+        pass  # NFS locks only what is open for writing, and that a directory never is
+    lock = open_regular(_LOCK, os.O_RDWR | (os.O_CREAT | os.O_EXCL) * new, owners=owners, dir_fd=descriptor)
+    try:
+        free = lock_if_free(lock, _LOCK, dir_fd=descriptor)
+    except OSError:
+        free = new  # a file system without any locks: nobody can take it for abandoned either
+    if free:
+        return [lock]
+    os.close(lock)
+    return None
+
+
+def _clear(directory: int, *, keep: str = "") -> None:
+    """Remove what is in an open directory, as far as that is possible; then raise the first error."""
+    errors = []
+    for name in os.listdir(directory):
+        if name == keep:
+            continue
+        try:
+            if stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode):
+                shutil.rmtree(name, dir_fd=directory)
+            else:
+                os.unlink(name, dir_fd=directory)
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _paths_with_prefix(parent: str, prefix: str) -> Iterator[str]:

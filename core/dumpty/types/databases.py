@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from dumpty.redaction import names_secret
+from dumpty.types import masked_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import EllipsisType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +20,12 @@ class Source:
 
     ``scheme`` is lower case, a ``+driver`` suffix stripped. ``database`` is the path without its first slash (for
     SQLite the file's path). ``url`` is the URL with every secret replaced by ``***``: the only form that may be
-    stored, logged or shown. ``secrets`` are the strings that must never appear anywhere.
+    stored, logged or shown; left out, it is made of the other fields. ``secrets`` are the strings that must never
+    appear anywhere; the password, and parameters with the name of a secret, are always among them.
     """
 
     scheme: str
-    url: str
+    url: str = ""
     host: str | None = None
     port: int | None = None
     username: str | None = None
@@ -27,6 +33,56 @@ class Source:
     database: str | None = None
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        named = (value for name, value in self.query.items() if names_secret(name))
+        secrets = dict.fromkeys(s for s in (*self.secrets, self.password, *named) if s)
+        object.__setattr__(self, "secrets", tuple(secrets))
+        if not self.url:
+            object.__setattr__(self, "url", masked_url.masked_url(**{n: getattr(self, n) for n in _PARTS}))
+
+    def replace(
+        self,
+        *,
+        scheme: str | EllipsisType = ...,
+        host: str | EllipsisType | None = ...,
+        port: int | EllipsisType | None = ...,
+        username: str | EllipsisType | None = ...,
+        password: str | EllipsisType | None = ...,
+        database: str | EllipsisType | None = ...,
+        query: Mapping[str, str] | EllipsisType = ...,
+    ) -> Self:
+        """Return this source with other parts: another database of the same server, another user, another path.
+
+        ``url`` says the same as the parts do, secrets masked, and is otherwise spelled as it was; ``secrets`` keeps the
+        old ones and takes in the new. ``query`` replaces all parameters; ``host`` and ``port`` also replace a list of
+        hosts::
+
+            scratch = source.replace(database=f"{source.database}_drill")
+
+        Use ``dataclasses.replace`` for what no user shall see in ``url``, such as a parameter of your own.
+        """
+        given = {
+            "scheme": scheme,
+            "host": host,
+            "port": port,
+            "username": username,
+            "password": password,
+            "database": database,
+            "query": query,
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not ...}
+        renewed = set(changes)
+        listed: dict[str, str] = {}
+        if masked_url.has_several_hosts(self.url):  # then they are parameters, which the URL does not show as such
+            listed = {n: self.query[n] for n in ("host", "port") if n in self.query}
+            changes["query"] = {n: v for n, v in changes.get("query", self.query).items() if n not in listed}
+        shown = dataclasses.replace(self, **changes, url="")
+        query = shown.query if {"host", "port"} & renewed else {**shown.query, **listed}
+        return dataclasses.replace(shown, query=query, url=masked_url.respell(self.url, shown.url, renewed))
+
+
+_PARTS = ("scheme", "host", "port", "username", "password", "database", "query")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError, ObjectEvidence
+from dumpty import Evidence, IntegrityError, ObjectEvidence, require_same_evidence
 from dumpty_plugins.mysql.loading.allowlist import INSERT
-from dumpty_plugins.mysql.loading.loader import compare
 from dumpty_plugins.mysql.loading.statements import StatementReader
 
 if TYPE_CHECKING:
@@ -47,5 +46,6 @@ def examine(dump: Dump, watch: Callable[[Statement], None] | None = None) -> Evi
     # A table made of others has rows, but none of its own: nobody counted them.
     uncounted = {o.path for o in dump.evidence.objects if o.rows is None}
     objects = tuple(ObjectEvidence(path=p, rows=None if p in uncounted else n) for p, n in sorted(rows.items()))
-    compare(objects, dump.evidence.objects, when="in the dump", outcome="")
-    return Evidence(objects=objects, versions=dump.versions)
+    evidence = Evidence(objects=objects, versions=dump.versions)
+    require_same_evidence(expected=dump.evidence, found=evidence, subject="the dump")
+    return evidence

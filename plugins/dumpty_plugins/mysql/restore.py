@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Evidence, Locked, SourceError, TargetNotEmpty, Unfinished
+from dumpty import DumptyError, Evidence, Locked, SourceError, Unfinished, refuse_full_target
 from dumpty_plugins.mysql.loading.loader import Loader, check_stored_objects, drop
 from dumpty_plugins.mysql.loading.swap import Swap
 from dumpty_plugins.mysql.schema.catalog import alter_database, database_settings, listing
@@ -47,11 +47,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
             clear_killed_restore(control, target, database)
             database_exists = exists(control, database)
             if database_exists and listing(control, database):
-                if not overwrite:
-                    raise TargetNotEmpty(
-                        f"database {database} on {address(target)} is not empty: restore into another name, or insist "
-                        "with overwrite (--overwrite)"
-                    )
+                refuse_full_target(target=f"database {database} on {address(target)}", empty=False, overwrite=overwrite)
                 swap = Swap(
                     target, control, database, lock_timeout=lock_timeout, jobs=jobs, keep_definers=keep_definers
                 )

@@ -7,7 +7,6 @@ import itertools
 import re
 import secrets
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, IntegrityError, NotProvable, OptionError, Source, SourceError, Unfinished
@@ -160,8 +159,7 @@ def scratch_on_server(dump: Dump, on: Source, *, superuser: bool) -> Iterator[Sc
         OptionError: the account could harm the server, and nobody insisted.
     """
     name = f"{DRILL_PREFIX}_{uuid.uuid4().hex[:12]}"
-    url = re.sub(r"^([^:]+://[^/]*)/[^?]*", lambda m: f"{m[1]}/{name}", on.url)
-    target = replace(on, database=name, url=url)
+    target = on.replace(database=name)
     session = connect(on, None)
     try:
         privilege = harmful_privilege(session)

@@ -7,7 +7,17 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import CommandError, DependencyError, Evidence, IntegrityError, Locked, OptionError, SourceError
+from dumpty import (
+    CommandError,
+    DependencyError,
+    Evidence,
+    IntegrityError,
+    Locked,
+    ObjectEvidence,
+    OptionError,
+    SourceError,
+    require_same_evidence,
+)
 from dumpty.process import Child
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.dumping.script_reader import Script
@@ -16,7 +26,6 @@ from dumpty_plugins.postgres.dumping.stored import count_script_rows
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST
 from dumpty_plugins.postgres.schema.privileges import omission_notes
 from dumpty_plugins.postgres.schema.properties import estimate, read_properties
-from dumpty_plugins.postgres.schema.tables import require_same_rows
 from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
 from dumpty_plugins.postgres.server.connection import Address, interruptible, prepare, psycopg2, version
 from dumpty_plugins.postgres.server.encodings import dump_encoding
@@ -41,7 +50,7 @@ ARGUMENTS = {
 _ATTEMPTS = 4
 _QUEUED_SECONDS = 10
 _LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout|could not obtain lock on relation")
-_WARNING = re.compile(r"^pg_dump: (warning: .*)$", re.MULTILINE)
+_WARNING = re.compile(r"pg_dump: (warning: .*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +169,13 @@ class _Run:
             raise
         objects = snapshot.wait_for_counts()
         if output.row_counts is not None:
-            require_same_rows([o for o in objects if o.rows is not None], output.row_counts, subject="pg_dump's output")
+            require_same_evidence(
+                expected=Evidence(objects=tuple(o for o in objects if o.rows is not None)),
+                found=Evidence(objects=tuple(ObjectEvidence(path=p, rows=n) for p, n in output.row_counts.items())),
+                subject="pg_dump's output",
+                advice="take the backup again",
+                ignore={"added"},
+            )
         return Evidence(objects=objects, snapshot=snapshot.name, notes=output.warnings, properties=properties)
 
     def _clear(self) -> None:
@@ -177,9 +192,16 @@ class _Run:
             if directory:
                 argv += [f"--file={directory}", f"--jobs={jobs}"]
             secrets = self._address.source.secrets
+            # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
+            warnings: list[str] = []
+
+            def note(line: str) -> None:
+                if match := _WARNING.match(line):
+                    warnings.append(f"pg_dump: {self._address.scrub(match[1])}")
+
             with (
                 client_errors(secrets),
-                Child(argv, env=environment, secrets=secrets, stdout=directory is None) as child,
+                Child(argv, env=environment, secrets=secrets, stdout=directory is None, on_line=note) as child,
                 watch_program(child, self._address) as watched,
             ):
                 if directory:
@@ -187,9 +209,7 @@ class _Run:
                     output = _Output(versions=check_directory(directory).versions, row_counts=None)
                 else:
                     output = self._stream(watched)
-                # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
-                warnings = tuple(f"pg_dump: {self._address.scrub(w)}" for w in _WARNING.findall(child.stderr_tail()))
-                return replace(output, warnings=warnings)
+                return replace(output, warnings=tuple(warnings))
 
     def _stream(self, child: WatchedProgram) -> _Output:
         def block() -> bytes:

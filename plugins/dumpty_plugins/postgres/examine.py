@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence
+from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence, require_same_evidence
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import count_script_rows, read_archive
-from dumpty_plugins.postgres.schema.tables import require_same_rows
 from dumpty_plugins.postgres.server.clients import choose_client, client_errors, find_clients
 
 if TYPE_CHECKING:
@@ -38,9 +37,11 @@ def examine_dump(dump: Dump, options: Options) -> Evidence:
         script, row_counts = _through_pg_restore(dump, contents, options)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
-    require_same_rows([o for o in dump.evidence.objects if o.rows is not None], row_counts, subject="the dump")
     objects = tuple(ObjectEvidence(path=path, rows=rows) for path, rows in sorted(row_counts.items()))
-    return Evidence(objects=objects, versions=versions)
+    evidence = Evidence(objects=objects, versions=versions)
+    counted = Evidence(objects=tuple(o for o in dump.evidence.objects if o.rows is not None))
+    require_same_evidence(expected=counted, found=evidence, subject="the dump", ignore={"added"})
+    return evidence
 
 
 def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tuple[Script, dict[str, int]]:

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
+from dumpty import CommandError, Evidence, IntegrityError, SourceError, refuse_full_target, require_same_evidence
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
@@ -20,7 +20,7 @@ from dumpty_plugins.postgres.loading.optional_parts import Parts, advise_options
 from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
 from dumpty_plugins.postgres.schema.properties import DROPPED
 from dumpty_plugins.postgres.schema.recovery import recovery_notes
-from dumpty_plugins.postgres.schema.tables import count, list_tables, require_same_rows, without_forced_row_security
+from dumpty_plugins.postgres.schema.tables import count, list_tables, without_forced_row_security
 from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
 from dumpty_plugins.postgres.server.connection import interruptible, prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import translate_errors
@@ -59,11 +59,12 @@ def restore_dump(address: Address, dump: Dump, *, overwrite: bool, options: Opti
             address = address.pinned(target)
             existing_object = first_object(target)
     name = database_name(address)
-    if existing_object and not overwrite:
-        raise TargetNotEmpty(
-            f"the database {name} of {address.label} is not empty (it holds {existing_object}); "
-            "restore into a new one, or insist with overwrite"
-        )
+    refuse_full_target(
+        target=f"the database {name} of {address.label}",
+        empty=not existing_object,
+        overwrite=overwrite,
+        content=existing_object,
+    )
     job = _Job(address, dump, options)
     server = open_maintenance(address)
     if server is not None:
@@ -221,10 +222,11 @@ class _Job:
             tables = list_tables(connection)
             with without_forced_row_security(connection):
                 objects = interruptible(connection, lambda: count(connection, tables))
-            expected: tuple[ObjectEvidence, ...] = self._dump.evidence.objects
-            require_same_rows(expected, {o.path: o.rows for o in objects}, subject="the restored database")
             versions = {"server": version(connection)[1], "psycopg2": psycopg2().__version__.split()[0]}
-            return Evidence(objects=objects, versions=versions)
+            evidence = Evidence(objects=objects, versions=versions)
+            expected: Evidence = self._dump.evidence
+            require_same_evidence(expected=expected, found=evidence, subject="the restored database", ignore={"added"})
+            return evidence
 
     def _client(self, contents: Contents, server: int) -> Client:
         client_version = contents.versions["pg_dump"].split(".")[0]

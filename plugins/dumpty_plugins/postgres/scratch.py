@@ -111,7 +111,7 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
     address = Address(on)
     server = open_maintenance(address) or address.connect()
     name = _PREFIX + secrets.token_hex(4)
-    target = _with_database(on, name)
+    target = on.replace(database=name)
     as_superuser = bool(options["superuser"])
     with closing(server), translate_errors(address, "drilling on"):
         powers = _superuser_powers(server)
@@ -210,13 +210,6 @@ def _try_locale(server: Connection, properties: Mapping[str, Any]) -> None:
         reason = error.diag.message_primary
         raise NotProvable(f"this machine's PostgreSQL lacks the locale {locale} of the database: {reason}") from error
     rows(server, f"DROP DATABASE {identifier(name)}")
-
-
-def _with_database(source: Source, database: str) -> Source:
-    path, separator, query = source.url.partition("?")
-    scheme, _, authority_and_path = path.partition("://")
-    server = authority_and_path.partition("/")[0]
-    return dataclasses.replace(source, database=database, url=f"{scheme}://{server}/{database}{separator}{query}")
 
 
 def _drop(server: Connection, name: str) -> None:

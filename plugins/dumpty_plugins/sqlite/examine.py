@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dumpty import SourceError
 from dumpty_plugins.sqlite.files.connection import remove_database
 from dumpty_plugins.sqlite.loading.dump import load
 
@@ -21,11 +20,6 @@ def examine_dump(dump: Dump) -> Evidence:
     """
     part = os.path.join(dump.workspace(), "examined.db")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         return load(dump, part, check=True)
-    except OSError as error:
-        if error.errno is None:  # one of dumpty's own, which says it better
-            raise
-        raise SourceError(f"the dump cannot be laid out in {part}: {error.strerror}") from error
     finally:
         remove_database(part)

@@ -6,13 +6,12 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, Inspection, SourceError
+from dumpty import Evidence, Inspection, SourceError, require_file
 from dumpty_plugins.sqlite.files.connection import (
     busy_seconds,
     file_path,
     interruptible,
     read_transaction,
-    require_readable,
 )
 from dumpty_plugins.sqlite.schema import checks
 
@@ -40,7 +39,7 @@ def inspect_file(source: Source, options: Options) -> Inspection:
         return inspection(exists=False, empty=True, evidence=no_tables)
     if os.path.isfile(path) and os.path.getsize(path) == 0:  # SQLite throws away a journal or WAL beside it
         return inspection(exists=True, empty=True, estimated_bytes=0, evidence=no_tables)
-    require_readable(path)
+    require_file(path=path)
     try:
         with read_transaction(path, busy_seconds(source, options)) as database:
             size = checks.image_size(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dumpty import Replacement
 from dumpty_plugins.sqlite.files.target import Target
 from dumpty_plugins.sqlite.loading.dump import load
 
@@ -19,7 +20,7 @@ def restore_dump(target: Source, dump: Dump, *, overwrite: bool, options: Option
         IntegrityError: the dump is not whole.
     """
     destination = Target(target, options, overwrite=overwrite)
-    with destination.part() as part:
+    with Replacement(target=destination.path) as part:
         evidence = load(dump, part.path, check=bool(options["check"]))
         destination.swap(part)
     return evidence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from dumpty import IntegrityError, NotProvable, OptionError, Source
 from dumpty_plugins.sqlite.files.connection import connect, remove_database, translate_errors
@@ -41,7 +40,7 @@ class _ScratchFile:
     def __init__(self, path: str, evidence: Evidence) -> None:
         self._path = path
         self._evidence = evidence
-        self.target = Source(scheme="sqlite", url=f"sqlite:///{quote(os.fsencode(path))}", database=path)
+        self.target = Source(scheme="sqlite", database=path)
 
     @property
     def versions(self) -> Mapping[str, str]:

@@ -107,7 +107,7 @@ def test_a_row_missing_from_the_dump_fails_the_restore_before_the_swap(dbs, name
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     made.file.write_bytes(made.file.read_bytes().replace(b"20\trow 20\n", b""))
     target = dbs.new("CREATE TABLE precious AS SELECT 1 AS a")
-    with pytest.raises(IntegrityError, match=r"public\.a has 39 rows instead of 40"):
+    with pytest.raises(IntegrityError, match=r"public\.a has 39 rows, and had 40"):
         load(driver, dbs.source(target), made, overwrite=True)
     assert dbs.made_databases() == {name, target}
     assert dbs.server.execute("SELECT a FROM precious", database=target) == [(1,)]
@@ -116,7 +116,7 @@ def test_a_row_missing_from_the_dump_fails_the_restore_before_the_swap(dbs, name
 def test_a_table_missing_from_the_dump_fails_the_restore(dbs, name, tmp_path):
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     other = dump(driver, dbs.source(dbs.new("CREATE TABLE b (id integer)")), tmp_path / "e", "sql")
-    with pytest.raises(IntegrityError, match=r"public\.a is missing, public\.b has 0 rows instead of 5"):
+    with pytest.raises(IntegrityError, match=r"public\.a is missing; public\.b has 0 rows, and had 5"):
         load(driver, dbs.source(dbs.name()), FileDump(other.file, "sql", made.evidence))
 
 
@@ -131,7 +131,7 @@ def test_pg_dump_that_exits_0_with_half_its_output_fails_the_backup(dbs, name, t
 
 def test_pg_dump_that_loses_a_row_in_the_middle_fails_the_backup(dbs, name, tmp_path, fake_client):
     bindir = fake_client('"$REAL" "$@" | grep -v "row 20$"\n')
-    with pytest.raises(IntegrityError, match=r"pg_dump's output .* public\.a has 39 rows instead of 40"):
+    with pytest.raises(IntegrityError, match=r"pg_dump's output .* public\.a has 39 rows, and had 40"):
         dump(driver, dbs.source(name), tmp_path / "d", "sql", bindir=bindir)
 
 

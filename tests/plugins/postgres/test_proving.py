@@ -195,8 +195,8 @@ def test_examining_finds_a_row_or_a_large_object_that_is_gone(made_zoo, tmp_path
     made = made_zoo("sql")
     whole = made.file.read_bytes()
     for removed, message in (
-        (b"7\tparent 7\n", r"app\.parent has 29 rows instead of 30"),
-        (b"SELECT pg_catalog.lo_create('424243');", r"pg_largeobject has 2 rows instead of 3"),
+        (b"7\tparent 7\n", r"app\.parent has 29 rows, and had 30"),
+        (b"SELECT pg_catalog.lo_create('424243');", r"pg_largeobject has 2 rows, and had 3"),
     ):
         assert removed in whole
         (tmp_path / "d").write_bytes(whole.replace(removed, b""))

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from plugins.sqlite.contents import dumped, make, restored, rows_of, source
@@ -227,9 +228,9 @@ def test_stale_journal_of_a_database_that_came_up_meanwhile_is_not_put_beside_it
     (place / "t.db").unlink()
     link, other_path = os.link, make(tmp_path / "other.db", OLD)
 
-    def replace_first(src, dst):
+    def replace_first(src, dst, **kwargs):
         os.replace(other_path, place / "t.db")
-        link(src, dst)
+        link(src, dst, **kwargs)
 
     monkeypatch.setattr(os, "link", replace_first)
     with pytest.raises(TargetNotEmpty, match="was created while"):
@@ -289,7 +290,7 @@ def test_what_is_being_built_is_private_and_so_is_a_new_database(made, place, mo
 
     monkeypatch.setattr(target.Target, "swap", look)
     restored(made, place / "t.db", overwrite=True)
-    assert set(modes) == {0o600}
+    assert set(modes) == {0o700}
     assert stat.S_IMODE((place / "t.db").stat().st_mode) == (0o644 if exists else 0o600)
 
 
@@ -304,7 +305,7 @@ def test_what_somebody_puts_in_the_place_of_what_is_built_is_left_alone(place, t
         os.chmod(make(place / "t.db", OLD), 0o666)
 
     def plant():
-        (part,) = place.glob("*.dumpty-part")
+        (part,) = place.glob("*.dumpty-part-*/new")
         part.unlink()
         part.symlink_to(precious)
 
@@ -327,30 +328,35 @@ def test_another_file_in_the_place_of_what_was_built_does_not_become_the_target(
     swap = target.Target.swap
 
     def plant(self, part):
-        os.replace(make(tmp_path / "other.db", OLD), part.path)
+        # What whoever may write to the target's folder can do; what was built is in a directory closed to him.
+        built_in = os.path.dirname(part.path)
+        os.rename(built_in, tmp_path / "stolen")
+        os.mkdir(built_in)
+        make(part.path, OLD)
         swap(self, part)
 
     monkeypatch.setattr(target.Target, "swap", plant)
-    with pytest.raises(SourceError, match="is not the file that was made there"):
+    with pytest.raises(SourceError, match="is not the directory that was made there"):
         restored(made, place / "t.db", overwrite=True)
     assert rows_of(place / "t.db", "SELECT a FROM old") == [("old",)]
 
 
 def test_remains_of_a_killed_restore_go_with_the_next_one_and_those_of_a_living_one_stay(made, place):
     script = (
-        "import os, sys; from dumpty_plugins.sqlite.files.part import part_beside\n"
-        "with part_beside(sys.argv[1]) as part:\n"
+        "import os, sys; from dumpty import Replacement\n"
+        "with Replacement(target=sys.argv[1]) as part:\n"
         "    open(part.path + '-journal', 'w').close(); print(part.path, flush=True); sys.stdin.read()"
     )
     (place / "t.db.0123456789abcdef.part").write_text("the user's own")
-    (place / "t.db2.0123456789abcdef.dumpty-part.lock").touch()  # of another target
+    (place / "t.db2.dumpty-part-01234567").mkdir()  # of another target
     entries_before = sorted(os.listdir(place))
     with subprocess.Popen(
         [sys.executable, "-c", script, str(place / "t.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as builder:
-        part = os.path.basename(builder.stdout.readline().strip())
+        part = Path(builder.stdout.readline().strip())
         restored(made, place / "t.db")
-        assert sorted(os.listdir(place)) == sorted(["t.db", part, f"{part}.lock", f"{part}-journal", *entries_before])
+        assert sorted(os.listdir(place)) == sorted(["t.db", part.parent.name, *entries_before])
+        assert os.listdir(part.parent) == ["new-journal"]
         builder.kill()
         builder.wait()
     restored(made, place / "t.db", overwrite=True)

@@ -136,12 +136,12 @@ def test_unreadable_target_comes_back_with_all_its_journals_if_the_last_step_fai
 
     original = content_by_name()
 
-    def fails(src, dst):
+    def fails(*_, **__):
         raise OSError(5, "Input/output error")
 
     driver.inspect(source=source(place / "t.db"), options={"busy_timeout": 0.1})
     assert content_by_name() == original
-    monkeypatch.setattr(os, "replace", fails)
+    monkeypatch.setattr(os, "link", fails)
     with pytest.raises(SourceError, match="cannot be replaced: Input/output error"):
         restored(made, place / "t.db", overwrite=True)
     assert content_by_name() == original
@@ -152,7 +152,7 @@ def test_target_keeps_content_and_mode_if_the_last_step_fails(made, place, monke
     make(place / "t.db", f"PRAGMA journal_mode={journal};" + OLD)
     before = contents(place / "t.db")
 
-    def fails(src, dst):
+    def fails(*_, **__):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "replace", fails)

@@ -153,7 +153,7 @@ def test_rows_that_differ_from_the_evidence_are_refused(whole, tmp_path, form, w
     made = dumped(tmp_path / "a.db", tmp_path / "dump", form)
     made.evidence = dataclasses.replace(made.evidence, objects=(*made.evidence.objects, wrong))
     target = make(tmp_path / "b.db", "CREATE TABLE old(a)")
-    with pytest.raises(IntegrityError, match=f"'{wrong.path}'"):
+    with pytest.raises(IntegrityError, match=f": {wrong.path} (is missing|has 40 rows, and had 39)"):
         restored(made, target, overwrite=True)
     assert rows_of(target, "SELECT name FROM sqlite_master") == [("old",)]
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, Format, Inspection, Option, PluginInfo, hookimpl
+from dumpty import (
+    Evidence,
+    Format,
+    Inspection,
+    Option,
+    PluginInfo,
+    Replacement,
+    database_file,
+    hookimpl,
+    require_file,
+)
 
 if TYPE_CHECKING:
     from dumpty import Dump, Options, Sink, Source
@@ -48,10 +58,10 @@ def inspect(source: Source) -> Inspection:
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
     """Write one dump of one moment."""
-    from dumpty_duckdb import connection, image, parquet
+    from dumpty_duckdb import image, parquet
 
-    path = connection.file_path(source)
-    connection.require_file(path)
+    path = database_file(source=source)
+    require_file(path=path)
     if format == "native":
         return image.write_image(path, sink)
     return parquet.write_parquet(path, sink, prove=bool(options["prove"]))
@@ -64,8 +74,8 @@ def restore(target: Source, dump: Dump, overwrite: bool) -> Evidence:
     from dumpty_duckdb.target import Target
 
     destination = Target(target, overwrite=overwrite)
-    with destination.temporary_file() as temporary_path:
+    with Replacement(target=destination.path) as replacement:
         load = image.load_image if dump.format == "native" else parquet.load_parquet
-        evidence = load(dump, temporary_path)
-        destination.swap(temporary_path)
+        evidence = load(dump, replacement.path)
+        destination.swap(replacement)
     return evidence

@@ -7,7 +7,6 @@ them. Nothing here opens a source or a target with ``open()``; a child process c
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,43 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dumpty import Source
-
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-
-
-def file_path(source: Source) -> str:
-    """Return the absolute path of the database file, links resolved.
-
-    Raises:
-        SourceError: the URL names no file, or has parts that DuckDB has no use for.
-    """
-    if source.host or source.username or source.port:
-        raise SourceError(f"{source.url} names a host, and DuckDB has none; write duckdb:///FILE or duckdb:////FILE")
-    if source.query:
-        raise SourceError(f"unknown parameter {min(source.query)} in {source.url}; DuckDB URLs take none")
-    path = source.database or ""
-    if not path or path.startswith(":memory:"):
-        raise SourceError(f"{source.url} names no file: a database in memory cannot be reached; write duckdb:///FILE")
-    return os.path.realpath(path)
-
-
-def require_file(path: str) -> None:
-    """Check, without opening it, that ``path`` is a file with something in it.
-
-    Raises:
-        MissingFile: there is nothing.
-        SourceError: it is no regular file, or empty.
-    """
-    if not os.path.lexists(path):
-        raise MissingFile(f"there is no database file {path}")
-    if not os.path.isfile(path):
-        raise SourceError(f"{path} is not a regular file, so it is no DuckDB database")
-    if os.path.getsize(path) == 0:
-        raise SourceError(f"{path} is an empty file (0 bytes), not a database; nothing was ever stored in it")
 
 
 def scalar(database: duckdb.DuckDBPyConnection, query: str, *values: object) -> object:

@@ -14,6 +14,7 @@ from dumpty_duckdb.connection import first_line, identifier
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_ALGORITHM = f"duckdb-{duckdb.__version__}"
 _CURRENT = "database_name = current_database()"
 
 # Everything a database can hold: kind, and where its schema, name and definition stand. A database has its own only.
@@ -62,12 +63,12 @@ def is_empty(database: duckdb.DuckDBPyConnection) -> bool:
 def evidence(database: duckdb.DuckDBPyConnection) -> Evidence:
     """Count and fingerprint every table, and take down every other object.
 
-    A table's fingerprint adds up a hash of each row and one of each row's text: the same for any order of rows,
-    and within one version of DuckDB.
+    A table's fingerprint adds up a hash of each row and one of each row's text: the same for any order of rows, and
+    within one version of DuckDB, which is why that stands before it.
     """
     definitions = {(kind, path): _digest(text) for kind, path, text in _definitions(database)}
     objects = [
-        ObjectEvidence(path=f"{kind} {path}", fingerprint=digest)
+        ObjectEvidence(path=f"{kind} {path}", fingerprint=f"{_ALGORITHM}:{digest}")
         for (kind, path), digest in definitions.items()
         if kind != "table"
     ]
@@ -77,7 +78,7 @@ def evidence(database: duckdb.DuckDBPyConnection) -> Evidence:
             f"FROM {identifier(schema)}.{identifier(table)} AS t"
         ).fetchone() or (0, 0, 0)
         path = f"{schema}.{table}"
-        fingerprint = f"{definitions['table', path]}:{by_value:x}:{by_text:x}"
+        fingerprint = f"{_ALGORITHM}:{definitions['table', path]}:{by_value:x}:{by_text:x}"
         objects.append(ObjectEvidence(path=path, rows=rows, fingerprint=fingerprint))
     return Evidence(objects=tuple(objects), versions={"duckdb": duckdb.__version__})
 
@@ -92,27 +93,6 @@ def _definitions(database: duckdb.DuckDBPyConnection) -> Iterable[tuple[str, str
             continue
         for schema, name, text in sorted(database.execute(f"SELECT {columns} FROM {catalog} {_CURRENT}").fetchall()):
             yield kind, f"{schema}.{name}" if schema else name, str(text)
-
-
-def require_same(expected: Evidence, actual: Evidence, subject: str) -> None:
-    """Compare two databases by what is known of them.
-
-    Raises:
-        IntegrityError: they differ; the text names an object.
-    """
-    same_version = expected.versions.get("duckdb") == actual.versions.get("duckdb")
-    expected_objects = {o.path: o for o in expected.objects}
-    actual_objects = {o.path: o for o in actual.objects}
-    for path in sorted(expected_objects.keys() | actual_objects.keys()):
-        if path not in actual_objects:
-            raise IntegrityError(f"{subject} lacks {path}")
-        if path not in expected_objects:
-            raise IntegrityError(f"{subject} holds {path}, which was not in the database")
-        before, after = expected_objects[path], actual_objects[path]
-        if before.rows != after.rows:
-            raise IntegrityError(f"{subject} holds {after.rows} rows of {path} where {before.rows} were dumped")
-        if same_version and before.fingerprint != after.fingerprint:
-            raise IntegrityError(f"{subject} holds another {path} than was dumped")
 
 
 def damaged(error: duckdb.Error, path: str) -> IntegrityError:

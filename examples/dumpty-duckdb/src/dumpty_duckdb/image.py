@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from dumpty.process import BLOCK, run
+from dumpty import require_same_evidence, save_dump, send_file
+from dumpty.process import run
 from dumpty_duckdb import content
 from dumpty_duckdb.connection import building, load_errors, reading
 
@@ -35,10 +35,7 @@ def write_image(path: str, sink: Sink) -> Evidence:
             evidence = content.evidence(database)
     except duckdb.Error as error:
         raise content.damaged(error, path) from error
-    sink.expect(os.path.getsize(copy))
-    with open(copy, "rb", buffering=0) as stream:
-        while block := stream.read(BLOCK):
-            sink.write(block)
+    send_file(path=copy, sink=sink)
     return evidence
 
 
@@ -48,10 +45,8 @@ def load_image(dump: Dump, path: str) -> Evidence:
     Raises:
         IntegrityError: it is not a sound database, or not the one that was dumped.
     """
-    with contextlib.closing(dump.open()) as reader, open(path, "xb") as stream:
-        while block := reader.read(BLOCK):
-            stream.write(block)
+    save_dump(dump=dump, path=path)
     with load_errors(), building(path) as database:
         evidence = content.evidence(database)
-    content.require_same(dump.evidence, evidence, "the restored database")
+    require_same_evidence(expected=dump.evidence, found=evidence, subject="the restored database")
     return evidence

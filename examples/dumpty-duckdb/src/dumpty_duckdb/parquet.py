@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 
-from dumpty import IntegrityError, SourceError
+from dumpty import IntegrityError, SourceError, require_same_evidence
 from dumpty_duckdb import content, schema
 from dumpty_duckdb.connection import building, first_line, identifier, literal, load_errors, reading
 
@@ -71,13 +71,16 @@ def write_parquet(path: str, sink: Sink, *, prove: bool) -> Evidence:
 
 
 def _prove(export: Path, scratch: Path, expected: Evidence) -> None:
-    advice = "the parquet format cannot carry this database; take the native one (--format native)"
     try:
         with building(str(scratch), readable=export) as database:
             _load(database, export)
-            content.require_same(expected, content.evidence(database), "the export, loaded again,")
+            loaded = content.evidence(database)
+        require_same_evidence(
+            expected=expected, found=loaded, subject="the export, loaded again,", advice="Parquet does not carry it"
+        )
     except (duckdb.Error, IntegrityError) as error:
-        raise SourceError(f"{first_line(error)}; {advice}") from error
+        text = f"{first_line(error)}; the native format carries every database (--format native)"
+        raise SourceError(text) from error
     scratch.unlink()
 
 
@@ -161,7 +164,7 @@ def load_parquet(dump: Dump, path: str) -> Evidence:
     with load_errors(), building(path, readable=directory) as database:
         _load(database, directory)
         evidence = content.evidence(database)
-    content.require_same(dump.evidence, evidence, "the restored database")
+    require_same_evidence(expected=dump.evidence, found=evidence, subject="the restored database")
     return evidence
 
 

@@ -10,21 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
-import stat
-import tempfile
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from dumpty import Inspection, Locked, SourceError, TargetNotEmpty
+from dumpty import Inspection, Locked, SourceError, database_file, refuse_full_target, require_file
 from dumpty_duckdb import content
-from dumpty_duckdb.connection import OFFLINE, duckdb_errors, file_path, reading, require_file
+from dumpty_duckdb.connection import OFFLINE, duckdb_errors, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dumpty import Source
+    from dumpty import Replacement, Source
 
 _VERSIONS = {"duckdb": duckdb.__version__}
 
@@ -36,13 +33,13 @@ def inspect(source: Source) -> Inspection:
         SourceError: there is a file, but not one that can be read as a database.
         Locked: somebody else holds it.
     """
-    path = file_path(source)
+    path = database_file(source=source)
     identity, name = f"duckdb:{path}", os.path.splitext(os.path.basename(path))[0]
     if not os.path.lexists(path):
         return Inspection(exists=False, empty=True, identity=identity, name=name, versions=_VERSIONS)
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return Inspection(exists=True, empty=True, identity=identity, name=name, versions=_VERSIONS)
-    require_file(path)
+    require_file(path=path)
     with reading(path, shared=True) as database:
         empty = content.is_empty(database)
     size = os.path.getsize(path)
@@ -59,61 +56,36 @@ class Target:
     """
 
     def __init__(self, source: Source, *, overwrite: bool) -> None:
-        self.path = file_path(source)
-        self._directory = os.path.dirname(self.path)
+        self.path = database_file(source=source)
         self._overwrite = overwrite
-        if not os.path.isdir(self._directory):
-            raise SourceError(f"there is no directory {self._directory} to restore into; create it first")
         with self._locked():
             pass
 
-    @contextlib.contextmanager
-    def temporary_file(self) -> Iterator[str]:
-        """Yield the path of a file to build, on the target's file system; what is left of it at the end is removed."""
-        try:  # a directory of mode 0700: nobody reads a private database while it is being built
-            directory = tempfile.mkdtemp(suffix=".part", prefix=f".{os.path.basename(self.path)}.", dir=self._directory)
-        except OSError as error:
-            raise SourceError(f"{self._directory} cannot be written: {error.strerror}") from error
-        try:
-            yield os.path.join(directory, "new.duckdb")
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    def swap(self, finished: str) -> None:
-        """Put the finished database ``finished`` in the target's place: durable, all at once, or not at all."""
-        if os.path.exists(finished + ".wal"):
-            raise SourceError(f"DuckDB left a write-ahead log beside {finished}: the restore is not complete")
-        try:
-            _sync(finished)
-            with self._locked(), self._log_moved_away():
-                if os.path.exists(self.path):
-                    _inherit(self.path, finished)
-                    os.replace(finished, self.path)
-                else:
-                    os.link(finished, self.path)  # unlike a rename, it cannot replace what came up in the meantime
-                _sync(self._directory)
-        except FileExistsError as error:
-            raise TargetNotEmpty(f"{self.path} was created while restoring into it; try again") from error
-        except OSError as error:
-            raise SourceError(f"{self.path} cannot be replaced: {error.strerror}") from error
+    def swap(self, replacement: Replacement) -> None:
+        """Put the finished database in the target's place: durable, all at once, or not at all."""
+        if os.path.exists(replacement.path + ".wal"):
+            raise SourceError(f"DuckDB left a write-ahead log beside {replacement.path}: the restore is not complete")
+        replacement.sync()
+        with self._locked() as exists, self._log_moved_away():
+            replacement.put_in_place(replace=exists)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the target, if there is one, against everybody, its log merged in; refuse what it may hold."""
-        if not os.path.exists(self.path) or (os.path.isfile(self.path) and os.path.getsize(self.path) == 0):
-            yield
+    def _locked(self) -> Iterator[bool]:
+        """Hold the target against everybody, its log merged in; refuse what it may hold. Yield whether there is one."""
+        exists = os.path.exists(self.path)
+        if not exists or (os.path.isfile(self.path) and os.path.getsize(self.path) == 0):
+            yield exists
             return
-        require_file(self.path)
+        require_file(path=self.path)
         # A setting that nobody else has: a connection of this process to the same file is refused, not joined.
         private_settings = {**OFFLINE, "custom_user_agent": f"dumpty-{secrets.token_hex(4)}"}
         with (
             duckdb_errors(self.path),
             contextlib.closing(duckdb.connect(self.path, config=private_settings)) as database,
         ):
-            if not self._overwrite and not content.is_empty(database):
-                raise TargetNotEmpty(f"{self.path} is not empty; to replace what it holds, restore with overwrite")
+            refuse_full_target(target=self.path, empty=content.is_empty(database), overwrite=self._overwrite)
             database.execute("CHECKPOINT")
-            yield
+            yield True
 
     @contextlib.contextmanager
     def _log_moved_away(self) -> Iterator[None]:
@@ -131,19 +103,3 @@ class Target:
             os.rename(moved_log, log)
             raise
         os.unlink(moved_log)
-
-
-def _inherit(replaced: str, replacement: str) -> None:
-    old_status, new_status = os.stat(replaced), os.stat(replacement)
-    if (old_status.st_uid, old_status.st_gid) != (new_status.st_uid, new_status.st_gid):
-        with contextlib.suppress(PermissionError):  # only root may give files away
-            os.chown(replacement, old_status.st_uid, old_status.st_gid)
-    os.chmod(replacement, stat.S_IMODE(old_status.st_mode))
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dumpty import DumptyError, Inspection, Locked, SourceError
+from dumpty import DumptyError, Inspection, Locked, SourceError, refuse_unknown_parameters
 from dumpty.process import redact
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def connected(source: Source, number: int | None = None) -> Iterator[redis.Redis
     number = number_of(source) if number is None else number
     if number is None:
         raise SourceError(f"{source.url} names no database: Redis numbers them, redis://HOST/0 being the first")
-    unknown = sorted(set(source.query) - _PARAMETERS)
-    if unknown:
-        raise SourceError(f"unknown parameter {unknown[0]} in {source.url}; known are {', '.join(sorted(_PARAMETERS))}")
+    refuse_unknown_parameters(source=source, known=_PARAMETERS)
     address: dict[str, Any] = {"host": source.host or "localhost", "port": source.port or DEFAULT_PORT}
     if "unix_socket_path" in source.query:
         address = {"unix_socket_path": source.query["unix_socket_path"]}

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import redis
 
-from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
-from dumpty.process import BLOCK
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, send_file
 from dumpty_redis import resp
 from dumpty_redis.connection import connected, error_text, redis_errors, server_version
 
@@ -56,10 +55,7 @@ def write_dump(source: Source, sink: Sink, *, paused: float | None) -> Evidence:
             kinds = _read_keys(client, file, keys_read, pause, absolute=int(version.split(".")[0]) >= _ABSOLUTE_EXPIRY)
             pause.require_kept()
             file.write(resp.command(b"PING", resp.END + b"%d" % kinds.total()))
-    sink.expect(spool.stat().st_size)
-    with spool.open("rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            sink.write(block)
+    send_file(path=str(spool), sink=sink)
     return Evidence(
         objects=evidence_of(kinds),
         consistent=paused is not None,

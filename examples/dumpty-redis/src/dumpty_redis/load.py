@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, TargetNotEmpty
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, refuse_full_target
 from dumpty_redis import resp
 from dumpty_redis.connection import connected, databases, error_text, number_of, redis_errors, server_version
 from dumpty_redis.dump import scan
@@ -47,7 +47,7 @@ def load_dump(target: Source, dump: Dump, *, overwrite: bool) -> Evidence:
         SourceError: the server refused, or has no number to spare.
     """
     with connected(target) as client, redis_errors(target):
-        _refuse_content(client, target, overwrite=overwrite)
+        refuse_full_target(target=target, empty=not client.execute_command("DBSIZE"), overwrite=overwrite)
         _require_room(client, target, dump)
         with _scratch(client, target) as (number, scratch, token):
             expiries = _load(scratch, dump)
@@ -55,8 +55,7 @@ def load_dump(target: Source, dump: Dump, *, overwrite: bool) -> Evidence:
             _require_same(dump, kinds, expiries)
             arguments = (str(number), str(number_of(target)), token, "1" if overwrite else "0")
             answer = scratch.eval(_SWAP, 1, resp.MARK, *arguments)
-            if answer == b"full":
-                raise TargetNotEmpty(f"{target.url} was filled while restoring into it; to replace it, use overwrite")
+            refuse_full_target(target=target, empty=answer != b"full", overwrite=False)
             if answer != b"done":
                 raise IntegrityError(f"somebody emptied the number {number} that was being restored into; try again")
         return _evidence(dump, kinds, {"redis": server_version(client)})
@@ -74,11 +73,6 @@ def _evidence(dump: Dump, loaded: Counter[str], versions: dict[str, str]) -> Evi
         versions=versions,
         notes=tuple(f"{dumped[kind] - loaded[kind]} keys of type {kind} have expired" for kind in sorted(expired)),
     )
-
-
-def _refuse_content(client: redis.Redis, target: Source, *, overwrite: bool) -> None:
-    if not overwrite and client.execute_command("DBSIZE"):
-        raise TargetNotEmpty(f"{target.url} is not empty; to replace what it holds, restore with overwrite")
 
 
 def _require_room(client: redis.Redis, target: Source, dump: Dump) -> None:

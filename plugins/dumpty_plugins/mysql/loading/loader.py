@@ -8,8 +8,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError, NotProvable, ObjectEvidence, SourceError
-from dumpty.process import masks
+from dumpty import Evidence, IntegrityError, NotProvable, ObjectEvidence, SourceError, require_same_evidence
 from dumpty_plugins.mysql.loading.allowlist import sql_words
 from dumpty_plugins.mysql.loading.parallel import Loaders
 from dumpty_plugins.mysql.loading.statements import StatementReader
@@ -98,7 +97,12 @@ class Loader:
                 f"{loaded[0]} tables with {loaded[1]} rows were loaded, but the dump's last line says "
                 f"{totals.tables if totals else 0} with {totals.rows if totals else 0}"
             )
-        compare(objects, dump.evidence.objects)
+        require_same_evidence(
+            expected=dump.evidence,
+            found=Evidence(objects=objects),
+            subject="what was loaded",
+            advice="the target was left as it was; restore another backup",
+        )
         return objects
 
     def create_stored_objects(self, session: Session, *, events_disabled: bool = False, attempts: int = 1) -> None:
@@ -285,35 +289,3 @@ def counts(session: Session, database: str) -> tuple[ObjectEvidence, ...]:
         )
         for name in base_tables(entries)
     )
-
-
-def compare(
-    loaded_objects: tuple[ObjectEvidence, ...],
-    expected: tuple[ObjectEvidence, ...],
-    *,
-    when: str = "after loading",
-    outcome: str = ": the target was left as it was",
-) -> None:
-    """Compare what was loaded, or read, with the evidence of the backup.
-
-    Raises:
-        IntegrityError: a table is missing or too many, or has another number of rows.
-    """
-    if not expected:
-        return
-    loaded_rows = {o.path: o.rows for o in loaded_objects}
-    masked = {
-        o.path: next((p for p in loaded_rows if masks(o.path, p)), o.path)
-        for o in expected
-        if o.path not in loaded_rows
-    }
-    expected_rows = {masked.get(o.path, o.path): o.rows for o in expected}
-    for path in sorted({*loaded_rows, *expected_rows}):
-        if path not in loaded_rows or path not in expected_rows:
-            which_side = "the dump does not hold" if path in expected_rows else "the backup's evidence does not know"
-            raise IntegrityError(f"table {path}, which {which_side}{outcome}")
-        if expected_rows[path] is not None and loaded_rows[path] != expected_rows[path]:
-            raise IntegrityError(
-                f"table {path} has {loaded_rows[path]} rows {when}, and had {expected_rows[path]} when the backup was "
-                f"made{outcome}"
-            )

@@ -6,7 +6,7 @@ import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, MalformedURL, OptionError, SourceError
+from dumpty import DependencyError, MalformedURL, OptionError, SourceError, refuse_unknown_parameters
 from dumpty.process import redact
 from dumpty_plugins.mysql.server.link import Link
 from dumpty_plugins.mysql.server.session import Session, address, decode, error_text, socket_of
@@ -55,11 +55,7 @@ def _flag(source: Source, name: str) -> bool:
 
 
 def _arguments(source: Source) -> dict[str, Any]:
-    unknown = sorted(set(source.query) - set(PARAMETERS))
-    if unknown:
-        raise MalformedURL(
-            f"{source.url}: unknown parameter {', '.join(unknown)}; valid ones are {', '.join(sorted(PARAMETERS))}"
-        )
+    refuse_unknown_parameters(source=source, known=PARAMETERS)
     arguments: dict[str, Any] = {n: source.query[n] for n in _TEXT if n in source.query}
     arguments |= {n: _flag(source, n) for n in _BOOLEAN if n in source.query}
     for name in _SECONDS:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dumpty import NotProvable, OwnedDirectory, Source
-from dumpty.process import account
+from dumpty import CommandError, NotProvable, OwnedDirectory, Source
+from dumpty.process import account, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +65,11 @@ def local_server(flavour: str) -> LocalServer:
 
 
 def _identify(program: str) -> LocalServer:
-    argv = [program, "--no-defaults", "--version"]
-    environment = account.bare_environment()
-    completed = subprocess.run(argv, capture_output=True, check=False, cwd="/", env=environment)  # noqa: S603 - found on the PATH
-    output = completed.stdout.decode("utf-8", "replace")
+    output = ""
+    with contextlib.suppress(CommandError):
+        output = run([program, "--no-defaults", "--version"], bare=True)
     numbers = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", output)
-    if completed.returncode or numbers is None:
+    if numbers is None:
         raise NotProvable(f"{program} does not say its version: {_INSTALL}")
     flavour = "MariaDB" if "mariadb" in output.lower() else "MySQL"
     return LocalServer(program, flavour, tuple(int(n) for n in numbers.groups()))
@@ -101,17 +100,8 @@ class PrivateServer:
 
     def source(self, database: str, user: str = "root", password: str = "") -> Source:
         """Return the source of ``database`` on it."""
-        socket_path = str(self._directory / "s")
-        password_mask = ":***" if password else ""
-        return Source(
-            scheme="mysql",
-            url=f"mysql://{user}{password_mask}@/{database}?unix_socket={socket_path}",
-            username=user,
-            password=password or None,
-            database=database,
-            query={"unix_socket": socket_path},
-            secrets=(password,) if password else (),
-        )
+        query = {"unix_socket": str(self._directory / "s")}
+        return Source(scheme="mysql", username=user, password=password or None, database=database, query=query)
 
     def __enter__(self) -> Self:
         parent = self._parent()

@@ -7,14 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError, ObjectEvidence
-from dumpty.process import masks
+from dumpty import ObjectEvidence
 from dumpty_plugins.postgres.schema import fingerprint
 from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import decode_text, display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -129,30 +128,6 @@ def without_forced_row_security(connection: Connection) -> Iterator[None]:
         rows(connection, f"ALTER TABLE ONLY {name} NO FORCE ROW LEVEL SECURITY")
     yield
     rows(connection, "ROLLBACK TO SAVEPOINT dumpty_unforced" if in_transaction else "ROLLBACK")
-
-
-def require_same_rows(expected: Sequence[ObjectEvidence], actual: Mapping[str, int | None], *, subject: str) -> None:
-    """Check that ``actual`` (rows by path) holds every expected object with its rows, where their number is known.
-
-    Raises:
-        IntegrityError: it does not; the text names the tables.
-    """
-    differences = []
-    for evidence in expected:
-        path = (
-            evidence.path
-            if evidence.path in actual
-            else next((p for p in actual if masks(evidence.path, p)), evidence.path)
-        )
-        if path not in actual:
-            differences.append(f"{evidence.path} is missing")
-        elif evidence.rows is not None and actual[path] != evidence.rows:
-            differences.append(f"{evidence.path} has {actual[path]} rows instead of {evidence.rows}")
-    if differences:
-        suffix = f", and {len(differences) - 5} more" if len(differences) > 5 else ""  # noqa: PLR2004 - enough for one line
-        raise IntegrityError(
-            f"{subject} differs from what was counted in the snapshot: {', '.join(differences[:5])}{suffix}"
-        )
 
 
 def table_path(copy_table: bytes, encoding: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from dumpty import DependencyError, MalformedURL, OptionError, SourceError
+from dumpty import DependencyError, MalformedURL, OptionError, OwnedDirectory, SourceError, open_regular
 from dumpty.process import redact
 from dumpty_plugins.postgres.server.encodings import UNKNOWN
 from dumpty_plugins.postgres.server.waiting import KEEPALIVE, SHORT_STALL_SECONDS, WatchSettings, dial, run_watched
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 _SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 """libpq's secrets that have no environment variable; the password has one."""
 
+_SERVICE_PREFIX = "dumpty-pgservice-"
 _CONNECT_TIMEOUT_SECONDS = "15"
 STALL_SECONDS = 600
 
@@ -223,14 +223,12 @@ class Address:
                 f"{', '.join(secret_parameters)} of {self.label} belongs into the service's file, not into the URL"
             )
         # These have no variable of their own; a private service file is the one other way past the command line.
-        directory = tempfile.mkdtemp(prefix="dumpty-")
-        try:
-            path = os.path.join(directory, "service.conf")
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as stream:
+        OwnedDirectory.sweep(tempfile.gettempdir(), _SERVICE_PREFIX)
+        with OwnedDirectory(tempfile.gettempdir(), _SERVICE_PREFIX) as directory:
+            path = os.path.join(directory.path, "service.conf")
+            with open(open_regular(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w", encoding="utf-8") as stream:
                 stream.write("[dumpty]\n" + "".join(f"{k}={v}\n" for k, v in secret_parameters.items()))
             yield _conninfo(public | {"service": "dumpty"}), environment | {"PGSERVICEFILE": path}
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _parameters(source: Source) -> dict[str, str]:

@@ -67,16 +67,7 @@ class PrivateServer:
 
     def source(self, user: str, password: str, database: str) -> Source:
         """Return the address of ``database`` for another user."""
-        host = self.admin.query["host"]
-        return Source(
-            scheme="postgresql",
-            url=f"postgresql://{user}:***@/{database}?host={host}&port={_PORT}",
-            username=user,
-            password=password,
-            database=database,
-            query=self.admin.query,
-            secrets=(password,),
-        )
+        return self.admin.replace(username=user, password=password, database=database)
 
 
 @contextlib.contextmanager
@@ -241,15 +232,12 @@ def _check_room(base: str, room: int) -> None:
 def _source(sockets: str) -> Source:
     if len(os.fsencode(sockets)) + len("/.s.PGSQL.5432") > _SOCKET_BYTES:
         raise NotProvable(f"{sockets} is too long for a socket; give a shorter -o scratch_dir=DIRECTORY")
-    user, password = f"dumpty_{secrets.token_hex(8)}", secrets.token_hex(16)
     return Source(
         scheme="postgresql",
-        url=f"postgresql://{user}:***@/postgres?host={sockets}&port={_PORT}",
-        username=user,
-        password=password,
+        username=f"dumpty_{secrets.token_hex(8)}",
+        password=secrets.token_hex(16),
         database="postgres",
         query={"host": sockets, "port": str(_PORT)},
-        secrets=(password,),
     )
 
 

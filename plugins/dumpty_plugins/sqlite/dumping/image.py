@@ -13,8 +13,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError, SourceError
-from dumpty.process import BLOCK
+from dumpty import Evidence, IntegrityError, SourceError, send_file
 from dumpty_plugins.sqlite.files.connection import connect, corruption_error, interruptible
 from dumpty_plugins.sqlite.schema import checks
 
@@ -49,9 +48,8 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
             raise IntegrityError(
                 f"the copy of {source} has {size} bytes, but its header says {checks.image_size(image)}"
             )
-        sink.expect(size)
         prove = functools.partial(_prove, image, source, check=check, fingerprints=fingerprints)
-        return interruptible(image, prove, meanwhile=functools.partial(_send, copy, sink))
+        return interruptible(image, prove, meanwhile=functools.partial(send_file, path=copy, sink=sink))
 
 
 def _copy(database: sqlite3.Connection, copy: str) -> None:
@@ -91,10 +89,3 @@ def _prove(image: sqlite3.Connection, source: str, *, check: bool, fingerprints:
     if findings.damage:
         raise corruption_error(source, findings.damage)
     return checks.evidence(image, fingerprints=fingerprints, notes=(findings.oddities,) if findings.oddities else ())
-
-
-def _send(path: str, sink: Sink) -> None:
-    block = memoryview(bytearray(BLOCK))
-    with open(path, "rb", buffering=0) as stream:
-        while count := stream.readinto(block):
-            sink.write(block[:count])

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from dumpty import DumptyError, Locked, MalformedURL, MissingFile, SourceError, run_in_worker
+from dumpty import DumptyError, Locked, MalformedURL, SourceError, database_file, require_file, run_in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,25 +34,12 @@ def file_path(source: Source) -> str:
     Raises:
         MalformedURL: the URL names no file, or asks for something this driver does not do.
     """
-    if source.host or source.username:
-        path_text = source.url.partition("://")[2].lstrip("/")
-        raise MalformedURL(
-            f"{source.url} names a host, and SQLite has none: a file's path stands behind three slashes, "
-            f"sqlite:///{path_text}, or, where it begins at the root, behind four, sqlite:////{path_text}"
-        )
-    path = source.database or ""
-    if not path or path == ":memory:" or source.query.get("mode") == "memory":
+    if source.query.get("mode") == "memory":
         raise MalformedURL(f"{source.url} names no file: a database in memory cannot be reached; write sqlite:///FILE")
-    if "\0" in path:
-        raise MalformedURL("the path of a SQLite database cannot hold a NUL character")
-    unknown = sorted(set(source.query) - _PARAMETERS)
-    if unknown:
-        raise MalformedURL(
-            f"unknown parameter {', '.join(unknown)} in {source.url}; known are {', '.join(sorted(_PARAMETERS))}"
-        )
+    path = database_file(source=source, parameters=_PARAMETERS)
     if source.query.get("mode", "rw") not in _MODES:
         raise MalformedURL(f"mode={source.query['mode']} in {source.url} is not one of {', '.join(sorted(_MODES))}")
-    return os.path.realpath(path)
+    return path
 
 
 def busy_seconds(source: Source, options: Options) -> float:
@@ -111,7 +98,7 @@ def snapshot(source: Source, options: Options) -> Iterator[sqlite3.Connection]:
         Locked: somebody holds it exclusively for longer than ``busy_timeout``.
     """
     path = file_path(source)
-    require_readable(path)
+    require_file(path=path)
     with read_transaction(path, busy_seconds(source, options)) as database:
         yield database
 
@@ -202,29 +189,6 @@ def _remove_wal(path: str) -> None:
     # A writing one does so when it is the last to close, and only then.
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, "rw")) as database:
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-
-
-def require_readable(path: str) -> None:
-    """Check, without opening it, that ``path`` is a file with something in it.
-
-    Raises:
-        MissingFile: there is nothing.
-        SourceError: it is a directory or a device, empty, or may not be read.
-    """
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFile(f"there is no database file {path}") from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be reached: {error.strerror}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise SourceError(f"{path} is a directory, not a SQLite database file")
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{path} is not a regular file, so it is no SQLite database")
-    if status.st_size == 0:
-        raise SourceError(f"{path} is an empty file (0 bytes), not a database; nothing was ever stored in it")
-    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise SourceError(f"no permission to read {path}; run as its owner, or grant read permission")
 
 
 @contextlib.contextmanager

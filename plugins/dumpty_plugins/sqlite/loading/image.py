@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError, SourceError, open_regular
-from dumpty.process import BLOCK
+from dumpty import Evidence, IntegrityError, require_same_evidence, save_dump
 from dumpty_plugins.sqlite.dumping.image import UNCHECKED
 from dumpty_plugins.sqlite.files.connection import connect, interruptible
 from dumpty_plugins.sqlite.loading.soundness import report_damage, require_sound
 from dumpty_plugins.sqlite.schema import checks
 
 if TYPE_CHECKING:
-    from io import FileIO
-
     from dumpty import Dump
 
 
@@ -26,10 +22,7 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
     Raises:
         IntegrityError: it is not a sound database, or not the one that was dumped.
     """
-    with contextlib.closing(dump.open()) as reader, open(_open_part(part), "r+b", buffering=0) as stream:
-        while block := reader.read(BLOCK):
-            _write(stream, block, part)
-        size = stream.tell()
+    size = save_dump(dump=dump, path=part)
     with report_damage(part), contextlib.closing(connect(part, "rw")) as database:
         if size == 0 or size != checks.image_size(database):
             raise IntegrityError(f"the image has {size} bytes, but its header says {checks.image_size(database)}")
@@ -38,24 +31,6 @@ def load_image(dump: Dump, part: str, *, check: bool) -> Evidence:
         if not check and not dump.evidence.objects:
             return Evidence(versions=checks.versions(), notes=(UNCHECKED,))
         objects = interruptible(database, functools.partial(checks.count_tables, database))
-        checks.require_same_rows(dump.evidence, objects)
-    return Evidence(objects=objects, versions=checks.versions())
-
-
-def _open_part(part: str) -> int:
-    try:
-        return open_regular(part, os.O_RDWR)  # whoever may write to the directory could have put a link there
-    except OSError as error:
-        raise SourceError(f"{part} cannot be written: {error.strerror}") from error
-
-
-def _write(stream: FileIO, block: bytes, part: str) -> None:
-    view = memoryview(block)
-    try:
-        while view:
-            view = view[stream.write(view) :]
-    except OSError as error:
-        raise SourceError(
-            f"{part} cannot be written: {error.strerror}; the restored database is built there: free some space on its"
-            " file system, or restore elsewhere"
-        ) from error
+    evidence = Evidence(objects=objects, versions=checks.versions())
+    require_same_evidence(expected=dump.evidence, found=evidence, subject="the restored database")
+    return evidence

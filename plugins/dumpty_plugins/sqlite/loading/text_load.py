@@ -8,7 +8,7 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError
+from dumpty import Evidence, IntegrityError, require_same_evidence
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite.dumping.text_dump import BEGIN_ANEW, HEADER, LARGEST_ROW
 from dumpty_plugins.sqlite.files.connection import connect, interruptible
@@ -50,8 +50,9 @@ def load_text(dump: Dump, part: str, *, check: bool) -> Evidence:
             f"the dump ends by saying that it holds {rows} rows in {tables} tables, but {loaded[1]} rows in {loaded[0]}"
             " tables were loaded: it is damaged, restore another backup"
         )
-    checks.require_same_rows(dump.evidence, objects)
-    return Evidence(objects=objects, versions=checks.versions())
+    evidence = Evidence(objects=objects, versions=checks.versions())
+    require_same_evidence(expected=dump.evidence, found=evidence, subject="the restored database")
+    return evidence
 
 
 def _execute(database: sqlite3.Connection, statements: Statements) -> tuple[int, int]:

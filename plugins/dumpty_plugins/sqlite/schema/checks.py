@@ -236,25 +236,6 @@ def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
 
 
-def require_same_rows(expected: Evidence, tables: Iterable[ObjectEvidence]) -> None:
-    """Compare the rows that were loaded with those that were dumped.
-
-    Raises:
-        IntegrityError: a table is missing, or has another number of rows.
-    """
-    loaded = {table.path: table.rows for table in tables}
-    for table in expected.objects:
-        if table.path not in loaded:
-            raise IntegrityError(
-                f"table {table.path!r} is in the backup's records, but not in its dump: restore another"
-            )
-        if table.rows is not None and loaded[table.path] != table.rows:
-            raise IntegrityError(
-                f"table {table.path!r} has {loaded[table.path]} rows after loading, but had {table.rows} when it was"
-                " dumped: the dump is damaged, restore another backup"
-            )
-
-
 def image_size(database: sqlite3.Connection) -> int:
     """Return the size in bytes of an image of the database, as its header says."""
     pages = database.execute("PRAGMA page_count").fetchone()[0]
