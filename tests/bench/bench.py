@@ -167,7 +167,7 @@ class Bench:
             if job.shell:
                 figures.stored_bytes, self.stored_backups[job.name] = size_of(out), (slot, str(out))
             else:
-                backup = json.loads(reply)["backup"]
+                [backup] = json.loads(reply)["backups"]
                 figures.stored_bytes, self.stored_backups[job.name] = int(backup["size_bytes"]), (slot, backup["id"])
             return
         path, backup = self.stored_backups[job.made_by]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from support.replies import asks_for_json, check_reply
 
 from dumpty.cli import main
 
@@ -35,6 +36,13 @@ class CommandResult:
         return json.loads(self.out)
 
 
+def checked(argv: list[str], result: CommandResult) -> CommandResult:
+    """Return a result after its JSON object, if one was asked for, was seen to be what the schema says."""
+    if asks_for_json(argv) and result.out:
+        assert check_reply(argv, result.out)["status"] == result.status
+    return result
+
+
 @pytest.fixture(autouse=True)
 def _in_a_directory_of_its_own(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -51,7 +59,7 @@ def dumpty(capsys):
         with terminal or contextlib.nullcontext():
             status = main([str(a) for a in argv])
         out, err = capsys.readouterr()
-        return CommandResult(status, out, err)
+        return checked([str(a) for a in argv], CommandResult(status, out, err))
 
     return run
 
@@ -64,7 +72,7 @@ def program():
         process = subprocess.run(
             [sys.executable, "-m", "dumpty", *map(str, argv)], capture_output=True, text=True, check=False, **options
         )
-        return CommandResult(process.returncode, process.stdout, process.stderr)
+        return checked([str(a) for a in argv], CommandResult(process.returncode, process.stdout, process.stderr))
 
     return run
 
@@ -109,7 +117,8 @@ def make(dumpty):
     def run(url: str, *argv: object) -> dict:
         result = dumpty("backup", url, *argv, "--json")
         assert result.status == 0, result
-        return result.json["backup"]
+        [backup] = result.json["backups"]
+        return backup
 
     return run
 

@@ -202,7 +202,9 @@ def test_doctor_fails_where_there_is_no_database(dumpty, tmp_path):
 def test_doctor_fails_where_the_database_cannot_be_reached(dumpty, odd):
     result = dumpty("doctor", "odd://user:secret99@unreachable/db", "--json")
     assert result.status == 1
-    assert result.json["database"] == {"url": "odd://user:***@unreachable/db", "reached": False}
+    database = result.json["database"]
+    assert (database["url"], database["reached"]) == ("odd://user:***@unreachable/db", False)
+    assert database["exists"] is database["empty"] is database["estimated_bytes"] is None
     assert "ConnectionRefusedError" in result.json["error"]
     assert "secret99" not in result.out
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from support.places import left_over
 
 def proven(dumpty) -> list[str | None]:
     backups = dumpty("list", "--json").json["backups"]
-    return [b["proven"] and b["proven"]["level"] for b in backups]
+    return [b["proof"]["level"] if b["proof"] and b["proof"]["ok"] else None for b in backups]
 
 
 def test_a_drill_without_any_option_restores_the_latest_and_says_counts_only(dumpty, make, shop, tmp_path):
@@ -39,14 +40,14 @@ def test_with_fingerprints_a_drill_says_every_value(dumpty, make, shop):
 def test_a_drill_in_json_is_one_object_that_says_what_was_proved_and_what_not(dumpty, make, shop):
     backup = make(shop)
     reply = dumpty("drill", "latest", "--json").json
-    [drilled] = reply["drilled"]
+    [drilled] = reply["proofs"]
     assert (reply["success"], drilled["id"], drilled["level"], drilled["recorded"]) == (
         True,
         backup["id"],
         "restore",
         True,
     )
-    assert all(step["seconds"] >= 0 for step in drilled["proved"])
+    assert all(step["duration_seconds"] >= 0 for step in drilled["proved"])
     assert drilled["not_proved"]
     assert drilled["versions"]["sqlite"]
 
@@ -75,7 +76,7 @@ def test_an_assertion_with_a_mistake_is_a_usage_error_and_no_verdict(dumpty, mak
 def test_all_backups_are_drilled_and_one_that_is_damaged_fails(dumpty, make, shop):
     make(shop)
     damaged = make(shop, "--format", "sql")
-    with open(damaged["file_path"], "r+b") as stream:
+    with open(damaged["files"][0], "r+b") as stream:
         stream.truncate(60)
     result = dumpty("drill", "--all")
     assert result.status == 4
@@ -105,6 +106,8 @@ def test_a_failed_drill_is_repeated_however_new(dumpty, make, shop):
         ("--older-than", "soon"),
         ("-o", "nonsense=1"),
         ("-o", "level=digest"),
+        ("-o", "quiet=1"),
+        ("-o", "deed=1"),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(dumpty, make, shop, argv):
@@ -148,9 +151,9 @@ def test_what_is_not_provable_here_is_counted_apart_and_decides_last(dumpty, mak
     assert "1 backup proven by restoring, 1 not provable here" in result.out
     make("odd://h/x")
     result = dumpty("verify", "--all", "--level", "structure", "--json")
-    assert (result.status, [v["success"] for v in result.json["verified"]]) == (3, [True, False, False])
+    assert (result.status, [v["ok"] for v in result.json["proofs"]]) == (3, [True, None, None])
     assert "2 of 3 backups are not provable here, the first: " in result.json["error"]
-    with open(provable["file_path"], "r+b") as stream:
+    with open(provable["files"][0], "r+b") as stream:
         stream.truncate(60)
     result = dumpty("drill", "--all")
     assert result.status == 4
@@ -253,5 +256,8 @@ def test_what_list_prints_of_proofs_is_what_the_file_says(dumpty, make, shop, tm
     dumpty("drill")
     [proofs] = (tmp_path / "backups").rglob("*.proof-*")
     proof = json.loads(proofs.read_text())["proof"]
-    proven = dumpty("list", "--json").json["backups"][0]["proven"]
-    assert (proven["at"], proven["by"], proven["level"]) == (proof["at"], proof["by"], proof["level"])
+    [backup] = dumpty("show", "latest", "--json").json["backups"]
+    proven = backup["details"]["proof"]
+    assert datetime.fromisoformat(proven["at"]) == datetime.fromisoformat(proof["at"])
+    assert (proven["by"], proven["level"]) == (proof["by"], proof["level"])
+    assert {key: proven[key] for key in ("level", "ok", "at")} == backup["proof"]

@@ -17,15 +17,25 @@ def test_every_backup_has_a_line_oldest_first(dumpty, make, shop):
     assert head.split() == ["ID", "TAKEN", "DATABASE", "SOURCE", "FORMAT", "SIZE", "LAST", "PROVEN", "FILE"]
     assert [line.split()[0] for line in lines] == [first["id"][:8], second["id"][:8]]
     assert "native+gzip" in lines[0]
-    assert lines[1].split()[-1] == os.path.basename(second["file_path"])
+    assert lines[1].split()[-1] == os.path.basename(second["files"][0])
 
 
-def test_json_holds_everything_of_every_backup(dumpty, make, shop):
+def test_json_holds_every_backup_and_its_tables_only_on_request(dumpty, make, shop):
     backup = make(shop)
     reply = dumpty("list", "--json").json
-    assert (reply["success"], reply["status"], reply["problems"]) == (True, 0, [])
-    assert reply["backups"] == [backup]
-    assert backup["evidence"]["objects"] == [{"path": "orders", "rows": 2, "fingerprint": None}]
+    assert (reply["success"], reply["status"], reply["warnings"]) == (True, 0, [])
+    assert reply["backups"] == [backup] == dumpty("list", "--all", "--json").json["backups"]
+    tables = [{"path": "orders", "rows": 2, "fingerprint": None}]
+    assert dumpty("list", "--tables", "--json").json["backups"] == [{**backup, "objects": tables}]
+    assert "objects" not in backup
+
+
+def test_quiet_lists_nothing_but_warnings(dumpty, make, shop):
+    os.unlink(make(shop)["files"][0])
+    for verb in (("list",), ("show", "latest")):
+        assert dumpty(*verb, "-q").out == ""
+    assert "is lost" in dumpty("list", "-q").err
+    assert dumpty("list", "-q", "--json").json["backups"][0]["state"] == "lost"
 
 
 def test_an_empty_directory_lists_nothing_and_is_no_failure(dumpty, tmp_path):
@@ -43,7 +53,7 @@ def test_a_damaged_manifest_is_named_and_hides_no_other_backup(dumpty, make, sho
     assert result.status == 0
     assert readable["id"][:8] in result.out
     assert hidden.name in result.err
-    assert dumpty("list", "--json").json["problems"][0].startswith("the manifest")
+    assert dumpty("list", "--json").json["warnings"][0].startswith("the manifest")
 
 
 def test_a_file_url_names_the_directory_too(dumpty, make, shop, tmp_path):
@@ -79,13 +89,16 @@ def test_show_tells_all(dumpty, make, shop):
     for value in (
         backup["id"],
         backup["checksum"],
-        backup["file_path"],
+        backup["files"][0],
         backup["source"],
         "sqlite version",
         "1 object, 2 rows",
     ):
         assert value in out
-    assert dumpty("show", "latest", "--json").json["backup"] == backup
+    [shown] = dumpty("show", "latest", "--json").json["backups"]
+    assert {key: shown[key] for key in backup} == backup
+    assert set(shown) - set(backup) == {"objects", "details"}
+    assert shown["details"]["versions"]["sqlite"]
 
 
 def test_show_tells_fingerprints_notes_and_what_was_not_counted(dumpty, make, odd):
@@ -115,7 +128,7 @@ def test_an_id_that_fits_two_backups_is_refused(dumpty, make, shop, monkeypatch)
     assert result.status == 1
     assert "give more of the id" in result.err
     short = [line.split()[0] for line in dumpty("list").out.splitlines()[1:]]
-    assert sorted(dumpty("show", s, "--json").json["backup"]["id"] for s in short) == sorted(ids)
+    assert sorted(dumpty("show", s, "--json").json["backups"][0]["id"] for s in short) == sorted(ids)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_json_is_plain_ascii_and_says_what_was_there(dumpty, make, odd):
     make("odd://fine/db")
     result = dumpty("show", "latest", "--json")
     assert result.out.isascii()
-    assert "\x1b" in result.json["backup"]["evidence"]["objects"][0]["path"]
+    assert "\x1b" in result.json["backups"][0]["objects"][0]["path"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_the_library_log_is_shown_only_when_debugging(dumpty, tmp_path, monkeypa
     ("command_line", "status"), [("list", 0), ("verify latest", 4), ("backup nonsense --json", 2), ("--help", 1)]
 )
 def test_a_reader_that_leaves_is_silence_and_the_status_is_the_verbs(make, shop, command_line, status):
-    with open(make(shop)["file_path"], "ab") as stream:
+    with open(make(shop)["files"][0], "ab") as stream:
         stream.write(b"x")
     argv = [sys.executable, "-c", _LEAVES, sys.executable, "-m", "dumpty", *command_line.split()]
     process = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -213,7 +213,7 @@ def test_a_narrow_terminal_gets_whole_rows_with_a_bold_head(make, shop):
     head, row = os.read(master, 65536).decode().splitlines()
     os.close(master)
     assert "\x1b[1m" in head
-    assert row.endswith(os.path.basename(backup["file_path"]))
+    assert row.endswith(os.path.basename(backup["files"][0]))
 
 
 def test_a_pipe_gets_one_line_for_each_backup(program, make, shop):
@@ -224,4 +224,4 @@ def test_a_pipe_gets_one_line_for_each_backup(program, make, shop):
 
 def test_the_result_is_json_for_any_reader(program, shop):
     result = program("backup", shop, "--json")
-    assert json.loads(result.out)["backup"]["database"] == "shop"
+    assert json.loads(result.out)["backups"][0]["database"] == "shop"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import re
 import resource
@@ -17,12 +16,27 @@ from pathlib import Path
 
 import pytest
 from support.places import left_over, stored_files
+from support.replies import check_reply
 
 import dumpty as package
 from dumpty import errors
 from dumpty.cli import main, status
 
-VERBS = ("backup", "restore", "list", "show", "verify", "prune", "doctor", "demo", "plugins")
+VERBS = (
+    "backup",
+    "restore",
+    "list",
+    "show",
+    "verify",
+    "drill",
+    "pin",
+    "unpin",
+    "remove",
+    "prune",
+    "doctor",
+    "demo",
+    "plugins",
+)
 DISTS = str(Path(__file__).parent / "dists")
 
 
@@ -66,11 +80,11 @@ def test_help_lists_every_verb_and_every_exit_status(dumpty):
     assert documented == {0, 130} | {value for _, value in status.TABLE} | {status.FAILED}
 
 
-@pytest.mark.parametrize("verb", [(v,) for v in VERBS] + [("plugins", "show")])
+@pytest.mark.parametrize("verb", [(v,) for v in VERBS] + [("plugins", verb) for verb in ("show", "new", "check")])
 def test_every_verb_has_help_with_examples_that_parse(dumpty, verb):
     result = dumpty(*verb, "--help")
     assert result.status == 0
-    assert "--json" in result.out
+    assert {"--json", "--quiet"} <= set(re.findall(r"--\w+", result.out))
     assert result.out == dumpty(*verb, "-h").out
 
 
@@ -98,7 +112,7 @@ def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
 def test_help_answers_at_once_and_looks_for_no_plugin(program):
     code = (
         "import sys; from dumpty.cli import main; status = main(['--help']); "
-        "print(sorted({'rich', 'importlib_metadata', 'dumpty.registry.host', 'dumpty_plugins', 'pydantic', 'sqlite3'} & set(sys.modules)))"
+        "print(sorted({'rich', 'importlib_metadata', 'dumpty.registry.host', 'dumpty_plugins', 'pydantic', 'sqlite3', 'msgspec'} & set(sys.modules)))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.splitlines()[-1] == "[]"
@@ -219,7 +233,7 @@ def test_a_signal_ends_children_removes_partial_files_and_is_told(hangs, number,
     program.send_signal(number)
     out, err = program.communicate(timeout=120)
     assert program.returncode == expected
-    reply = json.loads(out)
+    reply = check_reply(["backup", "--json"], out)
     assert (reply["success"], reply["status"], err) == (False, expected, "")
     assert number.name in reply["error"]
     with pytest.raises(ProcessLookupError):
@@ -247,7 +261,7 @@ def test_a_second_signal_ends_what_does_not_listen_to_the_first(hangs, number, e
         program.send_signal(next_signal)
     out, err = program.communicate(timeout=30)
     assert program.returncode == expected
-    reply = json.loads(out)
+    reply = check_reply(["backup", "--json"], out)
     assert (reply["success"], reply["status"], err.replace("stubborn\n", "")) == (False, expected, "")
     assert f"interrupted by {number.name}, and by a second signal" in reply["error"]
     assert not any(name.endswith(".json") for name in stored_files("backups"))
@@ -259,7 +273,7 @@ def test_a_signal_that_a_plugin_swallowed_makes_no_backup(hangs, number, expecte
     program.send_signal(number)
     out, _ = program.communicate(timeout=30)
     assert program.returncode == expected
-    assert json.loads(out)["status"] == expected
+    assert check_reply(["backup", "--json"], out)["status"] == expected
     assert stored_files("backups") == []
 
 
@@ -268,7 +282,7 @@ def test_a_signal_that_interrupts_no_waiting_is_heard_all_the_same(hangs):
     program.send_signal(signal.SIGTERM)
     out, _ = program.communicate(timeout=60)
     assert program.returncode == 143
-    assert "what was not complete is removed" in json.loads(out)["error"]
+    assert "what was not complete is removed" in check_reply(["backup", "--json"], out)["error"]
 
 
 def test_the_echo_of_a_signal_does_not_disturb_the_cleaning_up(hangs):
@@ -382,7 +396,8 @@ def test_an_interrupt_does_not_hide_that_cleaning_up_failed(make, shop, kind, te
         [sys.executable, "-c", FAILING, kind, "--json"], capture_output=True, text=True, timeout=120
     )
     assert process.returncode == 143
-    assert json.loads(process.stdout) == {"success": False, "status": 143, "error": message, "error_type": "Terminated"}
+    reply = check_reply(["list", "--json"], process.stdout)
+    assert (reply["status"], reply["error"], reply["error_type"]) == (143, message, "Terminated")
 
 
 TAKING = """

@@ -21,7 +21,7 @@ def listed_ids(dumpty) -> list[str]:
 def test_a_backup_is_removed_by_the_beginning_of_its_id(dumpty, three):
     result = dumpty("remove", three[1][:13], "--yes", "--json")
     assert result.status == 0
-    assert (result.json["id"], result.json["removed"]) == (three[1], True)
+    assert (result.json["backups"][0]["id"], result.json["removed"]) == (three[1], [three[1]])
     assert listed_ids(dumpty) == [three[0], three[2]]
 
 
@@ -30,6 +30,15 @@ def test_what_was_removed_is_said_in_one_line(dumpty, three):
     assert (result.status, result.err) == (0, "")
     [line] = result.out.splitlines()
     assert line.startswith(f"removed: backup {three[2]} of shop, taken ")
+
+
+def test_a_dry_run_says_what_would_go_and_removes_nothing(dumpty, three):
+    result = dumpty("remove", "latest", "--dry-run")
+    assert (result.status, result.out.startswith(f"would be removed: backup {three[2]} of shop, taken ")) == (0, True)
+    assert listed_ids(dumpty) == three
+    dumpty("pin", "latest")
+    result = dumpty("remove", "latest", "--dry-run")
+    assert (result.status, f"dumpty unpin {three[2]} frees it" in result.err) == (1, True)
 
 
 def test_without_a_terminal_nothing_is_removed_that_was_not_confirmed(dumpty, three):
@@ -52,7 +61,7 @@ def test_a_backup_that_is_being_read_stays_and_the_command_says_so(dumpty, three
     with repository.reading(repository.get(three[0])):
         result = dumpty("remove", three[0], "--yes", "--json")
     assert result.status == 1
-    assert (result.json["success"], result.json["removed"]) == (False, False)
+    assert (result.json["success"], result.json["removed"]) == (False, [])
     assert f"backup {three[0]} is not removed: it is being read" in str(result.json["warnings"])
     assert listed_ids(dumpty) == three
 

@@ -26,7 +26,7 @@ def test_a_missing_target_is_created(dumpty, make, shop, orders, tmp_path, form)
 
 def test_a_short_id_is_enough(dumpty, made, orders, tmp_path):
     result = dumpty("restore", made["id"][:6], "--to", f"sqlite:///{tmp_path}/new.db", "--json")
-    assert result.json["backup"]["id"] == made["id"]
+    assert result.json["backups"][0]["id"] == made["id"]
     assert result.json["target_url"] == f"sqlite:///{tmp_path}/new.db"
     assert orders(tmp_path / "new.db") == ROWS
 
@@ -53,7 +53,7 @@ def test_create_refuses_a_target_that_exists_though_empty(dumpty, made, tmp_path
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied"])
 def test_a_damaged_backup_is_not_restored(dumpty, made, tmp_path, damage):
-    path = made["file_path"]
+    path = made["files"][0]
     with open(path, "rb") as stream:
         data = bytearray(stream.read())
     data[len(data) // 2] ^= 1
@@ -66,10 +66,10 @@ def test_a_damaged_backup_is_not_restored(dumpty, made, tmp_path, damage):
 
 
 def test_a_backup_whose_file_is_gone_is_not_restored(dumpty, made, tmp_path):
-    os.unlink(made["file_path"])
+    os.unlink(made["files"][0])
     result = dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/new.db")
     assert result.status == 1
-    assert made["file_path"] in result.err
+    assert made["files"][0] in result.err
     assert not (tmp_path / "new.db").exists()
 
 

@@ -57,16 +57,16 @@ SELECTIONS = [
 def test_a_selection_means_the_same_in_every_verb(dumpty, three, tmp_path, selection, expected):
     arguments = [argument.format(top=tmp_path, crm=three["crm"]["id"][:7]) for argument in selection]
     expected_id = three[expected]["id"]
-    assert dumpty("show", *arguments, "--json").json["backup"]["id"] == expected_id
-    assert [v["id"] for v in dumpty("verify", *arguments, "--json").json["verified"]] == [expected_id]
-    assert [v["id"] for v in dumpty("drill", *arguments, "--json").json["drilled"]] == [expected_id]
-    assert dumpty("pin", *arguments, "--json").json["id"] == expected_id
-    assert dumpty("unpin", *arguments, "--json").json["id"] == expected_id
+    assert dumpty("show", *arguments, "--json").json["backups"][0]["id"] == expected_id
+    assert [v["id"] for v in dumpty("verify", *arguments, "--json").json["proofs"]] == [expected_id]
+    assert [v["id"] for v in dumpty("drill", *arguments, "--json").json["proofs"]] == [expected_id]
+    assert dumpty("pin", *arguments, "--json").json["backups"][0]["id"] == expected_id
+    assert dumpty("unpin", *arguments, "--json").json["backups"][0]["id"] == expected_id
     result = dumpty("restore", *arguments, "--to", "sqlite:///new.db", "--json")
     if (arguments[0] == "latest" and len(arguments) == 1) or arguments[-1] == "db":
         assert (result.status, result.json["error_type"]) == (1, "UnknownBackup")
     else:
-        assert result.json["backup"]["id"] == expected_id
+        assert result.json["backups"][0]["id"] == expected_id
         assert contents(tmp_path / "new.db") == expected
 
 
@@ -100,9 +100,27 @@ def test_what_a_damaged_manifest_hides_is_told_where_it_could_be_the_latest(dump
     [manifest] = [p for p in (tmp_path / "backups").rglob("*.manifest.json") if second["id"][:8] in p.name]
     manifest.write_text("{}")
     result = dumpty("restore", "latest", "--to", "sqlite:///new.db", "--json")
-    assert (result.status, result.json["backup"]["id"]) == (0, first["id"])
+    assert (result.status, result.json["backups"][0]["id"]) == (0, first["id"])
     assert any(manifest.name in warning for warning in result.json["warnings"])
     assert dumpty("restore", first["id"], "--to", "sqlite:///other.db").err == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (("show", "latst:crm"), "latest"),
+        (("show", "latest-verfied"), "latest-verified"),
+        (("show", "latest:crms"), "crm"),
+        (("restore", "latest", "--database", "crms", "--to", "sqlite:///new.db"), "crm"),
+        (("list", "--database", "crms"), "crm"),
+        (("verify", "--all", "--database", "crms"), "crm"),
+    ],
+)
+def test_what_is_much_like_a_database_or_a_word_is_suggested(dumpty, three, argv, meant):
+    result = dumpty(*argv)
+    assert result.status == (0 if argv[0] in {"list", "verify"} else 1)
+    assert (result.out + result.err).rstrip().endswith(f". Did you mean {meant!r}?")
+    assert "Did you mean" not in dumpty("show", "latest:crm", "--database", "db").err
 
 
 @pytest.mark.parametrize("unknown", ["latest:", "latest:nothing", "latest-verified:crm", "{b}"])
@@ -132,9 +150,9 @@ def test_a_list_shows_sources_and_filters(dumpty, three, tmp_path):
 
 
 def test_all_backups_of_a_database_are_verified_and_drilled(dumpty, three):
-    verified = dumpty("verify", "--all", "--database", "db", "--json").json["verified"]
+    verified = dumpty("verify", "--all", "--database", "db", "--json").json["proofs"]
     assert {v["id"] for v in verified} == {three["a"]["id"], three["b"]["id"]}
-    verified = dumpty("drill", "--all", "--source", "b/db.sqlite3", "--json").json["drilled"]
+    verified = dumpty("drill", "--all", "--source", "b/db.sqlite3", "--json").json["proofs"]
     assert {v["id"] for v in verified} == {three["b"]["id"]}
     assert "of the database 'x'" in dumpty("verify", "--all", "--database", "x").out
 

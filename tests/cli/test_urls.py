@@ -25,7 +25,8 @@ def test_a_url_can_be_read_from_where_ps_does_not_look(dumpty, url, monkeypatch,
     argument = {"env": "env:SHOP_URL", "file": "file:secret url", "cmd": "cmd:cat 'secret url'", "stdin": "-"}[form]
     result = dumpty("backup", argument, "--json")
     assert result.status == 0
-    assert result.json["backup"]["database_url"] == url
+    [backup] = dumpty("show", "latest", "--json").json["backups"]
+    assert backup["details"]["database_url"] == url
 
 
 def test_the_target_of_a_restore_can_be_read_so_too(dumpty, url, monkeypatch, orders, tmp_path):

@@ -17,12 +17,12 @@ def test_a_good_backup_is_verified(dumpty, make, shop):
 
 def test_all_backups_are_verified_and_each_gets_its_verdict(dumpty, make, shop):
     intact, damaged = make(shop), make(shop)
-    with open(damaged["file_path"], "r+b") as stream:
+    with open(damaged["files"][0], "r+b") as stream:
         stream.truncate(50)
     result = dumpty("verify", "--all", "--json")
     assert result.status == result.json["status"] == 4
-    assert [(v["id"], v["success"]) for v in result.json["verified"]] == [(intact["id"], True), (damaged["id"], False)]
-    assert result.json["error_type"] == result.json["verified"][1]["error_type"] == "IntegrityError"
+    assert [(v["id"], v["ok"]) for v in result.json["proofs"]] == [(intact["id"], True), (damaged["id"], False)]
+    assert result.json["error_type"] == result.json["proofs"][1]["error_type"] == "IntegrityError"
     assert "1 of 2 backups failed" in result.json["error"]
     result = dumpty("verify", "--all")
     assert "1 backup verified, 1 FAILED" in result.out
@@ -31,7 +31,7 @@ def test_all_backups_are_verified_and_each_gets_its_verdict(dumpty, make, shop):
 
 @pytest.mark.parametrize("argv", [("latest",), ("--all",)])
 def test_a_backup_whose_file_is_gone_has_failed(dumpty, make, shop, argv):
-    os.unlink(make(shop)["file_path"])
+    os.unlink(make(shop)["files"][0])
     result = dumpty("verify", *argv)
     assert result.status == 4
     assert "is gone" in result.err
@@ -81,11 +81,25 @@ def test_a_backup_removed_meanwhile_is_no_failure_of_all_but_one_of_its_own(dump
     monkeypatch.setattr(BackupManager, "prove", prove)
     result = dumpty("verify", "--all", "--json")
     assert result.status == 0
-    assert [v["id"] for v in result.json["verified"]] == [remaining["id"]]
+    assert [v["id"] for v in result.json["proofs"]] == [remaining["id"]]
     assert dumpty("verify", removed["id"]).status == 1
 
 
-@pytest.mark.parametrize("argv", [(), ("latest", "--all")])
+def test_older_than_takes_those_that_nothing_has_proved_since(dumpty, make, shop):
+    make(shop)
+    result = dumpty("verify", "--older-than", "1h")
+    assert (result.status, "older than 1h" in result.out, "nothing was verified" in result.out) == (0, True, True)
+    assert "1 backup verified" in dumpty("verify", "--older-than", "0h").out
+
+
+def test_options_of_a_restore_are_taken_where_it_restores(dumpty, make, shop):
+    make(shop)
+    assert dumpty("verify", "latest", "--level", "restore", "-o", "busy_timeout=1").status == 0
+    result = dumpty("verify", "latest", "-o", "busy_timeout=1")
+    assert (result.status, "takes no server, assertions or options" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("argv", [(), ("latest", "--all"), ("latest", "--older-than", "1h")])
 def test_one_backup_or_all_of_them(dumpty, make, shop, argv):
     make(shop)
     result = dumpty("verify", *argv)

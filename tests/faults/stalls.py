@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Self
+
+from support.replies import check_reply
 
 PATIENCE = 60
 """Seconds for what takes a few on an idle machine. A command that waits for a stalled server never ends."""
@@ -94,10 +95,11 @@ class Command:
     """A command line as a program of its own, which ends with the block."""
 
     def __init__(self, place: Path, *argv: object, cwd: Path | None = None) -> None:
+        self._argv = list(map(str, argv))
         self._out, self._err = place / "out", place / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dumpty", *map(str, argv)],
+                [sys.executable, "-m", "dumpty", *self._argv],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -149,7 +151,7 @@ class Command:
         """The one JSON object on standard output."""
         text = self._out.read_text()
         assert text.count("\n") == 1, (text, self.err)
-        return json.loads(text)
+        return check_reply(self._argv, text)
 
 
 def _take_signals() -> None:

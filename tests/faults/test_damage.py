@@ -250,7 +250,7 @@ def test_the_command_line_names_the_damaged_backup_and_ends_with_4(pair, way, pl
     LEDGER.fault(f"files {DESCRIPTIONS[way]}")
     assert main(["verify", "--all", "--dir", str(place / "backups"), "--json"]) == 4
     report = json.loads(capsys.readouterr().out)
-    failed_ids = [v["id"] for v in report["verified"] if not v["success"]]
+    failed_ids = [v["id"] for v in report["proofs"] if v["ok"] is False]
     assert failed_ids == ([backup.id, other.id] if way is swap else [backup.id])
     assert main(["restore", backup.id, "--dir", str(place / "backups"), "--to", f"sqlite:///{place}/new.db"]) != 0
     assert not (place / "new.db").exists()

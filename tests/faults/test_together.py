@@ -37,7 +37,7 @@ def finish(child):
 def backup_id_of(status, out, err):
     """Return the id of the backup that a command line made."""
     assert status == 0, err
-    return json.loads(out.strip().splitlines()[-1])["backup"]["id"]
+    return json.loads(out.strip().splitlines()[-1])["backups"][0]["id"]
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.replies import asks_for_json, check_reply
 
 from dumpty import Backup, BackupManager
 from dumpty.cli import main
@@ -31,8 +32,11 @@ def dumpty(tmp_path, monkeypatch, capsys):
 
     def run(*argv: object) -> CommandResult:
         capsys.readouterr()
-        status = main([str(a) for a in argv])
-        return CommandResult(status, *capsys.readouterr())
+        words = [str(a) for a in argv]
+        result = CommandResult(main(words), *capsys.readouterr())
+        if asks_for_json(words):
+            assert check_reply(words, result.out)["status"] == result.status
+        return result
 
     return run
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.places import stored_files
+from support.replies import check_reply
 from support.toys import python
 
 from dumpty import BackupManager, PluginError, PluginNotFound, StoreError
@@ -64,6 +65,8 @@ def dumpty(tmp_path):
             timeout=120,
             preexec_fn=forbid_large_files,
         )
+        if "--json" in argv:
+            assert check_reply(argv, done.stdout)["status"] == done.returncode
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -210,7 +213,8 @@ def test_a_plugin_that_hangs_for_a_moment_on_import_works_and_is_named(install, 
     assert "plugin 'slow' of dumpty-slow 1.0 took 0." in line
     assert "DUMPTY_DISABLE_PLUGINS=dumpty-slow:slow" in line
     seconds = {
-        p["name"]: p["seconds"] for p in json.loads(dumpty("plugins", "--json", plugin_folders=["slow"]).out)["plugins"]
+        p["name"]: p["load_seconds"]
+        for p in json.loads(dumpty("plugins", "--json", plugin_folders=["slow"]).out)["plugins"]
     }
     assert seconds["slow"] >= 0.6
     assert seconds["sha256"] < 0.6

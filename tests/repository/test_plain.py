@@ -91,6 +91,7 @@ def test_a_backup_of_several_objects_is_listed_as_their_set(repository, top):
     assert (backup.id, backup.state) == (record.id, "ok")
     assert backup.size_bytes == sum(map(len, PARTS.values()))
     assert backup.file_path == str(top / record.objects[0].name.removesuffix("1.sql"))
+    assert backup.files == tuple(str(top / name) for name in sorted(o.name for o in record.objects))
     lines = subprocess.run(
         ["sha256sum", *sorted(o.name for o in record.objects)], cwd=top, capture_output=True, check=True
     )

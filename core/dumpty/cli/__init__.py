@@ -43,9 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     listener = Listener(json_wanted=json_wanted, describe=output.failure) if argv is None else None
     with Signals(process_ends=argv is None, listener=listener) as signals:
         error: BaseException
+        warnings: Sequence[str] = ()
         try:
             outcome = _run(arguments)
             failed = None if isinstance(outcome, int) else outcome.error
+            warnings = () if isinstance(outcome, int) else outcome.warnings
             if signals.caught:
                 error = failed or signals.caught[0]  # typer made an exit status of it
             elif isinstance(outcome, int):
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signals.begin_reporting()
         if debug:
             _write_traceback(error)
-        status = output.fail(interrupt or error, _error_text(error, interrupt), json_wanted=json_wanted)
+        status = output.fail(interrupt or error, _error_text(error, interrupt), warnings, json_wanted=json_wanted)
         signals.end_reporting()
         return status
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.commands import (
     backup,
     demo,
@@ -33,7 +33,7 @@ from dumpty.cli.standard_streams import ForgivingStream
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dumpty.cli.output import Report
 
@@ -56,7 +56,7 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
-  130  interrupted (143: ended by SIGTERM); a second signal ends it at once
+  130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
 DUMPTY_DEBUG=1 in the environment adds the traceback to an unexpected error.
 """
@@ -78,11 +78,14 @@ VERBS = (
 
 
 class Outcome:
-    """How a verb ended: with a report, or with an error."""
+    """How a verb ended: with a report, or with an error and what it warned of before."""
 
-    def __init__(self, report: Report | None = None, error: BaseException | None = None) -> None:
+    def __init__(
+        self, report: Report | None = None, error: BaseException | None = None, warnings: Sequence[str] = ()
+    ) -> None:
         self.report = report
         self.error = error
+        self.warnings = report.warnings if report else warnings
 
 
 def build() -> typer.Typer:
@@ -120,7 +123,7 @@ def _returning_outcome(verb: Callable[..., Report]) -> Callable[..., Outcome]:
             except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - typer would make its own of some of them
                 for text in warnings:
                     warn(text)
-                return Outcome(error=error)
+                return Outcome(error=error, warnings=warnings)
         return Outcome(report=dataclasses.replace(report, warnings=(*warnings, *report.warnings)))
 
     return run
@@ -200,7 +203,8 @@ def _dumpty(
 def _plugins(
     ctx: typer.Context,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Outcome | None:
     if ctx.invoked_subcommand is None:
-        return _returning_outcome(plugins.plugins)(json=json)
+        return _returning_outcome(plugins.plugins)(json=json, quiet=quiet)
     return None

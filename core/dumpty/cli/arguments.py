@@ -12,7 +12,7 @@ import typer
 from dumpty.cli.status import NoSuchStore, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.result import Backup
@@ -40,7 +40,7 @@ DIRECTORY = "backups"
 URL_HELP = "A database URL, or where to read it, out of sight of ps: env:NAME, file:PATH, cmd:PROGRAM…, - (stdin)."
 
 Directory = Annotated[
-    str, typer.Option("--dir", "-d", metavar="PATH", envvar="DUMPTY_DIR", help="The backup directory.")
+    str, typer.Option("--dir", "-d", metavar="REPO", envvar="DUMPTY_DIR", help="The repository: a directory, or a URL.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, failures included.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
@@ -114,8 +114,10 @@ def open_existing(directory: str) -> BackupManager:
     return BackupManager(directory)
 
 
-def parse_options(texts: Sequence[str] | None, jobs: int | None = None) -> dict[str, object]:
-    """Take ``key=value`` apart; ``jobs`` is the driver's option of that name.
+def parse_options(
+    texts: Sequence[str] | None, jobs: int | None = None, *, reserved: Collection[str] = ()
+) -> dict[str, object]:
+    """Take ``key=value`` apart; ``jobs`` is the driver's option of that name, ``reserved`` are no plugin's.
 
     Raises:
         UsageError: it is not of that form, is given twice, or is the facades' own.
@@ -130,7 +132,7 @@ def parse_options(texts: Sequence[str] | None, jobs: int | None = None) -> dict[
             raise UsageError(f"the option {text!r} is not of the form KEY=VALUE; write for example -o level=6")
         if key in options:
             raise UsageError(f"the option {key!r} is given twice; several values are written a,b,c")
-        if key in RESERVED | {"self", "target_url", "backup_id"}:
+        if key in RESERVED | {"self", "target_url", "backup_id", *reserved}:
             raise UsageError(f"{key!r} is not an option of a plugin; see the verb's own options with --help")
         options[key] = value
     if jobs is not None:

@@ -9,70 +9,117 @@ from dumpty.cli.output import Line, Table, count, moment, seconds, size
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dumpty.cli import json_values
     from dumpty.operations.result import Backup
     from dumpty.types import Proof
 
 __all__ = [
+    "as_json",
     "contents",
     "details",
-    "fields",
     "form",
     "last_proven",
     "lost_warnings",
-    "proof_fields",
     "proof_lines",
+    "steps",
     "warnings",
+    "with_details",
+    "with_tables",
 ]
 
 
-def fields(backup: Backup) -> dict[str, Any]:
-    """Return what is known of a backup, as JSON values."""
-    evidence, verification_status = backup.evidence, backup.verification_status
+def as_json(backup: Backup) -> json_values.Backup:
+    """Return a backup as its JSON value."""
+    from dumpty.cli import json_values
+
+    return json_values.Backup(**_keys(backup))
+
+
+def with_tables(backup: Backup) -> json_values.BackupWithTables:
+    """Return a backup with its tables, as a JSON value."""
+    from dumpty.cli import json_values
+
+    return json_values.BackupWithTables(**_keys(backup), objects=_tables(backup))
+
+
+def with_details(backup: Backup) -> json_values.ShownBackup:
+    """Return all that is known of a backup, as a JSON value."""
+    from dumpty.cli import json_values
+
+    evidence, proof = backup.evidence, _decisive_proof(backup)
+    details = json_values.Details(
+        database_url=backup.database_url,
+        file_path=backup.file_path,
+        stages=list(backup.stages),
+        digests=dict(backup.digests),
+        state_reason=backup.state_reason or None,
+        consistent=evidence.consistent,
+        snapshot=evidence.snapshot,
+        versions=dict(evidence.versions),
+        notes=list(evidence.notes),
+        properties=dict(evidence.properties),
+        proof=_full_proof(proof) if proof else None,
+    )
+    return json_values.ShownBackup(**_keys(backup), objects=_tables(backup), details=details)
+
+
+def steps(proof: Proof) -> list[json_values.Step]:
+    """Return what a proof proved, as JSON values."""
+    from dumpty.cli import json_values
+
+    return [json_values.Step(what=step.what, duration_seconds=step.seconds) for step in proof.proved]
+
+
+def _keys(backup: Backup) -> dict[str, Any]:
+    """Return what every JSON value of a backup has."""
+    from dumpty.cli import json_values
+
+    proof = _decisive_proof(backup)
     return {
         "id": backup.id,
         "database": backup.database_name,
-        "database_url": backup.database_url,
         "source": backup.source,
         "driver": backup.driver,
         "format": backup.format,
-        "stages": list(backup.stages),
-        "timestamp": backup.timestamp.isoformat(),
-        "ended": backup.ended.isoformat() if backup.ended else None,
+        "timestamp": backup.timestamp,
+        "ended": backup.ended,
         "size_bytes": backup.size_bytes,
         "plain_size_bytes": backup.plain_size_bytes,
+        "files": list(backup.files),
         "checksum": backup.checksum,
-        "digests": dict(backup.digests),
-        "file_path": backup.file_path,
-        "evidence": {
-            "objects": [{"path": o.path, "rows": o.rows, "fingerprint": o.fingerprint} for o in evidence.objects],
-            "snapshot": evidence.snapshot,
-            "consistent": evidence.consistent,
-            "versions": dict(evidence.versions),
-            "notes": list(evidence.notes),
-            "properties": dict(evidence.properties),
-        },
-        "proven": proof_fields(verification_status.proven) if verification_status.proven else None,
-        "failed": proof_fields(verification_status.failed) if verification_status.failed else None,
-        "pinned": backup.pinned,
+        "tags": list(backup.tags),
+        "pinned": backup.pinned or None,
         "state": backup.state,
-        "state_reason": backup.state_reason,
+        "proof": json_values.LastProof(level=proof.level, ok=proof.ok, at=proof.at) if proof else None,
+        "copies": [],
     }
 
 
-def proof_fields(proof: Proof) -> dict[str, Any]:
-    """Return a proof as JSON values."""
-    return {
-        "level": proof.level,
-        "ok": proof.ok,
-        "at": proof.at.isoformat(),
-        "by": proof.by,
-        "seconds": proof.seconds,
-        "versions": dict(proof.versions),
-        "proved": [{"what": step.what, "seconds": step.seconds} for step in proof.proved],
-        "not_proved": list(proof.not_proved),
-        "error": proof.error or None,
-        "recorded": not proof.unrecorded,
-    }
+def _tables(backup: Backup) -> list[json_values.Table]:
+    from dumpty.cli import json_values
+
+    return [json_values.Table(path=o.path, rows=o.rows, fingerprint=o.fingerprint) for o in backup.evidence.objects]
+
+
+def _full_proof(proof: Proof) -> json_values.FullProof:
+    from dumpty.cli import json_values
+
+    return json_values.FullProof(
+        level=proof.level,
+        ok=proof.ok,
+        at=proof.at,
+        by=proof.by,
+        duration_seconds=proof.seconds,
+        versions=dict(proof.versions),
+        proved=steps(proof),
+        not_proved=list(proof.not_proved),
+        error=proof.error or None,
+    )
+
+
+def _decisive_proof(backup: Backup) -> Proof | None:
+    """Return the proof that decides: the one that failed, else the strongest that holds."""
+    return backup.verification_status.failed or backup.verification_status.proven
 
 
 def proof_lines(proof: Proof) -> list[Line]:
@@ -158,7 +205,7 @@ def details(backup: Backup) -> list[Line]:
     ]
     width = max(len(label) for label, _ in pairs)
     lines: list[Line] = [f"{label.ljust(width)}  {value}" for label, value in pairs]
-    decisive = backup.verification_status.failed or backup.verification_status.proven
+    decisive = _decisive_proof(backup)
     lines += proof_lines(decisive) if decisive else []
     if evidence.objects:
         rows = [
@@ -171,9 +218,8 @@ def details(backup: Backup) -> list[Line]:
 
 
 def _proven_at_length(backup: Backup) -> str:
-    verification_status = backup.verification_status
-    proof = verification_status.failed or verification_status.proven
+    proof = _decisive_proof(backup)
     if proof is None:
         return "never; dumpty drill restores it into a throw-away database"
-    verdict = f"FAILED by {proof.level}" if verification_status.failed else f"by {proof.level}"
+    verdict = f"by {proof.level}" if proof.ok else f"FAILED by {proof.level}"
     return f"{verdict}, {moment(proof.at)}, {proof.by}" + (f": {proof.error}" if proof.error else "")

@@ -7,15 +7,17 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dumpty.cli.standard_streams import ForgivingStream, drop
-from dumpty.cli.status import DONE, FAILED, error_type, status_of
+from dumpty.cli.status import DONE, FAILED, SCHEMA_VERSION, error_type, status_of
 from dumpty.cli.urls import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
+
+    from dumpty.cli.replies import Reply
 
 __all__ = [
     "Line",
@@ -50,12 +52,12 @@ Line = str | Table
 class Report:
     """How a verb went.
 
-    ``fields`` are for programs, ``lines`` for people, ``warnings`` for both. ``error`` says what failed where the
+    ``reply`` is for programs, ``lines`` for people, ``warnings`` for both. ``error`` says what failed where the
     verb has more to tell than an exception could; it decides the exit status. ``only_prints`` is True where the verb
     did nothing but find out what to say: then it has failed where that cannot be said.
     """
 
-    fields: Mapping[str, Any]
+    reply: Reply
     lines: Sequence[Line] = ()
     warnings: Sequence[str] = ()
     error: BaseException | None = field(default=None)
@@ -107,11 +109,11 @@ def emit(report: Report) -> int:
     for warning in report.warnings:
         warn(warning)
     if report.json:
-        head: dict[str, Any] = {"success": status == DONE, "status": status}
-        if error is not None:
-            head |= {"error": plain(redacted(_text(error))), "error_type": error_type(error)}
-        result = {**head, **report.fields, "warnings": list(report.warnings)}
-        return _print_lines([json.dumps(result, default=str)], status, only_prints=report.only_prints)
+        import msgspec
+
+        head = _head(report.warnings) if error is None else failure(error, _text(error), report.warnings)
+        result = {**msgspec.to_builtins(report.reply), **head}
+        return _print_lines([json.dumps(result)], status, only_prints=report.only_prints)
     lines = [] if report.quiet else [text for line in report.lines for text in _rendered(line)]
     status = _print_lines(lines, status, only_prints=report.only_prints)
     if error is not None:
@@ -119,19 +121,37 @@ def emit(report: Report) -> int:
     return status
 
 
-def fail(error: BaseException, text: str, *, json_wanted: bool) -> int:
-    """Say that a verb failed and why, in one line, and return its exit status."""
+def fail(error: BaseException, text: str, warnings: Iterable[str] = (), *, json_wanted: bool) -> int:
+    """Say that a verb failed and why, in one line, and return its exit status; ``warnings`` were said already."""
     status = status_of(error)
     if not json_wanted:
         say(f"dumpty: {text}")
         return status
-    return _print_lines([json.dumps(failure(error, text))], status)
+    return _print_lines([json.dumps(failure(error, text, warnings))], status)
 
 
-def failure(error: BaseException, text: str) -> dict[str, object]:
-    """Return what ``fail`` says as JSON."""
-    error_text = plain(redacted(text))
-    return {"success": False, "status": status_of(error), "error": error_text, "error_type": error_type(error)}
+def failure(error: BaseException, text: str, warnings: Iterable[str] = ()) -> dict[str, object]:
+    """Return what ``fail`` says as JSON: a ``replies.Failure``, for which nothing is imported here."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "success": False,
+        "status": status_of(error),
+        "error": plain(redacted(text)),
+        "error_type": error_type(error),
+        "warnings": [redacted(warning) for warning in warnings],
+    }
+
+
+def _head(warnings: Iterable[str]) -> dict[str, object]:
+    """Return what every JSON object of a success begins with."""
+    return {
+        "schema": SCHEMA_VERSION,
+        "success": True,
+        "status": DONE,
+        "error": None,
+        "error_type": None,
+        "warnings": [redacted(warning) for warning in warnings],
+    }
 
 
 def warn(text: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dumpty.cli.environment import missing
 from dumpty.registry.plugin import WATCHING
 
 if TYPE_CHECKING:
+    from dumpty.cli import json_values
     from dumpty.registry.plugin import Plugin
 
 
@@ -22,19 +23,50 @@ def kind_text(plugin: Plugin) -> str:
     return plugin.kind or ("-" if plugin.state in WATCHING else "?")
 
 
-def fields(plugin: Plugin) -> dict[str, Any]:
-    """Return what is known of a plugin, as JSON values."""
+def as_json(plugin: Plugin) -> json_values.Plugin:
+    """Return what is known of a plugin, as a JSON value."""
+    from dumpty.cli import json_values
+
+    return json_values.Plugin(**_keys(plugin))
+
+
+def with_declarations(plugin: Plugin) -> json_values.ShownPlugin:
+    """Return a plugin with its formats and options, as a JSON value."""
+    from dumpty.cli import json_values
+
+    info = plugin.info
+    formats = [
+        json_values.Format(name=f.name, suffix=f.suffix, directory=f.directory, help=f.help)
+        for f in (info.formats if info else ())
+    ]
+    options = [
+        json_values.Option(
+            name=o.name,
+            type=cast("Any", type(o.default).__name__),
+            default=o.default,
+            choices=list(o.choices),
+            verbs=list(o.verbs),
+            help=o.help,
+        )
+        for o in (info.options if info else ())
+    ]
+    requires = info.requires if info else ""
+    return json_values.ShownPlugin(**_keys(plugin), formats=formats, options=options, requires=requires)
+
+
+def _keys(plugin: Plugin) -> dict[str, Any]:
+    """Return what every JSON value of a plugin has."""
     info = plugin.info
     state, error = condition(plugin)
     return {
         "name": plugin.name,
-        "kind": plugin.kind,
+        "kind": plugin.kind or None,
         "schemes": list(info.schemes) if info else [],
         "suffix": info.suffix if info else "",
         "summary": info.summary if info else "",
         "distribution": plugin.distribution,
         "version": plugin.version,
         "state": state,
-        "error": error,
-        "seconds": round(plugin.seconds, 3),
+        "error": error or None,
+        "load_seconds": round(plugin.seconds, 3),
     }

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from dumpty.cli import description
-from dumpty.cli.arguments import short_ids
-from dumpty.cli.output import Line, count, seconds
+from dumpty.cli.arguments import open_existing, short_ids
+from dumpty.cli.output import Line, Report, count, seconds
 from dumpty.cli.progress import progress_bar
-from dumpty.cli.status import error_type
+from dumpty.cli.status import UsageError, error_type
 from dumpty.cli.urls import redacted
 from dumpty.errors import DumptyError, IntegrityError, ManifestError, MissingFile, NotProvable, UnknownBackup
+from dumpty.operations.proving import due
+from dumpty.repository.retention import parse_age
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from dumpty.backup_manager import BackupManager
+    from dumpty.cli import json_values
     from dumpty.operations.result import Backup
+    from dumpty.operations.selection import Filter
     from dumpty.types import Level, Proof
 
-__all__ = ["Verdicts", "prove_each"]
+__all__ = ["Choice", "OlderThan", "prove"]
+
+OlderThan = Annotated[
+    str | None,
+    typer.Option(
+        "--older-than",
+        metavar="AGE",
+        help="Those whose last proof of this level or a further one, or who themselves, are older: 12h, 7d.",
+    ),
+]
 
 
 @dataclass
 class Verdicts:
     """How the proofs of some backups went: for programs, for people, and for the exit status."""
 
-    fields: list[dict[str, Any]] = field(default_factory=list)
+    proofs: list[json_values.Proof] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     failures: list[DumptyError] = field(default_factory=list)
@@ -35,7 +53,7 @@ class Verdicts:
     @property
     def proved_count(self) -> int:
         """How many proofs held."""
-        return sum(bool(verdict["success"]) for verdict in self.fields)
+        return sum(bool(proof.ok) for proof in self.proofs)
 
     @property
     def unprovable(self) -> list[DumptyError]:
@@ -61,14 +79,80 @@ class Verdicts:
         return lacking[0] if lacking else None
 
 
-def prove_each(
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which backups to prove: that of an id, or all in question, or those of them that are due after an age."""
+
+    backup_id: str | None
+    everything: bool
+    older_than: str | None
+    scope: Filter
+
+    def __post_init__(self) -> None:
+        if (self.backup_id is not None) + self.everything + (self.older_than is not None) > 1:
+            raise UsageError("name one backup by its id, or all with --all, or those of some age with --older-than AGE")
+        _age(self.older_than)
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one backup may be meant."""
+        return self.backup_id is None
+
+    def find(self, manager: BackupManager, level: Level) -> tuple[list[Backup], Sequence[DumptyError], str]:
+        """Return the backups, the manifests among them that cannot be read, and which database may be meant instead."""
+        scope = self.scope
+        if self.backup_id is not None:
+            return [manager.find(self.backup_id, database=scope.database, source=scope.source)], [], ""
+        listing, age = manager.listing(), _age(self.older_than)
+        backups = scope.filter(listing.backups)
+        backups = backups if age is None else due(backups, level, age, datetime.now(UTC))
+        return backups, listing.problems, scope.suggestion(listing.backups)
+
+    def __str__(self) -> str:
+        return f"{self.scope}{'' if self.older_than is None else f' older than {self.older_than}'}"
+
+
+def prove(
+    directory: str, choice: Choice, level: Level, options: Mapping[str, Any], *, deed: str, json: bool, quiet: bool
+) -> Report:
+    """Prove the chosen backups; ``deed`` is the word for what was done to them: verified, or drilled."""
+    from dumpty.cli.replies import ProofsReply
+
+    manager = open_existing(directory)
+    backups, problems, suggestion = choice.find(manager, level)
+    verdicts = _prove_each(manager, backups, level, options, several=choice.several, quiet=quiet)
+    verdicts.failures[:0] = problems
+    verdicts.proofs += [_undecided(None, level, problem) for problem in problems]
+    verdicts.lines.append(
+        _summary(verdicts, "proven by restoring" if deed == "drilled" else deed)
+        if verdicts.proofs
+        else f"no backups{choice} in {os.path.abspath(directory)}: nothing was {deed}{suggestion}"
+    )
+    return Report(
+        reply=ProofsReply(level=level, proofs=verdicts.proofs),
+        lines=verdicts.lines,
+        warnings=[*map(str, problems), *verdicts.warnings],
+        error=verdicts.worst(len(verdicts.proofs)),
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _age(text: str | None) -> timedelta | None:
+    try:
+        return None if text is None else parse_age(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _prove_each(
     manager: BackupManager,
     backups: Sequence[Backup],
     level: Level,
+    options: Mapping[str, Any],
     *,
     several: bool,
     quiet: bool,
-    **options: Any,
 ) -> Verdicts:
     """Prove ``backups``; of ``several``, what is removed meanwhile by somebody else is left out."""
     verdicts = Verdicts()
@@ -87,12 +171,12 @@ def prove_each(
             verdicts.warnings.append(f"left out: {error}")
         except DumptyError as error:
             verdicts.failures.append(error)
-            verdicts.fields.append({"id": backup.id, "level": level, **_failure_fields(error)})
+            verdicts.proofs.append(_undecided(backup, level, error))
             sign = "NOT PROVED" if isinstance(error, NotProvable) else "FAILED"
             verdicts.lines.append(f"{head}{sign}: {error}")
         else:
             failure = _damage_of(backup, proof)
-            verdicts.fields.append({"id": backup.id, **description.proof_fields(proof), **_failure_fields(failure)})
+            verdicts.proofs.append(_decided(backup, proof, failure))
             if failure is not None:
                 verdicts.failures.append(failure)
             if proof.unrecorded:
@@ -107,11 +191,11 @@ def prove_each(
     return verdicts
 
 
-def summary(verdicts: Verdicts, verb: str) -> str:
+def _summary(verdicts: Verdicts, deed: str) -> str:
     """Return how many proofs held, how many did not, and how many this machine could not try."""
     lacking = len(verdicts.unprovable)
     failed = len(verdicts.failures) - lacking
-    parts = [f"{count(verdicts.proved_count, 'backup')} {verb}"]
+    parts = [f"{count(verdicts.proved_count, 'backup')} {deed}"]
     parts += [f"{failed} FAILED"] * bool(failed) + [f"{lacking} not provable here"] * bool(lacking)
     return ", ".join(parts)
 
@@ -125,7 +209,46 @@ def _damage_of(backup: Backup, proof: Proof) -> DumptyError | None:
     return error if error is None or isinstance(error, DumptyError) else IntegrityError(proof.error)
 
 
-def _failure_fields(error: DumptyError | None) -> Mapping[str, Any]:
+def _decided(backup: Backup, proof: Proof, failure: DumptyError | None) -> json_values.Proof:
+    from dumpty.cli import json_values
+
+    return json_values.Proof(
+        id=backup.id,
+        database=backup.database_name,
+        level=proof.level,
+        ok=failure is None,
+        at=proof.at,
+        by=proof.by,
+        duration_seconds=proof.seconds,
+        versions=dict(proof.versions),
+        proved=description.steps(proof),
+        not_proved=list(proof.not_proved),
+        recorded=not proof.unrecorded,
+        **_error_keys(failure),
+    )
+
+
+def _undecided(backup: Backup | None, level: Level, error: DumptyError) -> json_values.Proof:
+    """Return what is known of a backup that was not proved; None is one whose manifest cannot be read."""
+    from dumpty.cli import json_values
+
+    return json_values.Proof(
+        id=backup.id if backup else None,
+        database=backup.database_name if backup else None,
+        level=level,
+        ok=None if backup else False,
+        at=None,
+        by=None,
+        duration_seconds=None,
+        versions={},
+        proved=[],
+        not_proved=[],
+        recorded=False,
+        **_error_keys(error),
+    )
+
+
+def _error_keys(error: DumptyError | None) -> dict[str, Any]:
     if error is None:
-        return {"success": True}
-    return {"success": False, "error": redacted(str(error)), "error_type": error_type(error)}
+        return {"error": None, "error_type": None}
+    return {"error": redacted(str(error)), "error_type": error_type(error)}

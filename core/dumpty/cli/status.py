@@ -30,6 +30,7 @@ __all__ = [
     "INTERRUPTED",
     "LOCKED",
     "NO_STORE",
+    "SCHEMA_VERSION",
     "TABLE",
     "UNPROVABLE",
     "UNVERIFIED",
@@ -43,6 +44,9 @@ __all__ = [
 ]
 
 DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 130
+
+SCHEMA_VERSION = 1
+"""Of the JSON objects that say how a verb ended; ``replies`` has them. Keys that are added make no new version."""
 
 
 class UsageError(DumptyError):

@@ -61,12 +61,11 @@ class Lister:
 
     def as_recorded(self, record: Record) -> Backup:
         """Return the backup of a record as its manifest has it, without a look at the repository."""
-        return to_backup(record, self._repository.locate(record.file))
+        return to_backup(record, self._repository.locate)
 
     def to_backup(self, listed: ListedBackup) -> Backup:
         """Return a backup as people see it."""
-        file_path = self._repository.locate(listed.record.file)
-        return to_backup(listed.record, file_path, listed.presence, listed.annotations)
+        return to_backup(listed.record, self._repository.locate, listed.presence, listed.annotations)
 
     def _logged(self, listed: ListedBackup) -> Backup:
         for error in listed.annotations.unreadable:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dumpty.operations.verify import check_request, prove
+from dumpty.types import LEVELS
 from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from dumpty.operations.observation import Observers
+    from dumpty.operations.result import Backup
     from dumpty.registry.host import Host
     from dumpty.types import EventVerb, Level, Progress, Proof, Record, Repository
 
-__all__ = ["Prover", "Request", "Verification", "require_held"]
+__all__ = ["Prover", "Request", "Verification", "due", "require_held"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,20 @@ class Prover:
                 progress=request.progress,
             )
         return self._repository.add_proof(record, proof)
+
+
+def due(backups: Iterable[Backup], level: Level, age: timedelta, now: datetime) -> list[Backup]:
+    """Return those of ``backups`` whose last proof of ``level``, or of a further one, is older than ``age``.
+
+    One that has none, or that failed since, is as old as it is itself.
+    """
+    return [backup for backup in backups if now - _last_proven(backup, level) > age]
+
+
+def _last_proven(backup: Backup, level: Level) -> datetime:
+    levels = LEVELS[LEVELS.index(level) :]
+    since_failure = itertools.takewhile(lambda proof: proof.ok, reversed(backup.proofs))
+    return max((proof.at for proof in since_failure if proof.level in levels), default=backup.timestamp)
 
 
 def require_held(proof: Proof) -> Proof:

@@ -36,7 +36,8 @@ class Backup:
     ``source`` names the database whatever its URL's spelling. ``proofs``, oldest first, and ``pinned`` (who pinned it
     and why; "" where nobody did) are what was known when it was listed; they change, and do not count in comparisons.
     Nor does ``state``: ``lost`` where its data is gone or short, ``damaged`` where its last proof failed or its data is
-    longer than it was, else ``ok``; ``state_reason`` says what was seen.
+    longer than it was, else ``ok``; ``state_reason`` says what was seen. ``files`` are where a person finds each of its
+    objects; there is one, ``file_path``, unless its format stores several. ``tags`` are what its maker called it.
     """
 
     id: str
@@ -58,6 +59,8 @@ class Backup:
     pinned: str = field(default="", compare=False)
     state: str = field(default="ok", compare=False)
     state_reason: str = field(default="", compare=False)
+    files: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     @property
     def verification_status(self) -> VerificationStatus:
@@ -116,9 +119,16 @@ class BackupResult:
 
 
 def to_backup(
-    record: Record, file_path: str, presence: Presence = PRESENT, annotations: Annotations = NO_ANNOTATIONS
+    record: Record,
+    locate: Callable[[str], str],
+    presence: Presence = PRESENT,
+    annotations: Annotations = NO_ANNOTATIONS,
 ) -> Backup:
-    """Return a backup as people see it, from its manifest, what became of its data, and its annotations."""
+    """Return a backup as people see it, from its manifest, what became of its data, and its annotations.
+
+    ``locate`` returns where a person finds an object, by its name.
+    """
+    file_path, names = locate(record.file), sorted(stored.name for stored in record.objects)
     failed = verification_status(annotations.proofs).failed
     state, state_reason = str(presence.state), presence.reason
     if failed is not None and state == "ok":
@@ -143,6 +153,8 @@ def to_backup(
         pinned=annotations.pinned,
         state=state,
         state_reason=state_reason,
+        files=(file_path,) if len(names) == 1 else tuple(map(locate, names)),
+        tags=record.tags,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import ManifestError, SourceError, UnknownBackup
 from dumpty.operations.result import log
+from dumpty.registry.suggestions import did_you_mean
 from dumpty.repository.names import slug
 from dumpty.url import parse_url
 
@@ -46,6 +47,10 @@ class Filter:
     def filter(self, backups: Iterable[Backup]) -> list[Backup]:
         """Return those of ``backups`` that are in question."""
         return [b for b in backups if self.matches(b)]
+
+    def suggestion(self, backups: Iterable[Backup]) -> str:
+        """Return the sentence that suggests a database of ``backups``, where none has the name; else ""."""
+        return _suggestion(self.database, {b.database_name for b in backups})
 
     @property
     def by_url(self) -> bool:
@@ -105,7 +110,8 @@ def select(
     chosen = _without_lost(search.newest_first())
     newest = next(chosen, None)
     if newest is None:
-        raise UnknownBackup(f"no backup {query!r} in {searched}{search.damage}; dumpty list shows what is there")
+        text = f"no backup {query!r} in {searched}{search.damage}; dumpty list shows what is there"
+        raise UnknownBackup(text + _suggestion(name or scope.database, search.database_names))
     if keyword == "latest":
         return newest
     for backup in itertools.chain([newest], chosen):
@@ -141,6 +147,8 @@ class _Search:
         self._loaded: dict[Candidate, Backup | None] = {}
         self._other_groups: set[str] = set()
         self._damaged = 0
+        self.database_names: set[str] = set()
+        """Of what was looked at; where no database has the name that is meant, of all."""
 
     @property
     def damage(self) -> str:
@@ -180,6 +188,7 @@ class _Search:
                 text = "a backup that is not listed could be the one that %s means: %s"
                 log.warning(text, self._query, error, extra={"event": "manifest-damaged"})
             return None
+        self.database_names.add(backup.database_name)
         if all(scope.matches(backup) for scope in self._scopes):
             return backup
         if not any(scope.by_url for scope in self._scopes):
@@ -226,10 +235,17 @@ def _by_id(search: _Search, query: str, location: str) -> Backup:
     backups = list(search.newest_first())
     found = [b for b in backups if b.id == query] or [b for b in backups if b.id.startswith(query)]
     if not found:
-        raise UnknownBackup(f"no backup {query!r} in {location}{search.damage}; dumpty list shows what is there")
+        text = f"no backup {query!r} in {location}{search.damage}; dumpty list shows what is there"
+        raise UnknownBackup(text + _suggestion(query.partition(":")[0], LATEST))
     if len(found) > 1:
         raise UnknownBackup(f"{len(found)} backups in {location} begin with {query!r}; give more of the id")
     return found[0]
+
+
+def _suggestion(name: str, names: Collection[str]) -> str:
+    """Return the sentence that suggests what is much like a ``name`` that is not among ``names``, after a full stop."""
+    close = "" if name in names else did_you_mean(name, names)
+    return f".{close}" if close else ""
 
 
 def _require_one_database(backups: Sequence[Backup], query: str) -> None:

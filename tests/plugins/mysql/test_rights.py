@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from plugins.mysql.content import cells
 from support.drive import dump, load
 from support.mariadb_server import MariaDBServer
+from support.replies import check_reply
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import SourceError
@@ -188,7 +188,7 @@ def test_what_doctor_says_to_grant_is_what_a_backup_needs(
     def doctor() -> tuple[int, dict]:
         capsys.readouterr()
         status = main(["doctor", url, "--json"])
-        return status, json.loads(capsys.readouterr().out)
+        return status, check_reply(["doctor"], capsys.readouterr().out)
 
     status, report = doctor()
     assert status == 1, report

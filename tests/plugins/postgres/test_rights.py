@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from urllib.parse import quote
 
 import pytest
 from support.drive import dump, load
+from support.replies import check_reply
 
 import dumpty_plugins.postgres.plugin as driver
 from dumpty.cli import main
@@ -26,7 +26,7 @@ def url_of(dbs, name: str, role: tuple[str, str]) -> str:
 def doctor(capsys, url: str) -> tuple[int, dict]:
     capsys.readouterr()
     status = main(["doctor", url, "--json"])
-    return status, json.loads(capsys.readouterr().out)
+    return status, check_reply(["doctor"], capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("large", [0, 25])

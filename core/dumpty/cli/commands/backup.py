@@ -81,11 +81,13 @@ def backup(
 
 
 def _report(result: BackupResult, *, json: bool, quiet: bool) -> Report:
+    from dumpty.cli.replies import BackupReply
+
     stored = require_success(result)
     saved = f", {size(stored.plain_size_bytes)} before {'+'.join(stored.stages)}" if stored.stages else ""
     duration = seconds(result.duration_seconds)
     return Report(
-        fields={"backup": description.fields(stored), "duration_seconds": result.duration_seconds},
+        reply=BackupReply(backups=[description.as_json(stored)], duration_seconds=result.duration_seconds),
         lines=(
             f"backup {stored.id} of {stored.database_name} is done: {size(stored.size_bytes)}{saved}, in {duration}",
             f"  holds {description.contents(stored)}, as {description.form(stored)}",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Report, count, seconds, size
 from dumpty.cli.status import UsageError, require_success
 from dumpty.errors import IntegrityError
@@ -28,6 +28,7 @@ def demo(
         typer.Option("--keep", metavar="DIR", help="Work in this new directory, and leave it to look at."),
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """Back up a small shop, wreck it, and put it back together.
 
@@ -36,6 +37,7 @@ def demo(
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import demo_shop
+    from dumpty.cli.replies import DemoReply
 
     with _directory(keep) as directory:
         path, store = os.path.join(directory, "shop.db"), os.path.join(directory, "backups")
@@ -62,16 +64,16 @@ def demo(
             f"5. compared  {count(rows, 'row')}: every value and every type is the same; integrity check: {integrity}",
             f"all of it is in {directory}" if keep else f"removed {directory}; --keep DIR leaves it to look at",
         ]
-        fields = {
-            "tables": tables,
-            "rows": rows,
-            "identical": True,
-            "damage": damage_report,
-            "backup_seconds": backed_up.duration_seconds,
-            "restore_seconds": restored.duration_seconds,
-            "directory": directory if keep else None,
-        }
-        return Report(fields=fields, lines=lines, json=json)
+        reply = DemoReply(
+            tables=tables,
+            rows=rows,
+            identical=True,
+            damage=damage_report,
+            backup_seconds=backed_up.duration_seconds,
+            restore_seconds=restored.duration_seconds,
+            directory=directory if keep else None,
+        )
+        return Report(reply=reply, lines=lines, json=json, quiet=quiet)
 
 
 @contextlib.contextmanager

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import URL_HELP, Json, PluginOptions, parse_options
+from dumpty.cli.arguments import URL_HELP, Json, PluginOptions, Quiet, parse_options
 from dumpty.cli.output import Line, Report, Table, size
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url
 from dumpty.errors import DumptyError, PluginLoadError
 
 if TYPE_CHECKING:
+    from dumpty.cli import json_values
     from dumpty.cli.environment import Client, Library
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
@@ -29,6 +30,7 @@ def doctor(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help=f"Look at this database, too. {URL_HELP}")] = None,
     option: PluginOptions = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """Say what is installed, and how to get what is not.
 
@@ -38,8 +40,10 @@ def doctor(
     library or a program that is not installed is said, and is no failure: only its own database needs it.
     """
     import dumpty
+    from dumpty.cli import json_values
     from dumpty.cli.environment import clients, libraries
-    from dumpty.cli.plugin_description import fields
+    from dumpty.cli.plugin_description import as_json
+    from dumpty.cli.replies import DoctorReply
     from dumpty.registry.host import default_host
 
     if option and url is None:
@@ -56,43 +60,44 @@ def doctor(
         *_library_lines(needed),
         *_client_lines(programs),
     ]
-    database_fields, error = (None, None) if source is None else _look(host, source, options, lines)
+    database, error = (None, None) if source is None else _look(host, source, options, lines)
     if error is None and unusable:
         error = PluginLoadError(f"{len(unusable)} of {len(plugins)} plugins cannot be used: {unusable[0].error}")
     return Report(
-        fields={
-            "dumpty": dumpty.__version__,
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "plugins": [fields(p) for p in plugins],
-            "libraries": [vars(library) for library in needed],
-            "clients": [vars(program) for program in programs],
-            "database": database_fields,
-        },
+        reply=DoctorReply(
+            dumpty=dumpty.__version__,
+            python=platform.python_version(),
+            platform=platform.platform(),
+            plugins=[as_json(p) for p in plugins],
+            libraries=[json_values.Library(**vars(library)) for library in needed],
+            clients=[json_values.Client(**vars(program)) for program in programs],
+            database=database,
+        ),
         lines=lines,
         error=error,
         json=json,
+        quiet=quiet,
         only_prints=True,
     )
 
 
 def _look(
     host: Host, source: Source, options: dict[str, object], lines: list[Line]
-) -> tuple[dict[str, Any], DumptyError | None]:
-    """Look at a database, add to ``lines`` what is seen, and return its fields and what would fail a backup."""
+) -> tuple[json_values.Database, DumptyError | None]:
+    """Look at a database, add to ``lines`` what is seen, and return its JSON value and what would fail a backup."""
     try:
         inspection = _inspect(host, source, options)
     except DumptyError as failure:
-        return {"url": source.url, "reached": False}, failure
-    fields = _inspection_fields(inspection, source)
-    lines += _inspection_lines(fields)
+        return _as_json(source, None), failure
+    lines += _inspection_lines(inspection, source)
+    database = _as_json(source, inspection)
     if not inspection.exists:
         text = f"there is no database at {source.url}: a restore would create it, a backup needs it"
-        return fields, DumptyError(text)
+        return database, DumptyError(text)
     if inspection.lacks:
         text = f"a backup of {source.url} would fail, for this user lacks {'; and '.join(inspection.lacks)}"
-        return fields, DumptyError(text)
-    return fields, None
+        return database, DumptyError(text)
+    return database, None
 
 
 def _inspect(host: Host, source: Source, overrides: dict[str, object]) -> Inspection:
@@ -103,32 +108,35 @@ def _inspect(host: Host, source: Source, overrides: dict[str, object]) -> Inspec
     return host.inspect(driver, source=source, options=options)
 
 
-def _inspection_fields(inspection: Inspection, source: Source) -> dict[str, Any]:
-    return {
-        "url": source.url,
-        "reached": True,
-        "exists": inspection.exists,
-        "empty": inspection.empty,
-        "name": inspection.name,
-        "identity": inspection.identity,
-        "estimated_bytes": inspection.estimated_bytes,
-        "versions": dict(inspection.versions),
-        "notes": list(inspection.notes),
-        "lacks": list(inspection.lacks),
-    }
+def _as_json(source: Source, inspection: Inspection | None) -> json_values.Database:
+    """Return what is known of a database, as a JSON value; of one that was not reached, that it was not."""
+    from dumpty.cli import json_values
+
+    return json_values.Database(
+        url=source.url,
+        reached=inspection is not None,
+        exists=inspection.exists if inspection else None,
+        empty=inspection.empty if inspection else None,
+        name=inspection.name if inspection else None,
+        identity=inspection.identity if inspection else None,
+        estimated_bytes=inspection.estimated_bytes if inspection else None,
+        versions=dict(inspection.versions) if inspection else {},
+        notes=list(inspection.notes) if inspection else [],
+        lacks=list(inspection.lacks) if inspection else [],
+    )
 
 
-def _inspection_lines(fields: dict[str, Any]) -> list[Line]:
-    state = "does not exist" if not fields["exists"] else "is empty" if fields["empty"] else "holds data"
-    estimate = fields["estimated_bytes"]
-    about = f", about {size(estimate)} to dump" if estimate and fields["exists"] else ""
+def _inspection_lines(inspection: Inspection, source: Source) -> list[Line]:
+    state = "does not exist" if not inspection.exists else "is empty" if inspection.empty else "holds data"
+    estimate = inspection.estimated_bytes
+    about = f", about {size(estimate)} to dump" if estimate and inspection.exists else ""
     return [
         "",
-        f"database {fields['url']}",
+        f"database {source.url}",
         f"  reached; it {state}{about}",
-        *(f"  {name} {version}" for name, version in fields["versions"].items()),
-        *(f"  note: {note}" for note in fields["notes"]),
-        *(f"  lacks {privilege}" for privilege in fields["lacks"]),
+        *(f"  {name} {version}" for name, version in inspection.versions.items()),
+        *(f"  note: {note}" for note in inspection.notes),
+        *(f"  lacks {privilege}" for privilege in inspection.lacks),
     ]
 
 

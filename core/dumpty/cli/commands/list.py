@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Source, open_existing, short_ids
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Quiet, Source, open_existing, short_ids
 from dumpty.cli.output import Line, Report, Table, moment, size
 from dumpty.operations.selection import Filter
+
+if TYPE_CHECKING:
+    from dumpty.cli.replies import Reply
 
 EXAMPLES = """
 dumpty list
@@ -15,14 +21,24 @@ dumpty list --database shop
 dumpty list --dir /srv/backups --json
 """
 
+_Everything = Annotated[
+    bool, typer.Option("--all", help="All of them, as without it: --database and --source alone leave any out.")
+]
+_Tables = Annotated[bool, typer.Option("--tables", help="With --json: tell the tables of each backup, too.")]
+
 
 def list_(
     database: Database = "",
     source: Source = "",
+    _everything: _Everything = False,
+    tables: _Tables = False,
     directory: Directory = DIRECTORY,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """List the backups in a directory, oldest first."""
+    from dumpty.cli.replies import ListReply, TablesReply
+
     manager = open_existing(directory)
     listing, selection = manager.listing(), Filter(database=database, source=source)
     backups, problems = selection.filter(listing.backups), [str(p) for p in listing.problems]
@@ -41,13 +57,19 @@ def list_(
         for b in backups
     ]
     columns = ("ID", "TAKEN", "DATABASE", "SOURCE", "FORMAT", "SIZE", "LAST PROVEN", "FILE")
-    line: Line = (
-        Table(columns, rows, frozenset({5})) if rows else f"no backups{selection} in {os.path.abspath(directory)}"
+    nothing = f"no backups{selection} in {os.path.abspath(directory)}{selection.suggestion(listing.backups)}"
+    line: Line = Table(columns, rows, frozenset({5})) if rows else nothing
+    shown = backups if json else []
+    reply: Reply = (
+        TablesReply(backups=[description.with_tables(b) for b in shown])
+        if tables
+        else ListReply(backups=[description.as_json(b) for b in shown])
     )
     return Report(
-        fields={"backups": [description.fields(b) for b in backups if json], "problems": problems},
+        reply=reply,
         lines=(line,),
         warnings=[*problems, *map(str, listing.lost_proofs), *description.lost_warnings(backups)],
         json=json,
+        quiet=quiet,
         only_prints=True,
     )

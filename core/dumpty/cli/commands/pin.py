@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
 
+from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
 from dumpty.cli.output import Report, moment
 
@@ -25,10 +27,13 @@ def pin(
     quiet: Quiet = False,
 ) -> Report:
     """Protect a backup: no rule removes it until it is unpinned."""
+    from dumpty.cli.replies import PinReply
+
     manager = open_existing(directory)
-    pinned = manager.pin(manager.find(backup_id, database=database, source=source).id, reason)
+    backup = manager.find(backup_id, database=database, source=source)
+    pinned = manager.pin(backup.id, reason)
     return Report(
-        fields={"id": pinned.id, "pinned": pinned.pinned},
+        reply=PinReply(backups=[description.as_json(pinned)], was_pinned=bool(backup.pinned)),
         lines=(f"backup {pinned.id} of {pinned.database_name}, taken {moment(pinned.timestamp)}, is pinned",),
         json=json,
         quiet=quiet,
@@ -44,12 +49,17 @@ def unpin(
     quiet: Quiet = False,
 ) -> Report:
     """Take a backup's pin away."""
+    from dumpty.cli.replies import PinReply
+
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
     was_pinned = manager.unpin(backup.id)
     state = "is not pinned any more" if was_pinned else "was not pinned"
     return Report(
-        fields={"id": backup.id, "was_pinned": was_pinned},
+        reply=PinReply(
+            backups=[description.as_json(dataclasses.replace(backup, pinned=""))],
+            was_pinned=was_pinned,
+        ),
         lines=(f"backup {backup.id} of {backup.database_name} {state}",),
         json=json,
         quiet=quiet,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, Table, count, seconds
-from dumpty.cli.plugin_description import condition, fields, kind_text
+from dumpty.cli.plugin_description import as_json, condition, kind_text, with_declarations
 from dumpty.registry.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Option, PluginInfo
+    from dumpty.types import Option
 
 EXAMPLES = """
 dumpty plugins
@@ -26,11 +26,12 @@ _SLOW = 0.5
 """Seconds that loading a plugin may take, before the list says so."""
 
 
-def plugins(json: Json = False) -> Report:
+def plugins(json: Json = False, quiet: Quiet = False) -> Report:
     """List the plugins, and whether they work.
 
     What each is for, where it comes from, and why it does not work where it does not.
     """
+    from dumpty.cli.replies import PluginsReply
     from dumpty.registry.host import default_host
 
     all_plugins = default_host().plugins()
@@ -39,17 +40,20 @@ def plugins(json: Json = False) -> Report:
     lines: list[Line] = [Table(("KIND", "NAME", "FOR", "FROM", "STATE"), rows)]
     lines += [f"{p.name}: {reason}" for p, _, reason in conditions if reason]
     lines += [f"{p.name}: {_slowness(p)}" for p in all_plugins if p.seconds > _SLOW]
-    return Report(fields={"plugins": [fields(p) for p in all_plugins]}, lines=lines, json=json, only_prints=True)
+    reply = PluginsReply(plugins=[as_json(p) for p in all_plugins])
+    return Report(reply=reply, lines=lines, json=json, quiet=quiet, only_prints=True)
 
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name.")],
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """Show one plugin, its formats and its options.
 
     Options are given to the other commands as -o KEY=VALUE, or -o NAME.KEY=VALUE where two plugins have the same.
     """
+    from dumpty.cli.replies import ShowPluginReply
     from dumpty.errors import PluginNotFound
     from dumpty.registry.host import default_host
 
@@ -64,33 +68,12 @@ def show(
     for plugin in matches:
         lines += [*([""] if lines else []), *_details(plugin)]
     return Report(
-        fields={"plugins": [{**fields(p), **_declared_fields(p.info)} for p in matches]},
+        reply=ShowPluginReply(plugins=[with_declarations(p) for p in matches]),
         lines=lines,
         json=json,
+        quiet=quiet,
         only_prints=True,
     )
-
-
-def _declared_fields(info: PluginInfo | None) -> dict[str, Any]:
-    if info is None:
-        return {"formats": [], "options": [], "requires": ""}
-    return {
-        "formats": [
-            {"name": f.name, "suffix": f.suffix, "directory": f.directory, "help": f.help} for f in info.formats
-        ],
-        "options": [
-            {
-                "name": o.name,
-                "type": type(o.default).__name__,
-                "default": o.default,
-                "choices": list(o.choices),
-                "verbs": list(o.verbs),
-                "help": o.help,
-            }
-            for o in info.options
-        ],
-        "requires": info.requires,
-    }
 
 
 def _slowness(plugin: Plugin) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from dumpty.cli.arguments import Json, Kind
+from dumpty.cli.arguments import Json, Kind, Quiet
 from dumpty.cli.output import Line, Report, count, say
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url, watch
 from dumpty.errors import PluginError
+from dumpty.registry.suggestions import did_you_mean
 
 if TYPE_CHECKING:
+    from dumpty.cli.replies import CheckPluginReply
     from dumpty.testing.check import Verdict
 
 EXAMPLES = """
@@ -43,6 +45,7 @@ def check(
         ),
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """Prove that an installed plugin keeps the rules of its kind.
 
@@ -58,9 +61,9 @@ def check(
         raise UsageError(f"only drivers and stores are checked with --target, and {name} is a {chosen}")
     source_url = None if source is None else read_url(source)[0]
     target_url = None if target is None else _store_url(target) if chosen == "store" else read_url(target)[0]
-    if not json and sys.stderr.isatty():
+    if not (json or quiet) and sys.stderr.isatty():
         say(f"checking the {chosen} {name}; this may take minutes…")
-    return _report(run(name, chosen, source_url, target_url), json=json)
+    return _report(run(name, chosen, source_url, target_url), json=json, quiet=quiet)
 
 
 def _store_url(text: str) -> str:
@@ -89,11 +92,12 @@ def _kind(name: str, requested: Kind | None) -> Kind:
         return kinds[0]
     plugin = next((p for p in host.plugins() if p.name == name), None)
     if plugin is None or not plugin.error:
-        names = ", ".join(sorted({p.name for p in host.plugins()}))
+        names = sorted({p.name for p in host.plugins()})
         problem = (
             f"{plugin} only watches, and there is no suite for that" if plugin else f"no plugin is called {name!r}"
         )
-        raise UsageError(f"{problem}; installed: {names or 'none'}")
+        close = "" if plugin else did_you_mean(name, names)
+        raise UsageError(f"{problem}; installed: {', '.join(names) or 'none'}.{close}")
     host.named("driver", name)
     raise PluginError(plugin.error, plugin=str(plugin), hook="describe")
 
@@ -104,7 +108,7 @@ def _has_kind(name: str, kind: str) -> bool:
     return any(p.name == name and p.kind == kind for p in default_host().plugins())
 
 
-def _report(verdict: Verdict, *, json: bool) -> Report:
+def _report(verdict: Verdict, *, json: bool, quiet: bool) -> Report:
     broken = verdict.of("broken")
     lines: list[Line] = [f"{verdict.kind}: {verdict.plugin}"]
     lines += [f"  ok      {rule.rule}" for rule in verdict.of("kept")]
@@ -124,13 +128,16 @@ def _report(verdict: Verdict, *, json: bool) -> Report:
         error = PluginError(f"{verdict.plugin} breaks {count(len(broken), 'rule')}, the first: {broken[0].rule}")
     elif not verdict.kept:
         error = PluginError(f"no rule of {verdict.plugin} could be proved here; the reasons are above")
-    return Report(fields=_fields(verdict), lines=lines, error=error, json=json)
+    return Report(reply=_reply(verdict), lines=lines, error=error, json=json, quiet=quiet)
 
 
-def _fields(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "plugin": verdict.plugin,
-        "kind": verdict.kind,
-        "rules": [{"test": r.test, "rule": r.rule, "state": r.state, "reason": r.reason} for r in verdict.rules],
-        "left": list(verdict.remaining_databases),
-    }
+def _reply(verdict: Verdict) -> CheckPluginReply:
+    from dumpty.cli.json_values import Rule
+    from dumpty.cli.replies import CheckPluginReply
+
+    return CheckPluginReply(
+        plugin=verdict.plugin,
+        kind=verdict.kind,
+        rules=[Rule(test=r.test, rule=r.rule, state=r.state, reason=r.reason) for r in verdict.rules],
+        left=list(verdict.remaining_databases),
+    )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dumpty.cli.arguments import Json, Kind  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Json, Kind, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError
@@ -47,6 +47,7 @@ def new(
     kind: Annotated[Kind, typer.Option("--kind", "-k", help="What the plugin is to be.")],
     directory: Annotated[str, typer.Option("--dir", "-d", metavar="PATH", help="Where to put the package.")] = ".",
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """Write a package for a plugin of your own: dumpty-NAME.
 
@@ -55,6 +56,8 @@ def new(
     """
     import shlex
     import tempfile
+
+    from dumpty.cli.replies import NewPluginReply
 
     _require_name(name)
     _require_free(name, kind)
@@ -83,7 +86,8 @@ def new(
         f"  pytest {quoted_path}",
         f"  dumpty plugins check {name}",
     ]
-    return Report(fields={"path": str(package), "kind": kind, "files": list(files)}, lines=lines, json=json)
+    reply = NewPluginReply(path=str(package), kind=kind, files=list(files))
+    return Report(reply=reply, lines=lines, json=json, quiet=quiet)
 
 
 def _require_name(name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.backup_manager import BackupManager
+    from dumpty.cli import json_values
     from dumpty.operations.result import Backup, Pruning
     from dumpty.repository.retention import Decision
 
@@ -78,6 +79,8 @@ def prune(
     the newest that was proven (at each level of proof), and what is pinned; a backup that is lost, or whose proof
     failed, takes no other's place.
     """
+    from dumpty.cli.replies import PruneReply
+
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = open_existing(directory)
@@ -88,10 +91,14 @@ def prune(
     outcome, failure = Removal(), None
     if to_remove and not dry_run:
         outcome, failure = _remove(manager, rules, [d.backup.id for d in to_remove])
-    fields, lines = _told(pruning, outcome, dry_run=dry_run)
     return Report(
-        fields={"dry_run": dry_run, "timezone": zone, **fields},
-        lines=lines,
+        reply=PruneReply(
+            decisions=[_as_json(d, d.backup.id in outcome.removed) for d in pruning.decisions],
+            removed=[d.backup.id for d in reversed(to_remove) if d.backup.id in outcome.removed],
+            dry_run=dry_run,
+            timezone=zone,
+        ),
+        lines=_lines(pruning, outcome, dry_run=dry_run),
         warnings=_warnings(pruning, outcome, rules),
         error=failure,
         json=json,
@@ -110,20 +117,13 @@ def _remove(manager: BackupManager, rules: Rules, ids: list[str]) -> tuple[Remov
     return Removal(removed=pruning.removed, kept=pruning.kept), None
 
 
-def _told(pruning: Pruning, outcome: Removal, *, dry_run: bool) -> tuple[dict[str, Any], list[Line]]:
-    """Return the fields and the lines that say what was decided and done."""
-    to_remove = [d for d in pruning.decisions if not d.keep]
-    removed = [d for d in reversed(to_remove) if d.backup.id in outcome.removed]
+def _lines(pruning: Pruning, outcome: Removal, *, dry_run: bool) -> list[Line]:
+    """Return the lines that say what was decided and done."""
     backups = pruning.listing.backups
-    affected = to_remove if dry_run else removed
-    freed = size(total_size(d.backup for d in affected))
+    affected = [d.backup for d in pruning.decisions if not d.keep and (dry_run or d.backup.id in outcome.removed)]
     verb = "would be removed" if dry_run else "removed"
-    fields = {
-        "decisions": [_fields(d, d.backup.id in outcome.removed) for d in pruning.decisions],
-        "removed": [d.backup.id for d in removed],
-    }
-    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {freed}"
-    return fields, [*_table(pruning.decisions, short_ids(backups)), summary]
+    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {size(total_size(affected))}"
+    return [*_table(pruning.decisions, short_ids(backups)), summary]
 
 
 def _warnings(pruning: Pruning, outcome: Removal, rules: Rules) -> list[str]:
@@ -169,19 +169,21 @@ def _confirm_removal(to_remove: Sequence[Decision[Backup]]) -> bool:
     return confirm(f"Remove {total}?")
 
 
-def _fields(decision: Decision[Backup], removed: bool) -> dict[str, Any]:
+def _as_json(decision: Decision[Backup], removed: bool) -> json_values.Decision:
+    from dumpty.cli import json_values
+
     backup = decision.backup
-    return {
-        "id": backup.id,
-        "database": backup.database_name,
-        "source": backup.source,
-        "timestamp": backup.timestamp.isoformat(),
-        "size_bytes": backup.size_bytes,
-        "state": backup.state,
-        "keep": decision.keep,
-        "removed": removed,
-        "reason": decision.reason,
-    }
+    return json_values.Decision(
+        id=backup.id,
+        database=backup.database_name,
+        source=backup.source,
+        timestamp=backup.timestamp,
+        size_bytes=backup.size_bytes,
+        state=cast("Any", backup.state),
+        keep=decision.keep,
+        removed=removed,
+        reason=decision.reason,
+    )
 
 
 def _table(decisions: Sequence[Decision[Backup]], short: dict[str, str]) -> list[Line]:

@@ -86,14 +86,16 @@ def restore(
 
 
 def _report(result: BackupResult, target_url: str, *, json: bool, quiet: bool) -> Report:
+    from dumpty.cli.replies import RestoreReply
+
     stored = require_success(result)
     taken_at, duration = moment(stored.timestamp), seconds(result.duration_seconds)
     return Report(
-        fields={
-            "backup": description.fields(stored),
-            "target_url": target_url,
-            "duration_seconds": result.duration_seconds,
-        },
+        reply=RestoreReply(
+            backups=[description.as_json(stored)],
+            target_url=target_url,
+            duration_seconds=result.duration_seconds,
+        ),
         lines=(
             f"backup {stored.id} of {stored.database_name}, taken {taken_at}, is restored in {duration}",
             f"  holds {description.contents(stored)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dumpty.cli import description
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Source, open_existing
+from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
 from dumpty.cli.output import Report
 
 EXAMPLES = """
@@ -18,12 +18,19 @@ def show(
     source: Source = "",
     directory: Directory = DIRECTORY,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> Report:
     """Show all that is known of one backup.
 
     Its file, sizes and digests, the versions that made it, and what it holds.
     """
+    from dumpty.cli.replies import ShowReply
+
     backup = open_existing(directory).find(backup_id, database=database, source=source)
     return Report(
-        fields={"backup": description.fields(backup)}, lines=description.details(backup), json=json, only_prints=True
+        reply=ShowReply(backups=[description.with_details(backup)]),
+        lines=description.details(backup),
+        json=json,
+        quiet=quiet,
+        only_prints=True,
     )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, MaybeId, Quiet, Source, open_existing
-from dumpty.cli.output import Report
-from dumpty.cli.proving import prove_each, summary
+from dumpty.cli.arguments import (
+    DIRECTORY,
+    Database,
+    Directory,
+    Json,
+    MaybeId,
+    PluginOptions,
+    Quiet,
+    Source,
+    parse_options,
+)
+from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.status import UsageError
 from dumpty.operations.selection import Filter
 from dumpty.registry.suggestions import did_you_mean
@@ -21,18 +30,21 @@ if TYPE_CHECKING:
 EXAMPLES = """
 dumpty verify latest
 dumpty verify --all --level structure
+dumpty verify --older-than 7d
 """
 
 
 def verify(
     backup_id: MaybeId = None,
     everything: Annotated[bool, typer.Option("--all", help="Verify every backup in the directory.")] = False,
+    older_than: OlderThan = None,
     level: Annotated[
         str, typer.Option("--level", metavar="LEVEL", help=f"How far to go: {', '.join(LEVELS)}.")
     ] = "digest",
     database: Database = "",
     source: Source = "",
     directory: Directory = DIRECTORY,
+    option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -40,32 +52,14 @@ def verify(
 
     digest: the stored file has the size and SHA-256 of its manifest, decompresses, and gives the dump of the size and
     SHA-256 that the driver wrote. structure: the driver reads the dump to its end, too, as the database's own tools do.
-    restore: a database loads it; that is `dumpty drill`. Each says what it did not prove.
+    restore: a database loads it; that is `dumpty drill`, and takes its options. Each says what it did not prove.
     """
-    if everything == (backup_id is not None):
-        raise UsageError("name one backup by its id, or all of them with --all")
-    chosen = _level(level)
-    manager = open_existing(directory)
-    selection = Filter(database=database, source=source)
-    if backup_id is None:
-        listing = manager.listing()
-        backups, problems = selection.filter(listing.backups), listing.problems
-    else:
-        backups, problems = [manager.find(backup_id, database=database, source=source)], []
-    verdicts = prove_each(manager, backups, chosen, several=everything, quiet=quiet)
-    verdicts.failures[:0] = problems
-    if verdicts.fields or problems:
-        verdicts.lines.append(summary(verdicts, "verified"))
-    else:
-        verdicts.lines.append(f"no backups{selection} in {os.path.abspath(directory)}: nothing was verified")
-    return Report(
-        fields={"level": chosen, "verified": verdicts.fields, "problems": [str(p) for p in problems]},
-        lines=verdicts.lines,
-        warnings=[*map(str, problems), *verdicts.warnings],
-        error=verdicts.worst(len(verdicts.fields) + len(problems)),
-        json=json,
-        quiet=quiet,
-    )
+    scope = Filter(database=database, source=source)
+    choice = Choice(backup_id=backup_id, everything=everything, older_than=older_than, scope=scope)
+    if choice.several and not everything and older_than is None:
+        raise UsageError("name one backup by its id, or all of them with --all, or those of some age with --older-than")
+    options = parse_options(option, reserved={"level", "on", "assertions"})
+    return prove(directory, choice, _level(level), options, deed="verified", json=json, quiet=quiet)
 
 
 def _level(text: str) -> Level:

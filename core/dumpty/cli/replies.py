@@ -1,0 +1,184 @@
+"""What each verb prints under ``--json``: these types are the one source, of the objects and of their JSON schema.
+
+The schema stands in ``json_schema.json`` beside this module; ``json_schema`` makes it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from dumpty.cli.json_values import (
+    Backup,
+    BackupWithTables,
+    Client,
+    Count,
+    Database,
+    Decision,
+    Library,
+    Object,
+    Plugin,
+    Proof,
+    Rule,
+    Seconds,
+    ShownBackup,
+    ShownPlugin,
+)
+from dumpty.cli.status import SCHEMA_VERSION
+from dumpty.types import Kind, Level  # noqa: TC001
+
+__all__ = ["REPLIES", "Failure", "Reply"]
+
+Status = Literal[0, 1, 2, 3, 4, 10, 11, 12, 129, 130, 143]
+
+
+class Reply(Object, kw_only=True):
+    """What every object begins with."""
+
+    schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = SCHEMA_VERSION
+    success: bool = True
+    status: Status = 0
+    error: str | None = None
+    error_type: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+class Failure(Reply, kw_only=True):
+    """A verb that failed and has no more to tell, or a command line that names none."""
+
+
+class BackupReply(Reply, kw_only=True):
+    """``backup``."""
+
+    backups: list[Backup]
+    duration_seconds: Seconds
+
+
+class RestoreReply(BackupReply, kw_only=True):
+    """``restore``: the backup that was restored."""
+
+    target_url: str
+
+
+class ListReply(Reply, kw_only=True):
+    """``list``."""
+
+    backups: list[Backup]
+
+
+class TablesReply(Reply, kw_only=True):
+    """``list --tables``."""
+
+    backups: list[BackupWithTables]
+
+
+class ShowReply(Reply, kw_only=True):
+    """``show``."""
+
+    backups: list[ShownBackup]
+
+
+class ProofsReply(Reply, kw_only=True):
+    """``verify`` and ``drill``."""
+
+    level: Level
+    proofs: list[Proof]
+
+
+class PinReply(Reply, kw_only=True):
+    """``pin`` and ``unpin``: the backup as it is now."""
+
+    backups: list[Backup]
+    was_pinned: bool
+
+
+class RemoveReply(Reply, kw_only=True):
+    """``remove``: the backup as it was."""
+
+    backups: list[Backup]
+    removed: list[str]
+    dry_run: bool
+
+
+class PruneReply(Reply, kw_only=True):
+    """``prune``: a decision for each backup, and the ids of those that are gone."""
+
+    decisions: list[Decision]
+    removed: list[str]
+    dry_run: bool
+    timezone: str
+
+
+class DoctorReply(Reply, kw_only=True):
+    """``doctor``: what is installed, and the database, where one was named."""
+
+    dumpty: str
+    python: str
+    platform: str
+    plugins: list[Plugin]
+    libraries: list[Library]
+    clients: list[Client]
+    database: Database | None
+
+
+class DemoReply(Reply, kw_only=True):
+    """``demo``; ``directory`` is null where it is removed."""
+
+    tables: Count
+    rows: Count
+    identical: bool
+    damage: str
+    backup_seconds: Seconds
+    restore_seconds: Seconds
+    directory: str | None
+
+
+class PluginsReply(Reply, kw_only=True):
+    """``plugins``."""
+
+    plugins: list[Plugin]
+
+
+class ShowPluginReply(Reply, kw_only=True):
+    """``plugins show``: every plugin of that name."""
+
+    plugins: list[ShownPlugin]
+
+
+class NewPluginReply(Reply, kw_only=True):
+    """``plugins new``: the package, and the files in it."""
+
+    path: str
+    kind: Kind
+    files: list[str]
+
+
+class CheckPluginReply(Reply, kw_only=True):
+    """``plugins check``; ``left`` are the databases and places that it made, and that are yours to remove."""
+
+    plugin: str
+    kind: Kind
+    rules: list[Rule]
+    left: list[str]
+
+
+REPLIES: dict[str, tuple[type[Reply], ...]] = {
+    "backup": (BackupReply,),
+    "restore": (RestoreReply,),
+    "list": (ListReply, TablesReply),
+    "show": (ShowReply,),
+    "verify": (ProofsReply,),
+    "drill": (ProofsReply,),
+    "pin": (PinReply,),
+    "unpin": (PinReply,),
+    "remove": (RemoveReply,),
+    "prune": (PruneReply,),
+    "doctor": (DoctorReply,),
+    "demo": (DemoReply,),
+    "plugins": (PluginsReply,),
+    "plugins show": (ShowPluginReply,),
+    "plugins new": (NewPluginReply,),
+    "plugins check": (CheckPluginReply,),
+}
+"""What each verb may print, besides a ``Failure``."""
