@@ -1,4 +1,4 @@
-"""The page for authors of plugins says what the code says, and its example works."""
+"""The manual's page ``plugins`` says what the code says, and its examples work."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 from support.drive import FileSink
+from support.pages import MANUAL, blocks
 
 import dumpty
 import dumpty.process
 from dumpty import BackupManager, hookspecs
 from dumpty.hookspecs import hookimpl
-from dumpty.testing import DriverSuite
 
-PAGE = (Path(__file__).parents[1] / "examples" / "AUTHORS.md").read_text()
-PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = (MANUAL / "plugins.md").read_text()
+PYTHON = [block.text for block in blocks(MANUAL / "plugins.md") if block.language == "python"]
 
 
 def specified() -> dict[str, str]:
@@ -53,12 +53,6 @@ def test_every_error_and_type_that_the_page_names_exists():
     assert {w for w in names if not hasattr(dumpty, w)} == set()
 
 
-def test_every_file_that_the_page_links_exists():
-    for link in re.findall(r"\]\(([^)#]+)\)", PAGE):
-        if "://" not in link:
-            assert (Path(__file__).parents[1] / "examples" / link).exists(), link
-
-
 DIRECTORY = Path(tempfile.mkdtemp(prefix="dumpty-page-"))
 atexit.register(shutil.rmtree, DIRECTORY, ignore_errors=True)
 sys.path.append(str(DIRECTORY))  # where the suite's child processes find the modules, too
@@ -71,37 +65,17 @@ def made_from(sign: str, name: str) -> types.ModuleType:
     return importlib.import_module(name)
 
 
-TEXTS = made_from('schemes=("texts",)', "page_texts")
+TEXTS = made_from('schemes=("texts",)', "dumpty_texts")
+SUITE = made_from("class TestTexts(DriverSuite)", "page_test_texts")
 
 
-def filled(path: Path, **files: str) -> str:
-    """Make a directory of files and return its URL."""
-    path.mkdir(parents=True)
-    for name, text in files.items():
-        (path / f"{name}.txt").write_text(text)
-    return f"texts:///{path}"
-
-
-class TestTexts(DriverSuite):
-    """The whole driver on the page passes the suite that the page tells its readers to run."""
-
-    plugin = TEXTS
-    source = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "from", a="humpty", b="dumpty"))
-    target = pytest.fixture(lambda self, tmp_path: f"texts:///{tmp_path / 'to'}")
-    full_target = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "full", old="egg"))
-    empty_target = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "empty"))
-
-    def content(self, url):
-        path = Path("/" + url.removeprefix("texts://").lstrip("/"))
-        return {p.name: p.read_text() for p in path.iterdir()} if path.is_dir() else {}
-
-    def rows(self, url):
-        return dict.fromkeys(self.content(url), 1)
+class TestTexts(SUITE.TestTexts):
+    """The whole driver on the page passes the suite that the page tells its readers to write."""
 
 
 @pytest.fixture
 def texts(tmp_path):
-    filled(tmp_path / "from", a="humpty", b="dumpty")
+    SUITE.filled(tmp_path / "from", a="humpty", b="dumpty")
     return TEXTS
 
 
@@ -118,7 +92,9 @@ def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
 
 
 def test_the_observer_on_the_page_is_told_how_everything_ended(texts, tmp_path, capsys):
-    manager = BackupManager(str(tmp_path / "b"), plugins=[texts, made_from("def finished(event):\n", "page_observer")])
+    manager = BackupManager(
+        str(tmp_path / "b"), plugins=[texts, made_from("def finished(event: Event) -> None:\n", "page_observer")]
+    )
     assert manager.create_backup(f"texts:///{tmp_path}/from").success
     assert not manager.create_backup(f"texts:///{tmp_path}/nothing").success
     done, failed = capsys.readouterr().out.splitlines()

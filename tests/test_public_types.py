@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.pages import README, blocks, manual
 
 import dumpty
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+TYPING = "from contextlib import AbstractContextManager\n"
 FACADES = ("BackupManager", "DatabaseBackup", "backup_database")
 
 
@@ -91,13 +91,15 @@ def test_a_repository_is_given_as_a_path_of_any_make(tmp_path):
         assert (tmp_path / directory).is_dir()
 
 
-def test_the_readmes_python_passes_a_strict_type_checker(tmp_path):
-    examples = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert examples
+def test_the_python_of_readme_and_manual_passes_a_strict_type_checker(tmp_path):
     files = []
-    for number, example in enumerate(examples):
-        files.append(tmp_path / f"readme_{number}.py")
-        files[-1].write_text(example)
+    for page in (README, *manual()):
+        imports = f"from dumpty import {', '.join(dumpty.__all__)}\n{TYPING}" if page.stem == "plugins" else ""
+        for block in blocks(page):
+            if block.language == "python" and not (block.note == "signature" and not imports):
+                files.append(tmp_path / block.file_name)
+                files[-1].write_text(imports * (block.note == "signature") + block.text)
+    assert len(files) >= 5
     files.append(tmp_path / "paths.py")
     files[-1].write_text(
         "from pathlib import Path\n"

@@ -1,6 +1,6 @@
 """Measures dumpty beside what people use now: same data, same run, interleaved; every output is checked by restoring.
 
-``sh tests/bench/run.sh --small`` takes minutes, ``--full`` (the sizes of the README's table) most of an hour.
+``sh tests/bench/run.sh --small`` takes minutes, ``--full`` (the sizes of the manual's tables) most of an hour.
 """
 
 from __future__ import annotations

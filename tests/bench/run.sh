@@ -12,7 +12,7 @@ if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1
     # shellcheck disable=SC2086 # package names are words
     DEBIAN_FRONTEND=noninteractive sh -c "apt-get -qq update && apt-get -qq install -y --no-install-recommends $missing" >/dev/null
 fi
-sh tests/run.sh --collect-only -q tests/test_readme.py >/dev/null
+sh tests/run.sh --collect-only -q tests/test_url.py >/dev/null
 python="${DUMPTY_TEST_VENV:-.venv-test}/bin/python"
 "$python" -m pip install --quiet --disable-pip-version-check 'django-dbbackup>=5,<6'
 # As pip leaves an installed package: compiled. Where Python may not write bytecode, each start would compile it again.

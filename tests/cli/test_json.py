@@ -95,6 +95,9 @@ ENDS = [
     ("plugins new Upper --kind compressor", 2, ""),
     ("plugins check sha256", 0, "plugin kind rules left"),
     ("plugins check nothing", 2, ""),
+    ("help", 0, "topics"),
+    ("help retention", 0, "topics"),
+    ("help nothing", 2, ""),
     ("lst", 2, ""),
     ("", 2, ""),
 ]

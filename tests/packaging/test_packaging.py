@@ -89,6 +89,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built):
     names = zipfile.ZipFile(wheel).namelist()
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"dumpty", "dumpty_plugins"}
     assert {"dumpty/py.typed", "dumpty_plugins/py.typed"} <= set(names)
+    assert {f"dumpty/manual/{page.name}" for page in (TOP / "core/dumpty/manual").glob("*.md")} <= set(names)
     assert any(n.endswith("licenses/LICENSE") for n in names)
     points = configparser.ConfigParser()
     points.read_string(zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("entry_points.txt"))).decode())
@@ -100,7 +101,7 @@ def test_the_sdist_holds_sources_tests_and_examples_and_no_rubbish(built):
     with tarfile.open(sdist) as archive:
         names = {n.partition("/")[2] for n in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "core/dumpty/__init__.py"} <= names
-    assert "tests/run.sh" in names
+    assert {"tests/run.sh", "CONTRIBUTING.md", "SECURITY.md", "core/dumpty/manual/restoring.md"} <= names
     assert not [n for n in names if "__pycache__" in n or n.endswith(".pyc")]
 
 

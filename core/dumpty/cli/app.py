@@ -27,6 +27,7 @@ from dumpty.cli.commands import (
     show,
     verify,
 )
+from dumpty.cli.commands import help as help_pages
 from dumpty.cli.commands import list as list_backups
 from dumpty.cli.output import warn
 from dumpty.cli.standard_streams import ForgivingStream
@@ -58,7 +59,8 @@ Exit status:
   11   locked: somebody else is using it
   130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
-DUMPTY_DEBUG=1 in the environment adds the traceback to an unexpected error.
+`dumpty help` lists the pages of the manual. DUMPTY_DEBUG=1 in the environment adds the traceback to an
+unexpected error.
 """
 
 VERBS = (
@@ -74,6 +76,7 @@ VERBS = (
     ("prune", prune.prune, prune.EXAMPLES),
     ("doctor", doctor.doctor, doctor.EXAMPLES),
     ("demo", demo.demo, demo.EXAMPLES),
+    ("help", help_pages.help_, help_pages.EXAMPLES),
 )
 
 

@@ -220,6 +220,6 @@ def details(backup: Backup) -> list[Line]:
 def _proven_at_length(backup: Backup) -> str:
     proof = _decisive_proof(backup)
     if proof is None:
-        return "never; dumpty drill restores it into a throw-away database"
+        return "never; dumpty drill restores it into a scratch database"
     verdict = f"by {proof.level}" if proof.ok else f"FAILED by {proof.level}"
     return f"{verdict}, {moment(proof.at)}, {proof.by}" + (f": {proof.error}" if proof.error else "")

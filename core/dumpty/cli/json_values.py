@@ -35,6 +35,7 @@ __all__ = [
     "ShownPlugin",
     "Step",
     "Table",
+    "Topic",
 ]
 
 Bytes = Annotated[int, Meta(ge=0)]
@@ -251,3 +252,11 @@ class Database(Object, kw_only=True):
     versions: dict[str, str]
     notes: list[str]
     lacks: list[str]
+
+
+class Topic(Object, kw_only=True):
+    """A page of the manual, or the help of a command; ``text`` is empty where topics are listed."""
+
+    topic: str
+    title: str
+    text: str

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dumpty.cli.manual_page import Page, show
 from dumpty.cli.standard_streams import ForgivingStream, drop
 from dumpty.cli.status import DONE, FAILED, SCHEMA_VERSION, error_type, status_of
 from dumpty.cli.urls import redacted
@@ -45,7 +46,7 @@ class Table:
     right_aligned: frozenset[int] = frozenset()
 
 
-Line = str | Table
+Line = str | Table | Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,8 @@ def emit(report: Report) -> int:
         result = {**msgspec.to_builtins(report.reply), **head}
         return _print_lines([json.dumps(result)], status, only_prints=report.only_prints)
     lines = [] if report.quiet else [text for line in report.lines for text in _rendered(line)]
+    if any(isinstance(line, Page) for line in report.lines) and show(lines):
+        return status
     status = _print_lines(lines, status, only_prints=report.only_prints)
     if error is not None:
         say(f"dumpty: {_text(error)}")
@@ -181,6 +184,8 @@ def _text(error: BaseException) -> str:
 
 
 def _rendered(line: Line) -> list[str]:
+    if isinstance(line, Page):
+        return line.lines()
     if not isinstance(line, Table):
         return [plain(line)]
     # Every row is one line, however long: a terminal wraps it, nothing is cut, and a pipe gets the same. Drawn here and

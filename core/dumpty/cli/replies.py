@@ -24,6 +24,7 @@ from dumpty.cli.json_values import (
     Seconds,
     ShownBackup,
     ShownPlugin,
+    Topic,
 )
 from dumpty.cli.status import SCHEMA_VERSION
 from dumpty.types import Kind, Level  # noqa: TC001
@@ -163,6 +164,12 @@ class CheckPluginReply(Reply, kw_only=True):
     left: list[str]
 
 
+class HelpReply(Reply, kw_only=True):
+    """``help``: the pages there are, or the one that was asked for."""
+
+    topics: list[Topic]
+
+
 REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "backup": (BackupReply,),
     "restore": (RestoreReply,),
@@ -176,6 +183,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "prune": (PruneReply,),
     "doctor": (DoctorReply,),
     "demo": (DemoReply,),
+    "help": (HelpReply,),
     "plugins": (PluginsReply,),
     "plugins show": (ShowPluginReply,),
     "plugins new": (NewPluginReply,),

@@ -200,7 +200,7 @@ class _Attempt:
         self.secrets += scratch.target.secrets
         self.versions |= scratch.versions
         served_by = ", ".join(f"{name} {version}" for name, version in scratch.versions.items()) or driver.name
-        self._record_step("; ".join((f"a throw-away target is ready: {served_by}", *getattr(scratch, "notes", ()))))
+        self._record_step("; ".join((f"a scratch target is ready: {served_by}", *getattr(scratch, "notes", ()))))
         self._loading = True
         loaded = load(self.host, driver, scratch.target, dump, overwrite=False, options=options["restore"])
         self._loading = False

@@ -69,7 +69,7 @@ def spare_account() -> int | None:
             except KeyError:
                 return uid
     raise NotProvable(
-        "a throw-away server needs a user id that nothing else has, and this machine has none free; "
+        "a scratch server needs a user id that nothing else has, and this machine has none free; "
         "drill as another user than root, or name a server with --on"
     )
 

@@ -34,10 +34,10 @@ def doctor(
 ) -> Report:
     """Say what is installed, and how to get what is not.
 
-    With a URL, also look whether its database can be reached, and which rights a backup would miss.
+    With a URL, also look whether its database can be reached, and which privileges a backup would miss.
 
-    Fails where a plugin is broken, or the database is not there to be backed up, or a right to read it is missing. A
-    library or a program that is not installed is said, and is no failure: only its own database needs it.
+    Fails where a plugin is broken, or the database is not there to be backed up, or a privilege to read it is missing.
+    A library or a program that is not installed is said, and is no failure: only its own database needs it.
     """
     import dumpty
     from dumpty.cli import json_values

@@ -35,7 +35,7 @@ _Server = Annotated[
     typer.Option(
         "--on",
         metavar="URL",
-        help="A server for the throw-away database, not a private one; a superuser is refused without "
+        help="A server for the scratch database, not a private one; a superuser is refused without "
         f"-o superuser=on. {URL_HELP}",
     ),
 ]
@@ -61,7 +61,7 @@ def drill(
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Restore backups into a throw-away database, and prove what is there then.
+    """Restore backups into a scratch database, and prove what is there then.
 
     Verifies the stored file, restores it into a private place that is removed again whatever happens, compares rows
     (and content, where the backup has fingerprints) with what was recorded when it was made, runs the database's own

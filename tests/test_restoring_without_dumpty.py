@@ -1,28 +1,23 @@
-"""The README's code is run: its Python as it stands, its commands in order."""
+"""Backups of every database are restored without dumpty, by the commands of the manual's page ``restoring``."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import shlex
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.pages import MANUAL, blocks
 
 from dumpty import BackupManager
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+CHOOSING, RESTORING, ROLES = (block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh")
 
 
 @pytest.fixture
@@ -37,38 +32,8 @@ def rows(path: Path) -> list[tuple]:
         return connection.execute("SELECT * FROM item").fetchall()
 
 
-def test_the_python_examples_run_as_they_stand(shop):
-    examples = blocks("python")
-    assert len(examples) == 2
-    for example in examples:
-        process = subprocess.run(
-            [sys.executable, "-W", "error", "-c", example], cwd=shop, capture_output=True, text=True
-        )
-        assert process.returncode == 0, process.stderr
-    assert rows(shop / "restored.db") == rows(shop / "shop-copy.db") == [(1, "egg")]
-
-
-def test_the_commands_run_in_order(shop):
-    [console] = blocks("console")
-    commands = re.findall(r"^\$ dumpty (.*)$", console, re.MULTILINE)
-    assert len(commands) >= 5
-    for command in commands:
-        process = subprocess.run(
-            [sys.executable, "-m", "dumpty", *shlex.split(command)], cwd=shop, capture_output=True, text=True
-        )
-        assert process.returncode == 0, f"{command}: {process.stderr}"
-    assert rows(shop / "copy.db") == [(1, "egg")]
-
-
-CHOOSING, RESTORING, ROLES = re.findall(
-    r"^```sh\n(.*?)^```$",
-    README.partition("## Restoring without dumpty")[2].partition("\n## ")[0],
-    re.MULTILINE | re.DOTALL,
-)
-
-
 def recipe(database: str) -> str:
-    """Return the README's commands that choose the newest backup of ``shop`` and restore it."""
+    """Return the commands that choose the newest backup of ``shop`` and restore it."""
     [command] = re.findall(rf"^(zcat .*\S) +# {database}$", RESTORING, re.MULTILINE)
     return f"{CHOOSING}\n{command}"
 
@@ -97,7 +62,7 @@ def fill(directory: Path, url: str, other_url: str, change: Callable[[], object]
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
-def test_backups_of_sqlite_restore_without_dumpty_as_the_readme_says(shop, form):
+def test_backups_of_sqlite_restore_without_dumpty(shop, form):
     def change() -> None:
         with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
             connection.executescript("INSERT INTO item VALUES (2, 'wall')")
@@ -112,7 +77,7 @@ def test_backups_of_sqlite_restore_without_dumpty_as_the_readme_says(shop, form)
         assert "end of dump, 1 tables, 2 rows" in run(f"{CHOOSING}\n{command}", shop)
 
 
-def test_one_of_two_databases_of_one_name_is_chosen_by_its_source_as_the_readme_says(shop):
+def test_one_of_two_databases_of_one_name_is_chosen_by_its_source(shop):
     (shop / "other").mkdir()
     shutil.copy(shop / "shop.db", shop / "other" / "shop.db")
 
@@ -121,7 +86,7 @@ def test_one_of_two_databases_of_one_name_is_chosen_by_its_source_as_the_readme_
             connection.executescript("INSERT INTO item VALUES (2, 'wall')")
 
     fill(shop, f"sqlite:///{shop}/shop.db", f"sqlite:///{shop}/other/shop.db", change, format="sql")
-    assert """'  "source": "…",'""" in README
+    assert """'  "source": "…",'""" in (MANUAL / "restoring.md").read_text()
     chosen = f"""'  "source": "sqlite:{shop}/shop.db",'"""
     run(recipe("SQLite, sql").replace("""'  "database": "shop",'""", chosen), shop)
     assert rows(shop / "restored.db") == [(1, "egg"), (2, "wall")]
@@ -129,7 +94,7 @@ def test_one_of_two_databases_of_one_name_is_chosen_by_its_source_as_the_readme_
 
 @pytest.mark.parametrize("roles", ["of the server", "of the manifest"])
 @pytest.mark.parametrize("form", ["sql", "native"])
-def test_backups_of_postgresql_restore_without_dumpty_as_the_readme_says(postgres, tmp_path, form, roles):
+def test_backups_of_postgresql_restore_without_dumpty(postgres, tmp_path, form, roles):
     names = ("shop", "shop-old", "restored")
     postgres.execute('CREATE ROLE "shop keeper"')
     for name in names[:2]:
@@ -157,7 +122,7 @@ def test_backups_of_postgresql_restore_without_dumpty_as_the_readme_says(postgre
         postgres.execute('DROP ROLE IF EXISTS "shop keeper"')
 
 
-def test_backups_of_mariadb_restore_without_dumpty_as_the_readme_says(mariadb, tmp_path):
+def test_backups_of_mariadb_restore_without_dumpty(mariadb, tmp_path):
     names = ("shop", "shop-old", "restored")
     try:
         mariadb.run(*(f"CREATE DATABASE `{name}`" for name in names))
@@ -171,26 +136,3 @@ def test_backups_of_mariadb_restore_without_dumpty_as_the_readme_says(mariadb, t
         assert mariadb.run("SELECT * FROM item", database="restored") == [(7,)]
     finally:
         mariadb.run(*(f"DROP DATABASE IF EXISTS `{name}`" for name in names))
-
-
-def test_the_table_of_plugins_is_complete():
-    from dumpty.registry.host import Host
-
-    table = re.findall(r"^\| `(\w+)` \| (\w+) \|", README, re.MULTILINE)
-    assert set(table) == {(p.name, p.kind) for p in Host().plugins() if p.distribution == "dumpty"}
-
-
-def test_both_commands_of_a_fresh_machine_stand_in_it():
-    assert "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/dumpty demo" in README
-    assert "sh tests/run.sh" in README
-
-
-def test_every_test_that_a_promise_names_exists():
-    [section] = re.findall(r"^## What dumpty promises\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
-    rows = re.findall(r"^\| ([A-Z`].*?) \| (`.*`) \|$", section, re.MULTILINE)
-    assert len(rows) >= 10
-    for promise, cell in rows:
-        for path, name in re.findall(r"`([\w/]+\.py)::(\w+)`", cell):
-            text = (Path(__file__).parent / path).read_text()
-            assert re.search(rf"^\s*def {name}\(", text, re.MULTILINE), (promise, name)
-        assert "::" in cell, promise
