@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from testing.server_databases import MariaDBDatabases
 
-from dumpty.testing import DriverSuite
+from dumpty.testing import SQL_QUESTIONS, DriverSuite
 from dumpty_plugins.mysql import plugin as mysql
 
 
 class TestMySQL(DriverSuite):
     plugin = mysql
     question = "SELECT count(*) = 500 FROM item"
+    questions = {**SQL_QUESTIONS, "write": "DELETE FROM item"}  # noqa: RUF012 - never changed
     libraries = ("pymysql",)
+    unreachable = pytest.fixture(lambda self, place: place.unreachable())
     source = pytest.fixture(lambda self, place: place.filled(*place.shop))
     target = pytest.fixture(lambda self, place: place.missing())
     full_target = pytest.fixture(lambda self, place: place.filled("CREATE TABLE old (x INT)"))
@@ -29,5 +31,6 @@ class TestMySQL(DriverSuite):
             monkeypatch.setenv("PATH", f"{Path(server.program('server')).parent}{os.pathsep}{os.environ['PATH']}")
         place = MariaDBDatabases(server)
         self.content, self.rows, self.kill = place.content, place.rows, place.kill
+        self.drop, self.databases, self.with_password = place.drop_one, place.databases, place.with_password
         yield place
         place.drop()

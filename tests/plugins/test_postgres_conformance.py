@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from testing.server_databases import PostgresDatabases
 
-from dumpty.testing import DriverSuite
+from dumpty.testing import SQL_QUESTIONS, DriverSuite
 from dumpty_plugins.postgres import plugin as postgres
 
 
@@ -13,7 +13,9 @@ class TestPostgreSQL(DriverSuite):
     plugin = postgres
     libraries = ("psycopg2",)
     question = "SELECT (count(*) = 500)::int FROM item"
+    questions = {**SQL_QUESTIONS, "write": "DELETE FROM item"}  # noqa: RUF012 - never changed
     memory = 6 << 20
+    unreachable = pytest.fixture(lambda self, place: place.unreachable())
     formats = ("sql", "native")  # custom and tar, for DatabaseBackup, come from the same pg_dump
     source = pytest.fixture(lambda self, place: place.filled(*place.shop))
     target = pytest.fixture(lambda self, place: place.missing())
@@ -25,5 +27,6 @@ class TestPostgreSQL(DriverSuite):
     def place(self, postgres):
         place = PostgresDatabases(postgres)
         self.content, self.rows, self.kill = place.content, place.rows, place.kill
+        self.drop, self.databases = place.drop_one, place.databases
         yield place
         place.drop()

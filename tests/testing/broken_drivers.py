@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +77,48 @@ class CountsAfterwards(JsonLines):
         return replace(evidence, objects=tuple(o for o in evidence.objects if o.rows))
 
 
+class Miscounts(JsonLines):
+    """``altered`` makes another number of each; everywhere, so that nothing shows but by the rows themselves."""
+
+    def miscounted(self, evidence):
+        return replace(evidence, objects=tuple(replace(o, rows=self.altered(o.rows)) for o in evidence.objects))
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        return self.miscounted(super().backup(source, sink, options))
+
+    def check(self, evidence, dump):
+        super().check(self.miscounted(evidence), dump)
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        return self.miscounted(super().restore(target, dump, overwrite, options))
+
+
+@breaks("test_evidence_counts_the_rows", "test_every_count_is_of_the_rows")
+class CountsTooFew(Miscounts):
+    def altered(self, rows):
+        return max(rows - 1, 0)
+
+
+@breaks("test_evidence_counts_the_rows", "test_every_count_is_of_the_rows")
+class CountsTooMany(Miscounts):
+    def altered(self, rows):
+        return rows + 1
+
+
+@breaks("test_evidence_counts_the_rows", "test_every_count_is_of_the_rows")
+class CountsNothing(Miscounts):
+    def altered(self, rows):
+        return 0
+
+
+@breaks("test_every_count_is_of_the_rows")
+class CountsOtherwiseWhenAsked(ProvingJsonLines):
+    def count(self, table):
+        return super().count(table) + 1
+
+
 @breaks("test_evidence_is_plain_data", *ANY)
 class EvidenceThatIsNoJson(ChangedBackup):
     def changed_evidence(self, evidence, source, options):
@@ -97,7 +145,7 @@ class SwallowsTheSinksErrors(JsonLines):
             super().emit(sink, value)
 
 
-@breaks("test_an_error_of_the_sink_comes_out")
+@breaks("test_an_error_of_the_sink_comes_out", "test_an_interrupted_backup_leaves_nothing")
 class TellsOfAnotherError(JsonLines):
     def emit(self, sink, value):
         failed = False
@@ -137,7 +185,7 @@ class TakesHalfForAll(JsonLines):
             super().row(sink, line)
 
 
-@breaks("test_no_error_shows_a_secret")
+@breaks("test_no_error_shows_a_secret", "test_no_secret_is_returned_or_shown")
 class LogsThePassword(ChangedInspection):
     @hookimpl
     def inspect(self, source, options):
@@ -148,12 +196,226 @@ class LogsThePassword(ChangedInspection):
         return inspection
 
 
-@breaks("test_no_error_shows_a_secret")
+@breaks("test_no_error_shows_a_secret", "test_no_secret_is_returned_or_shown")
 class PrintsThePassword(JsonLines):
     @hookimpl
     def inspect(self, source, options):
         print(source.password, file=sys.stderr)
         return super().inspect(source, options)
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------------
+
+
+@breaks("test_no_secret_is_returned_or_shown")
+class NotesThePassword(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        return replace(evidence, notes=(f"as {source.username} with {source.password}",))
+
+
+@breaks("test_no_secret_is_returned_or_shown")
+class KeepsThePasswordForARestore(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        return replace(evidence, properties={"connection": {"arguments": [source.password or ""]}})
+
+
+@breaks("test_no_secret_is_returned_or_shown", "test_no_error_shows_a_secret")
+class IdentifiesByPassword(ChangedInspection):
+    @hookimpl
+    def inspect(self, source, options):
+        return replace(super().inspect(source, options), identity=f"{source.database}:{source.password}")
+
+    def look(self, path, inspection):
+        return inspection
+
+
+@breaks("test_no_secret_is_returned_or_shown")
+class NotesThePasswordOfItsTarget(JsonLines):
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        return replace(super().restore(target, dump, overwrite, options), notes=(target.password or "",))
+
+
+@breaks("test_no_secret_is_returned_or_shown")
+class GivesThePasswordToAProgram(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        subprocess.run(["true", f"--password={source.password}"], check=True)
+        return evidence
+
+
+@breaks("test_no_secret_is_returned_or_shown")
+class LogsThePasswordOfEveryBackup(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        logging.getLogger("jsonl").debug("backed up with %r", source)
+        logging.getLogger("jsonl").debug("backed up with %r", source.password)
+        return evidence
+
+
+# -- what is left ----------------------------------------------------------------------------------------------------
+
+
+@breaks("test_the_process_is_left_as_it_was", "test_an_interrupted_backup_leaves_nothing")
+class LeavesAThread(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was")
+class LeavesAProgram(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        self.program = subprocess.Popen(["sleep", "5"])
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was")
+class LeavesAProgramThatAnotherOneStarted(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        subprocess.run("sleep 5 &", shell=True, check=True)
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was", *ANY)
+class ChangesItsDirectory(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        os.chdir(source.database)
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was", *ANY)
+class ChangesTheUmask(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        os.umask(0)
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was", *ANY)
+class SetsAVariable(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        os.environ["JSONL_PASSWORD"] = source.password or "none"
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was", *ANY)
+class HandlesASignal(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, lambda *_: None)
+        return evidence
+
+
+@breaks("test_the_process_is_left_as_it_was", "test_an_interrupted_backup_leaves_nothing")
+class LeavesATemporaryFile(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        tempfile.mkstemp(prefix="jsonl-")
+        return super().backup(source, sink, options)
+
+
+@breaks("test_nothing_is_written_after_the_backup", *ANY)
+class WritesLate(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        evidence = super().backup(source, sink, options)
+
+        def write_late():
+            time.sleep(0.02)
+            with contextlib.suppress(ValueError):
+                sink.write(b"late\n")
+
+        threading.Thread(target=write_late).start()
+        return evidence
+
+
+@breaks("test_an_interrupted_backup_leaves_nothing")
+class LocksItsSource(JsonLines):
+    """Takes its lock away only where all went well."""
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        lock = Path(source.database).with_suffix(".lock")
+        lock.touch()
+        try:
+            evidence = super().backup(source, sink, options)
+        except Exception:
+            lock.unlink()
+            raise
+        lock.unlink()
+        return evidence
+
+
+@breaks("test_an_interrupted_backup_leaves_nothing")
+class GoesOnWithoutItsCaller(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        try:
+            return super().backup(source, sink, options)
+        except KeyboardInterrupt:
+            self.program = subprocess.Popen(["sleep", "5"])
+            raise
+
+
+@breaks("test_an_interrupted_restore_leaves_nothing")
+class CleansUpAfterErrorsOnly(JsonLines):
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        path = Path(target.database)
+        self.refuse(path, overwrite)
+        temporary = path.with_name(f"{path.name}.part")
+        temporary.mkdir(exist_ok=True)
+        try:
+            evidence = self.load(dump, temporary)
+            self.check(evidence, dump)
+            self.put_in_place(temporary, path)
+        except Exception:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return evidence
+
+
+@breaks("test_an_interrupted_restore_leaves_nothing")
+class KeepsWhatCameUntilTheInterrupt(JsonLines):
+    def lines(self, dump):
+        try:
+            yield from super().lines(dump)
+        except KeyboardInterrupt:
+            yield b'{"end": 0}'
+
+    def check(self, evidence, dump):
+        if not isinstance(getattr(dump, "error", None), KeyboardInterrupt):
+            super().check(evidence, dump)
+
+
+# -- through the facade ----------------------------------------------------------------------------------------------
+
+
+@breaks("test_older_backups_are_left_alone")
+class RemovesOlderBackups(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        for folder in sink.workspace().parents:
+            if folder.name == "backups":
+                for older in folder.rglob("*.bin.gz"):
+                    older.unlink()
+        return super().backup(source, sink, options)
+
+
+@breaks("test_an_unreachable_server_is_a_failed_result")
+class RaisesWhateverComes(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        if not Path(source.database).is_dir():
+            raise KeyError(source.database)
+        return super().backup(source, sink, options)
+
+
+@breaks("test_an_unreachable_server_is_a_failed_result", "test_no_error_shows_a_secret")
+class SaysWithWhichPasswordItFailed(JsonLines):
+    @hookimpl
+    def backup(self, source, sink, options):
+        if not Path(source.database).is_dir():
+            print(f"cannot connect with {source.password}", file=sys.stderr)
+        return super().backup(source, sink, options)
 
 
 @breaks("test_memory_stays_flat", "test_a_source_that_dies_midway_is_an_error")
@@ -223,6 +485,20 @@ class LosesEmptyTables(JsonLines):
         super().put_in_place(temporary, path)
 
 
+@breaks("test_a_missing_target_is_created")
+class RemembersWhatItRestored(JsonLines):
+    def __init__(self):
+        self.restored = {}
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        if target.database in self.restored and not overwrite:
+            dump.open().read()
+            return self.restored[target.database]
+        self.restored[target.database] = super().restore(target, dump, overwrite, options)
+        return self.restored[target.database]
+
+
 @breaks("test_an_empty_target_is_used")
 class RefusesWhatExists(JsonLines):
     def refuse(self, path, overwrite):
@@ -236,7 +512,7 @@ class OverwritesUnasked(JsonLines):
         pass
 
 
-@breaks("test_overwriting_replaces_the_target")
+@breaks("test_overwriting_replaces_the_target", "test_an_interrupted_restore_leaves_nothing")
 class MergesWithTheOld(JsonLines):
     def put_in_place(self, temporary, path):
         if path.is_dir():
@@ -271,6 +547,7 @@ class PutsTheOldAsideFirst(JsonLines):
     "test_a_failed_restore_leaves_the_old_content",
     "test_the_old_content_stands_until_the_dump_has_ended",
     "test_overwriting_replaces_the_target",
+    "test_an_interrupted_restore_leaves_nothing",
 )
 class LoadsInPlace(JsonLines):
     @hookimpl
@@ -295,7 +572,11 @@ class TakesDamageForTheEnd(JsonLines):
             super().check(evidence, dump)
 
 
-@breaks("test_a_failed_restore_leaves_the_old_content", "test_the_old_content_stands_until_the_dump_has_ended")
+@breaks(
+    "test_a_failed_restore_leaves_the_old_content",
+    "test_the_old_content_stands_until_the_dump_has_ended",
+    "test_an_interrupted_restore_leaves_nothing",
+)
 class RemovesTheOldFirst(JsonLines):
     @hookimpl
     def restore(self, target, dump, overwrite, options):
@@ -419,3 +700,41 @@ class ChecksAndSaysYes(ChangedScratch):
 class AnswersNothing(ChangedScratch):
     def alter(self, scratch):
         scratch.ask = lambda statement: []
+
+
+class ChangedAnswer(ChangedScratch):
+    """``altered`` changes what is answered."""
+
+    def alter(self, scratch):
+        ask = scratch.ask
+        scratch.ask = lambda statement: self.altered(ask, statement, scratch.path)
+
+
+@breaks("test_a_scratch_is_asked")
+class AnswersTheFirstRow(ChangedAnswer):
+    def altered(self, ask, statement, path):
+        return ask(statement)[:1]
+
+
+@breaks("test_a_scratch_is_asked")
+class AnswersZeroForNull(ChangedAnswer):
+    def altered(self, ask, statement, path):
+        return [(0,) if row == (None,) else row for row in ask(statement)]
+
+
+@breaks("test_a_scratch_is_asked")
+class AnswersErrorsWithNothing(ChangedAnswer):
+    def altered(self, ask, statement, path):
+        try:
+            return ask(statement)
+        except SourceError:
+            return []
+
+
+@breaks("test_a_scratch_is_asked")
+class DoesWhatItIsAsked(ChangedAnswer):
+    def altered(self, ask, statement, path):
+        if statement.startswith("remove "):
+            (path / statement.partition(" ")[2]).unlink()
+            return []
+        return ask(statement)

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -137,11 +138,34 @@ class _Scratch:
         return ("every line is JSON",)
 
     def ask(self, statement):
-        return [(len(list(self.path.glob(statement))),)]
+        verb, _, words = statement.partition(" ")
+        if verb == "count":
+            return [(len(list(self.path.glob(words))),)]
+        if verb == "values":
+            return [(json.loads(word),) for word in words.split()]
+        raise SourceError(f"{statement!r} is no question")
 
 
 class ProvingJsonLines(JsonLines):
-    """The same, and its backups can be proved."""
+    """The same, and its backups can be proved, and its tables counted."""
+
+    @hookimpl
+    def describe(self):
+        evidence = Option(
+            name="evidence", default="off", choices=("off", "counts"), help="count rows", verbs=("inspect",)
+        )
+        info = super().describe()
+        return replace(info, options=(*info.options, evidence))
+
+    @hookimpl
+    def inspect(self, source, options):
+        tables = sorted(Path(source.database).glob("*.jsonl"))
+        objects = tuple(ObjectEvidence(path=t.stem, rows=self.count(t)) for t in tables)
+        evidence = Evidence(objects=objects) if options["evidence"] == "counts" else None
+        return replace(super().inspect(source, options), evidence=evidence)
+
+    def count(self, table):
+        return table.read_text().count("\n")
 
     @hookimpl
     def examine(self, dump):

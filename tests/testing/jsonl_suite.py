@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ def fill(path: Path, **tables: int) -> str:
 
 class JsonLinesSuite(DriverSuite):
     memory = 512 << 10
-    question = "item.jsonl"  # how many files are called so
+    settle = 0.3  # nothing here ends later than its call
+    question = "count item.jsonl"
+    questions = {"rows": "values 1 2", "null": "values null", "error": "what", "write": "remove item.jsonl"}  # noqa: RUF012 - never changed
 
     @pytest.fixture
     def source(self, tmp_path):
@@ -59,6 +62,9 @@ class JsonLinesSuite(DriverSuite):
         if not tables.is_dir():
             raise FileNotFoundError(tables)
         return {table.stem: table.read_text() for table in tables.iterdir()}
+
+    def drop(self, url):
+        shutil.rmtree(url.removeprefix("jsonl:///"))
 
     def rows(self, url):
         return {table: text.count("\n") for table, text in self.content(url).items()}

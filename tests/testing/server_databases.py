@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
+
+from support.mariadb_server import PASSWORD
+
+from dumpty.testing.databases import unreachable_url
 
 NUMBERS = itertools.count()
 
@@ -30,11 +34,16 @@ class Databases:
         self.create(name, *statements)
         return self.server.url(name)
 
+    def unreachable(self):
+        """Return the URL of a server that is not there, with a password."""
+        return unreachable_url(f"{self.scheme}://tester@127.0.0.1/none")
+
     def of(self, url):
         return unquote(url.partition("?")[0].rpartition("/")[2])
 
 
 class PostgresDatabases(Databases):
+    scheme = "postgresql"
     shop = (
         "CREATE TABLE item (id serial PRIMARY KEY, name text NOT NULL, price numeric, tags text[])",
         "INSERT INTO item (name, price, tags) SELECT 'it''s ' || g, g / 7.0, ARRAY['a', g::text] FROM generate_series(1, 500) g",
@@ -64,6 +73,12 @@ class PostgresDatabases(Databases):
     def kill(self, url):
         self.server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", self.of(url))
 
+    def databases(self, url):
+        return self.server.databases()
+
+    def drop_one(self, url):
+        self.server.drop(self.of(url))
+
     def drop(self):
         for name in self.server.databases():
             if any(name.startswith(prefix) for prefix in self.names):
@@ -71,6 +86,7 @@ class PostgresDatabases(Databases):
 
 
 class MariaDBDatabases(Databases):
+    scheme = "mysql"
     shop = (
         "CREATE TABLE item (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) NOT NULL, price DOUBLE, picture BLOB)",
         "INSERT INTO item SELECT seq, CONCAT('it''s ', seq), seq / 7, UNHEX(HEX(seq)) FROM seq_1_to_500",
@@ -99,6 +115,16 @@ class MariaDBDatabases(Databases):
             f"SELECT id FROM information_schema.processlist WHERE db = '{self.of(url)}' AND id <> CONNECTION_ID()"
         ):
             self.server.run(f"KILL {number}")
+
+    def databases(self, url):
+        return [name for (name,) in self.server.run("SHOW DATABASES")]
+
+    def drop_one(self, url):
+        self.server.run(f"DROP DATABASE `{self.of(url)}`")
+
+    def with_password(self, url):
+        """Return the URL of the same database by the account that has a password, over TCP."""
+        return f"mysql://tcp:{quote(PASSWORD, safe='')}@127.0.0.1:{self.server.port}/{self.of(url)}"
 
     def drop(self):
         for (name,) in self.server.run("SHOW DATABASES"):

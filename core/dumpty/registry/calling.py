@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dumpty import hookspecs
-from dumpty.errors import DumptyError
+from dumpty.errors import DumptyError, PluginError
+from dumpty.process.state import ProcessState
 from dumpty.redaction import one_line, redact_exception
 from dumpty.registry.plugin import describe_error, plugin_failure
 from dumpty.registry.returned import Boundary
 from dumpty.types import Evidence, Inspection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dumpty.registry.masking import Mask
     from dumpty.registry.plugin import Plugin
 
 __all__ = ["Relay", "RoutedCall"]
 
+_log = logging.getLogger("dumpty")
 _inside: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar("what a wrapper is called around")
 
 
@@ -138,7 +141,8 @@ class _Layer:
         """Call this plugin's hook, and keep what comes out."""
         routed = self.routed
         try:
-            result = routed.invoke(self.plugin)
+            with self._leaving_the_process_as_it_was():
+                result = routed.invoke(self.plugin)
             # Checked where it comes out, so that wrappers farther out see a failure as one; and copied, so that what a
             # wrapper does to a mapping in it is seen.
             Boundary(plugin=self.plugin, hook=routed.hook, mask=routed.mask).check_result(result, routed.expected)
@@ -148,6 +152,37 @@ class _Layer:
             self.error = error
             raise
         return result
+
+    @contextlib.contextmanager
+    def _leaving_the_process_as_it_was(self) -> Iterator[None]:
+        """See that the block leaves working directory, umask, environment and signal handlers, and put them back.
+
+        A relative path would lead elsewhere afterwards, a file be anybody's to read, a password be every child's.
+        Nobody is accused of what another thread may have done: only signal handlers are this thread's alone to set,
+        and the rest is looked at only where, when the block begins, the program has no other thread. Then whoever
+        alters it was called from here. Threads and child processes that are left are not looked for, since those of
+        concurrent calls look the same; the conformance suite finds them.
+
+        Raises:
+            PluginError: the block ended well, and left something else than it found.
+        """
+        shared = not ProcessState.has_one_user()
+        before = ProcessState.observe()
+        name, hook = str(self.plugin), self.routed.hook
+        try:
+            yield
+        except BaseException:
+            # Where it was interrupted, the program may have set handlers for what comes next; they are left alone.
+            if not shared and (changed := replace(ProcessState.observe(), handlers={}).changes(before)):
+                text = "; ".join([*changed, *replace(before, handlers={}).put_back()])
+                fields = {"event": "process-altered", "plugin": name, "hook": hook}
+                _log.warning("%s failed in %s and left altered: %s", name, hook, text, extra=fields)
+            raise
+        if changed := ProcessState.observe().changes(before, shared=shared):
+            problems = before.put_back(shared=shared)
+            still = f" (and that could not be put back: {'; '.join(problems)})" if problems else ""
+            text = f"{name} left altered after {hook}: {', '.join(changed)}{still}; that is a failure: tell its authors"
+            raise PluginError(text, plugin=name, hook=hook)
 
 
 def _same(before: object, after: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Outcome", "Run"]
+
+_log = logging.getLogger("dumpty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class Run:
         threaded_writer = ThreadedWriter(target)
         stack.callback(threaded_writer.abandon)
         plain = HashingWriter(threaded_writer, (plain_sha256,))
-        sink = _DriverSink(plain, self.repository, stack, self.progress)
+        sink = _DriverSink(plain, self.repository, stack, self.progress, str(self.driver))
         stack.callback(sink.buffer.abandon)
         evidence = self._run_driver(sink)
         sink.buffer.close()
@@ -105,6 +108,7 @@ class Run:
         for writer in reversed(writers):
             writer.close()
         stored.require_intact()
+        self._require_no_late_write(sink)
         if not plain.size:
             raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
         return Outcome(
@@ -137,6 +141,15 @@ class Run:
             digests={},
         )
 
+    def _require_no_late_write(self, sink: _DriverSink) -> None:
+        if sink.buffer.written_late:
+            raise PluginError(  # what comes later still can only be logged
+                f"{self.driver} wrote into its sink after backup had returned, and that is not in the dump: a thread "
+                "of its own went on; tell its authors",
+                plugin=str(self.driver),
+                hook="backup",
+            )
+
     def _run_driver(self, sink: Sink) -> Evidence:
         return self.host.backup(
             self.driver, source=self.source, sink=sink, format=self.format.name, options=self.options
@@ -147,16 +160,27 @@ class _DriverSink:
     """What a driver sees of the pipeline."""
 
     def __init__(
-        self, target: ByteSink, repository: ObjectSource, stack: contextlib.ExitStack, progress: Progress | None
+        self,
+        target: ByteSink,
+        repository: ObjectSource,
+        stack: contextlib.ExitStack,
+        progress: Progress | None,
+        driver: str,
     ) -> None:
         self._repository = repository
         self._stack = stack
+        self._driver = driver
         self._expected: int | None = None
         self._progress = progress
         self.buffer = BufferedWriter(target, self._report_progress if progress else None)
 
     def write(self, data: Buffer) -> int:
-        return self.buffer.write(data)
+        try:
+            return self.buffer.write(data)
+        finally:
+            if self.buffer.written_late:
+                fields = {"event": "late-write", "plugin": self._driver}
+                _log.error("%s wrote into its sink after its backup had ended", self._driver, extra=fields)
 
     def expect(self, total_bytes: int) -> None:
         self._expected = total_bytes

@@ -67,14 +67,15 @@ class BufferedWriter:
         self._block = bytearray()
         self._passed = 0
         self._closed = False
+        self._written_late = False
         self.error: BaseException | None = None
 
     def write(self, data: Buffer) -> int:
         if self.error is not None:
             raise self.error
         if self._closed:
-            self.error = ValueError("write to a sink whose backup has ended")
-            raise self.error
+            self._written_late = True
+            raise ValueError("write to a sink whose backup has ended")
         view = memoryview(data).cast("B")
         self._block += view
         if len(self._block) >= BLOCK:
@@ -83,11 +84,16 @@ class BufferedWriter:
 
     def close(self) -> None:
         """Pass on what is left. Further writes are errors."""
+        self._closed = True
         if self.error is not None:
             raise self.error
         if self._block:
             self._pass_on()
-        self._closed = True
+
+    @property
+    def written_late(self) -> bool:
+        """Whether somebody wrote after ``close`` had begun: then bytes are missing."""
+        return self._written_late or (self._closed and bool(self._block))
 
     def abandon(self) -> None:
         """Refuse every further write: the backup has failed."""

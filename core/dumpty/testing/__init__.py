@@ -15,8 +15,9 @@ cannot do is said by a flag of the class, never by its name. ``dumpty.testing.ch
 against an installed plugin and returns a verdict.
 
 The suites are ``driver``, ``store``, ``compressor`` and ``verifier``; rules that they inherit stand in ``suite``,
-``restoring``, ``proving``, ``places``, ``objects``, ``capabilities``, ``sharing`` and ``damage``; ``check``,
-``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
+``sources``, ``restoring``, ``proving``, ``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``,
+``sharing`` and ``damage``; ``check``, ``checked`` and ``record`` run them.
+``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations
@@ -28,17 +29,27 @@ if TYPE_CHECKING:
     from dumpty.testing.compressor import CompressorSuite as CompressorSuite
     from dumpty.testing.driver import DriverSuite as DriverSuite
     from dumpty.testing.memory_store import MemoryStore as MemoryStore
+    from dumpty.testing.proving import SQL_QUESTIONS as SQL_QUESTIONS
     from dumpty.testing.rules import RuleBroken as RuleBroken
     from dumpty.testing.store import StoreSuite as StoreSuite
     from dumpty.testing.verifier import VerifierSuite as VerifierSuite
 
-__all__ = ["CompressorSuite", "DriverSuite", "MemoryStore", "RuleBroken", "StoreSuite", "VerifierSuite"]
+__all__ = [
+    "SQL_QUESTIONS",
+    "CompressorSuite",
+    "DriverSuite",
+    "MemoryStore",
+    "RuleBroken",
+    "StoreSuite",
+    "VerifierSuite",
+]
 
 _HOME = {
     "CompressorSuite": "compressor",
     "DriverSuite": "driver",
     "MemoryStore": "memory_store",
     "RuleBroken": "rules",
+    "SQL_QUESTIONS": "proving",
     "StoreSuite": "store",
     "VerifierSuite": "verifier",
 }

@@ -1,4 +1,4 @@
-"""``DriverSuite``: what ``inspect`` and ``backup`` owe; the rest stands in ``restoring`` and ``proving``."""
+"""``DriverSuite``: what ``inspect`` and ``backup`` owe; the rest stands in the modules of its bases."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from dumpty.errors import DumptyError, PluginError
-from dumpty.redaction import encodings
-from dumpty.testing.databases import SECRET, missing, with_secret
+from dumpty.errors import PluginError
+from dumpty.testing.databases import missing
+from dumpty.testing.facade import FacadeRules
 from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
+from dumpty.testing.secrecy import SecrecyRules
 from dumpty.testing.streams import Interrupted, Refusal, at_once, peak_memory
+from dumpty.testing.traces import TraceRules
 from dumpty.url import parse_url
 
 if TYPE_CHECKING:
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["DriverSuite"]
 
 
-class DriverSuite(ProofRules):
+class DriverSuite(ProofRules, SecrecyRules, TraceRules, FacadeRules):
     r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
-    with ``rows``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``. Without
-    one of those its tests are skipped, and say so. Where the plugin has ``examine`` and ``scratch``, they are tested,
-    too, and with ``question`` also what can be asked of a scratch::
+    with ``rows``, ``drop``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``.
+    Without one of those its tests are skipped, and say so. For databases on a server, give ``unreachable``,
+    ``with_password`` and ``databases``, too. Where the plugin has ``examine`` and ``scratch``, they are tested as well,
+    and with ``question`` and ``questions`` also what can be asked of a scratch::
 
         class TestCsv(DriverSuite):
             plugin = dumpty_csv
@@ -48,6 +51,9 @@ class DriverSuite(ProofRules):
 
             def content(self, url):
                 return {p.name: p.read_text() for p in Path(url.removeprefix("csv:///")).iterdir()}
+
+            def drop(self, url):
+                shutil.rmtree(url.removeprefix("csv:///"))
     """
 
     claims: ClassVar[dict[str, tuple[str, ...]]] = ProofRules.claims
@@ -199,34 +205,6 @@ class DriverSuite(ProofRules):
             "it returned as if all were well",
         )
 
-    def test_no_error_shows_a_secret(
-        self,
-        host: Host,
-        source: str,
-        tmp_path: Path,
-        capfd: pytest.CaptureFixture[str],
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
-        """A password in the URL is in no error, no log line, no output, and in nothing that inspect() returns."""
-        url = with_secret(missing(source))
-        texts = {}
-        raised = self._backup_error(host, url, tmp_path, None, None)
-        texts["the error of backup()"] = str(raised)
-        if self.inspects:
-            try:
-                texts["what inspect() returned"] = repr(self.inspected(host, url))
-            except DumptyError as error:
-                texts["the error of inspect()"] = str(error)
-        texts["the log"] = caplog.text
-        texts["the output"] = "".join(capfd.readouterr())
-        for channel, text in texts.items():
-            require(
-                not any(form in text for form in encodings(SECRET)),
-                "A password never leaves the driver: not in an error, a log line, an output or a name.",
-                "Show source.url, which holds *** instead, and dumpty.process.redact(text, source.secrets).",
-                f"{channel} shows it",
-            )
-
     # -- behaviour -----------------------------------------------------------------------------------------------
 
     def test_memory_stays_flat(self, host: Host, large_source: str, target: str, tmp_path: Path, form: str) -> None:
@@ -257,38 +235,6 @@ class DriverSuite(ProofRules):
             "Keep no state in the module.",
             f"with two threads, {shown(errors[0]) if errors else ''}",
         )
-
-    def test_a_backup_is_made_and_verified(self, source: str, tmp_path: Path) -> None:
-        """BackupManager backs the database up in every format, lists it, and verifies it."""
-        from dumpty.backup_manager import BackupManager
-
-        remedy = "Mend what the error says."
-        try:
-            manager = BackupManager(str(tmp_path / "backups"), plugins=[self.plugin])
-        except PluginError as error:
-            require(False, "BackupManager takes the driver by its scheme.", remedy, f"it said: {error}")
-        for form in self.stream_formats():
-            backed_up = manager.create_backup(source, format=form)
-            require(
-                backed_up.success and backed_up.backup,
-                "A backup succeeds.",
-                remedy,
-                f"in format {form}: {backed_up.error}",
-            )
-            if backed_up.backup is not None:
-                manager.verify(backed_up.backup.id)
-        number = len(manager.list_backups())
-        require(number == len(self.stream_formats()), "Every backup is listed.", remedy, f"{number} are")
-
-    def _backup_error(
-        self, host: Host, url: str, tmp_path: Path, form: str | None, before_write: Callable[[int, int], None] | None
-    ) -> BaseException | None:
-        """Return what a backup raises."""
-        try:
-            self.dumped(host, url, tmp_path, form, before_write=before_write)
-        except BaseException as error:  # noqa: BLE001 - compared by the caller
-            return error
-        return None
 
 
 def _every_few(meet: Callable[[], None]) -> Callable[[int, int], None]:

@@ -30,10 +30,14 @@ class FileSink:
         self._stream = path.open("wb", buffering=0)
         self._before_write = before_write
         self.error: BaseException | None = None
+        self.late_writes: list[int] = []
         self._spaces = 0
 
     def write(self, data: Buffer) -> int:
-        """Take every byte, or raise what ``before_write`` raises."""
+        """Take every byte, or raise what ``before_write`` raises; after ``close``, note it."""
+        if self._stream.closed:
+            self.late_writes.append(len(data))
+            raise ValueError("write to a sink whose backup has ended")
         if self.error is not None:
             raise self.error
         view = memoryview(data).cast("B")
@@ -71,7 +75,8 @@ class RecordedDump:
     """A dump in a file, as a driver sees it.
 
     ``error`` is raised by its streams in the place of the byte at ``good_bytes``; ``before_end`` is called before a
-    stream says that it is at its end; ``ends`` notes each time it has said so.
+    stream says that it is at its end; ``ends`` notes each time it has said so; ``late_writes`` has the sizes of what
+    was written after the backup.
     """
 
     file: Path
@@ -81,6 +86,7 @@ class RecordedDump:
     good_bytes: int = 0
     before_end: Callable[[], None] | None = None
     ends: list[str] = field(default_factory=list)
+    late_writes: list[int] = field(default_factory=list)
 
     @property
     def size(self) -> int:

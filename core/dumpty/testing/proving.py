@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from dumpty.errors import DumptyError, IntegrityError, NotProvable
 from dumpty.testing.restoring import RestoreRules
-from dumpty.testing.rules import comes_from, require, shown
+from dumpty.testing.rules import comes_from, refused, require, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from dumpty.registry.host import Host
     from dumpty.testing.dumps import RecordedDump
     from dumpty.types import Evidence, Inspection, Scratch, Source
 
-__all__ = ["ProofRules"]
+__all__ = ["SQL_QUESTIONS", "ProofRules"]
+
+SQL_QUESTIONS = MappingProxyType(
+    {
+        "rows": "SELECT 1 AS n UNION ALL SELECT 2 ORDER BY n",
+        "null": "SELECT NULL",
+        "error": "SELECT dumpty_no_such_column",
+    }
+)
+"""Questions that any SQL database can be asked; what writes is for the suite to say: it knows a table."""
 
 _GONE_RULE = "A scratch is gone when its block ends, whatever happens in it."
 
@@ -37,6 +49,11 @@ class ProofRules(RestoreRules):
 
     question: ClassVar[str] = ""
     """A query that gives one row with the number 1 in a restored ``source``; empty where nothing can be asked."""
+
+    questions: ClassVar[Mapping[str, str]] = SQL_QUESTIONS
+    """What else ``ask`` is asked (``dumpty.Scratch.ask``): ``rows``, a query that gives the rows 1 and 2 in this order;
+    ``null``, one row without a value; ``error``, nothing that can be answered; ``write``, a statement that would change
+    ``content``. As it is, it is SQL for any database; what a language cannot say is left out."""
 
     claims: ClassVar[dict[str, tuple[str, ...]]] = {
         **RestoreRules.claims,
@@ -188,13 +205,35 @@ class ProofRules(RestoreRules):
         require(well_formed, "Scratch.versions maps names to versions.", "Use str for both.", shown(versions))
 
     def test_a_scratch_is_asked(self, host: Host, source: str, tmp_path: Path) -> None:
-        """ask() answers a query from what was restored."""
+        """ask() answers a query with all its rows, NULL with None, and raises where it cannot; it changes nothing."""
         dump = self.dumped(host, source, tmp_path)
         with self.scratch(host, dump) as scratch:
             self._load(host, scratch.target, dump)
             answer = scratch.ask(self.question)
-        answered = len(answer) == 1 and len(answer[0]) == 1 and answer[0][0] == 1
-        require(answered, "ask() returns the rows of a query.", "Run it where the dump was restored.", shown(answer))
+            answered = len(answer) == 1 and len(answer[0]) == 1 and answer[0][0] == 1
+            remedy = "Run it where the dump was restored."
+            require(answered, "ask() returns the rows of a query.", remedy, shown(answer))
+            for name, expected in (("rows", [(1,), (2,)]), ("null", [(None,)])):
+                if name in self.questions:
+                    answer = [tuple(row) for row in scratch.ask(self.questions[name])]
+                    rule = "ask() returns every row, in the query's order, each a tuple, and NULL as None."
+                    require(answer == expected, rule, "Return what the engine gave.", f"{name}: {shown(answer)}")
+            if "error" in self.questions:
+                rule = "ask() raises a DumptyError where the engine cannot answer, and never returns for that."
+                with refused(DumptyError, rule, "Raise dumpty.SourceError, with the engine's own words."):
+                    scratch.ask(self.questions["error"])
+            if "write" in self.questions:
+                self._require_reading_only(scratch, self.questions["write"])
+
+    def _require_reading_only(self, scratch: Scratch, statement: str) -> None:
+        question_before = scratch.ask(self.question)
+        with contextlib.suppress(DumptyError):
+            scratch.ask(statement)
+        answer = scratch.ask(self.question)
+        rule = "ask() changes nothing: a statement that writes is refused, or undone, for what is proved is the backup."
+        require(
+            answer == question_before, rule, "Ask in a transaction that can only read.", f"it became {shown(answer)}"
+        )
 
     def _inspect_target(self, host: Host, target: Source) -> Inspection:
         return host.inspect(self.plugin_under_test(host), source=target, options=self.options(host, "inspect"))

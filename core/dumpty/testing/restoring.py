@@ -1,184 +1,27 @@
-"""What ``restore`` owes, and what all rules of a driver stand on."""
+"""What ``restore`` owes."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-import pytest
+from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, RestoreNotSupported, TargetNotEmpty
-from dumpty.registry.host import Host
 from dumpty.testing.databases import missing
-from dumpty.testing.dumps import FileSink, RecordedDump
 from dumpty.testing.rules import comes_from, difference, refused, require, shown
-from dumpty.testing.suite import Suite
-from dumpty.url import parse_url
+from dumpty.testing.sources import DriverRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from dumpty.types import Evidence, Inspection, Kind, Options
+    from dumpty.registry.host import Host
+    from dumpty.testing.dumps import RecordedDump
 
 __all__ = ["RestoreRules"]
 
 _ADVICE = "Load beside the target, and put it in place after the dump's end-of-file and all checks."
 
 
-class RestoreRules(Suite):
-    """The part of ``DriverSuite`` that restores, with fixtures, flags and methods for all of it."""
-
-    kind: ClassVar[Kind] = "driver"
-
-    restores: ClassVar[bool] = True
-    """False for a driver that implements no ``restore``."""
-
-    inspects: ClassVar[bool] = True
-    """False for a driver that implements no ``inspect``; one that restores needs it."""
-
-    counts_rows: ClassVar[bool] = True
-    """False for a driver whose evidence names no tables with their rows."""
-
-    formats: ClassVar[tuple[str, ...]] = ()
-    """Those of the plugin's formats that the rules are proved for; empty for all that are streams."""
-
-    claims: ClassVar[dict[str, tuple[str, ...]]] = {
-        "restores": (
-            "test_a_database_comes_back",
-            "test_an_empty_target_is_used",
-            "test_a_full_target_is_refused",
-            "test_overwriting_replaces_the_target",
-            "test_the_old_content_stands_until_the_dump_has_ended",
-            "test_a_failed_restore_leaves_no_new_database",
-            "test_a_failed_restore_leaves_the_old_content",
-            "test_rows_that_are_missing_are_an_error",
-            "test_a_restore_reads_the_dump_to_its_end",
-            "test_a_backup_is_restored",
-        ),
-        "not restores": ("test_restore_is_refused_where_it_is_not_claimed",),
-        "inspects": ("test_inspect_tells_a_filled_database", "test_inspect_creates_nothing"),
-        "counts_rows": ("test_evidence_counts_the_rows", "test_rows_that_are_missing_are_an_error"),
-    }
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test that asks for ``form`` once for each format that is a stream."""
-        if "form" in metafunc.fixturenames:
-            metafunc.parametrize("form", self.stream_formats())
-
-    # -- what the author supplies --------------------------------------------------------------------------------
-
-    @pytest.fixture
-    def source(self) -> str:
-        """The URL of a database with content, of every type that it can hold; to be overridden."""
-        return pytest.fail("give your suite a fixture source: the URL of a database with content")
-
-    @pytest.fixture
-    def target(self) -> str:
-        """The URL of a database that does not exist, or is empty, a new one for every test; to be overridden."""
-        return pytest.fail("give your suite a fixture target: the URL of a database that does not exist yet")
-
-    @pytest.fixture
-    def full_target(self, host: Host, source: str, target: str, tmp_path: Path) -> str:
-        """The URL of a database with content, other than the source's if you override this."""
-        self.put_back(host, self.dumped(host, source, tmp_path), target)
-        return target
-
-    @pytest.fixture
-    def empty_target(self) -> str:
-        """The URL of a database that exists and holds nothing."""
-        self.unproved("give your suite a fixture empty_target: the URL of an existing, empty database")
-
-    @pytest.fixture
-    def dying_source(self) -> str:
-        """The URL of a database that cannot be read to its end, or that ``kill`` ends; too large to be read ahead."""
-        self.unproved("give your suite a fixture dying_source: a database that breaks while it is read (see kill)")
-
-    @pytest.fixture
-    def large_source(self) -> str:
-        """The URL of a database whose dump is more than twice as large as ``memory``."""
-        self.unproved("give your suite a fixture large_source: a database of more than twice `memory` bytes")
-
-    def kill(self, url: str) -> None:
-        """End the source behind ``url`` (a session, a server), once a part of its dump was written."""
-
-    def content(self, url: str) -> object:
-        """Return everything in the database behind ``url``, as something that can be compared.
-
-        Override it, and read the database by other means than the driver's: without that, only the driver's own
-        evidence is compared.
-        """
-        with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
-            host = Host([self.plugin], discover=False)
-            objects = self.dumped(host, url, Path(directory)).evidence.objects
-        if not objects:
-            self.unproved("give your suite a method content(url): the driver's evidence names no objects to compare")
-        return sorted((entry.path, entry.rows or 0, entry.fingerprint or "") for entry in objects)
-
-    def rows(self, url: str) -> Mapping[str, int]:
-        """Return the number of rows of each table, named as the driver's evidence names it."""
-        self.unproved(f"give your suite a method rows(url): tables and their numbers of rows ({url.partition(':')[0]})")
-
-    # -- what the tests stand on ---------------------------------------------------------------------------------
-
-    def stream_formats(self) -> list[str]:
-        """Return the names of the formats that the rules are proved for."""
-        declared = [form.name for form in self.plugin.describe().formats if not form.directory]  # type: ignore[attr-defined]
-        return [name for name in declared if name in (self.formats or declared)]
-
-    def inspected(self, host: Host, url: str) -> Inspection:
-        """Inspect the database behind ``url``."""
-        return host.inspect(self.plugin_under_test(host), source=parse_url(url), options=self.options(host, "inspect"))
-
-    def dumped(
-        self,
-        host: Host,
-        url: str,
-        directory: Path,
-        form: str | None = None,
-        *,
-        before_write: Callable[[int, int], None] | None = None,
-        options: Options | None = None,
-    ) -> RecordedDump:
-        """Back up the database behind ``url`` into a file in ``directory``."""
-        name = form or self.stream_formats()[0]
-        file = Path(tempfile.mkdtemp(dir=directory)) / "dump"
-        sink = FileSink(file, before_write)
-        backup_options = self.options(host, "backup") if options is None else options
-        try:
-            evidence = host.backup(
-                self.plugin_under_test(host), source=parse_url(url), sink=sink, format=name, options=backup_options
-            )
-        finally:
-            sink.close()
-        return RecordedDump(file=file, format=name, evidence=evidence)
-
-    def put_back(self, host: Host, dump: RecordedDump, url: str, *, overwrite: bool = False) -> Evidence:
-        """Restore ``dump`` into the database behind ``url``."""
-        options = self.options(host, "restore")
-        evidence = host.restore(
-            self.plugin_under_test(host), target=parse_url(url), dump=dump, overwrite=overwrite, options=options
-        )
-        options.require_declared()
-        return evidence
-
-    def _restore_error(self, host: Host, dump: RecordedDump, url: str, *, overwrite: bool) -> BaseException | None:
-        try:
-            self.put_back(host, dump, url, overwrite=overwrite)
-        except Exception as error:  # noqa: BLE001 - compared by the caller
-            return error
-        return None
-
-    def _damaged_dumps(self, dump: RecordedDump) -> list[tuple[str, RecordedDump]]:
-        return [
-            (
-                f"byte {good_bytes} of {dump.size}",
-                dump.failing(IntegrityError("the stored file is damaged"), good_bytes),
-            )
-            for good_bytes in (dump.size // 2, dump.size)
-        ]
-
-    # -- rules ---------------------------------------------------------------------------------------------------
+class RestoreRules(DriverRules):
+    """The part of ``DriverSuite`` that restores."""
 
     def test_a_database_comes_back(self, host: Host, source: str, target: str, tmp_path: Path, form: str) -> None:
         """What was backed up comes back into a missing database, in every format."""
@@ -190,6 +33,37 @@ class RestoreRules(Suite):
         rows = [{o.path: o.rows for o in e.objects if o.rows is not None} for e in (dump.evidence, evidence)]
         agree = rows[0] == rows[1] or not rows[1]
         require(agree, "The evidence of a restore agrees with the dump's.", "Count again.", f"{rows[0]}, {rows[1]}")
+
+    def test_a_missing_target_is_created(self, host: Host, source: str, target: str, tmp_path: Path) -> None:
+        """A database that was restored and then dropped comes back again, whole: nothing is taken for still there."""
+        dump = self.dumped(host, source, tmp_path)
+        self.put_back(host, dump, target)
+        self.drop(target)
+        inspection = self.inspected(host, target)
+        require(inspection.empty, "A database that was dropped is empty, or missing.", "Look.", shown(inspection))
+        self.put_back(host, dump, target)
+        expected, actual = self.content(source), self.content(target)
+        rule = "What was backed up comes back into a database that is missing."
+        require(actual == expected, rule, "Create it.", difference(expected, actual))
+
+    def test_every_count_is_of_the_rows(self, host: Host, source: str, target: str, tmp_path: Path) -> None:
+        """Whatever tells a number of rows, in the source, the dump or the target, tells the true one."""
+        expected = dict(self.rows(source))
+        dump = self.dumped(host, source, tmp_path)
+        told = {"backup()": dump.evidence, "inspect() of the source": self.counted(host, source)}
+        if self.restores:
+            told["restore()"] = self.put_back(host, dump, target)
+            told["inspect() of the target"] = self.counted(host, target)
+        if host.can(self.plugin_under_test(host), "examine"):
+            told["examine()"] = host.examine(
+                self.plugin_under_test(host), dump=dump, options=self.options(host, "examine")
+            )
+        for hook, evidence in told.items():
+            objects = () if evidence is None else evidence.objects
+            wrong = {o.path: o.rows for o in objects if o.rows is not None and o.rows != expected.get(o.path)}
+            rule = "A number of rows is the one that was counted, or None."
+            required = {path: expected.get(path) for path in wrong}
+            require(not wrong, rule, "Count.", f"{hook} says {shown(wrong)}, and there are {shown(required)}")
 
     def test_an_empty_target_is_used(self, host: Host, source: str, empty_target: str, tmp_path: Path) -> None:
         """An existing database that holds nothing is used, without overwrite."""

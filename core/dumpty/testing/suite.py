@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 import pytest
 
@@ -95,6 +96,12 @@ class Suite:
     def options(self, host: Host, verb: Verb, **overrides: object) -> RecordingOptions:
         """Return the plugin's options for ``verb``, complete with defaults."""
         return RecordingOptions(host.options({verb: self.plugin_under_test(host)}, overrides)[verb])
+
+    def call_bare(self, hook: str, **arguments: object) -> Any:
+        """Call a hook with those arguments that it takes, and nothing in between that masks what comes back."""
+        function = getattr(self.plugin, hook)
+        known = inspect.signature(function).parameters
+        return function(**{name: value for name, value in arguments.items() if name in known})
 
     def unproved(self, reason: str) -> NoReturn:
         """End a test whose rule cannot be proved here."""

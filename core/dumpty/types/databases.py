@@ -167,5 +167,12 @@ class Scratch(Protocol):
         ...
 
     def ask(self, statement: str, /) -> list[tuple[object, ...]]:
-        """Run a query in the restored database and return its rows."""
+        """Run one query in the restored database, and return all its rows, in its order.
+
+        Each row is a tuple of Python's own values: a query of one value gives ``[(value,)]``, a number as int, float or
+        Decimal (a drill takes one that is not 0 for true), NULL as None, and one without any row ``[]``. It can only
+        read: a statement that writes is refused or undone, and what was restored stays as it is.
+
+        Raises ``SourceError`` where the engine cannot answer, with its own words.
+        """
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dumpty_duckdb
 import pytest
 from databases import SHOP, contents, damaged, filled
@@ -13,6 +15,7 @@ class TestDuckDB(DriverSuite):
     plugin = dumpty_duckdb
     libraries = ("duckdb",)
     memory = 6 << 20
+    takes_password = False
     source = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "shop.duckdb", *SHOP))
     target = pytest.fixture(lambda self, tmp_path: f"duckdb:///{tmp_path / 'again.duckdb'}")
     full_target = pytest.fixture(lambda self, tmp_path: filled(tmp_path / "full.duckdb", "CREATE TABLE old (i INT)"))
@@ -21,6 +24,9 @@ class TestDuckDB(DriverSuite):
     large_source = pytest.fixture(
         lambda self, tmp_path: filled(tmp_path / "l.duckdb", "CREATE TABLE t AS SELECT uuid() u FROM range(1000000)")
     )
+
+    def drop(self, url):
+        Path(url.removeprefix("duckdb:///")).unlink()
 
     def content(self, url):
         return contents(url)[0]

@@ -68,9 +68,10 @@ class ScratchDatabase:
         return f"CHECK TABLE EXTENDED of {tables} table{'' if tables == 1 else 's'}", f"parents of {keys} {keys_text}"
 
     def ask(self, statement: str, /) -> list[tuple[object, ...]]:
-        """Run a query in the database; numbers come as numbers, everything else as text or bytes."""
+        """Run a query, which can only read; numbers come as numbers, everything else as text or bytes."""
         session = connect(self.target, self._database)
         try:
+            session.execute("SET SESSION TRANSACTION READ ONLY")
             return [tuple(_value(v) for v in row) for row in session.rows(statement)]
         finally:
             session.close()

@@ -17,6 +17,7 @@ from dumpty.errors import DumptyError
 
 EXAMPLES = """
 dumpty plugins new newdb --kind driver
+dumpty plugins new newdb --kind driver --programs
 dumpty plugins new lz4 --kind compressor --dir ~/src
 """
 
@@ -24,11 +25,15 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST = 60
 _SUMMARIES: dict[str, str] = {
     "driver": "Backs up files of JSON lines.",
+    "programs": "Backs up directories of files with tar.",
     "compressor": "Compresses backups with xz.",
     "verifier": "Keeps BLAKE2b digests of backups.",
     "store": "Keeps backups in a local directory.",
 }
 _DEPENDENCIES: dict[str, str] = {}
+_PROGRAMS = "programs"
+"""The folder of the skeleton for drivers that call external programs."""
+
 # Where each file of the skeleton goes. Their names end in .txt there, so that no tool takes them for its own.
 _FILES = {
     "pyproject.toml": "every/pyproject.toml",
@@ -36,16 +41,20 @@ _FILES = {
     "LICENSE": "every/LICENSE",
     ".gitignore": "every/gitignore",
     ".github/workflows/test.yml": "every/test.yml",
-    "src/dumpty_{module}/__init__.py": "{kind}/plugin.py",
+    "src/dumpty_{module}/__init__.py": "{folder}/plugin.py",
     "src/dumpty_{module}/py.typed": "every/py.typed",
-    "tests/test_{module}.py": "{kind}/test.py",
+    "tests/test_{module}.py": "{folder}/test.py",
 }
+_DRIVERS_FILES = {"tests/databases.py": "{folder}/databases.py"}
 
 
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The plugin's name: lower case, as in newdb.")],
     kind: Annotated[Kind, typer.Option("--kind", "-k", help="What the plugin is to be.")],
     directory: Annotated[str, typer.Option("--dir", "-d", metavar="PATH", help="Where to put the package.")] = ".",
+    programs: Annotated[
+        bool, typer.Option("--programs", help="A driver that calls its database's own programs.", show_default=False)
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -60,13 +69,15 @@ def new(
     from dumpty.cli.replies import NewPluginReply
 
     _require_name(name)
+    if programs and kind != "driver":
+        raise UsageError(f"--programs is for drivers: a {kind} works within the process")
     _require_free(name, kind)
     package = Path(os.path.abspath(os.path.expanduser(directory)), f"dumpty-{name}")
     if not package.parent.is_dir():
         raise UsageError(f"there is no directory {package.parent}; make it, or name another one with --dir")
     if os.path.lexists(package):
         raise UsageError(f"{package} exists already; choose another name, or another place with --dir")
-    files = _render_files(name, kind)
+    files = _render_files(name, kind, _PROGRAMS if programs else kind)
     try:
         with tempfile.TemporaryDirectory(prefix=".dumpty-", dir=package.parent) as temporary_directory:
             unpacked = Path(temporary_directory, package.name)
@@ -113,7 +124,7 @@ def _require_free(name: str, kind: str) -> None:
             raise UsageError(f"the {kind} {name} is taken, by {plugin}: two would be in conflict; choose another name")
 
 
-def _render_files(name: str, kind: str) -> dict[str, str]:
+def _render_files(name: str, kind: str, folder: str) -> dict[str, str]:
     from datetime import datetime
 
     module = name.replace("-", "_")
@@ -123,13 +134,13 @@ def _render_files(name: str, kind: str) -> dict[str, str]:
         "Name": "".join(word.capitalize() for word in name.split("-")),
         "kind": kind,
         "year": str(datetime.now(UTC).year),
-        "summary": _SUMMARIES[kind],
+        "summary": _SUMMARIES[folder],
         "dependencies": _DEPENDENCIES.get(kind, ""),
     }
-    values["usage"] = _substitute(_template(f"{kind}/usage.md"), values).strip()
+    values["usage"] = _substitute(_template(f"{folder}/usage.md"), values).strip()
     return {
-        file.format(module=module): _substitute(_template(template.format(kind=kind)), values)
-        for file, template in _FILES.items()
+        file.format(module=module): _substitute(_template(template.format(folder=folder)), values)
+        for file, template in {**_FILES, **(_DRIVERS_FILES if kind == "driver" else {})}.items()
     }
 
 

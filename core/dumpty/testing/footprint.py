@@ -1,0 +1,178 @@
+"""What a driver's call leaves in this process and beside it, and what it shows to everybody who can list processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dumpty.process.state import ProcessState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+__all__ = ["Footprint", "ProgramWatch"]
+
+_PROC = Path("/proc")
+_MARK = "DUMPTY_TESTING_RUN"
+_POLL_SECONDS = 0.02
+_MAX_SCANS = 3
+
+
+class Footprint:
+    """A context manager: what its block leaves of threads, processes, files and changes to this process.
+
+    Args:
+        place: a directory in which the block may leave no file.
+        databases: names what else stands where a target does; the block may add nothing to it.
+
+    The block's temporary files go into a directory of their own. Programs that it starts are known by their parent, and
+    by a mark in their environment, which those that they start have, too.
+    """
+
+    def __init__(self, place: Path, databases: Callable[[], Collection[str]] = tuple) -> None:
+        self._place = place
+        self._databases = databases
+        self._mark = uuid.uuid4().hex
+
+    def __enter__(self) -> Self:
+        self._outer = ProcessState.observe()
+        self._outer_directory = tempfile.tempdir
+        # Short: it may have to hold sockets.
+        self._temporary = Path(tempfile.mkdtemp(prefix="dumpty-"))
+        tempfile.tempdir = str(self._temporary)
+        os.environ.update({"TMPDIR": str(self._temporary), _MARK: self._mark})
+        self._files = _files(self._place)
+        self._names = set(self._databases())
+        self._children = _children()
+        self._threads = set(threading.enumerate())
+        self._before = ProcessState.observe()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._after = ProcessState.observe()
+        self._outer.put_back()
+        tempfile.tempdir = self._outer_directory
+
+    def left(self, patience: float) -> list[str]:
+        """Return what is left, each as a text, once nothing is or after ``patience`` seconds; and end and remove it."""
+        end = time.monotonic() + patience
+        while (left := [*self._after.changes(self._before), *self._living()]) and time.monotonic() < end:
+            if self._after.changes(self._before):
+                break
+            time.sleep(_POLL_SECONDS)
+        left += [f"the temporary file {p}" for p in sorted(_files(self._temporary))]
+        left += [f"the file {p}" for p in sorted(_files(self._place) - self._files)]
+        left += [f"the database {n}" for n in sorted(set(self._databases()) - self._names)]
+        for pid in self._marked():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        return left
+
+    def _living(self) -> list[str]:
+        threads = [t.name for t in threading.enumerate() if t not in self._threads and t.is_alive()]
+        processes = {**self._marked(), **{p: n for p, n in _children().items() if p not in self._children}}
+        return [f"the thread {name}" for name in threads] + [f"the process {name}" for name in processes.values()]
+
+    def _marked(self) -> dict[int, str]:
+        mark, found = f"{_MARK}={self._mark}".encode(), {}
+        for pid in _pids():
+            with contextlib.suppress(OSError):
+                if mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                    found[pid] = _name(pid)
+        return found
+
+
+class ProgramWatch:
+    """A context manager: the command lines of all programs that are started in its block.
+
+    What Python starts is told by Python itself, before it runs; what such a program starts is found where the system
+    lists processes (``look``), which everybody on a machine can do.
+    """
+
+    def __init__(self) -> None:
+        self.command_lines: list[str] = []
+        self._scans = 0
+
+    def __enter__(self) -> Self:
+        _watch()
+        self._known = set(_pids())
+        _watches.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _watches.remove(self)
+
+    def look(self) -> None:
+        """List the processes that are new, a few times at most."""
+        self._scans += 1
+        if self._scans > _MAX_SCANS:
+            return
+        for pid in set(_pids()) - self._known:
+            with contextlib.suppress(OSError):
+                data = (_PROC / str(pid) / "cmdline").read_bytes()
+                self.command_lines.append(data.replace(b"\0", b" ").decode("utf-8", "replace"))
+
+
+_watches: list[ProgramWatch] = []
+_watching: list[Callable[[str, tuple[Any, ...]], None]] = []
+# Of what is told of each of these, the position of the command line.
+_STARTS = {"subprocess.Popen": 1, "os.posix_spawn": 1, "os.exec": 1, "os.spawn": 2, "os.system": 0}
+
+
+def _watch() -> None:
+    if not _watching:  # it cannot be taken away again
+        _watching.append(_note_start)
+        sys.addaudithook(_note_start)
+
+
+def _note_start(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watches and event in _STARTS:
+        line = _text(arguments[_STARTS[event]])
+        for watch in _watches:
+            watch.command_lines.append(line)
+
+
+def _text(argv: object) -> str:
+    words: Iterable[object] = [argv] if isinstance(argv, (str, bytes, os.PathLike)) else argv  # type: ignore[assignment]
+    return " ".join(os.fsdecode(word) if isinstance(word, (str, bytes, os.PathLike)) else str(word) for word in words)
+
+
+def _files(directory: Path) -> set[str]:
+    return {os.path.join(folder, n) for folder, folders, here in os.walk(directory) for n in (*folders, *here)}
+
+
+def _pids() -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+    return []
+
+
+def _children() -> dict[int, str]:
+    """Return this process's own children, the dead ones that nobody waited for, too."""
+    if not _PROC.is_dir():
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=False)  # noqa: S607 - wherever this system has it
+        rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
+        return {int(pid): name for pid, parent, name in rows if int(parent) == os.getpid() and name != "ps"}
+    found = {}
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            # The name stands in brackets, and may have others in it; the parent's number is the second after it.
+            name, _, rest = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")
+            if int(rest.split()[1]) == os.getpid():
+                found[pid] = f"{name.partition('(')[2]} ({pid})"
+    return found
+
+
+def _name(pid: int) -> str:
+    return f"{(_PROC / str(pid) / 'comm').read_text(errors='replace').strip()} ({pid})"
