@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ LAYERED = [c for c in CONTRACTS if c["type"] == "layers"]
 ROOTS = {"dumpty": "core", "dumpty_plugins": "plugins"}
 PUBLIC = {"process"}
 """What of the core a plugin may import, beside the root."""
+MOST_LINES = {"file": 350, "function": 50}
+"""Of the core: what can be read in one sitting."""
 
 
 @pytest.fixture
@@ -141,3 +144,18 @@ def test_every_module_of_the_core_is_named_where_plugins_may_not_go():
     inside = {p.stem for p in (TOP / "core" / "dumpty" / "process").glob("*.py")} - {"__init__", "account"}
     expected = {f"dumpty.{c}" for c in children - PUBLIC - {"__init__"}} | {f"dumpty.process.{c}" for c in inside}
     assert set(contract["forbidden_modules"]) == expected
+
+
+def lengths():
+    """Yield every file, function and method of the core with its lines, decorators and comments included."""
+    for path in sorted((TOP / "core").rglob("*.py")):
+        text, name = path.read_text(), str(path.relative_to(TOP))
+        yield "file", name, len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                yield "function", f"{name}: {node.name}", node.end_lineno - first + 1
+
+
+def test_no_file_and_no_function_of_the_core_is_too_long_to_read_in_one_sitting():
+    assert [(kind, name, lines) for kind, name, lines in lengths() if lines >= MOST_LINES[kind]] == []

@@ -6,6 +6,8 @@ import pytest
 from support.toys import open_directory
 
 from dumpty.repository.plain import PlainRepository
+from dumpty.repository.protocol import reader_pin
+from dumpty.repository.protocol.process_identity import process_identity
 
 
 @pytest.fixture
@@ -64,6 +66,16 @@ def test_a_backup_that_is_being_read_stays_and_the_command_says_so(dumpty, three
     assert (result.json["success"], result.json["removed"]) == (False, [])
     assert f"backup {three[0]} is not removed: it is being read" in str(result.json["warnings"])
     assert listed_ids(dumpty) == three
+
+
+def test_a_backup_whose_reader_was_killed_is_removed_at_once(dumpty, three, monkeypatch):
+    repository = PlainRepository(open_directory("backups"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reader_pin, "process_identity", lambda: {**process_identity(), "started": "1"})
+        killed = repository.reading(repository.get(three[0]))
+        killed.__enter__()
+    assert dumpty("remove", three[0], "--yes", "--json").json["removed"]
+    assert listed_ids(dumpty) == three[1:]
 
 
 def test_a_backup_that_is_not_there_is_unknown(dumpty, three):

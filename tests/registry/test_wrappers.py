@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pluggy
 import pytest
 from support.toys import ToyDriver
 
-from dumpty import BackupManager, Evidence, IntegrityError, PluginError, SourceError, hookimpl
+from dumpty import BackupManager, DatabaseBackup, Evidence, IntegrityError, PluginError, SourceError, hookimpl
+from dumpty.registry.host import Host
 
 NAME = "wrapper 'w' of this program"
 TOY = "plugin 'toy' of this program"
@@ -133,6 +135,57 @@ def test_a_wrapper_that_alters_evidence_is_named_in_the_manifest(tmp_path, alter
     assert result.success, result.error
     (backup,) = manager.list_backups()
     assert [note for note in backup.evidence.notes if "altered" in note] == [f"altered by the {NAME}"]
+
+
+def inspecting(name, after):
+    """Return a wrapper of ``inspect``."""
+
+    class Wrapper:
+        @hookimpl(wrapper=True)
+        def inspect(self, source):
+            return after((yield))
+
+    made = Wrapper()
+    made.name = name
+    return made
+
+
+ALTERED_INSPECTION = (
+    ToyDriver(db=b"x"),
+    inspecting("inner", lambda i: replace(i)),
+    inspecting("w", lambda i: replace(i, identity="toy:another")),
+    inspecting("outer", lambda i: i),
+)
+
+
+def test_a_wrapper_that_alters_an_inspection_is_named_in_the_manifest(tmp_path):
+    manager, result = back_up(tmp_path, *ALTERED_INSPECTION)
+    assert result.success, result.error
+    (backup,) = manager.list_backups()
+    assert backup.evidence.notes == (f"altered by the {NAME}",)
+
+
+def test_a_wrapper_that_alters_an_inspection_is_named_in_the_manifest_of_named_backups_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("dumpty.backup.default_host", lambda: Host(ALTERED_INSPECTION))
+    DatabaseBackup(tmp_path).backup("toy://h/db", "noon")
+    (entry,) = json.loads((tmp_path / "backup_manifest.json").read_bytes())["backups"]
+    assert entry["evidence"]["notes"] == [f"altered by the {NAME}"]
+
+
+def test_a_wrapper_that_alters_inspection_and_evidence_is_named_once(tmp_path):
+    class Both:
+        name = "w"
+
+        @hookimpl(wrapper=True)
+        def inspect(self, source):
+            return replace((yield), identity="toy:another")
+
+        @hookimpl(wrapper=True)
+        def backup(self):
+            return replace((yield), consistent=False)
+
+    manager, _ = back_up(tmp_path, ToyDriver(db=b"x"), Both())
+    assert manager.list_backups()[0].evidence.notes == (f"altered by the {NAME}",)
 
 
 def test_wrappers_that_only_watch_leave_no_note(tmp_path):

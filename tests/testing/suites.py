@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 
 import pytest
 
-from dumpty.testing import CompressorSuite, StoreSuite, VerifierSuite
+from dumpty.testing import CompressorSuite, RepositorySuite, StoreSuite, VerifierSuite
 from testing.breaks import ANY
 from testing.jsonl_suite import JsonLinesSuite
 
+numbers = itertools.count()
 WITH_PROCESSES = (
     "test_of_all_processes_that_create_one_name_exactly_one_wins",
     "test_what_a_killed_writer_left_is_never_listed_and_swept",
@@ -19,6 +21,9 @@ WITH_PROCESSES = (
     "test_a_removal_that_was_stopped_removes_nothing_that_was_pinned_meanwhile",
 )
 """The rules of a store that take a process of its own each time."""
+
+WITH_MANAGERS = ("test_every_verb_works_on_it", "test_what_was_damaged_is_never_restored")
+"""The rules of a repository that take a manager with all its plugins each time."""
 
 
 COSTLY = (
@@ -98,9 +103,35 @@ class Stores(StoreSuite):
         return self.plugin.place.stalled
 
 
+class Repositories(RepositorySuite):
+    # The other kinds' broken plugins prove these, and each takes a process of its own.
+    test_describe_brings_in_no_library = None
+    test_describe_prints_nothing = None
+
+    @pytest.fixture(autouse=True)
+    def no_cache(self, monkeypatch):
+        """What is in memory is far away for dumpty, which would remember each object in a file."""
+        monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
+
+    @pytest.fixture
+    def repository_url(self):
+        return f"vault://tester:s3cret@/{next(numbers)}"
+
+    @pytest.fixture
+    def damage(self, repository):
+        return repository.damage
+
+    def _manager(self, *arguments):
+        broken = vars(type(self.plugin)).get("broken")
+        if broken is not None and not {broken.rule, *broken.may_fail_too} & {*WITH_MANAGERS, *ANY}:
+            self.unproved("what is broken here shows without a manager")
+        return super()._manager(*arguments)
+
+
 SMALL = {
     "broken_stores": Stores,
     "broken_compressors": Compressors,
     "broken_drivers": Drivers,
+    "broken_repositories": Repositories,
     "broken_verifiers": Verifiers,
 }

@@ -74,6 +74,52 @@ def test_what_a_store_keeps_for_itself_goes_with_the_folder_of_the_check(tmp_pat
     assert list((tmp_path / "place").iterdir()) == []
 
 
+FILED = """
+import os
+from dumpty import PluginInfo, hookimpl
+from dumpty.repository.plain import PlainRepository
+from dumpty_plugins.file import FileStore
+
+@hookimpl
+def describe():
+    return PluginInfo(kind="store", schemes=("filed",))
+
+@hookimpl
+def open_repository(url):
+    path = url.rpartition("@")[2]
+    os.makedirs(path, exist_ok=True)
+    return PlainRepository(FileStore(path))
+"""
+
+
+@pytest.fixture
+def filed(tmp_path, monkeypatch):
+    """Install a plugin that brings a layout of its own, and nothing else."""
+    site = tmp_path / "site"
+    info = site / "dumpty_filed-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "dumpty_filed.py").write_text(FILED)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dumpty-filed\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[dumpty]\nfiled = dumpty_filed\n")
+    monkeypatch.syspath_prepend(site)
+    yield
+    sys.modules.pop("dumpty_filed", None)
+
+
+@pytest.mark.usefixtures("filed")
+def test_a_store_of_a_layout_of_its_own_is_proved_as_a_repository_and_what_it_leaves_is_told(tmp_path):
+    place = tmp_path / "place"
+    verdict = check("filed", "store", target=f"filed://tester:s3cret-word@{place}")
+    assert verdict.kept, str(verdict)
+    assert "test_a_pinned_backup_stays" in {rule.test for rule in verdict.of("kept")}
+    assert not verdict.of("unproved")
+    [remaining] = verdict.remaining_databases
+    [run] = place.iterdir()
+    assert str(run) in remaining
+    assert "s3cret-word" not in str(verdict)
+    assert [path for pattern in ("*.bin*", "*.manifest.json") for path in run.rglob(pattern)] == []
+
+
 def test_a_source_that_cannot_be_read_breaks_rules_and_shows_no_password(tmp_path):
     url = f"postgresql://tester:s3cret-word@/none?host={tmp_path}"
     verdict = check("postgres", "driver", url)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
+from dumpty.operations.evidence import with_alterations
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
@@ -62,10 +63,10 @@ def create(
         progress=progress,
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
-    return _written(repository, run, identity, database_name(source, inspection.name))
+    return _written(repository, run, identity, database_name(source, inspection.name), inspection)
 
 
-def _written(repository: Repository, run: Run, identity: str, database: str) -> Record:
+def _written(repository: Repository, run: Run, identity: str, database: str, inspection: Inspection) -> Record:
     """Write a backup, and commit it."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
@@ -83,7 +84,7 @@ def _written(repository: Repository, run: Run, identity: str, database: str) -> 
             started=started,
             ended=datetime.now(UTC),
             verifiers=tuple(map(_ref, run.verifiers)),
-            evidence=outcome.evidence,
+            evidence=with_alterations(outcome.evidence, inspection),
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
         return tx.commit(record)

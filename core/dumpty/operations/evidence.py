@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dumpty.errors import PluginError
+from dumpty.registry.calling import alterations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,9 +14,9 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Options, Source
+    from dumpty.types import Evidence, Inspection, Options, Source
 
-__all__ = ["ask_evidence", "summarize_paths"]
+__all__ = ["ask_evidence", "summarize_paths", "with_alterations"]
 
 _MAX_SHOWN = 3
 
@@ -45,3 +47,11 @@ def summarize_paths(paths: Iterable[str]) -> str:
     all_paths = list(paths)
     remainder = f" and {len(all_paths) - _MAX_SHOWN} more" if len(all_paths) > _MAX_SHOWN else ""
     return ", ".join(all_paths[:_MAX_SHOWN]) + remainder
+
+
+def with_alterations(evidence: Evidence, inspection: Inspection) -> Evidence:
+    """Return a backup's evidence whose notes also name the wrappers that altered what its driver said before it.
+
+    What a database is called, and which one it is, goes into the manifest out of the inspection.
+    """
+    return replace(evidence, notes=tuple(dict.fromkeys((*evidence.notes, *alterations(inspection)))))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import IntegrityError, MissingFile, SourceError, UnknownBackup
+from dumpty.operations.evidence import with_alterations
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.masking import drop_masked_properties
@@ -91,6 +92,7 @@ class NamedBackups:
         identity = (inspection.identity if inspection else "") or identity_of(run.source, driver.described.schemes[0])
         with track_interruption(), self._catalog.transaction(name) as tx:
             outcome = run.write(tx.upload(ending))
+            evidence = with_alterations(outcome.evidence, inspection) if inspection else outcome.evidence
             entry = {
                 "name": name,
                 "timestamp": started.isoformat(),
@@ -100,7 +102,7 @@ class NamedBackups:
                 "file": tx.name(ending),
                 "source": identity,
                 "checksum": outcome.stored_sha256,
-                "evidence": manifest.encode_evidence(outcome.evidence),
+                "evidence": manifest.encode_evidence(evidence),
                 "driver": driver.name,
             }
             tx.commit(entry)

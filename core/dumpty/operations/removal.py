@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dumpty.errors import Pinned, UnknownBackup
+from dumpty.errors import Pinned, StoreError, UnknownBackup
 from dumpty.operations.result import Pruning, log
 from dumpty.repository.retention import decide
 from dumpty.types import Removal
@@ -62,7 +62,15 @@ class Remover:
             if any(not d.keep for d in decisions):
                 outcome = self._repository.remove(choose)
             observation.removes(*outcome.removed)
+            self._clear()
         return Pruning(decisions=decisions, removed=outcome.removed, kept=outcome.kept, listing=listing)
+
+    def _clear(self) -> None:
+        """Put in order what ended runs left, and remove what is too old to be of use."""
+        try:
+            self._repository.clear()
+        except StoreError as error:  # what was to be removed is all the same
+            log.warning("what ended runs left is not cleared: %s", error, extra={"event": "left-behind"})
 
     def _remove(self, record: Record) -> str:
         """Remove a backup, and return why it stays, or "" where it is gone."""

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from dumpty.registry.masking import Mask
     from dumpty.registry.plugin import Plugin
 
-__all__ = ["Relay", "RoutedCall"]
+__all__ = ["Relay", "RoutedCall", "alterations"]
+
+_ALTERED = "altered by the "
 
 _log = logging.getLogger("dumpty")
 _inside: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar("what a wrapper is called around")
@@ -113,7 +115,7 @@ class RoutedCall:
             for inner, outer in zip(self._layers, self._layers[1:], strict=False)
             if not _same(inner.checked, outer.checked)
         ]
-        return _with_notes(result, tuple(f"altered by the {name}" for name in altered_by))
+        return _with_notes(result, tuple(_ALTERED + name for name in altered_by))
 
 
 @dataclass(kw_only=True)
@@ -183,6 +185,11 @@ class _Layer:
             still = f" (and that could not be put back: {'; '.join(problems)})" if problems else ""
             text = f"{name} left altered after {hook}: {', '.join(changed)}{still}; that is a failure: tell its authors"
             raise PluginError(text, plugin=name, hook=hook)
+
+
+def alterations(inspection: Inspection) -> tuple[str, ...]:
+    """Return of an inspection's notes those that name the wrappers that altered it."""
+    return tuple(note for note in inspection.notes if note.startswith(_ALTERED))
 
 
 def _same(before: object, after: object) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
@@ -27,7 +27,8 @@ from dumpty.repository.protocol.layout import (
     split_name,
     stem_parts,
 )
-from dumpty.repository.protocol.recovery import recover
+from dumpty.repository.protocol.reader_pin import ReaderPin
+from dumpty.repository.protocol.recovery import recover, recover_pins
 from dumpty.repository.protocol.removal import remove
 from dumpty.repository.reading import SmallObjects, as_manifest_error, read_all
 from dumpty.repository.reserve import keep_reserve, with_reserve
@@ -44,8 +45,6 @@ __all__ = ["PlainRepository"]
 
 _log = logging.getLogger("dumpty")
 _RETRIES = 3
-_READING = timedelta(days=1)
-"""How long a backup that is read is protected from a removal, should its reader be killed."""
 
 
 class PlainRepository(StoredObjects):
@@ -115,21 +114,16 @@ class PlainRepository(StoredObjects):
 
     @contextlib.contextmanager
     def reading(self, record: Record) -> Iterator[None]:
-        name = ""
-        try:
-            content = encode_pin(record.id, "it is being read", datetime.now(UTC))
-            name = pin(self._store, _stem(record), content, until=self._store.now() + _READING)
-        except UnknownBackup:
-            if not self._is_there(_stem(record)):  # else it is being removed, and is read as long as it is there
-                raise
-        except StoreError:
-            pass  # who may not write here reads without it
-        try:
+        stem = _stem(record)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(ReaderPin(self._store, stem))
+            except UnknownBackup:
+                if not self._is_there(stem):  # else it is being removed, and is read as long as it is there
+                    raise
+            except StoreError:
+                pass  # who may not write here reads without it
             yield
-        finally:
-            if name:
-                with contextlib.suppress(StoreError):
-                    self._store.delete([name])
 
     def clear(self) -> None:
         recover(self._store)
@@ -189,6 +183,8 @@ class PlainRepository(StoredObjects):
             ]
             return [stem for stem, backup in stems.items() if backup.record.id in chosen - kept.keys()]
 
+        if Cap.LOCAL in self._store.capabilities():
+            recover_pins(self._store)
         outcome = remove(self._store, decide)
         for _ in range(_RETRIES):
             if not outcome.kept:

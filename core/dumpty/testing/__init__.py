@@ -14,10 +14,11 @@ Every test is one rule: its docstring says the rule, and a failure says what was
 cannot do is said by a flag of the class, never by its name. ``dumpty.testing.check.check`` runs the same suites
 against an installed plugin and returns a verdict.
 
-The suites are ``driver``, ``store``, ``compressor`` and ``verifier``; rules that they inherit stand in ``suite``,
-``sources``, ``restoring``, ``proving``, ``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``,
-``sharing`` and ``damage``; ``check``, ``checked`` and ``record`` run them.
-``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
+The suites are ``driver``, ``store``, ``compressor`` and ``verifier``, and ``repository`` for a store that brings a
+layout of its own; rules that they inherit stand in ``suite``, ``sources``, ``restoring``, ``proving``, ``secrecy``,
+``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``, ``damage``, ``backups``,
+``transactions`` and ``keeping``; ``check``, ``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory
+that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dumpty.testing.driver import DriverSuite as DriverSuite
     from dumpty.testing.memory_store import MemoryStore as MemoryStore
     from dumpty.testing.proving import SQL_QUESTIONS as SQL_QUESTIONS
+    from dumpty.testing.repository import RepositorySuite as RepositorySuite
     from dumpty.testing.rules import RuleBroken as RuleBroken
     from dumpty.testing.store import StoreSuite as StoreSuite
     from dumpty.testing.verifier import VerifierSuite as VerifierSuite
@@ -39,6 +41,7 @@ __all__ = [
     "CompressorSuite",
     "DriverSuite",
     "MemoryStore",
+    "RepositorySuite",
     "RuleBroken",
     "StoreSuite",
     "VerifierSuite",
@@ -48,6 +51,7 @@ _HOME = {
     "CompressorSuite": "compressor",
     "DriverSuite": "driver",
     "MemoryStore": "memory_store",
+    "RepositorySuite": "repository",
     "RuleBroken": "rules",
     "SQL_QUESTIONS": "proving",
     "StoreSuite": "store",

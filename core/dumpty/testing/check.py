@@ -90,7 +90,8 @@ def check(
         source: for a driver, the URL of a database with content. It is only read.
         target: for a driver, the URL of a database that does not exist; the check makes others, beside it, with
             ``_1``, ``_2`` and so on behind its name, and leaves them. For a store, the URL of any place that may be
-            written to: the check works in a folder of its own there (``dumpty-check-…``), and removes it.
+            written to: the check works in a folder of its own there (``dumpty-check-…``), and removes it. Of a store
+            that brings a layout of its own it removes the backups, and says what it leaves.
         timeout: seconds after which the check is given up.
 
     Returns:

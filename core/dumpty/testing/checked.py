@@ -16,6 +16,7 @@ from dumpty.registry.host import Host
 from dumpty.testing.compressor import CompressorSuite
 from dumpty.testing.databases import sibling_url, url_below
 from dumpty.testing.driver import DriverSuite
+from dumpty.testing.repository import RepositorySuite
 from dumpty.testing.store import StoreSuite
 from dumpty.testing.verifier import VerifierSuite
 from dumpty.types import LocalStore, is_object_name
@@ -24,13 +25,15 @@ from dumpty.url import parse_url
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dumpty.types import Kind, Store
+    from dumpty.registry.plugin import Plugin
+    from dumpty.types import Kind, Repository, Store
 
 __all__ = ["REMAINING", "SOURCE", "TARGET", "suite_for"]
 
 SOURCE, TARGET, REMAINING = "DUMPTY_CHECK_SOURCE", "DUMPTY_CHECK_TARGET", "DUMPTY_CHECK_LEFT"
 _RUN = f"dumpty-check-{uuid.uuid4().hex[:12]}"
 _numbers = itertools.count(1)
+_noted: set[str] = set()
 
 
 def suite_for(name: str, kind: Kind) -> type:
@@ -41,12 +44,17 @@ def suite_for(name: str, kind: Kind) -> type:
         "driver": CheckedDriver,
         "compressor": CompressorSuite,
         "verifier": VerifierSuite,
-        "store": CheckedStore,
+        "store": CheckedRepository if _brings_a_layout(host, plugin) else CheckedStore,
     }
     members: dict[str, object] = {"plugin": plugin.module, "__module__": "dumpty_checked"}
     if kind == "driver":
         members |= {"restores": host.can(plugin, "restore"), "inspects": host.can(plugin, "inspect")}
     return type("Checked", (bases[kind],), members)
+
+
+def _brings_a_layout(host: Host, plugin: Plugin) -> bool:
+    """Return whether a store is nothing but a layout of its own."""
+    return host.can(plugin, "open_repository") and not host.can(plugin, "open_store")
 
 
 class CheckedDriver(DriverSuite):
@@ -111,6 +119,39 @@ class CheckedStore(StoreSuite):
                     empty.rmdir()
             return "it is not empty" if top.exists() else ""
         return f"{len(left)} objects" if (left := self.settled(store, set())) else ""
+
+
+class CheckedRepository(RepositorySuite):
+    """A repository, known by the URL of a place alone: each test has one of its own there, and empties it."""
+
+    @pytest.fixture
+    def repository_url(self, host: Host) -> Iterator[str]:
+        """The URL of a place of this test's own, within the one that the caller gave."""
+        if not os.environ.get(TARGET):
+            self.unproved("no target was given: the URL of a place that may be written to (--target URL)")
+        url = url_below(os.environ[TARGET], f"{_RUN}/{next(_numbers)}")
+        yield url
+        # What the layout keeps for itself only its author can tell.
+        run = url.rpartition("/")[0]
+        shown = parse_url(run).url if "://" in run else run
+        try:
+            remaining = self._clear(self.opened(host, url))
+        except DumptyError as error:
+            remaining = str(error)
+        if remaining:
+            note_remaining(f"{shown}/{url.rpartition('/')[2]} ({remaining})")
+        elif shown not in _noted:
+            _noted.add(shown)
+            note_remaining(f"{shown} (repositories that hold no backup any more)")
+
+    def _clear(self, repository: Repository) -> str:
+        """Remove all backups, and return what is left."""
+        for backup in repository.listing().backups:
+            repository.unpin(backup.record)
+        repository.remove(lambda listed: {backup.record.id for backup in listed})
+        listing = repository.listing()
+        count = len(listing.backups) + len(listing.problems)
+        return f"{count} backups" if count else ""
 
 
 def note_remaining(what: str) -> None:

@@ -50,6 +50,9 @@ class Suite:
 
     kind: ClassVar[Kind]
 
+    needed_hooks: ClassVar[tuple[str, ...]] = ()
+    """The hooks that a plugin needs, where they are not those of its kind."""
+
     libraries: ClassVar[tuple[str, ...]] = ()
     """Modules that importing the plugin and calling ``describe`` must not bring in: its database's or codec's."""
 
@@ -128,7 +131,10 @@ class Suite:
 
     def test_the_hooks_of_its_kind_are_implemented(self, host: Host) -> None:
         """A plugin implements the hooks that its kind needs."""
-        for hook in (*_HOOKS[self.kind], *(hook for flag, hook in _FLAG_HOOKS if getattr(self, flag, False))):
+        for hook in (
+            *(self.needed_hooks or _HOOKS[self.kind]),
+            *(hook for flag, hook in _FLAG_HOOKS if getattr(self, flag, False)),
+        ):
             require(
                 host.can(self.plugin_under_test(host), hook),
                 f"A {self.kind} implements {hook}().",

@@ -11,6 +11,7 @@ from repository.protocol.stepping import EPOCH, NO_PATIENCE, ZERO, Holding
 from dumpty.errors import IntegrityError, MissingFile, StoreError, UnknownBackup
 from dumpty.repository.protocol import annotations, layout, recovery, removal, runs
 from dumpty.repository.protocol.attempt import Attempt
+from dumpty.repository.protocol.reader_pin import ReaderPin
 from dumpty.testing.memory_store import ALL
 from dumpty.types import Cap
 
@@ -146,17 +147,74 @@ def restore(name, until):
     return process
 
 
-def run(store):
-    """Claim a slot, taking everybody else for dead, and finish."""
+def read(name, lifetime, renewals=1):
+    """A restore that renews its pin, and says whether its data went while one of its pins held."""
+
+    def process(store):
+        lasts = lagging.STEP * lifetime
+        try:
+            with ReaderPin(store, name, lifetime=lasts, renew_seconds=None) as reader:
+                for renewal in range(renewals + 1):
+                    try:
+                        if renewal:
+                            reader.renew()
+                        for ending in (".db", layout.MANIFEST):
+                            store.stat(name + ending)
+                    except (MissingFile, UnknownBackup):
+                        return "lost" if store.now() < reader.until else "gone"
+        except UnknownBackup:
+            return "refused"
+        except StoreError:
+            return "failed"
+        return "read"
+
+    return process
+
+
+SLOT = layout.time_text(EPOCH)
+RESULT = f".runs/nightly/{SLOT}.result"
+
+
+def running(asked_for=runs.ASKED_FOR):
+    def process(store):
+        """Claim a slot, taking everybody else for dead, and finish."""
+        state = "not claimed"
+        try:
+            claimed = runs.claim(store, "nightly", SLOT, silence=ZERO, beat_seconds=None, asked_for=asked_for)
+            if claimed is None:
+                return state
+            with claimed:
+                state = "executed"
+                claimed.beats.beat()
+                return "counted" if claimed.finish(b"done") else state
+        except StoreError:
+            return "failed" if state == "not claimed" else "executed, and failed"
+
+    return process
+
+
+run = running()
+SLEPT_OVER = {f".runs/nightly/{SLOT}.claim-1": b"{}", RESULT: b"{}\ndone"}
+"""The claim of one who was taken for dead, and what another one finished."""
+
+
+def wake_up(store):
+    """Come to the end of a run whose claim is the first."""
     try:
-        claimed = runs.claim(store, "nightly", "20261126", silence=ZERO, beat_seconds=None)
-        if claimed is None:
-            return "not claimed"
-        with claimed:
-            claimed.beats.beat()
-            return "counted" if claimed.finish(b"done") else "executed"
+        counts = runs.Run(store, RESULT.removesuffix(".result"), 1, beat_seconds=None).finish(b"done")
     except StoreError:
         return "failed"
+    return "counted" if counts else "executed"
+
+
+def not_counted_again(results, objects):
+    """The first process, which was taken for dead, does not count."""
+    return "a run is counted twice" if results[0] == "counted" else None
+
+
+def clearing_runs(steps):
+    """Recovery that keeps nothing of a run that was due so many steps ago, whoever sleeps."""
+    return cleaning(dataclasses.replace(NO_PATIENCE, run=lagging.STEP * steps, sleeping_run=ZERO))
 
 
 # -- promises ----------------------------------------------------------------------------------------------------
@@ -208,17 +266,26 @@ def nothing_pending(results, objects):
 def counted_once(results, objects):
     if results.count("counted") > 1:
         return "a run is counted twice"
-    result = objects.get(".runs/nightly/20261126.result", b"")
+    result = objects.get(RESULT, b"")
     if "counted" in results and not result.endswith(b"done"):
         return "the result that counts is lost"
-    if not {"crashed", "failed", "interrupted"} & set(results) and not result:
+    if not {"crashed", "failed", "executed, and failed", "interrupted"} & set(results) and not result:
         return "nobody executed the run"
     return None
 
 
+def counted_at_most_once(results, objects):
+    return "a run is counted twice" if results.count("counted") > 1 else None
+
+
+def not_run_again(results, objects):
+    """The first process found the run done, or too old to ask for."""
+    return "a run is executed again" if results[0] not in {"crashed", "failed", "not claimed"} else None
+
+
 def life_of_runs_goes_on(objects, options):
     later = Holding(objects)
-    if ".runs/nightly/20261126.result" not in objects and later.run(run, 0xE0, options) != "counted":
+    if RESULT not in objects and later.run(run, 0xE0, options) != "counted":
         return "the run is never executed"
     left = [name for name in later.objects if ".claim-" in name]
     return None if later.run(run, 0xE1, options) == "not claimed" else f"a run is executed again; {left}"

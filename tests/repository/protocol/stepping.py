@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dumpty.errors import Exists, MissingFile, Retained, StoreError
-from dumpty.repository.protocol import attempt, layout, runs
+from dumpty.repository.protocol import attempt, layout, reader_pin, runs
 from dumpty.repository.protocol.recovery import Patience
 from dumpty.testing.memory_store import ALL
 from dumpty.types import Cap, Found
@@ -23,6 +23,9 @@ ZERO = timedelta(0)
 DAY = timedelta(days=1)
 NO_PATIENCE = Patience(silence=ZERO, lagging_silence=ZERO, unconditional_silence=ZERO, late_doom=ZERO)
 """Whoever recovers takes everybody for dead, the living too."""
+
+IDENTIFYING = (attempt, reader_pin, runs)
+"""Modules that write down which process it is."""
 
 OK = ("ok", None)
 ERRORS = {
@@ -170,13 +173,16 @@ class deterministic:
         return f"{self._number:02x}{self._count:0{2 * size - 2}x}"
 
     def __enter__(self):
-        self._saved = layout.secrets, attempt.process_identity, runs.process_identity
+        self._saved = layout.secrets, [module.process_identity for module in IDENTIFYING]
         layout.secrets = self
         self.token_hex = self._token_hex
-        attempt.process_identity = runs.process_identity = dict
+        for module in IDENTIFYING:
+            module.process_identity = dict
 
     def __exit__(self, *_):
-        layout.secrets, attempt.process_identity, runs.process_identity = self._saved
+        layout.secrets, identities = self._saved
+        for module, identity in zip(IDENTIFYING, identities, strict=True):
+            module.process_identity = identity
 
 
 def replay(process, number, seen, store_class, options):

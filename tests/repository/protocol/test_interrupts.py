@@ -11,6 +11,7 @@ import pytest
 from dumpty.repository.protocol import annotations
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.layout import TOMBSTONE
+from dumpty.repository.protocol.reader_pin import ReaderPin
 from dumpty.repository.protocol.recovery import recover
 from dumpty.repository.protocol.removal import remove
 from dumpty.repository.protocol.runs import claim, read_result
@@ -19,10 +20,11 @@ from dumpty.types import Cap
 
 STEM = "shop-abcdef/20261126T170000Z-0123456789ab-01234567"
 OTHER = STEM.replace("01234567", "76543210")
+SLOT = "20261126T170000Z"
 DATA = {".p1.sql": b"xxx", ".p2.sql": b"xxxxx"}
 BACKUP = {STEM + ending: data for ending, data in {**DATA, ".manifest.json": b"the manifest"}.items()}
 FILES = ("/memory_store.py", "/annotations.py", "/attempt.py", "/beats.py", "/dooms.py", "/layout.py", "/removal.py")
-FILES += ("/runs.py", "/taking.py")
+FILES += ("/reader_pin.py", "/runs.py", "/taking.py")
 LAST_LINES = 2
 """In which an annotation is checked and there to stay, and whoever asked for it has not heard of it yet."""
 
@@ -127,13 +129,30 @@ def test_an_annotation_is_said_or_not_and_the_backup_is_there(say):
     assert said_all_the_same <= LAST_LINES
 
 
+def test_the_pin_of_a_reader_goes_with_it_or_with_the_next_recovery_or_expires():
+    def read(store):
+        with ReaderPin(store, STEM, renew_seconds=None) as reader:
+            reader.renew()
+
+    outcomes = set()
+    for store, where in interruptions(read, put_backups, ALL | Cap.LOCAL):
+        left = len(store.objects()) - 2 * len(BACKUP)
+        recover(store)
+        waits = len(store.objects()) - 2 * len(BACKUP)  # of a process that still runs, and never came to its end
+        store.advance(timedelta(hours=25))
+        recover(store)
+        assert len(store.objects()) == 2 * len(BACKUP), where
+        outcomes.add((bool(left), bool(waits)))
+    assert outcomes == {(False, False), (True, False), (True, True)}
+
+
 def test_a_run_gives_its_slot_back_or_is_counted():
     def execute(store):
-        with claim(store, "nightly", "1", beat_seconds=None) as run:
+        with claim(store, "nightly", SLOT, beat_seconds=None) as run:
             run.finish(b"done")
 
     for store, where in interruptions(execute, lambda store: None):
-        done = read_result(store, "nightly", "1") == b"done"
+        done = read_result(store, "nightly", SLOT) == b"done"
         assert done or where
         store.advance(timedelta(hours=2))
-        assert (claim(store, "nightly", "1", beat_seconds=None) is None) == done, where
+        assert (claim(store, "nightly", SLOT, beat_seconds=None) is None) == done, where

@@ -8,6 +8,8 @@ from repository.protocol import lagging
 from repository.protocol.explorer import Broken
 from repository.protocol.lagging import passing
 from repository.protocol.scenarios import (
+    RESULT,
+    SLEPT_OVER,
     A,
     B,
     C,
@@ -16,25 +18,35 @@ from repository.protocol.scenarios import (
     clean,
     clean_in_time,
     clean_without_patience_for_tombstones,
+    clearing_runs,
+    counted_at_most_once,
     counted_once,
     done_is_there,
     explorer,
     lagging_explorer,
     life_of_runs_goes_on,
+    not_counted_again,
+    not_run_again,
     pin,
     pinned_is_there,
     prune,
     prune_twice,
+    read,
     restore,
     run,
+    running,
     some_are_there,
     stored,
+    wake_up,
     whole,
 )
+from repository.protocol.stepping import EPOCH
 
-from dumpty.repository.protocol import removal, runs
+from dumpty.errors import StoreError
+from dumpty.repository.protocol import layout, reader_pin, recovery, removal, runs
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.layout import MANIFEST
+from dumpty.repository.protocol.reader_pin import ReaderPin
 from dumpty.testing.memory_store import ALL
 from dumpty.types import Cap
 
@@ -42,6 +54,7 @@ MANY = (".p1.db", ".p2.db")
 SOME = some_are_there(A, B)
 IGNORED = ALL & ~Cap.CREATE_NEW
 STATES = 100_000
+SOME_STATES = 20_000
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +184,52 @@ def test_a_pin_that_expires_holds_until_it_does_by_the_stores_clock():
     lagging_explorer(restore(A, 2), prune(A), passing(3), strong=True, invariant=invariant, limit=STATES * FACTOR).run()
 
 
+def held_while_read(results, objects):
+    return "a reader's pin did not hold" if results[0] == "lost" else None
+
+
+def reading(*others, **options):
+    """Explore a reader that renews its pin, and others, while time goes by until a pin that was renewed is over."""
+
+    return lagging_explorer(read(A, 2), *others, passing(3), strong=True, invariant=held_while_read, **options)
+
+
+def test_the_pin_of_a_reader_that_renews_it_holds_until_the_newest_expires():
+    reading(prune(A), limit=SOME_STATES * FACTOR).run()
+
+
+def test_a_renewal_whose_answer_is_lost_leaves_one_of_the_pins():
+    processes = read(A, 2), prune(A)
+    explorer(*processes, invariant=held_while_read, faults=1, limit=SOME_STATES * FACTOR).run()
+
+
+def test_recovery_takes_no_pin_of_a_reader_that_holds():
+    reading(prune(A), clean, limit=SOME_STATES * FACTOR).run()
+
+
+def test_control_a_reader_that_takes_the_earlier_pin_away_first_loses_its_backup(monkeypatch):
+    renew = ReaderPin.renew
+
+    def earlier_first(self):
+        self._delete(list(self._names))
+        renew(self)
+
+    monkeypatch.setattr(ReaderPin, "renew", earlier_first)
+    with pytest.raises(Broken, match="a reader's pin did not hold"):
+        reading(prune(A), alive=None, lawful=False).run()
+
+
+def test_control_a_renewal_that_looks_for_no_removal_is_no_protection(monkeypatch):
+    def put(store, stem, content, *, until):
+        name = f"{stem}{layout.PIN}{layout.new_nonce()}-{layout.time_text(until)}"
+        store.put(name, content)
+        return name
+
+    monkeypatch.setattr(reader_pin, "pin", put)
+    with pytest.raises(Broken, match="a reader's pin did not hold"):
+        reading(prune(A), alive=None, lawful=False, orphans=False).run()
+
+
 @pytest.mark.parametrize("other", ["pin", "prune"])
 def test_where_listings_lag_a_removal_waits_for_a_day(other):
     process, invariant = {"pin": (pin(A), pinned_is_there(0, A)), "prune": (prune_twice(B), SOME)}[other]
@@ -217,3 +276,64 @@ def test_control_a_result_that_replaces_another_is_counted_twice(monkeypatch):
     monkeypatch.setattr(runs.Run, "finish", finish)
     with pytest.raises(Broken, match="counted twice"):
         explorer(run, run, **RUNS).run()
+
+
+TWO_STEPS = lagging.STEP * 2
+"""After which a slot cannot be claimed any more, and nothing of it is kept."""
+
+
+def long_ago(*processes, invariant, **options):
+    """Explore runs of a slot of which nothing is kept once time has gone by."""
+    options = {"strong": True, "alive": None, "pending": False, **options}
+    processes = *processes, clearing_runs(2), passing(3)
+    return lagging_explorer(*processes, invariant=invariant, **options)
+
+
+DONE = {"base": {RESULT: b"{}\ndone"}, "invariant": not_run_again}
+
+
+@pytest.mark.parametrize("strong", [True, False])
+def test_a_run_whose_result_was_cleared_away_is_never_executed_again(strong):
+    long_ago(running(TWO_STEPS), strong=strong, limit=SOME_STATES * FACTOR, **DONE).run()
+
+
+def test_runs_of_a_slot_that_is_cleared_meanwhile_are_counted_once():
+    processes = running(TWO_STEPS), running(TWO_STEPS)
+    long_ago(*processes, base={}, invariant=counted_at_most_once, limit=SOME_STATES * FACTOR).run()
+
+
+def test_who_wakes_up_when_the_result_of_another_was_cleared_away_does_not_count():
+    long_ago(wake_up, base=SLEPT_OVER, invariant=not_counted_again).run()
+
+
+def test_control_a_claim_that_ignores_how_old_its_slot_is_executes_a_run_again():
+    with pytest.raises(Broken, match="executed again"):
+        long_ago(running(), **DONE).run()
+
+
+def test_control_a_claim_that_looks_at_the_clock_before_anything_else_executes_a_run_again(monkeypatch):
+    def claim(store, job, slot, *, asked_for, **options):
+        if EPOCH + asked_for <= store.now():
+            raise StoreError(f"{slot} is too old")
+        return real(store, job, slot, **options)
+
+    real = runs.claim
+    monkeypatch.setattr(runs, "claim", claim)
+    with pytest.raises(Broken, match="executed again"):
+        long_ago(running(TWO_STEPS), **DONE).run()
+
+
+def test_control_a_result_that_is_put_without_a_look_at_its_claim_is_counted_twice(monkeypatch):
+    monkeypatch.setattr(runs.Run, "_require_claim", lambda self: None)
+    with pytest.raises(Broken, match="counted twice"):
+        long_ago(wake_up, base=SLEPT_OVER, invariant=not_counted_again).run()
+
+
+def test_control_results_that_are_cleared_before_their_claims_are_counted_twice(monkeypatch):
+    def results_first(store, objects, **when):
+        for part in (".result", ".claim"):
+            runs.clear_runs(store, [found for found in objects if part in found.name], **when)
+
+    monkeypatch.setattr(recovery, "clear_runs", results_first)
+    with pytest.raises(Broken, match="counted twice"):
+        long_ago(wake_up, base=SLEPT_OVER, invariant=not_counted_again).run()

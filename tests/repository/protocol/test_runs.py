@@ -7,19 +7,22 @@ from datetime import timedelta
 
 import pytest
 
+from dumpty import BackupManager, PluginInfo, Rules, StoreError, hookimpl
+from dumpty.repository.protocol.recovery import recover
 from dumpty.repository.protocol.runs import claim, read_result
 from dumpty.testing.memory_store import ALL, MemoryStore
 from dumpty.types import Cap
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+DUE = "20261126T030000Z"
 
 
-def try_claim(store, slot="20261126T030000Z"):
+def try_claim(store, slot=DUE):
     return claim(store, "nightly", slot, beat_seconds=None)
 
 
 def result(store):
-    return read_result(store, "nightly", "20261126T030000Z")
+    return read_result(store, "nightly", DUE)
 
 
 @pytest.fixture
@@ -96,11 +99,116 @@ def test_a_run_beats_while_it_lives():
                 beaten.set()
 
     store = Listening()
-    with claim(store, "nightly", "1", beat_seconds=0.01):
+    with claim(store, "nightly", DUE, beat_seconds=0.01):
         assert beaten.wait(60)
 
 
-@pytest.mark.parametrize(("job", "slot"), [("../x", "1"), ("a/b", "1"), ("", "1"), ("nightly", ""), ("nightly", "a b")])
+@pytest.mark.parametrize(
+    ("job", "slot"),
+    [
+        *(
+            ("../x", DUE),
+            ("a/b", DUE),
+            ("", DUE),
+            ("nightly", ""),
+            ("nightly", "a b"),
+            ("nightly", "a"),
+            ("nightly", "1"),
+        ),
+        *(("nightly", DUE + " x"), ("nightly", DUE + "/x"), ("nightly", DUE + "x"), ("nightly", "20261399T030000Z")),
+    ],
+)
 def test_a_name_that_cannot_be_part_of_an_objects_is_refused(store, job, slot):
     with pytest.raises(ValueError, match="cannot name a run"):
         claim(store, job, slot)
+
+
+# -- what is too old -------------------------------------------------------------------------------------------------
+
+
+def finished(store, slot=DUE):
+    with try_claim(store, slot) as run:
+        assert run.finish(b"done")
+
+
+def test_a_slot_of_which_nobody_asks_any_more_is_cleared_and_can_never_be_claimed_again(store):
+    finished(store)
+    store.put(f".runs/nightly/{DUE}.claim-7", b"{}")
+    store.put(f".runs/nightly/{DUE}.claim-7.beat-1", b"")
+    store.advance(406 * DAY)
+    recover(store)
+    assert len(store.objects()) == 3
+    assert try_claim(store) is None
+    store.advance(DAY)
+    recover(store)
+    assert store.objects() == {}
+    assert result(store) is None
+    with pytest.raises(StoreError, match=r"was due more than 400 days ago.*ask for a later one"):
+        try_claim(store)
+    assert store.objects() == {}
+
+
+def test_the_latest_slot_of_a_yearly_job_is_still_known_and_one_that_was_missed_can_be_made_up_for(store):
+    finished(store)
+    store.advance(399 * DAY)
+    recover(store)
+    assert try_claim(store) is None
+    assert try_claim(store, "20261126T030000Z.by-hand") is not None
+
+
+def test_what_is_at_an_old_slot_now_and_whatever_is_no_runs_stays(store):
+    store.put(".runs/notes", b"")
+    store.put(f".runs/nightly/{DUE}.note", b"")
+    store.put(f".runs/nightly/{DUE}.claim-1", b"{}")
+    store.advance(1000 * DAY)
+    store.put(f".runs/nightly/{DUE}.claim-1.beat-9", b"")
+    before = store.objects()
+    store.advance(6 * DAY)
+    recover(store)
+    assert store.objects() == before
+    store.advance(DAY)
+    recover(store)
+    assert sorted(store.objects()) == [f".runs/nightly/{DUE}.note", ".runs/notes"]
+
+
+def test_claims_that_cannot_be_cleared_keep_their_results(store):
+    finished(store)
+    store.put(f".runs/nightly/{DUE}.claim-7", b"{}")
+    store.denied.add(f".runs/nightly/{DUE}.claim-7")
+    store.advance(1000 * DAY)
+    recover(store)
+    assert result(store) == b"done"
+
+
+def test_whoever_wakes_up_when_its_slot_was_cleared_does_not_count_and_leaves_nothing(store):
+    first = try_claim(store)
+    store.advance(2 * HOUR)
+    finished(store)
+    store.advance(407 * DAY)
+    recover(store)
+    with pytest.raises(StoreError, match="not known whether another run of it counted"):
+        first.finish(b"late")
+    assert store.objects() == {}
+
+
+def test_prune_clears_old_runs_also_where_it_removes_nothing():
+    store = MemoryStore()
+    finished(store)
+    store.advance(407 * DAY)
+    BackupManager("memory://here", plugins=[InMemory(store)]).prune(Rules(keep=1))
+    assert store.objects() == {}
+
+
+class InMemory:
+    name = "memory"
+
+    def __init__(self, store):
+        self.store = store
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="store", schemes=("memory",))
+
+    @hookimpl
+    def open_store(self):
+        return self.store

@@ -41,11 +41,10 @@ def demo(
 
     with _directory(keep) as directory:
         path, store = os.path.join(directory, "shop.db"), os.path.join(directory, "backups")
-        url = f"sqlite:///{path}"
+        url, manager = f"sqlite:///{path}", BackupManager(store)
         demo_shop.build(path)
         contents_before = demo_shop.contents(path)
         rows, tables = sum(map(len, contents_before.values())), len(contents_before)
-        manager = BackupManager(store)
         backed_up = manager.create_backup(url, format="native")
         stored = require_success(backed_up)
         damage_report = demo_shop.damage(path)

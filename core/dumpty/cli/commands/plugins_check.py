@@ -41,7 +41,8 @@ def check(
             "--url",
             metavar="URL",
             help="For a driver: a database that does not exist; others are made beside it, and left. "
-            "For a store: a place, in a folder of which it is tested, and which is left as it was.",
+            "For a store: a place, in a folder of which it is tested, and which is left as it was. A layout of its own is "
+            "left without backups.",
         ),
     ] = None,
     json: Json = False,

@@ -39,6 +39,7 @@ __all__ = [
     "PIN",
     "PROOF",
     "PRUNE_FOLDER",
+    "RUNS_FOLDER",
     "SUSPICIOUS",
     "TOMBSTONE",
     "Entry",
@@ -52,6 +53,7 @@ __all__ = [
     "new_nonce",
     "new_stem",
     "parse_listing",
+    "parse_time",
     "split_name",
     "stem_parts",
     "time_text",
@@ -65,6 +67,7 @@ PROOF = ".proof-"
 ACCEPTED = ".accepted-"
 SUSPICIOUS = ".suspicious-"
 PRUNE_FOLDER = ".prune"
+RUNS_FOLDER = ".runs"
 DOOM = ".prune/doom-"
 GO = ".prune/go-"
 TOMBSTONE = b"abandoned\n"
@@ -93,6 +96,14 @@ def new_nonce() -> str:
 def time_text(moment: datetime) -> str:
     """Return an aware moment in UTC, as names have it: ``20261126T170000Z``."""
     return moment.astimezone(UTC).strftime(_TIME_FORMAT)
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return the moment that ``time_text`` wrote, aware and in UTC; None where no calendar has it."""
+    try:
+        return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def folder_name(database: str, identity: str) -> str:
@@ -130,7 +141,7 @@ def stem_parts(stem: str) -> tuple[str, datetime | None, str]:
     """
     folder, _, rest = stem.partition("/")
     time, digits, _ = rest.split("-")
-    return folder, _moment(time), f"{digits[:8]}-{digits[8:]}"
+    return folder, parse_time(time), f"{digits[:8]}-{digits[8:]}"
 
 
 def is_stem(text: object) -> bool:
@@ -160,7 +171,7 @@ def expiry(pin: str) -> datetime | None:
     """Return until when a pin holds, from its name; None is for ever, and so is what cannot be understood."""
     parts = split_name(pin)
     match = _EXPIRING.fullmatch(parts[1]) if parts else None
-    return None if match is None else _moment(match["until"])
+    return None if match is None else parse_time(match["until"])
 
 
 def is_commit(manifest: Found) -> bool:
@@ -221,6 +232,7 @@ class Listing:
     entries: dict[str, Entry] = field(default_factory=dict)
     dooms: dict[str, Found] = field(default_factory=dict)
     decisions: dict[str, Found] = field(default_factory=dict)
+    runs: list[Found] = field(default_factory=list)
 
     @property
     def committed(self) -> dict[str, Entry]:
@@ -238,18 +250,13 @@ def parse_listing(objects: Iterable[Found]) -> Listing:
             _sort_in(entry, _meaning(ending), found)
         elif match := _DOOM_PATTERN.fullmatch(found.name):
             (listing.dooms if match["kind"] == "doom" else listing.decisions)[match["me"]] = found
+        elif found.name.startswith(RUNS_FOLDER + "/"):
+            listing.runs.append(found)
     return listing
 
 
 def _digits(backup_id: str) -> str:
     return backup_id.replace("-", "")[:12].lower()
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 def _meaning(ending: str) -> str:

@@ -21,12 +21,14 @@ from dumpty.repository.protocol.layout import (
     GO,
     MANIFEST,
     PRUNE_FOLDER,
+    RUNS_FOLDER,
     TOMBSTONE,
     expiry,
     is_commit,
     parse_listing,
 )
 from dumpty.repository.protocol.process_identity import is_over, is_running
+from dumpty.repository.protocol.runs import ASKED_FOR, clear_runs
 from dumpty.repository.protocol.taking import take
 from dumpty.types import Cap
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from dumpty.repository.protocol.layout import Entry, Listing
     from dumpty.types import Store
 
-__all__ = ["Patience", "recover"]
+__all__ = ["Patience", "recover", "recover_pins"]
 
 _log = logging.getLogger("dumpty")
 
@@ -63,6 +65,12 @@ class Patience:
 
     tombstone: timedelta = timedelta(days=7)
 
+    run: timedelta = ASKED_FOR + timedelta(days=7)
+    """All of a run, from when it was due: for longer than it can be claimed, should the store's clock be set back."""
+
+    sleeping_run: timedelta = timedelta(days=7)
+    """The same from the last sign of life on."""
+
     upload: timedelta = timedelta(days=1)
     """What an upload left; on this machine's own disk it is known who lives, and nothing waits."""
 
@@ -71,7 +79,7 @@ _PATIENCE = Patience()
 
 
 def recover(store: Store, folder: str = "", *, patience: Patience = _PATIENCE) -> None:
-    """Remove what attempts left that are dead, and finish or withdraw removals that are.
+    """Remove what attempts left that are dead, and finish or withdraw removals that are; clear old runs away.
 
     What cannot be removed now (it is retained, or another error) is left to the next recovery, and logged.
 
@@ -96,8 +104,22 @@ def recover(store: Store, folder: str = "", *, patience: Patience = _PATIENCE) -
     for me in listing.dooms.keys() | listing.decisions.keys():
         with _left_for_later(DOOM + me):
             _recover_doom(store, me, listing, now, doom_silence)
+    with _left_for_later(RUNS_FOLDER):
+        clear_runs(store, listing.runs, due_before=now - patience.run, silent_since=now - patience.sleeping_run)
     with _left_for_later(folder or "what uploads left"):
         store.sweep(timedelta(0) if Cap.LOCAL | Cap.STRONG_LIST in capabilities else patience.upload)
+
+
+def recover_pins(store: Store, *, patience: Patience = _PATIENCE) -> None:
+    """Remove the pins of readers that hold no more, or whose process is known to be gone, before a removal.
+
+    Raises:
+        StoreError: the repository cannot be listed.
+    """
+    now = store.now()
+    for entry in parse_listing(store.list()).committed.values():
+        with _left_for_later(entry.stem):
+            _recover_pins(store, entry, now, patience)
 
 
 def _silences(capabilities: Cap, patience: Patience) -> tuple[timedelta, timedelta]:
@@ -151,9 +173,7 @@ def _forbid(store: Store, stem: str) -> bool:
 def _recover_rest(store: Store, entry: Entry, now: datetime, patience: Patience) -> None:
     annotations = [found.name for found in (*entry.pins, *entry.notes)]
     if entry.committed:
-        expired = [pin.name for pin in entry.pins if (until := expiry(pin.name)) and now - until >= patience.silence]
-        if expired:
-            store.delete(expired)
+        _recover_pins(store, entry, now, patience)
     elif entry.data or entry.intent or entry.beats:
         return  # of what has neither intent nor manifest nothing is known, and nothing is touched
     elif annotations:
@@ -161,6 +181,26 @@ def _recover_rest(store: Store, entry: Entry, now: datetime, patience: Patience)
             store.delete(annotations)
     elif entry.manifest is not None and now - entry.manifest.modified >= patience.tombstone:
         store.delete([entry.manifest.name])
+
+
+def _recover_pins(store: Store, entry: Entry, now: datetime, patience: Patience) -> None:
+    """Remove those of readers that have expired, or whose process is known to be gone."""
+    local = Cap.LOCAL | Cap.STRONG_LIST in store.capabilities()
+    unneeded = [
+        pin.name
+        for pin in entry.pins
+        if (until := expiry(pin.name)) and (now - until >= patience.silence or (local and _has_ended(store, pin.name)))
+    ]
+    if unneeded:
+        store.delete(unneeded)
+
+
+def _has_ended(store: Store, claim: str) -> bool:
+    """Return whether whoever put an object on this machine's own disk is gone, or has done with it."""
+    try:
+        return is_over(json.loads(store.get(claim)))
+    except (MissingFile, ValueError):
+        return False
 
 
 def _has_manifest(store: Store, stem: str) -> bool:

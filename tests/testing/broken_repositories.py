@@ -1,0 +1,292 @@
+"""Repositories that break one rule each, on top of one that keeps them all."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from dumpty import Option, PluginInfo, StoreError, UnknownBackup, hookimpl
+from dumpty.repository import manifest
+from dumpty.repository.names import slug
+from dumpty.repository.transaction import PlainTransaction
+from dumpty.testing import MemoryStore
+from dumpty.testing.streams import BytesReader
+from dumpty.types import PRESENT, RepositoryListing
+from testing.breaks import ANY, breaks
+from testing.vault import GoodRepository, Vault
+
+
+class Transacting(Vault):
+    """Has transactions of a class of its own."""
+
+    transaction_type = PlainTransaction
+
+    def transaction(self, **arguments):
+        made = super().transaction(**arguments)
+        made.__class__ = self.transaction_type
+        made.repository = self
+        return made
+
+
+class Recording(Vault):
+    """Alters every record that it returns."""
+
+    def altered(self, record):
+        return record
+
+    def get(self, record_id):
+        return self.altered(super().get(record_id))
+
+    def look_up(self, record):
+        backup = super().look_up(record)
+        return replace(backup, record=self.altered(backup.record))
+
+    def listing(self):
+        listing = super().listing()
+        return replace(listing, backups=tuple(replace(b, record=self.altered(b.record)) for b in listing.backups))
+
+
+# -- written ---------------------------------------------------------------------------------------------------------
+
+
+@breaks("test_a_committed_backup_is_listed_found_and_read_back", *ANY)
+class LosesTheLastByte(GoodRepository):
+    class repository(Vault):
+        def open(self, name, offset=0):
+            return BytesReader(self.store.get(name)[offset:-1])
+
+
+@breaks("test_a_record_comes_back_as_it_was_committed")
+class ForgetsTags(GoodRepository):
+    class repository(Recording):
+        def altered(self, record):
+            return replace(record, tags=())
+
+
+@breaks("test_many_objects_keep_their_order")
+class SortsObjects(GoodRepository):
+    class repository(Recording):
+        def altered(self, record):
+            return replace(record, objects=tuple(sorted(record.objects, key=lambda entry: entry.name)))
+
+
+@breaks("test_an_ending_is_used_once")
+class GivesAnEndingTwice(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(PlainTransaction):
+            def upload(self, ending, expected=None):
+                return self._uploads.get(ending) or super().upload(ending, expected)
+
+
+@breaks("test_a_transaction_without_commit_leaves_nothing")
+class SwallowsErrors(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(PlainTransaction):
+            def __exit__(self, kind, error, traceback):
+                super().__exit__(kind, error, traceback)
+                return isinstance(error, OSError) and not isinstance(error, StoreError)
+
+
+class Publishing(PlainTransaction):
+    """Publishes what was uploaded, whatever the record says."""
+
+    def publish(self, record):
+        for upload in self._uploads.values():
+            upload.commit()
+        sizes = {ending: self._store.stat(self.name(ending)).size for ending in self._uploads}
+        self._attempt.publish(manifest.encode(record), sizes)
+        return record
+
+
+@breaks("test_an_interrupt_leaves_a_transaction_uncommitted")
+class CommitsWhenInterrupted(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(Publishing):
+            record = None
+
+            def commit(self, record):
+                self.repository.last = record
+                return super().commit(record)
+
+            def __exit__(self, kind, error, traceback):
+                if isinstance(error, KeyboardInterrupt):
+                    names = map(self.name, self._uploads)
+                    [first, *_] = self.repository.last.objects
+                    self.publish(replace(self.repository.last, objects=tuple(replace(first, name=n) for n in names)))
+                super().__exit__(kind, error, traceback)
+
+
+@breaks("test_a_commit_that_does_not_fit_what_was_uploaded_is_refused")
+class TakesEveryRecord(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(Publishing):
+            def commit(self, record):
+                return self.publish(record)
+
+
+@breaks("test_two_writers_at_once_both_succeed")
+class LetsOneWrite(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(PlainTransaction):
+            def __enter__(self):
+                if any(name.endswith(".intent") for name in self._store.objects()):
+                    raise StoreError("somebody else is at it")
+                return super().__enter__()
+
+
+@breaks("test_a_database_may_have_any_name")
+class MakesNamesPlain(GoodRepository):
+    class repository(Recording):
+        def altered(self, record):
+            return replace(record, database=slug(record.database))
+
+
+# -- found and read --------------------------------------------------------------------------------------------------
+
+
+@breaks("test_reading_begins_at_the_offset")
+class IgnoresTheOffset(GoodRepository):
+    class repository(Vault):
+        def open(self, name, offset=0):
+            return super().open(name)
+
+
+@breaks("test_candidates_lead_to_their_backups")
+class PutsAllInOneGroup(GoodRepository):
+    class repository(Vault):
+        def candidates(self):
+            return [replace(candidate, group="all") for candidate in super().candidates()]
+
+
+@breaks("test_an_unknown_backup_is_unknown")
+class FindsByTheBeginning(GoodRepository):
+    class repository(Vault):
+        def get(self, record_id):
+            ids = [b.record.id for b in self.listing().backups if record_id and b.record.id.startswith(record_id)]
+            return super().get(ids[0] if ids else record_id)
+
+
+@breaks("test_a_repository_opened_again_has_its_backups", *ANY)
+class ForgetsWhenClosed(GoodRepository):
+    def make_repository(self, url, options):
+        return Vault(MemoryStore())
+
+
+@breaks("test_clear_keeps_what_was_committed", "test_an_interrupt_leaves_a_transaction_uncommitted")
+class ClearsEverything(GoodRepository):
+    class repository(Vault):
+        def clear(self):
+            self.store.delete(self.store.objects())
+
+
+@breaks("test_what_was_damaged_is_never_restored")
+class ReadsWhatItRemembers(GoodRepository):
+    contents: dict = {}  # noqa: RUF012 - the mistake
+
+    class repository(Vault):
+        def add_proof(self, record, proof):
+            return super().add_proof(record, proof)
+
+        def get(self, record_id):
+            record = super().get(record_id)
+            for entry in record.objects:
+                with contextlib.suppress(StoreError):
+                    ReadsWhatItRemembers.contents.setdefault(entry.name, self.store.get(entry.name))
+            return record
+
+        def open(self, name, offset=0):
+            remembered = ReadsWhatItRemembers.contents.get(name)
+            return super().open(name, offset) if remembered is None else BytesReader(remembered[offset:])
+
+
+@breaks("test_what_is_cut_or_gone_is_listed_as_lost")
+class ListsWithoutLooking(GoodRepository):
+    class repository(Vault):
+        def listing(self):
+            return RepositoryListing(backups=tuple(replace(b, presence=PRESENT) for b in super().listing().backups))
+
+
+# -- kept and removed ------------------------------------------------------------------------------------------------
+
+
+@breaks("test_proofs_and_pins_are_told")
+class ForgetsProofs(GoodRepository):
+    class repository(Vault):
+        def add_proof(self, record, proof):
+            self.look_up(record)
+            return proof
+
+
+@breaks("test_a_pinned_backup_stays")
+class IgnoresPins(GoodRepository):
+    class repository(Vault):
+        def remove(self, choose):
+            for backup in self.listing().backups:
+                self.unpin(backup.record)
+            return super().remove(choose)
+
+
+@breaks("test_a_removal_takes_exactly_what_was_chosen")
+class RemovesWhatIsOlder(GoodRepository):
+    class repository(Vault):
+        def remove(self, choose):
+            def choose_more(listed):
+                chosen, ids = set(choose(listed)), [backup.record.id for backup in listed]
+                last = max((ids.index(i) for i in chosen if i in ids), default=-1)
+                return {*ids[: last + 1]}
+
+            return super().remove(choose_more)
+
+
+@breaks("test_of_a_removed_backup_nothing_more_can_be_said")
+class PinsWhatIsGone(GoodRepository):
+    class repository(Vault):
+        def pin(self, record, reason=""):
+            with contextlib.suppress(UnknownBackup):
+                super().pin(record, reason)
+
+
+@breaks("test_what_was_read_can_be_removed_afterwards", "test_every_verb_works_on_it")
+class KeepsWhatWasRead(GoodRepository):
+    class repository(Vault):
+        @contextlib.contextmanager
+        def reading(self, record):
+            self.pin(record, "it is being read")
+            yield
+
+
+# -- behaviour -------------------------------------------------------------------------------------------------------
+
+
+@breaks("test_an_object_is_located_without_secrets")
+class ShowsThePassword(GoodRepository):
+    def make_repository(self, url, options):
+        made = super().make_repository(url, options)
+        made.locate = lambda name: f"{url}/{name}"
+        return made
+
+
+@breaks("test_a_workspace_is_private_and_goes_away")
+class WorkspaceForEverybody(GoodRepository):
+    class repository(Vault):
+        @contextlib.contextmanager
+        def workspace(self):
+            with super().workspace() as path:
+                Path(path).chmod(0o755)
+                yield path
+
+
+@breaks("test_only_declared_options_are_read")
+class ReadsWhatNobodyDeclared(GoodRepository):
+    def make_repository(self, url, options):
+        options.get("timeout", 3.0)
+        return super().make_repository(url, options)
+
+
+@breaks("test_every_verb_works_on_it", "test_what_was_damaged_is_never_restored")
+class AnswersAnInstalledScheme(GoodRepository):
+    @hookimpl
+    def describe(self):
+        wait = Option(name="wait", default=1.0, help="seconds", verbs=("open_store",))
+        return PluginInfo(kind="store", schemes=("vault", "file"), options=(wait,))
