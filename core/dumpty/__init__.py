@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dumpty.backup_manager import BackupManager as BackupManager
     from dumpty.backup_manager import BackupResult as BackupResult
     from dumpty.backup_manager import backup_database as backup_database
+    from dumpty.errors import Cancelled as Cancelled
     from dumpty.errors import CommandError as CommandError
     from dumpty.errors import DependencyError as DependencyError
     from dumpty.errors import DumptyError as DumptyError
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
     from dumpty.operations.proving import Verification as Verification
     from dumpty.operations.result import Listing as Listing
     from dumpty.operations.result import Pruning as Pruning
+    from dumpty.process.call import commit_point as commit_point
+    from dumpty.process.call import pause as pause
+    from dumpty.process.call import raise_if_cancelled as raise_if_cancelled
+    from dumpty.process.cancellation import Cancellation as Cancellation
     from dumpty.process.interruption import Unfinished as Unfinished
     from dumpty.process.owned_directory import OwnedDirectory as OwnedDirectory
     from dumpty.process.owned_directory import lock_if_free as lock_if_free
@@ -98,10 +103,12 @@ if TYPE_CHECKING:
     from dumpty.types import Option as Option
     from dumpty.types import Options as Options
     from dumpty.types import OptionValue as OptionValue
+    from dumpty.types import Phase as Phase
     from dumpty.types import PluginInfo as PluginInfo
     from dumpty.types import PluginRef as PluginRef
     from dumpty.types import Presence as Presence
     from dumpty.types import Progress as Progress
+    from dumpty.types import ProgressCallback as ProgressCallback
     from dumpty.types import Proof as Proof
     from dumpty.types import Proved as Proved
     from dumpty.types import Reader as Reader
@@ -132,6 +139,7 @@ _EXPORTS = {
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.errors": (
+        "Cancelled",
         "CommandError",
         "DependencyError",
         "DumptyError",
@@ -163,6 +171,8 @@ _EXPORTS = {
     "dumpty.repository.verification": ("VerificationStatus",),
     "dumpty.streaming.framed": ("FramedReader",),
     "dumpty.process.owned_directory": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
+    "dumpty.process.call": ("commit_point", "pause", "raise_if_cancelled"),
+    "dumpty.process.cancellation": ("Cancellation",),
     "dumpty.process.interruption": ("Unfinished",),
     "dumpty.process.peer": ("Peer", "given_up"),
     "dumpty.registry.host": ("Host",),
@@ -197,10 +207,12 @@ _EXPORTS = {
         "Option",
         "OptionValue",
         "Options",
+        "Phase",
         "PluginInfo",
         "PluginRef",
         "Presence",
         "Progress",
+        "ProgressCallback",
         "Proof",
         "Proved",
         "Reader",

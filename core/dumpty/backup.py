@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 from dumpty.errors import IntegrityError, UnknownBackup
 from dumpty.operations.named import NamedBackups, driver_name
 from dumpty.operations.observation import Observers
+from dumpty.process.cancellation import cancellable, require_token
 from dumpty.registry.host import default_host
 from dumpty.repository import sealed
 from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import valid_name
+from dumpty.streaming.reporter import Reporter
 from dumpty.types import Source
 from dumpty.url import parse_connection, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from dumpty.process.cancellation import Cancellation
+    from dumpty.types import ProgressCallback
 
 __all__ = ["BackupFormat", "BackupMetadata", "DatabaseBackup"]
 
@@ -81,7 +86,14 @@ class DatabaseBackup:
         self._catalog.entries()
 
     def backup(
-        self, database_url: str, backup_name: str, *, format: str | None = None, **options: object
+        self,
+        database_url: str,
+        backup_name: str,
+        *,
+        format: str | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        **options: object,
     ) -> BackupMetadata:
         """Put a native, uncompressed backup of any database that a driver answers for into the backup directory.
 
@@ -89,24 +101,37 @@ class DatabaseBackup:
             database_url: as for ``BackupManager.create_backup``.
             backup_name: taking a name again replaces that backup once the new one is complete.
             format: one of the driver's formats; None is ``native`` where it has that, else its first.
+            progress: called with how far it has come; see ``dumpty.types.ProgressCallback``.
+            cancel: ends it before its commit point: when all is written, and only the manifest is to be changed.
             options: those declared by the driver (``name``, or ``plugin.name``).
 
         Raises:
+            Cancelled: it was cancelled. An older backup of that name is as it was.
             InvalidName: the name cannot be one.
             PluginNotFound: no driver answers the URL.
             OptionError: the driver has no such format or option.
             DumptyError: it failed. An older backup of that name is as it was.
         """
+        require_token(cancel)
         with self._observers.observation("backup") as observation:
             source = parse_url(database_url)
             observation.concerns(source.url, source.secrets)
             name = valid_name(backup_name)
-            return self._metadata(
-                self._backups.backup(source, name, observation, format_name=format, overrides=options)
-            )
+            with cancellable(cancel, f"the backup of {source.url}"):
+                entry = self._backups.backup(
+                    source, name, observation, format_name=format, reporter=Reporter(progress), overrides=options
+                )
+            return self._metadata(entry)
 
     def restore(
-        self, backup_name: str, target_url: str, *, overwrite: bool = False, **options: object
+        self,
+        backup_name: str,
+        target_url: str,
+        *,
+        overwrite: bool = False,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        **options: object,
     ) -> BackupMetadata:
         """Restore a backup into the database behind a URL, and return what was restored.
 
@@ -116,9 +141,12 @@ class DatabaseBackup:
             backup_name: its name.
             target_url: of a database of the kind that was backed up.
             overwrite: replace what the target holds, once the new content is complete and checked.
+            progress: as for ``backup``.
+            cancel: ends it before its commit point: right before what was loaded takes the target's place.
             options: those declared by the driver.
 
         Raises:
+            Cancelled: it was cancelled, and the target is as it was.
             UnknownBackup: there is no such backup.
             SourceError: it is of another kind of database.
             TargetNotEmpty: the target holds something.
@@ -126,12 +154,21 @@ class DatabaseBackup:
             RestoreNotSupported: the driver implements no restore.
             DumptyError: it failed, and the target is as it was.
         """
+        require_token(cancel)
         with self._observers.observation("restore") as observation:
             target = parse_url(target_url)
             observation.concerns(target.url, target.secrets)
-            return self._metadata(
-                self._backups.restore(backup_name, target, observation, overwrite=overwrite, overrides=options)
-            )
+            with cancellable(cancel, f"the restore of {target.url}") as call:
+                entry = self._backups.restore(
+                    backup_name,
+                    target,
+                    observation,
+                    overwrite=overwrite,
+                    reporter=Reporter(progress),
+                    call=call,
+                    overrides=options,
+                )
+            return self._metadata(entry)
 
     def backup_sqlite(self, db_path: str, backup_name: str) -> BackupMetadata:
         """Put a consistent copy of a SQLite database, live or not, into the backup directory.

@@ -6,23 +6,22 @@ import os
 from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
-from dumpty.operations.backup import create
 from dumpty.operations.listing import Lister
 from dumpty.operations.observation import Observers, Opening
 from dumpty.operations.proving import Prover, Request, Verification, require_held
 from dumpty.operations.removal import Remover
-from dumpty.operations.restore import restore
-from dumpty.operations.result import Backup, BackupResult, Listing, Pruning
+from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, require_text
 from dumpty.operations.selection import Filter, select
+from dumpty.operations.transfers import Transfers
 from dumpty.registry.host import Host, default_host
 from dumpty.repository.opening import open_repository
-from dumpty.streaming.throttle import throttled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from dumpty.process.cancellation import Cancellation
     from dumpty.repository.retention import Rules
-    from dumpty.types import Level, Progress, Proof
+    from dumpty.types import Level, ProgressCallback, Proof
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -50,12 +49,20 @@ class BackupManager:
     ) -> None:
         plugins = tuple(plugins)
         self._host = Host(plugins) if plugins else default_host()
-        self._compressor = self._host.named("compressor", compressor) if compressor not in {None, "none"} else None
-        self._verifier = self._host.named("verifier", verifier)
+        compressor_plugin = self._host.named("compressor", compressor) if compressor not in {None, "none"} else None
+        verifier_plugin = self._host.named("verifier", verifier)
         url = os.fspath(backup_dir)
         self._repository = open_repository(self._host, url)
         self._lister = Lister(self._repository)
         self._observers = Observers(self._host, url)
+        self._transfers = Transfers(
+            host=self._host,
+            repository=self._repository,
+            lister=self._lister,
+            observers=self._observers,
+            compressor=compressor_plugin,
+            verifier=verifier_plugin,
+        )
         self._prover = Prover(self._host, self._repository, self._observers)
         self._remover = Remover(self._repository, self._lister, self._observers)
 
@@ -64,7 +71,8 @@ class BackupManager:
         database_url: str,
         *,
         format: str | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
         rate_limit: int | None = None,
         **options: object,
     ) -> BackupResult:
@@ -73,7 +81,8 @@ class BackupManager:
         Args:
             database_url: ``scheme://[user[:password]@][host[:port]]/database[?key=value&…]``.
             format: one of the driver's formats; None is its first (``sql`` for the built-in drivers).
-            progress: called with the plain bytes so far, and the number expected or None.
+            progress: called with how far it has come; see ``dumpty.types.ProgressCallback``.
+            cancel: ends it before its commit point: when all is uploaded, and only the manifest is to be written.
             rate_limit: take no more than so many bytes of dump a second from the driver.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
@@ -83,25 +92,9 @@ class BackupManager:
         Raises:
             TypeError: ``database_url`` is not a str.
         """
-        _require_text("a database URL", database_url)
-
-        observation = self._observers.observation("backup", url=database_url)
-
-        def work() -> Backup:
-            record = create(
-                self._host,
-                self._repository,
-                database_url,
-                compressor=self._compressor,
-                verifier=self._verifier,
-                format_name=format,
-                progress=throttled(rate_limit, progress),
-                overrides=options,
-            )
-            observation.about(record)
-            return self._lister.as_recorded(record)
-
-        return observation.result(database_url, work)
+        return self._transfers.backup(
+            database_url, format=format, progress=progress, cancel=cancel, rate_limit=rate_limit, options=options
+        )
 
     def restore(
         self,
@@ -111,7 +104,8 @@ class BackupManager:
         overwrite: bool = False,
         create: bool = False,
         other: bool = True,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
         **options: object,
     ) -> BackupResult:
         """Restore a backup into the database behind a URL; a missing one is created, one that holds anything refused.
@@ -122,35 +116,23 @@ class BackupManager:
             overwrite: replace what the target holds, once the new content is complete and checked.
             create: refuse a target that exists, even an empty one.
             other: False refuses, with ``OtherDatabase``, to replace what another database than the backup's own has.
-            progress: called with the plain bytes so far, and their number.
+            progress: as for ``create_backup``.
+            cancel: ends it before its commit point: right before what was loaded takes the target's place.
             options: those declared by the driver.
 
         Raises:
             TypeError: an argument is not a str.
         """
-        _require_text("a backup's id", backup_id)
-        _require_text("a target URL", target_url)
-
-        observation = self._observers.observation("restore", url=target_url)
-
-        def work() -> Backup:
-            record = self._repository.get(backup_id)
-            observation.about(record)
-            with self._repository.reading(record):
-                restore(
-                    self._host,
-                    self._repository,
-                    record,
-                    target_url,
-                    overwrite=overwrite,
-                    create=create,
-                    other=other,
-                    progress=progress,
-                    overrides=options,
-                )
-            return self._lister.as_recorded(record)
-
-        return observation.result(target_url, work)
+        return self._transfers.restore(
+            backup_id,
+            target_url,
+            overwrite=overwrite,
+            create=create,
+            other=other,
+            progress=progress,
+            cancel=cancel,
+            options=options,
+        )
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too. A damaged manifest is logged."""
@@ -162,7 +144,7 @@ class BackupManager:
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""
-        _require_text("a backup's id", backup_id)
+        require_text("a backup's id", backup_id)
         try:
             found = self.find(backup_id)
         except UnknownBackup:
@@ -196,7 +178,8 @@ class BackupManager:
         level: Level = "restore",
         on: str | None = None,
         assertions: Sequence[str] = (),
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
         **options: object,
     ) -> Proof:
         """Try to prove a backup, write down how it went, and return it, whether the proof held or failed.
@@ -206,7 +189,8 @@ class BackupManager:
             level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.repository.verification.Level``).
             on: the URL of a server for the scratch database, instead of one that the driver starts.
             assertions: queries that must each give one row whose first value is true.
-            progress: called with the bytes so far, and their number.
+            progress: as for ``create_backup``.
+            cancel: ends it, until what was found is written down; then ``Cancelled`` is raised.
             options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
 
         Raises:
@@ -214,10 +198,19 @@ class BackupManager:
             NotProvable: this machine cannot prove it.
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
-        request = Request(level=level, on=on, assertions=assertions, overrides=options, progress=progress)
+        request = Request(
+            level=level, on=on, assertions=assertions, overrides=options, progress=progress, cancel=cancel
+        )
         return self._prover.prove(backup_id, request)[1]
 
-    def verify(self, backup_id: str, *, level: Level = "digest", progress: Progress | None = None) -> Backup:
+    def verify(
+        self,
+        backup_id: str,
+        *,
+        level: Level = "digest",
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Backup:
         """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
 
         Raises:
@@ -226,12 +219,17 @@ class BackupManager:
             PluginNotFound: a plugin that it went through is not installed.
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
-        record, proof = self._prover.prove(backup_id, Request(level=level, progress=progress))
+        record, proof = self._prover.prove(backup_id, Request(level=level, progress=progress, cancel=cancel))
         require_held(proof)
         return self._lister.backup(record)
 
     def verify_many(
-        self, backup_ids: Iterable[str] | None = None, *, level: Level = "digest", progress: Progress | None = None
+        self,
+        backup_ids: Iterable[str] | None = None,
+        *,
+        level: Level = "digest",
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
     ) -> list[Verification]:
         """Prove many backups, one after another, and return what came of each, in order; a bad one stops nothing.
 
@@ -239,11 +237,13 @@ class BackupManager:
             backup_ids: whole ids; None for all, oldest first, then an entry for each manifest that cannot be read.
             level: as for ``prove``.
             progress: as for ``prove``; begins anew with each backup.
+            cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
 
         Raises:
+            Cancelled: it was cancelled before it began.
             OptionError, StoreError: there is no such level, or the directory cannot be listed.
         """
-        return self._prover.prove_many(backup_ids, Request(level=level, progress=progress))
+        return self._prover.prove_many(backup_ids, Request(level=level, progress=progress, cancel=cancel))
 
     def drill(
         self,
@@ -251,7 +251,8 @@ class BackupManager:
         *,
         on: str | None = None,
         assertions: Sequence[str] = (),
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
         **options: object,
     ) -> Proof:
         """Prove a backup by restoring it into a scratch database; the arguments are those of ``prove``.
@@ -260,8 +261,8 @@ class BackupManager:
             IntegrityError: what was restored is not what was backed up, or an assertion is not true of it.
             NotProvable: this machine cannot restore it; that says nothing of the backup.
         """
-        proof = self.prove(backup_id, on=on, assertions=assertions, progress=progress, **options)  # type: ignore[arg-type]
-        return require_held(proof)
+        kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
+        return require_held(self.prove(backup_id, **kind, **options))  # type: ignore[arg-type]
 
     def pin(self, backup_id: str, reason: str = "") -> Backup:
         """Protect a backup from ``remove``, until it is unpinned.
@@ -291,7 +292,15 @@ class BackupManager:
         """
         return self._remover.remove(backup_id)
 
-    def prune(self, rules: Rules, *, dry_run: bool = False, only: Collection[str] | None = None) -> Pruning:
+    def prune(
+        self,
+        rules: Rules,
+        *,
+        dry_run: bool = False,
+        only: Collection[str] | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Pruning:
         """Remove the backups that no rule protects, all together.
 
         The rules are asked again once everybody is seen who removes something else; where they then keep any of what
@@ -301,11 +310,13 @@ class BackupManager:
             rules: what to protect.
             dry_run: only decide.
             only: remove none but these ids, of those that the rules let go.
+            progress: as for ``create_backup``.
+            cancel: ends it, with ``Cancelled``, as long as nothing is removed; then it goes on to its end.
 
         Raises:
             StoreError: not all could be removed.
         """
-        return self._remover.plan(rules) if dry_run else self._remover.prune(rules, only)
+        return self._remover.prune(rules, only, dry_run=dry_run, progress=progress, cancel=cancel)
 
 
 def backup_database(
@@ -325,7 +336,7 @@ def backup_database(
     Raises:
         TypeError: ``database_url`` is not a str.
     """
-    _require_text("a database URL", database_url)
+    require_text("a database URL", database_url)
     plugins: tuple[object, ...] = tuple(options.pop("plugins", ()))  # type: ignore[arg-type]
     manager_options = {k: options.pop(k) for k in ("compressor", "verifier") if k in options}
     attempt = Opening(database_url, os.fspath(backup_dir), plugins)
@@ -336,8 +347,3 @@ def backup_database(
     except Exception as error:  # noqa: BLE001 - the contract: failures are results
         return attempt.failed(error)
     return manager.create_backup(database_url, **options)  # type: ignore[arg-type]
-
-
-def _require_text(label: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{label} is a str, not {type(value).__name__}")

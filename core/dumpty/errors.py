@@ -21,6 +21,7 @@
     ├── Pinned                   a pinned backup is not removed; says how to unpin it
     ├── TargetNotEmpty           restore refused; says how to insist
     │   └── OtherDatabase        what it holds is another database than the backup's
+    ├── Cancelled                the caller ended the call before it was complete
     ├── Locked                   somebody else holds it (also RuntimeError)
     └── StoreError               the store cannot write, list or read (also OSError)
         ├── Exists               a new object's name is taken (also FileExistsError)
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "Cancelled",
     "CommandError",
     "DependencyError",
     "DumptyError",
@@ -167,6 +169,13 @@ class TargetNotEmpty(DumptyError):
 
 class OtherDatabase(TargetNotEmpty):
     """What the target of a restore holds is another database than the backup's; the text says how to insist."""
+
+
+class Cancelled(DumptyError):
+    """A call was ended by its ``Cancellation``, or by what its progress callback raised, before it was complete.
+
+    Nothing of a backup is kept, and the target of a restore is as it was; where cleaning up failed the text says so.
+    """
 
 
 class Locked(DumptyError, RuntimeError):

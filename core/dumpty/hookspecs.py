@@ -76,7 +76,8 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
 
     A target that holds anything is refused with ``TargetNotEmpty`` unless ``overwrite`` is True; then the old
     content is replaced only after the new one is complete and checked against ``dump.evidence``. A dump is
-    complete only at end-of-file of ``dump.open()``: nothing may be committed before it.
+    complete only at end-of-file of ``dump.open()``: nothing may be committed before it. ``dumpty.commit_point()`` tells
+    that this is about to happen, for callers who may cancel until then.
 
     .. versionadded:: 1.0
     """

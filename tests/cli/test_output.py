@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from dumpty import Phase, Progress
 from dumpty.cli.progress import progress_bar
 
 HOSTILE = ("\x1b", "\x07", "\x9b", "\u202e")
@@ -138,14 +139,13 @@ def test_a_full_disk_is_a_failure_in_this_process_too(dumpty, make, shop, argv):
     assert (result.status, result.err) == (1, "dumpty: cannot write to the standard output: No space left on device\n")
 
 
-def test_the_second_pass_of_a_verification_starts_its_bar_again(terminal):
-    with terminal, progress_bar("twice", quiet=False) as progress:
-        progress(50, 100)
-        progress(100, 100)
-        progress(10, 1000)
-        progress(2000, 1000)  # an estimate that was too low
+def test_each_phase_is_named_and_starts_its_bar_again(terminal):
+    with terminal, progress_bar("twice", quiet=False) as report:
+        report(Progress(phase=Phase.CHECKING, bytes_done=50, bytes_total=100))
+        report(Progress(phase=Phase.CHECKING, bytes_done=100, bytes_total=100))
+        report(Progress(phase=Phase.LOADING, bytes_done=2000, bytes_total=2000, items_done=1, items_total=3))
     shown = terminal.read()
-    assert "twice" in shown
+    assert "twice: loading (1 of 3)" in shown
     assert "2.0/2.0 kB" in shown
 
 
@@ -176,7 +176,7 @@ def test_a_terminal_shows_progress_and_wipes_it(dumpty, odd, terminal):
     result = dumpty("backup", "odd://fine/db", terminal=terminal)
     assert result.status == 0
     shown = terminal.read()
-    assert "backup of odd://fine/db" in shown
+    assert "backup of odd://fine/db: " in shown
     assert "MB" in shown
     assert "MB/s" not in result.out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from faults.ledger import LEDGER
 from faults.vault import Vault, Zygote
+from support.places import memory
 
 _FIGURES = "figures of the fault harness"
 _HANDED_OVER = pytest.StashKey[str]()
@@ -43,9 +43,6 @@ def pytest_collection_modifyitems(items) -> None:
     items.sort(key=lambda item: item.path.name == "test_reckoning.py")
 
 
-_MEMORY = "/dev/shm"
-
-
 @pytest.fixture(scope="session")
 def zygote(tmp_path_factory):
     """Run command lines in forked processes, with faults."""
@@ -56,9 +53,8 @@ def zygote(tmp_path_factory):
 
 @pytest.fixture
 def place():
-    """An empty directory, in memory where there is room: hundreds of rounds need not wait for a disk."""
-    roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 1 << 28
-    path = Path(tempfile.mkdtemp(prefix="dft", dir=_MEMORY if roomy else None))
+    """An empty directory, in memory where there is room."""
+    path = Path(tempfile.mkdtemp(prefix="dft", dir=memory()))
     yield path
     shutil.rmtree(path)
 

@@ -61,8 +61,8 @@ def require_tidied(manager, top):
 
 
 @pytest.fixture
-def template(tmp_path):
-    top = tmp_path / "dir"
+def template(place):
+    top = place / "dir"
     backups = manager(top)
     for _ in range(2):
         assert backups.create_backup("toy://h/db").success

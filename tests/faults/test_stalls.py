@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from faults.servers import MariaDB, Postgres, version_of
 from faults.stalls import PATIENCE, Command, Stalling
 from faults.vault import unfinished_files
 
-from dumpty import BackupManager
+from dumpty import BackupManager, Cancellation, Cancelled
 
 MIDWAY = 400_000
 """Bytes: more than it takes to connect and look around, less than a whole backup or restore."""
@@ -83,6 +84,51 @@ def test_one_signal_ends_what_waits_for_a_stalled_server(server, top, place, pro
     untouched(server, top)
 
 
+@pytest.mark.parametrize("server", ["postgres", "mariadb"], indirect=True)
+@pytest.mark.parametrize(("verb", "after"), [("backup", 0), ("restore", MIDWAY)])
+def test_a_token_ends_what_waits_for_a_stalled_server(server, top, proxied, verb, after):
+    databases_before, token, results = server.databases(), Cancellation(), []
+    manager = BackupManager(str(top))
+
+    def call():
+        if verb == "backup":
+            results.append(manager.create_backup(proxied.url("stalling"), cancel=token))
+        else:
+            [backup] = manager.list_backups()
+            results.append(manager.restore(backup.id, proxied.url("target"), overwrite=True, cancel=token))
+
+    with proxied(after) as proxy:
+        calling = threading.Thread(target=call)
+        calling.start()
+        assert proxy.stalled.wait(PATIENCE)
+        token.cancel("the window closes")
+        calling.join(PATIENCE)
+        assert not calling.is_alive()
+    [result] = results
+    assert isinstance(result.exception, Cancelled)
+    assert "was cancelled (the window closes)" in result.error
+    require_named(server, databases_before, {"error": result.error})
+    untouched(server, top)
+
+
+@pytest.mark.parametrize("server", ["postgres", "mariadb"], indirect=True)
+@pytest.mark.parametrize("target", ["target", "missing"])
+def test_a_restore_that_is_cancelled_at_its_last_moment_leaves_its_target(server, top, target):
+    manager, databases_before, phases, token = BackupManager(str(top)), server.databases(), [], Cancellation()
+    [backup] = manager.list_backups()
+
+    def cancel(progress):
+        phases.append(str(progress.phase))
+        if progress.phase == "committing":
+            token.cancel()
+
+    result = manager.restore(backup.id, server.url(target), overwrite=True, progress=cancel, cancel=token)
+    assert isinstance(result.exception, Cancelled)
+    assert list(dict.fromkeys(phases)) == ["inspecting", "loading", "committing"]
+    assert server.databases() == databases_before
+    untouched(server, top)
+
+
 def require_named(server, databases_before, reply):
     """See that every database that was not there before is named in the error."""
     for name in server.databases() - databases_before:
@@ -112,7 +158,11 @@ def test_a_second_signal_ends_it_at_once(server, top, place, proxied, verb):
 @pytest.mark.parametrize("verb", ["backup", "restore"])
 def test_a_server_that_went_silent_is_given_up(server, top, place, proxied, verb):
     databases_before = server.databases()
-    argv = argv_of(verb, top, proxied.url, "--json", "-o", "stall_timeout=2")
+
+    def url(database):
+        return f"{proxied.url(database)}&connect_timeout=2"  # so long it also waits for who could say what goes on
+
+    argv = argv_of(verb, top, url, "--json", "-o", "stall_timeout=2")
     with proxied(MIDWAY), Command(place, *argv) as command:
         assert command.wait() == 1
         reply = command.json
@@ -136,7 +186,7 @@ def test_connections_that_a_router_forgot_are_given_up_and_cleaned_up_after_over
 
 
 def test_a_server_that_is_at_work_is_waited_for(server, top, place):
-    argv = ("backup", server.url("stalling"), "--dir", top, "--json", "-o", "stall_timeout=2", "-o", "lock_timeout=6")
+    argv = ("backup", server.url("stalling"), "--dir", top, "--json", "-o", "stall_timeout=2", "-o", "lock_timeout=4")
     with server.locked("stalling"), Command(place, *argv) as command:
         assert command.wait() == 11, command.json
     untouched(server, top)

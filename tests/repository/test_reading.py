@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from datetime import datetime
+import uuid
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from support.toys import ToyDriver
 
 from dumpty import BackupManager, PluginInfo, UnknownBackup, hookimpl
 from dumpty.operations import backup as backup_operation
+from dumpty.repository import manifest
+from dumpty.repository.protocol.layout import MANIFEST, new_stem
 from dumpty.repository.retention import Rules
 from dumpty.testing import MemoryStore
 
@@ -253,6 +257,38 @@ def test_removing_nine_tenths_of_many_backups_takes_few_calls(store):
     assert len(pruning.removed) == 90
     assert store.calls.total() < 60
     assert len(opened(store).list_backups()) == 10
+
+
+def thousand_times(store, backup):
+    """Put as many backups beside a real one, each begun a minute after the one before; return the last one's id."""
+    [name] = [n for n in store.objects() if n.endswith(".manifest.json")]
+    record = manifest.decode(store.get(name), name)
+    folder, data = name.partition("/")[0], store.get(record.objects[0].name)
+    for number in range(1, 1000):
+        started, record_id = record.started + timedelta(minutes=number), str(uuid.UUID(int=number << 64))
+        stem = new_stem(folder, started, record_id)
+        objects = (replace(record.objects[0], name=stem + ".sql.gz"),)
+        made = replace(record, id=record_id, started=started, ended=started, objects=objects)
+        store.put(stem + ".sql.gz", data)
+        store.put(stem + MANIFEST, manifest.encode(made))
+    return made.id
+
+
+def test_a_thousand_backups_are_listed_shown_and_pruned_in_few_calls_one_after_the_other(store):
+    [first] = backed_up(store, "shop")
+    last_id = thousand_times(store, first)
+    store.calls.clear()
+    assert opened(store).find("latest").id == last_id
+    assert store.calls == {"list": 1, "get": 1}
+    assert len(opened(store).list_backups()) == 1000
+    assert store.calls == {"list": 2, "get": 1000}, "which are asked for sixteen at a time, and never again"
+    store.calls.clear()
+    assert len(opened(store).list_backups()) == 1000
+    assert store.calls == {"list": 1}
+    store.calls.clear()
+    assert len(opened(store).prune(Rules(keep=100)).removed) == 900
+    assert store.calls.total() < 60
+    assert [b.id for b in opened(store).list_backups()][-1] == last_id
 
 
 # -- what is wrong with the memory is no error -------------------------------------------------------------------------

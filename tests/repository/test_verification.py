@@ -250,7 +250,7 @@ def test_proofs_are_not_cleared_where_only_the_manifest_is_lost(top, backup):
 def test_a_proof_of_what_was_removed_meanwhile_is_not_left_behind(top, backup):
     manager = opened(top)
 
-    def slow(done, total):
+    def slow(_progress):
         if opened(top).list_backups():
             opened(top).remove(backup.id)
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from support.toys import threads, threads_ended, wait_until_waiting
 
 from dumpty import IntegrityError, PluginError
+from dumpty.streaming.directories import tree_digest
 from dumpty.streaming.streams import (
     BLOCK,
     BufferedWriter,
@@ -27,7 +28,6 @@ from dumpty.streaming.streams import (
     ThreadedWriter,
     VerifyingReader,
     read_all,
-    tree_digest,
 )
 
 

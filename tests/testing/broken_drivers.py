@@ -338,9 +338,9 @@ class LocksItsSource(JsonLines):
         try:
             evidence = super().backup(source, sink, options)
         except Exception:
-            lock.unlink()
+            lock.unlink(missing_ok=True)
             raise
-        lock.unlink()
+        lock.unlink(missing_ok=True)
         return evidence
 
 

@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from support.places import memory
+
 from testing.breaks import BrokenRule
 
 DIRECTORY = Path(__file__).parent
@@ -46,7 +48,7 @@ def tests_of(suite: type) -> set[str]:
 def run(module: str) -> dict[str, dict[str, str]]:
     """Return for each broken plugin of ``module`` the tests that failed, with their messages."""
     classes = "".join(CLASS.format(name=name, module=module) for name in plugins(module))
-    with tempfile.TemporaryDirectory(prefix="dumpty-") as directory:
+    with tempfile.TemporaryDirectory(prefix="dumpty-", dir=memory()) as directory:
         file = Path(directory, "test_broken.py")
         file.write_text(MODULE.format(module=module, classes=classes))
         verdict = Path(directory, "verdict.json")
@@ -62,7 +64,8 @@ def run(module: str) -> dict[str, dict[str, str]]:
             "-p",
             "dumpty.testing.record",
         ]
-        argv += ["-c", os.devnull, "--rootdir", directory, f"--dumpty-verdict={verdict}", str(file)]
+        argv += ["-c", os.devnull, "--rootdir", directory, f"--basetemp={directory}/tmp", f"--dumpty-verdict={verdict}"]
+        argv.append(str(file))
         process = subprocess.run(
             argv,
             env={**environment, "PYTHONPATH": str(DIRECTORY.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},

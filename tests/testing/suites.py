@@ -33,14 +33,28 @@ COSTLY = (
     "test_a_backup_is_restored",
     "test_older_backups_are_left_alone",
     "test_an_unreachable_server_is_a_failed_result",
+    "test_memory_stays_flat",
 )
-"""The rules of a driver that take a process, or a repository, each time."""
+"""The rules of a driver that take a process, a repository, or a large database, each time."""
 
 
-def is_concerned(plugin, tests):
-    """Return whether a plugin is broken in a way that shows in one of ``tests``."""
+OF_ITS_DESCRIPTION = ("test_describe_brings_in_no_library", "test_describe_prints_nothing")
+"""The rules of every plugin that take a fresh process."""
+
+
+def may_break(plugin, rules):
+    """Return whether a plugin may break any of the rules; one that is not said to be broken has to keep them."""
     broken = vars(type(plugin)).get("broken")
-    return broken is None or bool({broken.rule, *broken.may_fail_too} & {*tests, *ANY})
+    return broken is None or bool({broken.rule, *broken.may_fail_too} & {*rules, *ANY})
+
+
+class OneProcess:
+    """A suite that starts no fresh process for a plugin whose description breaks no rule."""
+
+    @pytest.fixture(autouse=True)
+    def _no_fresh_process(self, request):
+        if request.function.__name__ in OF_ITS_DESCRIPTION and not may_break(self.plugin, OF_ITS_DESCRIPTION):
+            self.unproved("what is broken here shows in one process")
 
 
 class Drivers(JsonLinesSuite):
@@ -49,24 +63,24 @@ class Drivers(JsonLinesSuite):
         super().__init_subclass__(**keywords)
         broken = vars(type(cls.plugin)).get("broken")
         for name in [name for name in dir(cls) if name.startswith("test_")]:
-            costs_in_vain = name in COSTLY and not is_concerned(cls.plugin, [name])
+            costs_in_vain = name in COSTLY and not may_break(cls.plugin, [name])
             if costs_in_vain or (broken and broken.may_fail_too == {*ANY} and name != broken.rule):
                 setattr(cls, name, None)
 
 
-class Compressors(CompressorSuite):
+class Compressors(OneProcess, CompressorSuite):
     large = 4 << 20
     memory = 3 << 20
     libraries = ("colorsys",)
 
 
-class Verifiers(VerifierSuite):
+class Verifiers(OneProcess, VerifierSuite):
     large = 4 << 20
     memory = 1 << 20
     known = {b"abc": hashlib.sha256(b"abc").hexdigest()}  # noqa: RUF012 - never changed
 
 
-class Stores(StoreSuite):
+class Stores(OneProcess, StoreSuite):
     large = 4 << 20
     memory = 1 << 20
     many = 120
@@ -78,7 +92,7 @@ class Stores(StoreSuite):
         monkeypatch.setattr(os, "fsync", lambda _: None)
 
     def _child(self, program, *arguments):
-        if not is_concerned(self.plugin, WITH_PROCESSES):
+        if not may_break(self.plugin, WITH_PROCESSES):
             self.unproved("what is broken here shows in one process")
         return super()._child(program, *arguments)
 
@@ -122,8 +136,7 @@ class Repositories(RepositorySuite):
         return repository.damage
 
     def _manager(self, *arguments):
-        broken = vars(type(self.plugin)).get("broken")
-        if broken is not None and not {broken.rule, *broken.may_fail_too} & {*WITH_MANAGERS, *ANY}:
+        if not may_break(self.plugin, WITH_MANAGERS):
             self.unproved("what is broken here shows without a manager")
         return super()._manager(*arguments)
 

@@ -68,6 +68,21 @@ def test_a_replaced_database_leaves_its_mode_and_nothing_else(place, directory):
     assert os.listdir(place) == ["db"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("moved_away", [False, True])
+def test_what_root_replaces_stays_its_owners(place, directory, moved_away):
+    build(place / "db", "old", directory=directory)
+    os.chown(place / "db", 65534, 65534)
+    with Replacement(target=str(place / "db"), directory=directory) as replacement:
+        build(replacement.path, "new", directory=directory)
+        if moved_away:
+            replacement.inherit(status=(place / "db").stat())
+            os.rename(place / "db", place / "old")
+        replacement.put_in_place(replace=True)
+    assert held_in(place / "db") == "new"
+    assert (place / "db").stat().st_uid == 65534
+
+
 def test_what_came_up_meanwhile_is_not_replaced_unasked(place, directory):
     build(place / "db", "another's", directory=directory)
     with pytest.raises(TargetNotEmpty, match="was created while restoring into it"):

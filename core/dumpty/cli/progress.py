@@ -1,4 +1,4 @@
-"""A progress bar on standard error, where that is a terminal."""
+"""A progress bar on standard error, which names the phase, where that is a terminal."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ from dumpty.cli.output import plain
 from dumpty.cli.standard_streams import ForgivingStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from dumpty.types import Progress, ProgressCallback
 
 __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, *, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
-    """Yield what the facades call with the bytes done and the bytes expected (None: nobody knows), or None."""
+def progress_bar(title: str, *, quiet: bool) -> Iterator[ProgressCallback | None]:
+    """Yield what the facades call with how far they have come, or None where nobody looks."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -40,17 +36,25 @@ def progress_bar(title: str, *, quiet: bool) -> Iterator[Callable[[int, int | No
     )
     # Its redirection of the two streams would send what plugins print through the bar, in the wrong order.
     stderr: Any = ForgivingStream(sys.stderr)
-    bar = Progress(*columns, console=Console(file=stderr), transient=True, redirect_stdout=False, redirect_stderr=False)
+    bar = Bar(*columns, console=Console(file=stderr), transient=True, redirect_stdout=False, redirect_stderr=False)
     with bar:
         task = bar.add_task(plain(title), total=None)
-        bytes_before = 0
+        phase_before = ""
 
-        def advance(bytes_done: int, expected: int | None) -> None:
-            nonlocal bytes_before
-            if bytes_done < bytes_before:  # a second pass, over the same dump
+        def advance(progress: Progress) -> None:
+            nonlocal phase_before
+            if progress.phase != phase_before:  # whose speed is another one
                 bar.reset(task)
-            bytes_before = bytes_done
-            # An estimate may be too low: then the bar is full, and the numbers are still true.
-            bar.update(task, completed=bytes_done, total=None if expected is None else max(bytes_done, expected))
+                phase_before = progress.phase
+            bar.update(
+                task,
+                description=plain(f"{title}: {progress.phase}{_items(progress)}"),
+                completed=progress.bytes_done,
+                total=progress.bytes_total,
+            )
 
         yield advance
+
+
+def _items(progress: Progress) -> str:
+    return f" ({progress.items_done} of {progress.items_total})" if progress.items_total else ""

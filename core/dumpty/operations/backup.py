@@ -11,7 +11,8 @@ from dumpty.operations.evidence import with_alterations
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
-from dumpty.types import Inspection, PluginRef, Record, StageRecord, StoredObject
+from dumpty.streaming.throttle import throttled
+from dumpty.types import Inspection, Phase, PluginRef, Record, StageRecord, StoredObject
 from dumpty.url import database_name, identity_of, parse_url
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.pipeline import Outcome
-    from dumpty.types import Format, Progress, Repository, Verb
+    from dumpty.streaming.reporter import Reporter
+    from dumpty.types import Format, Repository, Verb
 
 __all__ = ["create"]
 
@@ -33,7 +35,8 @@ def create(
     compressor: Plugin | None,
     verifier: Plugin,
     format_name: str | None,
-    progress: Progress | None,
+    reporter: Reporter,
+    rate_limit: int | None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -41,6 +44,7 @@ def create(
     Raises:
         DumptyError: it failed, and nothing of it is left.
     """
+    progress = throttled(rate_limit, reporter.bytes if reporter.is_wanted else None)
     source = parse_url(database_url)
     driver = host.driver(source.scheme)
     verbs: dict[Verb, Plugin] = {"backup": driver, "inspect": driver}
@@ -49,6 +53,7 @@ def create(
     options = host.options(verbs, overrides)
     dump_format = _format(driver, format_name)
     inspection = Inspection(exists=True, empty=False)
+    reporter.begin(Phase.INSPECTING)
     if host.can(driver, "inspect"):
         inspection = host.inspect(driver, source=source, options=options["inspect"])
     run = Run(
@@ -63,14 +68,18 @@ def create(
         progress=progress,
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
-    return _written(repository, run, identity, database_name(source, inspection.name), inspection)
+    named = database_name(source, inspection.name)
+    return _written(repository, run, identity, named, inspection, reporter)
 
 
-def _written(repository: Repository, run: Run, identity: str, database: str, inspection: Inspection) -> Record:
+def _written(
+    repository: Repository, run: Run, identity: str, database: str, inspection: Inspection, reporter: Reporter
+) -> Record:
     """Write a backup, and commit it."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
         ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
+        reporter.begin(Phase.DUMPING)
         outcome = run.write(tx.upload(ending))
         record = Record(
             id=record_id,
@@ -87,6 +96,7 @@ def _written(repository: Repository, run: Run, identity: str, database: str, ins
             evidence=with_alterations(outcome.evidence, inspection),
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
+        reporter.begin(Phase.COMMITTING)
         return tx.commit(record)
 
 

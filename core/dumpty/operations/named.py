@@ -12,15 +12,17 @@ from dumpty.redaction import redact_exception
 from dumpty.registry.masking import drop_masked_properties
 from dumpty.repository import manifest
 from dumpty.streaming.pipeline import Run
+from dumpty.streaming.reporter import Reporter
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
 from dumpty.toolkit.targets import refuse_full_target
-from dumpty.types import EventBackup, Format
+from dumpty.types import EventBackup, Format, Phase
 from dumpty.url import database_name, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dumpty.operations.observation import Observation
+    from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.repository.named import NamedCatalog
@@ -52,6 +54,7 @@ class NamedBackups:
         *,
         format_name: str | None = None,
         inspected: bool = True,
+        reporter: Reporter | None = None,
         overrides: Mapping[str, object],
     ) -> dict[str, Any]:
         """Write the backup ``name`` of ``source``, in place of the older one of that name, and return its entry.
@@ -62,13 +65,16 @@ class NamedBackups:
             observation: is told of the backup.
             format_name: None is ``native`` where the driver has that, else its first.
             inspected: ask the driver what the database is called; else the URL says.
+            reporter: is told how far it has come.
             overrides: options.
         """
+        reporter = reporter or Reporter()
         try:
             driver = self._host.driver(source.scheme)
             options = self._host.options({"backup": driver, "inspect": driver}, overrides)
             dump_format = driver.format(format_name) if format_name else _native(driver)
             inspection: Inspection | None = None
+            reporter.begin(Phase.INSPECTING)
             if inspected and self._host.can(driver, "inspect"):
                 inspection = self._host.inspect(driver, source=source, options=options["inspect"])
             self._catalog.recover()
@@ -79,18 +85,20 @@ class NamedBackups:
                 format=dump_format,
                 options=options["backup"],
                 repository=self._catalog,
+                progress=reporter.bytes if reporter.is_wanted else None,
             )
-            entry = self._write(run, name, inspection)
+            entry = self._write(run, name, inspection, reporter)
         except Exception as error:
             redact_exception(error, source.secrets)
             raise
         observation.about(_event_backup(entry, source.url))
         return entry
 
-    def _write(self, run: Run, name: str, inspection: Inspection | None) -> dict[str, Any]:
+    def _write(self, run: Run, name: str, inspection: Inspection | None, reporter: Reporter) -> dict[str, Any]:
         started, driver, ending = datetime.now(UTC), run.driver, run.format.suffix
         identity = (inspection.identity if inspection else "") or identity_of(run.source, driver.described.schemes[0])
         with track_interruption(), self._catalog.transaction(name) as tx:
+            reporter.begin(Phase.DUMPING)
             outcome = run.write(tx.upload(ending))
             evidence = with_alterations(outcome.evidence, inspection) if inspection else outcome.evidence
             entry = {
@@ -105,6 +113,7 @@ class NamedBackups:
                 "evidence": manifest.encode_evidence(evidence),
                 "driver": driver.name,
             }
+            reporter.begin(Phase.COMMITTING)
             tx.commit(entry)
         return entry
 
@@ -128,6 +137,8 @@ class NamedBackups:
         observation: Observation,
         *,
         overwrite: bool,
+        reporter: Reporter | None = None,
+        call: Call | None = None,
         overrides: Mapping[str, object],
     ) -> dict[str, Any]:
         """Restore the backup ``name`` into ``target``, and return its entry; what fails leaves the target as it was.
@@ -138,7 +149,7 @@ class NamedBackups:
             TargetNotEmpty: the target holds something, and is not to be overwritten.
             MissingFile, IntegrityError: its data is gone, or not what was recorded.
         """
-        entry = self.find(name)
+        entry, reporter = self.find(name), reporter or Reporter()
         observation.about(_event_backup(entry))
         try:
             driver = self._host.driver(target.scheme)
@@ -148,31 +159,54 @@ class NamedBackups:
                     f"belong to {driver}; a dump goes back only into a database of its own kind"
                 )
             options = self._host.options({"restore": driver, "inspect": driver}, overrides)
+            reporter.begin(Phase.INSPECTING)
             if not overwrite:
                 self._require_empty(driver, target, options["inspect"])
-            entry, stored = self._checked(entry)
-            with track_interruption() as interrupt, StoredDump(self._host, self._catalog, stored, checked=True) as dump:
-                self._host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options["restore"])
-                interrupt.check()
-                if not dump.read_to_end:
-                    raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
+            entry, stored = self._checked(entry, reporter)
+            self._load(driver, target, stored, reporter, call, overwrite=overwrite, options=options["restore"])
         except Exception as error:
             redact_exception(error, target.secrets)
             raise
         return entry
+
+    def _load(
+        self,
+        driver: Plugin,
+        target: Source,
+        stored: Stored,
+        reporter: Reporter,
+        call: Call | None,
+        *,
+        overwrite: bool,
+        options: Options,
+    ) -> None:
+        reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
+        if call is not None:
+            call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
+        with (
+            track_interruption() as interruption,
+            StoredDump(self._host, self._catalog, stored, reporter, checked=True) as dump,
+        ):
+            self._host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options)
+            if dump.read_to_end and call is not None:
+                call.settle()
+            interruption.check()
+            if not dump.read_to_end:
+                raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")
 
     def _require_empty(self, driver: Plugin, target: Source, options: Options) -> None:
         if self._host.can(driver, "restore") and self._host.can(driver, "inspect"):
             inspection = self._host.inspect(driver, source=target, options=options)
             refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=False)
 
-    def _checked(self, entry: dict[str, Any]) -> tuple[dict[str, Any], Stored]:
+    def _checked(self, entry: dict[str, Any], reporter: Reporter) -> tuple[dict[str, Any], Stored]:
         """Return an entry, or the one that has replaced it meanwhile, whose data was read and is the one recorded."""
         name, driver = entry["name"], driver_name(entry)
         while True:
             stored = self._stored(entry)
+            reporter.begin(Phase.CHECKING, bytes_total=stored.stored_size)
             try:
-                check_stored(self._host, self._catalog, stored)
+                check_stored(self._host, self._catalog, stored, reporter.bytes)
             except MissingFile as error:
                 # Another process may have replaced or removed it between the two looks: that is no loss.
                 current = self.find(name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import PluginError
 from dumpty.operations.result import BackupResult, log, masked_url, run_as_result
+from dumpty.process.cancellation import cancellable, require_token
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact
 from dumpty.registry.host import Host, default_host
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dumpty.operations.result import Backup
+    from dumpty.process.call import Call
+    from dumpty.process.cancellation import Cancellation
     from dumpty.types import EventVerb, Level, Proof, Record
 
 __all__ = ["Observation", "Observers", "Opening"]
@@ -110,10 +113,16 @@ class Observation:
         if not proof.ok:
             self.fail(proof.error, type(proof.exception).__name__ if proof.exception else "IntegrityError")
 
-    def result(self, url: str, work: Callable[[], Backup]) -> BackupResult:
-        """Do ``work``, tell how it went, and return that (``dumpty.operations.result.run_as_result``)."""
+    def result(self, url: str, work: Callable[[Call], Backup], cancel: Cancellation | None) -> BackupResult:
+        """Do ``work``, which ``cancel`` ends, tell how it went, and return that (``run_as_result``)."""
+        require_token(cancel)
+
+        def do_work() -> Backup:
+            with cancellable(cancel, f"the {self._verb} of {masked_url(url)[0]}") as call:
+                return work(call)
+
         with self:
-            result = run_as_result(self._verb, url, work, self._secrets)
+            result = run_as_result(self._verb, url, do_work, self._secrets)
             if not result.success:
                 self.fail(result.error or "", type(result.exception).__name__)
         return result
@@ -145,7 +154,7 @@ class Observation:
         try:
             with track_interruption() as interruption:
                 self._host.finished(event, self._secrets)
-                interruption.check()  # an observer may have swallowed it
+                interruption.check_signal()  # an observer may have swallowed it
         except (KeyboardInterrupt, SystemExit):
             self._report_interrupted(event)
             raise

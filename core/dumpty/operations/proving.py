@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dumpty.errors import Cancelled
 from dumpty.operations.verify import check_request, prove
-from dumpty.types import LEVELS
+from dumpty.process.call import commit_point
+from dumpty.process.cancellation import Cancellation, cancellable, require_token
+from dumpty.streaming.reporter import Reporter
+from dumpty.types import LEVELS, Phase
 from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
@@ -17,8 +22,9 @@ if TYPE_CHECKING:
 
     from dumpty.operations.observation import Observers
     from dumpty.operations.result import Backup
+    from dumpty.process.call import Call
     from dumpty.registry.host import Host
-    from dumpty.types import EventVerb, Level, Progress, Proof, Record, Repository
+    from dumpty.types import EventVerb, Level, ProgressCallback, Proof, Record, Repository
 
 __all__ = ["Prover", "Request", "Verification", "due", "require_held"]
 
@@ -31,7 +37,8 @@ class Request:
     on: str | None = None
     assertions: Sequence[str] = ()
     overrides: Mapping[str, object] = field(default_factory=dict)
-    progress: Progress | None = None
+    progress: ProgressCallback | None = None
+    cancel: Cancellation | None = None
 
     def check(self) -> None:
         """See that it can be asked for like this; ``OptionError`` where not."""
@@ -64,15 +71,22 @@ class Prover:
         self._repository = repository
         self._observers = observers
 
-    def prove(self, backup_id: str, request: Request) -> tuple[Record, Proof]:
+    def prove(
+        self, backup_id: str, request: Request, *, items_done: int = 0, items_total: int | None = None
+    ) -> tuple[Record, Proof]:
         """Try to prove a backup, write down how it went, and return that; the contract is ``BackupManager.prove``'s."""
         verb: EventVerb = "drill" if request.level == "restore" else "verify"
         secrets = secrets_in(request.on) if request.on else ()
-        with self._observers.observation(verb, secrets=secrets, level=request.level) as observation:
+        reporter = Reporter(request.progress, items_done=items_done, items_total=items_total)
+        require_token(request.cancel)
+        with (
+            self._observers.observation(verb, secrets=secrets, level=request.level) as observation,
+            cancellable(request.cancel, f"the {verb} of backup {backup_id}") as call,
+        ):
             request.check()
             record = self._repository.get(backup_id)
             observation.about(record)
-            proof = self._prove(record, request)
+            proof = self._prove(record, request, reporter, call)
             observation.proved(proof)
         return record, proof
 
@@ -81,24 +95,28 @@ class Prover:
         request.check()
         if isinstance(ids, str):
             raise TypeError("ids of backups are several, not one str: [backup_id]")
-        if ids is not None:
-            return self._prove_each(ids, request)
-        listing = self._repository.listing()
-        verifications = self._prove_each((b.record.id for b in listing.backups), request)
+        with cancellable(request.cancel, "the proving of backups"):  # one that is cancelled already begins nothing
+            listing = self._repository.listing() if ids is None else None
+        if ids is not None or listing is None:
+            return self._prove_each(ids or (), request)
+        verifications = self._prove_each([b.record.id for b in listing.backups], request)
         return verifications + [Verification(backup_id="", exception=problem) for problem in listing.problems]
 
     def _prove_each(self, ids: Iterable[str], request: Request) -> list[Verification]:
-        verifications = []
+        verifications: list[Verification] = []
+        total = len(ids) if isinstance(ids, Sized) else None
         for backup_id in ids:
             try:
-                _, proof = self.prove(backup_id, request)
+                _, proof = self.prove(backup_id, request, items_done=len(verifications), items_total=total)
+            except Cancelled as error:  # what was proved until now was, and is told
+                return [*verifications, Verification(backup_id=backup_id, exception=error)]
             except Exception as error:  # noqa: BLE001 - it says something of this one, and nothing of the next
                 verifications.append(Verification(backup_id=backup_id, exception=error))
             else:
                 verifications.append(Verification(backup_id=backup_id, proof=proof, exception=proof.exception))
         return verifications
 
-    def _prove(self, record: Record, request: Request) -> Proof:
+    def _prove(self, record: Record, request: Request, reporter: Reporter, call: Call) -> Proof:
         server = None if request.on is None else parse_url(request.on)
         with contextlib.ExitStack() as stack:
             if request.level == "restore":  # which takes as long as a restore does
@@ -108,11 +126,14 @@ class Prover:
                 self._repository,
                 record,
                 request.level,
+                call,
                 on=server,
                 assertions=tuple(request.assertions),
                 overrides=request.overrides,
-                progress=request.progress,
+                reporter=reporter,
             )
+            reporter.begin(Phase.COMMITTING)
+            commit_point()
         return self._repository.add_proof(record, proof)
 
 

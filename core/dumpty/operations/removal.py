@@ -5,18 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dumpty.errors import Pinned, StoreError, UnknownBackup
+from dumpty.errors import DumptyError, Pinned, UnknownBackup
 from dumpty.operations.result import Pruning, log
+from dumpty.process.call import raise_if_cancelled
+from dumpty.process.cancellation import cancellable, require_token
 from dumpty.repository.retention import decide
-from dumpty.types import Removal
+from dumpty.streaming.reporter import Reporter
+from dumpty.types import Phase, Removal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from dumpty.operations.listing import Lister
     from dumpty.operations.observation import Observers
+    from dumpty.process.cancellation import Cancellation
     from dumpty.repository.retention import Rules
-    from dumpty.types import ListedBackup, Record, Repository
+    from dumpty.types import ListedBackup, ProgressCallback, Record, Repository
 
 __all__ = ["Remover"]
 
@@ -41,26 +45,41 @@ class Remover:
                 observation.removes(backup_id)
         return not reason
 
-    def plan(self, rules: Rules) -> Pruning:
-        """Decide what would be removed."""
-        listing = self._lister.listing()
-        return Pruning(decisions=decide(listing.backups, rules, datetime.now(UTC)), listing=listing)
-
-    def prune(self, rules: Rules, only: Collection[str] | None) -> Pruning:
+    def prune(
+        self,
+        rules: Rules,
+        only: Collection[str] | None,
+        *,
+        dry_run: bool,
+        progress: ProgressCallback | None,
+        cancel: Cancellation | None,
+    ) -> Pruning:
         """Remove what no rule protects; the contract is that of ``BackupManager.prune``."""
-        with self._observers.observation("prune") as observation:
+        reporter = Reporter(progress)
+        if dry_run:
+            with cancellable(cancel, "the plan of a prune"):
+                reporter.begin(Phase.INSPECTING)
+                listing = self._lister.listing()
+                return Pruning(decisions=decide(listing.backups, rules, datetime.now(UTC)), listing=listing)
+        require_token(cancel)
+        with self._observers.observation("prune") as observation, cancellable(cancel, "the prune"):
+            reporter.begin(Phase.INSPECTING)
             listing = self._lister.listing()
             now = datetime.now(UTC)
             decisions = decide(listing.backups, rules, now)
 
             def choose(listed: Sequence[ListedBackup]) -> set[str]:
+                raise_if_cancelled()
                 backups = map(self._lister.to_backup, listed)
                 ids = {d.backup.id for d in decide(backups, rules, now) if not d.keep}
                 return ids if only is None else ids & set(only)
 
             outcome = Removal()
-            if any(not d.keep for d in decisions):
+            going = {d.backup.id for d in decisions if not d.keep}
+            if going:
+                reporter.begin(Phase.REMOVING, items_total=len(going if only is None else going & set(only)))
                 outcome = self._repository.remove(choose)
+                reporter.items(len(outcome.removed))
             observation.removes(*outcome.removed)
             self._clear()
         return Pruning(decisions=decisions, removed=outcome.removed, kept=outcome.kept, listing=listing)
@@ -69,7 +88,7 @@ class Remover:
         """Put in order what ended runs left, and remove what is too old to be of use."""
         try:
             self._repository.clear()
-        except StoreError as error:  # what was to be removed is all the same
+        except DumptyError as error:  # what was to be removed is all the same
             log.warning("what ended runs left is not cleared: %s", error, extra={"event": "left-behind"})
 
     def _remove(self, record: Record) -> str:

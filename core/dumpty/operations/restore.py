@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty.errors import (
@@ -14,21 +15,24 @@ from dumpty.errors import (
     TargetNotEmpty,
 )
 from dumpty.operations.evidence import ask_evidence
+from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
 from dumpty.registry.masking import drop_masked_properties
 from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, require_undamaged
 from dumpty.toolkit.evidence import compare_evidence, summarize_differences
 from dumpty.toolkit.targets import refuse_full_target
-from dumpty.types import Format
+from dumpty.types import Format, Phase
 from dumpty.url import identity_of, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Kind, Options, PluginRef, Progress, Record, Repository, Source
+    from dumpty.streaming.reporter import Reporter
+    from dumpty.types import Evidence, Kind, Options, PluginRef, Record, Repository, Source
 
 __all__ = ["driver_of", "load", "restore", "stored_of"]
 
@@ -42,10 +46,13 @@ def restore(
     overwrite: bool,
     create: bool,
     other: bool,
-    progress: Progress | None,
+    reporter: Reporter,
+    call: Call,
     overrides: Mapping[str, object],
 ) -> None:
     """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
+
+    Until the driver tells its commit point, or has returned, ``call`` can be cancelled.
 
     Raises:
         IntegrityError: the target was replaced, and does not hold what was backed up; or as below.
@@ -60,24 +67,37 @@ def restore(
         )
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record)
+    reporter.begin(Phase.INSPECTING)
     if host.can(driver, "restore") and host.can(driver, "inspect"):
         inspection = host.inspect(driver, source=target, options=options["inspect"])
         if create and inspection.exists:
             raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
         refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=overwrite)
         if not inspection.empty and not other:
-            _require_same_database(
-                record, target, inspection.identity or identity_of(target, driver.described.schemes[0])
-            )
-    with StoredDump(host, repository, stored, progress) as dump:
-        try:
-            loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
-        except Exception:
-            if dump.was_opened:
-                require_undamaged(host, repository, stored)
-            raise
-    _require_same_counts(host, driver, record, target, loaded, options["inspect"])
+            identity = inspection.identity or identity_of(target, driver.described.schemes[0])
+            _require_same_database(record, target, identity)
+    call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
+    reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
+    with StoredDump(host, repository, stored, reporter) as dump, _blamed(host, repository, dump, stored):
+        loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
+        call.settle()
+    if record.evidence.objects:
+        reporter.begin(Phase.COMPARING, items_total=len(record.evidence.objects))
+        _require_same_counts(host, driver, record, target, loaded, options["inspect"])
+        reporter.items(len(record.evidence.objects))
     current_interruption().check()
+
+
+@contextlib.contextmanager
+def _blamed(host: Host, repository: Repository, dump: StoredDump, stored: Stored) -> Iterator[None]:
+    """Where loading fails, say what failed first: the call was cancelled, or the stored dump is damaged."""
+    try:
+        yield
+    except Exception:
+        raise_if_cancelled()
+        if dump.was_opened:
+            require_undamaged(host, repository, stored)
+        raise
 
 
 def _require_same_counts(
@@ -92,8 +112,6 @@ def _require_same_counts(
         IntegrityError: they differ.
         PluginError: the driver can be asked, and could not tell.
     """
-    if not record.evidence.objects:
-        return
     found: Evidence | None = loaded
     asked = not loaded.objects
     if asked:

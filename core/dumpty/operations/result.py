@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from dumpty.repository.retention import Decision
     from dumpty.types import Annotations, Presence, Record
 
-__all__ = ["Backup", "BackupResult", "Listing", "Pruning", "log", "masked_url", "run_as_result", "to_backup"]
+__all__ = [
+    "Backup",
+    "BackupResult",
+    "Listing",
+    "Pruning",
+    "log",
+    "masked_url",
+    "require_text",
+    "run_as_result",
+    "to_backup",
+]
 
 log = logging.getLogger("dumpty")
 
@@ -184,6 +194,12 @@ def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets:
     fields = {"event": verb, "url": shown_url, "seconds": seconds, "backup": backup.id, "bytes": backup.size_bytes}
     log.info("%s of %s done", verb, shown_url, extra=fields)
     return BackupResult(True, backup, seconds, None)
+
+
+def require_text(label: str, value: object) -> None:
+    """Check that an argument is a str; ``TypeError`` where not."""
+    if not isinstance(value, str):
+        raise TypeError(f"{label} is a str, not {type(value).__name__}")
 
 
 def masked_url(url: str) -> tuple[str, tuple[str, ...]]:

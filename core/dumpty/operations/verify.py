@@ -16,22 +16,24 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
 from dumpty.operations.evidence import ask_evidence, summarize_paths
+from dumpty.operations.proof_text import contents_text, counts_text, missing_fingerprints_text
 from dumpty.operations.restore import driver_of, load, stored_of
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import current_user
+from dumpty.streaming.reporter import Reporter
 from dumpty.streaming.stored_dump import StoredDump, check_stored, check_whole
 from dumpty.toolkit.evidence import require_same_evidence
-from dumpty.types import LEVELS, Proof, Proved
+from dumpty.types import LEVELS, Phase, Proof, Proved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Literal
 
+    from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.toolkit.evidence import Comparison
-    from dumpty.types import Evidence, Level, Options, Progress, Record, Repository, Scratch, Source, Verb
+    from dumpty.types import Evidence, Level, Options, Record, Repository, Scratch, Source, Verb
 
 __all__ = ["check_request", "prove"]
 
@@ -56,11 +58,12 @@ def prove(
     repository: Repository,
     record: Record,
     level: Level,
+    call: Call,
     *,
     on: Source | None = None,
     assertions: Sequence[str] = (),
     overrides: Mapping[str, object] | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
 
@@ -77,7 +80,7 @@ def prove(
     with track_interruption() as interruption, contextlib.ExitStack() as stack:
         if level == "restore":
             stack.enter_context(repository.reading(record))
-        attempt = _Attempt(host, repository, record, progress, secrets=on.secrets if on else ())
+        attempt = _Attempt(host, repository, record, call, reporter or Reporter(), secrets=on.secrets if on else ())
         proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it
     return proof
@@ -126,7 +129,8 @@ class _Attempt:
     host: Host
     repository: Repository
     record: Record
-    progress: Progress | None
+    call: Call
+    reporter: Reporter
     secrets: tuple[str, ...] = ()
     proved: list[Proved] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
@@ -148,7 +152,8 @@ class _Attempt:
 
     def digest(self) -> None:
         """Compare the stored bytes, and the dump in them, with the manifest."""
-        check_whole(self.host, self.repository, self._stored, self.progress)
+        self.reporter.begin(Phase.CHECKING, bytes_total=self._stored.plain_size)
+        check_whole(self.host, self.repository, self._stored, self.reporter.bytes)
         self._record_stored_step()
         compressors = "+".join(s.plugin.name for s in self._stored.stages)
         self._record_step(
@@ -161,12 +166,13 @@ class _Attempt:
         driver = self._driver("examine")
         options = self.host.options({"examine": driver}, {})["examine"]
         self._check_stored()
-        with StoredDump(self.host, self.repository, self._stored, self.progress, checked=True) as dump:
+        self.reporter.begin(Phase.EXAMINING, bytes_total=self._stored.plain_size)
+        with StoredDump(self.host, self.repository, self._stored, self.reporter, checked=True) as dump:
             found = self.host.examine(driver, dump=dump, options=options)
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it examined {dump.file}, but did not read it to its end")
         self._require_counts(found)
-        self._record_step(f"it decompresses, and {driver.name} reads the dump to its end: {_contents_text(found)}")
+        self._record_step(f"it decompresses, and {driver.name} reads the dump to its end: {contents_text(found)}")
         self.not_proved.append(_ONLY_READ)
 
     def restore(self, on: Source | None, assertions: Sequence[str], overrides: Mapping[str, object]) -> None:
@@ -175,9 +181,10 @@ class _Attempt:
         verbs: dict[Verb, Plugin] = {"scratch": driver, "restore": driver, "inspect": driver}
         options = self.host.options(verbs, overrides)
         self._check_stored()
+        self.reporter.begin(Phase.PREPARING)
         failure: BaseException | None = None
         with (
-            StoredDump(self.host, self.repository, self._stored, self.progress, checked=True) as dump,
+            StoredDump(self.host, self.repository, self._stored, self.reporter, checked=True) as dump,
             _attribute_errors(driver, "scratch"),
         ):
             with self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]) as scratch:
@@ -202,11 +209,15 @@ class _Attempt:
         served_by = ", ".join(f"{name} {version}" for name, version in scratch.versions.items()) or driver.name
         self._record_step("; ".join((f"a scratch target is ready: {served_by}", *getattr(scratch, "notes", ()))))
         self._loading = True
-        loaded = load(self.host, driver, scratch.target, dump, overwrite=False, options=options["restore"])
+        self.reporter.begin(Phase.LOADING, bytes_total=self._stored.plain_size)
+        with self.call.provisional():
+            loaded = load(self.host, driver, scratch.target, dump, overwrite=False, options=options["restore"])
         self._loading = False
+        self.reporter.begin(Phase.COMPARING, items_total=len(self.record.evidence.objects))
         self._record_step("a database loaded the dump to its end")
         found = self._inspect_restored(driver, scratch, options["inspect"]) or loaded
         self._compare(driver, found)
+        self.reporter.items(len(self.record.evidence.objects))
         unprovable: NotProvable | None = None
         checks: tuple[str, ...] = ()
         try:
@@ -242,12 +253,10 @@ class _Attempt:
             ignore={"uncounted"},
         )
         if comparison.counted and comparison.fingerprinted < comparison.counted:
-            self._record_step(f"counts only: {_counts_text(comparison)}, as counted when it was dumped")
-            self.not_proved.append(_without_fingerprints(driver, comparison))
+            self._record_step(f"counts only: {counts_text(comparison)}, as counted when it was dumped")
+            self.not_proved.append(missing_fingerprints_text(driver, comparison))
         elif comparison.fingerprinted:
-            self._record_step(
-                f"every value: {_counts_text(comparison)}, with the fingerprints taken when it was dumped"
-            )
+            self._record_step(f"every value: {counts_text(comparison)}, with the fingerprints taken when it was dumped")
         if comparison.uncounted:
             self.not_proved.append(f"the rows of what nobody counted: {summarize_paths(comparison.uncounted)}")
         if not expected.consistent:
@@ -282,7 +291,8 @@ class _Attempt:
         return driver
 
     def _check_stored(self) -> None:
-        check_stored(self.host, self.repository, self._stored, self.progress)
+        self.reporter.begin(Phase.CHECKING, bytes_total=self._stored.stored_size)
+        check_stored(self.host, self.repository, self._stored, self.reporter.bytes)
         self._record_stored_step()
 
     def _record_stored_step(self) -> None:
@@ -317,27 +327,3 @@ def _attribute_errors(driver: Plugin, part: str) -> Iterator[None]:
         raise PluginError(
             f"{driver} failed in {part}: {type(error).__name__}: {text}", plugin=str(driver), hook="scratch"
         ) from error
-
-
-def _counts_text(comparison: Comparison) -> str:
-    return f"{_quantity(comparison.counted, 'object')} and {_quantity(comparison.rows, 'row')}"
-
-
-def _contents_text(found: Evidence) -> str:
-    counted = [entry.rows for entry in found.objects if entry.rows is not None]
-    if not found.objects:
-        return "it counted nothing"
-    rows = _quantity(sum(counted), "row") if counted else "rows not counted"
-    return f"{_quantity(len(found.objects), 'object')}, {rows}"
-
-
-def _without_fingerprints(driver: Plugin, comparison: Comparison) -> str:
-    offered = any(o.name == "fingerprint" and "backup" in o.verbs for o in driver.described.options)
-    advice = " (back up with -o fingerprint=on)" if offered else ""
-    if comparison.fingerprinted:
-        return f"every value of {summarize_paths(comparison.unfingerprinted)}: no fingerprints to compare"
-    return f"that every value is the same: the backup has no fingerprints{advice}"
-
-
-def _quantity(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Self
 
 from dumpty.errors import CommandError
 from dumpty.process import account
+from dumpty.process.call import hear_cancellation, wait_point
 from dumpty.process.usage import seconds_of_work
 from dumpty.redaction import redact
 
@@ -154,7 +155,9 @@ class Child:
         done = 0
         try:
             while done < len(view):
-                done += self.stdin.write(view[done:])
+                with wait_point(self._end_soon):
+                    done += self.stdin.write(view[done:])
+                hear_cancellation()
         except (BrokenPipeError, ValueError) as error:
             raise self._failure("stopped reading its input") from error
         return done
@@ -167,7 +170,9 @@ class Child:
         """
         if self._last_read_small:
             time.sleep(_PAUSE_SECONDS)
-        piece: bytes = self.stdout.read(BLOCK)
+        with wait_point(self._end_soon):
+            piece: bytes = self.stdout.read(BLOCK)
+        hear_cancellation()
         self._last_read_small = 0 < len(piece) < _SMALL_READ
         return piece
 
@@ -195,7 +200,9 @@ class Child:
             with contextlib.suppress(BrokenPipeError):
                 self._popen.stdin.close()
         try:
-            status = self._popen.wait(timeout)
+            with wait_point(self._end_soon):
+                status = self._popen.wait(timeout)
+            hear_cancellation()
         except subprocess.TimeoutExpired as error:
             raise self._failure(f"did not end within {timeout:g} s") from error
         self._end_group()
@@ -215,6 +222,14 @@ class Child:
                 self._signal(signal.SIGKILL)
                 self._popen.wait()
         self._end_group()
+
+    def _end_soon(self) -> None:
+        """Ask the child and all it started to end, and see to it in a while; from any thread, waiting for nothing."""
+        if self._popen.returncode is None:
+            self._signal(signal.SIGTERM)
+            timer = threading.Timer(_GRACE_SECONDS, self.kill_now)
+            timer.daemon = True
+            timer.start()
 
     def kill_now(self) -> None:
         """Send SIGKILL to the child and all it started, and wait for nothing."""

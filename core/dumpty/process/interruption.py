@@ -11,6 +11,8 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+from dumpty.process.call import current_call
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -28,22 +30,29 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 
 class Interruption:
-    """Whether the handler of a signal raised an exception."""
+    """Whether the handler of a signal raised an exception, or the call that this is made in was cancelled."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
+        self._call = current_call()
 
-    def check(self) -> None:
+    def check_signal(self) -> None:
         """Raise what the handler of a signal raised, if one has: whoever got it may have swallowed it."""
         if self.error is not None:
             raise self.error
+
+    def check(self) -> None:
+        """Do that, or raise ``CancelRequested``."""
+        self.check_signal()
+        if self._call is not None:
+            self._call.check()
 
 
 _running: list[Interruption] = []
 
 
 def current_interruption() -> Interruption:
-    """Return the interruption of the main thread's work; in any other thread one that stays empty."""
+    """Return the interruption of the main thread's work; in any other thread one that only hears of cancellations."""
     if _running and threading.current_thread() is threading.main_thread():
         return _running[-1]
     return Interruption()

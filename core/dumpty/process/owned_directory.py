@@ -104,16 +104,21 @@ class OwnedDirectory:
 
     def __init__(self, parent: str, prefix: str) -> None:
         while True:
+            self.descriptor = -1
+            self._locks: list[int] = []
             self.path = tempfile.mkdtemp(prefix=prefix, dir=os.path.abspath(parent))
             try:
                 self.descriptor = open_owned_directory(self.path)
                 locks = _lock(self.descriptor, self.path, new=True)
             except FileNotFoundError:
-                continue  # as below
+                locks = None
+            except BaseException:
+                self._close()  # without its lock, the next sweep takes it
+                raise
             if locks is not None:
                 self._locks = locks
                 return
-            os.close(self.descriptor)  # somebody sweeps between these lines, and removes it
+            self._close()  # somebody sweeps between these lines, and removes it
 
     def __enter__(self) -> Self:
         return self
@@ -138,10 +143,13 @@ class OwnedDirectory:
         except OSError as error:
             text = "%s is of no use any more, but cannot be removed: %s; remove it by hand"
             _log.warning(text, self.path, error.strerror, extra={"event": "left-behind"})
-        for descriptor in (*self._locks, self.descriptor):
-            os.close(descriptor)
-        self._locks = []
-        self.descriptor = -1
+        self._close()
+
+    def _close(self) -> None:
+        descriptors, self._locks, self.descriptor = (*self._locks, self.descriptor), [], -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     @staticmethod
     def sweep(parent: str, prefix: str, *, owners: Collection[int] = ()) -> None:

@@ -3,7 +3,7 @@
 A server that hangs, or that the network no longer reaches, ends no connection: whoever waits for it waits for ever, and
 a library that waits in C hears no signal. So a driver says of each connection when it waits and when something came,
 and how to drop it; one thread looks. It drops what was silent for longer than its limit, unless the server says that it
-is at work; and, once the program was asked to end, what keeps that from happening.
+is at work; and, once the program or the call that waits was asked to end, what keeps that from happening.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from dumpty.process.call import DROPPED, Ending, current_call, wait_point
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from dumpty.process.call import Call
 
 __all__ = ["Peer", "asked_to_end", "drop_all", "given_up", "interrupted", "settle"]
 
@@ -59,17 +63,28 @@ class Peer:
         self._waiting_since: float | None = None
         self.seconds = seconds
         self.reason = ""
+        self.call = current_call()
         _watch.add(self)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Within the block, somebody waits for this peer."""
-        before, self._waiting_since = self._waiting_since, time.monotonic()
-        try:
-            yield
-        finally:
-            self._waiting_since = None if before is None else time.monotonic()
-        _watch.answered()
+        self.call = call = current_call() or self.call  # the last that has used it
+        if call is not None:
+            call.listen(_watch.wake_up)
+            if call.ending.asked_at is not None:
+                _watch.wake_up()
+        with wait_point(self.cancel):
+            before, self._waiting_since = self._waiting_since, time.monotonic()
+            try:
+                yield
+            finally:
+                self._waiting_since = None if before is None else time.monotonic()
+        _watch.answered(call)
+
+    def cancel(self) -> None:
+        """Drop it, for the call that waits for it was cancelled."""
+        self.drop(DROPPED)
 
     def moved(self) -> None:
         """Note that something came, or was taken."""
@@ -133,33 +148,33 @@ class _Watch:
         self._peers: dict[int, weakref.ref[Peer]] = {}
         self._wake_calls: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self.asked_at: float | None = None
-        self.abandoned = False
+        self.program = Ending()
 
     def add(self, peer: Peer) -> None:
         self._peers[id(peer)] = weakref.ref(peer)
-        self._wake_up()
+        self.wake_up()
 
     def remove(self, peer: Peer) -> None:
         self._peers.pop(id(peer), None)
 
-    def _wake_up(self) -> None:
+    def wake_up(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="dumpty-watch", daemon=True)
             self._thread.start()
         self._wake_calls.put(None)
 
     def interrupted(self) -> None:
-        if self.asked_at is None:
-            self.asked_at = time.monotonic()
-            self._wake_up()
+        if self.program.asked_at is None:
+            self.program.ask()
+            self.wake_up()
 
-    def answered(self) -> None:
-        if self.asked_at is not None:
-            self.asked_at = time.monotonic()
+    def answered(self, call: Call | None) -> None:
+        self.program.answered()
+        if call is not None:
+            call.ending.answered()
 
     def settle(self) -> None:
-        self.asked_at, self.abandoned = None, False
+        self.program = Ending()
 
     def live_peers(self) -> list[Peer]:
         live = []
@@ -176,7 +191,7 @@ class _Watch:
             peers = self.live_peers()
             limits = [p.seconds for p in peers if p.seconds]
             tick = None if not limits else min(_LONGEST_TICK, max(_TICK_SECONDS, min(limits) / _CHECKS_PER_LIMIT))
-            if self.asked_at is not None and peers:
+            if any(e.asked_at is not None for p in peers for e in self._endings(p)):
                 tick = _TICK_SECONDS
             del peers
             with contextlib.suppress(Empty):
@@ -186,17 +201,36 @@ class _Watch:
                 peer.look(now)
             self._end(now)
 
+    def _endings(self, peer: Peer) -> tuple[Ending, ...]:
+        return (self.program,) if peer.call is None else (self.program, peer.call.ending)
+
     def _end(self, now: float) -> None:
-        asked_at = self.asked_at
-        if asked_at is None or now - asked_at < _END_SECONDS:
-            return
         peers = self.live_peers()
-        if not self.abandoned and not any(p.silent(now) >= _MIN_WAIT_SECONDS for p in peers):
+        _drop_silent(peers, self.program, now, "dumpty was asked to end")
+        calls = {id(peer.call): peer.call for peer in peers}
+        for call in calls.values():
+            if call is not None:
+                own = [peer for peer in peers if peer.call is call]
+                _drop_silent(own, call.ending, now, "the call was cancelled")
+                awaited = [peer for peer in own if peer.silent(now)]
+                if awaited and call.is_deaf(now):  # its thread waits for another one, say, which waits for one of these
+                    call.note_told()
+                    for peer in awaited:
+                        peer.cancel()
+
+
+def _drop_silent(peers: list[Peer], ending: Ending, now: float, event: str) -> None:
+    """Drop what gives no answer any more to those who were asked to end, if that was a while ago."""
+    asked_at = ending.asked_at
+    if asked_at is None:
+        return
+    if not ending.abandoned:
+        if now - asked_at < _END_SECONDS or not any(p.silent(now) >= _MIN_WAIT_SECONDS for p in peers):
             return
-        self.abandoned = True
-        for peer in peers:
-            if peer.silent(now):
-                peer.drop("it gave no answer any more, after dumpty was asked to end")
+        ending.abandoned = True
+    for peer in peers:
+        if peer.silent(now):
+            peer.drop(f"it gave no answer any more, after {event}")
 
 
 _watch = _Watch()
@@ -209,12 +243,13 @@ def interrupted() -> None:
 
 def asked_to_end() -> bool:
     """Return whether the program was asked to end."""
-    return _watch.asked_at is not None
+    return _watch.program.asked_at is not None
 
 
 def given_up() -> bool:
-    """Return whether, after the program was asked to end, a server kept silent: no new connection is worth while."""
-    return _watch.abandoned
+    """Return whether, after the program or this call was asked to end, a server kept silent: ask none any more."""
+    call = current_call()
+    return _watch.program.abandoned or (call is not None and call.ending.abandoned)
 
 
 def drop_all() -> None:

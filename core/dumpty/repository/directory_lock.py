@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import Locked, StoreError
+from dumpty.process.call import pause
 from dumpty.process.owned_directory import lock_if_free, open_regular
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class DirectoryLock:
                 raise Locked(
                     f"{self._directory} is locked by {_describe_holder(self._holder)}; try again when that has ended"
                 )
-            time.sleep(wait)
+            pause(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def _try(self) -> bool:

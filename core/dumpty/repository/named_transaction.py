@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dumpty.errors import IntegrityError, MissingFile
+from dumpty.process.call import commit_point
 from dumpty.process.interruption import current_interruption
 from dumpty.repository.named_marks import BACKUP, Marks, claim, give_up
 
@@ -116,6 +117,7 @@ class NamedTransaction:
         with self._publisher.locked():
             self._require_size(size)  # another machine, which cannot see this process, may have taken it for dead
             self._interruption.check()
+            commit_point()
             self._may_be_listed = True
             self._publisher.publish(entry)
         self._committed = True

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, ManifestError
+from dumpty.process.call import commit_point
 from dumpty.process.interruption import current_interruption
 from dumpty.repository import manifest
 from dumpty.repository.protocol.attempt import Attempt
@@ -47,7 +48,10 @@ class PlainTransaction:
         return upload
 
     def commit(self, record: Record) -> Record:
-        """Commit; an interrupt that a plugin swallowed is raised again, and nothing is committed."""
+        """Commit; an interrupt that a plugin swallowed is raised again, and nothing is committed.
+
+        The commit point of a call that can be cancelled comes when all data is uploaded, right before the manifest.
+        """
         self._interruption.check()
         sizes = {entry.name.removeprefix(self._attempt.stem): entry.size for entry in record.objects}
         if set(sizes) != set(self._uploads):
@@ -59,5 +63,6 @@ class PlainTransaction:
         for upload in self._uploads.values():
             upload.commit()
         self._interruption.check()
+        commit_point()
         self._attempt.publish(data, sizes)
         return record

@@ -42,3 +42,7 @@ class BoundedQueue(Generic[T]):
             while True:
                 self._items.get_nowait()
         self._free_slots.put(None)
+
+    def make_room(self) -> None:
+        """Make room for one more item than there may be: whoever waits to hand one over does so, and goes on."""
+        self._free_slots.put(None)

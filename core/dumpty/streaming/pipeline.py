@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.interruption import current_interruption
-from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter, tree_digest
+from dumpty.streaming.directories import tree_digest
+from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter
 from dumpty.types import DirectoryUpload
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.streaming.reporter import ReportBytes
     from dumpty.streaming.stored_dump import Stage
     from dumpty.types import (
         Buffer,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
         Format,
         ObjectSource,
         Options,
-        Progress,
         Sink,
         Source,
         Upload,
@@ -71,7 +72,7 @@ class Run:
     repository: ObjectSource
     stages: Sequence[Stage] = ()
     verifiers: Sequence[Plugin] = ()
-    progress: Progress | None = None
+    progress: ReportBytes | None = None
 
     def write(self, upload: Upload) -> Outcome:
         """Write the dump into ``upload``, and return what is known of it. Whoever began the upload commits it.
@@ -164,7 +165,7 @@ class _DriverSink:
         target: ByteSink,
         repository: ObjectSource,
         stack: contextlib.ExitStack,
-        progress: Progress | None,
+        progress: ReportBytes | None,
         driver: str,
     ) -> None:
         self._repository = repository
@@ -172,9 +173,11 @@ class _DriverSink:
         self._driver = driver
         self._expected: int | None = None
         self._progress = progress
+        self._interruption = current_interruption()
         self.buffer = BufferedWriter(target, self._report_progress if progress else None)
 
     def write(self, data: Buffer) -> int:
+        self._interruption.check()
         try:
             return self.buffer.write(data)
         finally:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import IntegrityError, MissingFile
+from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
-from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, read_all, tree_digest
+from dumpty.streaming.directories import tree_digest
+from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from dumpty.process.interruption import Interruption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Format, ObjectSource, Options, Progress, Reader, Verifier
+    from dumpty.streaming.reporter import ReportBytes, Reporter
+    from dumpty.types import Evidence, Format, ObjectSource, Options, Reader, Verifier
 
 __all__ = ["Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
 
@@ -50,7 +53,7 @@ class Stored:
         return f"the backup file {self.file}"
 
 
-def check_stored(host: Host, repository: ObjectSource, stored: Stored, progress: Progress | None = None) -> None:
+def check_stored(host: Host, repository: ObjectSource, stored: Stored, progress: ReportBytes | None = None) -> None:
     """Read the stored object to its end and compare size and every digest with the manifest.
 
     Raises:
@@ -71,7 +74,7 @@ def check_stored(host: Host, repository: ObjectSource, stored: Stored, progress:
     _compare(digests, stored)
 
 
-def check_whole(host: Host, repository: ObjectSource, stored: Stored, progress: Progress | None = None) -> None:
+def check_whole(host: Host, repository: ObjectSource, stored: Stored, progress: ReportBytes | None = None) -> None:
     """Read the stored object to its end, once, and compare its bytes, and those of the dump in it, with the manifest.
 
     Raises:
@@ -84,6 +87,7 @@ def check_whole(host: Host, repository: ObjectSource, stored: Stored, progress: 
         with contextlib.ExitStack() as stack:
             _drain(_whole_reader(host, repository, stored, stack), stored.plain_size, progress)
     except Exception:
+        raise_if_cancelled()  # that is what failed
         require_undamaged(host, repository, stored)
         raise
 
@@ -114,9 +118,10 @@ def _compare(digests: Mapping[str, Verifier], stored: Stored) -> None:
             raise IntegrityError(f"{stored.label} has another {name} than the one recorded: it was altered or damaged")
 
 
-def _drain(stream: Reader, size: int = 0, progress: Progress | None = None) -> None:
+def _drain(stream: Reader, size: int = 0, progress: ReportBytes | None = None) -> None:
     done = 0
     while block := stream.read(BLOCK * 4):
+        raise_if_cancelled()
         done += len(block)
         if progress is not None:
             progress(done, size)
@@ -190,7 +195,8 @@ class _WholeReader:
 class StoredDump:
     """A dump on its way back, as a driver sees it (``dumpty.types.Dump``). A context manager.
 
-    The stored bytes are checked while they are read; ``checked`` says that they have been, a moment ago.
+    The stored bytes are checked while they are read; ``checked`` says that they have been, a moment ago. ``reporter``
+    is told how much was read.
     """
 
     def __init__(
@@ -198,14 +204,14 @@ class StoredDump:
         host: Host,
         repository: ObjectSource,
         stored: Stored,
-        progress: Progress | None = None,
+        reporter: Reporter | None = None,
         *,
         checked: bool = False,
     ) -> None:
         self._host = host
         self._repository = repository
         self._stored = stored
-        self._progress = progress
+        self._reporter = reporter
         self._stack = contextlib.ExitStack()
         self._checked = checked
         self._streams: list[VerifyingReader | _WholeReader] = []
@@ -257,7 +263,8 @@ class StoredDump:
         else:
             reader = _whole_reader(self._host, self._repository, self._stored, self._stack)
         self._streams.append(reader)
-        return _ReportingReader(reader, self.size, self._progress, self._interruption)
+        progress = self._reporter.pass_over(self.size) if self._reporter else None
+        return _ReportingReader(reader, self.size, progress, self._interruption)
 
     def path(self) -> Path:
         self._interruption.check()
@@ -288,7 +295,7 @@ class StoredDump:
 class _ReportingReader:
     """Reports what is read, and gives nothing more once an interrupt came: a driver that swallowed it ends, too."""
 
-    def __init__(self, stream: Reader, size: int, progress: Progress | None, interruption: Interruption) -> None:
+    def __init__(self, stream: Reader, size: int, progress: ReportBytes | None, interruption: Interruption) -> None:
         self._stream = stream
         self._size = size
         self._progress = progress

@@ -6,19 +6,16 @@ every further call raises it again, so that a plugin that swallows an error cann
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError, PluginError
-from dumpty.process.owned_directory import open_regular
+from dumpty.process.call import CancelRequested, current_call, hear_cancellation, wait_point
 from dumpty.streaming.bounded_queue import BoundedQueue
 from dumpty.streaming.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import BinaryIO
 
     from dumpty.types import Buffer, ByteSink, Reader, Verifier
 
@@ -135,7 +132,9 @@ class ThreadedWriter:
             except BaseException as error:
                 self._error = error  # nobody takes what would be written
                 raise
-        self._queue.put(data)
+        with wait_point(self._queue.make_room):
+            self._queue.put(data)
+        hear_cancellation()
         return len(data)
 
     def close(self) -> None:
@@ -231,6 +230,9 @@ class ReadAheadReader:
         self._stopped = False
         self._rest = memoryview(b"")
         self._end: BaseException | bytes | None = None
+        self._call = current_call()
+        if self._call is not None:
+            self._call.listen(self._cancel)
         self._worker = Worker(self._run, "dumpty-read-ahead")
         try:
             self._worker.start()
@@ -253,10 +255,18 @@ class ReadAheadReader:
             part, self._rest = self._rest[:size], self._rest[size:]
             return bytes(part)
         if isinstance(self._end, BaseException):
+            if self._call is not None and isinstance(self._end, CancelRequested):
+                self._call.note_heard()
             raise self._end
         return b""
 
+    def _cancel(self) -> None:
+        if self._call is not None and self._call.cancelled:
+            self._queue.put_last(CancelRequested())
+
     def close(self) -> None:
+        if self._call is not None:
+            self._call.unlisten(self._cancel)
         try:
             self._end_thread()
         finally:
@@ -310,38 +320,3 @@ def read_all(reader: Reader) -> bytes:
     while part := reader.read(BLOCK):
         parts.append(part)
     return b"".join(parts)
-
-
-def tree_digest(top: str) -> tuple[int, str]:
-    r"""Return total size and SHA-256 of a directory of plain files.
-
-    The digest is of the lines ``sha256sum`` prints for the files in byte order of their relative paths, so that
-    ``cd DIR && find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`` agrees.
-
-    Raises:
-        IntegrityError: something in it is neither a file nor a directory.
-    """
-    total = 0
-    listing = hashlib.sha256()
-    names: list[str] = []
-    for folder, folders, files in os.walk(top):
-        if any(os.path.islink(os.path.join(folder, f)) for f in (*folders, *files)):
-            raise IntegrityError(f"{folder} holds a symbolic link, which no dump has")
-        names += [os.path.relpath(os.path.join(folder, f), top) for f in files]
-    for name in sorted(names, key=os.fsencode):
-        digest = hashlib.sha256()
-        with _plain_file(os.path.join(top, name)) as stream:
-            while block := stream.read(BLOCK):
-                digest.update(block)
-                total += len(block)
-        listing.update(f"{digest.hexdigest()}  ".encode() + os.fsencode(name) + b"\n")
-    return total, listing.hexdigest()
-
-
-def _plain_file(path: str) -> BinaryIO:
-    try:
-        return open(open_regular(path), "rb")
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ELOOP}:
-            raise
-        raise IntegrityError(f"{path} cannot be in a dump: {error.strerror}") from error

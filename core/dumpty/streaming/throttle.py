@@ -6,11 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
+from dumpty.process.call import pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dumpty.types import Progress
+    from dumpty.streaming.reporter import ReportBytes
 
 
 __all__ = ["throttled"]
@@ -19,7 +20,7 @@ _MAX_CATCH_UP_SECONDS = 1.0
 """How much of a pause of the database's is made up for afterwards, at most."""
 
 
-def throttled(rate_limit: int | None, report: Progress | None) -> Progress | None:
+def throttled(rate_limit: int | None, report: ReportBytes | None) -> ReportBytes | None:
     """Return a progress report that calls ``report`` and takes as long as ``rate_limit`` bytes a second ask for.
 
     Whoever writes waits while its progress is reported, and whoever feeds the writer waits with it.
@@ -40,10 +41,10 @@ class Throttle:
     def __init__(
         self,
         rate: int,
-        report: Progress | None = None,
+        report: ReportBytes | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
         self._rate = rate
         self._report = report

@@ -14,6 +14,8 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
+from dumpty.process.call import CancelRequested, current_call, hear_cancellation, wait_point, work_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,10 @@ _POLL_SECONDS = 0.05
 
 
 class Worker(Generic[T]):
-    """``work``, to be done in a thread of the given name once ``start`` is called."""
+    """``work``, to be done in a thread of the given name once ``start`` is called.
+
+    The thread works for the call that this is made in (``dumpty.Cancellation``).
+    """
 
     def __init__(self, work: Callable[[], T], name: str) -> None:
         self._work: Callable[[], T] | None = work
@@ -33,6 +38,7 @@ class Worker(Generic[T]):
         self._begun = False
         self._done = False
         self._cancelled = False
+        self._call = current_call()
 
     def start(self) -> None:
         """Begin. After an exception, ``end`` is still to be called.
@@ -46,8 +52,10 @@ class Worker(Generic[T]):
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the work is done, if it was started, or until the time is over; return whether it is done."""
         if self._started and not self._done:
-            with contextlib.suppress(Empty):
+            with wait_point(lambda: self._ended.put(None)), contextlib.suppress(Empty):
                 self._ended.get(timeout=seconds)
+            if not self._done:
+                hear_cancellation()
         return self._done or not self._started
 
     @property
@@ -65,12 +73,17 @@ class Worker(Generic[T]):
         Raises:
             RuntimeError: there is no result, or it was taken.
         """
-        self.wait()
+        while not self.wait():
+            pass
         outcome, self._outcome = self._outcome, None
         if outcome is None:
             raise RuntimeError("there is no result, or it was taken")
         try:
             return outcome()
+        except CancelRequested:
+            if self._call is not None:
+                self._call.note_heard()
+            raise
         finally:
             del outcome  # an error's traceback leads here
 
@@ -98,6 +111,7 @@ class Worker(Generic[T]):
 
     def _run(self) -> None:
         self._begun = True
+        work_for(self._call)
         work, self._work = self._work, None  # it may refer to whoever holds this
         if work is not None and not self._cancelled:
             self._outcome = _outcome(work)
@@ -115,9 +129,9 @@ def run_in_worker(
 ) -> T:
     """Run ``work`` in another thread and ``meanwhile`` in this one, and return what ``work`` returns.
 
-    So Ctrl-C ends at once what a library does that gives signals no turn, while this thread waits for it. An exception
-    in this thread, Ctrl-C included, calls ``stop`` again and again until ``work`` is over: whenever it comes, what
-    ``work`` uses is free to be closed afterwards.
+    So Ctrl-C, and a cancellation, end at once what a library does that gives signals no turn, while this thread waits
+    for it. An exception in this thread, those two included, calls ``stop`` again and again until ``work`` is over:
+    whenever it comes, what ``work`` uses is free to be closed afterwards.
 
     Args:
         work: what may take long. Its errors are raised here.
@@ -145,8 +159,8 @@ def run_abandonable(
 ) -> T:
     """Run ``work``, which nothing can interrupt, in another thread, and return what it returns, or leave it behind.
 
-    So Ctrl-C ends at once what a library does to reach a server that does not answer. Whatever the work uses must be
-    its own.
+    So Ctrl-C, and a cancellation, end at once what a library does to reach a server that does not answer. Whatever the
+    work uses must be its own.
 
     Args:
         work: what may take long. Its errors are raised here, unless it was left behind.

@@ -53,7 +53,7 @@ class Footprint:
         os.environ.update({"TMPDIR": str(self._temporary), _MARK: self._mark})
         self._files = _files(self._place)
         self._names = set(self._databases())
-        self._children = _children()
+        self._known = set(_pids())
         self._threads = set(threading.enumerate())
         self._before = ProcessState.observe()
         return self
@@ -73,7 +73,7 @@ class Footprint:
         left += [f"the temporary file {p}" for p in sorted(_files(self._temporary))]
         left += [f"the file {p}" for p in sorted(_files(self._place) - self._files)]
         left += [f"the database {n}" for n in sorted(set(self._databases()) - self._names)]
-        for pid in self._marked():
+        for pid in self._processes():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self._temporary, ignore_errors=True)
@@ -81,15 +81,14 @@ class Footprint:
 
     def _living(self) -> list[str]:
         threads = [t.name for t in threading.enumerate() if t not in self._threads and t.is_alive()]
-        processes = {**self._marked(), **{p: n for p, n in _children().items() if p not in self._children}}
-        return [f"the thread {name}" for name in threads] + [f"the process {name}" for name in processes.values()]
+        return [f"the thread {name}" for name in threads] + [f"the process {p}" for p in self._processes().values()]
 
-    def _marked(self) -> dict[int, str]:
+    def _processes(self) -> dict[int, str]:
+        """Return the processes that are new and come from here: this one's children, the dead ones too, and theirs."""
         mark, found = f"{_MARK}={self._mark}".encode(), {}
-        for pid in _pids():
-            with contextlib.suppress(OSError):
-                if mark in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
-                    found[pid] = _name(pid)
+        for pid in set(_pids()) - self._known:
+            if _parent(pid) == os.getpid() or mark in _read(pid, "environ").split(b"\0"):
+                found[pid] = f"{_read(pid, 'comm').decode(errors='replace').strip() or '?'} ({pid})"
         return found
 
 
@@ -119,9 +118,7 @@ class ProgramWatch:
         if self._scans > _MAX_SCANS:
             return
         for pid in set(_pids()) - self._known:
-            with contextlib.suppress(OSError):
-                data = (_PROC / str(pid) / "cmdline").read_bytes()
-                self.command_lines.append(data.replace(b"\0", b" ").decode("utf-8", "replace"))
+            self.command_lines.append(_read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace"))
 
 
 _watches: list[ProgramWatch] = []
@@ -153,26 +150,27 @@ def _files(directory: Path) -> set[str]:
 
 
 def _pids() -> list[int]:
-    with contextlib.suppress(OSError):
+    if _PROC.is_dir():
         return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
-    return []
+    return [int(pid) for pid, _ in _ps()]
 
 
-def _children() -> dict[int, str]:
-    """Return this process's own children, the dead ones that nobody waited for, too."""
+def _parent(pid: int) -> int:
     if not _PROC.is_dir():
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=False)  # noqa: S607 - wherever this system has it
-        rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
-        return {int(pid): name for pid, parent, name in rows if int(parent) == os.getpid() and name != "ps"}
-    found = {}
-    for pid in _pids():
-        with contextlib.suppress(OSError):
-            # The name stands in brackets, and may have others in it; the parent's number is the second after it.
-            name, _, rest = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")
-            if int(rest.split()[1]) == os.getpid():
-                found[pid] = f"{name.partition('(')[2]} ({pid})"
-    return found
+        return next((int(parent) for number, parent in _ps() if int(number) == pid), 0)
+    # The name stands in brackets, and may have others in it; the parent's number is the second after it.
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
 
 
-def _name(pid: int) -> str:
-    return f"{(_PROC / str(pid) / 'comm').read_text(errors='replace').strip()} ({pid})"
+def _read(pid: int, name: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return (_PROC / str(pid) / name).read_bytes()
+    return b""
+
+
+def _ps() -> list[list[str]]:
+    """Return number and parent of every process but the one that lists them, where there is no /proc."""
+    listing = subprocess.Popen(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE, text=True)  # noqa: S607 - wherever this system has it
+    rows = [line.split() for line in listing.communicate()[0].splitlines()]
+    return [row for row in rows if row[0] != str(listing.pid)]

@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import SourceError, TargetNotEmpty
+from dumpty.process.call import commit_point
 from dumpty.process.owned_directory import OwnedDirectory, open_owned_directory, open_regular
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Replacement:
         self._folder, self._name = os.path.split(self._target)
         self._is_directory = directory
         self._owned: OwnedDirectory
+        self._owners: set[int] = set()
 
     def __enter__(self) -> Self:
         if not os.path.isdir(self._folder):
@@ -76,6 +78,8 @@ class Replacement:
     def put_in_place(self, *, replace: bool) -> None:
         """Put what was built in the target's place, durably. Close it first, and leave no journal of it beside it.
 
+        It tells ``commit_point()`` itself, right before anything changes.
+
         Args:
             replace: False where nothing may stand there by now, but an empty directory for a directory. True replaces
                 what does, whose owner and mode are inherited: hold the database's own lock, and know what it holds.
@@ -91,8 +95,9 @@ class Replacement:
             with _opened(self._folder) as folder, self._built() as built:
                 os.fsync(folder)  # one that cannot be synced shall fail now, while nothing has changed
                 exists = os.path.lexists(self._target)
+                commit_point()
                 if exists and (replace or self._is_directory):
-                    _inherit(os.lstat(self._target), built)
+                    self._inherit(os.lstat(self._target), built)
                 if exists and replace:
                     self._replace(folder)
                 else:
@@ -108,7 +113,7 @@ class Replacement:
         """
         try:
             with self._built() as built:
-                _inherit(status, built)
+                self._inherit(status, built)
         except OSError as error:
             raise SourceError(f"{self.path} cannot be given to another owner: {error.strerror}") from error
 
@@ -135,7 +140,7 @@ class Replacement:
         """Open what was built, and nothing that somebody put in its place; it is on disk."""
         open_built = open_owned_directory if self._is_directory else open_regular
         try:
-            built = open_built(_NAME, owners=(), dir_fd=self._owned.descriptor)
+            built = open_built(_NAME, owners=self._owners, dir_fd=self._owned.descriptor)
         except FileNotFoundError as error:
             raise SourceError(f"nothing was built at {self.path}, so {self._target} is as it was") from error
         try:
@@ -145,6 +150,15 @@ class Replacement:
             yield built
         finally:
             os.close(built)
+
+    def _inherit(self, old: os.stat_result, built: int) -> None:
+        new = os.fstat(built)
+        # Never by name: by a link that the target's owner put there, root would give him whatever it leads to.
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            self._owners.add(old.st_uid)
+            with contextlib.suppress(PermissionError):  # only root may give files away
+                os.fchown(built, old.st_uid, old.st_gid)
+        os.fchmod(built, stat.S_IMODE(old.st_mode))
 
     def _create(self, folder: int, built: int) -> None:
         names = {"src_dir_fd": self._owned.descriptor, "dst_dir_fd": folder}
@@ -204,15 +218,6 @@ def _opened(directory: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _inherit(old: os.stat_result, built: int) -> None:
-    new = os.fstat(built)
-    # Never by name: by a link that the target's owner put there, root would give him whatever it leads to.
-    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-        with contextlib.suppress(PermissionError):  # only root may give files away
-            os.fchown(built, old.st_uid, old.st_gid)
-    os.fchmod(built, stat.S_IMODE(old.st_mode))
 
 
 def _sync_tree(top: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dumpty.types.databases import Evidence, Inspection, ObjectEvidence, Scratch, Source
 from dumpty.types.events import Event, EventBackup, EventVerb
 from dumpty.types.plugins import SUFFIX, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
+from dumpty.types.progress import Phase, Progress, ProgressCallback
 from dumpty.types.records import (
     LEVELS,
     NO_ANNOTATIONS,
@@ -43,7 +44,7 @@ from dumpty.types.stores import (
     check_object_name,
     is_object_name,
 )
-from dumpty.types.streams import Buffer, ByteSink, Dump, Progress, Reader, Sink, Verifier, Writer
+from dumpty.types.streams import Buffer, ByteSink, Dump, Reader, Sink, Verifier, Writer
 
 __all__ = [
     "LEVELS",
@@ -73,10 +74,12 @@ __all__ = [
     "Option",
     "OptionValue",
     "Options",
+    "Phase",
     "PluginInfo",
     "PluginRef",
     "Presence",
     "Progress",
+    "ProgressCallback",
     "Proof",
     "Proved",
     "Reader",

@@ -143,7 +143,9 @@ class Repository(ObjectSource, Protocol):
         ...
 
     def reading(self, record: Record) -> AbstractContextManager[None]:
-        """Protect a backup from being removed within the block, as far as that can be done here.
+        """Protect a backup from being removed within the block, however long it takes, as far as that can be done here.
+
+        Whoever is killed within it protects it for a bounded time only.
 
         Raises:
             UnknownBackup: it is gone, or being removed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
 
 Buffer = bytes | bytearray | memoryview
 """A block of bytes. It is the caller's again when the call it was passed to has returned."""
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes so far, and the number expected or None."""
 
 
 class Sink(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Evidence, Locked, SourceError, Unfinished, refuse_full_target
+from dumpty import DumptyError, Evidence, Locked, SourceError, Unfinished, commit_point, refuse_full_target
 from dumpty_plugins.mysql.loading.loader import Loader, check_stored_objects, drop
 from dumpty_plugins.mysql.loading.swap import Swap
 from dumpty_plugins.mysql.schema.catalog import alter_database, database_settings, listing
@@ -94,6 +94,7 @@ def _fill(
         loader.create_stored_objects(session)
         notes = [*check_stored_objects(session, database, loader.stored_objects), *sorted(loader.notes)]
         evidence = Evidence(objects=objects, versions=versions(session), notes=tuple(notes))
+        commit_point()
     except BaseException as error:
         if session:
             session.abandon()

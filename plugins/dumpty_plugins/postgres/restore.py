@@ -11,7 +11,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dumpty import CommandError, Evidence, IntegrityError, SourceError, refuse_full_target, require_same_evidence
+from dumpty import (
+    CommandError,
+    Evidence,
+    IntegrityError,
+    SourceError,
+    commit_point,
+    refuse_full_target,
+    require_same_evidence,
+)
 from dumpty.process import BLOCK, Child
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
@@ -170,6 +178,7 @@ class _Job:
             rows(target, "SET client_encoding = 'UTF8'")
             prepare(target)
             evidence = self._evidence(self._address, target)
+            commit_point()
             rows(target, "COMMIT")
             return replace(evidence, notes=(*evidence.notes, *self._parts.notes))
 

@@ -183,7 +183,7 @@ def test_servers_behind_other_ports_of_this_machine_are_not_taken_for_one(server
 
 
 def test_an_unknown_parameter_is_refused_with_the_valid_ones(server: MariaDBServer) -> None:
-    with pytest.raises(SourceError, match=r"unknown parameter sslmode; known are .*ssl_ca.*unix_socket"):
+    with pytest.raises(SourceError, match=r"unknown parameter sslmode in .*; known are .*ssl_ca.*unix_socket"):
         inspect(server.source("x", sslmode="require"))
 
 

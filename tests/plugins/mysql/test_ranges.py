@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,20 @@ from dumpty_plugins.mysql.schema.catalog import Table, listing
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.session import Session
+
+PACKET = 64 << 10
+"""Bytes: a ``max_allowed_packet`` that values pass by without being long."""
+
+
+@contextlib.contextmanager
+def small_packets(server: MariaDBServer) -> Iterator[None]:
+    """Let ``max_allowed_packet`` be ``PACKET`` for every connection that is made in the block."""
+    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
+    server.run(f"SET GLOBAL max_allowed_packet={PACKET}")
+    try:
+        yield
+    finally:
+        server.run(f"SET GLOBAL max_allowed_packet={before}")
 
 
 def described(server: MariaDBServer, name: str) -> tuple[Session, Table]:
@@ -72,16 +88,12 @@ def test_a_row_longer_than_max_allowed_packet_is_not_lost(server: MariaDBServer,
         "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT, b LONGBLOB)",
         "INSERT INTO t SELECT seq, REPEAT('x', 1000), NULL FROM seq_1_to_50",
         # Each fits; the row, formatted, is longer than what the server's functions may return.
-        "INSERT INTO t VALUES (25000, REPEAT('y', 900000), REPEAT('z', 900000)), (25001, '', REPEAT('''', 1000000))",
+        "INSERT INTO t VALUES (25000, REPEAT('y', 56000), REPEAT('z', 56000)), (25001, '', REPEAT('''', 62000))",
     )
-    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
-    server.run("SET GLOBAL max_allowed_packet=1048576")
-    try:
+    with small_packets(server):
         # Proof that the trap is there: the server itself loses the rows.
         lost = server.run("SELECT COUNT(*) - COUNT(CONCAT(a, HEX(b))) FROM t WHERE b IS NOT NULL", database=name)
         text = dump_both_ways(server, name, tmp_path)
-    finally:
-        server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert lost == [(2,)]
     assert text.count(b"\n(") == 52
     backup = dump(mysql, server.source(name), tmp_path / "d", "sql")
@@ -114,16 +126,12 @@ def test_a_text_too_long_for_the_servers_functions_is_not_taken_for_null(
 ) -> None:
     name = database(
         f"CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT CHARACTER SET {charset})",
-        "INSERT INTO t VALUES (1, REPEAT('x', 900000))",
-        "INSERT INTO t VALUES (2, REPEAT(CHAR(39), 900000)), (3, NULL)",
-        *(["INSERT INTO t VALUES (4, REPEAT('é', 900000))"] if charset == "latin1" else []),
+        "INSERT INTO t VALUES (1, REPEAT('x', 56000))",
+        "INSERT INTO t VALUES (2, REPEAT(CHAR(39), 56000)), (3, NULL)",
+        *(["INSERT INTO t VALUES (4, REPEAT('é', 56000))"] if charset == "latin1" else []),
     )
-    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
-    server.run("SET GLOBAL max_allowed_packet=1048576")
-    try:
+    with small_packets(server):
         text = dump_both_ways(server, name, tmp_path)
-    finally:
-        server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert text.count(b"NULL)") == 1
 
 
@@ -133,22 +141,18 @@ def test_a_value_longer_than_max_allowed_packet_itself_is_not_taken_for_null(
 ) -> None:
     name = database(
         f"CREATE TABLE t (id INT PRIMARY KEY, a {kind})",
-        "INSERT INTO t SELECT seq, CONCAT('\"', REPEAT('x', seq), '\"') FROM seq_1048565_to_1048580",
-        "INSERT INTO t VALUES (1, CONCAT('\"', REPEAT('x', 2000000), '\"')), (2, NULL)",
+        f"INSERT INTO t SELECT seq, CONCAT('\"', REPEAT('x', seq), '\"') FROM seq_{PACKET - 11}_to_{PACKET + 4}",
+        "INSERT INTO t VALUES (1, CONCAT('\"', REPEAT('x', 200000), '\"')), (2, NULL)",
     )
-    ((before,),) = server.run("SELECT @@GLOBAL.max_allowed_packet")
-    server.run("SET GLOBAL max_allowed_packet=1048576")
-    try:
+    with small_packets(server):
         if (server.kind, kind) == ("mysql", "JSON"):  # of which that server gives an empty text
             for formatting in ("server", "client"):
                 with pytest.raises(SourceError, match=r"a JSON value in column a is longer.*max_allowed_packet"):
                     dump(mysql, server.source(name), tmp_path / formatting, "sql", formatting=formatting)
             return
         text = dump_both_ways(server, name, tmp_path)
-    finally:
-        server.run(f"SET GLOBAL max_allowed_packet={before}")
     assert text.count(b"NULL)") == 1
-    assert len(text) > 2_000_000 + 16 * 1_048_565
+    assert len(text) > 200_000 + 16 * (PACKET - 11)
 
 
 @pytest.mark.parametrize(
@@ -236,3 +240,22 @@ def test_a_range_follows_the_rows_that_were_seen_not_what_the_server_believes_of
     dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
     assert sum(sizes) > 30_000_000
     assert max(sizes) < 1 << 20
+
+
+def test_few_long_rows_far_apart_take_few_ranges(
+    mariadb: MariaDBServer, database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a MEDIUMTEXT)",
+        "INSERT INTO t SELECT seq * 30000, REPEAT('x', 300000) FROM seq_0_to_1",
+    )
+    conditions: list[str] = []
+    read = ranges.read_range
+
+    def counted(session, table, condition):
+        conditions.append(condition)
+        return read(session, table, condition)
+
+    monkeypatch.setattr(ranges, "read_range", counted)
+    assert dump(mysql, mariadb.source(name), tmp_path / "d", "sql").file.read_bytes().count(b"\n(") == 2
+    assert len(conditions) < 200

@@ -116,7 +116,7 @@ def test_a_row_missing_from_the_dump_fails_the_restore_before_the_swap(dbs, name
 def test_a_table_missing_from_the_dump_fails_the_restore(dbs, name, tmp_path):
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     other = dump(driver, dbs.source(dbs.new("CREATE TABLE b (id integer)")), tmp_path / "e", "sql")
-    with pytest.raises(IntegrityError, match=r"public\.a is missing; public\.b has 0 rows, and had 5"):
+    with pytest.raises(IntegrityError, match=r"public\.a is missing; .*public\.b has 0 rows, and had 5"):
         load(driver, dbs.source(dbs.name()), FileDump(other.file, "sql", made.evidence))
 
 

@@ -8,7 +8,7 @@ from support.drive import dump, load
 from dumpty import SourceError
 from dumpty_plugins.postgres import plugin as driver
 
-BUSY = 'end=$((SECONDS+6)); while [ $SECONDS -lt $end ]; do :; done; exec $REAL "$@"'
+BUSY = 'end=$((SECONDS+4)); while [ $SECONDS -lt $end ]; do :; done; exec $REAL "$@"'
 """Works for seconds before it says a word: nothing comes of it for longer than the timeout."""
 
 SILENT = "trap '' TERM; while :; do sleep 1000; done"
@@ -32,17 +32,17 @@ def test_a_pg_restore_that_stalls_is_given_up_and_its_database_removed(dbs, tmp_
 @pytest.mark.parametrize("form", ["sql", "directory"])
 def test_a_pg_dump_that_works_in_silence_is_waited_for(dbs, tmp_path, fake_client, form):
     name = dbs.new("CREATE TABLE t AS SELECT generate_series(1, 10) AS n")
-    made = dump(driver, dbs.source(name), tmp_path / "d", form, bindir=fake_client(BUSY), stall_timeout=3)
+    made = dump(driver, dbs.source(name), tmp_path / "d", form, bindir=fake_client(BUSY), stall_timeout=2)
     assert made.evidence.objects[0].rows == 10
 
 
 def test_a_statement_that_takes_its_time_is_waited_for(dbs, tmp_path):
     name = dbs.new(
         "CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
-        "'BEGIN PERFORM pg_catalog.pg_sleep(6); RETURN n; END';"
+        "'BEGIN PERFORM pg_catalog.pg_sleep(3); RETURN n; END';"
         "CREATE TABLE t (n int); INSERT INTO t VALUES (1); CREATE INDEX i ON t (slow(n))"
     )
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     target = dbs.name()
-    load(driver, dbs.source(target), made, stall_timeout=3)
+    load(driver, dbs.source(target), made, stall_timeout=2)
     assert dbs.server.execute("SELECT n FROM t", database=target) == [(1,)]

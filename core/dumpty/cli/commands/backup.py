@@ -76,7 +76,8 @@ def backup(
     chosen = _format_to_write(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
-        result = manager.create_backup(database_url, format=chosen, progress=progress, rate_limit=rate, **options)
+        kind = {"format": chosen, "progress": progress, "rate_limit": rate}
+        result = manager.create_backup(database_url, **kind, **options)  # type: ignore[arg-type]
     return _report(result, json=json, quiet=quiet)
 
 

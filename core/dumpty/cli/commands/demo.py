@@ -45,11 +45,9 @@ def demo(
         demo_shop.build(path)
         contents_before = demo_shop.contents(path)
         rows, tables = sum(map(len, contents_before.values())), len(contents_before)
-        backed_up = manager.create_backup(url, format="native")
-        stored = require_success(backed_up)
+        stored = require_success(backed_up := manager.create_backup(url, format="native"))
         damage_report = demo_shop.damage(path)
-        restored = manager.restore(stored.id, url, overwrite=True)
-        require_success(restored)
+        require_success(restored := manager.restore(stored.id, url, overwrite=True))
         integrity, contents_after = demo_shop.check(path), demo_shop.contents(path)
         if integrity != "ok" or contents_after != contents_before:
             raise IntegrityError(f"the restored shop is not the one that was backed up (integrity check: {integrity})")

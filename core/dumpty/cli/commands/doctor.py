@@ -63,22 +63,16 @@ def doctor(
     database, error = (None, None) if source is None else _look(host, source, options, lines)
     if error is None and unusable:
         error = PluginLoadError(f"{len(unusable)} of {len(plugins)} plugins cannot be used: {unusable[0].error}")
-    return Report(
-        reply=DoctorReply(
-            dumpty=dumpty.__version__,
-            python=platform.python_version(),
-            platform=platform.platform(),
-            plugins=[as_json(p) for p in plugins],
-            libraries=[json_values.Library(**vars(library)) for library in needed],
-            clients=[json_values.Client(**vars(program)) for program in programs],
-            database=database,
-        ),
-        lines=lines,
-        error=error,
-        json=json,
-        quiet=quiet,
-        only_prints=True,
+    reply = DoctorReply(
+        dumpty=dumpty.__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        plugins=[as_json(p) for p in plugins],
+        libraries=[json_values.Library(**vars(library)) for library in needed],
+        clients=[json_values.Client(**vars(program)) for program in programs],
+        database=database,
     )
+    return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet, only_prints=True)
 
 
 def _look(

@@ -41,8 +41,8 @@ def check(
             "--url",
             metavar="URL",
             help="For a driver: a database that does not exist; others are made beside it, and left. "
-            "For a store: a place, in a folder of which it is tested, and which is left as it was. A layout of its own is "
-            "left without backups.",
+            "For a store: a place, in a folder of which it is tested, and which is left as it was; "
+            "of a layout of its own, no backups are left.",
         ),
     ] = None,
     json: Json = False,

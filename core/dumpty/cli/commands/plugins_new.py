@@ -63,7 +63,6 @@ def new(
     It is complete and works: a module with a small implementation that its docstrings explain, tests on dumpty's
     conformance suite, README, licence and CI. Put your database, codec, digest or service in the place of its.
     """
-    import shlex
     import tempfile
 
     from dumpty.cli.replies import NewPluginReply
@@ -87,18 +86,24 @@ def new(
             unpacked.rename(package)
     except OSError as error:
         raise DumptyError(f"cannot write {package}: {error.strerror or error}") from error
-    quoted_path = shlex.quote(os.path.normpath(os.path.join(directory, package.name)))
-    quoted_requirement = shlex.quote(os.path.normpath(os.path.join(directory, package.name)) + "[test]")
     lines: list[Line] = [
         f"wrote the {kind} {name}, which works, into {package}:",
         *(f"  {file}" for file in files),
-        "to try it, in a virtual environment:",
-        f"  pip install -e {quoted_requirement}",
-        f"  pytest {quoted_path}",
-        f"  dumpty plugins check {name}",
+        *_advice(name, os.path.normpath(os.path.join(directory, package.name))),
     ]
     reply = NewPluginReply(path=str(package), kind=kind, files=list(files))
     return Report(reply=reply, lines=lines, json=json, quiet=quiet)
+
+
+def _advice(name: str, path: str) -> list[str]:
+    import shlex
+
+    return [
+        "to try it, in a virtual environment:",
+        f"  pip install -e {shlex.quote(path + '[test]')}",
+        f"  pytest {shlex.quote(path)}",
+        f"  dumpty plugins check {name}",
+    ]
 
 
 def _require_name(name: str) -> None:

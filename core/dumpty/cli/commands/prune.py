@@ -9,6 +9,7 @@ import typer
 from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Directory, Json, Quiet, Yes, open_existing, short_ids
 from dumpty.cli.output import Line, Report, Table, count, moment, say, size
+from dumpty.cli.progress import progress_bar
 from dumpty.cli.prompt import confirm, on_terminal
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import json_values
+    from dumpty.cli.replies import PruneReply
     from dumpty.operations.result import Backup, Pruning
     from dumpty.repository.retention import Decision
 
@@ -79,8 +81,6 @@ def prune(
     the newest that was proven (at each level of proof), and what is pinned; a backup that is lost, or whose proof
     failed, takes no other's place.
     """
-    from dumpty.cli.replies import PruneReply
-
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = open_existing(directory)
@@ -90,14 +90,9 @@ def prune(
         raise DumptyError("nothing was removed: it was not confirmed")
     outcome, failure = Removal(), None
     if to_remove and not dry_run:
-        outcome, failure = _remove(manager, rules, [d.backup.id for d in to_remove])
+        outcome, failure = _remove(manager, rules, [d.backup.id for d in to_remove], quiet=quiet)
     return Report(
-        reply=PruneReply(
-            decisions=[_as_json(d, d.backup.id in outcome.removed) for d in pruning.decisions],
-            removed=[d.backup.id for d in reversed(to_remove) if d.backup.id in outcome.removed],
-            dry_run=dry_run,
-            timezone=zone,
-        ),
+        reply=_reply(pruning, outcome, dry_run=dry_run, zone=zone),
         lines=_lines(pruning, outcome, dry_run=dry_run),
         warnings=_warnings(pruning, outcome, rules),
         error=failure,
@@ -107,10 +102,22 @@ def prune(
     )
 
 
-def _remove(manager: BackupManager, rules: Rules, ids: list[str]) -> tuple[Removal, DumptyError | None]:
+def _reply(pruning: Pruning, outcome: Removal, *, dry_run: bool, zone: str) -> PruneReply:
+    from dumpty.cli.replies import PruneReply
+
+    return PruneReply(
+        decisions=[_as_json(d, d.backup.id in outcome.removed) for d in pruning.decisions],
+        removed=[d.backup.id for d in reversed(pruning.decisions) if d.backup.id in outcome.removed],
+        dry_run=dry_run,
+        timezone=zone,
+    )
+
+
+def _remove(manager: BackupManager, rules: Rules, ids: list[str], *, quiet: bool) -> tuple[Removal, DumptyError | None]:
     """Remove backups; return what became of them, and why not of all, if that is so."""
     try:
-        pruning = manager.prune(rules, only=ids)
+        with progress_bar("prune", quiet=quiet) as progress:
+            pruning = manager.prune(rules, only=ids, progress=progress)
     except DumptyError as error:
         left = {b.id for b in manager.listing().backups}
         return Removal(removed=tuple(i for i in ids if i not in left)), error

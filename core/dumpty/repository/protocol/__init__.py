@@ -1,4 +1,4 @@
-"""How is a repository changed by many at once, without a lock? Attempts, recovery, removal, annotations, runs.
+"""How is a repository changed by many at once, without a lock? Attempts, recovery, removal, annotations, readers, runs.
 
 Every object is written once under a name of its own, and one object decides each question, whoever puts it first: an
 attempt's manifest (its commit, or the tombstone that forbids it), a doom's decision (go, or withdrawn), a run's result.

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import threading
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
@@ -70,8 +71,8 @@ class ReaderPin:
         try:
             self.renew()
             if self._seconds is not None:
-                arguments = (self._seconds,)
-                threading.Thread(target=self._keep_renewing, args=arguments, name="dumpty-pin", daemon=True).start()
+                arguments = (weakref.ref(self), self._ended, self._seconds)
+                threading.Thread(target=_keep_renewing, args=arguments, name="dumpty-pin", daemon=True).start()
         except BaseException:
             self._end()
             raise
@@ -99,13 +100,13 @@ class ReaderPin:
         names = list(self._names)
         self._delete(names if self._ended.is_set() else names[: names.index(name)])
 
-    def _keep_renewing(self, seconds: float) -> None:
-        while not self._ended.wait(seconds):
-            try:
-                self.renew()
-            except Exception as error:  # noqa: BLE001 - a thread of our own: the next may get through
-                text = "the pin of %s, which is being read, could not be renewed: %s"
-                _log.warning(text, self._store.locate(self._stem), error, extra={"event": "pin-not-renewed"})
+    def try_to_renew(self) -> None:
+        """Renew the pin, or log why that cannot be done now: the next time it may get through."""
+        try:
+            self.renew()
+        except Exception as error:  # noqa: BLE001 - in a thread of our own
+            text = "the pin of %s, which is being read, could not be renewed: %s"
+            _log.warning(text, self._store.locate(self._stem), error, extra={"event": "pin-not-renewed"})
 
     def _end(self) -> None:
         self._ended.set()
@@ -121,3 +122,13 @@ class ReaderPin:
             for name in names:
                 with contextlib.suppress(ValueError):
                     self._names.remove(name)
+
+
+def _keep_renewing(reference: weakref.ref[ReaderPin], ended: threading.Event, seconds: float) -> None:
+    # A weak reference: whatever became of the reader, its pins do not outlive it.
+    while not ended.wait(seconds):
+        pins = reference()
+        if pins is None:
+            return
+        pins.try_to_renew()
+        del pins

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dumpty.errors import MissingFile, NotPermitted, StoreError
+from dumpty.process.call import commit_point
 from dumpty.repository.protocol.dooms import (
     GOES_AHEAD,
     decide_to_go,
@@ -137,6 +138,8 @@ def _decide_again(store: Store, me: str, stems: frozenset[str], decide: Decide, 
         agreed = not pinned and (stems & live.keys()) <= frozenset(decide(live))
         if not agreed and (not adopted or (pinned and Cap.CREATE_NEW in store.capabilities())):
             withdraw(store, me)
+        if agreed:
+            commit_point()
     except BaseException:
         if not adopted:
             with contextlib.suppress(StoreError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, refuse_full_target
+from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError, commit_point, refuse_full_target
 from dumpty_redis import resp
 from dumpty_redis.connection import connected, databases, error_text, number_of, redis_errors, server_version
 from dumpty_redis.dump import scan
@@ -54,6 +54,7 @@ def load_dump(target: Source, dump: Dump, *, overwrite: bool) -> Evidence:
             kinds = _count(scratch)
             _require_same(dump, kinds, expiries)
             arguments = (str(number), str(number_of(target)), token, "1" if overwrite else "0")
+            commit_point()
             answer = scratch.eval(_SWAP, 1, resp.MARK, *arguments)
             refuse_full_target(target=target, empty=answer != b"full", overwrite=False)
             if answer != b"done":

@@ -37,7 +37,9 @@ _FIRST_ROWS = 500
 _LONGEST_VALUE = 2 << 20
 """Where GROUP_CONCAT cuts: a bound on memory, for no value is meant to come near it."""
 _SPARSE_SHARE = 0.25
-_SPARSE_AFTER_RANGES = 8
+_SPARSE_AFTER_KEYS = 32_000
+_SPARSE_AFTER_RANGES = 100
+"""When it may be said that few keys have rows; of long rows a range has few keys, and each takes a query."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class _KeyDensity:
     """What a table's ranges brought: how well arithmetic on an integer key meets its rows, and how long those are."""
 
     row_bytes: int
+    ranges: int = 0
     keys: int = 0
     rows: int = 0
     bytes: int = 0
@@ -58,7 +61,8 @@ class _KeyDensity:
 
     @property
     def sparse(self) -> bool:
-        return self.keys > _SPARSE_AFTER_RANGES * _ROWS and self.rows < self.keys * _SPARSE_SHARE
+        enough = self.keys > _SPARSE_AFTER_KEYS or self.ranges > _SPARSE_AFTER_RANGES
+        return enough and self.rows < self.keys * _SPARSE_SHARE
 
 
 def _beyond(key: Sequence[str], bound: Sequence[str]) -> str:
@@ -172,6 +176,7 @@ class RangeReader:
             bound, top = int(lowest) - 1, int(highest)
             # Whole numbers: a range of n keys holds n rows at most, so these ranges may be empty, but never too big.
             while bound + (step := density.step) < top and not density.sparse:
+                density.ranges += 1
                 density.keys += step
                 bound += step
                 previous = (str(bound),)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Locked, SourceError, Unfinished
+from dumpty import DumptyError, Locked, SourceError, Unfinished, commit_point
 from dumpty_plugins.mysql.loading.loader import check_stored_objects, drop
 from dumpty_plugins.mysql.loading.rollback import Rollback
 from dumpty_plugins.mysql.schema.catalog import (
@@ -138,6 +138,7 @@ class Exchange:
         finally:
             session.close()
         notes += self._grant_again()
+        commit_point()
         note_complete(self._control, self._old)
         return notes
 

@@ -8,6 +8,7 @@ Work begins in the order in which it is given, so a piece may wait for an earlie
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import queue
 import threading
 from collections import deque
@@ -92,7 +93,9 @@ class Loaders:
         for finished in [f for f in self._index_work if f.done()]:
             self._index_work.remove(finished)
             finished.result()
-        future = self._pool.submit(self._run, work, dict(settings), after)
+        # In our context: the session that it may open is dropped, too, when this restore is cancelled.
+        run = contextvars.copy_context().run
+        future = self._pool.submit(run, self._run, work, dict(settings), after)
         if size:
             self._rows.append((future, size))
             self._bytes += size

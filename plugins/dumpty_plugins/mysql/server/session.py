@@ -211,9 +211,11 @@ class Session:
 
     def close(self) -> None:
         """Say goodbye, if the server still listens. Harmless twice."""
-        with contextlib.suppress(Exception), self._link.peer.waiting():
-            self._connection.close()
-        self._link.close()
+        try:
+            with contextlib.suppress(Exception), self._link.peer.waiting():
+                self._connection.close()
+        finally:
+            self._link.close()
 
     def abandon(self) -> None:
         """Drop the connection at once; whatever it was doing ends without effect."""

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from dumpty import DumptyError, Locked, SourceError, Unfinished
+from dumpty import DumptyError, Locked, SourceError, Unfinished, commit_point
 from dumpty_plugins.postgres.loading.confinement import confinement_of
 from dumpty_plugins.postgres.schema.properties import (
     creation_options,
@@ -127,6 +127,7 @@ class ReplacementDatabase:
         """
         server, old_name = self._server, sibling_name(self._final, OLD)
         notes = self._apply_surroundings()
+        commit_point()
         rows(server, "SET synchronous_commit = on")  # whatever its user's setting is: this is what was promised
         try:
             rows(server, "BEGIN")

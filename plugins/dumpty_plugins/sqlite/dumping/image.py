@@ -13,7 +13,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from dumpty import Evidence, IntegrityError, SourceError, send_file
+from dumpty import Evidence, IntegrityError, SourceError, raise_if_cancelled, send_file
 from dumpty_plugins.sqlite.files.connection import connect, corruption_error, interruptible
 from dumpty_plugins.sqlite.schema import checks
 
@@ -62,8 +62,8 @@ def _copy(database: sqlite3.Connection, copy: str) -> None:
         image.execute(f"PRAGMA page_size={_COPY_PAGE_BYTES}")
         image.execute(f"PRAGMA encoding='{encoding}'")
         image.execute("CREATE TABLE replaced (x)")
-        # The empty callback is where a pending Ctrl-C gets its turn.
-        database.backup(image, pages=_STEP_PAGES, progress=lambda *_: None)
+        # The callback is also where a pending Ctrl-C gets its turn.
+        database.backup(image, pages=_STEP_PAGES, progress=lambda *_: raise_if_cancelled())
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from dumpty import DumptyError, Locked, MalformedURL, SourceError, database_file, require_file, run_in_worker
+from dumpty import DumptyError, Locked, MalformedURL, SourceError, database_file, pause, require_file, run_in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,7 +168,7 @@ def _begin(database: sqlite3.Connection, deadline: float) -> None:
         except sqlite3.OperationalError as error:
             if "is locked" not in str(error) or time.monotonic() >= deadline:
                 raise
-            time.sleep(random.uniform(0.0005, 0.005))  # noqa: S311 - only not in step with a writer
+            pause(random.uniform(0.0005, 0.005))  # noqa: S311 - only not in step with a writer
         else:
             return
 

@@ -16,7 +16,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from dumpty import Locked, Replacement, SourceError, TargetNotEmpty, refuse_full_target
+from dumpty import Locked, Replacement, SourceError, TargetNotEmpty, commit_point, pause, refuse_full_target
 from dumpty_plugins.sqlite.files.connection import (
     SIBLINGS,
     busy_seconds,
@@ -79,7 +79,7 @@ class Target:
             while not self._attempt(part, deadline):
                 if time.monotonic() >= deadline:
                     raise Locked(f"{self.path} is open in another connection, or was just replaced; restore again")
-                time.sleep(_RETRY_SECONDS)
+                pause(_RETRY_SECONDS)
         except OSError as error:
             if error.errno is None:  # one of dumpty's own, which says it better
                 raise
@@ -98,6 +98,7 @@ class Target:
         created = True
         with self._move_away(SIBLINGS):
             self._refuse_newcomer(os.path.lexists(self.path))  # what was moved aside may be its own
+            commit_point()
             try:
                 part.put_in_place(replace=False)
             except TargetNotEmpty:
@@ -127,6 +128,7 @@ class Target:
                 if not is_same_file(self.path, original) or _is_wal(database):
                     return False
                 self._refuse_content(database)
+                commit_point()
                 for suffix in SIBLINGS:
                     # Nothing hot is left, and nobody else is inside: what remains is a spent journal.
                     with contextlib.suppress(FileNotFoundError):
@@ -154,7 +156,7 @@ class Target:
                     raise
             if time.monotonic() >= deadline:
                 raise Locked(f"{self.path} is open in another connection; close it, then restore again")
-            time.sleep(_RETRY_SECONDS)
+            pause(_RETRY_SECONDS)
 
     def _replace_unreadable(self, part: Replacement, original: os.stat_result) -> bool:
         self._refuse_unreadable()

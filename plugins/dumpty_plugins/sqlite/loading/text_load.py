@@ -39,7 +39,7 @@ def load_text(dump: Dump, part: str, *, check: bool) -> Evidence:
     """
     with report_damage(part):
         with contextlib.closing(dump.open()) as reader, contextlib.closing(connect(part, "rw")) as database:
-            tables, rows = _execute(database, Statements(reader))
+            tables, rows = interruptible(database, functools.partial(_execute, database, Statements(reader)))
         with contextlib.closing(connect(part, "rw")) as database:  # nothing cached, and no authorizer
             if check:
                 require_sound(database)
