@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,28 +27,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 for number in (signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
-
-_ROUNDS = (
-    "examples",
-    "faults",
-    "packaging",
-    "plugins/file",
-    "plugins/mysql",
-    "plugins/postgres",
-    "plugins/sqlite",
-    "repository/protocol/test_interleavings.py",
-    "testing/test_broken_plugins.py",
-)
-"""What runs the core hundreds of times, or in other processes, and not to see each of its lines run."""
-
-
-def pytest_collection_modifyitems(config, items) -> None:
-    """Measure coverage, which doubles what Python takes, where tests are about the core; $DUMPTY_COVER_ALL: always."""
-    if config.pluginmanager.hasplugin("_cov") and not os.environ.get("DUMPTY_COVER_ALL"):
-        rounds = tuple(Path(__file__).parent / name for name in _ROUNDS)
-        for item in items:
-            if any(item.path.is_relative_to(path) for path in rounds):
-                item.add_marker("no_cover")
 
 
 @pytest.hookimpl(optionalhook=True)  # there is none where pytest runs without pytest-xdist

@@ -22,8 +22,9 @@ if [ -z "$fast" ] || [ "$(cat "$done_for" 2>/dev/null)" != "$state" ]; then
     printf '%s\n' "$state" >"$done_for"
 fi
 
-# The whole suite runs in two processes; what is asked for by its path in one, where a debugger works.
-side_by_side="--numprocesses=2"
+# The whole suite runs in three processes, which two cores keep at work, for each often waits for a server or a child;
+# what is asked for by its path in one, where a debugger works.
+side_by_side="--numprocesses=3"
 for argument in "$@"; do
     [ ! -e "${argument%%::*}" ] || side_by_side=""
 done

@@ -30,7 +30,7 @@ ROLES = ("backup", "restorer", "drill")
 DATABASES = ("shop", "shop_copy")
 
 UNTESTED = {
-    "fetches or installs": r"git clone |python3 -m venv |\S*pip install |pre-commit install",
+    "fetches or installs": r"git clone |python3 -m venv |\S*pip install |\S*pre-commit install",
     "runs this suite": r"sh tests/run\.sh|\.ci/run",
     "changes the system's services": r"systemctl |journalctl ",
     "measures for an hour": r"sh tests/bench/run\.sh ",

@@ -39,6 +39,13 @@ def test_every_page_is_a_topic_of_help_in_its_place():
     assert {path.stem for path in manual()} <= set(help_pages._ORDER)
 
 
+def test_the_house_on_one_page_has_every_wing_of_the_core():
+    table = (TOP / "CONTRIBUTING.md").read_text().partition("| Wing ")[2].partition("\n\n")[0]
+    core = TOP / "core" / "dumpty"
+    wings = {path.parent.name for path in core.glob("*/__init__.py")}
+    assert {wing for wing in wings if f"`{wing}`" not in table} == set()
+
+
 def test_every_link_of_a_page_leads_to_a_file_and_a_heading():
     for path in PAGES.values():
         text = re.sub(r"(?ms)^```.*?^```$", "", path.read_text())

@@ -185,7 +185,9 @@ class DatabaseBackup:
         source = _sqlite(db_path)
         with self._observers.observation("backup") as observation:
             observation.concerns(source.url, ())
-            return self._metadata(self._backups.backup(source, valid_name(backup_name), observation, overrides={}))
+            name = valid_name(backup_name)
+            with cancellable(None, f"the backup of {source.url}"):
+                return self._metadata(self._backups.backup(source, name, observation, overrides={}))
 
     def backup_postgres(self, connection_string: str, backup_name: str, format: BackupFormat) -> BackupMetadata:
         """Dump a PostgreSQL database with ``pg_dump`` into the backup directory. Needs no psycopg2.
@@ -204,15 +206,12 @@ class DatabaseBackup:
         with self._observers.observation("backup") as observation:
             source = parse_connection(connection_string, scheme="postgresql")
             observation.concerns(source.url, source.secrets)
+            name = valid_name(backup_name)
             # Where psycopg2 is missing, a psql holds the locks and the snapshot, and counts.
-            entry = self._backups.backup(
-                source,
-                valid_name(backup_name),
-                observation,
-                format_name=label,
-                inspected=False,
-                overrides={"counts": "auto"},
-            )
+            with cancellable(None, f"the backup of {source.url}"):
+                entry = self._backups.backup(
+                    source, name, observation, format_name=label, inspected=False, overrides={"counts": "auto"}
+                )
             return self._metadata(entry)
 
     def restore_sqlite(self, backup_name: str, restore_path: str) -> bool:
@@ -230,7 +229,8 @@ class DatabaseBackup:
                 driver = driver_name(self._backups.find(backup_name))
                 if driver != "sqlite":
                     raise IntegrityError(f"the backup {backup_name!r} is not one of SQLite: {driver} made it")
-                self._backups.restore(backup_name, target, observation, overwrite=True, overrides={})
+                with cancellable(None, f"the restore of {target.url}"):
+                    self._backups.restore(backup_name, target, observation, overwrite=True, overrides={})
             except UnknownBackup as error:
                 observation.fail(str(error), UnknownBackup.__name__)
                 return False

@@ -70,6 +70,8 @@ def test_an_assertion_with_a_mistake_is_a_usage_error_and_no_verdict(dumpty, mak
     result = dumpty("drill", "--assert", "SELECT count(*) FROM ordres")
     assert result.status == 2
     assert "ordres" in result.err
+    assert "FAILED" not in result.out
+    assert "0 backups proven by restoring, 1 not asked" in result.out
     assert proven(dumpty) == [None]
 
 

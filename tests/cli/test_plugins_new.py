@@ -117,6 +117,34 @@ def test_a_backup_goes_through_all_four_by_the_command_line(installed, tmp_path)
     assert (tmp_path / "again.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n'
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "options"),
+    [
+        ("driver", "my-driver:///letters/a.jsonl", ()),
+        ("programs", "my-programs:///letters", ()),
+        ("compressor", "my-programs:///letters", ("--compressor", "my-compressor")),
+        ("verifier", "my-programs:///letters", ("--verifier", "my-verifier")),
+    ],
+)
+def test_a_backup_is_read_without_dumpty_as_the_readme_says(installed, tmp_path, name, url, options):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/a.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+    dumpty = installed / "venv/bin/dumpty"
+    run(dumpty, "backup", url, *options, cwd=tmp_path)
+    backup = json.loads(run(dumpty, "show", "latest", "--json", cwd=tmp_path))["backups"][0]
+    readme = (installed / f"dumpty-my-{name}/README.md").read_text()
+    command = re.search(r"Without dumpty:\s`(.*?)`, of a FILE in `backups/\w+-…`", readme)
+    assert command is not None, readme
+    output = run("sh", "-ec", command[1].replace("FILE", f"'{backup['files'][0]}'"), cwd=tmp_path)
+    read = {
+        "driver": lambda: (tmp_path / "copy.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n',
+        "programs": lambda: (tmp_path / "copy/a.jsonl").read_text() == '{"id": 1}\n{"id": 2}\n',
+        "compressor": lambda: '{"id": 1}\n{"id": 2}\n' in output,
+        "verifier": lambda: output.split()[0] == backup["details"]["digests"]["my-verifier"],
+    }
+    assert read[name]()
+
+
 def test_what_is_installed_can_be_checked_and_keeps_its_rules(installed, tmp_path):
     (tmp_path / "shop.jsonl").write_text('{"id": 1}\n{"id": 2}\n' * 5000)
     urls = ("--source", f"my-driver:///{tmp_path}/shop.jsonl", "--target", f"my-driver:///{tmp_path}/again.jsonl")

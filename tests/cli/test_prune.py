@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 import pytest
@@ -47,6 +48,18 @@ def test_a_dry_run_gives_a_reason_for_each_and_removes_nothing(dumpty, five):
     reply = dumpty("prune", "--keep", "2", "--dry-run", "--json").json
     assert [d["keep"] for d in reply["decisions"]] == [True, True, False, False, False]
     assert (reply["dry_run"], reply["removed"]) == (True, [])
+    assert listed_ids(dumpty) == five
+
+
+def test_what_is_known_of_old_runs_goes_though_no_backup_does(dumpty, five, tmp_path):
+    result_file = tmp_path / "backups/.runs/nightly/20200101T030000Z.result"
+    result_file.parent.mkdir(parents=True)
+    result_file.write_bytes(b"{}\n")
+    os.utime(result_file, (0, 0))
+    assert dumpty("prune", "--keep", "5", "--dry-run").status == 0
+    assert result_file.exists()
+    assert dumpty("prune", "--keep", "5").status == 0
+    assert not result_file.exists()
     assert listed_ids(dumpty) == five
 
 

@@ -129,6 +129,26 @@ def test_a_restore_that_is_cancelled_at_its_last_moment_leaves_its_target(server
     untouched(server, top)
 
 
+@pytest.mark.parametrize("server", ["mariadb", "mysql"], indirect=True)
+def test_a_server_shows_the_old_tables_until_the_commit_point(server, top):
+    """From there on others may write to what they see, and taking it back would lose that."""
+    manager, visible = BackupManager(str(top)), []
+    [backup] = manager.list_backups()
+    server.execute("CREATE TABLE former (i int)", "target")
+
+    def look(progress):
+        if progress.phase == "committing":
+            tables = server.execute(
+                "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'target'", "target"
+            )
+            visible.append({name for (name,) in tables})
+
+    result = manager.restore(backup.id, server.url("target"), overwrite=True, progress=look)
+    assert result.success, result.error
+    assert visible == [{"t", "u", "former"}]
+    assert version_of(server, "target") == 1
+
+
 def require_named(server, databases_before, reply):
     """See that every database that was not there before is named in the error."""
     for name in server.databases() - databases_before:

@@ -24,7 +24,10 @@ from dumpty import (
     Rules,
     commit_point,
     hookimpl,
+    raise_if_cancelled,
 )
+from dumpty.registry.host import Host
+from dumpty.repository.plain import PlainRepository
 
 PATIENCE = 60
 ROWS = 1500
@@ -436,6 +439,33 @@ def test_a_cancelled_prune_says_what_it_removed(tmp_path):
     assert set(outcomes) == {False, True}
 
 
+def test_what_a_repository_has_done_is_done_whether_it_told_its_commit_point_or_not(tmp_path, monkeypatch):
+    token, locate = Cancellation(), PlainRepository.locate
+
+    def located(repository, name):
+        token.cancel()
+        raise_if_cancelled()
+        return locate(repository, name)
+
+    monkeypatch.setattr("dumpty.repository.transaction.commit_point", bool)
+    monkeypatch.setattr("dumpty.repository.protocol.removal.commit_point", bool)
+    manager = BackupManager(tmp_path / "b", plugins=[ToyDriver(db=b"content")])
+    with monkeypatch.context() as context:
+        context.setattr(PlainRepository, "locate", located)
+        result = manager.create_backup("toy://h/db", cancel=token)
+    assert (result.success, token.cancelled) == (True, True)
+    assert manager.create_backup("toy://h/db").success
+    late = Cancellation()
+
+    def cancel(progress):
+        if progress.items_done:
+            late.cancel()
+            raise_if_cancelled()
+
+    assert manager.prune(Rules(keep=1), cancel=late, progress=cancel).removed == (result.backup.id,)
+    assert late.cancelled
+
+
 def test_a_cancellation_at_any_moment_of_a_commit_is_decided_once(manager, shop):
     """The threads race: whichever wins, the result says so."""
     fill(shop.removeprefix("sqlite:///"), 1)
@@ -478,6 +508,37 @@ def test_a_driver_that_has_returned_has_restored_whether_it_told_its_commit_poin
     backup = manager.create_backup("toy://h/db").raise_for_error()
     assert manager.restore(backup.id, "toy://h/new", cancel=token).success
     assert driver.databases["new"] == b"restored"
+
+
+@pytest.mark.parametrize("facade", [BackupManager, DatabaseBackup])
+def test_a_driver_that_keeps_it_to_itself_that_it_was_to_complete_nothing_has_restored_nothing(tmp_path, facade):
+    class Refused(ToyDriver):
+        @hookimpl
+        def restore(self, target, dump):
+            stream = dump.open()
+            while stream.read(1000):
+                pass
+            token.cancel()
+            with contextlib.suppress(KeyboardInterrupt):
+                commit_point()
+                self.databases[target.database] = b"restored"
+            return Evidence()
+
+    token, driver = Cancellation(), Refused(db=b"x" * 5000)
+    text = "told at its commit point to complete nothing, and said that it had restored toy://h/new: look"
+    if facade is BackupManager:
+        manager = BackupManager(tmp_path / "b", plugins=[driver])
+        backup = manager.create_backup("toy://h/db").raise_for_error()
+        result = manager.restore(backup.id, "toy://h/new", cancel=token)
+        assert isinstance(result.exception, Cancelled)
+        assert text in result.error
+    else:
+        backups = DatabaseBackup(tmp_path / "b")
+        backups._backups._host = Host([driver])
+        backups.backup("toy://h/db", "one")
+        with pytest.raises(Cancelled, match=text):
+            backups.restore("one", "toy://h/new", cancel=token)
+    assert "new" not in driver.databases
 
 
 def test_a_plugin_that_swallows_it_commits_nothing(tmp_path):
@@ -525,6 +586,30 @@ def test_a_call_within_a_call_ends_with_it_and_does_not_end_it(tmp_path):
     assert results[0].success
     assert isinstance(results[1].exception, Cancelled)
     assert (len(inner.list_backups()), outer.list_backups()) == (1, [])
+
+
+@pytest.mark.parametrize("nested", ["remove", "backup_sqlite", "restore_sqlite"])
+def test_what_a_call_within_a_call_commits_does_not_commit_the_other(manager, shop, target, tmp_path, nested):
+    backup, named, token = manager.create_backup(shop).raise_for_error(), DatabaseBackup(tmp_path / "n"), Cancellation()
+    path = shop.removeprefix("sqlite:///")
+    named.backup_sqlite(path, "one")
+    calls = {
+        "remove": lambda: manager.remove(manager.create_backup(shop).raise_for_error().id),
+        "backup_sqlite": lambda: named.backup_sqlite(path, "two").name == "two",
+        "restore_sqlite": lambda: named.restore_sqlite("one", str(tmp_path / "restored.db")),
+    }
+    phases = []
+
+    def cancel_after(progress):
+        if progress.phase == Phase.LOADING and not token.cancelled:
+            phases.append(calls[nested]())
+            token.cancel()
+        phases.append(progress.phase)
+
+    result = manager.restore(backup.id, target, overwrite=True, progress=cancel_after, cancel=token)
+    assert isinstance(result.exception, Cancelled)
+    assert phases == [Phase.INSPECTING, True, Phase.LOADING]
+    assert rows(tmp_path / "target.db") == 7
 
 
 def test_observers_are_told_of_it(tmp_path):

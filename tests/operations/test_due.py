@@ -29,6 +29,9 @@ def proof(level: str, days_ago: int, *, ok: bool = True) -> Proof:
         ([proof("restore", 3), proof("restore", 2, ok=False)], "restore", True),
         ([proof("restore", 3), proof("digest", 2, ok=False), proof("digest", 1)], "restore", True),
         ([proof("digest", 4, ok=False), proof("restore", 3), proof("digest", 2)], "restore", False),
+        ([proof("digest", -1)], "digest", False),  # a clock that is a little ahead
+        ([proof("digest", 9), proof("digest", -9000)], "digest", True),
+        ([proof("digest", 3), proof("digest", -9000)], "digest", False),
     ],
 )
 def test_a_backup_is_due_where_nothing_as_strong_holds_that_is_younger(proofs, level, expected):
@@ -39,3 +42,14 @@ def test_a_backup_is_due_where_nothing_as_strong_holds_that_is_younger(proofs, l
 def test_a_young_backup_is_not_due_though_nothing_was_proved_of_it():
     young = Backup("1", "", "", NOW - timedelta(days=1), 0, "")
     assert due([young], "restore", timedelta(days=7), NOW) == []
+
+
+@pytest.mark.parametrize("state", ["lost", "damaged"])
+def test_a_backup_that_is_lost_or_damaged_is_due_though_it_was_proved_today(state):
+    bad = Backup("1", "", "", NOW - timedelta(days=1), 0, "", proofs=(proof("restore", 0),), state=state)
+    assert due([bad], "digest", timedelta(days=7), NOW) == [bad]
+
+
+def test_a_backup_of_a_clock_that_was_years_ahead_is_due_now():
+    ahead = Backup("1", "", "", NOW + timedelta(days=9000), 0, "")
+    assert due([ahead], "digest", timedelta(days=7), NOW) == [ahead]

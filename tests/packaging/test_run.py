@@ -44,7 +44,7 @@ SETTING_UP = "set up .venv-test"
 
 
 def test_everything_is_set_up_and_the_whole_suite_run_in_two_processes(tree):
-    assert run(tree, "-q") == [SETTING_UP, "ran -m pytest --numprocesses=2 -q"]
+    assert run(tree, "-q") == [SETTING_UP, "ran -m pytest --numprocesses=3 -q"]
     assert run(tree, "-q")[0] == SETTING_UP
 
 

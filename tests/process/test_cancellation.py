@@ -10,7 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dumpty import Cancellation, Cancelled, Peer, given_up, pause, raise_if_cancelled, run_abandonable, run_in_worker
+from dumpty import (
+    Cancellation,
+    Cancelled,
+    Peer,
+    commit_point,
+    given_up,
+    pause,
+    raise_if_cancelled,
+    run_abandonable,
+    run_in_worker,
+)
 from dumpty.process import Child, run
 from dumpty.process.cancellation import cancellable
 from dumpty.streaming.streams import ReadAheadReader, ThreadedWriter
@@ -106,6 +116,25 @@ def test_what_went_wrong_besides_is_told(token, gate):
     assert str(cancelled(work, token, gate)).endswith("; it ended with: what was made could not be removed")
 
 
+def test_what_is_left_is_told_also_where_it_began_with_a_connection_that_was_dropped(token, gate):
+    def ask(peer):
+        with peer.waiting():
+            gate.wait()
+        raise OSError(f"the server: {peer.reason}")
+
+    def work():
+        peer = Peer("the server", gate.opened.set)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(ask, peer).result()
+        except OSError as error:
+            raise OSError(f"the restore failed ({error}), and shop is incomplete: drop it") from error
+
+    error = cancelled(work, token, gate)
+    assert isinstance(error, Cancelled)
+    assert str(error).endswith("and shop is incomplete: drop it")
+
+
 def test_what_a_worker_does_is_stopped(token, gate):
     def work():
         run_in_worker(gate.wait, stop=gate.opened.set)
@@ -157,6 +186,24 @@ def test_who_pauses_wakes_up(token, gate):
         pause(600)
 
     assert isinstance(cancelled(work, token, gate), Cancelled)
+
+
+def test_who_pauses_in_a_worker_wakes_up_and_may_pause_again_while_it_cleans_up(token, gate):
+    paused = []
+
+    def write():
+        gate.reached.set()
+        try:
+            pause(600)
+        finally:
+            pause(0)
+            paused.append("in peace")
+
+    def work():
+        run_in_worker(write, stop=bool)
+
+    assert isinstance(cancelled(work, token, gate), Cancelled)
+    assert paused == ["in peace"]
 
 
 def test_who_writes_faster_than_a_stage_takes_wakes_up(token, gate):
@@ -237,6 +284,33 @@ def test_what_cleans_up_does_not_wait_for_one_that_does_not(token, gate):
     assert isinstance(cancelled(work, token, gate), Cancelled)
     assert found == [True]
     assert not given_up()
+
+
+def test_a_server_that_is_silent_after_the_commit_point_is_waited_for(token, gate, monkeypatch):
+    monkeypatch.setattr("dumpty.process.peer._END_SECONDS", 0)
+    committing, silence = Gate(), Gate()
+
+    def commit():
+        with Peer("the server", committing.opened.set).waiting():
+            commit_point()
+            token.cancel("too late")
+            committing.wait()
+
+    def give_up_a_server():
+        try:
+            with Peer("another server", gate.opened.set).waiting():
+                gate.wait()
+                raise OSError("the connection was lost")
+        finally:
+            with Peer("that server, anew", silence.opened.set).waiting():
+                silence.wait()
+
+    call = Call(commit, token)
+    assert committing.reached.wait(PATIENCE)
+    cancelled(give_up_a_server, Cancellation(), gate)  # whoever drops the silent ones has looked at both by now
+    assert not committing.opened.is_set()
+    committing.opened.set()
+    assert call.ended() is None
 
 
 def test_whoever_asks_is_told_every_time_in_a_worker_too(token):

@@ -15,10 +15,10 @@ from dumpty import BackupManager, Evidence, hookimpl
 
 # In a program of its own, whose only thread is the one that backs up.
 PROGRAM = """
-import json, os, signal, sys, threading
+import json, logging, os, signal, sys, threading
 sys.path.insert(0, sys.argv[1])
 from support.toys import ToyDriver
-from dumpty import BackupManager, hookimpl
+from dumpty import BackupManager, Evidence, hookimpl
 
 def ignore(*_): pass
 
@@ -37,6 +37,14 @@ DEEDS = {
 class Altering(ToyDriver):
     name = "altering"
     fails = False
+
+    @hookimpl
+    def restore(self, target, dump):
+        DEEDS[self.deed]()
+        stream = dump.open()
+        while block := stream.read(1000):
+            self.databases[target.database] = block
+        return Evidence()
 
     @hookimpl
     def backup(self, source, sink, options):
@@ -58,17 +66,33 @@ os.umask(0o27)
 os.chdir(sys.argv[2])
 environment, results = dict(os.environ), {}
 
+class Noting(logging.Handler):
+    def emit(self, record):
+        if getattr(record, "event", "") == "process-altered":
+            warnings.append(record.getMessage())
+
+warnings = []
+logging.getLogger("dumpty").addHandler(Noting())
+
 def attempt(name, driver, *wrappers, around=lambda work: work()):
     manager = BackupManager("backups-" + name, plugins=[driver, *wrappers])
     outcome = []
+    warnings.clear()
     around(lambda: outcome.append(manager.create_backup("toy://host/db")))
-    results[name] = [outcome[0].error, len(manager.list_backups()), state()]
+    results[name] = [outcome[0].error, len(manager.list_backups()), state(), list(warnings)]
     os.chdir(sys.argv[2])
 
 for deed in DEEDS:
     driver = Altering(db=b"x" * 100)
     driver.deed = deed
     attempt(deed, driver)
+driver = Altering(db=b"x")
+driver.deed = "added"
+manager = BackupManager("backups-restore", plugins=[driver])
+backup = manager.create_backup("toy://host/db").raise_for_error()
+warnings.clear()
+restored = manager.restore(backup.id, "toy://host/new")
+results["restore"] = [restored.error, driver.databases.get("new") == b"x", state(), list(warnings)]
 driver = Altering(db=b"x")
 driver.deed, driver.fails = "directory", True
 attempt("failing", driver)
@@ -107,34 +131,41 @@ def results(tmp_path_factory):
         ("handler", "the handling of SIGUSR1;"),
     ],
 )
-def test_a_plugin_that_leaves_the_process_altered_fails_by_name_and_it_is_put_back(results, name, left):
-    (error, backups, state), intact = results[0][name], results[1]
-    assert error.startswith("plugin 'altering' of this program left altered after backup: ")
-    assert left in error
-    assert "s3cret" not in error
-    assert backups == 0
-    assert state == intact
+def test_a_plugin_that_leaves_the_process_altered_is_named_and_it_is_put_back(results, name, left):
+    (error, backups, state, [warning]), intact = results[0][name], results[1]
+    assert (error, backups, state) == (None, 1, intact)
+    assert warning.startswith("plugin 'altering' of this program left altered after backup: ")
+    assert left in warning
+    assert warning.endswith("; it was put back")
+    assert "s3cret" not in warning
 
 
-def test_what_is_as_it_was_in_the_end_is_no_failure(results):
-    assert results[0]["nothing"] == [None, 1, results[1]]
+def test_a_restore_that_is_done_is_no_failure_for_what_it_left_altered(results):
+    error, restored, state, [warning] = results[0]["restore"]
+    assert (error, restored, state) == (None, True, results[1])
+    assert "left altered after restore: the environment variable PGPASSWORD; it was put back" in warning
+
+
+def test_what_is_as_it_was_in_the_end_is_told_nobody(results):
+    assert results[0]["nothing"] == [None, 1, results[1], []]
 
 
 def test_a_failure_stays_the_one_it_was_and_the_process_is_put_back(results):
-    error, backups, state = results[0]["failing"]
+    error, backups, state, [warning] = results[0]["failing"]
     assert error == "plugin 'altering' of this program failed in backup: OSError: the line broke"
     assert (backups, state) == (0, results[1])
+    assert "left altered after backup: the working directory" in warning
 
 
 def test_a_wrapper_that_leaves_the_process_altered_is_named_and_not_the_plugin_inside(results):
-    error, backups, state = results[0]["wrapper"]
-    assert error.startswith("wrapper 'around' of this program left altered after backup: the working directory")
-    assert (backups, state) == (0, results[1])
+    error, backups, state, [warning] = results[0]["wrapper"]
+    assert warning.startswith("wrapper 'around' of this program left altered after backup: the working directory")
+    assert (error, backups, state) == (None, 1, results[1])
 
 
 def test_nobody_is_accused_where_another_thread_may_have_done_it(results):
-    error, backups, state = results[0]["threads"]
-    assert (error, backups) == (None, 1)
+    error, backups, state, warnings = results[0]["threads"]
+    assert (error, backups, warnings) == (None, 1, [])
     assert state[0] == "/"
 
 

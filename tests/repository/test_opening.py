@@ -16,6 +16,7 @@ from support.toys import ToyDriver
 from dumpty import (
     Annotations,
     BackupManager,
+    IntegrityError,
     ListedBackup,
     MissingFile,
     Pinned,
@@ -206,6 +207,18 @@ def test_what_was_altered_in_a_foreign_layout_is_found(manager, pool):
     pool.pool.clear()
     assert manager.get_backup(backup.id).state == "lost"
     assert not manager.restore(backup.id, "toy://h/new").success
+
+
+def test_a_proof_that_failed_fails_whatever_the_repository_keeps_of_it(manager, pool, monkeypatch):
+    backup = manager.create_backup("toy://h/db").backup
+    [digest] = pool.pool
+    pool.pool[digest] = pool.pool[digest][:-1] + b"!"
+    add_proof = pool.add_proof
+    monkeypatch.setattr(pool, "add_proof", lambda record, proof: replace(add_proof(record, proof), exception=None))
+    with pytest.raises(IntegrityError):
+        manager.verify(backup.id)
+    [verification] = manager.verify_many([backup.id])
+    assert isinstance(verification.exception, IntegrityError)
 
 
 def test_a_repository_that_lacks_a_method_is_refused_when_it_is_opened(pool):

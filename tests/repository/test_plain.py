@@ -13,7 +13,17 @@ import pytest
 from support.places import left_over, stored_files
 from support.toys import StoreWrapper, ToyDriver, open_directory
 
-from dumpty import BackupManager, Cap, IntegrityError, NotPermitted, PluginError, PluginRef, Record, StoredObject
+from dumpty import (
+    BackupManager,
+    Cap,
+    IntegrityError,
+    NotPermitted,
+    PluginError,
+    PluginRef,
+    Record,
+    StoredObject,
+    UnknownBackup,
+)
 from dumpty.repository.plain import PlainRepository
 from dumpty.testing.memory_store import ALL, MemoryStore
 
@@ -120,6 +130,15 @@ def test_a_backup_of_several_objects_is_removed_whole(repository, top):
     assert BackupManager(str(top)).remove(removed.id)
     assert [listed.record for listed in repository.listing().backups] == [kept]
     assert len(names(top)) == len(PARTS) + 1
+
+
+def test_a_candidate_that_was_removed_meanwhile_is_unknown(repository, top):
+    record = committed(repository)
+    assert repository.get(record.id) == repository.candidates()[0].load().record
+    [candidate] = repository.candidates()
+    PlainRepository(open_directory(top)).remove(lambda listed: {record.id})
+    with pytest.raises(UnknownBackup, match="removed meanwhile"):
+        candidate.load()
 
 
 def test_a_removal_that_the_place_refuses_in_part_removes_the_rest_and_is_finished_by_the_next_run(

@@ -126,7 +126,7 @@ def test_a_failed_verification_is_written_down_too(top, backup):
         opened(top).verify(backup.id)
     status = opened(top).get_backup(backup.id).verification_status
     assert status.failed.error
-    with pytest.raises(UnknownBackup, match="ever verified"):
+    with pytest.raises(UnknownBackup, match="still holds"):
         opened(top).find("latest-verified")
 
 

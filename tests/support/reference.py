@@ -29,7 +29,7 @@ SECTIONS = {
 }
 ELSEWHERE = ("dumpty.backup", "dumpty.errors", "dumpty.operations", "dumpty.repository", "dumpty.types")
 """Where the exported names live that are no tools: on this page already, or what the facades return."""
-HEAD = """# Reference: every hook, type, error and tool for plugins, in their own words
+HEAD = """# Reference: every hook, type, error and tool for plugins, from their docstrings
 
 Made from the docstrings by `tests/support/reference.py`. [plugins](plugins.md) is the page to begin with. Every name is
 imported from `dumpty` itself.

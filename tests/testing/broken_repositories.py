@@ -256,6 +256,15 @@ class KeepsWhatWasRead(GoodRepository):
             yield
 
 
+@breaks("test_what_is_being_read_is_not_removed")
+class ProtectsNoReader(GoodRepository):
+    class repository(Vault):
+        @contextlib.contextmanager
+        def reading(self, record):
+            self.look_up(record)
+            yield
+
+
 # -- behaviour -------------------------------------------------------------------------------------------------------
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 
 import pytest
 
-from dumpty import DependencyError, PluginError, PluginNotFound
+from dumpty import BackupManager, DependencyError, PluginError, PluginNotFound
 from dumpty.testing import check as module
 from dumpty.testing.check import check
+from dumpty.testing.memory import MemoryDriver
 from testing import sqlite_files
 
 
@@ -38,13 +40,15 @@ def test_a_driver_without_urls_is_told_what_was_not_proved():
 def test_a_driver_with_urls_is_proved_and_says_what_it_left(tmp_path):
     source = sqlite_files.filled(tmp_path / "shop.db", sqlite_files.SHOP)
     content_before = sqlite_files.content(source)
+    others = {sqlite_files.filled(tmp_path / f"again_{number}.db", sqlite_files.SHOP) for number in range(3)}
     verdict = check("sqlite", "driver", source, f"sqlite:///{tmp_path}/again.db")
     assert verdict.kept, str(verdict)
     assert {"test_a_database_comes_back", "test_a_failed_restore_leaves_the_old_content"} <= {
         rule.test for rule in verdict.of("kept")
     }
     assert sqlite_files.content(source) == content_before
-    created = {f"sqlite:///{path}" for path in tmp_path.iterdir()} - {source}
+    assert [sqlite_files.content(url) for url in others] == [content_before] * len(others)
+    created = {f"sqlite:///{path}" for path in tmp_path.iterdir()} - {source} - others
     assert set(verdict.remaining_databases) == created
     assert created
 
@@ -93,17 +97,29 @@ def open_repository(url):
 
 
 @pytest.fixture
-def filed(tmp_path, monkeypatch):
-    """Install a plugin that brings a layout of its own, and nothing else."""
-    site = tmp_path / "site"
-    info = site / "dumpty_filed-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "dumpty_filed.py").write_text(FILED)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dumpty-filed\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[dumpty]\nfiled = dumpty_filed\n")
-    monkeypatch.syspath_prepend(site)
-    yield
-    sys.modules.pop("dumpty_filed", None)
+def install(tmp_path, monkeypatch):
+    """Install a plugin: ``install(name, program)``."""
+    modules = []
+
+    def install(name, program):
+        site, module = tmp_path / "site", f"dumpty_{name}"
+        info = site / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{module}.py").write_text(program)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dumpty-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[dumpty]\n{name} = {module}\n")
+        monkeypatch.syspath_prepend(site)
+        modules.append(module)
+
+    yield install
+    for name in modules:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def filed(install):
+    """A plugin that brings a layout of its own, and nothing else."""
+    install("filed", FILED)
 
 
 @pytest.mark.usefixtures("filed")
@@ -120,6 +136,35 @@ def test_a_store_of_a_layout_of_its_own_is_proved_as_a_repository_and_what_it_le
     assert [path for pattern in ("*.bin*", "*.manifest.json") for path in run.rglob(pattern)] == []
 
 
+FLAT = """
+from dumpty import PluginInfo, hookimpl
+from dumpty.repository.plain import PlainRepository
+from dumpty_plugins.file import FileStore
+
+@hookimpl
+def describe():
+    return PluginInfo(kind="store", schemes=("flat",))
+
+@hookimpl
+def {hook}(url):
+    return {kind}(FileStore(url.partition("://")[2].partition("/dumpty-check-")[0]))
+"""
+
+
+@pytest.mark.parametrize(("hook", "kind"), [("open_store", ""), ("open_repository", "PlainRepository")])
+def test_where_a_store_makes_one_place_of_all_folders_nothing_that_is_there_is_touched(install, tmp_path, hook, kind):
+    place, databases = tmp_path / "place", MemoryDriver({"shop": b"content"})
+    manager = BackupManager(str(place), plugins=[databases])
+    backup = manager.create_backup(databases.url("shop")).raise_for_error()
+    install("flat", FLAT.format(hook=hook, kind=kind))
+    verdict = check("flat", "store", target=f"flat://{place}")
+    assert manager.list_backups() == [backup]
+    manager.verify(backup.id)
+    assert not verdict.kept
+    reasons = {rule.test: rule.reason for rule in verdict.of("broken")}
+    assert "Nothing was written or removed here" in reasons["test_only_declared_options_are_read"]
+
+
 def test_a_source_that_cannot_be_read_breaks_rules_and_shows_no_password(tmp_path):
     url = f"postgresql://tester:s3cret-word@/none?host={tmp_path}"
     verdict = check("postgres", "driver", url)
@@ -134,8 +179,52 @@ def test_an_unknown_plugin_is_not_found():
 
 
 def test_a_check_that_takes_too_long_is_given_up():
-    with pytest.raises(PluginError, match=r"did not end within 0\.01 seconds"):
+    with pytest.raises(PluginError, match=r"did not end within 0\.01 seconds$"):
         check("sha256", "verifier", timeout=0.01)
+
+
+def test_a_check_that_is_given_up_says_what_it_may_have_left(tmp_path):
+    with pytest.raises(PluginError, match=r"; what has [0-9a-f]{8} in its name there is the check's, and yours to"):
+        check("file", "store", target=str(tmp_path), timeout=0.01)
+
+
+HANGING = """
+import time
+from dumpty import PluginInfo, hookimpl
+
+@hookimpl
+def describe():
+    return PluginInfo(kind="verifier")
+
+@hookimpl
+def verify():
+    time.sleep(600)
+"""
+
+
+def test_a_check_that_is_given_up_says_which_rule_came_to_no_end(install):
+    install("hanging", HANGING)
+    with pytest.raises(PluginError, match=r"did not end within 5 seconds; it was at test_\w+"):
+        check("hanging", "verifier", timeout=5)
+
+
+def test_dumps_of_the_source_do_not_pile_up(tmp_path, monkeypatch):
+    """Nobody knows how large a stranger's source is, and there are dozens of rules."""
+    (tmp_path / "site").mkdir()
+    program = """
+        import atexit, os, pathlib, sys
+        def tell():
+            for word in (w for w in sys.argv if w.endswith("/tmp")):
+                files = [str(p) for p in pathlib.Path(word).rglob("dump") if p.is_file()]
+                pathlib.Path(os.environ["DUMPS"]).write_text("\\n".join(files))
+        atexit.register(tell)
+    """
+    (tmp_path / "site/sitecustomize.py").write_text(textwrap.dedent(program))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("DUMPS", str(tmp_path / "dumps"))
+    verdict = check("sqlite", "driver", sqlite_files.filled(tmp_path / "shop.db", sqlite_files.SHOP))
+    assert verdict.kept
+    assert [name for name in (tmp_path / "dumps").read_text().split("\n") if "/dumps" not in name] == []
 
 
 def test_without_pytest_the_error_says_what_to_install(monkeypatch):

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -151,13 +152,65 @@ def test_directories_that_cannot_be_exchanged_stay(place, monkeypatch):
     assert os.listdir(place) == ["db"]
 
 
-def test_a_file_system_without_hard_links_will_do(place, monkeypatch):
+@pytest.mark.parametrize("renames", [True, False], ids=["with a rename that replaces nothing", "without"])
+def test_a_file_system_without_hard_links_will_do(place, monkeypatch, renames):
     def fail(*_, **__):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", fail)
+    if not renames:
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     replace(place / "db", "new", directory=False, replace=False)
     assert held_in(place / "db") == "new"
+    with pytest.raises(TargetNotEmpty, match="was created while restoring into it"):
+        replace(place / "db", "newer", directory=False, replace=False)
+    assert held_in(place / "db") == "new"
+
+
+@pytest.mark.parametrize(("mode", "inherited"), [(0o660, 0o600), (0o664, 0o644), (0o604, 0o600), (0o755, 0o755)])
+def test_where_the_group_cannot_be_kept_no_other_group_gets_its_rights(place, monkeypatch, directory, mode, inherited):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    build(place / "db", "old", directory=directory)
+    (place / "db").chmod(mode)
+    status = list((place / "db").stat())
+    status[stat.ST_GID] += 1  # that of a file of another group
+    monkeypatch.setattr(os, "fchown", refuse)
+    with Replacement(target=str(place / "db"), directory=directory) as replacement:
+        build(replacement.path, "new", directory=directory)
+        replacement.inherit(status=os.stat_result(status))
+        assert stat.S_IMODE(os.stat(replacement.path).st_mode) == inherited
+
+
+ACCESS_LIST = "system.posix_acl_access"
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+NOBODY = 0xFFFFFFFF
+FOR_ONE_USER = access_list((1, 6, NOBODY), (2, 6, 65534), (4, 0, NOBODY), (16, 6, NOBODY), (32, 0, NOBODY))
+"""Its owner and user 65534 may read and write, its group nothing; the mode says 0660 of it."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="access lists of Linux")
+def test_a_replaced_database_leaves_its_access_list(place):
+    build(place / "db", "old", directory=False)
+    try:
+        os.setxattr(place / "db", ACCESS_LIST, FOR_ONE_USER)
+    except OSError as error:
+        pytest.skip(f"this file system has no access lists: {error}")
+    replace(place / "db", "new", directory=False, replace=True)
+    assert held_in(place / "db") == "new"
+    assert os.getxattr(place / "db", ACCESS_LIST) == FOR_ONE_USER
+    os.removexattr(place / "db", ACCESS_LIST)
+    (place / "db").chmod(0o660)
+    os.setxattr(place, "system.posix_acl_default", FOR_ONE_USER)  # what is made there from now on has that, too
+    replace(place / "db", "newer", directory=False, replace=True)
+    assert ACCESS_LIST not in os.listxattr(place / "db")
+    assert stat.S_IMODE((place / "db").stat().st_mode) == 0o660
 
 
 def test_what_was_not_built_is_not_put_in_place(place, directory):

@@ -1,4 +1,4 @@
-"""The demo's database: a small shop, how to wreck it, and how to tell whether it is the same again."""
+"""The demo's database: a small shop, how to damage it, and how to tell whether it is the same again."""
 
 from __future__ import annotations
 

@@ -15,7 +15,15 @@ from dumpty.cli.output import Line, Report, count, seconds
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import UsageError, error_type
 from dumpty.cli.urls import redacted
-from dumpty.errors import DumptyError, IntegrityError, ManifestError, MissingFile, NotProvable, UnknownBackup
+from dumpty.errors import (
+    DumptyError,
+    IntegrityError,
+    ManifestError,
+    MissingFile,
+    NotProvable,
+    OptionError,
+    UnknownBackup,
+)
 from dumpty.operations.proving import due
 from dumpty.repository.retention import parse_age
 
@@ -36,7 +44,7 @@ OlderThan = Annotated[
     typer.Option(
         "--older-than",
         metavar="AGE",
-        help="Those whose last proof of this level or a further one, or who themselves, are older: 12h, 7d.",
+        help="Those last proved at this level or a further one, or never and made, longer ago: 12h, 7d.",
     ),
 ]
 
@@ -60,19 +68,25 @@ class Verdicts:
         """What this machine lacks, which says nothing of a backup."""
         return [f for f in self.failures if isinstance(f, NotProvable)]
 
+    @property
+    def mistakes(self) -> list[DumptyError]:
+        """What was asked wrongly, which says nothing of a backup either."""
+        return [f for f in self.failures if isinstance(f, OptionError)]
+
     def worst(self, total: int) -> DumptyError | None:
         """Return the error that decides the exit status.
 
         Damage comes before what kept a backup from being looked at, and that before what this machine lacks.
         """
         damage = [f for f in self.failures if isinstance(f, (IntegrityError, ManifestError))]
-        lacking, failed = self.unprovable, len(self.failures) - len(self.unprovable)
+        lacking = self.unprovable
+        failed = len(self.failures) - len(lacking) - len(self.mistakes)
         if damage:
             first_text = str(damage[0])
             return IntegrityError(
                 first_text if total == 1 else f"{failed} of {total} backups failed, the first: {first_text}"
             )
-        if failed:
+        if len(self.failures) > len(lacking):
             return next(f for f in self.failures if not isinstance(f, NotProvable))
         if len(lacking) > 1:
             return NotProvable(f"{len(lacking)} of {total} backups are not provable here, the first: {lacking[0]}")
@@ -172,7 +186,7 @@ def _prove_each(
         except DumptyError as error:
             verdicts.failures.append(error)
             verdicts.proofs.append(_undecided(backup, level, error))
-            sign = "NOT PROVED" if isinstance(error, NotProvable) else "FAILED"
+            sign = "NOT PROVED" if isinstance(error, (NotProvable, OptionError)) else "FAILED"
             verdicts.lines.append(f"{head}{sign}: {error}")
         else:
             failure = _damage_of(backup, proof)
@@ -192,11 +206,12 @@ def _prove_each(
 
 
 def _summary(verdicts: Verdicts, deed: str) -> str:
-    """Return how many proofs held, how many did not, and how many this machine could not try."""
-    lacking = len(verdicts.unprovable)
-    failed = len(verdicts.failures) - lacking
+    """Return how many proofs held, how many did not, and how many could not be tried."""
+    lacking, mistaken = len(verdicts.unprovable), len(verdicts.mistakes)
+    failed = len(verdicts.failures) - lacking - mistaken
     parts = [f"{count(verdicts.proved_count, 'backup')} {deed}"]
     parts += [f"{failed} FAILED"] * bool(failed) + [f"{lacking} not provable here"] * bool(lacking)
+    parts += [f"{mistaken} not asked"] * bool(mistaken)
     return ", ".join(parts)
 
 

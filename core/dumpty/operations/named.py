@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import IntegrityError, MissingFile, SourceError, UnknownBackup
 from dumpty.operations.evidence import with_alterations
+from dumpty.operations.restore import require_not_refused
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.masking import drop_masked_properties
@@ -190,6 +191,7 @@ class NamedBackups:
             self._host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options)
             if dump.read_to_end and call is not None:
                 call.settle()
+                require_not_refused(call, driver, target)
             interruption.check()
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it restored {stored.file}, but did not read it to its end")

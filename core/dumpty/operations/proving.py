@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dumpty.errors import Cancelled
@@ -134,21 +134,27 @@ class Prover:
             )
             reporter.begin(Phase.COMMITTING)
             commit_point()
-        return self._repository.add_proof(record, proof)
+        # What the repository returns it may have read back, where an exception is not kept: then nothing would fail.
+        return replace(proof, unrecorded=self._repository.add_proof(record, proof).unrecorded)
 
 
 def due(backups: Iterable[Backup], level: Level, age: timedelta, now: datetime) -> list[Backup]:
     """Return those of ``backups`` whose last proof of ``level``, or of a further one, is older than ``age``.
 
-    One that has none, or that failed since, is as old as it is itself.
+    One that has none, or that failed since, is as old as it is itself. A time that lies further ahead than ``age`` is
+    of a clock that was wrong, and says nothing. One that is lost or damaged is due whatever its age.
     """
-    return [backup for backup in backups if now - _last_proven(backup, level) > age]
+    return [b for b in backups if b.state in _BAD_STATES or abs(now - _last_proven(b, level, now + age)) > age]
 
 
-def _last_proven(backup: Backup, level: Level) -> datetime:
+_BAD_STATES = {"lost", "damaged"}
+
+
+def _last_proven(backup: Backup, level: Level, latest: datetime) -> datetime:
     levels = LEVELS[LEVELS.index(level) :]
     since_failure = itertools.takewhile(lambda proof: proof.ok, reversed(backup.proofs))
-    return max((proof.at for proof in since_failure if proof.level in levels), default=backup.timestamp)
+    moments = (proof.at for proof in since_failure if proof.level in levels and proof.at <= latest)
+    return max(moments, default=backup.timestamp)
 
 
 def require_held(proof: Proof) -> Proof:

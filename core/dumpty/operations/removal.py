@@ -35,7 +35,8 @@ class Remover:
 
     def remove(self, backup_id: str) -> bool:
         """Remove a backup; the contract is that of ``BackupManager.remove``."""
-        with self._observers.observation("remove") as observation:
+        what = f"the removal of backup {backup_id}"
+        with self._observers.observation("remove") as observation, cancellable(None, what):
             record = self._repository.get(backup_id)
             observation.about(record)
             reason = self._remove(record)
@@ -62,7 +63,7 @@ class Remover:
                 listing = self._lister.listing()
                 return Pruning(decisions=decide(listing.backups, rules, datetime.now(UTC)), listing=listing)
         require_token(cancel)
-        with self._observers.observation("prune") as observation, cancellable(cancel, "the prune"):
+        with self._observers.observation("prune") as observation, cancellable(cancel, "the prune") as call:
             reporter.begin(Phase.INSPECTING)
             listing = self._lister.listing()
             now = datetime.now(UTC)
@@ -79,6 +80,8 @@ class Remover:
             if going:
                 reporter.begin(Phase.REMOVING, items_total=len(going if only is None else going & set(only)))
                 outcome = self._repository.remove(choose)
+                if outcome.removed:
+                    call.settle()  # a repository of a plugin's may not have told its commit point
                 reporter.items(len(outcome.removed))
             observation.removes(*outcome.removed)
             self._clear()

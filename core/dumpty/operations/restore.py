@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dumpty.streaming.reporter import Reporter
     from dumpty.types import Evidence, Kind, Options, PluginRef, Record, Repository, Source
 
-__all__ = ["driver_of", "load", "restore", "stored_of"]
+__all__ = ["driver_of", "load", "require_not_refused", "restore", "stored_of"]
 
 
 def restore(
@@ -61,10 +61,8 @@ def restore(
     target = parse_url(target_url)
     driver = _driver_for(host, target, record)
     if driver.name != record.driver.name:
-        raise SourceError(
-            f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
-            "a dump goes back only into a database of its own kind"
-        )
+        text = f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
+        raise SourceError(text + "a dump goes back only into a database of its own kind")
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record)
     reporter.begin(Phase.INSPECTING)
@@ -81,10 +79,11 @@ def restore(
     with StoredDump(host, repository, stored, reporter) as dump, _blamed(host, repository, dump, stored):
         loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
         call.settle()
-    if record.evidence.objects:
-        reporter.begin(Phase.COMPARING, items_total=len(record.evidence.objects))
+    require_not_refused(call, driver, target)
+    if count := len(record.evidence.objects):
+        reporter.begin(Phase.COMPARING, items_total=count)
         _require_same_counts(host, driver, record, target, loaded, options["inspect"])
-        reporter.items(len(record.evidence.objects))
+        reporter.items(count)
     current_interruption().check()
 
 
@@ -165,6 +164,22 @@ def load(
         # The driver stopped early, and may have loaded part of the dump: that is no restore.
         raise IntegrityError(f"{driver} said it restored {dump.file}, but did not read it to its end")
     return evidence
+
+
+def require_not_refused(call: Call, driver: Plugin, target: Source) -> None:
+    """Check that a driver which has returned was not told, at its commit point, to complete nothing.
+
+    Raises:
+        PluginError: it was, and kept that to itself.
+    """
+    if call.refused:
+        current_interruption().check_signal()
+        raise PluginError(
+            f"{driver} was told at its commit point to complete nothing, and said that it had restored {target.url}: "
+            "look at what is there before you use it, and tell its authors",
+            plugin=str(driver),
+            hook="restore",
+        )
 
 
 def stored_of(host: Host, record: Record) -> Stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from dumpty.errors import DumptyError, SourceError
@@ -147,7 +148,7 @@ def to_backup(
         id=record.id,
         database_url=record.url,
         file_path=file_path,
-        timestamp=record.started,
+        timestamp=record.started.astimezone(UTC),
         size_bytes=record.stored_size,
         checksum=record.checksum,
         database_name=record.database,
@@ -158,7 +159,7 @@ def to_backup(
         digests=record.objects[0].digests if len(record.objects) == 1 else {},
         evidence=record.evidence,
         source=record.identity,
-        ended=record.ended,
+        ended=record.ended.astimezone(UTC),
         proofs=annotations.proofs,
         pinned=annotations.pinned,
         state=state,

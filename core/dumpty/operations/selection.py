@@ -118,7 +118,7 @@ def select(
         if backup.verification_status.proven:
             return backup
     raise UnknownBackup(
-        f"no backup {query!r} in {searched}: none was ever verified, and has not failed since; "
+        f"no backup {query!r} in {searched}: none has a proof that still holds; "
         "dumpty verify or dumpty drill proves one"
     )
 

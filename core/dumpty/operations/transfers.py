@@ -50,7 +50,7 @@ class Transfers:
         require_text("a database URL", url)
         observation = self.observers.observation("backup", url=url)
 
-        def work(_call: Call) -> Backup:
+        def work(call: Call) -> Backup:
             record = create(
                 self.host,
                 self.repository,
@@ -62,6 +62,7 @@ class Transfers:
                 rate_limit=rate_limit,
                 overrides=options,
             )
+            call.settle()  # a repository of a plugin's may not have told its commit point
             observation.about(record)
             return self.lister.as_recorded(record)
 

@@ -68,7 +68,10 @@ class Ending:
 
 
 class Call:
-    """One call of a facade, in the thread that makes this object. See ``cancellable``."""
+    """One call of a facade, in the thread that makes this object. See ``cancellable``.
+
+    ``refused``: whoever asked to pass the commit point was told not to, and must not complete anything.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -77,6 +80,7 @@ class Call:
         self.cause: Exception | None = None
         self.on_commit: Callable[[], object] = bool
         self.reason = ""
+        self.refused = False
         self._final = False
         self._provisional = False
         self._heard = False
@@ -101,9 +105,10 @@ class Call:
 
     def receive(self, reason: str) -> None:
         """Be cancelled, unless the commit point has passed. From any thread."""
-        self.ending.ask()
         if _take(self._claim):
             self._cancel(reason)
+        if self.cancelled:  # past the commit point a server that is silent may be at work on a COMMIT: it is waited for
+            self.ending.ask()
         for listener in list(self._listeners):
             listener()
 
@@ -174,21 +179,27 @@ class Call:
         if self._provisional or self._final:
             self.check()
             return
+        self.refused = True
         self.on_commit()
         if not _take(self._claim):  # if the other thread has not yet said so, it is about to
             self.cancelled = True
         self.check()
-        self._final = True
+        self.refused, self._final = False, True
 
     def settle(self) -> None:
-        """Note that what was asked for is done: whatever comes now, or came too late to be heard, changes nothing."""
-        _take(self._claim)
-        self._final, self.cancelled = True, False
+        """Note that what was asked for is done, unless it was refused: what comes now changes nothing."""
+        if not self.refused:
+            self._decide()
 
     def close(self) -> None:
         """Be over: threads and connections that still know of it are not concerned any more."""
-        self.settle()
+        self._decide()
         self.ending = Ending()
+
+    def _decide(self) -> None:
+        """Let nobody cancel it any more, and forget what came too late to be heard."""
+        _take(self._claim)
+        self._final, self.cancelled = True, False
 
     @contextlib.contextmanager
     def provisional(self) -> Iterator[None]:
@@ -203,7 +214,8 @@ class Call:
         """Return what its caller gets; ``cause`` is what came up instead of ``CancelRequested``."""
         reason = f" ({self.reason})" if self.reason else ""
         text = f"{self.what} was cancelled{reason} before it was complete"
-        if cause is not None and not isinstance(cause, Cancelled) and DROPPED not in str(cause):
+        # What tells of the drop and then goes on tells what became of it: something may be left.
+        if cause is not None and not isinstance(cause, Cancelled) and not one_line(cause).endswith(DROPPED):
             text += f"; it ended with: {one_line(cause)}"
         return Cancelled(text)
 
@@ -286,10 +298,33 @@ def pause(seconds: float) -> None:
     Raises:
         KeyboardInterrupt: it was cancelled.
     """
+    call = _current.get()
+    if call is not None and not call.in_own_thread:
+        _pause_in_worker(call, seconds)
+        return
     woken: SimpleQueue[None] = SimpleQueue()
     with wait_point(lambda: woken.put(None)), contextlib.suppress(Empty):
         woken.get(timeout=max(0.0, seconds))
     hear_cancellation()
+
+
+def _pause_in_worker(call: Call, seconds: float) -> None:
+    """Pause in a thread that a call waits for; what was cancelled before is being cleaned up, and may pause."""
+    woken: SimpleQueue[None] = SimpleQueue()
+
+    def listener() -> None:
+        if call.cancelled:
+            woken.put(None)
+
+    before = call.cancelled
+    call.listen(listener)
+    try:
+        with contextlib.suppress(Empty):
+            woken.get(timeout=0.0 if call.cancelled and not before else max(0.0, seconds))
+    finally:
+        call.unlisten(listener)
+    if not before:
+        call.check()
 
 
 def _take(claim: list[None]) -> bool:

@@ -24,8 +24,8 @@ class Cancellation:
     a file system that hangs; another driver's) ends when it ends. Servers that answer get the time to clean up, and
     observers (the hook ``finished``) that of being told.
 
-    A call whose commit point has passed is not cancelled any more: it goes on, and says what has come of it. Only a
-    server that then gives no answer is not waited for.
+    A call whose commit point has passed is not cancelled any more: it goes on, and says what has come of it. A server
+    that then gives no answer is waited for as without a cancellation, for it may be at work on what it was told.
     """
 
     def __init__(self) -> None:
@@ -74,8 +74,10 @@ class Cancellation:
 def cancellable(token: Cancellation | None, what: str) -> Iterator[Call]:
     """Run one call of a facade: within the block ``token``, and those of calls around it, cancel it.
 
+    So is every call that commits anything: its commit point would be taken for that of a call around it.
+
     Args:
-        token: None where nobody can.
+        token: None where it has none.
         what: names it in the error: "the backup of sqlite:///shop.db".
 
     Raises:

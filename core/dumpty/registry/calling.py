@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dumpty import hookspecs
-from dumpty.errors import DumptyError, PluginError
+from dumpty.errors import DumptyError
 from dumpty.process.state import ProcessState
 from dumpty.redaction import one_line, redact_exception
 from dumpty.registry.plugin import describe_error, plugin_failure
@@ -157,34 +157,40 @@ class _Layer:
 
     @contextlib.contextmanager
     def _leaving_the_process_as_it_was(self) -> Iterator[None]:
-        """See that the block leaves working directory, umask, environment and signal handlers, and put them back.
+        """See that the block leaves working directory, umask, environment and signal handlers, or put them back.
 
-        A relative path would lead elsewhere afterwards, a file be anybody's to read, a password be every child's.
+        Who left them altered is named in a warning.
+
+        A relative path would lead elsewhere afterwards, a file be anybody's to read, a password be every child's. Once
+        they are back nothing is lost, and what the hook did is done: a target may have been replaced. So it is no
+        failure. It may not be the plugin's doing either: libraries set variables when they are first imported, and a
+        caller's progress callback, or the handler of a signal, may have come up within the block.
+
         Nobody is accused of what another thread may have done: only signal handlers are this thread's alone to set,
-        and the rest is looked at only where, when the block begins, the program has no other thread. Then whoever
-        alters it was called from here. Threads and child processes that are left are not looked for, since those of
-        concurrent calls look the same; the conformance suite finds them.
-
-        Raises:
-            PluginError: the block ended well, and left something else than it found.
+        and the rest is looked at only where, when the block begins, the program has no other thread. Threads and child
+        processes that are left are not looked for, since those of concurrent calls look the same; the conformance suite
+        finds them.
         """
         shared = not ProcessState.has_one_user()
         before = ProcessState.observe()
-        name, hook = str(self.plugin), self.routed.hook
         try:
             yield
         except BaseException:
             # Where it was interrupted, the program may have set handlers for what comes next; they are left alone.
-            if not shared and (changed := replace(ProcessState.observe(), handlers={}).changes(before)):
-                text = "; ".join([*changed, *replace(before, handlers={}).put_back()])
-                fields = {"event": "process-altered", "plugin": name, "hook": hook}
-                _log.warning("%s failed in %s and left altered: %s", name, hook, text, extra=fields)
+            self._put_back(replace(before, handlers={}), shared=shared)
             raise
-        if changed := ProcessState.observe().changes(before, shared=shared):
-            problems = before.put_back(shared=shared)
-            still = f" (and that could not be put back: {'; '.join(problems)})" if problems else ""
-            text = f"{name} left altered after {hook}: {', '.join(changed)}{still}; that is a failure: tell its authors"
-            raise PluginError(text, plugin=name, hook=hook)
+        self._put_back(before, shared=shared)
+
+    def _put_back(self, before: ProcessState, *, shared: bool) -> None:
+        changed = ProcessState.observe().changes(before, shared=shared)
+        if not changed:
+            return
+        problems = before.put_back(shared=shared)
+        outcome = f"could not be put back ({'; '.join(problems)})" if problems else "was put back"
+        name, hook = str(self.plugin), self.routed.hook
+        fields = {"event": "process-altered", "plugin": name, "hook": hook}
+        level = logging.ERROR if problems else logging.WARNING
+        _log.log(level, "%s left altered after %s: %s; it %s", name, hook, ", ".join(changed), outcome, extra=fields)
 
 
 def alterations(inspection: Inspection) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -215,12 +216,14 @@ class PlainRepository(StoredObjects):
         )
 
     def _load(self, entry: Entry) -> ListedBackup:
+        begun = time.monotonic()
         listing = self._listing([entry])
         self._small_objects.remember()
         for problem in listing.problems:
             raise problem
         for backup in listing.backups:
-            return backup
+            if self._small_objects.was_read_since(entry.manifest, begun) or self._is_there(entry.stem):
+                return backup
         raise UnknownBackup(f"{self.locate(entry.stem)} was removed meanwhile")
 
     def _load_orphan(self, entry: Entry) -> ListedBackup:

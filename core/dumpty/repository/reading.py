@@ -89,6 +89,10 @@ class SmallObjects:
                 return record
         return self._decode_record(name, self._store.get(name))
 
+    def was_read_since(self, found: Found | None, moment: float) -> bool:
+        """Return whether an object was read in the store itself, and not before ``moment`` (``time.monotonic``)."""
+        return found is not None and self._read_at.get((found.name, found.tag), float("-inf")) >= moment
+
     def name_of(self, record_id: str) -> str:
         """Return the name of the manifest of a backup, where it was read before; else ""."""
         values = list(self._values.items())

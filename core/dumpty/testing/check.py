@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,11 +88,12 @@ def check(
     Args:
         plugin_name: its name, as ``dumpty plugins`` lists it.
         kind: driver, compressor, verifier or store.
-        source: for a driver, the URL of a database with content. It is only read.
-        target: for a driver, the URL of a database that does not exist; the check makes others, beside it, with
-            ``_1``, ``_2`` and so on behind its name, and leaves them. For a store, the URL of any place that may be
-            written to: the check works in a folder of its own there (``dumpty-check-…``), and removes it. Of a store
-            that brings a layout of its own it removes the backups, and says what it leaves.
+        source: for a driver, the URL of a small database with content, which nobody changes meanwhile. It is only read,
+            and dumped for every rule.
+        target: for a driver, the URL of a database that does not exist; the check makes others, beside it, with eight
+            digits of its own and ``_1``, ``_2`` and so on behind its name, and leaves them. For a store, the URL of any
+            place that may be written to: the check works in a folder of its own there (``dumpty-check-…``), and removes
+            it. Of a store that brings a layout of its own it removes the backups, and says what it leaves.
         timeout: seconds after which the check is given up.
 
     Returns:
@@ -124,22 +126,29 @@ def _run(
     file, verdict, remaining_file = directory / "test_plugin.py", directory / "verdict.json", directory / "left"
     file.write_text(_FILE.format(name=name, kind=kind), encoding="utf-8")
     argv = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "dumpty.testing.record"]
+    # A dump of the source for every rule, and none is needed once its rule is kept.
+    argv += ["-o", "tmp_path_retention_policy=failed"]
     argv += ["-c", os.devnull, "--rootdir", str(directory), "--basetemp", str(directory / "tmp")]
     argv += [f"--dumpty-verdict={verdict}", str(file)]
     # URLs hold passwords: they go by the environment, which only this user can read.
     url_variables = {f"DUMPTY_CHECK_{key}": url for key, url in urls.items() if url}
     environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS" and not k.startswith("DUMPTY_CHECK_")}
-    environment |= {**url_variables, "DUMPTY_CHECK_LEFT": str(remaining_file), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run = uuid.uuid4().hex[:8]
+    environment |= {**url_variables, "DUMPTY_CHECK_LEFT": str(remaining_file), "DUMPTY_CHECK_RUN": run}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    left = f"; what has {run} in its name there is the check's, and yours to remove" if urls["TARGET"] else ""
     environment["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
     try:
         process = subprocess.run(  # noqa: S603 - this Python
             argv, env=environment, capture_output=True, text=True, check=False, timeout=timeout
         )
     except subprocess.TimeoutExpired as error:
-        raise PluginError(f"the check of {name} did not end within {timeout:g} seconds") from error
+        running = Path(f"{verdict}.running")
+        at = f"; it was at {running.read_text(encoding='utf-8')}" if running.exists() else ""
+        raise PluginError(f"the check of {name} did not end within {timeout:g} seconds{at}{left}") from error
     if not verdict.exists():
         tail = " | ".join((process.stdout + process.stderr).strip().splitlines()[-_TAIL:])
-        raise PluginError(f"the check of {name} ended with status {process.returncode} and no verdict: {tail}")
+        raise PluginError(f"the check of {name} ended with status {process.returncode} and no verdict: {tail}{left}")
     remaining = remaining_file.read_text(encoding="utf-8").split("\n") if remaining_file.exists() else []
     return json.loads(verdict.read_text(encoding="utf-8")), tuple(filter(None, remaining))
 

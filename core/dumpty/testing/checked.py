@@ -17,6 +17,7 @@ from dumpty.testing.compressor import CompressorSuite
 from dumpty.testing.databases import sibling_url, url_below
 from dumpty.testing.driver import DriverSuite
 from dumpty.testing.repository import RepositorySuite
+from dumpty.testing.rules import require
 from dumpty.testing.store import StoreSuite
 from dumpty.testing.verifier import VerifierSuite
 from dumpty.types import LocalStore, is_object_name
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Kind, Repository, Store
 
-__all__ = ["REMAINING", "SOURCE", "TARGET", "suite_for"]
+__all__ = ["REMAINING", "RUN", "SOURCE", "TARGET", "suite_for"]
 
 SOURCE, TARGET, REMAINING = "DUMPTY_CHECK_SOURCE", "DUMPTY_CHECK_TARGET", "DUMPTY_CHECK_LEFT"
-_RUN = f"dumpty-check-{uuid.uuid4().hex[:12]}"
+RUN = "DUMPTY_CHECK_RUN"
+_ID = os.environ.get(RUN) or uuid.uuid4().hex[:8]
+_RUN = f"dumpty-check-{_ID}"
+_NOT_CLEARED = "it could not be listed before the test, so nothing was removed after it"
 _numbers = itertools.count(1)
 _noted: set[str] = set()
 
@@ -72,7 +76,8 @@ class CheckedDriver(DriverSuite):
         """The URL of a database of this test's own, beside the one that the caller gave."""
         if not os.environ.get(TARGET):
             self.unproved("no target was given: the URL of a database that does not exist yet (--target URL)")
-        url = sibling_url(os.environ[TARGET], f"_{next(_numbers)}")
+        # No name that a database may have: what an earlier check left is none, and a production's never.
+        url = sibling_url(os.environ[TARGET], f"_{_ID}_{next(_numbers)}")
         yield url
         try:
             exists = not self.inspects or self.inspected(host, url).exists
@@ -96,13 +101,23 @@ class CheckedStore(StoreSuite):
         if not os.environ.get(TARGET):
             self.unproved("no target was given: the URL of a place that may be written to (--target URL)")
         url = url_below(os.environ[TARGET], f"{_RUN}/{next(_numbers)}")
+        known = self._require_unused(host, url)
         yield url
         try:
-            remaining = self._clear(self.opened(host, url))
+            remaining = self._clear(self.opened(host, url)) if known else _NOT_CLEARED
         except DumptyError as error:
             remaining = str(error)
         if remaining:
             note_remaining(f"{parse_url(url).url} ({remaining})" if "://" in url else f"{url} ({remaining})")
+
+    def _require_unused(self, host: Host, url: str) -> bool:
+        """Require that nothing is listed in a folder that is new; return whether that could be seen."""
+        try:
+            found = next(iter(self.opened(host, url).list()), None)
+        except DumptyError:
+            return False  # a test says what is wrong with it
+        _require_nothing_there(found.name if found else "")
+        return True
 
     def _clear(self, store: Store) -> str:
         store.sweep(timedelta(0))
@@ -130,12 +145,13 @@ class CheckedRepository(RepositorySuite):
         if not os.environ.get(TARGET):
             self.unproved("no target was given: the URL of a place that may be written to (--target URL)")
         url = url_below(os.environ[TARGET], f"{_RUN}/{next(_numbers)}")
+        known = self._require_unused(host, url)
         yield url
         # What the layout keeps for itself only its author can tell.
         run = url.rpartition("/")[0]
         shown = parse_url(run).url if "://" in run else run
         try:
-            remaining = self._clear(self.opened(host, url))
+            remaining = self._clear(self.opened(host, url)) if known else _NOT_CLEARED
         except DumptyError as error:
             remaining = str(error)
         if remaining:
@@ -143,6 +159,17 @@ class CheckedRepository(RepositorySuite):
         elif shown not in _noted:
             _noted.add(shown)
             note_remaining(f"{shown} (repositories that hold no backup any more)")
+
+    def _require_unused(self, host: Host, url: str) -> bool:
+        """Require that nothing is listed in a folder that is new; return whether that could be seen."""
+        try:
+            listing = self.opened(host, url).listing()
+        except DumptyError:
+            return False  # a test says what is wrong with it
+        _require_nothing_there(
+            next((f"backup {b.record.id}" for b in listing.backups), "; ".join(map(str, listing.problems)))
+        )
+        return True
 
     def _clear(self, repository: Repository) -> str:
         """Remove all backups, and return what is left."""
@@ -152,6 +179,16 @@ class CheckedRepository(RepositorySuite):
         listing = repository.listing()
         count = len(listing.backups) + len(listing.problems)
         return f"{count} backups" if count else ""
+
+
+def _require_nothing_there(what: str) -> None:
+    """End a test before it touches anything, where a place that is new holds something: it is somebody's."""
+    require(
+        not what,
+        "What a URL's path names is a place of its own: nothing of another place is listed in it.",
+        "Let the whole path decide. Nothing was written or removed here.",
+        f"in a folder that nobody used before there was {what}",
+    )
 
 
 def note_remaining(what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["DescribeRun", "describe_in_child", "location_of", "start"]
+__all__ = ["DescribeRun", "describe_in_child", "location_of", "start", "wait_stopped"]
 
 _LOAD = """
 import importlib, importlib.util, json, os, sys
@@ -65,6 +66,13 @@ def start(location: dict[str, Any], program: str, *arguments: str) -> subprocess
     argv = [sys.executable, "-c", _LOAD + program, json.dumps([location, arguments])]
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True)  # noqa: S603 - this Python
+
+
+def wait_stopped(child: subprocess.Popen[str]) -> None:
+    """Wait until a child that SIGSTOP was sent to has stopped, which takes it a moment, or until it has ended."""
+    _, status = os.waitpid(child.pid, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        child.returncode = os.waitstatus_to_exitcode(status)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dumpty.types import Proof, Proved
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dumpty.registry.host import Host
     from dumpty.types import Repository
 
 __all__ = ["KeepingRules"]
@@ -27,12 +28,17 @@ class KeepingRules(RepositoryRules):
     removes: ClassVar[bool] = True
     """False where nothing can be removed, or not at once."""
 
+    protects: ClassVar[bool] = True
+    """False where whoever reads a backup cannot keep others from removing it: their restore then fails midway."""
+
     claims: ClassVar[dict[str, tuple[str, ...]]] = {
         "removes": (
             "test_a_removal_takes_exactly_what_was_chosen",
             "test_of_a_removed_backup_nothing_more_can_be_said",
             "test_what_was_read_can_be_removed_afterwards",
-        )
+            "test_what_is_being_read_is_not_removed",
+        ),
+        "protects": ("test_what_is_being_read_is_not_removed",),
     }
 
     # -- what is said of them ------------------------------------------------------------------------------------
@@ -135,3 +141,15 @@ class KeepingRules(RepositoryRules):
         outcome = repository.remove(lambda listed: {backup.record.id for backup in listed})
         rule = "What reading() protects it lets go at the end of its block."
         require(record.id in outcome.removed, rule, "Take the protection away.", shown(outcome))
+
+    def test_what_is_being_read_is_not_removed(self, host: Host, repository_url: str) -> None:
+        """Within reading() another user's remove() keeps a backup, and says why; it can be read on."""
+        reader, remover = (self.opened(host, repository_url) for _ in range(2))
+        record = self.write(reader)
+        with reader.reading(record):
+            outcome = remover.remove(lambda listed: {backup.record.id for backup in listed})
+            rule = "remove() keeps what is being read, and gives the reason."
+            remedy = "Pin it in reading(), for a time, where others see it; or set protects = False."
+            kept = outcome.kept.get(record.id) and not outcome.removed
+            require(kept, rule, remedy, shown(outcome))
+            self.require_whole(reader, record)

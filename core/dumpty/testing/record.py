@@ -34,6 +34,11 @@ class Recorder:
         self._file = file
         self._entries: dict[str, dict[str, Any]] = {}
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Note which test runs: where it comes to no end, nothing else tells."""
+        with open(self._file + ".running", "w", encoding="utf-8") as file:
+            file.write(nodeid.rpartition("::")[2])
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Function, call: pytest.CallInfo[None]

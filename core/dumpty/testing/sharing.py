@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dumpty.errors import Exists
-from dumpty.testing.children import location_of, start
+from dumpty.testing.children import location_of, start, wait_stopped
 from dumpty.testing.places import StoreRules
 from dumpty.testing.rules import require, shown
 from dumpty.testing.streams import at_once
@@ -160,6 +160,7 @@ class SharingRules(StoreRules):
         """sweep() never touches an upload whose writer is stopped: it may go on."""
         with self._child(_WRITE, store_url) as child:
             child.send_signal(signal.SIGSTOP)
+            wait_stopped(child)
             try:
                 store.sweep(self.young)
             finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,12 @@ from dumpty.errors import DumptyError
 from dumpty.repository.protocol.annotations import pin
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.layout import MANIFEST, new_stem
+from dumpty.testing.children import wait_stopped
 from dumpty.testing.rules import require, shown
 from dumpty.testing.sharing import SharingRules
 from dumpty.types import Cap
 
 if TYPE_CHECKING:
-    import subprocess
-
     from dumpty.types import Store
 
 __all__ = ["SleepingRules"]
@@ -50,7 +48,7 @@ class SleepingRules(SharingRules):
         """CREATE_NEW: a removal stopped before its decision finds, when it goes on, that a pin has decided."""
         stems = self._committed(store, 3)
         with self._child(_REMOVE, store_url, *stems[:2]) as child:
-            _wait_stopped(child)
+            wait_stopped(child)
             self._pin(store, stems[0])
             child.send_signal(signal.SIGCONT)
             output, error = child.communicate(timeout=self.patience)
@@ -87,7 +85,3 @@ class SleepingRules(SharingRules):
                 with contextlib.suppress(DumptyError):
                     found = self.content(store, stem + ending)
                 require(found == content, rule, remedy, f"{stem}{ending} holds {found!r}")
-
-
-def _wait_stopped(child: subprocess.Popen[str]) -> None:
-    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING
 
-from dumpty.errors import PluginError
 from dumpty.testing.footprint import Footprint
 from dumpty.testing.rules import RuleBroken, comes_from, difference, require, shown
 from dumpty.testing.sources import DriverRules
 from dumpty.testing.streams import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import pytest
@@ -23,6 +24,24 @@ __all__ = ["TraceRules"]
 
 _ENDED = "An interrupt ends what the driver began: no process, thread, file or database of its own is left."
 _REMEDY = "Let KeyboardInterrupt pass, and clean up in finally: programs by dumpty.process.Child in a with block."
+
+
+@contextlib.contextmanager
+def _alterations() -> Iterator[list[str]]:
+    """Lend what core says, within the block, of hooks that leave the process altered: it puts that back at once."""
+    texts: list[str] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if getattr(record, "event", "") == "process-altered":
+                texts.append(record.getMessage())
+
+    handler, log = Noting(logging.WARNING), logging.getLogger("dumpty")
+    log.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        log.removeHandler(handler)
 
 
 class TraceRules(DriverRules):
@@ -41,12 +60,9 @@ class TraceRules(DriverRules):
             calls["restore"] = lambda: self.put_back(host, dumps[0], target)  # type: ignore[arg-type]  # a dump by now
         for hook, call in calls.items():
             # What a restore makes beside its target is another rule's: here it may make anything there.
-            with Footprint(directory if hook == "restore" else tmp_path) as footprint:
-                try:
-                    call()
-                except PluginError as error:
-                    require("left altered" not in str(error), rule, "Undo it in finally, or do without.", shown(error))
-                    raise
+            with Footprint(directory if hook == "restore" else tmp_path) as footprint, _alterations() as altered:
+                call()
+            require(not altered, rule, "Undo it in finally, or do without.", "; ".join(altered))
             left = [text for text in footprint.left(self.settle) if str(directory) not in text]
             remedy = "Undo it in finally; give a program its own directory and variables (cwd=, env=)."
             require(not left, rule, remedy, f"after {hook}() there was {', '.join(left)}")

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import SourceError, TargetNotEmpty
@@ -20,7 +21,9 @@ __all__ = ["Replacement"]
 _NAME = "new"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 """What a file system without hard links says."""
-_EXCHANGE = 2  # Linux: RENAME_EXCHANGE of renameat2; macOS: RENAME_SWAP of renameatx_np
+_NEW, _EXCHANGE = (4 if sys.platform == "darwin" else 1), 2
+"""Flags of Linux's renameat2 (NOREPLACE, EXCHANGE) and of macOS's renameatx_np (EXCL, SWAP)."""
+_ACCESS_LIST = "system.posix_acl_access"
 
 
 class Replacement:
@@ -82,7 +85,8 @@ class Replacement:
 
         Args:
             replace: False where nothing may stand there by now, but an empty directory for a directory. True replaces
-                what does, whose owner and mode are inherited: hold the database's own lock, and know what it holds.
+                what does, whose owner, mode and access list are inherited: hold the database's own lock, and know what
+                it holds.
 
         Raises:
             TargetNotEmpty: something stands there, and ``replace`` is False.
@@ -107,6 +111,8 @@ class Replacement:
 
     def inherit(self, *, status: os.stat_result) -> None:
         """Give what was built the owner and the mode of another file, as ``put_in_place`` does with what it replaces.
+
+        While that is the target, its access list, too.
 
         Raises:
             SourceError: that fails, or somebody put something else in its place.
@@ -152,13 +158,22 @@ class Replacement:
             os.close(built)
 
     def _inherit(self, old: os.stat_result, built: int) -> None:
-        new = os.fstat(built)
+        new, mode = os.fstat(built), stat.S_IMODE(old.st_mode)
+        access_list = _access_list(self._target, old)
         # Never by name: by a link that the target's owner put there, root would give him whatever it leads to.
         if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
             self._owners.add(old.st_uid)
             with contextlib.suppress(PermissionError):  # only root may give files away
                 os.fchown(built, old.st_uid, old.st_gid)
-        os.fchmod(built, stat.S_IMODE(old.st_mode))
+        if os.fstat(built).st_gid != old.st_gid:
+            with contextlib.suppress(PermissionError):  # whoever is of the group may
+                os.fchown(built, -1, old.st_gid)
+        if os.fstat(built).st_gid != old.st_gid:
+            # What one group may do is not for the members of another, who are others to it; nor the other way round.
+            access_list, others = None, mode & mode >> 3 & 0o7
+            mode = mode & 0o700 | others << 3 | others
+        os.fchmod(built, mode)
+        _set_access_list(built, access_list)
 
     def _create(self, folder: int, built: int) -> None:
         names = {"src_dir_fd": self._owned.descriptor, "dst_dir_fd": folder}
@@ -166,7 +181,7 @@ class Replacement:
             if self._is_directory:
                 os.rename(_NAME, self._name, **names)  # replaces nothing but an empty directory
             else:
-                self._link(names)
+                self._link(folder, names)
             os.fsync(folder)
         except OSError as error:
             self._take_back(built)
@@ -178,13 +193,22 @@ class Replacement:
             self._take_back(built)
             raise
 
-    def _link(self, names: dict[str, int]) -> None:
+    def _link(self, folder: int, names: dict[str, int]) -> None:
         try:
             # Unlike a rename, it cannot replace what came up in the meantime.
             os.link(_NAME, self._name, follow_symlinks=False, **names)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
+        else:
+            return
+        try:
+            _rename(self._owned.descriptor, _NAME, folder, self._name, _NEW)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:
+                raise
+            if os.path.lexists(self._target):  # the best that there is
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self._target) from error
             os.rename(_NAME, self._name, **names)
 
     def _take_back(self, built: int) -> None:
@@ -233,23 +257,56 @@ def _sync_tree(top: int) -> None:
         os.fsync(descriptor)
 
 
+def _access_list(path: str, status: os.stat_result) -> bytes | None:
+    """Return the access control list of the file that ``status`` is of, if that is at ``path`` and has one."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.lstat(path), status):
+                return os.getxattr(path, _ACCESS_LIST, follow_symlinks=False)
+    return None
+
+
+def _set_access_list(descriptor: int, access_list: bytes | None) -> None:
+    """Give an open file this list, or, without one, take that away which it may have from its folder's default."""
+    if sys.platform == "linux":
+        if access_list is not None:
+            os.setxattr(descriptor, _ACCESS_LIST, access_list)
+            return
+        with contextlib.suppress(OSError):  # it has none, or its file system has none
+            os.removexattr(descriptor, _ACCESS_LIST)
+
+
 def _exchange(first_folder: int, first: str, second_folder: int, second: str) -> None:
     """Let two names stand for what the other did, in one step.
 
     Raises:
         SourceError: the file system, or the system, cannot.
     """
+    try:
+        _rename(first_folder, first, second_folder, second, _EXCHANGE)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        raise SourceError(
+            f"{second} cannot be replaced: this file system does not exchange two directories in one step; restore into"
+            " a new directory"
+        ) from error
+
+
+def _rename(first_folder: int, first: str, second_folder: int, second: str, flag: int) -> None:
+    """Rename as ``flag`` says.
+
+    Raises:
+        OSError: ENOTSUP where the file system, or the system, has no such rename; anything else.
+    """
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
     rename = getattr(library, "renameat2", None) or getattr(library, "renameatx_np", None)
     names = os.fsencode(first), os.fsencode(second)
-    if rename is not None and rename(first_folder, names[0], second_folder, names[1], _EXCHANGE) == 0:
+    if rename is not None and rename(first_folder, names[0], second_folder, names[1], flag) == 0:
         return
     number = ctypes.get_errno() if rename is not None else errno.ENOSYS
-    if number in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
-        raise SourceError(
-            f"{second} cannot be replaced: this file system does not exchange two directories in one step; restore into"
-            " a new directory"
-        )
+    if number in {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
+        number = errno.ENOTSUP
     raise OSError(number, os.strerror(number), second)

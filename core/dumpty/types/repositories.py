@@ -58,7 +58,8 @@ class Transaction(Protocol):
     def commit(self, record: Record) -> Record:
         """Make the backup visible, with all its objects, and return its record; the only success there is.
 
-        Each object is read back by its size, then the manifest is written, and read back.
+        Each object is read back by its size, then the manifest is written, and read back. Right before that
+        ``dumpty.commit_point()`` is told.
 
         Raises:
             IntegrityError, ManifestError, StoreError: what is stored is not what was written; nothing of it stays.
@@ -177,6 +178,7 @@ class Repository(ObjectSource, Protocol):
 
         It is asked again when everybody who removes something else has been seen, and the backups that others remove
         are not among those it is given then; if it then keeps any of them, none is removed. What is pinned is kept.
+        Right before anything is deleted ``dumpty.commit_point()`` is told.
 
         Raises:
             StoreError: not all could be removed. What is still whole is still listed.

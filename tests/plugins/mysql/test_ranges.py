@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from plugins.mysql.content import cells
@@ -60,9 +62,9 @@ def test_a_value_that_group_concat_cuts_is_split(server: MariaDBServer, database
     try:
         session.return_bytes()
         session.execute(f"SET SESSION group_concat_max_len={longest}")
-        pieces = list(ranges.read_range(session, table, "TRUE"))
+        pieces = list(ranges.read_ranges(session, table, ["TRUE"]))
         session.execute("SET SESSION group_concat_max_len=100000000")
-        ((count, block),) = ranges.read_range(session, table, "TRUE")
+        ((count, block),) = ranges.read_ranges(session, table, ["TRUE"])
     finally:
         session.close()
     assert len(pieces) >= 2
@@ -76,7 +78,7 @@ def test_a_value_cut_exactly_between_rows_is_split(server: MariaDBServer, databa
     try:
         session.return_bytes()
         session.execute("SET SESSION group_concat_max_len=7000")  # a row is "(1000)" and its end: seven bytes
-        pieces = list(ranges.read_range(session, table, "TRUE"))
+        pieces = list(ranges.read_ranges(session, table, ["TRUE"]))
     finally:
         session.close()
     assert sum(n for n, _ in pieces) == 9000
@@ -229,14 +231,14 @@ def test_a_range_follows_the_rows_that_were_seen_not_what_the_server_believes_of
         "INSERT INTO t SELECT seq, REPEAT('x', 1024) FROM seq_1_to_30000",
     )
     sizes: list[int] = []
-    read = ranges.read_range
+    read = ranges.read_ranges
 
-    def measured(session, table, condition):
-        for count, block in read(session, table, condition):
+    def measured(session, table, conditions):
+        for count, block in read(session, table, conditions):
             sizes.append(len(block))
             yield count, block
 
-    monkeypatch.setattr(ranges, "read_range", measured)
+    monkeypatch.setattr(ranges, "read_ranges", measured)
     dump(mysql, mariadb.source(name), tmp_path / "d", "sql")
     assert sum(sizes) > 30_000_000
     assert max(sizes) < 1 << 20
@@ -250,12 +252,75 @@ def test_few_long_rows_far_apart_take_few_ranges(
         "INSERT INTO t SELECT seq * 30000, REPEAT('x', 300000) FROM seq_0_to_1",
     )
     conditions: list[str] = []
-    read = ranges.read_range
+    read = ranges.read_ranges
 
-    def counted(session, table, condition):
-        conditions.append(condition)
-        return read(session, table, condition)
+    def counted(session, table, waiting):
+        conditions.extend(waiting)
+        return read(session, table, waiting)
 
-    monkeypatch.setattr(ranges, "read_range", counted)
+    monkeypatch.setattr(ranges, "read_ranges", counted)
     assert dump(mysql, mariadb.source(name), tmp_path / "d", "sql").file.read_bytes().count(b"\n(") == 2
     assert len(conditions) < 200
+
+
+def test_of_a_range_with_longer_rows_than_were_seen_little_is_held_at_once(
+    mariadb: MariaDBServer, database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, a MEDIUMTEXT) STATS_AUTO_RECALC=0",
+        "INSERT INTO t SELECT seq, 'x' FROM seq_1_to_30000",
+        "INSERT INTO t SELECT seq, REPEAT('x', 10000) FROM seq_30001_to_33000",
+    )
+    held: list[int] = []
+    read = ranges.RangeReader._read
+
+    def measured(reader, *arguments):
+        found = read(reader, *arguments)
+        held.append(sum(len(block) for _, block in found[0]))
+        return found
+
+    monkeypatch.setattr(ranges.RangeReader, "_read", measured)
+    dump_both_ways(mariadb, name, tmp_path)
+    assert sum(held) > 30_000_000
+    assert max(held) < 2 * ranges._LONGEST_VALUE
+
+
+class Planner:
+    """A session of a table that has every key from 1 to ``rows``."""
+
+    def __init__(self, rows: int) -> None:
+        self.count = rows
+        self.searches = 0
+
+    def execute(self, _sql: str) -> None: ...
+
+    def return_bytes(self) -> None: ...
+
+    def rows(self, sql: str) -> list[tuple[bytes, ...]]:
+        numbers = [int(n) for n in re.findall(r"`id`(?:>|<=)(-?\d+)", sql)]
+        if "MIN(" in sql:
+            return [(b"1", b"%d" % self.count)]
+        if "LIMIT" in sql:
+            self.searches += 1
+            return []
+        low, high = (numbers * 2)[:2] if ">" in sql and "<=" in sql else (0, self.count)
+        if "<=" in sql and ">" not in sql:
+            high = numbers[0]
+        elif "<=" not in sql:
+            low = numbers[0]
+        return [(b"%d" % (high - low), b"(1)\x1a" * (high - low))]
+
+
+def test_what_is_still_being_read_makes_no_table_sparse() -> None:
+    """With four sessions there is much of it, and nothing of it was counted yet."""
+    planner = Planner(200_000)
+    key = SimpleNamespace(name="id", integer=True, boundary="id")
+    table = SimpleNamespace(name="t", key=[key], index="PRIMARY", row_bytes=4, columns=())
+    counts: list[int] = []
+    reader = ranges.RangeReader([Planner(200_000) for _ in range(4)], planner)  # type: ignore[list-item, arg-type]
+    try:
+        assert reader.dump_rows(table, SimpleNamespace(rows=lambda _, count: counts.append(count))) == 200_000
+    finally:
+        reader.close()
+    assert sum(counts) == 200_000
+    assert planner.searches == 0

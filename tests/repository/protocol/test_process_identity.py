@@ -132,3 +132,23 @@ def test_a_forked_child_takes_nothing_of_its_parent_for_its_own(monkeypatch):
     if not child:
         os._exit(sum(identities.is_over(claim) or identities.is_here(claim) for claim in claims))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such namespaces")
+def test_where_another_namespaces_processes_are_shown_nothing_is_known_of_any(monkeypatch):
+    """``unshare --pid --fork``, say: /proc shows others under the numbers of one's own."""
+    real = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: "2" if path == "/proc/self" else real(path))
+    gone = {**identities.process_identity(), "pid": 2**22 + 1}
+    assert not identities.is_gone(gone)
+    assert not identities.is_running(identities.process_identity())
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/ns/time"), reason="one clock for all processes")
+def test_of_a_process_that_is_seen_by_another_clock_nothing_is_known(monkeypatch):
+    """In another time namespace every process has another start."""
+    there = identities.process_identity()
+    real = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: "time:[1]" if path == "/proc/self/ns/time" else real(path))
+    assert not identities.is_gone({**there, "started": "1"})
+    assert not identities.is_running(there)

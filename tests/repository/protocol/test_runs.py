@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from dumpty import BackupManager, PluginInfo, Rules, StoreError, hookimpl
+from dumpty.repository.protocol import runs
 from dumpty.repository.protocol.recovery import recover
 from dumpty.repository.protocol.runs import claim, read_result
 from dumpty.testing.memory_store import ALL, MemoryStore
@@ -38,6 +39,16 @@ def test_whoever_claims_first_executes_and_the_others_do_not(store):
     assert result(store) == b"a backup\nof two lines"
     assert try_claim(store) is None
     assert list(store.objects()) == [".runs/nightly/20261126T030000Z.result"]
+
+
+def test_a_forked_child_that_ends_takes_no_claim_of_its_parent_away(store, monkeypatch):
+    with try_claim(store) as run:
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.os, "getpid", lambda: 1)
+            run.__exit__(None, None, None)
+        assert try_claim(store) is None
+        assert run.finish(b"done")
+    assert result(store) == b"done"
 
 
 def test_every_slot_and_every_job_is_its_own(store):

@@ -48,7 +48,7 @@ def backup(
         str, typer.Option(metavar="NAME", help="gzip, zstd, another plugin's name, or none.")
     ] = "gzip",
     verifier: Annotated[
-        str, typer.Option(metavar="NAME", help="A digest to keep beside SHA-256, of which there always is one.")
+        str, typer.Option(metavar="NAME", help="A further digest to keep; SHA-256 is always kept.")
     ] = "sha256",
     jobs: Jobs = None,
     rate_limit: Annotated[

@@ -30,7 +30,7 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Back up a small shop, wreck it, and put it back together.
+    """Back up a small database, damage it, restore it, and compare.
 
     Builds a SQLite database in a temporary directory, backs it up, damages the original, restores it, and compares
     every row with what was there before. Nothing outside that directory is touched.

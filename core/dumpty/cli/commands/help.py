@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dumpty.cli.arguments import Json  # noqa: TC001 - typer reads annotations at run time
-from dumpty.cli.json_values import Topic
 from dumpty.cli.manual_page import Page
 from dumpty.cli.output import Line, Report, Table
-from dumpty.cli.replies import HelpReply
 from dumpty.cli.status import UsageError
 from dumpty.registry.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.resources.abc import Traversable
+
+    from dumpty.cli.json_values import Topic
 
 EXAMPLES = """
 dumpty help
@@ -77,10 +77,14 @@ def help_(ctx: typer.Context, topic: _Words = None, json: Json = False) -> Repor
 
 
 def _topic(name: str, title: str, text: str = "") -> Topic:
+    from dumpty.cli.json_values import Topic
+
     return Topic(topic=name, title=title, text=text)
 
 
 def _report(topics: list[Topic], lines: Sequence[Line], *, json: bool) -> Report:
+    from dumpty.cli.replies import HelpReply
+
     return Report(reply=HelpReply(topics=topics), lines=lines, json=json, only_prints=True)
 
 

@@ -22,7 +22,7 @@ dumpty list --dir /srv/backups --json
 """
 
 _Everything = Annotated[
-    bool, typer.Option("--all", help="All of them, as without it: --database and --source alone leave any out.")
+    bool, typer.Option("--all", help="Every backup: the default. --database and --source narrow it.")
 ]
 _Tables = Annotated[bool, typer.Option("--tables", help="With --json: tell the tables of each backup, too.")]
 

@@ -32,7 +32,10 @@ def check(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="For a driver: a database with content. It is only read."),
+        typer.Option(
+            metavar="URL",
+            help="For a driver: a small database with content, which nobody changes meanwhile. It is only read.",
+        ),
     ] = None,
     target: Annotated[
         str | None,

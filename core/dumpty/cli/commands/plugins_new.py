@@ -61,7 +61,7 @@ def new(
     """Write a package for a plugin of your own: dumpty-NAME.
 
     It is complete and works: a module with a small implementation that its docstrings explain, tests on dumpty's
-    conformance suite, README, licence and CI. Put your database, codec, digest or service in the place of its.
+    conformance suite, README, licence and CI. Put your database, codec, digest or service in its place.
     """
     import tempfile
 
@@ -99,7 +99,7 @@ def _advice(name: str, path: str) -> list[str]:
     import shlex
 
     return [
-        "to try it, in a virtual environment:",
+        "to try it, in the virtual environment that has dumpty:",
         f"  pip install -e {shlex.quote(path + '[test]')}",
         f"  pytest {shlex.quote(path)}",
         f"  dumpty plugins check {name}",

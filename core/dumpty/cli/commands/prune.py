@@ -89,7 +89,7 @@ def prune(
     if to_remove and not dry_run and not (yes or _confirm_removal(to_remove)):
         raise DumptyError("nothing was removed: it was not confirmed")
     outcome, failure = Removal(), None
-    if to_remove and not dry_run:
+    if not dry_run:  # what ended runs left is cleared, too, where nothing is to be removed
         outcome, failure = _remove(manager, rules, [d.backup.id for d in to_remove], quiet=quiet)
     return Report(
         reply=_reply(pruning, outcome, dry_run=dry_run, zone=zone),

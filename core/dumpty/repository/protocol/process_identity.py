@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -103,10 +104,16 @@ def _read(path: str) -> str:
 
 
 def _namespace() -> str:
+    """Return within what /proc shows everybody the same numbers and starts; "" where it is not this process's own."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return ""  # another namespace's is mounted there
+        namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+    with contextlib.suppress(OSError):  # older systems have one clock for all
+        namespace += " " + os.readlink("/proc/self/ns/time")
+    return namespace
 
 
 def _start_time(pid: int) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
@@ -55,6 +56,7 @@ class Run:
         self._store = store
         self._base = base
         self._name = f"{base}.claim-{number}"
+        self._pid = os.getpid()
         self.beats = Beats(store, f"{self._name}.beat-", beat_seconds)
 
     def __enter__(self) -> Self:
@@ -64,6 +66,8 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if os.getpid() != self._pid:  # a forked child unwinds its copy of the block: the claim is its parent's
+            return
         self.beats.stop()
         with contextlib.suppress(StoreError):
             self._store.delete([*self.beats.names(), self._name])

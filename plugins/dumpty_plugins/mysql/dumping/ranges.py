@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,18 @@ class _KeyDensity:
     keys: int = 0
     rows: int = 0
     bytes: int = 0
+    steps: deque[int] = field(default_factory=deque)
+    """The keys of the ranges that are still being read, of which nobody knows how many have rows."""
+
+    def begin_range(self, keys: int) -> None:
+        """Note that a range of so many keys is being read."""
+        self.steps.append(keys)
+
+    def end_range(self) -> None:
+        """Note that the range that was begun first was read."""
+        if self.steps:
+            self.ranges += 1
+            self.keys += self.steps.popleft()
 
     @property
     def step(self) -> int:
@@ -84,6 +96,8 @@ def _up_to(key: Sequence[str], bound: Sequence[str]) -> str:
 
 
 Bound = tuple[str, ...]
+Block = tuple[int, bytes]
+"""How many rows, and how they stand in a dump."""
 
 
 class RangeReader:
@@ -126,16 +140,21 @@ class RangeReader:
                 return dump_rows(session, table, script)
         total = 0
         density = _KeyDensity(table.row_bytes)
-        pending: deque[Future[list[tuple[int, bytes]]]] = deque()
+        pending: deque[Future[tuple[list[Block], list[str]]]] = deque()
         plan = self._plan(table, density)
         limit = 2 * len(self._sessions) + 1
         try:
             while True:
                 while len(pending) < limit and (condition := next(plan, None)) is not None:
-                    pending.append(self._pool.submit(self._read, table, condition))
+                    pending.append(self._pool.submit(self._read, table, [condition]))
                 if not pending:
                     return total
-                for count, block in pending.popleft().result():
+                blocks, rest = pending.popleft().result()
+                if rest:
+                    pending.appendleft(self._pool.submit(self._read, table, rest))
+                else:
+                    density.end_range()
+                for count, block in blocks:
                     density.rows += count
                     density.bytes += len(block)
                     total += count
@@ -176,8 +195,7 @@ class RangeReader:
             bound, top = int(lowest) - 1, int(highest)
             # Whole numbers: a range of n keys holds n rows at most, so these ranges may be empty, but never too big.
             while bound + (step := density.step) < top and not density.sparse:
-                density.ranges += 1
-                density.keys += step
+                density.begin_range(step)
                 bound += step
                 previous = (str(bound),)
                 yield previous
@@ -200,28 +218,47 @@ class RangeReader:
             previous = tuple((v or b"NULL").decode() for v in rows[0])
             yield previous
 
-    def _read(self, table: Table, condition: str) -> list[tuple[int, bytes]]:
+    def _read(self, table: Table, conditions: list[str]) -> tuple[list[Block], list[str]]:
+        """Return what was read of ranges, and what is still to be read: no more is held than one value may be long."""
+        blocks: list[Block] = []
+        size = 0
         with self._session() as session:
-            return list(read_range(session, table, condition))
+            for count, block in read_ranges(session, table, conditions):
+                blocks.append((count, block))
+                size += len(block)
+                if size >= _LONGEST_VALUE:
+                    break
+        return blocks, conditions
 
 
-def read_range(session: Session, table: Table, condition: str) -> Iterator[tuple[int, bytes]]:
-    """Yield ``(rows, block)`` for the range that ``condition`` names, split as often as it takes.
+def read_ranges(session: Session, table: Table, conditions: list[str]) -> Iterator[Block]:
+    """Yield ``(rows, block)`` for the ranges that ``conditions`` name, from the last to the first, and take these away.
+
+    A range is split as often as it takes; what is left of ``conditions`` is what was not yielded.
 
     Raises:
         IntegrityError: the server counts rows that it does not deliver even one by one.
     """
+    while conditions:
+        condition = conditions.pop()
+        block = _read_whole(session, table, condition)
+        if isinstance(block, tuple):
+            yield block
+        else:
+            conditions += reversed(block)
+
+
+def _read_whole(session: Session, table: Table, condition: str) -> Block | list[str]:
+    """Return a range, or the conditions of its two halves where the server does not give all of it at once."""
     source = f"{identifier(table.name)} FORCE INDEX ({identifier(table.index)})"
     counted, block = session.rows(
         f"SELECT COUNT(*), GROUP_CONCAT({row_on_server(table.columns)} SEPARATOR '') FROM {source} WHERE {condition}"
     )[0]
     count, block = int(counted or 0), block or b""
     if block.count(END) == count and (not count or block.endswith(END)):
-        yield count, block
-        return
+        return count, block
     if count == 1:
-        yield 1, single_row(session, table, condition)
-        return
+        return 1, single_row(session, table, condition)
     key = [identifier(c.name) for c in table.key]
     columns = ",".join(c.boundary for c in table.key)
     middle = session.rows(
@@ -233,5 +270,4 @@ def read_range(session: Session, table: Table, condition: str) -> Iterator[tuple
             "check the table (CHECK TABLE) and the server's log"
         )
     bound = tuple((v or b"NULL").decode() for v in middle[0])
-    yield from read_range(session, table, f"{condition} AND {_up_to(key, bound)}")
-    yield from read_range(session, table, f"{condition} AND {_beyond(key, bound)}")
+    return [f"{condition} AND {_up_to(key, bound)}", f"{condition} AND {_beyond(key, bound)}"]

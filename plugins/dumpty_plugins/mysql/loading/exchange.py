@@ -120,6 +120,7 @@ class Exchange:
             with self._converting_lock_errors():
                 alter_database(self._control, self._database, new_settings)
         self._lock_tables(old, new)
+        commit_point()  # others see the new tables soon, and write to them: taking them back would lose that
         with self._converting_lock_errors():
             self._drop_stored_objects()
             self._rename(old, new)
@@ -138,7 +139,6 @@ class Exchange:
         finally:
             session.close()
         notes += self._grant_again()
-        commit_point()
         note_complete(self._control, self._old)
         return notes
 
