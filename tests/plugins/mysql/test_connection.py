@@ -289,6 +289,18 @@ def test_a_connection_is_kept_alive_and_given_up_where_the_network_is_dead(serve
         session.close()
 
 
+def test_every_statement_on_a_lost_connection_says_that_it_was_lost(server: MariaDBServer, database) -> None:
+    """Also the later ones, of which the library knows no more than that it has closed it."""
+    session = connect(server.source(database()), None)
+    try:
+        server.run(f"KILL {session.text('SELECT CONNECTION_ID()')}")
+        for _ in range(2):
+            with pytest.raises(SourceError, match="the connection was lost: "):
+                session.execute("SELECT 1")
+    finally:
+        session.close()
+
+
 def test_a_server_that_takes_a_connection_and_never_speaks_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

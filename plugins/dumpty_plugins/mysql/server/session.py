@@ -24,6 +24,8 @@ LOCK_ERRORS = frozenset({1205, 1213, 3572})
 _UNSUPPORTED_VERSION = re.compile(r"[1-7]\.")
 _LOST = frozenset({2006, 2013, 4031, 1927, 1053})
 """Gone away, lost, idle too long, killed, shut down."""
+_CLOSED = (0, "")
+"""What pymysql says of a connection that an earlier error closed."""
 
 
 def address(source: Source) -> str:
@@ -204,8 +206,10 @@ class Session:
             if self._link.peer.reason:
                 raise StatementError(f"{address(self._source)}: {self._link.peer.reason}") from error
             code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-            lost = "the connection was lost: " if code in _LOST or not isinstance(error, pymysql.err.Error) else ""
-            message = redact(f"{address(self._source)}: {lost}{error_text(error)}", self._source.secrets)
+            lost = code in _LOST or error.args == _CLOSED or not isinstance(error, pymysql.err.Error)
+            text = "it is closed" if error.args == _CLOSED else error_text(error)
+            prefix = "the connection was lost: " if lost else ""
+            message = redact(f"{address(self._source)}: {prefix}{text}", self._source.secrets)
             raise StatementError(message, code) from error
         raise error
 
