@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ def schema() -> dict[str, Any]:
     _, components = msgspec.json.schema_components([Failure, *kinds.values()], ref_template=_REFERENCE)
     for component in components.values():
         component["required"] = list(component["properties"])
+        # Docstrings, of whose indentation Python keeps none from 3.13 on.
+        component["description"] = inspect.cleandoc(component["description"])
         for value in component["properties"].values():
             value.pop("default", None)
     components["Failure"]["properties"]["success"] = {"const": False}
