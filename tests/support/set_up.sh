@@ -30,6 +30,7 @@ need redis-server has redis-server
 need redis-tools has redis-cli
 need gzip has gzip
 need jq has jq
+need xz-utils has xz
 need procps has ps
 
 # The newest Python there is; "python3" first, for it is the one the user means.
