@@ -137,11 +137,20 @@ def idle(server, database: str) -> bool:
 
 
 class Proxy:
-    """Passes connections on from one unix socket to another, and cuts them all after so many bytes."""
+    """Passes connections on from one unix socket to another, and cuts them all after so many bytes.
 
-    def __init__(self, path: str, target: str, *, cut_after: int) -> None:
+    With ``cut_behind`` it does so where the server answers a client that has sent these words: they have been heard.
+    What clients send is passed on in pieces of 16 KiB, ``pause`` seconds before each.
+    """
+
+    def __init__(
+        self, path: str, target: str, *, cut_after: int = 1 << 40, cut_behind: bytes = b"", pause: float = 0.0
+    ) -> None:
         self._target = target
+        self._pause = pause
         self._bytes_left = cut_after
+        self._words = cut_behind
+        self._last_words = False
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self.passed = 0
@@ -181,21 +190,24 @@ class Proxy:
                 continue
             upstream.connect(self._target)
             for a, b in ((client, upstream), (upstream, client)):
-                thread = threading.Thread(target=self._pass, args=(a, b), daemon=True)
+                thread = threading.Thread(target=self._pass, args=(a, b), kwargs={"asks": a is client}, daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, *, asks: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(16384):
                 with self._lock:
                     self.passed += len(data)
                     self._bytes_left -= len(data)
-                    if self._bytes_left < 0:
+                    if self._bytes_left < 0 or (self._last_words and not asks):
                         self.cut = True
+                    self._last_words |= asks and self._words != b"" and self._words in data
                 if self.cut:
                     self._end()
                     return
+                if asks and self._pause:
+                    time.sleep(self._pause)
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

@@ -10,14 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
 from faults.servers import MariaDB, Postgres, Proxy, idle, version_of
+from faults.stalls import PATIENCE
 from faults.vault import unfinished_files
 
 from dumpty import BackupManager
+from dumpty.cli import main
+from dumpty_plugins.postgres.server import errors
 
 KILLS = 5
 CUTS = 5
@@ -140,7 +146,7 @@ def test_connections_cut_after_any_number_of_bytes(zygote, server, top, dice, pl
             "restore", backup_id, "--dir", top, "--overwrite", "--other", "--to", server.through("target", directory)
         )
 
-    with Proxy(server.proxy_socket(directory), server.socket, cut_after=1 << 40) as proxy:
+    with Proxy(server.proxy_socket(directory), server.socket) as proxy:
         outcome = run()
         assert outcome.status == 0, outcome
         total = proxy.passed
@@ -274,3 +280,82 @@ def test_a_server_that_is_killed_and_restarted_midway(zygote, tmp_path_factory, 
         assert result.success, result.error
         assert version_of(server, "faulty") == 2
     shutil.rmtree(top)
+
+
+@pytest.fixture
+def plain_role(server):
+    """A role, which is its password, too, that may not create databases, and owns the empty database ``hollow``."""
+    server.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'", "postgres")
+    server.server.create("hollow")
+    server.execute("ALTER DATABASE hollow OWNER TO plain", "postgres")
+    yield "plain"
+    server.drop("hollow")
+    server.execute("DROP ROLE plain", "postgres")
+
+
+@pytest.mark.parametrize("server", ["postgres"], indirect=True)
+@pytest.mark.parametrize("target", ["target", "hollow"])
+def test_a_restore_whose_last_answer_is_lost_does_not_say_that_nothing_was_restored(server, plain_role, place, target):
+    """Swapped in by a superuser, or loaded in one transaction: the server has committed, and nobody was told."""
+    made = BackupManager(str(place / "backups")).create_backup(server.url("faulty")).raise_for_error()
+    sockets = place / "p"
+    sockets.mkdir()
+    url = server.through(target, str(sockets))
+    options = {}
+    if target == "hollow":
+        url, options = url.replace("postgres@", f"{plain_role}:{plain_role}@"), {"owner": "off", "privileges": "off"}
+    with Proxy(server.proxy_socket(str(sockets)), server.socket, cut_behind=b"COMMIT\0") as proxy:
+        result = BackupManager(str(place / "backups")).restore(made.id, url, overwrite=True, **options)
+    assert proxy.cut
+    assert "it may hold that by now, or what it held before; look at it" in result.error
+    assert version_of(server, target) == 1
+    assert not [name for name in server.databases() if name.endswith("__dumpty_new")]
+
+
+@pytest.mark.parametrize("server", ["postgres"], indirect=True)
+def test_who_is_interrupted_while_a_restore_is_committed_is_told_which_database_to_look_at(
+    server, place, monkeypatch, capsys
+):
+    made = BackupManager(str(place / "backups")).create_backup(server.url("faulty")).raise_for_error()
+    real = errors.rows
+
+    def rows(connection, statement):
+        answer = real(connection, statement)
+        if statement == "COMMIT":
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(errors, "rows", rows)
+    status = main(["restore", made.id, "-d", str(place / "backups"), "--to", server.url("interrupted"), "-q"])
+    assert status == 130
+    assert ", which may hold what was restored by now, or what it held before: look at it" in capsys.readouterr().err
+    assert version_of(server, "interrupted") == 1
+
+
+SLOW_RESTORE = """
+import sys
+from faults.servers import Proxy
+from dumpty import BackupManager
+top, backup_id, url, proxy_socket, socket = sys.argv[1:]
+with Proxy(proxy_socket, socket, pause=0.001):
+    BackupManager(top).restore(backup_id, url).raise_for_error()
+"""
+
+
+@pytest.mark.parametrize("server", ["postgres"], indirect=True)
+def test_a_slow_server_leaves_the_other_threads_of_a_program_at_work(server, place):
+    """Here one of them is what the server is reached by: would it stop, the restore would never end.
+
+    It would where the end of a table's data no longer fits into what the socket takes: with some of so many sizes it does.
+    """
+    for kilobytes in range(220, 440, 4):
+        server.execute(f"CREATE TABLE of_{kilobytes} AS SELECT repeat('x', {kilobytes << 10}) AS a", "faulty")
+    made = BackupManager(str(place / "backups")).create_backup(server.url("faulty"), format="sql").raise_for_error()
+    sockets = place / "p"
+    sockets.mkdir()
+    arguments = (place / "backups", made.id, server.through("slow", str(sockets)))
+    sockets_of_both = (server.proxy_socket(str(sockets)), server.socket)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    argv = [sys.executable, "-c", SLOW_RESTORE, *arguments, *sockets_of_both]
+    subprocess.run(argv, check=True, timeout=PATIENCE, env=environment)
+    assert version_of(server, "slow") == 1

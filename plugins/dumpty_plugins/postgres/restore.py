@@ -31,7 +31,7 @@ from dumpty_plugins.postgres.schema.recovery import recovery_notes
 from dumpty_plugins.postgres.schema.tables import count, list_tables, without_forced_row_security
 from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
 from dumpty_plugins.postgres.server.connection import interruptible, prepare, psycopg2, rows, version
-from dumpty_plugins.postgres.server.errors import translate_errors
+from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors
 from dumpty_plugins.postgres.server.programs import watch_program
 from dumpty_plugins.postgres.server.target import database_name, first_object, open_maintenance, open_target
 
@@ -179,7 +179,7 @@ class _Job:
             prepare(target)
             evidence = self._evidence(self._address, target)
             commit_point()
-            rows(target, "COMMIT")
+            commit_restore(self._address, target)
             return replace(evidence, notes=(*evidence.notes, *self._parts.notes))
 
     def _drop(self, new_address: Address) -> tuple[str, ...]:

@@ -119,6 +119,7 @@ from support.drive import FileDump, load
 from dumpty import Evidence, Source
 import dumpty_plugins.postgres.plugin as driver
 from dumpty_plugins.postgres.loading import swap
+from dumpty_plugins.postgres.server import errors
 real = swap.rows
 def rows(connection, sql, *args):
     found = None if {after!r} else sql.startswith({at!r})
@@ -128,7 +129,7 @@ def rows(connection, sql, *args):
     if {after!r} and sql.startswith({at!r}):
         os.kill(os.getpid(), 9)
     return result
-swap.rows = rows
+swap.rows = errors.rows = rows
 source = Source(scheme="postgresql", url="postgresql://x", username="postgres", database={target!r}, query={query!r})
 load(driver, source, FileDump(Path({file!r}), "sql", Evidence()), overwrite=True)
 """

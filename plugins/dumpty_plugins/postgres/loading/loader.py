@@ -15,14 +15,14 @@ from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.loading.optional_parts import ALL, Parts, advice
 from dumpty_plugins.postgres.server.connection import interruptible, psycopg2, rows
 from dumpty_plugins.postgres.server.errors import translated_error
-from dumpty_plugins.postgres.server.waiting import peer_of, run_watched
+from dumpty_plugins.postgres.server.waiting import peer_of, run_watched, wait_until_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty import DumptyError, Peer
+    from dumpty import DumptyError
     from dumpty_plugins.postgres.dumping.script_reader import Statement
     from dumpty_plugins.postgres.loading.confinement import Confinement
     from dumpty_plugins.postgres.server.connection import Address
@@ -101,7 +101,7 @@ def _execute(address: Address, connection: Connection, script: Script, bounds: _
         for statement in script:
             if bounds.skip(statement, settings, script.encoding):
                 continue
-            copy_data = _CopyData(script.data(), peer_of(connection)) if statement.copy else None
+            copy_data = _CopyData(script.data(), connection) if statement.copy else None
             try:
                 if copy_data is not None:
                     copy = functools.partial(cursor.copy_expert, statement.text, copy_data, size=BLOCK)  # type: ignore[arg-type]
@@ -128,11 +128,16 @@ def _failure(address: Address, statement: Statement, error: Exception) -> Dumpty
 
 
 class _CopyData:
-    """The data of one COPY, as psycopg2 wants to read it."""
+    """The data of one COPY, as psycopg2 wants to read it.
 
-    def __init__(self, data: Iterator[bytes], peer: Peer | None) -> None:
+    The last of it psycopg2 sends while no other thread of the process can work, and no signal be heard: so its end, or
+    a failure, is told only once there is room for that, which is a block of libpq's.
+    """
+
+    def __init__(self, data: Iterator[bytes], connection: Connection) -> None:
         self._data = data
-        self._peer = peer
+        self._connection = connection
+        self._peer = peer_of(connection)
         self._buffer = b""
         self.error: BaseException | None = None
 
@@ -144,9 +149,11 @@ class _CopyData:
             while not self._buffer:
                 self._buffer = next(self._data, b"")
                 if not self._buffer:
+                    wait_until_writable(self._connection)
                     return b""
         except BaseException as error:
             self.error = error
+            wait_until_writable(self._connection)
             raise
         if 0 <= size < len(self._buffer):
             piece, self._buffer = self._buffer[:size], self._buffer[size:]

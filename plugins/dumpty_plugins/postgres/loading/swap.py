@@ -17,7 +17,7 @@ from dumpty_plugins.postgres.schema.properties import (
 from dumpty_plugins.postgres.schema.recovery import NEW, OLD, sibling_name
 from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import psycopg2, rows
-from dumpty_plugins.postgres.server.errors import translated_error
+from dumpty_plugins.postgres.server.errors import commit_restore, translated_error
 from dumpty_plugins.postgres.server.target import open_maintenance
 from dumpty_plugins.postgres.server.waiting import shorten_stall, was_dropped
 
@@ -134,7 +134,7 @@ class ReplacementDatabase:
             if self._exists:
                 rows(server, f"ALTER DATABASE {identifier(self._final)} RENAME TO {identifier(old_name)}")
             rows(server, f"ALTER DATABASE {identifier(self.name)} RENAME TO {identifier(self._final)}")
-            rows(server, "COMMIT")
+            commit_restore(self._address, server)
         except psycopg2().errors.ObjectInUse as error:
             rows(server, "ROLLBACK")
             self._refuse_sessions()

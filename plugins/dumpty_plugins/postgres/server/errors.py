@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DependencyError, DumptyError, Locked, SourceError
-from dumpty_plugins.postgres.server.connection import psycopg2
+from dumpty import DependencyError, DumptyError, Locked, SourceError, Unfinished
+from dumpty_plugins.postgres.server.connection import psycopg2, rows
 from dumpty_plugins.postgres.server.psql import PsqlError
+from dumpty_plugins.postgres.server.waiting import was_dropped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty_plugins.postgres.server.connection import Address
 
@@ -53,3 +56,28 @@ def translated_error(address: Address, action: str, error: Exception) -> DumptyE
     if code in ("57P01", "57P02", "57P03") or not code:
         return SourceError(f"{text}; the connection was lost: see the server's log, and try again")
     return SourceError(text)
+
+
+def commit_restore(address: Address, connection: Connection) -> None:
+    """Commit what puts a restored database in its target's place.
+
+    Raises:
+        SourceError: the connection was lost before the server had answered, so nobody knows what it did.
+        psycopg2.Error: the server refused, and nothing was committed.
+    """
+    # Who is interrupted here is not told what the server did either.
+    unfinished = Unfinished(
+        f"{address.label}, which may hold what was restored by now, or what it held before: look at it"
+    )
+    try:
+        rows(connection, "COMMIT")
+        unfinished.settle()
+    except psycopg2().Error as error:
+        unfinished.settle()
+        if not connection.closed and not was_dropped(connection):
+            raise
+        reason = address.scrub(" ".join(str(error).split()) or "the server closed it")
+        raise SourceError(
+            f"the connection was lost while what was restored into {address.label} was committed ({reason}): it may "
+            "hold that by now, or what it held before; look at it before you use it, and restore again if need be"
+        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 import socket
 import threading
 import time
@@ -118,6 +119,15 @@ def peer_of(connection: Connection) -> Peer | None:
     """Return what watches ``connection``; None where it is no libpq's in this process."""
     peer: Peer | None = getattr(connection, "peer", None)
     return peer
+
+
+def wait_until_writable(connection: Connection) -> None:
+    """Wait until the server has taken most of what was sent to it, or the connection is shut down."""
+    link = getattr(connection, "link", None)
+    if link is not None:
+        poller = select.poll()
+        poller.register(link, select.POLLOUT)
+        poller.poll()
 
 
 def shorten_stall(connection: Connection) -> None:
