@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from datetime import timedelta
 
@@ -121,6 +122,19 @@ def test_what_is_read_for_three_days_cannot_be_removed_meanwhile(verb):
     assert removals == [False] * 4
     assert store.pins() == []
     assert manager.remove(backup.id)
+
+
+def test_a_drill_is_protected_though_a_removal_was_announced_and_given_up_long_ago():
+    """Where a place knows no conditions, whoever pins cannot withdraw it: that is the recovery's, which comes first."""
+    store, pins = PinnedStore(ALL & ~Cap.CREATE_NEW), []
+    manager = BackupManager("memory://here", plugins=[SlowDriver(lambda: pins.extend(store.pins())), store])
+    backup = manager.create_backup("toy://h/db").raise_for_error()
+    [manifest] = [name for name in store.objects() if name.endswith(".manifest.json")]
+    stem, me = manifest.removesuffix(".manifest.json"), "0123456789abcdef"
+    store.put(f".prune/doom-{me}", json.dumps({"version": 1, "doom": me, "stems": [stem]}).encode())
+    store.advance(8 * DAY)
+    manager.drill(backup.id)
+    assert [pin.startswith(stem) for pin in pins] == [True]
 
 
 def test_a_reader_that_is_renewed_leaves_one_pin_at_every_moment_and_none_at_its_end(store):

@@ -8,7 +8,7 @@ from collections.abc import Sized
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from dumpty.errors import Cancelled
+from dumpty.errors import Cancelled, DumptyError
 from dumpty.operations.verify import check_request, prove
 from dumpty.process.call import commit_point
 from dumpty.process.cancellation import Cancellation, cancellable, require_token
@@ -120,6 +120,9 @@ class Prover:
         server = None if request.on is None else parse_url(request.on)
         with contextlib.ExitStack() as stack:
             if request.level == "restore":  # which takes as long as a restore does
+                # What a killed drill left, which may also keep this one from being protected; else it is only space.
+                with contextlib.suppress(DumptyError):
+                    self._repository.clear()
                 stack.enter_context(self._repository.reading(record))
             proof = prove(
                 self._host,

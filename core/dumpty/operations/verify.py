@@ -67,19 +67,13 @@ def prove(
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
 
-    What a killed drill left is put in order first.
+    Whoever asks for a proof by restoring sees to it that nobody removes the backup meanwhile (``repository.reading``).
 
     Raises:
         NotProvable: this machine, or the driver, cannot prove it; that says nothing of the backup.
         DumptyError: so does everything else that kept it from being decided.
     """
-    if level == "restore":
-        # What a killed drill left; where it cannot be cleared, it is only space.
-        with contextlib.suppress(DumptyError):
-            repository.clear()
-    with track_interruption() as interruption, contextlib.ExitStack() as stack:
-        if level == "restore":
-            stack.enter_context(repository.reading(record))
+    with track_interruption() as interruption:
         attempt = _Attempt(host, repository, record, call, reporter or Reporter(), secrets=on.secrets if on else ())
         proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it

@@ -134,6 +134,12 @@ def test_a_name_that_cannot_be_part_of_an_objects_is_refused(store, job, slot):
         claim(store, job, slot)
 
 
+def test_a_slot_is_not_asked_for_longer_than_what_became_of_it_is_kept(store):
+    with pytest.raises(ValueError, match="is kept for 400 days"):
+        claim(store, "nightly", DUE, asked_for=401 * DAY)
+    assert store.objects() == {}
+
+
 # -- what is too old -------------------------------------------------------------------------------------------------
 
 

@@ -114,24 +114,23 @@ def claim(
             begun, ``.`` or ``-``, and something that nobody else has.
         silence: after how long without a beat another one's claim counts no more.
         beat_seconds: how often to beat; None for never.
-        asked_for: how long after it was due it can be claimed, by the store's clock.
+        asked_for: how long after it was due it can be claimed, by the store's clock; ``ASKED_FOR`` at most.
 
     Raises:
-        ValueError: a name cannot be part of an object's, or a slot begins with no time.
+        ValueError: a name cannot be part of an object's, a slot begins with no time, or ``asked_for`` is longer than
+            what became of a run is kept.
         StoreError: it cannot be told; so, too, where the slot was due longer ago than ``asked_for``, and has no result.
     """
+    if asked_for > ASKED_FOR:
+        raise ValueError(f"what became of a run is kept for {ASKED_FOR.days} days, not for {asked_for}")
     base, due = _base(job, slot)
-    objects = [found for found in store.list(f"{RUNS_FOLDER}/{job}") if found.name.startswith(base + ".")]
-    if any(found.name == base + _RESULT for found in objects):
-        return None
-    claims = _signs_of_life(base, objects)
-    newest = max(claims, default=0)
-    if newest and store.now() - max(found.modified for found in claims[newest]) < silence:
+    number = _next_claim(store, base, silence)
+    if number is None:
         return None
     identity = {"version": 1, "nonce": new_nonce(), **process_identity()}
-    run = Run(store, base, newest + 1, beat_seconds=beat_seconds)
+    run = Run(store, base, number, beat_seconds=beat_seconds)
     try:
-        store.put(f"{base}.claim-{newest + 1}", json.dumps(identity).encode())
+        store.put(f"{base}.claim-{number}", json.dumps(identity).encode())
     except Exists:
         return None
     # Only now is nobody else let in; whoever was before may have finished, and cleared its claim away.
@@ -145,6 +144,18 @@ def claim(
         f"{store.locate(base)} was due more than {asked_for.days} days ago, and what became of such runs is not kept; "
         "ask for a later one"
     )
+
+
+def _next_claim(store: Store, base: str, silence: timedelta) -> int | None:
+    """Return the number of a slot's next claim; None where it is done, or somebody is at it."""
+    objects = [found for found in store.list(base.rpartition("/")[0]) if found.name.startswith(base + ".")]
+    if any(found.name == base + _RESULT for found in objects):
+        return None
+    claims = _signs_of_life(base, objects)
+    newest = max(claims, default=0)
+    if newest and store.now() - max(found.modified for found in claims[newest]) < silence:
+        return None
+    return newest + 1
 
 
 def clear_runs(store: Store, objects: Iterable[Found], due_before: datetime, silent_since: datetime) -> None:
