@@ -268,17 +268,25 @@ def test_what_cleans_up_may_wait_for_servers_that_answer(token, gate):
     assert steps == ["rolled back", "gone", "worked", "told"]
 
 
+def cleaned_up_after(gate):
+    """Work that waits at ``gate`` for a server, and then for another answer of it that never comes, to clean up."""
+    silence = Gate()
+    try:
+        with Peer("the server", gate.opened.set).waiting():
+            gate.wait()
+            raise OSError("the connection was lost")
+    finally:
+        with Peer("the server, anew", silence.opened.set).waiting():
+            silence.wait()
+
+
 def test_what_cleans_up_does_not_wait_for_one_that_does_not(token, gate):
-    silence, found = Gate(), []
+    found = []
 
     def work():
         try:
-            with Peer("the server", gate.opened.set).waiting():
-                gate.wait()
-                raise OSError("the connection was lost")
+            cleaned_up_after(gate)
         finally:
-            with Peer("the server, anew", silence.opened.set).waiting():
-                silence.wait()
             found.append(given_up())
 
     assert isinstance(cancelled(work, token, gate), Cancelled)
@@ -288,7 +296,7 @@ def test_what_cleans_up_does_not_wait_for_one_that_does_not(token, gate):
 
 def test_a_server_that_is_silent_after_the_commit_point_is_waited_for(token, gate, monkeypatch):
     monkeypatch.setattr("dumpty.process.peer._END_SECONDS", 0)
-    committing, silence = Gate(), Gate()
+    committing = Gate()
 
     def commit():
         with Peer("the server", committing.opened.set).waiting():
@@ -296,18 +304,10 @@ def test_a_server_that_is_silent_after_the_commit_point_is_waited_for(token, gat
             token.cancel("too late")
             committing.wait()
 
-    def give_up_a_server():
-        try:
-            with Peer("another server", gate.opened.set).waiting():
-                gate.wait()
-                raise OSError("the connection was lost")
-        finally:
-            with Peer("that server, anew", silence.opened.set).waiting():
-                silence.wait()
-
     call = Call(commit, token)
     assert committing.reached.wait(PATIENCE)
-    cancelled(give_up_a_server, Cancellation(), gate)  # whoever drops the silent ones has looked at both by now
+    cancelled(lambda: cleaned_up_after(gate), Cancellation(), gate)
+    # Whoever drops the silent ones has looked at both by now.
     assert not committing.opened.is_set()
     committing.opened.set()
     assert call.ended() is None
