@@ -30,6 +30,13 @@ def test_it_measures_checks_and_tells_and_tells_it_again(tmp_path):
     assert "sqlite: backup" in {element.text for element in ET.parse(tmp_path / "bars.svg").iter()}
 
 
+def test_what_costs_the_same_whatever_the_data_is_measured_here_and_far_away():
+    rows = json.loads(run("--fixed", "--backups", "200", "--json"))["results"]
+    assert all(row["seconds"] > 0 for row in rows)
+    assert {"dumpty list, 200 backups", "dumpty show latest, 200 backups"} < {row["what"] for row in rows}
+    assert len([row for row in rows if " of 20 backups 30 ms away, " in row["what"]]) == 5
+
+
 def test_the_chart_of_growth_is_a_picture(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     import chart

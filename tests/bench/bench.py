@@ -311,6 +311,7 @@ def main() -> None:
         action="store_true",
         help="what costs the same whatever the data, 10,000 backups, and 1,000 that are 30 ms away",
     )
+    parser.add_argument("--backups", type=int, default=growth.BACKUPS, help="other than 10,000, and a tenth of it")
     parser.add_argument("--megabytes", type=int, help="another size")
     parser.add_argument("--rounds", type=int, help="how often each job runs")
     parser.add_argument("--engine", choices=sorted(ENGINES), action="append", help="only this engine; may be repeated")
@@ -329,7 +330,10 @@ def main() -> None:
         picture = chart.growth(panels, {"time": "seconds", "memory": "MB"})
     elif options.fixed:
         with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
-            fixed_costs = [*growth.fixed(Path(top)), *growth.far(Path(top))]
+            fixed_costs = [
+                *growth.fixed(Path(top), options.backups),
+                *growth.far(Path(top), options.backups // 10),
+            ]
         rows = [{"what": step, "seconds": seconds, "target": target} for step, seconds, target in fixed_costs]
         text = [
             "| what | seconds | target |",

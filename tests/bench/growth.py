@@ -24,8 +24,13 @@ FORMS = {
     "postgres": "dumpty postgres native gzip",
     "mysql": "dumpty mysql sql gzip",
 }
-FAR_BACKUPS = 1000
-FAR_TARGETS = {"show latest, cold": 1.0, "list, cold": 10.0, "list, warm": 2.0, "show latest": 1.0, "prune 900": 5.0}
+FAR_TARGETS = {
+    "show latest, cold": 1.0,
+    "list, cold": 10.0,
+    "list, warm": 2.0,
+    "show latest": 1.0,
+    "prune nine tenths": 5.0,
+}
 DUMPTY = (sys.executable, "-m", "dumpty")
 
 
@@ -41,15 +46,15 @@ def grown(
     return panels
 
 
-def fixed(top: Path) -> Iterator[tuple[str, float, float]]:
-    """Yield what costs the same whatever the data: ``(what, seconds, target in seconds)``."""
+def fixed(top: Path, backups: int) -> Iterator[tuple[str, float, float]]:
+    """Yield what costs the same whatever the data, and ``backups``: ``(what, seconds, target in seconds)``."""
     yield "import dumpty", _best([sys.executable, "-c", "import dumpty"]) - _best([sys.executable, "-c", "0"]), 0.06
     yield "dumpty --help", _best([*DUMPTY, "--help"]), 0.25
     yield "backup of an empty SQLite database, flushes apart", _empty(top), 0.01
-    full(top / "many", BACKUPS)
+    full(top / "many", backups)
     for verb in (["list"], ["show", "latest"], ["prune", "--dry-run", "--keep-daily", "7"]):
         yield (
-            f"dumpty {' '.join(verb)}, {BACKUPS:,} backups",
+            f"dumpty {' '.join(verb)}, {backups:,} backups",
             _best([*DUMPTY, *verb, "-d", str(top / "many")], times=3),
             1.0,
         )
@@ -94,7 +99,7 @@ def full(top: Path, number: int) -> None:
     from dumpty.repository import manifest
     from dumpty.repository.protocol.layout import MANIFEST, new_stem
 
-    database = top.with_name("one.db")
+    database = top.with_suffix(".db")
     with contextlib.closing(sqlite3.connect(database)) as connection:
         connection.executescript("CREATE TABLE a (x); INSERT INTO a VALUES (1); CREATE TABLE b (x)")
     result = BackupManager(str(top)).create_backup(f"sqlite:///{database}")
@@ -113,15 +118,15 @@ def full(top: Path, number: int) -> None:
     time.sleep(1)
 
 
-def far(top: Path) -> Iterator[tuple[str, float, float]]:
-    """Yield what looking at, and removing from, a store 30 ms away takes that holds 1,000 backups; as ``fixed`` does.
+def far(top: Path, backups: int) -> Iterator[tuple[str, float, float]]:
+    """Yield what looking at, and removing from, a store 30 ms away takes that holds ``backups``; as ``fixed`` does.
 
     Each is measured in a process of its own, the calls to the store beside it.
     """
-    full(top / "far", FAR_BACKUPS)
+    full(top / "far", backups)
     environment = {**os.environ, "XDG_CACHE_HOME": str(top / "caches")}
     for what, target in FAR_TARGETS.items():
         argv = [sys.executable, str(Path(__file__).with_name("far.py")), what, str(top / "far")]
         process = subprocess.run(argv, capture_output=True, text=True, check=True, env=environment)
         seconds, calls = process.stdout.split()
-        yield f"{what} of {FAR_BACKUPS:,} backups 30 ms away, {calls} calls", float(seconds), target
+        yield f"{what} of {backups:,} backups 30 ms away, {calls} calls", float(seconds), target
