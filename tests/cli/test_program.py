@@ -112,7 +112,7 @@ def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
 def test_help_answers_at_once_and_looks_for_no_plugin(program):
     code = (
         "import sys; from dumpty.cli import main; status = main(['--help']); "
-        "print(sorted({'rich', 'importlib_metadata', 'dumpty.registry.host', 'dumpty_plugins', 'pydantic', 'sqlite3', 'msgspec'} & set(sys.modules)))"
+        "print(sorted({'rich', 'importlib_metadata', 'dumpty.registry.host', 'dumpty_plugins', 'pydantic', 'sqlite3', 'msgspec', 'dumpty.operations'} & set(sys.modules)))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.splitlines()[-1] == "[]"

@@ -15,7 +15,7 @@ from dumpty.cli.status import DONE, FAILED, SCHEMA_VERSION, error_type, status_o
 from dumpty.cli.urls import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
     from dumpty.cli.replies import Reply
@@ -190,18 +190,20 @@ def _rendered(line: Line) -> list[str]:
         return [plain(line)]
     # Every row is one line, however long: a terminal wraps it, nothing is cut, and a pipe gets the same. Drawn here and
     # not by rich, which takes four seconds for ten thousand rows.
-    rows = [[plain(cell) for cell in row] for row in (line.columns, *line.rows)]
-    widths = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
-    head, *body = ["  ".join(_padded(row, widths, line.right_aligned)).rstrip() for row in rows]
+    columns = zip(*([plain(cell) for cell in row] for row in (line.columns, *line.rows)), strict=True)
+    aligned = [_aligned(column, right=index in line.right_aligned) for index, column in enumerate(columns)]
+    head, *body = ["  ".join(row).rstrip() for row in zip(*aligned, strict=True)]
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         head = f"\x1b[1m{head}\x1b[0m"
     return [head, *body]
 
 
-def _padded(row: Sequence[str], widths: Sequence[int], right_aligned: frozenset[int]) -> Iterator[str]:
-    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        space = " " * (width - _cells(cell))
-        yield space + cell if index in right_aligned else cell + space
+def _aligned(column: Sequence[str], *, right: bool) -> list[str]:
+    sizes = [*map(_cells, column)]
+    width = max(sizes)
+    if right:
+        return [" " * (width - size) + cell for cell, size in zip(column, sizes, strict=True)]
+    return [cell + " " * (width - size) for cell, size in zip(column, sizes, strict=True)]
 
 
 def _cells(text: str) -> int:

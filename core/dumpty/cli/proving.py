@@ -24,8 +24,6 @@ from dumpty.errors import (
     OptionError,
     UnknownBackup,
 )
-from dumpty.operations.proving import due
-from dumpty.repository.retention import parse_age
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,7 +117,10 @@ class Choice:
             return [manager.find(self.backup_id, database=scope.database, source=scope.source)], [], ""
         listing, age = manager.listing(), _age(self.older_than)
         backups = scope.filter(listing.backups)
-        backups = backups if age is None else due(backups, level, age, datetime.now(UTC))
+        if age is not None:
+            from dumpty.operations.proving import due
+
+            backups = due(backups, level, age, datetime.now(UTC))
         return backups, listing.problems, scope.suggestion(listing.backups)
 
     def __str__(self) -> str:
@@ -153,6 +154,8 @@ def prove(
 
 
 def _age(text: str | None) -> timedelta | None:
+    from dumpty.repository.retention import parse_age
+
     try:
         return None if text is None else parse_age(text)
     except ValueError as error:

@@ -22,7 +22,6 @@ from dumpty.cli.arguments import (
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.urls import read_url
-from dumpty.operations.selection import Filter
 
 EXAMPLES = """
 dumpty drill
@@ -67,6 +66,8 @@ def drill(
     (and content, where the backup has fingerprints) with what was recorded when it was made, runs the database's own
     checks and your assertions. Without an id it takes the latest. What this machine lacks for it is said, never "ok".
     """
+    from dumpty.operations.selection import Filter
+
     choice = Choice(
         backup_id=backup_id if everything or older_than is not None else backup_id or "latest",
         everything=everything,

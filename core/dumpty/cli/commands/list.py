@@ -10,7 +10,6 @@ import typer
 from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Quiet, Source, open_existing, short_ids
 from dumpty.cli.output import Line, Report, Table, moment, size
-from dumpty.operations.selection import Filter
 
 if TYPE_CHECKING:
     from dumpty.cli.replies import Reply
@@ -38,6 +37,7 @@ def list_(
 ) -> Report:
     """List the backups in a directory, oldest first."""
     from dumpty.cli.replies import ListReply, TablesReply
+    from dumpty.operations.selection import Filter
 
     manager = open_existing(directory)
     listing, selection = manager.listing(), Filter(database=database, source=source)

@@ -20,7 +20,6 @@ from dumpty.cli.arguments import (
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.status import UsageError
-from dumpty.operations.selection import Filter
 from dumpty.registry.suggestions import did_you_mean
 from dumpty.types import LEVELS
 
@@ -54,6 +53,8 @@ def verify(
     SHA-256 that the driver wrote. structure: the driver reads the dump to its end, too, as the database's own tools do.
     restore: a database loads it; that is `dumpty drill`, and takes its options. Each says what it did not prove.
     """
+    from dumpty.operations.selection import Filter
+
     scope = Filter(database=database, source=source)
     choice = Choice(backup_id=backup_id, everything=everything, older_than=older_than, scope=scope)
     if choice.several and not everything and older_than is None:
