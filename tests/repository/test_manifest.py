@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -104,6 +105,14 @@ JSON = st.recursive(
 )
 def test_any_content_is_unsealed_as_it_was_sealed(content):
     assert unseal(seal(content), "m") == {"dumpty_manifest": VERSION, **content}
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON), st.text(st.characters(), max_size=5))
+def test_any_content_is_read_back_as_it_was_written(properties, text):
+    """Also numbers that no register holds, and names of files that are no UTF-8."""
+    evidence = replace(RECORD.evidence, properties=properties)
+    record = replace(RECORD, evidence=evidence, options=properties, tags=(text,))
+    assert decode(encode(record), "m") == record
 
 
 def test_a_flipped_bit_anywhere_is_noticed():

@@ -94,7 +94,7 @@ def count(number: int, singular: str, plural: str = "") -> str:
 
 def moment(when: datetime) -> str:
     """Return a time in UTC."""
-    return f"{when:%Y-%m-%d %H:%M:%S}Z"
+    return when.replace(tzinfo=None, microsecond=0).isoformat(" ") + "Z"
 
 
 def seconds(duration: float | timedelta) -> str:

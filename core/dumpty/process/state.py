@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -110,4 +111,9 @@ def _umask() -> str | None:
 def _handlers() -> dict[int, object]:
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.getsignal(number) for number in sorted(signal.valid_signals())}
+    return {number: signal.getsignal(number) for number in _signals()}
+
+
+@functools.cache
+def _signals() -> tuple[int, ...]:
+    return tuple(sorted(signal.valid_signals()))

@@ -155,7 +155,8 @@ class SmallObjects:
                 raise data
             self._values[key] = decode(data)
             self._read_at[key] = time.monotonic()
-            self._new.append((key, data))
+            if self._cache is not None:
+                self._new.append((key, data))
         return cast("T", self._values[key])
 
     def _decode_record(self, name: str, data: bytes) -> Record:

@@ -12,7 +12,7 @@ from dumpty.errors import ManifestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VERSION", "seal", "unseal", "utc"]
+__all__ = ["VERSION", "is_sealed", "seal", "unseal", "utc"]
 
 _END = b',\n "digest": "%s"\n}\n'
 
@@ -54,10 +54,15 @@ def unseal(data: bytes, label: str) -> dict[str, Any]:
             "pip install --upgrade dumpty"
         )
     content.pop("digest", None)
-    text = data[: -len(_END % bytes(64))]
-    if version != VERSION or data != text + _END % hashlib.sha256(text).hexdigest().encode():
+    if version != VERSION or not is_sealed(data):
         raise ManifestError(f"{label} is damaged: its digest does not match its content")
     return content
+
+
+def is_sealed(data: bytes) -> bool:
+    """Return whether data ends with its own digest."""
+    text = memoryview(data)[: -len(_END % bytes(64))]
+    return data.endswith(_END % hashlib.sha256(text).hexdigest().encode())
 
 
 def utc(text: str) -> datetime:

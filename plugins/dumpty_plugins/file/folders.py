@@ -45,8 +45,6 @@ class Folder:
 
     def __init__(self, top: str, segments: Sequence[str] = (), *, make: bool = False) -> None:
         self.path = top
-        self.owner: Owner | None = None
-        """To whom root gives what it makes here."""
         self._names: list[str] = []
         self._descriptors: list[int] = []
         try:
@@ -54,7 +52,6 @@ class Folder:
                 self._descriptors.append(os.open(top, _DIRECTORY))
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise StoreError(f"the backup directory {top} is gone; mount it or put it back") from error
-            self.owner = owner_of(self.top)
             for name in segments:
                 self._enter(name, make=make)
         except BaseException:
@@ -66,6 +63,11 @@ class Folder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @functools.cached_property
+    def owner(self) -> Owner | None:
+        """To whom root gives what it makes here."""
+        return owner_of(self.top)
 
     @property
     def descriptor(self) -> int:
@@ -133,6 +135,24 @@ class Folder:
                     raise
             finally:
                 discard(part, self.descriptor)
+
+
+def open_folder(top: str, segments: Sequence[str]) -> int:
+    """Open a folder to look into it, and return its descriptor; errors are those of ``Folder``."""
+    if len(segments) == 1:
+        # In one step, for there may be thousands to read: a link that the store's own directory is may be followed, and
+        # the last name is not. Whatever is wrong is found out below.
+        with contextlib.suppress(OSError):
+            descriptor = os.open(os.path.join(top, segments[0]), _DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if not is_object(descriptor):
+                    return descriptor
+            except BaseException:
+                close(descriptor)
+                raise
+            close(descriptor)
+    with Folder(top, segments) as folder:
+        return os.dup(folder.descriptor)
 
 
 def is_there(directory: int, name: str) -> bool:

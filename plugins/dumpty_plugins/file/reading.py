@@ -10,6 +10,7 @@ from dumpty_plugins.file import filesystem
 from dumpty_plugins.file.files import close, closing, store_error
 
 _BLOCK = 1 << 20
+_SMALL_BLOCK = 1 << 9
 
 
 class FileReader:
@@ -40,7 +41,8 @@ class FileReader:
         if size >= 0:
             return self._block(size)
         blocks = []
-        while block := self._block(_BLOCK):
+        # As much as there should be, for a buffer of a megabyte costs more than a manifest; then what was added.
+        while block := self._block(min(_BLOCK, max(_SMALL_BLOCK, self._size - self._position))):
             blocks.append(block)
         return b"".join(blocks)
 

@@ -7,22 +7,24 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dumpty import Cap, Found, MissingFile, StoreError, check_object_name, is_object_name, open_regular
 from dumpty_plugins.file import deleting, publishing, sharing
-from dumpty_plugins.file.files import as_store_error, moment, store_error, tree_size
-from dumpty_plugins.file.folders import Folder, again_if_stale, is_object, walk
+from dumpty_plugins.file.files import as_store_error, closing, moment, store_error, tree_size
+from dumpty_plugins.file.folders import Folder, again_if_stale, is_object, open_folder, walk
 from dumpty_plugins.file.parts import Part, tries
 from dumpty_plugins.file.reading import FileReader, status_of
 from dumpty_plugins.file.sweeping import Sweep, current_time
 from dumpty_plugins.file.upload import FileUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime, timedelta
 
     from dumpty import Reader
+
+_Seen = TypeVar("_Seen")
 
 _PROVED = Cap.CREATE_NEW | Cap.DELETE
 
@@ -68,12 +70,11 @@ class FileStore:
             return reader.read()
 
     def open(self, name: str, offset: int = 0) -> Reader:
-        with self._folder_of(name, "read") as (folder, last, path):
-            return FileReader(open_regular(last, dir_fd=folder.descriptor), path, offset)
+        path = os.path.join(self._top, name)
+        return self._look(name, lambda folder, last: FileReader(_open_object(folder, last), path, offset))
 
     def stat(self, name: str) -> Found:
-        with self._folder_of(name, "read") as (folder, last, _):
-            return self._found(name, status_of(last, folder.descriptor))
+        return self._look(name, lambda folder, last: self._found(name, _status_of_object(folder, last)))
 
     def list(self, folder: str = "") -> Iterator[Found]:
         segments = check_object_name(folder).split("/") if folder else []
@@ -116,21 +117,19 @@ class FileStore:
     def _claims_new(self) -> bool:
         return Cap.CREATE_NEW in self.capabilities()
 
-    @contextlib.contextmanager
-    def _folder_of(self, name: str, verb: str) -> Iterator[tuple[Folder, str, str]]:
+    def _look(self, name: str, look: Callable[[int, str], _Seen]) -> _Seen:
+        """Return what ``look`` finds, given the descriptor of an object's folder and the last part of its name."""
         *segments, last = check_object_name(name).split("/")
         path = os.path.join(self._top, name)
         try:
-            with again_if_stale(lambda: Folder(self._top, segments)) as folder:
-                if _is_folder(folder, last):
-                    raise FileNotFoundError
-                yield folder, last, path
+            with closing(again_if_stale(lambda: open_folder(self._top, segments))) as folder:
+                return look(folder, last)
         except (StoreError, MissingFile):
             raise
         except NotADirectoryError as error:
-            raise MissingFile(f"cannot {verb} {path}: it does not exist") from error
+            raise MissingFile(f"cannot read {path}: it does not exist") from error
         except OSError as error:
-            raise store_error(f"cannot {verb} {path}", error) from error
+            raise store_error(f"cannot read {path}", error) from error
 
     def _listed(self, name: str, entry: os.DirEntry[str]) -> Found | None:
         if not is_object_name(name):
@@ -160,6 +159,22 @@ class FileStore:
         return Found(name=name, size=size, tag=tag, modified=moment(status.st_mtime_ns))
 
 
-def _is_folder(folder: Folder, name: str) -> bool:
-    status = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
-    return stat.S_ISDIR(status.st_mode) and not is_object(folder.descriptor, name)
+def _open_object(folder: int, name: str) -> int:
+    try:
+        return open_regular(name, dir_fd=folder)
+    except IsADirectoryError:
+        _refuse_folder(folder, name)
+        raise
+
+
+def _status_of_object(folder: int, name: str) -> os.stat_result:
+    status = status_of(name, folder)
+    if stat.S_ISDIR(status.st_mode):
+        _refuse_folder(folder, name)
+    return status
+
+
+def _refuse_folder(folder: int, name: str) -> None:
+    """Raise FileNotFoundError where a directory is no object, and so none that anybody could ask for."""
+    if not is_object(folder, name):
+        raise FileNotFoundError

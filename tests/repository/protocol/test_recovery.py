@@ -281,8 +281,10 @@ def test_a_listing_that_was_cut_is_an_error_and_nothing_is_done():
     assert store.objects() == before
 
 
-def test_on_a_thousand_backups_recovery_is_a_handful_of_calls():
+def test_on_a_thousand_backups_recovery_is_a_handful_of_calls(monkeypatch):
     store = MemoryStore()
+    asked = []
+    monkeypatch.setattr(store, "capabilities", lambda: asked.append("what it guarantees") or ALL)
     for number in range(1000):
         stem = f"shop-abcdef/20261126T170000Z-0123456789ab-{number:08x}"
         store.put(stem + ".sql", b"x")
@@ -291,6 +293,7 @@ def test_on_a_thousand_backups_recovery_is_a_handful_of_calls():
     store.calls.clear()
     recover(store)
     assert store.calls.total() < 10
+    assert len(asked) < 10
 
 
 @pytest.mark.parametrize(("capabilities", "days"), [(Cap.LOCAL, 0), (Cap(0), 1), (Cap.LOCAL, 1)])

@@ -76,7 +76,7 @@ content is no tombstone, whose data would be deleted, but a damaged manifest."""
 NAME_LIMIT = 400
 """The most characters that a store's name has."""
 
-_ANNOTATIONS = (PIN, PROOF, ACCEPTED, SUSPICIOUS)
+_KINDS = (BEAT, PIN, PROOF, ACCEPTED, SUSPICIOUS)
 _ENDING_LIMIT = 100
 _FOLDER_LIMIT = 200
 _TIME = r"[0-9]{8}T[0-9]{6}Z"
@@ -95,7 +95,8 @@ def new_nonce() -> str:
 
 def time_text(moment: datetime) -> str:
     """Return an aware moment in UTC, as names have it: ``20261126T170000Z``."""
-    return moment.astimezone(UTC).strftime(_TIME_FORMAT)
+    at = moment.astimezone(UTC)  # not by strftime, which takes several times as long: a list asks for thousands
+    return f"{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}{at.second:02}Z"
 
 
 def parse_time(text: str) -> datetime | None:
@@ -262,14 +263,18 @@ def _digits(backup_id: str) -> str:
 def _meaning(ending: str) -> str:
     if ending in {INTENT, MANIFEST}:
         return ending
+    if not ending.startswith(_KINDS):
+        return "data"
     # What looks like a pin protects, and what looks like a beat is no data, whatever follows.
-    return next((kind for kind in (BEAT, *_ANNOTATIONS) if ending.startswith(kind)), "data")
+    return next(kind for kind in _KINDS if ending.startswith(kind))
 
 
 def _sort_in(entry: Entry, meaning: str, found: Found) -> None:
-    if meaning == INTENT:
-        entry.intent = found
-    elif meaning == MANIFEST:
+    if meaning == MANIFEST:
         entry.manifest = found
+    elif meaning == INTENT:
+        entry.intent = found
+    elif meaning == "data":
+        entry.data.append(found)
     else:
-        {"data": entry.data, BEAT: entry.beats, PIN: entry.pins}.get(meaning, entry.notes).append(found)
+        {BEAT: entry.beats, PIN: entry.pins}.get(meaning, entry.notes).append(found)

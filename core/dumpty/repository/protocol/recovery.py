@@ -98,6 +98,8 @@ def recover(store: Store, folder: str = "", *, patience: Patience = _PATIENCE) -
     listing = parse_listing(itertools.chain(store.list(folder), store.list(PRUNE_FOLDER) if folder else ()))
     silence, doom_silence = _silences(capabilities, patience)
     for entry in listing.entries.values():
+        if entry.committed and not (entry.intent or entry.beats or entry.pins):
+            continue  # a backup, and nothing else: there may be thousands
         with _left_for_later(entry.stem):
             _recover_attempt(store, entry, now, silence, patience)
             _recover_rest(store, entry, now, patience)
@@ -118,6 +120,8 @@ def recover_pins(store: Store, *, patience: Patience = _PATIENCE) -> None:
     """
     now = store.now()
     for entry in parse_listing(store.list()).committed.values():
+        if not entry.pins:
+            continue
         with _left_for_later(entry.stem):
             _recover_pins(store, entry, now, patience)
 
