@@ -188,6 +188,30 @@ def test_who_pauses_wakes_up(token, gate):
     assert isinstance(cancelled(work, token, gate), Cancelled)
 
 
+def test_every_call_hears_of_it_though_one_of_them_has_a_library_that_fails_at_being_told(token, gate):
+    other = Gate()
+
+    def fail():
+        other.opened.set()
+        raise ZeroDivisionError
+
+    def work_with_a_failing_library():
+        with Peer("a server", fail).waiting():
+            other.wait()
+            raise OSError
+
+    def work():
+        with Peer("the server", gate.opened.set).waiting():
+            gate.wait()
+            raise OSError
+
+    calls = [Call(work_with_a_failing_library, token), Call(work, token)]
+    assert other.reached.wait(PATIENCE)
+    assert gate.reached.wait(PATIENCE)
+    token.cancel("enough")
+    assert [type(call.ended()) for call in calls] == [Cancelled, Cancelled]
+
+
 def test_who_pauses_in_a_worker_wakes_up_and_may_pause_again_while_it_cleans_up(token, gate):
     paused = []
 

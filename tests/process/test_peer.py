@@ -51,6 +51,25 @@ def test_only_waiting_is_silence(silence):
         pass
 
 
+def test_a_connection_that_cannot_be_dropped_keeps_no_other_one_waiting(silence, caplog):
+    def fail():
+        failed.set()
+        raise ZeroDivisionError("what a driver did not expect")
+
+    failed = threading.Event()
+    stubborn = Peer("a stubborn one", fail, seconds=0.1)
+    peer = Peer("the server", silence.dropped.set, seconds=0.5)
+    with stubborn.waiting():
+        assert failed.wait(TIMEOUT_SECONDS)
+        assert "stalled" in silence.wait(peer)
+    assert "a stubborn one could not be dropped (ZeroDivisionError)" in caplog.text
+
+
+def test_a_pulse_that_cannot_be_felt_is_no_sign_of_life(silence):
+    peer = Peer("the server", silence.dropped.set, seconds=0.2, pulse=lambda: 1 // 0)
+    assert "stalled" in silence.wait(peer)
+
+
 def test_what_moves_is_not_silent(silence):
     moving = Peer("one that moves", silence.dropped.set, seconds=2)
     until = time.monotonic() + 3

@@ -9,6 +9,7 @@ is at work; and, once the program or the call that waits was asked to end, what 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Peer", "asked_to_end", "drop_all", "given_up", "interrupted", "settle"]
 
+_log = logging.getLogger("dumpty")
 _END_SECONDS = 3.0
 """How long after a signal, or after the last answer that came since, work on servers may go on without an answer."""
 _MIN_WAIT_SECONDS = 1.5
@@ -38,11 +40,12 @@ class Peer:
 
     Args:
         what: names it in messages: "the server db:5432".
-        sever: drops it at once, from any thread, so that whoever waits for it gets an error; it must not wait.
+        sever: drops it at once, from any thread, so that whoever waits for it gets an error; it must not wait. What it
+            raises, an OSError apart, is logged.
         seconds: how long it may be silent while somebody waits; 0 for as long as it likes.
         working: asks the server, over another connection, whether it is at work on what is awaited. Its errors count
             as no.
-        pulse: a value that changes while there is life, although nothing comes.
+        pulse: a value that changes while there is life, although nothing comes. Its errors are no sign of that.
     """
 
     def __init__(
@@ -99,19 +102,32 @@ class Peer:
         """Drop it now; ``reason`` says why, in the attribute of that name. Only the first call has an effect."""
         if not self.reason:
             self.reason = reason
-            with contextlib.suppress(OSError):
-                self._sever()
+            try:
+                with contextlib.suppress(OSError):  # it is gone already
+                    self._sever()
+            except Exception as error:  # noqa: BLE001 - a driver's: others wait for this thread to drop theirs
+                event = {"event": "left-behind"}
+                _log.warning("%s could not be dropped (%s)", self._what, type(error).__name__, extra=event)
 
     def silent(self, now: float) -> float:
         """Return for how many seconds somebody has waited in vain; 0 where nobody does."""
         waiting_since = self._waiting_since
         if waiting_since is None or self.reason:
             return 0.0
-        if self._pulse is not None and (pulse := self._pulse()) != self._last_pulse:
-            self._last_pulse = pulse
+        if self._is_alive():
             self.moved()
             return 0.0
         return now - waiting_since
+
+    def _is_alive(self) -> bool:
+        if self._pulse is None:
+            return False
+        pulse_before = self._last_pulse
+        try:
+            self._last_pulse = self._pulse()
+        except Exception:  # noqa: BLE001 - a driver's: nothing was seen of life
+            return False
+        return bool(self._last_pulse != pulse_before)
 
     def look(self, now: float) -> None:
         """Drop it where it was silent for too long."""
