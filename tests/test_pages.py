@@ -46,6 +46,17 @@ def test_the_house_on_one_page_has_every_wing_of_the_core():
     assert {wing for wing in wings if f"`{wing}`" not in table} == set()
 
 
+def test_every_file_that_the_house_on_one_page_names_is_there():
+    core = TOP / "core" / "dumpty"
+    table = (TOP / "CONTRIBUTING.md").read_text().partition("| Wing ")[2].partition("\n\n")[0]
+    named = [
+        (row.split("`")[1], path) for row in table.splitlines() for path in re.findall(r"`([\w/]+(?:\.py|/))`", row)
+    ]
+    missing = [path for wing, path in named if not (core / wing / path).exists() and not (core / path).exists()]
+    assert len(named) > 7
+    assert missing == []
+
+
 def test_every_link_of_a_page_leads_to_a_file_and_a_heading():
     for path in PAGES.values():
         text = re.sub(r"(?ms)^```.*?^```$", "", path.read_text())
