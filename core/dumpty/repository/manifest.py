@@ -130,7 +130,7 @@ class _Manifest(_Struct):
     clear: _Clear
     sealed: _Sealed
     digest: str = ""
-    """Of all that stands before it; what calls ``unseal`` has compared it."""
+    """Of all that stands before it; it was compared already, by ``is_sealed`` or ``unseal``."""
 
 
 _DECODER = msgspec.json.Decoder(_Manifest)
@@ -249,7 +249,7 @@ def bare_name(name: object, label: str) -> str:
 
 def _unseal(data: bytes, label: str) -> _Manifest:
     if is_sealed(data):
-        # In one pass, which halves the time of a list; what cannot be read like that is looked at step by step.
+        # In one pass, for a list reads thousands; what cannot be read like that is looked at step by step.
         with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
             manifest = _DECODER.decode(data)
             if manifest.dumpty_manifest == VERSION:

@@ -121,7 +121,7 @@ def recover_pins(store: Store, *, patience: Patience = _PATIENCE) -> None:
     now = store.now()
     for entry in parse_listing(store.list()).committed.values():
         if not entry.pins:
-            continue
+            continue  # there may be thousands
         with _left_for_later(entry.stem):
             _recover_pins(store, entry, now, patience)
 
