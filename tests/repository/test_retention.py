@@ -71,6 +71,20 @@ def kept(subjects, rule, now=NOW):
     return {d.backup.id for d in decide(subjects, rule, now) if d.keep}
 
 
+class Incomparable(FakeBackup):
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise AssertionError("ten thousand backups that are each compared with each take minutes")
+
+
+def test_no_backup_is_compared_with_every_other():
+    subjects = [Incomparable(str(n), "a", NOW - timedelta(hours=n)) for n in range(4)]
+    decisions = decide(subjects, Rules(keep=1, daily=1, max_size=100), NOW)
+    assert [d.keep for d in decisions] == [True, False, False, False]
+    assert [d.reason[:8] for d in decisions[1:]] == ["number 2", "number 3", "number 4"]
+
+
 def series(count, step, *, begin=NOW):
     """Backups of one database, newest first, named by their place."""
     return [FakeBackup(id=str(n), source="a", timestamp=begin - n * step) for n in range(count)]

@@ -143,6 +143,7 @@ class _Database(Generic[S]):
     def __init__(self, newest_first: Sequence[S], rules: Rules, now: datetime) -> None:
         self._all = newest_first
         self._eligible = [b for b in newest_first if b.timestamp <= now]
+        self._position = {backup.id: number for number, backup in enumerate(self._eligible, start=1)}
         self._rules = rules
         self._now = now
 
@@ -218,7 +219,7 @@ class _Database(Generic[S]):
         if backup.verification_status.failed is not None:
             reasons.append(f"its proof by {backup.verification_status.failed.level} failed, so it counts for nothing")
         if rules.keep is not None:
-            reasons.append(f"number {self._eligible.index(backup) + 1}, beyond the {rules.keep} newest")
+            reasons.append(f"number {self._position[backup.id]}, beyond the {rules.keep} newest")
         for name, (period, _) in _PERIODS.items():
             number = getattr(rules, name)
             if number is not None:
