@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.metadata
 
+import importlib_metadata
 import pytest
 from support.toys import python
 
@@ -46,11 +47,11 @@ def test_sources_that_are_not_installed_have_a_version_too(monkeypatch):
     from dumpty import _version
 
     def missing(name):
-        raise importlib.metadata.PackageNotFoundError(name)
+        raise importlib_metadata.PackageNotFoundError(name)
 
     assert _version.__version__ == importlib.metadata.version("dumpty") == dumpty.__version__
     with monkeypatch.context() as patch:
-        patch.setattr(importlib.metadata, "version", missing)
+        patch.setattr(importlib_metadata, "distribution", missing)
         assert importlib.reload(_version).__version__ == "unknown"
     importlib.reload(_version)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import pydoc
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.pages import README, blocks, manual
 
@@ -68,6 +71,14 @@ def reachable() -> set[str]:
         if inspect.isclass(value) or inspect.isfunction(value):
             queue += {n for a in annotations(value) for n in names_in(a)}
     return found
+
+
+@pytest.mark.parametrize("name", [n for n in dumpty.__all__ if inspect.isclass(getattr(dumpty, n))])
+def test_the_help_of_every_public_type_tells_how_to_make_it(name):
+    text = pydoc.plain(pydoc.render_doc(getattr(dumpty, name)))
+    if issubclass(getattr(dumpty, name), msgspec.Struct):
+        fields = typing.get_type_hints(getattr(dumpty, name))
+        assert all(f"{field}: " in text.split("\n\n")[1] for field in fields)
 
 
 def test_the_walk_leads_to_what_the_facades_take_and_return():

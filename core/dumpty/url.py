@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
-from dumpty.types import Source
+
+if TYPE_CHECKING:
+    from dumpty.types import Source
 
 __all__ = [
     "MalformedURL",
@@ -42,6 +45,8 @@ def parse_url(url: str) -> Source:
         TypeError: ``url`` is not a str.
         MalformedURL: it is no URL. The text shows nothing of what may be a password.
     """
+    from dumpty.types import Source
+
     if not isinstance(url, str):
         raise TypeError(f"a database URL is a str, not {type(url).__name__}")
     match = _SCHEME.match(url)
@@ -63,14 +68,10 @@ def parse_url(url: str) -> Source:
     host, port, host_lists = _parse_hosts(scheme, hosts)
     query = _parse_query(scheme, query_text) | host_lists
     _require_plain_name(f"the {scheme} URL", unquote(path), query.get("dbname"))
-    masked_query = "&".join(
-        f"{pair.partition('=')[0]}={MASK}" if names_secret(unquote(pair.partition("=")[0])) else pair
-        for pair in query_text.split("&")
-    )
     masked_user = user + (f":{MASK}" if colon and password else colon)
     return Source(
         scheme=scheme,
-        url=match[0] + masked_user + at + hosts + slash + path + ("?" + masked_query if query_text else ""),
+        url=match[0] + masked_user + at + hosts + slash + path + _shown_query(query_text),
         host=host,
         port=port,
         username=unquote(user) if user else None,
@@ -79,6 +80,15 @@ def parse_url(url: str) -> Source:
         query=MappingProxyType(query),
         secrets=(password,) if password else (),  # as it is spelled; the source adds what it means
     )
+
+
+def _shown_query(text: str) -> str:
+    """Return the parameters of a URL, if it has any, as they may be shown, with the question mark before them."""
+    pairs = [
+        f"{pair.partition('=')[0]}={MASK}" if names_secret(unquote(pair.partition("=")[0])) else pair
+        for pair in text.split("&")
+    ]
+    return f"?{'&'.join(pairs)}" if text else ""
 
 
 def secrets_in(url: str) -> tuple[str, ...]:
@@ -109,6 +119,8 @@ def parse_connection(text: str, *, scheme: str) -> Source:
         TypeError: ``text`` is not a str.
         MalformedURL: it is neither.
     """
+    from dumpty.types import Source
+
     if not isinstance(text, str):
         raise TypeError(f"a connection string is a str, not {type(text).__name__}")
     if "://" in text.partition("=")[0]:

@@ -11,11 +11,11 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from measure import Figures, measured
+from msgspec.structs import replace
 
 SIZES = (10, 50, 200, 700, 2000)
 BACKUPS = 10_000

@@ -92,7 +92,7 @@ def test_every_example_is_a_command_line_that_is_understood(dumpty):
     from dumpty.cli import app
     from dumpty.cli.commands import plugins
 
-    examples = [line for _, _, text in app.VERBS for line in text.strip().splitlines()]
+    examples = [line for verb in app.VERBS for line in app.verb_of(verb)[1].strip().splitlines()]
     examples += plugins.EXAMPLES.strip().splitlines()
     assert len(examples) >= len(VERBS)
     for line in examples:
@@ -100,6 +100,20 @@ def test_every_example_is_a_command_line_that_is_understood(dumpty):
         assert arguments[0] == "dumpty"
         # --help is eager: an option before it that does not exist is still an error.
         assert dumpty(*arguments[1:], "--help").status == 0
+
+
+@pytest.mark.parametrize("verb", ["list", "verify", "pin"])
+def test_a_verb_brings_in_no_other_and_no_parser_of_mail(verb, tmp_path):
+    (tmp_path / "backups").mkdir()
+    code = (
+        f"import sys; from dumpty.cli import main; main([{verb!r}, '--dir', 'backups', *sys.argv[1:]]); "
+        "print(sorted(m for m in sys.modules if m.startswith('dumpty.cli.commands.') or m == 'email.parser'))"
+    )
+    arguments = [] if verb == "list" else ["latest"]
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert process.stdout.splitlines()[-1] == f"['dumpty.cli.commands.{verb}']"
 
 
 def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):

@@ -82,7 +82,7 @@ class Prover(ToyDriver):
 
     @hookimpl
     def inspect(self, source, options):
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         self.evidence_options.append(options["evidence"])
         inspection = super().inspect(source)

@@ -6,11 +6,11 @@ import contextlib
 import math
 import sqlite3
 from collections import UserDict
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 from support.places import stored_files
 from support.toys import ToyDriver
 

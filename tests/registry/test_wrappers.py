@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pluggy
 import pytest
+from msgspec.structs import replace
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, DatabaseBackup, Evidence, IntegrityError, PluginError, SourceError, hookimpl

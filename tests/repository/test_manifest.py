@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence

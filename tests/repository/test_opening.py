@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import io
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 from support.toys import ToyDriver
 
 from dumpty import (

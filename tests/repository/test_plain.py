@@ -6,10 +6,10 @@ import hashlib
 import os
 import subprocess
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from support.places import left_over, stored_files
 from support.toys import StoreWrapper, ToyDriver, open_directory
 

@@ -6,11 +6,11 @@ import itertools
 import os
 import sqlite3
 import uuid
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, PluginInfo, UnknownBackup, hookimpl

@@ -13,8 +13,9 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, PluginInfo, SourceError, hookimpl
 from testing.breaks import ANY, breaks

@@ -7,9 +7,10 @@ import itertools
 import os
 import threading
 import time
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from dumpty import (
     Cap,

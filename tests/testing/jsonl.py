@@ -8,9 +8,10 @@ import os
 import shutil
 import tempfile
 import uuid
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from dumpty import (
     Evidence,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_GARBAGE = 200_000
+_GARBAGE = 500_000
 """Objects made before garbage is looked for: a directory of ten thousand backups is no garbage, but many objects."""
 
 
@@ -91,7 +91,7 @@ def _run(arguments: Sequence[str]) -> Outcome | int:
     usage_error: Any = typer.BadParameter.__base__  # typer exports neither it nor its base
     click_error: Any = usage_error.__base__
     try:
-        result = build()(args=arguments, prog_name="dumpty", standalone_mode=False)
+        result = build(arguments[0] if arguments else "")(args=arguments, prog_name="dumpty", standalone_mode=False)
     except click_error as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "dumpty"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,29 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dumpty.cli.arguments import Json, Quiet  # noqa: TC001 - typer reads annotations at run time
-from dumpty.cli.commands import (
-    backup,
-    demo,
-    doctor,
-    drill,
-    pin,
-    plugins,
-    plugins_check,
-    plugins_new,
-    prune,
-    remove,
-    restore,
-    show,
-    verify,
-)
-from dumpty.cli.commands import help as help_pages
-from dumpty.cli.commands import list as list_backups
 from dumpty.cli.output import warn
 from dumpty.cli.standard_streams import ForgivingStream
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dumpty.cli.output import Report
 
@@ -63,21 +46,23 @@ Exit status:
 unexpected error.
 """
 
-VERBS = (
-    ("backup", backup.backup, backup.EXAMPLES),
-    ("restore", restore.restore, restore.EXAMPLES),
-    ("list", list_backups.list_, list_backups.EXAMPLES),
-    ("show", show.show, show.EXAMPLES),
-    ("verify", verify.verify, verify.EXAMPLES),
-    ("drill", drill.drill, drill.EXAMPLES),
-    ("remove", remove.remove, remove.EXAMPLES),
-    ("pin", pin.pin, pin.EXAMPLES),
-    ("unpin", pin.unpin, pin.EXAMPLES),
-    ("prune", prune.prune, prune.EXAMPLES),
-    ("doctor", doctor.doctor, doctor.EXAMPLES),
-    ("demo", demo.demo, demo.EXAMPLES),
-    ("help", help_pages.help_, help_pages.EXAMPLES),
-)
+VERBS = {
+    "backup": "backup:backup",
+    "restore": "restore:restore",
+    "list": "list:list_",
+    "show": "show:show",
+    "verify": "verify:verify",
+    "drill": "drill:drill",
+    "remove": "remove:remove",
+    "pin": "pin:pin",
+    "unpin": "pin:unpin",
+    "prune": "prune:prune",
+    "doctor": "doctor:doctor",
+    "demo": "demo:demo",
+    "help": "help:help_",
+}
+"""The function of each, by its module in ``dumpty.cli.commands``."""
+_GROUP = "plugins"
 
 
 class Outcome:
@@ -91,14 +76,36 @@ class Outcome:
         self.warnings = report.warnings if report else warnings
 
 
-def build() -> typer.Typer:
-    """Return the command line. Calling it returns the ``Outcome`` of the verb that ran."""
+def build(verb: str = "") -> typer.Typer:
+    """Return the command line. Calling it returns the ``Outcome`` of the verb that ran.
+
+    Args:
+        verb: the only one that is needed; importing and registering all of them takes as long as all else that a
+            short command does. Any other word is answered by all of them, and so is ``help``, which shows theirs.
+    """
     settings = {"help_option_names": ["--help", "-h"]}
     common: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "context_settings": settings}
     app = typer.Typer(**common)
     app.callback(invoke_without_command=True, help=DESCRIPTION, epilog=EPILOG)(_dumpty)
-    for name, verb, examples in VERBS:
-        app.command(name, epilog=_epilog(examples))(_returning_outcome(verb))
+    alone = verb in VERBS and verb != "help"
+    for name in (verb,) if alone else VERBS:
+        function, examples = verb_of(name)
+        app.command(name, epilog=_epilog(examples))(_returning_outcome(function))
+    if not alone:
+        app.add_typer(_plugins_group(common), name=_GROUP)
+    return app
+
+
+def verb_of(name: str) -> tuple[Callable[..., Report], str]:
+    """Return the function of the verb called ``name``, and its examples, one in each line."""
+    module_name, _, function = VERBS[name].partition(":")
+    module = importlib.import_module(f"dumpty.cli.commands.{module_name}")
+    return getattr(module, function), module.EXAMPLES
+
+
+def _plugins_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import plugins, plugins_check, plugins_new
+
     group = typer.Typer(**common)
     group.callback(invoke_without_command=True, help=plugins.plugins.__doc__, epilog=_epilog(plugins.EXAMPLES))(
         _plugins
@@ -106,8 +113,7 @@ def build() -> typer.Typer:
     group.command("show")(_returning_outcome(plugins.show))
     group.command("new", epilog=_epilog(plugins_new.EXAMPLES))(_returning_outcome(plugins_new.new))
     group.command("check", epilog=_epilog(plugins_check.EXAMPLES))(_returning_outcome(plugins_check.check))
-    app.add_typer(group, name="plugins")
-    return app
+    return group
 
 
 def _epilog(examples: str) -> str:
@@ -127,7 +133,7 @@ def _returning_outcome(verb: Callable[..., Report]) -> Callable[..., Outcome]:
                 for text in warnings:
                     warn(text)
                 return Outcome(error=error, warnings=warnings)
-        return Outcome(report=dataclasses.replace(report, warnings=(*warnings, *report.warnings)))
+        return Outcome(report=report._replace(warnings=(*warnings, *report.warnings)))
 
     return run
 
@@ -209,5 +215,7 @@ def _plugins(
     quiet: Quiet = False,
 ) -> Outcome | None:
     if ctx.invoked_subcommand is None:
+        from dumpty.cli.commands import plugins
+
         return _returning_outcome(plugins.plugins)(json=json, quiet=quiet)
     return None

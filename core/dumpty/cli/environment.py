@@ -9,8 +9,7 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dumpty.errors import CommandError
 
@@ -35,8 +34,7 @@ _OTHER_DIRECTORIES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin")
 _SECONDS = 10.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Library:
+class Library(NamedTuple):
     """A distribution that plugins need; ``version`` is None where it is not installed, ``install`` brings it."""
 
     name: str
@@ -45,8 +43,7 @@ class Library:
     install: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Client:
+class Client(NamedTuple):
     """A program of a database; ``path`` is "" where there is none, ``version`` what it says of itself."""
 
     name: str

@@ -9,8 +9,7 @@ import re
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +23,7 @@ _LESS = "less -FRX"
 """Colours pass, and what fits on the screen is left there."""
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Markdown of our own, which needs no escaping."""
 
     text: str

@@ -6,8 +6,7 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.cli.manual_page import Page, show
 from dumpty.cli.standard_streams import ForgivingStream, drop
@@ -37,8 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows under column names; ``right_aligned`` are the columns of numbers, set flush right."""
 
     columns: Sequence[str]
@@ -49,8 +47,7 @@ class Table:
 Line = str | Table | Page
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """How a verb went.
 
     ``reply`` is for programs, ``lines`` for people, ``warnings`` for both. ``error`` says what failed where the
@@ -61,7 +58,7 @@ class Report:
     reply: Reply
     lines: Sequence[Line] = ()
     warnings: Sequence[str] = ()
-    error: BaseException | None = field(default=None)
+    error: BaseException | None = None
     json: bool = False
     quiet: bool = False
     only_prints: bool = False

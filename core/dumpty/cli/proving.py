@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,14 +46,14 @@ OlderThan = Annotated[
 ]
 
 
-@dataclass
 class Verdicts:
     """How the proofs of some backups went: for programs, for people, and for the exit status."""
 
-    proofs: list[json_values.Proof] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    failures: list[DumptyError] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.proofs: list[json_values.Proof] = []
+        self.lines: list[Line] = []
+        self.warnings: list[str] = []
+        self.failures: list[DumptyError] = []
 
     @property
     def proved_count(self) -> int:
@@ -91,19 +90,17 @@ class Verdicts:
         return lacking[0] if lacking else None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Choice:
     """Which backups to prove: that of an id, or all in question, or those of them that are due after an age."""
 
-    backup_id: str | None
-    everything: bool
-    older_than: str | None
-    scope: Filter
-
-    def __post_init__(self) -> None:
-        if (self.backup_id is not None) + self.everything + (self.older_than is not None) > 1:
+    def __init__(self, *, backup_id: str | None, everything: bool, older_than: str | None, scope: Filter) -> None:
+        if (backup_id is not None) + everything + (older_than is not None) > 1:
             raise UsageError("name one backup by its id, or all with --all, or those of some age with --older-than AGE")
-        _age(self.older_than)
+        _age(older_than)
+        self.backup_id = backup_id
+        self.everything = everything
+        self.older_than = older_than
+        self.scope = scope
 
     @property
     def several(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from dumpty.errors import Cancelled, DumptyError
-from dumpty.operations.verify import check_request, prove
 from dumpty.process.call import commit_point
 from dumpty.process.cancellation import Cancellation, cancellable, require_token
 from dumpty.streaming.reporter import Reporter
@@ -29,19 +31,20 @@ if TYPE_CHECKING:
 __all__ = ["Prover", "Request", "Verification", "due", "require_held"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """How to prove; the fields are the arguments of ``BackupManager.prove``."""
 
     level: Level
     on: str | None = None
     assertions: Sequence[str] = ()
-    overrides: Mapping[str, object] = field(default_factory=dict)
+    overrides: Mapping[str, object] = {}
     progress: ProgressCallback | None = None
     cancel: Cancellation | None = None
 
     def check(self) -> None:
         """See that it can be asked for like this; ``OptionError`` where not."""
+        from dumpty.operations.verify import check_request
+
         check_request(self.level, on=self.on, assertions=self.assertions, overrides=self.overrides)
 
 
@@ -117,6 +120,8 @@ class Prover:
         return verifications
 
     def _prove(self, record: Record, request: Request, reporter: Reporter, call: Call) -> Proof:
+        from dumpty.operations.verify import prove
+
         server = None if request.on is None else parse_url(request.on)
         with contextlib.ExitStack() as stack:
             if request.level == "restore":  # which takes as long as a restore does

@@ -9,7 +9,6 @@ from dumpty.errors import DumptyError, Pinned, UnknownBackup
 from dumpty.operations.result import Pruning, log
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.cancellation import cancellable, require_token
-from dumpty.repository.retention import decide
 from dumpty.streaming.reporter import Reporter
 from dumpty.types import Phase, Removal
 
@@ -56,6 +55,8 @@ class Remover:
         cancel: Cancellation | None,
     ) -> Pruning:
         """Remove what no rule protects; the contract is that of ``BackupManager.prune``."""
+        from dumpty.repository.retention import decide
+
         reporter = Reporter(progress)
         if dry_run:
             with cancellable(cancel, "the plan of a prune"):

@@ -139,7 +139,7 @@ def to_backup(
 
     ``locate`` returns where a person finds an object, by its name.
     """
-    file_path, names = locate(record.file), sorted(stored.name for stored in record.objects)
+    file_path, first, *others = locate(record.file), *record.objects
     failed = verification_status(annotations.proofs).failed
     state, state_reason = str(presence.state), presence.reason
     if failed is not None and state == "ok":
@@ -154,9 +154,9 @@ def to_backup(
         database_name=record.database,
         format=record.format,
         driver=record.driver.name,
-        stages=tuple(s.plugin.name for s in record.objects[0].stages),
+        stages=tuple([s.plugin.name for s in first.stages]),
         plain_size_bytes=record.plain_size,
-        digests=record.objects[0].digests if len(record.objects) == 1 else {},
+        digests={} if others else first.digests,
         evidence=record.evidence,
         source=record.identity,
         ended=record.ended.astimezone(UTC),
@@ -164,7 +164,7 @@ def to_backup(
         pinned=annotations.pinned,
         state=state,
         state_reason=state_reason,
-        files=(file_path,) if len(names) == 1 else tuple(map(locate, names)),
+        files=tuple(map(locate, sorted(stored.name for stored in record.objects))) if others else (file_path,),
         tags=record.tags,
     )
 

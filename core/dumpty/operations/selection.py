@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dumpty.errors import ManifestError, SourceError, UnknownBackup
 from dumpty.operations.result import log
@@ -29,8 +30,7 @@ _MAX_NAMED = 10
 """How many databases a message names."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Filter:
+class Filter(Struct, frozen=True, kw_only=True):
     """Which backups are in question: those of a database by its name, or by its source; "" is any.
 
     ``database`` is the name that a list shows, or the last part of the source (``db.sqlite3``). ``source`` is the

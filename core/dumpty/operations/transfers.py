@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dumpty.operations.backup import create
-from dumpty.operations.restore import restore
+from msgspec import Struct
+
 from dumpty.operations.result import require_text
 from dumpty.streaming.reporter import Reporter
 
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Transfers"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transfers:
+class Transfers(Struct, frozen=True, kw_only=True):
     """Makes and restores backups, and tells observers of each; the arguments are those of ``BackupManager``."""
 
     host: Host
@@ -47,6 +45,8 @@ class Transfers:
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
+        from dumpty.operations.backup import create
+
         require_text("a database URL", url)
         observation = self.observers.observation("backup", url=url)
 
@@ -81,6 +81,8 @@ class Transfers:
         options: Mapping[str, object],
     ) -> BackupResult:
         """Restore a backup into the database behind ``url``."""
+        from dumpty.operations.restore import restore
+
         require_text("a backup's id", backup_id)
         require_text("a target URL", url)
         observation = self.observers.observation("restore", url=url)

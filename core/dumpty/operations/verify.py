@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import numbers
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
 from dumpty.operations.evidence import ask_evidence, summarize_paths

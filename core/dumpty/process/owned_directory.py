@@ -51,9 +51,11 @@ def open_regular(
         OSError: there is something else (``strerror`` says what), it is another user's (``PermissionError``), or it
             cannot be opened.
     """
-    with contextlib.suppress(FileNotFoundError):
+    try:  # noqa: SIM105 - a list of backups opens thousands
         # Opening alone can have effects on a device.
         _require(os.lstat(path, dir_fd=dir_fd), stat.S_ISREG, "a file", path, owners)
+    except FileNotFoundError:
+        pass
     descriptor = os.open(path, flags | _SAFE_FLAGS, 0o600, dir_fd=dir_fd)
     return _require_opened(descriptor, stat.S_ISREG, "a file", path, owners)
 

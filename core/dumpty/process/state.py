@@ -7,8 +7,9 @@ import functools
 import os
 import signal
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dumpty.redaction import one_line
 
@@ -21,8 +22,7 @@ _STATUS = "/proc/self/status"
 _MAX_NAMED = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessState:
+class ProcessState(Struct, frozen=True, kw_only=True):
     """The state of this process at one moment.
 
     What cannot be asked for is None: the umask where only setting another one tells it, a directory that is gone.

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from dumpty import hookspecs
 from dumpty.errors import DumptyError
@@ -49,8 +51,7 @@ for _name, _specification in vars(hookspecs).items():
         setattr(Relay, _name, _relay)
 
 
-@dataclass(kw_only=True)
-class RoutedCall:
+class RoutedCall(Struct, kw_only=True):
     """One call of ``hook``.
 
     ``plugin`` is the one that it is routed to, ``wrappers`` are those around it, the innermost first. ``invoke`` calls
@@ -118,8 +119,7 @@ class RoutedCall:
         return _with_notes(result, tuple(_ALTERED + name for name in altered_by))
 
 
-@dataclass(kw_only=True)
-class _Layer:
+class _Layer(Struct, kw_only=True):
     """The routed plugin or one wrapper, and what came out of it: ``checked``, a copy without secrets, or ``error``."""
 
     routed: RoutedCall

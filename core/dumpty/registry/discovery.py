@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
+from dumpty.distribution_metadata import metadata_field
 from dumpty.registry.plugin import Plugin, State, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@dataclass(frozen=True, kw_only=True)
-class EntryPoint:
+class EntryPoint(Struct, frozen=True, kw_only=True):
     """One entry point; ``load`` imports what it names, and is None where ``error`` says why there is none."""
 
     name: str
@@ -38,7 +39,7 @@ def entry_points(group: str) -> Iterator[EntryPoint]:
     reported: set[tuple[str, str]] = set()
     for distribution in importlib_metadata.distributions():
         if group not in _raw_entry_points(distribution):
-            continue  # before its metadata are parsed: most distributions are not for us, and that takes longest
+            continue  # before its metadata are read: most distributions are not for us
         name, version = _name_and_version(distribution)
         try:
             points = [point for point in distribution.entry_points if point.group == group]
@@ -66,9 +67,10 @@ def _modified_at(path: str) -> int:
 
 def _name_and_version(distribution: Any) -> tuple[str, str]:
     try:
-        return distribution.name or "an unnamed distribution", distribution.version or ""
+        name, version = (metadata_field(distribution.read_text, field) for field in ("Name", "Version"))
     except Exception:  # noqa: BLE001 - metadata that is missing or damaged is no reason to break
-        return "an unnamed distribution", ""
+        name, version = "", ""
+    return name or "an unnamed distribution", version
 
 
 def _raw_entry_points(distribution: Any) -> str:

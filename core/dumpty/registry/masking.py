@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from dumpty.redaction import MASK, names_secret, redact, redact_name, redact_value
 from dumpty.types import Evidence, Inspection, ObjectEvidence, Source
@@ -18,8 +20,7 @@ __all__ = ["Mask", "drop_masked_properties"]
 _DIGITS = re.compile(r"[0-9a-fA-F]{16,}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mask:
+class Mask(Struct, frozen=True, kw_only=True):
     """The secrets of one call of a hook: those of its URL, and the values of its options that are secrets.
 
     ``shown`` is what may be seen of the URL.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
+
+from msgspec import Struct
 
 from dumpty.errors import DumptyError, PluginError
 from dumpty.redaction import redact
@@ -52,8 +53,7 @@ class _Broken(Exception):
         self.field, self.value, self.promised = field, value, promised
 
 
-@dataclass(frozen=True, kw_only=True)
-class Boundary:
+class Boundary(Struct, frozen=True, kw_only=True):
     """One hook of one plugin, over which something comes back; ``mask`` has the secrets of the call."""
 
     plugin: Plugin

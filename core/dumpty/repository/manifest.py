@@ -9,12 +9,12 @@ Only names of objects stand in a manifest: nothing outside the repository is eve
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import structs
 
 from dumpty.errors import ManifestError
 from dumpty.repository.sealed import VERSION, is_sealed, seal, unseal
@@ -158,12 +158,12 @@ def encode(record: Record) -> bytes:
         "database": record.database,
         "source": record.identity,
         "url": record.url,
-        "driver": vars(record.driver),
+        "driver": structs.asdict(record.driver),
         "format": {"name": record.format, "suffix": record.suffix, "directory": record.directory},
         "started": record.started.isoformat(),
         "ended": record.ended.isoformat(),
         "objects": [_encode_object(entry) for entry in record.objects],
-        "verifiers": [vars(ref) for ref in record.verifiers],
+        "verifiers": [structs.asdict(ref) for ref in record.verifiers],
         "totals": {"tables": len(record.evidence.objects), "rows": sum(counted)},
         "tags": list(record.tags),
     }
@@ -175,7 +175,7 @@ def encode(record: Record) -> bytes:
     return seal({"id": record.id, "clear": clear, "sealed": sealed})
 
 
-def decode(data: bytes, label: str) -> Record:
+def decode(data: bytes, label: object) -> Record:
     """Return the record in a manifest.
 
     Raises:
@@ -196,10 +196,10 @@ def decode(data: bytes, label: str) -> Record:
         format=clear.format.name,
         suffix=clear.format.suffix,
         directory=clear.format.directory,
-        objects=tuple(_decode_object(o, p, label) for o, p in zip(clear.objects, sealed.parts, strict=True)),
+        objects=tuple([_decode_object(o, p, label) for o, p in zip(clear.objects, sealed.parts, strict=True)]),
         started=_in_utc(clear.started, label),
         ended=_in_utc(clear.ended, label),
-        verifiers=tuple(_decode_plugin(ref) for ref in clear.verifiers),
+        verifiers=tuple(map(_decode_plugin, clear.verifiers)),
         evidence=_to_evidence(sealed.evidence),
         options=sealed.options,
         tags=tuple(clear.tags),
@@ -218,7 +218,7 @@ def encode_evidence(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def decode_evidence(value: Mapping[str, Any], label: str) -> Evidence:
+def decode_evidence(value: Mapping[str, Any], label: object) -> Evidence:
     """Return evidence from its JSON values.
 
     Raises:
@@ -227,7 +227,7 @@ def decode_evidence(value: Mapping[str, Any], label: str) -> Evidence:
     return _to_evidence(_convert(value, _Evidence, label))
 
 
-def check_entry(entry: Mapping[str, Any], label: str) -> None:
+def check_entry(entry: Mapping[str, Any], label: object) -> None:
     """Check an entry of the manifest of named backups.
 
     Raises:
@@ -236,7 +236,7 @@ def check_entry(entry: Mapping[str, Any], label: str) -> None:
     bare_name(_convert(entry, _Entry, label).file, label)
 
 
-def bare_name(name: object, label: str) -> str:
+def bare_name(name: object, label: object) -> str:
     """Return ``name`` if it is a bare file name.
 
     Raises:
@@ -247,30 +247,32 @@ def bare_name(name: object, label: str) -> str:
     return name
 
 
-def _unseal(data: bytes, label: str) -> _Manifest:
+def _unseal(data: bytes, label: object) -> _Manifest:
     if is_sealed(data):
         # In one pass, for a list reads thousands; what cannot be read like that is looked at step by step.
-        with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        try:
             manifest = _DECODER.decode(data)
             if manifest.dumpty_manifest == VERSION:
                 return manifest
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass
     return _convert(unseal(data, label), _Manifest, label)
 
 
-def _convert(content: object, kind: type[T], label: str) -> T:
+def _convert(content: object, kind: type[T], label: object) -> T:
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ManifestError(f"{label} is damaged: {error}") from None
 
 
-def _object_name(name: str, label: str) -> str:
+def _object_name(name: str, label: object) -> str:
     if not is_object_name(name):
         raise ManifestError(f"{label} is damaged: {name!r} cannot be the name of an object")
     return name
 
 
-def _in_utc(moment: datetime, label: str) -> datetime:
+def _in_utc(moment: datetime, label: object) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -283,18 +285,18 @@ def _encode_object(entry: StoredObject) -> dict[str, Any]:
         "size": entry.size,
         "sha256": entry.sha256,
         "digests": dict(entry.digests),
-        "stages": [{"plugin": vars(s.plugin), "params": dict(s.params)} for s in entry.stages],
+        "stages": [{"plugin": structs.asdict(s.plugin), "params": dict(s.params)} for s in entry.stages],
     }
 
 
-def _decode_object(entry: _Object, part: _Part, label: str) -> StoredObject:
+def _decode_object(entry: _Object, part: _Part, label: object) -> StoredObject:
     return StoredObject(
         name=_object_name(entry.name, label),
         size=entry.size,
         sha256=entry.sha256,
         plain_size=part.size,
         plain_sha256=part.sha256,
-        stages=tuple(StageRecord(plugin=_decode_plugin(s.plugin), params=s.params) for s in entry.stages),
+        stages=tuple([StageRecord(plugin=_decode_plugin(s.plugin), params=s.params) for s in entry.stages]),
         digests=entry.digests,
         section=part.section,
         tables=tuple(part.tables),
@@ -303,7 +305,7 @@ def _decode_object(entry: _Object, part: _Part, label: str) -> StoredObject:
 
 def _to_evidence(value: _Evidence) -> Evidence:
     return Evidence(
-        objects=tuple(ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value.objects),
+        objects=tuple([ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value.objects]),
         snapshot=value.snapshot,
         consistent=value.consistent,
         versions=value.versions,

@@ -11,10 +11,11 @@ import json
 import os
 import re
 import uuid
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 from dumpty.errors import MissingFile
 from dumpty.repository.names import slug
@@ -65,8 +66,7 @@ def give_up(stem: str) -> None:
     _under_way.pop(stem, None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mark:
+class Mark(Struct, frozen=True, kw_only=True):
     """One mark: its kind, the data that it is of, its writer's process, and when it was put, by the store's clock."""
 
     kind: str

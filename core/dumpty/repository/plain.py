@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
 from dumpty.repository.objects import StoredObjects

@@ -21,13 +21,13 @@ __all__ = ["presence_of"]
 
 def presence_of(store: Store, record: Record, sizes: Mapping[str, int]) -> Presence:
     """Return what became of the data of a backup; ``sizes`` are those that a listing shows, in bytes, by name."""
-    presences = (_presence_of_object(store, entry, sizes) for entry in record.objects)
-    return next((p for p in presences if p is not PRESENT), PRESENT)
+    for entry in record.objects:
+        if sizes.get(entry.name) != entry.size and (presence := _presence_by_name(store, entry)) is not PRESENT:
+            return presence
+    return PRESENT
 
 
-def _presence_of_object(store: Store, entry: StoredObject, sizes: Mapping[str, int]) -> Presence:
-    if sizes.get(entry.name) == entry.size:
-        return PRESENT
+def _presence_by_name(store: Store, entry: StoredObject) -> Presence:
     address = store.locate(entry.name)
     try:
         size = store.stat(entry.name).size

@@ -44,9 +44,12 @@ class SmallObjects:
         self._cached: dict[Key, bytes] = {}
         self._fetched: dict[Key, bytes | DumptyError] = {}
         self._new: list[tuple[Key, bytes]] = []
+        self._read_before = False
+        """Whether anything was known before the last look, that may have been removed since."""
 
     def prefetch(self, entries: Iterable[Entry]) -> None:
         """Read all that is small of these entries at once, where each call takes long."""
+        self._read_before = bool(self._values)
         if self._cache is None:
             return
         keys = [(f.name, f.tag) for entry in entries for f in _small_objects(entry)]
@@ -62,7 +65,7 @@ class SmallObjects:
         self._cached, self._fetched = {}, {}
         if self._cache is not None and new:
             self._cache.write(new)
-        if entries is not None:
+        if entries is not None and (self._read_before or self._cache is not None):
             keys = {(f.name, f.tag) for entry in entries for f in _small_objects(entry)}
             self._values = {key: value for key, value in list(self._values.items()) if key in keys}
             self._read_at = {key: at for key, at in list(self._read_at.items()) if key in keys}
@@ -160,7 +163,7 @@ class SmallObjects:
         return cast("T", self._values[key])
 
     def _decode_record(self, name: str, data: bytes) -> Record:
-        label = f"the manifest {self._store.locate(name)}"
+        label = _Label(self._store, name)
         record = manifest.decode(data, label)
         stem = name.removesuffix(MANIFEST)
         for entry in record.objects:
@@ -169,6 +172,17 @@ class SmallObjects:
         if not belongs_to(stem, record.started, record.id):
             raise ManifestError(f"{label} is damaged: it is that of backup {record.id} of {record.started:%Y-%m-%d %X}")
         return record
+
+
+class _Label:
+    """The name of a manifest in messages: of thousands that are read, none may need it."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"the manifest {self._store.locate(self._name)}"
 
 
 def read_all(objects: SmallObjects, entries: Iterable[Entry]) -> tuple[list[tuple[Record, Entry]], list[ManifestError]]:

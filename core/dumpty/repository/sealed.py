@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "is_sealed", "seal", "unseal", "utc"]
 
 _END = b',\n "digest": "%s"\n}\n'
+_END_BYTES = len(_END % bytes(64))
 
 VERSION = 1
 """Of what is written here. Newer ones are refused, never overwritten."""
@@ -35,8 +36,8 @@ def seal(content: Mapping[str, Any]) -> bytes:
     return text + _END % hashlib.sha256(text).hexdigest().encode()
 
 
-def unseal(data: bytes, label: str) -> dict[str, Any]:
-    """Return the content of sealed JSON; ``label`` names it in messages.
+def unseal(data: bytes, label: object) -> dict[str, Any]:
+    """Return the content of sealed JSON; ``label`` names it in messages, and is made a text for them alone.
 
     Raises:
         ManifestError: it is damaged, or written by a newer dumpty.
@@ -61,7 +62,7 @@ def unseal(data: bytes, label: str) -> dict[str, Any]:
 
 def is_sealed(data: bytes) -> bool:
     """Return whether data ends with its own digest."""
-    text = memoryview(data)[: -len(_END % bytes(64))]
+    text = memoryview(data)[:-_END_BYTES]
     return data.endswith(_END % hashlib.sha256(text).hexdigest().encode())
 
 

@@ -51,10 +51,13 @@ class VerificationStatus:
     failed: Proof | None = None
 
 
+_UNPROVEN = VerificationStatus()
+
+
 def verification_status(proofs: Sequence[Proof]) -> VerificationStatus:
     """Return what ``proofs``, in the order in which they were made, say together."""
     if not proofs:
-        return VerificationStatus()
+        return _UNPROVEN
     last: dict[tuple[Level, bool], int] = {(p.level, p.ok): position for position, p in enumerate(proofs)}
 
     def newest(levels: Iterable[Level], *, ok: bool) -> int:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.interruption import current_interruption
@@ -48,8 +49,7 @@ __all__ = ["Outcome", "Run"]
 _log = logging.getLogger("dumpty")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What is known of a dump that was written: sizes in bytes, digests in hexadecimal."""
 
     evidence: Evidence
@@ -60,8 +60,7 @@ class Outcome:
     digests: Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """One dump, from a driver into a repository."""
 
     host: Host

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct, field
 
 from dumpty.errors import IntegrityError, MissingFile
 from dumpty.process.call import raise_if_cancelled
@@ -25,16 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """One compressor of a run, with its options."""
 
     plugin: Plugin
     options: Options
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """A stored dump as its manifest describes it."""
 
     file: str

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from msgspec import structs
 
 from dumpty.errors import UnknownBackup
 from dumpty.testing.rules import difference, refused, require, shown
@@ -137,4 +138,8 @@ def _names(listed: object, expected: object) -> str:
 
 
 def _record_difference(before: Record, after: object) -> str:
-    return difference(vars(before), vars(after)) if isinstance(after, Record) else f"it returned {shown(after)}"
+    return (
+        difference(structs.asdict(before), structs.asdict(after))
+        if isinstance(after, Record)
+        else f"it returned {shown(after)}"
+    )

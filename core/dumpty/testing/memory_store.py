@@ -6,9 +6,10 @@ import re
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from dumpty.errors import Exists, MissingFile, NotPermitted, Retained, StoreError
 from dumpty.testing.streams import BytesReader

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from dumpty.errors import IntegrityError, RestoreNotSupported, TargetNotEmpty
 from dumpty.testing.databases import missing
 from dumpty.testing.rules import comes_from, difference, refused, require, shown
@@ -156,8 +158,8 @@ class RestoreRules(DriverRules):
         from dataclasses import replace
 
         dump, inspection_before = self.dumped(host, source, tmp_path, form), self.inspected(host, target)
-        objects = tuple(replace(o, rows=None if o.rows is None else o.rows + 1) for o in dump.evidence.objects)
-        miscounted = replace(dump, evidence=replace(dump.evidence, objects=objects))
+        objects = tuple(structs.replace(o, rows=None if o.rows is None else o.rows + 1) for o in dump.evidence.objects)
+        miscounted = replace(dump, evidence=structs.replace(dump.evidence, objects=objects))
         rule = "restore() counts, and raises IntegrityError where dump.evidence says another number of rows."
         with refused(IntegrityError, rule, "Compare before the target is put in place."):
             self.put_back(host, miscounted, target)

@@ -6,6 +6,9 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import structs
+
 from dumpty.errors import DumptyError
 from dumpty.redaction import encodings
 from dumpty.testing.databases import SECRET, missing, with_secret
@@ -121,6 +124,6 @@ def require_no_secret(secrets: Iterable[str], texts: Iterable[tuple[str, str]]) 
 
 
 def _fields(name: str, record: object) -> Iterator[tuple[str, str]]:
-    if dataclasses.is_dataclass(record):
-        for field in dataclasses.fields(record):
-            yield f"{name}.{field.name}", repr(getattr(record, field.name))
+    if isinstance(record, msgspec.Struct):
+        for field, value in structs.asdict(record).items():
+            yield f"{name}.{field}", repr(value)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import uuid
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
+from msgspec.structs import replace
 
 from dumpty.errors import IntegrityError, ManifestError, StoreError
 from dumpty.testing.backups import STARTED, RepositoryRules
@@ -54,7 +55,7 @@ class TransactionRules(RepositoryRules):
             ("listing()", self.listed(repository)[record.id].record),
             ("look_up()", repository.look_up(record).record),
         ):
-            seen = f"with {method}, {difference(vars(record), vars(found))}"
+            seen = f"with {method}, {difference(structs.asdict(record), structs.asdict(found))}"
             require(found == record, rule, "Write it all down, and read it back before it counts.", seen)
 
     def test_many_objects_keep_their_order(self, repository: Repository) -> None:

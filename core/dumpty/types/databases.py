@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from msgspec import Struct, structs
 
 from dumpty.redaction import names_secret
 from dumpty.types import masked_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import EllipsisType
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """A database URL, taken apart and percent-decoded. Serves for the target of a restore, too.
 
     ``scheme`` is lower case, a ``+driver`` suffix stripped. ``database`` is the path without its first slash (for
@@ -29,17 +28,24 @@ class Source:
     host: str | None = None
     port: int | None = None
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     database: str | None = None
-    query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    query: Mapping[str, str] = {}
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         named = (value for name, value in self.query.items() if names_secret(name))
         secrets = dict.fromkeys(s for s in (*self.secrets, self.password, *named) if s)
-        object.__setattr__(self, "secrets", tuple(secrets))
+        structs.force_setattr(self, "secrets", tuple(secrets))
         if not self.url:
-            object.__setattr__(self, "url", masked_url.masked_url(**{n: getattr(self, n) for n in _PARTS}))
+            structs.force_setattr(self, "url", masked_url.masked_url(**{n: getattr(self, n) for n in _PARTS}))
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # Neither password nor parameters, nor what must never appear anywhere.
+        return [(name, getattr(self, name)) for name in ("scheme", "url", "host", "port", "username", "database")]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def replace(
         self,
@@ -60,7 +66,7 @@ class Source:
 
             scratch = source.replace(database=f"{source.database}_drill")
 
-        Use ``dataclasses.replace`` for what no user shall see in ``url``, such as a parameter of your own.
+        Use ``msgspec.structs.replace`` for what no user shall see in ``url``, such as a parameter of your own.
         """
         given = {
             "scheme": scheme,
@@ -77,16 +83,15 @@ class Source:
         if masked_url.has_several_hosts(self.url):  # then they are parameters, which the URL does not show as such
             listed = {n: self.query[n] for n in ("host", "port") if n in self.query}
             changes["query"] = {n: v for n, v in changes.get("query", self.query).items() if n not in listed}
-        shown = dataclasses.replace(self, **changes, url="")
+        shown = structs.replace(self, **changes, url="")
         query = shown.query if {"host", "port"} & renewed else {**shown.query, **listed}
-        return dataclasses.replace(shown, query=query, url=masked_url.respell(self.url, shown.url, renewed))
+        return structs.replace(shown, query=query, url=masked_url.respell(self.url, shown.url, renewed))
 
 
 _PARTS = ("scheme", "host", "port", "username", "password", "database", "query")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectEvidence:
+class ObjectEvidence(Struct, frozen=True, kw_only=True):
     """What is known of one table (or the like) in a dump, from the same snapshot as the dump.
 
     ``path`` names it as the database does (``schema.table``); ``rows`` is its number of rows, or None where
@@ -98,8 +103,7 @@ class ObjectEvidence:
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """Why a driver believes that a dump (or a restore) is whole.
 
     ``snapshot`` identifies the database's snapshot, where it has a name. ``consistent`` is False where the dump is
@@ -112,13 +116,12 @@ class Evidence:
     objects: tuple[ObjectEvidence, ...] = ()
     snapshot: str | None = None
     consistent: bool = True
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inspection:
+class Inspection(Struct, frozen=True, kw_only=True):
     """What a driver finds at a URL.
 
     ``exists``: there is a database. ``empty``: it holds nothing that a restore could harm. ``estimated_bytes``: of
@@ -135,7 +138,7 @@ class Inspection:
     estimated_bytes: int | None = None
     identity: str = ""
     name: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
     evidence: Evidence | None = None
     lacks: tuple[str, ...] = ()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import datetime
+from typing import Literal
 
-if TYPE_CHECKING:
-    from datetime import datetime
+from msgspec import Struct
 
-    from dumpty.types.records import Level
+from dumpty.types.records import Level
 
 EventVerb = Literal["backup", "restore", "verify", "drill", "prune", "remove"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EventBackup:
+class EventBackup(Struct, frozen=True, kw_only=True):
     """The backup that an event is about.
 
     ``id`` is its name where it has one of its own (``DatabaseBackup``). ``url`` is the URL that it was made of, secrets
@@ -29,8 +27,7 @@ class EventBackup:
     plain_size_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """How one verb ended; no field holds a secret.
 
     ``success`` is False where it failed or could not be decided: then ``error`` is the error's text, ``error_type`` its

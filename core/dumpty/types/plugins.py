@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Union
+
+from msgspec import Struct
 
 OptionValue = Union[str, int, float, bool, "list[str]"]
 Options = Mapping[str, OptionValue]
@@ -18,8 +19,7 @@ Kind = Literal["driver", "compressor", "verifier", "store"]
 Verb = Literal["backup", "restore", "inspect", "examine", "scratch", "compress", "open_store"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Option:
+class Option(Struct, frozen=True, kw_only=True):
     """One option of a plugin.
 
     ``default`` also decides the type: ``-o name=text`` is coerced to it. ``verbs`` are the hooks that take it.
@@ -33,8 +33,7 @@ class Option:
     choices: tuple[OptionValue, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Format:
+class Format(Struct, frozen=True, kw_only=True):
     """One form in which a driver writes dumps.
 
     ``suffix`` ends the stored name, dot included (``.sql``). ``directory`` is True for a form that is a directory
@@ -47,8 +46,7 @@ class Format:
     directory: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginInfo:
+class PluginInfo(Struct, frozen=True, kw_only=True):
     """What a plugin says of itself, without importing anything heavy.
 
     ``schemes`` (drivers, stores): the URL schemes it answers, lower case. ``formats`` (drivers): the first is the

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum, auto
+
+from msgspec import Struct
 
 
 class Phase(StrEnum):
@@ -39,8 +40,7 @@ class Phase(StrEnum):
     """Backups are removed; ``items_done`` of them are gone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far a call has come.
 
     Within a phase no number falls, and what is done is never more than the total. ``bytes_total`` is None where nobody

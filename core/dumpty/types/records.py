@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os.path
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, get_args
 
+from msgspec import Struct, field
+
+from dumpty.errors import ManifestError
 from dumpty.types.databases import Evidence
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from dumpty.errors import ManifestError
-    from dumpty.types.plugins import OptionValue
+from dumpty.types.plugins import OptionValue
 
 Level = Literal["digest", "structure", "restore"]
 """How far a proof goes, each further than the one before.
@@ -32,8 +30,7 @@ Section = Literal["whole", "pre-data", "data", "post-data"]
 what is made after them (indexes, constraints, triggers)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginRef:
+class PluginRef(Struct, frozen=True, kw_only=True):
     """A plugin that took part: enough to say what to install when it is missing."""
 
     name: str
@@ -44,16 +41,14 @@ class PluginRef:
         return f"plugin '{self.name}' of {self.distribution} {self.version}".rstrip()
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageRecord:
+class StageRecord(Struct, frozen=True, kw_only=True):
     """One stage of the pipeline with its parameters, in the order in which the dump went through."""
 
     plugin: PluginRef
-    params: Mapping[str, OptionValue] = field(default_factory=dict)
+    params: Mapping[str, OptionValue] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredObject:
+class StoredObject(Struct, frozen=True, kw_only=True):
     """One object that a backup is stored in, and the part of the dump that is in it.
 
     ``size`` and ``sha256`` are those of the stored bytes, ``plain_size`` and ``plain_sha256`` those before the first
@@ -67,13 +62,12 @@ class StoredObject:
     plain_size: int
     plain_sha256: str
     stages: tuple[StageRecord, ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = {}
     section: Section = "whole"
     tables: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """What the manifest of one backup says. Times are aware and in UTC; there is at least one object."""
 
     id: str
@@ -89,7 +83,7 @@ class Record:
     ended: datetime
     verifiers: tuple[PluginRef, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    options: Mapping[str, OptionValue] = {}
     tags: tuple[str, ...] = ()
 
     @property
@@ -118,16 +112,14 @@ class Record:
         return os.path.commonprefix([o.name for o in self.objects])  # noqa: RUF071 - names of one folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proved:
+class Proved(Struct, frozen=True, kw_only=True):
     """One thing that was seen to be so, in a sentence, and how many seconds it took to see it."""
 
     what: str
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proof:
+class Proof(Struct, frozen=True, kw_only=True):
     """How one attempt to prove a backup went.
 
     ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
@@ -141,16 +133,23 @@ class Proof:
     at: datetime
     by: str = ""
     seconds: float = 0.0
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = {}
     proved: tuple[Proved, ...] = ()
     not_proved: tuple[str, ...] = ()
     error: str = ""
-    exception: Exception | None = field(default=None, repr=False, compare=False)
-    unrecorded: str = field(default="", compare=False)
+    exception: Exception | None = None
+    unrecorded: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Proof):
+            return NotImplemented
+        names = (name for name in self.__struct_fields__ if name not in {"exception", "unrecorded"})
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    __hash__ = None  # type: ignore[assignment]  # as every value that has a dict
 
 
-@dataclass(frozen=True, kw_only=True)
-class Annotations:
+class Annotations(Struct, frozen=True, kw_only=True):
     """What lies beside a backup: its proofs, oldest first, and what its pin says ("" where it has none).
 
     ``unreadable`` has an error for each of them that cannot be read: a proof that counts as none, a pin that is one.
@@ -164,8 +163,7 @@ class Annotations:
 NO_ANNOTATIONS = Annotations()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Presence:
+class Presence(Struct, frozen=True, kw_only=True):
     """What became of a backup's data: ``ok``, ``lost`` (gone, or short) or ``damaged`` (longer), and what was seen."""
 
     state: State = "ok"

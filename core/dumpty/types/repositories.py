@@ -6,17 +6,21 @@ checked by whoever reads. Every method raises ``StoreError`` where the place fai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
+from dumpty.errors import ManifestError
+from dumpty.types.records import Annotations, Presence, Record
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from pathlib import Path
 
-    from dumpty.errors import ManifestError
-    from dumpty.types.records import Annotations, Presence, Proof, Record
+    from dumpty.types.records import Proof
     from dumpty.types.stores import Upload
     from dumpty.types.streams import Reader
 
@@ -67,8 +71,7 @@ class Transaction(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class ListedBackup:
+class ListedBackup(Struct, frozen=True, kw_only=True):
     """A backup that a repository lists, what became of its data, and what lies beside it."""
 
     record: Record
@@ -76,8 +79,7 @@ class ListedBackup:
     annotations: Annotations
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """A backup of which little is known before it is loaded: enough to see whether it may be the one that is meant.
 
     ``id_start`` is its id, or at least its beginning. ``started`` is aware and may be cut to the second. ``group`` is
@@ -93,8 +95,7 @@ class Candidate:
     database: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RepositoryListing:
+class RepositoryListing(Struct, frozen=True, kw_only=True):
     """A repository at one look: its backups, oldest first, and an error for each manifest that cannot be read."""
 
     backups: tuple[ListedBackup, ...]
@@ -110,12 +111,11 @@ def _loaded(backup: ListedBackup) -> Candidate:
     return Candidate(id_start=record.id, started=record.started, group=record.identity, load=lambda: backup)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Removal:
+class Removal(Struct, frozen=True, kw_only=True):
     """What became of a removal: the ids of what was removed, and of what was to be and was kept, with the reason."""
 
     removed: tuple[str, ...] = ()
-    kept: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = {}
 
 
 class Repository(ObjectSource, Protocol):

@@ -15,16 +15,18 @@ agree by: no lock, no rename, no clock in common. So the contract is small, and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from datetime import datetime
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from dumpty.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from pathlib import Path
 
     from dumpty.types.streams import Buffer, Reader
@@ -71,8 +73,7 @@ class Cap(Flag):
     """Objects are files on this machine (``LocalStore``)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """One object in a store.
 
     ``size`` is in bytes. ``tag`` changes whenever the object does (an ETag, or inode and time of change), and is

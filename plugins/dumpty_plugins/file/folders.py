@@ -143,7 +143,7 @@ def open_folder(top: str, segments: Sequence[str]) -> int:
         # In one step, for there may be thousands to read: a link that the store's own directory is may be followed, and
         # the last name is not. Whatever is wrong is found out below.
         with contextlib.suppress(OSError):
-            descriptor = os.open(os.path.join(top, segments[0]), _DIRECTORY | os.O_NOFOLLOW)
+            descriptor = os.open(f"{top}/{segments[0]}", _DIRECTORY | os.O_NOFOLLOW)
             try:
                 if not is_object(descriptor):
                     return descriptor
@@ -167,7 +167,7 @@ def is_there(directory: int, name: str) -> bool:
 def is_object(directory: int, name: str = ".") -> bool:
     """Return whether ``name``, in an open directory, is a directory that is an object."""
     try:
-        return stat.S_ISDIR(os.stat(os.path.join(name, MARK), dir_fd=directory, follow_symlinks=False).st_mode)
+        return stat.S_ISDIR(os.stat(f"{name}/{MARK}", dir_fd=directory, follow_symlinks=False).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -246,7 +246,7 @@ def _scan(descriptor: int, folder: str) -> _Content:
     folders = {
         e.name: path
         for e in entries
-        if is_object_name(path := f"{folder}/{e.name}" if folder else e.name)
-        if e.is_dir(follow_symlinks=False) and not is_object(descriptor, e.name)
+        if e.is_dir(follow_symlinks=False)
+        if is_object_name(path := f"{folder}/{e.name}" if folder else e.name) and not is_object(descriptor, e.name)
     }
     return [e for e in entries if e.name not in folders], folders

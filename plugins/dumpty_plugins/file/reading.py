@@ -10,7 +10,6 @@ from dumpty_plugins.file import filesystem
 from dumpty_plugins.file.files import close, closing, store_error
 
 _BLOCK = 1 << 20
-_SMALL_BLOCK = 1 << 9
 
 
 class FileReader:
@@ -40,9 +39,15 @@ class FileReader:
     def read(self, size: int = -1) -> bytes:
         if size >= 0:
             return self._block(size)
-        blocks = []
-        # As much as there should be, for a buffer of a megabyte costs more than a manifest; then what was added.
-        while block := self._block(min(_BLOCK, max(_SMALL_BLOCK, self._size - self._position))):
+        blocks: list[bytes] = []
+        # As much as there should be and a byte, for a buffer of a megabyte costs more than a manifest; where that byte
+        # comes too, something was added meanwhile.
+        while (left := self._size - self._position + 1) > 0:
+            block = self._block(min(_BLOCK, left))
+            blocks.append(block)
+            if len(block) < left and self._position == self._size:
+                return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        while block := self._block(_BLOCK):
             blocks.append(block)
         return b"".join(blocks)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dumpty import Cap, Found, MissingFile, StoreError, check_object_name, is_object_name, open_regular
 from dumpty_plugins.file import deleting, publishing, sharing
-from dumpty_plugins.file.files import as_store_error, closing, moment, store_error, tree_size
+from dumpty_plugins.file.files import as_store_error, close, moment, store_error, tree_size
 from dumpty_plugins.file.folders import Folder, again_if_stale, is_object, open_folder, walk
 from dumpty_plugins.file.parts import Part, tries
 from dumpty_plugins.file.reading import FileReader, status_of
@@ -66,11 +66,14 @@ class FileStore:
             raise
 
     def get(self, name: str) -> bytes:
-        with contextlib.closing(self.open(name)) as reader:
+        reader = self.open(name)
+        try:
             return reader.read()
+        finally:
+            reader.close()
 
     def open(self, name: str, offset: int = 0) -> Reader:
-        path = os.path.join(self._top, name)
+        path = f"{self._top}/{name}"
         return self._look(name, lambda folder, last: FileReader(_open_object(folder, last), path, offset))
 
     def stat(self, name: str) -> Found:
@@ -120,41 +123,46 @@ class FileStore:
     def _look(self, name: str, look: Callable[[int, str], _Seen]) -> _Seen:
         """Return what ``look`` finds, given the descriptor of an object's folder and the last part of its name."""
         *segments, last = check_object_name(name).split("/")
-        path = os.path.join(self._top, name)
         try:
-            with closing(again_if_stale(lambda: open_folder(self._top, segments))) as folder:
+            folder = again_if_stale(lambda: open_folder(self._top, segments))
+            try:
                 return look(folder, last)
+            finally:
+                close(folder)
         except (StoreError, MissingFile):
             raise
         except NotADirectoryError as error:
-            raise MissingFile(f"cannot read {path}: it does not exist") from error
+            raise MissingFile(f"cannot read {self.locate(name)}: it does not exist") from error
         except OSError as error:
-            raise store_error(f"cannot read {path}", error) from error
+            raise store_error(f"cannot read {self.locate(name)}", error) from error
 
     def _listed(self, name: str, entry: os.DirEntry[str]) -> Found | None:
         if not is_object_name(name):
             return None
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-                return self.stat(name)  # by its name, from above: perhaps its folder was removed, and made anew
-            if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        try:
+            return self._seen(name, entry)
+        except FileNotFoundError:
+            return None
+
+    def _seen(self, name: str, entry: os.DirEntry[str]) -> Found | None:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return self.stat(name)  # by its name, from above: perhaps its folder was removed, and made anew
+        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            return self._found(name, status)
+        # A link to a file is listed, for `open` to refuse it and say so: nothing shall vanish in silence.
+        with contextlib.suppress(OSError):
+            if stat.S_ISLNK(status.st_mode) and (entry.is_file() or entry.is_dir()):
                 return self._found(name, status)
-            # A link to a file is listed, for `open` to refuse it and say so: nothing shall vanish in silence.
-            with contextlib.suppress(OSError):
-                if stat.S_ISLNK(status.st_mode) and (entry.is_file() or entry.is_dir()):
-                    return self._found(name, status)
         return None
 
     def _found(self, name: str, status: os.stat_result) -> Found:
         size = status.st_size
-        if stat.S_ISDIR(status.st_mode):
-            size = tree_size(os.path.join(self._top, name))
-        elif stat.S_ISLNK(status.st_mode):
-            size = 0
+        if not stat.S_ISREG(status.st_mode):
+            size = tree_size(os.path.join(self._top, name)) if stat.S_ISDIR(status.st_mode) else 0
         tag = f"{status.st_ino:x}-{status.st_ctime_ns:x}-{size:x}"
         return Found(name=name, size=size, tag=tag, modified=moment(status.st_mtime_ns))
 

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from dumpty import (
     CommandError,
     DependencyError,
@@ -136,7 +138,7 @@ def _with_notes(evidence: Evidence, client: Client, connection: Connection, opti
             "dumpty restores it to such a server, psql alone may not"
         )
         notes = (note, *notes)
-    return replace(evidence, versions=versions, notes=notes)
+    return structs.replace(evidence, versions=versions, notes=notes)
 
 
 class _Run:

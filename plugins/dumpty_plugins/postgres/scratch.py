@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import secrets
 from contextlib import closing
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from dumpty import NotProvable, OptionError, Source, SourceError, Unfinished
 from dumpty_plugins.postgres.loading.confinement import (
@@ -73,7 +74,7 @@ def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]
         confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=private_server.admin)
         role_text = "as a superuser of that server" if as_superuser else "as a role that is no superuser"
         yield ScratchDatabase(
-            source if as_superuser else DrillTarget(**_fields(source), confinement=confinement),
+            source if as_superuser else DrillTarget(**structs.asdict(source), confinement=confinement),
             notes=(f"its server runs {private_server.account}", f"the dump is loaded {role_text}"),
         )
 
@@ -93,10 +94,6 @@ def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, a
     for name in ("pg_read_all_data", "pg_write_all_data"):  # since PostgreSQL 14: whatever owners took from themselves
         if rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
             rows(server, f"GRANT {name} TO {identifier(role)}, {identifier(needs.superuser)}")
-
-
-def _fields(source: Source) -> dict[str, Any]:
-    return {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}
 
 
 @contextlib.contextmanager
@@ -142,10 +139,10 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
         if superuser and major >= _HAS_SWITCH and "options" not in target.query:
             # An event trigger ON login would run in each of our sessions.
             query = {**target.query, "options": "-c event_triggers=off"}
-            target = dataclasses.replace(target, query=query)
+            target = structs.replace(target, query=query)
         notes = (f"it is loaded on {on.url} as {powers or 'a user that is no superuser'}",)
         if not as_superuser:
-            target = DrillTarget(**_fields(target), confinement=Confinement(str(on.username)))
+            target = DrillTarget(**structs.asdict(target), confinement=Confinement(str(on.username)))
         drop = f"DROP DATABASE IF EXISTS {identifier(name)}"
         unfinished = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
         try:

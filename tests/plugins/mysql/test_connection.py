@@ -6,10 +6,10 @@ import contextlib
 import socket
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from support.drive import dump, load
 from support.mariadb_server import PASSWORD, MariaDBServer, running_server
 

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from plugins.mysql.content import OBJECTS, TYPES, build, cells
 from plugins.mysql.test_restore import DAMAGES, new_backup, original  # noqa: F401 - two of them are fixtures
 from support.drive import FileDump, defaults, dump, load

@@ -7,10 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from plugins.mysql.test_putting_back import BROAD, everything
 from support.drive import FileDump, dump, load
 from support.mariadb_server import MariaDBServer

@@ -424,10 +424,10 @@ def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
     name = dbs.new("CREATE TABLE t (a integer)")
     made = dump(driver, dbs.source(name), tmp_path / "d", "native")
     surroundings = {**made.evidence.properties["surroundings"], "limit": 0, "grants": []}
-    import dataclasses
+    from msgspec import structs
 
     properties = {**made.evidence.properties, "surroundings": surroundings}
-    altered = FileDump(made.file, "native", dataclasses.replace(made.evidence, properties=properties))
+    altered = FileDump(made.file, "native", structs.replace(made.evidence, properties=properties))
     with scratch(altered, scratch_dir=str(base)) as scratch_database:
         load(driver, scratch_database.target, altered)
         assert scratch_database.ask("SELECT 1") == [(1,)]

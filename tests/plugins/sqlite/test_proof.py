@@ -6,10 +6,10 @@ import gzip
 import hashlib
 import os
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from plugins.sqlite.contents import dumped, make, open_database, source
 
 import dumpty_plugins.sqlite.plugin as driver

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from plugins.sqlite.contents import contents, dumped, make, open_database, restored, rows_of
 from support.drive import FileDump
 
@@ -151,7 +151,7 @@ def test_each_kind_of_damage_has_its_message(whole, tmp_path, change, message):
 def test_rows_that_differ_from_the_evidence_are_refused(whole, tmp_path, form, wrong):
     restored(whole[0], tmp_path / "a.db")
     made = dumped(tmp_path / "a.db", tmp_path / "dump", form)
-    made.evidence = dataclasses.replace(made.evidence, objects=(*made.evidence.objects, wrong))
+    made.evidence = structs.replace(made.evidence, objects=(*made.evidence.objects, wrong))
     target = make(tmp_path / "b.db", "CREATE TABLE old(a)")
     with pytest.raises(IntegrityError, match=f": {wrong.path} (is missing|has 40 rows, and had 39)"):
         restored(made, target, overwrite=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from msgspec import structs
 from repository.protocol import lagging
 from repository.protocol.explorer import Explorer
 from repository.protocol.stepping import EPOCH, NO_PATIENCE, ZERO, Holding
@@ -119,7 +118,7 @@ def cleaning(patience):
 
 
 clean = cleaning(NO_PATIENCE)
-clean_without_patience_for_tombstones = cleaning(dataclasses.replace(NO_PATIENCE, tombstone=ZERO))
+clean_without_patience_for_tombstones = cleaning(structs.replace(NO_PATIENCE, tombstone=ZERO))
 clean_in_time = cleaning(recovery.Patience())
 """As it is done: whoever gave a sign of life lately is left alone."""
 
@@ -214,7 +213,7 @@ def not_counted_again(results, objects):
 
 def clearing_runs(steps):
     """Recovery that keeps nothing of a run that was due so many steps ago, whoever sleeps."""
-    return cleaning(dataclasses.replace(NO_PATIENCE, run=lagging.STEP * steps, sleeping_run=ZERO))
+    return cleaning(structs.replace(NO_PATIENCE, run=lagging.STEP * steps, sleeping_run=ZERO))
 
 
 # -- promises ----------------------------------------------------------------------------------------------------

@@ -68,8 +68,8 @@ def doctor(
         python=platform.python_version(),
         platform=platform.platform(),
         plugins=[as_json(p) for p in plugins],
-        libraries=[json_values.Library(**vars(library)) for library in needed],
-        clients=[json_values.Client(**vars(program)) for program in programs],
+        libraries=[json_values.Library(**library._asdict()) for library in needed],
+        clients=[json_values.Client(**program._asdict()) for program in programs],
         database=database,
     )
     return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet, only_prints=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,6 +89,8 @@ def _report(topics: list[Topic], lines: Sequence[Line], *, json: bool) -> Report
 
 def _pages() -> dict[str, Traversable]:
     """Return the manual's pages by topic, in the order in which a newcomer reads them."""
+    from importlib import resources
+
     found = {
         page.name.removesuffix(".md"): page
         for page in resources.files("dumpty").joinpath("manual").iterdir()

@@ -13,17 +13,16 @@ from dumpty.cli.progress import progress_bar
 from dumpty.cli.prompt import confirm, on_terminal
 from dumpty.cli.status import UsageError
 from dumpty.errors import DumptyError
-from dumpty.repository.retention import Rules, parse_age, parse_size, parse_timezone, total_size
-from dumpty.types import Removal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import json_values
     from dumpty.cli.replies import PruneReply
     from dumpty.operations.result import Backup, Pruning
-    from dumpty.repository.retention import Decision
+    from dumpty.repository.retention import Decision, Rules
+    from dumpty.types import Removal
 
 EXAMPLES = """
 dumpty prune --keep 7 --dry-run
@@ -81,6 +80,8 @@ def prune(
     the newest that was proven (at each level of proof), and what is pinned; a backup that is lost, or whose proof
     failed, takes no other's place.
     """
+    from dumpty.types import Removal
+
     numbers = {"keep": keep, "hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly, "yearly": yearly}
     rules = _rules(numbers, older_than, max_size, zone)
     manager = open_existing(directory)
@@ -115,6 +116,8 @@ def _reply(pruning: Pruning, outcome: Removal, *, dry_run: bool, zone: str) -> P
 
 def _remove(manager: BackupManager, rules: Rules, ids: list[str], *, quiet: bool) -> tuple[Removal, DumptyError | None]:
     """Remove backups; return what became of them, and why not of all, if that is so."""
+    from dumpty.types import Removal
+
     try:
         with progress_bar("prune", quiet=quiet) as progress:
             pruning = manager.prune(rules, only=ids, progress=progress)
@@ -129,7 +132,7 @@ def _lines(pruning: Pruning, outcome: Removal, *, dry_run: bool) -> list[Line]:
     backups = pruning.listing.backups
     affected = [d.backup for d in pruning.decisions if not d.keep and (dry_run or d.backup.id in outcome.removed)]
     verb = "would be removed" if dry_run else "removed"
-    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {size(total_size(affected))}"
+    summary = f"{count(len(affected), 'backup')} of {len(backups)} {verb}, {size(_total(affected))}"
     return [*_table(pruning.decisions, short_ids(backups)), summary]
 
 
@@ -143,7 +146,16 @@ def _warnings(pruning: Pruning, outcome: Removal, rules: Rules) -> list[str]:
     ]
 
 
+def _total(backups: Iterable[Backup]) -> int:
+    """Return the bytes that they take."""
+    from dumpty.repository.retention import total_size
+
+    return total_size(backups)
+
+
 def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str | None, zone: str) -> Rules:
+    from dumpty.repository.retention import Rules, parse_age, parse_size, parse_timezone
+
     try:
         return Rules(
             **numbers,
@@ -156,7 +168,7 @@ def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str
 
 
 def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
-    kept_bytes = total_size(d.backup for d in decisions if d.keep)
+    kept_bytes = _total(d.backup for d in decisions if d.keep)
     if rules.max_size is None or kept_bytes <= rules.max_size:
         return []
     return [
@@ -166,7 +178,7 @@ def _oversize(decisions: Sequence[Decision[Backup]], rules: Rules) -> list[str]:
 
 def _confirm_removal(to_remove: Sequence[Decision[Backup]]) -> bool:
     """Ask on the terminal, where there is one."""
-    total = f"{count(len(to_remove), 'backup')}, {size(total_size(d.backup for d in to_remove))}"
+    total = f"{count(len(to_remove), 'backup')}, {size(_total(d.backup for d in to_remove))}"
     if not on_terminal():
         raise UsageError(f"nothing was removed: {total} would go; say --yes, or --dry-run to see which")
     for decision in to_remove:

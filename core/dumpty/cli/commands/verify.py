@@ -21,7 +21,6 @@ from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.status import UsageError
 from dumpty.registry.suggestions import did_you_mean
-from dumpty.types import LEVELS
 
 if TYPE_CHECKING:
     from dumpty.types import Level
@@ -38,7 +37,7 @@ def verify(
     everything: Annotated[bool, typer.Option("--all", help="Verify every backup in the directory.")] = False,
     older_than: OlderThan = None,
     level: Annotated[
-        str, typer.Option("--level", metavar="LEVEL", help=f"How far to go: {', '.join(LEVELS)}.")
+        str, typer.Option("--level", metavar="LEVEL", help="How far to go: digest, structure, restore.")
     ] = "digest",
     database: Database = "",
     source: Source = "",
@@ -64,6 +63,8 @@ def verify(
 
 
 def _level(text: str) -> Level:
+    from dumpty.types import LEVELS
+
     for level in LEVELS:
         if level == text:
             return level

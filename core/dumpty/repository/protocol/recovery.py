@@ -10,9 +10,10 @@ import contextlib
 import itertools
 import json
 import logging
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dumpty.errors import Exists, MissingFile, Retained, StoreError
 from dumpty.repository.protocol.dooms import GOES_AHEAD, is_abandoned, read_decision, read_doom, withdraw
@@ -44,8 +45,7 @@ __all__ = ["Patience", "recover", "recover_pins"]
 _log = logging.getLogger("dumpty")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """How long what gives no sign of life is left alone, by the store's clock."""
 
     silence: timedelta = timedelta(hours=1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dumpty.errors import MissingFile, NotPermitted, StoreError
 from dumpty.process.call import commit_point
@@ -39,8 +40,7 @@ Decide = Callable[[Mapping[str, Entry]], Iterable[str]]
 """Given the backups there are, by stem, it returns the stems of those to remove."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Removal:
+class Removal(Struct, frozen=True, kw_only=True):
     """What became of it: stems."""
 
     removed: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ class Removal:
 
     def plus(self, other: Removal) -> Removal:
         """Return both as one."""
-        return Removal(**{f.name: getattr(self, f.name) | getattr(other, f.name) for f in fields(self)})
+        return Removal(**{name: getattr(self, name) | getattr(other, name) for name in self.__struct_fields__})
 
 
 def remove(store: Store, decide: Decide, *, lag: timedelta = timedelta(days=1)) -> Removal:

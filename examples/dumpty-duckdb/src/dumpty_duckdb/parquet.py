@@ -13,10 +13,10 @@ import contextlib
 import os
 import re
 import tarfile
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
+from msgspec.structs import replace
 
 from dumpty import IntegrityError, SourceError, require_same_evidence
 from dumpty_duckdb import content, schema

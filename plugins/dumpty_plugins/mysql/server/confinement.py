@@ -7,7 +7,6 @@ no settings. What a table says of directories outside of the database's own is l
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import NotProvable, Source
@@ -41,8 +40,7 @@ _DIRECTORY_KINDS = frozenset({b"DATA", b"INDEX"})
 _INNODB_TABLESPACES = frozenset({b"innodb_system", b"innodb_file_per_table", b"innodb_temporary"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrillTarget(Source):
+class DrillTarget(Source, frozen=True, kw_only=True):
     """The target of a drill, which a restore loads without what reaches out of the database."""
 
 

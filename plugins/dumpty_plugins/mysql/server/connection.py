@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from dumpty import DependencyError, MalformedURL, OptionError, SourceError, refuse_unknown_parameters
 from dumpty.process import redact

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dumpty import CommandError, NotProvable, Source
@@ -84,11 +83,10 @@ _BEFORE_DATA, _DATA, _BEHIND_DATA = 2, 3, 4
 _PARALLEL_KINDS = {"INDEX", "INDEX ATTACH", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrillTarget(Source):
+class DrillTarget(Source, frozen=True, kw_only=True):
     """The target of a drill, which a restore fills with fewer privileges than another."""
 
-    confinement: Confinement = field(repr=False, compare=False)
+    confinement: Confinement
 
 
 class Confinement:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dumpty import CommandError, Option
 
@@ -43,8 +44,7 @@ OPTIONS = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """What a restore leaves out: the names of options that are off."""
 
     excluded: frozenset[str] = frozenset()
