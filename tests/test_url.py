@@ -9,6 +9,8 @@ from urllib.parse import quote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from rich.pretty import pretty_repr
 
 from dumpty import SourceError
 from dumpty.url import database_name, identity_of, parse_connection, parse_url
@@ -74,6 +76,16 @@ def test_secrets_are_masked_in_the_url_and_known(url, shown):
     assert source.url == shown
     assert (SECRET in source.secrets) == (SECRET in url)
     assert SECRET not in repr(source)
+    assert SECRET not in pretty_repr(source)
+
+
+@pytest.mark.parametrize("parameter", ["sslpassword", "auth_token"])
+def test_a_source_with_another_secret_knows_it_and_masks_it(parameter):
+    source = replace(parse_url("postgresql://h/db"), query={parameter: SECRET}, url="")
+    assert source.secrets == (SECRET,)
+    assert source.url == f"postgresql://h/db?{parameter}=***"
+    renewed = parse_url("postgresql://u:old@h/db").replace(password=SECRET, username="drill")
+    assert (renewed.url, renewed.secrets) == ("postgresql://drill:***@h/db", ("old", SECRET))
 
 
 def test_an_encoded_password_is_a_secret_in_either_spelling():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.pretty import pretty_repr
 from support.places import stored_files
 from support.toys import StoreWrapper, ToyDriver
 
@@ -287,3 +288,12 @@ def test_what_is_written_down_is_plain_json(top, backup):
     whole = json.loads(sidecar(top, ".proof-").read_text())
     assert whole["backup"] == backup.id
     assert whole["proof"]["level"] == "digest"
+
+
+def test_the_exception_of_a_proof_is_neither_shown_nor_compared():
+    error = IntegrityError("it is short")
+    error.__cause__ = ValueError("s3cr3t")
+    failed = Proof(level="digest", ok=False, at=datetime(2026, 1, 1, tzinfo=UTC), error="it is short", exception=error)
+    assert failed == Proof(level="digest", ok=False, at=failed.at, error="it is short", unrecorded="the disk is full")
+    assert failed != Proof(level="digest", ok=True, at=failed.at, error="it is short")
+    assert "IntegrityError" not in repr(failed) + pretty_repr(failed)

@@ -9,12 +9,13 @@ from msgspec import Struct, structs
 
 from dumpty.redaction import names_secret
 from dumpty.types import masked_url
+from dumpty.types.partly_shown import PartlyShown
 
 if TYPE_CHECKING:
     from types import EllipsisType
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Source(PartlyShown, frozen=True, kw_only=True):
     """A database URL, taken apart and percent-decoded. Serves for the target of a restore, too.
 
     ``scheme`` is lower case, a ``+driver`` suffix stripped. ``database`` is the path without its first slash (for
@@ -43,9 +44,6 @@ class Source(Struct, frozen=True, kw_only=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # Neither password nor parameters, nor what must never appear anywhere.
         return [(name, getattr(self, name)) for name in ("scheme", "url", "host", "port", "username", "database")]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def replace(
         self,

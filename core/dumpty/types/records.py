@@ -6,12 +6,13 @@ import hashlib
 import os.path
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from msgspec import Struct, field
 
 from dumpty.errors import ManifestError
 from dumpty.types.databases import Evidence
+from dumpty.types.partly_shown import PartlyShown
 from dumpty.types.plugins import OptionValue
 
 Level = Literal["digest", "structure", "restore"]
@@ -119,7 +120,7 @@ class Proved(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-class Proof(Struct, frozen=True, kw_only=True):
+class Proof(PartlyShown, frozen=True, kw_only=True):
     """How one attempt to prove a backup went.
 
     ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
@@ -139,6 +140,10 @@ class Proof(Struct, frozen=True, kw_only=True):
     error: str = ""
     exception: Exception | None = None
     unrecorded: str = ""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # An exception's text says ``error``; its arguments, and what it came from, are nobody's to show.
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name != "exception"]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proof):

@@ -246,7 +246,7 @@ def _scan(descriptor: int, folder: str) -> _Content:
     folders = {
         e.name: path
         for e in entries
-        if e.is_dir(follow_symlinks=False)
-        if is_object_name(path := f"{folder}/{e.name}" if folder else e.name) and not is_object(descriptor, e.name)
+        if is_object_name(path := f"{folder}/{e.name}" if folder else e.name)
+        if e.is_dir(follow_symlinks=False) and not is_object(descriptor, e.name)
     }
     return [e for e in entries if e.name not in folders], folders

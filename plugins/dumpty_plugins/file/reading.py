@@ -43,9 +43,9 @@ class FileReader:
         # As much as there should be and a byte, for a buffer of a megabyte costs more than a manifest; where that byte
         # comes too, something was added meanwhile.
         while (left := self._size - self._position + 1) > 0:
-            block = self._block(min(_BLOCK, left))
+            block = self._block(asked := min(_BLOCK, left))
             blocks.append(block)
-            if len(block) < left and self._position == self._size:
+            if len(block) < asked and self._position == self._size:
                 return blocks[0] if len(blocks) == 1 else b"".join(blocks)
         while block := self._block(_BLOCK):
             blocks.append(block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import os
 import stat
@@ -199,6 +200,39 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_no_short_listing(top, stor
     for folder in ("", "a"):
         with pytest.raises(StoreError, match=r"cannot list .*: Permission denied"):
             list(store.list(folder))
+
+
+def test_a_place_of_somebody_elses_is_not_even_looked_at(top, store, monkeypatch):
+    """A file system may not say what an entry is: then it is asked for, and a dead mount has no answer."""
+    store.put("a/b", b"")
+    (top / "not ours").mkdir()
+    real = os.scandir
+
+    class Unknown:
+        def __init__(self, entry):
+            self.name = entry.name
+            self.is_dir = entry.is_dir
+            self.stat = entry.stat
+            if self.name == "not ours":
+                self.is_dir = self.stat = pytest.fail
+
+    @contextlib.contextmanager
+    def scan(directory):
+        with real(directory) as entries:
+            yield map(Unknown, entries)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert names(store) == ["a/b"]
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, 2 << 20])
+def test_what_is_added_while_a_file_is_read_is_read_too(top, store, size):
+    store.put("a/b", bytes(size))
+    with contextlib.closing(store.open("a/b")) as reader:
+        with open(top / "a/b", "ab") as file:
+            file.write(b"more")
+        assert reader.read() == bytes(size) + b"more"
+        assert reader.read() == b""
 
 
 def test_a_link_is_listed_and_says_what_it_is_when_it_is_opened(top, store, tmp_path):
