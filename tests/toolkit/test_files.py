@@ -56,6 +56,18 @@ def test_a_file_goes_into_a_sink_and_a_dump_into_a_file(tmp_path):
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_empty_file_is_not_cut_which_makes_a_file_system_flush_it_when_it_is_closed(tmp_path, monkeypatch):
+    (tmp_path / "dump").write_bytes(b"dumped")
+    (tmp_path / "part").write_bytes(b"")
+    flags = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, how, *a, **k: (flags.append(how), real(path, how, *a, **k))[1])
+    monkeypatch.setattr(os, "ftruncate", pytest.fail)
+    assert save_dump(dump=FileDump(tmp_path / "dump", "native"), path=str(tmp_path / "part")) == 6
+    assert flags
+    assert not any(how & os.O_TRUNC for how in flags)
+
+
 def test_no_planted_link_is_read_or_written(tmp_path):
     (tmp_path / "dump").write_bytes(b"dumped")
     (tmp_path / "precious").write_bytes(b"another's")

@@ -80,21 +80,31 @@ def save_dump(*, dump: Dump, path: str) -> int:
         SourceError: the file cannot be written, most often for want of room.
     """
     total = 0
-    with closing(dump.open()) as reader:
-        try:
-            descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        except OSError as error:
-            raise SourceError(f"{path} cannot be written: {error.strerror}") from error
-        with open(descriptor, "wb", buffering=0) as stream:
-            while block := reader.read(_BLOCK):
-                view = memoryview(block)
-                total += len(view)
-                try:
-                    while view:
-                        view = view[stream.write(view) :]
-                except OSError as error:
-                    raise SourceError(
-                        f"{path} cannot be written: {error.strerror}; what is restored is built there: free some space "
-                        "on its file system, or restore elsewhere"
-                    ) from error
+    with closing(dump.open()) as reader, open(_open_empty(path), "wb", buffering=0) as stream:
+        while block := reader.read(_BLOCK):
+            view = memoryview(block)
+            total += len(view)
+            try:
+                while view:
+                    view = view[stream.write(view) :]
+            except OSError as error:
+                raise SourceError(
+                    f"{path} cannot be written: {error.strerror}; what is restored is built there: free some space "
+                    "on its file system, or restore elsewhere"
+                ) from error
     return total
+
+
+def _open_empty(path: str) -> int:
+    try:
+        descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT)
+        try:
+            # Not by O_TRUNC: a file that was cut, from nothing to nothing too, ext4 writes to the disk as it is closed.
+            if os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written: {error.strerror}") from error
+    return descriptor

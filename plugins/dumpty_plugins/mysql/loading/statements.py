@@ -102,8 +102,9 @@ class StatementReader:
             end = self._insert_end()
         else:
             end = self._end()
-        text = self._take(end)
-        self._take(len(delimiter))
+        text, rest = self._buffer[:end], end + len(delimiter)
+        # With the line break, in one step: what is left may be as long again, and each step copies it.
+        self._buffer = self._buffer[rest + (self._buffer[rest : rest + 1] == b"\n") :]
         return text
 
     def _find(self, text: bytes, start: int) -> int:
