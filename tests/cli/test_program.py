@@ -21,6 +21,7 @@ from support.replies import check_reply
 import dumpty as package
 from dumpty import errors
 from dumpty.cli import main, status
+from dumpty.types import LEVELS
 
 VERBS = (
     "backup",
@@ -114,6 +115,10 @@ def test_a_verb_brings_in_no_other_and_no_parser_of_mail(verb, tmp_path):
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert process.stdout.splitlines()[-1] == f"['dumpty.cli.commands.{verb}']"
+
+
+def test_the_help_of_verify_names_every_level_of_proof(dumpty):
+    assert f"How far to go: {', '.join(LEVELS)}." in " ".join(dumpty("verify", "--help").out.split())
 
 
 def test_without_a_verb_the_help_is_shown_and_nothing_was_done(dumpty):
