@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
+    from dumpty.operations.copying import CopyOutcome as CopyOutcome
     from dumpty.operations.proving import Verification as Verification
     from dumpty.operations.result import Listing as Listing
     from dumpty.operations.result import Pruning as Pruning
@@ -167,6 +168,7 @@ _EXPORTS = {
     ),
     "dumpty.repository.retention": ("Decision", "Rules", "Subject"),
     "dumpty.operations.result": ("Listing", "Pruning"),
+    "dumpty.operations.copying": ("CopyOutcome",),
     "dumpty.operations.proving": ("Verification",),
     "dumpty.repository.verification": ("VerificationStatus",),
     "dumpty.streaming.framed": ("FramedReader",),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
-from dumpty.operations.listing import Lister
-from dumpty.operations.observation import Observers, Opening
+from dumpty.operations.observation import Opening
+from dumpty.operations.place import open_place
 from dumpty.operations.proving import Prover, Request, Verification, require_held
 from dumpty.operations.removal import Remover
 from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, require_text
 from dumpty.operations.selection import Filter, select
 from dumpty.operations.transfers import Transfers
 from dumpty.registry.host import Host, default_host
-from dumpty.repository.opening import open_repository
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from dumpty.operations.copying import CopyOutcome
     from dumpty.process.cancellation import Cancellation
     from dumpty.repository.retention import Rules
     from dumpty.types import Level, ProgressCallback, Proof
@@ -47,24 +48,13 @@ class BackupManager:
         verifier: str = "sha256",
         plugins: Iterable[object] = (),
     ) -> None:
-        plugins = tuple(plugins)
-        self._host = Host(plugins) if plugins else default_host()
+        self._host = Host(plugins) if (plugins := tuple(plugins)) else default_host()
         compressor_plugin = self._host.named("compressor", compressor) if compressor not in {None, "none"} else None
         verifier_plugin = self._host.named("verifier", verifier)
-        url = os.fspath(backup_dir)
-        self._repository = open_repository(self._host, url)
-        self._lister = Lister(self._repository)
-        self._observers = Observers(self._host, url)
-        self._transfers = Transfers(
-            host=self._host,
-            repository=self._repository,
-            lister=self._lister,
-            observers=self._observers,
-            compressor=compressor_plugin,
-            verifier=verifier_plugin,
-        )
-        self._prover = Prover(self._host, self._repository, self._observers)
-        self._remover = Remover(self._repository, self._lister, self._observers)
+        self._place = place = open_place(self._host, os.fspath(backup_dir))
+        self._transfers = Transfers(self._host, place, compressor=compressor_plugin, verifier=verifier_plugin)
+        self._prover = Prover(self._host, place.repository, place.observers)
+        self._remover = Remover(place.repository, place.lister, place.observers)
 
     def create_backup(
         self,
@@ -76,7 +66,7 @@ class BackupManager:
         rate_limit: int | None = None,
         **options: object,
     ) -> BackupResult:
-        """Back up the database behind a URL.
+        """Back up the database behind a URL; failures are in the result, not raised.
 
         Args:
             database_url: ``scheme://[user[:password]@][host[:port]]/database[?key=value&…]``.
@@ -85,9 +75,6 @@ class BackupManager:
             cancel: ends it before its commit point: when all is uploaded, and only the manifest is to be written.
             rate_limit: take no more than so many bytes of dump a second from the driver.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
-
-        Returns:
-            A result; failures are in it, not raised.
 
         Raises:
             TypeError: ``database_url`` is not a str.
@@ -123,33 +110,23 @@ class BackupManager:
         Raises:
             TypeError: an argument is not a str.
         """
-        return self._transfers.restore(
-            backup_id,
-            target_url,
-            overwrite=overwrite,
-            create=create,
-            other=other,
-            progress=progress,
-            cancel=cancel,
-            options=options,
-        )
+        kind = {"overwrite": overwrite, "create": create, "other": other, "progress": progress, "cancel": cancel}
+        return self._transfers.restore(backup_id, target_url, **kind, options=options)  # type: ignore[arg-type]
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too. A damaged manifest is logged."""
-        return self._lister.backups()
+        return self._place.lister.backups()
 
     def listing(self) -> Listing:
         """Return all backups, the lost ones too, and what cannot be read, from one look at the directory."""
-        return self._lister.listing()
+        return self._place.lister.listing()
 
     def get_backup(self, backup_id: str) -> Backup | None:
         """Return a backup by its whole id, or None."""
         require_text("a backup's id", backup_id)
-        try:
-            found = self.find(backup_id)
-        except UnknownBackup:
-            return None
-        return found if found.id == backup_id else None
+        with contextlib.suppress(UnknownBackup):
+            return found if (found := self.find(backup_id)).id == backup_id else None
+        return None
 
     def find(self, wanted: str, *, database: str = "", source: str = "", alone: bool = False) -> Backup:
         """Return the backup that is meant.
@@ -166,9 +143,8 @@ class BackupManager:
         Raises:
             UnknownBackup: none, or more than one, is; the text names the databases in question.
         """
-        location = self._repository.locate("").rstrip("/")
+        lister, location = self._place.lister, self._place.repository.locate("").rstrip("/")
         scope = Filter(database=database, source=source)
-        lister = self._lister
         return select(lister.candidates(), wanted, scope, load=lister.load, location=location, alone=alone)
 
     def prove(
@@ -198,10 +174,8 @@ class BackupManager:
             NotProvable: this machine cannot prove it.
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
-        request = Request(
-            level=level, on=on, assertions=assertions, overrides=options, progress=progress, cancel=cancel
-        )
-        return self._prover.prove(backup_id, request)[1]
+        how = {"level": level, "on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
+        return self._prover.prove(backup_id, Request(**how, overrides=options))[1]  # type: ignore[arg-type]
 
     def verify(
         self,
@@ -221,7 +195,7 @@ class BackupManager:
         """
         record, proof = self._prover.prove(backup_id, Request(level=level, progress=progress, cancel=cancel))
         require_held(proof)
-        return self._lister.backup(record)
+        return self._place.lister.backup(record)
 
     def verify_many(
         self,
@@ -264,6 +238,32 @@ class BackupManager:
         kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
         return require_held(self.prove(backup_id, **kind, **options))  # type: ignore[arg-type]
 
+    def copy(
+        self,
+        backup_ids: Iterable[str] | None = None,
+        *,
+        to: BackupManager,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+    ) -> list[CopyOutcome]:
+        """Copy backups into another repository, and return what came of each, in order; a bad one stops nothing.
+
+        A copy has the id, the times and the stored bytes of its backup, which are compared with their digest on the
+        way, its proofs, and its pin. What has a whole copy there already is left as it is, but for a newer pin.
+
+        Args:
+            backup_ids: whole ids; None for all, newest first, then an entry for each manifest that cannot be read.
+            to: where to.
+            progress: as for ``create_backup``; begins anew with each backup.
+            cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
+
+        Raises:
+            Cancelled, StoreError: it was cancelled before; or one of the two cannot be listed, or they are one place.
+        """
+        from dumpty.operations.copying import Copier
+
+        return Copier(self._place, to._place).copy_many(backup_ids, progress=progress, cancel=cancel)
+
     def pin(self, backup_id: str, reason: str = "") -> Backup:
         """Protect a backup from ``remove``, until it is unpinned.
 
@@ -271,9 +271,9 @@ class BackupManager:
             UnknownBackup: there is no such backup.
             StoreError: the pin cannot be written.
         """
-        record = self._repository.get(backup_id)
-        self._repository.pin(record, reason)
-        return self._lister.backup(record)
+        repository, lister, _ = self._place
+        repository.pin(record := repository.get(backup_id), reason)
+        return lister.backup(record)
 
     def unpin(self, backup_id: str) -> bool:
         """Take the pin of a backup away; False where it had none.
@@ -281,7 +281,7 @@ class BackupManager:
         Raises:
             UnknownBackup, StoreError: there is no such backup, or the pin cannot be removed.
         """
-        return self._repository.unpin(self._repository.get(backup_id))
+        return self._place.repository.unpin(self._place.repository.get(backup_id))
 
     def remove(self, backup_id: str) -> bool:
         """Remove a backup: data, manifest and proofs; False (and logged) where the place keeps it for a while.

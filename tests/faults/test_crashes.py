@@ -13,14 +13,14 @@ from support.places import left_over, stored_files
 from support.toys import ToyDriver
 
 from dumpty import BackupManager
-from dumpty.operations import backup
+from dumpty.operations import backup, copying
 from dumpty.repository import plain, transaction
 from dumpty.repository.protocol import attempt, dooms, layout, recovery, removal, taking
 from dumpty.streaming import pipeline
 from dumpty_plugins.file import deleting, files, folders, parts, publishing, store, sweeping, upload
 
 DATA = b"to be or not to be" * 1000
-ORDERING = [backup, pipeline, plain, transaction, attempt, dooms, recovery, removal, taking]
+ORDERING = [backup, copying, pipeline, plain, transaction, attempt, dooms, recovery, removal, taking]
 STORING = [deleting, files, folders, parts, publishing, store, sweeping, upload]
 ENDINGS = {
     "killed": (killed_at, 1),
@@ -44,7 +44,7 @@ def verified_ids(manager):
 
 
 def require_tidied(manager, top):
-    """Check that a further run works, and leaves two files for each backup, its proofs, tombstones and nothing else.
+    """Check that a further run works, and leaves two files for each backup, proofs, pins, tombstones and nothing else.
 
     Returns:
         The ids that are listed then, but its own.
@@ -55,7 +55,7 @@ def require_tidied(manager, top):
     assert ids[-1] == result.backup.id
     assert left_over(top) == []
     names = [n for n in stored_files(top) if (top / n).stat().st_size != len(layout.TOMBSTONE)]
-    assert len({n for n in names if ".proof-" not in n}) == 2 * len(ids)
+    assert len({n for n in names if ".proof-" not in n and ".pin-" not in n}) == 2 * len(ids)
     assert len(names) >= 3 * len(ids)
     return ids[:-1]
 
@@ -85,6 +85,34 @@ def test_a_backup_that_is_ended_leaves_the_older_ones_and_is_whole_or_not_there(
     )
     assert steps > 8
     assert outcomes == {(True, 2), (True, 3), (False, 3)}
+
+
+@AT_EVERY_STEP
+def test_a_copy_that_is_ended_is_whole_or_not_there_and_the_next_one_completes_it(ended_at, stride, place):
+    """Also where it is ended in what it does at the other end: it protects what it reads."""
+    template = place / "both"
+    ids_before = [manager(template / "vault").create_backup("toy://h/other").raise_for_error().id]
+    origin = manager(template / "origin")
+    copied = origin.create_backup("toy://h/db").raise_for_error().id
+    origin.pin(copied, "kept")
+    ends = set()
+
+    def check(top, _, ended):
+        origin, vault = manager(top / "origin"), manager(top / "vault")
+        ids_after = verified_ids(vault)
+        assert ids_after in (ids_before, [*ids_before, copied])
+        [outcome] = origin.copy(to=vault)
+        assert (outcome.copied, outcome.exception) == (copied not in ids_after, None)
+        assert vault.get_backup(copied).pinned
+        assert require_tidied(vault, top / "vault") == [*ids_before, copied]
+        assert require_tidied(origin, top / "origin") == [copied]
+        ends.add((ended, len(ids_after)))
+
+    def work(top):
+        manager(top / "origin").copy(to=manager(top / "vault"))
+
+    every_step(ended_at, template, lambda top: top, work, check, 1 if stride == 1 else 7 * stride)
+    assert ends == {(True, 1), (True, 2), (False, 2)}
 
 
 @AT_EVERY_STEP

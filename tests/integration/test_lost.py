@@ -51,7 +51,7 @@ def three(tmp_path, database):
 
 
 def run(manager, *argv, status=0):
-    directory = manager._repository.locate("")
+    directory = manager._place.repository.locate("")
     process = subprocess.run(
         [sys.executable, "-m", "dumpty", *argv, "--dir", directory],
         capture_output=True,
@@ -261,7 +261,7 @@ def test_a_named_backup_that_another_process_takes_away_between_two_looks_is_not
 def test_a_listing_looks_again_before_it_calls_a_backup_lost(three, monkeypatch):
     """Removed by another process between the listing and the look at its data: it is not lost, it is gone."""
     manager, (first, second, third) = three
-    store = manager._repository._store
+    store = manager._place.repository._store
     real = type(store).list
 
     def late(self, folder=""):
@@ -277,7 +277,7 @@ def test_a_listing_looks_again_before_it_calls_a_backup_lost(three, monkeypatch)
 
 def test_a_store_that_shows_new_objects_late_loses_none(three, monkeypatch):
     manager, backups = three
-    store = manager._repository._store
+    store = manager._place.repository._store
     real = type(store).list
     hidden = {os.path.relpath(b.file_path, store.locate("")) for b in backups}
     monkeypatch.setattr(

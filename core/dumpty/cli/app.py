@@ -40,6 +40,7 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
+  12   done, but somebody should look: a backup is made, and its copy is not
   130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
 `dumpty help` lists the pages of the manual. DUMPTY_DEBUG=1 in the environment adds the traceback to an
@@ -57,6 +58,7 @@ VERBS = {
     "pin": "pin:pin",
     "unpin": "pin:unpin",
     "prune": "prune:prune",
+    "copy": "copy:copy",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "help": "help:help_",

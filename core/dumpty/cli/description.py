@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty.cli.output import Line, Table, count, moment, seconds, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from dumpty.cli import json_values
     from dumpty.operations.result import Backup
@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 
-def as_json(backup: Backup) -> json_values.Backup:
-    """Return a backup as its JSON value."""
+def as_json(backup: Backup, copies: Sequence[str] = ()) -> json_values.Backup:
+    """Return a backup as its JSON value; ``copies`` are the other repositories that it is known to be in."""
     from dumpty.cli import json_values
 
-    return json_values.Backup(**_keys(backup))
+    return json_values.Backup(**_keys(backup, copies))
 
 
 def with_tables(backup: Backup) -> json_values.BackupWithTables:
@@ -70,7 +70,7 @@ def steps(proof: Proof) -> list[json_values.Step]:
     return [json_values.Step(what=step.what, duration_seconds=step.seconds) for step in proof.proved]
 
 
-def _keys(backup: Backup) -> dict[str, Any]:
+def _keys(backup: Backup, copies: Sequence[str] = ()) -> dict[str, Any]:
     """Return what every JSON value of a backup has."""
     from dumpty.cli import json_values
 
@@ -91,7 +91,7 @@ def _keys(backup: Backup) -> dict[str, Any]:
         "pinned": backup.pinned or None,
         "state": backup.state,
         "proof": json_values.LastProof(level=proof.level, ok=proof.ok, at=proof.at) if proof else None,
-        "copies": [],
+        "copies": list(copies),
     }
 
 

@@ -77,7 +77,19 @@ class Backup(Object, kw_only=True):
     pinned: str | None
     state: State
     proof: LastProof | None
-    copies: Annotated[list[str], Meta(max_length=0)]  # there are none until backups can be copied
+    copies: list[str]
+
+
+class Copy(Object, kw_only=True):
+    """What came of one backup that was to be copied; ``id`` is null where its manifest cannot be read."""
+
+    id: str | None
+    database: str | None
+    repository: str
+    ok: bool
+    copied: bool
+    error: str | None
+    error_type: str | None
 
 
 class Table(Object, kw_only=True):

@@ -13,6 +13,7 @@ from dumpty.cli.json_values import (
     Backup,
     BackupWithTables,
     Client,
+    Copy,
     Count,
     Database,
     Decision,
@@ -111,6 +112,13 @@ class PruneReply(Reply, kw_only=True):
     timezone: str
 
 
+class CopyReply(Reply, kw_only=True):
+    """``copy``: the copies that there are, and what came of each backup that was to be copied."""
+
+    backups: list[Backup]
+    copies: list[Copy]
+
+
 class DoctorReply(Reply, kw_only=True):
     """``doctor``: what is installed, and the database, where one was named."""
 
@@ -181,6 +189,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "unpin": (PinReply,),
     "remove": (RemoveReply,),
     "prune": (PruneReply,),
+    "copy": (CopyReply,),
     "doctor": (DoctorReply,),
     "demo": (DemoReply,),
     "help": (HelpReply,),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup, BackupResult
 
 __all__ = [
+    "ATTENTION",
     "DONE",
     "FAILED",
     "INTERRUPTED",
@@ -35,6 +36,7 @@ __all__ = [
     "UNPROVABLE",
     "UNVERIFIED",
     "USAGE",
+    "CopyMissing",
     "NoSuchStore",
     "Terminated",
     "UsageError",
@@ -43,7 +45,7 @@ __all__ = [
     "status_of",
 ]
 
-DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 130
+DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, ATTENTION, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 12, 130
 
 SCHEMA_VERSION = 1
 """Of the JSON objects that say how a verb ended; ``replies`` has them. Keys that are added make no new version."""
@@ -55,6 +57,10 @@ class UsageError(DumptyError):
 
 class NoSuchStore(StoreError):
     """There is no backup directory at this place."""
+
+
+class CopyMissing(DumptyError):
+    """A backup is made and whole, and a copy that was asked for with it is not."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -78,6 +84,7 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (IntegrityError, UNVERIFIED),
     (NoSuchStore, NO_STORE),
     (Locked, LOCKED),
+    (CopyMissing, ATTENTION),
     (KeyboardInterrupt, INTERRUPTED),
 )
 """The first line that fits decides; every other error is ``FAILED``."""

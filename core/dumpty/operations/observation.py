@@ -38,13 +38,13 @@ class Observers:
     def __init__(self, host: Host, address: str) -> None:
         self._host = host
         self._shown = shown_address(address)
-        self._secrets = secrets_in(address)
+        self.secrets = secrets_in(address)
 
     def observation(
         self, verb: EventVerb, *, url: str = "", secrets: tuple[str, ...] = (), level: Level | None = None
     ) -> Observation:
         """Begin a verb; ``secrets`` are those that are neither in ``url`` nor the repository's."""
-        secrets += self._secrets
+        secrets += self.secrets
         return Observation(self._host, verb, repository=self._shown, url=url, secrets=secrets, level=level)
 
 

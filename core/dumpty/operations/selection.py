@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -237,9 +238,13 @@ def _by_id(search: _Search, query: str, location: str) -> Backup:
     if not found:
         text = f"no backup {query!r} in {location}{search.damage}; dumpty list shows what is there"
         raise UnknownBackup(text + _suggestion(query.partition(":")[0], LATEST))
-    if len(found) > 1:
-        raise UnknownBackup(f"{len(found)} backups in {location} begin with {query!r}; give more of the id")
-    return found[0]
+    if (several := len({b.id for b in found})) > 1:
+        raise UnknownBackup(f"{several} backups in {location} begin with {query!r}; give more of the id")
+    if len(found) == 1:
+        return found[0]
+    # It lies there twice, and is whole where either is, and pinned where either is.
+    whole = next((b for b in found if b.state != "lost"), found[0])
+    return replace(whole, pinned=next((b.pinned for b in found if b.pinned), ""))
 
 
 def _suggestion(name: str, names: Collection[str]) -> str:

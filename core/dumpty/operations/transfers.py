@@ -12,25 +12,22 @@ from dumpty.streaming.reporter import Reporter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dumpty.operations.listing import Lister
-    from dumpty.operations.observation import Observers
+    from dumpty.operations.place import Place
     from dumpty.operations.result import Backup, BackupResult
     from dumpty.process.call import Call
     from dumpty.process.cancellation import Cancellation
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import ProgressCallback, Repository
+    from dumpty.types import ProgressCallback
 
 __all__ = ["Transfers"]
 
 
-class Transfers(Struct, frozen=True, kw_only=True):
+class Transfers(Struct, frozen=True):
     """Makes and restores backups, and tells observers of each; the arguments are those of ``BackupManager``."""
 
     host: Host
-    repository: Repository
-    lister: Lister
-    observers: Observers
+    place: Place
     compressor: Plugin | None
     verifier: Plugin
 
@@ -48,12 +45,12 @@ class Transfers(Struct, frozen=True, kw_only=True):
         from dumpty.operations.backup import create
 
         require_text("a database URL", url)
-        observation = self.observers.observation("backup", url=url)
+        observation = self.place.observers.observation("backup", url=url)
 
         def work(call: Call) -> Backup:
             record = create(
                 self.host,
-                self.repository,
+                self.place.repository,
                 url,
                 compressor=self.compressor,
                 verifier=self.verifier,
@@ -64,7 +61,7 @@ class Transfers(Struct, frozen=True, kw_only=True):
             )
             call.settle()  # a repository of a plugin's may not have told its commit point
             observation.about(record)
-            return self.lister.as_recorded(record)
+            return self.place.lister.as_recorded(record)
 
         return observation.result(url, work, cancel)
 
@@ -85,15 +82,15 @@ class Transfers(Struct, frozen=True, kw_only=True):
 
         require_text("a backup's id", backup_id)
         require_text("a target URL", url)
-        observation = self.observers.observation("restore", url=url)
+        observation = self.place.observers.observation("restore", url=url)
 
         def work(call: Call) -> Backup:
-            record = self.repository.get(backup_id)
+            record = self.place.repository.get(backup_id)
             observation.about(record)
-            with self.repository.reading(record):
+            with self.place.repository.reading(record):
                 restore(
                     self.host,
-                    self.repository,
+                    self.place.repository,
                     record,
                     url,
                     overwrite=overwrite,
@@ -103,6 +100,6 @@ class Transfers(Struct, frozen=True, kw_only=True):
                     call=call,
                     overrides=options,
                 )
-            return self.lister.as_recorded(record)
+            return self.place.lister.as_recorded(record)
 
         return observation.result(url, work, cancel)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, UnknownBackup
+from dumpty.repository.duplicates import merge_duplicates
 from dumpty.repository.objects import StoredObjects
 from dumpty.repository.presence import presence_of
 from dumpty.repository.protocol.annotations import PROOF, annotate, pin, unpin
@@ -22,6 +23,7 @@ from dumpty.repository.protocol.layout import (
     INTENT,
     MANIFEST,
     Entry,
+    belongs_to,
     folder_name,
     is_commit,
     new_stem,
@@ -32,7 +34,7 @@ from dumpty.repository.protocol.layout import (
 from dumpty.repository.protocol.reader_pin import ReaderPin
 from dumpty.repository.protocol.recovery import recover, recover_pins
 from dumpty.repository.protocol.removal import remove
-from dumpty.repository.reading import SmallObjects, as_manifest_error, read_all
+from dumpty.repository.reading import SmallObjects, as_manifest_error, lasting_pins, read_all
 from dumpty.repository.reserve import keep_reserve, with_reserve
 from dumpty.repository.transaction import PlainTransaction
 from dumpty.repository.verification import encode_pin, encode_proof
@@ -69,7 +71,10 @@ class PlainRepository(StoredObjects):
         listing = self._listing(committed)
         self._small_objects.remember(committed)
         orphans = (self._orphan(entry) for entry in entries if entry.data and not entry.manifest and not entry.intent)
-        return replace(listing, problems=(*listing.problems, *(error for error in orphans if error is not None)))
+        return RepositoryListing(
+            backups=merge_duplicates(listing.backups),
+            problems=(*listing.problems, *(error for error in orphans if error is not None)),
+        )
 
     def candidates(self) -> tuple[Candidate, ...]:
         entries = parse_listing(self._store.list()).entries.values()
@@ -86,7 +91,8 @@ class PlainRepository(StoredObjects):
             with contextlib.suppress(MissingFile):
                 return self._small_objects.fresh_record(known)
         problems = []
-        for stem in parse_listing(self._store.list()).committed:
+        committed = parse_listing(self._store.list()).committed
+        for stem in sorted(committed, key=lambda stem: (not committed[stem].data, stem)):  # of two, one that has data
             if not record_id.startswith(stem_parts(stem)[2]):
                 continue
             try:
@@ -148,6 +154,10 @@ class PlainRepository(StoredObjects):
         had_one = bool(self.look_up(record).annotations.pinned or own)
         unpin(self._store, _stem(record), own)
         self._pins.pop(_stem(record), None)
+        for stem, entry in parse_listing(self._store.list(_stem(record).partition("/")[0])).committed.items():
+            if belongs_to(stem, record.started, record.id) and lasting_pins(entry):  # it lies here twice
+                had_one = True
+                unpin(self._store, stem)
         return had_one
 
     def remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:
@@ -177,7 +187,7 @@ class PlainRepository(StoredObjects):
             self._small_objects.remember()
             stems = {_stem(backup.record): backup for backup in listed}
             ids.update({stem: backup.record.id for stem, backup in stems.items()})
-            chosen = frozenset(choose(listed))
+            chosen = frozenset(choose(merge_duplicates(listed)))
             pinned = [b for b in listed if b.annotations.pinned and b.record.id in chosen]
             kept.update({b.record.id: f"it is pinned {b.annotations.pinned}" for b in pinned})
             superfluous[:] = [
@@ -199,7 +209,8 @@ class PlainRepository(StoredObjects):
             (outcome.kept, "meanwhile it was pinned, or others that it was to outlive are going"),
         ):
             kept |= {ids[stem]: why for stem in stems if stem in ids and ids[stem] not in kept}
-        removed = {ids[stem] for stem in outcome.removed if stem in ids}
+        remaining = {backup_id for stem, backup_id in ids.items() if stem not in outcome.removed}
+        removed = {ids[stem] for stem in outcome.removed if stem in ids} - remaining
         kept |= dict.fromkeys(chosen - removed - kept.keys(), "it is being read")
         if superfluous:
             with contextlib.suppress(StoreError):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dumpty.repository.protocol.layout import Entry
     from dumpty.types import Found, Proof, Store
 
-__all__ = ["SmallObjects", "as_manifest_error", "read_all"]
+__all__ = ["SmallObjects", "as_manifest_error", "lasting_pins", "read_all"]
 
 T = TypeVar("T")
 _UNREADABLE_PIN = "its pin cannot be read"
@@ -97,14 +97,15 @@ class SmallObjects:
         return found is not None and self._read_at.get((found.name, found.tag), float("-inf")) >= moment
 
     def name_of(self, record_id: str) -> str:
-        """Return the name of the manifest of a backup, where it was read before; else ""."""
+        """Return the name of the manifest of a backup, where one was read before, and no more than one; else ""."""
         values = list(self._values.items())
         records = ((name, value) for (name, _), value in values if isinstance(value, Record))
-        return next((name for name, record in records if record.id == record_id), "")
+        names = {name for name, record in records if record.id == record_id}
+        return names.pop() if len(names) == 1 else ""
 
     def annotations(self, record: Record, entry: Entry) -> Annotations:
         """Return what lies beside a backup; a proof that cannot be read counts as none, a pin that cannot be as one."""
-        pins = _lasting_pins(entry)
+        pins = lasting_pins(entry)
         if not pins and not entry.notes:
             return NO_ANNOTATIONS
         errors: list[ManifestError] = []
@@ -215,10 +216,11 @@ def _cache_of(store: Store) -> SmallObjectCache:
 
 def _small_objects(entry: Entry) -> list[Found]:
     """Return what is read of a backup that is listed."""
-    return [*([entry.manifest] if entry.manifest else []), *_lasting_pins(entry), *_proof_objects(entry)]
+    return [*([entry.manifest] if entry.manifest else []), *lasting_pins(entry), *_proof_objects(entry)]
 
 
-def _lasting_pins(entry: Entry) -> list[Found]:
+def lasting_pins(entry: Entry) -> list[Found]:
+    """Return the pins of an entry that hold until somebody takes them away."""
     return [found for found in entry.pins if expiry(found.name) is None]
 
 

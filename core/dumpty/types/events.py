@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from dumpty.types.records import Level
 
-EventVerb = Literal["backup", "restore", "verify", "drill", "prune", "remove"]
+EventVerb = Literal["backup", "restore", "verify", "drill", "prune", "remove", "copy"]
 
 
 class EventBackup(Struct, frozen=True, kw_only=True):
@@ -32,11 +32,11 @@ class Event(Struct, frozen=True, kw_only=True):
 
     ``success`` is False where it failed or could not be decided: then ``error`` is the error's text, ``error_type`` its
     class. ``started`` and ``ended`` are aware, in UTC, and may be put forward or back by whoever sets the clock;
-    ``duration_seconds`` is not. ``repository`` is where the backups are, ``url`` the database that was backed up, or
-    restored into ("" for the other verbs), both with secrets replaced by ``***``. ``backup`` is None where there is
-    none: a backup that failed, an id that means none, a ``prune``. ``level`` is that of a proof (a drill's is
-    ``restore``), ``removed`` the ids, or names, of what ``prune`` and ``remove`` removed; of a ``DatabaseBackup``'s
-    prune as well.
+    ``duration_seconds`` is not. ``repository`` is where the backups are (for ``copy``, where it is put), ``url`` the
+    database that was backed up, or restored into ("" for the other verbs), both with secrets replaced by ``***``.
+    ``backup`` is None where there is none: a backup that failed, an id that means none, a ``prune``. ``level`` is that
+    of a proof (a drill's is ``restore``), ``removed`` the ids, or names, of what ``prune`` and ``remove`` removed; of a
+    ``DatabaseBackup``'s prune as well.
     """
 
     verb: EventVerb

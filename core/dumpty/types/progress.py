@@ -17,6 +17,7 @@ class Phase(StrEnum):
     verify  checking, examining (by ``structure``), committing
     drill   checking, preparing, loading, comparing, committing
     prune   inspecting, removing
+    copy    inspecting, copying, committing
     ======= ================================================================================================
     """
 
@@ -34,6 +35,8 @@ class Phase(StrEnum):
     """The driver reads the dump and loads it; perhaps several times, which ``bytes_total`` grows with."""
     COMPARING = auto()
     """What was restored is compared with what was recorded of the original, and asked what it is to be asked."""
+    COPYING = auto()
+    """Stored bytes are read in one repository, and written into another."""
     COMMITTING = auto()
     """What was made is put in its place, or written down, and read back. From about here on nothing is cancelled."""
     REMOVING = auto()
@@ -45,7 +48,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
     Within a phase no number falls, and what is done is never more than the total. ``bytes_total`` is None where nobody
     knows, and may grow: an estimate was too low, or the dump is read once more. ``items_done`` and ``items_total``
-    count backups in ``prune`` and ``verify_many``, where each goes through the phases anew; else tables.
+    count backups in ``prune``, ``copy`` and ``verify_many``, where each goes through the phases anew; else tables.
     ``items_total`` is None, and ``items_done`` 0, where nobody counts.
     """
 

@@ -18,6 +18,7 @@ from dumpty.cli.arguments import (
     parse_options,
     parse_rate,
 )
+from dumpty.cli.copying import CopiesMade, check_places, copy_to_each
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import require_success
@@ -31,8 +32,15 @@ EXAMPLES = """
 dumpty backup sqlite:///shop.db
 dumpty backup postgresql://backup@db.example.org/shop --dir /srv/backups
 dumpty backup mysql://backup@localhost/shop --jobs 4 --rate-limit 20MB
+dumpty backup sqlite:///shop.db --copy-to /mnt/vault
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 """
+
+
+CopyTo = Annotated[
+    list[str] | None,
+    typer.Option("--copy-to", metavar="REPO", help="Copy the backup into this repository, too; may be repeated."),
+]
 
 
 def backup(
@@ -59,6 +67,7 @@ def backup(
             help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
         ),
     ] = None,
+    copy_to: CopyTo = None,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -67,33 +76,40 @@ def backup(
 
     Writes one complete, consistent dump of the database into the backup directory, compressed and with its digests.
     A backup that is reported as done is whole; one that fails leaves nothing behind, and every earlier one as it was.
+    A copy that fails is told with status 12, for the backup is made.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.registry.host import default_host
 
     database_url, source = read_url(url)
     options, rate = parse_options(option, jobs), parse_rate(rate_limit)
+    check_places(directory, copy_to or ())
     chosen = _format_to_write(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
         kind = {"format": chosen, "progress": progress, "rate_limit": rate}
         result = manager.create_backup(database_url, **kind, **options)  # type: ignore[arg-type]
-    return _report(result, json=json, quiet=quiet)
+    copies = copy_to_each(manager, require_success(result), copy_to or (), quiet=quiet)
+    return _report(result, copies, json=json, quiet=quiet)
 
 
-def _report(result: BackupResult, *, json: bool, quiet: bool) -> Report:
+def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool) -> Report:
     from dumpty.cli.replies import BackupReply
 
     stored = require_success(result)
     saved = f", {size(stored.plain_size_bytes)} before {'+'.join(stored.stages)}" if stored.stages else ""
     duration = seconds(result.duration_seconds)
     return Report(
-        reply=BackupReply(backups=[description.as_json(stored)], duration_seconds=result.duration_seconds),
+        reply=BackupReply(
+            backups=[description.as_json(stored, copies.places)], duration_seconds=result.duration_seconds
+        ),
         lines=(
             f"backup {stored.id} of {stored.database_name} is done: {size(stored.size_bytes)}{saved}, in {duration}",
             f"  holds {description.contents(stored)}, as {description.form(stored)}",
             f"  in {stored.file_path}",
+            *(f"  copied to {place}" for place in copies.places),
         ),
+        error=copies.error,
         warnings=description.warnings(stored),
         json=json,
         quiet=quiet,

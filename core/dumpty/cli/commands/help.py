@@ -32,6 +32,7 @@ _ORDER = (
     "verification",
     "schedules",
     "retention",
+    "copies",
     "rights",
     "trust",
     "promises",

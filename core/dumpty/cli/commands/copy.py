@@ -1,0 +1,69 @@
+"""``dumpty copy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dumpty.cli import copying
+from dumpty.cli.arguments import DIRECTORY, Database, Json, MaybeId, Quiet, Source, open_existing
+from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.status import UsageError
+
+if TYPE_CHECKING:
+    from dumpty.backup_manager import BackupManager
+    from dumpty.operations.selection import Filter
+
+EXAMPLES = """
+dumpty copy --from /srv/backups --to /mnt/vault
+dumpty copy latest:shop --to /mnt/vault
+dumpty copy --database shop --to /mnt/vault --json
+"""
+
+
+def copy(
+    backup_id: MaybeId = None,
+    to: Annotated[str, typer.Option("--to", metavar="REPO", help="The repository to copy into.")] = "",
+    directory: Annotated[
+        str,
+        typer.Option("--from", "--dir", "-d", metavar="REPO", envvar="DUMPTY_DIR", help="The repository to copy from."),
+    ] = DIRECTORY,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Every backup that is not there yet: the default without an ID.")
+    ] = False,
+    database: Database = "",
+    source: Source = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Report:
+    """Copy backups into another repository, as they are stored.
+
+    A copy keeps the backup's id and times, its proofs and its pin; its bytes are compared with their SHA-256 on the
+    way. Without an ID all are copied that are not there yet, the newest first. What was begun and not finished is begun
+    anew by the next run. A pin that was set since is set there, too; nothing else there is changed, or removed.
+    """
+    from dumpty.backup_manager import BackupManager
+    from dumpty.operations.selection import Filter
+
+    if not to:
+        raise UsageError("say where to copy to: --to REPO")
+    if missing and backup_id is not None:
+        raise UsageError("name one backup by its id, or all that are not there yet with --missing")
+    manager = open_existing(directory)
+    scope = Filter(database=database, source=source)
+    backups, problems, suggestion = _chosen(manager, backup_id, scope)
+    destination = BackupManager(to)
+    nothing = f"no backups{scope} in {directory}: nothing was copied{suggestion}"
+    return copying.copy(
+        manager, backups, problems, copying.Ends(directory, to, destination), nothing, json=json, quiet=quiet
+    )
+
+
+def _chosen(manager: BackupManager, backup_id: str | None, scope: Filter) -> copying.Chosen:
+    """Return the backups to copy, newest first, what cannot be read, and which database may be meant instead."""
+    if backup_id is not None:
+        return copying.Chosen([manager.find(backup_id, database=scope.database, source=scope.source)], [], "")
+    listing = manager.listing()
+    backups = scope.filter(reversed(listing.backups))
+    return copying.Chosen(backups, listing.problems, scope.suggestion(listing.backups))

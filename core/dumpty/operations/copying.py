@@ -1,0 +1,245 @@
+"""Copying backups from one repository into another: their stored bytes as they are, their proofs and pins along."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from dumpty.errors import Cancelled, IntegrityError, StoreError, UnknownBackup
+from dumpty.operations.result import log
+from dumpty.process.call import raise_if_cancelled
+from dumpty.process.cancellation import cancellable, require_token
+from dumpty.repository.protocol.layout import split_name
+from dumpty.repository.verification import verification_status
+from dumpty.streaming.reporter import Reporter
+from dumpty.streaming.streams import BLOCK, HashingWriter, ReadAheadReader, VerifyingReader
+from dumpty.types import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dumpty.operations.place import Place
+    from dumpty.operations.result import Backup
+    from dumpty.process.call import Call
+    from dumpty.process.cancellation import Cancellation
+    from dumpty.types import (
+        Annotations,
+        Candidate,
+        ListedBackup,
+        ProgressCallback,
+        Record,
+        StoredObject,
+        Transaction,
+    )
+
+__all__ = ["Copier", "CopyOutcome"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyOutcome:
+    """What came of one backup that was to be copied.
+
+    ``backup`` is the copy, as it lies there; None where there is none, and ``exception`` then says why. ``copied`` is
+    False where it was there already. ``backup_id`` is "" where a manifest is damaged, so that nobody can tell.
+    """
+
+    backup_id: str
+    backup: Backup | None = None
+    copied: bool = False
+    exception: Exception | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a whole copy of it."""
+        return self.backup is not None
+
+
+class Copier:
+    """Copies backups of one repository into another, and tells the observers of that."""
+
+    def __init__(self, origin: Place, destination: Place) -> None:
+        self._origin = origin
+        self._destination = destination
+
+    def copy_many(
+        self, ids: Iterable[str] | None, *, progress: ProgressCallback | None, cancel: Cancellation | None
+    ) -> list[CopyOutcome]:
+        """Copy one backup after another; the contract is that of ``BackupManager.copy``."""
+        if isinstance(ids, str):
+            raise TypeError("ids of backups are several, not one str: [backup_id]")
+        require_token(cancel)
+        chosen = None if ids is None else list(ids)
+        with cancellable(cancel, "the copying of backups"):
+            if self._origin.repository.locate("") == self._destination.repository.locate(""):
+                raise StoreError(f"{self._origin.repository.locate('')} is where the backups are: name another place")
+            listing = self._origin.repository.listing() if chosen is None or len(chosen) > 1 else None
+            there = _Index(self._destination.repository.candidates())
+        known = {backup.record.id: backup for backup in reversed(listing.backups)} if listing is not None else {}
+        outcomes: list[CopyOutcome] = []
+        wanted = list(known) if chosen is None else chosen
+        for backup_id in wanted:
+            reporter = Reporter(progress, items_done=len(outcomes), items_total=len(wanted))
+            try:
+                outcomes.append(self._copy(backup_id, known.get(backup_id), there, reporter, cancel))
+            except Cancelled as error:  # what was copied until now was, and is told
+                return [*outcomes, CopyOutcome(backup_id=backup_id, exception=error)]
+            except Exception as error:  # noqa: BLE001 - it says something of this one, and nothing of the next
+                outcomes.append(CopyOutcome(backup_id=backup_id, exception=error))
+        problems = listing.problems if listing is not None and chosen is None else ()
+        return outcomes + [CopyOutcome(backup_id="", exception=problem) for problem in problems]
+
+    def _copy(
+        self,
+        backup_id: str,
+        listed: ListedBackup | None,
+        there: _Index,
+        reporter: Reporter,
+        cancel: Cancellation | None,
+    ) -> CopyOutcome:
+        origin, destination = self._origin, self._destination
+        with cancellable(cancel, f"the copy of backup {backup_id}"):
+            reporter.begin(Phase.INSPECTING)
+            if listed is None:
+                listed = origin.repository.look_up(origin.repository.get(backup_id))
+            existing = there.find(backup_id)
+            if existing is not None:
+                return self._keep(listed, existing)
+        with (
+            destination.observers.observation("copy", secrets=origin.observers.secrets) as observation,
+            cancellable(cancel, f"the copy of backup {backup_id}") as call,
+            origin.repository.reading(listed.record),
+        ):
+            observation.about(listed.record)
+            record = self._write(listed.record, reporter, call)
+            self._annotate(record, listed.annotations)
+        return CopyOutcome(backup_id=backup_id, backup=destination.lister.backup(record), copied=True)
+
+    def _write(self, record: Record, reporter: Reporter, call: Call) -> Record:
+        if record.directory:
+            raise StoreError(f"backup {record.id} is a directory of files, and only backups of streams are copied")
+        identity = {"record_id": record.id, "database": record.database, "identity": record.identity}
+        with self._destination.repository.transaction(**identity, started=record.started) as transaction:
+            reporter.begin(Phase.COPYING, bytes_total=record.stored_size)
+            objects: list[StoredObject] = []
+            for stored in record.objects:
+                objects.append(self._write_object(record, stored, transaction, reporter, sum(o.size for o in objects)))
+            reporter.begin(Phase.COMMITTING)
+            copied = transaction.commit(replace(record, objects=tuple(objects)))
+            call.settle()  # a repository of a plugin's may not have told its commit point
+            return copied
+
+    def _write_object(
+        self, record: Record, stored: StoredObject, transaction: Transaction, reporter: Reporter, before: int
+    ) -> StoredObject:
+        """Copy one object, its bytes compared with what its manifest says of them before anything is committed."""
+        origin = self._origin.repository
+        ending = _ending(record, stored)
+        label = f"the stored file {origin.locate(stored.name)}"
+        sink = HashingWriter(transaction.upload(ending, stored.size), ())
+        with contextlib.closing(ReadAheadReader(origin.open(stored.name), label)) as stream:
+            reader = VerifyingReader(stream, stored.size, stored.sha256, label)
+            while block := reader.read(BLOCK * 4):
+                raise_if_cancelled()
+                sink.write(block)
+                reporter.bytes(before + sink.size)
+        sink.require_intact()
+        return replace(stored, name=transaction.name(ending))
+
+    def _annotate(self, record: Record, annotations: Annotations) -> None:
+        """Put proofs and pin beside a copy that was just made: what was proved of these bytes holds of them there."""
+        destination = self._destination.repository
+        if annotations.pinned:
+            destination.pin(record, _pin_text(annotations))
+        for proof in annotations.proofs:
+            unrecorded = destination.add_proof(record, proof).unrecorded
+            if unrecorded:
+                text = "a proof of backup %s could not be written down beside its copy: %s"
+                log.warning(text, record.id, unrecorded, extra={"event": "proof-unrecorded"})
+
+    def _keep(self, listed: ListedBackup, existing: ListedBackup) -> CopyOutcome:
+        """Return the outcome for a backup that has a copy already; its pin may be younger than that.
+
+        Proofs are not added to: made here since, they would say of bytes that lie elsewhere what nobody has looked at.
+        """
+        destination, record = self._destination, existing.record
+        self._require_elsewhere(listed.record, record)
+        place = destination.repository.locate(record.file)
+        presence = existing.presence
+        reason = "" if presence.state == "ok" else presence.reason or presence.state
+        failed = verification_status(existing.annotations.proofs).failed
+        if not reason and failed is not None and failed not in listed.annotations.proofs:
+            reason = f"its proof by {failed.level} failed: {failed.error}"
+        if not reason and _content(record) != _content(listed.record):
+            reason = "its manifest tells of other bytes"
+        if reason:
+            raise IntegrityError(
+                f"the copy of backup {record.id} in {place} is not whole: {reason}; remove it there, and copy again"
+            )
+        if listed.annotations.pinned and not existing.annotations.pinned:
+            destination.repository.pin(record, _pin_text(listed.annotations))
+            return CopyOutcome(backup_id=record.id, backup=destination.lister.backup(record))
+        return CopyOutcome(backup_id=record.id, backup=destination.lister.to_backup(existing))
+
+    def _require_elsewhere(self, record: Record, copied: Record) -> None:
+        """See that a copy is one, and not the same file by another path, or another name of it."""
+        paths = (
+            self._origin.repository.local_path(record.objects[0].name),
+            self._destination.repository.local_path(copied.objects[0].name),
+        )
+        same = False
+        with contextlib.suppress(OSError):
+            same = None not in paths and os.path.samefile(*paths)  # type: ignore[arg-type]
+        if same:
+            raise StoreError(
+                f"{paths[0]} and {paths[1]} are one file, so backup {record.id} has no copy: name another place"
+            )
+
+
+class _Index:
+    """The backups of a repository by their ids, as far as one look tells these."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._length = min((len(c.id_start) for c in candidates), default=0)
+        self._by_start: defaultdict[str, list[Candidate]] = defaultdict(list)
+        for candidate in candidates:
+            self._by_start[candidate.id_start[: self._length]].append(candidate)
+
+    def find(self, backup_id: str) -> ListedBackup | None:
+        """Return the backup of an id, the one that is whole where there are several; None where there is none.
+
+        Raises:
+            ManifestError: it cannot be told.
+        """
+        found: ListedBackup | None = None
+        for candidate in self._by_start.get(backup_id[: self._length], ()):
+            if not backup_id.startswith(candidate.id_start):
+                continue
+            with contextlib.suppress(UnknownBackup):  # removed since
+                listed = candidate.load()
+                if listed.record.id == backup_id and (found is None or found.presence.state != "ok"):
+                    found = listed
+        return found
+
+
+def _content(record: Record) -> list[tuple[int, str]]:
+    return [(stored.size, stored.sha256) for stored in record.objects]
+
+
+def _pin_text(annotations: Annotations) -> str:
+    return f"copied with its pin {annotations.pinned}"
+
+
+def _ending(record: Record, stored: StoredObject) -> str:
+    """Return how the name of an object's copy ends: as its own does, behind what names its backup."""
+    parts = split_name(stored.name)
+    if parts is not None:
+        return parts[1]
+    position = stored.name.rfind(record.suffix)
+    if position < 0 or len(record.objects) > 1:
+        raise StoreError(f"backup {record.id} cannot be copied: its object {stored.name} has a name of another layout")
+    return stored.name[position:]
