@@ -457,6 +457,42 @@ def test_an_interrupt_waits_until_a_lock_that_is_being_taken_has_its_owner(make,
     assert (process.returncode, process.stdout) == (expected, "")
 
 
+JUST_BEFORE = """
+import os, signal, sys, threading, time
+from dumpty.backup_manager import BackupManager
+from dumpty.cli import main
+lock, moments = threading.Lock(), iter(range(300))
+class Lock:
+    pass
+exec(compile('''
+def enter(self):
+    lock.acquire()
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    end = time.monotonic() + 0.0019 + next(moments) / 1e6
+    while time.monotonic() < end:
+        pass
+''', threading.__file__, "exec"))
+Lock.__enter__ = enter
+Lock.__exit__ = lambda self, *error: lock.release()
+def listing(self):
+    with Lock():
+        time.sleep(600)
+BackupManager.listing = listing
+for _ in range(300):
+    status = main(["list"])
+sys.exit(status)
+"""
+"""A program that runs a command 300 times, each of which is to be interrupted about when it begins to wait."""
+
+
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_that_waited_is_heard_though_it_comes_just_before_the_command_waits(make, shop, name, expected):
+    make(shop)
+    process = subprocess.run([sys.executable, "-c", JUST_BEFORE, name], capture_output=True, timeout=120)
+    assert process.returncode == expected
+    assert process.stderr.count(b"interrupted by") == 300
+
+
 def test_the_signals_are_the_callers_again_afterwards(dumpty):
     handlers_before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     dumpty("plugins")

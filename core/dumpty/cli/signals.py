@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _HANDLED: tuple[int, ...] = (signal.SIGALRM, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RETRY_SECONDS = 0.002
+_AGAIN_SECONDS = 0.05
+"""How often a signal that waits comes again: one that comes just before the main thread begins to wait in the system is
+heard when that waiting ends."""
 _REPORTING_SECONDS = 0.2
 """What is being reported takes less, unless nobody reads it."""
 _LIBRARY = os.path.dirname(os.__file__)
@@ -60,6 +63,7 @@ class Signals:
         self._reporting = False
         self._first_signal = 0
         self._own_alarm = False
+        self._sending = False
         self._handlers_before: dict[int, object] = {}
 
     @property
@@ -121,6 +125,8 @@ class Signals:
                     if self._first_signal == signal.SIGINT
                     else Terminated(self._first_signal)
                 )
+            if self._own_alarm:
+                signal.setitimer(signal.ITIMER_REAL, 0)
             raise self._caught[0]
 
     def _is_noticed(self) -> bool:
@@ -133,13 +139,18 @@ class Signals:
 
     def _retry(self) -> None:
         if self._own_alarm:
-            signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS)
-        else:  # the alarm clock is our caller's
+            signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS, _AGAIN_SECONDS)
+        elif not self._sending:  # the alarm clock is our caller's
+            self._sending = True
             threading.Timer(_RETRY_SECONDS, self._send).start()
 
     def _send(self) -> None:
-        if not self._reported:
+        while not self._is_noticed():
             os.kill(os.getpid(), self._first_signal)
+            time.sleep(_AGAIN_SECONDS)
+        self._sending = False
+        if not self._is_noticed():  # what it raised was dropped just now
+            self._retry()
 
     def _dropped(self, unraisable: sys.UnraisableHookArgs) -> None:
         if any(unraisable.exc_value is caught for caught in self._caught):
