@@ -37,6 +37,12 @@ def test_what_costs_the_same_whatever_the_data_is_measured_here_and_far_away():
     assert len([row for row in rows if " of 20 backups 30 ms away, " in row["what"]]) == 5
 
 
+def test_a_bucket_is_measured_beside_another_library():
+    rows = json.loads(run("--bucket", "--megabytes", "1", "--rounds", "1", "--backups", "200", "--json"))["results"]
+    assert len(rows) == 14
+    assert all(row["measured"] > 0 for row in rows)
+
+
 def test_the_chart_of_growth_is_a_picture(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     import chart

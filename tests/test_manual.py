@@ -70,9 +70,16 @@ def servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             if f"```sql {name}" in text:
                 lent[name] = server = request.getfixturevalue(name)
                 server.run(f"CREATE DATABASE shop /*{name}*/", "USE shop", *TABLE.split(";")[:2])
+        if "s3://" in text:
+            request.getfixturevalue("s3_credentials")
+            lent["s3"] = server = request.getfixturevalue("moto_server")
+            server.client.create_bucket(Bucket="backups")
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
         return lent
 
     yield lend
+    if "s3" in lent:
+        lent.pop("s3").remove_bucket("backups")
     for name, server in lent.items():
         if name == "postgresql":
             for database in DATABASES:
@@ -99,6 +106,8 @@ class Reader:
                 address = f"127.0.0.1:{self.servers[name].port}"
                 text = re.sub(rf"({scheme}://[^\s'\"@]*@)db\.example\.org", rf"\g<1>{address}", text)
         assert "db.example.org" not in text, text
+        if "s3" in self.servers:
+            text = text.replace("https://s3.example.org", self.servers["s3"].endpoint)
         text = text.replace("/opt/dumpty/bin", os.path.dirname(sys.executable))
         return re.sub(r"(?<![\w/])/(etc|var)/", rf"{self.directory}/\1/", text)
 

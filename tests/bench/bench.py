@@ -21,6 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import bucket
 import chart
 import data
 import growth
@@ -311,6 +312,7 @@ def main() -> None:
         action="store_true",
         help="what costs the same whatever the data, 10,000 backups, and 1,000 that are 30 ms away",
     )
+    parser.add_argument("--bucket", action="store_true", help="a bucket, beside obstore, and one that is 30 ms away")
     parser.add_argument("--backups", type=int, default=growth.BACKUPS, help="other than 10,000, and a tenth of it")
     parser.add_argument("--megabytes", type=int, help="another size")
     parser.add_argument("--rounds", type=int, help="how often each job runs")
@@ -339,6 +341,14 @@ def main() -> None:
             "| what | seconds | target |",
             "|---|---:|---:|",
             *(f"| {w} | {t:.3f} | {b:g} |" for w, t, b in fixed_costs),
+        ]
+    elif options.bucket:
+        figures = list(bucket.measured(options.megabytes or 250, options.rounds or 3, options.backups // 10))
+        rows = [{"what": what, "measured": value, "target": target} for what, value, target in figures]
+        text = [
+            "| what | measured | target |",
+            "|---|---:|---:|",
+            *(f"| {w} | {v:.3g} | {t:g} |" for w, v, t in figures),
         ]
     else:
         size = data.Size(options.megabytes or (750 if options.full or options.merge else 50))

@@ -21,7 +21,7 @@ MANUAL = Path(package.__file__).parent / "manual"
 def test_without_a_topic_every_page_is_listed_with_what_is_in_it(dumpty):
     result = dumpty("help")
     assert result.status == 0
-    listed = dict(re.findall(r"(?m)^([a-z-]+) {2,}(\S.*)$", result.out))
+    listed = dict(re.findall(r"(?m)^([a-z0-9-]+) {2,}(\S.*)$", result.out))
     assert set(listed) == {page.stem for page in MANUAL.glob("*.md")}
     assert next(iter(listed)) == "getting-started"
     topics = dumpty("help", "--json").json["topics"]

@@ -102,6 +102,8 @@ ENDS = [
     ("plugins new Upper --kind compressor", 2, ""),
     ("plugins check sha256", 0, "plugin kind rules left"),
     ("plugins check nothing", 2, ""),
+    ("store check .", 0, "store checks"),
+    ("store check s3://key@bucket", 2, ""),
     ("help", 0, "topics"),
     ("help retention", 0, "topics"),
     ("help nothing", 2, ""),
@@ -116,8 +118,13 @@ def verbs() -> set[str]:
     from dumpty.cli.app import build
 
     app = build()
-    [(group, commands)] = [(g.name, g.typer_instance.registered_commands) for g in app.registered_groups]
-    return {c.name for c in app.registered_commands} | {group} | {f"{group} {c.name}" for c in commands}
+    groups = [(group.name, group.typer_instance) for group in app.registered_groups]
+    alone = {name for name, group in groups if group.registered_callback.invoke_without_command}
+    return (
+        {c.name for c in app.registered_commands}
+        | alone
+        | {f"{n} {c.name}" for n, g in groups for c in g.registered_commands}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ the installed program does, with the fault that the order asks for:
 - ``step``: SIGKILL just before the n-th change it makes below ``top`` (files and flushes);
 - ``fsync``: the n-th ``os.fsync`` fails;
 - ``line``: Ctrl-C's exception before the n-th line that is run of those that commit a backup; where is noted in ``note``;
+- ``request``: SIGKILL when the answer to the n-th request over HTTP has come;
 - ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
 - ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
 """
@@ -99,6 +100,21 @@ def interrupt_at(line: int, note: str) -> None:
     sys.settrace(trace)
 
 
+def kill_at_request(number: int) -> None:
+    """Kill this process when botocore has the answer to its ``number``-th request, before anybody sees it."""
+    from botocore.httpsession import URLLib3Session
+
+    act = kill_at(number)
+    real = URLLib3Session.send
+
+    def send(self, request):
+        answer = real(self, request)
+        act()
+        return answer
+
+    URLLib3Session.send = send
+
+
 def shift_clock(offsets: list[float]) -> None:
     """Add the offsets, one after the other, to what ``datetime.now`` and ``time.time`` say in dumpty."""
     import datetime as dt
@@ -136,6 +152,8 @@ def run_child(order: dict) -> None:
         fail_fsync(order["fsync"], order["note"])
     if order.get("line"):
         interrupt_at(order["line"], order["note"])
+    if order.get("request"):
+        kill_at_request(order["request"])
     if order.get("clock"):
         shift_clock(order["clock"])
     from dumpty.cli import main
@@ -186,6 +204,7 @@ def fork(order: dict) -> dict:
 
 def warm() -> None:
     """Import everything that a command could import."""
+    import botocore.session
     import psycopg2  # noqa: F401
     import pymysql.cursors  # noqa: F401
 
@@ -193,6 +212,7 @@ def warm() -> None:
     import dumpty_plugins
     from dumpty.cli import main
 
+    botocore.session.Session().create_client("s3", region_name="us-east-1")
     for package in (dumpty, dumpty_plugins):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("dumpty.testing", "dumpty.__main__", "dumpty.cli.skeleton")):

@@ -64,7 +64,7 @@ def test_the_built_in_plugins_come_in_by_entry_point_like_anyone_elses():
     built_in = {p.name: p.kind for p in Host().plugins() if p.distribution == "dumpty"}
     assert built_in == {
         "sqlite": "driver", "postgres": "driver", "mysql": "driver", "gzip": "compressor", "zstd": "compressor",
-        "sha256": "verifier", "file": "store",
+        "sha256": "verifier", "file": "store", "s3": "store",
     }  # fmt: skip
     assert Host(discover=False).plugins() == []
 
@@ -238,8 +238,8 @@ def test_an_unknown_name_lists_those_of_its_kind():
         Host().named("compressor", "lz4")
     with pytest.raises(PluginNotFound, match="no verifier is called 'gzip'; installed: sha256"):
         Host().named("verifier", "gzip")
-    with pytest.raises(PluginNotFound, match="no store answers the scheme 's3'; installed: file"):
-        Host().store("S3://bucket")
+    with pytest.raises(PluginNotFound, match="no store answers the scheme 'gs'; installed: file, s3"):
+        Host().store("GS://bucket")
 
 
 def test_the_shared_host_notices_what_is_installed_later_and_is_shared_until_then(install, monkeypatch):

@@ -40,7 +40,7 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
-  12   done, but somebody should look: a backup is made, and its copy is not
+  12   done, but somebody should look: a copy is missing, a guarantee does not hold
   130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
 `dumpty help` lists the pages of the manual. DUMPTY_DEBUG=1 in the environment adds the traceback to an
@@ -95,6 +95,7 @@ def build(verb: str = "") -> typer.Typer:
         app.command(name, epilog=_epilog(examples))(_returning_outcome(function))
     if not alone:
         app.add_typer(_plugins_group(common), name=_GROUP)
+        app.add_typer(_store_group(common), name="store")
     return app
 
 
@@ -115,6 +116,15 @@ def _plugins_group(common: Mapping[str, Any]) -> typer.Typer:
     group.command("show")(_returning_outcome(plugins.show))
     group.command("new", epilog=_epilog(plugins_new.EXAMPLES))(_returning_outcome(plugins_new.new))
     group.command("check", epilog=_epilog(plugins_check.EXAMPLES))(_returning_outcome(plugins_check.check))
+    return group
+
+
+def _store_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import store
+
+    group = typer.Typer(**common)
+    group.callback(help=store.store.__doc__)(store.store)
+    group.command("check", epilog=_epilog(store.EXAMPLES))(_returning_outcome(store.check))
     return group
 
 

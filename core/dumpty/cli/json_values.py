@@ -266,6 +266,16 @@ class Database(Object, kw_only=True):
     lacks: list[str]
 
 
+class StoreCheck(Object, kw_only=True):
+    """One thing that was tried of a place; ``holds`` is null where it could not be; a ``fault`` loses backups."""
+
+    name: str
+    holds: bool | None
+    seen: str
+    follows: str
+    fault: bool
+
+
 class Topic(Object, kw_only=True):
     """A page of the manual, or the help of a command; ``text`` is empty where topics are listed."""
 

@@ -25,6 +25,7 @@ from dumpty.cli.json_values import (
     Seconds,
     ShownBackup,
     ShownPlugin,
+    StoreCheck,
     Topic,
 )
 from dumpty.cli.status import SCHEMA_VERSION
@@ -172,6 +173,13 @@ class CheckPluginReply(Reply, kw_only=True):
     left: list[str]
 
 
+class StoreCheckReply(Reply, kw_only=True):
+    """``store check``: what the place guarantees."""
+
+    store: str
+    checks: list[StoreCheck]
+
+
 class HelpReply(Reply, kw_only=True):
     """``help``: the pages there are, or the one that was asked for."""
 
@@ -197,5 +205,6 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "plugins show": (ShowPluginReply,),
     "plugins new": (NewPluginReply,),
     "plugins check": (CheckPluginReply,),
+    "store check": (StoreCheckReply,),
 }
 """What each verb may print, besides a ``Failure``."""

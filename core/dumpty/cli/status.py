@@ -38,6 +38,7 @@ __all__ = [
     "USAGE",
     "CopyMissing",
     "NoSuchStore",
+    "NotGuaranteed",
     "Terminated",
     "UsageError",
     "error_type",
@@ -63,6 +64,10 @@ class CopyMissing(DumptyError):
     """A backup is made and whole, and a copy that was asked for with it is not."""
 
 
+class NotGuaranteed(DumptyError):
+    """A place does without something that repositories can do without, and it makes a difference."""
+
+
 class Terminated(KeyboardInterrupt):
     """A signal asks dumpty to end. Cleans up as Ctrl-C does, and exits with 128 and the signal's number."""
 
@@ -85,6 +90,7 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (NoSuchStore, NO_STORE),
     (Locked, LOCKED),
     (CopyMissing, ATTENTION),
+    (NotGuaranteed, ATTENTION),
     (KeyboardInterrupt, INTERRUPTED),
 )
 """The first line that fits decides; every other error is ``FAILED``."""

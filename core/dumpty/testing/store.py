@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -136,6 +136,8 @@ class StoreSuite(SleepingRules, CapabilityRules, ObjectRules):
         for name, outcome in outcomes.items():
             rule = f"Whatever is asked of a place that answers nothing ends in dumpty.StoreError; so does {name}."
             seen = shown(outcome) if isinstance(outcome, BaseException) else str(outcome)
+            if name == "now()" and isinstance(outcome, datetime):
+                continue  # carried on from what the place said a moment ago
             require(isinstance(outcome, StoreError), rule, "Give every request a time limit.", seen)
 
     # -- what is known of an object ------------------------------------------------------------------------------
@@ -285,8 +287,8 @@ def _outcomes(calls: dict[str, Callable[[], object]], bound: float) -> dict[str,
 
     def run(name: str) -> None:
         try:
-            calls[name]()
-            outcomes[name] = "it returned as if all were well"
+            returned = calls[name]()
+            outcomes[name] = returned if isinstance(returned, datetime) else "it returned as if all were well"
         except BaseException as error:  # noqa: BLE001 - handed to the caller
             outcomes[name] = error
 

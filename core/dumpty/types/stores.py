@@ -161,7 +161,10 @@ class Store(Protocol):
         ...
 
     def now(self) -> datetime:
-        """Return the store's own time (aware, UTC): that of ``Found.modified``. This machine's clock may be wrong."""
+        """Return the store's own time (aware, UTC): that of ``Found.modified``. This machine's clock may be wrong.
+
+        What the place said of its time a moment ago may be carried on by a clock that never stands or jumps.
+        """
         ...
 
     def locate(self, name: str) -> str:

@@ -157,14 +157,16 @@ def test_where_listings_lag_beats_are_seen_late_and_waited_for():
     assert endings(store) == {".manifest.json"}
 
 
-def test_recovery_of_one_database_leaves_the_others_alone_and_sees_to_every_doom():
+def test_recovery_of_one_database_leaves_the_others_and_removals_to_a_later_one():
     store = store_with(intent=b"{}")
     other = "blog-abcdef/20261126T170000Z-0123456789ab-01234567.intent"
     store.put(other, b"{}")
     store.put(DOOM, doom(STEM))
     store.advance(HOUR)
     recover(store, "shop-abcdef")
-    assert set(store.objects()) == {STEM + ".manifest.json", other}
+    assert set(store.objects()) == {STEM + ".manifest.json", other, DOOM}
+    recover(store)
+    assert DOOM not in store.objects()
 
 
 @pytest.mark.parametrize(("capabilities", "older"), [(ALL, DAY), (ALL | Cap.LOCAL, timedelta(0))])

@@ -32,6 +32,7 @@ _ORDER = (
     "verification",
     "schedules",
     "retention",
+    "s3",
     "copies",
     "rights",
     "trust",

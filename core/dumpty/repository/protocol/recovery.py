@@ -7,7 +7,6 @@ manifest was there first. It costs a removal its doom, never what it kept.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 from datetime import timedelta
@@ -21,7 +20,6 @@ from dumpty.repository.protocol.layout import (
     DOOM,
     GO,
     MANIFEST,
-    PRUNE_FOLDER,
     RUNS_FOLDER,
     TOMBSTONE,
     expiry,
@@ -81,11 +79,14 @@ _PATIENCE = Patience()
 def recover(store: Store, folder: str = "", *, patience: Patience = _PATIENCE) -> None:
     """Remove what attempts left that are dead, and finish or withdraw removals that are; clear old runs away.
 
+    Before a backup into a place where each request takes long its own folder is enough, and all else is left to whoever
+    removes, or clears: a removal that is dead withdraws from who pins, and the rest takes nothing but room.
+
     What cannot be removed now (it is retained, or another error) is left to the next recovery, and logged.
 
     Args:
         store: where.
-        folder: whose attempts, of one database; "" is all.
+        folder: only the attempts of one database; "" is everything.
         patience: how long it waits for a sign of life.
 
     Raises:
@@ -95,7 +96,7 @@ def recover(store: Store, folder: str = "", *, patience: Patience = _PATIENCE) -
     if Cap.DELETE not in capabilities:
         return  # an account that only adds
     now = store.now()
-    listing = parse_listing(itertools.chain(store.list(folder), store.list(PRUNE_FOLDER) if folder else ()))
+    listing = parse_listing(store.list(folder))
     silence, doom_silence = _silences(capabilities, patience)
     for entry in listing.entries.values():
         if entry.committed and not (entry.intent or entry.beats or entry.pins):
@@ -103,12 +104,14 @@ def recover(store: Store, folder: str = "", *, patience: Patience = _PATIENCE) -
         with _left_for_later(entry.stem):
             _recover_attempt(store, entry, now, silence, patience)
             _recover_rest(store, entry, now, patience)
+    if folder:
+        return
     for me in listing.dooms.keys() | listing.decisions.keys():
         with _left_for_later(DOOM + me):
             _recover_doom(store, me, listing, now, doom_silence)
     with _left_for_later(RUNS_FOLDER):
         clear_runs(store, listing.runs, due_before=now - patience.run, silent_since=now - patience.sleeping_run)
-    with _left_for_later(folder or "what uploads left"):
+    with _left_for_later("what uploads left"):
         store.sweep(timedelta(0) if Cap.LOCAL | Cap.STRONG_LIST in capabilities else patience.upload)
 
 

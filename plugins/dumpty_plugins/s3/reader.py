@@ -1,0 +1,131 @@
+"""An object as a stream, taken up again where a connection broke off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dumpty import StoreError
+from dumpty_plugins.s3.failures import RequestFailed, as_store_error
+from dumpty_plugins.s3.objects import tag
+
+if TYPE_CHECKING:
+    from dumpty_plugins.s3.requests import Requests
+
+__all__ = ["S3Reader"]
+
+_FIRST_BLOCK, _BLOCK = 1 << 16, 1 << 20
+"""What is read at once: little of what may be little, and more, the longer it goes on."""
+_ATTEMPTS = 4
+"""How often the stream may break off without a byte having come, before that is an error."""
+
+
+class S3Reader:
+    """Reads an object from ``offset`` on: the contract is ``dumpty.Reader``.
+
+    Only the end of the object, by the size that the server told at first, is the end of the stream. What is read after
+    a connection has broken off is of the same object, by its ETag.
+
+    Args:
+        requests: to the bucket.
+        name: the object's, checked.
+        offset: in bytes.
+
+    Raises:
+        MissingFile: there is no such object.
+        StoreError: it cannot be had.
+    """
+
+    def __init__(self, requests: Requests, name: str, offset: int = 0) -> None:
+        self._requests = requests
+        self._address = requests.address
+        self._name = name
+        self._position = offset
+        self._size = -1
+        self._tag = ""
+        self._body: Any = None
+        self._rest = memoryview(b"")
+        self._block = _FIRST_BLOCK
+        self._closed = False
+        with self._errors():
+            self._open()
+
+    def read(self, size: int = -1) -> bytes:
+        if self._closed:
+            raise ValueError(f"read from {self._address.location(self._name)}, which was closed")
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(_BLOCK), b""))
+        with self._errors():
+            if size and not self._rest and self._position < self._size:
+                self._rest = memoryview(self._next_block(max(size, self._block)))
+                self._position += len(self._rest)
+                self._block = min(_BLOCK, 2 * self._block)
+        part, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(part)
+
+    def close(self) -> None:
+        self._closed = True
+        self._drop()
+
+    def _errors(self) -> Any:
+        return as_store_error(f"cannot read {self._address.location(self._name)}", self._address)
+
+    def _open(self) -> None:
+        key = self._address.key(self._name)
+        wanted: dict[str, object] = {"IfMatch": f'"{self._tag}"'} if self._tag else {}
+        if self._position:
+            wanted["Range"] = f"bytes={self._position}-"
+        try:
+            answer = self._requests.send("get_object", {"Key": key, **wanted})
+        except RequestFailed as failure:
+            if failure.code in {"InvalidRange", "416"} and self._size < 0:  # at its end, or behind it
+                self._size = self._position
+                return
+            raise
+        self._require_asked(answer)
+        self._body = answer["Body"]
+
+    def _require_asked(self, answer: dict[str, Any]) -> None:
+        """Check that what comes is what was asked for, from there on and to the end, and note how much it is."""
+        size = self._position + int(answer["ContentLength"])
+        begins = str(answer.get("ContentRange", "")).startswith(f"bytes {self._position}-")
+        if (self._position and not begins) or (self._size >= 0 and size != self._size):
+            raise RequestFailed(f"{self._address.server} answers with other bytes than it was asked for", status=400)
+        if self._tag and tag(answer) != self._tag:
+            raise RequestFailed("the object was replaced while it was read", status=400)
+        self._size, self._tag = size, tag(answer)
+
+    def _next_block(self, size: int) -> bytes:
+        attempts = 0
+        while True:
+            try:
+                if self._body is None:
+                    self._open()
+                block = self._requests.wait(lambda: _read(self._body, size), size=size)
+            except RequestFailed as failure:
+                self._drop()
+                attempts += 1
+                if failure.certain or attempts == _ATTEMPTS:
+                    raise
+                continue
+            if not block:
+                self._drop()
+                raise StoreError(
+                    f"{self._address.location(self._name)} breaks off after {self._position:,} of {self._size:,} bytes"
+                )
+            return bytes(block)
+
+    def _drop(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
+
+
+def _read(body: Any, size: int) -> Any:
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return body.read(size)
+    except (BotoCoreError, OSError) as error:
+        raise RequestFailed(f"the connection broke off: {' '.join(str(error).split())[:300]}") from error
+    except Exception as error:  # urllib3's own, which botocore lets pass: IncompleteRead, ProtocolError
+        raise RequestFailed(f"the connection broke off: {type(error).__name__}") from error

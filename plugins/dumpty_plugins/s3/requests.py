@@ -1,0 +1,227 @@
+"""Requests to one bucket's server, each of which ends within a bounded time, whatever the server does."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from dumpty import Peer, given_up, run_abandonable
+from dumpty_plugins.s3.failures import RequestFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dumpty_plugins.s3.address import Address
+
+__all__ = ["Requests"]
+
+_ATTEMPTS = 4
+"""How often a request is sent, at most: again after 429, 5xx and lost connections, never after a refusal."""
+_LAST_SECONDS = 2.0
+_SLOWEST = 64 << 10
+"""Bytes a second: what a transfer must reach at least, beside the time that an answer may take."""
+_CONNECTIONS = 32
+_CONNECT_SECONDS = 10.0
+_CLOCK_SECONDS = 30.0
+"""How long what the server said of its time is carried on by this machine's own clock."""
+_PROMPT_SECONDS = 5.0
+"""Of an answer that took longer the time is not taken: it may be that of its beginning."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # it runs on while the machine sleeps
+
+
+class Requests:
+    """Sends requests. May be used from several threads.
+
+    Args:
+        address: where to.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._server_time: tuple[datetime, float] | None = None
+
+    def send(
+        self,
+        operation: str,
+        parameters: Mapping[str, object],
+        *,
+        size: int = 0,
+        over: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """Send a request about the bucket, again where it may help, and return the answer.
+
+        Args:
+            operation: botocore's name for it: ``put_object``.
+            parameters: what it takes, the bucket apart.
+            size: how many bytes it moves.
+            over: tells, asked again and again, whether nobody waits any more.
+
+        Raises:
+            RequestFailed: there was no answer, or it was no success.
+        """
+        return self.wait(lambda: self._answer(operation, parameters), size=size, over=over)
+
+    def wait(self, work: Callable[[], Any], *, size: int = 0, over: Callable[[], bool] = lambda: False) -> Any:
+        """Return what ``work`` returns, which waits for the server, or leave it behind when the time is over.
+
+        Raises:
+            RequestFailed: ``work`` has raised it, or the time is over.
+        """
+        server = self.address.server
+        if given_up():
+            raise RequestFailed(f"{server} is not asked any more: dumpty was asked to end, and had no answer")
+        dropped: list[str] = []
+        seconds = self.address.timeout * _ATTEMPTS + size / _SLOWEST
+        peer = Peer(server, lambda: dropped.append(""), seconds=seconds)
+        try:
+            with peer.waiting():
+                return run_abandonable(
+                    work,
+                    discard=lambda _: None,
+                    over=lambda: bool(dropped) or over(),
+                    error=lambda: RequestFailed(peer.reason or "it was given up"),
+                    name="dumpty-s3",
+                )
+        finally:
+            peer.close()
+
+    def send_at_last(self, operation: str, parameters: Mapping[str, object]) -> None:
+        """Send a request that cleans up, although the server may have been given up, and wait for a moment only.
+
+        Raises:
+            RequestFailed: it is not known to have succeeded.
+        """
+        end = time.monotonic() + _LAST_SECONDS
+        run_abandonable(
+            lambda: self._answer(operation, parameters),
+            discard=lambda _: None,
+            over=lambda: time.monotonic() > end,
+            error=lambda: RequestFailed(f"{self.address.server} gave no answer"),
+            name="dumpty-s3",
+        )
+
+    def now(self, ask: Callable[[], object]) -> datetime:
+        """Return the server's time; ``ask`` sends it a request where it has said nothing of late.
+
+        Raises:
+            RequestFailed: that failed, or the server tells no time.
+        """
+        known = self._server_time
+        if known is None or time.clock_gettime(_CLOCK) - known[1] > _CLOCK_SECONDS:
+            self._server_time = None
+            ask()
+            known = self._server_time
+        if known is None:
+            raise RequestFailed(f"{self.address.server} does not say what time it is (the header Date)")
+        return known[0] + timedelta(seconds=time.clock_gettime(_CLOCK) - known[1])
+
+    def _answer(self, operation: str, parameters: Mapping[str, object]) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004
+
+        begun = time.clock_gettime(_CLOCK)
+        try:
+            answer = getattr(self._connect(), operation)(Bucket=self.address.bucket, **parameters)
+        except ClientError as error:
+            self._note_time(error.response.get("ResponseMetadata", {}), begun)
+            raise _refusal(error.response) from error
+        except (HTTPClientError, ConnectionError) as error:
+            raise RequestFailed(_connection_reason(error, self.address)) from error
+        except (BotoCoreError, OSError, ValueError) as error:
+            raise RequestFailed(_own_reason(error), status=_status_of(error)) from error
+        self._note_time(answer["ResponseMetadata"], begun)
+        return answer
+
+    def _note_time(self, metadata: dict[str, Any], begun: float) -> None:
+        now = time.clock_gettime(_CLOCK)
+        if now - begun < _PROMPT_SECONDS:
+            with contextlib.suppress(TypeError, ValueError):
+                moment = email.utils.parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date"))
+                self._server_time = (moment.astimezone(UTC), now)
+
+    def _connect(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = _new_client(self.address)
+            return self._client
+
+
+def _new_client(address: Address) -> Any:
+    import botocore.session
+    from botocore.config import Config
+
+    session = botocore.session.Session(profile=address.profile or None)
+    addressing = address.addressing or ("path" if address.endpoint else "auto")
+    config = Config(
+        connect_timeout=min(_CONNECT_SECONDS, address.timeout),
+        read_timeout=address.timeout,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        max_pool_connections=_CONNECTIONS,
+        s3={"addressing_style": addressing},
+        # Every request with data carries a checksum of our own making, in a header that no server stumbles over.
+        request_checksum_calculation="when_required",
+        user_agent_extra="dumpty",
+        tcp_keepalive=True,
+    )
+    region = address.region or session.get_config_variable("region") or "us-east-1"
+    return session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
+
+
+def _refusal(response: dict[str, Any]) -> RequestFailed:
+    error, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    code, status = str(error.get("Code", "")), int(metadata.get("HTTPStatusCode", 0))
+    message = " ".join(str(error.get("Message", "")).split())[:300]
+    region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
+    reason = f"{code}: {message}" if message and message != code else code or f"HTTP status {status}"
+    return RequestFailed(
+        reason + (f"; it is {region}" if region and status in {301, 400} else ""), code=code, status=status
+    )
+
+
+def _connection_reason(error: Exception, address: Address) -> str:
+    from botocore import exceptions
+
+    server = address.server
+    if isinstance(error, exceptions.SSLError):
+        return f"{server} has no certificate that is trusted here ({_one_line(error)}); see AWS_CA_BUNDLE"
+    if isinstance(error, (exceptions.ReadTimeoutError, exceptions.ConnectTimeoutError)):
+        return f"{server} gave no answer within {address.timeout:g} s; see the network, or allow more: ?timeout="
+    if isinstance(error, exceptions.EndpointConnectionError):
+        return f"{server} cannot be reached; see its address (?endpoint=), the region, and the network"
+    return f"the connection to {server} broke off: {_one_line(error)}"
+
+
+def _own_reason(error: Exception) -> str:
+    from botocore import exceptions
+
+    if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+        return (
+            "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of "
+            "~/.aws (?profile=NAME, AWS_PROFILE)"
+        )
+    if isinstance(error, exceptions.ProfileNotFound):
+        return f"{_one_line(error)}; see ~/.aws/config, ?profile= and AWS_PROFILE"
+    return _one_line(error)
+
+
+def _status_of(error: Exception) -> int:
+    """Return 400 for what was never sent, or was refused on this side; 0 where it cannot be told."""
+    from botocore import exceptions
+
+    unsent = (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.ProfileNotFound,
+        exceptions.ParamValidationError,
+        exceptions.CredentialRetrievalError,
+    )
+    return 400 if isinstance(error, unsent) else 0
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,191 @@
+"""A bucket, or what lies below a prefix in it, as a store."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from dumpty import Cap, Exists, Found, MissingFile, StoreError, check_object_name, is_object_name
+from dumpty_plugins.s3 import deleting, objects
+from dumpty_plugins.s3.failures import RequestFailed, as_store_error
+from dumpty_plugins.s3.probing import MARKER, decides_by_itself
+from dumpty_plugins.s3.reader import S3Reader
+from dumpty_plugins.s3.requests import Requests
+from dumpty_plugins.s3.upload import S3Upload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+    from datetime import datetime, timedelta
+
+    from dumpty import Reader
+    from dumpty_plugins.s3.address import Address
+
+_NO_UPLOAD = "NoSuchUpload"
+_LARGEST_SMALL = 256 << 20
+"""What is read at once: a manifest of a million tables is smaller."""
+
+
+class S3Store:
+    """Objects in a bucket.
+
+    Args:
+        address: of the bucket, and the prefix of its keys.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._requests = Requests(address)
+        self._capabilities: Cap | None = None
+
+    def capabilities(self) -> Cap:
+        if self._capabilities is None:
+            with self._errors("cannot find out what can be done in", ""):
+                decides = decides_by_itself(self._requests)
+            deletes = Cap(0) if decides is None else Cap.DELETE | Cap.BATCH
+            self._capabilities = Cap.STRONG_LIST | deletes | (Cap.CREATE_NEW if decides else Cap(0))
+        return self._capabilities
+
+    def put(self, name: str, data: bytes, *, new: bool = True) -> None:
+        self._put(check_object_name(name), data, new=new, extra={})
+
+    def upload(self, name: str, expected: int | None = None) -> S3Upload:  # noqa: ARG002 - parts grow as it does
+        check_object_name(name)
+        extra = objects.storage_class(self._address)
+        return S3Upload(
+            self._requests, name, lambda data: self._put(name, data, new=True, extra=extra), self._claims_new
+        )
+
+    def get(self, name: str) -> bytes:
+        reader = S3Reader(self._requests, check_object_name(name))
+        try:
+            data = reader.read(_LARGEST_SMALL)
+            more = len(data) == _LARGEST_SMALL or reader.read(1)
+            if more:
+                raise StoreError(f"{self.locate(name)} is larger than {_LARGEST_SMALL >> 20} MiB, and should be small")
+            return data
+        finally:
+            reader.close()
+
+    def open(self, name: str, offset: int = 0) -> Reader:
+        return S3Reader(self._requests, check_object_name(name), offset)
+
+    def stat(self, name: str) -> Found:
+        with self._errors("cannot read", check_object_name(name)):
+            return objects.head(self._requests, name)
+
+    def list(self, folder: str = "") -> Iterator[Found]:
+        prefix = self._address.key(f"{check_object_name(folder)}/" if folder else "")
+        top = len(self._address.key(""))
+        token = ""
+        while True:
+            with self._errors("cannot list", folder):
+                answer = self._page(prefix, token)
+            for entry in answer.get("Contents", ()):
+                name = entry["Key"][top:]
+                if entry["Key"].startswith(prefix) and is_object_name(name):
+                    yield objects.found(name, entry)
+            if not answer.get("IsTruncated"):
+                return
+            last, token = token, answer.get("NextContinuationToken", "")
+            if not token or token == last:
+                raise StoreError(
+                    f"cannot list {self.locate(folder)}: {self._address.server} does not say how it goes on"
+                )
+
+    def delete(self, names: Iterable[str]) -> None:
+        deleting.delete(self._requests, names)
+
+    def now(self) -> datetime:
+        with self._errors("cannot tell the time in", ""):
+            return self._requests.now(self._ask)
+
+    def locate(self, name: str) -> str:
+        return self._address.location(check_object_name(name) if name else "")
+
+    def sweep(self, older: timedelta) -> None:
+        top = self._address.key("")
+        parameters: dict[str, object] = {"Prefix": top} if top else {}
+        with self._errors("cannot clear", ""):
+            while True:
+                try:
+                    answer = self._requests.send("list_multipart_uploads", parameters)
+                except RequestFailed as failure:
+                    if failure.unsupported or failure.code == _NO_UPLOAD:  # rclone's server says that
+                        return
+                    raise
+                for entry in answer.get("Uploads", ()):
+                    self._abort_if_older(entry, older)
+                if not answer.get("IsTruncated"):
+                    return
+                parameters |= {
+                    "KeyMarker": answer.get("NextKeyMarker", ""),
+                    "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+                }
+
+    def _errors(self, what: str, name: str) -> AbstractContextManager[None]:
+        return as_store_error(f"{what} {self._address.location(name)}", self._address)
+
+    def _claims_new(self) -> bool:
+        return Cap.CREATE_NEW in self.capabilities()
+
+    def _put(self, name: str, data: bytes, *, new: bool, extra: dict[str, object]) -> None:
+        conditional = new and self._claims_new()
+        if new and not conditional:
+            self._refuse_taken(name)
+        with self._errors("cannot write", name):
+            try:
+                objects.put(self._requests, name, data, new=conditional, extra=extra)
+            except RequestFailed as failure:
+                # The answer to a first request may be lost, and what is told is that to a second one.
+                if failure.certain or not self._holds(name, data, failure, new=new):
+                    raise
+
+    def _holds(self, name: str, data: bytes, failure: RequestFailed, *, new: bool) -> bool:
+        """Return whether an object is there as it was put, after what may have been a success.
+
+        Raises:
+            Exists: ``new``, and it is another's.
+        """
+        try:
+            content = self.get(name)
+        except MissingFile:
+            if failure.taken:
+                raise self._exists(name) from failure
+            return False
+        except StoreError:
+            return False
+        if content != data and new:
+            raise self._exists(name) from failure
+        return content == data
+
+    def _refuse_taken(self, name: str) -> None:
+        try:
+            self.stat(name)
+        except MissingFile:
+            return
+        raise self._exists(name)
+
+    def _exists(self, name: str) -> Exists:
+        return Exists(f"{self.locate(name)} exists already")
+
+    def _page(self, prefix: str, token: str) -> Any:
+        parameters: dict[str, object] = {"ContinuationToken": token} if token else {}
+        return self._requests.send("list_objects_v2", {"Prefix": prefix, **parameters})
+
+    def _ask(self) -> None:
+        try:
+            objects.head(self._requests, MARKER)
+        except RequestFailed as failure:
+            if not failure.status:
+                raise
+
+    def _abort_if_older(self, entry: dict[str, Any], older: timedelta) -> None:
+        name = entry["Key"][len(self._address.key("")) :]
+        if not is_object_name(name) or self.now() - entry["Initiated"].astimezone(UTC) < older:
+            return
+        try:
+            self._requests.send("abort_multipart_upload", {"Key": entry["Key"], "UploadId": entry["UploadId"]})
+        except RequestFailed as failure:
+            if failure.code != _NO_UPLOAD:
+                raise

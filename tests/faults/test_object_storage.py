@@ -1,0 +1,119 @@
+"""Killed after each request to a bucket: what is listed is whole, what was there is there, the next run works."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import os
+import signal
+import sqlite3
+
+import pytest
+from faults.ledger import LEDGER
+from faults.vault import Vault
+from support.s3_server import KEY, SECRET
+
+from dumpty import BackupManager
+
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+class Repository(Vault):
+    """A repository below a prefix in a bucket of its own."""
+
+    def __init__(self, place, server) -> None:
+        super().__init__(place)
+        self.server, self.bucket = server, server.new_bucket()
+        self._move("first")
+        for _ in range(2):
+            self.advance()
+            self.backup()
+        self.advance()
+
+    def manager(self, **options: object) -> BackupManager:
+        return BackupManager(self.top, **options)
+
+    def check(self, event: str, *, restore_all: bool = False) -> list[str]:
+        """Check that all older backups are listed, and all that is listed is whole; return the new ids, restored."""
+        manager = self.manager()
+        assert manager.listing().problems == [], event
+        listed = {backup.id for backup in manager.list_backups()}
+        new_ids = sorted(listed - self.versions.keys())
+        for lost in self.versions.keys() - listed:
+            LEDGER.record_lost_backup(f"{lost} after {event}")
+        self.versions |= dict.fromkeys(new_ids, self.version)
+        for backup_id in self.versions:
+            assert manager.verify(backup_id), event
+        for backup_id in self.versions if restore_all else new_ids:
+            self.require_restore(manager, backup_id, event)
+        return new_ids
+
+    def copied(self, prefix: str) -> Repository:
+        """Copy all there is below another prefix."""
+        other = copy.copy(self)
+        other.versions = dict(self.versions)
+        other._move(prefix)
+        for entry in self.server.client.list_objects_v2(Bucket=self.bucket, Prefix="first/")["Contents"]:
+            source = {"Bucket": self.bucket, "Key": entry["Key"]}
+            key = entry["Key"].replace("first/", f"{prefix}/", 1)
+            self.server.client.copy_object(Bucket=self.bucket, Key=key, CopySource=source)
+        return other
+
+    def _move(self, prefix: str) -> None:
+        self.top = self.server.url(self.bucket, prefix, direct=True, part_size="5M")
+
+
+@pytest.fixture
+def repository(place, moto_server, s3_credentials):
+    return Repository(place, moto_server)
+
+
+def every_request(zygote, repository, argv, check) -> int:
+    """Kill a command after each of its requests, in a fresh copy of the repository; return how many there were."""
+    for number in itertools.count(1):
+        vault = repository.copied(f"copy-{number}")
+        outcome = zygote.run(*argv(vault), request=number, env=ENVIRONMENT)
+        event = f"kill -9 after request {number} to a bucket: {argv(vault)[0]}"
+        LEDGER.rounds += 1
+        assert outcome.status in {0, -signal.SIGKILL}, (event, outcome)
+        if outcome.status:
+            LEDGER.fault("kills at a request")
+        check(vault, event, outcome)
+        if outcome.status == 0:
+            return number - 1
+    raise AssertionError
+
+
+def test_a_backup_killed_after_each_request(zygote, repository):
+    with contextlib.closing(sqlite3.connect(repository.database)) as database:  # this one goes in parts
+        database.execute("CREATE TABLE large (content)")
+        database.execute("INSERT INTO large VALUES (?)", (os.urandom(6 << 20),))
+        database.commit()
+
+    def check(vault, event, outcome):
+        new_ids = vault.check(event)
+        if outcome.status == 0 and not new_ids:
+            LEDGER.record_false_success(f"{event}: exit status 0, and no backup")
+        vault.backup()
+
+    assert every_request(zygote, repository, lambda v: ("backup", v.url, "--dir", v.top), check) > 12
+
+
+def test_a_prune_killed_after_each_request(zygote, repository):
+    manager = repository.manager()
+    pinned, gone = repository.versions
+    manager.pin(pinned)
+    newest = repository.backup()
+
+    def check(vault, event, outcome):
+        listed = {backup.id for backup in vault.manager().list_backups()}
+        if not {pinned, newest} <= listed:
+            LEDGER.record_lost_backup(event)
+        if outcome.status == 0 and gone in listed:
+            LEDGER.record_false_success(f"{event}: exit status 0, and nothing was removed")
+        vault.versions = {backup_id: vault.versions[backup_id] for backup_id in listed}
+        vault.check(event)  # what is still listed is whole
+
+    argv = ("prune", "--keep-last", "1", "--yes", "--dir")
+    assert every_request(zygote, repository, lambda v: (*argv, v.top), check) > 10

@@ -1,0 +1,99 @@
+"""Every verb on a repository elsewhere, from another process than the one before; and each engine's backup in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+
+import pytest
+
+from dumpty import BackupManager
+
+
+@pytest.fixture
+def bucket_url(moto_server, s3_credentials):
+    return moto_server.url(moto_server.new_bucket(), "shop")
+
+
+@pytest.fixture(params=["bucket_url"])
+def place_url(request):
+    """A new repository in each kind of place."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE t (a)")
+        database.executemany("INSERT INTO t VALUES (?)", [(n,) for n in range(1000)])
+        database.commit()
+    return f"sqlite:///{path}"
+
+
+def test_every_verb_works_there(dumpty, place_url, shop, tmp_path):
+    def run(*arguments, status=0):
+        result = dumpty(*arguments, "-d", place_url, "--json")
+        assert result.status == status, result
+        return json.loads(result.out)
+
+    ids = [run("backup", shop)["backups"][0]["id"] for _ in range(3)]
+    assert [b["id"] for b in run("list")["backups"]] == ids
+    assert run("show", "latest")["backups"][0]["id"] == ids[-1]
+    assert [p["ok"] for p in run("verify", "--all")["proofs"]] == [True] * 3
+    assert run("drill", ids[0])["proofs"][0]["level"] == "restore"
+    run("pin", ids[0])
+    assert run("restore", ids[1], "--to", f"sqlite:///{tmp_path}/new.db")["success"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db")) as database:
+        assert database.execute("SELECT count(*), sum(a) FROM t").fetchone() == (1000, 499500)
+    assert run("prune", "--keep-last", "1", "--yes")["removed"] == [ids[1]]
+    run("unpin", ids[0])
+    assert run("remove", ids[0], "--yes")["removed"] == [ids[0]]
+    for source, target in ((place_url, tmp_path / "near"), (tmp_path / "near", place_url)):
+        result = dumpty("copy", "--from", source, "--to", target, "--json")
+        assert result.status == 0, result
+    assert [b["id"] for b in run("list")["backups"]] == ids[2:]
+    assert BackupManager(str(tmp_path / "near")).verify(ids[2])
+
+
+@pytest.mark.parametrize("engine", ["postgres", "mariadb", "mysql"])
+def test_a_servers_backup_lies_there_and_goes_back(request, place_url, engine):
+    server = request.getfixturevalue(engine)
+    if engine == "postgres":
+        name, new = server.create(), server.create()
+        server.script(name, "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 1000)")
+    else:
+        name, new = f"off_site_{engine}", f"off_site_{engine}_new"
+        for database in (name, new):
+            server.run(
+                f"CREATE OR REPLACE DATABASE {database}" if engine == "mariadb" else f"CREATE DATABASE {database}"
+            )
+        server.run("CREATE TABLE t (a int)", "INSERT INTO t VALUES (1), (2), (3)", database=name)
+    manager = BackupManager(place_url)
+    backup = manager.create_backup(server.url(name)).backup
+    assert manager.verify(backup.id)
+    result = BackupManager(place_url).restore(backup.id, server.url(new))
+    assert result.success, result.error
+    if engine == "postgres":
+        assert server.execute("SELECT count(*) FROM t", database=new) == [(1000,)]
+    else:
+        assert server.run("SELECT count(*) FROM t", database=new)[0][0] == 3
+    for database in (name, new):
+        server.drop(database) if engine == "postgres" else server.run(f"DROP DATABASE {database}")
+
+
+def test_what_a_verb_asks_of_a_bucket_is_counted(dumpty, moto_server, bucket_url, shop):
+    def requests(*arguments):
+        moto_server.proxy.requests.clear()
+        assert dumpty(*arguments, "-d", bucket_url).status == 0
+        return len(moto_server.proxy.requests)
+
+    requests("backup", shop)
+    assert requests("backup", shop) == 10
+    for _ in range(6):
+        requests("backup", shop)
+    assert requests("list") == 9  # each manifest once
+    assert requests("list") == 1
+    assert requests("show", "latest") <= 3
+    assert requests("prune", "--keep-last", "1", "--yes") <= 20

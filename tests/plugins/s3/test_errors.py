@@ -1,0 +1,145 @@
+"""Whatever is wrong with a bucket, its server or the credentials: one line that says what to do, and nothing done."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from support.hostile_proxy import NONE, Trouble
+
+from dumpty import NotPermitted, StoreError
+from dumpty_plugins import s3
+
+
+def error_of(call) -> str:
+    with pytest.raises(StoreError) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "dumptys-secret" not in text
+    return text
+
+
+@pytest.fixture
+def shop(tmp_path):
+    with sqlite3.connect(tmp_path / "shop.db") as database:
+        database.execute("CREATE TABLE t (a)")
+        database.executemany("INSERT INTO t VALUES (randomblob(?))", [(1 << 20,)] * 40)
+    database.close()
+    return f"sqlite:///{tmp_path}/shop.db"
+
+
+def dumpty(*arguments, **options):
+    command = [sys.executable, "-m", "dumpty", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_there_is_no_such_bucket(moto_server, shop):
+    url = moto_server.url("no-such-bucket-here")
+    store = s3.open_store(url)
+    for call in (lambda: list(store.list()), lambda: store.put("a/b", b""), lambda: store.get("a/b")):
+        assert "there is no bucket 'no-such-bucket-here'" in error_of(call)
+    for arguments in (("list", "-d", url), ("backup", shop, "-d", url)):
+        ended = dumpty(*arguments)
+        assert ended.returncode == 1
+        assert "no bucket 'no-such-bucket-here' at http://127.0.0.1" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("AWS_ACCESS_KEY_ID", "the server does not know the access key"),
+        ("AWS_SECRET_ACCESS_KEY", "the secret key is not that of the access key"),
+    ],
+)
+def test_a_key_is_wrong(rclone_server, monkeypatch, variable, text):
+    url = rclone_server.url(rclone_server.new_bucket())
+    monkeypatch.setenv(variable, "another-one")
+    store = s3.open_store(url)
+    assert text in error_of(lambda: list(store.list()))
+    with pytest.raises(NotPermitted):
+        store.get("a/b")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [
+        (400, "ExpiredToken", "have expired; renew them"),
+        (403, "RequestTimeTooSkewed", "set the clock"),
+        (403, "AccessDenied", "`dumpty help s3` lists the rights"),
+        (400, "AuthorizationHeaderMalformed", "?region="),
+        (400, "SomethingNew", "SomethingNew: made by the test"),
+        (500, "InternalError", "InternalError"),
+    ],
+)
+def test_the_server_refuses(store, proxy, status, code, text):
+    with proxy.does(lambda _: Trouble(refuse=(status, code))):
+        assert text in error_of(lambda: list(store.list()))
+        sent = len(proxy.requests)
+        assert text in error_of(lambda: store.get("a/b"))
+    # Once, if it is a refusal; again, if it may help.
+    assert len(proxy.requests) - sent == (4 if status == 500 else 1)
+
+
+def test_there_are_no_credentials(url, monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert "AWS_ACCESS_KEY_ID" in error_of(lambda: s3.open_store(url).get("a/b"))
+    assert "profile" in error_of(lambda: s3.open_store(url + "&profile=none-such").get("a/b"))
+
+
+def test_credentials_of_a_profile_are_used(url, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "credentials").write_text("[backups]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    store = s3.open_store(url + "&profile=backups")
+    store.put("a/b", b"x")
+    assert store.get("a/b") == b"x"
+
+
+def test_nobody_listens():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    store = s3.open_store(f"s3://bucket?endpoint={endpoint}&timeout=1")
+    assert f"the S3 server {endpoint} cannot be reached" in error_of(lambda: store.get("a/b"))
+
+
+def test_a_certificate_is_not_trusted(moto_server, bucket):
+    store = s3.open_store(f"s3://{bucket}?endpoint=https://127.0.0.1:{moto_server.proxy.port}&timeout=1")
+    assert "the S3 server https://127.0.0.1" in error_of(lambda: store.get("a/b"))
+
+
+def test_ctrl_c_ends_a_transfer_that_hangs_and_leaves_nothing(moto_server, proxy, bucket, shop, tmp_path):
+    url = moto_server.url(bucket)
+    assert dumpty("backup", shop, "-d", url).returncode == 0
+    before = moto_server.keys(bucket)
+    hanging = lambda request: Trouble(stall=True) if "partNumber=" in request.path else NONE  # noqa: E731
+    with proxy.does(hanging):
+        command = [sys.executable, "-m", "dumpty", "backup", shop, "-d", url]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+            wait_for(lambda: any("partNumber=3" in request.path for request in proxy.requests[-3:]))
+            child.send_signal(signal.SIGINT)
+            interrupted = time.monotonic()
+            error = child.communicate(timeout=120)[1]
+            seconds = time.monotonic() - interrupted
+    assert child.returncode == 130, error
+    assert "Traceback" not in error
+    assert seconds < 30, seconds  # it would have waited for minutes
+    assert moto_server.unfinished(bucket) == []
+    assert {key for key in moto_server.keys(bucket) if ".db" in key} == {key for key in before if ".db" in key}
+    assert len(dumpty("list", "-d", url, "--json").stdout.split('"driver"')) == 2
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

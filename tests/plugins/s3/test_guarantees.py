@@ -1,0 +1,150 @@
+"""What a server guarantees is found out, not assumed; and what the rights at hand allow."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from support.hostile_proxy import NONE, Trouble
+
+from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained
+from dumpty_plugins import s3
+
+IGNORES = Trouble(strip=("if-none-match",))
+WRITES = {"PUT", "POST", "DELETE"}
+
+
+def read_only(request):
+    return Trouble(refuse=(403, "AccessDenied")) if request.method in WRITES else NONE
+
+
+def append_only(request):
+    deletes = request.method == "DELETE" or (request.method == "POST" and request.path.endswith("?delete"))
+    return Trouble(refuse=(403, "AccessDenied")) if deletes else NONE
+
+
+def test_that_the_server_decides_is_proved_by_racing_and_then_by_one_request(store, url, proxy):
+    assert Cap.CREATE_NEW in store.capabilities()
+    assert len([r for r in proxy.requests if r.method == "PUT"]) == 6
+    proxy.requests.clear()
+    again = s3.open_store(url)
+    assert again.capabilities() == again.capabilities() == store.capabilities()
+    assert [r.method for r in proxy.requests] == ["PUT"]
+    assert list(store.list()) == []
+
+
+def test_a_server_that_ignores_conditions_is_found_out_every_time(store, url, proxy, moto_server, bucket):
+    store.capabilities()  # what was proved before does not count for a server that has taken its place
+    with proxy.does(lambda _: IGNORES):
+        for _ in range(2):
+            assert Cap.CREATE_NEW not in s3.open_store(url).capabilities()
+        other = s3.open_store(url)
+        other.put("a/b", b"first")
+        with pytest.raises(Exists):  # looked up, where the server does not say so
+            other.put("a/b", b"second")
+        upload = other.upload("a/b")
+        upload.write(b"x" * (9 << 20))
+        with pytest.raises(Exists):
+            upload.commit()
+        upload.abort()
+    assert store.get("a/b") == b"first"
+    assert moto_server.keys(bucket) == ["here/a/b"]
+
+
+def test_a_server_that_looks_first_and_writes_then_is_found_out(url, proxy, moto_server, bucket):
+    together = threading.Barrier(4)
+
+    def look_first(request):
+        if request.method != "PUT":
+            return NONE
+        key = request.path.partition("?")[0].removeprefix(f"/{bucket}/")
+        if any(e["Key"] == key for e in moto_server.client.list_objects_v2(Bucket=bucket).get("Contents", ())):
+            return Trouble(refuse=(412, "PreconditionFailed"))
+        if "conditional" not in key:
+            together.wait(30)
+        return IGNORES
+
+    with proxy.does(look_first):
+        assert Cap.CREATE_NEW not in s3.open_store(url).capabilities()
+    assert moto_server.client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+@pytest.mark.parametrize("code", [(501, "NotImplemented"), (400, "InvalidArgument")])
+def test_a_server_that_knows_no_conditions_is_used_without(url, proxy, code):
+    def unknown(request):
+        return Trouble(refuse=code) if "if-none-match" in request.headers else NONE
+
+    with proxy.does(unknown):
+        store = s3.open_store(url)
+        assert Cap.CREATE_NEW not in store.capabilities()
+        store.put("a/b", b"x")
+        assert store.get("a/b") == b"x"
+
+
+def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
+    source, target = f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/new.db"
+    make(tmp_path / "shop.db")
+    backup = BackupManager(url).create_backup(source).backup
+    with proxy.does(read_only):
+        manager = BackupManager(url)
+        assert [b.id for b in manager.list_backups()] == [backup.id]
+        assert manager.verify(backup.id)
+        assert manager.restore(backup.id, target).success
+        refused = manager.create_backup(source)
+        assert not refused.success
+        assert "refuses it" in str(refused.error)
+        assert "dumpty help s3" in str(refused.error)
+        with pytest.raises(NotPermitted):
+            manager.remove(backup.id)
+    assert [b.id for b in BackupManager(url).list_backups()] == [backup.id]
+
+
+def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
+    make(tmp_path / "shop.db")
+    with proxy.does(append_only):
+        manager = BackupManager(url)
+        ids = [manager.create_backup(f"sqlite:///{tmp_path}/shop.db").backup.id for _ in range(2)]
+        with pytest.raises(NotPermitted, match="refuses it"):
+            manager.remove(ids[0])
+        assert {b.id for b in manager.list_backups()} == set(ids)
+        assert all(manager.verify(backup_id) for backup_id in ids)
+
+
+def test_what_object_lock_keeps_is_retained(store, proxy):
+    store.put("a/b", b"x")
+    locked = b"<Error><Code>AccessDenied</Code><Message>object is WORM protected</Message></Error>"
+    trouble = Trouble(refuse=(403, "AccessDenied"), rewrite=lambda _: locked)
+    with (
+        proxy.does(lambda request: trouble if request.method == "DELETE" else NONE),
+        pytest.raises(Retained, match="keeps"),
+    ):
+        store.delete(["a/b"])
+    assert store.get("a/b") == b"x"
+
+
+def test_a_retention_that_the_server_tells_is_told(moto_server):
+    bucket = moto_server.new_bucket(ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}
+    configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    moto_server.client.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=configuration)
+    store = s3.open_store(moto_server.url(bucket))
+    upload = store.upload("a/large")
+    upload.write(bytes(9 << 20))
+    upload.commit()
+    store.put("a/b", b"x")
+    until = store.stat("a/b").retained_until
+    assert until is not None
+    assert 29 <= (until - store.now()).days <= 30
+    store.delete(["a/b"])  # only hides it: the bucket keeps its version
+    assert [found.name for found in store.list()] == ["a/large"]
+    versions = moto_server.client.list_object_versions(Bucket=bucket, Prefix="a/b")
+    assert len(versions["Versions"]) == len(versions["DeleteMarkers"]) == 1
+
+
+def make(path):
+    import sqlite3
+
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE t (a)")
+        database.execute("INSERT INTO t VALUES (1), (2)")
+    database.close()
