@@ -16,7 +16,7 @@ __all__ = ["MISSING", "RequestFailed", "as_store_error", "store_error"]
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchVersion"})
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "OperationAborted"})
-_RETAINED = frozenset({"ObjectLocked", "InvalidObjectState", "ObjectLockedByRetention"})
+_RETAINED = frozenset({"ObjectLocked", "ObjectLockedByRetention"})
 _REFUSED = frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem", "MethodNotAllowed"})
 _CREDENTIALS = {
     "InvalidAccessKeyId": "the server does not know the access key; see AWS_ACCESS_KEY_ID, or the profile",
@@ -79,6 +79,8 @@ def as_store_error(what: str, address: Address) -> Iterator[None]:
         if failure.missing:
             raise MissingFile(f"{what}: it does not exist") from failure
         raise store_error(what, failure, address) from failure
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{what}: the answer of {address.server} lacks what it should say ({error})") from error
 
 
 def store_error(what: str, failure: RequestFailed, address: Address) -> StoreError:
@@ -104,6 +106,11 @@ def _advice(failure: RequestFailed, address: Address) -> str:
         return (
             "its parts are gone: somebody has aborted the upload, or a lifecycle rule of the bucket does so too early; "
             "back up again"
+        )
+    if failure.code == "InvalidObjectState":
+        return (
+            "it lies in an archive, which does not give it at once: have it brought back (aws s3api restore-object), "
+            "and try again"
         )
     if failure.code in _REGION:
         return f"the bucket lies in another region ({failure.reason}); name that in ?region="

@@ -48,7 +48,8 @@ class Part:
     def __init__(self, number: int, size: int) -> None:
         self.number = number
         self.size = 0
-        self.in_file = size > _IN_MEMORY
+        self.is_large = size > _IN_MEMORY
+        """Whether it may come to wait in a file."""
         self._capacity = size
         self._crc = 0
         self._bytes = bytearray()
@@ -70,12 +71,16 @@ class Part:
         Raises:
             StoreError: the disk that temporary files lie on does not.
         """
-        if self.in_file:
+        if self.size + len(data) > _IN_MEMORY:
             self._write_to_file(data)
         else:
             self._bytes += data
         self._crc = zlib.crc32(data, self._crc)
         self.size += len(data)
+
+    def content(self) -> bytes | None:
+        """Return what it holds, for a request of its own; None where that is too much to be in memory."""
+        return bytes(self._bytes) if self._file is None else None
 
     def body(self) -> bytearray | BinaryIO:
         """Return what it holds, for a request, from its beginning."""
@@ -101,6 +106,8 @@ class Part:
         try:
             if self._file is None:
                 self._file = cast("BinaryIO", tempfile.TemporaryFile(prefix="dumpty-s3-"))  # noqa: SIM115 - close() does
+                self._file.write(self._bytes)
+                self._bytes = bytearray()
             self._file.write(data)
         except OSError as error:
             raise StoreError(

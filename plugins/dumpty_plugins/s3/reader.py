@@ -62,6 +62,11 @@ class S3Reader:
         part, self._rest = self._rest[:size], self._rest[size:]
         return bytes(part)
 
+    @property
+    def size(self) -> int:
+        """How many bytes the object has."""
+        return self._size
+
     def close(self) -> None:
         self._closed = True
         self._drop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ _ATTEMPTS = 4
 _LAST_SECONDS = 2.0
 _SLOWEST = 64 << 10
 """Bytes a second: what a transfer must reach at least, beside the time that an answer may take."""
+_TOO_MANY = 429
 _CONNECTIONS = 32
 _CONNECT_SECONDS = 10.0
 _CLOCK_SECONDS = 30.0
@@ -123,6 +125,7 @@ class Requests:
 
     def _answer(self, operation: str, parameters: Mapping[str, object]) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004
+        from botocore.parsers import ResponseParserError
 
         begun = time.clock_gettime(_CLOCK)
         try:
@@ -132,6 +135,8 @@ class Requests:
             raise _refusal(error.response) from error
         except (HTTPClientError, ConnectionError) as error:
             raise RequestFailed(_connection_reason(error, self.address)) from error
+        except ResponseParserError as error:
+            raise RequestFailed(f"the answer of {self.address.server} makes no sense") from error
         except (BotoCoreError, OSError, ValueError) as error:
             raise RequestFailed(_own_reason(error), status=_status_of(error)) from error
         self._note_time(answer["ResponseMetadata"], begun)
@@ -169,7 +174,15 @@ def _new_client(address: Address) -> Any:
         tcp_keepalive=True,
     )
     region = address.region or session.get_config_variable("region") or "us-east-1"
-    return session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
+    client = session.create_client("s3", region_name=region, endpoint_url=address.endpoint or None, config=config)
+    client.meta.events.register("needs-retry.s3", _pause_if_too_many)
+    return client
+
+
+def _pause_if_too_many(response: tuple[Any, object] | None, attempts: int, **_: object) -> float | None:
+    """Return when to send a request again that was one too many: botocore knows codes of Amazon's for it, no status."""
+    too_many = response is not None and response[0].status_code == _TOO_MANY
+    return random.uniform(0, 2**attempts) if too_many and attempts < _ATTEMPTS else None  # noqa: S311 - no secret
 
 
 def _refusal(response: dict[str, Any]) -> RequestFailed:

@@ -14,7 +14,7 @@ from dumpty_plugins.s3.requests import Requests
 from dumpty_plugins.s3.upload import S3Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
 
@@ -59,11 +59,9 @@ class S3Store:
     def get(self, name: str) -> bytes:
         reader = S3Reader(self._requests, check_object_name(name))
         try:
-            data = reader.read(_LARGEST_SMALL)
-            more = len(data) == _LARGEST_SMALL or reader.read(1)
-            if more:
+            if reader.size > _LARGEST_SMALL:
                 raise StoreError(f"{self.locate(name)} is larger than {_LARGEST_SMALL >> 20} MiB, and should be small")
-            return data
+            return reader.read()
         finally:
             reader.close()
 
@@ -76,22 +74,16 @@ class S3Store:
 
     def list(self, folder: str = "") -> Iterator[Found]:
         prefix = self._address.key(f"{check_object_name(folder)}/" if folder else "")
-        top = len(self._address.key(""))
         token = ""
         while True:
+            last = token
             with self._errors("cannot list", folder):
-                answer = self._page(prefix, token)
-            for entry in answer.get("Contents", ()):
-                name = entry["Key"][top:]
-                if entry["Key"].startswith(prefix) and is_object_name(name):
-                    yield objects.found(name, entry)
-            if not answer.get("IsTruncated"):
+                page, token = self._page(prefix, token)
+                if token == last and token:
+                    raise RequestFailed(f"{self._address.server} does not say how it goes on")
+            yield from page
+            if not token:
                 return
-            last, token = token, answer.get("NextContinuationToken", "")
-            if not token or token == last:
-                raise StoreError(
-                    f"cannot list {self.locate(folder)}: {self._address.server} does not say how it goes on"
-                )
 
     def delete(self, names: Iterable[str]) -> None:
         deleting.delete(self._requests, names)
@@ -116,12 +108,13 @@ class S3Store:
                     raise
                 for entry in answer.get("Uploads", ()):
                     self._abort_if_older(entry, older)
-                if not answer.get("IsTruncated"):
+                if not answer["IsTruncated"]:
                     return
-                parameters |= {
-                    "KeyMarker": answer.get("NextKeyMarker", ""),
-                    "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
-                }
+                last = dict(parameters)
+                parameters["KeyMarker"] = answer.get("NextKeyMarker", "")
+                parameters["UploadIdMarker"] = answer.get("NextUploadIdMarker", "")
+                if parameters == last:
+                    raise RequestFailed(f"{self._address.server} does not say how its list of uploads goes on")
 
     def _errors(self, what: str, name: str) -> AbstractContextManager[None]:
         return as_store_error(f"{what} {self._address.location(name)}", self._address)
@@ -169,9 +162,16 @@ class S3Store:
     def _exists(self, name: str) -> Exists:
         return Exists(f"{self.locate(name)} exists already")
 
-    def _page(self, prefix: str, token: str) -> Any:
+    def _page(self, prefix: str, token: str) -> tuple[Sequence[Found], str]:
+        """Return the objects on a page of a listing, and what asks for the next one, "" where there is none."""
         parameters: dict[str, object] = {"ContinuationToken": token} if token else {}
-        return self._requests.send("list_objects_v2", {"Prefix": prefix, **parameters})
+        answer = self._requests.send("list_objects_v2", {"Prefix": prefix, **parameters})
+        top = len(self._address.key(""))
+        keys = ((entry, entry["Key"][top:]) for entry in answer.get("Contents", ()) if entry["Key"].startswith(prefix))
+        page = [objects.found(name, entry) for entry, name in keys if is_object_name(name)]
+        return page, answer["NextContinuationToken"] if answer[
+            "IsTruncated"
+        ] else ""  # an answer that was cut says neither
 
     def _ask(self) -> None:
         try:

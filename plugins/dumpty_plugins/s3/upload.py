@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from dumpty import Exists, StoreError, Worker
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
@@ -67,8 +67,9 @@ class S3Upload:
 
     def commit(self) -> None:
         with self._errors():
-            if not self._upload_id:
-                self._put_small(bytes(cast("bytearray", self._part.body())))
+            content = self._part.content()
+            if not self._upload_id and content is not None:
+                self._put_small(content)
             else:
                 if self._part.size:
                     self._send()
@@ -122,7 +123,7 @@ class S3Upload:
             )
         if not self._upload_id:
             self._begin()
-        while len(self._under_way) >= (_AT_ONCE_IN_FILES if part.in_file else _AT_ONCE):
+        while len(self._under_way) >= (_AT_ONCE_IN_FILES if part.is_large else _AT_ONCE):
             self._wait_for_first()
         worker = Worker(lambda: self._send_part(part), "dumpty-s3-part")
         self._under_way.append((part, worker))

@@ -76,6 +76,8 @@ def test_a_key_is_wrong(rclone_server, monkeypatch, variable, text):
         (400, "AuthorizationHeaderMalformed", "?region="),
         (400, "SomethingNew", "SomethingNew: made by the test"),
         (500, "InternalError", "InternalError"),
+        (429, "TooManyRequests", "TooManyRequests"),
+        (403, "InvalidObjectState", "it lies in an archive"),
     ],
 )
 def test_the_server_refuses(store, proxy, status, code, text):
@@ -84,7 +86,26 @@ def test_the_server_refuses(store, proxy, status, code, text):
         sent = len(proxy.requests)
         assert text in error_of(lambda: store.get("a/b"))
     # Once, if it is a refusal; again, if it may help.
-    assert len(proxy.requests) - sent == (4 if status == 500 else 1)
+    assert len(proxy.requests) - sent == (4 if status in {429, 500} else 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"<", b"<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>"]
+)
+def test_an_answer_makes_no_sense(store, proxy, answer):
+    store.put("a/b", b"x")
+    with proxy.does(lambda _: Trouble(rewrite=lambda _: answer)):
+        assert "cannot list" in error_of(lambda: list(store.list()))
+        assert error_of(lambda: upload_in_parts(store))
+
+
+def upload_in_parts(store):
+    upload = store.upload("a/large")
+    try:
+        upload.write(bytes(20 << 20))
+        upload.commit()
+    finally:
+        upload.abort()
 
 
 def test_there_are_no_credentials(url, monkeypatch):

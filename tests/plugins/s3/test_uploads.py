@@ -67,6 +67,19 @@ def test_parts_that_are_large_wait_in_files(moto_server, bucket):
     assert store.get(NAME) == DATA * 2
 
 
+@pytest.mark.parametrize("size", [0, 1, MIB, 16 * MIB + 1])
+def test_what_is_smaller_than_a_part_is_whole_too(moto_server, bucket, size):
+    store = s3.open_store(moto_server.url(bucket, part_size="64M"))
+    upload(store, DATA[:size])
+    assert store.get(NAME) == DATA[:size]
+
+
+def test_what_is_small_is_read_whole_over_a_line_that_breaks(store, proxy):
+    store.put(NAME, DATA[:MIB])
+    with proxy.does(lambda request: Trouble(cut=100_000) if request.method == "GET" else NONE):
+        assert store.get(NAME) == DATA[:MIB]
+
+
 def test_parts_grow_so_that_all_that_s3_takes_of_one_object_fits():
     sizes = [part_size(number) for number in range(1, MAX_PARTS + 1)]
     assert sizes[0] == 8 * MIB
@@ -212,13 +225,14 @@ def test_a_server_that_ignores_where_to_begin_is_not_believed(store, proxy):
         store.open(NAME, 5)
 
 
-def test_a_listing_that_does_not_say_how_it_goes_on_is_an_error(store, moto_server, bucket, monkeypatch):
-    for number in range(3):
-        store.put(f"a/{number}", b"x")
-    requests = store._requests
-    send = requests.send
-    monkeypatch.setattr(requests, "send", lambda *a, **k: {**send(*a, **k), "IsTruncated": True})
-    with pytest.raises(StoreError, match="how it goes on"):
+@pytest.mark.parametrize("more", [b"", b"<NextContinuationToken>again</NextContinuationToken>"])
+def test_a_listing_that_does_not_say_how_it_goes_on_is_an_error(store, proxy, more):
+    def say_that_it_goes_on(body):
+        return body.replace(b"<IsTruncated>false</IsTruncated>", b"<IsTruncated>true</IsTruncated>" + more)
+
+    store.put("a/b", b"x")
+    ignoring = Trouble(rewrite=say_that_it_goes_on)
+    with proxy.does(lambda _: ignoring), pytest.raises(StoreError):
         list(store.list())
 
 
