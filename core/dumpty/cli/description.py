@@ -35,11 +35,11 @@ def as_json(backup: Backup, copies: Sequence[str] = ()) -> json_values.Backup:
     return json_values.Backup(**_keys(backup, copies))
 
 
-def with_tables(backup: Backup) -> json_values.BackupWithTables:
-    """Return a backup with its tables, as a JSON value."""
+def with_tables(backup: Backup, copies: Sequence[str] = ()) -> json_values.BackupWithTables:
+    """Return a backup with its tables, as a JSON value; ``copies`` as above."""
     from dumpty.cli import json_values
 
-    return json_values.BackupWithTables(**_keys(backup), objects=_tables(backup))
+    return json_values.BackupWithTables(**_keys(backup, copies), objects=_tables(backup))
 
 
 def with_details(backup: Backup) -> json_values.ShownBackup:
