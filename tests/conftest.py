@@ -10,7 +10,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.side_by_side import Scheduling
 
-pytest_plugins: list[str] = ["support.postgres_server", "support.mariadb_server", "support.mysql_server"]
+pytest_plugins: list[str] = [
+    "support.postgres_server",
+    "support.mariadb_server",
+    "support.mysql_server",
+    "support.sftp_server",
+]
 
 # How fast an example runs says something of the machine, not of dumpty.
 settings.register_profile("dumpty", deadline=None, suppress_health_check=[HealthCheck.too_slow])
