@@ -7,6 +7,7 @@ Run as a subsystem: ``sftp_filter.py RULES SFTP-SERVER``. The rules are JSON, re
 - ``hide``: [EXTENSION, …]: not offered.
 - ``full_after``: bytes; what is written beyond fails, and statvfs tells of a full disk.
 - ``mute``: the server answers nothing any more, while sshd does.
+- ``rename``: "over" replaces what has the new name; "look" looks whether there is something, and a moment later does so.
 
 It imports next to nothing, for each session starts it anew.
 """
@@ -17,10 +18,12 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 REQUESTS = {3: "open", 4: "close", 5: "read", 6: "write", 7: "lstat", 8: "fstat", 9: "setstat", 10: "fsetstat"}
 REQUESTS |= {11: "opendir", 12: "readdir", 13: "remove", 14: "mkdir", 15: "rmdir", 16: "realpath", 17: "stat"}
 REQUESTS |= {18: "rename", 200: "extended"}
+RENAME, EXTENDED = 18, 200
 VERSION, STATUS, EXTENDED_REPLY = 2, 101, 201
 FAILURE = 4
 
@@ -61,6 +64,10 @@ class Filter:
             rules = self.rules()
             if rules.get("mute") or self.handled(packet, rules):
                 continue
+            if packet[0] == RENAME and "rename" in rules:
+                packet = self.renaming(packet, rules["rename"])
+                if not packet:
+                    continue
             self.server.stdin.write(struct.pack(">I", len(packet)) + packet)
             self.server.stdin.flush()
         self.server.stdin.close()
@@ -86,9 +93,22 @@ class Filter:
                     self.status(identity, FAILURE)
                     return True
             elif request == "statvfs@openssh.com":
-                self.answer(bytes([EXTENDED_REPLY]) + identity + struct.pack(">11Q", 4096, 4096, 99, 0, 0, 9, 9, 9, 1, 0, 255))
+                self.answer(
+                    bytes([EXTENDED_REPLY]) + identity + struct.pack(">11Q", 4096, 4096, 99, 0, 0, 9, 9, 9, 1, 0, 255)
+                )
                 return True
         return False
+
+    def renaming(self, packet, manner):
+        """Return a rename as a request that replaces, or nothing where it was refused."""
+        if manner == "look":
+            new_name = string(packet, string(packet, 5)[1])[0]
+            if os.path.lexists(new_name):
+                self.status(packet[1:5], FAILURE)
+                return b""
+            time.sleep(0.1)
+        name = b"posix-rename@openssh.com"
+        return bytes([EXTENDED]) + packet[1:5] + struct.pack(">I", len(name)) + name + packet[5:]
 
     def status(self, identity, code):
         text = b"Failure" if code == FAILURE else b"refused"

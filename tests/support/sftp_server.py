@@ -23,6 +23,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
 from support import sftp_filter
 
 INSTALL = "apt-get install -y openssh-server openssh-client"

@@ -84,6 +84,8 @@ class TCPProxy:
                 server = socket.create_connection(("127.0.0.1", self._target))
                 with self._lock:
                     self._pairs.append((client, server))
+                for connected in (client, server):  # as asyncssh and sshd do: small packets are not held back
+                    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
 

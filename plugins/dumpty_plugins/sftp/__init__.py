@@ -1,8 +1,8 @@
 """The store ``sftp``: a directory of a server that SSH leads to.
 
-An object ``FOLDER/NAME`` is the file of that path. It is written to ``NAME~dumpty-<uuid>.part`` beside it, flushed to the
-server's disk, and given its name as a second one (``hardlink@openssh.com``), which fails where somebody has it; then the
-first name goes. Where a server or its file system has no hard links, what a probe has shown decides (``probing``).
+An object ``FOLDER/NAME`` is the file of that path. It is written to ``NAME~dumpty-<uuid>.part`` beside it, flushed to
+the server's disk, and given its name as a second one (``hardlink@openssh.com``), which fails where somebody has it;
+then the first name goes. Where a server or its file system has no hard links, a probe decides (``probing``).
 
 All that speaks with servers runs in one event loop, in a thread of its own; the methods of the store wait for it, and
 never longer than the server may be silent (``waiting``).

@@ -66,7 +66,7 @@ def parse_address(url: str) -> Address:
     if match is None:
         raise MalformedURL(f"this is no sftp URL; {_EXAMPLE}")
     rest, _, query = url[match.end() :].partition("?")
-    authority, _, path = rest.partition("/")
+    authority, slash, path = rest.partition("/")
     if "@" in path:
         raise MalformedURL(
             "the sftp URL has an '@' behind its first '/': write it %40 in a path; a password has no place in the URL"
@@ -77,7 +77,7 @@ def parse_address(url: str) -> Address:
         host=host,
         port=port,
         user=user,
-        path=_parse_path(path),
+        path=_parse_path(slash + path),
         identity=_local_path(options, "identity"),
         known_hosts=_local_path(options, "known_hosts"),
         config="none" if options.get("config", "").lower() == "none" else _local_path(options, "config"),
@@ -90,8 +90,9 @@ def _parse_authority(authority: str) -> tuple[str | None, str, int | None]:
     user, colon, _ = userinfo.partition(":")
     if colon:
         raise MalformedURL(
-            "a password has no place in an sftp URL: it would be seen in lists of processes and in files; dumpty logs in "
-            "with a key (?identity=PATH, or those of ssh itself) or an agent. To set one up: ssh-keygen, then ssh-copy-id"
+            "a password has no place in an sftp URL: it would be seen in lists of processes and in files; dumpty logs "
+            "in with a key (?identity=PATH, or those of ssh itself) or an agent: ssh-keygen makes one, ssh-copy-id "
+            "installs it"
         )
     if location.startswith("["):
         host, bracket, tail = location[1:].partition("]")
@@ -116,7 +117,7 @@ def _parse_port(text: str) -> int:
 
 def _parse_path(text: str) -> str:
     segments = [segment for segment in _text(text).split("/") if segment not in {"", "."}]
-    if not segments and not text:
+    if not text:
         raise MalformedURL(f"the sftp URL names no directory of the server; {_EXAMPLE}")
     if ".." in segments:
         raise MalformedURL("the path of an sftp URL has no '..': name the directory itself")

@@ -188,7 +188,7 @@ class Connection:
             opening.add_done_callback(self._close_late)
             raise
 
-    def _close_late(self, opening: asyncio.Future[SFTPClientFile[bytes]]) -> None:
+    def _close_late(self, opening: asyncio.Future[SFTPClientFile]) -> None:
         if not opening.cancelled() and opening.exception() is None:
             File(self, opening.result()).close_later()
 
@@ -196,7 +196,7 @@ class Connection:
 class File:
     """An open file of the server."""
 
-    def __init__(self, connection: Connection, file: SFTPClientFile[bytes]) -> None:
+    def __init__(self, connection: Connection, file: SFTPClientFile) -> None:
         self.connection = connection
         self._file = file
         self._closing: asyncio.Task[None] | None = None

@@ -32,14 +32,14 @@ _TICK_SECONDS = 0.25
 
 
 def new_part(label: str) -> str:
-    """Return the name of a file that nobody else has, and no object can have: of at most 245 bytes, as ``label`` is of 200."""
+    """Return the name of a file that nobody else has, and no object can have: 45 bytes longer than ``label``."""
     return f"{label}~dumpty-{uuid.uuid4().hex}.part"
 
 
 class Draft:
     """A part, made or to be made, on one connection.
 
-    ``is_sent``: whether the server was asked to give it the object's name, and may have done so.
+    ``is_sent``: whether the server was asked to give it the object's name, ``name``, and may have done so.
 
     Args:
         connection: what it is written over.
@@ -53,15 +53,19 @@ class Draft:
         self.part = part or new_part(name)
         self.is_sent = False
         self._address = address
-        self._name = name
+        self.name = name
         self._file: File | None = None
         self._is_made = bool(part)
+
+    def moved_to(self, connection: Connection) -> Draft:
+        """Return the same part, as another connection has it; it is not open there."""
+        return Draft(connection, self._address, self.name, self.part)
 
     @property
     def file(self) -> File:
         """The part, open."""
         if self._file is None:
-            raise ValueError(f"the upload of {self._address.locate(self._name)} has ended")
+            raise ValueError(f"the upload of {self._address.locate(self.name)} has ended")
         return self._file
 
     async def create(self) -> None:
@@ -71,7 +75,7 @@ class Draft:
             StoreError: something that is no folder is in the way.
             asyncssh.Error: it cannot be made.
         """
-        folder = folders.folder_of(self._name)
+        folder = folders.folder_of(self.name)
         for _ in range(_TRIES):
             path = self.connection.path(self.part)
             look = folders.find_obstacle(self.connection, self._address, folder)
@@ -89,7 +93,7 @@ class Draft:
                 raise StoreError(f"{self._address.locate(obstacle.name)} is a file, not a folder; remove it")
             await folders.require_top(self.connection, self._address)
             await folders.make(self.connection, folder)
-        place = self._address.locate(self._name)
+        place = self._address.locate(self.name)
         raise StoreError(f"cannot write {place}: its folder is removed again and again by somebody else")
 
     async def fill(self, data: bytes) -> None:
@@ -108,6 +112,11 @@ class Draft:
 
     # -- its name ------------------------------------------------------------------------------------------------
 
+    async def require_free(self) -> None:
+        """Raise Exists where somebody has the name."""
+        if await self.connection.exists(self.connection.path(self.name)):
+            raise self.taken()
+
     async def publish_new(self, method: Method) -> None:
         """Give it the object's name.
 
@@ -115,9 +124,9 @@ class Draft:
             Exists: that is taken.
             asyncssh.Error: it cannot be done, or the connection was lost, and it may have been.
         """
-        part, path = self.connection.path(self.part), self.connection.path(self._name)
-        if method is Method.LOOK and await self.connection.exists(path):
-            raise self.taken()
+        part, path = self.connection.path(self.part), self.connection.path(self.name)
+        if method is Method.LOOK:
+            await self.require_free()
         self.is_sent = True
         request = self.connection.link if method is Method.LINK else self.connection.rename
         try:
@@ -133,7 +142,7 @@ class Draft:
         Raises:
             asyncssh.Error: as for ``publish_new``.
         """
-        part, path = self.connection.path(self.part), self.connection.path(self._name)
+        part, path = self.connection.path(self.part), self.connection.path(self.name)
         await self._outlast(path, data)
         self.is_sent = True
         try:
@@ -150,7 +159,8 @@ class Draft:
             with contextlib.suppress(ValueError):  # it was closed, for the server has no such request
                 await self._file.flush()
             self._file.close_later()
-        await self._remove_part()
+        with contextlib.suppress(asyncssh.Error, OSError):  # it is swept one day
+            await self._remove_part()
 
     async def discard(self) -> None:
         """Remove the part, if that can be done."""
@@ -201,7 +211,7 @@ class Draft:
 
     async def _replace_in_steps(self, part: bytes, path: bytes) -> None:
         """Replace on a server that renames onto nothing: what was there is put back where the new one cannot follow."""
-        former = self.connection.path(new_part(self._name))
+        former = self.connection.path(new_part(self.name))
         try:
             await self.connection.rename(path, former)
         except MISSING:
@@ -216,7 +226,7 @@ class Draft:
 
     def taken(self) -> Exists:
         """Return the error for a name that somebody has."""
-        return Exists(f"{self._address.locate(self._name)} exists already, and nothing is written over it")
+        return Exists(f"{self._address.locate(self.name)} exists already, and nothing is written over it")
 
 
 async def explain(connection: Connection, error: BaseException) -> str:

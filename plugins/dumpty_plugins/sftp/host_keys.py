@@ -63,11 +63,14 @@ class Greeter(asyncssh.SSHClient):
         self._progress = progress
         self.refused_key: asyncssh.SSHKey | None = None
         """The key that the server showed and that is not known."""
+        self.met = False
+        """Whether the server has shown a key that is known."""
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:  # noqa: ARG002 - as asyncssh calls it
         self._progress()
 
     def begin_auth(self, username: str) -> None:  # noqa: ARG002 - as asyncssh calls it
+        self.met = True
         self._progress()
 
     def auth_completed(self) -> None:
@@ -89,13 +92,14 @@ def refusal(server: str, host: str, port: int, known: KnownHosts, greeter: Greet
     target = host if port == _DEFAULT_PORT else f"[{host}]:{port}"
     if known.names(host, port):
         return ConnectError(
-            f"cannot connect to {server}: its host key is not the one that {place} has for it, which can be an attack; it "
-            f"shows {shown}. Ask whoever runs it whether the key was changed; only then: ssh-keygen -R '{target}' -f {place}"
+            f"cannot connect to {server}: its host key is not the one that {place} has for it, which can be an attack; "
+            f"it shows {shown}. Ask whoever runs it whether the key was changed; only then: "
+            f"ssh-keygen -R '{target}' -f {place}"
         )
     scan = f"ssh-keyscan {'' if port == _DEFAULT_PORT else f'-p {port} '}{host} >> {place}"
     return ConnectError(
-        f"cannot connect to {server}: its host key is not known; it shows {shown}. Compare that with what whoever runs it "
-        f"says, then add it: {scan}"
+        f"cannot connect to {server}: its host key is not known; it shows {shown}. Compare that with what whoever runs "
+        f"it says, then add it: {scan}"
     )
 
 

@@ -1,9 +1,9 @@
 """What a server does with names, and what this account may do: found out by trying, with whatever it left removed.
 
-A new object must come into being by one step that fails where its name is taken. ``hardlink@openssh.com`` is that step,
-unless a file system knows no links; so is the RENAME of SFTP on many servers, while others replace, or look first and
-rename then. So the probe gives a file a name that is taken; and lets several SFTP sessions, each a process of its own on
-the server, give theirs the same fresh name at once.
+A new object must come into being by one step that fails where its name is taken. ``hardlink@openssh.com`` is that
+step, unless a file system knows no links; so is the RENAME of SFTP on many servers, while others replace, or look first
+and rename then. So the probe gives a file a name that is taken; and lets several SFTP sessions, each a process of its
+own on the server, give theirs the same fresh name at once.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Probe:
         return True
 
     async def _make_parts(self) -> list[bytes]:
-        """Make an empty file for each contender; none where this account may not, or the disk is not to be written to."""
+        """Make an empty file for each contender; none where this account may not, or the disk is read-only."""
         parts = [self._fresh() for _ in range(_CONTENDERS)]
         made = await asyncio.gather(*(self._make(part) for part in parts), return_exceptions=True)
         for outcome in made:

@@ -140,7 +140,9 @@ class _State:
 
     async def connection(self) -> Connection:
         loop = asyncio.get_running_loop()
-        if self._connection is not None and (self._connection.is_over or self._connection.loop is not loop):
+        if self._connection is not None and self._connection.loop is not loop:
+            self._connection = None  # of the process that this one was forked off, which goes on using it
+        elif self._connection is not None and self._connection.is_over:
             self.forget(self._connection)
         if self._connection is None:
             if self._connecting is None or self._connecting.done() or self._connecting.get_loop() is not loop:
@@ -174,8 +176,11 @@ class _State:
             sftp = await within(address.timeout, address.server, _start_sftp(ssh, address))
             connection = Connection(ssh, sftp, self.note_answer)
             await within(address.timeout, address.server, _enter(connection, address))
-        except BaseException:
+        except BaseException as error:
             ssh.abort()
+            if is_lost(error) or isinstance(error, asyncssh.SFTPError):
+                text = f"cannot use {address.locate()}: the server or the network ended it: {describe(error)}"
+                raise ConnectError(text) from error
             raise
         return connection
 
@@ -191,8 +196,8 @@ async def _start_sftp(ssh: asyncssh.SSHClientConnection, address: Address) -> as
         return await ssh.start_sftp_client()
     except (asyncssh.Error, OSError, EOFError) as error:
         raise ConnectError(
-            f"{address.server} lets this account in, but offers it no SFTP ({describe(error)}); its sshd_config needs a line "
-            "like: Subsystem sftp internal-sftp"
+            f"{address.server} lets this account in, but offers it no SFTP ({describe(error)}); its sshd_config needs "
+            "a line like: Subsystem sftp internal-sftp"
         ) from error
 
 
@@ -231,6 +236,6 @@ async def _make(connection: Connection, address: Address) -> asyncssh.SFTPAttrs:
         return await connection.stat(connection.top)
     except (*MISSING, *DENIED, asyncssh.SFTPFailure) as error:
         raise ConnectError(
-            f"there is no directory {address.locate()}, and this account cannot make it ({describe(error)}); make it there, "
-            "or name another"
+            f"there is no directory {address.locate()}, and this account cannot make it ({describe(error)}); make it "
+            "there, or name another"
         ) from error

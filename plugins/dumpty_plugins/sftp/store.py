@@ -142,36 +142,48 @@ class SFTPStore:
 
     async def _put(self, name: str, data: bytes, *, new: bool) -> None:
         """Write an object; where the connection is lost, look with another what became of it, and try once more."""
-        in_doubt = False
+        lost: Draft | None = None
         for is_last in (False, True):
             draft = None
+            connection = await self._session.connection()
             try:
-                connection = await self._session.connection()
-                draft = Draft(connection, self._address, name)
-                await self._write(draft, data, new=new)
-                return
+                if lost is None or not await self._has_arrived(connection, lost, data, new=new):
+                    draft = Draft(connection, self._address, name)
+                    await self._write(draft, data, new=new)
+                break
             except Exists:
-                if in_doubt and await self._holds(await self._session.connection(), name, data):
-                    return
-                raise
+                if lost is None or not lost.is_sent or not await self._holds(connection, name, data):
+                    raise
+                break  # it arrived late
             except StoreError:
                 raise
             except (asyncssh.Error, OSError) as error:
                 if not is_lost(error) or is_last:
                     hint = await explain(draft.connection, error) if draft is not None else ""
                     raise failure(f"cannot write {self.locate(name)}", error, hint) from error
-            if draft is not None:
-                draft.connection.abort()
-                in_doubt = in_doubt or draft.is_sent
-                connection = await self._session.connection()
-                await Draft(connection, self._address, name, draft.part).discard()
-                if draft.is_sent and await self._holds(connection, name, data):
-                    return
-                if draft.is_sent and new and await connection.exists(connection.path(name)):
-                    raise draft.taken()
+                lost = draft
+                connection.abort()
+
+    async def _has_arrived(self, connection: Connection, lost: Draft, data: bytes, *, new: bool) -> bool:
+        """Return whether what was sent over a connection that was lost is there; its part is removed.
+
+        Raises:
+            Exists: others were quicker.
+        """
+        draft = lost.moved_to(connection)
+        await draft.discard()
+        if not lost.is_sent:
+            return False
+        if await self._holds(connection, lost.name, data):
+            return True
+        if new and await connection.exists(connection.path(lost.name)):
+            raise draft.taken()
+        return False
 
     async def _write(self, draft: Draft, data: bytes, *, new: bool) -> None:
         method = await self._find_method(draft.connection) if new else Method.LOOK
+        if new and method is Method.LOOK:  # before there is a part, which this account may not be able to remove
+            await draft.require_free()
         try:
             await draft.create()
             await draft.fill(data)

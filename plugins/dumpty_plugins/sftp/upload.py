@@ -186,7 +186,7 @@ class SFTPUpload:
     async def _clear(self, connection: Connection) -> None:
         draft = self._open_draft
         if draft.connection is not connection:  # that one was lost
-            draft = Draft(connection, self._address, self._name, draft.part)
+            draft = draft.moved_to(connection)
         await draft.discard()
         await folders.remove_if_empty(connection, [folders.folder_of(self._name)])
 
@@ -216,7 +216,7 @@ class SFTPUpload:
     async def _finish_again(self, lost: Draft) -> None:
         lost.connection.abort()
         connection = await self._session.connection()
-        draft = Draft(connection, self._address, self._name, lost.part)
+        draft = lost.moved_to(connection)
         part = await _look(connection, draft.part)
         found = await _look(connection, self._name)
         if found is None:
