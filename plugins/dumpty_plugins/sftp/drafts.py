@@ -99,11 +99,15 @@ class Draft:
     async def fill(self, data: bytes) -> None:
         """Write all of a small object, and flush it."""
         _, block = self.connection.block_sizes()
-        offsets = range(0, len(data), block)
-        for first in range(0, len(offsets), at_once := requests_in_flight(block)):
-            some = offsets[first : first + at_once]
-            await asyncio.gather(*(self.file.write(data[offset : offset + block], offset) for offset in some))
-        await self.flush()
+        at_once = requests_in_flight(block)
+        blocks = [(data[offset : offset + block], offset) for offset in range(0, len(data), block)]
+        while len(blocks) > at_once:
+            await asyncio.gather(*(self.file.write(*some) for some in blocks[:at_once]))
+            del blocks[:at_once]
+        # A server does in their order what concerns one file: so the flush need not wait for the answers to these.
+        *_, flushed = await asyncio.gather(*(self.file.write(*some) for some in blocks), self.file.flush())
+        if not flushed:
+            await self.file.close()
 
     async def flush(self) -> None:
         """Flush what was written to the server's disk, or, where it has no request for that, close it at least."""
@@ -154,13 +158,16 @@ class Draft:
         """Flush the name, too, and remove the part's own. The object stays, whatever comes up.
 
         A file system that keeps a journal flushes the names of a file with the file itself.
+
+        Raises:
+            asyncssh.Error: the name could not be flushed.
         """
+        # What becomes of the removal is no matter: what stays is swept one day.
+        flushing, _ = await asyncio.gather(self._flush_name(), self._remove_part(), return_exceptions=True)
         if self._file is not None:
-            with contextlib.suppress(ValueError):  # it was closed, for the server has no such request
-                await self._file.flush()
             self._file.close_later()
-        with contextlib.suppress(asyncssh.Error, OSError):  # it is swept one day
-            await self._remove_part()
+        if isinstance(flushing, BaseException):
+            raise flushing
 
     async def discard(self) -> None:
         """Remove the part, if that can be done."""
@@ -174,6 +181,11 @@ class Draft:
     def discard_later(self) -> None:
         """Remove the part without waiting for that; in the loop's thread."""
         self._discarding = self.connection.loop.create_task(self.discard())
+
+    async def _flush_name(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(ValueError):  # it was closed, for the server has no such request
+                await self._file.flush()
 
     async def _remove_part(self) -> None:
         with contextlib.suppress(*MISSING):  # renamed, or swept

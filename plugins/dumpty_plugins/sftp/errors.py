@@ -67,7 +67,8 @@ def _failure(action: str, error: BaseException, hint: str) -> StoreError | Missi
 def describe(error: BaseException) -> str:
     """Return the text of an error, in one line."""
     text = (error.strerror or "") if isinstance(error, OSError) else getattr(error, "reason", "")
-    return " ".join(str(text or error).split()) or type(error).__name__
+    words = " ".join(str(text or error).split())  # a server's: what a terminal would act on is not passed on
+    return "".join(letter if letter.isprintable() else "?" for letter in words) or type(error).__name__
 
 
 def unreachable(server: str, error: OSError, timeout: float) -> ConnectError:

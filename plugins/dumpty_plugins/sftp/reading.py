@@ -28,6 +28,10 @@ Opened = tuple["File", int]
 """An open object, and its size in bytes."""
 
 
+class SpecialFileError(StoreError):
+    """What has an object's name is neither file nor directory nor link."""
+
+
 async def look(connection: Connection, address: Address, name: str) -> SFTPAttrs:
     """Return what is known of an object.
 
@@ -54,15 +58,23 @@ async def look(connection: Connection, address: Address, name: str) -> SFTPAttrs
             f"cannot read {place}: it is a symbolic link, and dumpty follows none; put the file in its place"
         )
     if not is_regular(found):
-        raise StoreError(f"cannot read {place}: it is no regular file")
+        raise SpecialFileError(f"cannot read {place}: it is no regular file")
     return found
 
 
 async def open_object(connection: Connection, address: Address, name: str) -> Opened:
     """Open an object; errors are those of ``look``."""
-    found = await look(connection, address, name)
+    looking = asyncio.ensure_future(look(connection, address, name))
+    opening = asyncio.ensure_future(connection.open(connection.path(name)))  # the way there and back takes the time
     try:
-        return await connection.open(connection.path(name)), found.size or 0
+        found = await looking
+    except BaseException as error:
+        opening.cancel()
+        if isinstance(error, SpecialFileError):  # a pipe, say: then the server waits, for nobody knows how long
+            connection.abort()
+        raise
+    try:
+        return await opening, found.size or 0
     except MISSING:
         raise MissingFile(f"cannot read {address.locate(name)}: it does not exist") from None
 

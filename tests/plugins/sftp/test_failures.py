@@ -12,6 +12,13 @@ from dumpty import Cancellation, Exists, StoreError
 SILENCE = 3
 
 
+def write_much(upload):
+    """Write more than is ever on its way, and commit."""
+    for _ in range(64):
+        upload.write(bytes(1 << 20))
+    upload.commit()
+
+
 def test_what_is_harmless_to_repeat_is_repeated_where_the_connection_was_lost(open_store, ssh_server, proxy, top):
     store = open_store(ssh_server.url(top, port=proxy.port))
     store.put("a/b", b"x")
@@ -47,9 +54,7 @@ def test_an_upload_whose_connection_was_lost_is_an_error_and_leaves_nothing(open
     upload.write(bytes(1 << 20))
     proxy.cut()
     with pytest.raises(StoreError, match="connection was lost"):
-        for _ in range(64):
-            upload.write(bytes(1 << 20))
-        upload.commit()
+        write_much(upload)
     upload.abort()
     assert files() == set()
 
@@ -115,9 +120,8 @@ def test_a_replacement_whose_answer_was_lost_is_found(unruly, unruly_ssh_server,
 def test_a_full_disk_is_told_and_leaves_nothing(unruly, unruly_ssh_server, files):
     with unruly_ssh_server.rules(full_after=1 << 20):
         upload = unruly.upload("a/b")
-        with pytest.raises(StoreError, match="its disk is full .* free some space"):
-            for _ in range(64):
-                upload.write(bytes(1 << 20))
+        with pytest.raises(StoreError, match=r"its disk is full .* free some space"):
+            write_much(upload)
         upload.abort()
         assert files() == set()
     with unruly_ssh_server.rules(full_after=0), pytest.raises(StoreError, match="its disk is full"):
@@ -153,8 +157,7 @@ def test_an_upload_to_a_silent_server_is_given_up(open_store, ssh_server, proxy,
     upload.write(bytes(1 << 20))
     proxy.stall()
     with pytest.raises(StoreError, match=r"3 s|connection was lost"):
-        for _ in range(64):
-            upload.write(bytes(1 << 20))
+        write_much(upload)
     proxy.cut()
     proxy.flow()
     upload.abort()

@@ -33,6 +33,7 @@ _ORDER = (
     "schedules",
     "retention",
     "copies",
+    "sftp",
     "rights",
     "trust",
     "promises",
