@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncssh
@@ -41,6 +42,7 @@ class Connection:
         self, ssh: asyncssh.SSHClientConnection, sftp: asyncssh.SFTPClient, note_answer: Callable[[], object]
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
         self.top = b""
         """The store's directory."""
         self._ssh = ssh

@@ -12,7 +12,7 @@ from dumpty import MissingFile, Peer, StoreError
 from dumpty_plugins.sftp import folders
 from dumpty_plugins.sftp.attributes import is_folder, is_regular
 from dumpty_plugins.sftp.connection import requests_in_flight
-from dumpty_plugins.sftp.errors import MISSING, failure
+from dumpty_plugins.sftp.errors import MISSING, failure, is_lost
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _FIRST_BLOCK = 32 << 10
 """Where somebody reads but the head of an object, little more is fetched."""
 
-Opened = tuple["File", int]
-"""An open object, and its size in bytes."""
+Opened = tuple["File", "SFTPAttrs"]
+"""An open object, and what is known of it."""
 
 
 class SpecialFileError(StoreError):
@@ -74,14 +74,15 @@ async def open_object(connection: Connection, address: Address, name: str) -> Op
             connection.abort()
         raise
     try:
-        return await opening, found.size or 0
+        return await opening, found
     except MISSING:
         raise MissingFile(f"cannot read {address.locate(name)}: it does not exist") from None
 
 
 async def read_object(connection: Connection, address: Address, name: str) -> bytes:
     """Return all bytes of a small object; errors are those of ``look``."""
-    file, size = await open_object(connection, address, name)
+    file, found = await open_object(connection, address, name)
+    size = found.size or 0
     try:
         block, _ = connection.block_sizes()
         blocks: list[bytes] = []
@@ -106,6 +107,8 @@ def ends_early(address: Address, name: str, size: int, end: int) -> StoreError:
 class SFTPReader:
     """An open object being read; a few requests are on their way ahead of the reader, more the further it comes.
 
+    Where the connection is lost, another goes on with the same object.
+
     Args:
         session: the store's.
         name: the object's, for messages.
@@ -120,7 +123,9 @@ class SFTPReader:
         self._session = session
         self._address = session.address
         self._name = name
-        self._file, self._size = opened
+        self._file, self._found = opened
+        self._size = self._found.size or 0
+        self._reopening: asyncio.Task[None] | None = None
         self._largest, _ = self._file.connection.block_sizes()
         self._block = min(_FIRST_BLOCK, self._largest)
         self._asked = self._position = offset
@@ -164,6 +169,8 @@ class SFTPReader:
             raise ValueError(f"{self._address.locate(self._name)} is closed")
         self._ask_ahead()
         block = self._await_block(self._position)
+        if isinstance(block, (StoreError, MissingFile)):
+            raise block
         if isinstance(block, BaseException):
             raise failure(self._action, block) from block
         self._position += len(block)
@@ -220,11 +227,35 @@ class SFTPReader:
             task.add_done_callback(self._tasks.discard)
 
     async def _fetch(self, offset: int, size: int) -> None:
+        file = self._file
         try:
-            block: bytes | BaseException = await self._file.read_all(size, offset)
+            try:
+                block: bytes | BaseException = await file.read_all(size, offset)
+            except Exception as error:
+                if not is_lost(error) or self._closed:
+                    raise
+                block = await (await self._reopened(file)).read_all(size, offset)
         except Exception as error:  # noqa: BLE001 - raised in the thread that reads
             block = error
         self._arrived.put((offset, block))
+
+    async def _reopened(self, lost: File) -> File:
+        """Return the object as another connection has it open, the same for all who had it on the one that was lost."""
+        if self._file is lost:
+            if self._reopening is None or self._reopening.done():
+                self._reopening = lost.connection.loop.create_task(self._reopen())
+            await asyncio.shield(self._reopening)
+        return self._file
+
+    async def _reopen(self) -> None:
+        self._file.connection.abort()
+        file, found = await open_object(await self._session.connection(), self._address, self._name)
+        if (found.size, found.mtime) != (self._found.size, self._found.mtime):
+            file.close_later()
+            raise StoreError(f"{self._action}: it was replaced while the connection was lost; run it again")
+        self._file = file
+        if self._closed:
+            file.close_later()
 
     def _end(self) -> None:
         for task in list(self._tasks):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import stat
 import time
 import weakref
@@ -15,7 +16,6 @@ from dumpty import MissingFile, NotPermitted, StoreError, given_up
 from dumpty_plugins.sftp.connecting import open_ssh, within
 from dumpty_plugins.sftp.connection import Connection
 from dumpty_plugins.sftp.errors import DENIED, MISSING, ConnectError, describe, failure, is_lost
-from dumpty_plugins.sftp.loop import event_loop
 from dumpty_plugins.sftp.waiting import SeveredError, wait_for
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _State:
 
     async def connection(self) -> Connection:
         loop = asyncio.get_running_loop()
-        if self._connection is not None and self._connection.loop is not loop:
+        if self._connection is not None and self._connection.process != os.getpid():
             self._connection = None  # of the process that this one was forked off, which goes on using it
         elif self._connection is not None and self._connection.is_over:
             self.forget(self._connection)
@@ -164,7 +164,7 @@ class _State:
     def drop_later(self) -> None:
         """Drop the connection, if there is one, from any thread."""
         connection = self._connection
-        if connection is not None and connection.loop is event_loop():
+        if connection is not None and connection.process == os.getpid():
             connection.loop.call_soon_threadsafe(self.forget, connection)
 
     async def _connect(self) -> Connection:

@@ -199,11 +199,11 @@ class SFTPStore:
     async def _holds(self, connection: Connection, name: str, data: bytes) -> bool:
         """Return whether an object is there and holds these bytes; if so, see to it that it stays."""
         try:
-            file, size = await reading.open_object(connection, self._address, name)
+            file, found = await reading.open_object(connection, self._address, name)
         except (StoreError, MissingFile):
             return False
         try:
-            if size != len(data) or await file.read_all(size + 1, 0) != data:
+            if found.size != len(data) or await file.read_all(len(data) + 1, 0) != data:
                 return False
             with contextlib.suppress(asyncssh.SFTPError):
                 await file.flush()

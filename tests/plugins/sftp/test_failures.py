@@ -38,6 +38,34 @@ def test_what_is_harmless_to_repeat_is_repeated_where_the_connection_was_lost(op
     assert [found.name for found in store.list()] == ["a/b"]
 
 
+def test_a_read_goes_on_where_the_connection_was_lost(open_store, ssh_server, proxy, top):
+    store = open_store(ssh_server.url(top, port=proxy.port))
+    data = os.urandom(20 << 20)
+    store.put("a/b", data)
+    reader = store.open("a/b")
+    content = bytearray(reader.read(1000))
+    for _ in range(2):
+        proxy.cut()
+        while len(content) < len(data) // 2:
+            content += reader.read(1 << 20)
+    proxy.cut()
+    content += reader.read(-1)
+    reader.close()
+    assert content == data
+
+
+def test_a_read_does_not_go_on_with_another_object(open_store, ssh_server, proxy, top):
+    store = open_store(ssh_server.url(top, port=proxy.port))
+    store.put("a/b", bytes(8 << 20))
+    reader = store.open("a/b")
+    reader.read(1000)
+    (top / "other").write_bytes(bytes(9 << 20))
+    (top / "other").replace(top / "a" / "b")
+    proxy.cut()
+    with pytest.raises(StoreError, match="replaced while the connection was lost"):
+        reader.read(-1)
+
+
 def test_a_server_that_stays_away_is_an_error(open_store, ssh_server, proxy, top):
     store = open_store(ssh_server.url(top, port=proxy.port))
     store.put("a/b", b"x")
@@ -199,6 +227,7 @@ def test_a_cancellation_ends_a_wait_in_another_thread(open_store, ssh_server, pr
     assert len(manager.list_backups()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_of_a_fork_has_a_connection_of_its_own(store):
     store.put("a/b", b"x")
     child = os.fork()
