@@ -20,9 +20,11 @@ from dumpty import Cap
 from dumpty_plugins.sftp.errors import DENIED, MISSING, UNSUPPORTED, is_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from dumpty_plugins.sftp.connection import Connection
+
+    _Request = Callable[[bytes, bytes], Coroutine[object, object, None]]
 
 _CONTENDERS = 4
 _ROUNDS = 4
@@ -127,9 +129,9 @@ class _Probe:
             return Method.LOOK
         return Method.LINK if await self._is_refused(self._connection.link, other, name) else Method.LOOK
 
-    async def _is_refused(self, request: Callable[[bytes, bytes], object], part: bytes, taken: bytes) -> bool:
+    async def _is_refused(self, request: _Request, part: bytes, taken: bytes) -> bool:
         try:
-            await request(part, taken)  # type: ignore[misc]
+            await request(part, taken)
         except asyncssh.SFTPError as error:
             if is_lost(error):
                 raise
@@ -139,25 +141,32 @@ class _Probe:
     async def _has_one_winner(self, method: Method, parts: list[bytes]) -> bool:
         """Return whether of all that give one fresh name at once, one wins and the others are refused."""
         branches = [self._connection, *await self._branches(len(parts) - 1)]
+        sessions = [branches[position % len(branches)] for position in range(len(parts))]
         try:
+            if method is Method.LINK:
+                rounds = (self._race([session.link for session in sessions], parts) for _ in range(_ROUNDS))
+                return None not in await asyncio.gather(*rounds)
             for _ in range(_ROUNDS):
-                name = self._fresh()
-                requests = [
-                    (branch.link if method is Method.LINK else branch.rename)(part, name)
-                    for branch, part in zip(_cycle(branches, len(parts)), parts, strict=True)
-                ]
-                outcomes = await asyncio.gather(*requests, return_exceptions=True)
-                for outcome in outcomes:
-                    if outcome is not None and (not isinstance(outcome, asyncssh.SFTPError) or is_lost(outcome)):
-                        raise outcome
-                if sum(outcome is None for outcome in outcomes) != 1 or not await self._connection.exists(name):
+                name = await self._race([session.rename for session in sessions], parts)
+                if name is None:
                     return False
-                if method is Method.RENAME:
-                    await self._connection.rename(name, parts[outcomes.index(None)])
+                (winner,) = [part for part in parts if not await self._connection.exists(part)]
+                await self._connection.rename(name, winner)
         finally:
             for branch in branches[1:]:
                 branch.leave()
         return True
+
+    async def _race(self, requests: list[_Request], parts: list[bytes]) -> bytes | None:
+        """Return the name that all gave their part at once; None where more than one won, or nobody."""
+        name = self._fresh()
+        racing = (request(part, name) for request, part in zip(requests, parts, strict=True))
+        outcomes = await asyncio.gather(*racing, return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None and (not isinstance(outcome, asyncssh.SFTPError) or is_lost(outcome)):
+                raise outcome
+        has_winner = sum(outcome is None for outcome in outcomes) == 1 and await self._connection.exists(name)
+        return name if has_winner else None
 
     async def _branches(self, number: int) -> list[Connection]:
         """Return further sessions, as many as the server allows."""
@@ -175,10 +184,6 @@ class _Probe:
         path = self._connection.path(self._new_name())
         self._names.append(path)
         return path
-
-
-def _cycle(branches: list[Connection], number: int) -> list[Connection]:
-    return [branches[position % len(branches)] for position in range(number)]
 
 
 async def clock(connection: Connection, path: bytes) -> int:
