@@ -15,6 +15,7 @@ pytest_plugins: list[str] = [
     "support.mariadb_server",
     "support.mysql_server",
     "support.s3_server",
+    "support.sftp_server",
 ]
 
 # How fast an example runs says something of the machine, not of dumpty.

@@ -42,6 +42,15 @@ def test_a_bucket_says_which_guarantees_hold_there(dumpty, request, s3_credentia
         assert "after a week" in result.json["error"]
 
 
+def test_a_directory_of_an_ssh_server_guarantees_everything(dumpty, ssh_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    result = dumpty("store", "check", ssh_server.url(tmp_path / "vault"))
+    assert result.status == 0
+    assert result.out.count(" holds ") == 7
+    assert [path for path in (tmp_path / "vault").rglob("*") if path.is_file()] == []
+
+
 def test_rights_without_deletion_are_told_with_what_is_left(dumpty, moto_server, s3_credentials):
     bucket = moto_server.new_bucket()
 

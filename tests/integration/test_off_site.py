@@ -16,7 +16,14 @@ def bucket_url(moto_server, s3_credentials):
     return moto_server.url(moto_server.new_bucket(), "shop")
 
 
-@pytest.fixture(params=["bucket_url"])
+@pytest.fixture
+def ssh_url(ssh_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return ssh_server.url(tmp_path / "shop")
+
+
+@pytest.fixture(params=["bucket_url", "ssh_url"])
 def place_url(request):
     """A new repository in each kind of place."""
     return request.getfixturevalue(request.param)

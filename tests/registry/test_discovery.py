@@ -64,7 +64,7 @@ def test_the_built_in_plugins_come_in_by_entry_point_like_anyone_elses():
     built_in = {p.name: p.kind for p in Host().plugins() if p.distribution == "dumpty"}
     assert built_in == {
         "sqlite": "driver", "postgres": "driver", "mysql": "driver", "gzip": "compressor", "zstd": "compressor",
-        "sha256": "verifier", "file": "store", "s3": "store",
+        "sha256": "verifier", "file": "store", "s3": "store", "sftp": "store",
     }  # fmt: skip
     assert Host(discover=False).plugins() == []
 
@@ -238,7 +238,7 @@ def test_an_unknown_name_lists_those_of_its_kind():
         Host().named("compressor", "lz4")
     with pytest.raises(PluginNotFound, match="no verifier is called 'gzip'; installed: sha256"):
         Host().named("verifier", "gzip")
-    with pytest.raises(PluginNotFound, match="no store answers the scheme 'gs'; installed: file, s3"):
+    with pytest.raises(PluginNotFound, match="no store answers the scheme 'gs'; installed: file, s3, sftp"):
         Host().store("GS://bucket")
 
 

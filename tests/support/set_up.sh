@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up what the tests need, into the virtual environment $1: tests/run.sh calls this.
 #
-# Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB and Redis servers and clients with apt-get where they are
+# Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients with apt-get where they are
 # missing and it may; where it may not, it says which command does. A MySQL server is unpacked into a cache directory,
 # once: see tests/support/fetch_mysql.sh.
 set -eu
@@ -21,6 +21,7 @@ has() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1"; }
 has_postgres() { ls /usr/lib/postgresql/*/bin/initdb && has pg_dump; }
 has_mariadb() { has mariadbd || has mysqld; }
 has_mariadb_client() { has mariadb-dump && has mariadb; }
+has_sshd() { has sshd && ls /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server | grep -q .; }
 
 need postgresql has_postgres
 need mariadb-server has_mariadb
@@ -28,6 +29,8 @@ need mariadb-client has_mariadb_client
 need sqlite3 has sqlite3
 need redis-server has redis-server
 need redis-tools has redis-cli
+need openssh-server has_sshd
+need openssh-client has ssh-keygen
 need gzip has gzip
 need jq has jq
 need xz-utils has xz

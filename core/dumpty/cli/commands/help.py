@@ -34,6 +34,7 @@ _ORDER = (
     "retention",
     "s3",
     "copies",
+    "sftp",
     "rights",
     "trust",
     "promises",
