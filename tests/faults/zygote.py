@@ -6,7 +6,7 @@ the installed program does, with the fault that the order asks for:
 - ``step``: SIGKILL just before the n-th change it makes below ``top`` (files and flushes);
 - ``fsync``: the n-th ``os.fsync`` fails;
 - ``line``: Ctrl-C's exception before the n-th line that is run of those that commit a backup; where is noted in ``note``;
-- ``request``: SIGKILL when the answer to the n-th request over HTTP has come;
+- ``request``: SIGKILL when the answer to the n-th request over HTTP has come, or the n-th SFTP packet is sent;
 - ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
 - ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
 """
@@ -101,18 +101,23 @@ def interrupt_at(line: int, note: str) -> None:
 
 
 def kill_at_request(number: int) -> None:
-    """Kill this process when botocore has the answer to its ``number``-th request, before anybody sees it."""
+    """Kill this process at its ``number``-th request: when botocore has the answer, or asyncssh has sent the packet."""
+    from asyncssh.sftp import SFTPHandler
     from botocore.httpsession import URLLib3Session
 
     act = kill_at(number)
-    real = URLLib3Session.send
+    ask, send = URLLib3Session.send, SFTPHandler.send_packet
 
-    def send(self, request):
-        answer = real(self, request)
+    def ask_and_die(self, request):
+        answer = ask(self, request)
         act()
         return answer
 
-    URLLib3Session.send = send
+    def send_and_die(self, *arguments):
+        send(self, *arguments)
+        act()
+
+    URLLib3Session.send, SFTPHandler.send_packet = ask_and_die, send_and_die
 
 
 def shift_clock(offsets: list[float]) -> None:
@@ -204,6 +209,7 @@ def fork(order: dict) -> dict:
 
 def warm() -> None:
     """Import everything that a command could import."""
+    import asyncssh.sftp  # noqa: F401
     import botocore.session
     import psycopg2  # noqa: F401
     import pymysql.cursors  # noqa: F401
