@@ -1,9 +1,9 @@
 #!/bin/sh
 # Sets up what the tests need, into the virtual environment $1: tests/run.sh calls this.
 #
-# Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients with apt-get where they are
-# missing and it may; where it may not, it says which command does. A MySQL server is unpacked into a cache directory,
-# once: see tests/support/fetch_mysql.sh.
+# Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients with apt-get where they
+# are missing and it may; where it may not, it says which command does. A MySQL server is unpacked into a cache
+# directory, once: see tests/support/fetch_mysql.sh.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=$1

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PART = re.compile(rb"~dumpty-[0-9a-f]{32}\.part\Z")
 
 _TRIES = 100
+_FAILED_TRIES = 10
 _LITTLE_ROOM = 4 << 20
 _TICKS = 12
 _TICK_SECONDS = 0.25
@@ -76,7 +77,7 @@ class Draft:
             asyncssh.Error: it cannot be made.
         """
         folder = folders.folder_of(self.name)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             path = self.connection.path(self.part)
             look = folders.find_obstacle(self.connection, self._address, folder)
             made, obstacle = await asyncio.gather(self.connection.create(path), look, return_exceptions=True)
@@ -92,7 +93,13 @@ class Draft:
             if obstacle is not None and obstacle.is_there:
                 raise StoreError(f"{self._address.locate(obstacle.name)} is a file, not a folder; remove it")
             await folders.require_top(self.connection, self._address)
-            await folders.make(self.connection, folder)
+            try:
+                await folders.make(self.connection, folder)
+            except MISSING:  # one above it was removed
+                continue
+            except asyncssh.SFTPFailure:  # it was there, and was removed before the look; or it cannot be made
+                if attempt >= _FAILED_TRIES:
+                    raise
         place = self._address.locate(self.name)
         raise StoreError(f"cannot write {place}: its folder is removed again and again by somebody else")
 

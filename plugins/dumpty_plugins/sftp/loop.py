@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import os
@@ -20,25 +19,36 @@ _log = logging.getLogger("dumpty")
 
 def event_loop() -> asyncio.AbstractEventLoop:
     """Return the running event loop of this process. A forked child has its own: threads are not inherited."""
-    runner = _runners.get(os.getpid()) or _runners.setdefault(os.getpid(), _Runner())
+    runner = _runners.get(os.getpid())
+    if runner is None:
+        made = _Runner()
+        runner = _runners.setdefault(os.getpid(), made)
+        if runner is not made:  # another thread was quicker
+            made.loop.close()
     runner.start()
     return runner.loop
 
 
 class _Runner:
-    """An event loop, and its thread."""
+    """An event loop, and its thread. No lock, which an interrupt might leave locked: of all started one runs it."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(_DaemonThreads())
         self.loop.set_exception_handler(_note)
-        self._thread = threading.Thread(target=self.loop.run_forever, name="dumpty-sftp", daemon=True)
+        self._claim = [None]
 
     def start(self) -> None:
-        """Start the thread, unless somebody has. No lock, which an interrupt might leave locked."""
-        if self._thread.ident is None:
-            with contextlib.suppress(RuntimeError):  # another thread was quicker
-                self._thread.start()
+        """Start the thread, unless the loop runs; what is asked of it meanwhile it does then."""
+        if self._claim:
+            threading.Thread(target=self._run, name="dumpty-sftp", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._claim.pop()
+        except IndexError:
+            return
+        self.loop.run_forever()
 
 
 class _DaemonThreads(ThreadPoolExecutor):

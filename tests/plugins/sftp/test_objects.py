@@ -111,7 +111,7 @@ def test_a_put_into_a_folder_that_others_remove_succeeds(open_store, ssh_server,
     def work(number):
         store = open_store(ssh_server.url(top))
         try:
-            for turn in range(15):
+            for turn in range(40):
                 store.put(f"a/b/{number}-{turn}", b"x")
                 store.delete([f"a/b/{number}-{turn}"])
         except Exception as error:
