@@ -30,6 +30,7 @@ need redis-server has redis-server
 need redis-tools has redis-cli
 need gzip has gzip
 need jq has jq
+need age has age
 need xz-utils has xz
 need procps has ps
 

@@ -64,7 +64,6 @@ VERBS = {
     "help": "help:help_",
 }
 """The function of each, by its module in ``dumpty.cli.commands``."""
-_GROUP = "plugins"
 
 
 class Outcome:
@@ -94,7 +93,8 @@ def build(verb: str = "") -> typer.Typer:
         function, examples = verb_of(name)
         app.command(name, epilog=_epilog(examples))(_returning_outcome(function))
     if not alone:
-        app.add_typer(_plugins_group(common), name=_GROUP)
+        app.add_typer(_plugins_group(common), name="plugins")
+        app.add_typer(_keys_group(common), name="keys")
     return app
 
 
@@ -115,6 +115,17 @@ def _plugins_group(common: Mapping[str, Any]) -> typer.Typer:
     group.command("show")(_returning_outcome(plugins.show))
     group.command("new", epilog=_epilog(plugins_new.EXAMPLES))(_returning_outcome(plugins_new.new))
     group.command("check", epilog=_epilog(plugins_check.EXAMPLES))(_returning_outcome(plugins_check.check))
+    return group
+
+
+def _keys_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import keys
+
+    group = typer.Typer(**common)
+    text = "Make a key, and see whom backups are encrypted to and what opens them."
+    group.callback(invoke_without_command=True, help=text, epilog=_epilog(keys.EXAMPLES))(_keys)
+    for verb in (keys.new, keys.show, keys.check):
+        group.command(verb.__name__)(_returning_outcome(verb))
     return group
 
 
@@ -221,3 +232,9 @@ def _plugins(
 
         return _returning_outcome(plugins.plugins)(json=json, quiet=quiet)
     return None
+
+
+def _keys(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise UsageError("name a command: new, show or check")

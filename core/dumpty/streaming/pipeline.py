@@ -1,6 +1,7 @@
 """Puts the stages of a backup together; no plugin can change their order.
 
-Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
+Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> (thread) cipher -> count and hash stored
+bytes -> upload.
 The way back is in ``dumpty.streaming.stored_dump``; how a backup becomes visible in ``dumpty.repository.transaction``.
 
 What is known of a dump is returned only after the driver returned and every stage closed without an error.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from dumpty.encryption.header import Beginning
 from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.interruption import current_interruption
 from dumpty.streaming.directories import tree_digest
@@ -61,7 +63,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One dump, from a driver into a repository."""
+    """One dump, from a driver into a repository; it goes through ``stages`` in their order."""
 
     host: Host
     driver: Plugin
@@ -90,11 +92,12 @@ class Run(Struct, frozen=True, kw_only=True):
     def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
         extra: dict[str, Verifier] = {v.name: self.host.verify(v) for v in self.verifiers}
-        stored = HashingWriter(upload, (stored_sha256, *extra.values()))
+        beginning = Beginning()
+        stored = HashingWriter(upload, (stored_sha256, *extra.values(), *([beginning] if self._is_encrypted else [])))
         target: ByteSink = stored
         writers: list[Writer] = []
-        for stage in self.stages:
-            writer = self.host.compress(stage.plugin, sink=target, options=stage.options)
+        for stage in reversed(self.stages):
+            writer = self._writer(stage, target, stack)
             writers.append(writer)
             target = writer
         threaded_writer = ThreadedWriter(target)
@@ -108,6 +111,9 @@ class Run(Struct, frozen=True, kw_only=True):
         for writer in reversed(writers):
             writer.close()
         stored.require_intact()
+        if self._is_encrypted:
+            last = self.stages[-1]
+            beginning.require_encrypted([recipient.kind for recipient in last.recipients], f"what {last.plugin} wrote")
         self._require_no_late_write(sink)
         if not plain.size:
             raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
@@ -119,6 +125,18 @@ class Run(Struct, frozen=True, kw_only=True):
             stored_sha256=stored_sha256.hexdigest(),
             digests={name: digest.hexdigest() for name, digest in extra.items()},
         )
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return bool(self.stages) and self.stages[-1].is_cipher
+
+    def _writer(self, stage: Stage, sink: ByteSink, stack: contextlib.ExitStack) -> Writer:
+        """Return the writer of a stage; what it holds ends with ``stack``, where it was not closed before."""
+        if not stage.is_cipher:
+            return self.host.compress(stage.plugin, sink=sink, options=stage.options)
+        writer = self.host.encrypt(stage.plugin, sink=sink, recipients=stage.recipients, options=stage.options)
+        stack.callback(writer.abandon)
+        return writer
 
     def _write_directory(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         if self.stages or not isinstance(upload, DirectoryUpload):

@@ -33,6 +33,7 @@ _ORDER = (
     "schedules",
     "retention",
     "copies",
+    "encryption",
     "rights",
     "trust",
     "promises",
