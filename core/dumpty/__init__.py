@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dumpty.backup_manager import BackupManager as BackupManager
     from dumpty.backup_manager import BackupResult as BackupResult
     from dumpty.backup_manager import backup_database as backup_database
+    from dumpty.encryption.header import require_encrypted as require_encrypted
     from dumpty.errors import Cancelled as Cancelled
     from dumpty.errors import CommandError as CommandError
     from dumpty.errors import DependencyError as DependencyError
@@ -149,6 +150,7 @@ _EXPORTS = {
     "dumpty.streaming.worker": ("Worker", "run_abandonable", "run_in_worker"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
+    "dumpty.encryption.header": ("require_encrypted",),
     "dumpty.errors": (
         "Cancelled",
         "CommandError",

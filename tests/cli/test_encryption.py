@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -246,6 +250,27 @@ def test_no_secret_is_shown_whatever_goes_wrong(dumpty, sealed):
         result = dumpty(*argv, "--json")
         assert result.status == 2
         assert SECRET[20:40] not in result.out + result.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_encrypted_backup_and_leaves_nothing(shop, tmp_path, number):
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+        database.executemany("INSERT INTO orders (what) VALUES (?)", [(os.urandom(500).hex(),) for _ in range(5000)])
+        database.commit()
+    argv = ["backup", shop, "--format", "sql", "--compressor", "none", "--rate-limit", "1MB", "--encrypt-to", RECIPIENT]
+    process = subprocess.Popen([sys.executable, "-m", "dumpty", *argv], stderr=subprocess.PIPE, text=True)
+    patience = time.monotonic() + 60
+    while (
+        not any(p.stat().st_size for p in Path("backups").glob("shop*/*") if ".age" in p.name)
+        and time.monotonic() < patience
+    ):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    left = [p for p in Path("backups").rglob("*") if p.is_file() and ".prune" not in str(p)]
+    assert left == []
 
 
 def test_the_page_encryption_is_followed(dumpty, program, shop, tmp_path):

@@ -54,7 +54,8 @@ class Proofs:
 
         Raises:
             UnknownBackup: there is no such backup, or it was removed meanwhile.
-            NotProvable: this machine cannot prove it.
+            NotProvable: this machine cannot prove it, or it is encrypted, and no identity opens it.
+            IdentityError: an identity is none.
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
         how = {"level": level, "on": on, "assertions": assertions, "progress": progress, "cancel": cancel}

@@ -10,6 +10,7 @@ from msgspec import Struct
 from dumpty.operations.result import require_text
 from dumpty.operations.sealing import Keyring, open_record
 from dumpty.streaming.reporter import Reporter
+from dumpty.types import Identity, Recipient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from dumpty.process.cancellation import Cancellation
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Identity, ProgressCallback, Recipient
+    from dumpty.types import ProgressCallback
 
 __all__ = ["Transfers"]
 
@@ -116,5 +117,5 @@ class Transfers(Struct, frozen=True):
 
 
 def _require_several(label: str, values: object) -> None:
-    if isinstance(values, (str, os.PathLike)):
+    if isinstance(values, (str, os.PathLike, Recipient, Identity)):
         raise TypeError(f"{label} are several, in a list, not one")
