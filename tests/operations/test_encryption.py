@@ -486,3 +486,36 @@ def test_a_record_that_was_opened_is_never_put_back_in_the_clear(manager, place)
     assert replace(record, tags=("x",)).sealed == record.sealed
     manager.unsealed(backup.id, ["key.txt"])
     assert manager._place.repository.get(backup.id).sealed is not None
+
+
+def test_what_is_not_encrypted_is_never_kept_in_the_repository(place, tmp_path_factory, monkeypatch):
+    """A workspace may hold the whole database: of an encrypted backup it is in this machine's place for such files."""
+    temporary = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    given: list[Path] = []
+
+    class Keeping(ToyDriver):
+        @hookimpl
+        def backup(self, source, sink):
+            given.append(sink.workspace())
+            (given[-1] / "copy.db").write_bytes(b"humpty")
+            sink.write(b"humpty")
+            return Evidence()
+
+        @hookimpl
+        def restore(self, target, dump):
+            given.append(dump.path().parent)
+            given.append(dump.workspace())
+            assert dump.path().read_bytes() == b"humpty"
+            return Evidence()
+
+    manager = BackupManager("backups", plugins=[Keeping(shop=b"humpty")])
+    backup = manager.create_backup("toy://host/shop", encrypt_to=[RECIPIENT]).raise_for_error()
+    assert manager.restore(backup.id, "toy://host/new", identities=["key.txt"]).success
+    assert len(given) == 3
+    assert all(path.is_relative_to(temporary) for path in given)
+    assert list(temporary.iterdir()) == []
+    given.clear()
+    backup = manager.create_backup("toy://host/shop").raise_for_error()
+    assert manager.restore(backup.id, "toy://host/new", overwrite=True).success
+    assert all(path.is_relative_to(place / "backups") for path in given)

@@ -21,10 +21,12 @@ from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.interruption import current_interruption
 from dumpty.streaming.directories import tree_digest
 from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter
+from dumpty.streaming.workspace import workspace_of
 from dumpty.types import DirectoryUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from dumpty.registry.host import Host
@@ -103,7 +105,7 @@ class Run(Struct, frozen=True, kw_only=True):
         threaded_writer = ThreadedWriter(target)
         stack.callback(threaded_writer.abandon)
         plain = HashingWriter(threaded_writer, (plain_sha256,))
-        sink = _DriverSink(plain, self.repository, stack, self.progress, str(self.driver))
+        sink = _DriverSink(plain, self._workspace, stack, self.progress, str(self.driver))
         stack.callback(sink.buffer.abandon)
         evidence = self._run_driver(sink)
         sink.buffer.close()
@@ -130,6 +132,9 @@ class Run(Struct, frozen=True, kw_only=True):
     def _is_encrypted(self) -> bool:
         return bool(self.stages) and self.stages[-1].is_cipher
 
+    def _workspace(self) -> AbstractContextManager[Path]:
+        return workspace_of(self.repository, encrypted=self._is_encrypted)
+
     def _writer(self, stage: Stage, sink: ByteSink, stack: contextlib.ExitStack) -> Writer:
         """Return the writer of a stage; what it holds ends with ``stack``, where it was not closed before."""
         if not stage.is_cipher:
@@ -146,7 +151,7 @@ class Run(Struct, frozen=True, kw_only=True):
                 hook="backup",
             )
         directory = upload.directory()
-        evidence = self._run_driver(_DirectorySink(directory, self.repository, stack))
+        evidence = self._run_driver(_DirectorySink(directory, self._workspace, stack))
         size, digest = tree_digest(str(directory))
         if not size:
             raise IntegrityError(f"{self.driver} wrote no byte into the directory it was given")
@@ -180,12 +185,12 @@ class _DriverSink:
     def __init__(
         self,
         target: ByteSink,
-        repository: ObjectSource,
+        workspace: Callable[[], AbstractContextManager[Path]],
         stack: contextlib.ExitStack,
         progress: ReportBytes | None,
         driver: str,
     ) -> None:
-        self._repository = repository
+        self._workspace = workspace
         self._stack = stack
         self._driver = driver
         self._expected: int | None = None
@@ -209,7 +214,7 @@ class _DriverSink:
         raise PluginError("this format was not declared with directory=True, so it is written as a stream")
 
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._repository.workspace())
+        return self._stack.enter_context(self._workspace())
 
     def _report_progress(self, size: int) -> None:
         if self._progress is not None:
@@ -217,9 +222,14 @@ class _DriverSink:
 
 
 class _DirectorySink:
-    def __init__(self, directory: Path, repository: ObjectSource, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        workspace: Callable[[], AbstractContextManager[Path]],
+        stack: contextlib.ExitStack,
+    ) -> None:
         self._directory = directory
-        self._repository = repository
+        self._workspace = workspace
         self._stack = stack
 
     def write(self, data: Buffer) -> int:
@@ -232,4 +242,4 @@ class _DirectorySink:
         return self._directory
 
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._repository.workspace())
+        return self._stack.enter_context(self._workspace())

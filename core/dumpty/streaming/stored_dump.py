@@ -12,6 +12,7 @@ from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.streaming.directories import tree_digest
 from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, read_all
+from dumpty.streaming.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -291,7 +292,8 @@ class StoredDump:
         return self._spool
 
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._repository.workspace())
+        encrypted = any(stage.is_cipher for stage in self._stored.stages)
+        return self._stack.enter_context(workspace_of(self._repository, encrypted=encrypted))
 
     def _spool_dump(self) -> Path:
         path = self.workspace() / ("dump" + self._stored.format.suffix)
