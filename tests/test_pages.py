@@ -73,7 +73,9 @@ def test_every_option_and_verb_that_a_page_names_exists(capsys):
     """What stands in text, not in a block: `--option` and `dumpty VERB`."""
     from dumpty.cli import app
 
-    helps = dict.fromkeys(["", *app.VERBS, "plugins", "plugins new", "plugins check"], "")
+    helps = dict.fromkeys(
+        ["", *app.VERBS, "plugins", "plugins new", "plugins check", "keys", "keys new", "keys show", "keys check"], ""
+    )
     for name in helps:
         main([*name.split(), "--help"])
         helps[name] = capsys.readouterr().out

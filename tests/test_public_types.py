@@ -17,7 +17,7 @@ from support.pages import README, blocks, manual
 
 import dumpty
 
-TYPING = "from contextlib import AbstractContextManager\n"
+TYPING = "from collections.abc import Sequence\nfrom contextlib import AbstractContextManager\n"
 FACADES = ("BackupManager", "DatabaseBackup", "backup_database")
 
 
@@ -36,9 +36,10 @@ def foreign_names(module: str) -> set[str]:
 def annotations(value: object) -> list[str]:
     """Return the annotations of a function, or of a class's fields and public methods."""
     if inspect.isclass(value):
-        members = [m for n, m in vars(value).items() if not n.startswith("_") or n == "__init__"]
+        homes = [c for c in value.__mro__ if c.__module__.startswith("dumpty") and not c.__name__.startswith("_")]
+        members = [m for c in homes for n, m in vars(c).items() if not n.startswith("_") or n == "__init__"]
         members = [m.fget if isinstance(m, property) else m for m in members]
-        functions = [m for m in members if inspect.isfunction(m) and m.__module__ == value.__module__]
+        functions = [m for m in members if inspect.isfunction(m) and m.__module__ in {c.__module__ for c in homes}]
         own = [a for n, a in vars(value).get("__annotations__", {}).items() if not n.startswith("_")]
     else:
         functions, own = [value], []
@@ -53,7 +54,8 @@ def names_in(annotation: str) -> set[str]:
 
 def unexported(value: object) -> set[str]:
     """Return the names in the signatures of a public thing that are neither dumpty's, nor Python's."""
-    known = {*dumpty.__all__, *dir(builtins), *foreign_names(value.__module__)}
+    homes = {c.__module__ for c in getattr(value, "__mro__", ()) if c.__module__.startswith("dumpty")}
+    known = {*dumpty.__all__, *dir(builtins), *(n for m in {value.__module__, *homes} for n in foreign_names(m))}
     module = sys.modules[value.__module__]
     variables = {n for n, v in vars(module).items() if type(v).__name__ == "TypeVar"}
     return {n for a in annotations(value) for n in names_in(a)} - known - variables

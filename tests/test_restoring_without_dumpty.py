@@ -1,21 +1,26 @@
-"""Backups of every database are restored without dumpty, by the commands of the manual's page ``restoring``."""
+"""Backups of every database are restored without dumpty, by the commands of the pages ``restoring`` and ``encryption``."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.keys import key_file, ssh_key, x25519
 from support.pages import MANUAL, blocks
 
 from dumpty import BackupManager
+from dumpty.repository.sealed import seal
 
 CHOOSING, RESTORING, ROLES = (block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh")
 
@@ -134,5 +139,104 @@ def test_backups_of_mariadb_restore_without_dumpty(mariadb, tmp_path):
         (tmp_path / ".my.cnf").write_text(f"[client]\nsocket={mariadb.socket}\nuser=root\nskip-ssl\n")
         run(recipe("MySQL, MariaDB"), tmp_path, HOME=str(tmp_path))
         assert mariadb.run("SELECT * FROM item", database="restored") == [(7,)]
+    finally:
+        mariadb.run(*(f"DROP DATABASE IF EXISTS `{name}`" for name in names))
+
+
+WITH_AGE, SEALED = (
+    block.text for block in blocks(MANUAL / "encryption.md") if "test_an_encrypted_backup_restores" in block.note
+)
+
+
+@pytest.mark.parametrize("form", ["sql", "native"])
+def test_an_encrypted_backup_restores_with_age_alone(shop, form):
+    recipient = key_file(shop / "key.txt")
+    manager = BackupManager(shop / "backups")
+    manager.create_backup(f"sqlite:///{shop}/shop.db", format=form, encrypt_to=[recipient]).raise_for_error()
+    native = WITH_AGE.replace(".sql.", ".db.").replace("| sqlite3 restored.db", "> restored.db")
+    run(WITH_AGE if form == "sql" else native, shop)
+    assert rows(shop / "restored.db") == [(1, "egg")]
+    sealed = json.loads(run(SEALED, shop))
+    assert (sealed["recipients"], sealed["evidence"]["objects"]) == ([recipient], [["item", 1, None]])
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_the_age_program_opens_what_is_encrypted_to_an_ssh_key(shop, kind):
+    recipients = [x25519()[0].text, ssh_key(shop / "key.txt", kind)]
+    manager = BackupManager(shop / "backups")
+    url = f"sqlite:///{shop}/shop.db"
+    manager.create_backup(url, format="sql", encrypt_to=recipients).raise_for_error()
+    run(WITH_AGE, shop)
+    assert rows(shop / "restored.db") == [(1, "egg")]
+
+
+def test_what_the_age_program_made_is_restored(shop):
+    """The stored file replaced by one that age encrypted, its manifest told of it: dumpty reads every age file."""
+    recipient = key_file(shop / "key.txt")
+    manager = BackupManager(shop / "backups", compressor=None)
+    backup = manager.create_backup(f"sqlite:///{shop}/shop.db", encrypt_to=[recipient]).raise_for_error()
+    path = Path(backup.file_path)
+    run(f"age -d -i key.txt {path} | age -r {recipient} > new.age", shop)
+    data = (shop / "new.age").read_bytes()
+    assert data != path.read_bytes()
+    path.write_bytes(data)
+    manifest = path.with_name(path.name.partition(".")[0] + ".manifest.json")
+    content = json.loads(manifest.read_bytes())
+    del content["digest"], content["dumpty_manifest"]
+    content["clear"]["objects"][0] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest.write_bytes(seal(content))
+    manager = BackupManager(shop / "backups")
+    result = manager.restore(backup.id, f"sqlite:///{shop}/restored.db", identities=[shop / "key.txt"])
+    assert result.success, result.error
+    assert rows(shop / "restored.db") == [(1, "egg")]
+
+
+def test_a_key_of_dumpty_is_one_for_age_and_the_other_way_round(shop):
+    program = f"{os.path.dirname(sys.executable)}/dumpty"
+    script = f"""{program} keys new --out key.txt
+        age-keygen -y key.txt > recipient.txt
+        grep -q "$(cat recipient.txt)" key.txt
+        age-keygen -o theirs.txt
+        {program} backup sqlite:///shop.db --encrypt-to recipient.txt --encrypt-to "$(age-keygen -y theirs.txt)"
+        {program} keys check --identity theirs.txt
+        {program} keys check --identity key.txt"""
+    assert run(script, shop).count("1 database opened") == 2
+
+
+def test_encrypted_backups_of_postgresql_restore_without_dumpty(postgres, tmp_path):
+    recipient = key_file(tmp_path / "key.txt")
+    environment = {"PGHOST": str(postgres.sockets), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
+    try:
+        for name in ("shop", "restored", "again"):
+            postgres.create(name)
+        postgres.execute("CREATE TABLE item (id int); INSERT INTO item VALUES (7)", database="shop")
+        manager = BackupManager(tmp_path / "backups")
+        backup = manager.create_backup(postgres.url("shop"), encrypt_to=[recipient]).raise_for_error()
+        to_psql = WITH_AGE.replace("sqlite3 restored.db", "psql -X -v ON_ERROR_STOP=1 -d restored")
+        run(to_psql, tmp_path, PATH=f"{postgres.bindir}:{os.environ['PATH']}", **environment)
+        assert postgres.execute("TABLE item", database="restored") == [(7,)]
+        result = manager.restore(backup.id, postgres.url("again"), identities=[tmp_path / "key.txt"])
+        assert result.success, result.error
+        assert postgres.execute("TABLE item", database="again") == [(7,)]
+        assert manager.drill(backup.id, identities=[tmp_path / "key.txt"]).ok
+    finally:
+        for name in ("shop", "restored", "again"):
+            postgres.drop(name)
+
+
+def test_encrypted_backups_of_mariadb_restore_without_dumpty(mariadb, tmp_path):
+    recipient = key_file(tmp_path / "key.txt")
+    names = ("shop", "restored", "again")
+    try:
+        mariadb.run(*(f"CREATE DATABASE `{name}`" for name in names))
+        mariadb.run("CREATE TABLE item (id INT PRIMARY KEY)", "INSERT INTO item VALUES (7)", database="shop")
+        manager = BackupManager(tmp_path / "backups")
+        backup = manager.create_backup(mariadb.url("shop"), encrypt_to=[recipient]).raise_for_error()
+        (tmp_path / ".my.cnf").write_text(f"[client]\nsocket={mariadb.socket}\nuser=root\nskip-ssl\n")
+        run(WITH_AGE.replace("sqlite3 restored.db", "mariadb --comments restored"), tmp_path, HOME=str(tmp_path))
+        assert mariadb.run("SELECT * FROM item", database="restored") == [(7,)]
+        result = manager.restore(backup.id, mariadb.url("again"), identities=[tmp_path / "key.txt"])
+        assert result.success, result.error
+        assert mariadb.run("SELECT * FROM item", database="again") == [(7,)]
     finally:
         mariadb.run(*(f"DROP DATABASE IF EXISTS `{name}`" for name in names))

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from dumpty.backup_manager import BackupManager as BackupManager
     from dumpty.backup_manager import BackupResult as BackupResult
     from dumpty.backup_manager import backup_database as backup_database
+    from dumpty.encryption.header import require_encrypted as require_encrypted
     from dumpty.errors import Cancelled as Cancelled
     from dumpty.errors import CommandError as CommandError
     from dumpty.errors import DependencyError as DependencyError
     from dumpty.errors import DumptyError as DumptyError
     from dumpty.errors import Exists as Exists
+    from dumpty.errors import IdentityError as IdentityError
     from dumpty.errors import IntegrityError as IntegrityError
     from dumpty.errors import InvalidName as InvalidName
     from dumpty.errors import Locked as Locked
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
     from dumpty.errors import UnknownBackup as UnknownBackup
     from dumpty.operations.copying import CopyOutcome as CopyOutcome
+    from dumpty.operations.key_check import KeyCheck as KeyCheck
     from dumpty.operations.proving import Verification as Verification
     from dumpty.operations.result import Listing as Listing
     from dumpty.operations.result import Pruning as Pruning
@@ -67,6 +70,8 @@ if TYPE_CHECKING:
     from dumpty.repository.retention import Subject as Subject
     from dumpty.repository.verification import VerificationStatus as VerificationStatus
     from dumpty.streaming.framed import FramedReader as FramedReader
+    from dumpty.streaming.transforming import TransformingReader as TransformingReader
+    from dumpty.streaming.transforming import TransformingWriter as TransformingWriter
     from dumpty.streaming.worker import Worker as Worker
     from dumpty.streaming.worker import run_abandonable as run_abandonable
     from dumpty.streaming.worker import run_in_worker as run_in_worker
@@ -94,7 +99,10 @@ if TYPE_CHECKING:
     from dumpty.types import Evidence as Evidence
     from dumpty.types import Format as Format
     from dumpty.types import Found as Found
+    from dumpty.types import Identity as Identity
+    from dumpty.types import IdentityKind as IdentityKind
     from dumpty.types import Inspection as Inspection
+    from dumpty.types import KeyPair as KeyPair
     from dumpty.types import Kind as Kind
     from dumpty.types import Level as Level
     from dumpty.types import ListedBackup as ListedBackup
@@ -113,11 +121,14 @@ if TYPE_CHECKING:
     from dumpty.types import Proof as Proof
     from dumpty.types import Proved as Proved
     from dumpty.types import Reader as Reader
+    from dumpty.types import Recipient as Recipient
+    from dumpty.types import RecipientKind as RecipientKind
     from dumpty.types import Record as Record
     from dumpty.types import Removal as Removal
     from dumpty.types import Repository as Repository
     from dumpty.types import RepositoryListing as RepositoryListing
     from dumpty.types import Scratch as Scratch
+    from dumpty.types import SealedPart as SealedPart
     from dumpty.types import Section as Section
     from dumpty.types import Sink as Sink
     from dumpty.types import Source as Source
@@ -139,11 +150,13 @@ _EXPORTS = {
     "dumpty.streaming.worker": ("Worker", "run_abandonable", "run_in_worker"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
+    "dumpty.encryption.header": ("require_encrypted",),
     "dumpty.errors": (
         "Cancelled",
         "CommandError",
         "DependencyError",
         "DumptyError",
+        "IdentityError",
         "IntegrityError",
         "InvalidName",
         "Locked",
@@ -169,9 +182,11 @@ _EXPORTS = {
     "dumpty.repository.retention": ("Decision", "Rules", "Subject"),
     "dumpty.operations.result": ("Listing", "Pruning"),
     "dumpty.operations.copying": ("CopyOutcome",),
+    "dumpty.operations.key_check": ("KeyCheck",),
     "dumpty.operations.proving": ("Verification",),
     "dumpty.repository.verification": ("VerificationStatus",),
     "dumpty.streaming.framed": ("FramedReader",),
+    "dumpty.streaming.transforming": ("TransformingReader", "TransformingWriter"),
     "dumpty.process.owned_directory": ("OwnedDirectory", "lock_if_free", "open_owned_directory", "open_regular"),
     "dumpty.process.call": ("commit_point", "pause", "raise_if_cancelled"),
     "dumpty.process.cancellation": ("Cancellation",),
@@ -199,7 +214,10 @@ _EXPORTS = {
         "Evidence",
         "Format",
         "Found",
+        "Identity",
+        "IdentityKind",
         "Inspection",
+        "KeyPair",
         "Kind",
         "Level",
         "ListedBackup",
@@ -218,11 +236,14 @@ _EXPORTS = {
         "Proof",
         "Proved",
         "Reader",
+        "Recipient",
+        "RecipientKind",
         "Record",
         "Removal",
         "Repository",
         "RepositoryListing",
         "Scratch",
+        "SealedPart",
         "Section",
         "Sink",
         "Source",

@@ -9,31 +9,34 @@ from typing import TYPE_CHECKING
 from dumpty.errors import UnknownBackup
 from dumpty.operations.observation import Opening
 from dumpty.operations.place import open_place
-from dumpty.operations.proving import Prover, Request, Verification, require_held
+from dumpty.operations.proofs import Proofs
+from dumpty.operations.proving import Prover
 from dumpty.operations.removal import Remover
 from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, require_text
+from dumpty.operations.sealing import Keyring
 from dumpty.operations.selection import Filter, select
 from dumpty.operations.transfers import Transfers
 from dumpty.registry.host import Host, default_host
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from dumpty.operations.copying import CopyOutcome
     from dumpty.process.cancellation import Cancellation
     from dumpty.repository.retention import Rules
-    from dumpty.types import Level, ProgressCallback, Proof
+    from dumpty.types import Identity, ProgressCallback, Recipient
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
 
-class BackupManager:
+class BackupManager(Proofs):
     """Backs databases up into one directory and restores them.
 
     Args:
         backup_dir: created where it does not exist; a path, or (a str) the URL of a repository that a plugin provides.
         compressor: the name of a compressor plugin; None for none.
         verifier: the name of a verifier plugin, whose digest is kept beside SHA-256.
+        cipher: the name of a cipher plugin, by which backups are encrypted where that is asked for.
         plugins: modules or objects to use as plugins, without packaging them.
 
     Raises:
@@ -46,14 +49,16 @@ class BackupManager:
         *,
         compressor: str | None = "gzip",
         verifier: str = "sha256",
+        cipher: str = "age",
         plugins: Iterable[object] = (),
     ) -> None:
         self._host = Host(plugins) if (plugins := tuple(plugins)) else default_host()
         compressor_plugin = self._host.named("compressor", compressor) if compressor not in {None, "none"} else None
         verifier_plugin = self._host.named("verifier", verifier)
         self._place = place = open_place(self._host, os.fspath(backup_dir))
-        self._transfers = Transfers(self._host, place, compressor=compressor_plugin, verifier=verifier_plugin)
-        self._prover = Prover(self._host, place.repository, place.observers)
+        self._keyring = keyring = Keyring(host=self._host, cipher=cipher)
+        self._transfers = Transfers(self._host, place, compressor_plugin, verifier_plugin, keyring)
+        self._prover = Prover(self._host, place.repository, place.observers, keyring)
         self._remover = Remover(place.repository, place.lister, place.observers)
 
     def create_backup(
@@ -64,6 +69,7 @@ class BackupManager:
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
         rate_limit: int | None = None,
+        encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL; failures are in the result, not raised.
@@ -74,14 +80,15 @@ class BackupManager:
             progress: called with how far it has come; see ``dumpty.types.ProgressCallback``.
             cancel: ends it before its commit point: when all is uploaded, and only the manifest is to be written.
             rate_limit: take no more than so many bytes of dump a second from the driver.
+            encrypt_to: encrypt it so that these alone can read it: public keys (``age1…``, ``ssh-ed25519 …``,
+                ``ssh-rsa …``), or paths of files with one in each line.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Raises:
-            TypeError: ``database_url`` is not a str.
+            TypeError: ``database_url`` is not a str, or ``encrypt_to`` is one value.
         """
-        return self._transfers.backup(
-            database_url, format=format, progress=progress, cancel=cancel, rate_limit=rate_limit, options=options
-        )
+        kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit}
+        return self._transfers.backup(database_url, **kind, encrypt_to=encrypt_to, options=options)  # type: ignore[arg-type]
 
     def restore(
         self,
@@ -93,6 +100,7 @@ class BackupManager:
         other: bool = True,
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
         **options: object,
     ) -> BackupResult:
         """Restore a backup into the database behind a URL; a missing one is created, one that holds anything refused.
@@ -105,13 +113,17 @@ class BackupManager:
             other: False refuses, with ``OtherDatabase``, to replace what another database than the backup's own has.
             progress: as for ``create_backup``.
             cancel: ends it before its commit point: right before what was loaded takes the target's place.
+            identities: what opens an encrypted backup: private keys (``AGE-SECRET-KEY-1…``, or the content of an SSH
+                key's file), or paths of files with them. For a file that is sealed with a passphrase the environment
+                has that, as ``DUMPTY_IDENTITY_PASSPHRASE``.
             options: those declared by the driver.
 
         Raises:
             TypeError: an argument is not a str.
         """
         kind = {"overwrite": overwrite, "create": create, "other": other, "progress": progress, "cancel": cancel}
-        return self._transfers.restore(backup_id, target_url, **kind, options=options)  # type: ignore[arg-type]
+        keys = {"identities": identities}
+        return self._transfers.restore(backup_id, target_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too. A damaged manifest is logged."""
@@ -146,97 +158,6 @@ class BackupManager:
         lister, location = self._place.lister, self._place.repository.locate("").rstrip("/")
         scope = Filter(database=database, source=source)
         return select(lister.candidates(), wanted, scope, load=lister.load, location=location, alone=alone)
-
-    def prove(
-        self,
-        backup_id: str,
-        *,
-        level: Level = "restore",
-        on: str | None = None,
-        assertions: Sequence[str] = (),
-        progress: ProgressCallback | None = None,
-        cancel: Cancellation | None = None,
-        **options: object,
-    ) -> Proof:
-        """Try to prove a backup, write down how it went, and return it, whether the proof held or failed.
-
-        Args:
-            backup_id: the whole id.
-            level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.repository.verification.Level``).
-            on: the URL of a server for the scratch database, instead of one that the driver starts.
-            assertions: queries that must each give one row whose first value is true.
-            progress: as for ``create_backup``.
-            cancel: ends it, until what was found is written down; then ``Cancelled`` is raised.
-            options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
-
-        Raises:
-            UnknownBackup: there is no such backup, or it was removed meanwhile.
-            NotProvable: this machine cannot prove it.
-            DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
-        """
-        how = {"level": level, "on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
-        return self._prover.prove(backup_id, Request(**how, overrides=options))[1]  # type: ignore[arg-type]
-
-    def verify(
-        self,
-        backup_id: str,
-        *,
-        level: Level = "digest",
-        progress: ProgressCallback | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Backup:
-        """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
-
-        Raises:
-            UnknownBackup: there is no such backup.
-            IntegrityError, MissingFile: it is not what was stored.
-            PluginNotFound: a plugin that it went through is not installed.
-            NotProvable: this machine, or the driver, cannot prove it at this level.
-        """
-        record, proof = self._prover.prove(backup_id, Request(level=level, progress=progress, cancel=cancel))
-        require_held(proof)
-        return self._place.lister.backup(record)
-
-    def verify_many(
-        self,
-        backup_ids: Iterable[str] | None = None,
-        *,
-        level: Level = "digest",
-        progress: ProgressCallback | None = None,
-        cancel: Cancellation | None = None,
-    ) -> list[Verification]:
-        """Prove many backups, one after another, and return what came of each, in order; a bad one stops nothing.
-
-        Args:
-            backup_ids: whole ids; None for all, oldest first, then an entry for each manifest that cannot be read.
-            level: as for ``prove``.
-            progress: as for ``prove``; begins anew with each backup.
-            cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
-
-        Raises:
-            Cancelled: it was cancelled before it began.
-            OptionError, StoreError: there is no such level, or the directory cannot be listed.
-        """
-        return self._prover.prove_many(backup_ids, Request(level=level, progress=progress, cancel=cancel))
-
-    def drill(
-        self,
-        backup_id: str,
-        *,
-        on: str | None = None,
-        assertions: Sequence[str] = (),
-        progress: ProgressCallback | None = None,
-        cancel: Cancellation | None = None,
-        **options: object,
-    ) -> Proof:
-        """Prove a backup by restoring it into a scratch database; the arguments are those of ``prove``.
-
-        Raises:
-            IntegrityError: what was restored is not what was backed up, or an assertion is not true of it.
-            NotProvable: this machine cannot restore it; that says nothing of the backup.
-        """
-        kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
-        return require_held(self.prove(backup_id, **kind, **options))  # type: ignore[arg-type]
 
     def copy(
         self,
@@ -327,7 +248,7 @@ def backup_database(
     Args:
         database_url: as for ``BackupManager.create_backup``.
         backup_dir: as for ``BackupManager``.
-        options: ``compressor``, ``verifier`` and ``plugins`` as for ``BackupManager``; the rest as for
+        options: ``compressor``, ``verifier``, ``cipher`` and ``plugins`` as for ``BackupManager``; the rest as for
             ``create_backup``.
 
     Returns:
@@ -338,7 +259,7 @@ def backup_database(
     """
     require_text("a database URL", database_url)
     plugins: tuple[object, ...] = tuple(options.pop("plugins", ()))  # type: ignore[arg-type]
-    manager_options = {k: options.pop(k) for k in ("compressor", "verifier") if k in options}
+    manager_options = {k: options.pop(k) for k in ("compressor", "verifier", "cipher") if k in options}
     attempt = Opening(database_url, os.fspath(backup_dir), plugins)
     try:
         manager = BackupManager(backup_dir, plugins=plugins, **manager_options)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@
     ├── SourceError              bad or unsupported URL, or a source that cannot be read (also RuntimeError)
     ├── InvalidName              a backup's name that may not reach the file system (also ValueError)
     ├── OptionError              an unknown or ill-typed option (also ValueError)
+    │   └── IdentityError        what is encrypted is opened by no identity that was given
     ├── MissingFile              a file that should be there is not (also FileNotFoundError)
     ├── UnknownBackup            no backup has this name or id (also LookupError)
     ├── DependencyError          a driver's library is not installed (also ImportError)
@@ -44,6 +45,7 @@ __all__ = [
     "DependencyError",
     "DumptyError",
     "Exists",
+    "IdentityError",
     "IntegrityError",
     "InvalidName",
     "Locked",
@@ -81,6 +83,10 @@ class InvalidName(DumptyError, ValueError):
 
 class OptionError(DumptyError, ValueError):
     """An option is unknown, ambiguous, or its value is not of the declared type."""
+
+
+class IdentityError(OptionError):
+    """What is encrypted cannot be opened: no identity was given, or one that is none, or those of others."""
 
 
 class MissingFile(DumptyError, FileNotFoundError):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from dumpty.types import (
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
         Dump,
         Event,
         Evidence,
+        Identity,
         Inspection,
+        KeyPair,
         Options,
         PluginInfo,
         Reader,
+        Recipient,
         Repository,
         Scratch,
         Sink,
@@ -120,6 +124,39 @@ def decompress(stream: Reader, params: Options) -> Reader:  # type: ignore[empty
     """Return a reader of what ``compress`` was given; ``params`` are the options it had, from the manifest.
 
     Input that is truncated, damaged, or followed by anything raises ``IntegrityError``, never a short read.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def encrypt(sink: ByteSink, recipients: Sequence[Recipient], options: Options) -> Writer:  # type: ignore[empty-body]
+    """Return a writer that encrypts into ``sink`` so that each of ``recipients`` alone can read it.
+
+    What it writes is one age file (https://age-encryption.org/v1), not armored, with one stanza for each recipient:
+    dumpty reads its header back. A recipient that is none raises ``OptionError``, here and not from the writer. As with
+    ``compress``, ``close()`` leaves ``sink`` open. Where the writer holds a thread or a process it also has
+    ``abandon()``, which ends it, called after whatever failed; ``dumpty.TransformingWriter`` is such a writer.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def decrypt(stream: Reader, identities: Sequence[Identity], params: Options) -> Reader:  # type: ignore[empty-body]
+    """Return a reader of what ``encrypt`` was given; ``params`` are the options it had, from the manifest.
+
+    Where none of ``identities`` opens it ``IdentityError`` is raised, from here or from ``read``; so it is for one that
+    is none. Input that is truncated, damaged, or followed by anything raises ``IntegrityError``, never a short read;
+    only where damage to the header looks like another's file it may be ``IdentityError``.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def new_identity() -> KeyPair:  # type: ignore[empty-body]
+    """Make a new identity, of kind ``X25519``. A cipher that cannot does not implement it.
 
     .. versionadded:: 1.0
     """

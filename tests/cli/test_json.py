@@ -10,6 +10,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -19,7 +20,7 @@ from jsonschema import Draft202012Validator
 from support.replies import SCHEMA, check_reply, validator, verb_of
 
 from dumpty import BackupManager
-from dumpty.cli import json_schema
+from dumpty.cli import json_schema, main
 from dumpty.cli.replies import REPLIES
 from dumpty.testing import check
 from dumpty.testing.check import RuleVerdict, Verdict
@@ -39,6 +40,7 @@ BACKUP = [
     "files",
     "checksum",
     "tags",
+    "encrypted",
     "pinned",
     "state",
     "proof",
@@ -88,6 +90,15 @@ ENDS = [
     ("copy", 2, ""),
     ("backup {shop} --copy-to vault", 0, "backups duration_seconds"),
     ("backup {shop} --copy-to shop.db", 12, "backups duration_seconds"),
+    ("keys new --out new.txt", 0, "path recipient passphrase"),
+    ("keys new --out shop.db", 2, ""),
+    ("keys show", 0, "keys"),
+    ("keys show --dir nowhere", 10, ""),
+    ("keys check --identity key.txt", 4, "checks"),
+    ("keys check", 2, ""),
+    ("keys", 2, ""),
+    ("backup {shop} --encrypt-to {recipient}", 0, "backups duration_seconds"),
+    ("backup {shop} --encrypt-to age1", 2, ""),
     ("doctor", 0, "dumpty python platform plugins libraries clients database"),
     ("doctor {shop}", 0, "dumpty python platform plugins libraries clients database"),
     ("doctor sqlite:///nothing.db", 1, "dumpty python platform plugins libraries clients database"),
@@ -118,12 +129,11 @@ def verbs() -> set[str]:
     from dumpty.cli.app import build
 
     app = build()
-    groups = [(group.name, group.typer_instance) for group in app.registered_groups]
-    alone = {name for name, group in groups if group.registered_callback.invoke_without_command}
+    groups = {g.name: g.typer_instance.registered_commands for g in app.registered_groups}
     return (
         {c.name for c in app.registered_commands}
-        | alone
-        | {f"{n} {c.name}" for n, g in groups for c in g.registered_commands}
+        | {"plugins"}  # a verb by itself
+        | {f"{group} {c.name}" for group, commands in groups.items() for c in commands}
     )
 
 
@@ -146,6 +156,7 @@ def original(tmp_path_factory) -> Path:
         stream.write(b"no longer")
     files["gone"].unlink()
     next(top.glob("backups/hidden*/*.manifest.json")).write_text("{}")
+    assert main(["keys", "new", "--out", str(top / "key.txt")]) == 0
     return top
 
 
@@ -162,7 +173,8 @@ def test_an_object_has_the_keys_of_its_verb_however_it_ends(
     # What it does is tried in test_plugins_check, and takes seconds.
     rules = (RuleVerdict(test="t", rule="a rule", state="kept"),)
     monkeypatch.setattr(check, "check", lambda name, kind, *_: Verdict(plugin=name, kind=kind, rules=rules))
-    argv = [word.format(shop=f"sqlite:///{tmp_path}/shop.db") for word in command_line.split()]
+    recipient = re.search("age1.*", (tmp_path / "key.txt").read_text())[0]
+    argv = [word.format(shop=f"sqlite:///{tmp_path}/shop.db", recipient=recipient) for word in command_line.split()]
     result = dumpty(*argv, "--json")
     assert result.status == status, result
     reply = result.json

@@ -17,7 +17,7 @@ from dumpty import testing, types
 from dumpty.cli import arguments
 
 TOP = Path(__file__).parents[2]
-KINDS = ("driver", "compressor", "verifier", "store")
+KINDS = ("driver", "compressor", "cipher", "verifier", "store")
 PACKAGES = {**{kind: (kind,) for kind in KINDS}, "programs": ("driver", "--programs")}
 """What is written: the name of each package, without its my-, and the kind and options that make it."""
 
@@ -80,7 +80,9 @@ def test_its_own_tests_pass_as_generated_and_prove_every_rule(tested, name):
     suite = getattr(testing, f"{kind.capitalize()}Suite")
     rules = {name for name in dir(suite) if name.startswith("test_") and callable(getattr(suite, name))}
     # All of what a driver can claim, but restoring nothing, and a password, which URLs of files have not.
-    unclaimed = {name for flag in ("not restores", "takes_password") for name in suite.claims.get(flag, ())}
+    unclaimed = {
+        name for flag in ("not restores", "takes_password", "takes_passphrases") for name in suite.claims.get(flag, ())
+    }
     skipped = re.search(r"(\d+) skipped", output)
     # What a store needs help for to be proved (a place that denies, stalls, cuts) is skipped with its reason.
     assert (skipped is None) or kind == "store"

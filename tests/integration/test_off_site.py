@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 
 import pytest
+from support import keys
+from support.pages import MANUAL, blocks
 
 from dumpty import BackupManager
 
@@ -64,8 +69,53 @@ def test_every_verb_works_there(dumpty, place_url, shop, tmp_path):
     assert BackupManager(str(tmp_path / "near")).verify(ids[2])
 
 
+def test_every_verb_works_there_on_what_is_encrypted(dumpty, place_url, shop, tmp_path):
+    recipient = keys.key_file(tmp_path / "key.txt")
+
+    def run(*arguments, status=0):
+        result = dumpty(*arguments, "-d", place_url, "--json")
+        assert result.status == status, result
+        return json.loads(result.out)
+
+    ids = [run("backup", shop, "--encrypt-to", recipient)["backups"][0]["id"] for _ in range(2)]
+    assert [b["id"] for b in run("list")["backups"]] == ids
+    assert run("show", ids[0], "--identity", "key.txt")["backups"][0]["objects"][0]["rows"] == 1000
+    assert [p["ok"] for p in run("verify", "--all")["proofs"]] == [True] * 2
+    assert run("keys", "check", "--identity", "key.txt")["success"]
+    assert run("drill", "--all", "--identity", "key.txt")["success"]
+    run("drill", ids[0], status=3)
+    run("pin", ids[0])
+    assert run("restore", ids[0], "--to", f"sqlite:///{tmp_path}/new.db", "--identity", "key.txt")["success"]
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.db")) as database:
+        assert database.execute("SELECT count(*), sum(a) FROM t").fetchone() == (1000, 499500)
+    assert dumpty("copy", "--from", place_url, "--to", "near").status == 0
+    assert dumpty("drill", ids[1], "--dir", "near", "--identity", "key.txt").status == 0
+    run("unpin", ids[0])
+    assert run("prune", "--keep-last", "1", "--yes")["removed"] == [ids[0]]
+
+
+def test_the_machine_is_gone_and_the_page_brings_everything_back(dumpty, place_url, shop, tmp_path, monkeypatch):
+    recipient = keys.key_file(tmp_path / "key.txt")
+    for _ in range(2):
+        assert dumpty("backup", shop, "--dir", place_url, "--encrypt-to", recipient).status == 0
+    clean = tmp_path / "clean"
+    (clean / "home").mkdir(parents=True)
+    (tmp_path / "key.txt").rename(clean / "key.txt")
+    (tmp_path / "shop.db").unlink()
+    page = [b for b in blocks(MANUAL / "machine-gone.md") if "test_the_machine_is_gone" in b.note]
+    assert len(page) == 2
+    kept = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+    environment = {"HOME": str(clean / "home"), "PATH": path, "REPOSITORY": place_url, **kept}
+    script = "\n".join(block.text for block in page)
+    process = subprocess.run(["sh", "-euc", script], cwd=clean, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    with contextlib.closing(sqlite3.connect(clean / "shop.db")) as database:
+        assert database.execute("SELECT count(*), sum(a) FROM t").fetchone() == (1000, 499500)
+
+
 @pytest.mark.parametrize("engine", ["postgres", "mariadb", "mysql"])
-def test_a_servers_backup_lies_there_and_goes_back(request, place_url, engine):
+def test_a_servers_backup_lies_there_encrypted_and_goes_back(request, place_url, engine, tmp_path):
     server = request.getfixturevalue(engine)
     if engine == "postgres":
         name, new = server.create(), server.create()
@@ -78,9 +128,10 @@ def test_a_servers_backup_lies_there_and_goes_back(request, place_url, engine):
             )
         server.run("CREATE TABLE t (a int)", "INSERT INTO t VALUES (1), (2), (3)", database=name)
     manager = BackupManager(place_url)
-    backup = manager.create_backup(server.url(name)).backup
+    recipient = keys.key_file(tmp_path / "key.txt")
+    backup = manager.create_backup(server.url(name), encrypt_to=[recipient]).backup
     assert manager.verify(backup.id)
-    result = BackupManager(place_url).restore(backup.id, server.url(new))
+    result = BackupManager(place_url).restore(backup.id, server.url(new), identities=[tmp_path / "key.txt"])
     assert result.success, result.error
     if engine == "postgres":
         assert server.execute("SELECT count(*) FROM t", database=new) == [(1000,)]

@@ -64,7 +64,7 @@ def test_the_built_in_plugins_come_in_by_entry_point_like_anyone_elses():
     built_in = {p.name: p.kind for p in Host().plugins() if p.distribution == "dumpty"}
     assert built_in == {
         "sqlite": "driver", "postgres": "driver", "mysql": "driver", "gzip": "compressor", "zstd": "compressor",
-        "sha256": "verifier", "file": "store", "s3": "store", "sftp": "store",
+        "age": "cipher", "sha256": "verifier", "file": "store", "s3": "store", "sftp": "store",
     }  # fmt: skip
     assert Host(discover=False).plugins() == []
 

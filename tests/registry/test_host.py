@@ -264,7 +264,7 @@ FORMAT = Format(name="a", suffix=".a")
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"kind": "magic"}, "kind 'magic' is none of driver, compressor, verifier, store"),
+        ({"kind": "magic"}, "kind 'magic' is none of driver, compressor, cipher, verifier, store"),
         ({"kind": "driver", "schemes": ("x",)}, "at least one scheme and one format"),
         ({"kind": "driver", "formats": (FORMAT,)}, "at least one scheme and one format"),
         ({"kind": "driver", "formats": (FORMAT,), "schemes": "newdb"}, "schemes is a tuple of str"),

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from support.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
+from dumpty.repository import manifest
 from dumpty.repository.manifest import bare_name, decode, encode
 from dumpty.repository.sealed import VERSION, seal, unseal, utc
-from dumpty.types import PluginRef, Record, StageRecord, StoredObject
+from dumpty.types import PluginRef, Record, SealedPart, StageRecord, StoredObject
 
 RECORD = Record(
     id="6f1c8f4e-0000-4000-8000-000000000001",
@@ -220,7 +221,7 @@ def test_a_plugin_that_is_named_by_no_text_is_one_that_is_not_installed(tmp_path
     clear = whole["clear"]
     (clear["objects"][0] if kind == "stages" else clear)[kind] = {
         "driver": ref,
-        "stages": [{"plugin": ref, "params": {}}],
+        "stages": [{"kind": "compressor", "plugin": ref, "params": {}}],
         "verifiers": [ref],
     }[kind]
     del whole["digest"], whole["dumpty_manifest"]
@@ -229,3 +230,40 @@ def test_a_plugin_that_is_named_by_no_text_is_one_that_is_not_installed(tmp_path
     assert not result.success
     with pytest.raises(DumptyError):
         manager.verify(made.id, level="structure")
+
+
+def sealed_record() -> Record:
+    """A record whose sealed part was not opened, as a repository is given it."""
+    cipher = StageRecord(plugin=PluginRef(name="age"), params={"recipients": ["X25519"]}, kind="cipher")
+    objects = tuple(
+        replace(o, plain_size=0, plain_sha256="", section="whole", tables=(), stages=(*o.stages, cipher))
+        for o in RECORD.objects
+    )
+    part = SealedPart(data=b"an age file", tables=RECORD.tables, rows=RECORD.rows)
+    return replace(RECORD, objects=objects, evidence=Evidence(), options={}, sealed=part)
+
+
+def test_a_sealed_record_reads_back_as_one_that_was_not_opened():
+    record = sealed_record()
+    read_back = manifest.decode(manifest.encode(record), "the manifest")
+    assert read_back == record
+    assert (read_back.tables, read_back.rows) == (RECORD.tables, RECORD.rows) != (0, 0)
+    assert read_back.plain_size is None
+    assert read_back.recipient_kinds == ("X25519",)
+
+
+def test_what_was_sealed_opens_to_what_was_known():
+    closed = sealed_record()
+    known = replace(RECORD, recipients=("age1…",))
+    opened = manifest.open_sealed(closed, manifest.encode_sealed(known), "the manifest")
+    assert opened.sealed is None
+    assert [replace(o, stages=o.stages[:-1]) for o in opened.objects] == list(RECORD.objects)
+    assert replace(opened, objects=RECORD.objects) == known
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"id": 1}'], ids=["nothing", "no text", *"abcd"]
+)
+def test_what_is_sealed_may_be_anything_and_is_then_damaged(content):
+    with pytest.raises(ManifestError, match="the manifest"):
+        manifest.open_sealed(sealed_record(), content, "the manifest")

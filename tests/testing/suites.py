@@ -8,7 +8,9 @@ import os
 
 import pytest
 
-from dumpty.testing import CompressorSuite, RepositorySuite, StoreSuite, VerifierSuite
+from dumpty.testing import CipherSuite, CompressorSuite, RepositorySuite, StoreSuite, VerifierSuite
+from dumpty.testing.stage import StageRules
+from dumpty.testing.suite import Suite
 from testing.breaks import ANY
 from testing.jsonl_suite import JsonLinesSuite
 
@@ -72,6 +74,27 @@ class Compressors(OneProcess, CompressorSuite):
     large = 4 << 20
     memory = 3 << 20
     libraries = ("colorsys",)
+
+
+class Ciphers(OneProcess, CipherSuite):
+    libraries = ("colorsys",)
+
+    def __init_subclass__(cls, **keywords):
+        """Leave out what broken compressors prove, for both suites share it, and what takes seconds and shows nothing."""
+        super().__init_subclass__(**keywords)
+        broken = vars(type(cls.plugin)).get("broken")
+        rule = "test_a_passphrase_seals_and_opens_and_another_one_does_not"
+        if broken and broken.rule != rule:
+            setattr(cls, rule, None)
+        if broken and broken.may_fail_too == {*ANY}:
+            for name in [name for name in dir(cls) if name.startswith("test_") and name != broken.rule]:
+                setattr(cls, name, None)
+
+
+for _name in {name for name in dir(CompressorSuite) if name.startswith("test_")} & set(dir(StageRules)) - set(
+    dir(Suite)
+):
+    setattr(Ciphers, _name, None)
 
 
 class Verifiers(OneProcess, VerifierSuite):
@@ -144,6 +167,7 @@ class Repositories(RepositorySuite):
 SMALL = {
     "broken_stores": Stores,
     "broken_compressors": Compressors,
+    "broken_ciphers": Ciphers,
     "broken_drivers": Drivers,
     "broken_repositories": Repositories,
     "broken_verifiers": Verifiers,

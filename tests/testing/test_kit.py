@@ -80,7 +80,8 @@ def test_a_folder_in_a_store_has_its_url(url, below):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("sqlite", "driver"), ("gzip", "compressor"), ("sha256", "verifier"), ("file", "store")]
+    ("name", "kind"),
+    [("sqlite", "driver"), ("gzip", "compressor"), ("age", "cipher"), ("sha256", "verifier"), ("file", "store")],
 )
 def test_every_kind_of_installed_plugin_has_its_suite(name, kind):
     suite = suite_for(name, kind)

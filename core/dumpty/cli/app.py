@@ -64,7 +64,6 @@ VERBS = {
     "help": "help:help_",
 }
 """The function of each, by its module in ``dumpty.cli.commands``."""
-_GROUP = "plugins"
 
 
 class Outcome:
@@ -94,8 +93,9 @@ def build(verb: str = "") -> typer.Typer:
         function, examples = verb_of(name)
         app.command(name, epilog=_epilog(examples))(_returning_outcome(function))
     if not alone:
-        app.add_typer(_plugins_group(common), name=_GROUP)
+        app.add_typer(_plugins_group(common), name="plugins")
         app.add_typer(_store_group(common), name="store")
+        app.add_typer(_keys_group(common), name="keys")
     return app
 
 
@@ -125,6 +125,17 @@ def _store_group(common: Mapping[str, Any]) -> typer.Typer:
     group = typer.Typer(**common)
     group.callback(help=store.store.__doc__)(store.store)
     group.command("check", epilog=_epilog(store.EXAMPLES))(_returning_outcome(store.check))
+    return group
+
+
+def _keys_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import keys
+
+    group = typer.Typer(**common)
+    text = "Make a key, and see whom backups are encrypted to and what opens them."
+    group.callback(invoke_without_command=True, help=text, epilog=_epilog(keys.EXAMPLES))(_keys)
+    for verb in (keys.new, keys.show, keys.check):
+        group.command(verb.__name__)(_returning_outcome(verb))
     return group
 
 
@@ -231,3 +242,9 @@ def _plugins(
 
         return _returning_outcome(plugins.plugins)(json=json, quiet=quiet)
     return None
+
+
+def _keys(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise UsageError("name a command: new, show or check")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from dumpty.cli import json_values
     from dumpty.operations.result import Backup
-    from dumpty.types import Proof
+    from dumpty.types import Evidence, Proof
 
 __all__ = [
     "as_json",
@@ -21,6 +21,7 @@ __all__ = [
     "last_proven",
     "lost_warnings",
     "proof_lines",
+    "recipients",
     "steps",
     "warnings",
     "with_details",
@@ -52,8 +53,13 @@ def with_details(backup: Backup) -> json_values.ShownBackup:
         file_path=backup.file_path,
         stages=list(backup.stages),
         digests=dict(backup.digests),
+        recipient_kinds=list(backup.recipient_kinds),
+        recipients=None if backup.sealed else list(backup.recipients),
+        tables=backup.tables,
+        rows=backup.rows,
+        sealed=backup.sealed,
         state_reason=backup.state_reason or None,
-        consistent=evidence.consistent,
+        consistent=None if backup.sealed else evidence.consistent,
         snapshot=evidence.snapshot,
         versions=dict(evidence.versions),
         notes=list(evidence.notes),
@@ -88,6 +94,7 @@ def _keys(backup: Backup, copies: Sequence[str] = ()) -> dict[str, Any]:
         "files": list(backup.files),
         "checksum": backup.checksum,
         "tags": list(backup.tags),
+        "encrypted": bool(backup.recipient_kinds),
         "pinned": backup.pinned or None,
         "state": backup.state,
         "proof": json_values.LastProof(level=proof.level, ok=proof.ok, at=proof.at) if proof else None,
@@ -159,6 +166,8 @@ def form(backup: Backup) -> str:
 def contents(backup: Backup) -> str:
     """Return how much was counted: ``12 objects, 3,456 rows``."""
     objects = backup.evidence.objects
+    if backup.sealed and backup.tables:
+        return f"{count(backup.tables, 'object')}, {count(backup.rows, 'row')}"
     if not objects:
         return "nothing that was counted"
     counted = [o.rows for o in objects if o.rows is not None]
@@ -169,6 +178,12 @@ def contents(backup: Backup) -> str:
     return text + (f" ({uncounted} not counted)" if uncounted and counted else "")
 
 
+def recipients(backup: Backup) -> str:
+    """Return whom a backup is encrypted to, as far as it is known: ``2 recipients (X25519, ssh-ed25519)``."""
+    kinds = backup.recipient_kinds
+    return f"{count(len(kinds), 'recipient')} ({', '.join(kinds)})" if kinds else "nobody: it is not encrypted"
+
+
 def warnings(backup: Backup) -> list[str]:
     """Return what whoever relies on this backup should know."""
     messages = [] if backup.evidence.consistent else [f"the backup of {backup.database_name} is not of one moment"]
@@ -177,7 +192,7 @@ def warnings(backup: Backup) -> list[str]:
 
 def details(backup: Backup) -> list[Line]:
     """Return everything that is known of a backup, line by line."""
-    evidence = backup.evidence
+    evidence, plain_size = backup.evidence, backup.plain_size_bytes
     duration = f" (took {seconds(backup.ended - backup.timestamp)})" if backup.ended else ""
     pairs = [
         ("id", backup.id),
@@ -190,14 +205,14 @@ def details(backup: Backup) -> list[Line]:
         ("file", backup.file_path),
         (
             "size",
-            f"{backup.size_bytes:,} bytes stored ({size(backup.size_bytes)}), {backup.plain_size_bytes:,} as dumped",
+            f"{backup.size_bytes:,} bytes stored ({size(backup.size_bytes)})"
+            + ("" if plain_size is None else f", {plain_size:,} as dumped"),
         ),
         ("sha256", backup.checksum),
         *backup.digests.items(),
-        *((f"{name} version", version) for name, version in evidence.versions.items()),
-        ("snapshot", evidence.snapshot or "(has no name)"),
-        ("consistent", "yes, of one moment" if evidence.consistent else "NO: not of one moment"),
-        *(("note", note) for note in evidence.notes),
+        *([("encrypted", f"to {recipients(backup)}")] if backup.recipient_kinds else []),
+        *(("recipient", recipient) for recipient in backup.recipients),
+        *(_evidence_pairs(evidence) if not backup.sealed else [("sealed", _SEALED)]),
         ("contents", contents(backup)),
         ("last proven", _proven_at_length(backup)),
         *([("state", f"{backup.state.upper()}: {backup.state_reason}")] if backup.state != "ok" else []),
@@ -215,6 +230,18 @@ def details(backup: Backup) -> list[Line]:
         columns = ("OBJECT", "ROWS", "FINGERPRINT") if prints else ("OBJECT", "ROWS")
         lines += ["", Table(columns, [r[: len(columns)] for r in rows], frozenset({1}))]
     return lines
+
+
+_SEALED = "tables, versions, notes, options, plain size and digest: --identity FILE shows them"
+
+
+def _evidence_pairs(evidence: Evidence) -> list[tuple[str, str]]:
+    return [
+        *((f"{name} version", version) for name, version in evidence.versions.items()),
+        ("snapshot", evidence.snapshot or "(has no name)"),
+        ("consistent", "yes, of one moment" if evidence.consistent else "NO: not of one moment"),
+        *(("note", note) for note in evidence.notes),
+    ]
 
 
 def _proven_at_length(backup: Backup) -> str:

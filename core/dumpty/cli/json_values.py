@@ -23,6 +23,8 @@ __all__ = [
     "Details",
     "Format",
     "FullProof",
+    "KeyCheck",
+    "KeyRecipients",
     "LastProof",
     "Library",
     "Object",
@@ -70,10 +72,11 @@ class Backup(Object, kw_only=True):
     timestamp: Moment
     ended: Moment | None
     size_bytes: Bytes
-    plain_size_bytes: Bytes
+    plain_size_bytes: Bytes | None
     files: Annotated[list[str], Meta(min_length=1)]
     checksum: Checksum
     tags: list[str]
+    encrypted: bool
     pinned: str | None
     state: State
     proof: LastProof | None
@@ -125,14 +128,22 @@ class FullProof(LastProof, kw_only=True):
 
 
 class Details(Object, kw_only=True):
-    """What else is known of a backup. ``stages`` are the plugins that the dump went through, in that order."""
+    """What else is known of a backup. ``stages`` are the plugins that the dump went through, in that order.
+
+    Where it is ``sealed``, what stands in the encrypted part of its manifest is null or empty.
+    """
 
     database_url: str
     file_path: str
     stages: list[str]
     digests: dict[str, str]
+    recipient_kinds: list[str]
+    recipients: list[str] | None
+    tables: Count
+    rows: Count
+    sealed: bool
     state_reason: str | None
-    consistent: bool
+    consistent: bool | None
     snapshot: str | None
     versions: dict[str, str]
     notes: list[str]
@@ -163,6 +174,31 @@ class Proof(Object, kw_only=True):
     proved: list[Step]
     not_proved: list[str]
     recorded: bool
+    error: str | None
+    error_type: str | None
+
+
+class KeyRecipients(Object, kw_only=True):
+    """Whom a backup is encrypted to: ``recipients`` is null where that is sealed, and no identity opened it."""
+
+    id: str
+    database: str
+    source: str
+    timestamp: Moment
+    encrypted: bool
+    recipient_kinds: list[str]
+    recipients: list[str] | None
+
+
+class KeyCheck(Object, kw_only=True):
+    """Whether the identities open the newest backup of a database; ``id`` is null where a manifest cannot be read."""
+
+    id: str | None
+    database: str | None
+    source: str | None
+    timestamp: Moment | None
+    encrypted: bool | None
+    opened: bool
     error: str | None
     error_type: str | None
 

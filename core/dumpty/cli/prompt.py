@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["confirm", "on_terminal"]
+__all__ = ["confirm", "on_terminal", "passphrase"]
 
 
 def on_terminal() -> bool:
     """Return whether there is somebody to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def passphrase(question: str) -> str:
+    """Ask for a passphrase, which is not shown; "" where there is nobody to ask, or nothing was answered."""
+    import getpass
+
+    return getpass.getpass(question, stream=sys.stderr) if on_terminal() else ""
 
 
 def confirm(question: str) -> bool:

@@ -17,6 +17,8 @@ from dumpty.cli.json_values import (
     Count,
     Database,
     Decision,
+    KeyCheck,
+    KeyRecipients,
     Library,
     Object,
     Plugin,
@@ -120,6 +122,26 @@ class CopyReply(Reply, kw_only=True):
     copies: list[Copy]
 
 
+class NewKeyReply(Reply, kw_only=True):
+    """``keys new``: where the identity is, and its recipient."""
+
+    path: str
+    recipient: str
+    passphrase: bool
+
+
+class KeysReply(Reply, kw_only=True):
+    """``keys show``."""
+
+    keys: list[KeyRecipients]
+
+
+class CheckKeysReply(Reply, kw_only=True):
+    """``keys check``: the newest backup of every database."""
+
+    checks: list[KeyCheck]
+
+
 class DoctorReply(Reply, kw_only=True):
     """``doctor``: what is installed, and the database, where one was named."""
 
@@ -200,6 +222,9 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "copy": (CopyReply,),
     "doctor": (DoctorReply,),
     "demo": (DemoReply,),
+    "keys new": (NewKeyReply,),
+    "keys show": (KeysReply,),
+    "keys check": (CheckKeysReply,),
     "help": (HelpReply,),
     "plugins": (PluginsReply,),
     "plugins show": (ShowPluginReply,),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import Source
 
-__all__ = ["forget", "read_url", "redacted", "watch"]
+__all__ = ["forget", "indirect", "read_url", "redacted", "remember", "watch"]
 
 _LIMIT = 1 << 16
 _secrets: set[str] = set()
@@ -80,27 +80,45 @@ def forget() -> None:
     _secrets.clear()
 
 
-def _url_text(argument: str) -> str:
+def remember(secrets: Iterable[str]) -> None:
+    """Keep these out of what ``redacted`` returns, too."""
+    _secrets.update(secrets)
+
+
+def indirect(argument: str, noun: str) -> tuple[str, str] | None:
+    """Return the text that ``env:NAME``, ``file:PATH`` or ``cmd:PROGRAM…`` leads to, and its origin, for messages.
+
+    ``noun`` says what is read there. Anything else is None.
+
+    Raises:
+        UsageError: there is nothing to read.
+        CommandError: the command failed.
+    """
     form, colon, location = argument.partition(":")
-    if argument == "-":
-        return _one_line(sys.stdin.read(_LIMIT), "the standard input")
     if not colon or form not in {"env", "file", "cmd"}:
-        return argument
+        return None
     if form == "env":
         if location not in os.environ:
-            raise UsageError(f"the environment has no variable {location!r} to take the database URL from")
-        return _one_line(os.environ[location], f"the environment variable {location}")
+            raise UsageError(f"the environment has no variable {location!r} to take the {noun} from")
+        return os.environ[location], f"the environment variable {location}"
     if form == "file":
         try:
             with open(location, encoding="utf-8") as stream:
-                return _one_line(stream.read(_LIMIT), f"the file {location}")
+                return stream.read(_LIMIT), f"the file {location}"
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UsageError(f"cannot read the database URL from the file {location!r}: {reason}") from None
-    return _one_line(_output(location), "the command's output")
+            raise UsageError(f"cannot read the {noun} from the file {location!r}: {reason}") from None
+    return _output(location, noun), "the command's output"
 
 
-def _output(command: str) -> str:
+def _url_text(argument: str) -> str:
+    if argument == "-":
+        return _one_line(sys.stdin.read(_LIMIT), "the standard input")
+    found = indirect(argument, "database URL")
+    return argument if found is None else _one_line(*found)
+
+
+def _output(command: str, noun: str) -> str:
     from dumpty.process import run
 
     try:
@@ -112,7 +130,7 @@ def _output(command: str) -> str:
     try:
         return run(argv)
     except CommandError as error:
-        raise CommandError(f"cannot take the database URL from cmd: {error}", argv=error.argv) from None
+        raise CommandError(f"cannot take the {noun} from cmd: {error}", argv=error.argv) from None
 
 
 def _one_line(text: str, origin: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
 from dumpty.operations.evidence import with_alterations
+from dumpty.operations.sealing import close, reopen
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
@@ -18,11 +19,12 @@ from dumpty.url import database_name, identity_of, parse_url
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Format, Repository, Verb
+    from dumpty.types import Format, Options, Repository, Transaction, Verb
 
 __all__ = ["create"]
 
@@ -37,6 +39,7 @@ def create(
     format_name: str | None,
     reporter: Reporter,
     rate_limit: int | None,
+    encryption: Encryption | None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -50,7 +53,11 @@ def create(
     verbs: dict[Verb, Plugin] = {"backup": driver, "inspect": driver}
     if compressor is not None:
         verbs["compress"] = compressor
+    if encryption is not None:
+        verbs["encrypt"] = encryption.cipher
     options = host.options(verbs, overrides)
+    if encryption is not None:
+        encryption.rehearse(host, options["encrypt"])
     dump_format = _format(driver, format_name)
     inspection = Inspection(exists=True, empty=False)
     reporter.begin(Phase.INSPECTING)
@@ -63,7 +70,7 @@ def create(
         format=dump_format,
         options=options["backup"],
         repository=repository,
-        stages=[Stage(plugin=p, options=options["compress"]) for p in [compressor] if p is not None],
+        stages=_stages(compressor, encryption, options),
         verifiers=() if verifier.name == "sha256" else (verifier,),
         progress=progress,
     )
@@ -90,6 +97,7 @@ def _written(
             format=run.format.name,
             suffix=run.format.suffix,
             objects=(_stored_object(tx.name(ending), outcome, run.stages),),
+            recipients=tuple(recipient.text for stage in run.stages for recipient in stage.recipients),
             started=started,
             ended=datetime.now(UTC),
             verifiers=tuple(map(_ref, run.verifiers)),
@@ -97,7 +105,25 @@ def _written(
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
         reporter.begin(Phase.COMMITTING)
-        return tx.commit(record)
+        return _committed(tx, run, record)
+
+
+def _committed(tx: Transaction, run: Run, record: Record) -> Record:
+    for stage in run.stages:
+        if stage.is_cipher:
+            closed = close(run.host, stage.plugin, stage.recipients, stage.options, record)
+            return reopen(tx.commit(closed), record)
+    return tx.commit(record)
+
+
+def _stages(
+    compressor: Plugin | None, encryption: Encryption | None, options: Mapping[Verb, Options]
+) -> tuple[Stage, ...]:
+    stages = [Stage(plugin=compressor, options=options["compress"])] if compressor is not None else []
+    if encryption is not None:
+        stage = Stage(plugin=encryption.cipher, options=options["encrypt"], recipients=encryption.recipients)
+        stages.append(stage)
+    return tuple(stages)
 
 
 def _format(driver: Plugin, name: str | None) -> Format:
@@ -115,9 +141,17 @@ def _stored_object(name: str, outcome: Outcome, stages: Sequence[Stage]) -> Stor
         sha256=outcome.stored_sha256,
         plain_size=outcome.plain_size,
         plain_sha256=outcome.plain_sha256,
-        stages=tuple(StageRecord(plugin=_ref(s.plugin), params=dict(s.options)) for s in stages),
+        stages=tuple(map(_stage_record, stages)),
         digests=outcome.digests,
     )
+
+
+def _stage_record(stage: Stage) -> StageRecord:
+    params = dict(stage.options)
+    if not stage.is_cipher:
+        return StageRecord(plugin=_ref(stage.plugin), params=params)
+    params["recipients"] = sorted(recipient.kind for recipient in stage.recipients)
+    return StageRecord(plugin=_ref(stage.plugin), params=params, kind="cipher")
 
 
 def _ref(plugin: Plugin) -> PluginRef:

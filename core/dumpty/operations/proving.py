@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from dumpty.errors import Cancelled, DumptyError
+from dumpty.errors import Cancelled, DumptyError, IdentityError, NotProvable, OptionError
+from dumpty.operations.sealing import Keyring, open_record
 from dumpty.process.call import commit_point
 from dumpty.process.cancellation import Cancellation, cancellable, require_token
 from dumpty.streaming.reporter import Reporter
@@ -19,6 +20,7 @@ from dumpty.types import LEVELS, Phase
 from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
-    from dumpty.types import EventVerb, Level, ProgressCallback, Proof, Record, Repository
+    from dumpty.types import EventVerb, Identity, Level, ProgressCallback, Proof, Record, Repository
 
 __all__ = ["Prover", "Request", "Verification", "due", "require_held"]
 
@@ -40,12 +42,18 @@ class Request(Struct, frozen=True, kw_only=True):
     overrides: Mapping[str, object] = {}
     progress: ProgressCallback | None = None
     cancel: Cancellation | None = None
+    identities: Iterable[str | os.PathLike[str] | Identity] = ()
 
     def check(self) -> None:
-        """See that it can be asked for like this; ``OptionError`` where not."""
-        from dumpty.operations.verify import check_request
+        """See that it can be asked for like this.
 
-        check_request(self.level, on=self.on, assertions=self.assertions, overrides=self.overrides)
+        Raises:
+            OptionError: there is no such level, or it takes no server, assertions or options.
+        """
+        if self.level not in LEVELS:
+            raise OptionError(f"there is no level {self.level!r} of proof; the levels are {', '.join(LEVELS)}")
+        if self.level != "restore" and (self.on is not None or self.assertions or self.overrides):
+            raise OptionError(f"a proof of level {self.level} takes no server, assertions or options; a drill does")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +77,9 @@ class Verification:
 class Prover:
     """Proves the backups in one repository, and tells observers of each."""
 
-    def __init__(self, host: Host, repository: Repository, observers: Observers) -> None:
+    def __init__(self, host: Host, repository: Repository, observers: Observers, keyring: Keyring) -> None:
         self._host = host
+        self._keyring = keyring
         self._repository = repository
         self._observers = observers
 
@@ -87,15 +96,17 @@ class Prover:
             cancellable(request.cancel, f"the {verb} of backup {backup_id}") as call,
         ):
             request.check()
-            record = self._repository.get(backup_id)
+            identities = self._keyring.identities(request.identities)
+            record = self._opened(self._repository.get(backup_id), identities)
             observation.about(record)
-            proof = self._prove(record, request, reporter, call)
+            proof = self._prove(record, request, identities, reporter, call)
             observation.proved(proof)
         return record, proof
 
     def prove_many(self, ids: Iterable[str] | None, request: Request) -> list[Verification]:
         """Try to prove one backup after another; the contract is that of ``BackupManager.verify_many``."""
         request.check()
+        request = replace(request, identities=self._keyring.identities(request.identities))  # a passphrase once for all
         if isinstance(ids, str):
             raise TypeError("ids of backups are several, not one str: [backup_id]")
         with cancellable(request.cancel, "the proving of backups"):  # one that is cancelled already begins nothing
@@ -119,7 +130,18 @@ class Prover:
                 verifications.append(Verification(backup_id=backup_id, proof=proof, exception=proof.exception))
         return verifications
 
-    def _prove(self, record: Record, request: Request, reporter: Reporter, call: Call) -> Proof:
+    def _opened(self, record: Record, identities: Sequence[Identity]) -> Record:
+        """Return a record with all that is known of it to whoever has these identities, if there are any."""
+        if not identities:
+            return record
+        try:
+            return open_record(self._host, record, identities)
+        except IdentityError as error:  # which says nothing of the backup
+            raise NotProvable(f"not provable here: {error}") from error
+
+    def _prove(
+        self, record: Record, request: Request, identities: Sequence[Identity], reporter: Reporter, call: Call
+    ) -> Proof:
         from dumpty.operations.verify import prove
 
         server = None if request.on is None else parse_url(request.on)
@@ -139,6 +161,7 @@ class Prover:
                 assertions=tuple(request.assertions),
                 overrides=request.overrides,
                 reporter=reporter,
+                identities=identities,
             )
             reporter.begin(Phase.COMMITTING)
             commit_point()

@@ -15,6 +15,7 @@ from dumpty.errors import (
     TargetNotEmpty,
 )
 from dumpty.operations.evidence import ask_evidence
+from dumpty.operations.sealing import require_plugin
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
@@ -26,13 +27,13 @@ from dumpty.types import Format, Phase
 from dumpty.url import identity_of, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Evidence, Kind, Options, PluginRef, Record, Repository, Source
+    from dumpty.types import Evidence, Identity, Inspection, Options, Record, Repository, Source
 
 __all__ = ["driver_of", "load", "require_not_refused", "restore", "stored_of"]
 
@@ -48,9 +49,12 @@ def restore(
     other: bool,
     reporter: Reporter,
     call: Call,
+    identities: Sequence[Identity],
     overrides: Mapping[str, object],
 ) -> None:
     """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
+
+    ``record`` is one that is not sealed, or was opened.
 
     Until the driver tells its commit point, or has returned, ``call`` can be cancelled.
 
@@ -64,13 +68,11 @@ def restore(
         text = f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
         raise SourceError(text + "a dump goes back only into a database of its own kind")
     options = host.options({"restore": driver, "inspect": driver}, overrides)
-    stored = stored_of(host, record)
+    stored = stored_of(host, record, identities)
     reporter.begin(Phase.INSPECTING)
     if host.can(driver, "restore") and host.can(driver, "inspect"):
         inspection = host.inspect(driver, source=target, options=options["inspect"])
-        if create and inspection.exists:
-            raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
-        refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=overwrite)
+        _require_free(target, inspection, overwrite=overwrite, create=create)
         if not inspection.empty and not other:
             identity = inspection.identity or identity_of(target, driver.described.schemes[0])
             _require_same_database(record, target, identity)
@@ -85,6 +87,17 @@ def restore(
         _require_same_counts(host, driver, record, target, loaded, options["inspect"])
         reporter.items(count)
     current_interruption().check()
+
+
+def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, create: bool) -> None:
+    """Check that a target holds nothing, or that it may be replaced; ``create`` takes none that exists.
+
+    Raises:
+        TargetNotEmpty: it does not.
+    """
+    if create and inspection.exists:
+        raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
+    refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=overwrite)
 
 
 @contextlib.contextmanager
@@ -182,15 +195,15 @@ def require_not_refused(call: Call, driver: Plugin, target: Source) -> None:
         )
 
 
-def stored_of(host: Host, record: Record) -> Stored:
-    """Return a backup's dump as it is stored.
+def stored_of(host: Host, record: Record, identities: Sequence[Identity] = ()) -> Stored:
+    """Return a backup's dump as it is stored; ``identities`` open it where it is encrypted.
 
     Raises:
         PluginNotFound: a plugin that it went through is not installed.
         PluginError: it is of several objects.
     """
     for verifier in record.verifiers:
-        _require_plugin(host, "verifier", verifier, record)
+        require_plugin(host, "verifier", verifier, record)
     if len(record.objects) != 1:
         raise PluginError(
             f"backup {record.id} is of {len(record.objects)} objects, as format {record.format}, and nothing here "
@@ -200,8 +213,10 @@ def stored_of(host: Host, record: Record) -> Stored:
     [entry] = record.objects
     stages = []
     for stage in entry.stages:
-        plugin = _require_plugin(host, "compressor", stage.plugin, record)
-        stages.append(Stage(plugin=plugin, options=stage.params))
+        plugin = require_plugin(host, stage.kind, stage.plugin, record)
+        is_cipher = stage.kind == "cipher"
+        options = {k: v for k, v in stage.params.items() if not (is_cipher and k == "recipients")}
+        stages.append(Stage(plugin=plugin, options=options, identities=tuple(identities) if is_cipher else ()))
     return Stored(
         file=entry.name,
         format=Format(name=record.format, suffix=record.suffix, directory=record.directory),
@@ -221,7 +236,7 @@ def driver_of(host: Host, record: Record) -> Plugin:
     Raises:
         PluginNotFound: it is not installed.
     """
-    return _require_plugin(host, "driver", record.driver, record)
+    return require_plugin(host, "driver", record.driver, record)
 
 
 def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
@@ -230,16 +245,3 @@ def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
     except PluginNotFound:
         driver_of(host, record)
         raise
-
-
-def _require_plugin(host: Host, kind: Kind, ref: PluginRef, record: Record) -> Plugin:
-    try:
-        return host.named(kind, ref.name)
-    except PluginNotFound as error:
-        # Registered by a program for itself: there is no package to install.
-        unpackaged = ref.distribution == "this program"
-        remedy = "pass" if unpackaged else f"pip install {ref.distribution}, or pass"
-        raise PluginNotFound(
-            f"backup {record.id} needs the {kind} {ref}, which is not installed: {remedy} it as plugins=[…]",
-            plugin=str(ref),
-        ) from error

@@ -49,6 +49,10 @@ class Backup:
     Nor does ``state``: ``lost`` where its data is gone or short, ``damaged`` where its last proof failed or its data is
     longer than it was, else ``ok``; ``state_reason`` says what was seen. ``files`` are where a person finds each of its
     objects; there is one, ``file_path``, unless its format stores several. ``tags`` are what its maker called it.
+    ``tables`` and ``rows`` are how many were counted. A backup that is encrypted has ``recipient_kinds``, one for each
+    of those whom it is encrypted to (``X25519``, ``ssh-ed25519``, ``ssh-rsa``). Where it is ``sealed``, no identity has
+    opened what only they may know of it: ``evidence`` and ``recipients``, their public keys, are empty then, and
+    ``plain_size_bytes`` is None.
     """
 
     id: str
@@ -61,7 +65,7 @@ class Backup:
     format: str = ""
     driver: str = ""
     stages: tuple[str, ...] = ()
-    plain_size_bytes: int = 0
+    plain_size_bytes: int | None = 0
     digests: Mapping[str, str] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
     source: str = ""
@@ -72,6 +76,11 @@ class Backup:
     state_reason: str = field(default="", compare=False)
     files: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    tables: int = 0
+    rows: int = 0
+    recipient_kinds: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    sealed: bool = False
 
     @property
     def verification_status(self) -> VerificationStatus:
@@ -166,6 +175,11 @@ def to_backup(
         state_reason=state_reason,
         files=tuple(map(locate, sorted(stored.name for stored in record.objects))) if others else (file_path,),
         tags=record.tags,
+        tables=record.tables,
+        rows=record.rows,
+        recipient_kinds=record.recipient_kinds,
+        recipients=record.recipients,
+        sealed=record.sealed is not None,
     )
 
 

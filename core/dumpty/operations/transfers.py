@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from dumpty.operations.result import require_text
+from dumpty.operations.sealing import Keyring, open_record
 from dumpty.streaming.reporter import Reporter
+from dumpty.types import Identity, Recipient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup, BackupResult
@@ -30,6 +33,7 @@ class Transfers(Struct, frozen=True):
     place: Place
     compressor: Plugin | None
     verifier: Plugin
+    keyring: Keyring
 
     def backup(
         self,
@@ -39,12 +43,14 @@ class Transfers(Struct, frozen=True):
         progress: ProgressCallback | None,
         cancel: Cancellation | None,
         rate_limit: int | None,
+        encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
         from dumpty.operations.backup import create
 
         require_text("a database URL", url)
+        _require_several("recipients", encrypt_to)
         observation = self.place.observers.observation("backup", url=url)
 
         def work(call: Call) -> Backup:
@@ -57,6 +63,7 @@ class Transfers(Struct, frozen=True):
                 format_name=format,
                 reporter=Reporter(progress),
                 rate_limit=rate_limit,
+                encryption=self.keyring.encryption(encrypt_to),
                 overrides=options,
             )
             call.settle()  # a repository of a plugin's may not have told its commit point
@@ -75,6 +82,7 @@ class Transfers(Struct, frozen=True):
         other: bool,
         progress: ProgressCallback | None,
         cancel: Cancellation | None,
+        identities: Iterable[str | os.PathLike[str] | Identity],
         options: Mapping[str, object],
     ) -> BackupResult:
         """Restore a backup into the database behind ``url``."""
@@ -82,10 +90,12 @@ class Transfers(Struct, frozen=True):
 
         require_text("a backup's id", backup_id)
         require_text("a target URL", url)
+        _require_several("identities", identities)
         observation = self.place.observers.observation("restore", url=url)
 
         def work(call: Call) -> Backup:
-            record = self.place.repository.get(backup_id)
+            keys = self.keyring.identities(identities)
+            record = open_record(self.host, self.place.repository.get(backup_id), keys)
             observation.about(record)
             with self.place.repository.reading(record):
                 restore(
@@ -98,8 +108,14 @@ class Transfers(Struct, frozen=True):
                     other=other,
                     reporter=Reporter(progress),
                     call=call,
+                    identities=keys,
                     overrides=options,
                 )
             return self.place.lister.as_recorded(record)
 
         return observation.result(url, work, cancel)
+
+
+def _require_several(label: str, values: object) -> None:
+    if isinstance(values, (str, os.PathLike, Recipient, Identity)):
+        raise TypeError(f"{label} are several, in a list, not one")

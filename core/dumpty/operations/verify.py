@@ -16,17 +16,27 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from dumpty.errors import CommandError, DumptyError, IntegrityError, MissingFile, NotProvable, OptionError, PluginError
+from dumpty.errors import (
+    CommandError,
+    DumptyError,
+    IdentityError,
+    IntegrityError,
+    MissingFile,
+    NotProvable,
+    OptionError,
+    PluginError,
+)
 from dumpty.operations.evidence import ask_evidence, summarize_paths
 from dumpty.operations.proof_text import contents_text, counts_text, missing_fingerprints_text
 from dumpty.operations.restore import driver_of, load, stored_of
+from dumpty.operations.sealing import open_record
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import current_user
 from dumpty.streaming.reporter import Reporter
 from dumpty.streaming.stored_dump import StoredDump, check_stored, check_whole
 from dumpty.toolkit.evidence import require_same_evidence
-from dumpty.types import LEVELS, Phase, Proof, Proved
+from dumpty.types import Phase, Proof, Proved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,24 +45,13 @@ if TYPE_CHECKING:
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Level, Options, Record, Repository, Scratch, Source, Verb
+    from dumpty.types import Evidence, Identity, Level, Options, Record, Repository, Scratch, Source, Verb
 
-__all__ = ["check_request", "prove"]
+__all__ = ["prove"]
 
+_ONLY_STORED = "that it can be decrypted, and what is in it: it is encrypted, and no identity was given (--identity)"
 _ONLY_DIGESTS = "that the driver can read the dump (--level structure), or a database load it (dumpty drill)"
 _ONLY_READ = "that a database can load the dump (dumpty drill)"
-
-
-def check_request(level: str, *, on: str | None, assertions: Sequence[str], overrides: Mapping[str, object]) -> None:
-    """See that a proof of this level can be asked for like this.
-
-    Raises:
-        OptionError: there is no such level, or it takes no server, assertions or options.
-    """
-    if level not in LEVELS:
-        raise OptionError(f"there is no level {level!r} of proof; the levels are {', '.join(LEVELS)}")
-    if level != "restore" and (on is not None or assertions or overrides):
-        raise OptionError(f"a proof of level {level} takes no server, assertions or options; a drill does")
 
 
 def prove(
@@ -66,8 +65,11 @@ def prove(
     assertions: Sequence[str] = (),
     overrides: Mapping[str, object] | None = None,
     reporter: Reporter | None = None,
+    identities: Sequence[Identity] = (),
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
+
+    Of a record that is sealed, and was not opened, only the stored bytes are proved.
 
     Whoever asks for a proof by restoring sees to it that nobody removes the backup meanwhile (``repository.reading``).
 
@@ -76,7 +78,8 @@ def prove(
         DumptyError: so does everything else that kept it from being decided.
     """
     with track_interruption() as interruption:
-        attempt = _Attempt(host, repository, record, call, reporter or Reporter(), secrets=on.secrets if on else ())
+        secrets = (*(on.secrets if on else ()), *(secret for identity in identities for secret in identity.secrets))
+        attempt = _Attempt(host, repository, record, call, reporter or Reporter(), identities, secrets=secrets)
         proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it
     return proof
@@ -127,6 +130,7 @@ class _Attempt:
     record: Record
     call: Call
     reporter: Reporter
+    identities: Sequence[Identity]
     secrets: tuple[str, ...] = ()
     proved: list[Proved] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
@@ -137,7 +141,7 @@ class _Attempt:
         from dumpty._version import __version__
 
         self.versions["dumpty"] = __version__
-        self._stored = stored_of(self.host, self.record)
+        self._stored = stored_of(self.host, self.record, self.identities)
         self._step_start = time.monotonic()
 
     def is_verdict(self, error: DumptyError) -> bool:
@@ -148,6 +152,10 @@ class _Attempt:
 
     def digest(self) -> None:
         """Compare the stored bytes, and the dump in them, with the manifest."""
+        if self.record.sealed is not None:
+            self._check_stored()
+            self.not_proved += [_ONLY_STORED, _ONLY_DIGESTS]
+            return
         self.reporter.begin(Phase.CHECKING, bytes_total=self._stored.plain_size)
         check_whole(self.host, self.repository, self._stored, self.reporter.bytes)
         self._record_stored_step()
@@ -159,6 +167,7 @@ class _Attempt:
 
     def structure(self) -> None:
         """Let the driver read the dump to its end."""
+        self._require_opened()
         driver = self._driver("examine")
         options = self.host.options({"examine": driver}, {})["examine"]
         self._check_stored()
@@ -168,11 +177,13 @@ class _Attempt:
             if not dump.read_to_end:
                 raise IntegrityError(f"{driver} said it examined {dump.file}, but did not read it to its end")
         self._require_counts(found)
-        self._record_step(f"it decompresses, and {driver.name} reads the dump to its end: {contents_text(found)}")
+        decrypted = "is decrypted, decompresses" if self.record.recipients else "decompresses"
+        self._record_step(f"it {decrypted}, and {driver.name} reads the dump to its end: {contents_text(found)}")
         self.not_proved.append(_ONLY_READ)
 
     def restore(self, on: Source | None, assertions: Sequence[str], overrides: Mapping[str, object]) -> None:
         """Restore into a scratch database, and examine what it holds then."""
+        self._require_opened()
         driver = self._driver("scratch", "restore")
         verbs: dict[Verb, Plugin] = {"scratch": driver, "restore": driver, "inspect": driver}
         options = self.host.options(verbs, overrides)
@@ -275,6 +286,12 @@ class _Attempt:
         if not isinstance(value, numbers.Number) or not value:
             raise IntegrityError(f"{shown} is not true of what was restored: it gives {value!r}")
         self._record_step(f"true of what was restored: {assertion}")
+
+    def _require_opened(self) -> None:
+        try:
+            open_record(self.host, self.record, ())
+        except IdentityError as error:
+            raise NotProvable(f"not provable here: {error}") from None
 
     def _driver(self, *hooks: str) -> Plugin:
         driver = driver_of(self.host, self.record)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import pluggy
 
 from dumpty import hookspecs
-from dumpty.errors import PluginConflict, PluginError, PluginLoadError, PluginNotFound, RestoreNotSupported
+from dumpty.errors import PluginConflict, PluginError, PluginLoadError, RestoreNotSupported
 from dumpty.redaction import redact_exception
 from dumpty.registry.calling import Relay, RoutedCall
 from dumpty.registry.description import check_description, state_by_hooks
@@ -25,23 +25,36 @@ from dumpty.registry.discovery import entry_points, path_state
 from dumpty.registry.masking import Mask
 from dumpty.registry.observers import tell
 from dumpty.registry.options import share
-from dumpty.registry.plugin import WATCHING, Plugin, State, describe_error
-from dumpty.registry.proxies import CheckedVerifier, checked_scratch
+from dumpty.registry.picking import DISABLE, by_name, by_scheme, require_ok, with_conflicts
+from dumpty.registry.plugin import Plugin, State, describe_error
+from dumpty.registry.proxies import CheckedReader, CheckedVerifier, CheckedWriter, checked_scratch
 from dumpty.registry.returned import Boundary
-from dumpty.registry.suggestions import did_you_mean, known_plugin
-from dumpty.types import Evidence, Inspection, Kind, Options, PluginInfo, Verb
+from dumpty.types import Evidence, Inspection, KeyPair, Kind, Options, PluginInfo, Verb
 from dumpty.url import secrets_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from dumpty.types import ByteSink, Dump, Event, Reader, Repository, Scratch, Sink, Source, Store, Verifier, Writer
+    from dumpty.types import (
+        ByteSink,
+        Dump,
+        Event,
+        Identity,
+        Reader,
+        Recipient,
+        Repository,
+        Scratch,
+        Sink,
+        Source,
+        Store,
+        Verifier,
+        Writer,
+    )
 
 __all__ = ["Host", "default_host"]
 
 GROUP = "dumpty"
-DISABLE = "DUMPTY_DISABLE_PLUGINS"
 
 T = TypeVar("T")
 
@@ -66,7 +79,8 @@ class Host:
 
     def plugins(self) -> list[Plugin]:
         """Return every plugin, the failed and blocked ones too, in order of kind and name."""
-        return sorted(map(self._with_conflicts, self._plugins), key=lambda p: (p.kind or "~", p.name, p.distribution))
+        checked = (with_conflicts(self._plugins, plugin) for plugin in self._plugins)
+        return sorted(checked, key=lambda p: (p.kind or "~", p.name, p.distribution))
 
     def register(self, module: object, name: str | None = None) -> Plugin:
         """Add a module or object of this program as a plugin, named ``name`` or after itself.
@@ -79,14 +93,14 @@ class Host:
         """
         for registered in self._plugins:
             if registered.module is module and name in {None, registered.name}:
-                return self._require_ok([registered]) if registered.info else registered
+                return require_ok(self._plugins, [registered]) if registered.info else registered
         plugin_name = name or getattr(module, "name", None) or getattr(module, "__name__", type(module).__name__)
         plugin = Plugin(name=str(plugin_name).rpartition(".")[2], distribution="this program", version="")
         plugin = self._load(plugin, load=lambda: module)
         if plugin.state == "failed":
             self._plugins.remove(plugin)
             raise PluginLoadError(plugin.error, plugin=str(plugin), hook="describe")
-        checked = self._with_conflicts(plugin)
+        checked = with_conflicts(self._plugins, plugin)
         if checked.state == "conflict":
             self._plugins.remove(plugin)
             self._manager.unregister(module)
@@ -102,7 +116,7 @@ class Host:
             PluginNotFound: nobody does; the text lists the schemes that are installed.
             PluginConflict, PluginLoadError: as they say.
         """
-        return self._by_scheme("driver", scheme)
+        return by_scheme(self._plugins, "driver", scheme)
 
     def named(self, kind: Kind, name: str) -> Plugin:
         """Return the plugin of a kind by its name.
@@ -110,58 +124,12 @@ class Host:
         Raises:
             PluginNotFound, PluginConflict, PluginLoadError: as they say.
         """
-        found = [p for p in self._plugins if p.name == name and p.kind in {kind, ""} and p.state not in WATCHING]
-        if not found:
-            names = sorted(p.name for p in self._plugins if p.kind == kind)
-            raise PluginNotFound(
-                f"no {kind} is called {name!r}; installed: {', '.join(names) or 'none'}."
-                + (did_you_mean(name, names) or known_plugin(kind, name))
-            )
-        return self._require_ok([p for p in found if p.kind == kind] or found)
+        return by_name(self._plugins, kind, name)
 
     def store(self, url: str) -> Plugin:
         """Return the store that answers a URL; a plain path is the scheme ``file``."""
         scheme, colon, _ = url.partition("://")
-        return self._by_scheme("store", scheme.lower() if colon else "file")
-
-    def _by_scheme(self, kind: Kind, scheme: str) -> Plugin:
-        found = [p for p in self._plugins if p.info and p.kind == kind and scheme in p.info.schemes]
-        # A plugin that failed to load has told no schemes: by convention it is named after one.
-        broken = [p for p in self._plugins if p.state in {"failed", "blocked"} and not p.info and p.name == scheme]
-        if found or broken:
-            return self._require_ok(found or broken)
-        schemes = sorted({s for p in self._plugins if p.info and p.kind == kind for s in p.info.schemes})
-        failed = [str(p) for p in self._plugins if p.state == "failed"]
-        raise PluginNotFound(
-            f"no {kind} answers the scheme {scheme!r}; installed: {', '.join(schemes) or 'none'}."
-            + (did_you_mean(scheme, schemes) or known_plugin(kind, scheme))
-            + (f" Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
-        )
-
-    def _require_ok(self, candidates: list[Plugin]) -> Plugin:
-        plugin = self._with_conflicts(candidates[0])
-        if plugin.state == "ok":
-            return plugin
-        error = {"conflict": PluginConflict}.get(plugin.state, PluginLoadError)
-        raise error(plugin.error, plugin=str(plugin), hook="describe")
-
-    def _with_conflicts(self, plugin: Plugin) -> Plugin:
-        """Return ``plugin`` with state conflict where another one claims its name or one of its schemes."""
-        if plugin.state != "ok" or plugin.info is None:
-            return plugin
-        for other in self._plugins:
-            if other is plugin or other.state != "ok" or other.info is None or other.kind != plugin.kind:
-                continue
-            shared_schemes = sorted({*plugin.info.schemes} & {*other.info.schemes})
-            claim = f"the name '{plugin.name}'" if other.name == plugin.name else ""
-            claim = claim or (f"the scheme {shared_schemes[0]!r}" if shared_schemes else "")
-            if claim:
-                text = (
-                    f"{plugin} and {other} both claim {claim}; uninstall one, "
-                    f"or set {DISABLE}={other.distribution}:{other.name}"
-                )
-                return replace(plugin, state="conflict", error=text)
-        return plugin
+        return by_scheme(self._plugins, "store", scheme.lower() if colon else "file")
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -270,6 +238,28 @@ class Host:
     def decompress(self, plugin: Plugin, *, stream: Reader, params: Options) -> Reader:
         """Call ``decompress``."""
         return cast("Reader", self._call(plugin, "decompress", ("read", "close"), stream=stream, params=params))
+
+    def encrypt(
+        self, plugin: Plugin, *, sink: ByteSink, recipients: Sequence[Recipient], options: Options
+    ) -> CheckedWriter:
+        """Call ``encrypt``."""
+        arguments = {"sink": sink, "recipients": tuple(recipients), "options": options}
+        writer: object = self._call(plugin, "encrypt", ("write", "close"), **arguments)
+        boundary = Boundary(plugin=plugin, hook="encrypt", mask=Mask.from_arguments(arguments.values()))
+        return CheckedWriter(boundary, cast("Writer", writer))
+
+    def decrypt(
+        self, plugin: Plugin, *, stream: Reader, identities: Sequence[Identity], params: Options
+    ) -> CheckedReader:
+        """Call ``decrypt``."""
+        arguments = {"stream": stream, "identities": tuple(identities), "params": params}
+        reader: object = self._call(plugin, "decrypt", ("read", "close"), **arguments)
+        boundary = Boundary(plugin=plugin, hook="decrypt", mask=Mask.from_arguments(arguments.values()))
+        return CheckedReader(boundary, cast("Reader", reader))
+
+    def new_identity(self, plugin: Plugin) -> KeyPair:
+        """Call ``new_identity``."""
+        return self._call(plugin, "new_identity", KeyPair)
 
     def verify(self, plugin: Plugin) -> Verifier:
         """Call ``verify``."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from dumpty.redaction import MASK, names_secret, redact, redact_name, redact_value
-from dumpty.types import Evidence, Inspection, ObjectEvidence, Source
+from dumpty.types import Evidence, Identity, Inspection, ObjectEvidence, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Mask(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_arguments(cls, arguments: Iterable[object]) -> Mask:
-        """Return the mask for a call with these arguments, of which databases and options hold secrets."""
+        """Return the mask for a call with these arguments: databases, options and identities hold secrets."""
         secrets: list[str] = []
         shown: list[str] = []
         for argument in arguments:
@@ -40,6 +40,8 @@ class Mask(Struct, frozen=True, kw_only=True):
                 shown.append(argument.url)
             elif isinstance(argument, Mapping):
                 secrets += [str(value) for name, value in argument.items() if value and names_secret(str(name))]
+            elif isinstance(argument, Sequence):
+                secrets += [secret for item in argument if isinstance(item, Identity) for secret in item.secrets]
         return cls(secrets=tuple(dict.fromkeys(filter(None, secrets))), shown=" ".join(shown))
 
     def masked(self, result: object) -> object:

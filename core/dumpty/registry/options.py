@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from dumpty.types import Option, Options, OptionValue, PluginInfo, Verb
 
 RESERVED = frozenset(
-    {"format", "overwrite", "create", "other", "progress", "cancel", "rate_limit", "name", "database_url", "backup_dir"}
+    {
+        *("format", "overwrite", "create", "other", "progress", "cancel", "rate_limit", "encrypt_to", "identities"),
+        *("recipients", "name", "database_url", "backup_dir"),
+    }
 )
 """Option names that would shadow the facades' own keywords."""
 

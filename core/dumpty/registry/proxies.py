@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty.registry.returned import Boundary
-    from dumpty.types import Buffer, Scratch, Source, Verifier
+    from dumpty.types import Buffer, Reader, Scratch, Source, Verifier, Writer
 
-__all__ = ["CheckedVerifier", "checked_scratch"]
+__all__ = ["CheckedReader", "CheckedVerifier", "CheckedWriter", "checked_scratch"]
 
 
 @contextlib.contextmanager
@@ -82,3 +82,43 @@ class CheckedVerifier:
         digest = self._verifier.hexdigest()
         self._boundary.check_digest(digest)
         return digest
+
+
+class CheckedWriter:
+    """A cipher's writer."""
+
+    def __init__(self, boundary: Boundary, writer: Writer) -> None:
+        self._boundary, self._writer = boundary, writer
+
+    def write(self, data: Buffer, /) -> int:
+        """Take every byte and return their number."""
+        size = memoryview(data).nbytes
+        self._boundary.check_written(self._writer.write(data), size)
+        return size
+
+    def close(self) -> None:
+        """Flush everything to the sink."""
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """End what it holds, after something failed."""
+        abandon = getattr(self._writer, "abandon", None)
+        if callable(abandon):
+            abandon()
+
+
+class CheckedReader:
+    """A cipher's reader."""
+
+    def __init__(self, boundary: Boundary, reader: Reader) -> None:
+        self._boundary, self._reader = boundary, reader
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, b"" at the end only."""
+        data = self._reader.read(size)
+        self._boundary.check_read(data, size)
+        return data
+
+    def close(self) -> None:
+        """Release what it holds."""
+        self._reader.close()

@@ -16,7 +16,7 @@ from msgspec import Struct
 from dumpty.errors import DumptyError, PluginError
 from dumpty.redaction import redact
 from dumpty.registry.plugin import describe_error
-from dumpty.types import Evidence, Inspection, ObjectEvidence, Source
+from dumpty.types import Evidence, Identity, Inspection, KeyPair, ObjectEvidence, Recipient, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,6 +77,8 @@ class Boundary(Struct, frozen=True, kw_only=True):
             self.check("Evidence", lambda: _check_evidence(result, ""))
         elif isinstance(result, Inspection):
             self.check("Inspection", lambda: _check_inspection(result))
+        elif isinstance(result, KeyPair):
+            self.check("KeyPair", lambda: _check_key_pair(result))
 
     def check(self, noun: str, look: Callable[[], None]) -> None:
         """Let ``look`` check a ``noun`` that the hook returned, and say whose it is where something is wrong."""
@@ -126,6 +128,21 @@ class Boundary(Struct, frozen=True, kw_only=True):
     def check_digest(self, value: object) -> None:
         """Check what a verifier says, before it is written into a manifest or compared with one."""
         self.check("Verifier", lambda: _check_digest(value))
+
+    def check_written(self, number: object, size: int) -> None:
+        """Check what ``write`` of a writer returned for ``size`` bytes."""
+        promised = f"{size}, the number of bytes that it was given"
+        self.check("Writer", lambda: _require(type(number) is int and number == size, "write()", number, promised))
+
+    def check_read(self, data: object, size: int) -> None:
+        """Check what ``read(size)`` of a reader returned."""
+
+        def look() -> None:
+            _require(isinstance(data, bytes), "read()", data, "bytes")
+            valid = size < 0 or len(data) <= size  # type: ignore[arg-type]
+            _require(valid, f"read({size})", len(data), f"{size} bytes at most")  # type: ignore[arg-type]
+
+        self.check("Reader", look)
 
     def _refuse(self, text: str) -> NoReturn:
         name = str(self.plugin)
@@ -200,6 +217,16 @@ def _check_inspection(inspection: Inspection) -> None:
     if evidence is not None:
         _require(isinstance(evidence, Evidence), "evidence", evidence, "None or a dumpty.Evidence")
         _check_evidence(evidence, "evidence.")
+
+
+def _check_key_pair(pair: KeyPair) -> None:
+    for field, kind in (("recipient", Recipient), ("identity", Identity)):
+        key = getattr(pair, field)
+        _require(isinstance(key, kind), field, key, f"a dumpty.{kind.__name__}")
+        _require(key.kind == "X25519", f"{field}.kind", key.kind, "'X25519'")
+    _require(pair.recipient.text.startswith("age1"), "recipient.text", pair.recipient.text, "a key, age1…")
+    # Never shown, whatever it is.
+    _require(pair.identity.text.startswith("AGE-SECRET-KEY-1"), "identity.text", None, "a key, AGE-SECRET-KEY-1…")
 
 
 def _check_count(value: object, field: str) -> None:

@@ -2,29 +2,32 @@
 
 It has two parts. ``clear`` is what a repository must know to list, find, check and remove backups; ``sealed`` is what
 only whoever may read the backup needs: evidence, sizes and digests of the dump before it was compressed, options, and
-which object holds what. Where backups are not encrypted both are plain.
+which object holds what. Where a backup is encrypted, so is that part, as an age file in base64 to the same recipients;
+``encode_sealed`` and ``open_sealed`` are of its content. Else both are plain.
 
 Only names of objects stand in a manifest: nothing outside the repository is ever read or removed through one.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import structs
 
 from dumpty.errors import ManifestError
+from dumpty.repository import manifest_schema as schema
 from dumpty.repository.sealed import VERSION, is_sealed, seal, unseal
 from dumpty.types import (
-    SUFFIX,
     Evidence,
     ObjectEvidence,
     PluginRef,
     Record,
-    Section,
+    SealedPart,
     StageRecord,
     StoredObject,
     is_object_name,
@@ -40,120 +43,17 @@ __all__ = [
     "decode_evidence",
     "encode",
     "encode_evidence",
+    "encode_sealed",
+    "open_sealed",
 ]
 
 T = TypeVar("T")
 
-_Size = Annotated[int, msgspec.Meta(ge=0)]
-_Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-_Suffix = Annotated[str, msgspec.Meta(pattern=rf"^{SUFFIX.pattern}\Z")]
-_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class _Struct(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Values of exactly these names and types, and no others."""
-
-
-class _Plugin(_Struct):
-    name: str
-    distribution: str
-    version: str
-
-
-class _Stage(_Struct):
-    plugin: _Plugin
-    params: dict[str, Any]
-
-
-class _Format(_Struct):
-    name: str
-    suffix: _Suffix
-    directory: bool
-
-
-class _Object(_Struct):
-    name: str
-    size: _Size
-    sha256: _Digest
-    digests: dict[str, str]
-    stages: list[_Stage]
-
-
-class _Totals(_Struct):
-    """What was counted: tables, and their rows as far as somebody counted them."""
-
-    tables: _Size
-    rows: _Size
-
-
-class _Clear(_Struct):
-    database: str
-    source: str
-    url: str
-    driver: _Plugin
-    format: _Format
-    started: _Moment
-    ended: _Moment
-    objects: Annotated[list[_Object], msgspec.Meta(min_length=1)]
-    verifiers: list[_Plugin]
-    totals: _Totals
-    tags: list[str]
-
-
-class _Evidence(_Struct):
-    objects: list[tuple[str, _Size | None, str | None]]
-    snapshot: str | None
-    consistent: bool
-    versions: dict[str, str]
-    notes: list[str]
-    properties: dict[str, Any]
-
-
-class _Part(_Struct):
-    """What is in the object of the same position: before its first stage, and of the database."""
-
-    size: _Size
-    sha256: _Digest
-    section: Section
-    tables: list[str]
-
-
-class _Sealed(_Struct):
-    parts: list[_Part]
-    evidence: _Evidence
-    options: dict[str, Any]
-
-
-class _Manifest(_Struct):
-    dumpty_manifest: int
-    id: str
-    clear: _Clear
-    sealed: _Sealed
-    digest: str = ""
-    """Of all that stands before it; it was compared already, by ``is_sealed`` or ``unseal``."""
-
-
-_DECODER = msgspec.json.Decoder(_Manifest)
-
-
-class _Entry(_Struct):
-    """One backup in the manifest of named backups."""
-
-    name: str
-    timestamp: _Moment
-    database_name: str
-    format: str
-    size_bytes: _Size
-    file: str
-    source: str
-    checksum: _Digest
-    evidence: _Evidence
-    driver: str = ""
+_DECODER = msgspec.json.Decoder(schema.Manifest)
 
 
 def encode(record: Record) -> bytes:
     """Return the manifest of ``record``."""
-    counted = [entry.rows for entry in record.evidence.objects if entry.rows is not None]
     clear = {
         "database": record.database,
         "source": record.identity,
@@ -164,14 +64,10 @@ def encode(record: Record) -> bytes:
         "ended": record.ended.isoformat(),
         "objects": [_encode_object(entry) for entry in record.objects],
         "verifiers": [structs.asdict(ref) for ref in record.verifiers],
-        "totals": {"tables": len(record.evidence.objects), "rows": sum(counted)},
+        "totals": {"tables": record.tables, "rows": record.rows},
         "tags": list(record.tags),
     }
-    parts = [
-        {"size": o.plain_size, "sha256": o.plain_sha256, "section": o.section, "tables": list(o.tables)}
-        for o in record.objects
-    ]
-    sealed = {"parts": parts, "evidence": encode_evidence(record.evidence), "options": dict(record.options)}
+    sealed = _sealed(record) if record.sealed is None else base64.b64encode(record.sealed.data).decode()
     return seal({"id": record.id, "clear": clear, "sealed": sealed})
 
 
@@ -183,10 +79,18 @@ def decode(data: bytes, label: object) -> Record:
     """
     manifest = _unseal(data, label)
     clear, sealed = manifest.clear, manifest.sealed
-    if len(clear.objects) != len(sealed.parts):
-        raise ManifestError(f"{label} is damaged: it has {len(clear.objects)} objects and {len(sealed.parts)} parts")
     if len(clear.objects) > 1 and len({entry.name for entry in clear.objects}) < len(clear.objects):
         raise ManifestError(f"{label} is damaged: it names an object twice")
+    opened: schema.Sealed | None = None
+    closed: SealedPart | None = None
+    if isinstance(sealed, bytes):
+        closed = SealedPart(data=sealed, tables=clear.totals.tables, rows=clear.totals.rows)
+    else:
+        opened = sealed
+    for entry in clear.objects:
+        if [stage.kind for stage in entry.stages].count("cipher") != (opened is None):
+            raise ManifestError(f"{label} is damaged: of what it tells and what it names only one is encrypted")
+    parts = _parts(opened, len(clear.objects), label) if opened else [None] * len(clear.objects)
     return Record(
         id=manifest.id,
         url=clear.url,
@@ -196,14 +100,51 @@ def decode(data: bytes, label: object) -> Record:
         format=clear.format.name,
         suffix=clear.format.suffix,
         directory=clear.format.directory,
-        objects=tuple([_decode_object(o, p, label) for o, p in zip(clear.objects, sealed.parts, strict=True)]),
+        objects=tuple([_decode_object(o, p, label) for o, p in zip(clear.objects, parts, strict=True)]),
         started=_in_utc(clear.started, label),
         ended=_in_utc(clear.ended, label),
         verifiers=tuple(map(_decode_plugin, clear.verifiers)),
+        evidence=_to_evidence(opened.evidence) if opened else Evidence(),
+        options=opened.options if opened else {},
+        tags=tuple(clear.tags),
+        sealed=closed,
+    )
+
+
+def encode_sealed(record: Record) -> bytes:
+    """Return what of the manifest of ``record`` only those may read whom it is encrypted to."""
+    content = {"id": record.id, **_sealed(record), "recipients": list(record.recipients)}
+    return json.dumps(content, allow_nan=False).encode()
+
+
+def open_sealed(record: Record, content: bytes, label: object) -> Record:
+    """Return ``record`` with all that is known of it; ``content`` is what its sealed part was found to hold.
+
+    Raises:
+        ManifestError: it is not what it should be, or another backup's.
+    """
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"the sealed part of {label} is damaged: it is no JSON ({type(error).__name__})") from None
+    sealed = _convert(values, schema.Content, f"the sealed part of {label}")
+    if sealed.id != record.id:
+        raise ManifestError(f"{label} is damaged: its sealed part belongs to backup {sealed.id}")
+    objects = [
+        structs.replace(o, plain_size=p.size, plain_sha256=p.sha256, section=p.section, tables=tuple(p.tables))
+        for o, p in zip(record.objects, _parts(sealed, len(record.objects), label), strict=True)
+    ]
+    opened = structs.replace(
+        record,
+        objects=tuple(objects),
         evidence=_to_evidence(sealed.evidence),
         options=sealed.options,
-        tags=tuple(clear.tags),
+        recipients=tuple(sealed.recipients),
+        sealed=None,
     )
+    if (opened.tables, opened.rows) != (record.tables, record.rows):
+        raise ManifestError(f"{label} is damaged: its sealed part has other totals than stand beside it")
+    return opened
 
 
 def encode_evidence(evidence: Evidence) -> dict[str, Any]:
@@ -224,7 +165,7 @@ def decode_evidence(value: Mapping[str, Any], label: object) -> Evidence:
     Raises:
         ManifestError: they are not what they should be.
     """
-    return _to_evidence(_convert(value, _Evidence, label))
+    return _to_evidence(_convert(value, schema.Evidence, label))
 
 
 def check_entry(entry: Mapping[str, Any], label: object) -> None:
@@ -233,7 +174,7 @@ def check_entry(entry: Mapping[str, Any], label: object) -> None:
     Raises:
         ManifestError: it is not what it should be.
     """
-    bare_name(_convert(entry, _Entry, label).file, label)
+    bare_name(_convert(entry, schema.Entry, label).file, label)
 
 
 def bare_name(name: object, label: object) -> str:
@@ -247,7 +188,7 @@ def bare_name(name: object, label: object) -> str:
     return name
 
 
-def _unseal(data: bytes, label: object) -> _Manifest:
+def _unseal(data: bytes, label: object) -> schema.Manifest:
     if is_sealed(data):
         # In one pass, for a list reads thousands; what cannot be read like that is looked at step by step.
         try:
@@ -256,7 +197,7 @@ def _unseal(data: bytes, label: object) -> _Manifest:
                 return manifest
         except (msgspec.MsgspecError, ValueError, RecursionError):
             pass
-    return _convert(unseal(data, label), _Manifest, label)
+    return _convert(unseal(data, label), schema.Manifest, label)
 
 
 def _convert(content: object, kind: type[T], label: object) -> T:
@@ -285,25 +226,43 @@ def _encode_object(entry: StoredObject) -> dict[str, Any]:
         "size": entry.size,
         "sha256": entry.sha256,
         "digests": dict(entry.digests),
-        "stages": [{"plugin": structs.asdict(s.plugin), "params": dict(s.params)} for s in entry.stages],
+        "stages": [
+            {"kind": s.kind, "plugin": structs.asdict(s.plugin), "params": dict(s.params)} for s in entry.stages
+        ],
     }
 
 
-def _decode_object(entry: _Object, part: _Part, label: object) -> StoredObject:
+def _sealed(record: Record) -> dict[str, Any]:
+    parts = [
+        {"size": o.plain_size, "sha256": o.plain_sha256, "section": o.section, "tables": list(o.tables)}
+        for o in record.objects
+    ]
+    return {"parts": parts, "evidence": encode_evidence(record.evidence), "options": dict(record.options)}
+
+
+def _parts(sealed: schema.Sealed, count: int, label: object) -> list[schema.Part]:
+    if count != len(sealed.parts):
+        raise ManifestError(f"{label} is damaged: it has {count} objects and {len(sealed.parts)} parts")
+    return sealed.parts
+
+
+def _decode_object(entry: schema.Object, part: schema.Part | None, label: object) -> StoredObject:
     return StoredObject(
         name=_object_name(entry.name, label),
         size=entry.size,
         sha256=entry.sha256,
-        plain_size=part.size,
-        plain_sha256=part.sha256,
-        stages=tuple([StageRecord(plugin=_decode_plugin(s.plugin), params=s.params) for s in entry.stages]),
+        plain_size=part.size if part else 0,
+        plain_sha256=part.sha256 if part else "",
+        stages=tuple(
+            [StageRecord(plugin=_decode_plugin(s.plugin), params=s.params, kind=s.kind) for s in entry.stages]
+        ),
         digests=entry.digests,
-        section=part.section,
-        tables=tuple(part.tables),
+        section=part.section if part else "whole",
+        tables=tuple(part.tables) if part else (),
     )
 
 
-def _to_evidence(value: _Evidence) -> Evidence:
+def _to_evidence(value: schema.Evidence) -> Evidence:
     return Evidence(
         objects=tuple([ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value.objects]),
         snapshot=value.snapshot,
@@ -314,7 +273,7 @@ def _to_evidence(value: _Evidence) -> Evidence:
     )
 
 
-def _decode_plugin(ref: _Plugin) -> PluginRef:
+def _decode_plugin(ref: schema.Plugin) -> PluginRef:
     return _plugin(ref.name, ref.distribution, ref.version)
 
 

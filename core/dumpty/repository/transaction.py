@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Self
 
+from dumpty.encryption.header import require_encrypted
 from dumpty.errors import IntegrityError, ManifestError
 from dumpty.process.call import commit_point
 from dumpty.process.interruption import current_interruption
@@ -62,7 +63,20 @@ class PlainTransaction:
             raise ManifestError(f"the manifest of backup {record.id} would not say what is known of it")
         for upload in self._uploads.values():
             upload.commit()
+        self._require_encrypted(record)
         self._interruption.check()
         commit_point()
         self._attempt.publish(data, sizes)
         return record
+
+    def _require_encrypted(self, record: Record) -> None:
+        """See that what lies in the store now begins as what is encrypted for all whom the record says, and no others.
+
+        Raises:
+            IntegrityError: it does not.
+        """
+        for entry in record.objects:
+            kinds = [kind for stage in entry.stages for kind in stage.recipient_kinds]
+            if kinds:
+                with contextlib.closing(self._store.open(entry.name)) as stream:
+                    require_encrypted(stream, kinds, f"the stored file {self._store.locate(entry.name)}")

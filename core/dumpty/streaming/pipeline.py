@@ -1,6 +1,7 @@
 """Puts the stages of a backup together; no plugin can change their order.
 
-Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> count and hash stored bytes -> upload.
+Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> (thread) cipher -> count and hash stored
+bytes -> upload.
 The way back is in ``dumpty.streaming.stored_dump``; how a backup becomes visible in ``dumpty.repository.transaction``.
 
 What is known of a dump is returned only after the driver returned and every stage closed without an error.
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from dumpty.encryption.header import Beginning
 from dumpty.errors import IntegrityError, PluginError
 from dumpty.process.interruption import current_interruption
 from dumpty.streaming.directories import tree_digest
 from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter
+from dumpty.streaming.workspace import workspace_of
 from dumpty.types import DirectoryUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from dumpty.registry.host import Host
@@ -61,7 +65,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One dump, from a driver into a repository."""
+    """One dump, from a driver into a repository; it goes through ``stages`` in their order."""
 
     host: Host
     driver: Plugin
@@ -90,17 +94,18 @@ class Run(Struct, frozen=True, kw_only=True):
     def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
         extra: dict[str, Verifier] = {v.name: self.host.verify(v) for v in self.verifiers}
-        stored = HashingWriter(upload, (stored_sha256, *extra.values()))
+        beginning = Beginning()
+        stored = HashingWriter(upload, (stored_sha256, *extra.values(), *([beginning] if self._is_encrypted else [])))
         target: ByteSink = stored
         writers: list[Writer] = []
-        for stage in self.stages:
-            writer = self.host.compress(stage.plugin, sink=target, options=stage.options)
+        for stage in reversed(self.stages):
+            writer = self._writer(stage, target, stack)
             writers.append(writer)
             target = writer
         threaded_writer = ThreadedWriter(target)
         stack.callback(threaded_writer.abandon)
         plain = HashingWriter(threaded_writer, (plain_sha256,))
-        sink = _DriverSink(plain, self.repository, stack, self.progress, str(self.driver))
+        sink = _DriverSink(plain, self._workspace, stack, self.progress, str(self.driver))
         stack.callback(sink.buffer.abandon)
         evidence = self._run_driver(sink)
         sink.buffer.close()
@@ -108,6 +113,9 @@ class Run(Struct, frozen=True, kw_only=True):
         for writer in reversed(writers):
             writer.close()
         stored.require_intact()
+        if self._is_encrypted:
+            last = self.stages[-1]
+            beginning.require_encrypted([recipient.kind for recipient in last.recipients], f"what {last.plugin} wrote")
         self._require_no_late_write(sink)
         if not plain.size:
             raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
@@ -120,6 +128,21 @@ class Run(Struct, frozen=True, kw_only=True):
             digests={name: digest.hexdigest() for name, digest in extra.items()},
         )
 
+    @property
+    def _is_encrypted(self) -> bool:
+        return bool(self.stages) and self.stages[-1].is_cipher
+
+    def _workspace(self) -> AbstractContextManager[Path]:
+        return workspace_of(self.repository, encrypted=self._is_encrypted)
+
+    def _writer(self, stage: Stage, sink: ByteSink, stack: contextlib.ExitStack) -> Writer:
+        """Return the writer of a stage; what it holds ends with ``stack``, where it was not closed before."""
+        if not stage.is_cipher:
+            return self.host.compress(stage.plugin, sink=sink, options=stage.options)
+        writer = self.host.encrypt(stage.plugin, sink=sink, recipients=stage.recipients, options=stage.options)
+        stack.callback(writer.abandon)
+        return writer
+
     def _write_directory(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
         if self.stages or not isinstance(upload, DirectoryUpload):
             raise PluginError(
@@ -128,7 +151,7 @@ class Run(Struct, frozen=True, kw_only=True):
                 hook="backup",
             )
         directory = upload.directory()
-        evidence = self._run_driver(_DirectorySink(directory, self.repository, stack))
+        evidence = self._run_driver(_DirectorySink(directory, self._workspace, stack))
         size, digest = tree_digest(str(directory))
         if not size:
             raise IntegrityError(f"{self.driver} wrote no byte into the directory it was given")
@@ -162,12 +185,12 @@ class _DriverSink:
     def __init__(
         self,
         target: ByteSink,
-        repository: ObjectSource,
+        workspace: Callable[[], AbstractContextManager[Path]],
         stack: contextlib.ExitStack,
         progress: ReportBytes | None,
         driver: str,
     ) -> None:
-        self._repository = repository
+        self._workspace = workspace
         self._stack = stack
         self._driver = driver
         self._expected: int | None = None
@@ -191,7 +214,7 @@ class _DriverSink:
         raise PluginError("this format was not declared with directory=True, so it is written as a stream")
 
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._repository.workspace())
+        return self._stack.enter_context(self._workspace())
 
     def _report_progress(self, size: int) -> None:
         if self._progress is not None:
@@ -199,9 +222,14 @@ class _DriverSink:
 
 
 class _DirectorySink:
-    def __init__(self, directory: Path, repository: ObjectSource, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        workspace: Callable[[], AbstractContextManager[Path]],
+        stack: contextlib.ExitStack,
+    ) -> None:
         self._directory = directory
-        self._repository = repository
+        self._workspace = workspace
         self._stack = stack
 
     def write(self, data: Buffer) -> int:
@@ -214,4 +242,4 @@ class _DirectorySink:
         return self._directory
 
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._repository.workspace())
+        return self._stack.enter_context(self._workspace())

@@ -1,4 +1,4 @@
-"""The way back: a stored dump, verified, decompressed and handed to a driver, or read to its end."""
+"""The way back: a stored dump, verified, decrypted, decompressed and handed to a driver, or read to its end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.streaming.directories import tree_digest
 from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, read_all
+from dumpty.streaming.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,16 +22,29 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import ReportBytes, Reporter
-    from dumpty.types import Evidence, Format, ObjectSource, Options, Reader, Verifier
+    from dumpty.types import Evidence, Format, Identity, ObjectSource, Options, Reader, Recipient, Verifier
 
 __all__ = ["Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
 
 
 class Stage(Struct, frozen=True, kw_only=True):
-    """One compressor of a run, with its options."""
+    """One compressor or cipher of a run, with its options, and for a cipher the keys: on the way out, or back."""
 
     plugin: Plugin
     options: Options
+    recipients: tuple[Recipient, ...] = ()
+    identities: tuple[Identity, ...] = ()
+
+    @property
+    def is_cipher(self) -> bool:
+        """Whether it encrypts."""
+        return self.plugin.kind == "cipher"
+
+    def reader(self, host: Host, stream: Reader) -> Reader:
+        """Return a reader of what went through it on the way out."""
+        if self.is_cipher:
+            return host.decrypt(self.plugin, stream=stream, identities=self.identities, params=self.options)
+        return host.decompress(self.plugin, stream=stream, params=self.options)
 
 
 class Stored(Struct, frozen=True, kw_only=True):
@@ -146,7 +160,7 @@ class _DigestingReader:
 def _plain_reader(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> VerifyingReader:
     """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
     for stage in reversed(stored.stages):
-        stream = host.decompress(stage.plugin, stream=stream, params=stage.options)
+        stream = stage.reader(host, stream)
         stack.callback(stream.close)
     label = f"the dump in {stored.file}"
     read_ahead = ReadAheadReader(stream, label)
@@ -278,7 +292,8 @@ class StoredDump:
         return self._spool
 
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._repository.workspace())
+        encrypted = any(stage.is_cipher for stage in self._stored.stages)
+        return self._stack.enter_context(workspace_of(self._repository, encrypted=encrypted))
 
     def _spool_dump(self) -> Path:
         path = self.workspace() / ("dump" + self._stored.format.suffix)

@@ -170,7 +170,7 @@ class ThreadedWriter:
                             f"a stage took {written} of {len(block)} bytes and raised no error"
                         )
                 except BaseException as error:  # noqa: BLE001 - raised again in the writer's thread
-                    self._error = _as_thread_error(error)
+                    self._error = as_thread_error(error)
 
 
 class VerifyingReader:
@@ -194,7 +194,7 @@ class VerifyingReader:
         if size == 0 or self.complete:
             return b""
         try:
-            data = _as_bytes(self._stream.read(size), self._label)
+            data = as_bytes(self._stream.read(size), self._label)
             self._digest.update(data)
             self._remaining -= len(data)
             if self._remaining < 0:
@@ -285,19 +285,20 @@ class ReadAheadReader:
     def _run(self) -> None:
         try:
             while not self._stopped:
-                block = _as_bytes(self._stream.read(BLOCK), self._label)
+                block = as_bytes(self._stream.read(BLOCK), self._label)
                 self._put(block)
                 if not block:
                     return
         except BaseException as error:  # noqa: BLE001 - raised again in the consumer's thread
-            self._put(_as_thread_error(error))
+            self._put(as_thread_error(error))
 
     def _put(self, item: bytes | BaseException) -> None:
         if not self._stopped:
             self._queue.put(item)
 
 
-def _as_thread_error(error: BaseException) -> BaseException:
+def as_thread_error(error: BaseException) -> BaseException:
+    """Return what to raise in another thread for an error of this one."""
     # Signals reach the main thread alone: what looks like an order to exit is a plugin's, and no reason to obey.
     if isinstance(error, Exception):
         return error
@@ -306,7 +307,8 @@ def _as_thread_error(error: BaseException) -> BaseException:
     return failure
 
 
-def _as_bytes(data: object, label: str) -> bytes:
+def as_bytes(data: object, label: str) -> bytes:
+    """Return what a stage gave as bytes; ``IntegrityError`` where it is none."""
     if isinstance(data, bytes):
         return data
     if not isinstance(data, (bytearray, memoryview)):

@@ -14,11 +14,11 @@ Every test is one rule: its docstring says the rule, and a failure says what was
 cannot do is said by a flag of the class, never by its name. ``dumpty.testing.check.check`` runs the same suites
 against an installed plugin and returns a verdict.
 
-The suites are ``driver``, ``store``, ``compressor`` and ``verifier``, and ``repository`` for a store that brings a
-layout of its own; rules that they inherit stand in ``suite``, ``sources``, ``restoring``, ``proving``, ``secrecy``,
-``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``, ``damage``, ``backups``,
-``transactions`` and ``keeping``; ``check``, ``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory
-that lacks whatever a test wants it to lack.
+The suites are ``driver``, ``store``, ``compressor``, ``cipher`` and ``verifier``, and ``repository`` for a store that
+brings a layout of its own; rules that they inherit stand in ``suite``, ``sources``, ``restoring``, ``proving``,
+``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``, ``stage``, ``damage``,
+``backups``, ``transactions`` and ``keeping``; ``check``, ``checked`` and ``record`` run them. ``MemoryStore`` is a
+store in memory that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dumpty.testing.cipher import CipherSuite as CipherSuite
     from dumpty.testing.compressor import CompressorSuite as CompressorSuite
     from dumpty.testing.driver import DriverSuite as DriverSuite
     from dumpty.testing.memory_store import MemoryStore as MemoryStore
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SQL_QUESTIONS",
+    "CipherSuite",
     "CompressorSuite",
     "DriverSuite",
     "MemoryStore",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "CipherSuite": "cipher",
     "CompressorSuite": "compressor",
     "DriverSuite": "driver",
     "MemoryStore": "memory_store",

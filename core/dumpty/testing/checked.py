@@ -13,6 +13,7 @@ import pytest
 
 from dumpty.errors import DumptyError
 from dumpty.registry.host import Host
+from dumpty.testing.cipher import CipherSuite
 from dumpty.testing.compressor import CompressorSuite
 from dumpty.testing.databases import sibling_url, url_below
 from dumpty.testing.driver import DriverSuite
@@ -47,12 +48,15 @@ def suite_for(name: str, kind: Kind) -> type:
     bases = {
         "driver": CheckedDriver,
         "compressor": CompressorSuite,
+        "cipher": CipherSuite,
         "verifier": VerifierSuite,
         "store": CheckedRepository if _brings_a_layout(host, plugin) else CheckedStore,
     }
     members: dict[str, object] = {"plugin": plugin.module, "__module__": "dumpty_checked"}
     if kind == "driver":
         members |= {"restores": host.can(plugin, "restore"), "inspects": host.can(plugin, "inspect")}
+    if kind == "cipher":
+        members["makes_identities"] = host.can(plugin, "new_identity")
     return type("Checked", (bases[kind],), members)
 
 

@@ -1,4 +1,4 @@
-"""What a compressor owes where others fail: a sink, a stored stream, or the bytes in it."""
+"""What a stage owes where others fail: a sink, a stored stream, or the bytes in it."""
 
 from __future__ import annotations
 
@@ -32,17 +32,20 @@ _DAMAGE_RULE = "Damaged input raises IntegrityError, and no other error."
 
 
 class DamageRules(Suite):
-    """The part of ``CompressorSuite`` in which its neighbours fail, and its input is damaged."""
+    """The part of the suites of stages in which their neighbours fail, and their input is damaged."""
+
+    damage_errors: ClassVar[tuple[type[Exception], ...]] = (IntegrityError,)
+    """What altered bytes may raise."""
 
     detects_corruption: ClassVar[bool] = True
     """False for a format without a checksum, which lets altered bytes pass: dumpty's own digest then finds them."""
 
     def pack(self, host: Host, sink: Collector, *chunks: Buffer, overrides: dict[str, object] | None = None) -> Any:
-        """Compress ``chunks`` into ``sink``, and return the writer, closed."""
+        """Write ``chunks`` through the stage into ``sink``, and return the writer, closed."""
         raise NotImplementedError
 
     def packed(self, host: Host, *chunks: Buffer, overrides: dict[str, object] | None = None) -> bytes:
-        """Return ``chunks``, compressed."""
+        """Return what the stage makes of ``chunks``."""
         raise NotImplementedError
 
     def reader(self, host: Host, stream: Reader, overrides: dict[str, object] | None = None) -> Reader:
@@ -79,7 +82,7 @@ class DamageRules(Suite):
                 damage = f"byte {position} of {len(stored)} was altered by {flip:#04x}, and"
                 try:
                     read_back = self.plain(host, bytes(damaged))
-                except IntegrityError:
+                except self.damage_errors:
                     continue
                 except Exception as error:
                     raise RuleBroken(f"{_DAMAGE_RULE} Here {damage} it raised {shown(error)}. {_ADVICE}") from error

@@ -27,16 +27,23 @@ __all__ = ["RecordingOptions", "Suite"]
 _VERBS: dict[str, tuple[Verb, ...]] = {
     "driver": ("backup", "restore", "inspect", "examine", "scratch"),
     "compressor": ("compress",),
+    "cipher": ("encrypt",),
     "verifier": (),
     "store": ("open_store",),
 }
 _HOOKS: dict[str, tuple[str, ...]] = {
     "driver": ("describe", "backup"),
     "compressor": ("describe", "compress", "decompress"),
+    "cipher": ("describe", "encrypt", "decrypt"),
     "verifier": ("describe", "verify"),
     "store": ("describe", "open_store"),
 }
-_FLAG_HOOKS = (("restores", "restore"), ("restores", "inspect"), ("inspects", "inspect"))
+_FLAG_HOOKS = (
+    ("restores", "restore"),
+    ("restores", "inspect"),
+    ("inspects", "inspect"),
+    ("makes_identities", "new_identity"),
+)
 
 
 class Suite:

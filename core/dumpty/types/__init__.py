@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dumpty.types.databases import Evidence, Inspection, ObjectEvidence, Scratch, Source
 from dumpty.types.events import Event, EventBackup, EventVerb
+from dumpty.types.keys import RECIPIENT_KINDS, Identity, IdentityKind, KeyPair, Recipient, RecipientKind
 from dumpty.types.plugins import SUFFIX, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
 from dumpty.types.progress import Phase, Progress, ProgressCallback
 from dumpty.types.records import (
@@ -23,6 +24,7 @@ from dumpty.types.records import (
     Proof,
     Proved,
     Record,
+    SealedPart,
     Section,
     StageRecord,
     State,
@@ -53,6 +55,7 @@ __all__ = [
     "LEVELS",
     "NO_ANNOTATIONS",
     "PRESENT",
+    "RECIPIENT_KINDS",
     "SUFFIX",
     "Annotations",
     "Buffer",
@@ -67,7 +70,10 @@ __all__ = [
     "Evidence",
     "Format",
     "Found",
+    "Identity",
+    "IdentityKind",
     "Inspection",
+    "KeyPair",
     "Kind",
     "Level",
     "ListedBackup",
@@ -86,11 +92,14 @@ __all__ = [
     "Proof",
     "Proved",
     "Reader",
+    "Recipient",
+    "RecipientKind",
     "Record",
     "Removal",
     "Repository",
     "RepositoryListing",
     "Scratch",
+    "SealedPart",
     "Section",
     "Sink",
     "Source",

@@ -17,14 +17,14 @@ class EventBackup(Struct, frozen=True, kw_only=True):
 
     ``id`` is its name where it has one of its own (``DatabaseBackup``). ``url`` is the URL that it was made of, secrets
     replaced by ``***``; "" where it is not known any more. ``size_bytes`` are those stored, ``plain_size_bytes`` those
-    of the dump.
+    of the dump; None where that is encrypted, and whoever told the event had no identity.
     """
 
     id: str
     database: str
     url: str
     size_bytes: int
-    plain_size_bytes: int
+    plain_size_bytes: int | None
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ Options = Mapping[str, OptionValue]
 """Read-only, complete with the declared defaults, each value of its declared type."""
 
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
-"""What may end the name of a backup's file: a format's suffix and a compressor's."""
+"""What may end the name of a backup's file: a format's suffix, a compressor's and a cipher's."""
 
-Kind = Literal["driver", "compressor", "verifier", "store"]
-Verb = Literal["backup", "restore", "inspect", "examine", "scratch", "compress", "open_store"]
+Kind = Literal["driver", "compressor", "cipher", "verifier", "store"]
+Verb = Literal["backup", "restore", "inspect", "examine", "scratch", "compress", "encrypt", "open_store"]
 
 
 class Option(Struct, frozen=True, kw_only=True):
@@ -50,8 +50,8 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     """What a plugin says of itself, without importing anything heavy.
 
     ``schemes`` (drivers, stores): the URL schemes it answers, lower case. ``formats`` (drivers): the first is the
-    default. ``suffix`` (compressors): ends the stored name, dot included. ``requires``: the pip requirement that
-    brings its library, for messages (``dumpty[postgres]``).
+    default. ``suffix`` (compressors, ciphers): ends the stored name, dot included; a cipher's is ``.age``.
+    ``requires``: the pip requirement that brings its library, for messages (``dumpty[postgres]``).
     """
 
     kind: Kind

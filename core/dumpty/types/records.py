@@ -43,10 +43,20 @@ class PluginRef(Struct, frozen=True, kw_only=True):
 
 
 class StageRecord(Struct, frozen=True, kw_only=True):
-    """One stage of the pipeline with its parameters, in the order in which the dump went through."""
+    """One stage of the pipeline with its parameters, in the order in which the dump went through.
+
+    A cipher's parameters have, under ``recipients``, what kind of key each recipient has.
+    """
 
     plugin: PluginRef
     params: Mapping[str, OptionValue] = {}
+    kind: Literal["compressor", "cipher"] = "compressor"
+
+    @property
+    def recipient_kinds(self) -> tuple[str, ...]:
+        """For a cipher: of which kind each recipient is, sorted."""
+        kinds = self.params.get("recipients", ()) if self.kind == "cipher" else ()
+        return tuple(sorted(kinds)) if isinstance(kinds, (list, tuple)) else ()
 
 
 class StoredObject(Struct, frozen=True, kw_only=True):
@@ -55,6 +65,7 @@ class StoredObject(Struct, frozen=True, kw_only=True):
     ``size`` and ``sha256`` are those of the stored bytes, ``plain_size`` and ``plain_sha256`` those before the first
     stage; sizes in bytes, digests in hexadecimal. ``digests`` are further ones of the stored bytes, by verifier.
     ``section`` and ``tables`` (their paths; none means that it is not only of some) say what of the database it holds.
+    Of a record that is sealed (``Record.sealed``) nothing is known of the part: 0, "", "whole" and no tables.
     """
 
     name: str
@@ -68,8 +79,24 @@ class StoredObject(Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...] = ()
 
 
+class SealedPart(Struct, frozen=True, kw_only=True):
+    """What of a manifest only those can read whom it is encrypted to.
+
+    ``data`` is an age file. ``tables`` and ``rows`` (of those that were counted) are what is known without opening it.
+    """
+
+    data: bytes
+    tables: int = 0
+    rows: int = 0
+
+
 class Record(Struct, frozen=True, kw_only=True):
-    """What the manifest of one backup says. Times are aware and in UTC; there is at least one object."""
+    """What the manifest of one backup says. Times are aware and in UTC; there is at least one object.
+
+    ``sealed`` is None where all of it is known. Else it has what is encrypted and was not opened: ``evidence``,
+    ``options``, ``recipients`` (the public keys that the backup is encrypted to) and what the objects hold are empty
+    then, which says nothing of the database.
+    """
 
     id: str
     url: str
@@ -86,6 +113,25 @@ class Record(Struct, frozen=True, kw_only=True):
     evidence: Evidence = field(default_factory=Evidence)
     options: Mapping[str, OptionValue] = {}
     tags: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    sealed: SealedPart | None = None
+
+    @property
+    def tables(self) -> int:
+        """How many tables there are."""
+        return len(self.evidence.objects) if self.sealed is None else self.sealed.tables
+
+    @property
+    def rows(self) -> int:
+        """How many rows they have, as far as somebody counted them."""
+        if self.sealed is not None:
+            return self.sealed.rows
+        return sum(entry.rows for entry in self.evidence.objects if entry.rows is not None)
+
+    @property
+    def recipient_kinds(self) -> tuple[str, ...]:
+        """For how many, and with which kinds of keys, it is encrypted; () where it is not."""
+        return tuple(kind for stage in self.objects[0].stages for kind in stage.recipient_kinds)
 
     @property
     def stored_size(self) -> int:
@@ -93,9 +139,9 @@ class Record(Struct, frozen=True, kw_only=True):
         return sum(o.size for o in self.objects)
 
     @property
-    def plain_size(self) -> int:
-        """How many bytes its dump has before the first stage."""
-        return sum(o.plain_size for o in self.objects)
+    def plain_size(self) -> int | None:
+        """How many bytes its dump has before the first stage; None where that is sealed."""
+        return None if self.sealed is not None else sum(o.plain_size for o in self.objects)
 
     @property
     def checksum(self) -> str:

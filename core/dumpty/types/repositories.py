@@ -62,7 +62,8 @@ class Transaction(Protocol):
     def commit(self, record: Record) -> Record:
         """Make the backup visible, with all its objects, and return its record; the only success there is.
 
-        Each object is read back by its size, then the manifest is written, and read back. Right before that
+        Each object is read back by its size, and its beginning where it is encrypted (``StageRecord.recipient_kinds``,
+        ``dumpty.require_encrypted``); then the manifest is written, and read back. Right before that
         ``dumpty.commit_point()`` is told.
 
         Raises:

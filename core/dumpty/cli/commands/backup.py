@@ -19,6 +19,7 @@ from dumpty.cli.arguments import (
     parse_rate,
 )
 from dumpty.cli.copying import CopiesMade, check_places, copy_to_each
+from dumpty.cli.keys import EncryptTo, read_recipients
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import require_success
@@ -33,10 +34,19 @@ dumpty backup sqlite:///shop.db
 dumpty backup postgresql://backup@db.example.org/shop --dir /srv/backups
 dumpty backup mysql://backup@localhost/shop --jobs 4 --rate-limit 20MB
 dumpty backup sqlite:///shop.db --copy-to /mnt/vault
+dumpty backup sqlite:///shop.db --encrypt-to recipients.txt
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 """
 
 
+RateLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--rate-limit",
+        metavar="SIZE",
+        help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
+    ),
+]
 CopyTo = Annotated[
     list[str] | None,
     typer.Option("--copy-to", metavar="REPO", help="Copy the backup into this repository, too; may be repeated."),
@@ -59,15 +69,9 @@ def backup(
         str, typer.Option(metavar="NAME", help="A further digest to keep; SHA-256 is always kept.")
     ] = "sha256",
     jobs: Jobs = None,
-    rate_limit: Annotated[
-        str | None,
-        typer.Option(
-            "--rate-limit",
-            metavar="SIZE",
-            help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
-        ),
-    ] = None,
+    rate_limit: RateLimit = None,
     copy_to: CopyTo = None,
+    encrypt_to: EncryptTo = None,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -76,19 +80,21 @@ def backup(
 
     Writes one complete, consistent dump of the database into the backup directory, compressed and with its digests.
     A backup that is reported as done is whole; one that fails leaves nothing behind, and every earlier one as it was.
-    A copy that fails is told with status 12, for the backup is made.
+    A copy that fails is told with status 12, for the backup is made. With --encrypt-to it is read by whoever has the
+    identity of a recipient, and by nobody else: `dumpty keys new` makes one.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.registry.host import default_host
 
     database_url, source = read_url(url)
     options, rate = parse_options(option, jobs), parse_rate(rate_limit)
+    recipients = read_recipients(encrypt_to)
     check_places(directory, copy_to or ())
     chosen = _format_to_write(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
-        kind = {"format": chosen, "progress": progress, "rate_limit": rate}
-        result = manager.create_backup(database_url, **kind, **options)  # type: ignore[arg-type]
+        kind = {"format": chosen, "progress": progress, "rate_limit": rate, "encrypt_to": recipients, **options}
+        result = manager.create_backup(database_url, **kind)  # type: ignore[arg-type]
     copies = copy_to_each(manager, require_success(result), copy_to or (), quiet=quiet)
     return _report(result, copies, json=json, quiet=quiet)
 
@@ -97,7 +103,8 @@ def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool
     from dumpty.cli.replies import BackupReply
 
     stored = require_success(result)
-    saved = f", {size(stored.plain_size_bytes)} before {'+'.join(stored.stages)}" if stored.stages else ""
+    plain_size = stored.plain_size_bytes
+    saved = f", {size(plain_size)} before {'+'.join(stored.stages)}" if stored.stages and plain_size is not None else ""
     duration = seconds(result.duration_seconds)
     return Report(
         reply=BackupReply(
@@ -107,6 +114,7 @@ def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool
             f"backup {stored.id} of {stored.database_name} is done: {size(stored.size_bytes)}{saved}, in {duration}",
             f"  holds {description.contents(stored)}, as {description.form(stored)}",
             f"  in {stored.file_path}",
+            *([f"  encrypted to {description.recipients(stored)}"] if stored.recipient_kinds else []),
             *(f"  copied to {place}" for place in copies.places),
         ),
         error=copies.error,

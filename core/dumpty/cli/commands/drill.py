@@ -19,6 +19,7 @@ from dumpty.cli.arguments import (
     Source,
     parse_options,
 )
+from dumpty.cli.keys import Identities, read_identities
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.urls import read_url
@@ -54,6 +55,7 @@ def drill(
     assertions: _Assertions = None,
     database: Database = "",
     source: Source = "",
+    identity: Identities = None,
     directory: Directory = DIRECTORY,
     jobs: Jobs = None,
     option: PluginOptions = None,
@@ -76,5 +78,5 @@ def drill(
     )
     server = None if on is None else read_url(on)[0]
     options = parse_options(option, jobs, reserved={"level", "on", "assertions"})
-    options |= {"on": server, "assertions": assertions or ()}
+    options |= {"on": server, "assertions": assertions or (), "identities": read_identities(identity)}
     return prove(directory, choice, "restore", options, deed="drilled", json=json, quiet=quiet)

@@ -35,6 +35,8 @@ _ORDER = (
     "s3",
     "copies",
     "sftp",
+    "encryption",
+    "machine-gone",
     "rights",
     "trust",
     "promises",

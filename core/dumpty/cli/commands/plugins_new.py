@@ -27,10 +27,11 @@ _SUMMARIES: dict[str, str] = {
     "driver": "Backs up files of JSON lines.",
     "programs": "Backs up directories of files with tar.",
     "compressor": "Compresses backups with xz.",
+    "cipher": "Encrypts backups as age files.",
     "verifier": "Keeps BLAKE2b digests of backups.",
     "store": "Keeps backups in a local directory.",
 }
-_DEPENDENCIES: dict[str, str] = {}
+_DEPENDENCIES: dict[str, str] = {"cipher": '\n  "pyrage>=1.2,<2",  # the age format'}
 _PROGRAMS = "programs"
 """The folder of the skeleton for drivers that call external programs."""
 

@@ -21,6 +21,7 @@ from dumpty.cli.arguments import (
     open_existing,
     parse_options,
 )
+from dumpty.cli.keys import Identities, read_identities
 from dumpty.cli.output import Report, moment, say, seconds
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.prompt import confirm, on_terminal
@@ -35,6 +36,7 @@ EXAMPLES = """
 dumpty restore latest --to sqlite:///restored.db
 dumpty restore latest:shop --to postgresql://admin@db.example.org/shop_copy
 dumpty restore 1a2b3c4d --to postgresql://admin@db.example.org/shop --overwrite
+dumpty restore latest --to sqlite:///restored.db --identity key.txt
 """
 
 
@@ -51,6 +53,7 @@ def restore(
     create: Annotated[bool, typer.Option("--create", help="Refuse a target that exists, even an empty one.")] = False,
     database: Database = "",
     source: Source = "",
+    identity: Identities = None,
     jobs: Jobs = None,
     option: PluginOptions = None,
     json: Json = False,
@@ -68,11 +71,12 @@ def restore(
     """
     database_url, target = read_url(to)
     options = parse_options(option, jobs)
+    identities = read_identities(identity)
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source, alone=True)
 
     def attempt(*, other: bool) -> BackupResult:
-        kind = {"overwrite": overwrite, "create": create, "other": other}
+        kind = {"overwrite": overwrite, "create": create, "other": other, "identities": identities}
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
             return manager.restore(backup.id, database_url, **kind, progress=progress, **options)  # type: ignore[arg-type]
 

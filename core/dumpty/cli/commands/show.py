@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
+from dumpty.cli.keys import Identities, read_identities
 from dumpty.cli.output import Report
 
 EXAMPLES = """
@@ -16,17 +17,22 @@ def show(
     backup_id: Id,
     database: Database = "",
     source: Source = "",
+    identity: Identities = None,
     directory: Directory = DIRECTORY,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
     """Show all that is known of one backup.
 
-    Its file, sizes and digests, the versions that made it, and what it holds.
+    Its file, sizes and digests, the versions that made it, and what it holds: of an encrypted one with --identity.
     """
     from dumpty.cli.replies import ShowReply
 
-    backup = open_existing(directory).find(backup_id, database=database, source=source)
+    identities = read_identities(identity)
+    manager = open_existing(directory)
+    backup = manager.find(backup_id, database=database, source=source)
+    if identities:
+        backup = manager.unsealed(backup.id, identities)
     return Report(
         reply=ShowReply(backups=[description.with_details(backup)]),
         lines=description.details(backup),

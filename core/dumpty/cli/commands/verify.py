@@ -17,6 +17,7 @@ from dumpty.cli.arguments import (
     Source,
     parse_options,
 )
+from dumpty.cli.keys import Identities, read_identities
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.status import UsageError
@@ -41,6 +42,7 @@ def verify(
     ] = "digest",
     database: Database = "",
     source: Source = "",
+    identity: Identities = None,
     directory: Directory = DIRECTORY,
     option: PluginOptions = None,
     json: Json = False,
@@ -50,7 +52,8 @@ def verify(
 
     digest: the stored file has the size and SHA-256 of its manifest, decompresses, and gives the dump of the size and
     SHA-256 that the driver wrote. structure: the driver reads the dump to its end, too, as the database's own tools do.
-    restore: a database loads it; that is `dumpty drill`, and takes its options. Each says what it did not prove.
+    restore: a database loads it; that is `dumpty drill`, and takes its options. Each says what it did not prove. Of an
+    encrypted backup, without --identity, only the stored file is proved, by digest.
     """
     from dumpty.operations.selection import Filter
 
@@ -59,7 +62,9 @@ def verify(
     if choice.several and not everything and older_than is None:
         raise UsageError("name one backup by its id, or all of them with --all, or those of some age with --older-than")
     options = parse_options(option, reserved={"level", "on", "assertions"})
-    return prove(directory, choice, _level(level), options, deed="verified", json=json, quiet=quiet)
+    chosen = _level(level)
+    options["identities"] = read_identities(identity)
+    return prove(directory, choice, chosen, options, deed="verified", json=json, quiet=quiet)
 
 
 def _level(text: str) -> Level:

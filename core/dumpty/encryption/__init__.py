@@ -1,0 +1,1 @@
+"""Who may read a backup: recipients and identities, and the header of what is encrypted to them."""

@@ -1,0 +1,153 @@
+"""Proving backups, as ``BackupManager`` offers it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty.operations.proving import Prover, Request, Verification, require_held
+from dumpty.operations.sealing import Keyring, open_record
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from dumpty.operations.key_check import KeyCheck
+    from dumpty.operations.place import Place
+    from dumpty.operations.result import Backup
+    from dumpty.process.cancellation import Cancellation
+    from dumpty.types import Identity, Level, ProgressCallback, Proof
+
+__all__ = ["Proofs"]
+
+
+class Proofs:
+    """The part of ``BackupManager`` that proves backups, and reads what is sealed of them."""
+
+    _place: Place
+    _prover: Prover
+    _keyring: Keyring
+
+    def prove(
+        self,
+        backup_id: str,
+        *,
+        level: Level = "restore",
+        on: str | None = None,
+        assertions: Sequence[str] = (),
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        **options: object,
+    ) -> Proof:
+        """Try to prove a backup, write down how it went, and return it, whether the proof held or failed.
+
+        Args:
+            backup_id: the whole id.
+            level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.repository.verification.Level``).
+            on: the URL of a server for the scratch database, instead of one that the driver starts.
+            assertions: queries that must each give one row whose first value is true.
+            progress: as for ``create_backup``.
+            cancel: ends it, until what was found is written down; then ``Cancelled`` is raised.
+            identities: as for ``BackupManager.restore``. Without one only the stored bytes of an encrypted backup can
+                be proved, at the level ``digest``.
+            options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
+
+        Raises:
+            UnknownBackup: there is no such backup, or it was removed meanwhile.
+            NotProvable: this machine cannot prove it, or it is encrypted, and no identity opens it.
+            IdentityError: an identity is none.
+            DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
+        """
+        how = {"level": level, "on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
+        request = Request(**how, identities=identities, overrides=options)  # type: ignore[arg-type]
+        return self._prover.prove(backup_id, request)[1]
+
+    def verify(
+        self,
+        backup_id: str,
+        *,
+        level: Level = "digest",
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
+    ) -> Backup:
+        """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            IntegrityError, MissingFile: it is not what was stored.
+            PluginNotFound: a plugin that it went through is not installed.
+            NotProvable: this machine, or the driver, cannot prove it at this level.
+        """
+        request = Request(level=level, progress=progress, cancel=cancel, identities=identities)
+        record, proof = self._prover.prove(backup_id, request)
+        require_held(proof)
+        return self._place.lister.backup(record)
+
+    def verify_many(
+        self,
+        backup_ids: Iterable[str] | None = None,
+        *,
+        level: Level = "digest",
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
+    ) -> list[Verification]:
+        """Prove many backups, one after another, and return what came of each, in order; a bad one stops nothing.
+
+        Args:
+            backup_ids: whole ids; None for all, oldest first, then an entry for each manifest that cannot be read.
+            level: as for ``prove``.
+            progress: as for ``prove``; begins anew with each backup.
+            cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
+            identities: as for ``prove``.
+
+        Raises:
+            Cancelled: it was cancelled before it began.
+            OptionError, StoreError: there is no such level, an identity is none, or the directory cannot be listed.
+        """
+        request = Request(level=level, progress=progress, cancel=cancel, identities=identities)
+        return self._prover.prove_many(backup_ids, request)
+
+    def drill(
+        self,
+        backup_id: str,
+        *,
+        on: str | None = None,
+        assertions: Sequence[str] = (),
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        **options: object,
+    ) -> Proof:
+        """Prove a backup by restoring it into a scratch database; the arguments are those of ``prove``.
+
+        Raises:
+            IntegrityError: what was restored is not what was backed up, or an assertion is not true of it.
+            NotProvable: this machine cannot restore it; that says nothing of the backup.
+        """
+        kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel, "identities": identities}
+        return require_held(self.prove(backup_id, **kind, **options))  # type: ignore[arg-type]
+
+    def unsealed(self, backup_id: str, identities: Iterable[str | os.PathLike[str] | Identity]) -> Backup:
+        """Return a backup with all that is known of it to whoever has one of ``identities``.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            IdentityError: none of them is of those whom it is encrypted to, or one is none.
+            ManifestError: what is sealed is damaged.
+        """
+        keys = self._keyring.identities(identities)
+        record = open_record(self._keyring.host, self._place.repository.get(backup_id), keys)
+        return self._place.lister.backup(record)
+
+    def check_keys(self, identities: Iterable[str | os.PathLike[str] | Identity]) -> list[KeyCheck]:
+        """See whether ``identities`` open the newest backup of every database: its manifest, and where its data begins.
+
+        Raises:
+            IdentityError: one is none.
+            StoreError: the repository cannot be listed.
+        """
+        from dumpty.operations.key_check import check_keys
+
+        return check_keys(self._keyring.host, self._place, self._keyring.identities(identities))
