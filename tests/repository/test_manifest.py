@@ -267,3 +267,10 @@ def test_what_was_sealed_opens_to_what_was_known():
 def test_what_is_sealed_may_be_anything_and_is_then_damaged(content):
     with pytest.raises(ManifestError, match="the manifest"):
         manifest.open_sealed(sealed_record(), content, "the manifest")
+
+
+@pytest.mark.parametrize("said", [None, 7, "X25519", [1, "X25519", None], {"X25519": 1}], ids=range(5))
+def test_recipients_that_are_no_texts_are_none(said):
+    """They stand in the clear, and so may be anything: a listing shows what it can."""
+    stage = StageRecord(plugin=PluginRef(name="age"), params={"recipients": said}, kind="cipher")
+    assert stage.recipient_kinds == (("X25519",) if isinstance(said, list) else ())

@@ -165,7 +165,7 @@ def test_what_is_abandoned_ends_its_thread_and_takes_nothing_more(written):
         writer.write(b"egg")
 
 
-def test_abandoning_waits_for_nothing_that_the_sink_does_not_take():
+def test_abandoning_ends_once_the_sink_has_taken_what_it_was_given():
     entered, free = threading.Event(), threading.Event()
 
     class Slow(Sink):

@@ -56,7 +56,7 @@ class StageRecord(Struct, frozen=True, kw_only=True):
     def recipient_kinds(self) -> tuple[str, ...]:
         """For a cipher: of which kind each recipient is, sorted."""
         kinds = self.params.get("recipients", ()) if self.kind == "cipher" else ()
-        return tuple(sorted(kinds)) if isinstance(kinds, (list, tuple)) else ()
+        return tuple(sorted(k for k in kinds if isinstance(k, str))) if isinstance(kinds, (list, tuple)) else ()
 
 
 class StoredObject(Struct, frozen=True, kw_only=True):
