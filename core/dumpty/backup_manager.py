@@ -185,6 +185,17 @@ class BackupManager(Proofs):
 
         return Copier(self._place, to._place).copy_many(backup_ids, progress=progress, cancel=cancel)
 
+    def is_same_place(self, other: BackupManager, backup_id: str) -> bool:
+        """Return whether another manager is of the same repository, by a backup that both hold: then that is no copy.
+
+        Raises:
+            UnknownBackup, StoreError: one of the two does not hold it, or cannot be asked.
+        """
+        from dumpty.operations.locations import are_one_file
+
+        repositories = (self._place.repository, other._place.repository)
+        return are_one_file(repositories, (repositories[0].get(backup_id), repositories[1].get(backup_id)))
+
     def pin(self, backup_id: str, reason: str = "") -> Backup:
         """Protect a backup from ``remove``, until it is unpinned.
 

@@ -31,6 +31,21 @@ def test_each_backup_is_told_once_with_where_it_lies(dumpty, two):
     assert len(dumpty("list", "--dir", "vault", "--dir", "vault", "--json").json["backups"]) == 1
 
 
+def test_another_name_of_one_repository_is_no_copy(dumpty, two, moto_server, s3_credentials):
+    Path("linked").symlink_to("backups")
+    backups = dumpty("list", "-d", "backups", "-d", "./backups", "-d", "linked", "--json").json["backups"]
+    assert [b["copies"] for b in backups] == [[], []]
+    result = dumpty("list", "-d", "backups", "-d", "linked", "-d", "vault").out
+    assert result.splitlines()[1].endswith(" 2  backups, vault")
+    bucket = moto_server.new_bucket()
+    urls = [f"s3://{bucket}?endpoint=http://{host}:{moto_server.port}" for host in ("127.0.0.1", "localhost")]
+    assert dumpty("copy", "--to", urls[0]).status == 0
+    assert dumpty("list", "-d", urls[0], "-d", urls[1], "--json").json["backups"][0]["copies"] == []
+    refused = dumpty("copy", "--from", urls[0], "--to", urls[1])
+    assert refused.status == 1
+    assert "are one file, so backup" in refused.out + refused.err
+
+
 def test_what_is_not_whole_is_no_copy(dumpty, two):
     for backup in dumpty("list", "--dir", "backups", "--json").json["backups"]:
         Path(backup["files"][0]).unlink()

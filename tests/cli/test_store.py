@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
@@ -106,6 +107,27 @@ def test_a_store_that_returns_other_bytes_is_a_fault(tmp_path):
     assert found["read from any byte on"].fault
     found = findings(tmp_path, get=lambda real, name: real(name)[:-1])
     assert found["write and read back"].fault
+
+
+def test_a_store_that_returns_the_parts_of_a_large_object_in_another_order_is_a_fault(tmp_path):
+    class Swapped:
+        def __init__(self, real):
+            blocks = [real.read(1 << 18) for _ in range(64)]
+            self.blocks, self.close = iter(blocks[::-1]), real.close
+
+        def read(self, size=-1):
+            return next(self.blocks, b"")
+
+    def open_swapped(real, name, offset=0):
+        return Swapped(real(name)) if "large" in name else real(name, offset)
+
+    assert findings(tmp_path, open=open_swapped)["a large object is there whole or not at all"].fault
+
+
+def test_a_clock_that_is_wrong_is_told_and_nothing_follows(dumpty, tmp_path, monkeypatch):
+    found = findings(tmp_path, now=lambda real: real() + timedelta(hours=2))["its clock is near this machine's"]
+    assert (found.holds, found.follows) == (False, "")
+    assert "NTP" in found.seen
 
 
 def test_a_store_that_shows_what_is_not_committed_is_a_fault(tmp_path):

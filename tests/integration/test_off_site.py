@@ -148,10 +148,10 @@ def test_what_a_verb_asks_of_a_bucket_is_counted(dumpty, moto_server, bucket_url
         return len(moto_server.proxy.requests)
 
     requests("backup", shop)
-    assert requests("backup", shop) == 10
+    assert requests("backup", shop) == 11
     for _ in range(6):
         requests("backup", shop)
     assert requests("list") == 9  # each manifest once
     assert requests("list") == 1
     assert requests("show", "latest") <= 3
-    assert requests("prune", "--keep-last", "1", "--yes") <= 20
+    assert requests("prune", "--keep-last", "1", "--yes") <= 22

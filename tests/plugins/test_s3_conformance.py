@@ -25,7 +25,7 @@ class _S3(StoreSuite):
     @pytest.fixture
     def store_url(self, request, server, bucket):
         direct = "memory" in request.node.name  # the proxy's would count, too
-        return server.url(bucket, "a/prefix", direct=direct, timeout=1)
+        return server.url(bucket, "a/prefix", direct=direct, timeout=60 if direct else 1)
 
     @pytest.fixture
     def denied(self, server):

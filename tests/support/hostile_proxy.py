@@ -33,6 +33,7 @@ class Trouble:
     status. ``cut``: after how many bytes of its body the answer breaks off. ``pause``: after how many it does so once the
     block that cuts (``Proxy.cuts``) begins. ``headers``: replace those of the answer, None for none. ``strip``: headers
     that are not passed on. ``rewrite``: makes the answer's body of what came.
+    ``trickle``: how many bytes of the body come at once, the others one by one, a third of a second apart.
     """
 
     delay: float = 0.0
@@ -44,6 +45,7 @@ class Trouble:
     headers: dict[str, str | None] = field(default_factory=dict)
     strip: tuple[str, ...] = ()
     rewrite: Callable[[bytes], bytes] = bytes
+    trickle: int | None = None
 
 
 NONE = Trouble()
@@ -133,6 +135,14 @@ class Proxy:
 
             def _send(self, content: bytes, trouble: Trouble) -> None:
                 self.close_connection = trouble.cut is not None
+                if trouble.trickle is not None:
+                    self.wfile.write(content[: trouble.trickle])
+                    for byte in content[trouble.trickle :]:
+                        if proxy.over.wait(0.3):
+                            break
+                        self.wfile.write(bytes([byte]))
+                        self.wfile.flush()
+                    return
                 if trouble.pause is None:
                     self.wfile.write(content[: trouble.cut])
                     return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from dumpty.errors import Cancelled, IntegrityError, StoreError, UnknownBackup
+from dumpty.operations.locations import are_one_file
 from dumpty.operations.result import log
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.cancellation import cancellable, require_token
@@ -186,18 +186,11 @@ class Copier:
         return CopyOutcome(backup_id=record.id, backup=destination.lister.to_backup(existing))
 
     def _require_elsewhere(self, record: Record, copied: Record) -> None:
-        """See that a copy is one, and not the same file by another path, or another name of it."""
-        paths = (
-            self._origin.repository.local_path(record.objects[0].name),
-            self._destination.repository.local_path(copied.objects[0].name),
-        )
-        same = False
-        with contextlib.suppress(OSError):
-            same = None not in paths and os.path.samefile(*paths)  # type: ignore[arg-type]
-        if same:
-            raise StoreError(
-                f"{paths[0]} and {paths[1]} are one file, so backup {record.id} has no copy: name another place"
-            )
+        """See that a copy is one, and not the same file by another path, or the same place by another URL."""
+        origin, destination = self._origin.repository, self._destination.repository
+        if are_one_file((origin, destination), (record, copied)):
+            places = f"{origin.locate(record.file)} and {destination.locate(copied.file)}"
+            raise StoreError(f"{places} are one file, so backup {record.id} has no copy: name another place")
 
 
 class _Index:

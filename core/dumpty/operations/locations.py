@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from dumpty.repository.objects import StoredObjects
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dumpty.operations.result import Backup
+    from dumpty.types import Record, Repository
 
-__all__ = ["LocatedBackup", "locate_backups"]
+__all__ = ["LocatedBackup", "are_one_file", "locate_backups"]
 
 
 class LocatedBackup(NamedTuple):
@@ -22,13 +27,45 @@ class LocatedBackup(NamedTuple):
     places: tuple[str, ...]
 
 
-def locate_backups(backups: Mapping[str, Sequence[Backup]]) -> list[LocatedBackup]:
-    """Return each backup once, oldest first; ``backups`` are those of each repository, by its name."""
+def locate_backups(
+    backups: Mapping[str, Sequence[Backup]], is_same: Callable[[str, str, str], bool]
+) -> list[LocatedBackup]:
+    """Return each backup once, oldest first, and its copies; another name of one repository is none.
+
+    Args:
+        backups: those of each repository, by its name.
+        is_same: given two of those names and the id of a backup that both have, tells whether they are of one place.
+    """
     known: dict[str, LocatedBackup] = {}
+    aliases: dict[tuple[str, str], bool] = {}
+
+    def is_alias(one: str, other: str, backup_id: str) -> bool:
+        if (one, other) not in aliases:
+            aliases[one, other] = is_same(one, other, backup_id)
+        return aliases[one, other]
+
     for place, held in backups.items():
         for backup in held:
-            before = known.get(backup.id)
-            whole = (place,) if backup.state == "ok" else ()
-            told = backup if before is None or (whole and not before.places) else before.backup
-            known[backup.id] = LocatedBackup(told, (before.places if before else ()) + whole)
+            told, places = known.setdefault(backup.id, LocatedBackup(backup, ()))
+            if backup.state != "ok" or any(is_alias(other, place, backup.id) for other in places):
+                continue
+            if not places:
+                known[backup.id] = LocatedBackup(backup, (place,))
+            elif backup.checksum == told.checksum:
+                known[backup.id] = LocatedBackup(told, (*places, place))
     return sorted(known.values(), key=lambda located: (located.backup.timestamp, located.backup.id))
+
+
+def are_one_file(repositories: tuple[Repository, Repository], records: tuple[Record, Record]) -> bool:
+    """Return whether what two repositories tell of one backup is of one and the same file, as far as can be told."""
+    one, other = repositories
+    name, other_name = (record.objects[0].name for record in records)
+    paths = one.local_path(name), other.local_path(other_name)
+    if paths[0] is not None and paths[1] is not None:
+        with contextlib.suppress(OSError):
+            return os.path.samefile(paths[0], paths[1])
+    # Made by dumpty, a copy has a name of its own; by other means, it has been written at another time.
+    if name != other_name or not isinstance(one, StoredObjects) or not isinstance(other, StoredObjects):
+        return False
+    found, other_found = one.stat(name), other.stat(name)
+    return (found.tag, found.modified) == (other_found.tag, other_found.modified)

@@ -6,6 +6,8 @@ but something is slower, or stays for longer; what follows is said. What loses d
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import secrets
 import time
@@ -97,7 +99,7 @@ class _Check:
                     c for c, success in zip(contents, pool.map(self._creator(name), contents), strict=True) if success
                 ]
             winners.append(len(won))
-            if len(won) == 1 and self._store.get(name) != won[0]:
+            if claimed and len(won) == 1 and self._store.get(name) != won[0]:
                 return self._fault("one of several wins a new name", "what is there is not the winner's")
         seen = f"of {_CONTENDERS} at once {', '.join(map(str, winners))} won"
         holds = claimed and set(winners) == {1}
@@ -111,12 +113,17 @@ class _Check:
     def listing(self) -> StoreFinding:
         """List what was written, and what was deleted, right afterwards."""
         claimed = Cap.STRONG_LIST in self._store.capabilities()
-        late = 0
+        late = stale = 0
         for _ in range(_LISTINGS):
             name = self._name("listed")
             self._store.put(name, b"x")
             late += name not in self._listed()
+            with contextlib.suppress(Retained, NotPermitted):
+                self._store.delete([name])
+                stale += name in self._listed()
         seen = f"{_LISTINGS - late} of {_LISTINGS} were in the listing that came next"
+        seen += f", {stale} still when they were deleted" if stale else ""
+        late += stale
         if claimed and late:
             return self._fault("what was written is listed at once", f"{seen}, and the store says that all are")
         follows = "" if claimed else "a removal announces what it takes, and takes it a day later, when it is run again"
@@ -139,11 +146,12 @@ class _Check:
     def streaming(self) -> StoreFinding:
         """Upload and read what is large; nothing of it may be seen before it is committed."""
         what = "a large object is there whole or not at all"
-        name, block = self._name("large"), os.urandom(_BLOCK)
+        name, blocks = self._name("large"), [os.urandom(_BLOCK) for _ in range(_LARGE // _BLOCK)]
+        written, read = hashlib.sha256(b"".join(blocks)), hashlib.sha256()
         upload = self._store.upload(name, _LARGE)
         try:
             begun = time.monotonic()
-            for _ in range(_LARGE // _BLOCK):
+            for block in blocks:
                 upload.write(block)
             if name in self._listed() or self._is_there(name):
                 return self._fault(what, "it was there before it was committed")
@@ -156,22 +164,24 @@ class _Check:
         try:
             while data := reader.read(_BLOCK):
                 size += len(data)
+                read.update(data)
         finally:
             reader.close()
         down = time.monotonic() - begun
         if size != _LARGE or self._store.stat(name).size != _LARGE:
             return self._fault(what, f"of {_LARGE:,} bytes {size:,} came back")
+        if read.digest() != written.digest():
+            return self._fault(what, "other bytes came back")
         speed = f"{_LARGE / 1e6 / up:.0f} MB/s up, {_LARGE / 1e6 / down:.0f} MB/s down, {_LARGE >> 20} MiB each"
         return StoreFinding(name=what, holds=True, seen=speed)
 
     def clock(self) -> StoreFinding:
         """Compare the place's clock with this machine's."""
         skew = (self._store.now() - datetime.now(UTC)).total_seconds()
-        follows = "nothing: ages are told by the place's clock alone; but set this machine's (NTP)"
         near = abs(skew) < _SKEW_SECONDS
-        return StoreFinding(
-            name="its clock is near this machine's", holds=near, seen=f"{skew:+.0f} s", follows="" if near else follows
-        )
+        # Nothing follows: ages are told by the place's clock alone.
+        seen = f"{skew:+.0f} s" + ("" if near else ": set the one that is wrong (NTP)")
+        return StoreFinding(name="its clock is near this machine's", holds=near, seen=seen)
 
     def deleting(self) -> StoreFinding:
         """Delete all that was written."""

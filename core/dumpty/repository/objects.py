@@ -12,7 +12,7 @@ from dumpty.types import LocalStore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dumpty.types import Reader, Store
+    from dumpty.types import Found, Reader, Store
 
 __all__ = ["StoredObjects"]
 
@@ -31,6 +31,10 @@ class StoredObjects:
 
     def locate(self, name: str) -> str:
         return self._store.locate(name)
+
+    def stat(self, name: str) -> Found:
+        """Return what the store itself knows of an object."""
+        return self._store.stat(name)
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:

@@ -28,6 +28,8 @@ _WINDOW = 16
 """So many bytes in a row are in no output by chance."""
 _PATIENCE = 10.0
 
+_KEEPING = threading.Lock()
+
 
 class CipherSuite(StageRules):
     """The rules of a cipher. A subclass needs ``plugin``, and ``key_pair`` where the plugin makes no identities."""
@@ -236,8 +238,9 @@ class CipherSuite(StageRules):
     def _keys(self, host: Host) -> KeyPair:
         """Return the keys of this test."""
         kept: dict[Host, KeyPair] = self.__dict__.setdefault("_kept", {})
-        if host not in kept:
-            kept[host] = self.key_pair(host)
+        with _KEEPING:  # several threads of a rule may be the first at once
+            if host not in kept:
+                kept[host] = self.key_pair(host)
         return kept[host]
 
     def _built_in(self) -> Any:

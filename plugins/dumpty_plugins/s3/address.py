@@ -28,7 +28,7 @@ class Address(Struct, frozen=True, kw_only=True):
     """A bucket, a prefix in it ("" or without slashes at its ends), and how to speak to its server.
 
     ``endpoint`` is the server's URL, "" for Amazon's own. ``part_size`` (bytes) is that of all parts, 0 for parts that
-    grow. ``timeout`` is how long the server may be silent, in seconds.
+    grow. ``listing`` is "late" where listings may lag. ``timeout`` is how long the server may be silent, in seconds.
     """
 
     bucket: str
@@ -40,6 +40,7 @@ class Address(Struct, frozen=True, kw_only=True):
     storage_class: str = ""
     sse: str = ""
     kms_key: str = ""
+    listing: str = ""
     part_size: int = 0
     timeout: float = 60.0
 
@@ -162,6 +163,7 @@ _PARAMETERS: dict[str, Callable[[str, str], object]] = {
     "storage_class": _text,
     "sse": _choice("AES256", "aws:kms", "aws:kms:dsse"),
     "kms_key": _text,
+    "listing": _choice("late"),
     "part_size": _size,
     "timeout": _seconds,
 }

@@ -47,7 +47,7 @@ def _delete_batch(requests: Requests, names: Sequence[str]) -> list[StoreError]:
                 "delete_objects", {"Delete": {"Objects": [{"Key": key} for key in keys], "Quiet": True}}
             )
         except RequestFailed as failure:
-            if not failure.unsupported:
+            if not failure.unsupported and failure.code != "InvalidRequest":  # Content-MD5 is missing, say some
                 return [store_error(f"cannot delete {address.location(names[0])}", failure, address)]
         else:
             errors = (_error_of(requests, keys, entry) for entry in answer.get("Errors", ()))
@@ -74,7 +74,7 @@ def _error_of(requests: Requests, keys: dict[str, str], entry: dict[str, Any]) -
 
 def _error(requests: Requests, name: str, failure: RequestFailed) -> StoreError | None:
     """Return the error for an object that was not deleted; None where it is not there."""
-    if failure.missing or (name and not failure.certain and _is_gone(requests, name)):
+    if failure.code == "NoSuchKey" or (name and not failure.certain and _is_gone(requests, name)):
         return None
     return store_error(f"cannot delete {requests.address.location(name)}", failure, requests.address)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from dumpty import StoreError
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
-from dumpty_plugins.s3.objects import tag
+from dumpty_plugins.s3.objects import head, tag
 
 if TYPE_CHECKING:
     from dumpty_plugins.s3.requests import Requests
@@ -45,6 +46,10 @@ class S3Reader:
         self._body: Any = None
         self._rest = memoryview(b"")
         self._block = _FIRST_BLOCK
+        self._is_whole = False
+        """Whether the connection gives the object from its beginning."""
+        self._left_behind = False
+        """Whether a thread may still read from the body."""
         self._closed = False
         with self._errors():
             self._open()
@@ -82,11 +87,15 @@ class S3Reader:
         try:
             answer = self._requests.send("get_object", {"Key": key, **wanted})
         except RequestFailed as failure:
-            if failure.code in {"InvalidRange", "416"} and self._size < 0:  # at its end, or behind it
-                self._size = self._position
-                return
-            raise
+            if failure.code not in {"InvalidRange", "416"} or self._size >= 0:
+                raise
+            size = head(self._requests, self._name).size
+            if self._position > size:
+                raise RequestFailed(f"it has {size:,} bytes, not {self._position:,} or more", status=400) from failure
+            self._size = size
+            return
         self._require_asked(answer)
+        self._is_whole = not self._position
         self._body = answer["Body"]
 
     def _require_asked(self, answer: dict[str, Any]) -> None:
@@ -105,7 +114,7 @@ class S3Reader:
             try:
                 if self._body is None:
                     self._open()
-                block = self._requests.wait(lambda: _read(self._body, size), size=size)
+                block = self._read(size)
             except RequestFailed as failure:
                 self._drop()
                 attempts += 1
@@ -119,17 +128,34 @@ class S3Reader:
                 )
             return bytes(block)
 
+    def _read(self, size: int) -> Any:
+        """Read from the connection; behind its end botocore compares the checksum, where the server told one.
+
+        Of a part of an object some servers tell that of the whole: so this is asked for only where the whole is read.
+        """
+        body, last = self._body, self._size - self._position if self._is_whole else -1
+        self._left_behind = True
+        block = self._requests.wait(lambda: _read(body, size, last), size=size)
+        self._left_behind = False
+        return block
+
     def _drop(self) -> None:
         body, self._body = self._body, None
-        if body is not None:
+        if body is None:
+            return
+        if self._left_behind:  # its thread holds the lock that closing takes, for as long as the server likes
+            threading.Thread(target=body.close, name="dumpty-s3-close", daemon=True).start()
+        else:
             body.close()
+        self._left_behind = False
 
 
-def _read(body: Any, size: int) -> Any:
+def _read(body: Any, size: int, last: int) -> Any:
     from botocore.exceptions import BotoCoreError
 
     try:
-        return body.read(size)
+        block = body.read(size)
+        return block + body.read(1) if len(block) == last else block
     except (BotoCoreError, OSError) as error:
         raise RequestFailed(f"the connection broke off: {' '.join(str(error).split())[:300]}") from error
     except Exception as error:  # urllib3's own, which botocore lets pass: IncompleteRead, ProtocolError

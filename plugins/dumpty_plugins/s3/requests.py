@@ -47,6 +47,7 @@ class Requests:
         self._client: Any = None
         self._lock = threading.Lock()
         self._server_time: tuple[datetime, float] | None = None
+        self._slow_time: tuple[datetime, float] | None = None
 
     def send(
         self,
@@ -119,6 +120,9 @@ class Requests:
             self._server_time = None
             ask()
             known = self._server_time
+            if known is None:  # it took long, perhaps for its attempts
+                ask()
+                known = self._server_time or self._slow_time
         if known is None:
             raise RequestFailed(f"{self.address.server} does not say what time it is (the header Date)")
         return known[0] + timedelta(seconds=time.clock_gettime(_CLOCK) - known[1])
@@ -144,10 +148,11 @@ class Requests:
 
     def _note_time(self, metadata: dict[str, Any], begun: float) -> None:
         now = time.clock_gettime(_CLOCK)
-        if now - begun < _PROMPT_SECONDS:
-            with contextlib.suppress(TypeError, ValueError):
-                moment = email.utils.parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date"))
-                self._server_time = (moment.astimezone(UTC), now)
+        with contextlib.suppress(TypeError, ValueError):
+            moment = email.utils.parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date"))
+            self._slow_time = (moment.astimezone(UTC), now)
+            if now - begun < _PROMPT_SECONDS:
+                self._server_time = self._slow_time
 
     def _connect(self) -> Any:
         with self._lock:

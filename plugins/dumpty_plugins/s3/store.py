@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty import Cap, Exists, Found, MissingFile, StoreError, check_object_name, is_object_name
 from dumpty_plugins.s3 import deleting, objects
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
-from dumpty_plugins.s3.probing import MARKER, decides_by_itself
+from dumpty_plugins.s3.probing import MARKER, find_guarantees
 from dumpty_plugins.s3.reader import S3Reader
 from dumpty_plugins.s3.requests import Requests
 from dumpty_plugins.s3.upload import S3Upload
@@ -41,9 +41,11 @@ class S3Store:
     def capabilities(self) -> Cap:
         if self._capabilities is None:
             with self._errors("cannot find out what can be done in", ""):
-                decides = decides_by_itself(self._requests)
-            deletes = Cap(0) if decides is None else Cap.DELETE | Cap.BATCH
-            self._capabilities = Cap.STRONG_LIST | deletes | (Cap.CREATE_NEW if decides else Cap(0))
+                found = find_guarantees(self._requests)
+            claimed = Cap.DELETE | Cap.BATCH if found.writable else Cap(0)
+            claimed |= Cap.CREATE_NEW if found.decides else Cap(0)
+            lists = found.lists and self._address.listing != "late"
+            self._capabilities = claimed | (Cap.STRONG_LIST if lists else Cap(0))
         return self._capabilities
 
     def put(self, name: str, data: bytes, *, new: bool = True) -> None:
@@ -70,17 +72,23 @@ class S3Store:
 
     def stat(self, name: str) -> Found:
         with self._errors("cannot read", check_object_name(name)):
-            return objects.head(self._requests, name)
+            try:
+                return objects.head(self._requests, name)
+            except RequestFailed as failure:
+                if failure.missing:  # the answer to HEAD has no room for what is missing: the object, or the bucket
+                    key = self._address.key(name)
+                    self._requests.send("get_object", {"Key": key, "Range": "bytes=0-0"})["Body"].close()
+                raise
 
     def list(self, folder: str = "") -> Iterator[Found]:
         prefix = self._address.key(f"{check_object_name(folder)}/" if folder else "")
-        token = ""
+        token, seen = "", set()
         while True:
-            last = token
             with self._errors("cannot list", folder):
                 page, token = self._page(prefix, token)
-                if token == last and token:
+                if token in seen:
                     raise RequestFailed(f"{self._address.server} does not say how it goes on")
+            seen.add(token)
             yield from page
             if not token:
                 return
@@ -181,11 +189,25 @@ class S3Store:
                 raise
 
     def _abort_if_older(self, entry: dict[str, Any], older: timedelta) -> None:
+        """Abort an upload that was begun, and had its last part, so long ago: a large one can take days."""
         name = entry["Key"][len(self._address.key("")) :]
         if not is_object_name(name) or self.now() - entry["Initiated"].astimezone(UTC) < older:
             return
+        upload = {"Key": entry["Key"], "UploadId": entry["UploadId"]}
         try:
-            self._requests.send("abort_multipart_upload", {"Key": entry["Key"], "UploadId": entry["UploadId"]})
+            if any(self.now() - moment < older for moment in self._part_times(upload)):
+                return
+            self._requests.send("abort_multipart_upload", upload)
         except RequestFailed as failure:
             if failure.code != _NO_UPLOAD:
                 raise
+
+    def _part_times(self, upload: dict[str, object]) -> Iterator[datetime]:
+        marker = 0
+        while True:
+            answer = self._requests.send("list_parts", {**upload, "PartNumberMarker": marker})
+            parts = answer.get("Parts", ())
+            yield from (part["LastModified"].astimezone(UTC) for part in parts)
+            if not answer.get("IsTruncated") or not parts:
+                return
+            marker = parts[-1]["PartNumber"]

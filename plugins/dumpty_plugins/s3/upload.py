@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
+import time
 from typing import TYPE_CHECKING
 
-from dumpty import Exists, StoreError, Worker
+from dumpty import Exists, StoreError, Worker, given_up, pause
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
-from dumpty_plugins.s3.objects import encryption, head, require_encrypted, require_same_checksum, storage_class
+from dumpty_plugins.s3.objects import (
+    crc32,
+    encryption,
+    head,
+    require_encrypted,
+    require_same_checksum,
+    storage_class,
+    tag,
+)
 from dumpty_plugins.s3.parts import MAX_PARTS, Part, part_size
 
 if TYPE_CHECKING:
@@ -23,6 +33,9 @@ _AT_ONCE = 3
 """Parts under way, in memory; of those that wait in files, which are large, fewer are enough."""
 _AT_ONCE_IN_FILES = 2
 _MD5_DIGITS = 32
+_LOOK_SECONDS = 0.5
+_BYTES_OF_PATIENCE = 64 << 10
+"""For how many bytes' time a server may take over each part when it joins them: a second."""
 
 
 class S3Upload:
@@ -47,6 +60,7 @@ class S3Upload:
         self._part = self._new_part(1)
         self._under_way: list[tuple[Part, Worker[dict[str, object]]]] = []
         self._sent: list[dict[str, object]] = []
+        self._checksums: list[str] = []
         self._size = 0
         self._error: StoreError | None = None
         self._given_up = False
@@ -154,22 +168,47 @@ class S3Upload:
         return sent | ({"ChecksumCRC32": part.checksum} if "ChecksumCRC32" in answer else {})
 
     def _wait_for_first(self) -> None:
-        _, worker = self._under_way[0]
+        part, worker = self._under_way[0]
         self._sent.append(worker.result())
+        self._checksums.append(part.checksum)
         del self._under_way[0]
 
     def _complete(self) -> None:
         conditional = self._claims_new()
         if not conditional:
             self._refuse_taken()
-        parameters = {"Key": self._key, "UploadId": self._upload_id, "MultipartUpload": {"Parts": self._sent}}
-        condition = {"IfNoneMatch": "*"} if conditional else {}
         try:
-            self._requests.send("complete_multipart_upload", {**parameters, **condition})
+            try:
+                self._join(conditional=conditional)
+            except RequestFailed as failure:
+                if not conditional or not failure.unsupported:
+                    raise
+                # It decides whose a name is when an object is put, and not when parts are joined.
+                self._refuse_taken()
+                self._join(conditional=False)
         except RequestFailed as failure:
             # The answer to a first request may be lost, and what is told is that to a second one.
-            if (failure.certain and failure.code != "NoSuchUpload") or not self._is_there(failure):
+            if (failure.certain and failure.code != "NoSuchUpload") or not self._comes_to_be(failure):
                 raise
+
+    def _comes_to_be(self, failure: RequestFailed) -> bool:
+        """Look for the object until it is there, or the time of one answer is over: a server may still join its parts.
+
+        Raises:
+            Exists: the name is another's.
+        """
+        end = time.monotonic() + (0.0 if failure.taken else self._address.timeout)
+        while not self._is_there(failure):
+            if time.monotonic() > end or given_up():
+                return False
+            pause(_LOOK_SECONDS)
+        return True
+
+    def _join(self, *, conditional: bool) -> None:
+        condition: dict[str, object] = {"IfNoneMatch": "*"} if conditional else {}
+        parameters = {"Key": self._key, "UploadId": self._upload_id, "MultipartUpload": {"Parts": self._sent}}
+        patience = len(self._sent) * _BYTES_OF_PATIENCE
+        self._requests.send("complete_multipart_upload", {**parameters, **condition}, size=patience)
 
     def _is_there(self, failure: RequestFailed) -> bool:
         """Return whether the object is there as it was sent, after what may have been a success.
@@ -178,14 +217,21 @@ class S3Upload:
             Exists: the name is another's.
         """
         try:
-            found = head(self._requests, self._name)
+            found = self._requests.send("head_object", {"Key": self._key, "ChecksumMode": "ENABLED"})
         except RequestFailed as error:
             if error.missing and not failure.taken:
                 return False
             raise failure from error
-        if found.size == self._size and found.tag == self._joint_tag():
+        checksum = found.get("ChecksumCRC32")
+        same = checksum == self._joint_checksum() if checksum else tag(found) == self._joint_tag()
+        if found["ContentLength"] == self._size and same:
             return True
         raise Exists(f"{self._address.location(self._name)} exists already")
+
+    def _joint_checksum(self) -> str:
+        """Return the checksum of an object of such parts: the CRC-32 of their CRC-32s, and their number."""
+        digests = b"".join(base64.b64decode(checksum) for checksum in self._checksums)
+        return f"{crc32(digests)}-{len(self._checksums)}"
 
     def _joint_tag(self) -> str:
         """Return the ETag of an object of such parts: the MD5 of their MD5s, and their number; "" where it is none."""

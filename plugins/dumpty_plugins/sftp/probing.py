@@ -141,6 +141,8 @@ class _Probe:
     async def _has_one_winner(self, method: Method, parts: list[bytes]) -> bool:
         """Return whether of all that give one fresh name at once, one wins and the others are refused."""
         branches = [self._connection, *await self._branches(len(parts) - 1)]
+        if method is Method.RENAME and len(branches) == 1:
+            return False  # one session does one thing after the other, and nobody would be seen to look first
         sessions = [branches[position % len(branches)] for position in range(len(parts))]
         try:
             if method is Method.LINK:

@@ -42,7 +42,12 @@ def dumpty(*arguments, **options):
 def test_there_is_no_such_bucket(moto_server, shop):
     url = moto_server.url("no-such-bucket-here")
     store = s3.open_store(url)
-    for call in (lambda: list(store.list()), lambda: store.put("a/b", b""), lambda: store.get("a/b")):
+    for call in (
+        lambda: list(store.list()),
+        lambda: store.put("a/b", b""),
+        lambda: store.get("a/b"),
+        lambda: store.stat("a/b"),
+    ):
         assert "there is no bucket 'no-such-bucket-here'" in error_of(call)
     for arguments in (("list", "-d", url), ("backup", shop, "-d", url)):
         ended = dumpty(*arguments)

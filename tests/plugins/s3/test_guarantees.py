@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
 
-from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained
+from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained, StoreError
 from dumpty_plugins import s3
 
 IGNORES = Trouble(strip=("if-none-match",))
@@ -23,14 +25,63 @@ def append_only(request):
     return Trouble(refuse=(403, "AccessDenied")) if deletes else NONE
 
 
-def test_that_the_server_decides_is_proved_by_racing_and_then_by_one_request(store, url, proxy):
-    assert Cap.CREATE_NEW in store.capabilities()
-    assert len([r for r in proxy.requests if r.method == "PUT"]) == 6
+def test_that_the_server_decides_is_proved_by_racing_and_then_by_two_requests(store, url, proxy):
+    assert Cap.CREATE_NEW | Cap.STRONG_LIST in store.capabilities()
+    assert len([r for r in proxy.requests if r.method == "PUT"]) == 5
     proxy.requests.clear()
     again = s3.open_store(url)
     assert again.capabilities() == again.capabilities() == store.capabilities()
-    assert [r.method for r in proxy.requests] == ["PUT"]
+    assert [r.method for r in proxy.requests] == ["HEAD", "PUT"]
     assert list(store.list()) == []
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Trouble(refuse=(503, "SlowDown")), Trouble(refuse=(409, "ConditionalRequestConflict")), Trouble(lose=500)],
+    ids=["busy", "conflict", "lost"],
+)
+def test_a_race_that_was_not_won_is_run_again_by_the_next_one(url, proxy, moto_server, bucket, trouble):
+    with proxy.does(lambda request: trouble if request.method == "PUT" else NONE):
+        with contextlib.suppress(StoreError):
+            assert Cap.CREATE_NEW not in s3.open_store(url).capabilities()
+        if trouble.lose is None:
+            assert moto_server.client.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    proxy.requests.clear()
+    assert Cap.CREATE_NEW in s3.open_store(url).capabilities()
+    assert len([r for r in proxy.requests if r.method == "PUT"]) == 5
+
+
+def test_a_conflict_is_no_proof_that_the_server_refuses(store, url, proxy):
+    store.capabilities()
+    conflict = Trouble(refuse=(409, "ConditionalRequestConflict"))
+    with proxy.does(lambda request: conflict if request.method == "PUT" else NONE):
+        assert Cap.CREATE_NEW not in s3.open_store(url).capabilities()
+
+
+def test_a_server_whose_listings_lag_is_found_out_or_said(store, url, proxy):
+    empty = Trouble(rewrite=lambda body: re.sub(rb"<Contents>.*</Contents>", b"", body, flags=re.DOTALL))
+    with proxy.does(lambda request: empty if "list-type" in request.path else NONE):
+        caps = s3.open_store(url).capabilities()
+    assert Cap.CREATE_NEW in caps
+    assert Cap.STRONG_LIST not in caps
+    assert Cap.STRONG_LIST in s3.open_store(url).capabilities()  # that of before left no mark
+    assert Cap.STRONG_LIST not in s3.open_store(url + "&listing=late").capabilities()
+
+
+def test_a_server_that_decides_for_what_is_put_and_not_for_what_is_joined_is_used(store, proxy):
+    def unknown(request):
+        joins = request.method == "POST" and "if-none-match" in request.headers
+        return Trouble(refuse=(501, "NotImplemented")) if joins else NONE
+
+    store.capabilities()
+    with proxy.does(unknown):
+        for expected in (None, Exists):
+            upload = store.upload("a/large")
+            upload.write(bytes(9 << 20))
+            with pytest.raises(expected) if expected else contextlib.nullcontext():
+                upload.commit()
+            upload.abort()
+    assert store.stat("a/large").size == 9 << 20
 
 
 def test_a_server_that_ignores_conditions_is_found_out_every_time(store, url, proxy, moto_server, bucket):
@@ -106,6 +157,7 @@ def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
         ids = [manager.create_backup(f"sqlite:///{tmp_path}/shop.db").backup.id for _ in range(2)]
         with pytest.raises(NotPermitted, match="refuses it"):
             manager.remove(ids[0])
+        manager.pin(ids[0])  # nothing was announced that nobody can take back
         assert {b.id for b in manager.list_backups()} == set(ids)
         assert all(manager.verify(backup_id) for backup_id in ids)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from datetime import timedelta
 
 import pytest
@@ -161,9 +162,15 @@ def test_sweep_aborts_what_is_old_and_spares_what_is_young(store, proxy, moto_se
         return re.sub(rb"(<Initiated>)[^<]*", rb"\g<1>" + begun.isoformat().encode(), listing)
 
     begun = store.now() - timedelta(hours=1)
+
+    def grown_an_hour_ago(listing):
+        return re.sub(rb"(<LastModified>)[^<]*", rb"\g<1>" + begun.isoformat().encode(), begun_an_hour_ago(listing))
+
     with proxy.does(lambda _: Trouble(rewrite=begun_an_hour_ago)):
         store.sweep(timedelta(hours=2))
+        store.sweep(timedelta(minutes=59))  # begun long ago, and it still grows
         assert len(moto_server.unfinished(bucket)) == 2
+    with proxy.does(lambda _: Trouble(rewrite=grown_an_hour_ago)):
         store.sweep(timedelta(minutes=59))
     assert moto_server.unfinished(bucket) == ["elsewhere/not-dumptys"]
     with pytest.raises(StoreError):
@@ -200,6 +207,24 @@ def test_a_read_goes_on_where_the_connection_broke_off(store, proxy):
     cuts = iter([MIB, 5, 3 * MIB])
     with proxy.does(lambda request: Trouble(cut=next(cuts, None)) if request.method == "GET" else NONE):
         assert store.open(NAME).read(-1) == DATA
+
+
+def test_a_read_that_trickles_ends_in_an_error_and_so_does_its_close(moto_server, proxy, bucket):
+    store = s3.open_store(moto_server.url(bucket, timeout=1))
+    store.put(NAME, DATA[:MIB])
+    with proxy.does(lambda request: Trouble(trickle=1000) if request.method == "GET" else NONE):
+        reader = store.open(NAME)
+        begun = time.monotonic()
+        with pytest.raises(StoreError, match="stalled"):
+            reader.read()
+        reader.close()
+    assert time.monotonic() - begun < 120  # and not for as long as the server likes
+
+
+def test_a_read_from_behind_the_end_is_an_error(store):
+    store.put(NAME, b"0123456789")
+    with pytest.raises(StoreError, match="10 bytes"):
+        store.open(NAME, 11)
 
 
 def test_a_read_does_not_go_on_in_another_object(store, proxy):

@@ -14,6 +14,7 @@ from dumpty.cli.output import Line, Report, Table, moment, size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dumpty.backup_manager import BackupManager
     from dumpty.cli.replies import Reply
     from dumpty.errors import DumptyError
     from dumpty.operations.locations import LocatedBackup
@@ -44,8 +45,9 @@ _Directories = Annotated[
 
 
 class _Listings(NamedTuple):
-    """What several repositories hold, by their names, and what kept others from being listed."""
+    """Several repositories and what they hold, by their names, and what kept others from being listed."""
 
+    managers: dict[str, BackupManager]
     listings: dict[str, Listing]
     errors: dict[str, DumptyError]
 
@@ -67,9 +69,9 @@ def list_(
 
     selection = Filter(database=database, source=source)
     names = list(dict.fromkeys(directories or [os.environ.get("DUMPTY_DIR") or DIRECTORY]))
-    listings, errors = _look(names)
+    managers, listings, errors = _look(names)
     selected = {name: selection.filter(listing.backups) for name, listing in listings.items()}
-    located = locate_backups(selected)
+    located = locate_backups(selected, lambda one, other, i: managers[one].is_same_place(managers[other], i))
     shown = located if json else []
     copies = [(backup, [shown_address(place) for place in places[1:]]) for backup, places in shown]
     reply: Reply = (
@@ -96,10 +98,11 @@ def _look(names: Sequence[str]) -> _Listings:
     """List repositories; of several each that can be, of one it or the error."""
     from dumpty.errors import DumptyError
 
-    found = _Listings({}, {})
+    found = _Listings({}, {}, {})
     for name in names:
         try:
-            found.listings[name] = open_existing(name).listing()
+            found.managers[name] = manager = open_existing(name)
+            found.listings[name] = manager.listing()
         except DumptyError as error:
             if len(names) == 1:
                 raise

@@ -62,7 +62,7 @@ def _error(findings: list[StoreFinding], url: str) -> Exception | None:
     from dumpty.url import shown_address
 
     faults = [f for f in findings if f.fault]
-    missing = [f for f in findings if not f.holds]
+    missing = [f for f in findings if not f.holds and f.follows]
     if faults:
         return IntegrityError(f"{shown_address(url)} is no place for backups: {faults[0].name}: {faults[0].seen}")
     if missing:

@@ -21,7 +21,7 @@ from dumpty.repository.protocol.dooms import (
     read_dooms,
     withdraw,
 )
-from dumpty.repository.protocol.layout import MANIFEST, PRUNE_FOLDER, Entry, is_commit, parse_listing
+from dumpty.repository.protocol.layout import DOOM, MANIFEST, PRUNE_FOLDER, Entry, is_commit, parse_listing
 from dumpty.repository.protocol.process_identity import active
 from dumpty.repository.protocol.taking import take
 from dumpty.types import Cap
@@ -77,6 +77,8 @@ def remove(store: Store, decide: Decide, *, lag: timedelta = timedelta(days=1)) 
     if not stems:
         return Removal(retained=retained)
     me = new_doom_name()
+    # Rights that do not suffice are told of what is not there, too: before anything is announced that nobody can undo.
+    store.delete([DOOM + me])
     active.add(me)
     try:
         return _decide_again(store, me, stems, decide, adopted=False).plus(Removal(retained=retained))
