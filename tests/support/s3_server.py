@@ -76,6 +76,13 @@ class S3:
         keys = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
         return [key for key in keys if "~" not in key]
 
+    def parts(self, bucket: str, key: str) -> list[int]:
+        """Return the numbers of the parts that an unfinished upload has."""
+        uploads = self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+        [upload_id] = [upload["UploadId"] for upload in uploads if upload["Key"] == key]
+        parts = self.client.list_parts(Bucket=bucket, Key=key, UploadId=upload_id).get("Parts", ())
+        return [part["PartNumber"] for part in parts]
+
     def unfinished(self, bucket: str) -> list[str]:
         """Return the keys of uploads that were begun and not ended."""
         return [u["Key"] for u in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]

@@ -157,6 +157,8 @@ def test_sweep_aborts_what_is_old_and_spares_what_is_young(store, proxy, moto_se
     moto_server.client.create_multipart_upload(Bucket=bucket, Key="elsewhere/not-dumptys")
     writer = store.upload(NAME)
     writer.write(DATA)
+    while len(moto_server.parts(bucket, f"here/{NAME}")) < 2:  # they are sent side by side with this
+        time.sleep(0.02)
 
     def begun_an_hour_ago(listing):  # moto tells the same time of all
         return re.sub(rb"(<Initiated>)[^<]*", rb"\g<1>" + begun.isoformat().encode(), listing)
