@@ -153,5 +153,5 @@ def test_what_a_verb_asks_of_a_bucket_is_counted(dumpty, moto_server, bucket_url
         requests("backup", shop)
     assert requests("list") == 9  # each manifest once
     assert requests("list") == 1
-    assert requests("show", "latest") <= 3
+    assert requests("show", "latest") <= 6  # those that began in the same second are all looked at
     assert requests("prune", "--keep-last", "1", "--yes") <= 22
