@@ -240,6 +240,14 @@ def test_keys_check_fails_for_the_databases_that_are_not_opened(dumpty, make, sh
     assert "2 databases opened" in both.out
 
 
+def test_keys_check_of_what_is_not_encrypted_proves_nothing_and_says_so(dumpty, make, shop):
+    make(shop)
+    result = dumpty("keys", "check", "--identity", "key.txt")
+    assert result.status == 3
+    assert "nothing in backups is encrypted, so nothing is proved of the identity" in result.err
+    assert "not encrypted" in result.out
+
+
 def test_no_secret_is_shown_whatever_goes_wrong(dumpty, sealed):
     half = SECRET[:-2]
     for argv in (

@@ -136,7 +136,7 @@ class Requests:
             answer = getattr(self._connect(), operation)(Bucket=self.address.bucket, **parameters)
         except ClientError as error:
             self._note_time(error.response.get("ResponseMetadata", {}), begun)
-            raise _refusal(error.response) from error
+            raise _refusal(operation, error.response) from error
         except (HTTPClientError, ConnectionError) as error:
             raise RequestFailed(_connection_reason(error, self.address)) from error
         except ResponseParserError as error:
@@ -190,12 +190,15 @@ def _pause_if_too_many(response: tuple[Any, object] | None, attempts: int, **_: 
     return random.uniform(0, 2**attempts) if too_many and attempts < _ATTEMPTS else None  # noqa: S311 - no secret
 
 
-def _refusal(response: dict[str, Any]) -> RequestFailed:
+def _refusal(operation: str, response: dict[str, Any]) -> RequestFailed:
     error, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
     code, status = str(error.get("Code", "")), int(metadata.get("HTTPStatusCode", 0))
+    if code == "404" and operation != "head_object":
+        code = ""  # S3 says what it is that is missing: this is a proxy's, or a wrong address
     message = " ".join(str(error.get("Message", "")).split())[:300]
     region = metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region", "")
-    reason = f"{code}: {message}" if message and message != code else code or f"HTTP status {status}"
+    code_text = code or f"HTTP status {status}"
+    reason = f"{code_text}: {message}" if message and message != code else code_text
     return RequestFailed(
         reason + (f"; it is {region}" if region and status in {301, 400} else ""), code=code, status=status
     )

@@ -177,9 +177,8 @@ class S3Store:
         top = len(self._address.key(""))
         keys = ((entry, entry["Key"][top:]) for entry in answer.get("Contents", ()) if entry["Key"].startswith(prefix))
         page = [objects.found(name, entry) for entry, name in keys if is_object_name(name)]
-        return page, answer["NextContinuationToken"] if answer[
-            "IsTruncated"
-        ] else ""  # an answer that was cut says neither
+        more = answer["IsTruncated"]  # which an answer that was cut lacks
+        return page, answer["NextContinuationToken"] if more else ""
 
     def _ask(self) -> None:
         try:

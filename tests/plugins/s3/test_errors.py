@@ -104,6 +104,15 @@ def test_an_answer_makes_no_sense(store, proxy, answer):
         assert error_of(lambda: upload_in_parts(store))
 
 
+def test_an_answer_that_something_is_missing_and_not_what_is_no_missing_object(store, proxy):
+    store.put("a/b", b"x")
+    nothing = Trouble(refuse=(404, ""), rewrite=lambda _: b"no such page")
+    with proxy.does(lambda request: nothing if request.method != "PUT" else NONE):
+        for call in (lambda: store.get("a/b"), lambda: store.stat("a/b"), lambda: store.delete(["a/b"])):
+            assert "404" in error_of(call)
+    assert store.get("a/b") == b"x"
+
+
 def upload_in_parts(store):
     upload = store.upload("a/large")
     try:

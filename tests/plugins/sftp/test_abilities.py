@@ -76,6 +76,15 @@ def test_without_hard_links_a_rename_that_refuses_will_do(open_store, start_serv
     assert files() == {f"race/{number}" for number in range(5)}
 
 
+def test_a_rename_that_nobody_can_race_for_is_not_relied_on(open_store, start_server, top, files):
+    store = open_store(start_server("internal-sftp -P hardlink", "MaxSessions 1").url(top))
+    assert store.capabilities() == Cap.STRONG_LIST | Cap.DELETE
+    store.put("a/b", b"x")
+    with pytest.raises(Exists):
+        store.put("a/b", b"y")
+    assert files() == {"a/b"}
+
+
 @pytest.mark.parametrize("manner", ["over", "look"])
 def test_a_rename_that_replaces_or_only_looks_is_not_relied_on(unruly, unruly_ssh_server, files, manner):
     """The second is refused where a name is taken; but of several at once more than one find that it is not."""

@@ -14,7 +14,7 @@ from dumpty.cli.keys import CIPHER, Identities, read_identities
 from dumpty.cli.output import Line, Report, Table, count, moment, warn
 from dumpty.cli.status import UsageError, error_type
 from dumpty.cli.urls import redacted, remember
-from dumpty.errors import DumptyError, IntegrityError
+from dumpty.errors import DumptyError, IntegrityError, NotProvable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,9 +128,11 @@ def check(
     """Prove that an identity opens the newest backup of every database.
 
     Decrypts what is sealed of its manifest, and the beginning of its data. Where it does not open one of them the exit
-    status is 4. Do it with the copy of the key that you keep, and now and then: a key that is lost opens nothing.
+    status is 4, and 3 where nothing there is encrypted. Do it with the copy of the key that you keep, and now and then:
+    a key that is lost opens nothing.
     """
     from dumpty.cli.replies import CheckKeysReply
+    from dumpty.url import shown_address
 
     if not identity:
         raise UsageError("say which identity is to open the backups: --identity FILE")
@@ -140,11 +142,13 @@ def check(
     lines: list[Line] = [_check_line(c) for c in checks]
     opened = sum(c.opened and bool(c.backup and c.backup.recipient_kinds) for c in checks)
     lines.append(f"{count(opened, 'database')} opened" + (f", {len(failed)} NOT OPENED" if failed else ""))
-    error = None
+    error: DumptyError | None = None
     if failed:
         error = IntegrityError(
             f"{len(failed)} of {len(checks)} newest backups are not opened, the first: {_why(failed[0])}"
         )
+    elif not opened:
+        error = NotProvable(f"nothing in {shown_address(directory)} is encrypted, so nothing is proved of the identity")
     reply = CheckKeysReply(checks=[_check_value(c) for c in checks])
     return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet)
 
