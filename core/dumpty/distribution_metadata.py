@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["metadata_field"]
+__all__ = ["metadata_field", "metadata_fields"]
 
 
 def metadata_field(read_text: Callable[[str], str | None], name: str) -> str:
-    """Return the field ``name`` of a distribution's metadata, "" where there is none; it is one that fits one line.
+    """Return the field ``name`` of a distribution's metadata, "" where there is none; as ``metadata_fields``."""
+    return next(iter(metadata_fields(read_text, name)), "")
+
+
+def metadata_fields(read_text: Callable[[str], str | None], name: str) -> list[str]:
+    """Return every field ``name`` of a distribution's metadata; it is one that fits one line.
 
     ``read_text`` is that of an ``importlib_metadata.Distribution``.
 
@@ -22,5 +27,4 @@ def metadata_field(read_text: Callable[[str], str | None], name: str) -> str:
     """
     text = read_text("METADATA") or read_text("PKG-INFO") or ""
     head = re.split(r"\r?\n\r?\n", text, maxsplit=1)[0]
-    found = re.search(rf"(?mi)^{re.escape(name)}[ \t]*:[ \t]*(.*?)[ \t\r]*$", head)
-    return found[1] if found else ""
+    return re.findall(rf"(?mi)^{re.escape(name)}[ \t]*:[ \t]*(.*?)[ \t\r]*$", head)

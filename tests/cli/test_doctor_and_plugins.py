@@ -32,16 +32,16 @@ def test_a_plugin_that_does_not_load_is_listed_with_the_reason(dumpty, broken):
 def test_a_driver_whose_library_is_missing_is_not_ok(dumpty, monkeypatch, driver, library):
     import importlib_metadata
 
-    version_unpatched = importlib_metadata.version
+    distribution_unpatched = importlib_metadata.distribution
     names = {library, library.removesuffix("-binary")}
 
-    def version(name):
+    def distribution(name):
         if name.lower() in names:
             raise importlib_metadata.PackageNotFoundError(name)
-        return version_unpatched(name)
+        return distribution_unpatched(name)
 
     assert [p["state"] for p in dumpty("plugins", "--json").json["plugins"] if p["name"] == driver] == ["ok"]
-    monkeypatch.setattr(importlib_metadata, "version", version)
+    monkeypatch.setattr(importlib_metadata, "distribution", distribution)
     advice = f'lacks {library}: pip install "dumpty[{driver}]"'
     for argv in (("plugins",), ("doctor",), ("plugins", "show", driver)):
         result = dumpty(*argv)

@@ -192,7 +192,7 @@ def test_a_key_under_a_passphrase_is_text_and_opens_with_it_alone(dumpty, make, 
     assert PASSPHRASE in result.err
 
 
-def test_a_passphrase_is_asked_for_twice_on_a_terminal(dumpty, monkeypatch):
+def test_a_passphrase_is_asked_for_twice_on_a_terminal(dumpty, make, shop, monkeypatch):
     answers = []
     monkeypatch.setattr("dumpty.cli.prompt.on_terminal", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda question, stream: answers.pop(0))
@@ -200,9 +200,8 @@ def test_a_passphrase_is_asked_for_twice_on_a_terminal(dumpty, monkeypatch):
     result = dumpty("keys", "new", "--passphrase", "--out", "new.txt")
     assert (result.status, Path("new.txt").exists()) == (2, False)
     answers[:] = ["sesame", "sesame", "sesame"]
-    assert dumpty("keys", "new", "--passphrase", "--out", "new.txt").status == 0
-    dumpty("backup", "sqlite:///nothing.db")
-    Path("backups").mkdir(exist_ok=True)
+    recipient = dumpty("keys", "new", "--passphrase", "--out", "new.txt", "--json").json["recipient"]
+    make(shop, "--encrypt-to", recipient)
     assert dumpty("keys", "check", "--identity", "new.txt").status == 0
     assert answers == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import importlib.util
 import os
@@ -11,6 +10,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dumpty.distribution_metadata import metadata_field, metadata_fields
 from dumpty.errors import CommandError
 
 if TYPE_CHECKING:
@@ -78,8 +78,6 @@ _PYTHON_BELOW = re.compile(r"python_version\s*<\s*['\"](?P<major>\d+)\.(?P<minor
 
 def _distributions(requirement: str) -> Iterator[str]:
     """Yield the distributions behind a requirement: behind ``dumpty[postgres]`` those of that extra."""
-    import importlib_metadata
-
     match = _REQUIREMENT.match(requirement)
     if match is None:
         return
@@ -87,12 +85,11 @@ def _distributions(requirement: str) -> Iterator[str]:
         yield match["name"]
         return
     extras = {e.strip() for e in match["extras"].split(",")}
-    try:
-        declared = importlib_metadata.requires(match["name"]) or []
-    except importlib_metadata.PackageNotFoundError:
+    distribution = _distribution(match["name"])
+    if distribution is None:
         yield match["name"]
         return
-    for line in declared:
+    for line in metadata_fields(distribution.read_text, "Requires-Dist") or distribution.requires or ():
         extra, marker, name = _EXTRA.search(line), _PYTHON_BELOW.search(line), _REQUIREMENT.match(line)
         if extra is None or name is None or extra["extra"] not in extras:
             continue
@@ -101,14 +98,21 @@ def _distributions(requirement: str) -> Iterator[str]:
 
 
 def _version(name: str) -> str | None:
+    for candidate in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
+        distribution = _distribution(candidate)
+        if distribution is not None and all(map(_is_importable, _modules(distribution))):
+            return metadata_field(distribution.read_text, "Version") or None
+    return None
+
+
+def _distribution(name: str) -> Any:
+    """Return what is known of an installed distribution; None where it is not there."""
     import importlib_metadata
 
-    for candidate in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
-        with contextlib.suppress(importlib_metadata.PackageNotFoundError):
-            version = importlib_metadata.version(candidate)
-            if all(map(_is_importable, _modules(importlib_metadata.distribution(candidate)))):
-                return version
-    return None
+    try:
+        return importlib_metadata.distribution(name)
+    except importlib_metadata.PackageNotFoundError:
+        return None
 
 
 def _modules(distribution: Any) -> set[str]:

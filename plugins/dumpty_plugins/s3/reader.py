@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty import StoreError
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
 from dumpty_plugins.s3.objects import head, tag
+from dumpty_plugins.s3.requests import GIVEN_UP
 
 if TYPE_CHECKING:
     from dumpty_plugins.s3.requests import Requests
@@ -118,7 +119,7 @@ class S3Reader:
             except RequestFailed as failure:
                 self._drop()
                 attempts += 1
-                if failure.certain or attempts == _ATTEMPTS:
+                if failure.certain or failure.code == GIVEN_UP or attempts == _ATTEMPTS:
                     raise
                 continue
             if not block:

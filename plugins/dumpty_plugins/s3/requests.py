@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.s3.address import Address
 
-__all__ = ["Requests"]
+__all__ = ["GIVEN_UP", "Requests"]
+
+GIVEN_UP = "given-up"
+"""The code of a request whose time was over: once more would take as long."""
 
 _ATTEMPTS = 4
 """How often a request is sent, at most: again after 429, 5xx and lost connections, never after a refusal."""
@@ -88,7 +91,7 @@ class Requests:
                     work,
                     discard=lambda _: None,
                     over=lambda: bool(dropped) or over(),
-                    error=lambda: RequestFailed(peer.reason or "it was given up"),
+                    error=lambda: RequestFailed(peer.reason or "it was given up", code=GIVEN_UP),
                     name="dumpty-s3",
                 )
         finally:

@@ -213,7 +213,7 @@ def test_a_read_goes_on_where_the_connection_broke_off(store, proxy):
 
 def test_a_read_that_trickles_ends_in_an_error_and_so_does_its_close(moto_server, proxy, bucket):
     store = s3.open_store(moto_server.url(bucket, timeout=1))
-    store.put(NAME, DATA[:MIB])
+    store.put(NAME, DATA[:100_000])
     with proxy.does(lambda request: Trouble(trickle=1000) if request.method == "GET" else NONE):
         reader = store.open(NAME)
         begun = time.monotonic()
