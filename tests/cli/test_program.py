@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.places import left_over, stored_files
+from support.processor import times_a_start_of_python
 from support.replies import check_reply
 
 import dumpty as package
@@ -135,13 +135,7 @@ def test_help_answers_at_once_and_looks_for_no_plugin(program):
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.splitlines()[-1] == "[]"
-    seconds = []  # processor time: what the machine does besides does not count
-    for _ in range(3):
-        usage_before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert program("--help").status == 0
-        usage_after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(usage_after.ru_utime + usage_after.ru_stime - usage_before.ru_utime - usage_before.ru_stime)
-    assert min(seconds) < 0.3
+    assert times_a_start_of_python([sys.executable, "-m", "dumpty", "--help"]) < 3
 
 
 def test_importing_dumpty_brings_in_no_command_line():

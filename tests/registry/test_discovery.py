@@ -252,20 +252,3 @@ def test_the_shared_host_notices_what_is_installed_later_and_is_shared_until_the
     monkeypatch.setenv(DISABLE, "newdb")
     with pytest.raises(PluginError, match="blocked"):
         default_host().driver("newdb")
-
-
-def test_twenty_plugins_and_three_broken_ones_are_listed_fast(tmp_path, monkeypatch):
-    import time
-
-    for n in range(20):
-        info = tmp_path / f"dumpty_p{n}-1.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dumpty-p{n}\nVersion: 1\n")
-        (info / "entry_points.txt").write_text(f"[dumpty]\np{n} = dumpty_p{n}\n")
-        code = "import dumpty\n@dumpty.hookimpl\ndef describe():\n    return dumpty.PluginInfo(kind='verifier')\n"
-        (tmp_path / f"dumpty_p{n}.py").write_text("raise ValueError" if n < 3 else code)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    begun = time.process_time()
-    states = [p.state for p in Host().plugins() if p.distribution.startswith("dumpty-p")]
-    assert time.process_time() - begun < 1
-    assert (states.count("ok"), states.count("failed")) == (17, 3)
