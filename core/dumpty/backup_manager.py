@@ -166,24 +166,35 @@ class BackupManager(Proofs):
         to: BackupManager,
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
+        encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
     ) -> list[CopyOutcome]:
         """Copy backups into another repository, and return what came of each, in order; a bad one stops nothing.
 
         A copy has the id, the times and the stored bytes of its backup, which are compared with their digest on the
-        way, its proofs, and its pin. What has a whole copy there already is left as it is, but for a newer pin.
+        way, its proofs, and its pin. What has a whole copy there already is left as it is, but for a newer pin. With
+        ``encrypt_to`` the copy is encrypted, or encrypted anew: its bytes are others, of which nothing is proved yet.
 
         Args:
             backup_ids: whole ids; None for all, newest first, then an entry for each manifest that cannot be read.
             to: where to.
             progress: as for ``create_backup``; begins anew with each backup.
             cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
+            encrypt_to: whom to encrypt the copies to, as for ``create_backup``, by the cipher of ``to``.
+            identities: what opens those that are encrypted already, as for ``restore``.
 
         Raises:
             Cancelled, StoreError: it was cancelled before; or one of the two cannot be listed, or they are one place.
+            TypeError, OptionError, IdentityError: recipients or identities are one, or one of them is none.
         """
         from dumpty.operations.copying import Copier
+        from dumpty.operations.resealing import Resealing
 
-        return Copier(self._place, to._place).copy_many(backup_ids, progress=progress, cancel=cancel)
+        resealing = None
+        if (encryption := to._keyring.encryption(encrypt_to)) is not None:
+            keys = self._keyring.identities(identities)
+            resealing = Resealing(origin_host=self._host, host=to._host, encryption=encryption, identities=keys)
+        return Copier(self._place, to._place, resealing).copy_many(backup_ids, progress=progress, cancel=cancel)
 
     def is_same_place(self, other: BackupManager, backup_id: str) -> bool:
         """Return whether another manager is of the same repository, by a backup that both hold: then that is no copy.

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.keys import key_file
 
 
 @pytest.fixture
@@ -120,3 +121,34 @@ def test_copies_that_make_no_sense_are_refused_before_anything_is_made(dumpty, s
     assert dumpty("backup", shop, *argv).status == 2
     assert not Path("backups").exists()
     assert not Path("vault").exists()
+
+
+def test_a_copy_for_somebody_else_is_opened_with_his_key_alone(dumpty, make, shop, orders, tmp_path):
+    ours, theirs = key_file(tmp_path / "ours.txt", "ours"), key_file(tmp_path / "theirs.txt", "theirs")
+    backup = make(shop, "--encrypt-to", ours)
+    result = dumpty("copy", "--to", "vault", "--encrypt-to", theirs, "--identity", "ours.txt")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.splitlines()[-1] == "1 backup copied from backups to vault"
+    restore = ("restore", backup["id"], "--dir", "vault", "--to", f"sqlite:///{tmp_path}/new.db", "--identity")
+    assert dumpty(*restore, "ours.txt").status == 2
+    assert dumpty(*restore, "theirs.txt").status == 0
+    assert orders(tmp_path / "new.db") == orders(tmp_path / "shop.db")
+    assert dumpty("list", "-d", "backups", "-d", "vault", "--json").json["backups"][0]["copies"] == ["vault"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "text"),
+    [
+        (("--encrypt-to", "KEY"), 2, "give the identity of one of them, --identity FILE"),
+        (("--encrypt-to", "age1nonsense"), 2, "it is cut off, mistyped"),
+        (("--identity", "ours.txt"), 2, "say whom to, with --encrypt-to"),
+        (("--encrypt-to", "KEY", "--identity", "missing.txt"), 2, "missing.txt cannot be read"),
+    ],
+)
+def test_keys_that_do_not_do_are_told_and_nothing_is_copied(dumpty, make, shop, tmp_path, argv, status, text):
+    recipient = key_file(tmp_path / "ours.txt", "ours")
+    make(shop, "--encrypt-to", recipient)
+    result = dumpty("copy", "--to", "vault", *(recipient if a == "KEY" else a for a in argv))
+    assert result.status == status
+    assert text in result.out + result.err
+    assert list(Path("vault").rglob("*.age")) == []

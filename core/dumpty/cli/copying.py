@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dumpty.cli import description
 from dumpty.cli.arguments import short_ids
@@ -14,7 +14,7 @@ from dumpty.errors import DumptyError, IntegrityError, ManifestError, UnknownBac
 from dumpty.url import shown_address
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import json_values
@@ -49,15 +49,16 @@ def copy(
     problems: Sequence[DumptyError],
     ends: Ends,
     nothing: str,
+    keys: Mapping[str, Any],
     *,
     json: bool,
     quiet: bool,
 ) -> Report:
-    """Copy ``backups``; ``nothing`` is what to say where there are none."""
+    """Copy ``backups``; ``nothing`` is what to say where there are none, ``keys`` whom to encrypt them to."""
     from dumpty.cli.replies import CopyReply
 
     with progress_bar("copy", quiet=quiet) as progress:
-        outcomes = manager.copy([b.id for b in backups], to=ends.destination, progress=progress)
+        outcomes = manager.copy([b.id for b in backups], to=ends.destination, progress=progress, **keys)
     names, short = {b.id: b for b in backups}, short_ids(backups)
     failures: list[Exception] = list(problems)
     warnings = [str(problem) for problem in problems]

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from dumpty.errors import OptionError
 from dumpty.operations.evidence import with_alterations
 from dumpty.operations.sealing import close, reopen
+from dumpty.operations.stages import plugin_ref, stage_record
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
 from dumpty.streaming.throttle import throttled
-from dumpty.types import Inspection, Phase, PluginRef, Record, StageRecord, StoredObject
+from dumpty.types import Inspection, Phase, Record, StoredObject
 from dumpty.url import database_name, identity_of, parse_url
 
 if TYPE_CHECKING:
@@ -93,14 +94,14 @@ def _written(
             url=run.source.url,
             identity=identity,
             database=database,
-            driver=_ref(run.driver),
+            driver=plugin_ref(run.driver),
             format=run.format.name,
             suffix=run.format.suffix,
             objects=(_stored_object(tx.name(ending), outcome, run.stages),),
             recipients=tuple(recipient.text for stage in run.stages for recipient in stage.recipients),
             started=started,
             ended=datetime.now(UTC),
-            verifiers=tuple(map(_ref, run.verifiers)),
+            verifiers=tuple(map(plugin_ref, run.verifiers)),
             evidence=with_alterations(outcome.evidence, inspection),
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
@@ -141,18 +142,6 @@ def _stored_object(name: str, outcome: Outcome, stages: Sequence[Stage]) -> Stor
         sha256=outcome.stored_sha256,
         plain_size=outcome.plain_size,
         plain_sha256=outcome.plain_sha256,
-        stages=tuple(map(_stage_record, stages)),
+        stages=tuple(map(stage_record, stages)),
         digests=outcome.digests,
     )
-
-
-def _stage_record(stage: Stage) -> StageRecord:
-    params = dict(stage.options)
-    if not stage.is_cipher:
-        return StageRecord(plugin=_ref(stage.plugin), params=params)
-    params["recipients"] = sorted(recipient.kind for recipient in stage.recipients)
-    return StageRecord(plugin=_ref(stage.plugin), params=params, kind="cipher")
-
-
-def _ref(plugin: Plugin) -> PluginRef:
-    return PluginRef(name=plugin.name, distribution=plugin.distribution, version=plugin.version)

@@ -1,4 +1,4 @@
-"""Copying backups from one repository into another: their stored bytes as they are, their proofs and pins along."""
+"""Copying backups from one repository into another: as they are stored, proofs and pins along, or encrypted anew."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from dumpty.errors import Cancelled, IntegrityError, StoreError, UnknownBackup
-from dumpty.operations.locations import are_one_file
+from dumpty.operations.locations import are_one_file, is_encrypted_anew
+from dumpty.operations.resealing import pass_on
 from dumpty.operations.result import log
-from dumpty.process.call import raise_if_cancelled
 from dumpty.process.cancellation import cancellable, require_token
 from dumpty.repository.protocol.layout import split_name
 from dumpty.repository.verification import verification_status
 from dumpty.streaming.reporter import Reporter
-from dumpty.streaming.streams import BLOCK, HashingWriter, ReadAheadReader, VerifyingReader
+from dumpty.streaming.streams import HashingWriter, ReadAheadReader, VerifyingReader
 from dumpty.types import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dumpty.operations.place import Place
+    from dumpty.operations.resealing import Resealing
     from dumpty.operations.result import Backup
     from dumpty.process.call import Call
     from dumpty.process.cancellation import Cancellation
@@ -60,11 +61,18 @@ class CopyOutcome:
 
 
 class Copier:
-    """Copies backups of one repository into another, and tells the observers of that."""
+    """Copies backups of one repository into another, and tells the observers of that.
 
-    def __init__(self, origin: Place, destination: Place) -> None:
+    Args:
+        origin: where they are.
+        destination: where they go.
+        resealing: encrypts them on the way; None leaves their stored bytes as they are.
+    """
+
+    def __init__(self, origin: Place, destination: Place, resealing: Resealing | None = None) -> None:
         self._origin = origin
         self._destination = destination
+        self._resealing = resealing
 
     def copy_many(
         self, ids: Iterable[str] | None, *, progress: ProgressCallback | None, cancel: Cancellation | None
@@ -77,6 +85,8 @@ class Copier:
         with cancellable(cancel, "the copying of backups"):
             if self._origin.repository.locate("") == self._destination.repository.locate(""):
                 raise StoreError(f"{self._origin.repository.locate('')} is where the backups are: name another place")
+            if self._resealing is not None:
+                self._resealing.rehearse()
             listing = self._origin.repository.listing() if chosen is None or len(chosen) > 1 else None
             there = _Index(self._destination.repository.candidates())
         known = {backup.record.id: backup for backup in reversed(listing.backups)} if listing is not None else {}
@@ -122,39 +132,47 @@ class Copier:
     def _write(self, record: Record, reporter: Reporter, call: Call) -> Record:
         if record.directory:
             raise StoreError(f"backup {record.id} is a directory of files, and only backups of streams are copied")
+        resealing = self._resealing
+        known = record if resealing is None else resealing.opened(record)
         identity = {"record_id": record.id, "database": record.database, "identity": record.identity}
         with self._destination.repository.transaction(**identity, started=record.started) as transaction:
             reporter.begin(Phase.COPYING, bytes_total=record.stored_size)
-            objects: list[StoredObject] = []
-            for stored in record.objects:
-                objects.append(self._write_object(record, stored, transaction, reporter, sum(o.size for o in objects)))
+            objects = [self._write_object(known, stored, transaction, reporter) for stored in known.objects]
             reporter.begin(Phase.COMMITTING)
-            copied = transaction.commit(replace(record, objects=tuple(objects)))
+            if resealing is None:
+                copied = transaction.commit(replace(record, objects=tuple(objects)))
+            else:
+                copied = resealing.commit(transaction, known, objects)
             call.settle()  # a repository of a plugin's may not have told its commit point
             return copied
 
     def _write_object(
-        self, record: Record, stored: StoredObject, transaction: Transaction, reporter: Reporter, before: int
+        self, record: Record, stored: StoredObject, transaction: Transaction, reporter: Reporter
     ) -> StoredObject:
         """Copy one object, its bytes compared with what its manifest says of them before anything is committed."""
-        origin = self._origin.repository
+        origin, resealing = self._origin.repository, self._resealing
         ending = _ending(record, stored)
         label = f"the stored file {origin.locate(stored.name)}"
-        sink = HashingWriter(transaction.upload(ending, stored.size), ())
+        progress = reporter.pass_over(stored.size)
         with contextlib.closing(ReadAheadReader(origin.open(stored.name), label)) as stream:
             reader = VerifyingReader(stream, stored.size, stored.sha256, label)
-            while block := reader.read(BLOCK * 4):
-                raise_if_cancelled()
-                sink.write(block)
-                reporter.bytes(before + sink.size)
-        sink.require_intact()
-        return replace(stored, name=transaction.name(ending))
+            if resealing is not None:
+                ending = resealing.ending(record, ending)
+                written = resealing.write(record, stored, transaction.upload(ending), reader, progress)
+            else:
+                sink = HashingWriter(transaction.upload(ending, stored.size), ())
+                pass_on(reader, sink.write, progress)
+                sink.require_intact()
+                written = stored
+        return replace(written, name=transaction.name(ending))
 
     def _annotate(self, record: Record, annotations: Annotations) -> None:
         """Put proofs and pin beside a copy that was just made: what was proved of these bytes holds of them there."""
         destination = self._destination.repository
         if annotations.pinned:
             destination.pin(record, _pin_text(annotations))
+        if self._resealing is not None:
+            return  # these bytes are others, of which nothing is proved
         for proof in annotations.proofs:
             unrecorded = destination.add_proof(record, proof).unrecorded
             if unrecorded:
@@ -174,16 +192,32 @@ class Copier:
         failed = verification_status(existing.annotations.proofs).failed
         if not reason and failed is not None and failed not in listed.annotations.proofs:
             reason = f"its proof by {failed.level} failed: {failed.error}"
-        if not reason and _content(record) != _content(listed.record):
+        is_same = _content(record) == _content(listed.record)
+        if not reason and not is_same and not is_encrypted_anew(record, listed.record):
             reason = "its manifest tells of other bytes"
         if reason:
             raise IntegrityError(
                 f"the copy of backup {record.id} in {place} is not whole: {reason}; remove it there, and copy again"
             )
+        self._require_asked_for(record, place, is_same=is_same)
         if listed.annotations.pinned and not existing.annotations.pinned:
             destination.repository.pin(record, _pin_text(listed.annotations))
             return CopyOutcome(backup_id=record.id, backup=destination.lister.backup(record))
         return CopyOutcome(backup_id=record.id, backup=destination.lister.to_backup(existing))
+
+    def _require_asked_for(self, record: Record, place: str, *, is_same: bool) -> None:
+        """See that a copy that is there already is stored in the way that is asked for now, as far as can be told."""
+        if self._resealing is None:
+            asked, wrong = "as it is stored", not is_same
+        else:
+            kinds = self._resealing.kinds
+            asked, wrong = f"encrypted to {', '.join(kinds)}", is_same or record.recipient_kinds != kinds
+        if wrong:
+            lies = "as it is stored here" if is_same else f"encrypted anew, to {', '.join(record.recipient_kinds)}"
+            raise StoreError(
+                f"backup {record.id} was to be copied {asked}, and has a copy in {place} {lies}: copy it as that was, "
+                "or remove it there, and copy again"
+            )
 
     def _require_elsewhere(self, record: Record, copied: Record) -> None:
         """See that a copy is one, and not the same file by another path, or the same place by another URL."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from dumpty.repository.objects import StoredObjects
+from dumpty.types import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.types import Record, Repository
 
-__all__ = ["LocatedBackup", "are_one_file", "locate_backups"]
+__all__ = ["LocatedBackup", "are_one_file", "is_encrypted_anew", "locate_backups"]
 
 
 class LocatedBackup(NamedTuple):
@@ -51,9 +54,25 @@ def locate_backups(
                 continue
             if not places:
                 known[backup.id] = LocatedBackup(backup, (place,))
-            elif backup.checksum == told.checksum:
+            elif backup.checksum == told.checksum or _is_encrypted_anew(backup, told):
                 known[backup.id] = LocatedBackup(told, (*places, place))
     return sorted(known.values(), key=lambda located: (located.backup.timestamp, located.backup.id))
+
+
+def is_encrypted_anew(copy: Record, record: Record) -> bool:
+    """Return whether a copy, whose bytes are others, is one that was encrypted on the way, as far as can be told.
+
+    What a manifest tells without a key is that of ``record``, but for what tells of those bytes.
+    """
+    plain: dict[str, Any] = {"objects": (), "sealed": None, "evidence": Evidence(), "options": {}, "recipients": ()}
+    totals = (copy.tables, copy.rows) == (record.tables, record.rows)
+    return bool(copy.recipient_kinds) and totals and replace(copy, **plain) == replace(record, **plain)
+
+
+def _is_encrypted_anew(backup: Backup, told: Backup) -> bool:
+    """Return the same of what people see of both; which of the two is the copy does not matter."""
+    facts = [(b.timestamp, b.ended, b.source, b.format, b.tables, b.rows) for b in (backup, told)]
+    return bool(backup.recipient_kinds or told.recipient_kinds) and facts[0] == facts[1]
 
 
 def are_one_file(repositories: tuple[Repository, Repository], records: tuple[Record, Record]) -> bool:

@@ -16,11 +16,12 @@ from dumpty.errors import (
 )
 from dumpty.operations.evidence import ask_evidence
 from dumpty.operations.sealing import require_plugin
+from dumpty.operations.stages import stages_of
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
 from dumpty.registry.masking import drop_masked_properties
-from dumpty.streaming.stored_dump import Stage, Stored, StoredDump, require_undamaged
+from dumpty.streaming.stored_dump import Stored, StoredDump, require_undamaged
 from dumpty.toolkit.evidence import compare_evidence, summarize_differences
 from dumpty.toolkit.targets import refuse_full_target
 from dumpty.types import Format, Phase
@@ -211,12 +212,6 @@ def stored_of(host: Host, record: Record, identities: Sequence[Identity] = ()) -
             plugin=str(record.driver),
         )
     [entry] = record.objects
-    stages = []
-    for stage in entry.stages:
-        plugin = require_plugin(host, stage.kind, stage.plugin, record)
-        is_cipher = stage.kind == "cipher"
-        options = {k: v for k, v in stage.params.items() if not (is_cipher and k == "recipients")}
-        stages.append(Stage(plugin=plugin, options=options, identities=tuple(identities) if is_cipher else ()))
     return Stored(
         file=entry.name,
         format=Format(name=record.format, suffix=record.suffix, directory=record.directory),
@@ -224,7 +219,7 @@ def stored_of(host: Host, record: Record, identities: Sequence[Identity] = ()) -
         plain_sha256=entry.plain_sha256,
         stored_size=entry.size,
         stored_sha256=entry.sha256,
-        stages=tuple(stages),
+        stages=stages_of(host, record, entry, identities),
         evidence=drop_masked_properties(record.evidence),
         digests=entry.digests,
     )

@@ -8,6 +8,7 @@ import typer
 
 from dumpty.cli import copying
 from dumpty.cli.arguments import DIRECTORY, Database, Json, MaybeId, Quiet, Source, open_existing
+from dumpty.cli.keys import EncryptTo, Identities, read_identities, read_recipients
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.status import UsageError
 
@@ -19,6 +20,7 @@ EXAMPLES = """
 dumpty copy --from /srv/backups --to /mnt/vault
 dumpty copy latest:shop --to /mnt/vault
 dumpty copy --database shop --to /mnt/vault --json
+dumpty copy --to s3://vault/shop --encrypt-to recipients.txt
 """
 
 
@@ -32,16 +34,20 @@ def copy(
     missing: Annotated[
         bool, typer.Option("--missing", help="Every backup that is not there yet: the default without an ID.")
     ] = False,
+    encrypt_to: EncryptTo = None,
+    identity: Identities = None,
     database: Database = "",
     source: Source = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Copy backups into another repository, as they are stored.
+    """Copy backups into another repository, as they are stored, or encrypted to others.
 
     A copy keeps the backup's id and times, its proofs and its pin; its bytes are compared with their SHA-256 on the
     way. Without an ID all are copied that are not there yet, the newest first. What was begun and not finished is begun
-    anew by the next run. A pin that was set since is set there, too; nothing else there is changed, or removed.
+    anew by the next run. A pin that was set since is set there, too; nothing else there is changed, or removed. With
+    --encrypt-to the copy alone is encrypted to these recipients, --identity opens what is encrypted already; its bytes
+    are others then, so proofs stay behind.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.selection import Filter
@@ -50,13 +56,16 @@ def copy(
         raise UsageError("say where to copy to: --to REPO")
     if missing and backup_id is not None:
         raise UsageError("name one backup by its id, or all that are not there yet with --missing")
+    if identity and not encrypt_to:
+        raise UsageError("--identity opens what is to be encrypted anew: say whom to, with --encrypt-to")
+    keys = {"encrypt_to": read_recipients(encrypt_to), "identities": read_identities(identity)}
     manager = open_existing(directory)
     scope = Filter(database=database, source=source)
     backups, problems, suggestion = _chosen(manager, backup_id, scope)
     destination = BackupManager(to)
     nothing = f"no backups{scope} in {directory}: nothing was copied{suggestion}"
     return copying.copy(
-        manager, backups, problems, copying.Ends(directory, to, destination), nothing, json=json, quiet=quiet
+        manager, backups, problems, copying.Ends(directory, to, destination), nothing, keys, json=json, quiet=quiet
     )
 
 

@@ -1,0 +1,348 @@
+"""A copy that is encrypted on its way: to whom it was asked for, holding what was there, or there is none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pyrage
+import pytest
+from msgspec.structs import replace
+from support.keys import key_file, ssh_key, x25519
+from support.places import left_over
+from support.toys import StoreWrapper, ToyDriver
+
+from dumpty import (
+    BackupManager,
+    Cancellation,
+    Cancelled,
+    IdentityError,
+    IntegrityError,
+    MissingFile,
+    OptionError,
+    Phase,
+    PluginInfo,
+    StoreError,
+    hookimpl,
+)
+from dumpty.operations.locations import locate_backups
+from dumpty_plugins import age as built_in
+
+DATA = os.urandom(1 << 20) + b"love letters" * 5000
+OLD, NEW, OTHER = (x25519(name)[0].text for name in ("old", "new", "other"))
+COMPRESSORS = {"gzip": ".sql.gz", "zstd": ".sql.zst", None: ".sql"}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    for name in ("old", "new", "other"):
+        key_file(tmp_path / f"{name}.txt", name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def driver():
+    return ToyDriver(db=DATA)
+
+
+@pytest.fixture
+def open_manager(place, driver):
+    return lambda name, *plugins, **options: BackupManager(name, plugins=[driver, *plugins], **options)
+
+
+@pytest.fixture
+def origin(open_manager):
+    return open_manager("origin")
+
+
+@pytest.fixture
+def vault(open_manager):
+    return open_manager("vault")
+
+
+def back_up(manager, **options):
+    return manager.create_backup("toy://h/db", **options).raise_for_error()
+
+
+def restore(manager, driver, backup, identity):
+    manager.restore(backup.id, "toy://h/new", overwrite=True, identities=[identity]).raise_for_error()
+    assert driver.databases.pop("new") == DATA
+
+
+def manifest_of(backup) -> dict[str, object]:
+    path = Path(backup.file_path)
+    return json.loads((path.parent / f"{path.name.partition('.')[0]}.manifest.json").read_text())
+
+
+def decrypted(data: bytes, name: str) -> bytes:
+    return pyrage.decrypt(data, [pyrage.x25519.Identity.from_str(x25519(name)[1].text)])
+
+
+@pytest.mark.parametrize("compressor", list(COMPRESSORS))
+def test_a_copy_of_what_is_not_encrypted_is(open_manager, vault, driver, compressor):
+    origin = open_manager("origin", compressor=compressor, verifier="sha256")
+    backup = back_up(origin)
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert outcome.copied, outcome.exception
+    copied = outcome.backup
+    assert copied.file_path.endswith(COMPRESSORS[compressor] + ".age")
+    stored = Path(copied.file_path).read_bytes()
+    assert decrypted(stored, "new") == Path(backup.file_path).read_bytes()
+    assert (copied.id, copied.timestamp, copied.ended) == (backup.id, backup.timestamp, backup.ended)
+    assert (copied.sealed, copied.recipient_kinds) == (True, ("X25519",))
+    text = json.dumps(manifest_of(copied))
+    for secret in (backup.checksum, NEW, origin._place.repository.get(backup.id).objects[0].plain_sha256):
+        assert secret not in text
+    opened = vault.unsealed(backup.id, ["new.txt"])
+    assert (opened.recipients, opened.evidence, opened.plain_size_bytes) == ((NEW,), backup.evidence, len(DATA))
+    restore(vault, driver, backup, "new.txt")
+    assert origin.list_backups() == [backup]
+
+
+def test_a_copy_is_for_its_own_recipients_and_not_for_those_of_the_backup(place, origin, vault, driver):
+    backup = back_up(origin, encrypt_to=[OLD])
+    ssh = ssh_key(place / "ssh", "ed25519")
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW, ssh], identities=["old.txt"])
+    assert outcome.copied, outcome.exception
+    assert outcome.backup.recipient_kinds == ("X25519", "ssh-ed25519")
+    assert outcome.backup.file_path.endswith(".sql.gz.age")
+    for identity in ("new.txt", "ssh"):
+        restore(vault, driver, backup, identity)
+        assert vault.unsealed(backup.id, [identity]).recipients == (NEW, " ".join(ssh.split()[:2]))
+    assert isinstance(vault.restore(backup.id, "toy://h/new", identities=["old.txt"]).exception, IdentityError)
+    old, new = (Path(b.file_path).read_bytes() for b in (backup, outcome.backup))
+    assert decrypted(old, "old") == decrypted(new, "new")
+    sealed = [base64.b64decode(manifest_of(b)["sealed"]) for b in (backup, outcome.backup)]
+    with pytest.raises(pyrage.DecryptError):
+        decrypted(sealed[1], "old")
+
+
+def test_a_verifier_digests_the_bytes_that_lie_there(place, origin, open_manager):
+    class Sum:
+        name = "sum"
+
+        def __init__(self):
+            self.total = 0
+
+        @hookimpl
+        def describe(self):
+            return PluginInfo(kind="verifier")
+
+        @hookimpl
+        def verify(self):
+            return Sum()
+
+        def update(self, data):
+            self.total += len(data)
+
+        def hexdigest(self):
+            return f"{self.total:x}"
+
+    origin, vault = (open_manager(name, Sum(), verifier="sum") for name in ("origin", "vault"))
+    backup = back_up(origin)
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert outcome.backup.digests == {"sum": f"{outcome.backup.size_bytes:x}"}
+    assert outcome.backup.digests != backup.digests
+    assert vault.verify(backup.id).state == "ok"
+
+
+def test_the_pin_goes_along_and_what_was_proved_of_other_bytes_does_not(origin, vault):
+    backup = back_up(origin)
+    origin.verify(backup.id)
+    origin.pin(backup.id, "before the upgrade")
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert "before the upgrade" in outcome.backup.pinned
+    assert outcome.backup.proofs == ()
+    assert [proof.level for proof in vault.verify(backup.id).proofs] == ["digest"]
+
+
+@pytest.mark.parametrize(
+    ("identities", "said"),
+    [((), "give the identity of one of them"), (("other.txt",), "belongs to none of those whom")],
+)
+def test_without_its_key_nothing_encrypted_is_encrypted_anew_and_the_next_one_is(origin, vault, identities, said):
+    backup, plain = back_up(origin, encrypt_to=[OLD]), back_up(origin)
+    newer, older = origin.copy(to=vault, encrypt_to=[NEW], identities=identities)
+    assert (newer.backup_id, newer.copied) == (plain.id, True)
+    assert (older.backup_id, older.backup, type(older.exception)) == (backup.id, None, IdentityError)
+    assert said in str(older.exception)
+    assert [b.id for b in vault.list_backups()] == [plain.id]
+    assert left_over(Path("vault")) == []
+
+
+@pytest.mark.parametrize("recipients", [[OLD], None])
+@pytest.mark.parametrize("damage", ["altered", "cut", "longer", "gone"])
+def test_what_is_not_what_was_stored_has_no_copy(origin, vault, damage, recipients):
+    backup = back_up(origin, encrypt_to=recipients)
+    path = Path(backup.file_path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"altered": data, "cut": data[:-100], "longer": path.read_bytes() + b"x"}[damage])
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW], identities=["old.txt"])
+    assert isinstance(outcome.exception, MissingFile if damage == "gone" else IntegrityError)
+    assert vault.list_backups() == []
+    assert left_over(Path("vault")) == []
+
+
+def test_damage_behind_what_the_age_file_holds_is_damage(origin, vault):
+    """Whoever decrypts stops at the end of the age file: the digest is of all that lies there."""
+    backup = back_up(origin, encrypt_to=[OLD])
+    record = origin._place.repository.get(backup.id)
+    [stored] = record.objects
+    repository = origin._place.repository
+    wrong = replace(record, objects=(replace(stored, sha256="0" * 64),))
+    listed = replace(repository.look_up(record), record=wrong)
+    repository.look_up = lambda _: listed
+    [outcome] = origin.copy([backup.id], to=vault, encrypt_to=[NEW], identities=["old.txt"])
+    assert "another SHA-256" in str(outcome.exception)
+    assert vault.list_backups() == []
+
+
+class Cipher:
+    name = "toycipher"
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="cipher", suffix=".age")
+
+    @hookimpl
+    def encrypt(self, sink, recipients):
+        return built_in.encrypt(sink, recipients)
+
+    @hookimpl
+    def decrypt(self, stream, identities):
+        return built_in.decrypt(stream, identities)
+
+
+class ToOneOnly(Cipher):
+    """Encrypts what it is asked to a second time to the first recipient alone."""
+
+    calls = 0
+
+    @hookimpl
+    def encrypt(self, sink, recipients):
+        self.calls += 1
+        return built_in.encrypt(sink, recipients if self.calls == 1 else recipients[:1])
+
+
+def test_a_cipher_that_encrypts_to_others_has_made_no_copy(origin, open_manager):
+    back_up(origin)
+    vault = open_manager("vault", ToOneOnly(), cipher="toycipher")
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW, OTHER])
+    assert "other recipients than those asked for: X25519 (1), not X25519 (2)" in str(outcome.exception)
+    assert vault.list_backups() == []
+
+
+def test_the_cipher_may_be_another_one_here_and_there(origin, open_manager, driver):
+    backup = back_up(origin, encrypt_to=[OLD])
+    vault = open_manager("vault", Cipher(), cipher="toycipher")
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW], identities=["old.txt"])
+    assert outcome.copied, outcome.exception
+    assert outcome.backup.stages == ("gzip", "toycipher")
+    assert outcome.backup.file_path.endswith(".sql.gz.age")
+    restore(vault, driver, backup, "new.txt")
+
+
+def test_what_was_encrypted_on_the_way_once_is_there_already(origin, vault):
+    backup = back_up(origin)
+    origin.copy(to=vault, encrypt_to=[NEW])
+    origin.pin(backup.id, "needed")
+    [again] = origin.copy(to=vault, encrypt_to=[OTHER])
+    assert (again.ok, again.copied) == (True, False)
+    assert "needed" in vault.find(backup.id).pinned
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({}, {"encrypt_to": [NEW]}, "copied encrypted to X25519, and has a copy in"),
+        ({"encrypt_to": [NEW]}, {}, "copied as it is stored, and has a copy in"),
+        ({"encrypt_to": [NEW]}, {"encrypt_to": [NEW, OTHER]}, "encrypted anew, to X25519: copy it as that was"),
+    ],
+)
+@pytest.mark.parametrize("recipients", [[OLD], None])
+def test_a_copy_that_is_stored_otherwise_than_asked_for_is_told(origin, vault, first, second, said, recipients):
+    back_up(origin, encrypt_to=recipients)
+    assert origin.copy(to=vault, identities=["old.txt"], **first)[0].copied
+    [outcome] = origin.copy(to=vault, identities=["old.txt"], **second)
+    assert isinstance(outcome.exception, StoreError)
+    assert said in str(outcome.exception)
+    assert "remove it there, and copy again" in str(outcome.exception)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: None])
+def test_an_encrypted_copy_that_is_not_whole_any_more_is_told(origin, vault, damage):
+    back_up(origin)
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    path = Path(outcome.backup.file_path)
+    path.write_bytes(left) if (left := damage(path.read_bytes())) else path.unlink()
+    [again] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert isinstance(again.exception, IntegrityError)
+    assert "is not whole" in str(again.exception)
+
+
+def test_it_counts_as_a_copy_where_several_repositories_are_listed(origin, vault):
+    back_up(origin)
+    origin.copy(to=vault, encrypt_to=[NEW])
+    places = {"origin": origin.list_backups(), "vault": vault.list_backups()}
+    for names in (["origin", "vault"], ["vault", "origin"]):
+        [located] = locate_backups({name: places[name] for name in names}, lambda *_: False)
+        assert located.places == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("keys", "error"),
+    [
+        ({"encrypt_to": [NEW[:-1]]}, OptionError),
+        ({"encrypt_to": []}, OptionError),
+        ({"encrypt_to": NEW}, TypeError),
+        ({"encrypt_to": [NEW], "identities": ["missing.txt"]}, IdentityError),
+        ({"encrypt_to": [NEW], "identities": "old.txt"}, TypeError),
+    ],
+)
+def test_keys_that_are_none_are_refused_before_anything_is_begun(origin, vault, keys, error):
+    back_up(origin)
+    with pytest.raises(error):
+        origin.copy(to=vault, **keys)
+    assert vault.list_backups() == []
+
+
+@pytest.mark.parametrize("method", ["put", "upload", "stat"])
+def test_a_place_that_fails_has_no_copy_and_nothing_is_left_there(origin, open_manager, place, method, driver):
+    backup = back_up(origin)
+    failing = [method]
+
+    def fail(real, *arguments, **options):
+        if failing:
+            raise StoreError("the place is full")
+        return real(*arguments, **options)
+
+    vault = open_manager(f"wrapped://{place}/vault", StoreWrapper(**{method: fail}))
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert "the place is full" in str(outcome.exception)
+    failing.clear()
+    assert vault.list_backups() == []
+    assert origin.copy(to=vault, encrypt_to=[NEW])[0].copied
+    assert left_over(place / "vault") == []
+    restore(vault, driver, backup, "new.txt")
+
+
+def test_cancelled_it_leaves_nothing(origin, vault):
+    back_up(origin)
+    token, progress = Cancellation(), []
+
+    def follow(step):
+        progress.append(step)
+        if step.phase == Phase.COPYING and step.bytes_done:
+            token.cancel("enough")
+
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW], progress=follow, cancel=token)
+    assert isinstance(outcome.exception, Cancelled)
+    assert vault.list_backups() == []
+    assert left_over(Path("vault")) == []
