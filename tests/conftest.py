@@ -22,9 +22,11 @@ pytest_plugins: list[str] = [
 settings.register_profile("dumpty", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dumpty")
 
-# What the machine keeps of repositories elsewhere is no test's to read, or to leave behind.
+# What the machine keeps of repositories elsewhere, and its own key, is no test's to read, or to leave behind.
 _caches = tempfile.TemporaryDirectory(prefix="dumpty-caches-")
 os.environ["XDG_CACHE_HOME"] = _caches.name
+os.environ["XDG_DATA_HOME"] = f"{_caches.name}/data"
+os.environ.pop("DUMPTY_MACHINE_KEY", None)
 
 # A shell's background job begins with signals ignored, and every program that the tests start would go on ignoring
 # them, as it should: then no test could interrupt anything. What Python handles, its children begin with as usual.

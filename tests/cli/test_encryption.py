@@ -28,6 +28,12 @@ def _keys(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def _elsewhere(monkeypatch):
+    """Be another machine than the one that makes the backups."""
+    monkeypatch.setenv("DUMPTY_MACHINE_KEY", "off")
+
+
+@pytest.fixture
 def sealed(make, shop) -> dict:
     """An encrypted backup."""
     return make(shop, "--encrypt-to", RECIPIENT)
@@ -93,6 +99,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.usefixtures("_elsewhere")
 @pytest.mark.parametrize(("argv", "status", "said"), ENDS, ids=[" ".join(argv) for argv, _, _ in ENDS])
 def test_a_key_that_is_missing_or_anothers_is_told_with_its_status(dumpty, sealed, argv, status, said):
     result = dumpty(*argv)
@@ -118,6 +125,7 @@ def test_a_wrong_key_stops_no_proof_of_what_is_not_encrypted(dumpty, sealed, mak
     assert [proof["ok"] for proof in result.json["proofs"]] == [None, True]
 
 
+@pytest.mark.usefixtures("_elsewhere")
 def test_show_says_what_is_sealed_and_with_the_key_what_is_in_it(dumpty, sealed):
     assert (sealed["encrypted"], sealed["plain_size_bytes"] is None) == (True, False)  # whoever made it knows
     closed = dumpty("show", "latest", "--json").json["backups"][0]
@@ -212,6 +220,7 @@ def test_without_a_terminal_and_a_variable_no_passphrase_is_made_up(dumpty):
     assert PASSPHRASE in result.err
 
 
+@pytest.mark.usefixtures("_elsewhere")
 def test_keys_show_tells_of_each_backup_whom_it_is_encrypted_to(dumpty, make, shop):
     make(shop)
     make(shop, "--encrypt-to", RECIPIENT)
@@ -291,3 +300,11 @@ def test_the_page_encryption_is_followed(dumpty, program, shop, tmp_path):
     assert process.returncode == 0, process.stderr
     assert process.stdout.count("1 database opened") == 2
     assert "OBJECT" in process.stdout
+
+
+def test_the_machine_that_made_a_backup_shows_what_is_in_it_and_restores_nothing(dumpty, sealed, tmp_path):
+    shown = dumpty("show", "latest", "--json").json["backups"][0]
+    assert [o["path"] for o in shown["objects"]] == ["orders"]
+    assert dumpty("keys", "show").out.splitlines()[-1].endswith(RECIPIENT)
+    assert dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/new.db").status == 2
+    assert dumpty("show", "latest", "--identity", "other.txt").status == 2

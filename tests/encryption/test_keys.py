@@ -10,6 +10,7 @@ import pytest
 from support.keys import key_file, ssh_key, x25519
 
 from dumpty import Host, Identity, IdentityError, OptionError, Recipient
+from dumpty.encryption import envelope
 from dumpty.encryption.identities import PASSPHRASE, IdentityReader
 from dumpty.encryption.recipients import read_recipients
 
@@ -187,3 +188,42 @@ def test_an_ssh_key_with_a_passphrase_says_what_to_do(tmp_path):
     with pytest.raises(IdentityError, match="ssh-keygen -p"):
         host.decrypt(cipher, stream=subprocess.DEVNULL, identities=identities, params={})
     assert read_recipients([recipient])
+
+
+def test_a_machine_that_is_busy_for_a_moment_opens_what_a_passphrase_seals(sealed, tmp_path, monkeypatch):
+    """The library takes a moment's measure of the machine, and refuses what seems to take too long."""
+    monkeypatch.delenv(PASSPHRASE, raising=False)
+    (tmp_path / "key.txt").write_bytes(sealed)
+    decrypt, refused = pyrage.passphrase.decrypt, [3]
+
+    def slow(*arguments):
+        if refused[0]:
+            refused[0] -= 1
+            raise pyrage.DecryptError(
+                "Excessive work parameter for passphrase.\nDecryption would take around 32 seconds"
+            )
+        return decrypt(*arguments)
+
+    monkeypatch.setattr(pyrage.passphrase, "decrypt", slow)
+    [identity] = reader(lambda _: "sesame").read([tmp_path / "key.txt"])
+    assert identity.text == SECRET
+    refused[0] = 1000
+    with pytest.raises(IdentityError, match=r"sealed on a machine so much faster"):
+        reader(lambda _: "sesame").read([tmp_path / "key.txt"])
+
+
+def test_a_machine_that_is_busy_for_a_moment_makes_no_weak_seal(monkeypatch):
+    encrypt, made = pyrage.passphrase.encrypt, []
+
+    def weak(*arguments):
+        made.append(
+            b"age-encryption.org/v1\n-> scrypt AAAAAAAAAAAAAAAAAAAAAA 11\n" if len(made) < 2 else encrypt(*arguments)
+        )
+        return made[-1]
+
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", weak)
+    recipient = Recipient(kind="scrypt", text="sesame")
+    host = Host()
+    data = envelope.encrypt(host, host.named("cipher", "age"), b"a key", [recipient], {}, "the key")
+    assert len(made) >= 3
+    assert int(data.split(b"\n")[1].split()[-1]) > 11

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
 from dumpty.operations.evidence import with_alterations
-from dumpty.operations.sealing import close, reopen
+from dumpty.operations.sealing import reopen
 from dumpty.operations.stages import plugin_ref, stage_record
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
@@ -18,14 +19,14 @@ from dumpty.types import Inspection, Phase, Record, StoredObject
 from dumpty.url import database_name, identity_of, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Format, Options, Repository, Transaction, Verb
+    from dumpty.types import Format, Options, Repository, Verb
 
 __all__ = ["create"]
 
@@ -77,13 +78,20 @@ def create(
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     named = database_name(source, inspection.name)
-    return _written(repository, run, identity, named, inspection, reporter)
+    close = None if encryption is None else functools.partial(encryption.close, host, options["encrypt"])
+    return _written(repository, run, identity, named, inspection, reporter, close)
 
 
 def _written(
-    repository: Repository, run: Run, identity: str, database: str, inspection: Inspection, reporter: Reporter
+    repository: Repository,
+    run: Run,
+    identity: str,
+    database: str,
+    inspection: Inspection,
+    reporter: Reporter,
+    close: Callable[[Record], Record] | None,
 ) -> Record:
-    """Write a backup, and commit it."""
+    """Write a backup, and commit it; ``close`` seals of its record what only its readers may know."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
         ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
@@ -106,15 +114,7 @@ def _written(
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
         reporter.begin(Phase.COMMITTING)
-        return _committed(tx, run, record)
-
-
-def _committed(tx: Transaction, run: Run, record: Record) -> Record:
-    for stage in run.stages:
-        if stage.is_cipher:
-            closed = close(run.host, stage.plugin, stage.recipients, stage.options, record)
-            return reopen(tx.commit(closed), record)
-    return tx.commit(record)
+        return tx.commit(record) if close is None else reopen(tx.commit(close(record)), record)
 
 
 def _stages(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.operations.proving import Prover, Request, Verification, require_held
-from dumpty.operations.sealing import Keyring, open_record
 
 if TYPE_CHECKING:
     import os
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from dumpty.operations.key_check import KeyCheck
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup
+    from dumpty.operations.sealing import Keyring
     from dumpty.process.cancellation import Cancellation
     from dumpty.types import Identity, Level, ProgressCallback, Proof
 
@@ -129,16 +129,17 @@ class Proofs:
         kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel, "identities": identities}
         return require_held(self.prove(backup_id, **kind, **options))  # type: ignore[arg-type]
 
-    def unsealed(self, backup_id: str, identities: Iterable[str | os.PathLike[str] | Identity]) -> Backup:
+    def unsealed(self, backup_id: str, identities: Iterable[str | os.PathLike[str] | Identity] = ()) -> Backup:
         """Return a backup with all that is known of it to whoever has one of ``identities``.
+
+        Without any, what this machine's own key opens: the backups that were encrypted on it.
 
         Raises:
             UnknownBackup: there is no such backup.
             IdentityError: none of them is of those whom it is encrypted to, or one is none.
             ManifestError: what is sealed is damaged.
         """
-        keys = self._keyring.identities(identities)
-        record = open_record(self._keyring.host, self._place.repository.get(backup_id), keys)
+        record = self._keyring.open_facts(self._place.repository.get(backup_id), identities)
         return self._place.lister.backup(record)
 
     def check_keys(self, identities: Iterable[str | os.PathLike[str] | Identity]) -> list[KeyCheck]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dumpty.encryption.header import Beginning
-from dumpty.operations.sealing import close, open_record, require_plugin
+from dumpty.operations.sealing import open_record, require_plugin
 from dumpty.operations.stages import stage_record, stages_of
 from dumpty.process.call import raise_if_cancelled
 from dumpty.streaming.stored_dump import Stage
@@ -121,7 +121,7 @@ class Resealing(Struct, frozen=True, kw_only=True):
         """
         recipients = self.encryption.recipients
         known = replace(record, objects=tuple(objects), recipients=tuple(recipient.text for recipient in recipients))
-        return transaction.commit(close(self.host, self.encryption.cipher, recipients, {}, known))
+        return transaction.commit(self.encryption.close(self.host, {}, known))
 
 
 def pass_on(reader: Reader, write: Callable[[bytes], object], progress: ReportBytes | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from dumpty.encryption import envelope
 from dumpty.encryption.identities import IdentityReader
+from dumpty.encryption.machine_key import machine_identities, machine_recipients
 from dumpty.encryption.recipients import read_recipients
 from dumpty.errors import IdentityError, IntegrityError, ManifestError, PluginNotFound
 from dumpty.repository import manifest
@@ -22,14 +24,15 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Identity, Kind, Options, PluginRef, Recipient, Record
 
-__all__ = ["Encryption", "Keyring", "close", "open_record", "reopen", "require_plugin"]
+__all__ = ["Encryption", "Keyring", "open_record", "reopen", "require_plugin"]
 
 
 class Encryption(Struct, frozen=True, kw_only=True):
-    """That a backup is to be encrypted, by what, and to whom."""
+    """That a backup is to be encrypted, by what, and to whom; ``machine`` reads the sealed part, and nothing else."""
 
     cipher: Plugin
     recipients: tuple[Recipient, ...]
+    machine: tuple[Recipient, ...] = ()
 
     def rehearse(self, host: Host, options: Options) -> None:
         """Encrypt nothing to the recipients: what is wrong with them is known before anything is begun.
@@ -38,6 +41,27 @@ class Encryption(Struct, frozen=True, kw_only=True):
             OptionError, DependencyError, PluginError: it is wrong, a library is missing, or the cipher fails.
         """
         envelope.encrypt(host, self.cipher, b"", self.recipients, options, f"what {self.cipher} writes")
+
+    def close(self, host: Host, options: Options, record: Record) -> Record:
+        """Return ``record`` as a repository is given it: what only its readers may know of it is encrypted to them.
+
+        Raises:
+            OptionError, PluginError, IntegrityError: the cipher failed.
+        """
+        label = f"the sealed part of backup {record.id}"
+        readers = (*self.recipients, *(key for key in self.machine if key not in self.recipients))
+        data = envelope.encrypt(host, self.cipher, manifest.encode_sealed(record), readers, options, label)
+        objects = tuple(
+            replace(entry, plain_size=0, plain_sha256="", section="whole", tables=()) for entry in record.objects
+        )
+        return replace(
+            record,
+            objects=objects,
+            evidence=Evidence(),
+            options={},
+            recipients=(),
+            sealed=SealedPart(data=data, tables=record.tables, rows=record.rows),
+        )
 
 
 class Keyring(Struct, frozen=True, kw_only=True):
@@ -57,32 +81,26 @@ class Keyring(Struct, frozen=True, kw_only=True):
         if encrypt_to is None:
             return None
         recipients = read_recipients(encrypt_to)
-        return Encryption(cipher=self.host.named("cipher", self.cipher), recipients=recipients)
+        cipher = self.host.named("cipher", self.cipher)
+        return Encryption(cipher=cipher, recipients=recipients, machine=machine_recipients(self.host, cipher))
 
     def identities(self, values: Iterable[str | os.PathLike[str] | Identity]) -> tuple[Identity, ...]:
         """Return these identities (``IdentityReader.read``)."""
         return IdentityReader(self.host, lambda: self.host.named("cipher", self.cipher)).read(values)
 
+    def open_facts(self, record: Record, values: Iterable[str | os.PathLike[str] | Identity]) -> Record:
+        """Return ``record`` with all that is known of it to these identities, or where there is none to this machine.
 
-def close(host: Host, cipher: Plugin, recipients: Sequence[Recipient], options: Options, record: Record) -> Record:
-    """Return ``record`` as a repository is given it: what only ``recipients`` may know of it is encrypted.
-
-    Raises:
-        OptionError, PluginError, IntegrityError: the cipher failed.
-    """
-    label = f"the sealed part of backup {record.id}"
-    data = envelope.encrypt(host, cipher, manifest.encode_sealed(record), recipients, options, label)
-    objects = tuple(
-        replace(entry, plain_size=0, plain_sha256="", section="whole", tables=()) for entry in record.objects
-    )
-    return replace(
-        record,
-        objects=objects,
-        evidence=Evidence(),
-        options={},
-        recipients=(),
-        sealed=SealedPart(data=data, tables=record.tables, rows=record.rows),
-    )
+        Raises:
+            IdentityError, PluginNotFound, ManifestError: as for ``open_record``.
+        """
+        if record.sealed is None or (identities := self.identities(values)):
+            return open_record(self.host, record, self.identities(values))
+        with contextlib.suppress(PluginNotFound):
+            machine = machine_identities(self.host, self.host.named("cipher", self.cipher))
+            with contextlib.suppress(IdentityError):
+                return open_record(self.host, record, machine)
+        return open_record(self.host, record, identities)
 
 
 def reopen(committed: Record, known: Record) -> Record:

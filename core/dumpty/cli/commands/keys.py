@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from dumpty.cli import json_values
     from dumpty.operations.key_check import KeyCheck
     from dumpty.operations.result import Backup
-    from dumpty.types import KeyPair
 
 EXAMPLES = """
 dumpty keys new --out key.txt
@@ -54,6 +52,7 @@ def new(
     on paper, too. The age program takes it as it is.
     """
     from dumpty.cli.replies import NewKeyReply
+    from dumpty.encryption.machine_key import key_text
     from dumpty.registry.host import default_host
 
     path = os.path.abspath(os.path.expanduser(out))
@@ -62,7 +61,7 @@ def new(
     host = default_host()
     pair = host.new_identity(host.named("cipher", CIPHER))
     remember(pair.identity.secrets)
-    text = _key_text(pair)
+    text = key_text(pair)
     if passphrase:
         text = _sealed(text, _ask_twice())
     _write(path, text)
@@ -89,7 +88,8 @@ def show(
 ) -> Report:
     """Show whom each backup is encrypted to: how many recipients, and the kinds of their keys.
 
-    Which keys those are is sealed: --identity opens that, where it is one of them.
+    Which keys those are is sealed: --identity opens that, where it is one of them, and without it this machine's own
+    key, for what was encrypted here.
     """
     from dumpty.cli.replies import KeysReply
     from dumpty.operations.selection import Filter
@@ -153,11 +153,6 @@ def check(
     return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet)
 
 
-def _key_text(pair: KeyPair) -> str:
-    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"# created: {created}\n# public key: {pair.recipient.text}\n{pair.identity.text}\n"
-
-
 def _ask_twice() -> str:
     from dumpty.encryption.identities import PASSPHRASE
 
@@ -206,13 +201,14 @@ def _write(path: str, text: str) -> None:
 
 
 def _opened(manager: BackupManager, backup: Backup, identities: Sequence[object]) -> Backup:
-    """Return a backup with its recipients, if one of ``identities`` is theirs."""
-    if not (backup.sealed and identities):
+    """Return a backup with its recipients, if one of ``identities`` opens it, or without any this machine's own key."""
+    if not backup.sealed:
         return backup
     try:
         return manager.unsealed(backup.id, identities)  # type: ignore[arg-type]
     except DumptyError as error:
-        warn(str(error))
+        if identities:
+            warn(str(error))
         return backup
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
 from dumpty.cli.keys import Identities, read_identities
 from dumpty.cli.output import Report
+from dumpty.errors import IdentityError
 
 EXAMPLES = """
 dumpty show latest
@@ -24,15 +27,17 @@ def show(
 ) -> Report:
     """Show all that is known of one backup.
 
-    Its file, sizes and digests, the versions that made it, and what it holds: of an encrypted one with --identity.
+    Its file, sizes and digests, the versions that made it, and what it holds: of an encrypted one with --identity, or
+    on the machine that made it.
     """
     from dumpty.cli.replies import ShowReply
 
     identities = read_identities(identity)
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
-    if identities:
-        backup = manager.unsealed(backup.id, identities)
+    if backup.sealed:
+        with contextlib.nullcontext() if identities else contextlib.suppress(IdentityError):
+            backup = manager.unsealed(backup.id, identities)
     return Report(
         reply=ShowReply(backups=[description.with_details(backup)]),
         lines=description.details(backup),
