@@ -23,6 +23,24 @@ HANDOVERS = 11
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+class Pace:
+    """When to interrupt a command: it takes longer or less long than it did before, by what the machine does besides."""
+
+    def __init__(self, dice, seconds):
+        self._dice = dice
+        self._seconds = seconds
+
+    def delay(self, first, last):
+        """Return a moment in a run, between two shares of what it takes."""
+        return self._dice.uniform(first, last) * self._seconds
+
+    def look(self, outcome, caught):
+        """Learn of a run that was over before its signal came how fast they are now."""
+        if not caught:
+            self._seconds = min(self._seconds, outcome.seconds)
+        return caught
+
+
 def partial_files(target):
     """Return what an interrupted restore left beside its target."""
     return [name for name in os.listdir(target.parent) if name.startswith(target.name + ".")]
@@ -45,16 +63,16 @@ def require_one_line(outcome, number, event):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_backup_that_is_interrupted_leaves_nothing(zygote, vault, dice, number):
-    uninterrupted = zygote.run("backup", vault.url, "--dir", vault.top).seconds
+    pace = Pace(dice, zygote.run("backup", vault.url, "--dir", vault.top).seconds)
     vault.check("the first")
     caught = partial = 0
     for turn in range(ROUNDS * FACTOR):
         vault.advance()
         argv = ("backup", vault.url, "--dir", vault.top, "--format", ("sql", "native")[turn % 2])
-        outcome = zygote.run(*argv, signal=number, delay=dice.uniform(0, uninterrupted * 0.7))
+        outcome = zygote.run(*argv, signal=number, delay=pace.delay(0, 0.7))
         event = f"round {turn}: {signal.Signals(number).name} in a backup"
         LEDGER.rounds += 1
-        interrupted = require_one_line(outcome, number, event)
+        interrupted = pace.look(outcome, require_one_line(outcome, number, event))
         caught += interrupted
         new_ids = vault.check(event)
         if not interrupted and not new_ids:
@@ -73,15 +91,15 @@ def test_a_restore_that_is_interrupted_leaves_the_target_as_it_was(zygote, vault
     backup_id = next(iter(vault.versions))
     target = create(vault.place / "target.db")
     argv = ("restore", backup_id, "--dir", vault.top, "--overwrite", "--other", "--to", f"sqlite:///{target}")
-    uninterrupted = zygote.run(*argv).seconds
+    pace = Pace(dice, zygote.run(*argv).seconds)
     caught = partial = 0
     for turn in range(ROUNDS * FACTOR):
         advance(target, 1000)
-        outcome = zygote.run(*argv, signal=number, delay=dice.uniform(0, uninterrupted * 0.7))
+        outcome = zygote.run(*argv, signal=number, delay=pace.delay(0, 0.7))
         event = f"round {turn}: {signal.Signals(number).name} in a restore"
         LEDGER.rounds += 1
         version = version_of(target)
-        if require_one_line(outcome, number, event):
+        if pace.look(outcome, require_one_line(outcome, number, event)):
             caught += 1
             # Caught in the moment after the swap, the new content stands, whole.
             assert version in {1000, vault.versions[backup_id]}, event
@@ -100,13 +118,13 @@ def test_a_restore_that_is_interrupted_leaves_the_target_as_it_was(zygote, vault
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_verification_that_is_interrupted_says_so(zygote, vault, dice, number):
     argv = ("verify", "--all", "--dir", vault.top)
-    uninterrupted = zygote.run(*argv).seconds
+    pace = Pace(dice, zygote.run(*argv).seconds)
     partial = 0
     for turn in range(ROUNDS * FACTOR):
-        outcome = zygote.run(*argv, signal=number, delay=dice.uniform(0, uninterrupted * 0.7))
+        outcome = zygote.run(*argv, signal=number, delay=pace.delay(0, 0.7))
         event = f"round {turn}: {signal.Signals(number).name} in a verification"
         LEDGER.rounds += 1
-        if not require_one_line(outcome, number, event):
+        if not pace.look(outcome, require_one_line(outcome, number, event)):
             assert "verified" in outcome.out
         if unfinished_files(vault.top):
             partial += 1
@@ -160,13 +178,13 @@ def test_an_interrupted_run_leaves_no_child_and_no_session(zygote, place, dice, 
     running = request.getfixturevalue(server)
     url = loaded(running, f"interrupted_{number:d}")
     top = place / "backups"
-    uninterrupted = zygote.run("backup", url, "--dir", top).seconds
+    pace = Pace(dice, zygote.run("backup", url, "--dir", top).seconds)
     caught = 0
     for turn in range(5 * FACTOR):
-        outcome = zygote.run("backup", url, "--dir", top, signal=number, delay=dice.uniform(0.2, 0.8) * uninterrupted)
+        outcome = zygote.run("backup", url, "--dir", top, signal=number, delay=pace.delay(0.2, 0.8))
         event = f"round {turn}: {signal.Signals(number).name} in a backup of {server}"
         LEDGER.rounds += 1
-        caught += require_one_line(outcome, number, event)
+        caught += pace.look(outcome, require_one_line(outcome, number, event))
         assert unfinished_files(top) == [], event
         assert idle(running, f"interrupted_{number:d}"), event
         assert f"interrupted_{number:d}" not in processes(), event
