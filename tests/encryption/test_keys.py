@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import sys
 
 import pyrage
 import pytest
 from support.keys import key_file, ssh_key, x25519
 
-from dumpty import Host, Identity, IdentityError, OptionError, Recipient
+from dumpty import DependencyError, Host, Identity, IdentityError, OptionError, Recipient
 from dumpty.encryption import envelope
 from dumpty.encryption.identities import PASSPHRASE, IdentityReader
 from dumpty.encryption.recipients import read_recipients
@@ -180,14 +181,49 @@ def test_neither_an_identity_nor_a_passphrase_is_seen_where_it_is_printed():
     assert AGE in repr(x25519()[0])
 
 
-def test_an_ssh_key_with_a_passphrase_says_what_to_do(tmp_path):
-    recipient = ssh_key(tmp_path / "ssh", "ed25519", "secret")
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "rsa as PEM"])
+def test_an_ssh_key_opens_with_its_passphrase_and_with_no_other(kind, tmp_path, monkeypatch):
+    path = tmp_path / "ssh"
+    recipient = ssh_key(path, kind.split()[0], "secret")
+    if "PEM" in kind:
+        change = ["ssh-keygen", "-q", "-p", "-m", "PEM", "-P", "secret", "-N", "secret", "-f", path]
+        subprocess.run(change, check=True, capture_output=True)
+    monkeypatch.delenv(PASSPHRASE, raising=False)
+    questions = []
+    [identity] = reader(lambda question: questions.append(question) or "secret").read([path])
+    assert questions == [f"Passphrase of the identity file {path}: "]
     host = Host()
     cipher = host.named("cipher", "age")
-    identities = reader().read([tmp_path / "ssh"])
-    with pytest.raises(IdentityError, match="ssh-keygen -p"):
-        host.decrypt(cipher, stream=subprocess.DEVNULL, identities=identities, params={})
-    assert read_recipients([recipient])
+    data = envelope.encrypt(host, cipher, b"Humpty", read_recipients([recipient]), {}, "it")
+    assert envelope.decrypt(host, cipher, data, [identity], {}) == b"Humpty"
+    monkeypatch.setenv(PASSPHRASE, "open, barley")
+    with pytest.raises(IdentityError, match="the passphrase is another, or the key is damaged"):
+        reader().read([path])
+    monkeypatch.delenv(PASSPHRASE)
+    with pytest.raises(IdentityError, match=f"give it in the environment, as {PASSPHRASE}"):
+        reader().read([path])
+
+
+def test_an_ssh_key_that_is_damaged_is_told_without_what_is_in_it(tmp_path, monkeypatch):
+    path = tmp_path / "ssh"
+    ssh_key(path, "ed25519", "secret")
+    lines = path.read_text().splitlines()
+    monkeypatch.setenv(PASSPHRASE, "secret")
+    host = Host()
+    cipher = host.named("cipher", "age")
+    for damaged in ([*lines[:2], *lines[3:]], [*lines[:-2], lines[-1]], [lines[0], "b3BlbnNzaC1rZXktdjE=", lines[-1]]):
+        path.write_text("\n".join(damaged) + "\n")
+        with pytest.raises(IdentityError) as caught:
+            envelope.decrypt(host, cipher, b"", reader().read([path]), {})
+        assert lines[2] not in str(caught.value)
+
+
+def test_without_the_library_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    ssh_key(tmp_path / "ssh", "ed25519", "secret")
+    monkeypatch.setenv(PASSPHRASE, "secret")
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    with pytest.raises(DependencyError, match=r'pip install "dumpty\[age\]"'):
+        reader().read([tmp_path / "ssh"])
 
 
 def test_a_machine_that_is_busy_for_a_moment_opens_what_a_passphrase_seals(sealed, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.encryption.envelope import decrypt
 from dumpty.encryption.recipients import MOST_BYTES
+from dumpty.encryption.ssh_keys import has_passphrase, without_passphrase
 from dumpty.errors import IdentityError, IntegrityError
 from dumpty.types import Identity
 
@@ -44,7 +45,7 @@ class IdentityReader:
         """Return the identities that ``values`` are or lead to.
 
         A value is a private key, ``AGE-SECRET-KEY-1…`` or an SSH one (the content of its file), or the path of a file
-        of such keys, which may be sealed with a passphrase.
+        of such keys, which may be sealed with a passphrase; an SSH one may have one of its own.
 
         Raises:
             TypeError: ``values`` is one value.
@@ -71,6 +72,8 @@ class IdentityReader:
         except UnicodeDecodeError:
             raise IdentityError(f"{origin} is no text, so it holds no identity") from None
         if _PRIVATE in text:
+            if has_passphrase(text):
+                text = without_passphrase(text, self._passphrase(origin), origin)
             return [Identity(kind="ssh", text=text.strip() + "\n", origin=origin)]
         lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
         keys = [(number, line) for number, line in lines if line and not line.startswith("#")]
@@ -96,13 +99,16 @@ class IdentityReader:
 
     def _unseal(self, data: bytes, origin: str) -> bytes:
         """Return what a passphrase protects."""
-        passphrase = os.environ.get(PASSPHRASE) or (self._ask(f"Passphrase of {origin}: ") if self._ask else "")
-        if not passphrase:
-            raise IdentityError(f"{origin} is sealed with a passphrase: give it in the environment, as {PASSPHRASE}")
-        identity = Identity(kind="scrypt", text=passphrase, origin="the passphrase")
+        identity = Identity(kind="scrypt", text=self._passphrase(origin), origin="the passphrase")
         try:
             return decrypt(self._host, self._cipher(), data, (identity,), {})
         except IdentityError as error:
             raise IdentityError(f"{origin} is not opened: {error}") from None
         except IntegrityError as error:
             raise IdentityError(f"{origin} is damaged: {error}") from None
+
+    def _passphrase(self, origin: str) -> str:
+        passphrase = os.environ.get(PASSPHRASE) or (self._ask(f"Passphrase of {origin}: ") if self._ask else "")
+        if not passphrase:
+            raise IdentityError(f"{origin} is sealed with a passphrase: give it in the environment, as {PASSPHRASE}")
+        return passphrase
