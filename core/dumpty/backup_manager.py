@@ -192,8 +192,8 @@ class BackupManager(Proofs):
 
         resealing = None
         if (encryption := to._keyring.encryption(encrypt_to)) is not None:
-            keys = self._keyring.identities(identities)
-            resealing = Resealing(origin_host=self._host, host=to._host, encryption=encryption, identities=keys)
+            keys = {"identities": self._keyring.identities(identities), "machine": to._keyring.machine_identities()}
+            resealing = Resealing(origin_host=self._host, host=to._host, encryption=encryption, **keys)
         return Copier(self._place, to._place, resealing).copy_many(backup_ids, progress=progress, cancel=cancel)
 
     def is_same_place(self, other: BackupManager, backup_id: str) -> bool:

@@ -308,3 +308,12 @@ def test_the_machine_that_made_a_backup_shows_what_is_in_it_and_restores_nothing
     assert dumpty("keys", "show").out.splitlines()[-1].endswith(RECIPIENT)
     assert dumpty("restore", "latest", "--to", f"sqlite:///{tmp_path}/new.db").status == 2
     assert dumpty("show", "latest", "--identity", "other.txt").status == 2
+
+
+def test_what_the_machines_own_key_cannot_open_is_shown_as_far_as_it_is_known(dumpty, sealed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    result = dumpty("show", "latest")
+    assert result.status == 0
+    assert "sealed " in result.out
+    assert 'pip install "dumpty[age]"' in result.err
+    assert dumpty("keys", "show").status == 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +18,9 @@ import pytest
 from support.keys import key_file, x25519
 from support.toys import ToyDriver
 
-from dumpty import BackupManager, IdentityError, NotProvable
+from dumpty import BackupManager, IdentityError, NotProvable, PluginInfo, hookimpl
 from dumpty.encryption import machine_key
+from dumpty_plugins import age as built_in
 
 RECIPIENT = x25519()[0].text
 HERE = "here/dumpty/machine-key.txt"
@@ -106,7 +111,7 @@ def test_turned_off_there_is_none(manager, monkeypatch):
 
 
 def test_it_may_lie_anywhere_and_be_a_recipient_of_all_too(manager, monkeypatch):
-    monkeypatch.setenv("DUMPTY_MACHINE_KEY", "keys/mine.txt")
+    monkeypatch.setenv("DUMPTY_MACHINE_KEY", os.path.abspath("keys/mine.txt"))
     back_up(manager, encrypt_to=[RECIPIENT])
     mine = Path("keys/mine.txt").read_text().splitlines()[1].removeprefix("# public key: ")
     made = back_up(manager, encrypt_to=[RECIPIENT, mine])
@@ -129,6 +134,8 @@ def planted(path: Path, kind: str) -> None:
             "no text": b"\xff\xfe",
             "cut off": text[:40],
             "mistyped": text.replace("age1", "age1q"),
+            "another's": f"# public key: {RECIPIENT}\n{x25519('other')[1].text}\n",
+            "public": f"# public key: {RECIPIENT}\n",
         }
         content = garbled.get(kind, text)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -136,7 +143,8 @@ def planted(path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["a link", "a directory", "no key", "no text", "cut off", "mistyped", "readable by all"]
+    "kind",
+    ["a link", "a directory", "no key", "no text", "cut off", "mistyped", "another's", "public", "readable by all"],
 )
 def test_a_key_that_cannot_be_used_is_told_and_the_backup_is_made_for_its_recipients(manager, place, caplog, kind):
     planted(place / HERE, kind)
@@ -154,6 +162,77 @@ def test_where_nothing_can_be_written_there_is_none_and_that_is_told(manager, pl
     made = back_up(manager, encrypt_to=[RECIPIENT])
     assert stanzas(made) == (1, 1)
     assert "no-machine-key" in [getattr(r, "event", "") for r in caplog.records]
+
+
+@pytest.mark.parametrize("path", ["key.txt", " ", "~nobody-of-this-name/key.txt"])
+def test_a_path_that_depends_on_where_one_is_is_none(manager, monkeypatch, caplog, path):
+    monkeypatch.setenv("DUMPTY_MACHINE_KEY", path)
+    made = back_up(manager, encrypt_to=[RECIPIENT])
+    assert stanzas(made) == (1, 1)
+    assert "DUMPTY_MACHINE_KEY is no absolute path" in caplog.text
+
+
+def test_an_account_without_a_home_has_none_and_everything_works():
+    """As in a container that runs as a number of which nobody is told."""
+    script = f"""
+import pwd
+def nobody(_):
+    raise KeyError
+pwd.getpwuid = nobody
+from dumpty import BackupManager, IdentityError
+from dumpty.repository.cache import SmallObjectCache
+manager = BackupManager("backups")
+backup = manager.create_backup("sqlite:///shop.db", encrypt_to=["{RECIPIENT}"]).raise_for_error()
+try:
+    manager.unsealed(backup.id)
+except IdentityError:
+    print("sealed")
+SmallObjectCache("here").write([(("a", "b"), b"")])
+"""
+    with contextlib.closing(sqlite3.connect("shop.db")) as database:
+        database.execute("CREATE TABLE t (x)")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("XDG_") and k != "HOME"}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "sealed\n"), ran.stderr
+
+
+def test_a_cipher_that_makes_no_key_makes_backups_all_the_same(caplog):
+    class Broken:
+        name = "broken"
+
+        @hookimpl
+        def describe(self):
+            return PluginInfo(kind="cipher", suffix=".age")
+
+        @hookimpl
+        def encrypt(self, sink, recipients):
+            return built_in.encrypt(sink, recipients)
+
+        @hookimpl
+        def decrypt(self, stream, identities):
+            return built_in.decrypt(stream, identities)
+
+        @hookimpl
+        def new_identity(self):
+            raise RuntimeError("no randomness")
+
+    manager = BackupManager("backups", plugins=[ToyDriver(db=b"x"), Broken()], cipher="broken")
+    assert stanzas(back_up(manager, encrypt_to=[RECIPIENT])) == (1, 1)
+    assert "no randomness" in caplog.text
+
+
+def test_a_file_system_without_links_holds_a_key_too(manager, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    made = back_up(manager, encrypt_to=[RECIPIENT])
+    assert manager.unsealed(made.id).recipients == (RECIPIENT,)
+
+
+def test_identities_that_come_one_by_one_are_as_good(manager):
+    made = back_up(manager, encrypt_to=[RECIPIENT])
+    assert manager.unsealed(made.id, (name for name in ["key.txt"])).recipients == (RECIPIENT,)
 
 
 def test_backups_that_begin_at_once_make_one_key(manager, monkeypatch):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import hashlib
+import io
 import json
 import os
+import threading
 from pathlib import Path
 
 import pyrage
@@ -21,6 +25,7 @@ from dumpty import (
     IdentityError,
     IntegrityError,
     MissingFile,
+    Option,
     OptionError,
     Phase,
     PluginInfo,
@@ -28,6 +33,8 @@ from dumpty import (
     hookimpl,
 )
 from dumpty.operations.locations import locate_backups
+from dumpty.repository.sealed import seal
+from dumpty.streaming.streams import read_all
 from dumpty_plugins import age as built_in
 
 DATA = os.urandom(1 << 20) + b"love letters" * 5000
@@ -221,14 +228,14 @@ class Cipher:
 
 
 class ToOneOnly(Cipher):
-    """Encrypts to the first recipient alone, but for what is tried before."""
+    """Encrypts to the first recipient alone, but for the two that are tried before."""
 
     calls = 0
 
     @hookimpl
     def encrypt(self, sink, recipients):
         self.calls += len(recipients) > 1
-        return built_in.encrypt(sink, recipients if self.calls == 1 else recipients[:1])
+        return built_in.encrypt(sink, recipients if self.calls <= 2 else recipients[:1])
 
 
 def test_a_cipher_that_encrypts_to_others_has_made_no_copy(origin, open_manager):
@@ -237,6 +244,89 @@ def test_a_cipher_that_encrypts_to_others_has_made_no_copy(origin, open_manager)
     [outcome] = origin.copy(to=vault, encrypt_to=[NEW, OTHER])
     assert "other recipients than those asked for: X25519 (1), not X25519 (2)" in str(outcome.exception)
     assert vault.list_backups() == []
+
+
+class EndsEarly(Cipher):
+    """Says that what it decrypts ends where it does not."""
+
+    @hookimpl
+    def decrypt(self, stream, identities):
+        data = read_all(built_in.decrypt(stream, identities))
+        return io.BytesIO(data[: len(data) // 2] if len(data) > 10_000 else data)
+
+
+class WritesLess(Cipher):
+    """Leaves out what it is given second."""
+
+    @hookimpl
+    def encrypt(self, sink, recipients):
+        writer, count = built_in.encrypt(sink, recipients), [0]
+        write = writer.write
+
+        def leave_out(data):
+            count[0] += 1
+            return len(data) if count[0] == 2 else write(data)
+
+        writer.write = leave_out
+        return writer
+
+
+@pytest.mark.parametrize("compressor", list(COMPRESSORS))
+def test_a_cipher_that_opens_too_little_has_made_no_copy(open_manager, vault, compressor):
+    origin = open_manager("origin", EndsEarly(), cipher="toycipher", compressor=compressor)
+    back_up(origin, encrypt_to=[OLD])
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW], identities=["old.txt"])
+    assert not outcome.ok
+    assert vault.list_backups() == []
+    assert left_over(Path("vault")) == []
+
+
+def test_a_cipher_that_writes_too_little_has_made_no_copy_and_no_backup(origin, open_manager):
+    back_up(origin)
+    vault = open_manager("vault", WritesLess(), cipher="toycipher", compressor=None)
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert "does not hold the" in str(outcome.exception)
+    result = vault.create_backup("toy://h/db", encrypt_to=[NEW])
+    assert "does not hold the" in result.error
+    assert vault.list_backups() == []
+
+
+def test_the_dump_of_another_backup_under_its_manifest_is_not_passed_on(origin, vault, driver):
+    """Whoever can write to a repository may put one backup's file where another one's is named."""
+    one = back_up(origin, encrypt_to=[OLD])
+    driver.databases["db"] = DATA[::-1]
+    two = back_up(origin, encrypt_to=[OLD])
+    content = Path(two.file_path).read_bytes()
+    Path(one.file_path).write_bytes(content)
+    path = Path(one.file_path)
+    manifest = path.parent / f"{path.name.partition('.')[0]}.manifest.json"
+    values = json.loads(manifest.read_text())
+    values["clear"]["objects"][0] |= {"size": two.size_bytes, "sha256": two.checksum}
+    for key in ("dumpty_manifest", "digest"):
+        values.pop(key)
+    manifest.write_bytes(seal(values))
+    [outcome] = origin.copy([one.id], to=vault, encrypt_to=[NEW], identities=["old.txt"])
+    assert "another SHA-256" in str(outcome.exception)
+    assert vault.list_backups() == []
+
+
+def test_the_options_of_a_cipher_are_those_that_it_declares(origin, open_manager):
+    class WithOption(Cipher):
+        @hookimpl
+        def describe(self):
+            level = Option(name="level", default=3, help="how hard", verbs=("encrypt",))
+            return PluginInfo(kind="cipher", suffix=".age", options=(level,))
+
+        @hookimpl
+        def encrypt(self, sink, recipients, options):
+            assert options["level"] == 3
+            return built_in.encrypt(sink, recipients)
+
+    back_up(origin)
+    vault = open_manager("vault", WithOption(), cipher="toycipher")
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    assert outcome.copied, outcome.exception
+    assert manifest_of(outcome.backup)["clear"]["objects"][0]["stages"][-1]["params"]["level"] == 3
 
 
 def test_the_cipher_may_be_another_one_here_and_there(origin, open_manager, driver):
@@ -249,13 +339,29 @@ def test_the_cipher_may_be_another_one_here_and_there(origin, open_manager, driv
     restore(vault, driver, backup, "new.txt")
 
 
-def test_what_was_encrypted_on_the_way_once_is_there_already(origin, vault):
-    backup = back_up(origin)
-    origin.copy(to=vault, encrypt_to=[NEW])
+@pytest.mark.parametrize("recipients", [[OLD], None])
+def test_what_was_encrypted_on_the_way_once_is_there_already(origin, vault, recipients):
+    backup = back_up(origin, encrypt_to=recipients)
+    origin.copy(to=vault, encrypt_to=[NEW], identities=["old.txt"])
     origin.pin(backup.id, "needed")
-    [again] = origin.copy(to=vault, encrypt_to=[OTHER])
-    assert (again.ok, again.copied) == (True, False)
+    [again] = origin.copy(to=vault, encrypt_to=[NEW], identities=["old.txt"])
+    assert (again.ok, again.copied, again.warning) == (True, False, "")
     assert "needed" in vault.find(backup.id).pinned
+
+
+def test_a_copy_for_another_key_is_none_for_this_one(origin, vault, monkeypatch):
+    """Whoever means to drop the old key must not be told that all is there."""
+    back_up(origin)
+    origin.copy(to=vault, encrypt_to=[NEW])
+    [again] = origin.copy(to=vault, encrypt_to=[OTHER])
+    assert isinstance(again.exception, StoreError)
+    assert "encrypted anew, to X25519: to other keys; copy it as that was, or remove it there" in str(again.exception)
+    monkeypatch.setenv("DUMPTY_MACHINE_KEY", "off")  # now nothing here can tell
+    [again] = origin.copy(to=vault, encrypt_to=[OTHER])
+    assert again.ok
+    assert "here nothing tells whose keys open it" in again.warning
+    [again] = origin.copy(to=vault, encrypt_to=[OTHER], identities=["new.txt"])
+    assert isinstance(again.exception, StoreError)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +369,7 @@ def test_what_was_encrypted_on_the_way_once_is_there_already(origin, vault):
     [
         ({}, {"encrypt_to": [NEW]}, "copied encrypted to X25519, and has a copy in"),
         ({"encrypt_to": [NEW]}, {}, "copied as it is stored, and has a copy in"),
-        ({"encrypt_to": [NEW]}, {"encrypt_to": [NEW, OTHER]}, "encrypted anew, to X25519: copy it as that was"),
+        ({"encrypt_to": [NEW]}, {"encrypt_to": [NEW, OTHER]}, "encrypted anew, to X25519; copy it as that was"),
     ],
 )
 @pytest.mark.parametrize("recipients", [[OLD], None])
@@ -294,6 +400,40 @@ def test_it_counts_as_a_copy_where_several_repositories_are_listed(origin, vault
     for names in (["origin", "vault"], ["vault", "origin"]):
         [located] = locate_backups({name: places[name] for name in names}, lambda *_: False)
         assert located.places == tuple(names)
+
+
+def test_bytes_that_agree_with_no_copy_are_none_in_whatever_order(origin, vault):
+    """Encrypted, a copy has bytes of its own; that makes no copy of any bytes that lie somewhere else."""
+    back_up(origin)
+    origin.copy(to=vault, encrypt_to=[NEW])
+    [plain], [sealed] = origin.list_backups(), vault.list_backups()
+    other = dataclasses.replace(plain, checksum="0" * 64)
+    short = dataclasses.replace(sealed, checksum="1" * 64, size_bytes=4)
+    held = {"plain": plain, "sealed": sealed, "other": other, "short": short}
+    for names, counted in {
+        ("plain", "other"): ("plain",),
+        ("plain", "sealed", "other"): ("plain", "sealed"),
+        ("sealed", "plain", "other"): ("sealed", "plain"),
+        ("plain", "short"): ("plain",),
+    }.items():
+        [located] = locate_backups({name: [held[name]] for name in names}, lambda *_: False)
+        assert located.places == counted
+
+
+@pytest.mark.parametrize("size", [4, 50_000_000])
+def test_an_encrypted_copy_of_a_size_that_it_cannot_have_is_told(origin, vault, size):
+    backup = back_up(origin)
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW])
+    path = Path(outcome.backup.file_path)
+    os.truncate(path, size)
+    manifest = path.parent / f"{path.name.partition('.')[0]}.manifest.json"
+    values = json.loads(manifest.read_text())
+    values["clear"]["objects"][0] |= {"size": size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    for key in ("dumpty_manifest", "digest"):
+        values.pop(key)
+    manifest.write_bytes(seal(values))
+    [again] = origin.copy([backup.id], to=vault, encrypt_to=[NEW])
+    assert "its manifest tells of other bytes" in str(again.exception)
 
 
 @pytest.mark.parametrize(
@@ -331,6 +471,25 @@ def test_a_place_that_fails_has_no_copy_and_nothing_is_left_there(origin, open_m
     assert origin.copy(to=vault, encrypt_to=[NEW])[0].copied
     assert left_over(place / "vault") == []
     restore(vault, driver, backup, "new.txt")
+
+
+@pytest.mark.parametrize("recipients", [[OLD], None])
+def test_progress_is_told_in_the_callers_own_thread_and_an_interrupt_there_ends_all(origin, vault, recipients):
+    for _ in range(2):
+        back_up(origin, encrypt_to=recipients)
+    threads, done = set(), []
+
+    def follow(step):
+        threads.add(threading.current_thread())
+        done.append(step.bytes_done)
+        if step.items_done and step.bytes_done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        origin.copy(to=vault, encrypt_to=[NEW], identities=["old.txt"], progress=follow)
+    assert threads == {threading.main_thread()}
+    assert max(done) == max(b.size_bytes for b in origin.list_backups())
+    assert len(vault.list_backups()) == 1
 
 
 def test_cancelled_it_leaves_nothing(origin, vault):

@@ -71,6 +71,8 @@ def copy(
         told.append(outcome)
         backup = names[outcome.backup_id]
         head = f"{short[backup.id]}  {backup.database_name}, {description.form(backup)}: "
+        if outcome.warning:
+            warnings.append(outcome.warning)
         if outcome.exception is not None:
             failures.append(outcome.exception)
             lines.append(f"{head}NOT COPIED: {outcome.exception}")

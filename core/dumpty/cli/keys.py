@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumpty.cli import prompt
+from dumpty.cli.output import warn
 from dumpty.cli.urls import indirect, remember
+from dumpty.errors import DumptyError, IdentityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dumpty.backup_manager import BackupManager
+    from dumpty.operations.result import Backup
     from dumpty.types import Identity, Recipient
 
-__all__ = ["EncryptTo", "Identities", "read_identities", "read_recipients"]
+__all__ = ["EncryptTo", "Identities", "opened", "read_identities", "read_recipients"]
 
 CIPHER = "age"
 """The plugin that encrypts, and makes keys."""
@@ -77,3 +81,22 @@ def read_identities(arguments: Iterable[str] | None) -> tuple[Identity, ...]:
         found += reader.read([argument]) if text is None else reader.parse(text[0].encode(), text[1])
     remember(secret for identity in found for secret in identity.secrets)
     return tuple(dict.fromkeys(found))
+
+
+def opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, ...]) -> Backup:
+    """Return a backup with what is sealed of it, opened by ``identities``; without any by this machine's own key.
+
+    What that key does not open stays sealed, which is no failure.
+
+    Raises:
+        DumptyError: none of ``identities`` opens it, or what is sealed is damaged.
+    """
+    if identities and backup.sealed:
+        return manager.unsealed(backup.id, identities)
+    try:
+        return manager.unsealed(backup.id) if backup.sealed else backup
+    except IdentityError:
+        return backup
+    except DumptyError as error:
+        warn(str(error))
+        return backup

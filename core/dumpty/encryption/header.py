@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import Buffer, Reader
 
-__all__ = ["Beginning", "require_encrypted"]
+__all__ = ["MOST_HEADER_BYTES", "Beginning", "payload_length", "require_encrypted"]
 
 _VERSION = b"age-encryption.org/v1"
 _COLUMNS = 64
@@ -30,6 +30,9 @@ _BLOCK = 1 << 14
 _END = b"\n---"
 _MAC_BYTES = 48
 """How many bytes may stand behind that in the header, at most."""
+
+_NONCE_BYTES, _TAG_BYTES, _CHUNK_BYTES = 16, 16, 1 << 16
+MOST_HEADER_BYTES = _LIMIT
 
 _STANZA = re.compile(rb"-> (?P<type>[!-~]+)( [!-~]+)*")
 _BODY = re.compile(rb"[A-Za-z0-9+/]*")
@@ -58,9 +61,32 @@ class Beginning:
         """Whether a header that begins here would have ended."""
         return len(self._data) >= _LIMIT or _END in self._data[:-_MAC_BYTES]
 
-    def require_encrypted(self, kinds: Sequence[str], label: str) -> None:
-        """Check what was kept (``require_encrypted``)."""
-        _require(_kinds(bytes(self._data), label), kinds, label)
+    def require_encrypted(self, kinds: Sequence[str], label: str, lengths: tuple[int, int] | None = None) -> None:
+        """Check what was kept (``require_encrypted``).
+
+        Args:
+            kinds: of which kind each recipient is.
+            label: names it in messages.
+            lengths: of the file, and of what it should hold, in bytes; None where they are not known.
+
+        Raises:
+            IntegrityError: it is no age file, for others, or holds more or less.
+        """
+        data = bytes(self._data)
+        _require(_kinds(data, label), kinds, label)
+        if lengths is not None:
+            length, content = lengths
+            header = data.index(b"\n", data.index(_END) + 1) + 1
+            if length != header + payload_length(content):
+                raise IntegrityError(
+                    f"{label} does not hold the {content:,} bytes that were to be encrypted: it has {length:,} bytes, "
+                    f"and would have {header + payload_length(content):,}"
+                )
+
+
+def payload_length(content: int) -> int:
+    """Return how long what follows the header is, for so many bytes: a nonce, and a tag for each block of 64 KiB."""
+    return _NONCE_BYTES + content + _TAG_BYTES * max(1, -(-content // _CHUNK_BYTES))
 
 
 def require_encrypted(stream: Reader, kinds: Sequence[str], label: str) -> None:

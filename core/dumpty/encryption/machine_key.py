@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from dumpty.encryption.envelope import encrypt
+from dumpty.encryption.envelope import decrypt, encrypt
 from dumpty.encryption.identities import IdentityReader
 from dumpty.encryption.recipients import MOST_BYTES, recipients_in
-from dumpty.errors import IdentityError, OptionError
+from dumpty.errors import DumptyError, OptionError
 from dumpty.process.owned_directory import open_regular
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _log = logging.getLogger("dumpty")
 def machine_recipients(host: Host, cipher: Plugin) -> tuple[Recipient, ...]:
     """Return the recipient of this machine's key, which is made where there is none; () where it is turned off.
 
-    Where it cannot be made, or its file cannot be used, that is logged, and () returned: a backup needs none.
+    Where it cannot be made, or what it encrypts it does not open, that is logged, and () returned: a backup needs none.
     """
     path = _path()
     if not path:
@@ -51,8 +51,8 @@ def machine_recipients(host: Host, cipher: Plugin) -> tuple[Recipient, ...]:
         if text is None and host.can(cipher, "new_identity"):
             _make(path, key_text(host.new_identity(cipher)))
             text = _read(path)
-        return () if text is None else (_public_key(host, cipher, text, path),)
-    except (OSError, OptionError) as error:
+        return () if text is None else (_tried(host, cipher, text, path),)
+    except (OSError, ValueError, DumptyError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         text = "this machine's own key %s cannot be used, so it will not know what is in its backups: %s (or %s=off)"
         _log.warning(text, path, reason, VARIABLE, extra={"event": "no-machine-key"})
@@ -64,10 +64,8 @@ def machine_identities(host: Host, cipher: Plugin) -> tuple[Identity, ...]:
     path = _path()
     try:
         text = _read(path) if path else None
-        if text is None:
-            return ()
-        return tuple(IdentityReader(host, lambda: cipher).parse(text.encode(), f"this machine's own key {path}"))
-    except (OSError, OptionError, IdentityError):
+        return () if text is None else _identities(host, cipher, text, path)
+    except (OSError, ValueError, DumptyError):
         return ()
 
 
@@ -82,8 +80,13 @@ def _path() -> str:
     named = os.environ.get(VARIABLE, "")
     if named.lower() == _OFF:
         return ""
-    path = os.path.expanduser(named) or os.path.join(platformdirs.user_data_dir("dumpty", appauthor=False), _NAME)
-    return path if named or os.path.isabs(path) else ""  # an account without a home has none
+    if named:
+        return os.path.expanduser(named)
+    try:
+        path = os.path.join(platformdirs.user_data_dir("dumpty", appauthor=False), _NAME)
+    except RuntimeError:  # an account without a home
+        return ""
+    return path if os.path.isabs(path) else ""
 
 
 def _read(path: str) -> str | None:
@@ -93,6 +96,8 @@ def _read(path: str) -> str | None:
         OSError: it cannot be read, or somebody else could have written it.
         OptionError: it is another file.
     """
+    if not os.path.isabs(path):
+        raise OptionError(f"{VARIABLE} is no absolute path")
     try:
         descriptor = open_regular(path, owners=())
     except FileNotFoundError:
@@ -121,21 +126,34 @@ def _make(path: str, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(draft, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            if not os.path.lexists(path):
+                os.replace(draft, path)
     finally:
-        os.unlink(draft)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
 
 
-def _public_key(host: Host, cipher: Plugin, text: str, path: str) -> Recipient:
-    """Return the recipient that stands beside an identity, and can be encrypted to.
+def _identities(host: Host, cipher: Plugin, text: str, path: str) -> tuple[Identity, ...]:
+    return tuple(IdentityReader(host, lambda: cipher).parse(text.encode(), f"this machine's own key {path}"))
+
+
+def _tried(host: Host, cipher: Plugin, text: str, path: str) -> Recipient:
+    """Return the recipient that stands beside an identity, and is that identity's own.
 
     Raises:
         OptionError: none does.
+        DumptyError: what is encrypted to it that identity does not open.
     """
     for line in text.splitlines():
         if line.startswith(_PUBLIC):
             [recipient] = recipients_in(line.removeprefix(_PUBLIC), f"this machine's own key {path}")
-            encrypt(host, cipher, b"", (recipient,), {}, "what this machine's own key opens")
+            options = host.options({"encrypt": cipher}, {})["encrypt"]
+            data = encrypt(host, cipher, b"", (recipient,), options, "what this machine's own key opens")
+            decrypt(host, cipher, data, _identities(host, cipher, text, path), options)
             return recipient
     raise OptionError(f"it names no recipient: a line {_PUBLIC}age1… is expected; remove it, and a new one is made")

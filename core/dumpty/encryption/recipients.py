@@ -36,6 +36,8 @@ def read_recipients(values: Iterable[str | os.PathLike[str] | Recipient]) -> tup
     found: dict[Recipient, None] = {}
     for value in values:
         if isinstance(value, Recipient):
+            if value.kind == "scrypt":
+                raise OptionError("a passphrase protects a key, and never a backup: encrypt to a recipient")
             found[value] = None
         else:
             found |= dict.fromkeys(_read(value))

@@ -47,11 +47,13 @@ class CopyOutcome:
 
     ``backup`` is the copy, as it lies there; None where there is none, and ``exception`` then says why. ``copied`` is
     False where it was there already. ``backup_id`` is "" where a manifest is damaged, so that nobody can tell.
+    ``warning`` says what of it could not be seen, "" for nothing.
     """
 
     backup_id: str
     backup: Backup | None = None
     copied: bool = False
+    warning: str = ""
     exception: Exception | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -199,25 +201,36 @@ class Copier:
             raise IntegrityError(
                 f"the copy of backup {record.id} in {place} is not whole: {reason}; remove it there, and copy again"
             )
-        self._require_asked_for(record, place, is_same=is_same)
+        warning = self._require_asked_for(record, place, is_same=is_same)
         if listed.annotations.pinned and not existing.annotations.pinned:
             destination.repository.pin(record, _pin_text(listed.annotations))
-            return CopyOutcome(backup_id=record.id, backup=destination.lister.backup(record))
-        return CopyOutcome(backup_id=record.id, backup=destination.lister.to_backup(existing))
+            kept = destination.lister.backup(record)
+        else:
+            kept = destination.lister.to_backup(existing)
+        return CopyOutcome(backup_id=record.id, backup=kept, warning=warning)
 
-    def _require_asked_for(self, record: Record, place: str, *, is_same: bool) -> None:
-        """See that a copy that is there already is stored in the way that is asked for now, as far as can be told."""
-        if self._resealing is None:
+    def _require_asked_for(self, record: Record, place: str, *, is_same: bool) -> str:
+        """See that a copy that is there already is stored in the way that is asked for now; return what is not seen."""
+        resealing = self._resealing
+        for_others: bool | None = False
+        if resealing is None:
             asked, wrong = "as it is stored", not is_same
         else:
-            kinds = self._resealing.kinds
-            asked, wrong = f"encrypted to {', '.join(kinds)}", is_same or record.recipient_kinds != kinds
-        if wrong:
+            asked = f"encrypted to {', '.join(resealing.kinds)}"
+            wrong = is_same or record.recipient_kinds != resealing.kinds
+            for_others = None if wrong else resealing.is_for_others(record)
+        if wrong or for_others:
             lies = "as it is stored here" if is_same else f"encrypted anew, to {', '.join(record.recipient_kinds)}"
             raise StoreError(
-                f"backup {record.id} was to be copied {asked}, and has a copy in {place} {lies}: copy it as that was, "
-                "or remove it there, and copy again"
+                f"backup {record.id} was to be copied {asked}, and has a copy in {place} {lies}"
+                f"{': to other keys' if for_others else ''}; copy it as that was, or remove it there, and copy again"
             )
+        if for_others is None:
+            return (
+                f"backup {record.id} has an encrypted copy in {place}, and here nothing tells whose keys open it: "
+                "`dumpty keys check` there does"
+            )
+        return ""
 
     def _require_elsewhere(self, record: Record, copied: Record) -> None:
         """See that a copy is one, and not the same file by another path, or the same place by another URL."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
+from dumpty.encryption.header import MOST_HEADER_BYTES, payload_length
 from dumpty.repository.objects import StoredObjects
 from dumpty.types import Evidence
 
@@ -40,6 +42,7 @@ def locate_backups(
         is_same: given two of those names and the id of a backup that both have, tells whether they are of one place.
     """
     known: dict[str, LocatedBackup] = {}
+    counted: defaultdict[str, list[Backup]] = defaultdict(list)
     aliases: dict[tuple[str, str], bool] = {}
 
     def is_alias(one: str, other: str, backup_id: str) -> bool:
@@ -52,27 +55,41 @@ def locate_backups(
             told, places = known.setdefault(backup.id, LocatedBackup(backup, ()))
             if backup.state != "ok" or any(is_alias(other, place, backup.id) for other in places):
                 continue
-            if not places:
-                known[backup.id] = LocatedBackup(backup, (place,))
-            elif backup.checksum == told.checksum or _is_encrypted_anew(backup, told):
-                known[backup.id] = LocatedBackup(told, (*places, place))
+            if all(_are_copies(other, backup) for other in counted[backup.id]):
+                counted[backup.id].append(backup)
+                known[backup.id] = LocatedBackup(told if places else backup, (*places, place))
     return sorted(known.values(), key=lambda located: (located.backup.timestamp, located.backup.id))
 
 
 def is_encrypted_anew(copy: Record, record: Record) -> bool:
     """Return whether a copy, whose bytes are others, is one that was encrypted on the way, as far as can be told.
 
-    What a manifest tells without a key is that of ``record``, but for what tells of those bytes.
+    What a manifest tells without a key is that of ``record``, but for what tells of those bytes; and these are as many
+    as they would be.
     """
     plain: dict[str, Any] = {"objects": (), "sealed": None, "evidence": Evidence(), "options": {}, "recipients": ()}
-    totals = (copy.tables, copy.rows) == (record.tables, record.rows)
-    return bool(copy.recipient_kinds) and totals and replace(copy, **plain) == replace(record, **plain)
+    sizes = [
+        _is_encryption((o.size, bool(copy.recipient_kinds)), (r.size, bool(record.recipient_kinds)))
+        for o, r in zip(copy.objects, record.objects, strict=False)
+    ]
+    counts = [(r.tables, r.rows, len(r.objects)) for r in (copy, record)]
+    is_encrypted = bool(copy.recipient_kinds) and all(sizes) and counts[0] == counts[1]
+    return is_encrypted and replace(copy, **plain) == replace(record, **plain)
 
 
-def _is_encrypted_anew(backup: Backup, told: Backup) -> bool:
-    """Return the same of what people see of both; which of the two is the copy does not matter."""
-    facts = [(b.timestamp, b.ended, b.source, b.format, b.tables, b.rows) for b in (backup, told)]
-    return bool(backup.recipient_kinds or told.recipient_kinds) and facts[0] == facts[1]
+def _are_copies(one: Backup, other: Backup) -> bool:
+    """Return whether two backups of one id are copies: the same bytes, or one of them encrypted, or encrypted anew."""
+    facts = [(b.timestamp, b.ended, b.source, b.format, b.tables, b.rows) for b in (one, other)]
+    sizes = [(b.size_bytes, bool(b.recipient_kinds)) for b in (one, other)]
+    return one.checksum == other.checksum or (facts[0] == facts[1] and _is_encryption(sizes[0], sizes[1]))
+
+
+def _is_encryption(one: tuple[int, bool], other: tuple[int, bool]) -> bool:
+    """Return whether one of two can be the other encrypted, or encrypted anew, by its size and whether it is."""
+    (size, encrypted), (other_size, other_encrypted) = sorted((one, other), key=lambda item: item[1])
+    if encrypted:
+        return abs(size - other_size) < MOST_HEADER_BYTES
+    return other_encrypted and 0 < other_size - payload_length(size) < MOST_HEADER_BYTES
 
 
 def are_one_file(repositories: tuple[Repository, Repository], records: tuple[Record, Record]) -> bool:

@@ -10,11 +10,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dumpty.encryption.header import Beginning
+from dumpty.errors import IdentityError, IntegrityError
 from dumpty.operations.sealing import open_record, require_plugin
 from dumpty.operations.stages import stage_record, stages_of
 from dumpty.process.call import raise_if_cancelled
 from dumpty.streaming.stored_dump import Stage
-from dumpty.streaming.streams import BLOCK, HashingWriter
+from dumpty.streaming.streams import BLOCK, HashingWriter, VerifyingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
     from dumpty.streaming.reporter import ReportBytes
-    from dumpty.streaming.streams import VerifyingReader
-    from dumpty.types import Identity, Reader, Record, StoredObject, Transaction, Upload, Verifier
+    from dumpty.types import Identity, Options, Reader, Record, StoredObject, Transaction, Upload, Verifier
 
 __all__ = ["Resealing", "pass_on"]
 
@@ -31,14 +31,17 @@ __all__ = ["Resealing", "pass_on"]
 class Resealing(Struct, frozen=True, kw_only=True):
     """Encrypts what lies in one repository on its way into another; what was encrypted, ``identities`` open.
 
-    What is in the age file stays byte for byte what it was: compressed by the same compressor, nothing of it read.
-    ``origin_host`` has the plugins of where it lies, ``host`` those of where it goes.
+    What is in the age file stays byte for byte what it was, compressed by the same compressor; on the way it is
+    decompressed, too, and the dump compared with what is known of it. ``origin_host`` has the plugins of where it lies,
+    ``host`` those of where it goes; ``machine`` is this machine's own key, which opens the sealed part of copies that
+    it has made.
     """
 
     origin_host: Host
     host: Host
     encryption: Encryption
-    identities: Sequence[Identity]
+    identities: tuple[Identity, ...]
+    machine: tuple[Identity, ...]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -51,7 +54,7 @@ class Resealing(Struct, frozen=True, kw_only=True):
         Raises:
             OptionError, DependencyError, PluginError: it is wrong, a library is missing, or the cipher fails.
         """
-        self.encryption.rehearse(self.host, {})
+        self.encryption.rehearse(self.host, self._options)
 
     def opened(self, record: Record) -> Record:
         """Return a record with all that is known of it, for that is sealed anew.
@@ -63,9 +66,23 @@ class Resealing(Struct, frozen=True, kw_only=True):
         """
         return open_record(self.origin_host, record, self.identities)
 
+    def is_for_others(self, copied: Record) -> bool | None:
+        """Return whether a copy is for other recipients than these; None where nothing here opens what it says.
+
+        Raises:
+            ManifestError, PluginNotFound: as for ``opened``.
+        """
+        for identities in (self.identities, self.machine):
+            with contextlib.suppress(IdentityError):
+                known = open_record(self.host, copied, identities)
+                return set(known.recipients) != {recipient.text for recipient in self.encryption.recipients}
+        return None
+
     def ending(self, record: Record, ending: str) -> str:
         """Return how the name of an object ends once it is encrypted, whatever encrypted it before."""
-        return ending if record.recipient_kinds else ending + self.encryption.cipher.described.suffix
+        suffix = self.encryption.cipher.described.suffix
+        is_encrypted = any(stage.kind == "cipher" for stage in record.objects[0].stages)
+        return (ending.removesuffix(suffix) if is_encrypted else ending) + suffix
 
     def write(
         self, record: Record, stored: StoredObject, upload: Upload, stream: VerifyingReader, progress: ReportBytes
@@ -80,7 +97,7 @@ class Resealing(Struct, frozen=True, kw_only=True):
             progress: is told how many of them were read.
 
         Raises:
-            IntegrityError: the stored bytes are not what was stored, or what the cipher wrote is for others.
+            IntegrityError: what is stored, or the dump in it, is not what was, or what the cipher wrote is not that.
             IdentityError: none of the identities opens it.
             StoreError: it cannot be read or written.
         """
@@ -90,38 +107,71 @@ class Resealing(Struct, frozen=True, kw_only=True):
         sha256, beginning = hashlib.sha256(), Beginning()
         sink = HashingWriter(upload, (sha256, *digests.values(), beginning))
         with contextlib.ExitStack() as stack:
-            writer = self.host.encrypt(cipher, sink=sink, recipients=recipients, options={})
+            writer = self.host.encrypt(cipher, sink=sink, recipients=recipients, options=self._options)
             stack.callback(writer.abandon)
-            counted = _CountingReader(stream, progress)
-            reader: Reader = counted
-            for stage in stages_of(self.origin_host, record, stored, self.identities):
-                if stage.is_cipher:
-                    reader = stage.reader(self.origin_host, counted)
-                    stack.callback(reader.close)
-            pass_on(reader, writer.write)
-            pass_on(counted, _nowhere)  # the digest of the stored bytes is compared at their end
+            content = HashingWriter(writer, ())
+            self._pass_through(record, stored, stream, content, progress)
             writer.close()
+        content.require_intact()
         sink.require_intact()
-        beginning.require_encrypted([recipient.kind for recipient in recipients], f"what {cipher} wrote")
+        beginning.require_encrypted(
+            [recipient.kind for recipient in recipients], f"what {cipher} wrote", (sink.size, content.size)
+        )
         kept = tuple(stage for stage in stored.stages if stage.kind != "cipher")
         return replace(
             stored,
             size=sink.size,
             sha256=sha256.hexdigest(),
-            stages=(*kept, stage_record(Stage(plugin=cipher, options={}, recipients=recipients))),
+            stages=(*kept, stage_record(Stage(plugin=cipher, options=self._options, recipients=recipients))),
             digests={name: digest.hexdigest() for name, digest in digests.items()},
         )
 
     def commit(self, transaction: Transaction, record: Record, objects: Sequence[StoredObject]) -> Record:
-        """Commit what was written, with a manifest of which the sealed part is for the same recipients.
+        """Commit what was written, with a manifest of which the sealed part is for the same, and for this machine.
 
         Raises:
             IntegrityError: what lies there is not encrypted to them.
             DumptyError: it could not be committed.
         """
-        recipients = self.encryption.recipients
-        known = replace(record, objects=tuple(objects), recipients=tuple(recipient.text for recipient in recipients))
-        return transaction.commit(self.encryption.close(self.host, {}, known))
+        recipients = tuple(recipient.text for recipient in self.encryption.recipients)
+        known = replace(record, objects=tuple(objects), recipients=recipients)
+        return transaction.commit(self.encryption.close(self.host, self._options, known))
+
+    @property
+    def _options(self) -> Options:
+        cipher = self.encryption.cipher
+        return self.host.options({"encrypt": cipher}, {})["encrypt"]
+
+    def _pass_through(
+        self,
+        record: Record,
+        stored: StoredObject,
+        stream: VerifyingReader,
+        content: HashingWriter,
+        progress: ReportBytes,
+    ) -> None:
+        """Write what ``stream`` holds, decrypted where it was encrypted, into ``content``; compare the dump in it."""
+        counted = _Counted(stream)
+        inner = _Branch(counted, content)
+        with contextlib.ExitStack() as stack:
+            plain: Reader = inner
+            stages = stages_of(self.origin_host, record, stored, self.identities)
+            for stage in reversed(stages):
+                if stage.is_cipher:
+                    inner = _Branch(stage.reader(self.origin_host, counted), content)
+                    stack.callback(inner.close)
+                    plain = inner
+                else:
+                    plain = stage.reader(self.origin_host, plain)
+                    stack.callback(plain.close)
+            label = f"the dump in {stored.name}"
+            dump = VerifyingReader(plain, stored.plain_size, stored.plain_sha256, label)
+            pass_on(dump, _nowhere, lambda *_: progress(counted.done, None))
+            pass_on(inner, _nowhere)  # what a decompressor did not ask for
+        # The digest of the stored bytes is compared at their end, when nobody else reads them any more.
+        pass_on(counted, _nowhere, lambda *_: progress(counted.done, None))
+        if not stream.complete:
+            raise IntegrityError(f"{label} was copied, and what it came from was not read to its end")
 
 
 def pass_on(reader: Reader, write: Callable[[bytes], object], progress: ReportBytes | None = None) -> None:
@@ -139,19 +189,34 @@ def _nowhere(_: bytes) -> None:
     """Forget what is given."""
 
 
-class _CountingReader:
-    """Tells how many bytes were read of a stream that is its owner's."""
+class _Counted:
+    """Counts what is read of a stream that is its owner's, in whichever thread."""
 
-    def __init__(self, stream: Reader, progress: ReportBytes) -> None:
+    def __init__(self, stream: Reader) -> None:
         self._stream = stream
-        self._progress = progress
-        self._done = 0
+        self.done = 0
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
-        self._done += len(data)
-        self._progress(self._done, None)
+        self.done += len(data)
         return data
 
     def close(self) -> None:
         """It stays open."""
+
+
+class _Branch:
+    """Writes what is read of a stream into a sink as well."""
+
+    def __init__(self, stream: Reader, sink: HashingWriter) -> None:
+        self._stream = stream
+        self._sink = sink
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        if data:
+            self._sink.write(data)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()

@@ -35,12 +35,18 @@ class Encryption(Struct, frozen=True, kw_only=True):
     machine: tuple[Recipient, ...] = ()
 
     def rehearse(self, host: Host, options: Options) -> None:
-        """Encrypt nothing to the recipients: what is wrong with them is known before anything is begun.
+        """Encrypt nothing to all who are to read it: what is wrong with them is known before anything is begun.
 
         Raises:
             OptionError, DependencyError, PluginError: it is wrong, a library is missing, or the cipher fails.
         """
-        envelope.encrypt(host, self.cipher, b"", self.recipients, options, f"what {self.cipher} writes")
+        for recipients in dict.fromkeys((self.recipients, self._readers)):
+            envelope.encrypt(host, self.cipher, b"", recipients, options, f"what {self.cipher} writes")
+
+    @property
+    def _readers(self) -> tuple[Recipient, ...]:
+        """Who can read the sealed part."""
+        return (*self.recipients, *(key for key in self.machine if key not in self.recipients))
 
     def close(self, host: Host, options: Options, record: Record) -> Record:
         """Return ``record`` as a repository is given it: what only its readers may know of it is encrypted to them.
@@ -49,8 +55,7 @@ class Encryption(Struct, frozen=True, kw_only=True):
             OptionError, PluginError, IntegrityError: the cipher failed.
         """
         label = f"the sealed part of backup {record.id}"
-        readers = (*self.recipients, *(key for key in self.machine if key not in self.recipients))
-        data = envelope.encrypt(host, self.cipher, manifest.encode_sealed(record), readers, options, label)
+        data = envelope.encrypt(host, self.cipher, manifest.encode_sealed(record), self._readers, options, label)
         objects = tuple(
             replace(entry, plain_size=0, plain_sha256="", section="whole", tables=()) for entry in record.objects
         )
@@ -88,18 +93,24 @@ class Keyring(Struct, frozen=True, kw_only=True):
         """Return these identities (``IdentityReader.read``)."""
         return IdentityReader(self.host, lambda: self.host.named("cipher", self.cipher)).read(values)
 
+    def machine_identities(self) -> tuple[Identity, ...]:
+        """Return this machine's own key; () where there is none."""
+        try:
+            return machine_identities(self.host, self.host.named("cipher", self.cipher))
+        except PluginNotFound:
+            return ()
+
     def open_facts(self, record: Record, values: Iterable[str | os.PathLike[str] | Identity]) -> Record:
         """Return ``record`` with all that is known of it to these identities, or where there is none to this machine.
 
         Raises:
             IdentityError, PluginNotFound, ManifestError: as for ``open_record``.
         """
-        if record.sealed is None or (identities := self.identities(values)):
-            return open_record(self.host, record, self.identities(values))
-        with contextlib.suppress(PluginNotFound):
-            machine = machine_identities(self.host, self.host.named("cipher", self.cipher))
-            with contextlib.suppress(IdentityError):
-                return open_record(self.host, record, machine)
+        identities = self.identities(values)
+        if record.sealed is None or identities:
+            return open_record(self.host, record, identities)
+        with contextlib.suppress(IdentityError):
+            return open_record(self.host, record, self.machine_identities())
         return open_record(self.host, record, identities)
 
 

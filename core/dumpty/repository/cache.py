@@ -90,9 +90,12 @@ def _private_directory() -> str:
     Raises:
         OSError: there is none that is this user's own.
     """
-    path = platformdirs.user_cache_dir("dumpty", appauthor=False)
+    try:
+        path = platformdirs.user_cache_dir("dumpty", appauthor=False)
+    except RuntimeError as error:  # an account without a home, as newer versions tell it
+        raise FileNotFoundError(str(error)) from error
     if not os.path.isabs(path):
-        raise FileNotFoundError(path)  # an account without a home
+        raise FileNotFoundError(path)  # and as older ones do
     os.makedirs(path, mode=0o700, exist_ok=True)
     os.close(open_owned_directory(path))
     return path

@@ -98,10 +98,13 @@ class Run(Struct, frozen=True, kw_only=True):
         stored = HashingWriter(upload, (stored_sha256, *extra.values(), *([beginning] if self._is_encrypted else [])))
         target: ByteSink = stored
         writers: list[Writer] = []
+        before_cipher: HashingWriter | None = None
         for stage in reversed(self.stages):
             writer = self._writer(stage, target, stack)
             writers.append(writer)
             target = writer
+            if stage.is_cipher:
+                target = before_cipher = HashingWriter(writer, ())
         threaded_writer = ThreadedWriter(target)
         stack.callback(threaded_writer.abandon)
         plain = HashingWriter(threaded_writer, (plain_sha256,))
@@ -113,9 +116,10 @@ class Run(Struct, frozen=True, kw_only=True):
         for writer in reversed(writers):
             writer.close()
         stored.require_intact()
-        if self._is_encrypted:
-            last = self.stages[-1]
-            beginning.require_encrypted([recipient.kind for recipient in last.recipients], f"what {last.plugin} wrote")
+        if before_cipher is not None:
+            last, lengths = self.stages[-1], (stored.size, before_cipher.size)
+            kinds = [recipient.kind for recipient in last.recipients]
+            beginning.require_encrypted(kinds, f"what {last.plugin} wrote", lengths)
         self._require_no_late_write(sink)
         if not plain.size:
             raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")

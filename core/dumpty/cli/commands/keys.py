@@ -9,19 +9,18 @@ import typer
 
 from dumpty.cli import description, prompt
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Quiet, Source, open_existing, short_ids
-from dumpty.cli.keys import CIPHER, Identities, read_identities
+from dumpty.cli.keys import CIPHER, Identities, opened, read_identities
 from dumpty.cli.output import Line, Report, Table, count, moment, warn
 from dumpty.cli.status import UsageError, error_type
 from dumpty.cli.urls import redacted, remember
 from dumpty.errors import DumptyError, IntegrityError, NotProvable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import json_values
     from dumpty.operations.key_check import KeyCheck
     from dumpty.operations.result import Backup
+    from dumpty.types import Identity
 
 EXAMPLES = """
 dumpty keys new --out key.txt
@@ -140,14 +139,14 @@ def check(
     checks = open_existing(directory).check_keys(identities)
     failed = [c for c in checks if not c.opened]
     lines: list[Line] = [_check_line(c) for c in checks]
-    opened = sum(c.opened and bool(c.backup and c.backup.recipient_kinds) for c in checks)
-    lines.append(f"{count(opened, 'database')} opened" + (f", {len(failed)} NOT OPENED" if failed else ""))
+    proved = sum(c.opened and bool(c.backup and c.backup.recipient_kinds) for c in checks)
+    lines.append(f"{count(proved, 'database')} opened" + (f", {len(failed)} NOT OPENED" if failed else ""))
     error: DumptyError | None = None
     if failed:
         error = IntegrityError(
             f"{len(failed)} of {len(checks)} newest backups are not opened, the first: {_why(failed[0])}"
         )
-    elif not opened:
+    elif not proved:
         error = NotProvable(f"nothing in {shown_address(directory)} is encrypted, so nothing is proved of the identity")
     reply = CheckKeysReply(checks=[_check_value(c) for c in checks])
     return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet)
@@ -200,15 +199,12 @@ def _write(path: str, text: str) -> None:
         raise DumptyError(f"cannot write the identity to {path}: {error.strerror or error}") from error
 
 
-def _opened(manager: BackupManager, backup: Backup, identities: Sequence[object]) -> Backup:
-    """Return a backup with its recipients, if one of ``identities`` opens it, or without any this machine's own key."""
-    if not backup.sealed:
-        return backup
+def _opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, ...]) -> Backup:
+    """Return a backup with its recipients, where they can be known."""
     try:
-        return manager.unsealed(backup.id, identities)  # type: ignore[arg-type]
+        return opened(manager, backup, identities)
     except DumptyError as error:
-        if identities:
-            warn(str(error))
+        warn(str(error))
         return backup
 
 

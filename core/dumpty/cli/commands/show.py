@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
-from dumpty.cli.keys import Identities, read_identities
+from dumpty.cli.keys import Identities, opened, read_identities
 from dumpty.cli.output import Report
-from dumpty.errors import IdentityError
 
 EXAMPLES = """
 dumpty show latest
@@ -35,9 +32,7 @@ def show(
     identities = read_identities(identity)
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
-    if backup.sealed:
-        with contextlib.nullcontext() if identities else contextlib.suppress(IdentityError):
-            backup = manager.unsealed(backup.id, identities)
+    backup = opened(manager, backup, identities)
     return Report(
         reply=ShowReply(backups=[description.with_details(backup)]),
         lines=description.details(backup),
