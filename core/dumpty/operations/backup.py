@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dumpty.errors import OptionError
 from dumpty.operations.evidence import with_alterations
 from dumpty.operations.sealing import close, reopen
+from dumpty.operations.signatures import require_signature, signed
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.signing.signer import Signer
     from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.reporter import Reporter
     from dumpty.types import Format, Options, Repository, Transaction, Verb
@@ -40,6 +42,7 @@ def create(
     reporter: Reporter,
     rate_limit: int | None,
     encryption: Encryption | None,
+    signer: Signer | None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -76,11 +79,17 @@ def create(
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     named = database_name(source, inspection.name)
-    return _written(repository, run, identity, named, inspection, reporter)
+    return _written(repository, run, identity, named, inspection, reporter, signer)
 
 
 def _written(
-    repository: Repository, run: Run, identity: str, database: str, inspection: Inspection, reporter: Reporter
+    repository: Repository,
+    run: Run,
+    identity: str,
+    database: str,
+    inspection: Inspection,
+    reporter: Reporter,
+    signer: Signer | None,
 ) -> Record:
     """Write a backup, and commit it."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
@@ -105,15 +114,21 @@ def _written(
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
         reporter.begin(Phase.COMMITTING)
-        return _committed(tx, run, record)
+        return _committed(tx, run, record, signer)
 
 
-def _committed(tx: Transaction, run: Run, record: Record) -> Record:
+def _committed(tx: Transaction, run: Run, record: Record, signer: Signer | None) -> Record:
+    stored = record
     for stage in run.stages:
         if stage.is_cipher:
-            closed = close(run.host, stage.plugin, stage.recipients, stage.options, record)
-            return reopen(tx.commit(closed), record)
-    return tx.commit(record)
+            stored = close(run.host, stage.plugin, stage.recipients, stage.options, record)
+    if signer is None:
+        committed = tx.commit(stored)
+    else:
+        committed = tx.commit(signed(stored, signer))
+        # A repository says what its manifest holds: one that keeps no signatures is found out here.
+        require_signature(committed, [signer.key])
+    return committed if stored is record else reopen(committed, record)
 
 
 def _stages(
