@@ -20,6 +20,8 @@ from support.toys import ToyDriver
 
 from dumpty import (
     BackupManager,
+    Cancellation,
+    Cancelled,
     DependencyError,
     Evidence,
     IntegrityError,
@@ -470,6 +472,44 @@ def test_data_that_is_exchanged_while_it_is_used_is_used_by_nobody(manager, plac
     path.write_bytes(data)
     assert fresh().drill(backup.id, require_signature=["mine.pub"]).ok
     assert checked == [1, 1]
+
+
+def test_how_far_the_copy_has_come_is_told_once(manager, place):
+    backup = make(manager)
+    told = []
+    keys = {"require_signature": ["mine.pub"]}
+    for work in (
+        lambda: manager.restore(backup.id, "sqlite:///new.db", progress=told.append, **keys).raise_for_error(),
+        lambda: manager.drill(backup.id, progress=told.append, **keys),
+    ):
+        told.clear()
+        work()
+        checking = [step.bytes_done for step in told if step.phase == "checking"]
+        assert checking == [0, backup.size_bytes]
+
+
+def test_a_call_that_is_cancelled_while_it_copies_leaves_nothing(manager, place, tmp_path_factory, monkeypatch):
+    temporary = tmp_path_factory.mktemp("tmp")
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    backup = make(manager)
+    keys = {"require_signature": ["mine.pub"]}
+    for work in (
+        lambda **options: manager.restore(backup.id, "sqlite:///new.db", **keys, **options).raise_for_error(),
+        lambda **options: manager.drill(backup.id, **keys, **options),
+    ):
+        token, made_before = Cancellation(), []
+
+        def cancel(step, token=token, made_before=made_before):
+            if step.phase == "checking" and step.bytes_done:
+                made_before.extend(temporary.glob("*/object"))
+                token.cancel("enough")
+
+        with pytest.raises(Cancelled):
+            work(progress=cancel, cancel=token)
+        assert made_before
+        assert list(temporary.iterdir()) == []
+    assert not Path("new.db").exists()
+    assert manager.get_backup(backup.id).proofs == ()
 
 
 def test_a_copy_that_has_no_room_is_no_verdict_and_restores_nothing(manager, place, monkeypatch):

@@ -175,6 +175,36 @@ def test_what_is_signed_is_the_same_when_it_is_read_back(properties, text, momen
     assert statement(renamed) == statement(record)
 
 
+def places_of(value, place=()):
+    """Yield the place of every value within nested JSON."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*place, key)
+        if isinstance(inner, (dict, list)):
+            yield from places_of(inner, (*place, key))
+
+
+@given(st.data())
+def test_no_two_records_that_differ_but_in_names_are_signed_alike(data):
+    """Whatever is put into a manifest, or taken out: it is damaged, or signed otherwise, or no reader goes by it."""
+    content = json.loads(encode(replace(RECORD, signatures=(SIGNATURE,))))
+    del content["digest"], content["dumpty_manifest"]
+    *parents, last = data.draw(st.sampled_from(list(places_of(content))))
+    inner = content
+    for key in parents:
+        inner = inner[key]
+    if data.draw(st.booleans()):
+        del inner[last]
+    else:
+        inner[last] = data.draw(st.one_of(JSON, st.sampled_from([str(inner[last]), [inner[last]], not inner[last]])))
+    try:
+        found = decode(seal(content), "m")
+    except ManifestError:
+        return
+    if statement(found) == statement(RECORD):
+        objects = tuple(replace(o, name=known.name) for o, known in zip(found.objects, RECORD.objects, strict=True))
+        assert replace(found, objects=objects, signatures=()) == RECORD
+
+
 def test_a_manifest_without_a_signature_says_nothing_of_signatures():
     assert b"signatures" not in encode(RECORD)
     assert decode(encode(RECORD), "m").signatures == ()

@@ -52,7 +52,7 @@ SignWith = Annotated[
     str | None,
     typer.Option(
         "--sign-with",
-        metavar="FILE",
+        metavar="KEY",
         help="Sign the backup: a file with an SSH private key (Ed25519), env:NAME, file:PATH or cmd:PROGRAM….",
     ),
 ]

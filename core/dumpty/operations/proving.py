@@ -177,7 +177,7 @@ class Prover:
             # Of what is only read, nothing needs to be copied.
             objects: ObjectSource = self._repository
             if signer is not None and request.level != "digest":
-                objects = stack.enter_context(VerifiedCopy(objects, record))
+                objects = stack.enter_context(VerifiedCopy(objects, record, reporter.bytes))
             if request.level == "restore":  # which takes as long as a restore does
                 # What a killed drill left, which may also keep this one from being protected; else it is only space.
                 with contextlib.suppress(DumptyError):

@@ -108,7 +108,8 @@ class Transfers(Struct, frozen=True):
             if signers:
                 require_signature(record, signers)
             observation.about(record := open_record(self.host, record, keys))
-            with self._reading(record, verified=bool(signers)) as objects:
+            reporter = Reporter(progress)
+            with self._reading(record, reporter, verified=bool(signers)) as objects:
                 restore(
                     self.host,
                     objects,
@@ -118,7 +119,7 @@ class Transfers(Struct, frozen=True):
                     overwrite=overwrite,
                     create=create,
                     other=other,
-                    reporter=Reporter(progress),
+                    reporter=reporter,
                     call=call,
                     identities=keys,
                     overrides=options,
@@ -128,12 +129,12 @@ class Transfers(Struct, frozen=True):
         return observation.result(url, work, cancel)
 
     @contextlib.contextmanager
-    def _reading(self, record: Record, *, verified: bool) -> Iterator[ObjectSource]:
+    def _reading(self, record: Record, reporter: Reporter, *, verified: bool) -> Iterator[ObjectSource]:
         """Lend the objects of a backup, which nobody removes meanwhile; where ``verified``, as a ``VerifiedCopy``."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.place.repository.reading(record))
             objects: ObjectSource = self.place.repository
-            yield stack.enter_context(VerifiedCopy(objects, record)) if verified else objects
+            yield stack.enter_context(VerifiedCopy(objects, record, reporter.bytes)) if verified else objects
 
 
 def _require_several(label: str, values: object) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from dumpty.streaming.reporter import ReportBytes
     from dumpty.types import ObjectSource, Reader, Record, StoredObject
 
 __all__ = ["VerifiedCopy"]
@@ -34,10 +35,12 @@ class VerifiedCopy:
     Args:
         origin: where they lie.
         record: the backup's, of which sizes and digests can be trusted.
+        progress: called with how many bytes were copied.
     """
 
-    def __init__(self, origin: ObjectSource, record: Record) -> None:
+    def __init__(self, origin: ObjectSource, record: Record, progress: ReportBytes) -> None:
         self._origin = origin
+        self._progress = progress
         self._objects = {stored.name: stored for stored in record.objects}
         self._copies: dict[str, Path] = {}
         self._stack = contextlib.ExitStack()
@@ -81,14 +84,16 @@ class VerifiedCopy:
 
     def _write(self, stored: StoredObject, path: Path) -> None:
         label = f"the backup file {stored.name}"
+        copied = sum(self._objects[name].size for name in self._copies)
         with contextlib.closing(ReadAheadReader(self._origin.open(stored.name), label)) as stream:
             reader = VerifyingReader(stream, stored.size, stored.sha256, label)
             try:
                 with path.open("xb") as file:
+                    size = 0
                     while block := reader.read(BLOCK * 4):
                         raise_if_cancelled()
-                        file.write(block)
-                    size = file.tell()
+                        size += file.write(block)
+                        self._progress(copied + size, None)
             except DumptyError:
                 raise
             except OSError as error:
