@@ -369,6 +369,26 @@ def test_an_older_backup_once_more_is_no_newer_one(manager, place, apart):
     require_accepted(old.id)
 
 
+def test_another_one_of_the_same_id_keeps_nobody_from_the_right_one(manager, place):
+    """Whoever may only add can put one before it, whatever it says."""
+    backup = make(manager)
+    content = content_of(backup)
+    content["clear"]["tags"] = ["forged"]
+    stem = Path(backup.file_path).name.partition(".")[0]
+    for nonce in ("00000000", "ffffffff"):
+        relabel(place / "backups", backup, stem=f"{stem[:-8]}{nonce}", manifest=json.loads(json.dumps(content)))
+    require_accepted(backup.id)
+    found = fresh().find("latest", require_signature=["mine.pub"])
+    assert (found.tags, found.file_path) == ((), backup.file_path)
+    assert fresh().drill(backup.id, require_signature=["mine.pub"]).ok
+    assert [v.ok for v in fresh().verify_many(require_signature=["mine.pub"])] == [True]
+    for path in (Path(backup.file_path), manifest_of(backup)):
+        path.unlink()
+    result = fresh().restore(backup.id, "sqlite:///new.db", require_signature=["mine.pub"])
+    assert isinstance(result.exception, SignatureError)
+    assert f"({Path(backup.file_path).parent.name}/{stem[:-8]}00000000.sql, said" in result.error  # what to look at
+
+
 @pytest.mark.parametrize("harm", ["garbage", "no manifest", "a newer dumpty's"])
 def test_where_the_latest_cannot_be_read_no_older_one_takes_its_place(manager, place, apart, harm):
     old, new = make(manager), make(manager)
@@ -393,12 +413,12 @@ def test_where_the_latest_is_not_signed_no_older_one_takes_its_place(manager, pl
     theirs, unsigned = make(manager, key="theirs"), manager.create_backup(URL).raise_for_error()
     manager.verify(signed.id)
     with pytest.raises(
-        SignatureError, match=f"{unsigned.id} of shop, .* is not signed.* that is rightly signed is {signed.id} of"
+        SignatureError, match=f"{unsigned.id} of shop .* is not signed.* that is rightly signed is {signed.id} of"
     ):
         fresh().find("latest:shop", require_signature=["mine.pub"])
     manager.remove(unsigned.id)
     with pytest.raises(
-        SignatureError, match=f"{theirs.id} of shop, .* as it says.* that is rightly signed is {signed.id} of shop"
+        SignatureError, match=f"{theirs.id} of shop .* as it says.* that is rightly signed is {signed.id} of shop"
     ):
         fresh().find("latest", database="shop", require_signature=["mine.pub"])
     manager.remove(signed.id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import ManifestError, SignatureError, UnknownBackup
 from dumpty.operations.selection import LATEST, Filter, select
-from dumpty.operations.signatures import read_requirement, require_signature
+from dumpty.operations.signatures import get_signed, read_requirement, require_signature
 
 if TYPE_CHECKING:
     import os
@@ -35,14 +35,14 @@ def find(
         return backup
     is_latest = wanted.partition(":")[0] in LATEST
     try:
-        require_signature(place.repository.get(backup.id), signers)
+        record, _ = get_signed(place.repository, backup.id, signers)
         if is_latest:
             loader.require_readable(backup)
     except SignatureError as error:
         if not is_latest:
             raise
         raise SignatureError(f"{error}. {_signed_instead(place, wanted, scope, signers)}") from None
-    return backup
+    return backup if place.repository.locate(record.file) == backup.file_path else place.lister.backup(record)
 
 
 class _Loader:

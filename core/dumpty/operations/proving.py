@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from dumpty.errors import Cancelled, DumptyError, IdentityError, NotProvable, OptionError
 from dumpty.operations.sealing import Keyring, open_record
-from dumpty.operations.signatures import read_requirement, require_signature, with_signer
+from dumpty.operations.signatures import get_signed, read_requirement, with_signer
 from dumpty.process.call import commit_point
 from dumpty.process.cancellation import Cancellation, cancellable, require_token
 from dumpty.streaming.reporter import Reporter
@@ -114,9 +114,10 @@ class Prover:
         ):
             request.check()
             identities, signers = self._keyring.identities(request.identities), request.signers()
-            stored = self._repository.get(backup_id)
-            observation.about(stored)
-            signer = require_signature(stored, signers) if signers else None
+            observation.about(stored := self._repository.get(backup_id))
+            signer: VerificationKey | None = None
+            if signers:
+                stored, signer = get_signed(self._repository, backup_id, signers)
             record = self._opened(stored, identities)
             observation.about(record)
             proof = self._prove(record, request, identities, signer, reporter, call)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from dumpty.errors import SignatureError
+from dumpty.errors import ManifestError, SignatureError, UnknownBackup
 from dumpty.repository.manifest import statement
 from dumpty.signing.keys import described, read_signing_key, read_verification_keys
 from dumpty.signing.wire import fingerprint
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dumpty.signing.signer import Signer
-    from dumpty.types import Proof, Record, SigningKey, VerificationKey
+    from dumpty.types import ListedBackup, Proof, Record, Repository, SigningKey, VerificationKey
 
-__all__ = ["read_requirement", "read_signer", "require_signature", "signed", "with_signer"]
+__all__ = ["get_signed", "read_requirement", "read_signer", "require_signature", "signed", "with_signer"]
 
 _UNCHECKED = "who made it: the signature that it carries was not compared with a key of yours (--require-signature)"
 
@@ -99,9 +100,43 @@ def with_signer(proof: Proof, record: Record, signer: VerificationKey | None) ->
     return proof
 
 
+def get_signed(
+    repository: Repository, backup_id: str, keys: Sequence[VerificationKey]
+) -> tuple[Record, VerificationKey]:
+    """Return the backup of this whole id that one of ``keys`` has signed, and that key.
+
+    Where it lies there more than once, another than that which the repository finds may be the right one: whoever may
+    only add to it could put one before it, and nobody could restore it any more.
+
+    Raises:
+        UnknownBackup: there is none.
+        SignatureError: none of them is signed so.
+    """
+    record = repository.get(backup_id)
+    try:
+        return record, require_signature(record, keys)
+    except SignatureError:
+        for other in _others(repository, record):
+            with contextlib.suppress(SignatureError):
+                return other, require_signature(other, keys)
+        raise
+
+
+def _others(repository: Repository, record: Record) -> list[Record]:
+    """Return the backups of the same id, the whole ones first."""
+    found: list[ListedBackup] = []
+    for candidate in repository.candidates():
+        if record.id.startswith(candidate.id_start):
+            with contextlib.suppress(UnknownBackup, ManifestError):
+                found.append(candidate.load())
+    found.sort(key=lambda listed: listed.presence.state != "ok")
+    return [listed.record for listed in found if listed.record.id == record.id and listed.record != record]
+
+
 def _refusal(record: Record, claims: Sequence[Signature], keys: Sequence[VerificationKey]) -> str:
     """Return why a backup is refused, and what that may mean."""
-    backup = f"backup {record.id} of {record.database}, said to be taken {record.started:%Y-%m-%d %X}Z,"
+    said = f"{record.file}, said to be taken {record.started:%Y-%m-%d %X}Z"
+    backup = f"backup {record.id} of {record.database} ({said})"
     if claims:
         key = next(key for key in keys if key.data == claims[0].key)
         return (

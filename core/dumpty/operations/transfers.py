@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from dumpty.operations.result import require_text
 from dumpty.operations.sealing import Keyring, open_record
-from dumpty.operations.signatures import read_requirement, read_signer, require_signature
+from dumpty.operations.signatures import get_signed, read_requirement, read_signer
 from dumpty.streaming.reporter import Reporter
 from dumpty.streaming.verified_copy import VerifiedCopy
 from dumpty.types import Identity, Recipient, SigningKey, VerificationKey
@@ -106,7 +106,7 @@ class Transfers(Struct, frozen=True):
             keys, signers = self.keyring.identities(identities), read_requirement(required)
             observation.about(record := self.place.repository.get(backup_id))
             if signers:
-                require_signature(record, signers)
+                record, _ = get_signed(self.place.repository, backup_id, signers)
             observation.about(record := open_record(self.host, record, keys))
             reporter = Reporter(progress)
             with self._reading(record, reporter, verified=bool(signers)) as objects:
