@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dumpty.errors import PluginNotFound as PluginNotFound
     from dumpty.errors import RestoreNotSupported as RestoreNotSupported
     from dumpty.errors import Retained as Retained
+    from dumpty.errors import SignatureError as SignatureError
     from dumpty.errors import SourceError as SourceError
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
@@ -130,6 +131,8 @@ if TYPE_CHECKING:
     from dumpty.types import Scratch as Scratch
     from dumpty.types import SealedPart as SealedPart
     from dumpty.types import Section as Section
+    from dumpty.types import Signature as Signature
+    from dumpty.types import SigningKey as SigningKey
     from dumpty.types import Sink as Sink
     from dumpty.types import Source as Source
     from dumpty.types import StageRecord as StageRecord
@@ -139,6 +142,7 @@ if TYPE_CHECKING:
     from dumpty.types import Transaction as Transaction
     from dumpty.types import Upload as Upload
     from dumpty.types import Verb as Verb
+    from dumpty.types import VerificationKey as VerificationKey
     from dumpty.types import Verifier as Verifier
     from dumpty.types import Writer as Writer
     from dumpty.types import check_object_name as check_object_name
@@ -174,6 +178,7 @@ _EXPORTS = {
         "PluginLoadError",
         "PluginNotFound",
         "RestoreNotSupported",
+        "SignatureError",
         "SourceError",
         "StoreError",
         "TargetNotEmpty",
@@ -245,6 +250,8 @@ _EXPORTS = {
         "Scratch",
         "SealedPart",
         "Section",
+        "Signature",
+        "SigningKey",
         "Sink",
         "Source",
         "StageRecord",
@@ -254,6 +261,7 @@ _EXPORTS = {
         "Transaction",
         "Upload",
         "Verb",
+        "VerificationKey",
         "Verifier",
         "Writer",
         "check_object_name",

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
+from dumpty.operations.finding import find
 from dumpty.operations.observation import Opening
 from dumpty.operations.place import open_place
 from dumpty.operations.proofs import Proofs
@@ -14,7 +15,7 @@ from dumpty.operations.proving import Prover
 from dumpty.operations.removal import Remover
 from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, require_text
 from dumpty.operations.sealing import Keyring
-from dumpty.operations.selection import Filter, select
+from dumpty.operations.selection import Filter
 from dumpty.operations.transfers import Transfers
 from dumpty.registry.host import Host, default_host
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dumpty.operations.copying import CopyOutcome
     from dumpty.process.cancellation import Cancellation
     from dumpty.repository.retention import Rules
-    from dumpty.types import Identity, ProgressCallback, Recipient
+    from dumpty.types import Identity, ProgressCallback, Recipient, SigningKey, VerificationKey
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -70,6 +71,7 @@ class BackupManager(Proofs):
         cancel: Cancellation | None = None,
         rate_limit: int | None = None,
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
+        sign_with: str | os.PathLike[str] | SigningKey | None = None,
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL; failures are in the result, not raised.
@@ -82,13 +84,16 @@ class BackupManager(Proofs):
             rate_limit: take no more than so many bytes of dump a second from the driver.
             encrypt_to: encrypt it so that these alone can read it: public keys (``age1…``, ``ssh-ed25519 …``,
                 ``ssh-rsa …``), or paths of files with one in each line.
+            sign_with: sign what its manifest says: the path of an SSH private key (Ed25519, without a passphrase), or
+                the content of its file.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Raises:
             TypeError: ``database_url`` is not a str, or ``encrypt_to`` is one value.
         """
         kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit}
-        return self._transfers.backup(database_url, **kind, encrypt_to=encrypt_to, options=options)  # type: ignore[arg-type]
+        keys = {"encrypt_to": encrypt_to, "sign_with": sign_with}
+        return self._transfers.backup(database_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 
     def restore(
         self,
@@ -101,6 +106,7 @@ class BackupManager(Proofs):
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
         **options: object,
     ) -> BackupResult:
         """Restore a backup into the database behind a URL; a missing one is created, one that holds anything refused.
@@ -116,13 +122,16 @@ class BackupManager(Proofs):
             identities: what opens an encrypted backup: private keys (``AGE-SECRET-KEY-1…``, or the content of an SSH
                 key's file), or paths of files with them. For a file that is sealed with a passphrase the environment
                 has that, as ``DUMPTY_IDENTITY_PASSPHRASE``.
+            require_signature: refuse, with ``SignatureError`` and before anything else is done, what none of these has
+                signed: public keys (``ssh-ed25519 …``), or paths of files with one in each line. What is stored is then
+                copied to this machine, and compared with its digest, before the driver is given any of it.
             options: those declared by the driver.
 
         Raises:
             TypeError: an argument is not a str.
         """
         kind = {"overwrite": overwrite, "create": create, "other": other, "progress": progress, "cancel": cancel}
-        keys = {"identities": identities}
+        keys = {"identities": identities, "required": require_signature}
         return self._transfers.restore(backup_id, target_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 
     def list_backups(self) -> list[Backup]:
@@ -140,7 +149,15 @@ class BackupManager(Proofs):
             return found if (found := self.find(backup_id)).id == backup_id else None
         return None
 
-    def find(self, wanted: str, *, database: str = "", source: str = "", alone: bool = False) -> Backup:
+    def find(
+        self,
+        wanted: str,
+        *,
+        database: str = "",
+        source: str = "",
+        alone: bool = False,
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
+    ) -> Backup:
         """Return the backup that is meant.
 
         Args:
@@ -149,15 +166,18 @@ class BackupManager(Proofs):
             database: only backups of the database of this name.
             source: only backups of this database: what ``Backup.source`` says, or the end of it, or a URL.
             alone: refuse ``latest`` where it could be a backup of several databases.
+            require_signature: as for ``restore``. The latest is the latest all the same: where that one is not signed,
+                no older one takes its place.
 
         One whose data is lost is not the latest while another is there; that it was passed over is logged.
 
         Raises:
             UnknownBackup: none, or more than one, is; the text names the databases in question.
+            SignatureError: none of the keys that are required has signed it; the text names the newest that is signed.
+            OptionError, DependencyError: a key is none, or the library that checks signatures is not installed.
         """
-        lister, location = self._place.lister, self._place.repository.locate("").rstrip("/")
         scope = Filter(database=database, source=source)
-        return select(lister.candidates(), wanted, scope, load=lister.load, location=location, alone=alone)
+        return find(self._place, wanted, scope, alone=alone, required=require_signature)
 
     def copy(
         self,
@@ -168,6 +188,7 @@ class BackupManager(Proofs):
         cancel: Cancellation | None = None,
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        sign_with: str | os.PathLike[str] | SigningKey | None = None,
     ) -> list[CopyOutcome]:
         """Copy backups into another repository, and return what came of each, in order; a bad one stops nothing.
 
@@ -182,6 +203,7 @@ class BackupManager(Proofs):
             cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
             encrypt_to: whom to encrypt the copies to, as for ``create_backup``, by the cipher of ``to``.
             identities: what opens those that are encrypted already, as for ``restore``.
+            sign_with: sign the copies, as for ``create_backup``. Signatures go along, but not with other bytes.
 
         Raises:
             Cancelled, StoreError: it was cancelled before; or one of the two cannot be listed, or they are one place.
@@ -189,12 +211,15 @@ class BackupManager(Proofs):
         """
         from dumpty.operations.copying import Copier
         from dumpty.operations.resealing import Resealing
+        from dumpty.operations.signatures import read_signer
 
         resealing = None
         if (encryption := to._keyring.encryption(encrypt_to)) is not None:
             keys = {"identities": self._keyring.identities(identities), "machine": to._keyring.machine_identities()}
             resealing = Resealing(origin_host=self._host, host=to._host, encryption=encryption, **keys)
-        return Copier(self._place, to._place, resealing).copy_many(backup_ids, progress=progress, cancel=cancel)
+        return Copier(self._place, to._place, resealing, read_signer(sign_with)).copy_many(
+            backup_ids, progress=progress, cancel=cancel
+        )
 
     def is_same_place(self, other: BackupManager, backup_id: str) -> bool:
         """Return whether another manager is of the same repository, by a backup that both hold: then that is no copy.

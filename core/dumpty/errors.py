@@ -17,6 +17,7 @@
     │   ├── RestoreNotSupported  the driver implements no restore (also NotImplementedError)
     │   └── CommandError         a child process failed, or is missing (also RuntimeError)
     ├── IntegrityError           digest, size, truncation, missing end marker, row counts
+    │   └── SignatureError       what a backup's manifest says is signed by none of the keys that were asked for
     ├── ManifestError            a manifest is damaged, or from a newer dumpty
     ├── NotProvable              a drill needs what this machine does not have
     ├── Pinned                   a pinned backup is not removed; says how to unpin it
@@ -62,6 +63,7 @@ __all__ = [
     "PluginNotFound",
     "RestoreNotSupported",
     "Retained",
+    "SignatureError",
     "SourceError",
     "StoreError",
     "TargetNotEmpty",
@@ -155,6 +157,10 @@ class CommandError(PluginError, RuntimeError):
 
 class IntegrityError(DumptyError):
     """Bytes or rows are not what the evidence says they must be."""
+
+
+class SignatureError(IntegrityError):
+    """A backup is not signed by any of the keys that were asked for, or was altered since."""
 
 
 class ManifestError(DumptyError):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyrage
 import pytest
 from msgspec.structs import replace
-from support.keys import key_file, ssh_key, x25519
+from support.keys import key_file, signing_key, ssh_key, x25519
 from support.places import left_over
 from support.toys import StoreWrapper, ToyDriver
 
@@ -505,3 +505,18 @@ def test_cancelled_it_leaves_nothing(origin, vault):
     assert isinstance(outcome.exception, Cancelled)
     assert vault.list_backups() == []
     assert left_over(Path("vault")) == []
+
+
+@pytest.mark.parametrize("recipients", [[NEW], None])
+def test_a_copy_can_be_signed_and_keeps_no_signature_of_other_bytes(place, origin, vault, driver, recipients):
+    theirs, ours = signing_key(place / "theirs"), signing_key(place / "ours")
+    backup = back_up(origin, sign_with="theirs")
+    [outcome] = origin.copy(to=vault, encrypt_to=recipients, sign_with="ours")
+    assert outcome.copied, outcome.exception
+    keys = {"overwrite": True, "identities": ["new.txt"]}
+    assert vault.restore(backup.id, "toy://h/new", require_signature=[ours], **keys).success
+    assert driver.databases["new"] == DATA
+    result = vault.restore(backup.id, "toy://h/new", require_signature=[theirs], **keys)
+    assert result.success == (recipients is None)
+    [again] = origin.copy(to=vault, encrypt_to=recipients)
+    assert (again.ok, again.copied) == (True, False)

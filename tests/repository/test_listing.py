@@ -10,6 +10,7 @@ from support.places import stored_files
 from support.toys import StoreWrapper, ToyDriver
 
 from dumpty import BackupManager, MissingFile, StoreError, UnknownBackup
+from dumpty.repository.sealed import seal, unseal
 
 
 @pytest.fixture
@@ -103,6 +104,28 @@ def test_a_manifest_under_another_backups_name_is_damaged(top):
     second.write_bytes(first.read_bytes())
     assert len(facade.list_backups()) == 1
     assert "it belongs to" in str(facade.listing().problems[0])
+
+
+def test_a_backup_in_the_folder_of_another_database_is_damaged_and_the_latest_of_neither(top):
+    """The names in a manifest may be forged with it; what it says of its database may not be what the folder says."""
+    facade = manager(top)
+    [moved] = made(facade)
+    other = facade.create_backup("toy://h/other").raise_for_error()
+    [path] = (p for p in manifests(top) if str(p.parent) != os.path.dirname(other.file_path))
+    folder, theirs = path.parent, os.path.dirname(other.file_path)
+    content = unseal(path.read_bytes(), "it")
+    content["clear"]["objects"][0]["name"] = moved.file_path.replace(str(folder), os.path.basename(theirs))
+    path.unlink()
+    os.rename(moved.file_path, moved.file_path.replace(str(folder), theirs))
+    del content["dumpty_manifest"]
+    (top / theirs / path.name).write_bytes(seal(content))
+    facade = manager(top)
+    assert ids(facade.list_backups()) == [other.id]
+    assert "is damaged: it is that of db, in the folder of another database" in str(facade.listing().problems[0])
+    for query in ("latest", "latest:other"):
+        assert facade.find(query, alone=True).id == other.id
+    with pytest.raises(UnknownBackup):
+        facade.find("latest:db")
 
 
 def test_files_of_others_are_neither_listed_nor_touched(top):

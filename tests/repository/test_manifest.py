@@ -13,9 +13,9 @@ from support.toys import ToyDriver
 
 from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEvidence
 from dumpty.repository import manifest
-from dumpty.repository.manifest import bare_name, decode, encode
+from dumpty.repository.manifest import bare_name, decode, encode, statement
 from dumpty.repository.sealed import VERSION, seal, unseal, utc
-from dumpty.types import PluginRef, Record, SealedPart, StageRecord, StoredObject
+from dumpty.types import PluginRef, Record, SealedPart, Signature, StageRecord, StoredObject
 
 RECORD = Record(
     id="6f1c8f4e-0000-4000-8000-000000000001",
@@ -114,6 +114,100 @@ def test_any_content_is_read_back_as_it_was_written(properties, text):
     evidence = replace(RECORD.evidence, properties=properties)
     record = replace(RECORD, evidence=evidence, options=properties, tags=(text,))
     assert decode(encode(record), "m") == record
+
+
+SIGNATURE = Signature(key=bytes(range(32)), data=bytes(range(64)))
+
+
+def test_what_is_signed_is_what_it_always_was():
+    """Every signature that was ever made is of these bytes: whoever alters them makes another kind of statement."""
+    record = replace(
+        RECORD,
+        objects=RECORD.objects[1:],
+        evidence=Evidence(properties={"ü": [1.5, -0.0, 1e300, 2**70]}),
+        started=datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+        options={"z": 1, "a": "\udcff"},
+        signatures=(SIGNATURE,),
+    )
+    assert statement(record).decode() == (
+        "dumpty manifest signature v1\0"
+        '{"clear":{"database":"sh\\u00f6p","driver":{"distribution":"dumpty","name":"mysql","version":"1.0"},'
+        '"ended":"2026-01-01T02:03:04.000005+00:00","format":{"directory":false,"name":"sql","suffix":".sql"},'
+        '"objects":[{"digests":{},"sha256":"' + "c" * 64 + '","size":7,"stages":[]}],"source":"mysql://h/sh\\u00f6p",'
+        '"started":"2026-01-01T00:00:00+00:00","tags":["nightly"],"totals":{"rows":0,"tables":0},'
+        '"url":"mysql://u:***@h/sh\\u00f6p","verifiers":[]},"id":"6f1c8f4e-0000-4000-8000-000000000001",'
+        '"sealed":{"evidence":{"consistent":true,"notes":[],"objects":[],'
+        '"properties":{"\\u00fc":[1.5,-0.0,1e+300,1180591620717411303424]},"snapshot":null,"versions":{}},'
+        '"options":{"a":"\\udcff","z":1},"parts":[{"section":"data","sha256":"' + "c" * 64 + '","size":7,'
+        '"tables":["a.b","c"]}]}}'
+    )
+
+
+@given(
+    st.dictionaries(st.text(st.characters(), max_size=5), JSON),
+    st.text(st.characters(), max_size=5),
+    st.datetimes(timezones=st.timezones(), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)),
+    st.booleans(),
+)
+def test_what_is_signed_is_the_same_when_it_is_read_back(properties, text, moment, is_sealed):
+    record = replace(
+        RECORD,
+        url=text,
+        evidence=replace(RECORD.evidence, properties=properties, notes=(text,)),
+        options=properties,
+        tags=(text,),
+        started=moment.astimezone(UTC),
+        ended=moment,
+        signatures=(SIGNATURE, SIGNATURE),
+    )
+    if is_sealed:
+        stage = StageRecord(plugin=PluginRef(name="age"), params={"recipients": ["X25519"]}, kind="cipher")
+        objects = tuple(
+            replace(o, stages=(stage,), plain_size=0, plain_sha256="", section="whole", tables=())
+            for o in RECORD.objects
+        )
+        closed = SealedPart(data=text.encode("utf-8", "surrogatepass") or b"x", tables=2, rows=3)
+        record = replace(record, objects=objects, evidence=Evidence(), options={}, sealed=closed)
+    found = decode(encode(record), "m")
+    assert found.signatures == record.signatures
+    assert statement(found) == statement(record)
+    renamed = replace(found, objects=tuple(replace(o, name=f"x{o.name}") for o in found.objects), signatures=())
+    assert statement(renamed) == statement(record)
+
+
+def places_of(value, place=()):
+    """Yield the place of every value within nested JSON."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*place, key)
+        if isinstance(inner, (dict, list)):
+            yield from places_of(inner, (*place, key))
+
+
+@given(st.data())
+def test_no_two_records_that_differ_but_in_names_are_signed_alike(data):
+    """Whatever is put into a manifest, or taken out: it is damaged, or signed otherwise, or no reader goes by it."""
+    content = json.loads(encode(replace(RECORD, signatures=(SIGNATURE,))))
+    del content["digest"], content["dumpty_manifest"]
+    *parents, last = data.draw(st.sampled_from(list(places_of(content))))
+    inner = content
+    for key in parents:
+        inner = inner[key]
+    if data.draw(st.booleans()):
+        del inner[last]
+    else:
+        inner[last] = data.draw(st.one_of(JSON, st.sampled_from([str(inner[last]), [inner[last]], not inner[last]])))
+    try:
+        found = decode(seal(content), "m")
+    except ManifestError:
+        return
+    if statement(found) == statement(RECORD):
+        objects = tuple(replace(o, name=known.name) for o, known in zip(found.objects, RECORD.objects, strict=True))
+        assert replace(found, objects=objects, signatures=()) == RECORD
+
+
+def test_a_manifest_without_a_signature_says_nothing_of_signatures():
+    assert b"signatures" not in encode(RECORD)
+    assert decode(encode(RECORD), "m").signatures == ()
 
 
 def test_a_flipped_bit_anywhere_is_noticed():

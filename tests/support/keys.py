@@ -9,6 +9,8 @@ from pathlib import Path
 import pyrage
 
 from dumpty import Identity, Recipient
+from dumpty.signing.keys import public_line
+from dumpty.signing.signer import new_signing_key
 
 
 def x25519(name: str = "") -> tuple[Recipient, Identity]:
@@ -37,3 +39,13 @@ def ssh_key(path: Path, kind: str, passphrase: str = "") -> str:
     bits = ["-b", "2048"] if kind == "rsa" else []
     subprocess.run(["ssh-keygen", "-q", "-t", kind, *bits, "-N", passphrase, "-f", path], check=True)
     return Path(f"{path}.pub").read_text().strip()
+
+
+def signing_key(path: Path, comment: str = "") -> str:
+    """Write a new key that signs into a file, and its public line into another beside it, and return that line."""
+    key, public = new_signing_key(comment or path.stem)
+    path.write_text(key.text)
+    path.chmod(0o600)
+    line = public_line(public)
+    Path(f"{path}.pub").write_text(f"{line}\n")
+    return line

@@ -33,6 +33,7 @@ need openssh-server has_sshd
 need openssh-client has ssh-keygen
 need gzip has gzip
 need jq has jq
+need openssl has openssl
 need age has age
 need xz-utils has xz
 need procps has ps

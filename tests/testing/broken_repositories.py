@@ -65,6 +65,13 @@ class ForgetsTags(GoodRepository):
             return replace(record, tags=())
 
 
+@breaks("test_a_record_comes_back_as_it_was_committed")
+class ForgetsSignatures(GoodRepository):
+    class repository(Recording):
+        def altered(self, record):
+            return replace(record, signatures=())
+
+
 @breaks("test_many_objects_keep_their_order")
 class SortsObjects(GoodRepository):
     class repository(Recording):

@@ -22,6 +22,7 @@ __all__ = [
     "lost_warnings",
     "proof_lines",
     "recipients",
+    "signers",
     "steps",
     "warnings",
     "with_details",
@@ -58,6 +59,7 @@ def with_details(backup: Backup) -> json_values.ShownBackup:
         tables=backup.tables,
         rows=backup.rows,
         sealed=backup.sealed,
+        claimed_signers=list(backup.claimed_signers),
         state_reason=backup.state_reason or None,
         consistent=None if backup.sealed else evidence.consistent,
         snapshot=evidence.snapshot,
@@ -184,6 +186,15 @@ def recipients(backup: Backup) -> str:
     return f"{count(len(kinds), 'recipient')} ({', '.join(kinds)})" if kinds else "nobody: it is not encrypted"
 
 
+def signers(backup: Backup) -> str:
+    """Return by whom a backup says that it is signed, which proves nothing."""
+    if not backup.claimed_signers:
+        return "no"
+    return (
+        f"as it says, by {', '.join(backup.claimed_signers)}; unchecked: --require-signature KEY of a restore checks it"
+    )
+
+
 def warnings(backup: Backup) -> list[str]:
     """Return what whoever relies on this backup should know."""
     messages = [] if backup.evidence.consistent else [f"the backup of {backup.database_name} is not of one moment"]
@@ -212,6 +223,7 @@ def details(backup: Backup) -> list[Line]:
         *backup.digests.items(),
         *([("encrypted", f"to {recipients(backup)}")] if backup.recipient_kinds else []),
         *(("recipient", recipient) for recipient in backup.recipients),
+        ("signed", signers(backup)),
         *(_evidence_pairs(evidence) if not backup.sealed else [("sealed", _SEALED)]),
         ("contents", contents(backup)),
         ("last proven", _proven_at_length(backup)),

@@ -130,7 +130,8 @@ class FullProof(LastProof, kw_only=True):
 class Details(Object, kw_only=True):
     """What else is known of a backup. ``stages`` are the plugins that the dump went through, in that order.
 
-    Where it is ``sealed``, what stands in the encrypted part of its manifest is null or empty.
+    Where it is ``sealed``, what stands in the encrypted part of its manifest is null or empty. That it is signed by
+    ``claimed_signers`` (fingerprints of keys) is what it says itself: nobody has checked it.
     """
 
     database_url: str
@@ -142,6 +143,7 @@ class Details(Object, kw_only=True):
     tables: Count
     rows: Count
     sealed: bool
+    claimed_signers: list[str]
     state_reason: str | None
     consistent: bool | None
     snapshot: str | None

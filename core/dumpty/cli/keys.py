@@ -1,4 +1,4 @@
-"""Recipients and identities as they are given on a command line."""
+"""Keys as they are given on a command line: recipients and identities, and those of signatures."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ if TYPE_CHECKING:
 
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.result import Backup
-    from dumpty.types import Identity, Recipient
+    from dumpty.types import Identity, Recipient, SigningKey, VerificationKey
 
-__all__ = ["EncryptTo", "Identities", "opened", "read_identities", "read_recipients"]
+__all__ = [
+    "CIPHER",
+    "EncryptTo",
+    "Identities",
+    "RequireSignature",
+    "SignWith",
+    "opened",
+    "read_identities",
+    "read_recipients",
+    "read_requirement",
+    "read_signing_key",
+]
 
 CIPHER = "age"
 """The plugin that encrypts, and makes keys."""
@@ -39,6 +50,24 @@ Identities = Annotated[
         metavar="FILE",
         help="What opens an encrypted backup: a file with an age or SSH private key, env:NAME, file:PATH or "
         "cmd:PROGRAM…; may be repeated.",
+    ),
+]
+
+SignWith = Annotated[
+    str | None,
+    typer.Option(
+        "--sign-with",
+        metavar="KEY",
+        help="Sign the backup: a file with an SSH private key (Ed25519), env:NAME, file:PATH or cmd:PROGRAM….",
+    ),
+]
+RequireSignature = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require-signature",
+        metavar="KEY",
+        help="Refuse what is not signed by this key: ssh-ed25519 …, a file of such lines, env:NAME, file:PATH or "
+        "cmd:PROGRAM…; may be repeated: then one of them must have signed.",
     ),
 ]
 
@@ -100,3 +129,39 @@ def opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, .
     except DumptyError as error:
         warn(str(error))
         return backup
+
+
+def read_signing_key(argument: str | None) -> SigningKey | None:
+    """Return the key that ``--sign-with`` names; None where it was not given.
+
+    Raises:
+        UsageError, CommandError: there is nothing to read.
+        OptionError: what is there is no key that signs.
+    """
+    if argument is None:
+        return None
+    from dumpty.signing import keys
+    from dumpty.types import SigningKey
+
+    text = indirect(argument, "signing key")
+    key = keys.read_signing_key(argument if text is None else SigningKey(text=text[0], origin=text[1]))
+    remember(key.secrets)
+    return key
+
+
+def read_requirement(arguments: Iterable[str] | None) -> tuple[VerificationKey, ...] | None:
+    """Return the keys that ``--require-signature`` names; None where it was not given.
+
+    Raises:
+        UsageError, CommandError: there is nothing to read.
+        OptionError: what is there is no public key.
+    """
+    if not arguments:
+        return None
+    from dumpty.signing.keys import read_verification_keys, verification_keys_in
+
+    found: list[str | VerificationKey] = []
+    for argument in arguments:
+        text = indirect(argument, "public key")
+        found += [argument] if text is None else verification_keys_in(*text)
+    return read_verification_keys(found)

@@ -21,18 +21,19 @@ from dumpty.errors import (
     MissingFile,
     NotProvable,
     OptionError,
+    SignatureError,
     UnknownBackup,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import json_values
     from dumpty.operations.result import Backup
     from dumpty.operations.selection import Filter
-    from dumpty.types import Level, Proof
+    from dumpty.types import Level, Proof, VerificationKey
 
 __all__ = ["Choice", "OlderThan", "prove"]
 
@@ -80,9 +81,8 @@ class Verdicts:
         failed = len(self.failures) - len(lacking) - len(self.mistakes)
         if damage:
             first_text = str(damage[0])
-            return IntegrityError(
-                first_text if total == 1 else f"{failed} of {total} backups failed, the first: {first_text}"
-            )
+            kind = SignatureError if all(isinstance(f, SignatureError) for f in damage) else IntegrityError
+            return kind(first_text if total == 1 else f"{failed} of {total} backups failed, the first: {first_text}")
         if len(self.failures) > len(lacking):
             return next(f for f in self.failures if not isinstance(f, NotProvable))
         if len(lacking) > 1:
@@ -107,11 +107,16 @@ class Choice:
         """Whether more than one backup may be meant."""
         return self.backup_id is None
 
-    def find(self, manager: BackupManager, level: Level) -> tuple[list[Backup], Sequence[DumptyError], str]:
+    def find(
+        self, manager: BackupManager, level: Level, require_signature: Iterable[VerificationKey] | None
+    ) -> tuple[list[Backup], Sequence[DumptyError], str]:
         """Return the backups, the manifests among them that cannot be read, and which database may be meant instead."""
         scope = self.scope
         if self.backup_id is not None:
-            return [manager.find(self.backup_id, database=scope.database, source=scope.source)], [], ""
+            found = manager.find(
+                self.backup_id, database=scope.database, source=scope.source, require_signature=require_signature
+            )
+            return [found], [], ""
         listing, age = manager.listing(), _age(self.older_than)
         backups = scope.filter(listing.backups)
         if age is not None:
@@ -131,7 +136,7 @@ def prove(
     from dumpty.cli.replies import ProofsReply
 
     manager = open_existing(directory)
-    backups, problems, suggestion = choice.find(manager, level)
+    backups, problems, suggestion = choice.find(manager, level, options.get("require_signature"))
     verdicts = _prove_each(manager, backups, level, options, several=choice.several, quiet=quiet)
     verdicts.failures[:0] = problems
     verdicts.proofs += [_undecided(None, level, problem) for problem in problems]
@@ -247,11 +252,12 @@ def _undecided(backup: Backup | None, level: Level, error: DumptyError) -> json_
     """Return what is known of a backup that was not proved; None is one whose manifest cannot be read."""
     from dumpty.cli import json_values
 
+    refused = backup is None or isinstance(error, SignatureError)
     return json_values.Proof(
         id=backup.id if backup else None,
         database=backup.database_name if backup else None,
         level=level,
-        ok=None if backup else False,
+        ok=False if refused else None,
         at=None,
         by=None,
         duration_seconds=None,

@@ -130,6 +130,15 @@ class NewKeyReply(Reply, kw_only=True):
     passphrase: bool
 
 
+class NewSigningKeyReply(Reply, kw_only=True):
+    """``keys new --signing``: where the key is, and the public one."""
+
+    path: str
+    public_path: str
+    public_key: str
+    fingerprint: str
+
+
 class KeysReply(Reply, kw_only=True):
     """``keys show``."""
 
@@ -222,7 +231,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "copy": (CopyReply,),
     "doctor": (DoctorReply,),
     "demo": (DemoReply,),
-    "keys new": (NewKeyReply,),
+    "keys new": (NewKeyReply, NewSigningKeyReply),
     "keys show": (KeysReply,),
     "keys check": (CheckKeysReply,),
     "help": (HelpReply,),

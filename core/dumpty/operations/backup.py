@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dumpty.errors import OptionError
 from dumpty.operations.evidence import with_alterations
 from dumpty.operations.sealing import reopen
+from dumpty.operations.signatures import commit_signed
 from dumpty.operations.stages import plugin_ref, stage_record
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.signing.signer import Signer
     from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.reporter import Reporter
     from dumpty.types import Format, Options, Repository, Verb
@@ -42,6 +44,7 @@ def create(
     reporter: Reporter,
     rate_limit: int | None,
     encryption: Encryption | None,
+    signer: Signer | None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -58,8 +61,7 @@ def create(
     if encryption is not None:
         verbs["encrypt"] = encryption.cipher
     options = host.options(verbs, overrides)
-    if encryption is not None:
-        encryption.rehearse(host, options["encrypt"])
+    close = _rehearsed(encryption, host, options)
     dump_format = _format(driver, format_name)
     inspection = Inspection(exists=True, empty=False)
     reporter.begin(Phase.INSPECTING)
@@ -78,8 +80,17 @@ def create(
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     named = database_name(source, inspection.name)
-    close = None if encryption is None else functools.partial(encryption.close, host, options["encrypt"])
-    return _written(repository, run, identity, named, inspection, reporter, close)
+    return _written(repository, run, identity, named, inspection, reporter, close, signer)
+
+
+def _rehearsed(
+    encryption: Encryption | None, host: Host, options: Mapping[Verb, Options]
+) -> Callable[[Record], Record] | None:
+    """Return what seals a record of this encryption, which was tried; None for None."""
+    if encryption is None:
+        return None
+    encryption.rehearse(host, options["encrypt"])
+    return functools.partial(encryption.close, host, options["encrypt"])
 
 
 def _written(
@@ -90,6 +101,7 @@ def _written(
     inspection: Inspection,
     reporter: Reporter,
     close: Callable[[Record], Record] | None,
+    signer: Signer | None,
 ) -> Record:
     """Write a backup, and commit it; ``close`` seals of its record what only its readers may know."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
@@ -114,7 +126,9 @@ def _written(
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
         reporter.begin(Phase.COMMITTING)
-        return tx.commit(record) if close is None else reopen(tx.commit(close(record)), record)
+        stored = record if close is None else close(record)
+        committed = commit_signed(tx, stored, signer)
+        return committed if stored is record else reopen(committed, record)
 
 
 def _stages(

@@ -13,6 +13,7 @@ from dumpty.errors import Cancelled, IntegrityError, StoreError, UnknownBackup
 from dumpty.operations.locations import are_one_file, is_encrypted_anew
 from dumpty.operations.resealing import pass_on
 from dumpty.operations.result import log
+from dumpty.operations.signatures import commit_signed
 from dumpty.process.cancellation import cancellable, require_token
 from dumpty.repository.protocol.layout import split_name
 from dumpty.repository.verification import verification_status
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.process.call import Call
     from dumpty.process.cancellation import Cancellation
+    from dumpty.signing.signer import Signer
     from dumpty.types import (
         Annotations,
         Candidate,
@@ -69,12 +71,20 @@ class Copier:
         origin: where they are.
         destination: where they go.
         resealing: encrypts them on the way; None leaves their stored bytes as they are.
+        signer: signs the copies; what signatures their backups have goes along, where they are of the same bytes.
     """
 
-    def __init__(self, origin: Place, destination: Place, resealing: Resealing | None = None) -> None:
+    def __init__(
+        self,
+        origin: Place,
+        destination: Place,
+        resealing: Resealing | None = None,
+        signer: Signer | None = None,
+    ) -> None:
         self._origin = origin
         self._destination = destination
         self._resealing = resealing
+        self._signer = signer
 
     def copy_many(
         self, ids: Iterable[str] | None, *, progress: ProgressCallback | None, cancel: Cancellation | None
@@ -141,10 +151,8 @@ class Copier:
             reporter.begin(Phase.COPYING, bytes_total=record.stored_size)
             objects = [self._write_object(known, stored, transaction, reporter) for stored in known.objects]
             reporter.begin(Phase.COMMITTING)
-            if resealing is None:
-                copied = transaction.commit(replace(record, objects=tuple(objects)))
-            else:
-                copied = resealing.commit(transaction, known, objects)
+            new = replace(record, objects=tuple(objects)) if resealing is None else resealing.close(known, objects)
+            copied = commit_signed(transaction, new, self._signer)
             call.settle()  # a repository of a plugin's may not have told its commit point
             return copied
 

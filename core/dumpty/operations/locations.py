@@ -67,7 +67,8 @@ def is_encrypted_anew(copy: Record, record: Record) -> bool:
     What a manifest tells without a key is that of ``record``, but for what tells of those bytes; and these are as many
     as they would be.
     """
-    plain: dict[str, Any] = {"objects": (), "sealed": None, "evidence": Evidence(), "options": {}, "recipients": ()}
+    plain: dict[str, Any] = dict.fromkeys(("objects", "recipients", "signatures"), ())
+    plain |= {"sealed": None, "evidence": Evidence(), "options": {}}
     sizes = [
         _is_encryption((o.size, bool(copy.recipient_kinds)), (r.size, bool(record.recipient_kinds)))
         for o, r in zip(copy.objects, record.objects, strict=False)

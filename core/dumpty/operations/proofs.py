@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.operations.sealing import Keyring
     from dumpty.process.cancellation import Cancellation
-    from dumpty.types import Identity, Level, ProgressCallback, Proof
+    from dumpty.types import Identity, Level, ProgressCallback, Proof, VerificationKey
 
 __all__ = ["Proofs"]
 
@@ -37,6 +37,7 @@ class Proofs:
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
         **options: object,
     ) -> Proof:
         """Try to prove a backup, write down how it went, and return it, whether the proof held or failed.
@@ -50,16 +51,19 @@ class Proofs:
             cancel: ends it, until what was found is written down; then ``Cancelled`` is raised.
             identities: as for ``BackupManager.restore``. Without one only the stored bytes of an encrypted backup can
                 be proved, at the level ``digest``.
+            require_signature: as for ``BackupManager.restore``; what is refused leaves no proof.
             options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
 
         Raises:
             UnknownBackup: there is no such backup, or it was removed meanwhile.
+            SignatureError: none of the keys that are required has signed it.
             NotProvable: this machine cannot prove it, or it is encrypted, and no identity opens it.
-            IdentityError: an identity is none.
+            OptionError, DependencyError: a key is none (``IdentityError``: an identity), or its library is missing.
             DumptyError: it could not be decided; that says nothing of the backup, and nothing is written down.
         """
         how = {"level": level, "on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
-        request = Request(**how, identities=identities, overrides=options)  # type: ignore[arg-type]
+        keys = {"identities": identities, "require_signature": require_signature}
+        request = Request(**how, **keys, overrides=options)  # type: ignore[arg-type]
         return self._prover.prove(backup_id, request)[1]
 
     def verify(
@@ -70,16 +74,19 @@ class Proofs:
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
     ) -> Backup:
         """Prove a backup, by its digests unless ``level`` says more, and return it with what was proved.
 
         Raises:
             UnknownBackup: there is no such backup.
             IntegrityError, MissingFile: it is not what was stored.
+            SignatureError: none of the keys that are required has signed it.
             PluginNotFound: a plugin that it went through is not installed.
             NotProvable: this machine, or the driver, cannot prove it at this level.
         """
-        request = Request(level=level, progress=progress, cancel=cancel, identities=identities)
+        keys = {"identities": identities, "require_signature": require_signature}
+        request = Request(level=level, progress=progress, cancel=cancel, **keys)  # type: ignore[arg-type]
         record, proof = self._prover.prove(backup_id, request)
         require_held(proof)
         return self._place.lister.backup(record)
@@ -92,6 +99,7 @@ class Proofs:
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
     ) -> list[Verification]:
         """Prove many backups, one after another, and return what came of each, in order; a bad one stops nothing.
 
@@ -101,12 +109,15 @@ class Proofs:
             progress: as for ``prove``; begins anew with each backup.
             cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
             identities: as for ``prove``.
+            require_signature: as for ``prove``.
 
         Raises:
             Cancelled: it was cancelled before it began.
-            OptionError, StoreError: there is no such level, an identity is none, or the directory cannot be listed.
+            OptionError, StoreError: there is no such level, a key is none, or the directory cannot be listed.
+            DependencyError: the library that checks signatures is not installed, and one is required.
         """
-        request = Request(level=level, progress=progress, cancel=cancel, identities=identities)
+        keys = {"identities": identities, "require_signature": require_signature}
+        request = Request(level=level, progress=progress, cancel=cancel, **keys)  # type: ignore[arg-type]
         return self._prover.prove_many(backup_ids, request)
 
     def drill(
@@ -118,16 +129,19 @@ class Proofs:
         progress: ProgressCallback | None = None,
         cancel: Cancellation | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
         **options: object,
     ) -> Proof:
         """Prove a backup by restoring it into a scratch database; the arguments are those of ``prove``.
 
         Raises:
             IntegrityError: what was restored is not what was backed up, or an assertion is not true of it.
+            SignatureError: none of the keys that are required has signed it.
             NotProvable: this machine cannot restore it; that says nothing of the backup.
         """
-        kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel, "identities": identities}
-        return require_held(self.prove(backup_id, **kind, **options))  # type: ignore[arg-type]
+        kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
+        keys = {"identities": identities, "require_signature": require_signature}
+        return require_held(self.prove(backup_id, **kind, **keys, **options))  # type: ignore[arg-type]
 
     def unsealed(self, backup_id: str, identities: Iterable[str | os.PathLike[str] | Identity] = ()) -> Backup:
         """Return a backup with all that is known of it to whoever has one of ``identities``.

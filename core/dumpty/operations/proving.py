@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from dumpty.errors import Cancelled, DumptyError, IdentityError, NotProvable, OptionError
 from dumpty.operations.sealing import Keyring, open_record
+from dumpty.operations.signatures import get_signed, read_requirement, with_signer
 from dumpty.process.call import commit_point
 from dumpty.process.cancellation import Cancellation, cancellable, require_token
 from dumpty.streaming.reporter import Reporter
+from dumpty.streaming.verified_copy import VerifiedCopy
 from dumpty.types import LEVELS, Phase
 from dumpty.url import parse_url, secrets_in
 
@@ -28,7 +30,17 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
-    from dumpty.types import EventVerb, Identity, Level, ProgressCallback, Proof, Record, Repository
+    from dumpty.types import (
+        EventVerb,
+        Identity,
+        Level,
+        ObjectSource,
+        ProgressCallback,
+        Proof,
+        Record,
+        Repository,
+        VerificationKey,
+    )
 
 __all__ = ["Prover", "Request", "Verification", "due", "require_held"]
 
@@ -43,6 +55,7 @@ class Request(Struct, frozen=True, kw_only=True):
     progress: ProgressCallback | None = None
     cancel: Cancellation | None = None
     identities: Iterable[str | os.PathLike[str] | Identity] = ()
+    require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None
 
     def check(self) -> None:
         """See that it can be asked for like this.
@@ -54,6 +67,10 @@ class Request(Struct, frozen=True, kw_only=True):
             raise OptionError(f"there is no level {self.level!r} of proof; the levels are {', '.join(LEVELS)}")
         if self.level != "restore" and (self.on is not None or self.assertions or self.overrides):
             raise OptionError(f"a proof of level {self.level} takes no server, assertions or options; a drill does")
+
+    def signers(self) -> tuple[VerificationKey, ...]:
+        """Return the keys one of which must have signed (``read_requirement``); none where none is asked for."""
+        return read_requirement(self.require_signature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +113,23 @@ class Prover:
             cancellable(request.cancel, f"the {verb} of backup {backup_id}") as call,
         ):
             request.check()
-            identities = self._keyring.identities(request.identities)
-            record = self._opened(self._repository.get(backup_id), identities)
+            identities, signers = self._keyring.identities(request.identities), request.signers()
+            observation.about(stored := self._repository.get(backup_id))
+            signer: VerificationKey | None = None
+            if signers:
+                stored, signer = get_signed(self._repository, backup_id, signers)
+            record = self._opened(stored, identities)
             observation.about(record)
-            proof = self._prove(record, request, identities, reporter, call)
+            proof = self._prove(record, request, identities, signer, reporter, call)
             observation.proved(proof)
         return record, proof
 
     def prove_many(self, ids: Iterable[str] | None, request: Request) -> list[Verification]:
         """Try to prove one backup after another; the contract is that of ``BackupManager.verify_many``."""
         request.check()
-        request = replace(request, identities=self._keyring.identities(request.identities))  # a passphrase once for all
+        # Keys are read, and a passphrase is asked for, once for all.
+        identities, signers = self._keyring.identities(request.identities), request.signers() or None
+        request = replace(request, identities=identities, require_signature=signers)
         if isinstance(ids, str):
             raise TypeError("ids of backups are several, not one str: [backup_id]")
         with cancellable(request.cancel, "the proving of backups"):  # one that is cancelled already begins nothing
@@ -140,12 +163,22 @@ class Prover:
             raise NotProvable(f"not provable here: {error}") from error
 
     def _prove(
-        self, record: Record, request: Request, identities: Sequence[Identity], reporter: Reporter, call: Call
+        self,
+        record: Record,
+        request: Request,
+        identities: Sequence[Identity],
+        signer: VerificationKey | None,
+        reporter: Reporter,
+        call: Call,
     ) -> Proof:
         from dumpty.operations.verify import prove
 
         server = None if request.on is None else parse_url(request.on)
         with contextlib.ExitStack() as stack:
+            # Of what is only read, nothing needs to be copied.
+            objects: ObjectSource = self._repository
+            if signer is not None and request.level != "digest":
+                objects = stack.enter_context(VerifiedCopy(objects, record, reporter.bytes))
             if request.level == "restore":  # which takes as long as a restore does
                 # What a killed drill left, which may also keep this one from being protected; else it is only space.
                 with contextlib.suppress(DumptyError):
@@ -153,7 +186,7 @@ class Prover:
                 stack.enter_context(self._repository.reading(record))
             proof = prove(
                 self._host,
-                self._repository,
+                objects,
                 record,
                 request.level,
                 call,
@@ -163,6 +196,7 @@ class Prover:
                 reporter=reporter,
                 identities=identities,
             )
+            proof = with_signer(proof, record, signer)
             reporter.begin(Phase.COMMITTING)
             commit_point()
         # What the repository returns it may have read back, where an exception is not kept: then nothing would fail.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
     from dumpty.streaming.reporter import ReportBytes
-    from dumpty.types import Identity, Options, Reader, Record, StoredObject, Transaction, Upload, Verifier
+    from dumpty.types import Identity, Options, Reader, Record, StoredObject, Upload, Verifier
 
 __all__ = ["Resealing", "pass_on"]
 
@@ -126,16 +126,17 @@ class Resealing(Struct, frozen=True, kw_only=True):
             digests={name: digest.hexdigest() for name, digest in digests.items()},
         )
 
-    def commit(self, transaction: Transaction, record: Record, objects: Sequence[StoredObject]) -> Record:
-        """Commit what was written, with a manifest of which the sealed part is for the same, and for this machine.
+    def close(self, record: Record, objects: Sequence[StoredObject]) -> Record:
+        """Return what is known of what was written, as its repository is given it: sealed to them, and this machine.
+
+        Nobody has signed it yet.
 
         Raises:
-            IntegrityError: what lies there is not encrypted to them.
-            DumptyError: it could not be committed.
+            OptionError, PluginError, IntegrityError: the cipher failed.
         """
         recipients = tuple(recipient.text for recipient in self.encryption.recipients)
-        known = replace(record, objects=tuple(objects), recipients=recipients)
-        return transaction.commit(self.encryption.close(self.host, self._options, known))
+        known = replace(record, objects=tuple(objects), recipients=recipients, signatures=())
+        return self.encryption.close(self.host, self._options, known)
 
     @property
     def _options(self) -> Options:

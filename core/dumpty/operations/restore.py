@@ -21,7 +21,7 @@ from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
 from dumpty.registry.masking import drop_masked_properties
-from dumpty.streaming.stored_dump import Stored, StoredDump, require_undamaged
+from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, require_undamaged
 from dumpty.toolkit.evidence import compare_evidence, summarize_differences
 from dumpty.toolkit.targets import refuse_full_target
 from dumpty.types import Format, Phase
@@ -34,17 +34,18 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Evidence, Identity, Inspection, Options, Record, Repository, Source
+    from dumpty.types import Evidence, Identity, Inspection, ObjectSource, Options, Record, Source
 
 __all__ = ["driver_of", "load", "require_not_refused", "restore", "stored_of"]
 
 
 def restore(
     host: Host,
-    repository: Repository,
+    repository: ObjectSource,
     record: Record,
     target_url: str,
     *,
+    check_first: bool,
     overwrite: bool,
     create: bool,
     other: bool,
@@ -55,9 +56,8 @@ def restore(
 ) -> None:
     """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
 
-    ``record`` is one that is not sealed, or was opened.
-
-    Until the driver tells its commit point, or has returned, ``call`` can be cancelled.
+    ``record`` is one that is not sealed, or was opened. ``check_first`` compares what is stored with its digests before
+    the driver is given any of it. Until that tells its commit point, or has returned, ``call`` can be cancelled.
 
     Raises:
         IntegrityError: the target was replaced, and does not hold what was backed up; or as below.
@@ -65,9 +65,6 @@ def restore(
     """
     target = parse_url(target_url)
     driver = _driver_for(host, target, record)
-    if driver.name != record.driver.name:
-        text = f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
-        raise SourceError(text + "a dump goes back only into a database of its own kind")
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record, identities)
     reporter.begin(Phase.INSPECTING)
@@ -75,11 +72,13 @@ def restore(
         inspection = host.inspect(driver, source=target, options=options["inspect"])
         _require_free(target, inspection, overwrite=overwrite, create=create)
         if not inspection.empty and not other:
-            identity = inspection.identity or identity_of(target, driver.described.schemes[0])
-            _require_same_database(record, target, identity)
+            _require_same_database(record, target, inspection, driver)
+    if check_first:
+        _check_stored(host, repository, stored, reporter)
     call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
     reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
-    with StoredDump(host, repository, stored, reporter) as dump, _blamed(host, repository, dump, stored):
+    dump = StoredDump(host, repository, stored, reporter, checked=check_first)
+    with dump, _blamed(host, repository, dump, stored):
         loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
         call.settle()
     require_not_refused(call, driver, target)
@@ -88,6 +87,11 @@ def restore(
         _require_same_counts(host, driver, record, target, loaded, options["inspect"])
         reporter.items(count)
     current_interruption().check()
+
+
+def _check_stored(host: Host, repository: ObjectSource, stored: Stored, reporter: Reporter) -> None:
+    reporter.begin(Phase.CHECKING, bytes_total=stored.stored_size)
+    check_stored(host, repository, stored, reporter.bytes)
 
 
 def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, create: bool) -> None:
@@ -102,7 +106,7 @@ def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, cr
 
 
 @contextlib.contextmanager
-def _blamed(host: Host, repository: Repository, dump: StoredDump, stored: Stored) -> Iterator[None]:
+def _blamed(host: Host, repository: ObjectSource, dump: StoredDump, stored: Stored) -> Iterator[None]:
     """Where loading fails, say what failed first: the call was cancelled, or the stored dump is damaged."""
     try:
         yield
@@ -148,12 +152,13 @@ def _require_same_counts(
         )
 
 
-def _require_same_database(record: Record, target: Source, identity: str) -> None:
+def _require_same_database(record: Record, target: Source, inspection: Inspection, driver: Plugin) -> None:
     """Check that a target is the database that a backup is of.
 
     Raises:
         OtherDatabase: it is not.
     """
+    identity = inspection.identity or identity_of(target, driver.described.schemes[0])
     # Of a server that was built anew, or is reached by another account, the driver may know another identity.
     remote = target.host or target.query.get("host") or target.query.get("unix_socket")
     if identity == record.identity or (remote and target.url == record.url):
@@ -236,7 +241,11 @@ def driver_of(host: Host, record: Record) -> Plugin:
 
 def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
     try:
-        return host.driver(target.scheme)
+        driver = host.driver(target.scheme)
     except PluginNotFound:
         driver_of(host, record)
         raise
+    if driver.name != record.driver.name:
+        text = f"backup {record.id} was made by {record.driver}, and {target.scheme} URLs belong to {driver}; "
+        raise SourceError(text + "a dump goes back only into a database of its own kind")
+    return driver

@@ -12,6 +12,7 @@ from dumpty.errors import DumptyError, SourceError
 from dumpty.process.interruption import track_interruption, unfinished
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import VerificationStatus, verification_status
+from dumpty.signing.wire import fingerprint
 from dumpty.types import NO_ANNOTATIONS, PRESENT, Evidence, Proof
 from dumpty.url import parse_url
 
@@ -52,7 +53,8 @@ class Backup:
     ``tables`` and ``rows`` are how many were counted. A backup that is encrypted has ``recipient_kinds``, one for each
     of those whom it is encrypted to (``X25519``, ``ssh-ed25519``, ``ssh-rsa``). Where it is ``sealed``, no identity has
     opened what only they may know of it: ``evidence`` and ``recipients``, their public keys, are empty then, and
-    ``plain_size_bytes`` is None.
+    ``plain_size_bytes`` is None. ``claimed_signers`` are the fingerprints (``SHA256:…``) of the keys by which it says
+    that it is signed, which proves nothing: ``require_signature=`` does.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Backup:
     recipient_kinds: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
     sealed: bool = False
+    claimed_signers: tuple[str, ...] = ()
 
     @property
     def verification_status(self) -> VerificationStatus:
@@ -180,6 +183,7 @@ def to_backup(
         recipient_kinds=record.recipient_kinds,
         recipients=record.recipients,
         sealed=record.sealed is not None,
+        claimed_signers=tuple([fingerprint(signature.key) for signature in record.signatures]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from msgspec import Struct
 
 from dumpty.operations.result import require_text
 from dumpty.operations.sealing import Keyring, open_record
+from dumpty.operations.signatures import get_signed, read_requirement, read_signer
 from dumpty.streaming.reporter import Reporter
-from dumpty.types import Identity, Recipient
+from dumpty.streaming.verified_copy import VerifiedCopy
+from dumpty.types import Identity, Recipient, SigningKey, VerificationKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup, BackupResult
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from dumpty.process.cancellation import Cancellation
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import ProgressCallback
+    from dumpty.types import ObjectSource, ProgressCallback, Record
 
 __all__ = ["Transfers"]
 
@@ -44,6 +47,7 @@ class Transfers(Struct, frozen=True):
         cancel: Cancellation | None,
         rate_limit: int | None,
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None,
+        sign_with: str | os.PathLike[str] | SigningKey | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
@@ -51,6 +55,8 @@ class Transfers(Struct, frozen=True):
 
         require_text("a database URL", url)
         _require_several("recipients", encrypt_to)
+        if sign_with is not None and not isinstance(sign_with, (str, os.PathLike, SigningKey)):
+            raise TypeError(f"a backup is signed with one key, not {type(sign_with).__name__}")
         observation = self.place.observers.observation("backup", url=url)
 
         def work(call: Call) -> Backup:
@@ -64,6 +70,7 @@ class Transfers(Struct, frozen=True):
                 reporter=Reporter(progress),
                 rate_limit=rate_limit,
                 encryption=self.keyring.encryption(encrypt_to),
+                signer=read_signer(sign_with),
                 overrides=options,
             )
             call.settle()  # a repository of a plugin's may not have told its commit point
@@ -83,6 +90,7 @@ class Transfers(Struct, frozen=True):
         progress: ProgressCallback | None,
         cancel: Cancellation | None,
         identities: Iterable[str | os.PathLike[str] | Identity],
+        required: Iterable[str | os.PathLike[str] | VerificationKey] | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Restore a backup into the database behind ``url``."""
@@ -91,22 +99,27 @@ class Transfers(Struct, frozen=True):
         require_text("a backup's id", backup_id)
         require_text("a target URL", url)
         _require_several("identities", identities)
+        _require_several("keys of which a signature is required", required)
         observation = self.place.observers.observation("restore", url=url)
 
         def work(call: Call) -> Backup:
-            keys = self.keyring.identities(identities)
-            record = open_record(self.host, self.place.repository.get(backup_id), keys)
-            observation.about(record)
-            with self.place.repository.reading(record):
+            keys, signers = self.keyring.identities(identities), read_requirement(required)
+            observation.about(record := self.place.repository.get(backup_id))
+            if signers:
+                record, _ = get_signed(self.place.repository, backup_id, signers)
+            observation.about(record := open_record(self.host, record, keys))
+            reporter = Reporter(progress)
+            with self._reading(record, reporter, verified=bool(signers)) as objects:
                 restore(
                     self.host,
-                    self.place.repository,
+                    objects,
                     record,
                     url,
+                    check_first=bool(signers),
                     overwrite=overwrite,
                     create=create,
                     other=other,
-                    reporter=Reporter(progress),
+                    reporter=reporter,
                     call=call,
                     identities=keys,
                     overrides=options,
@@ -115,7 +128,15 @@ class Transfers(Struct, frozen=True):
 
         return observation.result(url, work, cancel)
 
+    @contextlib.contextmanager
+    def _reading(self, record: Record, reporter: Reporter, *, verified: bool) -> Iterator[ObjectSource]:
+        """Lend the objects of a backup, which nobody removes meanwhile; where ``verified``, as a ``VerifiedCopy``."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.place.repository.reading(record))
+            objects: ObjectSource = self.place.repository
+            yield stack.enter_context(VerifiedCopy(objects, record, reporter.bytes)) if verified else objects
+
 
 def _require_several(label: str, values: object) -> None:
-    if isinstance(values, (str, os.PathLike, Recipient, Identity)):
+    if isinstance(values, (str, os.PathLike, Recipient, Identity, VerificationKey)):
         raise TypeError(f"{label} are several, in a list, not one")

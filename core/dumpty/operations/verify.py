@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Evidence, Identity, Level, Options, Record, Repository, Scratch, Source, Verb
+    from dumpty.types import Evidence, Identity, Level, ObjectSource, Options, Record, Scratch, Source, Verb
 
 __all__ = ["prove"]
 
@@ -56,7 +56,7 @@ _ONLY_READ = "that a database can load the dump (dumpty drill)"
 
 def prove(
     host: Host,
-    repository: Repository,
+    repository: ObjectSource,
     record: Record,
     level: Level,
     call: Call,
@@ -126,7 +126,7 @@ class _Attempt:
     """One attempt, and what it has found so far."""
 
     host: Host
-    repository: Repository
+    repository: ObjectSource
     record: Record
     call: Call
     reporter: Reporter

@@ -3,7 +3,8 @@
 It has two parts. ``clear`` is what a repository must know to list, find, check and remove backups; ``sealed`` is what
 only whoever may read the backup needs: evidence, sizes and digests of the dump before it was compressed, options, and
 which object holds what. Where a backup is encrypted, so is that part, as an age file in base64 to the same recipients;
-``encode_sealed`` and ``open_sealed`` are of its content. Else both are plain.
+``encode_sealed`` and ``open_sealed`` are of its content. Else both are plain. Where it is signed, ``signatures`` are of
+``statement``: of both parts as they stand there, but for the names of objects, which a copy gives anew.
 
 Only names of objects stand in a manifest: nothing outside the repository is ever read or removed through one.
 """
@@ -28,6 +29,7 @@ from dumpty.types import (
     PluginRef,
     Record,
     SealedPart,
+    Signature,
     StageRecord,
     StoredObject,
     is_object_name,
@@ -45,30 +47,58 @@ __all__ = [
     "encode_evidence",
     "encode_sealed",
     "open_sealed",
+    "statement",
 ]
 
 T = TypeVar("T")
 
 _DECODER = msgspec.json.Decoder(schema.Manifest)
+_STATEMENT = b"dumpty manifest signature v1\0"
+"""What every statement begins with: nothing else that such a key may sign begins like that."""
 
 
 def encode(record: Record) -> bytes:
     """Return the manifest of ``record``."""
+    content = _content(record)
+    if record.signatures:
+        content["signatures"] = [
+            {"key": base64.b64encode(s.key).decode(), "signature": base64.b64encode(s.data).decode()}
+            for s in record.signatures
+        ]
+    return seal(content)
+
+
+def statement(record: Record) -> bytes:
+    """Return what is signed of ``record``, which is as it is stored: where it is encrypted, nothing of it was opened.
+
+    It is made of the values that a reader goes by, and not of the manifest's bytes: nothing that these could say in
+    more than one way makes a difference.
+
+    Raises:
+        ValueError: a number in it is none that JSON has.
+    """
+    content = _content(record)
+    for entry in content["clear"]["objects"]:
+        del entry["name"]
+    return _STATEMENT + json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _content(record: Record) -> dict[str, Any]:
     clear = {
         "database": record.database,
         "source": record.identity,
         "url": record.url,
         "driver": structs.asdict(record.driver),
         "format": {"name": record.format, "suffix": record.suffix, "directory": record.directory},
-        "started": record.started.isoformat(),
-        "ended": record.ended.isoformat(),
+        "started": record.started.astimezone(UTC).isoformat(),
+        "ended": record.ended.astimezone(UTC).isoformat(),
         "objects": [_encode_object(entry) for entry in record.objects],
         "verifiers": [structs.asdict(ref) for ref in record.verifiers],
         "totals": {"tables": record.tables, "rows": record.rows},
         "tags": list(record.tags),
     }
     sealed = _sealed(record) if record.sealed is None else base64.b64encode(record.sealed.data).decode()
-    return seal({"id": record.id, "clear": clear, "sealed": sealed})
+    return {"id": record.id, "clear": clear, "sealed": sealed}
 
 
 def decode(data: bytes, label: object) -> Record:
@@ -108,6 +138,7 @@ def decode(data: bytes, label: object) -> Record:
         options=opened.options if opened else {},
         tags=tuple(clear.tags),
         sealed=closed,
+        signatures=tuple([Signature(key=s.key, data=s.signature) for s in manifest.signatures]),
     )
 
 

@@ -9,13 +9,15 @@ import msgspec
 
 from dumpty.types import SUFFIX, Section
 
-__all__ = ["Content", "Entry", "Evidence", "Manifest", "Object", "Part", "Plugin", "Sealed"]
+__all__ = ["Content", "Entry", "Evidence", "Manifest", "Object", "Part", "Plugin", "Sealed", "Signature"]
 
 _Size = Annotated[int, msgspec.Meta(ge=0)]
 _Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 _Suffix = Annotated[str, msgspec.Meta(pattern=rf"^{SUFFIX.pattern}\Z")]
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 _Base64 = Annotated[bytes, msgspec.Meta(min_length=1)]
+_PublicKey = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+_Ed25519 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
 
 class Value(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -114,6 +116,13 @@ class Content(Sealed):
     recipients: list[str]
 
 
+class Signature(Value):
+    """A signature (Ed25519), and the public key that it is said to be of."""
+
+    key: _PublicKey
+    signature: _Ed25519
+
+
 class Manifest(Value):
     """The manifest of one backup."""
 
@@ -121,6 +130,7 @@ class Manifest(Value):
     id: str
     clear: Clear
     sealed: Sealed | _Base64
+    signatures: list[Signature] = []
     digest: str = ""
     """Of all that stands before it; it was compared already, by ``is_sealed`` or ``unseal``."""
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError
 from dumpty.repository import manifest
-from dumpty.repository.protocol.layout import MANIFEST, PROOF, belongs_to, expiry, split_name
+from dumpty.repository.protocol.layout import (
+    MANIFEST,
+    PROOF,
+    belongs_to,
+    expiry,
+    folder_name,
+    split_name,
+)
 from dumpty.repository.verification import MAX_PROOFS, decode_pin, decode_proof, superfluous
 from dumpty.types import NO_ANNOTATIONS, Annotations, LocalStore, Record
 
@@ -172,6 +179,10 @@ class SmallObjects:
                 raise ManifestError(f"{label} is damaged: it belongs to {entry.name}")
         if not belongs_to(stem, record.started, record.id):
             raise ManifestError(f"{label} is damaged: it is that of backup {record.id} of {record.started:%Y-%m-%d %X}")
+        if stem.partition("/")[0] != folder_name(record.database, record.identity):
+            raise ManifestError(
+                f"{label} is damaged: it is that of {record.database}, in the folder of another database"
+            )
         return record
 
 

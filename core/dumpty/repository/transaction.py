@@ -59,7 +59,8 @@ class PlainTransaction:
             names = sorted(entry.name for entry in record.objects)
             raise IntegrityError(f"a manifest of {names} does not name what was uploaded: {sorted(self._uploads)}")
         data = manifest.encode(record)
-        if manifest.decode(data, f"the manifest of backup {record.id}") != record:
+        decoded = manifest.decode(data, f"the manifest of backup {record.id}")
+        if decoded != record or (record.signatures and manifest.statement(decoded) != manifest.statement(record)):
             raise ManifestError(f"the manifest of backup {record.id} would not say what is known of it")
         for upload in self._uploads.values():
             upload.commit()

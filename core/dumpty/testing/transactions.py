@@ -15,7 +15,7 @@ from dumpty.errors import IntegrityError, ManifestError, StoreError
 from dumpty.testing.backups import STARTED, RepositoryRules
 from dumpty.testing.rules import difference, refused, require, shown
 from dumpty.testing.streams import SAMPLES, Interrupted, Refusal, at_once
-from dumpty.types import Evidence, ObjectEvidence, PluginRef, StageRecord
+from dumpty.types import Evidence, ObjectEvidence, PluginRef, Signature, StageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,6 +203,7 @@ class TransactionRules(RepositoryRules):
                     started=started,
                     url="dumpty-testing://user:***@host/shop?x=1",
                     verifiers=(driver,),
+                    signatures=(Signature(key=bytes(range(32)), data=bytes(range(64))),),
                     evidence=evidence,
                     options={"chunk": 5, "mode": "x", "on": False, "list": ["a"]},
                     tags=("nightly", "before the migration"),

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from dumpty.types.databases import Evidence, Inspection, ObjectEvidence, Scratch, Source
 from dumpty.types.events import Event, EventBackup, EventVerb
-from dumpty.types.keys import RECIPIENT_KINDS, Identity, IdentityKind, KeyPair, Recipient, RecipientKind
+from dumpty.types.keys import (
+    RECIPIENT_KINDS,
+    Identity,
+    IdentityKind,
+    KeyPair,
+    Recipient,
+    RecipientKind,
+    SigningKey,
+    VerificationKey,
+)
 from dumpty.types.plugins import SUFFIX, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
 from dumpty.types.progress import Phase, Progress, ProgressCallback
 from dumpty.types.records import (
@@ -26,6 +35,7 @@ from dumpty.types.records import (
     Record,
     SealedPart,
     Section,
+    Signature,
     StageRecord,
     State,
     StoredObject,
@@ -101,6 +111,8 @@ __all__ = [
     "Scratch",
     "SealedPart",
     "Section",
+    "Signature",
+    "SigningKey",
     "Sink",
     "Source",
     "StageRecord",
@@ -110,6 +122,7 @@ __all__ = [
     "Transaction",
     "Upload",
     "Verb",
+    "VerificationKey",
     "Verifier",
     "Writer",
     "check_object_name",

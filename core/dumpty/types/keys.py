@@ -1,4 +1,4 @@
-"""Keys: whom a backup is encrypted to, and what opens it again."""
+"""Keys: whom a backup is encrypted to, and what opens it again; what it is signed with, and what shows who did."""
 
 from __future__ import annotations
 
@@ -56,3 +56,31 @@ class KeyPair(Struct, frozen=True, kw_only=True):
 
     recipient: Recipient
     identity: Identity
+
+
+class SigningKey(PartlyShown, frozen=True, kw_only=True):
+    """The secret that backups are signed with.
+
+    ``text`` is the content of an OpenSSH private key's file (Ed25519). ``origin`` says in messages where it is from.
+    """
+
+    text: str
+    origin: str = "the signing key"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("origin", self.origin)]
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never appear anywhere."""
+        return tuple(line for line in self.text.splitlines() if line and not line.startswith("-----"))
+
+
+class VerificationKey(Struct, frozen=True, kw_only=True):
+    """The public key (Ed25519) of somebody who signs backups.
+
+    ``data`` is its 32 bytes; ``comment`` says in messages whose it is.
+    """
+
+    data: bytes
+    comment: str = ""

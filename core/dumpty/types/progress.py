@@ -13,7 +13,8 @@ class Phase(StrEnum):
 
     ======= ================================================================================================
     backup  inspecting, dumping, committing
-    restore inspecting, checking (``DatabaseBackup``), loading, committing (where the driver tells), comparing
+    restore inspecting, checking (``DatabaseBackup``, and where a signature is required), loading, committing (where
+            the driver tells), comparing
     verify  checking, examining (by ``structure``), committing
     drill   checking, preparing, loading, comparing, committing
     prune   inspecting, removing

@@ -90,12 +90,23 @@ class SealedPart(Struct, frozen=True, kw_only=True):
     rows: int = 0
 
 
+class Signature(Struct, frozen=True, kw_only=True):
+    """What somebody signed a manifest with: ``key`` is the public key (Ed25519, 32 bytes), ``data`` the signature.
+
+    That there is one says nothing yet: whoever may write to a repository can put one there, of any key.
+    """
+
+    key: bytes
+    data: bytes
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """What the manifest of one backup says. Times are aware and in UTC; there is at least one object.
 
     ``sealed`` is None where all of it is known. Else it has what is encrypted and was not opened: ``evidence``,
     ``options``, ``recipients`` (the public keys that the backup is encrypted to) and what the objects hold are empty
-    then, which says nothing of the database.
+    then, which says nothing of the database. ``signatures`` are of all that its manifest says but for them, and but for
+    the names of its objects; nobody has checked them.
     """
 
     id: str
@@ -115,6 +126,7 @@ class Record(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
     sealed: SealedPart | None = None
+    signatures: tuple[Signature, ...] = ()
 
     @property
     def tables(self) -> int:

@@ -62,6 +62,9 @@ class Transaction(Protocol):
     def commit(self, record: Record) -> Record:
         """Make the backup visible, with all its objects, and return its record; the only success there is.
 
+        What is read later is equal to the record in every field: its ``signatures`` are of all the others but the
+        objects' names.
+
         Each object is read back by its size, and its beginning where it is encrypted (``StageRecord.recipient_kinds``,
         ``dumpty.require_encrypted``); then the manifest is written, and read back. Right before that
         ``dumpty.commit_point()`` is told.

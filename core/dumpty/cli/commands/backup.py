@@ -19,7 +19,7 @@ from dumpty.cli.arguments import (
     parse_rate,
 )
 from dumpty.cli.copying import CopiesMade, check_places, copy_to_each
-from dumpty.cli.keys import EncryptTo, read_recipients
+from dumpty.cli.keys import EncryptTo, SignWith, read_recipients, read_signing_key
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.status import require_success
@@ -34,7 +34,7 @@ dumpty backup sqlite:///shop.db
 dumpty backup postgresql://backup@db.example.org/shop --dir /srv/backups
 dumpty backup mysql://backup@localhost/shop --jobs 4 --rate-limit 20MB
 dumpty backup sqlite:///shop.db --copy-to /mnt/vault
-dumpty backup sqlite:///shop.db --encrypt-to recipients.txt
+dumpty backup sqlite:///shop.db --encrypt-to recipients.txt --sign-with signing.key
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 """
 
@@ -72,6 +72,7 @@ def backup(
     rate_limit: RateLimit = None,
     copy_to: CopyTo = None,
     encrypt_to: EncryptTo = None,
+    sign_with: SignWith = None,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -81,20 +82,22 @@ def backup(
     Writes one complete, consistent dump of the database into the backup directory, compressed and with its digests.
     A backup that is reported as done is whole; one that fails leaves nothing behind, and every earlier one as it was.
     A copy that fails is told with status 12, for the backup is made. With --encrypt-to it is read by whoever has the
-    identity of a recipient, and by nobody else: `dumpty keys new` makes one.
+    identity of a recipient, and by nobody else: `dumpty keys new` makes one. With --sign-with, whoever has not that key
+    makes no backup that `dumpty restore --require-signature` accepts.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.registry.host import default_host
 
     database_url, source = read_url(url)
     options, rate = parse_options(option, jobs), parse_rate(rate_limit)
-    recipients = read_recipients(encrypt_to)
+    recipients, key = read_recipients(encrypt_to), read_signing_key(sign_with)
     check_places(directory, copy_to or ())
     chosen = _format_to_write(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
-        kind = {"format": chosen, "progress": progress, "rate_limit": rate, "encrypt_to": recipients, **options}
-        result = manager.create_backup(database_url, **kind)  # type: ignore[arg-type]
+        kind = {"format": chosen, "progress": progress, "rate_limit": rate, **options}
+        keys = {"encrypt_to": recipients, "sign_with": key}
+        result = manager.create_backup(database_url, **kind, **keys)  # type: ignore[arg-type]
     copies = copy_to_each(manager, require_success(result), copy_to or (), quiet=quiet)
     return _report(result, copies, json=json, quiet=quiet)
 
@@ -115,6 +118,7 @@ def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool
             f"  holds {description.contents(stored)}, as {description.form(stored)}",
             f"  in {stored.file_path}",
             *([f"  encrypted to {description.recipients(stored)}"] if stored.recipient_kinds else []),
+            *(f"  signed by {signer}" for signer in stored.claimed_signers),
             *(f"  copied to {place}" for place in copies.places),
         ),
         error=copies.error,

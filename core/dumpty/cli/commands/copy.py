@@ -8,7 +8,7 @@ import typer
 
 from dumpty.cli import copying
 from dumpty.cli.arguments import DIRECTORY, Database, Json, MaybeId, Quiet, Source, open_existing
-from dumpty.cli.keys import EncryptTo, Identities, read_identities, read_recipients
+from dumpty.cli.keys import EncryptTo, Identities, SignWith, read_identities, read_recipients, read_signing_key
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.status import UsageError
 
@@ -36,6 +36,7 @@ def copy(
     ] = False,
     encrypt_to: EncryptTo = None,
     identity: Identities = None,
+    sign_with: SignWith = None,
     database: Database = "",
     source: Source = "",
     json: Json = False,
@@ -47,7 +48,7 @@ def copy(
     way. Without an ID all are copied that are not there yet, the newest first. What was begun and not finished is begun
     anew by the next run. A pin that was set since is set there, too; nothing else there is changed, or removed. With
     --encrypt-to the copy alone is encrypted to these recipients, --identity opens what is encrypted already; its bytes
-    are others then, so proofs stay behind.
+    are others then, so proofs and signatures stay behind; --sign-with signs it anew.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.selection import Filter
@@ -58,7 +59,11 @@ def copy(
         raise UsageError("name one backup by its id, or all that are not there yet with --missing")
     if identity and not encrypt_to:
         raise UsageError("--identity opens what is to be encrypted anew: say whom to, with --encrypt-to")
-    keys = {"encrypt_to": read_recipients(encrypt_to), "identities": read_identities(identity)}
+    keys = {
+        "encrypt_to": read_recipients(encrypt_to),
+        "identities": read_identities(identity),
+        "sign_with": read_signing_key(sign_with),
+    }
     manager = open_existing(directory)
     scope = Filter(database=database, source=source)
     backups, problems, suggestion = _chosen(manager, backup_id, scope)

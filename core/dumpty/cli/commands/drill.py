@@ -19,7 +19,7 @@ from dumpty.cli.arguments import (
     Source,
     parse_options,
 )
-from dumpty.cli.keys import Identities, read_identities
+from dumpty.cli.keys import Identities, RequireSignature, read_identities, read_requirement
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.urls import read_url
@@ -56,6 +56,7 @@ def drill(
     database: Database = "",
     source: Source = "",
     identity: Identities = None,
+    require_signature: RequireSignature = None,
     directory: Directory = DIRECTORY,
     jobs: Jobs = None,
     option: PluginOptions = None,
@@ -78,5 +79,6 @@ def drill(
     )
     server = None if on is None else read_url(on)[0]
     options = parse_options(option, jobs, reserved={"level", "on", "assertions"})
-    options |= {"on": server, "assertions": assertions or (), "identities": read_identities(identity)}
+    options |= {"on": server, "assertions": assertions or ()}
+    options |= {"identities": read_identities(identity), "require_signature": read_requirement(require_signature)}
     return prove(directory, choice, "restore", options, deed="drilled", json=json, quiet=quiet)

@@ -36,6 +36,7 @@ _ORDER = (
     "copies",
     "sftp",
     "encryption",
+    "signatures",
     "machine-gone",
     "rights",
     "trust",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 dumpty keys new --out key.txt
+dumpty keys new --signing --out signing.key
 dumpty keys check --identity key.txt --dir /srv/backups
 dumpty keys show --dir /srv/backups
 """
@@ -31,17 +32,27 @@ dumpty keys show --dir /srv/backups
 _COLUMNS = 64
 
 
+_Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="The file to write; it must not exist [default: key.txt, with --signing signing.key].",
+    ),
+]
+_Signing = Annotated[
+    bool, typer.Option("--signing", help="Make a key that signs backups, and FILE.pub, which shows that it did.")
+]
+_Passphrase = Annotated[
+    bool,
+    typer.Option("--passphrase", help="Seal the file with a passphrase: asked for, or $DUMPTY_IDENTITY_PASSPHRASE."),
+]
+
+
 def new(
-    out: Annotated[
-        str, typer.Option("--out", metavar="FILE", help="The file to write; it must not exist.")
-    ] = "key.txt",
-    passphrase: Annotated[
-        bool,
-        typer.Option(
-            "--passphrase",
-            help="Seal the file with a passphrase: asked for, or $DUMPTY_IDENTITY_PASSPHRASE.",
-        ),
-    ] = False,
+    out: _Out = None,
+    signing: _Signing = False,
+    passphrase: _Passphrase = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -49,14 +60,20 @@ def new(
 
     Whoever has the file reads the backups, and without it nobody does: keep it away from the machine that is backed up,
     on paper, too. The age program takes it as it is.
+
+    With --signing: a key for `dumpty backup --sign-with FILE`, in the form of OpenSSH's, and its public one, for
+    --require-signature, on the screen and in FILE.pub. It stays where the backups are made; FILE.pub goes to whoever
+    restores.
     """
     from dumpty.cli.replies import NewKeyReply
     from dumpty.encryption.machine_key import key_text
     from dumpty.registry.host import default_host
 
-    path = os.path.abspath(os.path.expanduser(out))
-    if os.path.lexists(path):
-        raise UsageError(f"{path} exists already, and is never overwritten; name another file with --out")
+    if signing:
+        if passphrase:
+            raise UsageError("a signing key has no passphrase, for nobody can be asked for it when a backup is made")
+        return _new_signing_key(_new_path(out or "signing.key"), json=json, quiet=quiet)
+    path = _new_path(out or "key.txt")
     host = default_host()
     pair = host.new_identity(host.named("cipher", CIPHER))
     remember(pair.identity.secrets)
@@ -152,6 +169,50 @@ def check(
     return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet)
 
 
+def _new_signing_key(path: str, *, json: bool, quiet: bool) -> Report:
+    from dumpty.cli.replies import NewSigningKeyReply
+    from dumpty.repository.verification import current_user
+    from dumpty.signing.keys import public_line
+    from dumpty.signing.signer import new_signing_key
+    from dumpty.signing.wire import fingerprint
+
+    public_path = _new_path(f"{path}.pub")
+    key, public = new_signing_key(current_user())
+    remember(key.secrets)
+    line = public_line(public)
+    _write(public_path, f"{line}\n", 0o644)
+    try:
+        _write(path, key.text)
+    except DumptyError:
+        os.unlink(public_path)
+        raise
+    shown_fingerprint = fingerprint(public.data)
+    return Report(
+        reply=NewSigningKeyReply(path=path, public_path=public_path, public_key=line, fingerprint=shown_fingerprint),
+        lines=(
+            line,
+            f"  {shown_fingerprint}",
+            f"  the key that signs is in {path}: only the machine that makes backups needs it",
+            f"  dumpty backup URL --sign-with {path}",
+            f"  dumpty restore ID --to URL --require-signature {public_path}",
+        ),
+        json=json,
+        quiet=quiet,
+    )
+
+
+def _new_path(out: str) -> str:
+    """Return the path of a file that is to be made.
+
+    Raises:
+        UsageError: it is there.
+    """
+    path = os.path.abspath(os.path.expanduser(out))
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already, and is never overwritten; name another file with --out")
+    return path
+
+
 def _ask_twice() -> str:
     from dumpty.encryption.identities import PASSPHRASE
 
@@ -182,11 +243,11 @@ def _sealed(text: str, passphrase: str) -> str:
     return "\n".join(["-----BEGIN AGE ENCRYPTED FILE-----", *lines, "-----END AGE ENCRYPTED FILE-----", ""])
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str, text: str, mode: int = 0o600) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         try:
-            with open(descriptor, "w", encoding="ascii") as file:
+            with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(descriptor)
@@ -196,7 +257,7 @@ def _write(path: str, text: str) -> None:
     except FileExistsError:
         raise UsageError(f"{path} exists already, and is never overwritten; name another file with --out") from None
     except OSError as error:
-        raise DumptyError(f"cannot write the identity to {path}: {error.strerror or error}") from error
+        raise DumptyError(f"cannot write the key to {path}: {error.strerror or error}") from error
 
 
 def _opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, ...]) -> Backup:

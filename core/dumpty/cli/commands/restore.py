@@ -21,7 +21,7 @@ from dumpty.cli.arguments import (
     open_existing,
     parse_options,
 )
-from dumpty.cli.keys import Identities, read_identities
+from dumpty.cli.keys import Identities, RequireSignature, read_identities, read_requirement
 from dumpty.cli.output import Report, moment, say, seconds
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.prompt import confirm, on_terminal
@@ -37,6 +37,7 @@ dumpty restore latest --to sqlite:///restored.db
 dumpty restore latest:shop --to postgresql://admin@db.example.org/shop_copy
 dumpty restore 1a2b3c4d --to postgresql://admin@db.example.org/shop --overwrite
 dumpty restore latest --to sqlite:///restored.db --identity key.txt
+dumpty restore latest --to sqlite:///restored.db --require-signature signing.key.pub
 """
 
 
@@ -54,6 +55,7 @@ def restore(
     database: Database = "",
     source: Source = "",
     identity: Identities = None,
+    require_signature: RequireSignature = None,
     jobs: Jobs = None,
     option: PluginOptions = None,
     json: Json = False,
@@ -71,14 +73,15 @@ def restore(
     """
     database_url, target = read_url(to)
     options = parse_options(option, jobs)
-    identities = read_identities(identity)
+    identities, signers = read_identities(identity), read_requirement(require_signature)
     manager = open_existing(directory)
-    backup = manager.find(backup_id, database=database, source=source, alone=True)
+    backup = manager.find(backup_id, database=database, source=source, alone=True, require_signature=signers)
 
     def attempt(*, other: bool) -> BackupResult:
-        kind = {"overwrite": overwrite, "create": create, "other": other, "identities": identities}
+        kind = {"overwrite": overwrite, "create": create, "other": other, **options}
+        keys = {"identities": identities, "require_signature": signers}
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
-            return manager.restore(backup.id, database_url, **kind, progress=progress, **options)  # type: ignore[arg-type]
+            return manager.restore(backup.id, database_url, **kind, **keys, progress=progress)  # type: ignore[arg-type]
 
     result = attempt(other=other)
     if isinstance(result.exception, OtherDatabase) and on_terminal():

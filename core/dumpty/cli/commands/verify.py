@@ -17,7 +17,7 @@ from dumpty.cli.arguments import (
     Source,
     parse_options,
 )
-from dumpty.cli.keys import Identities, read_identities
+from dumpty.cli.keys import Identities, RequireSignature, read_identities, read_requirement
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.proving import Choice, OlderThan, prove
 from dumpty.cli.status import UsageError
@@ -30,6 +30,7 @@ EXAMPLES = """
 dumpty verify latest
 dumpty verify --all --level structure
 dumpty verify --older-than 7d
+dumpty verify --all --require-signature signing.key.pub
 """
 
 
@@ -43,6 +44,7 @@ def verify(
     database: Database = "",
     source: Source = "",
     identity: Identities = None,
+    require_signature: RequireSignature = None,
     directory: Directory = DIRECTORY,
     option: PluginOptions = None,
     json: Json = False,
@@ -53,7 +55,8 @@ def verify(
     digest: the stored file has the size and SHA-256 of its manifest, decompresses, and gives the dump of the size and
     SHA-256 that the driver wrote. structure: the driver reads the dump to its end, too, as the database's own tools do.
     restore: a database loads it; that is `dumpty drill`, and takes its options. Each says what it did not prove. Of an
-    encrypted backup, without --identity, only the stored file is proved, by digest.
+    encrypted backup, without --identity, only the stored file is proved, by digest. Who made a backup is proved with
+    --require-signature alone.
     """
     from dumpty.operations.selection import Filter
 
@@ -63,7 +66,7 @@ def verify(
         raise UsageError("name one backup by its id, or all of them with --all, or those of some age with --older-than")
     options = parse_options(option, reserved={"level", "on", "assertions"})
     chosen = _level(level)
-    options["identities"] = read_identities(identity)
+    options |= {"identities": read_identities(identity), "require_signature": read_requirement(require_signature)}
     return prove(directory, choice, chosen, options, deed="verified", json=json, quiet=quiet)
 
 
