@@ -198,6 +198,19 @@ def test_a_deletion_of_several_that_is_refused_is_tried_no_other_way(store, prox
     assert moto_server.keys(bucket) == [f"here/{name}" for name in names]
 
 
+def test_deletions_go_a_thousand_at_a_time(store, proxy, moto_server, bucket):
+    """S3 takes no more with one request; moto would."""
+    names = [f"a/{number}" for number in range(2_001)]
+    for name in (names[0], names[1_000], names[-1], "b/kept"):  # what is not there is deleted as fast as it can be said
+        store.put(name, b"x")
+    proxy.requests.clear()
+    too_many = Trouble(refuse=(400, "MalformedXML"))
+    with proxy.does(lambda request: too_many if request.body.count(b"<Key>") > 1_000 else NONE):
+        store.delete(iter(names))
+    assert [request.method for request in proxy.requests] == ["POST", "POST", "DELETE"]
+    assert moto_server.keys(bucket) == ["here/b/kept"]
+
+
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
