@@ -7,11 +7,11 @@ import os
 import re
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from support.environments import ENVIRONMENT, CleanEnvironment, run
 
 from dumpty import testing, types
 from dumpty.cli import arguments
@@ -21,32 +21,18 @@ KINDS = ("driver", "compressor", "cipher", "verifier", "store")
 PACKAGES = {**{kind: (kind,) for kind in KINDS}, "programs": ("driver", "--programs")}
 """What is written: the name of each package, without its my-, and the kind and options that make it."""
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV_", "VIRTUAL_ENV", "DUMPTY"))}
-
-
-def run(*argv: object, cwd: Path) -> str:
-    process = subprocess.run(
-        [str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, f"{argv}\n{process.stdout}\n{process.stderr}"
-    return process.stdout
-
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """A directory with a clean environment: dumpty's wheel, and all packages, which this wheel wrote."""
     top = tmp_path_factory.mktemp("authors")
-    venv.create(top / "venv", with_pip=True)
-    python = top / "venv/bin/python"
-    pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    wheel = (*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", top / "dist")
-    run(*pip, "install", "hatchling>=1.27,<2", cwd=top)
-    run(*wheel, TOP, cwd=top)
-    run(*pip, "install", *(top / "dist").glob("dumpty-1*.whl"), cwd=top)
+    environment = CleanEnvironment(top)
+    environment.install("hatchling>=1.27,<2")
+    environment.install(*environment.wheels(TOP).glob("dumpty-1*.whl"))
     for name, kind in PACKAGES.items():
-        run(top / "venv/bin/dumpty", "plugins", "new", f"my-{name}", "--kind", *kind, cwd=top)
-    run(*wheel, *(top / f"dumpty-my-{name}" for name in PACKAGES), cwd=top)
-    run(*pip, "install", "--find-links", top / "dist", *(f"dumpty-my-{name}[test]" for name in PACKAGES), cwd=top)
+        run(environment.programs / "dumpty", "plugins", "new", f"my-{name}", "--kind", *kind, cwd=top)
+    wheels = environment.wheels(*(top / f"dumpty-my-{name}" for name in PACKAGES))
+    environment.install("--find-links", wheels, *(f"dumpty-my-{name}[test]" for name in PACKAGES))
     return top
 
 

@@ -12,41 +12,27 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.environments import ENVIRONMENT, CleanEnvironment, run
 
 TOP = Path(__file__).parents[2]
 EXAMPLES = TOP / "examples"
 PACKAGES = sorted(p.parent.name for p in EXAMPLES.glob("*/pyproject.toml"))
 PROGRAMS = sorted(p.name for p in EXAMPLES.glob("*.py"))
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV_", "VIRTUAL_ENV", "DUMPTY"))}
-
-
-def run(*argv: object, cwd: Path) -> str:
-    process = subprocess.run(
-        [str(a) for a in argv], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, f"{argv}\n{process.stdout}\n{process.stderr}"
-    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory) -> Path:
     """The programs of a clean environment that has dumpty's wheel, every example package, and pytest."""
-    top = tmp_path_factory.mktemp("examples")
-    venv.create(top / "venv")
-    pip = (sys.executable, "-m", "pip", "--python", top / "venv/bin/python", "--quiet", "--disable-pip-version-check")
-    run(*pip, "install", "hatchling>=1.24,<2", "pytest>=8,<10", cwd=top)
-    packages = (EXAMPLES / p for p in PACKAGES)
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", top / "dist", TOP, *packages, cwd=top)
-    run(*pip, "install", *(top / "dist").glob("*.whl"), cwd=top)
-    return top / "venv/bin"
+    environment = CleanEnvironment(tmp_path_factory.mktemp("examples"))
+    environment.install("hatchling>=1.24,<2", "pytest>=8,<10")
+    environment.install(*environment.wheels(TOP, *(EXAMPLES / p for p in PACKAGES)).glob("*.whl"))
+    return environment.programs
 
 
 @pytest.fixture(scope="module", autouse=True)

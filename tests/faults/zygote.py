@@ -210,15 +210,15 @@ def fork(order: dict) -> dict:
 def warm() -> None:
     """Import everything that a command could import."""
     import asyncssh.sftp  # noqa: F401
-    import botocore.session
     import psycopg2  # noqa: F401
     import pymysql.cursors  # noqa: F401
 
     import dumpty
     import dumpty_plugins
     from dumpty.cli import main
+    from dumpty_plugins.s3 import address, requests
 
-    botocore.session.Session().create_client("s3", region_name="us-east-1")
+    requests._new_client(address.parse_address("s3://bucket"))  # which keeps what it has read
     for package in (dumpty, dumpty_plugins):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.startswith(("dumpty.testing", "dumpty.__main__", "dumpty.cli.skeleton")):

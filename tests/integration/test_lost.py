@@ -6,8 +6,6 @@ import json
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,21 +48,18 @@ def three(tmp_path, database):
     return manager, [r.backup for r in results]
 
 
-def run(manager, *argv, status=0):
-    directory = manager._place.repository.locate("")
-    process = subprocess.run(
-        [sys.executable, "-m", "dumpty", *argv, "--dir", directory],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert process.returncode == status, process
-    return process
+@pytest.fixture
+def run(dumpty):
+    def run(manager, *argv, status=0):
+        result = dumpty(*argv, "--dir", manager._place.repository.locate(""))
+        assert result.status == status, result
+        return result
+
+    return run
 
 
 @DAMAGES
-def test_prune_never_takes_a_lost_backup_for_the_newest_good_one(three, tmp_path, damage):
+def test_prune_never_takes_a_lost_backup_for_the_newest_good_one(run, three, tmp_path, damage):
     manager, (first, second, third) = three
     damage(third.file_path)
     for rules in (
@@ -74,9 +69,9 @@ def test_prune_never_takes_a_lost_backup_for_the_newest_good_one(three, tmp_path
         ("--older-than", "0h"),
         ("--max-size", "1B"),
     ):
-        process = run(manager, "prune", *rules, "--yes")
-        assert f"backup {third.id} of shop" in process.stderr
-        assert "is lost: its data" in process.stderr
+        result = run(manager, "prune", *rules, "--yes")
+        assert f"backup {third.id} of shop" in result.err
+        assert "is lost: its data" in result.err
         states = {b.id: b.state for b in manager.list_backups()}
         assert states[second.id] == "ok", rules
     assert first.id not in states
@@ -84,7 +79,7 @@ def test_prune_never_takes_a_lost_backup_for_the_newest_good_one(three, tmp_path
 
 
 @DAMAGES
-def test_a_lost_backup_that_was_proven_protects_nothing(three, damage):
+def test_a_lost_backup_that_was_proven_protects_nothing(run, three, damage):
     manager, (first, second, third) = three
     manager.verify(second.id)
     manager.verify(third.id)
@@ -96,35 +91,35 @@ def test_a_lost_backup_that_was_proven_protects_nothing(three, damage):
 
 
 @DAMAGES
-def test_what_is_lost_is_shown_as_lost(three, damage):
+def test_what_is_lost_is_shown_as_lost(run, three, damage):
     manager, (first, second, third) = three
     damage(second.file_path)
     assert [b.state for b in manager.list_backups()] == ["ok", "lost", "ok"]
     reason = manager.get_backup(second.id).state_reason
     assert second.file_path in reason
     assert ("is gone" in reason) == (damage is delete)
-    reply = json.loads(run(manager, "list", "--json").stdout)
+    reply = json.loads(run(manager, "list", "--json").out)
     assert [b["state"] for b in reply["backups"]] == ["ok", "lost", "ok"]
     assert [w for w in reply["warnings"] if second.id in w and "is lost" in w]
     shown = run(manager, "list")
-    assert "LOST" in next(line for line in shown.stdout.splitlines() if line.startswith(second.id[:8]))
-    assert shown.stdout.count("LOST") == 1
-    assert "LOST: its data" in run(manager, "show", second.id).stdout
-    decisions = json.loads(run(manager, "prune", "--keep", "9", "--dry-run", "--json").stdout)["decisions"]
+    assert "LOST" in next(line for line in shown.out.splitlines() if line.startswith(second.id[:8]))
+    assert shown.out.count("LOST") == 1
+    assert "LOST: its data" in run(manager, "show", second.id).out
+    decisions = json.loads(run(manager, "prune", "--keep", "9", "--dry-run", "--json").out)["decisions"]
     assert {d["id"]: d["state"] for d in decisions} == {first.id: "ok", second.id: "lost", third.id: "ok"}
     run(manager, "verify", "--all", status=4)
 
 
 @DAMAGES
-def test_the_latest_is_the_newest_that_is_there(three, tmp_path, caplog, damage):
+def test_the_latest_is_the_newest_that_is_there(run, three, tmp_path, caplog, damage):
     manager, (first, second, third) = three
     damage(third.file_path)
     with caplog.at_level(logging.WARNING, "dumpty"):
         assert manager.find("latest").id == second.id
     assert [r.event for r in caplog.records] == ["backup-lost"]
-    process = run(manager, "restore", "latest", "--to", f"sqlite:///{tmp_path}/new.db")
-    assert f"backup {second.id} of shop" in process.stdout
-    assert f"passed over, for it is lost: the newer backup {third.id}" in process.stderr
+    result = run(manager, "restore", "latest", "--to", f"sqlite:///{tmp_path}/new.db")
+    assert f"backup {second.id} of shop" in result.out
+    assert f"passed over, for it is lost: the newer backup {third.id}" in result.err
     assert manager.find(third.id).state == "lost"
     for backup in (first, second):
         damage(backup.file_path)
@@ -132,14 +127,14 @@ def test_the_latest_is_the_newest_that_is_there(three, tmp_path, caplog, damage)
     run(manager, "verify", "latest", status=4)
 
 
-def test_a_backup_that_grew_is_damaged_and_no_good_one(three):
+def test_a_backup_that_grew_is_damaged_and_no_good_one(run, three):
     manager, (first, second, third) = three
     with open(third.file_path, "ab") as stream:
         stream.write(b"more")
     assert manager.get_backup(third.id).state == "damaged"
     run(manager, "prune", "--keep", "1", "--yes")
     assert [b.id for b in manager.list_backups()] == [second.id, third.id]
-    assert "DAMAGED" in run(manager, "list").stdout
+    assert "DAMAGED" in run(manager, "list").out
     assert not [b for b in manager.list_backups() if b.id == first.id]
 
 
@@ -154,17 +149,17 @@ def test_a_backup_whose_last_proof_failed_is_damaged(three):
     assert manager.get_backup(first.id).state == "damaged"
 
 
-def test_what_a_lost_backup_took_frees_nothing(three):
+def test_what_a_lost_backup_took_frees_nothing(run, three):
     manager, (first, second, third) = three
     delete(first.file_path)
-    process = run(manager, "prune", "--keep", "1", "--yes", "--json")
-    assert json.loads(process.stdout)["removed"] == [first.id, second.id]
+    result = run(manager, "prune", "--keep", "1", "--yes", "--json")
+    assert json.loads(result.out)["removed"] == [first.id, second.id]
     assert [b.id for b in manager.list_backups()] == [third.id]
     for _ in range(2):
         assert manager.create_backup(third.database_url).success
     delete(manager.list_backups()[0].file_path)
     freed = size(manager.list_backups()[1].size_bytes)
-    assert run(manager, "prune", "--keep", "1", "--yes").stdout.splitlines()[-1] == f"2 backups of 3 removed, {freed}"
+    assert run(manager, "prune", "--keep", "1", "--yes").out.splitlines()[-1] == f"2 backups of 3 removed, {freed}"
 
 
 def test_a_link_in_the_place_of_data_is_lost(three, tmp_path):

@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from support.environments import CleanEnvironment
 
 TOP = Path(__file__).parents[2]
 
@@ -108,8 +108,7 @@ def test_the_sdist_holds_sources_tests_and_examples_and_no_rubbish(built):
 
 def test_the_wheel_works_in_a_clean_environment(built, tmp_path, environment):
     [wheel] = built.glob("*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
-    run(tmp_path / "venv/bin/pip", "install", "-q", wheel, cwd=tmp_path, env=environment)
+    CleanEnvironment(tmp_path).install(wheel)
     (tmp_path / "smoke.py").write_text(SMOKE)
     assert "smoke passed" in run(tmp_path / "venv/bin/python", "-W", "error", "smoke.py", cwd=tmp_path, env=environment)
     assert "dumpty 1." in run(tmp_path / "venv/bin/dumpty", "--version", cwd=tmp_path, env=environment)

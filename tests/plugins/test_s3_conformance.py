@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
+from support.s3_server import PAGE
 
 from dumpty.testing import StoreSuite
 from dumpty_plugins import s3
@@ -61,6 +62,8 @@ class _S3(StoreSuite):
 
 
 class TestS3(_S3):
+    many = 2 * PAGE + 30  # a listing of three pages; for deletions see plugins/s3/test_guarantees.py
+
     @pytest.fixture
     def server(self, moto_server):
         return moto_server

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -19,6 +20,8 @@ from support import hostile_proxy
 from support.places import memory
 
 KEY, SECRET = "dumptys-access-key", "dumptys-secret-key"
+PAGE = 100
+"""How many objects a page of moto's listings has in the tests: Amazon's have 1,000, which take moto half a minute."""
 _PROGRAMS = Path(sys.executable).parent
 _numbers = itertools.count()
 
@@ -103,7 +106,7 @@ def s3_credentials(monkeypatch, tmp_path) -> None:
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[S3]:
     """moto, the oracle of what S3 means."""
-    with moto() as server:
+    with moto(page=PAGE) as server:
         yield server
 
 
@@ -114,10 +117,11 @@ def rclone_server() -> Iterator[S3]:
         yield server
 
 
-def moto() -> contextlib.AbstractContextManager[S3]:
-    """Run moto's server in the block."""
+def moto(page: int = 1_000) -> contextlib.AbstractContextManager[S3]:
+    """Run moto's server in the block; ``page`` is how many objects a page of its listings has."""
     program = _PROGRAMS / "moto_server"
-    return _running(lambda port: [str(program), "-H", "127.0.0.1", "-p", str(port)])
+    settings = {"MOTO_S3_DEFAULT_MAX_KEYS": str(page)}
+    return _running(lambda port: [str(program), "-H", "127.0.0.1", "-p", str(port)], settings)
 
 
 @contextlib.contextmanager
@@ -133,11 +137,11 @@ def rclone() -> Iterator[S3]:
 
 
 @contextlib.contextmanager
-def _running(command) -> Iterator[S3]:
+def _running(command, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[S3]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    environment = {**os.environ, **settings, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command(port), env=environment, **quiet) as process:
         try:

@@ -15,14 +15,6 @@ from testing.breaks import ANY
 from testing.jsonl_suite import JsonLinesSuite
 
 numbers = itertools.count()
-WITH_PROCESSES = (
-    "test_of_all_processes_that_create_one_name_exactly_one_wins",
-    "test_what_a_killed_writer_left_is_never_listed_and_swept",
-    "test_sweep_spares_live_writers",
-    "test_sweep_spares_a_writer_that_is_stopped",
-    "test_a_removal_that_was_stopped_removes_nothing_that_was_pinned_meanwhile",
-)
-"""The rules of a store that take a process of its own each time."""
 
 WITH_MANAGERS = ("test_every_verb_works_on_it", "test_what_was_damaged_is_never_restored")
 """The rules of a repository that take a manager with all its plugins each time."""
@@ -50,8 +42,26 @@ def may_break(plugin, rules):
     return broken is None or bool({broken.rule, *broken.may_fail_too} & {*rules, *ANY})
 
 
+def leave_out(suite, rules):
+    """Take rules away from a suite of one plugin."""
+    for name in rules:
+        setattr(suite, name, None)
+
+
+def rules_in_vain(plugin, suite):
+    """Return the rules of which it says nothing whether a plugin breaks them: where it may break any, all but its own."""
+    broken = vars(type(plugin)).get("broken")
+    if broken is None or broken.may_fail_too != {*ANY}:
+        return []
+    return [name for name in dir(suite) if name.startswith("test_") and name != broken.rule]
+
+
 class OneProcess:
     """A suite that starts no fresh process for a plugin whose description breaks no rule."""
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        leave_out(cls, rules_in_vain(getattr(cls, "plugin", None), cls))
 
     @pytest.fixture(autouse=True)
     def _no_fresh_process(self, request):
@@ -63,11 +73,8 @@ class Drivers(JsonLinesSuite):
     def __init_subclass__(cls, **keywords):
         """Leave out what costs much and shows nothing; of a plugin that may fail anything, all but its own rule."""
         super().__init_subclass__(**keywords)
-        broken = vars(type(cls.plugin)).get("broken")
-        for name in [name for name in dir(cls) if name.startswith("test_")]:
-            costs_in_vain = name in COSTLY and not may_break(cls.plugin, [name])
-            if costs_in_vain or (broken and broken.may_fail_too == {*ANY} and name != broken.rule):
-                setattr(cls, name, None)
+        leave_out(cls, rules_in_vain(cls.plugin, cls))
+        leave_out(cls, [name for name in COSTLY if not may_break(cls.plugin, [name])])
 
 
 class Compressors(OneProcess, CompressorSuite):
@@ -85,10 +92,7 @@ class Ciphers(OneProcess, CipherSuite):
         broken = vars(type(cls.plugin)).get("broken")
         rule = "test_a_passphrase_seals_and_opens_and_another_one_does_not"
         if broken and broken.rule != rule:
-            setattr(cls, rule, None)
-        if broken and broken.may_fail_too == {*ANY}:
-            for name in [name for name in dir(cls) if name.startswith("test_") and name != broken.rule]:
-                setattr(cls, name, None)
+            leave_out(cls, [rule])
 
 
 for _name in {name for name in dir(CompressorSuite) if name.startswith("test_")} & set(dir(StageRules)) - set(
@@ -114,8 +118,12 @@ class Stores(OneProcess, StoreSuite):
         """No computer loses its power here, and many thousand objects are written."""
         monkeypatch.setattr(os, "fsync", lambda _: None)
 
+    @pytest.fixture(autouse=True)
+    def _rule(self, request):
+        self.rule = request.function.__name__
+
     def _child(self, program, *arguments):
-        if not may_break(self.plugin, WITH_PROCESSES):
+        if not may_break(self.plugin, [self.rule]):
             self.unproved("what is broken here shows in one process")
         return super()._child(program, *arguments)
 

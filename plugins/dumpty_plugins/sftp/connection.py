@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncssh
 from asyncssh import SFTPAttrs, SFTPClientFile
 
-from dumpty_plugins.sftp.errors import MISSING
+from dumpty_plugins.sftp.errors import MISSING, UNSUPPORTED, is_lost
+from dumpty_plugins.sftp.names import new_part
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,6 +50,7 @@ class Connection:
         self._sftp = sftp
         self._note_answer = note_answer
         self._aborted = False
+        self._has_replace: bool | None = None
 
     @property
     def is_over(self) -> bool:
@@ -143,6 +145,21 @@ class Connection:
             asyncssh.SFTPOpUnsupported: the server has no such request.
         """
         await self.answer(self._sftp.posix_rename(path, new_path))
+
+    async def has_replace(self) -> bool:
+        """Return whether the server has such a request; it is asked once, to rename what is not there."""
+        if self._has_replace is None:
+            path = self.path(new_part(""))
+            try:
+                await self.replace(path, path)
+            except UNSUPPORTED:
+                self._has_replace = False
+                return False
+            except asyncssh.SFTPError as error:
+                if is_lost(error):
+                    raise
+            self._has_replace = True
+        return self._has_replace
 
     async def set_mtime(self, path: bytes, seconds: int) -> None:
         """Set a file's time of change."""

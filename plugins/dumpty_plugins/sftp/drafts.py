@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import uuid
 from typing import TYPE_CHECKING
 
 import asyncssh
 
 from dumpty import Exists, StoreError
-from dumpty_plugins.sftp import folders
+from dumpty_plugins.sftp import folders, replacement
 from dumpty_plugins.sftp.connection import requests_in_flight
 from dumpty_plugins.sftp.errors import MAKE_ROOM, MISSING, UNSUPPORTED, is_lost
+from dumpty_plugins.sftp.names import new_part
 from dumpty_plugins.sftp.probing import Method
 
 if TYPE_CHECKING:
@@ -22,19 +21,11 @@ if TYPE_CHECKING:
     from dumpty_plugins.sftp.address import Address
     from dumpty_plugins.sftp.connection import Connection, File
 
-# `~` is in no object's name; with dumpty's name in it, for what other programs call a part is theirs.
-PART = re.compile(rb"~dumpty-[0-9a-f]{32}\.part\Z")
-
 _TRIES = 100
 _FAILED_TRIES = 10
 _LITTLE_ROOM = 4 << 20
 _TICKS = 12
 _TICK_SECONDS = 0.25
-
-
-def new_part(label: str) -> str:
-    """Return the name of a file that nobody else has, and no object can have: 45 bytes longer than ``label``."""
-    return f"{label}~dumpty-{uuid.uuid4().hex}.part"
 
 
 class Draft:
@@ -125,7 +116,7 @@ class Draft:
 
     async def require_free(self) -> None:
         """Raise Exists where somebody has the name."""
-        if await self.connection.exists(self.connection.path(self.name)):
+        if await replacement.is_taken(self.connection, self.name):
             raise self.taken()
 
     async def publish_new(self, method: Method) -> None:
@@ -136,7 +127,7 @@ class Draft:
             asyncssh.Error: it cannot be done, or the connection was lost, and it may have been.
         """
         part, path = self.connection.path(self.part), self.connection.path(self.name)
-        if method is Method.LOOK:
+        if method is Method.LOOK or not await self.connection.has_replace():
             await self.require_free()
         self.is_sent = True
         request = self.connection.link if method is Method.LINK else self.connection.rename
@@ -154,12 +145,12 @@ class Draft:
             asyncssh.Error: as for ``publish_new``.
         """
         part, path = self.connection.path(self.part), self.connection.path(self.name)
-        await self._outlast(path, data)
+        await self._outlast(data)
         self.is_sent = True
         try:
             await self.connection.replace(part, path)
         except UNSUPPORTED:
-            await self._replace_in_steps(part, path)
+            await replacement.replace(self.connection, self.part, self.name)
 
     async def settle(self) -> None:
         """Flush the name, too, and remove the part's own. The object stays, whatever comes up.
@@ -198,7 +189,7 @@ class Draft:
         with contextlib.suppress(*MISSING):  # renamed, or swept
             await self.connection.remove(self.connection.path(self.part))
 
-    async def _outlast(self, path: bytes, data: bytes) -> None:
+    async def _outlast(self, data: bytes) -> None:
         """See to it that size or time of the part differ from those of what it is to replace.
 
         Both times are in seconds, so this can last one. Where the other's is far ahead, as after a clock was set back,
@@ -206,7 +197,7 @@ class Draft:
         """
         for tick in range(_TICKS):
             try:
-                other = await self.connection.lstat(path)
+                other = await replacement.look(self.connection, self.name)
             except MISSING:
                 return
             own = await self.connection.lstat(self.connection.path(self.part))
@@ -227,21 +218,6 @@ class Draft:
         except ValueError:  # it is closed, for the server cannot flush
             return False
         return True
-
-    async def _replace_in_steps(self, part: bytes, path: bytes) -> None:
-        """Replace on a server that renames onto nothing: what was there is put back where the new one cannot follow."""
-        former = self.connection.path(new_part(self.name))
-        try:
-            await self.connection.rename(path, former)
-        except MISSING:
-            await self.connection.rename(part, path)
-            return
-        try:
-            await self.connection.rename(part, path)
-        except asyncssh.SFTPError:
-            await self.connection.rename(former, path)
-            raise
-        await self.connection.remove(former)
 
     def taken(self) -> Exists:
         """Return the error for a name that somebody has."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 from dumpty import Found, StoreError, is_object_name
 from dumpty_plugins.sftp.attributes import is_complete, is_folder, is_regular, to_found
 from dumpty_plugins.sftp.errors import MISSING
+from dumpty_plugins.sftp.names import FORMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,6 +151,9 @@ def join(folder: str, entry: asyncssh.SFTPName) -> str:
 
 
 def objects(folder: str, entries: list[asyncssh.SFTPName]) -> list[Found]:
-    """Return those entries of a folder that are objects."""
-    names = ((join(folder, entry), entry.attrs) for entry in entries if is_regular(entry.attrs))
-    return [to_found(name, attributes) for name, attributes in names if is_object_name(name)]
+    """Return those entries of a folder that are objects, one that is being replaced by its name."""
+    names = {join(folder, entry): entry.attrs for entry in entries}
+    for name in [name for name in names if name.endswith(FORMER)]:
+        names.setdefault(name.removesuffix(FORMER), names[name])
+    regular = ((name, attributes) for name, attributes in names.items() if is_regular(attributes))
+    return [to_found(name, attributes) for name, attributes in regular if is_object_name(name)]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import asyncssh
 
 from dumpty import MissingFile, Peer, StoreError
-from dumpty_plugins.sftp import folders
+from dumpty_plugins.sftp import folders, replacement
 from dumpty_plugins.sftp.attributes import is_folder, is_regular
 from dumpty_plugins.sftp.connection import requests_in_flight
 from dumpty_plugins.sftp.errors import MISSING, failure, is_lost
+from dumpty_plugins.sftp.names import FORMER
 
 if TYPE_CHECKING:
     from asyncssh import SFTPAttrs
@@ -42,7 +44,7 @@ async def look(connection: Connection, address: Address, name: str) -> SFTPAttrs
     """
     obstacle, found = await asyncio.gather(
         folders.find_obstacle(connection, address, folders.folder_of(name)),
-        connection.lstat(connection.path(name)),
+        replacement.look(connection, name),
         return_exceptions=True,
     )
     if isinstance(obstacle, BaseException):
@@ -64,6 +66,16 @@ async def look(connection: Connection, address: Address, name: str) -> SFTPAttrs
 
 async def open_object(connection: Connection, address: Address, name: str) -> Opened:
     """Open an object; errors are those of ``look``."""
+    file, _ = await _open_unseen(connection, address, name)
+    try:
+        return file, await file.stat()
+    except BaseException:
+        file.close_later()
+        raise
+
+
+async def _open_unseen(connection: Connection, address: Address, name: str) -> Opened:
+    """Open an object, with what was known of it before that: it may have been replaced meanwhile."""
     looking = asyncio.ensure_future(look(connection, address, name))
     opening = asyncio.ensure_future(connection.open(connection.path(name)))  # the way there and back takes the time
     try:
@@ -73,30 +85,39 @@ async def open_object(connection: Connection, address: Address, name: str) -> Op
         if isinstance(error, SpecialFileError):  # a pipe, say: then the server waits, for nobody knows how long
             connection.abort()
         raise
-    try:
+    with contextlib.suppress(*MISSING):
         return await opening, found
-    except MISSING:
-        raise MissingFile(f"cannot read {address.locate(name)}: it does not exist") from None
+    # It went since it was looked at; or it is being replaced, and has the other name meanwhile.
+    for path in (connection.path(name + FORMER), connection.path(name)):
+        with contextlib.suppress(*MISSING):
+            return await connection.open(path), found
+    raise MissingFile(f"cannot read {address.locate(name)}: it does not exist")
 
 
 async def read_object(connection: Connection, address: Address, name: str) -> bytes:
     """Return all bytes of a small object; errors are those of ``look``."""
-    file, found = await open_object(connection, address, name)
-    size = found.size or 0
+    file, found = await _open_unseen(connection, address, name)
     try:
-        block, _ = connection.block_sizes()
-        blocks: list[bytes] = []
-        at_once = requests_in_flight(block)
-        offsets = range(0, size, block)
-        for first in range(0, len(offsets), at_once):
-            some = offsets[first : first + at_once]
-            blocks += await asyncio.gather(*(file.read_all(min(block, size - offset), offset) for offset in some))
-        data = b"".join(blocks)
+        data, opened = await asyncio.gather(_read(file, found.size or 0), file.stat())
+        size = opened.size or 0
+        if size != (found.size or 0):  # another, which replaced it
+            data = await _read(file, size)
     finally:
         file.close_later()
     if len(data) != size:
         raise ends_early(address, name, size, len(data))
     return data
+
+
+async def _read(file: File, size: int) -> bytes:
+    block, _ = file.connection.block_sizes()
+    blocks: list[bytes] = []
+    at_once = requests_in_flight(block)
+    offsets = range(0, size, block)
+    for first in range(0, len(offsets), at_once):
+        some = offsets[first : first + at_once]
+        blocks += await asyncio.gather(*(file.read_all(min(block, size - offset), offset) for offset in some))
+    return b"".join(blocks)
 
 
 def ends_early(address: Address, name: str, size: int, end: int) -> StoreError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncssh
 
 from dumpty import NotPermitted, StoreError, check_object_name
-from dumpty_plugins.sftp import folders
+from dumpty_plugins.sftp import folders, replacement
 from dumpty_plugins.sftp.attributes import is_folder, is_regular
-from dumpty_plugins.sftp.drafts import PART
 from dumpty_plugins.sftp.errors import MISSING, failure, is_lost
+from dumpty_plugins.sftp.names import FORMER, PART
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from dumpty_plugins.sftp.address import Address
     from dumpty_plugins.sftp.connection import Connection
@@ -51,6 +53,7 @@ class Deletion:
             StoreError: another could not be removed.
             asyncssh.Error: the connection was lost; to be run again, with another.
         """
+        await connection.has_replace()  # asked once, and not by many at once
         failures = list(self._failures)
         parents = sorted({folders.folder_of(name) for name in self._names})
         usable = dict(zip(parents, await self._look(connection, parents), strict=True))
@@ -82,25 +85,38 @@ class Deletion:
         return outcomes
 
     async def _remove(self, connection: Connection, name: str) -> Exception | None:
-        path = connection.path(name)
+        path, former = connection.path(name), connection.path(name + FORMER)
         try:
-            await connection.remove(path)
-        except MISSING:
-            return None
+            if not await connection.has_replace():
+                await _remove_file(connection, former)  # first, for without the other it would be the object again
+            if not await _remove_file(connection, path):
+                await _remove_file(connection, former)
         except asyncssh.SFTPError as error:
             if is_lost(error):
                 raise
-            try:  # some servers refuse to remove what is not there, and none removes a folder like a file
-                if is_folder(await connection.lstat(path)):
-                    return None
-            except MISSING:
-                return None
             return failure(f"cannot remove {self._address.locate(name)}", error)
         return None
 
 
+async def _remove_file(connection: Connection, path: bytes) -> bool:
+    """Remove a file; return whether there was one."""
+    try:
+        await connection.remove(path)
+    except MISSING:
+        return False
+    except asyncssh.SFTPError as error:
+        if is_lost(error):
+            raise
+        # Some servers refuse to remove what is not there, and none removes a folder like a file.
+        with contextlib.suppress(*MISSING):
+            if not is_folder(await connection.lstat(path)):
+                raise
+        return False
+    return True
+
+
 class Sweep:
-    """A search for parts whose writers are gone.
+    """A search for parts whose writers are gone, and for what was replaced by a writer that was killed after it.
 
     Args:
         address: the store's.
@@ -128,22 +144,31 @@ class Sweep:
         emptied: set[str] = set()
         while walk.pending:
             for folder, entries in await walk.step(connection):
-                names = [
-                    folders.join(folder, entry)
-                    for entry in entries
-                    if isinstance(entry.filename, bytes) and PART.search(entry.filename)
-                    if is_regular(entry.attrs) and (entry.attrs.mtime or 0) < before
-                ]
-                outcomes = [await self._remove(connection, name) for name in names]
+                removals = self._leftovers(connection, folder, entries, before)
+                outcomes = [await self._try(name, removal) for name, removal in removals.items()]
                 failures += [outcome for outcome in outcomes if outcome is not None]
-                emptied |= {folder} if names else set()
+                emptied |= {folder} if removals else set()
         await folders.remove_if_empty(connection, emptied)
         if failures:
             raise summary(failures)
 
-    async def _remove(self, connection: Connection, name: str) -> Exception | None:
+    def _leftovers(
+        self, connection: Connection, folder: str, entries: Sequence[asyncssh.SFTPName], before: float
+    ) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return the names of what is left in a folder, and how each of them is removed."""
+        removals: dict[str, Callable[[], Awaitable[None]]] = {}
+        for entry in entries:
+            name = folders.join(folder, entry)
+            if is_regular(entry.attrs) and (entry.attrs.mtime or 0) < before:
+                if PART.search(name):
+                    removals[name] = functools.partial(connection.remove, connection.path(name))
+                elif name.endswith(FORMER):
+                    removals[name] = functools.partial(replacement.clear, connection, name.removesuffix(FORMER))
+        return removals
+
+    async def _try(self, name: str, removal: Callable[[], Awaitable[None]]) -> Exception | None:
         try:
-            await connection.remove(connection.path(name))
+            await removal()
         except MISSING:
             return None
         except asyncssh.SFTPError as error:

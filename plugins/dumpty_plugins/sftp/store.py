@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from dumpty import Cap, Exists, Found, MissingFile, StoreError, check_object_name
-from dumpty_plugins.sftp import folders, reading
+from dumpty_plugins.sftp import folders, reading, replacement
 from dumpty_plugins.sftp.attributes import moment, to_found
-from dumpty_plugins.sftp.drafts import Draft, explain, new_part
+from dumpty_plugins.sftp.drafts import Draft, explain
 from dumpty_plugins.sftp.errors import DENIED, failure, is_lost
+from dumpty_plugins.sftp.names import new_part
 from dumpty_plugins.sftp.probing import Abilities, Method, clock, probe
 from dumpty_plugins.sftp.reading import SFTPReader
 from dumpty_plugins.sftp.removing import Deletion, Sweep
@@ -176,7 +177,7 @@ class SFTPStore:
             return False
         if await self._holds(connection, lost.name, data):
             return True
-        if new and await connection.exists(connection.path(lost.name)):
+        if new and await replacement.is_taken(connection, lost.name):
             raise draft.taken()
         return False
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
+import itertools
 import re
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
 
 from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained, StoreError
 from dumpty_plugins import s3
+from dumpty_plugins.s3 import requests
 
 IGNORES = Trouble(strip=("if-none-match",))
 WRITES = {"PUT", "POST", "DELETE"}
@@ -160,6 +164,79 @@ def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
         manager.pin(ids[0])  # nothing was announced that nobody can take back
         assert {b.id for b in manager.list_backups()} == set(ids)
         assert all(manager.verify(backup_id) for backup_id in ids)
+
+
+@pytest.mark.parametrize("answer", [(400, "InvalidRequest"), (501, "NotImplemented")])
+def test_a_server_that_takes_no_several_deletions_at_once_gets_them_one_by_one(
+    store, proxy, moto_server, bucket, answer
+):
+    names = [f"a/{number}" for number in range(5)]
+    for name in (*names, "b/kept"):
+        store.put(name, b"x")
+    proxy.requests.clear()
+
+    def refuse(request):
+        if request.path.endswith("?delete"):
+            return Trouble(refuse=answer)
+        return Trouble(refuse=(403, "AccessDenied")) if request.path.endswith("/a/3") else NONE
+
+    with proxy.does(refuse), pytest.raises(NotPermitted, match="/a/3"):
+        store.delete(names)
+    assert [request.method for request in proxy.requests].count("POST") == 1
+    assert moto_server.keys(bucket) == ["here/a/3", "here/b/kept"]
+
+
+def test_a_deletion_of_several_that_is_refused_is_tried_no_other_way(store, proxy, moto_server, bucket):
+    names = [f"a/{number}" for number in range(5)]
+    for name in names:
+        store.put(name, b"x")
+    proxy.requests.clear()
+    denied = Trouble(refuse=(403, "AccessDenied"))
+    with proxy.does(lambda request: denied if request.path.endswith("?delete") else NONE), pytest.raises(NotPermitted):
+        store.delete(names)
+    assert [request.method for request in proxy.requests] == ["POST"]
+    assert moto_server.keys(bucket) == [f"here/{name}" for name in names]
+
+
+def test_deletions_go_a_thousand_at_a_time(store, proxy, moto_server, bucket):
+    """S3 takes no more with one request; moto would."""
+    names = [f"a/{number}" for number in range(2_001)]
+    for name in (names[0], names[1_000], names[-1], "b/kept"):  # what is not there is deleted as fast as it can be said
+        store.put(name, b"x")
+    proxy.requests.clear()
+    too_many = Trouble(refuse=(400, "MalformedXML"))
+    with proxy.does(lambda request: too_many if request.body.count(b"<Key>") > 1_000 else NONE):
+        store.delete(iter(names))
+    assert [request.method for request in proxy.requests] == ["POST", "POST", "DELETE"]
+    assert moto_server.keys(bucket) == ["here/b/kept"]
+
+
+LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """An answer that takes longer than its time is taken from, and tells a time long ago."""
+    monkeypatch.setattr(requests, "_PROMPT_SECONDS", 0.4)
+    return Trouble(delay=0.6, headers={"Date": email.utils.format_datetime(LONG_AGO, usegmt=True)})
+
+
+def test_the_time_of_an_answer_that_was_slow_is_not_taken_where_the_next_is_prompt(store, proxy, slow):
+    """It may be that of the answer's beginning, which was long before its end."""
+    answers = itertools.chain([slow], itertools.repeat(NONE))
+    with proxy.does(lambda _: next(answers)):
+        assert abs(store.now() - datetime.now(UTC)) < timedelta(hours=1)
+
+
+def test_a_server_that_is_never_prompt_has_a_time_nevertheless(store, proxy, slow):
+    with proxy.does(lambda _: slow):
+        assert timedelta(0) <= store.now() - LONG_AGO < timedelta(minutes=1)
+    assert abs(store.now() - datetime.now(UTC)) < timedelta(hours=1)  # of that nothing is kept
+
+
+def test_a_server_that_tells_no_time_is_an_error(store, proxy):
+    with proxy.does(lambda _: Trouble(headers={"Date": None})), pytest.raises(StoreError, match="what time it is"):
+        store.now()
 
 
 def test_what_object_lock_keeps_is_retained(store, proxy):

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from dumpty import Exists, MissingFile, StoreError
-from dumpty_plugins.sftp.drafts import new_part
+from dumpty_plugins.sftp.names import new_part
 
 DAY = 86_400
 
