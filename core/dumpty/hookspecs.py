@@ -174,6 +174,11 @@ def verify() -> Verifier:  # type: ignore[empty-body]
 def open_store(url: str, options: Options) -> Store:  # type: ignore[empty-body]
     """Open the store behind ``url`` (``file``: a directory's path), creating it where it does not exist.
 
+    ``url`` is what the user wrote, nothing of it decoded. Settings stand in its query: refuse those that you do not
+    know. It is shown and written down, so refuse a password in it with ``MalformedURL``, and take secrets from the
+    environment, a file or an agent. A place that is far away may be made by the first write; until then it is empty.
+    ``-o`` reaches no store: ``options`` has the defaults of those that it declares for ``open_store``.
+
     .. versionadded:: 1.0
     """
 

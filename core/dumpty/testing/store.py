@@ -58,12 +58,19 @@ class StoreSuite(SleepingRules, CapabilityRules, ObjectRules):
 
     @pytest.fixture
     def cut_off(self) -> Callable[[str], AbstractContextManager[object]]:
-        """In the block of ``cut_off(name)`` what is read of that object breaks off midway; to be overridden."""
+        """In the block of ``cut_off(name)`` what is read of that object breaks off midway; to be overridden.
+
+        It is open by then, and a thousand bytes were read: let whatever stands before your place hold back part of each
+        answer, and break it off, and each one that follows, once the block begins.
+        """
         return self.unproved("no fixture cut_off(name) breaks off what is read")
 
     @pytest.fixture
     def lost_answers(self) -> Callable[[], AbstractContextManager[object]]:
-        """In the block of ``lost_answers()`` the place does what put() asks, and fails then; to be overridden."""
+        """In the block of ``lost_answers()`` the place does what put() asks, and fails then; to be overridden.
+
+        So it does with each request that makes an object, those of retries too; what is asked else is answered.
+        """
         return self.unproved("no fixture lost_answers() makes the place do as it is told and say it failed")
 
     @pytest.fixture

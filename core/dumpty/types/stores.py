@@ -108,16 +108,25 @@ class Upload(Protocol):
 
 
 class Store(Protocol):
-    """Objects in one place."""
+    """Objects in one place.
+
+    It is never closed: it keeps few connections, none across a fork, and drops them when it is collected. What holds
+    of every method (names, durability, bounded time, threads) stands at the top of the module ``dumpty.types.stores``.
+    """
 
     def capabilities(self) -> Cap:
-        """Return what the place guarantees; it may be asked for once, at first use."""
+        """Return what the place guarantees; ``Cap`` says what each of it is.
+
+        Every process asks before it writes or removes, and none that only reads. What took long to find out may be
+        remembered in the place, in an object whose name has a ``~`` and is nobody's.
+        """
         ...
 
     def put(self, name: str, data: bytes, *, new: bool = True) -> None:
         """Write a small object, all at once and durably.
 
-        ``new`` raises ``Exists`` where there is one of that name; otherwise that is replaced. After an ambiguous
+        ``new`` raises ``Exists`` where there is one of that name; otherwise that is replaced, and whoever reads has
+        the old or the new. After an ambiguous
         failure (the answer was lost) the store reads back what is there: its own bytes are a success, others
         ``Exists``. So that equal contents never look like one's own, every claim carries a nonce. What others could
         see is never taken back, whatever fails then: they may have acted on it.
@@ -136,7 +145,10 @@ class Store(Protocol):
         ...
 
     def open(self, name: str, offset: int = 0) -> Reader:
-        """Read an object from ``offset`` bytes on. A cut connection is an error, never the end of the object."""
+        """Read an object from ``offset`` bytes on. A cut connection is an error, never the end of the object.
+
+        From its end on there is nothing to read, and no error.
+        """
         ...
 
     def stat(self, name: str) -> Found:
@@ -168,7 +180,10 @@ class Store(Protocol):
         ...
 
     def locate(self, name: str) -> str:
-        """Return where a person finds the object: a path, or a URL without secrets. It need not exist."""
+        """Return where a person finds the object, and "" the store: a path, or a URL without secrets.
+
+        It need not exist.
+        """
         ...
 
     def sweep(self, older: timedelta) -> None:
