@@ -123,6 +123,15 @@ def no_flushing(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
+@pytest.fixture(autouse=True)
+def what_other_tests_have_made_is_no_garbage():
+    """Garbage is collected hundreds of times here, in a process that holds what thousands of tests have made."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("work", [put, replace, upload, upload_directory, workspace, others])
 def test_an_interrupt_at_any_line_leaves_no_part_and_an_object_whole_or_not_at_all(tmp_path, work):
     top = tmp_path / "backups"
