@@ -1,0 +1,127 @@
+"""What becomes of a request that failed: an error that says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dumpty import MissingFile, NotPermitted, Retained, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dumpty_plugins.objectstore.address import Address
+
+__all__ = ["RequestFailed", "as_store_error", "store_error"]
+
+_MISSING = "BlobNotFound"
+_TAKEN = frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
+_RETAINED = frozenset({"BlobImmutableDueToPolicy", "ContainerImmutableStorageWithVersioningEnabled"})
+_CREDENTIALS = {
+    "AuthenticationFailed": "the server does not accept the credentials; see AZURE_STORAGE_KEY and "
+    "AZURE_STORAGE_SAS_TOKEN, whether they are this account's, whether they have expired, and this machine's clock",
+    "NoKey": "what is given as the account's key is none; see AZURE_STORAGE_KEY",
+    "InvalidAuthenticationInfo": "the server does not accept the credentials; sign in again (az login), or renew them",
+    "NoAuthenticationInformation": "the server wants credentials; see `dumpty help objectstore`",
+    "AuthorizationProtocolMismatch": "the SAS token is for https:// alone; leave http:// out of ?endpoint=",
+    "AuthorizationSourceIPMismatch": "the SAS token is not for this machine's address",
+}
+_REFUSED = frozenset(
+    {
+        "AuthorizationFailure",
+        "AuthorizationPermissionMismatch",
+        "AuthorizationServiceMismatch",
+        "AuthorizationResourceTypeMismatch",
+        "InsufficientAccountPermissions",
+        "AccountIsDisabled",
+        "PublicAccessNotPermitted",
+        "KeyBasedAuthenticationNotPermitted",
+        "AccessDenied",
+        "403",
+        "401",
+    }
+)
+_NOTHING_SIGNS_IN = "NothingSignsIn"
+_SERVER_ERROR = 500
+
+
+class RequestFailed(Exception):
+    """A request that brought no success.
+
+    ``code`` is the server's, "" where none answered; ``reason`` one line; ``certain`` whether nothing can have come of
+    what was asked.
+    """
+
+    def __init__(self, reason: str, *, code: str = "", status: int = 0, again: bool = False) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.status = status
+        self.reason = reason
+        self.again = again
+        """Whether once more may help."""
+
+    @property
+    def missing(self) -> bool:
+        """Whether the object is not there."""
+        return self.code == _MISSING
+
+    @property
+    def taken(self) -> bool:
+        """Whether the name was somebody's, or is being fought for."""
+        return self.code in _TAKEN
+
+    @property
+    def refused(self) -> bool:
+        """Whether the rights at hand do not suffice."""
+        return self.code in _REFUSED or self.code in _CREDENTIALS or self.code == _NOTHING_SIGNS_IN
+
+    @property
+    def certain(self) -> bool:
+        """Whether the server has said no, and nothing can come of it any more."""
+        return 0 < self.status < _SERVER_ERROR and not self.taken
+
+
+@contextlib.contextmanager
+def as_store_error(what: str, address: Address) -> Iterator[None]:
+    """Raise as an error of the contract what comes up in the block; ``what`` says what cannot be done."""
+    try:
+        yield
+    except RequestFailed as failure:
+        if failure.missing:
+            raise MissingFile(f"{what}: it does not exist") from failure
+        raise store_error(what, failure, address) from failure
+
+
+def store_error(what: str, failure: RequestFailed, address: Address) -> StoreError:
+    """Return the error of the contract for a request that failed."""
+    code = failure.code
+    if code in _CREDENTIALS:
+        return NotPermitted(f"{what}: {_CREDENTIALS[code]}")
+    if code == _NOTHING_SIGNS_IN:
+        return NotPermitted(
+            f"{what}: {failure.reason}; set AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or sign in (az login)"
+        )
+    if code in _RETAINED:
+        return Retained(f"{what}: the container keeps it until a moment of its own: {failure.reason}")
+    if code in _REFUSED:
+        return NotPermitted(
+            f"{what}: {address.server} refuses it ({failure.reason}); allow it to whoever these credentials are of: "
+            "`dumpty help objectstore` lists the rights"
+        )
+    return StoreError(f"{what}: {_advice(failure, address)}")
+
+
+def _advice(failure: RequestFailed, address: Address) -> str:
+    if failure.code == "ContainerNotFound":
+        where = f" at {address.endpoint}" if address.endpoint else f" in {address.account}" if address.account else ""
+        return f"there is no container {address.container!r}{where}; create it, or correct its name"
+    if failure.code == "ContainerBeingDeleted":
+        return f"the container {address.container!r} is being deleted; create it anew, or name another"
+    if failure.code == "InvalidBlockList":
+        return "its blocks are gone: somebody else wrote under this name, or they waited for over a week; back up again"
+    if failure.code == "BlobArchived":
+        return (
+            "it lies in the archive tier, which does not give it at once: have it brought back (az storage blob "
+            "set-tier), and try again"
+        )
+    return failure.reason
