@@ -91,14 +91,14 @@ def azure_server() -> Iterator[Azure]:
 
 
 @contextlib.contextmanager
-def azurite() -> Iterator[Azure]:
-    """Run Azurite in the block."""
+def azurite(*more: str) -> Iterator[Azure]:
+    """Run Azurite in the block, with ``more`` options."""
     program = _program()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="dumpty-azurite-", dir=memory()) as top:
-        options = ("--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", str(port))
+        options = ("--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", str(port), *more)
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with subprocess.Popen([program, *options, "--location", top], cwd=top, **quiet) as process:
             try:
