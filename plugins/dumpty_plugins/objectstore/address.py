@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from msgspec import Struct
 
-from dumpty import MalformedURL, is_object_name
+from dumpty import MalformedURL
+from dumpty_plugins.buckets import parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Address", "parse_address"]
 
-_MIB = 1 << 20
-_SMALLEST_PART, _LARGEST_PART = _MIB, 4000 * _MIB
-"""What Azure allows: https://learn.microsoft.com/en-us/azure/storage/blobs/scalability-targets"""
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_LONGEST_PREFIX = 600
-"""Characters: a blob's name has at most 1,024, and a name up to 400 of them."""
 _CONTAINER = r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]"
 _ACCOUNT = r"[a-z0-9]{3,24}"
 
@@ -65,102 +59,32 @@ def parse_address(url: str) -> Address:
     Raises:
         MalformedURL: it is none, it holds credentials, or a parameter is not known or makes no sense.
     """
-    parts = _split(url)
-    if "@" in parts.netloc:
-        raise MalformedURL(
-            "an az:// URL holds no credentials, for it is shown and kept: give the account in ?account=NAME, and "
-            "its key in AZURE_STORAGE_KEY, or sign in (az login)"
-        )
-    container, prefix = parts.netloc, unquote(parts.path).strip("/")
+    parts = parameters.split(
+        url,
+        "az://CONTAINER or az://CONTAINER/PREFIX",
+        "give the account in ?account=NAME, and its key in AZURE_STORAGE_KEY, or sign in (az login)",
+    )
+    container = parts.netloc
     if not re.fullmatch(_CONTAINER, container):
         raise MalformedURL(
             f"{container[:80]!r} is no name of a container: that has small letters, digits and single hyphens; write "
             "az://CONTAINER or az://CONTAINER/PREFIX"
         )
-    if parts.fragment or (prefix and not _is_prefix(prefix)):
-        raise MalformedURL(
-            f"{prefix[:80]!r} is no prefix in a container: that has parts between slashes, of letters, digits, '_', "
-            f"'.' and '-', {_LONGEST_PREFIX} characters at most"
-        )
-    try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), errors="strict")
-    except ValueError:
-        raise MalformedURL("the parameters of an az:// URL are of the form key=value&key=value") from None
-    return Address(container=container, prefix=prefix, **_settings(pairs))
+    prefix = parameters.prefix_of(parts, "a container")
+    return Address(container=container, prefix=prefix, **parameters.settings(parts, _PARAMETERS))
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        raise MalformedURL("that is no az:// URL; write az://CONTAINER or az://CONTAINER/PREFIX") from None
-
-
-def _is_prefix(prefix: str) -> bool:
-    return len(prefix) <= _LONGEST_PREFIX and all(is_object_name(segment) for segment in prefix.split("/"))
-
-
-def _settings(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for key, value in pairs:
-        read = _PARAMETERS.get(key)
-        if read is None:
-            close = difflib.get_close_matches(key, _PARAMETERS, 1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise MalformedURL(f"an az:// URL has no parameter {key[:80]!r}; {hint}known are {', '.join(_PARAMETERS)}")
-        if key in settings:
-            raise MalformedURL(f"the az:// URL gives the parameter {key} twice")
-        settings[key] = read(key, value)
-    return settings
-
-
-def _account(key: str, value: str) -> str:
+def _account(what: str, value: str) -> str:
     if not re.fullmatch(_ACCOUNT, value):
-        raise MalformedURL(
-            f"the parameter {key} of the az:// URL is a storage account's name: small letters and digits"
-        )
+        raise MalformedURL(f"{what} is a storage account's name: small letters and digits")
     return value
 
 
-def _endpoint(key: str, value: str) -> str:
-    address = value if "://" in value else f"https://{value}"
-    if not re.fullmatch(r"https?://[\x21-\x7e]{1,2000}", address):
-        address = ""
-    parts = urlsplit(address)
-    path = parts.path.strip("/")
-    if not parts.hostname or "@" in parts.netloc or parts.query or (path and not re.fullmatch(_ACCOUNT, path)):
-        raise MalformedURL(
-            f"the parameter {key} of the az:// URL is a server's address, https://HOST[:PORT][/ACCOUNT], or http:// "
-            "where the network is trusted; no credentials"
-        )
-    return address.rstrip("/")
-
-
-def _storage_class(key: str, value: str) -> str:
-    if value not in _CLASSES:
-        raise MalformedURL(f"the parameter {key} of the az:// URL is one of {', '.join(_CLASSES)}")
-    return value
-
-
-def _size(key: str, value: str) -> int:
-    match = re.fullmatch(r"(\d{1,12})([KMG]?)", value)
-    size = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not _SMALLEST_PART <= size <= _LARGEST_PART:
-        raise MalformedURL(f"the parameter {key} of the az:// URL is a size from 1M to 4000M")
-    return size
-
-
-def _seconds(key: str, value: str) -> float:
-    if not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", value) or not float(value):
-        raise MalformedURL(f"the parameter {key} of the az:// URL is a number of seconds, up to 9999")
-    return float(value)
-
-
-_CLASSES = ("Hot", "Cool", "Cold")
-_PARAMETERS: dict[str, Callable[[str, str], object]] = {
+_PARAMETERS: Mapping[str, Callable[[str, str], object]] = {
     "account": _account,
-    "endpoint": _endpoint,
-    "storage_class": _storage_class,
-    "part_size": _size,
-    "timeout": _seconds,
+    "endpoint": parameters.server_address(path=_ACCOUNT),
+    "storage_class": parameters.choice("Hot", "Cool", "Cold"),
+    "part_size": parameters.size("1M", "4000M"),
+    "timeout": parameters.seconds,
 }
+"""Blocks have up to 4,000 MiB: https://learn.microsoft.com/en-us/azure/storage/blobs/scalability-targets"""

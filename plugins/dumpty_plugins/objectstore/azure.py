@@ -40,7 +40,7 @@ class Range(Struct, frozen=True, kw_only=True):
 
 
 class Container:
-    """The blobs of a container. May be used from several threads.
+    """The blobs of a container. May be used from several threads. It is ``dumpty_plugins.buckets.probing.Probed``.
 
     Every method raises ``RequestFailed`` where there is no answer, or it is no success.
 
@@ -63,6 +63,14 @@ class Container:
             blob.upload_blob(data, length=len(data), overwrite=not new, validate_content=True, **kept)
 
         self._send(ask, size=len(data))
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Put an object where the server knows none."""
+        self.put(name, data, new=True)
+
+    def is_listed(self, name: str) -> bool:
+        """Return whether a listing has the object."""
+        return any(True for page in self.pages(name) for _ in page)
 
     def put_block(
         self, name: str, block: str, body: Callable[[], IO[bytes]], size: int, over: Callable[[], bool]

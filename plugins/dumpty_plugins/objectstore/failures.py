@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty import MissingFile, NotPermitted, Retained, StoreError
+from dumpty_plugins.buckets import failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestFailed", "as_store_error", "store_error"]
 
-_MISSING = "BlobNotFound"
-_TAKEN = frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
 _RETAINED = frozenset({"BlobImmutableDueToPolicy", "ContainerImmutableStorageWithVersioningEnabled"})
 _CREDENTIALS = {
     "AuthenticationFailed": "the server does not accept the credentials; see AZURE_STORAGE_KEY and "
@@ -42,43 +41,18 @@ _REFUSED = frozenset(
     }
 )
 _NOTHING_SIGNS_IN = "NothingSignsIn"
-_SERVER_ERROR = 500
 
 
-class RequestFailed(Exception):
-    """A request that brought no success.
+class RequestFailed(failures.RequestFailed):
+    """A request that brought no success; ``code`` is Azure's, ``again`` whether once more may help."""
 
-    ``code`` is the server's, "" where none answered; ``reason`` one line; ``certain`` whether nothing can have come of
-    what was asked.
-    """
+    MISSING = frozenset({"BlobNotFound"})
+    TAKEN = frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
+    REFUSED = _REFUSED | frozenset({*_CREDENTIALS, _NOTHING_SIGNS_IN})
 
     def __init__(self, reason: str, *, code: str = "", status: int = 0, again: bool = False) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.status = status
-        self.reason = reason
+        super().__init__(reason, code=code, status=status)
         self.again = again
-        """Whether once more may help."""
-
-    @property
-    def missing(self) -> bool:
-        """Whether the object is not there."""
-        return self.code == _MISSING
-
-    @property
-    def taken(self) -> bool:
-        """Whether the name was somebody's, or is being fought for."""
-        return self.code in _TAKEN
-
-    @property
-    def refused(self) -> bool:
-        """Whether the rights at hand do not suffice."""
-        return self.code in _REFUSED or self.code in _CREDENTIALS or self.code == _NOTHING_SIGNS_IN
-
-    @property
-    def certain(self) -> bool:
-        """Whether the server has said no, and nothing can come of it any more."""
-        return 0 < self.status < _SERVER_ERROR and not self.taken
 
 
 @contextlib.contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from dumpty import Cap, Exists, Found, MissingFile, Retained, StoreError, check_object_name, is_object_name
+from dumpty import Cap, Found, Retained, StoreError, check_object_name, is_object_name
+from dumpty_plugins.buckets.probing import MARKER, find_guarantees
+from dumpty_plugins.buckets.putting import PuttingStore
 from dumpty_plugins.objectstore.azure import Container
 from dumpty_plugins.objectstore.failures import RequestFailed, as_store_error, store_error
-from dumpty_plugins.objectstore.probing import MARKER, find_guarantees
 from dumpty_plugins.objectstore.reader import ObjectReader
 from dumpty_plugins.objectstore.requests import Requests
 from dumpty_plugins.objectstore.upload import ObjectUpload
@@ -18,15 +19,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
 
-    from dumpty import Reader
     from dumpty_plugins.objectstore.address import Address
 
-_LARGEST_SMALL = 256 << 20
-"""What is read at once: a manifest of a million tables is smaller."""
 _THREADS = 8
 
 
-class ObjectStore:
+class ObjectStore(PuttingStore):
     """Objects in a container.
 
     Args:
@@ -57,16 +55,7 @@ class ObjectStore:
             self._container, name, lambda data: self._put(name, data, new=True, classed=True), self._claims_new
         )
 
-    def get(self, name: str) -> bytes:
-        reader = ObjectReader(self._container, check_object_name(name))
-        try:
-            if reader.size > _LARGEST_SMALL:
-                raise StoreError(f"{self.locate(name)} is larger than {_LARGEST_SMALL >> 20} MiB, and should be small")
-            return reader.read()
-        finally:
-            reader.close()
-
-    def open(self, name: str, offset: int = 0) -> Reader:
+    def open(self, name: str, offset: int = 0) -> ObjectReader:
         return ObjectReader(self._container, check_object_name(name), offset)
 
     def stat(self, name: str) -> Found:
@@ -105,48 +94,10 @@ class ObjectStore:
     def _errors(self, what: str, name: str) -> AbstractContextManager[None]:
         return as_store_error(f"{what} {self._address.location(name)}", self._address)
 
-    def _claims_new(self) -> bool:
-        return Cap.CREATE_NEW in self.capabilities()
-
     def _put(self, name: str, data: bytes, *, new: bool, classed: bool) -> None:
-        conditional = new and self._claims_new()
-        if new and not conditional:
-            self._refuse_taken(name)
-        with self._errors("cannot write", name):
-            try:
-                self._container.put(name, data, new=conditional, classed=classed)
-            except RequestFailed as failure:
-                # The answer to a first request may be lost, and what is told is that to a second one.
-                if failure.certain or not self._holds(name, data, failure, new=new):
-                    raise
-
-    def _holds(self, name: str, data: bytes, failure: RequestFailed, *, new: bool) -> bool:
-        """Return whether an object is there as it was put, after what may have been a success.
-
-        Raises:
-            Exists: ``new``, and it is another's.
-        """
-        try:
-            content = self.get(name)
-        except MissingFile:
-            if failure.taken:
-                raise self._exists(name) from failure
-            return False
-        except StoreError:
-            return False
-        if content != data and new:
-            raise self._exists(name) from failure
-        return content == data
-
-    def _refuse_taken(self, name: str) -> None:
-        try:
-            self.stat(name)
-        except MissingFile:
-            return
-        raise self._exists(name)
-
-    def _exists(self, name: str) -> Exists:
-        return Exists(f"{self.locate(name)} exists already")
+        self.put_by(
+            lambda conditional: self._container.put(name, data, new=conditional, classed=classed), name, data, new=new
+        )
 
     def _delete(self, name: str) -> StoreError | None:
         try:
