@@ -13,6 +13,7 @@ Source: https://learn.microsoft.com/en-us/rest/api/storageservices/blob-service-
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from dumpty import PluginInfo, hookimpl
@@ -37,9 +38,11 @@ def open_store(url: str) -> Store:
         MalformedURL: it is no such URL, or has a parameter that there is not.
         ImportError: azure-storage-blob or azure-identity is not installed.
     """
-    # Whether they are there is said now, and not in the midst of a backup.
-    import azure.identity
+    # Whether they are there is said now, and not in the midst of a backup; the second is only loaded where it signs in.
     import azure.storage.blob  # noqa: F401
+
+    if importlib.util.find_spec("azure.identity") is None:
+        raise ModuleNotFoundError("No module named 'azure.identity'", name="azure.identity")
 
     from dumpty_plugins.objectstore.address import parse_address
     from dumpty_plugins.objectstore.store import ObjectStore

@@ -38,7 +38,6 @@ def find_account(address: Address) -> Account:
         RequestFailed: no account is named, or what is said of it makes no sense.
     """
     from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-    from azure.identity import DefaultAzureCredential
 
     said = _connection_string()
     name = address.account or _path_of(address.endpoint) or said.get("accountname", "") or _environment(*_ACCOUNTS)
@@ -68,6 +67,8 @@ def find_account(address: Address) -> Account:
             "token (AZURE_STORAGE_SAS_TOKEN), or write https://",
             status=_UNUSABLE,
         )
+    from azure.identity import DefaultAzureCredential
+
     return Account(url=url, credential=DefaultAzureCredential())
 
 

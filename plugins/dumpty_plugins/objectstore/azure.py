@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -250,5 +251,7 @@ def _unsigned(error: Exception) -> RequestFailed:
 
 
 def _one_line(error: Any) -> str:
+    """Return an error's first line, without the address that it may tell: a SAS token stands in that."""
     lines = [line for line in str(getattr(error, "message", "") or error).splitlines() if line.strip()]
-    return " ".join(lines[0].split())[:300] if lines else type(error).__name__
+    text = " ".join(lines[0].split()) if lines else type(error).__name__
+    return re.sub(r"(with url:|https?://)\s*\S+|\S*\bsig=\S+", "…", text)[:300]

@@ -189,6 +189,19 @@ def test_a_certificate_is_not_trusted(azure_server, container):
     assert "the blob server https://127.0.0.1" in error_of(lambda: store.get("a/b"))
 
 
+@pytest.mark.parametrize("trouble", [Trouble(lose="reset"), Trouble(stall=True), refusal(403, "AuthenticationFailed")])
+def test_no_error_shows_a_sas_token(url, proxy, monkeypatch, trouble):
+    monkeypatch.delenv("AZURE_STORAGE_KEY")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "?sv=2024-11-04&sp=rl&sig=hidden-secret")
+    texts = [error_of(lambda: objectstore.open_store(url.replace("http://", "https://")).get("a/b"))]
+    with proxy.does(lambda _: trouble):
+        texts += [error_of(lambda: objectstore.open_store(url).get("a/b"))]
+    assert any("sig=hidden-secret" in request.path for request in proxy.requests)
+    for text in texts:
+        assert "hidden-secret" not in text
+        assert "sig=" not in text
+
+
 def test_ctrl_c_ends_a_transfer_that_hangs_and_leaves_nothing(azure_server, proxy, container, shop):
     url = azure_server.url(container)
     assert dumpty("backup", shop, "-d", url).returncode == 0

@@ -145,6 +145,14 @@ def test_what_a_policy_of_the_container_keeps_is_retained(store, proxy):
     assert store.get("a/b") == b"x"
 
 
+def test_what_a_backup_asks_of_a_container_is_counted(url, proxy, tmp_path):
+    make(tmp_path / "shop.db")
+    BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")
+    proxy.requests.clear()
+    BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")
+    assert len(proxy.requests) == 11
+
+
 def make(path):
     import sqlite3
 

@@ -83,7 +83,7 @@ def test_who_has_signed_in_needs_no_key(certificate, signed_in, monkeypatch):
         assert store.get("a/small") == b"x"
         store.delete(["a/large"])
         signed_in("https://another.example.org")
-        with pytest.raises(NotPermitted, match="sign in again|AZURE_STORAGE_KEY"):
+        with pytest.raises(NotPermitted, match=r"sign in again|AZURE_STORAGE_KEY"):
             objectstore.open_store(url).get("a/small")
 
 
