@@ -40,7 +40,7 @@ def find_account(address: Address) -> Account:
     from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 
     said = _connection_string()
-    name = address.account or _path_of(address.endpoint) or said.get("accountname", "") or _environment(*_ACCOUNTS)
+    name = address.account or _account_of(address.endpoint) or said.get("accountname", "") or _environment(*_ACCOUNTS)
     # A connection string is one account's: what it holds is shown to no other.
     own = said if not name or said.get("accountname", name) == name else {}
     if not address.endpoint and not own.get("blobendpoint") and not name:
@@ -76,9 +76,11 @@ def _environment(*names: str) -> str:
     return next((value for name in names if (value := os.environ.get(name, "").strip())), "")
 
 
-def _path_of(endpoint: str) -> str:
-    """Return the account that an endpoint has as its path: an emulator's, or one of a server without names for each."""
-    return endpoint.partition("://")[2].partition("/")[2]
+def _account_of(endpoint: str) -> str:
+    """Return the account that an endpoint tells: in its name, as Azure's do, or its path, as emulators' do."""
+    host, _, path = endpoint.partition("://")[2].partition("/")
+    account, blob, _ = host.partition(".blob.")
+    return path or (account if blob else "")
 
 
 def _connection_string() -> dict[str, str]:

@@ -27,6 +27,7 @@ _AGAIN = frozenset({408, 429})
 _SERVER_ERROR = 500
 _REFUSED = frozenset({401, 403})
 _UNUSABLE = 400
+_NOT_FOUND = 404
 _LARGEST_SINGLE = 256 << 20
 
 _T = TypeVar("_T")
@@ -105,6 +106,8 @@ class Container:
     def head_with_nonce(self, name: str) -> tuple[Found, str]:
         """Return what the server knows of an object, and what its writer called this upload."""
         found = self._send(lambda client: client.get_blob_client(self.address.key(name)).get_blob_properties())
+        if _is_folder(found):
+            raise RequestFailed("it is a directory", code="BlobNotFound", status=_NOT_FOUND)
         return _found(name, found), str((found.metadata or {}).get(_NONCE, ""))
 
     def get(self, name: str, offset: int, length: int, tag: str = "") -> Range:
@@ -131,7 +134,8 @@ class Container:
         seen: set[str] = set()
         while True:
             entries, token = self._send(_page_asked(beginning, token))
-            names = ((entry, entry.name[top:]) for entry in entries if entry.name.startswith(beginning))
+            blobs = (entry for entry in entries if entry.name.startswith(beginning) and not _is_folder(entry))
+            names = ((entry, entry.name[top:]) for entry in blobs)
             yield [_found(name, entry) for entry, name in names if is_object_name(name) or name.startswith("dumpty~")]
             if not token:
                 return
@@ -216,10 +220,15 @@ class Container:
 
 def _page_asked(beginning: str, token: str | None) -> Callable[[Any], tuple[list[Any], str | None]]:
     def ask(client: Any) -> tuple[list[Any], str | None]:
-        pages = client.list_blobs(name_starts_with=beginning or None).by_page(token)
+        pages = client.list_blobs(name_starts_with=beginning or None, include=["metadata"]).by_page(token)
         return list(next(pages, ())), pages.continuation_token
 
     return ask
+
+
+def _is_folder(properties: Any) -> bool:
+    """Return whether it is a directory, which an account with a hierarchical namespace lists, too."""
+    return str((properties.metadata or {}).get("hdi_isfolder", "")).lower() == "true"
 
 
 def _found(name: str, properties: Any) -> Found:

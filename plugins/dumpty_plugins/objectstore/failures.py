@@ -47,7 +47,8 @@ class RequestFailed(failures.RequestFailed):
     """A request that brought no success; ``code`` is Azure's, ``again`` whether once more may help."""
 
     MISSING = frozenset({"BlobNotFound"})
-    TAKEN = frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
+    # What a policy keeps from being written is there.
+    TAKEN = _RETAINED | frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
     REFUSED = _REFUSED | frozenset({*_CREDENTIALS, _NOTHING_SIGNS_IN})
 
     def __init__(self, reason: str, *, code: str = "", status: int = 0, again: bool = False) -> None:

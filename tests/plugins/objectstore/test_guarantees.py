@@ -9,7 +9,7 @@ import threading
 import pytest
 from support.hostile_proxy import NONE, Trouble
 
-from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained, StoreError
+from dumpty import BackupManager, Cap, Exists, MissingFile, NotPermitted, Retained, StoreError
 from dumpty_plugins import objectstore
 
 SAYS_DONE = Trouble(
@@ -143,6 +143,30 @@ def test_what_a_policy_of_the_container_keeps_is_retained(store, proxy):
     ):
         store.delete(["a/b"])
     assert store.get("a/b") == b"x"
+
+
+def test_a_container_that_keeps_what_it_has_is_used(store, url, proxy):
+    """Where a policy refuses what the condition would, the name is taken all the same."""
+    store.capabilities()
+    store.put("a/b", b"x")
+    kept = refusal(409, "BlobImmutableDueToPolicy")
+    with proxy.does(lambda request: kept if request.method == "PUT" else NONE):
+        other = objectstore.open_store(url)
+        assert Cap.CREATE_NEW in other.capabilities()
+        with pytest.raises(Exists):
+            other.put("a/b", b"y")
+        with pytest.raises(Retained):
+            other.put("a/b", b"y", new=False)
+
+
+def test_directories_of_a_hierarchical_namespace_are_no_objects(store, azure_server, container):
+    store.put("shop/a", b"x")
+    client = azure_server.client.get_container_client(container)
+    for name in ("here", "here/shop"):
+        client.get_blob_client(name).upload_blob(b"", metadata={"hdi_isfolder": "true"})
+    assert [found.name for found in store.list()] == ["shop/a"]
+    with pytest.raises(MissingFile):
+        store.stat("shop")
 
 
 def test_what_a_backup_asks_of_a_container_is_counted(url, proxy, tmp_path):
