@@ -74,11 +74,11 @@ def servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             request.getfixturevalue("s3_credentials")
             lent["s3"] = server = request.getfixturevalue("moto_server")
             server.client.create_bucket(Bucket="backups")
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
         if "az://" in text:
             request.getfixturevalue("azure_credentials")
             lent["azure"] = server = request.getfixturevalue("azure_server")
             server.client.create_container("backups")
-            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
         return lent
 
     yield lend
