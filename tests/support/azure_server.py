@@ -76,11 +76,12 @@ class Azure:
 
 @pytest.fixture
 def azure_credentials(monkeypatch, tmp_path) -> None:
-    """What the server of the tests lets in, and nothing of this machine's own."""
+    """What the server of the tests lets in, and nothing of this machine's own; it is soon asked again."""
     for name in [name for name in os.environ if name.startswith(("AZURE_", "MSI_", "IDENTITY_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
     monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path / "none"))
+    monkeypatch.setattr("dumpty_plugins.objectstore.requests._PAUSES", (0.1, 0.2, 0.4))
 
 
 @pytest.fixture(scope="session")
