@@ -30,6 +30,8 @@ _UNUSABLE = 400
 _NOT_FOUND = 404
 _LARGEST_SINGLE = 256 << 20
 
+_QUIET = logging.NullHandler()
+
 _T = TypeVar("_T")
 
 
@@ -185,7 +187,7 @@ class Container:
         from azure.storage.blob import ContainerClient
 
         # What it would say on the terminal is said by errors; whoever reads its log still gets it.
-        logging.getLogger("azure").addHandler(logging.NullHandler())
+        logging.getLogger("azure").addHandler(_QUIET)
         account = find_account(self.address)
         return ContainerClient(
             account.url,

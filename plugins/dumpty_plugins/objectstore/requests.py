@@ -6,7 +6,6 @@ import random
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from dumpty import pause
 from dumpty_plugins.buckets.waiting import Waiting, clock
 from dumpty_plugins.objectstore.failures import RequestFailed
 
@@ -50,7 +49,11 @@ class Requests:
         Raises:
             RequestFailed: there was no answer, or it was no success.
         """
-        return self._waiting.wait(lambda: self._ask_again(request, over), size=size, over=over)
+        ended = threading.Event()  # a thread that was left behind asks no more
+        try:
+            return self._waiting.wait(lambda: self._ask_again(request, ended), size=size, over=over)
+        finally:
+            ended.set()
 
     def now(self, ask: Callable[[], object]) -> datetime:
         """Return the server's time; ``ask`` sends it a request where it has said nothing of late.
@@ -68,12 +71,11 @@ class Requests:
         self._begun.at = clock()
         return request()
 
-    def _ask_again(self, request: Callable[[], _T], over: Callable[[], bool]) -> _T:
+    def _ask_again(self, request: Callable[[], _T], ended: threading.Event) -> _T:
         for longest in _PAUSES:
             try:
                 return self._ask(request)
             except RequestFailed as failure:
-                if not failure.again or over():
+                if not failure.again or ended.wait(random.uniform(0, longest)):  # noqa: S311 - no secret
                     raise
-            pause(random.uniform(0, longest))  # noqa: S311 - no secret
         return self._ask(request)

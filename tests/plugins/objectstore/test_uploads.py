@@ -132,6 +132,17 @@ def test_blocks_that_the_server_says_it_joined_and_has_not_are_an_error(store, p
         store.stat(NAME)
 
 
+def test_what_was_left_behind_asks_no_more(azure_server, container, proxy, monkeypatch):
+    """A request that stalled until its time was over is sent again by nobody, behind the back of who was told so."""
+    monkeypatch.setattr("dumpty_plugins.objectstore.requests._ATTEMPTS", 0.1)  # the first is given up
+    monkeypatch.setattr("dumpty_plugins.objectstore.requests._PAUSES", (0.1,))
+    store = objectstore.open_store(azure_server.url(container, timeout=2))
+    with proxy.does(lambda _: Trouble(stall=True)), pytest.raises(StoreError, match="stalled"):
+        store.delete([NAME])
+    time.sleep(4)  # as long as two attempts take
+    assert [request.method for request in proxy.requests] == ["DELETE"]
+
+
 def test_an_object_that_came_out_shorter_is_an_error(store, proxy):
     store.capabilities()
 
