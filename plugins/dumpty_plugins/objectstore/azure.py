@@ -57,6 +57,7 @@ class Container:
         self.address = requests.address
         self._client: Any = None
         self._lock = threading.Lock()
+        self._last = threading.local()
 
     def put(self, name: str, data: bytes, *, new: bool, classed: bool = False) -> None:
         """Put an object in one request; ``new`` only where the server knows none of that name."""
@@ -162,6 +163,19 @@ class Container:
         return self.requests.send(lambda: self._answer(ask), size=size, over=over)
 
     def _answer(self, ask: Callable[[Any], _T]) -> _T:
+        self._last.answer = None
+        try:
+            return self._translated(ask)
+        except RequestFailed:
+            if self._last.answer is not None:  # it may not have been read to its end, and nobody will
+                self._last.answer.internal_response.close()
+            raise
+
+    def _note(self, answer: Any) -> None:
+        self._last.answer = answer.http_response
+        self.requests.note_time(answer.http_response.headers.get("Date"))
+
+    def _translated(self, ask: Callable[[Any], _T]) -> _T:
         from azure.core import exceptions
 
         try:
@@ -198,7 +212,7 @@ class Container:
             retry_total=0,  # Requests does
             max_single_put_size=_LARGEST_SINGLE,
             max_single_get_size=_LARGEST_SINGLE,  # so one block is one request
-            raw_response_hook=lambda answer: self.requests.note_time(answer.http_response.headers.get("Date")),
+            raw_response_hook=self._note,
             user_agent="dumpty",
         )
 
