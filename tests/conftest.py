@@ -14,6 +14,7 @@ pytest_plugins: list[str] = [
     "support.postgres_server",
     "support.mariadb_server",
     "support.mysql_server",
+    "support.azure_server",
     "support.s3_server",
     "support.sftp_server",
 ]

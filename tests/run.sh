@@ -15,7 +15,7 @@ fi
 
 venv=${DUMPTY_TEST_VENV:-.venv-test}
 done_for=$venv/set-up-for
-state=$(pwd; cksum pyproject.toml tests/support/set_up.sh tests/support/fetch_mysql.sh)
+state=$(pwd; cksum pyproject.toml tests/support/set_up.sh tests/support/fetch_*.sh)
 if [ -z "$fast" ] || [ "$(cat "$done_for" 2>/dev/null)" != "$state" ]; then
     rm -f "$done_for"
     sh tests/support/set_up.sh "$venv"

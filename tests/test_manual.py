@@ -75,9 +75,15 @@ def servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             lent["s3"] = server = request.getfixturevalue("moto_server")
             server.client.create_bucket(Bucket="backups")
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
+        if "az://" in text:
+            request.getfixturevalue("azure_credentials")
+            lent["azure"] = server = request.getfixturevalue("azure_server")
+            server.client.create_container("backups")
         return lent
 
     yield lend
+    if "azure" in lent:
+        lent.pop("azure").client.delete_container("backups")
     if "s3" in lent:
         lent.pop("s3").remove_bucket("backups")
     for name, server in lent.items():
@@ -106,6 +112,8 @@ class Reader:
                 address = f"127.0.0.1:{self.servers[name].port}"
                 text = re.sub(rf"({scheme}://[^\s'\"@]*@)db\.example\.org", rf"\g<1>{address}", text)
         assert "db.example.org" not in text, text
+        if "azure" in self.servers:
+            text = text.replace("account=shops", f"endpoint={self.servers['azure'].endpoint}")
         if "s3" in self.servers:
             text = text.replace("https://s3.example.org", self.servers["s3"].endpoint)
         text = text.replace("/opt/dumpty/bin", os.path.dirname(sys.executable))

@@ -43,6 +43,14 @@ def test_a_bucket_says_which_guarantees_hold_there(dumpty, request, s3_credentia
         assert "after a week" in result.json["error"]
 
 
+def test_a_container_guarantees_everything(dumpty, azure_server, azure_credentials):
+    container = azure_server.new_container()
+    result = dumpty("store", "check", azure_server.url(container, "here"))
+    assert result.status == 0
+    assert result.out.count(" holds ") == 7
+    assert azure_server.blobs(container) == []
+
+
 def test_a_directory_of_an_ssh_server_guarantees_everything(dumpty, ssh_server, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)

@@ -28,7 +28,12 @@ def ssh_url(ssh_server, tmp_path, monkeypatch):
     return ssh_server.url(tmp_path / "shop")
 
 
-@pytest.fixture(params=["bucket_url", "ssh_url"])
+@pytest.fixture
+def container_url(azure_server, azure_credentials):
+    return azure_server.url(azure_server.new_container(), "shop")
+
+
+@pytest.fixture(params=["bucket_url", "container_url", "ssh_url"])
 def place_url(request):
     """A new repository in each kind of place."""
     return request.getfixturevalue(request.param)
@@ -104,7 +109,7 @@ def test_the_machine_is_gone_and_the_page_brings_everything_back(dumpty, place_u
     (tmp_path / "shop.db").unlink()
     page = [b for b in blocks(MANUAL / "machine-gone.md") if "test_the_machine_is_gone" in b.note]
     assert len(page) == 2
-    kept = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "AZURE_"))}
     path = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
     environment = {"HOME": str(clean / "home"), "PATH": path, "REPOSITORY": place_url, **kept}
     script = "\n".join(block.text for block in page)

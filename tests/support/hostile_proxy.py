@@ -33,6 +33,7 @@ class Trouble:
     status. ``cut``: after how many bytes of its body the answer breaks off. ``pause``: after how many it does so once the
     block that cuts (``Proxy.cuts``) begins. ``headers``: replace those of the answer, None for none. ``strip``: headers
     that are not passed on. ``rewrite``: makes the answer's body of what came.
+    ``alter``: the last byte of its body is changed on the way.
     ``trickle``: how many bytes of the body come at once, the others one by one, a third of a second apart.
     """
 
@@ -46,6 +47,7 @@ class Trouble:
     strip: tuple[str, ...] = ()
     rewrite: Callable[[bytes], bytes] = bytes
     trickle: int | None = None
+    alter: bool = False
 
 
 NONE = Trouble()
@@ -96,8 +98,14 @@ class Proxy:
                     self.close_connection = True
                     return
                 if trouble.refuse:
-                    self._answer(trouble.refuse[0], {}, trouble.rewrite(_XML.format(trouble.refuse[1]).encode()))
+                    self._answer(
+                        trouble.refuse[0],
+                        _replaced({}, trouble.headers),
+                        trouble.rewrite(_XML.format(trouble.refuse[1]).encode()),
+                    )
                     return
+                if trouble.alter:
+                    request = replace(request, body=body[:-1] + bytes([body[-1] ^ 1]))
                 status, headers, content = self._ask(request, trouble.strip)
                 if trouble.lose == "reset":
                     self.close_connection = True

@@ -3,7 +3,7 @@
 #
 # Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients with apt-get where they
 # are missing and it may; where it may not, it says which command does. A MySQL server is unpacked into a cache
-# directory, once: see tests/support/fetch_mysql.sh.
+# directory, once: see tests/support/fetch_mysql.sh. So is Azurite, from npm: see tests/support/fetch_azurite.sh.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=$1
@@ -79,3 +79,6 @@ fi
 
 # -- what no registry of this release has ---------------------------------------------------------------------------------
 sh tests/support/fetch_mysql.sh >/dev/null
+
+# -- what npm has ----------------------------------------------------------------------------------------------------------
+sh tests/support/fetch_azurite.sh "$venv/bin/python" >/dev/null

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty import MissingFile, NotPermitted, Retained, StoreError
+from dumpty_plugins.buckets import failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ __all__ = ["MISSING", "RequestFailed", "as_store_error", "store_error"]
 
 MISSING = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchVersion"})
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "OperationAborted"})
+_DECIDED = frozenset({"PreconditionFailed", "412"})
 _RETAINED = frozenset({"ObjectLocked", "ObjectLockedByRetention"})
 _REFUSED = frozenset({"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "AccountProblem", "MethodNotAllowed"})
 _CREDENTIALS = {
@@ -28,46 +30,20 @@ _CREDENTIALS = {
     "RequestTimeTooSkewed": "this machine's clock and the server's are too far apart; set the clock (NTP)",
 }
 _REGION = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"})
-_SERVER_ERROR = 500
 
 
-class RequestFailed(Exception):
-    """A request that brought no success.
+class RequestFailed(failures.RequestFailed):
+    """A request that brought no success; ``code`` is S3's."""
 
-    ``code`` is the server's, "" where none answered; ``reason`` one line; ``certain`` whether nothing can have come of
-    what was asked.
-    """
-
-    def __init__(self, reason: str, *, code: str = "", status: int = 0) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.status = status
-        self.reason = reason
+    MISSING = MISSING
+    TAKEN = _TAKEN
+    REFUSED = _REFUSED | frozenset(_CREDENTIALS)
+    UNSUPPORTED = frozenset({"NotImplemented", "501", "MissingContentMD5", "InvalidArgument", "405"})
 
     @property
-    def missing(self) -> bool:
-        """Whether the object is not there."""
-        return self.code in MISSING
-
-    @property
-    def taken(self) -> bool:
-        """Whether the name was somebody's, or is being fought for."""
-        return self.code in _TAKEN
-
-    @property
-    def refused(self) -> bool:
-        """Whether the rights at hand do not suffice."""
-        return self.code in _REFUSED or self.code in _CREDENTIALS
-
-    @property
-    def unsupported(self) -> bool:
-        """Whether the server does not know what was asked for."""
-        return self.code in {"NotImplemented", "501", "MissingContentMD5", "InvalidArgument", "405"}
-
-    @property
-    def certain(self) -> bool:
-        """Whether the server has said no, and nothing can come of it any more."""
-        return 0 < self.status < _SERVER_ERROR and not self.taken
+    def decided(self) -> bool:
+        """Whether the name was somebody's, and no longer fought for."""
+        return self.code in _DECIDED
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from dumpty import StoreError
+from dumpty_plugins.buckets.failures import GIVEN_UP
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
 from dumpty_plugins.s3.objects import head, tag
-from dumpty_plugins.s3.requests import GIVEN_UP
 
 if TYPE_CHECKING:
     from dumpty_plugins.s3.requests import Requests

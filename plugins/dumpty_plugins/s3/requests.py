@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import email.utils
 import functools
 import random
 import threading
-import time
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dumpty import Peer, given_up, run_abandonable
+from dumpty_plugins.buckets.waiting import Waiting, clock
 from dumpty_plugins.s3.failures import RequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from dumpty_plugins.s3.address import Address
 
-__all__ = ["GIVEN_UP", "Requests"]
-
-GIVEN_UP = "given-up"
-"""The code of a request whose time was over: once more would take as long."""
+__all__ = ["Requests"]
 
 _ATTEMPTS = 4
 """How often a request is sent, at most: again after 429, 5xx and lost connections, never after a refusal."""
-_LAST_SECONDS = 2.0
-_SLOWEST = 64 << 10
-"""Bytes a second: what a transfer must reach at least, beside the time that an answer may take."""
 _TOO_MANY = 429
 _CONNECTIONS = 32
 _CONNECT_SECONDS = 10.0
-_CLOCK_SECONDS = 30.0
-"""How long what the server said of its time is carried on by this machine's own clock."""
-_PROMPT_SECONDS = 5.0
-"""Of an answer that took longer the time is not taken: it may be that of its beginning."""
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # it runs on while the machine sleeps
 
 
 class Requests:
@@ -50,8 +36,7 @@ class Requests:
         self.address = address
         self._client: Any = None
         self._lock = threading.Lock()
-        self._server_time: tuple[datetime, float] | None = None
-        self._slow_time: tuple[datetime, float] | None = None
+        self._waiting = Waiting(address.server, address.timeout * _ATTEMPTS, RequestFailed, "dumpty-s3")
 
     def send(
         self,
@@ -80,23 +65,7 @@ class Requests:
         Raises:
             RequestFailed: ``work`` has raised it, or the time is over.
         """
-        server = self.address.server
-        if given_up():
-            raise RequestFailed(f"{server} is not asked any more: dumpty was asked to end, and had no answer")
-        dropped: list[str] = []
-        seconds = self.address.timeout * _ATTEMPTS + size / _SLOWEST
-        peer = Peer(server, lambda: dropped.append(""), seconds=seconds)
-        try:
-            with peer.waiting():
-                return run_abandonable(
-                    work,
-                    discard=lambda _: None,
-                    over=lambda: bool(dropped) or over(),
-                    error=lambda: RequestFailed(peer.reason or "it was given up", code=GIVEN_UP),
-                    name="dumpty-s3",
-                )
-        finally:
-            peer.close()
+        return self._waiting.wait(work, size=size, over=over)
 
     def send_at_last(self, operation: str, parameters: Mapping[str, object]) -> None:
         """Send a request that cleans up, although the server may have been given up, and wait for a moment only.
@@ -104,14 +73,7 @@ class Requests:
         Raises:
             RequestFailed: it is not known to have succeeded.
         """
-        end = time.monotonic() + _LAST_SECONDS
-        run_abandonable(
-            lambda: self._answer(operation, parameters),
-            discard=lambda _: None,
-            over=lambda: time.monotonic() > end,
-            error=lambda: RequestFailed(f"{self.address.server} gave no answer"),
-            name="dumpty-s3",
-        )
+        self._waiting.wait_at_last(lambda: self._answer(operation, parameters))
 
     def now(self, ask: Callable[[], object]) -> datetime:
         """Return the server's time; ``ask`` sends it a request where it has said nothing of late.
@@ -119,23 +81,13 @@ class Requests:
         Raises:
             RequestFailed: that failed, or the server tells no time.
         """
-        known = self._server_time
-        if known is None or time.clock_gettime(_CLOCK) - known[1] > _CLOCK_SECONDS:
-            self._server_time = None
-            ask()
-            known = self._server_time
-            if known is None:  # it took long, perhaps for its attempts
-                ask()
-                known = self._server_time or self._slow_time
-        if known is None:
-            raise RequestFailed(f"{self.address.server} does not say what time it is (the header Date)")
-        return known[0] + timedelta(seconds=time.clock_gettime(_CLOCK) - known[1])
+        return self._waiting.now(ask)
 
     def _answer(self, operation: str, parameters: Mapping[str, object]) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004
         from botocore.parsers import ResponseParserError
 
-        begun = time.clock_gettime(_CLOCK)
+        begun = clock()
         try:
             answer = getattr(self._connect(), operation)(Bucket=self.address.bucket, **parameters)
         except ClientError as error:
@@ -151,12 +103,7 @@ class Requests:
         return answer
 
     def _note_time(self, metadata: dict[str, Any], begun: float) -> None:
-        now = time.clock_gettime(_CLOCK)
-        with contextlib.suppress(TypeError, ValueError):
-            moment = email.utils.parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date"))
-            self._slow_time = (moment.astimezone(UTC), now)
-            if now - begun < _PROMPT_SECONDS:
-                self._server_time = self._slow_time
+        self._waiting.note_time(metadata.get("HTTPHeaders", {}).get("date"), begun)
 
     def _connect(self) -> Any:
         with self._lock:

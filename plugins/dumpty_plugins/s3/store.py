@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from dumpty import Cap, Exists, Found, MissingFile, StoreError, check_object_name, is_object_name
+from dumpty import Cap, Found, check_object_name, is_object_name
+from dumpty_plugins.buckets.probing import MARKER, find_guarantees
+from dumpty_plugins.buckets.putting import PuttingStore
 from dumpty_plugins.s3 import deleting, objects
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
-from dumpty_plugins.s3.probing import MARKER, find_guarantees
+from dumpty_plugins.s3.probing import ProbedBucket
 from dumpty_plugins.s3.reader import S3Reader
 from dumpty_plugins.s3.requests import Requests
 from dumpty_plugins.s3.upload import S3Upload
@@ -18,15 +20,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
 
-    from dumpty import Reader
     from dumpty_plugins.s3.address import Address
 
 _NO_UPLOAD = "NoSuchUpload"
-_LARGEST_SMALL = 256 << 20
-"""What is read at once: a manifest of a million tables is smaller."""
 
 
-class S3Store:
+class S3Store(PuttingStore):
     """Objects in a bucket.
 
     Args:
@@ -41,7 +40,7 @@ class S3Store:
     def capabilities(self) -> Cap:
         if self._capabilities is None:
             with self._errors("cannot find out what can be done in", ""):
-                found = find_guarantees(self._requests)
+                found = find_guarantees(ProbedBucket(self._requests))
             claimed = Cap.DELETE | Cap.BATCH if found.writable else Cap(0)
             claimed |= Cap.CREATE_NEW if found.decides else Cap(0)
             lists = found.lists and self._address.listing != "late"
@@ -58,16 +57,7 @@ class S3Store:
             self._requests, name, lambda data: self._put(name, data, new=True, extra=extra), self._claims_new
         )
 
-    def get(self, name: str) -> bytes:
-        reader = S3Reader(self._requests, check_object_name(name))
-        try:
-            if reader.size > _LARGEST_SMALL:
-                raise StoreError(f"{self.locate(name)} is larger than {_LARGEST_SMALL >> 20} MiB, and should be small")
-            return reader.read()
-        finally:
-            reader.close()
-
-    def open(self, name: str, offset: int = 0) -> Reader:
+    def open(self, name: str, offset: int = 0) -> S3Reader:
         return S3Reader(self._requests, check_object_name(name), offset)
 
     def stat(self, name: str) -> Found:
@@ -127,48 +117,13 @@ class S3Store:
     def _errors(self, what: str, name: str) -> AbstractContextManager[None]:
         return as_store_error(f"{what} {self._address.location(name)}", self._address)
 
-    def _claims_new(self) -> bool:
-        return Cap.CREATE_NEW in self.capabilities()
-
     def _put(self, name: str, data: bytes, *, new: bool, extra: dict[str, object]) -> None:
-        conditional = new and self._claims_new()
-        if new and not conditional:
-            self._refuse_taken(name)
-        with self._errors("cannot write", name):
-            try:
-                objects.put(self._requests, name, data, new=conditional, extra=extra)
-            except RequestFailed as failure:
-                # The answer to a first request may be lost, and what is told is that to a second one.
-                if failure.certain or not self._holds(name, data, failure, new=new):
-                    raise
-
-    def _holds(self, name: str, data: bytes, failure: RequestFailed, *, new: bool) -> bool:
-        """Return whether an object is there as it was put, after what may have been a success.
-
-        Raises:
-            Exists: ``new``, and it is another's.
-        """
-        try:
-            content = self.get(name)
-        except MissingFile:
-            if failure.taken:
-                raise self._exists(name) from failure
-            return False
-        except StoreError:
-            return False
-        if content != data and new:
-            raise self._exists(name) from failure
-        return content == data
-
-    def _refuse_taken(self, name: str) -> None:
-        try:
-            self.stat(name)
-        except MissingFile:
-            return
-        raise self._exists(name)
-
-    def _exists(self, name: str) -> Exists:
-        return Exists(f"{self.locate(name)} exists already")
+        self.put_by(
+            lambda conditional: objects.put(self._requests, name, data, new=conditional, extra=extra),
+            name,
+            data,
+            new=new,
+        )
 
     def _page(self, prefix: str, token: str) -> tuple[Sequence[Found], str]:
         """Return the objects on a page of a listing, and what asks for the next one, "" where there is none."""

@@ -33,6 +33,7 @@ _ORDER = (
     "schedules",
     "retention",
     "s3",
+    "objectstore",
     "copies",
     "sftp",
     "encryption",

@@ -1,0 +1,62 @@
+"""A request that brought no success, as every server's own kind of it is told apart."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = ["GIVEN_UP", "RequestFailed"]
+
+GIVEN_UP = "given-up"
+"""The code of a request whose time was over: once more would take as long."""
+_SERVER_ERROR = 500
+
+
+class RequestFailed(Exception):
+    """A request that brought no success; a store's own subclass knows its server's codes.
+
+    Args:
+        reason: one line.
+        code: the server's, "" where none answered.
+        status: of HTTP, 0 where none answered.
+    """
+
+    MISSING: ClassVar[frozenset[str]] = frozenset()
+    TAKEN: ClassVar[frozenset[str]] = frozenset()
+    REFUSED: ClassVar[frozenset[str]] = frozenset()
+    UNSUPPORTED: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, reason: str, *, code: str = "", status: int = 0) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.status = status
+        self.reason = reason
+
+    @property
+    def missing(self) -> bool:
+        """Whether the object is not there."""
+        return self.code in self.MISSING
+
+    @property
+    def taken(self) -> bool:
+        """Whether the name was somebody's, or is being fought for."""
+        return self.code in self.TAKEN
+
+    @property
+    def decided(self) -> bool:
+        """Whether the name was somebody's, and no longer fought for."""
+        return self.taken
+
+    @property
+    def refused(self) -> bool:
+        """Whether the rights at hand do not suffice."""
+        return self.code in self.REFUSED
+
+    @property
+    def unsupported(self) -> bool:
+        """Whether the server does not know what was asked for."""
+        return self.code in self.UNSUPPORTED
+
+    @property
+    def certain(self) -> bool:
+        """Whether the server has said no, and nothing can come of it any more."""
+        return 0 < self.status < _SERVER_ERROR and not self.taken

@@ -1,0 +1,81 @@
+"""Requests to one container's server, sent again where it may help, each of which ends within a bounded time."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from dumpty_plugins.buckets.waiting import Waiting, clock
+from dumpty_plugins.objectstore.failures import RequestFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from dumpty_plugins.objectstore.address import Address
+
+__all__ = ["Requests"]
+
+_PAUSES = (1.0, 2.0, 4.0)
+"""Seconds between two attempts, at most: by chance less, so that not all who were sent away come back at once."""
+_ATTEMPTS = 1 + len(_PAUSES)
+"""How often a request is sent, at most: again after 429, 5xx and lost connections, never after a refusal."""
+
+_T = TypeVar("_T")
+
+
+class Requests:
+    """Sends requests. May be used from several threads.
+
+    Args:
+        address: where to.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._begun = threading.local()
+        seconds = address.timeout * _ATTEMPTS + sum(_PAUSES)
+        self._waiting = Waiting(address.server, seconds, RequestFailed, "dumpty-objectstore")
+
+    def send(self, request: Callable[[], _T], *, size: int = 0, over: Callable[[], bool] = lambda: False) -> _T:
+        """Return what ``request`` returns, which asks the server once, or leave it behind when the time is over.
+
+        Args:
+            request: raises ``RequestFailed``; it is called again where that says so.
+            size: how many bytes it moves.
+            over: tells, asked again and again, whether nobody waits any more.
+
+        Raises:
+            RequestFailed: there was no answer, or it was no success.
+        """
+        ended = threading.Event()  # a thread that was left behind asks no more
+        try:
+            return self._waiting.wait(lambda: self._ask_again(request, ended), size=size, over=over)
+        finally:
+            ended.set()
+
+    def now(self, ask: Callable[[], object]) -> datetime:
+        """Return the server's time; ``ask`` sends it a request where it has said nothing of late.
+
+        Raises:
+            RequestFailed: that failed, or the server tells no time.
+        """
+        return self._waiting.now(ask)
+
+    def note_time(self, date: str | None) -> None:
+        """Note the time that an answer tells (its header Date), in the thread that asked."""
+        self._waiting.note_time(date, getattr(self._begun, "at", clock()))
+
+    def _ask(self, request: Callable[[], _T]) -> _T:
+        self._begun.at = clock()
+        return request()
+
+    def _ask_again(self, request: Callable[[], _T], ended: threading.Event) -> _T:
+        for longest in _PAUSES:
+            try:
+                return self._ask(request)
+            except RequestFailed as failure:
+                if not failure.again or ended.wait(random.uniform(0, longest)):  # noqa: S311 - no secret
+                    raise
+        return self._ask(request)

@@ -1,0 +1,96 @@
+"""Without a key the ecosystem's own chain signs in, over TLS: here what `az login` left."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import json
+import os
+import time
+
+import pytest
+from support.azure_server import ACCOUNT, azurite
+
+from dumpty import NotPermitted
+from dumpty_plugins import objectstore
+
+UTC = dt.UTC
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A key, and a certificate of 127.0.0.1's own."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(pem))
+    return tmp_path / "key.pem", tmp_path / "certificate.pem"
+
+
+@pytest.fixture
+def signed_in(monkeypatch, tmp_path):
+    """`az` has a token for that audience, and nothing else signs in."""
+
+    def sign_in(audience):
+        import jwt
+
+        now = int(time.time())
+        claims = {"iss": "https://sts.windows.net/tenant/", "aud": audience, "iat": now, "nbf": now, "exp": now + 3600}
+        token = {"accessToken": jwt.encode(claims, "k" * 32), "expires_on": now + 3600, "tokenType": "Bearer"}
+        (tmp_path / "programs").mkdir(exist_ok=True)
+        program = tmp_path / "programs" / "az"
+        program.write_text(f"#!/bin/sh\nprintf '%s\\n' '{json.dumps(token)}'\n")
+        program.chmod(0o755)
+
+    monkeypatch.delenv("AZURE_STORAGE_KEY")
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'programs'}{os.pathsep}{os.environ['PATH']}")
+    return sign_in
+
+
+def test_who_has_signed_in_needs_no_key(certificate, signed_in, monkeypatch):
+    key, trusted = certificate
+    with azurite("--cert", str(trusted), "--key", str(key), "--oauth", "basic") as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(trusted))
+        url = f"az://backups/here?endpoint=https://127.0.0.1:{server.port}/{ACCOUNT}"
+        create(server)
+        signed_in("https://storage.azure.com")
+        store = objectstore.open_store(url)
+        upload = store.upload("a/large")
+        upload.write(bytes(17 << 20))
+        upload.commit()
+        store.put("a/small", b"x")
+        assert {found.name: found.size for found in store.list()} == {"a/large": 17 << 20, "a/small": 1}
+        assert store.get("a/small") == b"x"
+        store.delete(["a/large"])
+        signed_in("https://another.example.org")
+        with pytest.raises(NotPermitted, match=r"sign in again|AZURE_STORAGE_KEY"):
+            objectstore.open_store(url).get("a/small")
+
+
+def create(server):
+    from azure.core.credentials import AzureNamedKeyCredential
+    from azure.storage.blob import BlobServiceClient
+    from support.azure_server import KEY
+
+    endpoint = f"https://127.0.0.1:{server.port}/{ACCOUNT}"
+    BlobServiceClient(endpoint, AzureNamedKeyCredential(ACCOUNT, KEY)).create_container("backups")
