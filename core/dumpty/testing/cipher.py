@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from msgspec.structs import replace
 
 from dumpty.encryption.header import require_encrypted
+from dumpty.encryption.machine_key import VARIABLE
 from dumpty.errors import IdentityError, IntegrityError, OptionError, PluginError
 from dumpty.registry.host import Host, default_host
 from dumpty.testing.memory import MemoryDriver
@@ -19,6 +20,8 @@ from dumpty.types import Identity, KeyPair, Recipient
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pytest
 
     from dumpty.types import Kind, Reader, Writer
 
@@ -217,10 +220,13 @@ class CipherSuite(StageRules):
         with refused(IdentityError, rule, "Raise it; it is no damage."):
             self._decrypted(host, stored, [Identity(kind="scrypt", text="open, barley")])
 
-    def test_a_backup_goes_through_it_and_back(self, host: Host, tmp_path: Path) -> None:
+    def test_a_backup_goes_through_it_and_back(
+        self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """BackupManager takes the plugin by name, encrypts with it, verifies and restores."""
         from dumpty.backup_manager import BackupManager
 
+        monkeypatch.setenv(VARIABLE, "off")  # whose machine it is keeps no key of the plugin's
         data, pair = SAMPLES["random"]() + SAMPLES["repetitive"](), self.key_pair(host)
         databases, remedy = MemoryDriver({"shop": data}), "Mend what the error says."
         manager = BackupManager(str(tmp_path), cipher=self.installed_name(host), plugins=[self.plugin, databases])
