@@ -119,9 +119,9 @@ def rclone_server() -> Iterator[S3]:
 
 def moto(page: int = 1_000) -> contextlib.AbstractContextManager[S3]:
     """Run moto's server in the block; ``page`` is how many objects a page of its listings has."""
-    program = _PROGRAMS / "moto_server"
+    program = Path(__file__).with_name("moto_program.py")
     settings = {"MOTO_S3_DEFAULT_MAX_KEYS": str(page)}
-    return _running(lambda port: [str(program), "-H", "127.0.0.1", "-p", str(port)], settings)
+    return _running(lambda port: [sys.executable, str(program), "-H", "127.0.0.1", "-p", str(port)], settings)
 
 
 @contextlib.contextmanager

@@ -100,7 +100,7 @@ def _distributions(requirement: str) -> Iterator[str]:
 def _version(name: str) -> str | None:
     for candidate in (name, name.removesuffix("-binary")):  # psycopg2 built from source serves as well
         distribution = _distribution(candidate)
-        if distribution is not None and all(map(_is_importable, _modules(distribution))):
+        if distribution is not None and _is_whole(distribution):
             return metadata_field(distribution.read_text, "Version") or None
     return None
 
@@ -113,6 +113,12 @@ def _distribution(name: str) -> Any:
         return importlib_metadata.distribution(name)
     except importlib_metadata.PackageNotFoundError:
         return None
+
+
+def _is_whole(distribution: Any) -> bool:
+    """Return whether something of a distribution is there: some, as azure-identity, name more than they bring."""
+    modules = _modules(distribution)
+    return not modules or any(map(_is_importable, modules))
 
 
 def _modules(distribution: Any) -> set[str]:

@@ -14,7 +14,7 @@ from support.hostile_proxy import NONE, Trouble
 
 from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained, StoreError
 from dumpty_plugins import s3
-from dumpty_plugins.s3 import requests
+from dumpty_plugins.buckets import waiting
 
 IGNORES = Trouble(strip=("if-none-match",))
 WRITES = {"PUT", "POST", "DELETE"}
@@ -217,7 +217,7 @@ LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)
 @pytest.fixture
 def slow(monkeypatch):
     """An answer that takes longer than its time is taken from, and tells a time long ago."""
-    monkeypatch.setattr(requests, "_PROMPT_SECONDS", 0.4)
+    monkeypatch.setattr(waiting, "_PROMPT_SECONDS", 0.4)
     return Trouble(delay=0.6, headers={"Date": email.utils.format_datetime(LONG_AGO, usegmt=True)})
 
 
