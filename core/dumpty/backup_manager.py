@@ -189,6 +189,7 @@ class BackupManager(Proofs):
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
         sign_with: str | os.PathLike[str] | SigningKey | None = None,
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
     ) -> list[CopyOutcome]:
         """Copy backups into another repository, and return what came of each, in order; a bad one stops nothing.
 
@@ -203,7 +204,9 @@ class BackupManager(Proofs):
             cancel: ends it; the backup that it was at then is the last in the list, with ``Cancelled``.
             encrypt_to: whom to encrypt the copies to, as for ``create_backup``, by the cipher of ``to``.
             identities: what opens those that are encrypted already, as for ``restore``.
-            sign_with: sign the copies, as for ``create_backup``. Signatures go along, but not with other bytes.
+            sign_with: sign the copies, as for ``create_backup``. Signatures go along, but not with other bytes. Whoever
+                signs vouches for what lies here: require the signature of whoever made it.
+            require_signature: copy only what one of these keys has signed, as for ``restore``.
 
         Raises:
             Cancelled, StoreError: it was cancelled before; or one of the two cannot be listed, or they are one place.
@@ -211,13 +214,14 @@ class BackupManager(Proofs):
         """
         from dumpty.operations.copying import Copier
         from dumpty.operations.resealing import Resealing
-        from dumpty.operations.signatures import read_signer
+        from dumpty.operations.signatures import read_requirement, read_signer
 
         resealing = None
         if (encryption := to._keyring.encryption(encrypt_to)) is not None:
             keys = {"identities": self._keyring.identities(identities), "machine": to._keyring.machine_identities()}
             resealing = Resealing(origin_host=self._host, host=to._host, encryption=encryption, **keys)
-        return Copier(self._place, to._place, resealing, read_signer(sign_with)).copy_many(
+        signer, required = read_signer(sign_with), read_requirement(require_signature)
+        return Copier(self._place, to._place, resealing, signer, required).copy_many(
             backup_ids, progress=progress, cancel=cancel
         )
 

@@ -29,6 +29,7 @@ from dumpty import (
     OptionError,
     Phase,
     PluginInfo,
+    SignatureError,
     StoreError,
     hookimpl,
 )
@@ -520,3 +521,27 @@ def test_a_copy_can_be_signed_and_keeps_no_signature_of_other_bytes(place, origi
     assert result.success == (recipients is None)
     [again] = origin.copy(to=vault, encrypt_to=recipients)
     assert (again.ok, again.copied) == (True, False)
+
+
+def test_nobody_vouches_for_what_another_has_put_there(place, origin, vault):
+    theirs, ours = signing_key(place / "theirs"), signing_key(place / "ours")
+    signed, planted = back_up(origin, sign_with="theirs"), back_up(origin)
+    newer, older = origin.copy(to=vault, encrypt_to=[NEW], sign_with="ours", require_signature=[theirs])
+    assert (newer.backup_id, type(newer.exception)) == (planted.id, SignatureError)
+    assert (older.backup_id, older.copied) == (signed.id, True)
+    assert vault.find("latest", require_signature=[ours]).id == signed.id
+
+
+@pytest.mark.parametrize("recipients", [[NEW], None])
+def test_a_copy_without_the_signature_that_is_asked_for_is_told(place, origin, vault, recipients):
+    line = signing_key(place / "ours")
+    back_up(origin)
+    assert origin.copy(to=vault, encrypt_to=recipients)[0].copied
+    [again] = origin.copy(to=vault, encrypt_to=recipients, sign_with="ours")
+    assert isinstance(again.exception, SignatureError)
+    assert "is not as asked" in str(again.exception)
+    assert vault.remove(again.backup_id)
+    assert origin.copy(to=vault, encrypt_to=recipients, sign_with="ours")[0].copied
+    [again] = origin.copy(to=vault, encrypt_to=recipients, sign_with="ours")
+    assert (again.ok, again.copied) == (True, False)
+    assert vault.find("latest", require_signature=[line]).id == again.backup_id

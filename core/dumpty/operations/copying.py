@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from dumpty.errors import Cancelled, IntegrityError, StoreError, UnknownBackup
+from dumpty.errors import Cancelled, IntegrityError, SignatureError, StoreError, UnknownBackup
 from dumpty.operations.locations import are_one_file, is_encrypted_anew
 from dumpty.operations.resealing import pass_on
 from dumpty.operations.result import log
-from dumpty.operations.signatures import commit_signed
+from dumpty.operations.signatures import commit_signed, require_signature
 from dumpty.process.cancellation import cancellable, require_token
 from dumpty.repository.protocol.layout import split_name
 from dumpty.repository.verification import verification_status
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Record,
         StoredObject,
         Transaction,
+        VerificationKey,
     )
 
 __all__ = ["Copier", "CopyOutcome"]
@@ -72,6 +73,7 @@ class Copier:
         destination: where they go.
         resealing: encrypts them on the way; None leaves their stored bytes as they are.
         signer: signs the copies; what signatures their backups have goes along, where they are of the same bytes.
+        required: the keys one of which must have signed what is copied; () requires none.
     """
 
     def __init__(
@@ -80,11 +82,13 @@ class Copier:
         destination: Place,
         resealing: Resealing | None = None,
         signer: Signer | None = None,
+        required: Sequence[VerificationKey] = (),
     ) -> None:
         self._origin = origin
         self._destination = destination
         self._resealing = resealing
         self._signer = signer
+        self._required = required
 
     def copy_many(
         self, ids: Iterable[str] | None, *, progress: ProgressCallback | None, cancel: Cancellation | None
@@ -128,6 +132,8 @@ class Copier:
             reporter.begin(Phase.INSPECTING)
             if listed is None:
                 listed = origin.repository.look_up(origin.repository.get(backup_id))
+            if self._required:
+                require_signature(listed.record, self._required)
             existing = there.find(backup_id)
             if existing is not None:
                 return self._keep(listed, existing)
@@ -210,6 +216,7 @@ class Copier:
                 f"the copy of backup {record.id} in {place} is not whole: {reason}; remove it there, and copy again"
             )
         warning = self._require_asked_for(record, place, is_same=is_same)
+        self._require_signed(record, place)
         if listed.annotations.pinned and not existing.annotations.pinned:
             destination.repository.pin(record, _pin_text(listed.annotations))
             kept = destination.lister.backup(record)
@@ -239,6 +246,18 @@ class Copier:
                 "`dumpty keys check` there does"
             )
         return ""
+
+    def _require_signed(self, record: Record, place: str) -> None:
+        """See that a copy that is there already has the signatures that are asked for now."""
+        asked: list[Sequence[VerificationKey]] = [] if self._signer is None else [[self._signer.key]]
+        asked += [self._required] * bool(self._required and self._resealing is None)
+        try:
+            for keys in asked:
+                require_signature(record, keys)
+        except SignatureError as error:
+            raise SignatureError(
+                f"the copy in {place} is not as asked: {error}; remove it there, and copy again"
+            ) from None
 
     def _require_elsewhere(self, record: Record, copied: Record) -> None:
         """See that a copy is one, and not the same file by another path, or the same place by another URL."""

@@ -8,7 +8,16 @@ import typer
 
 from dumpty.cli import copying
 from dumpty.cli.arguments import DIRECTORY, Database, Json, MaybeId, Quiet, Source, open_existing
-from dumpty.cli.keys import EncryptTo, Identities, SignWith, read_identities, read_recipients, read_signing_key
+from dumpty.cli.keys import (
+    EncryptTo,
+    Identities,
+    RequireSignature,
+    SignWith,
+    read_identities,
+    read_recipients,
+    read_requirement,
+    read_signing_key,
+)
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.status import UsageError
 
@@ -37,6 +46,7 @@ def copy(
     encrypt_to: EncryptTo = None,
     identity: Identities = None,
     sign_with: SignWith = None,
+    require_signature: RequireSignature = None,
     database: Database = "",
     source: Source = "",
     json: Json = False,
@@ -48,7 +58,8 @@ def copy(
     way. Without an ID all are copied that are not there yet, the newest first. What was begun and not finished is begun
     anew by the next run. A pin that was set since is set there, too; nothing else there is changed, or removed. With
     --encrypt-to the copy alone is encrypted to these recipients, --identity opens what is encrypted already; its bytes
-    are others then, so proofs and signatures stay behind; --sign-with signs it anew.
+    are others then, so proofs and signatures stay behind; --sign-with signs it anew, and vouches for what lies here:
+    with --require-signature only what the right key has signed is copied.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.selection import Filter
@@ -63,15 +74,14 @@ def copy(
         "encrypt_to": read_recipients(encrypt_to),
         "identities": read_identities(identity),
         "sign_with": read_signing_key(sign_with),
+        "require_signature": read_requirement(require_signature),
     }
     manager = open_existing(directory)
     scope = Filter(database=database, source=source)
     backups, problems, suggestion = _chosen(manager, backup_id, scope)
-    destination = BackupManager(to)
     nothing = f"no backups{scope} in {directory}: nothing was copied{suggestion}"
-    return copying.copy(
-        manager, backups, problems, copying.Ends(directory, to, destination), nothing, keys, json=json, quiet=quiet
-    )
+    ends = copying.Ends(directory, to, BackupManager(to))
+    return copying.copy(manager, backups, problems, ends, nothing, keys, json=json, quiet=quiet)
 
 
 def _chosen(manager: BackupManager, backup_id: str | None, scope: Filter) -> copying.Chosen:
