@@ -34,6 +34,7 @@ UNTESTED = {
     "runs this suite": r"sh tests/run\.sh|\.ci/run",
     "changes the system's services": r"systemctl |journalctl ",
     "measures for an hour": r"sh tests/bench/run\.sh ",
+    "measures for five minutes": r"sh tests/bench/run\.sh ",
 }
 """The reasons for which a block is not run, and how each of its commands begins then."""
 

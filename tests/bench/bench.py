@@ -312,7 +312,7 @@ def main() -> None:
         action="store_true",
         help="what costs the same whatever the data, 10,000 backups, and 1,000 that are 30 ms away",
     )
-    parser.add_argument("--bucket", action="store_true", help="a bucket, beside obstore, and one that is 30 ms away")
+    parser.add_argument("--bucket", action="store_true", help="age, and a bucket: beside obstore, and 30 ms away")
     parser.add_argument("--backups", type=int, default=growth.BACKUPS, help="other than 10,000, and a tenth of it")
     parser.add_argument("--megabytes", type=int, help="another size")
     parser.add_argument("--rounds", type=int, help="how often each job runs")
@@ -348,7 +348,7 @@ def main() -> None:
         text = [
             "| what | measured | target |",
             "|---|---:|---:|",
-            *(f"| {w} | {v:.3g} | {t:g} |" for w, v, t in figures),
+            *(f"| {w} | {v:.4g} | {'' if t is None else f'{t:g}'} |" for w, v, t in figures),
         ]
     else:
         size = data.Size(options.megabytes or (750 if options.full or options.merge else 50))
