@@ -216,9 +216,9 @@ class BackupManager(Proofs):
         from dumpty.operations.resealing import Resealing
         from dumpty.operations.signatures import read_requirement, read_signer
 
-        resealing = None
+        resealing, known = None, self._keyring.identities(identities)
         if (encryption := to._keyring.encryption(encrypt_to)) is not None:
-            keys = {"identities": self._keyring.identities(identities), "machine": to._keyring.machine_identities()}
+            keys = {"identities": known, "machine": to._keyring.machine_identities()}
             resealing = Resealing(origin_host=self._host, host=to._host, encryption=encryption, **keys)
         signer, required = read_signer(sign_with), read_requirement(require_signature)
         return Copier(self._place, to._place, resealing, signer, required).copy_many(

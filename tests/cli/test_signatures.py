@@ -91,6 +91,21 @@ def test_a_refusal_is_told_to_programs_as_such(dumpty, signed, make, shop):
     assert f"The newest that is rightly signed is {signed['id']}" in result.json["error"]
 
 
+def test_what_the_latest_is_to_a_copy_it_is_to_a_restore(dumpty, signed, make, shop):
+    make(shop)
+    argv = ("copy", "latest", "--to", "vault", "--require-signature", "mine.pub", "--json")
+    result = dumpty(*argv)
+    assert (result.status, result.json["error_type"]) == (4, "SignatureError")
+    assert f"The newest that is rightly signed is {signed['id']}" in result.json["error"]
+    newest = make(shop, "--sign-with", "mine")
+    [manifest] = Path("backups").rglob(f"*{newest['id'].partition('-')[0]}*.manifest.json")
+    manifest.write_text("{}")
+    result = dumpty(*argv)
+    assert (result.status, result.json["error_type"]) == (4, "SignatureError")
+    assert not list(Path().glob("vault/shop*"))
+    assert dumpty("copy", signed["id"], "--to", "vault", "--require-signature", "mine.pub").status == 0
+
+
 def test_a_mistake_with_the_signing_key_is_wrong_usage_and_makes_no_backup(dumpty, shop):
     for argument in ("mine.pub", "nobody", "shop.db", "env:NOBODY", ""):
         result = dumpty("backup", shop, "--sign-with", argument)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -27,6 +28,8 @@ from dumpty import (
     hookimpl,
 )
 from dumpty.operations import backup as backing_up
+from dumpty.repository.plain import PlainRepository
+from dumpty.repository.sealed import seal
 from dumpty.testing.memory_store import MemoryStore
 
 DATA = os.urandom(1 << 20)
@@ -273,7 +276,56 @@ def test_another_backup_under_the_same_id_is_no_copy(origin, vault, monkeypatch)
     back_up(vault, "other")
     [copied] = origin.copy(to=vault)
     assert isinstance(copied.exception, IntegrityError)
-    assert "tells of other bytes" in str(copied.exception)
+    assert "is not the same in" in str(copied.exception)
+    assert len(vault.list_backups()) == len(origin.list_backups()) == 1
+
+
+@pytest.mark.parametrize("change", ["stages", "digest of the dump"])
+def test_a_copy_whose_manifest_tells_otherwise_of_the_same_bytes_is_told(origin, vault, change):
+    [backup] = back_up(origin, "db")
+    [copied] = origin.copy(to=vault)
+    path = Path(copied.backup.file_path)
+    [manifest] = path.parent.glob("*.manifest.json")
+    values = json.loads(manifest.read_text())
+    if change == "stages":
+        assert values["clear"]["objects"][0]["stages"]
+        values["clear"]["objects"][0]["stages"] = []
+    else:
+        values["sealed"]["parts"][0]["sha256"] = "0" * 64
+    del values["dumpty_manifest"], values["digest"]
+    manifest.write_bytes(seal(values))
+    [again] = origin.copy([backup.id], to=vault)
+    assert isinstance(again.exception, IntegrityError)
+    assert "Remove neither before you know which" in str(again.exception)
+    assert content(copied.backup) == content(backup)
+
+
+def test_a_copy_that_is_removed_while_it_is_looked_at_is_none(origin, vault, open_manager, monkeypatch):
+    """That a backup was removed where it lies is no failure of a copy; that the copy was is one."""
+    back_up(origin, "db", "db")
+    newest = origin.copy(to=vault)[0].backup
+    origin.pin(newest.id, "for good")
+    real = PlainRepository.pin
+
+    def pin_too_late(repository, record, reason):
+        monkeypatch.setattr(PlainRepository, "pin", real)
+        assert open_manager("vault").remove(record.id)
+        return real(repository, record, reason)
+
+    monkeypatch.setattr(PlainRepository, "pin", pin_too_late)
+    first, second = origin.copy(to=vault)
+    assert (first.backup_id, first.ok, type(first.exception)) == (newest.id, False, StoreError)
+    assert "copy it again" in str(first.exception)
+    assert second.ok
+    assert origin.copy([newest.id, newest.id], to=vault)[0].copied
+    [pin] = [b.pinned for b in vault.list_backups() if b.id == newest.id]
+    assert pin.endswith(": for good")
+
+
+def test_an_id_that_is_named_twice_is_copied_once(origin, vault):
+    [backup] = back_up(origin, "db")
+    assert outcomes(origin.copy([backup.id, backup.id], to=vault)) == [(backup.id, True, NOTHING)]
+    assert len(list((Path(vault.list_backups()[0].file_path).parent).glob("*.manifest.json"))) == 1
 
 
 def test_there_is_no_copy_of_what_is_not_there(origin, vault):

@@ -10,6 +10,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyrage
 import pytest
@@ -33,6 +34,7 @@ from dumpty import (
     StoreError,
     hookimpl,
 )
+from dumpty.operations import backup as backing_up
 from dumpty.operations.locations import locate_backups
 from dumpty.repository.sealed import seal
 from dumpty.streaming.streams import read_all
@@ -421,6 +423,35 @@ def test_bytes_that_agree_with_no_copy_are_none_in_whatever_order(origin, vault)
         assert located.places == counted
 
 
+def test_an_encrypted_copy_that_says_it_holds_another_dump_is_told_where_somebody_here_can_read_it(
+    origin, vault, open_manager, driver, monkeypatch
+):
+    backup = back_up(origin, encrypt_to=[OLD])
+    [outcome] = origin.copy(to=vault, encrypt_to=[NEW, OLD], identities=["old.txt"])
+    driver.databases["db"] = DATA[::-1]
+    monkeypatch.setattr(backing_up, "uuid", SimpleNamespace(uuid4=lambda: backup.id))
+    other = open_manager("other")
+    forged = back_up(other, encrypt_to=[NEW, OLD])
+    values, theirs = manifest_of(outcome.backup), manifest_of(forged)
+    values["sealed"] = theirs["sealed"]
+    told = {key: theirs["clear"]["objects"][0][key] for key in ("size", "sha256")}
+    values["clear"]["objects"][0] |= told
+    for key in ("dumpty_manifest", "digest"):
+        values.pop(key)
+    path = Path(outcome.backup.file_path)
+    path.write_bytes(Path(forged.file_path).read_bytes())
+    (path.parent / f"{path.name.partition('.')[0]}.manifest.json").write_bytes(seal(values))
+    [again] = origin.copy([backup.id], to=vault, encrypt_to=[NEW, OLD], identities=["old.txt"])
+    assert isinstance(again.exception, IntegrityError)
+    assert "is not the same in" in str(again.exception)
+
+
+def test_identities_are_read_though_nothing_is_to_be_opened(origin, vault):
+    back_up(origin)
+    with pytest.raises(IdentityError):
+        origin.copy(to=vault, identities=["missing.txt"])
+
+
 @pytest.mark.parametrize("size", [4, 50_000_000])
 def test_an_encrypted_copy_of_a_size_that_it_cannot_have_is_told(origin, vault, size):
     backup = back_up(origin)
@@ -434,7 +465,7 @@ def test_an_encrypted_copy_of_a_size_that_it_cannot_have_is_told(origin, vault, 
         values.pop(key)
     manifest.write_bytes(seal(values))
     [again] = origin.copy([backup.id], to=vault, encrypt_to=[NEW])
-    assert "its manifest tells of other bytes" in str(again.exception)
+    assert "is not the same in" in str(again.exception)
 
 
 @pytest.mark.parametrize(

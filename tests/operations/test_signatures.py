@@ -441,6 +441,45 @@ def test_a_copy_has_the_signature_and_is_accepted(manager, place):
     require_refused(backup.id, directory="vault")
 
 
+def test_an_altered_backup_is_no_reason_to_remove_its_copy(manager, place):
+    backup = make(manager)
+    vault = fresh("vault")
+    assert manager.copy(to=vault)[0].copied
+    Path(backup.file_path).write_bytes(b"-- nothing of it")
+    digest = hashlib.sha256(b"-- nothing of it").hexdigest()
+
+    def change(content):
+        content["clear"]["objects"][0] |= {"size": 16, "sha256": digest}
+        content["signatures"] = []
+
+    forge(backup, change)
+    [again] = fresh().copy([backup.id], to=vault)
+    assert isinstance(again.exception, IntegrityError)
+    assert "Remove neither before you know which" in str(again.exception)
+    [again] = fresh().copy([backup.id], to=vault, require_signature=["mine.pub"])
+    assert isinstance(again.exception, SignatureError)
+    assert "vault" not in str(again.exception)
+    require_accepted(backup.id, directory="vault")
+
+
+@pytest.mark.parametrize("where", ["backups", "vault"])
+def test_another_one_of_the_same_id_keeps_nobody_from_the_right_copy(manager, place, where):
+    backup = make(manager)
+    vault = fresh("vault")
+    if where == "vault":
+        backup = manager.copy(to=vault)[0].backup
+    content = content_of(backup)
+    content["clear"]["tags"] = ["forged"]
+    stem = Path(backup.file_path).name.partition(".")[0]
+    for nonce in ("00000000", "ffffffff"):
+        relabel(place / where, backup, stem=f"{stem[:-8]}{nonce}", manifest=json.loads(json.dumps(content)))
+    for ids in (None, [backup.id]):
+        [outcome] = fresh().copy(ids, to=fresh("vault"), require_signature=["mine.pub"])
+        assert outcome.ok, outcome.exception
+        assert outcome.backup.tags == ()
+    require_accepted(backup.id, directory="vault")
+
+
 @pytest.mark.parametrize("form", ["sql", "native"])
 def test_no_byte_reaches_a_driver_before_all_were_compared_with_what_is_signed(place, form):
     """What a forger puts into the data would be executed by then, though it is never committed."""

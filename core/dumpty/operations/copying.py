@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from dumpty.errors import Cancelled, IntegrityError, SignatureError, StoreError, UnknownBackup
+from dumpty.operations.finding import Index
 from dumpty.operations.locations import are_one_file, is_encrypted_anew
 from dumpty.operations.resealing import pass_on
 from dumpty.operations.result import log
-from dumpty.operations.signatures import commit_signed, require_signature
+from dumpty.operations.signatures import commit_signed, get_signed, require_signature
 from dumpty.process.cancellation import cancellable, require_token
 from dumpty.repository.protocol.layout import split_name
 from dumpty.repository.verification import verification_status
@@ -22,8 +22,9 @@ from dumpty.streaming.streams import HashingWriter, ReadAheadReader, VerifyingRe
 from dumpty.types import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from dumpty.errors import DumptyError
     from dumpty.operations.place import Place
     from dumpty.operations.resealing import Resealing
     from dumpty.operations.result import Backup
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from dumpty.signing.signer import Signer
     from dumpty.types import (
         Annotations,
-        Candidate,
         ListedBackup,
         ProgressCallback,
         Record,
@@ -97,14 +97,14 @@ class Copier:
         if isinstance(ids, str):
             raise TypeError("ids of backups are several, not one str: [backup_id]")
         require_token(cancel)
-        chosen = None if ids is None else list(ids)
+        chosen = None if ids is None else list(dict.fromkeys(ids))
         with cancellable(cancel, "the copying of backups"):
             if self._origin.repository.locate("") == self._destination.repository.locate(""):
                 raise StoreError(f"{self._origin.repository.locate('')} is where the backups are: name another place")
             if self._resealing is not None:
                 self._resealing.rehearse()
             listing = self._origin.repository.listing() if chosen is None or len(chosen) > 1 else None
-            there = _Index(self._destination.repository.candidates())
+            there = Index(self._destination.repository.candidates())
         known = {backup.record.id: backup for backup in reversed(listing.backups)} if listing is not None else {}
         outcomes: list[CopyOutcome] = []
         wanted = list(known) if chosen is None else chosen
@@ -123,7 +123,7 @@ class Copier:
         self,
         backup_id: str,
         listed: ListedBackup | None,
-        there: _Index,
+        there: Index,
         reporter: Reporter,
         cancel: Cancellation | None,
     ) -> CopyOutcome:
@@ -133,10 +133,10 @@ class Copier:
             if listed is None:
                 listed = origin.repository.look_up(origin.repository.get(backup_id))
             if self._required:
-                require_signature(listed.record, self._required)
-            existing = there.find(backup_id)
-            if existing is not None:
-                return self._keep(listed, existing)
+                listed = self._signed(listed)
+            if existing := there.find(backup_id):
+                with _staying_there(backup_id):
+                    return self._keep_one(listed, existing)
         with (
             destination.observers.observation("copy", secrets=origin.observers.secrets) as observation,
             cancellable(cancel, f"the copy of backup {backup_id}") as call,
@@ -144,8 +144,20 @@ class Copier:
         ):
             observation.about(listed.record)
             record = self._write(listed.record, reporter, call)
-            self._annotate(record, listed.annotations)
-        return CopyOutcome(backup_id=backup_id, backup=destination.lister.backup(record), copied=True)
+            with _staying_there(backup_id):
+                self._annotate(record, listed.annotations)
+        with _staying_there(backup_id):
+            return CopyOutcome(backup_id=backup_id, backup=destination.lister.backup(record), copied=True)
+
+    def _signed(self, listed: ListedBackup) -> ListedBackup:
+        """Return the backup of this id that is signed as required, where it lies there more than once."""
+        repository = self._origin.repository
+        try:
+            require_signature(listed.record, self._required)
+        except SignatureError:
+            record, _ = get_signed(repository, listed.record.id, self._required)
+            return repository.look_up(record)
+        return listed
 
     def _write(self, record: Record, reporter: Reporter, call: Call) -> Record:
         if record.directory:
@@ -195,6 +207,20 @@ class Copier:
                 text = "a proof of backup %s could not be written down beside its copy: %s"
                 log.warning(text, record.id, unrecorded, extra={"event": "proof-unrecorded"})
 
+    def _keep_one(self, listed: ListedBackup, existing: Sequence[ListedBackup]) -> CopyOutcome:
+        """Return the outcome for the first that is as asked for: whoever may only add could put one before it.
+
+        Raises:
+            DumptyError: none is; it tells why the first is not.
+        """
+        errors: list[DumptyError] = []
+        for one in existing:
+            try:
+                return self._keep(listed, one)
+            except (IntegrityError, SignatureError, StoreError) as error:
+                errors.append(error)
+        raise errors[0]
+
     def _keep(self, listed: ListedBackup, existing: ListedBackup) -> CopyOutcome:
         """Return the outcome for a backup that has a copy already; its pin may be younger than that.
 
@@ -208,14 +234,14 @@ class Copier:
         failed = verification_status(existing.annotations.proofs).failed
         if not reason and failed is not None and failed not in listed.annotations.proofs:
             reason = f"its proof by {failed.level} failed: {failed.error}"
-        is_same = _content(record) == _content(listed.record)
-        if not reason and not is_same and not is_encrypted_anew(record, listed.record):
-            reason = "its manifest tells of other bytes"
         if reason:
             raise IntegrityError(
                 f"the copy of backup {record.id} in {place} is not whole: {reason}; remove it there, and copy again"
             )
-        warning = self._require_asked_for(record, place, is_same=is_same)
+        is_same = _told(record) == _told(listed.record)
+        if not is_same and not is_encrypted_anew(record, listed.record):
+            raise self._two_backups(listed.record, place)
+        warning = self._require_asked_for(listed.record, record, place, is_same=is_same)
         self._require_signed(record, place)
         if listed.annotations.pinned and not existing.annotations.pinned:
             destination.repository.pin(record, _pin_text(listed.annotations))
@@ -224,7 +250,16 @@ class Copier:
             kept = destination.lister.to_backup(existing)
         return CopyOutcome(backup_id=record.id, backup=kept, warning=warning)
 
-    def _require_asked_for(self, record: Record, place: str, *, is_same: bool) -> str:
+    def _two_backups(self, record: Record, place: str) -> IntegrityError:
+        """Return what to say where none is a copy of the other: nobody here can tell which of them is right."""
+        here = self._origin.repository.locate(record.file)
+        return IntegrityError(
+            f"backup {record.id} is not the same in {here} and in {place}: one of the two manifests was altered. "
+            "Remove neither before you know which: see `dumpty verify` of both, with --require-signature where it is "
+            "signed, or restore both and look"
+        )
+
+    def _require_asked_for(self, original: Record, record: Record, place: str, *, is_same: bool) -> str:
         """See that a copy that is there already is stored in the way that is asked for now; return what is not seen."""
         resealing = self._resealing
         for_others: bool | None = False
@@ -234,6 +269,8 @@ class Copier:
             asked = f"encrypted to {', '.join(resealing.kinds)}"
             wrong = is_same or record.recipient_kinds != resealing.kinds
             for_others = None if wrong else resealing.is_for_others(record)
+            if for_others is False and not resealing.is_of_one_dump(record, original):
+                raise self._two_backups(original, place)
         if wrong or for_others:
             lies = "as it is stored here" if is_same else f"encrypted anew, to {', '.join(record.recipient_kinds)}"
             raise StoreError(
@@ -267,34 +304,18 @@ class Copier:
             raise StoreError(f"{places} are one file, so backup {record.id} has no copy: name another place")
 
 
-class _Index:
-    """The backups of a repository by their ids, as far as one look tells these."""
-
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._length = min((len(c.id_start) for c in candidates), default=0)
-        self._by_start: defaultdict[str, list[Candidate]] = defaultdict(list)
-        for candidate in candidates:
-            self._by_start[candidate.id_start[: self._length]].append(candidate)
-
-    def find(self, backup_id: str) -> ListedBackup | None:
-        """Return the backup of an id, the one that is whole where there are several; None where there is none.
-
-        Raises:
-            ManifestError: it cannot be told.
-        """
-        found: ListedBackup | None = None
-        for candidate in self._by_start.get(backup_id[: self._length], ()):
-            if not backup_id.startswith(candidate.id_start):
-                continue
-            with contextlib.suppress(UnknownBackup):  # removed since
-                listed = candidate.load()
-                if listed.record.id == backup_id and (found is None or found.presence.state != "ok"):
-                    found = listed
-        return found
+@contextlib.contextmanager
+def _staying_there(backup_id: str) -> Iterator[None]:
+    """Raise another error where a copy is removed meanwhile: its backup is there, and has none."""
+    try:
+        yield
+    except UnknownBackup as error:
+        raise StoreError(f"the copy of backup {backup_id} was removed meanwhile ({error}): copy it again") from error
 
 
-def _content(record: Record) -> list[tuple[int, str]]:
-    return [(stored.size, stored.sha256) for stored in record.objects]
+def _told(record: Record) -> Record:
+    """Return all that a copy and its backup have in common."""
+    return replace(record, objects=tuple(replace(stored, name="") for stored in record.objects), signatures=())
 
 
 def _pin_text(annotations: Annotations) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from dumpty.errors import ManifestError, SignatureError, UnknownBackup
@@ -14,9 +16,9 @@ if TYPE_CHECKING:
 
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup
-    from dumpty.types import Candidate, VerificationKey
+    from dumpty.types import Candidate, ListedBackup, VerificationKey
 
-__all__ = ["find"]
+__all__ = ["Index", "find"]
 
 
 def find(
@@ -43,6 +45,32 @@ def find(
             raise
         raise SignatureError(f"{error}. {_signed_instead(place, wanted, scope, signers)}") from None
     return backup if place.repository.locate(record.file) == backup.file_path else place.lister.backup(record)
+
+
+class Index:
+    """The backups of a repository by their ids, as far as one look tells these."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._length = min((len(c.id_start) for c in candidates), default=0)
+        self._by_start: defaultdict[str, list[Candidate]] = defaultdict(list)
+        for candidate in candidates:
+            self._by_start[candidate.id_start[: self._length]].append(candidate)
+
+    def find(self, backup_id: str) -> list[ListedBackup]:
+        """Return the backups of an id, of which there may be several: those that are whole, or else the first.
+
+        Raises:
+            ManifestError: it cannot be told.
+        """
+        found: list[ListedBackup] = []
+        for candidate in self._by_start.get(backup_id[: self._length], ()):
+            if not backup_id.startswith(candidate.id_start):
+                continue
+            with contextlib.suppress(UnknownBackup):  # removed since
+                listed = candidate.load()
+                if listed.record.id == backup_id:
+                    found.append(listed)
+        return [listed for listed in found if listed.presence.state == "ok"] or found[:1]
 
 
 class _Loader:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dumpty.operations.result import Backup
-    from dumpty.types import Record, Repository
+    from dumpty.types import Record, Repository, StageRecord, StoredObject
 
 __all__ = ["LocatedBackup", "are_one_file", "is_encrypted_anew", "locate_backups"]
 
@@ -73,9 +73,13 @@ def is_encrypted_anew(copy: Record, record: Record) -> bool:
         _is_encryption((o.size, bool(copy.recipient_kinds)), (r.size, bool(record.recipient_kinds)))
         for o, r in zip(copy.objects, record.objects, strict=False)
     ]
-    counts = [(r.tables, r.rows, len(r.objects)) for r in (copy, record)]
+    counts = [(r.tables, r.rows, [_plain_stages(o) for o in r.objects]) for r in (copy, record)]
     is_encrypted = bool(copy.recipient_kinds) and all(sizes) and counts[0] == counts[1]
     return is_encrypted and replace(copy, **plain) == replace(record, **plain)
+
+
+def _plain_stages(stored: StoredObject) -> list[StageRecord]:
+    return [stage for stage in stored.stages if stage.kind != "cipher"]
 
 
 def _are_copies(one: Backup, other: Backup) -> bool:

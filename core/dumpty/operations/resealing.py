@@ -72,11 +72,19 @@ class Resealing(Struct, frozen=True, kw_only=True):
         Raises:
             ManifestError, PluginNotFound: as for ``opened``.
         """
-        for identities in (self.identities, self.machine):
-            with contextlib.suppress(IdentityError):
-                known = open_record(self.host, copied, identities)
-                return set(known.recipients) != {recipient.text for recipient in self.encryption.recipients}
-        return None
+        known = self._known(self.host, copied)
+        if known is None:
+            return None
+        return set(known.recipients) != {recipient.text for recipient in self.encryption.recipients}
+
+    def is_of_one_dump(self, copied: Record, record: Record) -> bool:
+        """Return whether what a copy says of the dump in it is what its backup says, as far as both can be opened here.
+
+        Raises:
+            ManifestError, PluginNotFound: as for ``opened``.
+        """
+        known, original = self._known(self.host, copied), self._known(self.origin_host, record)
+        return known is None or original is None or _dump(known) == _dump(original)
 
     def ending(self, record: Record, ending: str) -> str:
         """Return how the name of an object ends once it is encrypted, whatever encrypted it before."""
@@ -138,6 +146,12 @@ class Resealing(Struct, frozen=True, kw_only=True):
         known = replace(record, objects=tuple(objects), recipients=recipients, signatures=())
         return self.encryption.close(self.host, self._options, known)
 
+    def _known(self, host: Host, record: Record) -> Record | None:
+        for identities in (self.identities, self.machine):
+            with contextlib.suppress(IdentityError):
+                return open_record(host, record, identities)
+        return None
+
     @property
     def _options(self) -> Options:
         cipher = self.encryption.cipher
@@ -184,6 +198,11 @@ def pass_on(reader: Reader, write: Callable[[bytes], object], progress: ReportBy
         done += len(block)
         if progress is not None:
             progress(done, None)
+
+
+def _dump(record: Record) -> tuple[object, ...]:
+    parts = [(part.plain_size, part.plain_sha256, part.section, part.tables) for part in record.objects]
+    return parts, record.evidence, record.options
 
 
 def _nowhere(_: bytes) -> None:

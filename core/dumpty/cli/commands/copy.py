@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from dumpty.cli.status import UsageError
 if TYPE_CHECKING:
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.selection import Filter
+    from dumpty.types import VerificationKey
 
 EXAMPLES = """
 dumpty copy --from /srv/backups --to /mnt/vault
@@ -70,7 +71,7 @@ def copy(
         raise UsageError("name one backup by its id, or all that are not there yet with --missing")
     if identity and not encrypt_to:
         raise UsageError("--identity opens what is to be encrypted anew: say whom to, with --encrypt-to")
-    keys = {
+    keys: dict[str, Any] = {
         "encrypt_to": read_recipients(encrypt_to),
         "identities": read_identities(identity),
         "sign_with": read_signing_key(sign_with),
@@ -78,16 +79,19 @@ def copy(
     }
     manager = open_existing(directory)
     scope = Filter(database=database, source=source)
-    backups, problems, suggestion = _chosen(manager, backup_id, scope)
+    backups, problems, suggestion = _chosen(manager, backup_id, scope, keys["require_signature"])
     nothing = f"no backups{scope} in {directory}: nothing was copied{suggestion}"
     ends = copying.Ends(directory, to, BackupManager(to))
     return copying.copy(manager, backups, problems, ends, nothing, keys, json=json, quiet=quiet)
 
 
-def _chosen(manager: BackupManager, backup_id: str | None, scope: Filter) -> copying.Chosen:
+def _chosen(
+    manager: BackupManager, backup_id: str | None, scope: Filter, required: tuple[VerificationKey, ...] | None
+) -> copying.Chosen:
     """Return the backups to copy, newest first, what cannot be read, and which database may be meant instead."""
     if backup_id is not None:
-        return copying.Chosen([manager.find(backup_id, database=scope.database, source=scope.source)], [], "")
+        found = manager.find(backup_id, database=scope.database, source=scope.source, require_signature=required)
+        return copying.Chosen([found], [], "")
     listing = manager.listing()
     backups = scope.filter(reversed(listing.backups))
     return copying.Chosen(backups, listing.problems, scope.suggestion(listing.backups))
