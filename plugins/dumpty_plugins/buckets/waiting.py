@@ -51,13 +51,21 @@ class Waiting:
         self._server_time: tuple[datetime, float] | None = None
         self._slow_time: tuple[datetime, float] | None = None
 
-    def wait(self, work: Callable[[], _T], *, size: int = 0, over: Callable[[], bool] = lambda: False) -> _T:
+    def wait(
+        self,
+        work: Callable[[], _T],
+        *,
+        size: int = 0,
+        over: Callable[[], bool] = lambda: False,
+        discard: Callable[[_T], object] = lambda _: None,
+    ) -> _T:
         """Return what ``work`` returns, which waits for the server, or leave it behind when the time is over.
 
         Args:
             work: what to do, in a thread of its own.
             size: how many bytes it moves.
             over: tells, asked again and again, whether nobody waits any more.
+            discard: gets what ``work`` returns after it was left behind.
 
         Raises:
             RequestFailed: ``work`` has raised it, or the time is over.
@@ -70,7 +78,7 @@ class Waiting:
             with peer.waiting():
                 return run_abandonable(
                     work,
-                    discard=lambda _: None,
+                    discard=discard,
                     over=lambda: bool(dropped) or over(),
                     error=lambda: self._failed(peer.reason or "it was given up", code=GIVEN_UP),
                     name=self._name,

@@ -57,15 +57,16 @@ class Requests:
         Raises:
             RequestFailed: there was no answer, or it was no success.
         """
-        return self.wait(lambda: self._answer(operation, parameters), size=size, over=over)
+        work = functools.partial(self._answer, operation, parameters)
+        return self._waiting.wait(work, size=size, over=over, discard=_close_body)
 
-    def wait(self, work: Callable[[], Any], *, size: int = 0, over: Callable[[], bool] = lambda: False) -> Any:
+    def wait(self, work: Callable[[], Any], *, size: int = 0) -> Any:
         """Return what ``work`` returns, which waits for the server, or leave it behind when the time is over.
 
         Raises:
             RequestFailed: ``work`` has raised it, or the time is over.
         """
-        return self._waiting.wait(work, size=size, over=over)
+        return self._waiting.wait(work, size=size)
 
     def send_at_last(self, operation: str, parameters: Mapping[str, object]) -> None:
         """Send a request that cleans up, although the server may have been given up, and wait for a moment only.
@@ -110,6 +111,12 @@ class Requests:
             if self._client is None:
                 self._client = _new_client(self.address)
             return self._client
+
+
+def _close_body(answer: dict[str, Any]) -> None:
+    """Close the connection that an answer would have been read from, had somebody waited for it."""
+    if (body := answer.get("Body")) is not None:
+        body.close()
 
 
 @functools.cache
