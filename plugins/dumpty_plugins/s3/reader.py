@@ -9,6 +9,7 @@ from dumpty import StoreError
 from dumpty_plugins.buckets.failures import GIVEN_UP
 from dumpty_plugins.s3.failures import RequestFailed, as_store_error
 from dumpty_plugins.s3.objects import head, tag
+from dumpty_plugins.s3.requests import close_body
 
 if TYPE_CHECKING:
     from dumpty_plugins.s3.requests import Requests
@@ -95,7 +96,11 @@ class S3Reader:
                 raise RequestFailed(f"it has {size:,} bytes, not {self._position:,} or more", status=400) from failure
             self._size = size
             return
-        self._require_asked(answer)
+        try:
+            self._require_asked(answer)
+        except RequestFailed:
+            close_body(answer)
+            raise
         self._is_whole = not self._position
         self._body = answer["Body"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.s3.address import Address
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "close_body"]
 
 _ATTEMPTS = 4
 """How often a request is sent, at most: again after 429, 5xx and lost connections, never after a refusal."""
@@ -58,7 +58,7 @@ class Requests:
             RequestFailed: there was no answer, or it was no success.
         """
         work = functools.partial(self._answer, operation, parameters)
-        return self._waiting.wait(work, size=size, over=over, discard=_close_body)
+        return self._waiting.wait(work, size=size, over=over, discard=close_body)
 
     def wait(self, work: Callable[[], Any], *, size: int = 0) -> Any:
         """Return what ``work`` returns, which waits for the server, or leave it behind when the time is over.
@@ -113,8 +113,8 @@ class Requests:
             return self._client
 
 
-def _close_body(answer: dict[str, Any]) -> None:
-    """Close the connection that an answer would have been read from, had somebody waited for it."""
+def close_body(answer: dict[str, Any]) -> None:
+    """Close the connection that the rest of an answer would have come over, which nobody reads."""
     if (body := answer.get("Body")) is not None:
         body.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import time
+import warnings
 from datetime import timedelta
 
 import pytest
@@ -250,6 +252,20 @@ def test_a_server_that_ignores_where_to_begin_is_not_believed(store, proxy):
     store.put(NAME, b"0123456789")
     with proxy.does(lambda _: Trouble(strip=("range",))), pytest.raises(StoreError, match="other bytes"):
         store.open(NAME, 5)
+
+
+def test_no_connection_is_left_open_by_an_answer_that_is_not_believed(store, proxy):
+    store.put(NAME, DATA[:3_000_000])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with proxy.does(lambda _: Trouble(strip=("range",))):
+            for _ in range(5):
+                with pytest.raises(StoreError) as caught:
+                    store.open(NAME, 5)
+                caught.value.itself = caught.value  # as errors are kept that know of each other
+                del caught
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
 
 
 @pytest.mark.parametrize("more", [b"", b"<NextContinuationToken>again</NextContinuationToken>"])
