@@ -29,7 +29,7 @@ def vault(origin, tmp_path, monkeypatch):
     vault = manager(tmp_path / "vault")
     origin.copy([newer.id], to=vault)
     with monkeypatch.context() as patch:
-        patch.setattr(copying._Index, "find", lambda *_: None)  # neither sees the other's
+        patch.setattr(copying.Index, "find", lambda *_: [])  # neither sees the other's
         for _ in range(2):
             assert origin.copy([older.id], to=vault)[0].copied
     assert len(stored_files(tmp_path / "vault")) == 6
