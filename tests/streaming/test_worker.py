@@ -177,6 +177,23 @@ def test_a_result_can_be_had_once():
         worker.result()
 
 
+def test_a_thread_that_dies_before_its_work_begins_is_waited_for_by_nobody(monkeypatch):
+    def die(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    before = threading.gettrace()
+    threading.settrace(die)
+    try:
+        worker = Worker(lambda: 42, "short-lived")
+        worker.start()
+    finally:
+        threading.settrace(before)
+    with pytest.raises(RuntimeError, match="short-lived died"):
+        worker.result()
+    worker.end()
+
+
 def test_what_was_never_started_is_over():
     worker = Worker(lambda: 42, "never")
     worker.wait()

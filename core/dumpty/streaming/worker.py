@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+"""How often somebody who waits looks whether the thread lives."""
 
 
 class Worker(Generic[T]):
@@ -51,11 +53,14 @@ class Worker(Generic[T]):
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the work is done, if it was started, or until the time is over; return whether it is done."""
-        if self._started and not self._done:
+        while self._started and not self._done:
             with wait_point(lambda: self._ended.put(None)), contextlib.suppress(Empty):
-                self._ended.get(timeout=seconds)
+                self._ended.get(timeout=_LOOK_SECONDS if seconds is None else seconds)
             if not self._done:
                 hear_cancellation()
+                self._require_alive()
+                if seconds is not None:
+                    break
         return self._done or not self._started
 
     @property
@@ -109,15 +114,23 @@ class Worker(Generic[T]):
             with contextlib.suppress(Empty):
                 self._ended.get(timeout=_POLL_SECONDS)
 
+    def _require_alive(self) -> None:
+        """End the waiting for a thread that died before its work began: of memory, of a debugger, after a fork."""
+        if not self._thread.is_alive() and not self._done:
+            self._outcome = functools.partial(_raise, RuntimeError(f"the thread {self._thread.name} died at its work"))
+            self._done = True
+
     def _run(self) -> None:
         self._begun = True
-        work_for(self._call)
-        work, self._work = self._work, None  # it may refer to whoever holds this
-        if work is not None and not self._cancelled:
-            self._outcome = _outcome(work)
-        del work
-        self._done = True
-        self._ended.put(None)
+        try:
+            work_for(self._call)
+            work, self._work = self._work, None  # it may refer to whoever holds this
+            if work is not None and not self._cancelled:
+                self._outcome = _outcome(work)
+            del work
+        finally:
+            self._done = True
+            self._ended.put(None)
 
 
 def run_in_worker(
