@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import threading
 import time
 import weakref
 
 import pytest
+from support.toys import ToyDriver
 
-from dumpty import Worker, run_in_worker
+from dumpty import BackupManager, TransformingReader, TransformingWriter, Worker, run_in_worker
+from dumpty.streaming.streams import BLOCK, ThreadedWriter
 
 
 class Work:
@@ -32,6 +36,24 @@ class Work:
             self.used_when_closed |= self.closed
         self.running = False
         return 42
+
+
+@contextlib.contextmanager
+def threads_that_die(monkeypatch, name):
+    """Within the block threads of this name end before anything of theirs runs, as a tracing tool may end them."""
+
+    def die(*_):
+        if threading.current_thread().name == name:
+            raise MemoryError
+
+    before = threading.gettrace()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)
+        threading.settrace(die)
+        try:
+            yield
+        finally:
+            threading.settrace(before)
 
 
 def test_it_returns_what_the_work_returns_and_does_the_rest_meanwhile():
@@ -178,20 +200,47 @@ def test_a_result_can_be_had_once():
 
 
 def test_a_thread_that_dies_before_its_work_begins_is_waited_for_by_nobody(monkeypatch):
-    def die(*_):
-        raise MemoryError
-
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    before = threading.gettrace()
-    threading.settrace(die)
-    try:
-        worker = Worker(lambda: 42, "short-lived")
+    worker = Worker(lambda: 42, "short-lived")
+    with threads_that_die(monkeypatch, "short-lived"), pytest.raises(RuntimeError, match="ended before its work began"):
         worker.start()
-    finally:
-        threading.settrace(before)
-    with pytest.raises(RuntimeError, match="short-lived died"):
-        worker.result()
     worker.end()
+
+
+WRITERS = {
+    "dumpty-stages": ThreadedWriter,
+    "dumpty-transform": lambda sink: TransformingWriter(sink, lambda source, target: target.write(source.read())),
+}
+
+
+@pytest.mark.parametrize("name", list(WRITERS))
+def test_what_is_written_for_a_thread_that_died_is_an_error_and_no_success(monkeypatch, name):
+    writer = WRITERS[name](io.BytesIO())
+    with threads_that_die(monkeypatch, name), pytest.raises(RuntimeError, match="ended before its work began"):
+        writer.write(b"x" * BLOCK)
+    with pytest.raises(RuntimeError, match="ended before its work began"):
+        writer.close()
+
+
+def test_what_is_read_of_a_thread_that_died_is_an_error_each_time(monkeypatch):
+    reader = TransformingReader(io.BytesIO(b"x"), lambda source, target: target.write(source.read()))
+    with threads_that_die(monkeypatch, "dumpty-transform"):
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="ended before its work began"):
+                reader.read()
+    reader.close()
+
+
+@pytest.mark.parametrize("name", ["dumpty-stages", "dumpty-read-ahead"])
+def test_a_backup_whose_thread_died_fails_and_so_does_a_restore(monkeypatch, tmp_path, name):
+    driver = ToyDriver(db=b"all there is")
+    manager = BackupManager(str(tmp_path), plugins=[driver])
+    backup = manager.create_backup("toy://h/db").raise_for_error()
+    with threads_that_die(monkeypatch, name):
+        results = [manager.create_backup("toy://h/db"), manager.restore(backup.id, "toy://h/new")]
+    assert [result.success for result in results] == [name != "dumpty-stages", name != "dumpty-read-ahead"]
+    assert ("new" in driver.databases) == (name != "dumpty-read-ahead")
+    assert all(verified.ok for verified in manager.verify_many())
+    assert len(manager.list_backups()) == 1 + results[0].success
 
 
 def test_what_was_never_started_is_over():

@@ -210,7 +210,11 @@ class TransformingReader:
     def _take(self) -> None:
         if not self._running:
             self._running = True
-            self._worker.start()
+            try:
+                self._worker.start()
+            except BaseException as error:
+                self._error = error  # nobody hands over anything
+                raise
         block = self._queue.get()
         if isinstance(block, BaseException):
             self._error = block

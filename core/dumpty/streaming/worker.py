@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
-_LOOK_SECONDS = 1.0
-"""How often somebody who waits looks whether the thread lives."""
 
 
 class Worker(Generic[T]):
@@ -35,6 +33,7 @@ class Worker(Generic[T]):
         self._work: Callable[[], T] | None = work
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._outcome: Callable[[], T] | None = None
+        self._beginning: SimpleQueue[None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
         self._started = False
         self._begun = False
@@ -43,24 +42,27 @@ class Worker(Generic[T]):
         self._call = current_call()
 
     def start(self) -> None:
-        """Begin. After an exception, ``end`` is still to be called.
+        """Begin, and return once the work has begun. After an exception, ``end`` is still to be called.
 
         Raises:
-            RuntimeError: there is no room for another thread.
+            RuntimeError: there is no room for another thread, or it ended before the work began: then whoever waited
+                for the work, or handed it data, would do so for ever.
         """
         self._thread.start()
+        while not self._begun:
+            with contextlib.suppress(Empty):
+                self._beginning.get(timeout=_POLL_SECONDS)
+            if not self._thread.is_alive() and not self._begun:  # a debugger's doing, or memory's
+                raise RuntimeError(f"the thread {self._thread.name} ended before its work began; try again")
         self._started = True
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the work is done, if it was started, or until the time is over; return whether it is done."""
-        while self._started and not self._done:
+        if self._started and not self._done:
             with wait_point(lambda: self._ended.put(None)), contextlib.suppress(Empty):
-                self._ended.get(timeout=_LOOK_SECONDS if seconds is None else seconds)
+                self._ended.get(timeout=seconds)
             if not self._done:
                 hear_cancellation()
-                self._require_alive()
-                if seconds is not None:
-                    break
         return self._done or not self._started
 
     @property
@@ -114,23 +116,16 @@ class Worker(Generic[T]):
             with contextlib.suppress(Empty):
                 self._ended.get(timeout=_POLL_SECONDS)
 
-    def _require_alive(self) -> None:
-        """End the waiting for a thread that died before its work began: of memory, of a debugger, after a fork."""
-        if not self._thread.is_alive() and not self._done:
-            self._outcome = functools.partial(_raise, RuntimeError(f"the thread {self._thread.name} died at its work"))
-            self._done = True
-
     def _run(self) -> None:
+        work_for(self._call)
         self._begun = True
-        try:
-            work_for(self._call)
-            work, self._work = self._work, None  # it may refer to whoever holds this
-            if work is not None and not self._cancelled:
-                self._outcome = _outcome(work)
-            del work
-        finally:
-            self._done = True
-            self._ended.put(None)
+        self._beginning.put(None)
+        work, self._work = self._work, None  # it may refer to whoever holds this
+        if work is not None and not self._cancelled:
+            self._outcome = _outcome(work)
+        del work
+        self._done = True
+        self._ended.put(None)
 
 
 def run_in_worker(
