@@ -81,7 +81,7 @@ def azure_credentials(monkeypatch, tmp_path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
     monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path / "none"))
-    monkeypatch.setattr("dumpty_plugins.objectstore.requests._PAUSES", (0.1, 0.2, 0.4))
+    monkeypatch.setattr("dumpty_plugins.buckets.asking._PAUSES", (0.1, 0.2, 0.4))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ class RequestFailed(Exception):
         reason: one line.
         code: the server's, "" where none answered.
         status: of HTTP, 0 where none answered.
+        again: whether the same request may succeed when it is sent once more.
     """
 
     MISSING: ClassVar[frozenset[str]] = frozenset()
@@ -25,11 +26,12 @@ class RequestFailed(Exception):
     REFUSED: ClassVar[frozenset[str]] = frozenset()
     UNSUPPORTED: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, reason: str, *, code: str = "", status: int = 0) -> None:
+    def __init__(self, reason: str, *, code: str = "", status: int = 0, again: bool = False) -> None:
         super().__init__(reason)
         self.code = code
         self.status = status
         self.reason = reason
+        self.again = again
 
     @property
     def missing(self) -> bool:

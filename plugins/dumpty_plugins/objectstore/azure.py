@@ -8,18 +8,19 @@ import threading
 from datetime import UTC
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from msgspec import Struct
-
 from dumpty import Found, is_object_name
+from dumpty_plugins.buckets.asking import Requests
+from dumpty_plugins.buckets.block_reader import Range
 from dumpty_plugins.objectstore.account import find_account
-from dumpty_plugins.objectstore.failures import RequestFailed
+from dumpty_plugins.objectstore.failures import RequestFailed, as_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from dumpty_plugins.objectstore.requests import Requests
+    from dumpty_plugins.objectstore.address import Address
 
-__all__ = ["Container", "Range"]
+__all__ = ["Container"]
 
 _CONNECT_SECONDS = 10.0
 _NONCE = "dumptyupload"
@@ -35,29 +36,28 @@ _QUIET = logging.NullHandler()
 _T = TypeVar("_T")
 
 
-class Range(Struct, frozen=True, kw_only=True):
-    """Bytes of an object, its size, and its tag."""
-
-    data: bytes
-    size: int
-    tag: str
-
-
 class Container:
-    """The blobs of a container. May be used from several threads. It is ``dumpty_plugins.buckets.probing.Probed``.
+    """The blobs of a container. May be used from several threads. It is ``dumpty_plugins.buckets.store.Bucket``.
 
     Every method raises ``RequestFailed`` where there is no answer, or it is no success.
 
     Args:
-        requests: sends what is asked.
+        address: of the container, and the prefix of its blobs' names.
     """
 
-    def __init__(self, requests: Requests) -> None:
-        self.requests = requests
-        self.address = requests.address
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.server = address.server
+        self.timeout = address.timeout
+        self.location = address.location
+        self.requests = Requests(address.server, address.timeout, "dumpty-objectstore")
         self._client: Any = None
         self._lock = threading.Lock()
         self._last = threading.local()
+
+    def errors(self, what: str, name: str) -> AbstractContextManager[None]:
+        """Raise what fails in the block as an error of the contract."""
+        return as_store_error(f"{what} {self.address.location(name)}", self.address)
 
     def put(self, name: str, data: bytes, *, new: bool, classed: bool = False) -> None:
         """Put an object in one request; ``new`` only where the server knows none of that name."""

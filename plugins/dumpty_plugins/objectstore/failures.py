@@ -44,16 +44,12 @@ _NOTHING_SIGNS_IN = "NothingSignsIn"
 
 
 class RequestFailed(failures.RequestFailed):
-    """A request that brought no success; ``code`` is Azure's, ``again`` whether once more may help."""
+    """A request that brought no success; ``code`` is Azure's."""
 
     MISSING = frozenset({"BlobNotFound"})
     # What a policy keeps from being written is there.
     TAKEN = _RETAINED | frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
     REFUSED = _REFUSED | frozenset({*_CREDENTIALS, _NOTHING_SIGNS_IN})
-
-    def __init__(self, reason: str, *, code: str = "", status: int = 0, again: bool = False) -> None:
-        super().__init__(reason, code=code, status=status)
-        self.again = again
 
 
 @contextlib.contextmanager
@@ -61,13 +57,13 @@ def as_store_error(what: str, address: Address) -> Iterator[None]:
     """Raise as an error of the contract what comes up in the block; ``what`` says what cannot be done."""
     try:
         yield
-    except RequestFailed as failure:
+    except failures.RequestFailed as failure:
         if failure.missing:
             raise MissingFile(f"{what}: it does not exist") from failure
         raise store_error(what, failure, address) from failure
 
 
-def store_error(what: str, failure: RequestFailed, address: Address) -> StoreError:
+def store_error(what: str, failure: failures.RequestFailed, address: Address) -> StoreError:
     """Return the error of the contract for a request that failed."""
     code = failure.code
     if code in _CREDENTIALS:
@@ -86,7 +82,7 @@ def store_error(what: str, failure: RequestFailed, address: Address) -> StoreErr
     return StoreError(f"{what}: {_advice(failure, address)}")
 
 
-def _advice(failure: RequestFailed, address: Address) -> str:
+def _advice(failure: failures.RequestFailed, address: Address) -> str:
     if failure.code == "ContainerNotFound":
         where = f" at {address.endpoint}" if address.endpoint else f" in {address.account}" if address.account else ""
         return f"there is no container {address.container!r}{where}; create it, or correct its name"

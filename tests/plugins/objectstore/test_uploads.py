@@ -134,8 +134,8 @@ def test_blocks_that_the_server_says_it_joined_and_has_not_are_an_error(store, p
 
 def test_what_was_left_behind_asks_no_more(azure_server, container, proxy, monkeypatch):
     """A request that stalled until its time was over is sent again by nobody, behind the back of who was told so."""
-    monkeypatch.setattr("dumpty_plugins.objectstore.requests._ATTEMPTS", 0.1)  # the first is given up
-    monkeypatch.setattr("dumpty_plugins.objectstore.requests._PAUSES", (0.1,))
+    monkeypatch.setattr("dumpty_plugins.buckets.asking._ATTEMPTS", 0.1)  # the first is given up
+    monkeypatch.setattr("dumpty_plugins.buckets.asking._PAUSES", (0.1,))
     store = objectstore.open_store(azure_server.url(container, timeout=2))
     with proxy.does(lambda _: Trouble(stall=True)), pytest.raises(StoreError, match="stalled"):
         store.delete([NAME])

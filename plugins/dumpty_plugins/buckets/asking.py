@@ -1,4 +1,4 @@
-"""Requests to one container's server, sent again where it may help, each of which ends within a bounded time."""
+"""Requests to one server, sent again where it may help, each of which ends within a bounded time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import random
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from dumpty_plugins.buckets.failures import RequestFailed
 from dumpty_plugins.buckets.waiting import Waiting, clock
-from dumpty_plugins.objectstore.failures import RequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-
-    from dumpty_plugins.objectstore.address import Address
 
 __all__ = ["Requests"]
 
@@ -29,14 +27,14 @@ class Requests:
     """Sends requests. May be used from several threads.
 
     Args:
-        address: where to.
+        server: what it is called in messages.
+        timeout: how long it may be silent, in seconds.
+        name: of the threads that ask.
     """
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
+    def __init__(self, server: str, timeout: float, name: str) -> None:
         self._begun = threading.local()
-        seconds = address.timeout * _ATTEMPTS + sum(_PAUSES)
-        self._waiting = Waiting(address.server, seconds, RequestFailed, "dumpty-objectstore")
+        self._waiting = Waiting(server, timeout * _ATTEMPTS + sum(_PAUSES), RequestFailed, name)
 
     def send(self, request: Callable[[], _T], *, size: int = 0, over: Callable[[], bool] = lambda: False) -> _T:
         """Return what ``request`` returns, which asks the server once, or leave it behind when the time is over.
@@ -54,6 +52,14 @@ class Requests:
             return self._waiting.wait(lambda: self._ask_again(request, ended), size=size, over=over)
         finally:
             ended.set()
+
+    def send_at_last(self, request: Callable[[], object]) -> None:
+        """Send a request that cleans up, although the server may have been given up, and wait for a moment only.
+
+        Raises:
+            RequestFailed: it is not known to have succeeded.
+        """
+        self._waiting.wait_at_last(request)
 
     def now(self, ask: Callable[[], object]) -> datetime:
         """Return the server's time; ``ask`` sends it a request where it has said nothing of late.
