@@ -15,6 +15,7 @@ pytest_plugins: list[str] = [
     "support.mariadb_server",
     "support.mysql_server",
     "support.azure_server",
+    "support.google_server",
     "support.s3_server",
     "support.sftp_server",
 ]

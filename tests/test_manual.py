@@ -76,6 +76,10 @@ def servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             lent["s3"] = server = request.getfixturevalue("moto_server")
             server.client.create_bucket(Bucket="backups")
             monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
+        if "gs://" in text:
+            request.getfixturevalue("google_credentials")
+            lent["google"] = server = request.getfixturevalue("google_server")
+            server.control(buckets=["backups"])
         if "az://" in text:
             request.getfixturevalue("azure_credentials")
             lent["azure"] = server = request.getfixturevalue("azure_server")
@@ -83,6 +87,7 @@ def servers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return lent
 
     yield lend
+    lent.pop("google", None)  # what is asked for anew is empty
     if "azure" in lent:
         lent.pop("azure").client.delete_container("backups")
     if "s3" in lent:
@@ -115,6 +120,8 @@ class Reader:
         assert "db.example.org" not in text, text
         if "azure" in self.servers:
             text = text.replace("account=shops", f"endpoint={self.servers['azure'].endpoint}")
+        if "google" in self.servers:
+            text = re.sub(r"gs://[\w/]+", rf"\g<0>?endpoint={self.servers['google'].endpoint}", text)
         if "s3" in self.servers:
             text = text.replace("https://s3.example.org", self.servers["s3"].endpoint)
         text = text.replace("/opt/dumpty/bin", os.path.dirname(sys.executable))

@@ -91,7 +91,7 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
 
 
 @pytest.mark.parametrize(
-    "name", ["sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore"]
+    "name", ["sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"]
 )
 def test_every_built_in_plugin_can_be_shown(dumpty, name):
     result = dumpty("plugins", "show", name)

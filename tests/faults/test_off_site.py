@@ -82,6 +82,18 @@ class Bucket(Repository):
             self.server.client.copy_object(Bucket=self.bucket, Key=key, CopySource=source)
 
 
+class GoogleBucket(Repository):
+    def __init__(self, place, server) -> None:
+        self.server, self.bucket = server, server.new_bucket()
+        super().__init__(place)
+
+    def url_of(self, name):
+        return self.server.url(self.bucket, name, direct=True, part_size="1M")
+
+    def copy_all(self, name):
+        self.server.control(copy=[self.bucket, "first/", f"{name}/"])
+
+
 class Directory(Repository):
     stride = 12  # SFTP takes many small ones, of which most change nothing
 
@@ -96,10 +108,12 @@ class Directory(Repository):
         shutil.copytree(self.root / "first", self.root / name)
 
 
-@pytest.fixture(params=["bucket", "directory"])
-def repository(request, place, s3_credentials, monkeypatch):
+@pytest.fixture(params=["bucket", "google", "directory"])
+def repository(request, place, s3_credentials, google_credentials, monkeypatch):
     if request.param == "bucket":
         return Bucket(place, request.getfixturevalue("moto_server"))
+    if request.param == "google":
+        return GoogleBucket(place, request.getfixturevalue("google_server"))
     monkeypatch.setenv("HOME", str(place))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return Directory(place, request.getfixturevalue("ssh_server"))

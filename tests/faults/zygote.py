@@ -101,23 +101,28 @@ def interrupt_at(line: int, note: str) -> None:
 
 
 def kill_at_request(number: int) -> None:
-    """Kill this process at its ``number``-th request: when botocore has the answer, or asyncssh has sent the packet."""
+    """Kill this process at its ``number``-th request: when the answer has come, or asyncssh has sent the packet."""
     from asyncssh.sftp import SFTPHandler
     from botocore.httpsession import URLLib3Session
+    from requests.adapters import HTTPAdapter
 
     act = kill_at(number)
-    ask, send = URLLib3Session.send, SFTPHandler.send_packet
+    send = SFTPHandler.send_packet
 
-    def ask_and_die(self, request):
-        answer = ask(self, request)
-        act()
-        return answer
+    def dying(ask):
+        def ask_and_die(self, *arguments, **options):
+            answer = ask(self, *arguments, **options)
+            act()
+            return answer
+
+        return ask_and_die
 
     def send_and_die(self, *arguments):
         send(self, *arguments)
         act()
 
-    URLLib3Session.send, SFTPHandler.send_packet = ask_and_die, send_and_die
+    URLLib3Session.send, HTTPAdapter.send = dying(URLLib3Session.send), dying(HTTPAdapter.send)
+    SFTPHandler.send_packet = send_and_die
 
 
 def shift_clock(offsets: list[float]) -> None:
@@ -210,6 +215,8 @@ def fork(order: dict) -> dict:
 def warm() -> None:
     """Import everything that a command could import."""
     import asyncssh.sftp  # noqa: F401
+    import google.auth.transport.requests  # noqa: F401
+    import google_crc32c  # noqa: F401
     import psycopg2  # noqa: F401
     import pymysql.cursors  # noqa: F401
 

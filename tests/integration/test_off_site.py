@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from support import keys
@@ -33,7 +34,12 @@ def container_url(azure_server, azure_credentials):
     return azure_server.url(azure_server.new_container(), "shop")
 
 
-@pytest.fixture(params=["bucket_url", "container_url", "ssh_url"])
+@pytest.fixture
+def google_url(google_server, google_credentials):
+    return google_server.url(google_server.new_bucket(), "shop")
+
+
+@pytest.fixture(params=["bucket_url", "container_url", "google_url", "ssh_url"])
 def place_url(request):
     """A new repository in each kind of place."""
     return request.getfixturevalue(request.param)
@@ -154,9 +160,11 @@ def test_what_a_verb_asks_of_a_bucket_is_counted(dumpty, moto_server, bucket_url
 
     requests("backup", shop)
     assert requests("backup", shop) == 11
-    for _ in range(6):
+    for _ in range(5):
         requests("backup", shop)
+    time.sleep(1.1)  # names tell the second: all that began in that of the latest one are looked at
+    requests("backup", shop)
     assert requests("list") == 9  # each manifest once
     assert requests("list") == 1
-    assert requests("show", "latest") <= 6  # those that began in the same second are all looked at
+    assert requests("show", "latest") <= 4
     assert requests("prune", "--keep-last", "1", "--yes") <= 22

@@ -94,7 +94,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built):
     assert any(n.endswith("licenses/LICENSE") for n in names)
     points = configparser.ConfigParser()
     points.read_string(zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("entry_points.txt"))).decode())
-    assert {"sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore"} <= set(
+    assert {"sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"} <= set(
         points["dumpty"]
     )
 

@@ -65,7 +65,7 @@ def test_the_built_in_plugins_come_in_by_entry_point_like_anyone_elses():
     assert built_in == {
         "sqlite": "driver", "postgres": "driver", "mysql": "driver", "gzip": "compressor", "zstd": "compressor",
         "age": "cipher", "sha256": "verifier", "file": "store", "s3": "store", "sftp": "store",
-        "objectstore": "store",
+        "objectstore": "store", "gcs": "store",
     }  # fmt: skip
     assert Host(discover=False).plugins() == []
 
@@ -239,8 +239,8 @@ def test_an_unknown_name_lists_those_of_its_kind():
         Host().named("compressor", "lz4")
     with pytest.raises(PluginNotFound, match="no verifier is called 'gzip'; installed: sha256"):
         Host().named("verifier", "gzip")
-    with pytest.raises(PluginNotFound, match="no store answers the scheme 'gs'; installed: az, file, s3, sftp"):
-        Host().store("GS://bucket")
+    with pytest.raises(PluginNotFound, match="no store answers the scheme 'b2'; installed: az, file, gs, s3, sftp"):
+        Host().store("B2://bucket")
 
 
 def test_the_shared_host_notices_what_is_installed_later_and_is_shared_until_then(install, monkeypatch):

@@ -33,7 +33,7 @@ class Trouble:
     status. ``cut``: after how many bytes of its body the answer breaks off. ``pause``: after how many it does so once the
     block that cuts (``Proxy.cuts``) begins. ``headers``: replace those of the answer, None for none. ``strip``: headers
     that are not passed on. ``rewrite``: makes the answer's body of what came.
-    ``alter``: the last byte of its body is changed on the way.
+    ``alter``: the last byte of its body is changed on the way. ``change``: makes another request of it.
     ``trickle``: how many bytes of the body come at once, the others one by one, a third of a second apart.
     """
 
@@ -48,6 +48,7 @@ class Trouble:
     rewrite: Callable[[bytes], bytes] = bytes
     trickle: int | None = None
     alter: bool = False
+    change: Callable[[Request], Request] | None = None
 
 
 NONE = Trouble()
@@ -106,6 +107,8 @@ class Proxy:
                     return
                 if trouble.alter:
                     request = replace(request, body=body[:-1] + bytes([body[-1] ^ 1]))
+                if trouble.change:
+                    request = trouble.change(request)
                 status, headers, content = self._ask(request, trouble.strip)
                 if trouble.lose == "reset":
                     self.close_connection = True

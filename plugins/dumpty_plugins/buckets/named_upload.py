@@ -6,6 +6,8 @@ import uuid
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from msgspec import Struct
+
 from dumpty import Exists
 from dumpty_plugins.buckets.failures import RequestFailed
 from dumpty_plugins.buckets.parted import PartedUpload, look_until
@@ -15,11 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from dumpty import Found
-
-__all__ = ["Named", "NamedUpload"]
+__all__ = ["Named", "NamedUpload", "Uploaded"]
 
 _Sent = TypeVar("_Sent")
+
+
+class Uploaded(Struct, frozen=True, kw_only=True):
+    """What a server knows of an object: its size in bytes, what its writer called the upload, and its checksum.
+
+    The last two are "" where it tells none.
+    """
+
+    size: int
+    nonce: str
+    checksum: str = ""
 
 
 class Named(Protocol):
@@ -43,8 +54,8 @@ class Named(Protocol):
         """Raise what fails in the block as an error of the contract."""
         ...
 
-    def head_with_nonce(self, name: str) -> tuple[Found, str]:
-        """Return what the server knows of an object, and what its writer called this upload."""
+    def look_up(self, name: str) -> Uploaded:
+        """Return what the server knows of an object that was uploaded."""
         ...
 
 
@@ -101,6 +112,10 @@ class NamedUpload(PartedUpload[Part, _Sent]):
             if not self._is_there():
                 raise RequestFailed(f"{self._place.server} said that it has the object, and has no such")
 
+    def checksum(self) -> str:
+        """Return that of all that was sent, as the server tells it; "" where parts are compared one by one."""
+        return ""
+
     def may_be_joined(self, failure: RequestFailed) -> bool:  # noqa: ARG002 - whoever knows better looks
         """Return whether a refusal may mean that an earlier, lost request has succeeded."""
         return False
@@ -122,18 +137,20 @@ class NamedUpload(PartedUpload[Part, _Sent]):
 
         Raises:
             Exists: the name is another's.
-            RequestFailed: it is this upload's, and not of the size that was sent; or it cannot be looked up.
+            RequestFailed: it is this upload's, and not what was sent; or it cannot be looked up.
         """
         try:
-            found, nonce = self._place.head_with_nonce(self._name)
+            found = self._place.look_up(self._name)
         except RequestFailed as failure:
             if failure.missing:
                 return False
             raise
-        if nonce != self._nonce:
+        if found.nonce != self._nonce:
             raise self._exists()
         if found.size != self._size:
             raise RequestFailed(f"of {self._size:,} bytes {found.size:,} arrived")
+        if found.checksum != self.checksum():
+            raise RequestFailed("other bytes have arrived than were sent")
         return True
 
     def _exists(self) -> Exists:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from dumpty import StoreError, Worker, given_up, pause
 
@@ -19,9 +19,8 @@ __all__ = ["BYTES_OF_PATIENCE", "AnyPart", "PartedUpload", "look_until"]
 
 BYTES_OF_PATIENCE = 64 << 10
 """For how many bytes' time a server may take over each part when it joins them: a second."""
-_AT_ONCE = 3
-"""Parts under way, in memory; of those that wait in files, which are large, fewer are enough."""
 _AT_ONCE_IN_FILES = 2
+"""Parts under way that wait in files, which are large: so fewer are enough."""
 _LOOK_SECONDS = 0.5
 
 
@@ -64,6 +63,9 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
         name: of the threads that send.
     """
 
+    at_once: ClassVar[int] = 3
+    """How many parts are under way, at most."""
+
     def __init__(self, location: str, most_parts: int, put_small: Callable[[bytes], None], name: str) -> None:
         self._location = location
         self._most_parts = most_parts
@@ -75,6 +77,8 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
         self._size = 0
         self._error: StoreError | None = None
         self._given_up = False
+        self._is_ending = False
+        """Whether the part that is sent is the last one."""
         self._ended = False
 
     @abstractmethod
@@ -110,11 +114,11 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
         with self._errors():
             rest = view
             while rest:
+                if not self._part.room:  # and not before more comes: so the last part is never empty
+                    self._send()
                 taken = min(len(rest), self._part.room)
                 self._part.write(rest[:taken])
                 rest = rest[taken:]
-                if not self._part.room:
-                    self._send()
         self._size += len(view)
         return len(view)
 
@@ -124,8 +128,8 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
             if not self._begun and content is not None:
                 self._put_small(content)
             else:
-                if self._part.size:
-                    self._send()
+                self._is_ending = True
+                self._send()
                 while self._under_way:
                     self._wait_for_first()
                 self.join()
@@ -169,7 +173,7 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
         if not self._begun:
             self._begun = True
             self.begin()
-        while len(self._under_way) >= (_AT_ONCE_IN_FILES if part.is_large else _AT_ONCE):
+        while len(self._under_way) >= min(self.at_once, _AT_ONCE_IN_FILES if part.is_large else self.at_once):
             self._wait_for_first()
         worker = Worker(lambda: self.send_part(part), self._thread_name)
         self._under_way.append((part, worker))

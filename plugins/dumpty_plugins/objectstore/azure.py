@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from dumpty import Found, is_object_name
 from dumpty_plugins.buckets.asking import Requests
 from dumpty_plugins.buckets.block_reader import Range
+from dumpty_plugins.buckets.named_upload import Uploaded
 from dumpty_plugins.objectstore.account import find_account
 from dumpty_plugins.objectstore.failures import RequestFailed, as_store_error
 
@@ -104,14 +105,18 @@ class Container:
 
     def head(self, name: str) -> Found:
         """Return what the server knows of an object."""
-        return self.head_with_nonce(name)[0]
+        return _found(name, self._properties(name))
 
-    def head_with_nonce(self, name: str) -> tuple[Found, str]:
-        """Return what the server knows of an object, and what its writer called this upload."""
+    def look_up(self, name: str) -> Uploaded:
+        """Return what the server knows of an object that was uploaded; its blocks' checksums were compared."""
+        found = self._properties(name)
+        return Uploaded(size=_found(name, found).size, nonce=str((found.metadata or {}).get(_NONCE, "")))
+
+    def _properties(self, name: str) -> Any:
         found = self._send(lambda client: client.get_blob_client(self.address.key(name)).get_blob_properties())
         if _is_folder(found):
             raise RequestFailed("it is a directory", code="BlobNotFound", status=_NOT_FOUND)
-        return _found(name, found), str((found.metadata or {}).get(_NONCE, ""))
+        return found
 
     def get(self, name: str, offset: int, length: int, tag: str = "") -> Range:
         """Return up to ``length`` bytes from ``offset`` on, of the object of that tag."""

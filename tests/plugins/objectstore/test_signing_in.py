@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import json
 import os
 import time
 
 import pytest
 from support.azure_server import ACCOUNT, azurite
+from support.certificates import make_certificate
 
 from dumpty import NotPermitted
 from dumpty_plugins import objectstore
 
-UTC = dt.UTC
-
 
 @pytest.fixture
 def certificate(tmp_path):
-    """A key, and a certificate of 127.0.0.1's own."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    (tmp_path / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    (tmp_path / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    return tmp_path / "key.pem", tmp_path / "certificate.pem"
+    return make_certificate(tmp_path, "127.0.0.1")
 
 
 @pytest.fixture

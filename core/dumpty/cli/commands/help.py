@@ -33,6 +33,7 @@ _ORDER = (
     "schedules",
     "retention",
     "s3",
+    "gcs",
     "objectstore",
     "copies",
     "sftp",

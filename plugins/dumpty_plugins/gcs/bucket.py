@@ -1,0 +1,291 @@
+"""One bucket's requests, each sent once, its answer compared with what was sent."""
+
+from __future__ import annotations
+
+import functools
+import json
+import uuid
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+from dumpty import Found, is_object_name
+from dumpty_plugins.buckets.asking import Requests
+from dumpty_plugins.buckets.block_reader import Range
+from dumpty_plugins.buckets.named_upload import Uploaded
+from dumpty_plugins.gcs import answers
+from dumpty_plugins.gcs.failures import RequestFailed, as_store_error
+from dumpty_plugins.gcs.sending import Answer, Sender
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from dumpty_plugins.gcs.address import Address
+
+__all__ = ["GoogleBucket"]
+
+_PAGE = 1000
+_PARTIAL, _INCOMPLETE, _CONDITION = 206, 308, 412
+_GONE = frozenset({404, 410})
+_DROPPED = frozenset({204, 404, 410, 499})
+
+_T = TypeVar("_T")
+
+
+class GoogleBucket:
+    """The objects of a bucket. May be used from several threads. It is ``dumpty_plugins.buckets.store.Bucket``.
+
+    Every method raises ``RequestFailed`` where there is no answer, or it is no success.
+
+    Args:
+        address: of the bucket, and the prefix of its objects' names.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.server = address.server
+        self.timeout = address.timeout
+        self.location = address.location
+        self.requests = Requests(address.server, address.timeout, "dumpty-gcs")
+        self._sender = Sender(address, self.requests.note_time)
+        bucket = quote(address.bucket, safe="")
+        self._objects = f"{address.url}/storage/v1/b/{bucket}/o"
+        self._uploads = f"{address.url}/upload/storage/v1/b/{bucket}/o"
+
+    def errors(self, what: str, name: str) -> AbstractContextManager[None]:
+        """Raise what fails in the block as an error of the contract."""
+        return as_store_error(f"{what} {self.address.location(name)}", self.address)
+
+    def put(self, name: str, data: bytes, *, new: bool, classed: bool = False) -> None:
+        """Put an object in one request; ``new`` only where the server knows none of that name."""
+        import google_crc32c
+
+        crc = answers.checksum(google_crc32c.value(data))
+        resource = self._resource(name, classed=classed) | {"crc32c": crc}
+        boundary = uuid.uuid4().hex
+        head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+            f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        )
+        body = b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
+
+        def ask() -> Answer:
+            return self._sender.send(
+                "POST",
+                self._uploads,
+                self._asked(uploadType="multipart", fields=answers.FIELDS, **self._condition(new=new)),
+                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+                body=lambda: body,
+            )
+
+        answer = self._send(ask, size=len(body))
+        answers.require_as_sent(self.address, answer.document(), len(data), crc, classed=classed)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Put an object where the server knows none."""
+        self.put(name, data, new=True)
+
+    def is_listed(self, name: str) -> bool:
+        """Return whether a listing has the object."""
+        return any(True for page in self.pages(name) for _ in page)
+
+    def begin(self, name: str, *, new: bool, nonce: str) -> str:
+        """Begin an upload of unknown length, and return the URL of its session."""
+        resource = self._resource(name, classed=True) | {"metadata": {answers.NONCE: nonce}}
+
+        def ask() -> Answer:
+            return self._sender.send(
+                "POST",
+                self._uploads,
+                self._asked(uploadType="resumable", fields=answers.FIELDS, **self._condition(new=new)),
+                headers={"Content-Type": "application/json; charset=UTF-8"},
+                body=lambda: json.dumps(resource).encode(),
+            )
+
+        session = self._send(ask).headers.get("Location", "")
+        # What goes there are the data and the token: to nobody else than was asked.
+        if urlsplit(session)[:2] != urlsplit(self.address.url)[:2]:
+            raise RequestFailed(f"{self.server} does not say where the upload goes on")
+        return str(session)
+
+    def put_chunk(
+        self,
+        session: str,
+        body: Callable[[], IO[bytes]],
+        start: int,
+        size: int,
+        *,
+        over: Callable[[], bool],
+        last: bool = False,
+    ) -> dict[str, Any]:
+        """Send the bytes from ``start`` on, and again what of them did not arrive.
+
+        Args:
+            session: the URL of the upload's session.
+            body: returns the bytes, as a file at its beginning.
+            start: how many went before.
+            size: how many they are.
+            over: tells whether nobody waits any more.
+            last: whether they are the last ones: these make the object.
+
+        Returns:
+            What the server says of the object; of an object that is not made yet, nothing.
+        """
+        end = start + size
+        total = str(end) if last else "*"
+        attempts: list[None] = []
+
+        def ask() -> dict[str, Any]:
+            position = start
+            if attempts:  # the answer to the last one was lost: how much of it arrived?
+                answer = self._ask_session(session, f"bytes */{total}")
+                if answer.status != _INCOMPLETE:
+                    return answer.document()
+                position = self._arrived(answer, start, end)
+            attempts.append(None)
+            while position < end:
+                said = f"bytes {position}-{end - 1}/{total}"
+                answer = self._ask_session(session, said, functools.partial(_rest, body, position - start))
+                if answer.status != _INCOMPLETE:
+                    return answer.document()
+                arrived = self._arrived(answer, start, end)
+                if arrived <= position:
+                    raise RequestFailed(f"{self.server} took none of {size:,} bytes", again=True)
+                position = arrived
+            if last:
+                raise RequestFailed(f"{self.server} has all bytes, and made no object of them", again=True)
+            return {}
+
+        made = self._send(ask, size=size, over=over)
+        if made and not last:
+            raise RequestFailed(f"{self.server} says that the object is whole, whose end was not sent")
+        return made
+
+    def drop(self, session: str) -> None:
+        """End an upload, for a moment at most: what is left of it the service removes after a week."""
+        self.requests.send_at_last(lambda: self._sender.send("DELETE", session, {}, expected=_DROPPED))
+
+    def head(self, name: str) -> Found:
+        """Return what the server knows of an object."""
+        return answers.found(name, self._look_up(name))
+
+    def look_up(self, name: str) -> Uploaded:
+        """Return what the server knows of an object that was uploaded."""
+        resource = self._look_up(name)
+        metadata = resource.get("metadata")
+        nonce = metadata.get(answers.NONCE, "") if isinstance(metadata, dict) else ""
+        return Uploaded(
+            size=answers.found(name, resource).size, nonce=str(nonce), checksum=str(resource.get("crc32c", ""))
+        )
+
+    def get(self, name: str, offset: int, length: int, tag: str = "") -> Range:
+        """Return up to ``length`` bytes from ``offset`` on, of the object of that tag."""
+        url = self._object(name)
+        parameters = self._asked(alt="media", **({"ifGenerationMatch": tag} if tag else {}))
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity"}
+
+        def ask() -> Range:
+            answer = self._sender.send("GET", url, parameters, headers=headers, about_object=True, most=length)
+            return self._range(answer, offset)
+
+        try:
+            return self._send(ask, size=length)
+        except RequestFailed as failure:
+            if failure.status == _CONDITION:
+                raise RequestFailed("the object was replaced while it was read", status=_CONDITION) from failure
+            raise
+
+    def pages(self, prefix: str) -> Iterator[Sequence[Found]]:
+        """Yield the objects whose names begin so, page by page."""
+        beginning = self.address.key(prefix)
+        asked = {"prefix": beginning, "maxResults": str(_PAGE), "fields": f"nextPageToken,items({answers.FIELDS})"}
+        token = ""
+        seen: set[str] = set()
+        while True:
+            parameters = self._asked(**asked, **({"pageToken": token} if token else {}))
+            page, token = self._page(beginning, parameters)
+            yield page
+            if not token:
+                return
+            if token in seen:
+                raise RequestFailed(f"{self.server} does not say how its list goes on")
+            seen.add(token)
+
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        url = self._object(name)
+        self._send(lambda: self._sender.send("DELETE", url, self._asked(), about_object=True))
+
+    def _look_up(self, name: str) -> dict[str, Any]:
+        url, parameters = self._object(name), self._asked(fields=answers.FIELDS)
+        return self._send(lambda: self._sender.send("GET", url, parameters, about_object=True)).document()
+
+    def _page(self, beginning: str, parameters: Mapping[str, str]) -> tuple[Sequence[Found], str]:
+        answer = self._send(lambda: self._sender.send("GET", self._objects, parameters)).document()
+        top = len(self.address.key(""))
+        try:
+            entries = [(str(entry["name"]), entry) for entry in answer.get("items", ())]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise RequestFailed(f"the answer of {self.server} makes no sense") from error
+        names = ((entry, name[top:]) for name, entry in entries if name.startswith(beginning))
+        page = [
+            answers.found(name, entry) for entry, name in names if is_object_name(name) or name.startswith("dumpty~")
+        ]
+        return page, str(answer.get("nextPageToken") or "")
+
+    def _range(self, answer: Answer, offset: int) -> Range:
+        generation = answer.headers.get("x-goog-generation", "")
+        place, _, total = answer.headers.get("Content-Range", "").rpartition("/")
+        if answer.status != _PARTIAL:
+            place, total = "bytes 0-", str(len(answer.content))
+        if not generation.isdigit() or not total.isdigit() or not place.startswith(f"bytes {offset}-"):
+            raise RequestFailed(f"{self.server} answers with other bytes than it was asked for")
+        read = Range(data=answer.content, size=int(total), tag=generation)
+        told = answers.told_checksum(answer.headers.get("x-goog-hash"))
+        if told and len(read.data) == read.size:  # it is that of the whole
+            import google_crc32c
+
+            if answers.checksum(google_crc32c.value(read.data)) != told:
+                raise RequestFailed("other bytes came than the server has", again=True)
+        return read
+
+    def _ask_session(self, session: str, place: str, body: Callable[[], Any] = bytes) -> Answer:
+        headers = {"Content-Range": place}
+        return self._sender.send("PUT", session, {}, headers=headers, body=body, expected={_INCOMPLETE}, gone=_GONE)
+
+    def _arrived(self, answer: Answer, start: int, end: int) -> int:
+        """Return how many bytes the server has of an upload, from its beginning."""
+        place = answer.headers.get("Range", "")
+        last = place.rpartition("-")[2]
+        arrived = int(last) + 1 if place.startswith("bytes=0-") and last.isdigit() else 0
+        if not start <= arrived <= end:
+            raise RequestFailed(
+                f"{self.server} says that {arrived:,} bytes have arrived, of {start:,} or more", status=_INCOMPLETE
+            )
+        return arrived
+
+    def _resource(self, name: str, *, classed: bool) -> dict[str, Any]:
+        resource: dict[str, Any] = {"name": self.address.key(name), "contentType": "application/octet-stream"}
+        if classed and self.address.storage_class:
+            # Only data: manifests, pins and proofs are read at every listing, and a cold class bills that.
+            resource["storageClass"] = self.address.storage_class
+        return resource
+
+    def _condition(self, *, new: bool) -> dict[str, str]:
+        asked = {"ifGenerationMatch": "0"} if new else {}
+        return asked | ({"kmsKeyName": self.address.kms_key} if self.address.kms_key else {})
+
+    def _asked(self, **parameters: str) -> dict[str, str]:
+        return parameters | ({"userProject": self.address.project} if self.address.project else {})
+
+    def _object(self, name: str) -> str:
+        return f"{self._objects}/{quote(self.address.key(name), safe='')}"
+
+    def _send(self, ask: Callable[[], _T], *, size: int = 0, over: Callable[[], bool] = lambda: False) -> _T:
+        return self.requests.send(ask, size=size, over=over)
+
+
+def _rest(body: Callable[[], IO[bytes]], offset: int) -> IO[bytes]:
+    content = body()
+    content.seek(offset)
+    return content
