@@ -245,6 +245,20 @@ class GivesThePasswordToAProgram(ChangedBackup):
 
 
 @breaks("test_no_secret_is_returned_or_shown")
+class GivesThePasswordToAProgramThatItSpawns(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        os.waitpid(os.posix_spawn("/bin/true", ["true", f"--password={source.password}"], {}), 0)
+        return evidence
+
+
+@breaks("test_no_secret_is_returned_or_shown")
+class GivesThePasswordToAShell(ChangedBackup):
+    def changed_evidence(self, evidence, source, options):
+        os.system(f"true --password={source.password}")
+        return evidence
+
+
+@breaks("test_no_secret_is_returned_or_shown")
 class LogsThePasswordOfEveryBackup(ChangedBackup):
     def changed_evidence(self, evidence, source, options):
         logging.getLogger("jsonl").debug("backed up with %r", source)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -114,3 +116,22 @@ def test_the_record_of_a_run_tells_of_every_rule_how_it_ended_and_why(tmp_path, 
         ("TestIt", "test_c", "test_c", "failed", "KeyError: 'k'"),
         ("", "test_d", "test_d", "skipped", "not here"),
     ]
+
+
+def test_the_watch_over_programs_leaves_python_as_it_was():
+    """An audit hook would stay, and end threads of a process that is traced."""
+    program = """
+import subprocess, sys
+from dumpty.testing.footprint import ProgramWatch
+
+hooks = []
+sys.addaudithook(lambda event, _: hooks.append(event) if event == "sys.addaudithook" else None)
+before = subprocess.Popen.__init__
+with ProgramWatch() as outer, ProgramWatch() as inner:
+    subprocess.run(["true", "watched"], check=True)
+assert subprocess.Popen.__init__ is before
+subprocess.run(["true", "unwatched"], check=True)
+assert outer.command_lines == inner.command_lines == ["true watched"], (outer.command_lines, inner.command_lines)
+assert hooks == []
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

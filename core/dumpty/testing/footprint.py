@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -95,8 +95,8 @@ class Footprint:
 class ProgramWatch:
     """A context manager: the command lines of all programs that are started in its block.
 
-    What Python starts is told by Python itself, before it runs; what such a program starts is found where the system
-    lists processes (``look``), which everybody on a machine can do.
+    What this process starts is noted before it runs, where Python starts programs; what such a program starts is found
+    where the system lists processes (``look``), which everybody on a machine can do.
     """
 
     def __init__(self) -> None:
@@ -104,13 +104,27 @@ class ProgramWatch:
         self._scans = 0
 
     def __enter__(self) -> Self:
-        _watch()
         self._known = set(_pids())
-        _watches.append(self)
+        # Not by an audit hook: none can be taken away again, and while one runs for one thread that is about to be
+        # traced, Python refuses to trace a second one, which ends that.
+        self._starts = [(owner, name, getattr(owner, name)) for owner, name, _, _ in _STARTS]
+        for (owner, name, original), (_, _, position, keyword) in zip(self._starts, _STARTS, strict=True):
+            setattr(owner, name, self._noting(original, position, keyword))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _watches.remove(self)
+        for owner, name, original in self._starts:
+            setattr(owner, name, original)
+
+    def _noting(self, start: Callable[..., Any], position: int, keyword: str) -> Callable[..., Any]:
+        @functools.wraps(start)
+        def note(*arguments: Any, **options: Any) -> Any:
+            argv = options.get(keyword) if len(arguments) <= position else arguments[position]
+            if argv is not None:
+                self.command_lines.append(_text(argv))
+            return start(*arguments, **options)
+
+        return note
 
     def look(self) -> None:
         """List the processes that are new, a few times at most."""
@@ -121,23 +135,13 @@ class ProgramWatch:
             self.command_lines.append(_read(pid, "cmdline").replace(b"\0", b" ").decode("utf-8", "replace"))
 
 
-_watches: list[ProgramWatch] = []
-_watching: list[Callable[[str, tuple[Any, ...]], None]] = []
-# Of what is told of each of these, the position of the command line.
-_STARTS = {"subprocess.Popen": 1, "os.posix_spawn": 1, "os.exec": 1, "os.spawn": 2, "os.system": 0}
-
-
-def _watch() -> None:
-    if not _watching:  # it cannot be taken away again
-        _watching.append(_note_start)
-        sys.addaudithook(_note_start)
-
-
-def _note_start(event: str, arguments: tuple[Any, ...]) -> None:
-    if _watches and event in _STARTS:
-        line = _text(arguments[_STARTS[event]])
-        for watch in _watches:
-            watch.command_lines.append(line)
+# What starts programs: where the command line is among what it is called with, and what it is called there.
+_STARTS: tuple[tuple[Any, str, int, str], ...] = (
+    (subprocess.Popen, "__init__", 1, "args"),
+    (os, "posix_spawn", 1, "argv"),
+    (os, "posix_spawnp", 1, "argv"),
+    (os, "system", 0, "command"),
+)
 
 
 def _text(argv: object) -> str:
