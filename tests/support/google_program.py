@@ -55,7 +55,8 @@ class State:
     """``keeps``: how many bytes of each chunk are kept at most. ``checks_at_begin``: whether a session begins at all where
     its condition does not hold. ``tokens``: whom it lets in, everybody if empty. ``retention``: seconds. ``held``: names.
     ``autoclass``: whether it chooses a storage class by itself.
-    ``scheme``: of the URLs it tells. ``seen``: who was asked for, and what let in."""
+    ``scheme``: of the URLs it tells.
+    ``rate``: within how many seconds it takes one change of a name. ``seen``: who was asked for, and what let in."""
 
     buckets: dict[str, dict[str, Object]] = field(default_factory=dict)
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -66,6 +67,9 @@ class State:
     held: list = field(default_factory=list)
     autoclass: bool = False
     scheme: str = "http"
+    rate: float = 0
+    changed: dict[str, float] = field(default_factory=dict)
+    too_many: int = 0
     seen: list = field(default_factory=list)
     page: int = 1000
     dropped: int = 0
@@ -98,6 +102,16 @@ def require_condition(bucket: str, name: str, parameters: dict) -> None:
         raise Failed(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.")
 
 
+def require_seldom(name: str) -> None:
+    """Refuse a second change of one name within ``rate`` seconds."""
+    now = time.time()
+    if STATE.rate and now - STATE.changed.get(name, 0) < STATE.rate:
+        STATE.too_many += 1
+        text = f"The object {name} exceeded the rate limit for object mutation operations (create, update, and delete)."
+        raise Failed(429, "rateLimitExceeded", text)
+    STATE.changed[name] = now
+
+
 def require_unkept(bucket: str, name: str) -> None:
     found = objects_of(bucket).get(name)
     if found is None:
@@ -119,6 +133,7 @@ def make(bucket: str, metadata: dict, parameters: dict, data: bytes) -> dict:
     with LOCK:
         require_condition(bucket, name, parameters)
         require_unkept(bucket, name)
+        require_seldom(name)
         if metadata.get("crc32c", crc) != crc:
             text = f'Provided CRC32C "{metadata["crc32c"]}" doesn\'t match calculated CRC32C "{crc}".'
             raise Failed(400, "invalid", text)
@@ -172,6 +187,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         self.parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
         try:
+            if self.command in {"POST", "PUT"} and "Content-Length" not in self.headers:
+                raise Failed(411, "lengthRequired", "You must provide the Content-Length HTTP header.")
             self.route(parts.path)
         except Failed as failed:
             self.fail(failed)
@@ -207,6 +224,7 @@ class Handler(BaseHTTPRequestHandler):
                 find(bucket, name)
                 require_condition(bucket, name, self.parameters)
                 require_unkept(bucket, name)
+                require_seldom(name)
                 del objects_of(bucket)[name]
             self.answer(204)
         elif not upload and not name and self.command == "GET":
@@ -236,6 +254,7 @@ class Handler(BaseHTTPRequestHandler):
                     "open": sum(session.made is None for session in STATE.sessions.values()),
                     "dropped": STATE.dropped,
                     "seen": STATE.seen,
+                    "too_many": STATE.too_many,
                 },
             )
 

@@ -59,6 +59,7 @@ class Google:
             "autoclass": False,
             "scheme": "http",
             "page": 1000,
+            "rate": 0,
         }
         self.control(**wanted)
         try:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Requests"]
 
 _PAUSES = (1.0, 2.0, 4.0)
-"""Seconds between two attempts, at most: by chance less, so that not all who were sent away come back at once."""
+"""Seconds between two attempts, at most: by chance less, so that not all who were sent away come back at once; at least
+half of that, for a server may take one change of a name a second (Google does)."""
 _ATTEMPTS = 1 + len(_PAUSES)
 """How often a request is sent, at most: again after 429, 5xx and lost connections, never after a refusal."""
 
@@ -82,6 +83,6 @@ class Requests:
             try:
                 return self._ask(request)
             except RequestFailed as failure:
-                if not failure.again or ended.wait(random.uniform(0, longest)):  # noqa: S311 - no secret
+                if not failure.again or ended.wait(random.uniform(longest / 2, longest)):  # noqa: S311 - no secret
                     raise
         return self._ask(request)

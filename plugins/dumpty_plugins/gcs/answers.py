@@ -36,7 +36,7 @@ def document(content: bytes, server: str) -> dict[str, Any]:
     """
     try:
         read = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         read = None
     if not isinstance(read, dict):
         raise RequestFailed(f"the answer of {server} makes no sense")
@@ -129,7 +129,7 @@ def _said(content: bytes) -> tuple[str, str]:
         error = json.loads(text)["error"]
         first = error["errors"][0] if error.get("errors") else {}
         reason, message = str(first.get("reason", "")), str(error.get("message", ""))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         reason, message = "", text if text.startswith(_MISSING) else ""
     return reason[:80], " ".join(message.split())[:300]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import uuid
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -102,11 +103,10 @@ class GoogleBucket:
                 body=lambda: json.dumps(resource).encode(),
             )
 
-        session = self._send(ask).headers.get("Location", "")
-        # What goes there are the data and the token: to nobody else than was asked.
-        if urlsplit(session)[:2] != urlsplit(self.address.url)[:2]:
+        session = str(self._send(ask).headers.get("Location", ""))
+        if not _is_of_one_server(session, self.address.url):  # what goes there are the data, and the token
             raise RequestFailed(f"{self.server} does not say where the upload goes on")
-        return str(session)
+        return session
 
     def put_chunk(
         self,
@@ -238,7 +238,7 @@ class GoogleBucket:
         place, _, total = answer.headers.get("Content-Range", "").rpartition("/")
         if answer.status != _PARTIAL:
             place, total = "bytes 0-", str(len(answer.content))
-        if not generation.isdigit() or not total.isdigit() or not place.startswith(f"bytes {offset}-"):
+        if not _is_number(generation) or not _is_number(total) or not place.startswith(f"bytes {offset}-"):
             raise RequestFailed(f"{self.server} answers with other bytes than it was asked for")
         read = Range(data=answer.content, size=int(total), tag=generation)
         told = answers.told_checksum(answer.headers.get("x-goog-hash"))
@@ -257,7 +257,7 @@ class GoogleBucket:
         """Return how many bytes the server has of an upload, from its beginning."""
         place = answer.headers.get("Range", "")
         last = place.rpartition("-")[2]
-        arrived = int(last) + 1 if place.startswith("bytes=0-") and last.isdigit() else 0
+        arrived = int(last) + 1 if place.startswith("bytes=0-") and _is_number(last) else 0
         if not start <= arrived <= end:
             raise RequestFailed(
                 f"{self.server} says that {arrived:,} bytes have arrived, of {start:,} or more", status=_INCOMPLETE
@@ -289,3 +289,19 @@ def _rest(body: Callable[[], IO[bytes]], offset: int) -> IO[bytes]:
     content = body()
     content.seek(offset)
     return content
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,19}", text) is not None
+
+
+def _is_of_one_server(url: str, other: str) -> bool:
+    """Return whether two URLs are of one server; all those of Google's own domain are."""
+    try:
+        parts, others = urlsplit(url), urlsplit(other)
+        port = parts.port
+    except ValueError:
+        return False
+    own = ".googleapis.com"
+    both_own = (parts.hostname or "").endswith(own) and (others.hostname or "").endswith(own)
+    return parts.scheme == others.scheme and (parts.netloc == others.netloc or (both_own and port in {None, 443}))

@@ -84,7 +84,7 @@ def test_the_server_refuses(store, proxy, status, reason, text):
             assert text in error_of(lambda: store.stat("a/b"))
 
 
-@pytest.mark.parametrize("body", [b"no such page", b"", b'{"error": "other"}', b"<html>"])
+@pytest.mark.parametrize("body", [b"no such page", b"", b'{"error": "other"}', b"<html>", b"[" * 100_000])
 def test_an_answer_that_something_is_missing_and_not_what_is_no_missing_object(store, proxy, body):
     store.put("a/b", b"x")
     nothing = Trouble(refuse=(404, ""), rewrite=lambda _: body)

@@ -195,6 +195,20 @@ def test_of_a_bucket_that_keeps_what_it_has_nothing_is_removed(url, google_serve
         assert {b.id for b in manager.list_backups()} == set(ids)
 
 
+def test_a_server_that_takes_one_change_of_a_name_a_second_is_waited_for(url, google_server, tmp_path, monkeypatch):
+    """As Google does, deletions included; claims are made and given back within one."""
+    monkeypatch.setattr("dumpty_plugins.buckets.asking._PAUSES", (1.0, 2.0, 4.0))
+    make(tmp_path / "shop.db")
+    before = google_server.control()["too_many"]
+    with google_server.being(rate=1.0):
+        manager = BackupManager(url)
+        first, second = (manager.create_backup(f"sqlite:///{tmp_path}/shop.db").raise_for_error() for _ in range(2))
+        assert manager.verify(first.id)
+        manager.remove(first.id)
+        assert [backup.id for backup in manager.list_backups()] == [second.id]
+    assert google_server.control()["too_many"] > before
+
+
 def test_what_a_backup_asks_of_a_bucket_is_counted(url, proxy, tmp_path):
     make(tmp_path / "shop.db")
     BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")

@@ -230,9 +230,19 @@ def test_an_object_that_is_said_to_be_whole_before_its_end_is_an_error(store, pr
         upload(store)
 
 
-def test_an_upload_that_is_to_go_on_elsewhere_is_an_error_and_nothing_goes_there(store, proxy):
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://127.0.0.1:9/upload?upload_id=1",
+        "https://storage.googleapis.com/upload?upload_id=1",
+        "/upload?upload_id=1",
+        "http://[",
+        None,
+    ],
+)
+def test_an_upload_that_is_to_go_on_elsewhere_is_an_error_and_nothing_goes_there(store, proxy, place):
     store.capabilities()
-    elsewhere = Trouble(headers={"Location": "http://127.0.0.1:9/upload?upload_id=1"})
+    elsewhere = Trouble(headers={"Location": place})
     with (
         proxy.does(lambda request: elsewhere if beginning(request) else NONE),
         pytest.raises(StoreError, match="does not say where the upload goes on"),
@@ -429,7 +439,8 @@ def test_a_listing_that_does_not_say_how_it_goes_on_is_an_error(store, proxy):
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"[]", b'{"items": 1}', b'{"items": [{"name": "here/a/b"}]}', b'{"items": [1]}', b"<html>"]
+    "answer",
+    [b"", b"[]", b"[" * 100_000, b'{"items": 1}', b'{"items": [{"name": "here/a/b"}]}', b'{"items": [1]}', b"<html>"],
 )
 def test_an_answer_makes_no_sense(store, proxy, answer):
     store.put("a/b", b"x")
