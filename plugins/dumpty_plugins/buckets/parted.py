@@ -30,6 +30,7 @@ class AnyPart(Protocol):
     number: int
     size: int
     is_large: bool
+    is_last: bool
 
     @property
     def room(self) -> int:
@@ -77,8 +78,6 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
         self._size = 0
         self._error: StoreError | None = None
         self._given_up = False
-        self._is_ending = False
-        """Whether the part that is sent is the last one."""
         self._ended = False
 
     @abstractmethod
@@ -128,7 +127,7 @@ class PartedUpload(ABC, Generic[_Part, _Sent]):
             if not self._begun and content is not None:
                 self._put_small(content)
             else:
-                self._is_ending = True
+                self._part.is_last = True
                 self._send()
                 while self._under_way:
                     self._wait_for_first()

@@ -28,6 +28,7 @@ class Part:
         self.size = 0
         self.is_large = size > _IN_MEMORY
         """Whether it may come to wait in a file."""
+        self.is_last = False
         self._capacity = size
         self._file: IO[bytes] = io.BytesIO()
 

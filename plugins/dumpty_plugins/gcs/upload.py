@@ -57,7 +57,7 @@ class GoogleUpload(NamedUpload[None]):
             raise
 
     def send_part(self, part: Part) -> None:
-        if self._is_ending:  # whose end makes the object: that is for make() to send
+        if part.is_last:  # whose end makes the object: that is for make() to send
             self._last = part
             return
         self._send_chunk(part, last=False)

@@ -50,6 +50,7 @@ class Part:
         self.size = 0
         self.is_large = size > _IN_MEMORY
         """Whether it may come to wait in a file."""
+        self.is_last = False
         self._capacity = size
         self._crc = 0
         self._bytes = bytearray()

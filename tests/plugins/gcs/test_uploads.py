@@ -316,6 +316,20 @@ def test_a_session_that_is_gone_because_it_has_made_the_object_is_none_of_a_fail
     assert store.get(NAME) == DATA
 
 
+def test_a_part_that_is_slow_to_begin_is_not_taken_for_the_last_one(store, monkeypatch):
+    from dumpty_plugins.gcs.upload import GoogleUpload
+
+    send = GoogleUpload.send_part
+
+    def slowly(self, part):
+        time.sleep(0.3)
+        send(self, part)
+
+    monkeypatch.setattr(GoogleUpload, "send_part", slowly)
+    upload(store)
+    assert store.get(NAME) == DATA
+
+
 def test_what_was_asked_for_beside_the_bytes_is_compared(google_server, bucket, proxy):
     key = "projects/p/locations/eu/keyRings/r/cryptoKeys/k"
     store = gcs.open_store(google_server.url(bucket, storage_class="COLDLINE", kms_key=key))
