@@ -79,10 +79,17 @@ class Requests:
         return request()
 
     def _ask_again(self, request: Callable[[], _T], ended: threading.Event) -> _T:
+        lost = False  # whether what was sent before may have succeeded
         for longest in _PAUSES:
             try:
                 return self._ask(request)
             except RequestFailed as failure:
+                failure.uncertain = lost
+                lost = lost or not failure.certain
                 if not failure.again or ended.wait(random.uniform(longest / 2, longest)):  # noqa: S311 - no secret
                     raise
-        return self._ask(request)
+        try:
+            return self._ask(request)
+        except RequestFailed as failure:
+            failure.uncertain = lost
+            raise

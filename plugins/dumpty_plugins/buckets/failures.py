@@ -25,6 +25,7 @@ class RequestFailed(Exception):
     TAKEN: ClassVar[frozenset[str]] = frozenset()
     REFUSED: ClassVar[frozenset[str]] = frozenset()
     UNSUPPORTED: ClassVar[frozenset[str]] = frozenset()
+    UNSIGNED: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, reason: str, *, code: str = "", status: int = 0, again: bool = False) -> None:
         super().__init__(reason)
@@ -32,6 +33,8 @@ class RequestFailed(Exception):
         self.status = status
         self.reason = reason
         self.again = again
+        self.uncertain = False
+        """Whether the same request was sent before, and its answer was lost: it may have succeeded."""
 
     @property
     def missing(self) -> bool:
@@ -54,6 +57,11 @@ class RequestFailed(Exception):
         return self.code in self.REFUSED
 
     @property
+    def unsigned(self) -> bool:
+        """Whether the server does not know who asks: which says nothing of anybody's rights."""
+        return self.code in self.UNSIGNED
+
+    @property
     def unsupported(self) -> bool:
         """Whether the server does not know what was asked for."""
         return self.code in self.UNSUPPORTED
@@ -61,4 +69,5 @@ class RequestFailed(Exception):
     @property
     def certain(self) -> bool:
         """Whether the server has said no, and nothing can come of it any more."""
-        return 0 < self.status < _SERVER_ERROR and not self.taken
+        said_no = 0 < self.status < _SERVER_ERROR and not self.taken
+        return said_no and not self.again and not self.uncertain

@@ -25,12 +25,13 @@ _Sent = TypeVar("_Sent")
 class Uploaded(Struct, frozen=True, kw_only=True):
     """What a server knows of an object: its size in bytes, what its writer called the upload, and its checksum.
 
-    The last two are "" where it tells none.
+    The last two are "" where it tells none. ``problem`` says how it is not kept as it was asked for.
     """
 
     size: int
     nonce: str
     checksum: str = ""
+    problem: str = ""
 
 
 class Named(Protocol):
@@ -85,11 +86,8 @@ class NamedUpload(PartedUpload[Part, _Sent]):
         super().__init__(place.location(name), most_parts, put_small, "dumpty-part")
 
     @abstractmethod
-    def make(self, *, new: bool) -> None:
-        """Make the object of what was sent, in a last request.
-
-        Args:
-            new: whether the server is to refuse a name that is taken.
+    def make(self) -> None:
+        """Make the object of what was sent, in a last request that asks the server to refuse a name that is taken.
 
         Raises:
             RequestFailed: it is not known to be there.
@@ -99,11 +97,10 @@ class NamedUpload(PartedUpload[Part, _Sent]):
         return self._place.errors("cannot write", self._name)
 
     def join(self) -> None:
-        conditional = self._claims_new()
-        if not conditional and self._is_there():
+        if not self._claims_new() and self._is_there():
             raise self._exists()
         try:
-            self.make(new=conditional)
+            self.make()
         except RequestFailed as failure:
             # The answer to a first request may be lost, and what is told is that to a second one.
             if (failure.certain and not self.may_be_joined(failure)) or not self._comes_to_be(failure):
@@ -151,6 +148,8 @@ class NamedUpload(PartedUpload[Part, _Sent]):
             raise RequestFailed(f"of {self._size:,} bytes {found.size:,} arrived")
         if found.checksum != self.checksum():
             raise RequestFailed("other bytes have arrived than were sent")
+        if found.problem:
+            raise RequestFailed(found.problem)
         return True
 
     def _exists(self) -> Exists:

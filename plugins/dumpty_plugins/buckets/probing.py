@@ -62,16 +62,17 @@ def find_guarantees(server: Probed) -> Guarantees:
     try:
         server.head(MARKER)
     except RequestFailed as failure:
-        if not failure.missing and not failure.refused:
+        if failure.unsigned or not (failure.missing or failure.refused):
             raise
-        return _prove(server)
+        return _prove(server) or _prove(server) or Guarantees()
     refusal = _try(server, MARKER)
     if refusal is not None and refusal.refused:
         return Guarantees(writable=False)
     return Guarantees(decides=refusal is not None and refusal.decided)
 
 
-def _prove(server: Probed) -> Guarantees:
+def _prove(server: Probed) -> Guarantees | None:
+    """Let several race; None where nobody is known to have won: the winner's answer may have been lost."""
     name = f"dumpty~{uuid.uuid4().hex}"
     pool = ThreadPoolExecutor(_CONTENDERS, thread_name_prefix="dumpty-probe")
     try:
@@ -83,6 +84,8 @@ def _prove(server: Probed) -> Guarantees:
         pool.shutdown(cancel_futures=True)
         with contextlib.suppress(RequestFailed):
             server.delete(name)
+    if all(outcome is not None and outcome.taken for outcome in outcomes):
+        return None
     refused = [outcome for outcome in outcomes if outcome is not None and outcome.taken]
     decides = outcomes.count(None) == 1 and len(refused) == _CONTENDERS - 1
     if decides and lists:
@@ -100,7 +103,7 @@ def _try(server: Probed, name: str) -> RequestFailed | None:
     try:
         server.put_new(name, _CONTENT)
     except RequestFailed as failure:
-        if failure.taken or failure.refused or failure.unsupported:
-            return failure
-        raise
+        if failure.unsigned or not (failure.taken or failure.refused or failure.unsupported):
+            raise
+        return failure
     return None

@@ -120,9 +120,8 @@ class BucketStore(PuttingStore):
         return self._bucket.errors(what, name)
 
     def _put(self, name: str, data: bytes, *, new: bool, classed: bool) -> None:
-        self.put_by(
-            lambda conditional: self._bucket.put(name, data, new=conditional, classed=classed), name, data, new=new
-        )
+        # Asked for in every case: a server that heeds it now was perhaps not reached when that was to be found out.
+        self.put_by(lambda _: self._bucket.put(name, data, new=new, classed=classed), name, data, new=new)
 
     def _delete(self, name: str) -> StoreError | None:
         try:

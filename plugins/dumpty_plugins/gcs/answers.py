@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.gcs.address import Address
 
-__all__ = ["FIELDS", "NONCE", "checksum", "document", "found", "refusal", "require_as_sent", "told_checksum"]
+__all__ = [
+    "FIELDS",
+    "NONCE",
+    "checksum",
+    "document",
+    "found",
+    "refusal",
+    "require_as_sent",
+    "told_checksum",
+]
 
 FIELDS = "name,size,generation,timeCreated,retentionExpirationTime,retention,metadata,crc32c,storageClass,kmsKeyName"
 """What is asked for of an object."""
@@ -25,7 +34,7 @@ _AGAIN_BY_REASON = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "bac
 _SERVER_ERROR = 500
 _MISSING = ("No such object", "The specified bucket does not exist")
 """What the text of a download's failure begins with, in which no reason stands."""
-_UNUSABLE, _FORBIDDEN, _NOT_FOUND, _CONDITION = 400, 403, 404, 412
+_FORBIDDEN, _NOT_FOUND, _CONDITION = 403, 404, 412
 
 
 def document(content: bytes, server: str) -> dict[str, Any]:
@@ -59,7 +68,7 @@ def found(name: str, resource: Mapping[str, Any]) -> Found:
             modified=modified,
             retained_until=max(until, default=None),
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise RequestFailed("the server does not say how large the object is, and when it was written") from error
 
 
@@ -74,27 +83,24 @@ def told_checksum(header: str | None) -> str:
     return next((value for key, _, value in pairs if key == "crc32c"), "")
 
 
-def require_as_sent(address: Address, resource: Mapping[str, Any], size: int, crc: str, *, classed: bool) -> None:
-    """Compare what the server says it has with what it was sent, and asked for.
-
-    Raises:
-        RequestFailed: they differ; with a status where it has the bytes, but not as it was asked to keep them.
-    """
+def require_as_sent(resource: Mapping[str, Any], size: int, crc: str) -> None:
+    """Compare what the server says it has with what it was sent; ``RequestFailed`` where they differ."""
     if str(resource.get("size")) != str(size) or resource.get("crc32c") != crc:
         raise RequestFailed("the server says that it got other bytes than were sent")
+
+
+def kept_otherwise(address: Address, resource: Mapping[str, Any], *, classed: bool) -> str:
+    """Return how the server says it keeps an object otherwise than it was asked to, "" where it does so."""
     key = str(resource.get("kmsKeyName", ""))
     if address.kms_key and not f"{key}/".startswith(f"{address.kms_key}/"):
-        raise RequestFailed(
-            f"{address.server} was asked to encrypt it with {address.kms_key}, and says {key or 'nothing'}",
-            status=_UNUSABLE,
-        )
+        return f"{address.server} was asked to encrypt it with {address.kms_key}, and says {key or 'nothing'}"
     kept = resource.get("storageClass")
     if classed and address.storage_class and kept != address.storage_class:
-        raise RequestFailed(
+        return (
             f"{address.server} was asked to keep it as {address.storage_class}, and says {kept or 'nothing'}; a bucket "
-            "with Autoclass chooses by itself: leave storage_class out",
-            status=_UNUSABLE,
+            "with Autoclass chooses by itself: leave storage_class out"
         )
+    return ""
 
 
 def refusal(status: int, content: bytes, *, about_object: bool) -> RequestFailed:

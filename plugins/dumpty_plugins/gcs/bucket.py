@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import re
 import uuid
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["GoogleBucket"]
 
 _PAGE = 1000
-_PARTIAL, _INCOMPLETE, _CONDITION = 206, 308, 412
+_EMPTY_PAGES = 1000
+"""How many there may be, one after the other: the server may look on where it found nothing."""
+_PARTIAL, _INCOMPLETE, _UNUSABLE, _CONDITION = 206, 308, 400, 412
 _GONE = frozenset({404, 410})
 _DROPPED = frozenset({204, 404, 410, 499})
 
@@ -76,11 +79,13 @@ class GoogleBucket:
                 self._uploads,
                 self._asked(uploadType="multipart", fields=answers.FIELDS, **self._condition(new=new)),
                 headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-                body=lambda: body,
+                body=lambda: io.BytesIO(body),  # sent in blocks: of bytes the time for one is that for all
             )
 
         answer = self._send(ask, size=len(body))
-        answers.require_as_sent(self.address, answer.document(), len(data), crc, classed=classed)
+        answers.require_as_sent(answer.document(), len(data), crc)
+        if problem := answers.kept_otherwise(self.address, answer.document(), classed=classed):
+            raise RequestFailed(problem, status=_UNUSABLE)
 
     def put_new(self, name: str, data: bytes) -> None:
         """Put an object where the server knows none."""
@@ -90,15 +95,15 @@ class GoogleBucket:
         """Return whether a listing has the object."""
         return any(True for page in self.pages(name) for _ in page)
 
-    def begin(self, name: str, *, new: bool, nonce: str) -> str:
-        """Begin an upload of unknown length, and return the URL of its session."""
+    def begin(self, name: str, nonce: str) -> str:
+        """Begin an upload of unknown length, where the server knows no such name; return the URL of its session."""
         resource = self._resource(name, classed=True) | {"metadata": {answers.NONCE: nonce}}
 
         def ask() -> Answer:
             return self._sender.send(
                 "POST",
                 self._uploads,
-                self._asked(uploadType="resumable", fields=answers.FIELDS, **self._condition(new=new)),
+                self._asked(uploadType="resumable", fields=answers.FIELDS, **self._condition(new=True)),
                 headers={"Content-Type": "application/json; charset=UTF-8"},
                 body=lambda: json.dumps(resource).encode(),
             )
@@ -175,7 +180,10 @@ class GoogleBucket:
         metadata = resource.get("metadata")
         nonce = metadata.get(answers.NONCE, "") if isinstance(metadata, dict) else ""
         return Uploaded(
-            size=answers.found(name, resource).size, nonce=str(nonce), checksum=str(resource.get("crc32c", ""))
+            size=answers.found(name, resource).size,
+            nonce=str(nonce),
+            checksum=str(resource.get("crc32c", "")),
+            problem=answers.kept_otherwise(self.address, resource, classed=True),
         )
 
     def get(self, name: str, offset: int, length: int, tag: str = "") -> Range:
@@ -198,8 +206,8 @@ class GoogleBucket:
     def pages(self, prefix: str) -> Iterator[Sequence[Found]]:
         """Yield the objects whose names begin so, page by page."""
         beginning = self.address.key(prefix)
-        asked = {"prefix": beginning, "maxResults": str(_PAGE), "fields": f"nextPageToken,items({answers.FIELDS})"}
-        token = ""
+        asked = {"prefix": beginning, "maxResults": str(_PAGE), "fields": f"kind,nextPageToken,items({answers.FIELDS})"}
+        token, empty = "", 0
         seen: set[str] = set()
         while True:
             parameters = self._asked(**asked, **({"pageToken": token} if token else {}))
@@ -207,14 +215,17 @@ class GoogleBucket:
             yield page
             if not token:
                 return
-            if token in seen:
+            empty = 0 if page else empty + 1
+            if token in seen or empty > _EMPTY_PAGES:
                 raise RequestFailed(f"{self.server} does not say how its list goes on")
             seen.add(token)
 
     def delete(self, name: str) -> None:
         """Delete an object."""
         url = self._object(name)
-        self._send(lambda: self._sender.send("DELETE", url, self._asked(), about_object=True))
+        answer = self._send(lambda: self._sender.send("DELETE", url, self._asked(), about_object=True))
+        if answer.content:  # somebody else's page
+            raise RequestFailed(f"the answer of {self.server} makes no sense")
 
     def _look_up(self, name: str) -> dict[str, Any]:
         url, parameters = self._object(name), self._asked(fields=answers.FIELDS)
@@ -222,6 +233,8 @@ class GoogleBucket:
 
     def _page(self, beginning: str, parameters: Mapping[str, str]) -> tuple[Sequence[Found], str]:
         answer = self._send(lambda: self._sender.send("GET", self._objects, parameters)).document()
+        if answer.get("kind") != "storage#objects":
+            raise RequestFailed(f"the answer of {self.server} makes no sense")
         top = len(self.address.key(""))
         try:
             entries = [(str(entry["name"]), entry) for entry in answer.get("items", ())]
@@ -304,4 +317,6 @@ def _is_of_one_server(url: str, other: str) -> bool:
         return False
     own = ".googleapis.com"
     both_own = (parts.hostname or "").endswith(own) and (others.hostname or "").endswith(own)
+    if re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", parts.netloc) is None:  # what others take apart in another way
+        return False
     return parts.scheme == others.scheme and (parts.netloc == others.netloc or (both_own and port in {None, 443}))

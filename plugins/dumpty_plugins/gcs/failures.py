@@ -45,7 +45,8 @@ class RequestFailed(failures.RequestFailed):
     MISSING = frozenset({NO_OBJECT})
     # What a policy keeps from being written is there.
     TAKEN = _RETAINED | {CONDITION}
-    REFUSED = _REFUSED | _CREDENTIALS | {NOTHING_SIGNS_IN}
+    UNSIGNED = _CREDENTIALS | {NOTHING_SIGNS_IN}
+    REFUSED = _REFUSED | UNSIGNED
 
 
 @contextlib.contextmanager

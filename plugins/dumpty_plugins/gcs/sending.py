@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from dumpty_plugins.gcs import answers
 from dumpty_plugins.gcs.failures import SESSION_GONE, RequestFailed
-from dumpty_plugins.gcs.signing import Signing
+from dumpty_plugins.gcs.signing import Signing, is_passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Sender"]
 
-_CONNECT_SECONDS = 10.0
+_CONNECT_SECONDS = 30.0
+"""How long to wait for a connection, and for each block that is sent to be taken."""
 _CONNECTIONS = 32
 _BLOCK = 1 << 16
 _LARGEST = 64 << 20
@@ -104,11 +105,15 @@ class Sender:
         try:
             yield
         except exceptions.RefreshError as error:
+            if is_passing(error):
+                raise RequestFailed(self._no_token(error), again=True) from error
             reason = f"no token is given for them: {_one_line(error)}"
             raise RequestFailed(reason, code="authError", status=_UNAUTHORIZED) from error
         except exceptions.GoogleAuthError as error:
-            raise RequestFailed(f"where Google signs in cannot be reached: {_one_line(error)}", again=True) from error
+            raise RequestFailed(self._no_token(error), again=True) from error
         except requests.exceptions.SSLError as error:
+            if "certificate verify failed" not in str(error):  # the connection, and not whose it is
+                raise RequestFailed(self._broken(error), again=True) from error
             raise RequestFailed(
                 f"{self._address.server} has no certificate that is trusted here ({_one_line(error)}); see "
                 "REQUESTS_CA_BUNDLE"
@@ -162,6 +167,10 @@ class Sender:
                 self._signing = Signing(self._address, _new_session())
             return self._session, self._signing
 
+    @staticmethod
+    def _no_token(error: Exception) -> str:
+        return f"no token came from where Google signs in: {_one_line(error)}"
+
     def _broken(self, error: Exception) -> str:
         server, text = self._address.server, str(error)
         if type(error).__name__ == "ConnectTimeout" or "Failed to establish" in text or "NameResolution" in text:
@@ -177,11 +186,22 @@ def _new_session() -> Any:
     import requests
     from requests.adapters import HTTPAdapter
 
-    session = requests.Session()
+    class Session(requests.Session):
+        """Looks at no redirection: it would read an answer to its end to follow none."""
+
+        def get_redirect_target(self, resp: Any) -> None:  # noqa: ARG002 - theirs
+            return None
+
+    session = Session()
+    session.auth = _unsigned  # or what ~/.netrc has for a host would take the token's place
     session.headers["User-Agent"] = "dumpty"
     session.mount("https://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
     session.mount("http://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
     return session
+
+
+def _unsigned(request: Any) -> Any:
+    return request
 
 
 def _one_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from dumpty_plugins.gcs.failures import NOTHING_SIGNS_IN, RequestFailed
 if TYPE_CHECKING:
     from dumpty_plugins.gcs.address import Address
 
-__all__ = ["Signing"]
+__all__ = ["Signing", "is_passing"]
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _DOMAIN = "googleapis.com"
@@ -80,6 +80,8 @@ class Signing:
                 warnings.simplefilter("ignore")
                 credentials, _ = google.auth.default(scopes=[_SCOPE], request=self._send)
         except (exceptions.GoogleAuthError, OSError, ValueError) as error:
+            if is_passing(error):
+                raise
             if self._address.endpoint and not _is_of(server.hostname, _DOMAIN):
                 return None
             raise RequestFailed(
@@ -101,3 +103,11 @@ class Signing:
 
 def _is_of(host: str | None, domain: str) -> bool:
     return f".{host}".endswith(f".{domain}")
+
+
+def is_passing(error: Exception) -> bool:
+    """Return whether what google-auth raises is of the network, and says nothing of the credentials."""
+    from google.auth import exceptions
+
+    causes = (error, error.__cause__)
+    return bool(getattr(error, "retryable", False)) or any(isinstance(e, exceptions.TransportError) for e in causes)

@@ -50,7 +50,7 @@ class GoogleUpload(NamedUpload[None]):
 
     def begin(self) -> None:
         try:
-            self._session = self._bucket.begin(self._name, new=self._claims_new(), nonce=self._nonce)
+            self._session = self._bucket.begin(self._name, self._nonce)
         except RequestFailed as failure:
             if failure.taken:
                 raise self._exists() from failure
@@ -72,11 +72,11 @@ class GoogleUpload(NamedUpload[None]):
             with contextlib.suppress(RequestFailed):
                 self._bucket.drop(self._session)
 
-    def make(self, *, new: bool) -> None:  # noqa: ARG002 - the session was begun so
+    def make(self) -> None:
         if self._last is None:
             raise RequestFailed("nothing of it is left to send")
         resource = self._send_chunk(self._last, last=True)
-        answers.require_as_sent(self._bucket.address, resource, self._sent, self.checksum(), classed=True)
+        answers.require_as_sent(resource, self._sent, self.checksum())
 
     def checksum(self) -> str:
         """Return the CRC-32C of all that was sent, as Google writes it."""

@@ -89,17 +89,16 @@ class Container:
 
         self._send(ask, size=size, over=over)
 
-    def join(self, name: str, blocks: Sequence[str], *, new: bool, nonce: str, patience: int) -> None:
-        """Make an object of blocks; ``new`` only where the server knows none of that name."""
+    def join(self, name: str, blocks: Sequence[str], *, nonce: str, patience: int) -> None:
+        """Make an object of blocks, where the server knows none of that name."""
         from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock
-
-        condition = {"match_condition": MatchConditions.IfMissing} if new else {}
 
         def ask(client: Any) -> None:
             blob = client.get_blob_client(self.address.key(name))
             listed = [BlobBlock(block_id=block) for block in blocks]
-            blob.commit_block_list(listed, **condition, **self._kept(nonce, classed=True))
+            kept = self._kept(nonce, classed=True)
+            blob.commit_block_list(listed, match_condition=MatchConditions.IfMissing, **kept)
 
         self._send(ask, size=patience)
 

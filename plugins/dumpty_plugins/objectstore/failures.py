@@ -49,7 +49,8 @@ class RequestFailed(failures.RequestFailed):
     MISSING = frozenset({"BlobNotFound"})
     # What a policy keeps from being written is there.
     TAKEN = _RETAINED | frozenset({"BlobAlreadyExists", "ConditionNotMet", "UnauthorizedBlobOverwrite"})
-    REFUSED = _REFUSED | frozenset({*_CREDENTIALS, _NOTHING_SIGNS_IN})
+    UNSIGNED = frozenset({*_CREDENTIALS, _NOTHING_SIGNS_IN})
+    REFUSED = _REFUSED | UNSIGNED
 
 
 @contextlib.contextmanager

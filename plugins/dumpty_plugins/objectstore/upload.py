@@ -53,9 +53,9 @@ class ObjectUpload(NamedUpload[str]):
     def drop(self) -> None:
         """Do nothing: the service removes blocks that nobody joins, after a week."""
 
-    def make(self, *, new: bool) -> None:
+    def make(self) -> None:
         patience = len(self._blocks) * BYTES_OF_PATIENCE
-        self._container.join(self._name, self._blocks, new=new, nonce=self._nonce, patience=patience)
+        self._container.join(self._name, self._blocks, nonce=self._nonce, patience=patience)
 
     def may_be_joined(self, failure: RequestFailed) -> bool:
         """Return whether blocks are gone because they were joined."""

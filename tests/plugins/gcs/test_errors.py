@@ -94,11 +94,19 @@ def test_an_answer_that_something_is_missing_and_not_what_is_no_missing_object(s
     assert store.get("a/b") == b"x"
 
 
-def test_a_redirection_is_not_followed(store, proxy):
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/", "http://[", "//\xff"])
+def test_a_redirection_is_not_followed(store, proxy, place):
     store.put("a/b", b"x")
-    elsewhere = Trouble(refuse=(302, ""), headers={"Location": "http://127.0.0.1:9/"})
+    elsewhere = Trouble(refuse=(302, ""), headers={"Location": place})
     with proxy.does(lambda _: elsewhere):
         assert "302" in error_of(lambda: store.get("a/b"))
+
+
+def test_a_page_that_is_somebody_elses_is_no_deletion(store, proxy):
+    store.put("a/b", b"x")
+    page = Trouble(refuse=(200, ""), rewrite=lambda _: b"<html>Please sign in</html>")
+    with proxy.does(lambda request: page if request.method == "DELETE" else NONE):
+        assert "makes no sense" in error_of(lambda: store.delete(["a/b"]))
 
 
 def test_nobody_listens():

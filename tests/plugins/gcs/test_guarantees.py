@@ -46,6 +46,37 @@ def test_a_race_that_was_not_won_is_run_again_by_the_next_one(url, proxy, troubl
     assert sent(proxy).count("POST") == 5
 
 
+def test_that_nobody_is_let_in_for_a_moment_says_nothing_of_rights_and_conditions(url, proxy):
+    store = gcs.open_store(url)
+    with proxy.does(lambda _: refusal(401, "authError")), pytest.raises(NotPermitted):
+        store.capabilities()
+    assert Cap.CREATE_NEW | Cap.DELETE in store.capabilities()
+
+
+def test_a_race_whose_winner_got_no_answer_is_run_again(url, proxy):
+    done = []
+
+    def lose_the_first(request):
+        if request.method != "POST" or done:
+            return NONE
+        done.append(request)
+        return Trouble(lose="reset")
+
+    with proxy.does(lose_the_first):
+        assert Cap.CREATE_NEW in gcs.open_store(url).capabilities()
+
+
+def test_a_condition_is_sent_whatever_was_found_out(url, proxy):
+    store = gcs.open_store(url)
+    lagging = refusal(404, "notFound", "No such object: made by the test")
+    with proxy.does(lambda request: Trouble(change=unconditional) if request.method == "POST" else NONE):
+        assert Cap.CREATE_NEW not in store.capabilities()
+    store.put("a/b", b"first")
+    with proxy.does(lambda request: lagging if request.method == "GET" else NONE), pytest.raises(Exists):
+        store.put("a/b", b"second")
+    assert store.get("a/b") == b"first"
+
+
 def test_a_name_that_is_written_too_often_is_tried_again(url, proxy):
     """Google takes one write of a name a second, and says 429 to the others: which says nothing of who has it."""
     first = iter([NONE])
@@ -66,7 +97,7 @@ def test_a_name_that_is_written_too_often_is_tried_again(url, proxy):
 
 
 def test_a_server_whose_listings_lag_is_found_out(url, proxy):
-    empty = Trouble(rewrite=lambda _: b"{}")
+    empty = Trouble(rewrite=lambda _: b'{"kind": "storage#objects"}')
     with proxy.does(lambda request: empty if "prefix=" in request.path else NONE):
         caps = gcs.open_store(url).capabilities()
     assert Cap.CREATE_NEW in caps

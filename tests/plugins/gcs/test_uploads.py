@@ -112,6 +112,32 @@ def test_an_end_whose_every_answer_is_lost_is_looked_up(store, proxy):
     assert store.get(NAME) == DATA
 
 
+def test_what_arrived_although_the_answer_was_lost_and_more_were_refused_then_is_there(store, proxy):
+    """A server that takes one change of a name a second says no to what it has done already."""
+    store.capabilities()
+    answers = iter([Trouble(lose="reset"), *[refusal(429, "rateLimitExceeded")] * 2, refusal(403, "forbidden")])
+    with proxy.does(lambda request: next(answers, NONE) if request.method == "POST" else NONE):
+        store.put("a/b", b"x")
+    assert store.get("a/b") == b"x"
+
+
+def test_a_small_object_goes_in_blocks_so_that_a_slow_network_has_time_for_each(google_server, bucket, monkeypatch):
+    import socket
+
+    store = gcs.open_store(google_server.url(bucket, "here", direct=True))  # the proxy would send it on at once
+    sizes = []
+    send = socket.socket.sendall
+
+    def sending(self, data, *flags):
+        sizes.append(len(data))
+        return send(self, data, *flags)
+
+    store.capabilities()
+    monkeypatch.setattr(socket.socket, "sendall", sending)
+    store.put("a/b", bytes(4 * MIB))
+    assert 0 < max(sizes) <= 1 * MIB
+
+
 @pytest.mark.parametrize("kept", [256 * KIB, 5 * MIB])
 def test_what_of_a_chunk_did_not_arrive_is_sent_again(store, google_server, kept):
     with google_server.being(keeps=kept):
@@ -237,12 +263,13 @@ def test_an_object_that_is_said_to_be_whole_before_its_end_is_an_error(store, pr
         "https://storage.googleapis.com/upload?upload_id=1",
         "/upload?upload_id=1",
         "http://[",
+        "http://elsewhere.example.org\\@127.0.0.1:{port}/upload?upload_id=1",
         None,
     ],
 )
 def test_an_upload_that_is_to_go_on_elsewhere_is_an_error_and_nothing_goes_there(store, proxy, place):
     store.capabilities()
-    elsewhere = Trouble(headers={"Location": place})
+    elsewhere = Trouble(headers={"Location": place and place.replace("{port}", str(proxy.port))})
     with (
         proxy.does(lambda request: elsewhere if beginning(request) else NONE),
         pytest.raises(StoreError, match="does not say where the upload goes on"),
@@ -454,7 +481,16 @@ def test_a_listing_that_does_not_say_how_it_goes_on_is_an_error(store, proxy):
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"[]", b"[" * 100_000, b'{"items": 1}', b'{"items": [{"name": "here/a/b"}]}', b'{"items": [1]}', b"<html>"],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"[" * 100_000,
+        b'{"items": 1}',
+        b'{"items": [{"name": "here/a/b"}]}',
+        b'{"items": [1]}',
+        b"<html>",
+    ],
 )
 def test_an_answer_makes_no_sense(store, proxy, answer):
     store.put("a/b", b"x")
