@@ -67,6 +67,7 @@ class State:
     held: list = field(default_factory=list)
     autoclass: bool = False
     scheme: str = "http"
+    append_only: bool = False
     rate: float = 0
     changed: dict[str, float] = field(default_factory=dict)
     too_many: int = 0
@@ -91,6 +92,13 @@ def find(bucket: str, name: str) -> Object:
     if found is None:
         raise Failed(404, "notFound", f"No such object: {bucket}/{name}")
     return found
+
+
+def require_right(bucket: str, name: str) -> None:
+    """Refuse who may not delete what is to be replaced; before or after the condition, the documentation does not say."""
+    if STATE.append_only and name in objects_of(bucket):
+        text = "a@b.iam.gserviceaccount.com does not have storage.objects.delete access to the Google Cloud Storage object."
+        raise Failed(403, "forbidden", text)
 
 
 def require_condition(bucket: str, name: str, parameters: dict) -> None:
@@ -131,6 +139,7 @@ def make(bucket: str, metadata: dict, parameters: dict, data: bytes) -> dict:
         raise Failed(400, "required", "Required")
     crc = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
     with LOCK:
+        require_right(bucket, name)
         require_condition(bucket, name, parameters)
         require_unkept(bucket, name)
         require_seldom(name)
@@ -222,6 +231,7 @@ class Handler(BaseHTTPRequestHandler):
         elif not upload and name and self.command == "DELETE":
             with LOCK:
                 find(bucket, name)
+                require_right(bucket, name)
                 require_condition(bucket, name, self.parameters)
                 require_unkept(bucket, name)
                 require_seldom(name)
@@ -303,6 +313,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Failed(400, "invalid", "Invalid upload request")
         metadata = json.loads(self.content or b"{}")
         if STATE.checks_at_begin:
+            require_right(bucket, metadata.get("name", ""))
             require_condition(bucket, metadata.get("name", ""), self.parameters)
         number = uuid.uuid4().hex
         STATE.sessions[number] = Session(bucket, self.parameters, metadata)

@@ -60,6 +60,7 @@ class Google:
             "scheme": "http",
             "page": 1000,
             "rate": 0,
+            "append_only": False,
         }
         self.control(**wanted)
         try:

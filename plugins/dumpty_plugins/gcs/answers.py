@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,8 @@ NONCE = "dumptyupload"
 _AGAIN = frozenset({408, 429})
 _AGAIN_BY_REASON = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "backendError", "internalError"})
 _SERVER_ERROR = 500
-_MISSING = ("No such object", "The specified bucket does not exist")
-"""What the text of a download's failure begins with, in which no reason stands."""
+_NO_OBJECT, _NO_BUCKET = "No such object", "The specified bucket does not exist"
+"""What the message begins with: "notFound" is the reason for whatever is not there, a method of the API, too."""
 _FORBIDDEN, _NOT_FOUND, _CONDITION = 403, 404, 412
 
 
@@ -114,13 +115,15 @@ def refusal(status: int, content: bytes, *, about_object: bool) -> RequestFailed
     reason, message = _said(content)
     again = status in _AGAIN or status >= _SERVER_ERROR or reason in _AGAIN_BY_REASON
     code = reason or str(status)
-    if status == _NOT_FOUND and (reason == "notFound" or message.startswith(_MISSING)):
-        code = NO_OBJECT if about_object and "bucket does not exist" not in message else NO_BUCKET
+    if status == _NOT_FOUND and about_object and message.startswith(_NO_OBJECT):
+        code = NO_OBJECT
+    elif status == _NOT_FOUND and message.startswith(_NO_BUCKET):
+        code = NO_BUCKET
     elif status == _CONDITION:
         code = CONDITION
     elif status == _FORBIDDEN and ("retention policy and cannot" in message or "retention config" in message):
         code = RETAINED  # which some answers call forbidden
-    elif status == _FORBIDDEN and "active hold" in message.lower():
+    elif status == _FORBIDDEN and re.search(r"under active .*hold", message, re.IGNORECASE):
         code = "objectUnderActiveHold"
     known = reason or f"HTTP status {status}"
     return RequestFailed(
@@ -136,8 +139,16 @@ def _said(content: bytes) -> tuple[str, str]:
         first = error["errors"][0] if error.get("errors") else {}
         reason, message = str(first.get("reason", "")), str(error.get("message", ""))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        reason, message = "", text if text.startswith(_MISSING) else ""
-    return reason[:80], " ".join(message.split())[:300]
+        refused = "does not have storage." in text
+        reason, message = (
+            "forbidden" if refused else "",
+            text if refused or text.startswith((_NO_OBJECT, _NO_BUCKET)) else "",
+        )
+    return _printable(reason)[:80], _printable(message)[:300]
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
 
 
 def _retention(resource: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -13,9 +14,10 @@ from urllib.parse import quote, urlsplit
 from dumpty import Found, is_object_name
 from dumpty_plugins.buckets.asking import Requests
 from dumpty_plugins.buckets.block_reader import Range
+from dumpty_plugins.buckets.failures import RequestFailed as AnyFailure
 from dumpty_plugins.buckets.named_upload import Uploaded
 from dumpty_plugins.gcs import answers
-from dumpty_plugins.gcs.failures import RequestFailed, as_store_error
+from dumpty_plugins.gcs.failures import CONDITION, RequestFailed, as_store_error
 from dumpty_plugins.gcs.sending import Answer, Sender
 
 if TYPE_CHECKING:
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["GoogleBucket"]
 
 _PAGE = 1000
+_LISTING = 16 << 20
+"""Bytes: more than a page of the longest names."""
 _EMPTY_PAGES = 1000
 """How many there may be, one after the other: the server may look on where it found nothing."""
-_PARTIAL, _INCOMPLETE, _UNUSABLE, _CONDITION = 206, 308, 400, 412
+_PARTIAL, _INCOMPLETE, _UNUSABLE, _FORBIDDEN, _CONDITION = 206, 308, 400, 403, 412
 _GONE = frozenset({404, 410})
 _DROPPED = frozenset({204, 404, 410, 499})
 
@@ -82,7 +86,8 @@ class GoogleBucket:
                 body=lambda: io.BytesIO(body),  # sent in blocks: of bytes the time for one is that for all
             )
 
-        answer = self._send(ask, size=len(body))
+        with self._taken(new=new):
+            answer = self._send(ask, size=len(body))
         answers.require_as_sent(answer.document(), len(data), crc)
         if problem := answers.kept_otherwise(self.address, answer.document(), classed=classed):
             raise RequestFailed(problem, status=_UNUSABLE)
@@ -108,7 +113,8 @@ class GoogleBucket:
                 body=lambda: json.dumps(resource).encode(),
             )
 
-        session = str(self._send(ask).headers.get("Location", ""))
+        with self._taken(new=True):
+            session = str(self._send(ask).headers.get("Location", ""))
         if not _is_of_one_server(session, self.address.url):  # what goes there are the data, and the token
             raise RequestFailed(f"{self.server} does not say where the upload goes on")
         return session
@@ -161,7 +167,8 @@ class GoogleBucket:
                 raise RequestFailed(f"{self.server} has all bytes, and made no object of them", again=True)
             return {}
 
-        made = self._send(ask, size=size, over=over)
+        with self._taken(new=True):
+            made = self._send(ask, size=size, over=over)
         if made and not last:
             raise RequestFailed(f"{self.server} says that the object is whole, whose end was not sent")
         return made
@@ -229,10 +236,26 @@ class GoogleBucket:
 
     def _look_up(self, name: str) -> dict[str, Any]:
         url, parameters = self._object(name), self._asked(fields=answers.FIELDS)
-        return self._send(lambda: self._sender.send("GET", url, parameters, about_object=True)).document()
+        resource = self._send(lambda: self._sender.send("GET", url, parameters, about_object=True)).document()
+        if resource.get("name") != self.address.key(name):
+            raise RequestFailed(f"{self.server} answers with another object than it was asked for")
+        return resource
+
+    @contextlib.contextmanager
+    def _taken(self, *, new: bool) -> Iterator[None]:
+        """Tell a name that is taken from what is not allowed.
+
+        Whoever may not delete may not replace either; and that this right is missed shows that there is an object.
+        """
+        try:
+            yield
+        except AnyFailure as failure:
+            if new and failure.status == _FORBIDDEN and "storage.objects.delete" in failure.reason:
+                raise RequestFailed(failure.reason, code=CONDITION, status=_FORBIDDEN) from failure
+            raise
 
     def _page(self, beginning: str, parameters: Mapping[str, str]) -> tuple[Sequence[Found], str]:
-        answer = self._send(lambda: self._sender.send("GET", self._objects, parameters)).document()
+        answer = self._send(lambda: self._sender.send("GET", self._objects, parameters, most=_LISTING)).document()
         if answer.get("kind") != "storage#objects":
             raise RequestFailed(f"the answer of {self.server} makes no sense")
         top = len(self.address.key(""))
@@ -312,11 +335,13 @@ def _is_of_one_server(url: str, other: str) -> bool:
     """Return whether two URLs are of one server; all those of Google's own domain are."""
     try:
         parts, others = urlsplit(url), urlsplit(other)
-        port = parts.port
+        port, other_port = parts.port, others.port
     except ValueError:
         return False
     own = ".googleapis.com"
     both_own = (parts.hostname or "").endswith(own) and (others.hostname or "").endswith(own)
     if re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", parts.netloc) is None:  # what others take apart in another way
         return False
-    return parts.scheme == others.scheme and (parts.netloc == others.netloc or (both_own and port in {None, 443}))
+    usual = {"https": 443, "http": 80}.get(parts.scheme)
+    same = parts.hostname == others.hostname and (port or usual) == (other_port or usual)
+    return parts.scheme == others.scheme and (same or (both_own and port in {None, 443}))

@@ -33,7 +33,7 @@ SESSION_GONE = "sessionGone"
 NOTHING_SIGNS_IN = "nothingSignsIn"
 _RETAINED = frozenset({RETAINED, "objectUnderActiveHold"})
 _CREDENTIALS = frozenset({"authError", "required", "401"})
-_REFUSED = frozenset({"forbidden", "insufficientPermissions", "accountDisabled", "userProjectAccessDenied", "403"})
+_REFUSED = frozenset({"forbidden", "insufficientPermissions", "accountDisabled", "userProjectAccessDenied"})
 
 
 class RequestFailed(failures.RequestFailed):
@@ -47,6 +47,11 @@ class RequestFailed(failures.RequestFailed):
     TAKEN = _RETAINED | {CONDITION}
     UNSIGNED = _CREDENTIALS | {NOTHING_SIGNS_IN}
     REFUSED = _REFUSED | UNSIGNED
+
+    @property
+    def decided(self) -> bool:
+        """Whether it was the condition that did not hold."""
+        return self.code == CONDITION
 
 
 @contextlib.contextmanager

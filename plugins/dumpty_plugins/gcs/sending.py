@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,8 @@ _CONNECT_SECONDS = 30.0
 """How long to wait for a connection, and for each block that is sent to be taken."""
 _CONNECTIONS = 32
 _BLOCK = 1 << 16
-_LARGEST = 64 << 20
-"""More than a page of a listing of the longest names."""
+_LARGEST = 1 << 20
+"""More than the longest answer, downloads and listings apart."""
 _UNAUTHORIZED = 401
 _SUCCESS = range(200, 300)
 
@@ -54,6 +55,7 @@ class Sender:
     def __init__(self, address: Address, note_time: Callable[[str | None], None]) -> None:
         self._address = address
         self._note_time = note_time
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._session: Any = None
         self._signing: Signing | None = None
@@ -161,6 +163,8 @@ class Sender:
         return bytes(content)
 
     def _connect(self) -> tuple[Any, Signing]:
+        if self._process != os.getpid():  # connections and locks are those of the process that this one was forked from
+            self._process, self._lock, self._signing = os.getpid(), threading.Lock(), None
         with self._lock:
             if self._signing is None:
                 self._session = _new_session()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from dumpty_plugins.buckets.failures import RequestFailed as AnyFailure
 from dumpty_plugins.buckets.named_upload import NamedUpload
 from dumpty_plugins.buckets.parts import Part
 from dumpty_plugins.gcs import answers
@@ -13,7 +14,6 @@ from dumpty_plugins.gcs.failures import SESSION_GONE, RequestFailed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dumpty_plugins.buckets.failures import RequestFailed as AnyFailure
     from dumpty_plugins.gcs.bucket import GoogleBucket
 
 __all__ = ["GoogleUpload"]
@@ -69,7 +69,7 @@ class GoogleUpload(NamedUpload[None]):
         if self._last is not None:
             self._last.close()
         if self._session:
-            with contextlib.suppress(RequestFailed):
+            with contextlib.suppress(AnyFailure):
                 self._bucket.drop(self._session)
 
     def make(self) -> None:

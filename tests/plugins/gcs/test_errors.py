@@ -14,8 +14,10 @@ import pytest
 from support.google_server import refusal
 from support.hostile_proxy import NONE, Trouble
 
-from dumpty import NotPermitted, StoreError
+from dumpty import Cap, NotPermitted, StoreError
 from dumpty_plugins import gcs
+
+METHOD_NOT_FOUND = json.dumps({"error": {"message": "Not Found", "errors": [{"reason": "notFound"}]}}).encode()
 
 
 def error_of(call) -> str:
@@ -84,13 +86,16 @@ def test_the_server_refuses(store, proxy, status, reason, text):
             assert text in error_of(lambda: store.stat("a/b"))
 
 
-@pytest.mark.parametrize("body", [b"no such page", b"", b'{"error": "other"}', b"<html>", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"no such page", b"", METHOD_NOT_FOUND, b'{"error": "other"}', b"<html>", b"[" * 100_000]
+)
 def test_an_answer_that_something_is_missing_and_not_what_is_no_missing_object(store, proxy, body):
     store.put("a/b", b"x")
     nothing = Trouble(refuse=(404, ""), rewrite=lambda _: body)
     with proxy.does(lambda request: nothing if request.method != "POST" else NONE):
         for call in (lambda: store.get("a/b"), lambda: store.stat("a/b"), lambda: store.delete(["a/b"])):
-            assert "404" in error_of(call)
+            text = error_of(call)
+            assert "404" in text or "notFound" in text
     assert store.get("a/b") == b"x"
 
 
@@ -107,6 +112,55 @@ def test_a_page_that_is_somebody_elses_is_no_deletion(store, proxy):
     page = Trouble(refuse=(200, ""), rewrite=lambda _: b"<html>Please sign in</html>")
     with proxy.does(lambda request: page if request.method == "DELETE" else NONE):
         assert "makes no sense" in error_of(lambda: store.delete(["a/b"]))
+
+
+def test_a_page_of_a_proxys_that_refuses_says_nothing_of_rights(store, proxy):
+    page = Trouble(refuse=(403, ""), rewrite=lambda _: b"<html>Blocked</html>")
+    with proxy.does(lambda _: page):
+        assert "HTTP status 403" in error_of(store.capabilities)
+    assert Cap.CREATE_NEW in store.capabilities()
+
+
+def test_an_upload_that_is_dropped_while_the_server_is_silent_raises_nothing(google_server, proxy, bucket):
+    store = gcs.open_store(google_server.url(bucket, timeout=20, part_size="1M"))
+    writer = store.upload("a/b")
+    writer.write(bytes(2 << 20))
+    with proxy.does(lambda request: Trouble(stall=True) if request.method == "DELETE" else NONE):
+        writer.abort()
+
+
+def test_a_large_answer_to_a_small_question_is_not_read(store, proxy):
+    store.put("a/b", b"x")
+    large = Trouble(rewrite=lambda _: b"[" + b"{}," * (1 << 20) + b"{}]")
+    with proxy.does(lambda _: large):
+        assert "more than it was asked for" in error_of(lambda: store.stat("a/b"))
+
+
+def test_an_answer_about_another_object_is_not_believed(store, proxy):
+    store.put("a/b", b"x")
+    other = Trouble(rewrite=lambda body: body.replace(b"here/a/b", b"here/a/c"))
+    with proxy.does(lambda _: other):
+        assert "another object" in error_of(lambda: store.stat("a/b"))
+
+
+def test_two_processes_share_no_connection(google_server, bucket):
+    program = f"""
+import os
+from dumpty_plugins import gcs
+
+store = gcs.open_store({google_server.url(bucket, "here", direct=True)!r})
+store.put("a/1", b"x")
+store.put("a/2", b"xx")
+child = os.fork()
+name, size = ("a/2", 2) if child else ("a/1", 1)
+assert all(store.stat(name).size == size for _ in range(100))
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    os._exit(0)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_nobody_listens():

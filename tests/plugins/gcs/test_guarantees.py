@@ -158,7 +158,8 @@ def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
     source, target = f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/new.db"
     make(tmp_path / "shop.db")
     backup = BackupManager(url).create_backup(source).backup
-    with proxy.does(lambda request: FORBIDDEN if request.method in WRITES else NONE):
+    no_create = refusal(403, "forbidden", "a@b.iam.gserviceaccount.com does not have storage.objects.create access")
+    with proxy.does(lambda request: no_create if request.method in WRITES else NONE):
         manager = BackupManager(url)
         assert [b.id for b in manager.list_backups()] == [backup.id]
         assert manager.verify(backup.id)
@@ -188,6 +189,36 @@ def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
         manager.pin(ids[0])  # nothing was announced that nobody can take back
         assert {b.id for b in manager.list_backups()} == set(ids)
         assert all(manager.verify(backup_id) for backup_id in ids)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_where_the_right_is_missed_before_the_condition_a_name_that_is_taken_is_known(
+    url, google_server, tmp_path, early
+):
+    make(tmp_path / "shop.db")
+    with google_server.being(append_only=True, checks_at_begin=early):
+        store = gcs.open_store(url)
+        assert Cap.CREATE_NEW in store.capabilities()
+        assert Cap.CREATE_NEW in gcs.open_store(url).capabilities()
+        store.put("a/b", b"first")
+        with pytest.raises(Exists):
+            store.put("a/b", b"second")
+        with pytest.raises(NotPermitted):
+            store.put("a/b", b"second", new=False)
+        upload = store.upload("a/b")
+        with pytest.raises(Exists):
+            finish(upload, b"x" * (17 << 20))
+        upload.abort()
+        manager = BackupManager(url)
+        backup = manager.create_backup(f"sqlite:///{tmp_path}/shop.db").raise_for_error()
+        assert manager.verify(backup.id)
+        with pytest.raises(NotPermitted):
+            store.delete(["a/b"])
+
+
+def finish(upload, data):
+    upload.write(data)
+    upload.commit()
 
 
 @pytest.mark.parametrize("kept", ["retention", "held"])
