@@ -43,6 +43,19 @@ def parts(store):
     return [path for path in Path(store.locate("")).rglob("*.part") if "dumpty-" in path.name]
 
 
+@breaks("test_a_forked_process_has_connections_of_its_own")
+class KeepsItsConnectionAcrossAFork(GoodStore):
+    class store(Shelf):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            self.process = os.getpid()
+
+        def stat(self, name):
+            if os.getpid() != self.process:
+                raise StoreError("the connection broke off")
+            return super().stat(name)
+
+
 # -- written ---------------------------------------------------------------------------------------------------------
 
 

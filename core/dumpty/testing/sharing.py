@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +18,6 @@ from dumpty.testing.streams import at_once
 from dumpty.types import Cap
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
 
     from dumpty.registry.host import Host
@@ -53,6 +53,19 @@ for number in range(int(arguments[2])):
     except Exists:
         pass
 print(json.dumps(won), flush=True)
+"""
+_FORK = """
+sizes = {"folder/one": 1, "folder/two": 20_000}
+for name, size in sizes.items():
+    store.put(name, bytes(size))
+print("ready", flush=True)
+child = os.fork()
+name = list(sizes)[bool(child)]
+sizes_seen = {store.stat(name).size for _ in range(40)} | {len(store.get(name)) for _ in range(10)}
+if not child:
+    os._exit(sizes_seen != {sizes[name]})
+status = os.waitpid(child, 0)[1]
+print(json.dumps([sorted(sizes_seen), sizes[name], status]), flush=True)
 """
 _SPARES = "sweep() never touches what a live writer still writes."
 
@@ -118,6 +131,20 @@ class SharingRules(StoreRules):
             require(len(winners) == 1, rule, remedy, f"{len(winners)} of {self.contenders} won")
             rule = "Capability CREATE_NEW: what is there is the winner's, whole."
             require(self.content(store, name) == winners[0] * 3000, rule, remedy, "it holds something else")
+
+    def test_a_forked_process_has_connections_of_its_own(self, store_url: str) -> None:
+        """A process that is forked from one that used the store uses it, too, and neither hears the other's answers."""
+        rule = "A store keeps no connection across a fork."
+        remedy = "Remember os.getpid() beside what is connected, and connect anew where it differs."
+        with self._child(_FORK, store_url) as process:
+            try:
+                output, error = process.communicate(timeout=self.patience)
+            except subprocess.TimeoutExpired:
+                require(False, rule, remedy, f"nothing came of two processes within {self.patience:g} s")
+        require(output, rule, remedy, f"one ended with {error.strip().rpartition(chr(10))[2]!r}")
+        seen, size, status = json.loads(output)
+        require(seen == [size], rule, remedy, f"an object of {size} bytes had {seen}")
+        require(not status, rule, remedy, f"the forked one ended with {error.strip().rpartition(chr(10))[2]!r}")
 
     # -- whoever dies, and whoever lives -------------------------------------------------------------------------
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import contextlib
+from typing import TYPE_CHECKING, ClassVar
 
-__all__ = ["GIVEN_UP", "RequestFailed"]
+from dumpty import MissingFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dumpty import StoreError
+
+__all__ = ["GIVEN_UP", "RequestFailed", "translated"]
 
 GIVEN_UP = "given-up"
 """The code of a request whose time was over: once more would take as long."""
@@ -71,3 +79,19 @@ class RequestFailed(Exception):
         """Whether the server has said no, and nothing can come of it any more."""
         said_no = 0 < self.status < _SERVER_ERROR and not self.taken
         return said_no and not self.again and not self.uncertain
+
+
+@contextlib.contextmanager
+def translated(what: str, translate: Callable[[RequestFailed], StoreError]) -> Iterator[None]:
+    """Raise as an error of the contract what comes up in the block.
+
+    Args:
+        what: says what cannot be done.
+        translate: returns the error for a request that failed, if it was not for an object that is missing.
+    """
+    try:
+        yield
+    except RequestFailed as failure:
+        if failure.missing:
+            raise MissingFile(f"{what}: it does not exist") from failure
+        raise translate(failure) from failure

@@ -22,6 +22,7 @@ __all__ = [
     "checksum",
     "document",
     "found",
+    "kept_otherwise",
     "refusal",
     "require_as_sent",
     "told_checksum",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import MissingFile, NotPermitted, Retained, StoreError
+from dumpty import NotPermitted, Retained, StoreError
 from dumpty_plugins.buckets import failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from dumpty_plugins.gcs.address import Address
 
@@ -54,15 +53,9 @@ class RequestFailed(failures.RequestFailed):
         return self.code == CONDITION
 
 
-@contextlib.contextmanager
-def as_store_error(what: str, address: Address) -> Iterator[None]:
+def as_store_error(what: str, address: Address) -> AbstractContextManager[None]:
     """Raise as an error of the contract what comes up in the block; ``what`` says what cannot be done."""
-    try:
-        yield
-    except failures.RequestFailed as failure:
-        if failure.missing:
-            raise MissingFile(f"{what}: it does not exist") from failure
-        raise _store_error(what, failure, address) from failure
+    return failures.translated(what, lambda failure: _store_error(what, failure, address))
 
 
 def _store_error(what: str, failure: failures.RequestFailed, address: Address) -> StoreError:

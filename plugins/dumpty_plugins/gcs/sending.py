@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import threading
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from dumpty_plugins.buckets.per_process import PerProcess
 from dumpty_plugins.gcs import answers
 from dumpty_plugins.gcs.failures import SESSION_GONE, RequestFailed
 from dumpty_plugins.gcs.signing import Signing, is_passing
@@ -55,10 +54,7 @@ class Sender:
     def __init__(self, address: Address, note_time: Callable[[str | None], None]) -> None:
         self._address = address
         self._note_time = note_time
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._session: Any = None
-        self._signing: Signing | None = None
+        self._connections = PerProcess(lambda: (_new_session(), Signing(address, _new_session())))
 
     def send(
         self,
@@ -132,7 +128,7 @@ class Sender:
         body: Callable[[], Any],
         most: int,
     ) -> Answer:
-        session, signing = self._connect()
+        session, signing = self._connections.get()
         for renewed in (False, True):
             with session.request(
                 method,
@@ -161,15 +157,6 @@ class Sender:
             if len(content) > allowed:
                 raise RequestFailed(f"{self._address.server} answers with more than it was asked for")
         return bytes(content)
-
-    def _connect(self) -> tuple[Any, Signing]:
-        if self._process != os.getpid():  # connections and locks are those of the process that this one was forked from
-            self._process, self._lock, self._signing = os.getpid(), threading.Lock(), None
-        with self._lock:
-            if self._signing is None:
-                self._session = _new_session()
-                self._signing = Signing(self._address, _new_session())
-            return self._session, self._signing
 
     @staticmethod
     def _no_token(error: Exception) -> str:

@@ -12,6 +12,7 @@ from dumpty import Found, is_object_name
 from dumpty_plugins.buckets.asking import Requests
 from dumpty_plugins.buckets.block_reader import Range
 from dumpty_plugins.buckets.named_upload import Uploaded
+from dumpty_plugins.buckets.per_process import PerProcess
 from dumpty_plugins.objectstore.account import find_account
 from dumpty_plugins.objectstore.failures import RequestFailed, as_store_error
 
@@ -52,8 +53,7 @@ class Container:
         self.timeout = address.timeout
         self.location = address.location
         self.requests = Requests(address.server, address.timeout, "dumpty-objectstore")
-        self._client: Any = None
-        self._lock = threading.Lock()
+        self._client = PerProcess(self._new_client)
         self._last = threading.local()
 
     def errors(self, what: str, name: str) -> AbstractContextManager[None]:
@@ -183,7 +183,7 @@ class Container:
         from azure.core import exceptions
 
         try:
-            return ask(self._connect())
+            return ask(self._client.get())
         except exceptions.ClientAuthenticationError as error:
             raise (_refusal(error) if error.status_code else _unsigned(error)) from error
         except exceptions.HttpResponseError as error:
@@ -194,12 +194,6 @@ class Container:
             raise RequestFailed(self._broken(error), again=True) from error
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise RequestFailed(f"the answer of {self.address.server} makes no sense ({_one_line(error)})") from error
-
-    def _connect(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                self._client = self._new_client()
-            return self._client
 
     def _new_client(self) -> Any:
         from azure.storage.blob import ContainerClient

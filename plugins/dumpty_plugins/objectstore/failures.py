@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import MissingFile, NotPermitted, Retained, StoreError
+from dumpty import NotPermitted, Retained, StoreError
 from dumpty_plugins.buckets import failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from dumpty_plugins.objectstore.address import Address
 
-__all__ = ["RequestFailed", "as_store_error", "store_error"]
+__all__ = ["RequestFailed", "as_store_error"]
 
 _RETAINED = frozenset({"BlobImmutableDueToPolicy", "ContainerImmutableStorageWithVersioningEnabled"})
 _CREDENTIALS = {
@@ -53,18 +52,12 @@ class RequestFailed(failures.RequestFailed):
     REFUSED = _REFUSED | UNSIGNED
 
 
-@contextlib.contextmanager
-def as_store_error(what: str, address: Address) -> Iterator[None]:
+def as_store_error(what: str, address: Address) -> AbstractContextManager[None]:
     """Raise as an error of the contract what comes up in the block; ``what`` says what cannot be done."""
-    try:
-        yield
-    except failures.RequestFailed as failure:
-        if failure.missing:
-            raise MissingFile(f"{what}: it does not exist") from failure
-        raise store_error(what, failure, address) from failure
+    return failures.translated(what, lambda failure: _store_error(what, failure, address))
 
 
-def store_error(what: str, failure: failures.RequestFailed, address: Address) -> StoreError:
+def _store_error(what: str, failure: failures.RequestFailed, address: Address) -> StoreError:
     """Return the error of the contract for a request that failed."""
     code = failure.code
     if code in _CREDENTIALS:

@@ -37,7 +37,8 @@ class RequestFailed(failures.RequestFailed):
 
     MISSING = MISSING
     TAKEN = _TAKEN
-    REFUSED = _REFUSED | frozenset(_CREDENTIALS)
+    UNSIGNED = frozenset(_CREDENTIALS)
+    REFUSED = _REFUSED | UNSIGNED
     UNSUPPORTED = frozenset({"NotImplemented", "501", "MissingContentMD5", "InvalidArgument", "405"})
 
     @property

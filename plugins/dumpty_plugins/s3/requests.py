@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import random
-import threading
 from typing import TYPE_CHECKING, Any
 
+from dumpty_plugins.buckets.per_process import PerProcess
 from dumpty_plugins.buckets.waiting import Waiting, clock
 from dumpty_plugins.s3.failures import RequestFailed
 
@@ -34,8 +34,7 @@ class Requests:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._client: Any = None
-        self._lock = threading.Lock()
+        self._client = PerProcess(lambda: _new_client(address))
         self._waiting = Waiting(address.server, address.timeout * _ATTEMPTS, RequestFailed, "dumpty-s3")
 
     def send(
@@ -90,7 +89,7 @@ class Requests:
 
         begun = clock()
         try:
-            answer = getattr(self._connect(), operation)(Bucket=self.address.bucket, **parameters)
+            answer = getattr(self._client.get(), operation)(Bucket=self.address.bucket, **parameters)
         except ClientError as error:
             self._note_time(error.response.get("ResponseMetadata", {}), begun)
             raise _refusal(operation, error.response) from error
@@ -105,12 +104,6 @@ class Requests:
 
     def _note_time(self, metadata: dict[str, Any], begun: float) -> None:
         self._waiting.note_time(metadata.get("HTTPHeaders", {}).get("date"), begun)
-
-    def _connect(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                self._client = _new_client(self.address)
-            return self._client
 
 
 def close_body(answer: dict[str, Any]) -> None:

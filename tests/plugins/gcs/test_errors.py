@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,33 +12,17 @@ import time
 import pytest
 from support.google_server import refusal
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import dumpty, error_of, make_shop, wait_for
 
-from dumpty import Cap, NotPermitted, StoreError
+from dumpty import Cap, NotPermitted
 from dumpty_plugins import gcs
 
 METHOD_NOT_FOUND = json.dumps({"error": {"message": "Not Found", "errors": [{"reason": "notFound"}]}}).encode()
 
 
-def error_of(call) -> str:
-    with pytest.raises(StoreError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
 @pytest.fixture
 def shop(tmp_path):
-    with sqlite3.connect(tmp_path / "shop.db") as database:
-        database.execute("CREATE TABLE t (a)")
-        database.executemany("INSERT INTO t VALUES (randomblob(?))", [(1 << 20,)] * 40)
-    database.close()
-    return f"sqlite:///{tmp_path}/shop.db"
-
-
-def dumpty(*arguments, **options):
-    command = [sys.executable, "-m", "dumpty", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return make_shop(tmp_path / "shop.db", megabytes=40)
 
 
 def test_there_is_no_such_bucket(google_server, shop):
@@ -143,26 +126,6 @@ def test_an_answer_about_another_object_is_not_believed(store, proxy):
         assert "another object" in error_of(lambda: store.stat("a/b"))
 
 
-def test_two_processes_share_no_connection(google_server, bucket):
-    program = f"""
-import os
-from dumpty_plugins import gcs
-
-store = gcs.open_store({google_server.url(bucket, "here", direct=True)!r})
-store.put("a/1", b"x")
-store.put("a/2", b"xx")
-child = os.fork()
-name, size = ("a/2", 2) if child else ("a/1", 1)
-assert all(store.stat(name).size == size for _ in range(100))
-if child:
-    assert os.waitpid(child, 0)[1] == 0
-else:
-    os._exit(0)
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr
-
-
 def test_nobody_listens():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -234,10 +197,3 @@ def test_there_are_no_credentials(monkeypatch, tmp_path, content):
     assert "GOOGLE_APPLICATION_CREDENTIALS" in text
     with pytest.raises(NotPermitted):
         store.get("a/b")
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

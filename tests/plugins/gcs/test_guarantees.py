@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import threading
 from dataclasses import replace
 
 import pytest
 from support.google_server import refusal
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import make_shop
 
 from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained, StoreError
 from dumpty_plugins import gcs
@@ -21,10 +21,6 @@ FORBIDDEN = refusal(403, "forbidden", "a@b.iam.gserviceaccount.com does not have
 
 def sent(proxy):
     return [request.method for request in proxy.requests]
-
-
-def conditional(request):
-    return request.method == "POST" and "ifGenerationMatch=0" in request.path
 
 
 def test_that_the_server_decides_is_proved_by_racing_and_then_by_two_requests(store, url, proxy):
@@ -156,7 +152,7 @@ def size_of(body):
 
 def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
     source, target = f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/new.db"
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     backup = BackupManager(url).create_backup(source).backup
     no_create = refusal(403, "forbidden", "a@b.iam.gserviceaccount.com does not have storage.objects.create access")
     with proxy.does(lambda request: no_create if request.method in WRITES else NONE):
@@ -175,7 +171,7 @@ def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
 
 def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
     """Without that right an object that exists cannot be replaced either, which Google answers with the same."""
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
 
     def append_only(request):
         replaces = request.method == "POST" and "ifGenerationMatch=0" not in request.path
@@ -195,7 +191,7 @@ def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
 def test_where_the_right_is_missed_before_the_condition_a_name_that_is_taken_is_known(
     url, google_server, tmp_path, early
 ):
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     with google_server.being(append_only=True, checks_at_begin=early):
         store = gcs.open_store(url)
         assert Cap.CREATE_NEW in store.capabilities()
@@ -248,7 +244,7 @@ def test_a_retention_that_is_called_forbidden_is_known_all_the_same(store, proxy
 
 
 def test_of_a_bucket_that_keeps_what_it_has_nothing_is_removed(url, google_server, tmp_path):
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     with google_server.being(retention=3600):
         manager = BackupManager(url)
         ids = [manager.create_backup(f"sqlite:///{tmp_path}/shop.db").backup.id for _ in range(2)]
@@ -260,7 +256,7 @@ def test_of_a_bucket_that_keeps_what_it_has_nothing_is_removed(url, google_serve
 def test_a_server_that_takes_one_change_of_a_name_a_second_is_waited_for(url, google_server, tmp_path, monkeypatch):
     """As Google does, deletions included; claims are made and given back within one."""
     monkeypatch.setattr("dumpty_plugins.buckets.asking._PAUSES", (1.0, 2.0, 4.0))
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     before = google_server.control()["too_many"]
     with google_server.being(rate=1.0):
         manager = BackupManager(url)
@@ -272,15 +268,8 @@ def test_a_server_that_takes_one_change_of_a_name_a_second_is_waited_for(url, go
 
 
 def test_what_a_backup_asks_of_a_bucket_is_counted(url, proxy, tmp_path):
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")
     proxy.requests.clear()
     BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")
     assert len(proxy.requests) == 11
-
-
-def make(path):
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE t (a)")
-        database.execute("INSERT INTO t VALUES (1), (2)")
-    database.close()

@@ -10,13 +10,12 @@ from dataclasses import replace
 import pytest
 from support.google_server import refusal
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import DATA, MIB, NAME, once, upload
 
 from dumpty import Exists, MissingFile, StoreError
 from dumpty_plugins import gcs
 
-NAME = "shop-abcdef/stem.sql.gz"
-KIB, MIB = 1 << 10, 1 << 20
-DATA = os.urandom(MIB) * 21  # a chunk of 16 MiB and some
+KIB = 1 << 10
 
 
 @pytest.fixture
@@ -25,32 +24,9 @@ def store(google_server, bucket):
     return gcs.open_store(google_server.url(bucket, "here", timeout=2, part_size="8M"))
 
 
-def upload(store, data=DATA, name=NAME):
-    writer = store.upload(name)
-    try:
-        for start in range(0, len(data), 300_000):
-            writer.write(memoryview(data)[start : start + 300_000])
-        writer.commit()
-    finally:
-        writer.abort()
-
-
 def finish(writer, data):
     writer.write(data)
     writer.commit()
-
-
-def once(condition, trouble):
-    """Do ``trouble`` to the first request of which ``condition`` holds."""
-    done = []
-
-    def choose(request):
-        if done or not condition(request):
-            return NONE
-        done.append(request)
-        return trouble
-
-    return choose
 
 
 def beginning(request):

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import make_shop
 
 from dumpty import BackupManager, Cap, Exists, MissingFile, NotPermitted, Retained, StoreError
 from dumpty_plugins import objectstore
@@ -106,7 +107,7 @@ def test_without_the_servers_word_a_name_that_is_taken_is_looked_up(store, url, 
 
 def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
     source, target = f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/new.db"
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     backup = BackupManager(url).create_backup(source).backup
     with proxy.does(read_only):
         manager = BackupManager(url)
@@ -123,7 +124,7 @@ def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
 
 
 def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     with proxy.does(append_only):
         manager = BackupManager(url)
         ids = [manager.create_backup(f"sqlite:///{tmp_path}/shop.db").backup.id for _ in range(2)]
@@ -170,17 +171,8 @@ def test_directories_of_a_hierarchical_namespace_are_no_objects(store, azure_ser
 
 
 def test_what_a_backup_asks_of_a_container_is_counted(url, proxy, tmp_path):
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")
     proxy.requests.clear()
     BackupManager(url).create_backup(f"sqlite:///{tmp_path}/shop.db")
     assert len(proxy.requests) == 11
-
-
-def make(path):
-    import sqlite3
-
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE t (a)")
-        database.execute("INSERT INTO t VALUES (1), (2)")
-    database.close()

@@ -8,41 +8,15 @@ import time
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import DATA, MIB, NAME, once, upload
 
 from dumpty import Exists, MissingFile, StoreError
 from dumpty_plugins import objectstore
 from dumpty_plugins.objectstore.parts import MAX_PARTS, part_size
 
-NAME = "shop-abcdef/stem.sql.gz"
-MIB = 1 << 20
-DATA = os.urandom(MIB) * 21  # two blocks of 8 MiB and some
-
-
-def upload(store, data=DATA, name=NAME):
-    writer = store.upload(name)
-    try:
-        for start in range(0, len(data), 300_000):
-            writer.write(memoryview(data)[start : start + 300_000])
-        writer.commit()
-    finally:
-        writer.abort()
-
 
 def refusal(status, code):
     return Trouble(refuse=(status, code), headers={"x-ms-error-code": code, "Content-Type": "application/xml"})
-
-
-def once(condition, trouble):
-    """Do ``trouble`` to the first request of which ``condition`` holds."""
-    done = []
-
-    def choose(request):
-        if done or not condition(request):
-            return NONE
-        done.append(request)
-        return trouble
-
-    return choose
 
 
 def block(request):

@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
+from support import off_site
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import dumpty, make_shop, wait_for
 
-from dumpty import NotPermitted, StoreError
+from dumpty import NotPermitted
 from dumpty_plugins import s3
 
 
 def error_of(call) -> str:
-    with pytest.raises(StoreError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert "dumptys-secret" not in text
-    return text
+    return off_site.error_of(call, "dumptys-secret")
 
 
 @pytest.fixture
 def shop(tmp_path):
-    with sqlite3.connect(tmp_path / "shop.db") as database:
-        database.execute("CREATE TABLE t (a)")
-        database.executemany("INSERT INTO t VALUES (randomblob(?))", [(1 << 20,)] * 40)
-    database.close()
-    return f"sqlite:///{tmp_path}/shop.db"
-
-
-def dumpty(*arguments, **options):
-    command = [sys.executable, "-m", "dumpty", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return make_shop(tmp_path / "shop.db", megabytes=40)
 
 
 def test_there_is_no_such_bucket(moto_server, shop):
@@ -171,10 +158,3 @@ def test_ctrl_c_ends_a_transfer_that_hangs_and_leaves_nothing(moto_server, proxy
     assert moto_server.unfinished(bucket) == []
     assert {key for key in moto_server.keys(bucket) if ".db" in key} == {key for key in before if ".db" in key}
     assert len(dumpty("list", "-d", url, "--json").stdout.split('"driver"')) == 2
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

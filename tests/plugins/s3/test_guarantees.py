@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import make_shop
 
 from dumpty import BackupManager, Cap, Exists, NotPermitted, Retained, StoreError
 from dumpty_plugins import s3
@@ -53,6 +54,12 @@ def test_a_race_that_was_not_won_is_run_again_by_the_next_one(url, proxy, moto_s
     proxy.requests.clear()
     assert Cap.CREATE_NEW in s3.open_store(url).capabilities()
     assert len([r for r in proxy.requests if r.method == "PUT"]) == 5
+
+
+def test_credentials_that_are_not_accepted_for_a_moment_say_nothing_of_rights_and_conditions(store, proxy):
+    with proxy.does(lambda _: Trouble(refuse=(403, "ExpiredToken"))), pytest.raises(NotPermitted, match="expired"):
+        store.capabilities()
+    assert Cap.CREATE_NEW | Cap.DELETE in store.capabilities()
 
 
 def test_a_conflict_is_no_proof_that_the_server_refuses(store, url, proxy):
@@ -138,7 +145,7 @@ def test_a_server_that_knows_no_conditions_is_used_without(url, proxy, code):
 
 def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
     source, target = f"sqlite:///{tmp_path}/shop.db", f"sqlite:///{tmp_path}/new.db"
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     backup = BackupManager(url).create_backup(source).backup
     with proxy.does(read_only):
         manager = BackupManager(url)
@@ -155,7 +162,7 @@ def test_who_may_only_read_lists_verifies_and_restores(url, proxy, tmp_path):
 
 
 def test_who_may_not_delete_backs_up_and_removes_nothing(url, proxy, tmp_path):
-    make(tmp_path / "shop.db")
+    make_shop(tmp_path / "shop.db")
     with proxy.does(append_only):
         manager = BackupManager(url)
         ids = [manager.create_backup(f"sqlite:///{tmp_path}/shop.db").backup.id for _ in range(2)]
@@ -268,12 +275,3 @@ def test_a_retention_that_the_server_tells_is_told(moto_server):
     assert [found.name for found in store.list()] == ["a/large"]
     versions = moto_server.client.list_object_versions(Bucket=bucket, Prefix="a/b")
     assert len(versions["Versions"]) == len(versions["DeleteMarkers"]) == 1
-
-
-def make(path):
-    import sqlite3
-
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE t (a)")
-        database.execute("INSERT INTO t VALUES (1), (2)")
-    database.close()

@@ -11,37 +11,11 @@ from datetime import timedelta
 
 import pytest
 from support.hostile_proxy import NONE, Trouble
+from support.off_site import DATA, MIB, NAME, once, upload
 
 from dumpty import Exists, MissingFile, StoreError
 from dumpty_plugins import s3
 from dumpty_plugins.s3.parts import MAX_PARTS, part_size
-
-NAME = "shop-abcdef/stem.sql.gz"
-MIB = 1 << 20
-DATA = os.urandom(MIB) * 21  # two parts of 8 MiB and some
-
-
-def upload(store, data=DATA, name=NAME):
-    writer = store.upload(name)
-    try:
-        for start in range(0, len(data), 300_000):
-            writer.write(memoryview(data)[start : start + 300_000])
-        writer.commit()
-    finally:
-        writer.abort()
-
-
-def once(condition, trouble):
-    """Do ``trouble`` to the first request of which ``condition`` holds."""
-    done = []
-
-    def choose(request):
-        if done or not condition(request):
-            return NONE
-        done.append(request)
-        return trouble
-
-    return choose
 
 
 def part(number):
