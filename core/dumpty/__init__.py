@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dumpty.encryption.header import require_encrypted as require_encrypted
     from dumpty.errors import Cancelled as Cancelled
     from dumpty.errors import CommandError as CommandError
+    from dumpty.errors import ConfigurationError as ConfigurationError
     from dumpty.errors import DependencyError as DependencyError
     from dumpty.errors import DumptyError as DumptyError
     from dumpty.errors import Exists as Exists
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
     from dumpty.types import Removal as Removal
     from dumpty.types import Repository as Repository
     from dumpty.types import RepositoryListing as RepositoryListing
+    from dumpty.types import RunClaim as RunClaim
     from dumpty.types import Scratch as Scratch
     from dumpty.types import SealedPart as SealedPart
     from dumpty.types import Section as Section
@@ -139,6 +141,7 @@ if TYPE_CHECKING:
     from dumpty.types import State as State
     from dumpty.types import Store as Store
     from dumpty.types import StoredObject as StoredObject
+    from dumpty.types import StoredRun as StoredRun
     from dumpty.types import Transaction as Transaction
     from dumpty.types import Upload as Upload
     from dumpty.types import Verb as Verb
@@ -158,6 +161,7 @@ _EXPORTS = {
     "dumpty.errors": (
         "Cancelled",
         "CommandError",
+        "ConfigurationError",
         "DependencyError",
         "DumptyError",
         "IdentityError",
@@ -247,6 +251,7 @@ _EXPORTS = {
         "Removal",
         "Repository",
         "RepositoryListing",
+        "RunClaim",
         "Scratch",
         "SealedPart",
         "Section",
@@ -258,6 +263,7 @@ _EXPORTS = {
         "State",
         "Store",
         "StoredObject",
+        "StoredRun",
         "Transaction",
         "Upload",
         "Verb",

@@ -14,6 +14,7 @@ from dumpty.operations.proofs import Proofs
 from dumpty.operations.proving import Prover
 from dumpty.operations.removal import Remover
 from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, require_text
+from dumpty.operations.runs import Runs
 from dumpty.operations.sealing import Keyring
 from dumpty.operations.selection import Filter
 from dumpty.operations.transfers import Transfers
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
 
-class BackupManager(Proofs):
+class BackupManager(Proofs, Runs):
     """Backs databases up into one directory and restores them.
 
     Args:
@@ -72,6 +73,7 @@ class BackupManager(Proofs):
         rate_limit: int | None = None,
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
         sign_with: str | os.PathLike[str] | SigningKey | None = None,
+        tags: Iterable[str] = (),
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL; failures are in the result, not raised.
@@ -86,12 +88,13 @@ class BackupManager(Proofs):
                 ``ssh-rsa …``), or paths of files with one in each line.
             sign_with: sign what its manifest says: the path of an SSH private key (Ed25519, without a passphrase), or
                 the content of its file.
+            tags: what to call it, beside its database: ``["prod", "before-migration"]``.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Raises:
-            TypeError: ``database_url`` is not a str, or ``encrypt_to`` is one value.
+            TypeError: ``database_url`` is not a str, or ``encrypt_to`` or ``tags`` is one value.
         """
-        kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit}
+        kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit, "tags": tags}
         keys = {"encrypt_to": encrypt_to, "sign_with": sign_with}
         return self._transfers.backup(database_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@
     ├── SourceError              bad or unsupported URL, or a source that cannot be read (also RuntimeError)
     ├── InvalidName              a backup's name that may not reach the file system (also ValueError)
     ├── OptionError              an unknown or ill-typed option (also ValueError)
+    │   ├── ConfigurationError   dumpty.toml is missing, or holds mistakes: .problems has them all
     │   └── IdentityError        what is encrypted is opened by no identity that was given
     ├── MissingFile              a file that should be there is not (also FileNotFoundError)
     ├── UnknownBackup            no backup has this name or id (also LookupError)
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cancelled",
     "CommandError",
+    "ConfigurationError",
     "DependencyError",
     "DumptyError",
     "Exists",
@@ -85,6 +87,15 @@ class InvalidName(DumptyError, ValueError):
 
 class OptionError(DumptyError, ValueError):
     """An option is unknown, ambiguous, or its value is not of the declared type."""
+
+
+class ConfigurationError(OptionError):
+    """``dumpty.toml`` cannot be read, or holds mistakes; ``problems`` has one sentence for each."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        more = f" (and {len(self.problems) - 1} more: dumpty config check shows them)" if self.problems[1:] else ""
+        super().__init__(f"{self.problems[0] if self.problems else 'it holds mistakes'}{more}")
 
 
 class IdentityError(OptionError):

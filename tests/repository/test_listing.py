@@ -213,7 +213,7 @@ def test_a_removal_that_was_ended_midway_is_finished_by_the_next_run(top):
     with pytest.raises(StoreError, match="Input/output"):
         manager(top, delete=delete).remove(backup.id)
     assert facade.list_backups() == []
-    made(facade)
+    made(manager(top))
     assert [b.state for b in facade.list_backups()] == ["ok"]
     assert list(top.rglob(f"*{backup.id.replace('-', '')[:12]}*")) == []
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from dumpty import Option, PluginInfo, StoreError, UnknownBackup, hookimpl
 from dumpty.repository import manifest
 from dumpty.repository.names import slug
+from dumpty.repository.protocol.runs import Run, claim
 from dumpty.repository.transaction import PlainTransaction
 from dumpty.testing import MemoryStore
 from dumpty.testing.streams import BytesReader
@@ -181,7 +182,11 @@ class ForgetsWhenClosed(GoodRepository):
         return Vault(MemoryStore())
 
 
-@breaks("test_clear_keeps_what_was_committed", "test_an_interrupt_leaves_a_transaction_uncommitted")
+@breaks(
+    "test_clear_keeps_what_was_committed",
+    "test_an_interrupt_leaves_a_transaction_uncommitted",
+    "test_backups_are_untouched_by_runs",
+)
 class ClearsEverything(GoodRepository):
     class repository(Vault):
         def clear(self):
@@ -307,3 +312,68 @@ class AnswersAnInstalledScheme(GoodRepository):
     def describe(self):
         wait = Option(name="wait", default=1.0, help="seconds", verbs=("open_store",))
         return PluginInfo(kind="store", schemes=("vault", "file"), options=(wait,))
+
+
+# -- runs --------------------------------------------------------------------------------------------------------
+
+
+class Claim(contextlib.AbstractContextManager):
+    """A claim that keeps nobody out."""
+
+    def __exit__(self, *error):
+        return None
+
+    def finish(self, content):
+        return True
+
+
+@breaks(
+    "test_a_run_is_claimed_by_one_and_counted_once",
+    "test_a_job_runs_once_at_a_time",
+    "test_runs_are_told_the_latest_first",
+    "test_backups_are_untouched_by_runs",
+)
+class ClaimsForEverybody(GoodRepository):
+    class repository(Vault):
+        def claim_run(self, job, slot):
+            return Claim()
+
+
+class Kept(Run):
+    """A claim that is never given back without a result."""
+
+    def __exit__(self, *error):
+        if any(found.name.endswith(".result") for found in self._store.list(".runs")):
+            super().__exit__(*error)
+
+
+@breaks("test_a_claim_without_a_result_is_given_back", "test_a_job_runs_once_at_a_time")
+class NeverGivesBack(GoodRepository):
+    class repository(Vault):
+        def claim_run(self, job, slot):
+            made = super().claim_run(job, slot)
+            if made is not None:
+                made.__class__ = Kept
+            return made
+
+
+@breaks("test_a_job_runs_once_at_a_time")
+class RunsTwiceAtOnce(GoodRepository):
+    class repository(Vault):
+        def claim_run(self, job, slot):
+            return claim(self.store, job, slot)
+
+
+@breaks("test_runs_are_told_the_latest_first")
+class TellsTheEarliestFirst(GoodRepository):
+    class repository(Vault):
+        def runs(self, job=""):
+            return reversed(list(super().runs(job)))
+
+
+@breaks("test_backups_are_untouched_by_runs")
+class ClearsRuns(GoodRepository):
+    class repository(Vault):
+        def clear(self):
+            super().clear()
+            self.store.delete([found.name for found in self.store.list(".runs")])

@@ -59,6 +59,8 @@ VERBS = {
     "unpin": "pin:unpin",
     "prune": "prune:prune",
     "copy": "copy:copy",
+    "run": "run:run",
+    "runs": "runs:runs",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "help": "help:help_",
@@ -96,6 +98,7 @@ def build(verb: str = "") -> typer.Typer:
         app.add_typer(_plugins_group(common), name="plugins")
         app.add_typer(_store_group(common), name="store")
         app.add_typer(_keys_group(common), name="keys")
+        app.add_typer(_config_group(common), name="config")
     return app
 
 
@@ -135,6 +138,16 @@ def _keys_group(common: Mapping[str, Any]) -> typer.Typer:
     text = "Make a key, and see whom backups are encrypted to and what opens them."
     group.callback(invoke_without_command=True, help=text, epilog=_epilog(keys.EXAMPLES))(_keys)
     for verb in (keys.new, keys.show, keys.check):
+        group.command(verb.__name__)(_returning_outcome(verb))
+    return group
+
+
+def _config_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import config
+
+    group = typer.Typer(**common)
+    group.callback(help=config.config.__doc__, epilog=_epilog(config.EXAMPLES))(config.config)
+    for verb in (config.init, config.check, config.show):
         group.command(verb.__name__)(_returning_outcome(verb))
     return group
 

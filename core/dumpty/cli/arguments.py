@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DIRECTORY",
+    "Config",
     "Database",
     "Directory",
     "Id",
+    "JobNames",
     "Jobs",
     "Json",
     "Kind",
@@ -36,6 +38,18 @@ __all__ = [
     "short_ids",
 ]
 
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The configuration [default: $DUMPTY_CONFIG, or the first of ./dumpty.toml, ~/.config/dumpty/dumpty.toml, "
+        "/etc/dumpty/dumpty.toml].",
+    ),
+]
+JobNames = Annotated[
+    list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs of the configuration [default: all].")
+]
 DIRECTORY = "backups"
 URL_HELP = "A database URL, or where to read it, out of sight of ps: env:NAME, file:PATH, cmd:PROGRAM…, - (stdin)."
 

@@ -8,8 +8,15 @@ import typer
 
 from dumpty.cli import prompt
 from dumpty.cli.output import warn
-from dumpty.cli.urls import indirect, remember
+from dumpty.cli.urls import remember
 from dumpty.errors import DumptyError, IdentityError
+from dumpty.operations.given_keys import (
+    CIPHER,
+    given_identities,
+    given_recipients,
+    given_requirement,
+    given_signing_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,9 +37,6 @@ __all__ = [
     "read_requirement",
     "read_signing_key",
 ]
-
-CIPHER = "age"
-"""The plugin that encrypts, and makes keys."""
 
 EncryptTo = Annotated[
     list[str] | None,
@@ -73,43 +77,21 @@ RequireSignature = Annotated[
 
 
 def read_recipients(arguments: Iterable[str] | None) -> list[str | Recipient] | None:
-    """Return the recipients that ``--encrypt-to`` names; None where it was not given.
-
-    Raises:
-        UsageError, CommandError: there is nothing to read.
-        OptionError: what is there is no recipient.
-    """
-    from dumpty.encryption.recipients import recipients_in
-
-    if not arguments:
-        return None
-    found: list[str | Recipient] = []
-    for argument in arguments:
-        text = indirect(argument, "recipient")
-        found += [argument] if text is None else recipients_in(*text)
-    return found
+    """Return the recipients that ``--encrypt-to`` names (``given_recipients``); None where it was not given."""
+    return given_recipients(arguments) if arguments else None
 
 
 def read_identities(arguments: Iterable[str] | None) -> tuple[Identity, ...]:
     """Return the identities that ``--identity`` names; a passphrase is asked for on the terminal, where there is one.
 
     Raises:
-        UsageError, CommandError: there is nothing to read.
-        IdentityError: what is there is no identity, or its passphrase is another.
+        DumptyError: as ``given_identities``.
     """
     if not arguments:
         return ()
-    from dumpty.encryption.identities import IdentityReader
-    from dumpty.registry.host import default_host
-
-    host = default_host()
-    reader = IdentityReader(host, lambda: host.named("cipher", CIPHER), prompt.passphrase)
-    found: list[Identity] = []
-    for argument in arguments:
-        text = indirect(argument, "identity")
-        found += reader.read([argument]) if text is None else reader.parse(text[0].encode(), text[1])
+    found = given_identities(arguments, prompt.passphrase)
     remember(secret for identity in found for secret in identity.secrets)
-    return tuple(dict.fromkeys(found))
+    return found
 
 
 def opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, ...]) -> Backup:
@@ -132,36 +114,14 @@ def opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, .
 
 
 def read_signing_key(argument: str | None) -> SigningKey | None:
-    """Return the key that ``--sign-with`` names; None where it was not given.
-
-    Raises:
-        UsageError, CommandError: there is nothing to read.
-        OptionError: what is there is no key that signs.
-    """
+    """Return the key that ``--sign-with`` names (``given_signing_key``); None where it was not given."""
     if argument is None:
         return None
-    from dumpty.signing import keys
-    from dumpty.types import SigningKey
-
-    text = indirect(argument, "signing key")
-    key = keys.read_signing_key(argument if text is None else SigningKey(text=text[0], origin=text[1]))
+    key = given_signing_key(argument)
     remember(key.secrets)
     return key
 
 
 def read_requirement(arguments: Iterable[str] | None) -> tuple[VerificationKey, ...] | None:
-    """Return the keys that ``--require-signature`` names; None where it was not given.
-
-    Raises:
-        UsageError, CommandError: there is nothing to read.
-        OptionError: what is there is no public key.
-    """
-    if not arguments:
-        return None
-    from dumpty.signing.keys import read_verification_keys, verification_keys_in
-
-    found: list[str | VerificationKey] = []
-    for argument in arguments:
-        text = indirect(argument, "public key")
-        found += [argument] if text is None else verification_keys_in(*text)
-    return read_verification_keys(found)
+    """Return the keys that ``--require-signature`` names (``given_requirement``); None where it was not given."""
+    return given_requirement(arguments) if arguments else None

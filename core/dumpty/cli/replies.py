@@ -5,10 +5,11 @@ The schema stands in ``json_schema.json`` beside this module; ``json_schema`` ma
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from dumpty.cli.json_runs import JobPlan, JobRun, JobSettings, Run  # noqa: TC001 - as the other values
 from dumpty.cli.json_values import (
     Backup,
     BackupWithTables,
@@ -122,6 +123,44 @@ class CopyReply(Reply, kw_only=True):
     copies: list[Copy]
 
 
+class RunReply(Reply, kw_only=True):
+    """``run``: what came of each job."""
+
+    jobs: list[JobRun]
+
+
+class RunPlanReply(Reply, kw_only=True):
+    """``run --dry-run``: what each job would do."""
+
+    jobs: list[JobPlan]
+
+
+class RunsReply(Reply, kw_only=True):
+    """``runs``: the latest first."""
+
+    runs: list[Run]
+
+
+class ConfigInitReply(Reply, kw_only=True):
+    """``config init``: the file that was written."""
+
+    path: str
+
+
+class ConfigReply(Reply, kw_only=True):
+    """``config check`` and ``config show``: the file, its jobs, and every mistake in it."""
+
+    path: str
+    jobs: list[JobSettings]
+    problems: list[str]
+
+
+class ConfigSchemaReply(Reply, kw_only=True):
+    """``config show --schema``: the JSON schema of the file."""
+
+    config_schema: dict[str, Any]
+
+
 class NewKeyReply(Reply, kw_only=True):
     """``keys new``: where the identity is, and its recipient."""
 
@@ -229,6 +268,11 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "remove": (RemoveReply,),
     "prune": (PruneReply,),
     "copy": (CopyReply,),
+    "run": (RunReply, RunPlanReply),
+    "runs": (RunsReply,),
+    "config init": (ConfigInitReply,),
+    "config check": (ConfigReply,),
+    "config show": (ConfigReply, ConfigSchemaReply),
     "doctor": (DoctorReply,),
     "demo": (DemoReply,),
     "keys new": (NewKeyReply, NewSigningKeyReply),

@@ -39,6 +39,8 @@ __all__ = [
     "CopyMissing",
     "NoSuchStore",
     "NotGuaranteed",
+    "RunFailed",
+    "RunIncomplete",
     "Terminated",
     "UsageError",
     "error_type",
@@ -68,6 +70,14 @@ class NotGuaranteed(DumptyError):
     """A place does without something that repositories can do without, and it makes a difference."""
 
 
+class RunFailed(DumptyError):
+    """A job of a run failed."""
+
+
+class RunIncomplete(DumptyError):
+    """All backups of a run are made, and somebody should look: a copy, or a proof, is missing."""
+
+
 class Terminated(KeyboardInterrupt):
     """A signal asks dumpty to end. Cleans up as Ctrl-C does, and exits with 128 and the signal's number."""
 
@@ -91,6 +101,7 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (Locked, LOCKED),
     (CopyMissing, ATTENTION),
     (NotGuaranteed, ATTENTION),
+    (RunIncomplete, ATTENTION),
     (KeyboardInterrupt, INTERRUPTED),
 )
 """The first line that fits decides; every other error is ``FAILED``."""

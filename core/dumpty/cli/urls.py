@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
 from dumpty.cli.status import UsageError
-from dumpty.errors import CommandError, SourceError
+from dumpty.errors import OptionError, SourceError
 from dumpty.url import MalformedURL
 
 if TYPE_CHECKING:
@@ -17,9 +15,8 @@ if TYPE_CHECKING:
 
     from dumpty.types import Source
 
-__all__ = ["forget", "indirect", "read_url", "redacted", "remember", "watch"]
+__all__ = ["forget", "read_url", "redacted", "remember", "watch"]
 
-_LIMIT = 1 << 16
 _secrets: set[str] = set()
 # Whatever stands between "://" and an "@" may hold a password, in text that is no URL, too.
 _USERINFO = re.compile(r"(?<=://)[^\s'\"]*@")
@@ -85,56 +82,12 @@ def remember(secrets: Iterable[str]) -> None:
     _secrets.update(secrets)
 
 
-def indirect(argument: str, noun: str) -> tuple[str, str] | None:
-    """Return the text that ``env:NAME``, ``file:PATH`` or ``cmd:PROGRAM…`` leads to, and its origin, for messages.
-
-    ``noun`` says what is read there. Anything else is None.
-
-    Raises:
-        UsageError: there is nothing to read.
-        CommandError: the command failed.
-    """
-    form, colon, location = argument.partition(":")
-    if not colon or form not in {"env", "file", "cmd"}:
-        return None
-    if form == "env":
-        if location not in os.environ:
-            raise UsageError(f"the environment has no variable {location!r} to take the {noun} from")
-        return os.environ[location], f"the environment variable {location}"
-    if form == "file":
-        try:
-            with open(location, encoding="utf-8") as stream:
-                return stream.read(_LIMIT), f"the file {location}"
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UsageError(f"cannot read the {noun} from the file {location!r}: {reason}") from None
-    return _output(location, noun), "the command's output"
-
-
 def _url_text(argument: str) -> str:
-    if argument == "-":
-        return _one_line(sys.stdin.read(_LIMIT), "the standard input")
-    found = indirect(argument, "database URL")
-    return argument if found is None else _one_line(*found)
-
-
-def _output(command: str, noun: str) -> str:
-    from dumpty.process import run
+    from dumpty import indirection
 
     try:
-        argv = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"cannot take the command after cmd: apart: {error}") from None
-    if not argv:
-        raise UsageError("nothing stands after cmd:; write for example cmd:pass show shop-url")
-    try:
-        return run(argv)
-    except CommandError as error:
-        raise CommandError(f"cannot take the {noun} from cmd: {error}", argv=error.argv) from None
-
-
-def _one_line(text: str, origin: str) -> str:
-    lines = text.strip().splitlines()
-    if len(lines) != 1:
-        raise UsageError(f"{origin} holds {len(lines)} lines, not the one line that a database URL is")
-    return lines[0]
+        if argument == "-":
+            return indirection.single_line(sys.stdin.read(indirection.LIMIT), "the standard input", "database URL")
+        return indirection.indirect_line(argument, "database URL")
+    except OptionError as error:
+        raise UsageError(str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from dumpty.types import Inspection, Phase, Record, StoredObject
 from dumpty.url import database_name, identity_of, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dumpty.operations.sealing import Encryption
     from dumpty.registry.host import Host
@@ -45,6 +46,7 @@ def create(
     rate_limit: int | None,
     encryption: Encryption | None,
     signer: Signer | None,
+    tags: tuple[str, ...] = (),
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -80,7 +82,7 @@ def create(
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     named = database_name(source, inspection.name)
-    return _written(repository, run, identity, named, inspection, reporter, close, signer)
+    return _written(repository, run, identity, named, inspection, reporter, close, signer, tags)
 
 
 def _rehearsed(
@@ -102,6 +104,7 @@ def _written(
     reporter: Reporter,
     close: Callable[[Record], Record] | None,
     signer: Signer | None,
+    tags: tuple[str, ...],
 ) -> Record:
     """Write a backup, and commit it; ``close`` seals of its record what only its readers may know."""
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
@@ -124,11 +127,29 @@ def _written(
             verifiers=tuple(map(plugin_ref, run.verifiers)),
             evidence=with_alterations(outcome.evidence, inspection),
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
+            tags=tags,
         )
         reporter.begin(Phase.COMMITTING)
         stored = record if close is None else close(record)
         committed = commit_signed(tx, stored, signer)
         return committed if stored is record else reopen(committed, record)
+
+
+_TAG = re.compile(r"[^\s,\x00-\x1f\x7f](?:[^,\x00-\x1f\x7f]{0,98}[^\s,\x00-\x1f\x7f])?")
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags, each once.
+
+    Raises:
+        OptionError: one is empty, longer than 100 characters, or holds a comma or a control character.
+    """
+    for tag in (tags := tuple(tags)):
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+            raise OptionError(
+                f"{str(tag)[:200]!r} is no tag: 1 to 100 characters, without commas and control characters"
+            )
+    return tuple(dict.fromkeys(tags))
 
 
 def _stages(

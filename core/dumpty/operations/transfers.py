@@ -48,13 +48,15 @@ class Transfers(Struct, frozen=True):
         rate_limit: int | None,
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None,
         sign_with: str | os.PathLike[str] | SigningKey | None,
+        tags: Iterable[str],
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
-        from dumpty.operations.backup import create
+        from dumpty.operations.backup import checked_tags, create
 
         require_text("a database URL", url)
         _require_several("recipients", encrypt_to)
+        _require_several("tags", tags)
         if sign_with is not None and not isinstance(sign_with, (str, os.PathLike, SigningKey)):
             raise TypeError(f"a backup is signed with one key, not {type(sign_with).__name__}")
         observation = self.place.observers.observation("backup", url=url)
@@ -71,6 +73,7 @@ class Transfers(Struct, frozen=True):
                 rate_limit=rate_limit,
                 encryption=self.keyring.encryption(encrypt_to),
                 signer=read_signer(sign_with),
+                tags=checked_tags(tags),
                 overrides=options,
             )
             call.settle()  # a repository of a plugin's may not have told its commit point

@@ -76,6 +76,16 @@ class Plugin:
             + did_you_mean(str(name), names)
         )
 
+    @property
+    def preferred_format(self) -> Format:
+        """What is written where nobody names a format: ``native`` where it is declared and a stream, else the first.
+
+        Raises:
+            OptionError: this driver has none.
+        """
+        streams = [f.name for f in self.described.formats if not f.directory]
+        return self.format("native" if "native" in streams else streams[0] if streams else None)
+
 
 def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseException:
     """Return what to raise for ``error`` out of a plugin's hook: itself, where it says enough."""

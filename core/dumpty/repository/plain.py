@@ -34,6 +34,7 @@ from dumpty.repository.protocol.layout import (
 from dumpty.repository.protocol.reader_pin import ReaderPin
 from dumpty.repository.protocol.recovery import recover, recover_pins
 from dumpty.repository.protocol.removal import remove
+from dumpty.repository.protocol.runs import Run, claim, list_runs, read_result
 from dumpty.repository.reading import SmallObjects, as_manifest_error, lasting_pins, read_all
 from dumpty.repository.reserve import keep_reserve, with_reserve
 from dumpty.repository.transaction import PlainTransaction
@@ -43,12 +44,14 @@ from dumpty.types import Candidate, Cap, ListedBackup, Removal, RepositoryListin
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from dumpty.types import Proof, Record, Store
+    from dumpty.types import Proof, Record, Store, StoredRun
 
 __all__ = ["PlainRepository"]
 
 _log = logging.getLogger("dumpty")
 _RETRIES = 3
+_CLEARING_SECONDS = 600.0
+"""How often what attempts left that are of other databases is cleared, where it costs little: not for each of many."""
 
 
 class PlainRepository(StoredObjects):
@@ -58,6 +61,7 @@ class PlainRepository(StoredObjects):
         super().__init__(store)
         self._small_objects = SmallObjects(store)
         self._pins: dict[str, list[str]] = {}
+        self._cleared_at = -_CLEARING_SECONDS
 
     def transaction(self, *, record_id: str, database: str, identity: str, started: datetime) -> PlainTransaction:
         folder = folder_name(database, identity)
@@ -163,9 +167,20 @@ class PlainRepository(StoredObjects):
     def remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:
         return with_reserve(self._store, lambda: self._remove(choose))
 
+    def claim_run(self, job: str, slot: str) -> Run | None:
+        return claim(self._store, job, slot, alone=True)
+
+    def runs(self, job: str = "") -> Iterator[StoredRun]:
+        return list_runs(self._store, job)
+
+    def run_result(self, job: str, slot: str) -> bytes | None:
+        return read_result(self._store, job, slot)
+
     def _recover(self, folder: str) -> None:
-        if Cap.LOCAL in self._store.capabilities():
+        due = time.monotonic() - self._cleared_at >= _CLEARING_SECONDS
+        if due and Cap.LOCAL in self._store.capabilities():
             # Where a listing costs little, what attempts left that are of other databases is cleared, too.
+            self._cleared_at = time.monotonic()
             try:
                 recover(self._store)
             except StoreError as error:  # another database's folder may be closed to whoever backs up this one

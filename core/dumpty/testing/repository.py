@@ -15,6 +15,7 @@ from dumpty.testing.backups import STARTED
 from dumpty.testing.keeping import KeepingRules
 from dumpty.testing.memory import MemoryDriver
 from dumpty.testing.rules import refused, require, shown
+from dumpty.testing.runs import RunRules
 from dumpty.testing.streams import SAMPLES
 from dumpty.testing.transactions import TransactionRules
 
@@ -29,7 +30,7 @@ _HOUR = timedelta(hours=1)
 Damage = Callable[[str, str], None]
 
 
-class RepositorySuite(KeepingRules, TransactionRules):
+class RepositorySuite(KeepingRules, RunRules, TransactionRules):
     """The rules of a repository whose layout is a plugin's own.
 
     A subclass needs ``plugin``, and a fixture ``repository_url``: the URL of a place of its own for every test, which

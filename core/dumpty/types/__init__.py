@@ -49,6 +49,7 @@ from dumpty.types.repositories import (
     RepositoryListing,
     Transaction,
 )
+from dumpty.types.runs import RunClaim, StoredRun
 from dumpty.types.stores import (
     Cap,
     DirectoryUpload,
@@ -108,6 +109,7 @@ __all__ = [
     "Removal",
     "Repository",
     "RepositoryListing",
+    "RunClaim",
     "Scratch",
     "SealedPart",
     "Section",
@@ -119,6 +121,7 @@ __all__ = [
     "State",
     "Store",
     "StoredObject",
+    "StoredRun",
     "Transaction",
     "Upload",
     "Verb",

@@ -16,11 +16,12 @@ from dumpty.errors import ManifestError
 from dumpty.types.records import Annotations, Presence, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from dumpty.types.records import Proof
+    from dumpty.types.runs import RunClaim, StoredRun
     from dumpty.types.stores import Upload
     from dumpty.types.streams import Reader
 
@@ -187,4 +188,26 @@ class Repository(ObjectSource, Protocol):
         Raises:
             StoreError: not all could be removed. What is still whole is still listed.
         """
+        ...
+
+    def claim_run(self, job: str, slot: str) -> RunClaim | None:
+        """Claim a run of a job; None where it has a result, or somebody is at it.
+
+        Args:
+            job: its name: letters, digits, ``_``, ``.`` and ``-``, at most 100.
+            slot: when it is due, the same text for everybody: ``20261126T030000Z``; for a run by hand when it was
+                begun, ``-``, and something that nobody else has.
+
+        Raises:
+            Locked: somebody is at another run of the same job; of two who claim at the same moment both may be refused.
+            ValueError: the names are none.
+        """
+        ...
+
+    def runs(self, job: str = "") -> Iterator[StoredRun]:
+        """Yield what is known of the runs of a job, or of all jobs, the latest slot first."""
+        ...
+
+    def run_result(self, job: str, slot: str) -> bytes | None:
+        """Return what ``RunClaim.finish`` wrote down, or None where nobody did, or it is kept no more."""
         ...

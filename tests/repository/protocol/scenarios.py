@@ -7,7 +7,7 @@ from repository.protocol import lagging
 from repository.protocol.explorer import Explorer
 from repository.protocol.stepping import EPOCH, NO_PATIENCE, ZERO, Holding
 
-from dumpty.errors import IntegrityError, MissingFile, StoreError, UnknownBackup
+from dumpty.errors import IntegrityError, Locked, MissingFile, StoreError, UnknownBackup
 from dumpty.repository.protocol import annotations, layout, recovery, removal, runs
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.reader_pin import ReaderPin
@@ -193,6 +193,29 @@ def running(asked_for=runs.ASKED_FOR):
 
 
 run = running()
+
+
+def alone(slot):
+    def process(store):
+        """Claim a slot, keeping away from all others of its job, and see whether anybody else is at one."""
+        try:
+            claimed = runs.claim(store, "nightly", slot, beat_seconds=None, alone=True)
+            if claimed is None:
+                return "not claimed"
+            with claimed:
+                mark = f"marks/at-{slot}"
+                store.put(mark, b"")
+                others = [found.name for found in store.list("marks") if found.name != mark]
+                store.delete([mark])
+                if others:
+                    return "met another"
+                return "counted" if claimed.finish(b"done") else "executed"
+        except (Locked, StoreError):
+            return "not claimed"
+
+    return process
+
+
 SLEPT_OVER = {f".runs/nightly/{SLOT}.claim-1": b"{}", RESULT: b"{}\ndone"}
 """The claim of one who was taken for dead, and what another one finished."""
 

@@ -13,6 +13,7 @@ from repository.protocol.scenarios import (
     A,
     B,
     C,
+    alone,
     backup,
     both,
     clean,
@@ -43,7 +44,7 @@ from repository.protocol.scenarios import (
 from repository.protocol.stepping import EPOCH
 
 from dumpty.errors import StoreError
-from dumpty.repository.protocol import layout, reader_pin, recovery, removal, runs
+from dumpty.repository.protocol import layout, reader_pin, recovery, removal, run_slots, runs
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.layout import MANIFEST
 from dumpty.repository.protocol.reader_pin import ReaderPin
@@ -278,6 +279,35 @@ def test_control_a_result_that_replaces_another_is_counted_twice(monkeypatch):
         explorer(run, run, **RUNS).run()
 
 
+def never_both(results, objects):
+    return "two runs of a job are executed at once" if "met another" in results else None
+
+
+APART = {"base": {}, "invariant": never_both, "alive": None, "pending": False, "lawful": False}
+
+
+def test_two_slots_of_one_job_are_never_executed_at_once():
+    explorer(alone("20261126T030000Z"), alone("20261127T030000Z"), **APART).run()
+
+
+def test_three_runs_of_one_job_are_never_executed_at_once():
+    slots = ("20261126T030000Z", "20261127T030000Z", "20261127T030000Z-hand")
+    explorer(*map(alone, slots), limit=SOME_STATES * FACTOR, **APART).run()
+
+
+def test_control_a_claim_that_looks_for_others_before_it_is_put_lets_two_in(monkeypatch):
+    put, look = runs._put_claim, runs._require_alone
+
+    def look_and_put(store, base, *rest):
+        look(store, "nightly", base, runs._SILENCE)
+        return put(store, base, *rest)
+
+    monkeypatch.setattr(runs, "_put_claim", look_and_put)
+    monkeypatch.setattr(runs, "_require_alone", lambda *_: None)
+    with pytest.raises(Broken, match="at once"):
+        explorer(alone("20261126T030000Z"), alone("20261127T030000Z"), **APART).run()
+
+
 TWO_STEPS = lagging.STEP * 2
 """After which a slot cannot be claimed any more, and nothing of it is kept."""
 
@@ -332,7 +362,7 @@ def test_control_a_result_that_is_put_without_a_look_at_its_claim_is_counted_twi
 def test_control_results_that_are_cleared_before_their_claims_are_counted_twice(monkeypatch):
     def results_first(store, objects, **when):
         for part in (".result", ".claim"):
-            runs.clear_runs(store, [found for found in objects if part in found.name], **when)
+            run_slots.clear_runs(store, [found for found in objects if part in found.name], **when)
 
     monkeypatch.setattr(recovery, "clear_runs", results_first)
     with pytest.raises(Broken, match="counted twice"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
 import pytest
 
-from dumpty import BackupManager, PluginInfo, Rules, StoreError, hookimpl
+from dumpty import BackupManager, Locked, PluginInfo, Rules, StoreError, hookimpl
+from dumpty.registry.host import default_host
+from dumpty.repository.opening import open_repository
 from dumpty.repository.protocol import runs
 from dumpty.repository.protocol.recovery import recover
 from dumpty.repository.protocol.runs import claim, read_result
@@ -70,6 +75,46 @@ def test_a_claim_without_a_sign_of_life_gives_way_after_an_hour(store):
     assert second.finish(b"second")
     assert not first.finish(b"first")
     assert result(store) == b"second"
+
+
+def test_another_slot_of_a_job_waits_until_nobody_is_at_one(store):
+    with try_claim(store):
+        with pytest.raises(
+            Locked, match=r"another run of the job nightly is going on on .*, begun for 20261126T030000Z"
+        ):
+            claim(store, "nightly", "20261127T030000Z", beat_seconds=None, alone=True)
+        assert claim(store, "weekly", "20261127T030000Z", beat_seconds=None, alone=True)
+    assert claim(store, "nightly", "20261127T030000Z", beat_seconds=None, alone=True)
+
+
+def test_a_run_that_gave_no_sign_of_life_keeps_no_other_slot_waiting(store):
+    assert try_claim(store)
+    store.advance(HOUR)
+    assert claim(store, "nightly", "20261127T030000Z", beat_seconds=None, alone=True)
+
+
+def test_a_killed_run_on_this_machines_own_disk_gives_way_at_once(tmp_path):
+    code = (
+        "import os, sys; from dumpty import BackupManager; from dumpty.repository.opening import open_repository;"
+        "from dumpty.registry.host import default_host;"
+        "open_repository(default_host(), sys.argv[1]).claim_run('nightly', '20261126T030000Z').__enter__(); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60).returncode == 9
+    repository = open_repository(default_host(), str(tmp_path))
+    assert not any(run.running for run in repository.runs("nightly"))
+    with repository.claim_run("nightly", "20261127T030000Z") as other:
+        assert other.finish(b"other")
+    with repository.claim_run("nightly", "20261126T030000Z") as again:
+        assert [(r.slot, r.running, r.host) for r in repository.runs() if r.running] == [
+            ("20261126T030000Z", True, socket.gethostname())
+        ]
+        assert again.finish(b"again")
+    assert repository.run_result("nightly", "20261126T030000Z") == b"again"
+    assert repository.claim_run("nightly", "20261126T030000Z") is None
+    assert [(r.slot, r.done, r.running) for r in repository.runs()] == [
+        ("20261127T030000Z", True, False),
+        ("20261126T030000Z", True, False),
+    ]
 
 
 def test_a_failed_run_gives_its_slot_back_at_once(store):

@@ -27,7 +27,6 @@ from dumpty.cli.urls import read_url
 
 if TYPE_CHECKING:
     from dumpty.operations.result import BackupResult
-    from dumpty.registry.plugin import Plugin
 
 EXAMPLES = """
 dumpty backup sqlite:///shop.db
@@ -92,7 +91,8 @@ def backup(
     options, rate = parse_options(option, jobs), parse_rate(rate_limit)
     recipients, key = read_recipients(encrypt_to), read_signing_key(sign_with)
     check_places(directory, copy_to or ())
-    chosen = _format_to_write(default_host().driver(source.scheme), format)
+    driver = default_host().driver(source.scheme)
+    chosen = (driver.preferred_format if format is None else driver.format(format)).name
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
         kind = {"format": chosen, "progress": progress, "rate_limit": rate, **options}
@@ -126,11 +126,3 @@ def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool
         json=json,
         quiet=quiet,
     )
-
-
-def _format_to_write(driver: Plugin, requested: str | None) -> str:
-    """Return the format to write: the one asked for, or ``native`` where it is declared and is a stream."""
-    if requested is not None:
-        return driver.format(requested).name
-    streams = [f.name for f in driver.described.formats if not f.directory]
-    return "native" if "native" in streams else driver.format(streams[0] if streams else None).name

@@ -27,7 +27,8 @@ from dumpty.repository.protocol.layout import (
     parse_listing,
 )
 from dumpty.repository.protocol.process_identity import is_over, is_running
-from dumpty.repository.protocol.runs import ASKED_FOR, clear_runs
+from dumpty.repository.protocol.run_slots import clear_runs
+from dumpty.repository.protocol.runs import ASKED_FOR
 from dumpty.repository.protocol.taking import take
 from dumpty.types import Cap
 

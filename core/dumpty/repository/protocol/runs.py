@@ -8,6 +8,10 @@ any more, by the store's clock; so its result is needed no longer, and ``clear_r
   claim gone.
 
 Where no put is conditional two that end at the same moment may both be told that theirs counts; one result stays.
+
+Two slots of one job can be kept apart, too: whoever claims one puts its claim first, and then looks for those of
+others. Of two that do so at the same moment each may see the other, and then both give way. Where listings lag it is no
+guarantee.
 """
 
 from __future__ import annotations
@@ -15,35 +19,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
-from dumpty.errors import Exists, MissingFile, StoreError
+from dumpty.errors import Exists, Locked, MissingFile, StoreError
 from dumpty.repository.protocol.beats import BEAT_SECONDS, Beats
-from dumpty.repository.protocol.layout import RUNS_FOLDER, new_nonce, parse_time
-from dumpty.repository.protocol.process_identity import process_identity
+from dumpty.repository.protocol.layout import RUNS_FOLDER, new_nonce
+from dumpty.repository.protocol.process_identity import active, process_identity
+from dumpty.repository.protocol.run_slots import RESULT, parse_slot, read_claimant, slots_in
+from dumpty.types import StoredRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from dumpty.types import Found, Store
+    from dumpty.types import Store
 
-__all__ = ["ASKED_FOR", "Run", "claim", "clear_runs", "read_result"]
+__all__ = ["ASKED_FOR", "Run", "claim", "list_runs", "read_result"]
 
 ASKED_FOR = timedelta(days=400)
 """How long after it was due a slot can be claimed: of a job once a year the latest slot is less than 367 days old."""
 
 _SILENCE = timedelta(hours=1)
-_RESULT = ".result"
-_CLAIM = re.compile(r"\.claim-(?P<number>[0-9]{1,6})(?:\.beat-[0-9]{1,9})?")
-_JOB = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_SLOT = re.compile(r"(?P<due>[0-9]{8}T[0-9]{6}Z)(?:[.-][A-Za-z0-9_.-]{0,79})?")
-_OBJECT = re.compile(
-    rf"(?P<base>{RUNS_FOLDER}/{_JOB.pattern}/(?P<slot>{_SLOT.pattern}))(?:{_CLAIM.pattern}|(?P<result>\{_RESULT}))"
-)
 
 
 class Run:
@@ -52,10 +49,11 @@ class Run:
     Left without it, the claim is given back, and whoever comes next may try at once.
     """
 
-    def __init__(self, store: Store, base: str, number: int, *, beat_seconds: float | None) -> None:
+    def __init__(self, store: Store, base: str, number: int, *, beat_seconds: float | None, nonce: str = "") -> None:
         self._store = store
         self._base = base
         self._name = f"{base}.claim-{number}"
+        self._nonce = nonce
         self._pid = os.getpid()
         self.beats = Beats(store, f"{self._name}.beat-", beat_seconds)
 
@@ -69,8 +67,11 @@ class Run:
         if os.getpid() != self._pid:  # a forked child unwinds its copy of the block: the claim is its parent's
             return
         self.beats.stop()
-        with contextlib.suppress(StoreError):
-            self._store.delete([*self.beats.names(), self._name])
+        try:
+            with contextlib.suppress(StoreError):
+                self._store.delete([*self.beats.names(), self._name])
+        finally:
+            active.discard(self._nonce)
 
     def finish(self, content: bytes) -> bool:
         """Put the result; return whether it is this run's that counts.
@@ -80,7 +81,7 @@ class Run:
         """
         header = json.dumps({"version": 1, "claim": self._name, "nonce": new_nonce()}).encode()
         try:
-            self._store.put(self._base + _RESULT, header + b"\n" + content)
+            self._store.put(self._base + RESULT, header + b"\n" + content)
         except Exists:
             return False
         self._require_claim()
@@ -91,7 +92,7 @@ class Run:
             self._store.stat(self._name)
         except MissingFile:
             with contextlib.suppress(StoreError):
-                self._store.delete([self._base + _RESULT])
+                self._store.delete([self._base + RESULT])
             text = "was due so long ago that it is not known whether another run of it counted; this one does not"
             raise StoreError(f"{self._store.locate(self._base)} {text}") from None
 
@@ -104,91 +105,97 @@ def claim(
     silence: timedelta = _SILENCE,
     beat_seconds: float | None = BEAT_SECONDS,
     asked_for: timedelta = ASKED_FOR,
+    alone: bool = False,
 ) -> Run | None:
     """Claim a slot of a job; return None where it is done, or somebody is at it.
 
     Args:
         store: where runs are kept.
         job: its name in plain letters.
-        slot: when it is due, as ``time_text`` writes it, the same text on every machine; for a run by hand when it was
-            begun, ``.`` or ``-``, and something that nobody else has.
+        slot: when it is due, as ``time_text`` writes it; for a run by hand ``-`` and what nobody else has behind it.
         silence: after how long without a beat another one's claim counts no more.
         beat_seconds: how often to beat; None for never.
         asked_for: how long after it was due it can be claimed, by the store's clock; ``ASKED_FOR`` at most.
+        alone: refuse it while somebody is at another slot of the job.
 
     Raises:
         ValueError: a name cannot be part of an object's, a slot begins with no time, or ``asked_for`` is longer than
             what became of a run is kept.
+        Locked: somebody is at another slot, and ``alone`` was asked for; two at the same moment may both be refused.
         StoreError: it cannot be told; so, too, where the slot was due longer ago than ``asked_for``, and has no result.
     """
     if asked_for > ASKED_FOR:
         raise ValueError(f"what became of a run is kept for {ASKED_FOR.days} days, not for {asked_for}")
-    base, due = _base(job, slot)
-    number = _next_claim(store, base, silence)
-    if number is None:
+    base, due = parse_slot(job, slot)
+    number = _next_claim(store, job, base, silence)
+    run = None if number is None else _put_claim(store, base, number, beat_seconds)
+    if run is None:
         return None
-    identity = {"version": 1, "nonce": new_nonce(), **process_identity()}
-    run = Run(store, base, number, beat_seconds=beat_seconds)
-    try:
-        store.put(f"{base}.claim-{number}", json.dumps(identity).encode())
-    except Exists:
-        return None
-    # Only now is nobody else let in; whoever was before may have finished, and cleared its claim away.
-    done = read_result(store, job, slot) is not None
-    if not done and store.now() < due + asked_for:
-        return run
-    with run:
-        if done:
+    with contextlib.ExitStack() as stack:
+        stack.push(run)
+        # Only now is nobody else let in; whoever was before may have finished, and cleared its claim away.
+        if read_result(store, job, slot) is not None:
             return None
-    raise StoreError(
-        f"{store.locate(base)} was due more than {asked_for.days} days ago, and what became of such runs is not kept; "
-        "ask for a later one"
-    )
+        if store.now() >= due + asked_for:
+            raise StoreError(
+                f"{store.locate(base)} was due more than {asked_for.days} days ago, and what became of such runs is "
+                "not kept; ask for a later one"
+            )
+        if alone:
+            _require_alone(store, job, base, silence)
+        stack.pop_all()
+    return run
 
 
-def _next_claim(store: Store, base: str, silence: timedelta) -> int | None:
+def _next_claim(store: Store, job: str, base: str, silence: timedelta) -> int | None:
     """Return the number of a slot's next claim; None where it is done, or somebody is at it."""
-    objects = [found for found in store.list(base.rpartition("/")[0]) if found.name.startswith(base + ".")]
-    if any(found.name == base + _RESULT for found in objects):
-        return None
-    claims = _signs_of_life(base, objects)
-    newest = max(claims, default=0)
-    if newest and store.now() - max(found.modified for found in claims[newest]) < silence:
-        return None
-    return newest + 1
+    for slot in slots_in(store.list(f"{RUNS_FOLDER}/{job}")):
+        if slot.base == base:
+            return None if slot.done or slot.is_claimed(store, silence) else slot.claim + 1
+    return 1
 
 
-def clear_runs(store: Store, objects: Iterable[Found], due_before: datetime, silent_since: datetime) -> None:
-    """Remove all that is left of the runs of slots that nobody can claim any more.
+def _put_claim(store: Store, base: str, number: int, beat_seconds: float | None) -> Run | None:
+    """Put a claim; return None where somebody else did."""
+    nonce = new_nonce()
+    active.add(nonce)
+    try:
+        store.put(f"{base}.claim-{number}", json.dumps({"version": 1, "nonce": nonce, **process_identity()}).encode())
+    except BaseException as error:
+        active.discard(nonce)
+        if isinstance(error, Exists):
+            return None
+        raise
+    return Run(store, base, number, beat_seconds=beat_seconds, nonce=nonce)
 
-    Args:
-        store: where runs are kept.
-        objects: what a listing shows of them.
-        due_before: the slots that were due by then, at the latest when ``claim`` refuses them.
-        silent_since: of which nothing was written after that: whoever is at one goes on.
+
+def _require_alone(store: Store, job: str, base: str, silence: timedelta) -> None:
+    for slot in slots_in(store.list(f"{RUNS_FOLDER}/{job}")):
+        if slot.base != base and slot.is_claimed(store, silence):
+            host = read_claimant(store, slot).get("host")
+            raise Locked(
+                f"another run of the job {job} is going on{f' on {host}' if host else ''}, begun for {slot.slot}, its "
+                f"last sign of life at {slot.last_sign:%Y-%m-%d %H:%M:%SZ}; a job never runs twice at once"
+            )
+
+
+def list_runs(store: Store, job: str = "") -> Iterator[StoredRun]:
+    """Yield what is known of the runs of a job, or of all jobs, the latest slot first.
 
     Raises:
-        StoreError: not all could be removed.
+        StoreError: they cannot be listed.
     """
-    claims: dict[str, list[str]] = {}
-    results: dict[str, str] = {}
-    active: set[str] = set()
-    for found in objects:
-        match = _OBJECT.fullmatch(found.name)
-        due = parse_time(match["due"]) if match else None
-        if match is None or due is None or due > due_before:
-            continue
-        if match["result"]:
-            results[match["base"]] = found.name
-        else:
-            claims.setdefault(match["base"], []).append(found.name)
-        if found.modified > silent_since:
-            active.add(match["base"])
-    old_claims = [name for base, names in claims.items() if base not in active for name in names]
-    old_results = [name for base, name in results.items() if base not in active]
-    for names in (old_claims, old_results):
-        if names:
-            store.delete(names)
+    for slot in slots_in(store.list(f"{RUNS_FOLDER}/{job}" if job else RUNS_FOLDER)):
+        claimed = not slot.done and slot.is_claimed(store, _SILENCE)
+        host = read_claimant(store, slot).get("host") if claimed else None
+        yield StoredRun(
+            job=slot.job,
+            slot=slot.slot,
+            done=slot.done,
+            running=claimed,
+            last_sign=slot.last_sign,
+            host=host if isinstance(host, str) else "",
+        )
 
 
 def read_result(store: Store, job: str, slot: str) -> bytes | None:
@@ -198,26 +205,6 @@ def read_result(store: Store, job: str, slot: str) -> bytes | None:
         StoreError: it cannot be read.
     """
     try:
-        return store.get(_base(job, slot)[0] + _RESULT).partition(b"\n")[2]
+        return store.get(parse_slot(job, slot)[0] + RESULT).partition(b"\n")[2]
     except MissingFile:
         return None
-
-
-def _base(job: str, slot: str) -> tuple[str, datetime]:
-    """Return how the names of a slot's objects begin, and when it is due."""
-    match = _SLOT.fullmatch(slot)
-    due = parse_time(match["due"]) if match else None
-    if not _JOB.fullmatch(job) or due is None:
-        raise ValueError(
-            f"{job[:80]!r} and {slot[:80]!r} cannot name a run: use letters, digits, '_', '.' and '-', and let the "
-            "slot begin with the time at which it is due: 20261126T030000Z"
-        )
-    return f"{RUNS_FOLDER}/{job}/{slot}", due
-
-
-def _signs_of_life(base: str, objects: list[Found]) -> dict[int, list[Found]]:
-    claims: dict[int, list[Found]] = {}
-    for found in objects:
-        if match := _CLAIM.fullmatch(found.name.removeprefix(base)):
-            claims.setdefault(int(match["number"]), []).append(found)
-    return claims

@@ -1,0 +1,103 @@
+"""The objects inside of what ``run``, ``runs`` and ``config`` print under ``--json``; as ``json_values`` has others."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from dumpty.cli.json_values import Bytes, Count, Moment, Object, Seconds
+from dumpty.types import Level  # noqa: TC001
+
+__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobPlan", "JobRun", "JobSettings", "Run"]
+
+Outcome = Literal["ok", "attention", "failed", "skipped"]
+
+
+class DatabaseRun(Object, kw_only=True):
+    """How the backup of one database went; ``backup`` is its id, ``source`` the database's URL."""
+
+    source: str
+    database: str
+    ok: bool
+    backup: str | None
+    started: Moment
+    duration_seconds: Seconds
+    attempts: Count
+    size_bytes: Bytes
+    plain_size_bytes: Bytes | None
+    tables: Count
+    rows: Count
+    error: str | None
+    error_type: str | None
+
+
+class CopyRun(Object, kw_only=True):
+    """How a backup came into another repository."""
+
+    backup: str
+    repository: str
+    ok: bool
+    error: str | None
+    error_type: str | None
+
+
+class DrillRun(Object, kw_only=True):
+    """How the proof of a backup went; ``ok`` is null where this machine could not decide."""
+
+    backup: str
+    database: str
+    level: Level
+    ok: bool | None
+    duration_seconds: Seconds
+    error: str | None
+    error_type: str | None
+
+
+class JobRun(Object, kw_only=True):
+    """What came of one run of a job; ``removed`` are the ids of backups that its rules let go."""
+
+    job: str
+    slot: str
+    outcome: Outcome
+    host: str
+    started: Moment
+    ended: Moment
+    duration_seconds: Seconds
+    databases: list[DatabaseRun]
+    copies: list[CopyRun]
+    drills: list[DrillRun]
+    removed: list[str]
+    warnings: list[str]
+    error: str | None
+    error_type: str | None
+
+
+class Run(Object, kw_only=True):
+    """A run that a repository knows of; ``result`` is null while it goes on, where it was killed, or is unreadable."""
+
+    job: str
+    slot: str
+    repository: str
+    running: bool
+    host: str
+    result: JobRun | None
+
+
+class JobPlan(Object, kw_only=True):
+    """What would be run: ``due`` is null by hand, ``databases`` are URLs; ``error`` says why it would fail."""
+
+    job: str
+    repository: str
+    due: Moment | None
+    next: Moment | None
+    done: bool
+    databases: list[str]
+    error: str | None
+    error_type: str | None
+
+
+class JobSettings(Object, kw_only=True):
+    """A job of a configuration: what is written for it, over the defaults, without secrets; and when it is due."""
+
+    job: str
+    settings: dict[str, Any]
+    next: Moment | None

@@ -1,0 +1,1 @@
+"""Jobs: what ``dumpty.toml`` asks for, when it is due, and how it is run."""

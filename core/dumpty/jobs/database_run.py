@@ -1,0 +1,149 @@
+"""One database of a job: backed up, and tried again where what failed may pass."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dumpty.errors import (
+    CommandError,
+    DependencyError,
+    DumptyError,
+    IntegrityError,
+    InvalidName,
+    Locked,
+    MissingFile,
+    NotPermitted,
+    OptionError,
+    PluginError,
+    SourceError,
+    StoreError,
+)
+from dumpty.jobs.outcomes import DatabaseRun
+from dumpty.redaction import redact
+from dumpty.registry.host import default_host
+from dumpty.url import MalformedURL, database_name, parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.settings import JobSettings
+    from dumpty.jobs.stop import Stop
+    from dumpty.operations.result import Backup
+    from dumpty.types import Recipient, SigningKey
+
+__all__ = ["Keys", "back_up", "is_transient", "server_of"]
+
+_LONGEST_WAIT = 3600.0
+_FINAL = (
+    MalformedURL,
+    OptionError,
+    InvalidName,
+    MissingFile,
+    DependencyError,
+    NotPermitted,
+    IntegrityError,
+)
+_TRANSIENT = (SourceError, CommandError, StoreError, Locked)
+
+
+class Keys(NamedTuple):
+    """Whom the backups of a job are encrypted to, and what signs them."""
+
+    encrypt_to: list[str | Recipient] | None
+    sign_with: SigningKey | None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether what failed may pass by itself: a server away, a lock, a full network."""
+    if isinstance(error, _FINAL) or not isinstance(error, _TRANSIENT):
+        return False
+    return not isinstance(error, PluginError) or isinstance(error, CommandError)
+
+
+def server_of(url: str) -> str:
+    """Return what tells the database server behind a URL from others; "" for a file."""
+    source = parse_url(url)
+    host = source.host or source.query.get("host") or source.query.get("unix_socket") or ""
+    if not host and source.port is None and (source.database or "").startswith("/"):
+        return ""
+    return f"{source.scheme}://{host}:{source.port or source.query.get('port', '')}" if host or source.port else ""
+
+
+def back_up(
+    manager: Callable[[], BackupManager],
+    job: JobSettings,
+    url: str,
+    keys: Keys,
+    stop: Stop,
+    tell: Callable[[str], None],
+) -> DatabaseRun:
+    """Back up one database, as its job has it; failures are in what is returned.
+
+    Args:
+        manager: returns this thread's manager of the job's repository; may raise ``DumptyError``.
+        job: whose database it is.
+        url: of the database, with its secrets.
+        keys: the job's.
+        stop: ends it, and waiting.
+        tell: is told of each failure after which it is tried again.
+    """
+    started, start = datetime.now(UTC), time.monotonic()
+    shown, secrets = parse_url(url).url, parse_url(url).secrets
+    wait, error, backup, attempt = job.retry_wait.total_seconds(), None, None, 0
+    for attempt in range(1, job.retries + 2):
+        backup, error = _attempt(manager, job, url, keys, stop)
+        if error is None or attempt > job.retries or stop.asked or not is_transient(error):
+            break
+        text = redact(str(error), secrets)
+        tell(f"{job.name}: {shown}: {text}; tried again in {wait:.0f} s, {attempt} of {job.retries} times")
+        if stop.wait(wait):
+            break
+        wait = min(wait * 2, _LONGEST_WAIT)
+    facts: dict[str, Any] = {} if backup is None else _facts(backup)
+    if error is not None:
+        facts = {"error": redact(" ".join(str(error).split()), secrets), "error_type": type(error).__name__}
+    return DatabaseRun(
+        source=shown,
+        database=backup.database_name if backup is not None else database_name(parse_url(url)),
+        ok=error is None,
+        started=started,
+        duration_seconds=round(time.monotonic() - start, 3),
+        attempts=attempt,
+        **facts,
+    )
+
+
+def _attempt(
+    manager: Callable[[], BackupManager], job: JobSettings, url: str, keys: Keys, stop: Stop
+) -> tuple[Backup | None, BaseException | None]:
+    kind: dict[str, Any] = {"rate_limit": job.rate_limit, "tags": job.tags, **job.options}
+    try:
+        kind["format"] = job.format or default_host().driver(parse_url(url).scheme).preferred_format.name
+        result = manager().create_backup(
+            url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
+        )
+    except DumptyError as error:  # the repository cannot be opened, or nobody answers the scheme
+        return None, error
+    if result.backup is None:
+        return None, result.exception or DumptyError(result.error)
+    return result.backup, None
+
+
+def _facts(backup: Backup) -> dict[str, Any]:
+    return {
+        "backup": backup.id,
+        "identity": backup.source,
+        "size_bytes": backup.size_bytes,
+        "plain_size_bytes": backup.plain_size_bytes,
+        "tables": backup.tables,
+        "rows": backup.rows,
+        "warnings": tuple(_warnings(backup)),
+    }
+
+
+def _warnings(backup: Backup) -> Iterable[str]:
+    if not backup.evidence.consistent:
+        yield f"the backup of {backup.database_name} is not of one moment: {'; '.join(backup.evidence.notes)}"

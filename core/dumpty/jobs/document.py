@@ -1,0 +1,132 @@
+"""``dumpty.toml`` as it is written: its tables, their keys, and of which type each is.
+
+These types are the one source: of what is accepted, and of the JSON schema that editors check a file by.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = ["ALL", "NEVER", "Copy", "Defaults", "Document", "Drill", "Job", "Keep", "Limits", "json_schema"]
+
+ALL: Literal["all"] = "all"
+NEVER: Literal["never"] = "never"
+
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+Text = Annotated[str, Meta(min_length=1)]
+Duration = Annotated[str, Meta(description="A number and its unit: 30s, 90min, 26h, 7d, 4w.", examples=["26h"])]
+
+
+class Table(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A table of the file: what it does not know is an error."""
+
+
+class Keep(Table, kw_only=True, frozen=True):
+    """Which backups of each database to keep: a backup is removed only if every rule lets it go."""
+
+    last: Annotated[Count | None, Meta(description="The newest N.")] = None
+    hourly: Annotated[Count | None, Meta(description="The newest of each of the last N hours that have one.")] = None
+    daily: Annotated[Count | None, Meta(description="The newest of each of the last N days that have one.")] = None
+    weekly: Annotated[Count | None, Meta(description="The newest of each of the last N weeks that have one.")] = None
+    monthly: Annotated[Count | None, Meta(description="The newest of each of the last N months that have one.")] = None
+    yearly: Annotated[Count | None, Meta(description="The newest of each of the last N years that have one.")] = None
+    newer_than: Annotated[Duration | None, Meta(description="All that are not older than this.")] = None
+
+
+class Copy(Table, kw_only=True, frozen=True):
+    """A repository that every backup is copied into."""
+
+    repository: Annotated[Text, Meta(description="A path, a URL, or where to read it: env:, file:, cmd:.")]
+    keep: Annotated[Keep | Literal["all"] | None, Meta(description="What to keep there; else what the job keeps.")] = (
+        None
+    )
+
+
+class Drill(Table, kw_only=True, frozen=True):
+    """How, and how often, to prove backups."""
+
+    every: Annotated[Text, Meta(description="daily, weekly, monthly, or a duration: 14d.", examples=["weekly"])]
+    level: Annotated[Literal["digest", "structure", "restore"], Meta(description="How far a proof goes.")] = "restore"
+    on: Annotated[Text | None, Meta(description="The server to restore into, instead of one started here.")] = None
+    identities: Annotated[
+        list[Text], Meta(description="What opens encrypted backups: a file, or env:, file:, cmd:.")
+    ] = []
+
+
+class Defaults(Table, kw_only=True, frozen=True):
+    """What holds for every job that does not say otherwise; a job's own value takes the whole place of this one."""
+
+    repository: Annotated[
+        Text | None, Meta(description="Where backups go: a path, a URL, or where to read it: env:, file:, cmd:.")
+    ] = None
+    copies: Annotated[list[Text | Copy] | None, Meta(description="Repositories that each backup is copied into.")] = (
+        None
+    )
+    encrypt_to: Annotated[
+        list[Text] | None, Meta(description="Recipients: age1…, ssh-ed25519 …, a file of them, env:, file:, cmd:.")
+    ] = None
+    sign_with: Annotated[Text | None, Meta(description="A file with an SSH private key, or env:, file:, cmd:.")] = None
+    keep: Annotated[
+        Keep | Literal["all"] | None, Meta(description="Which backups to keep; all, unless this says which.")
+    ] = None
+    drill: Annotated[
+        Drill | str | None, Meta(description="How often to prove backups by restoring them: weekly, 14d, never.")
+    ] = None
+    schedule: Annotated[
+        Text | None, Meta(description="When it is due, as in a crontab: 30 2 * * *.", examples=["30 2 * * *"])
+    ] = None
+    timezone: Annotated[
+        Text | None, Meta(description="Whose hours, days, weeks, months and years: UTC, Europe/Berlin.")
+    ] = None
+    format: Annotated[Text | None, Meta(description="The form of the dump.")] = None
+    compressor: Annotated[Text | None, Meta(description="gzip, zstd, another plugin's name, or none.")] = None
+    verifier: Annotated[Text | None, Meta(description="A further digest to keep; SHA-256 is always kept.")] = None
+    options: Annotated[
+        dict[str, str | int | float | bool] | None,
+        Meta(description="Options of plugins; dumpty plugins show NAME lists them."),
+    ] = None
+    tags: Annotated[list[Text] | None, Meta(description="What to call its backups, beside their database.")] = None
+    rate_limit: Annotated[Text | None, Meta(description="No more dump a second from the database: 20MB.")] = None
+    retries: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None,
+        Meta(description="How often to try again what may pass: a server away, a lock. 2, unless this says otherwise."),
+    ] = None
+    retry_wait: Annotated[
+        Duration | None, Meta(description="How long to wait before that; twice as long each further time. 30s.")
+    ] = None
+    deadline: Annotated[Duration | None, Meta(description="When a run of the job is ended as failed. 24h.")] = None
+
+
+class Job(Defaults, kw_only=True, frozen=True):
+    """One job: the databases that it backs up, and how."""
+
+    source: Annotated[
+        Text | Annotated[list[Text], Meta(min_length=1)],
+        Meta(description="A database's URL, several, or where to read it: env:, file:, cmd:."),
+    ]
+
+
+class Limits(Table, kw_only=True, frozen=True):
+    """How much of a run goes on side by side."""
+
+    parallel: Annotated[Annotated[int, Meta(ge=1, le=256)], Meta(description="How many backups at once.")] = 2
+    per_server: Annotated[
+        Annotated[int, Meta(ge=1, le=256)], Meta(description="How many of them of one database server.")
+    ] = 1
+
+
+class Document(Table, kw_only=True, frozen=True):
+    """The whole file."""
+
+    defaults: Defaults = Defaults()
+    run: Limits = Limits()
+    jobs: dict[str, Job] = {}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the file, for editors (https://json-schema.org, draft 2020-12)."""
+    schema = msgspec.json.schema(Document)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dumpty.toml", **schema}

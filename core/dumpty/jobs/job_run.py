@@ -1,0 +1,290 @@
+"""One run of one job: claimed, its databases backed up, what follows, and what came of it written down."""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dumpty.errors import DumptyError, Locked, StoreError
+from dumpty.indirection import indirect_line
+from dumpty.jobs import database_run
+from dumpty.jobs.outcomes import DatabaseRun, JobRun, decode, encode
+from dumpty.jobs.stop import Stop
+from dumpty.jobs.upkeep import Place, Upkeep, read_address
+from dumpty.jobs.values import duration_text
+from dumpty.operations.given_keys import given_recipients, given_signing_key
+from dumpty.redaction import redact
+from dumpty.url import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.outcomes import Outcome
+    from dumpty.jobs.planning import Planned
+    from dumpty.jobs.settings import JobSettings
+    from dumpty.types import RunClaim
+
+__all__ = ["ActiveJob", "Database", "Listener", "find_databases"]
+
+_LOOKED_BACK = 10
+"""Runs that are looked at for the databases that there were."""
+
+
+class Listener(NamedTuple):
+    """Who is told of what happens, line by line, and of every secret that is read, so that nothing shows it."""
+
+    tell: Callable[[str], None]
+    remember: Callable[[Iterable[str]], None]
+
+
+class Database(NamedTuple):
+    """A database to back up: its URL with secrets, and the server that it is on ("" for a file)."""
+
+    url: str
+    server: str
+
+
+def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> list[Database]:
+    """Return the databases of a job, each once; servers and directories are asked what there is.
+
+    Raises:
+        DumptyError: a URL cannot be read, or is none, or it cannot be told what there is.
+    """
+    found: dict[str, Database] = {}
+    for written in job.sources:
+        url = indirect_line(written, "database URL")
+        remember(parse_url(url).secrets)
+        found.setdefault(url, Database(url, database_run.server_of(url)))
+    return list(found.values())
+
+
+class ActiveJob:
+    """A job on its way: ``prepare``, ``back_up`` for each database, and ``finish``, each in whatever thread.
+
+    Args:
+        planned: which run of which job.
+        listener: who is told.
+        locks: returns a repository's lock, by its address: nothing is removed from it by two jobs at once.
+    """
+
+    def __init__(self, planned: Planned, listener: Listener, locks: Callable[[str], threading.Lock]) -> None:
+        self.job, self.slot, self._by_hand = planned.job, planned.slot, planned.due is None
+        self.stop = Stop()
+        self.result: JobRun | None = None
+        self._listener, self._locks = listener, locks
+        self._started, self._start = datetime.now(UTC), time.monotonic()
+        self._claim: RunClaim | None = None
+        self._timer: threading.Timer | None = None
+        self._repository: Place | None = None
+        self._managers: dict[tuple[int, str], BackupManager] = {}
+        self._keys = database_run.Keys(None, None)
+        self._databases: list[DatabaseRun] = []
+        self._remaining = 0
+        self._lock = threading.Lock()
+        self._secrets: set[str] = set()
+
+    # -- before ----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> list[Database]:
+        """Claim the run, and return the databases to back up; none where it has ended already (``result``)."""
+        try:
+            self._repository = self._place(read_address(self.job.repository, self._remember))
+            manager = self._repository.open()
+            if not self._claim_run(manager):
+                self._end("skipped", warnings=["it is done, or somebody is at it"])
+                return []
+            self._keys = self._read_keys()
+            databases = find_databases(self.job, self._remember)
+        except Locked as error:
+            # By hand it was asked for, and is not done; a slot that is due is tried again by whoever looks next.
+            self._end("failed" if self._by_hand else "skipped", error=error)
+            return []
+        except DumptyError as error:
+            self._end("failed", error=error)
+            return []
+        self._remaining = len(databases)
+        return databases
+
+    def _claim_run(self, manager: BackupManager) -> bool:
+        """Claim the run; return False where it is done, or somebody is at it."""
+        try:
+            claim = manager.claim_run(self.job.name, self.slot)
+        except Locked:
+            # Two that claim at the same moment are both refused: whoever then waits less gets in.
+            if self.stop.wait(random.uniform(0.1, 1.0)):  # noqa: S311 - no secret
+                raise
+            claim = manager.claim_run(self.job.name, self.slot)
+        if claim is None:
+            return False
+        self._claim = claim.__enter__()
+        deadline = self.job.deadline
+        reason = f"the deadline of {duration_text(deadline)} of the job {self.job.name} has passed"
+        self._timer = threading.Timer(deadline.total_seconds(), self.stop.ask, (reason,))
+        self._timer.daemon = True
+        self._timer.start()
+        return True
+
+    def _read_keys(self) -> database_run.Keys:
+        signing_key = None if self.job.sign_with is None else given_signing_key(self.job.sign_with)
+        if signing_key is not None:
+            self._remember(signing_key.secrets)
+        return database_run.Keys(given_recipients(self.job.encrypt_to) or None, signing_key)
+
+    def _remember(self, secrets: Iterable[str]) -> None:
+        found = set(secrets)
+        self._secrets |= found
+        self._listener.remember(found)
+
+    def _tell(self, text: str) -> None:
+        self._listener.tell(f"{self.job.name}: {redact(text, tuple(self._secrets))}")
+
+    def _place(self, address: str) -> Place:
+        return Place(address, lambda: self._manager(address), self._locks(address))
+
+    def _manager(self, address: str) -> BackupManager:
+        """Return this thread's manager of a repository."""
+        from dumpty.backup_manager import BackupManager
+
+        key = threading.get_ident(), address
+        if key not in self._managers:
+            self._managers[key] = BackupManager(address, compressor=self.job.compressor, verifier=self.job.verifier)
+        return self._managers[key]
+
+    # -- a database ------------------------------------------------------------------------------------------------
+
+    def back_up(self, database: Database) -> bool:
+        """Back up one database; return whether it was the last of them, so that ``finish`` is next."""
+        assert self._repository is not None  # noqa: S101 - prepare() returned it
+        open_manager, tell = self._repository.open, self._listener.tell
+        run = database_run.back_up(open_manager, self.job, database.url, self._keys, self.stop, tell)
+        if not run.ok:
+            self._tell(f"{run.source}: FAILED: {run.error}")
+        with self._lock:
+            self._databases.append(run)
+            self._remaining -= 1
+            return self._remaining == 0
+
+    # -- after -----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Do what follows, and write down what came of the run: then ``result`` has it."""
+        assert self._repository is not None  # noqa: S101 - as above
+        warnings = [text for run in self._databases for text in run.warnings] + self._vanished()
+        made = [run for run in self._databases if run.ok]
+        upkeep = Upkeep(self.job, made, self._repository, self._place, self.stop, self._tell, self._remember)
+        if made:
+            upkeep.run()
+        failed = [run for run in self._databases if not run.ok]
+        damaged = [drill for drill in upkeep.drills if drill.ok is False]
+        open_questions = [*(c for c in upkeep.copies if not c.ok), *(d for d in upkeep.drills if d.ok is None)]
+        warnings += upkeep.warnings
+        outcome: Outcome = "failed" if failed or damaged else "attention" if open_questions or warnings else "ok"
+        error = _summary(failed, len(self._databases)) if failed else None
+        if damaged and error is None:
+            error = DumptyError(f"a drill failed: {damaged[0].error}")
+        self._end(
+            outcome,
+            error=error,
+            warnings=warnings,
+            copies=tuple(upkeep.copies),
+            drills=tuple(upkeep.drills),
+            removed=tuple(upkeep.removed),
+        )
+
+    def _vanished(self) -> list[str]:
+        """Return a warning for each database that the last run found, and this one did not."""
+        before = self._last_run()
+        if before is None:
+            return []
+        now = {run.source for run in self._databases}
+        gone = sorted({run.source for run in before.databases} - now)
+        return [f"{source} is not there any more: its backups stay, and nothing removes them" for source in gone]
+
+    def _last_run(self) -> JobRun | None:
+        """Return the last run that got as far as to know its databases, and had the same sources."""
+        assert self._repository is not None  # noqa: S101
+        manager = self._repository.open()
+        try:
+            for number, stored in enumerate(manager.runs(self.job.name)):
+                if number == _LOOKED_BACK:
+                    break
+                if stored.done and (content := manager.run_result(self.job.name, stored.slot)) is not None:
+                    run = decode(content, f"run {stored.slot} of the job {self.job.name}")
+                    if run.databases:
+                        return run
+        except DumptyError as error:
+            self._tell(f"warning: it is not known which databases there were before: {error}")
+        return None
+
+    def _end(
+        self,
+        outcome: Outcome,
+        *,
+        error: DumptyError | None = None,
+        warnings: list[str] | None = None,
+        **facts: Any,
+    ) -> None:
+        """Write down what came of the run, where it is claimed, and keep it as ``result``."""
+        if error is not None and not self._databases:
+            self._tell(f"{'not run' if outcome == 'skipped' else 'FAILED'}: {error}")
+        if self._timer is not None:
+            self._timer.cancel()
+        secrets = tuple(self._secrets)
+        run = JobRun(
+            job=self.job.name,
+            slot=self.slot,
+            outcome=outcome,
+            host=socket.gethostname(),
+            started=self._started,
+            ended=datetime.now(UTC),
+            duration_seconds=round(time.monotonic() - self._start, 3),
+            databases=tuple(sorted(self._databases, key=lambda run: run.source)),
+            warnings=tuple(redact(text, secrets) for text in warnings or ()),
+            error=None if error is None else redact(" ".join(str(error).split()), secrets),
+            error_type=None if error is None else type(error).__name__,
+            **facts,
+        )
+        self.result = self._recorded(run)
+
+    def _recorded(self, run: JobRun) -> JobRun:
+        """Write a run down, and return it; with what kept it from being written down."""
+        from msgspec.structs import replace
+
+        if self._claim is None:
+            return run
+        if self.stop.interrupted:
+            self.abandon()
+            return run
+        try:
+            with self._claim as claim:
+                counts = claim.finish(encode(run))
+        except StoreError as error:
+            problem = f"what came of the run could not be written down: {error}"
+        else:
+            if counts:
+                return run
+            problem = "it took so long without a sign of life that another run of the same slot came first, and counts"
+        finally:
+            self._claim = None
+        outcome: Outcome = "attention" if run.outcome == "ok" else run.outcome
+        return replace(run, outcome=outcome, warnings=(*run.warnings, redact(problem, tuple(self._secrets))))
+
+    def abandon(self) -> None:
+        """Give the run back, undone: whoever comes next may try at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._claim is not None:
+            self._claim.__exit__(None, None, None)
+            self._claim = None
+
+
+def _summary(failed: list[DatabaseRun], total: int) -> DumptyError:
+    first = failed[0]
+    if total == 1:
+        return DumptyError(first.error or "")
+    return DumptyError(f"{len(failed)} of {total} databases failed, the first: {first.database}: {first.error}")

@@ -1,0 +1,106 @@
+"""What became of a run of a job, as it is written down in the repository and told."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - msgspec asks for it
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from dumpty.errors import ManifestError
+
+__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobRun", "Outcome", "decode", "encode"]
+
+Outcome = Literal["ok", "attention", "failed", "skipped", "planned"]
+"""``attention``: the backups are made, and somebody should look. ``skipped``: it runs, or has run, elsewhere."""
+
+VERSION = 1
+
+
+class DatabaseRun(Struct, frozen=True, kw_only=True):
+    """How the backup of one database went.
+
+    ``source`` is its URL, without secrets. ``backup`` is the new backup's id, None where there is none; sizes are in
+    bytes, ``plain_size_bytes`` that of the dump (None where that is not known). ``attempts`` is how often it was tried.
+    ``started`` is aware, in UTC.
+    """
+
+    source: str
+    database: str
+    ok: bool
+    started: datetime
+    duration_seconds: float
+    attempts: int
+    backup: str | None = None
+    identity: str = ""
+    size_bytes: int = 0
+    plain_size_bytes: int | None = None
+    tables: int = 0
+    rows: int = 0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    error_type: str | None = None
+
+
+class CopyRun(Struct, frozen=True, kw_only=True):
+    """How a backup came into another repository."""
+
+    backup: str
+    repository: str
+    ok: bool
+    error: str | None = None
+    error_type: str | None = None
+
+
+class DrillRun(Struct, frozen=True, kw_only=True):
+    """How the proof of a backup went: ``ok`` is None where this machine could not decide."""
+
+    backup: str
+    database: str
+    level: str
+    ok: bool | None
+    duration_seconds: float = 0.0
+    error: str | None = None
+    error_type: str | None = None
+
+
+class JobRun(Struct, frozen=True, kw_only=True):
+    """What became of one run of a job. ``slot`` begins with when it was due; ``removed`` are ids."""
+
+    job: str
+    slot: str
+    outcome: Outcome
+    host: str = ""
+    by: str = ""
+    started: datetime | None = None
+    ended: datetime | None = None
+    duration_seconds: float = 0.0
+    databases: tuple[DatabaseRun, ...] = ()
+    copies: tuple[CopyRun, ...] = ()
+    drills: tuple[DrillRun, ...] = ()
+    removed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    error_type: str | None = None
+    version: int = VERSION
+
+
+def encode(run: JobRun) -> bytes:
+    """Return what is written down of a run."""
+    return msgspec.json.encode(run)
+
+
+def decode(content: bytes, label: str) -> JobRun:
+    """Return the run that ``content`` says; ``label`` names it in errors.
+
+    Raises:
+        ManifestError: it says none, or was written by a newer dumpty.
+    """
+    try:
+        run = msgspec.json.decode(content, type=JobRun)
+    except msgspec.DecodeError as error:
+        raise ManifestError(f"what is written down of the {label} is damaged: {error}") from None
+    if run.version != VERSION:
+        raise ManifestError(f"the {label} was written down by a newer dumpty: update this one to read it")
+    return run

@@ -1,0 +1,44 @@
+"""Which jobs are to be run now, and under which slot each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from dumpty.jobs.schedule import slot_name
+from dumpty.repository.protocol.layout import new_nonce
+from dumpty.repository.protocol.runs import ASKED_FOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from dumpty.jobs.settings import JobSettings
+
+__all__ = ["Planned", "plan"]
+
+_MARGIN = timedelta(days=1)
+
+
+class Planned(NamedTuple):
+    """A job to be run; ``due`` is None where it is run by hand, under a slot of its own."""
+
+    job: JobSettings
+    slot: str
+    due: datetime | None
+
+
+def plan(jobs: Iterable[JobSettings], now: datetime, *, due_only: bool) -> list[Planned]:
+    """Return what is to be run at ``now`` (aware): each job by hand, or with ``due_only`` those that have a schedule.
+
+    Of slots that were missed the latest stands for all. Whether it was run already is known where it is recorded.
+    """
+    if not due_only:
+        return [Planned(job, f"{slot_name(now)}-hand-{new_nonce()}", None) for job in jobs]
+    planned = []
+    for job in jobs:
+        due = job.schedule.latest(now) if job.schedule is not None else None
+        # What became of a run that was due longer ago is not kept: it could be run again and again.
+        if due is not None and now - due < ASKED_FOR - _MARGIN:
+            planned.append(Planned(job, slot_name(due), due))
+    return planned

@@ -1,0 +1,107 @@
+"""Threads that do tasks side by side: so many at once, and so many of them of one server."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["TaskPool"]
+
+_LOOK_SECONDS = 0.2
+"""How often the waiting thread can be reached by a signal."""
+
+
+class _Task(NamedTuple):
+    work: Callable[[], None]
+    server: str
+
+
+class TaskPool:
+    """Tasks, done in the order in which they were added; a task may add others.
+
+    A task that raises ends the pool: what waits is dropped, and ``wait`` raises it.
+
+    Args:
+        parallel: how many at once.
+        per_server: how many of those that name the same server.
+    """
+
+    def __init__(self, parallel: int, per_server: int) -> None:
+        self._per_server = per_server
+        self._waiting: deque[_Task] = deque()
+        self._busy: Counter[str] = Counter()
+        self._running = 0
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"dumpty-task-{number}", daemon=True)
+            for number in range(1, parallel + 1)
+        ]
+        self._closed = False
+
+    def add(self, work: Callable[[], None], server: str = "") -> None:
+        """Add a task; "" is of no server."""
+        with self._changed:
+            self._waiting.append(_Task(work, server))
+            self._changed.notify_all()
+
+    def add_first(self, tasks: Sequence[tuple[Callable[[], None], str]]) -> None:
+        """Add tasks, each with its server, before all that wait."""
+        with self._changed:
+            self._waiting.extendleft(_Task(*task) for task in reversed(tasks))
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Do all tasks, and return when none is left.
+
+        Raises:
+            BaseException: what a task raised, or a signal's handler in this thread; then call ``close``.
+        """
+        for thread in self._threads:
+            thread.start()
+        with self._changed:
+            while (self._waiting or self._running) and self._failure is None:
+                self._changed.wait(_LOOK_SECONDS)
+        self.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Drop what waits, and return when nothing runs any more."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(_LOOK_SECONDS)
+
+    def _serve(self) -> None:
+        while (task := self._take()) is not None:
+            failure: BaseException | None = None
+            try:
+                task.work()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the pool is waited for
+                failure = error
+            with self._changed:
+                self._running -= 1
+                self._busy[task.server] -= bool(task.server)
+                self._failure = self._failure or failure
+                self._changed.notify_all()
+
+    def _take(self) -> _Task | None:
+        """Return the next task that may begin; None at the end."""
+        with self._changed:
+            while not self._closed:
+                for position, task in enumerate(self._waiting):
+                    if not task.server or self._busy[task.server] < self._per_server:
+                        del self._waiting[position]
+                        self._running += 1
+                        self._busy[task.server] += bool(task.server)
+                        return task
+                self._changed.wait()
+            return None

@@ -1,0 +1,233 @@
+"""What follows a job's backups, for those that succeeded: copies, proofs, and what is to go."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dumpty.errors import DumptyError
+from dumpty.indirection import indirect_line
+from dumpty.jobs.outcomes import CopyRun, DrillRun
+from dumpty.operations.given_keys import given_identities
+from dumpty.types import LEVELS
+from dumpty.url import parse_url, secrets_in, shown_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from threading import Lock
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.outcomes import DatabaseRun
+    from dumpty.jobs.settings import CopySettings, DrillSettings, JobSettings
+    from dumpty.jobs.stop import Stop
+    from dumpty.operations.result import Backup
+    from dumpty.repository.retention import Rules
+    from dumpty.types import Level
+
+__all__ = ["Place", "Upkeep", "read_address"]
+
+
+def read_address(written: str, remember: Callable[[Iterable[str]], None]) -> str:
+    """Return the address of a repository as it is written, or where it is to be read; its secrets are remembered.
+
+    Raises:
+        OptionError, CommandError: there is nothing to read.
+    """
+    address = indirect_line(written, "repository")
+    remember(secrets_in(address))
+    return address
+
+
+class Place(NamedTuple):
+    """A repository: its address, how to open it, and the lock under which backups are removed from it."""
+
+    address: str
+    open: Callable[[], BackupManager]
+    lock: Lock
+
+
+class Upkeep:
+    """Copies, proofs and removals, after the backups of one run of a job.
+
+    A proof comes before a removal: a new backup that is not what it should be takes no older one's place.
+
+    Args:
+        job: whose they are.
+        made: the backups that succeeded; nothing is done for others, and none of theirs is removed.
+        repository: the job's.
+        place: returns another repository, by its address.
+        stop: ends it.
+        tell: is told of what fails.
+        remember: is told of every secret that is read.
+    """
+
+    def __init__(
+        self,
+        job: JobSettings,
+        made: Sequence[DatabaseRun],
+        repository: Place,
+        place: Callable[[str], Place],
+        stop: Stop,
+        tell: Callable[[str], None],
+        remember: Callable[[Iterable[str]], None],
+    ) -> None:
+        self._job, self._made = job, made
+        self._repository, self._place = repository, place
+        self._stop, self._tell, self._remember = stop, tell, remember
+        self._identities = {run.identity for run in made}
+        self.copies: list[CopyRun] = []
+        self.drills: list[DrillRun] = []
+        self.removed: list[str] = []
+        self.warnings: list[str] = []
+
+    def run(self) -> None:
+        """Do all of it; what fails stops nothing else."""
+        copied = [(place, settings) for settings in self._job.copies if (place := self._copy(settings)) is not None]
+        try:
+            self._drill()
+        except DumptyError as error:
+            self._warn(f"nothing was proved: {error}")
+        self._prune(self._repository, self._job.rules)
+        for place, settings in copied:
+            self._prune(place, settings.rules)
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self._tell(text)
+
+    # -- copies ----------------------------------------------------------------------------------------------------
+
+    def _copy(self, settings: CopySettings) -> Place | None:
+        """Copy the backups into another repository; return it where all of them are there."""
+        ids = [run.backup for run in self._made if run.backup is not None]
+        shown = shown_address(settings.repository)
+        copies, place = [], None
+        try:
+            address = read_address(settings.repository, self._remember)
+            shown, place = shown_address(address), self._place(address)
+            outcomes = self._repository.open().copy(ids, to=place.open(), cancel=self._stop.token)
+        except DumptyError as error:
+            copies = [_copied(backup_id, shown, error) for backup_id in ids]
+        else:
+            made = {outcome.backup_id: outcome for outcome in outcomes}
+            ended = DumptyError(f"it was ended before: {self._stop.reason}")
+            copies = [_copied(i, shown, made[i].exception if i in made else ended) for i in ids]
+        self.copies += copies
+        for copy in copies:
+            if not copy.ok:
+                self._tell(f"backup {copy.backup} has no copy in {shown}: {copy.error}")
+        return place if all(copy.ok for copy in copies) else None
+
+    # -- proofs ----------------------------------------------------------------------------------------------------
+
+    def _drill(self) -> None:
+        drill = self._job.drill
+        if drill is None:
+            return
+        keys = given_identities(drill.identities)
+        self._remember(secret for key in keys for secret in key.secrets)
+        on = None if drill.on is None else indirect_line(drill.on, "database URL")
+        if on is not None:
+            self._remember(parse_url(on).secrets)
+        manager = self._repository.open()
+        for backup in _chosen(manager, self._identities, drill, self._job.rules):
+            if self._stop.asked:
+                break
+            done = _drill(manager, backup, drill.level, {"identities": keys, "on": on, "cancel": self._stop.token})
+            self.drills.append(done)
+            if done.ok is not True:
+                sign = "NOT PROVED" if done.ok is None else "FAILED"
+                self._tell(f"drill of backup {done.backup} of {done.database} {sign}: {done.error}")
+
+    # -- what is to go ---------------------------------------------------------------------------------------------
+
+    def _prune(self, place: Place, rules: Rules | None) -> None:
+        if rules is None or self._stop.asked:
+            return
+        try:
+            with place.lock:
+                manager = place.open()
+                decisions = manager.prune(rules, dry_run=True).decisions
+                going = [d.backup.id for d in decisions if not d.keep and d.backup.source in self._identities]
+                if going:
+                    self.removed += manager.prune(rules, only=going, cancel=self._stop.token).removed
+        except DumptyError as error:
+            self._warn(f"not all was removed from {shown_address(place.address)} that is to go: {error}")
+
+
+def _copied(backup_id: str, shown: str, error: BaseException | None) -> CopyRun:
+    if error is None:
+        return CopyRun(backup=backup_id, repository=shown, ok=True)
+    text = " ".join(str(error).split())
+    return CopyRun(backup=backup_id, repository=shown, ok=False, error=text, error_type=type(error).__name__)
+
+
+def _chosen(
+    manager: BackupManager, identities: Collection[str], drill: DrillSettings, rules: Rules | None
+) -> list[Backup]:
+    """Return, of each database whose last proof is too long ago, the newest backup and the oldest never proven.
+
+    So every backup that is kept is proven in the end, and the newest is never long without. What is to go is left out.
+    """
+    now = datetime.now(UTC)
+    whole: dict[str, list[Backup]] = {identity: [] for identity in sorted(identities)}
+    for backup in _kept(manager, rules):
+        if backup.source in whole and backup.state == "ok":
+            whole[backup.source].append(backup)
+    chosen: dict[str, Backup] = {}
+    for backups in whole.values():
+        if backups and not _any_recent(backups, drill, now):
+            never = [backup for backup in backups if not _is_proven(backup, drill.level)]
+            chosen |= {backup.id: backup for backup in (*never[:1], backups[-1])}
+    return [*chosen.values()]
+
+
+def _any_recent(backups: Sequence[Backup], drill: DrillSettings, now: datetime) -> bool:
+    """Return whether a proof of one of them is not older than it may be."""
+    return any(
+        proof.ok and _reaches(proof.level, drill.level) and now - drill.every < proof.at <= now
+        for backup in backups
+        for proof in backup.proofs
+    )
+
+
+def _is_proven(backup: Backup, level: Level) -> bool:
+    return any(proof.ok and _reaches(proof.level, level) for proof in backup.proofs)
+
+
+def _reaches(level: Level, wanted: Level) -> bool:
+    return LEVELS.index(level) >= LEVELS.index(wanted)
+
+
+def _kept(manager: BackupManager, rules: Rules | None) -> list[Backup]:
+    """Return the backups that are to be kept, oldest first."""
+    if rules is None:
+        return manager.list_backups()
+    kept = [decision.backup for decision in manager.prune(rules, dry_run=True).decisions if decision.keep]
+    return sorted(kept, key=lambda backup: (backup.timestamp, backup.id))
+
+
+def _drill(manager: BackupManager, backup: Backup, level: Level, how: dict[str, Any]) -> DrillRun:
+    start = time.monotonic()
+    ok: bool | None = None
+    error: str | None = None
+    kind: str | None = None
+    try:
+        proof = manager.prove(backup.id, level=level, **how)
+    except DumptyError as problem:
+        error, kind = " ".join(str(problem).split()), type(problem).__name__
+    else:
+        ok = proof.ok
+        if not proof.ok:
+            error = proof.error
+            kind = type(proof.exception).__name__ if proof.exception is not None else "IntegrityError"
+    return DrillRun(
+        backup=backup.id,
+        database=backup.database_name,
+        level=level,
+        ok=ok,
+        duration_seconds=round(time.monotonic() - start, 3),
+        error=error,
+        error_type=kind,
+    )

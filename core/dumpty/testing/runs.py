@@ -1,0 +1,88 @@
+"""What a repository owes for the runs of jobs: each is claimed by one at a time, and exactly one result counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty.errors import Locked
+from dumpty.testing.backups import RepositoryRules
+from dumpty.testing.rules import refused, require, shown
+
+if TYPE_CHECKING:
+    from dumpty.registry.host import Host
+    from dumpty.types import Repository, RunClaim
+
+__all__ = ["RunRules"]
+
+_JOB = "nightly.1"
+_SLOTS = ("20261126T030000Z", "20261127T030000Z", "20261127T031500Z-hand-1a2b3c4d")
+
+
+class RunRules(RepositoryRules):
+    """The part of ``RepositorySuite`` about runs."""
+
+    def _claimed(self, repository: Repository, slot: str, job: str = _JOB) -> RunClaim:
+        claim = repository.claim_run(job, slot)
+        require(claim is not None, f"claim_run() claims {slot}, at which nobody is.", "Return a claim.", "it was None")
+        assert claim is not None  # noqa: S101 - require() has seen to it
+        return claim
+
+    def test_a_run_is_claimed_by_one_and_counted_once(self, host: Host, repository_url: str) -> None:
+        """While somebody is at a run nobody else claims it; after finish() nobody does, and its result comes back."""
+        first, second = (self.opened(host, repository_url) for _ in range(2))
+        with self._claimed(first, _SLOTS[0]) as claim:
+            rule = "A run at which somebody is cannot be claimed."
+            require(second.claim_run(_JOB, _SLOTS[0]) is None, rule, "Put the claim where others see it.")
+            require(claim.finish(b"what\ncame of it"), "finish() returns whether the result counts.", "Return True.")
+        require(second.claim_run(_JOB, _SLOTS[0]) is None, "A run that has a result is over.", "Look for the result.")
+        content = second.run_result(_JOB, _SLOTS[0])
+        rule = "run_result() returns what finish() wrote down."
+        require(content == b"what\ncame of it", rule, "Keep every byte.", f"it returned {content!r}")
+        rule = "run_result() of a run that has none is None."
+        require(second.run_result(_JOB, _SLOTS[1]) is None, rule, "Return None.")
+
+    def test_a_claim_without_a_result_is_given_back(self, repository: Repository) -> None:
+        """Whoever leaves its block without finish() gives the run back, and the next one may try at once."""
+        with self._claimed(repository, _SLOTS[0]):
+            pass
+        rule = "A run that was left without a result can be claimed again."
+        again = repository.claim_run(_JOB, _SLOTS[0])
+        require(again is not None, rule, "Remove the claim at the end of its block.", "it was still claimed")
+
+    def test_a_job_runs_once_at_a_time(self, host: Host, repository_url: str) -> None:
+        """While somebody is at one run of a job, claim_run() of another one raises Locked; another job is free."""
+        first, second = (self.opened(host, repository_url) for _ in range(2))
+        with self._claimed(first, _SLOTS[0]):
+            rule = "claim_run() raises dumpty.Locked while another run of the job goes on."
+            with refused(Locked, rule, "Look for claims of the same job once your own is put."):
+                second.claim_run(_JOB, _SLOTS[1])
+            with self._claimed(second, _SLOTS[1], "another"):
+                pass
+        with self._claimed(second, _SLOTS[1]):
+            pass
+
+    def test_runs_are_told_the_latest_first(self, repository: Repository) -> None:
+        """runs() has the runs of a job, or of all, the latest slot first: who is at one, and which are done."""
+        for slot in _SLOTS[:2]:
+            with self._claimed(repository, slot) as claim:
+                claim.finish(b"done")
+        with self._claimed(repository, _SLOTS[0], "other") as claim:
+            claim.finish(b"done")
+        with self._claimed(repository, _SLOTS[2]):
+            told = [(run.slot, run.done, run.running) for run in repository.runs(_JOB)]
+            expected = [(_SLOTS[2], False, True), (_SLOTS[1], True, False), (_SLOTS[0], True, False)]
+            rule = "runs(job) has every run of that job, the latest slot first, with what became of it."
+            require(told == expected, rule, "Sort by the slot.", shown(told))
+            jobs = {run.job for run in repository.runs()}
+            require(jobs == {_JOB, "other"}, "runs() has those of all jobs.", "Look at all.", shown(jobs))
+
+    def test_backups_are_untouched_by_runs(self, repository: Repository) -> None:
+        """A run's claim and result are no backup: they are not listed, and clear() keeps a result."""
+        record = self.write(repository)
+        with self._claimed(repository, _SLOTS[0]) as claim:
+            self.require_listed(repository, record)
+            claim.finish(b"done")
+        repository.clear()
+        self.require_listed(repository, record)
+        kept = repository.run_result(_JOB, _SLOTS[0])
+        require(kept == b"done", "clear() keeps what became of a run.", "Keep it for a year, at least.", shown(kept))

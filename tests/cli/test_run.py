@@ -1,0 +1,495 @@
+"""``dumpty run`` and ``runs``: jobs side by side, each with what follows, and every outcome written down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dumpty import BackupManager, hookimpl
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Write a configuration whose repository is ``backups``; returns its path."""
+
+    def configure(jobs, defaults="", run=""):
+        path = tmp_path / "dumpty.toml"
+        limits = f"[run]\n{run}\n" if run else ""
+        path.write_text(
+            f'{limits}[defaults]\nrepository = "{tmp_path}/backups"\nretry_wait = "0s"\n{defaults}\n{jobs}\n'
+        )
+        path.chmod(0o600)
+        return path
+
+    return configure
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Make a database of some rows; returns its URL."""
+
+    def database(name, rows=3):
+        path = tmp_path / f"{name}.db"
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, what TEXT)")
+            connection.executemany("INSERT INTO orders (what) VALUES (?)", [("egg",)] * rows)
+            connection.commit()
+        return f"sqlite:///{path}"
+
+    return database
+
+
+def job(name, *sources, **keys):
+    lines = [f"[jobs.{name}]", f"source = {json.dumps(list(sources))}", *(f"{k} = {v}" for k, v in keys.items())]
+    return "\n".join(lines) + "\n"
+
+
+def outcomes(result):
+    return {run["job"]: run["outcome"] for run in result.json["jobs"]}
+
+
+def backups(tmp_path, repository="backups"):
+    return BackupManager(tmp_path / repository).list_backups()
+
+
+# -- what it does ------------------------------------------------------------------------------------------------
+
+
+def test_every_database_of_every_job_is_backed_up_and_told(dumpty, configure, database, tmp_path):
+    configure(job("shops", database("a"), database("b", 5), tags='["prod", "shops"]') + job("phones", database("c")))
+    result = dumpty("run", "--json")
+    assert result.status == 0
+    assert outcomes(result) == {"shops": "ok", "phones": "ok"}
+    [shops, _] = result.json["jobs"]
+    assert [(d["database"], d["ok"], d["rows"], d["attempts"]) for d in shops["databases"]] == [
+        ("a", True, 3, 1),
+        ("b", True, 5, 1),
+    ]
+    assert {b.id for b in backups(tmp_path)} == {d["backup"] for run in result.json["jobs"] for d in run["databases"]}
+    assert {b.database_name: b.tags for b in backups(tmp_path)} == {
+        "a": ("prod", "shops"),
+        "b": ("prod", "shops"),
+        "c": (),
+    }
+    assert {b.format for b in backups(tmp_path)} == {"native"}
+
+
+def test_the_table_has_a_row_for_each_job(dumpty, configure, database):
+    configure(job("shop", database("shop")) + job("gone", "sqlite:////nowhere/at/all.db"))
+    result = dumpty("run")
+    assert result.status == 1
+    rows = [line.split() for line in result.out.splitlines()]
+    assert rows[1][:5] == ["shop", "ok", "1", "of", "1"]
+    assert rows[2][:5] == ["gone", "FAILED", "0", "of", "1"]
+    assert "1 of 2 jobs failed, the first: gone: there is no database file /nowhere/at/all.db" in result.err
+
+
+def test_the_failure_of_one_stops_no_other(dumpty, configure, database, tmp_path):
+    gone = "sqlite:////nowhere/at/all.db"
+    configure(
+        job("half", gone, database("good"))
+        + job("secret", "env:NOT_SET")
+        + job("unknown", "nosuch://server/db")
+        + job("unreachable", database("x"), repository='"s3://bucket/prefix?endpoint=http://127.0.0.1:1&retries=0"')
+        + job("fine", database("fine"))
+    )
+    result = dumpty("run", "--json")
+    assert result.status == 1
+    assert outcomes(result) == {
+        "half": "failed",
+        "secret": "failed",
+        "unknown": "failed",
+        "unreachable": "failed",
+        "fine": "ok",
+    }
+    errors = {run["job"]: run["error"] for run in result.json["jobs"]}
+    assert errors["half"].startswith("1 of 2 databases failed, the first: all.db: there is no database file")
+    assert errors["secret"] == "the environment has no variable 'NOT_SET' to take the database URL from"
+    assert "no driver answers the scheme 'nosuch'" in errors["unknown"]
+    assert {b.database_name for b in backups(tmp_path)} == {"good", "fine"}
+
+
+def test_only_the_jobs_that_are_named_are_run(dumpty, configure, database):
+    configure(job("a", database("a")) + job("b", database("b")))
+    assert outcomes(dumpty("run", "b", "--json")) == {"b": "ok"}
+    result = dumpty("run", "bb")
+    assert result.status == 2
+    assert "has no job 'bb'; did you mean 'b'?" in result.err
+
+
+def test_without_a_configuration_it_says_how_to_begin(dumpty, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    result = dumpty("run")
+    assert result.status == 2
+    assert "dumpty config init writes one" in result.err
+
+
+# -- again, and in time --------------------------------------------------------------------------------------------
+
+
+class Flaky:
+    """A driver that fails so many times before it gives in."""
+
+    def __init__(self, failures, error):
+        self.failures, self.error, self.asked = failures, error, 0
+
+    @hookimpl
+    def describe(self):
+        from dumpty import Format, PluginInfo
+
+        return PluginInfo(kind="driver", schemes=("flaky",), formats=(Format(name="sql", suffix=".sql"),))
+
+    @hookimpl
+    def backup(self, sink):
+        from dumpty import Evidence
+
+        self.asked += 1
+        if self.asked <= self.failures and callable(self.error):
+            self.error()
+        elif self.asked <= self.failures:
+            raise self.error
+        sink.write(b"whole")
+        return Evidence()
+
+
+@pytest.fixture
+def flaky(monkeypatch):
+    def install(failures, error):
+        driver = Flaky(failures, error)
+        from dumpty.registry import host
+
+        replaced = host.Host((driver,))
+        for module in ("dumpty.backup_manager", "dumpty.jobs.database_run"):
+            monkeypatch.setattr(f"{module}.default_host", lambda: replaced)
+        return driver
+
+    return install
+
+
+def test_what_may_pass_is_tried_again(dumpty, configure, flaky):
+    from dumpty import SourceError
+
+    driver = flaky(2, SourceError("the server is away"))
+    configure(job("far", "flaky://server/db"))
+    result = dumpty("run", "--json")
+    assert (result.status, driver.asked) == (0, 3)
+    assert result.json["jobs"][0]["databases"][0]["attempts"] == 3
+    assert "the server is away; tried again in 0 s, 1 of 2 times" in result.err
+
+
+def test_what_still_fails_in_the_end_has_failed(dumpty, configure, flaky):
+    from dumpty import SourceError
+
+    driver = flaky(99, SourceError("the server is away"))
+    configure(job("far", "flaky://server/db", retries=3))
+    assert (dumpty("run").status, driver.asked) == (1, 4)
+
+
+def test_what_cannot_pass_is_not_tried_again(dumpty, configure, flaky):
+    from dumpty import IntegrityError, OptionError
+
+    for error in (OptionError("no such thing"), IntegrityError("rows are missing"), ValueError("a bug")):
+        driver = flaky(99, error)
+        configure(job("far", "flaky://server/db"))
+        assert (dumpty("run").status, driver.asked) == (1, 1)
+
+
+def test_a_job_ends_at_its_deadline(dumpty, configure, flaky, tmp_path):
+    from dumpty import SourceError
+
+    flaky(99, SourceError("the server is away"))
+    # The wait between two attempts is the longest part of it, and ends, too.
+    configure(job("far", "flaky://server/db", deadline='"1s"', retry_wait='"1h"'))
+    result = dumpty("run", "--json")
+    assert (result.status, backups(tmp_path)) == (1, [])
+    assert result.json["jobs"][0]["duration_seconds"] < 600
+
+
+def test_a_backup_that_outlasts_the_deadline_is_ended(dumpty, configure, flaky):
+    from dumpty import pause
+
+    flaky(1, lambda: pause(3600))
+    configure(job("far", "flaky://server/db", deadline='"1s"'))
+    result = dumpty("run", "--json")
+    assert result.status == 1
+    assert "the deadline of 1s of the job far has passed" in result.json["jobs"][0]["error"]
+
+
+# -- what follows ----------------------------------------------------------------------------------------------------
+
+
+def test_copies_are_made_and_kept_by_their_own_rules(dumpty, configure, database, tmp_path):
+    copies = f'["{tmp_path}/near", {{ repository = "{tmp_path}/far", keep = "all" }}]'
+    configure(job("shop", database("shop"), copies=copies, keep="{ last = 2 }"))
+    for _ in range(4):
+        assert dumpty("run").status == 0
+    assert [len(backups(tmp_path, place)) for place in ("backups", "near", "far")] == [2, 2, 4]
+
+
+def test_a_copy_that_is_missing_is_told_and_the_backup_stands(dumpty, configure, database, tmp_path):
+    (tmp_path / "occupied").write_text("no directory")
+    copies = f'["{tmp_path}/occupied", "env:NOT_SET", "{tmp_path}/fine"]'
+    configure(job("shop", database("shop"), copies=copies))
+    result = dumpty("run", "--json")
+    assert (result.status, result.json["error_type"]) == (12, "RunIncomplete")
+    [shop] = result.json["jobs"]
+    assert (shop["outcome"], [c["ok"] for c in shop["copies"]]) == ("attention", [False, False, True])
+    assert "NOT_SET" in shop["copies"][1]["error"]
+    assert len(backups(tmp_path)) == len(backups(tmp_path, "fine")) == 1
+
+
+def test_nothing_is_removed_of_a_database_whose_backup_failed(dumpty, configure, database, tmp_path):
+    good, bad = database("good"), database("bad")
+    configure(job("both", good, bad, keep="{ last = 1 }"))
+    assert dumpty("run").status == 0
+    (tmp_path / "bad.db").write_bytes(b"no database, for sure" * 100)
+    before = [b.id for b in backups(tmp_path) if b.database_name == "bad"]
+    for _ in range(2):
+        assert dumpty("run").status == 1
+    assert [b.id for b in backups(tmp_path) if b.database_name == "bad"] == before
+    assert len([b for b in backups(tmp_path) if b.database_name == "good"]) == 1
+
+
+def test_only_a_jobs_own_databases_are_pruned(dumpty, configure, database, tmp_path):
+    for _ in range(3):
+        assert BackupManager(tmp_path / "backups").create_backup(database("other")).success
+    configure(job("shop", database("shop"), keep="{ last = 1 }"))
+    assert dumpty("run").status == 0
+    result = dumpty("run", "--json")
+    assert len(result.json["jobs"][0]["removed"]) == 1
+    assert [len([b for b in backups(tmp_path) if b.database_name == name]) for name in ("other", "shop")] == [3, 1]
+
+
+def test_every_backup_is_proven_over_time_and_the_newest_first(dumpty, configure, database, tmp_path):
+    url = database("shop")
+    for _ in range(2):
+        assert BackupManager(tmp_path / "backups").create_backup(url).success
+    configure(job("shop", url, drill='"weekly"'))
+    proven = [drill["backup"] for drill in dumpty("run", "--json").json["jobs"][0]["drills"]]
+    oldest, middle, newest = (b.id for b in backups(tmp_path))
+    assert proven == [oldest, newest]
+    assert dumpty("run", "--json").json["jobs"][0]["drills"] == []
+    configure(job("shop", url, drill='"1s"'))
+    time.sleep(1.1)
+    drills = dumpty("run", "--json").json["jobs"][0]["drills"]
+    assert drills[0]["backup"] == middle
+
+
+def test_a_new_backup_that_is_not_what_it_should_be_takes_no_older_ones_place(
+    dumpty, configure, database, tmp_path, monkeypatch
+):
+    configure(job("shop", database("shop"), keep="{ last = 1 }", drill='"1s"'))
+    assert dumpty("run").status == 0
+    [good] = backups(tmp_path)
+    time.sleep(1.1)
+    real = BackupManager.prove
+
+    def prove(self, backup_id, **options):
+        for path in (tmp_path / "backups").glob("shop-*/*.gz"):
+            if good.id.replace("-", "")[:12] not in path.name:
+                path.write_bytes(path.read_bytes()[:-20] + b"x" * 20)
+        return real(self, backup_id, **options)
+
+    monkeypatch.setattr(BackupManager, "prove", prove)
+    result = dumpty("run", "--json")
+    [shop] = result.json["jobs"]
+    assert (result.status, shop["outcome"], [d["ok"] for d in shop["drills"]]) == (1, "failed", [False])
+    assert good.id in {b.id for b in backups(tmp_path)}
+
+
+def test_encrypted_backups_are_drilled_with_the_identity_that_is_named(dumpty, configure, database, tmp_path):
+    assert dumpty("keys", "new", "--out", "key.txt").status == 0
+    recipient = dumpty("keys", "new", "--out", "other.txt", "--json").json["recipient"]
+    recipients = tmp_path / "recipients.txt"
+    recipients.write_text(recipient)
+    drill = f'{{ every = "weekly", identities = ["file:{tmp_path}/other.txt"] }}'
+    configure(job("shop", database("shop"), encrypt_to=f'["file:{recipients}"]', drill=drill))
+    result = dumpty("run", "--json")
+    assert result.status == 0
+    assert [d["ok"] for d in result.json["jobs"][0]["drills"]] == [True]
+    assert [b.recipient_kinds for b in backups(tmp_path)] == [("X25519",)]
+
+
+def test_what_cannot_be_proved_here_is_no_failure_and_no_silence(dumpty, configure, database, tmp_path):
+    assert dumpty("keys", "new", "--out", "key.txt").status == 0
+    recipient = dumpty("keys", "new", "--out", "other.txt", "--json").json["recipient"]
+    drill = f'{{ every = "weekly", identities = ["{tmp_path}/key.txt"] }}'
+    configure(job("shop", database("shop"), encrypt_to=f'["{recipient}"]', drill=drill))
+    result = dumpty("run", "--json")
+    assert (result.status, [d["ok"] for d in result.json["jobs"][0]["drills"]]) == (12, [None])
+
+
+# -- once, anywhere --------------------------------------------------------------------------------------------------
+
+EVERY_YEAR = '"0 0 1 1 *"'
+
+
+def test_what_is_due_is_run_once(dumpty, configure, database, tmp_path):
+    configure(job("shop", database("shop"), schedule=EVERY_YEAR) + job("by-hand", database("hand")))
+    assert outcomes(dumpty("run", "--due", "--json")) == {"shop": "ok"}
+    again = dumpty("run", "--due", "--json")
+    assert (again.status, outcomes(again)) == (0, {"shop": "skipped"})
+    assert [b.database_name for b in backups(tmp_path)] == ["shop"]
+
+
+def test_a_slot_whose_run_failed_is_not_run_again_and_again(dumpty, configure):
+    configure(job("gone", "sqlite:////nowhere/at/all.db", schedule=EVERY_YEAR))
+    assert dumpty("run", "--due").status == 1
+    assert outcomes(dumpty("run", "--due", "--json")) == {"gone": "skipped"}
+
+
+@pytest.fixture
+def slow(configure, database, tmp_path):
+    """A job of many databases, and a process that is in the middle of it."""
+    sources = [database(f"db{number}") for number in range(60)]
+    configure(job("slow", *sources, schedule=EVERY_YEAR), run="parallel = 1")
+    processes = []
+
+    def start(*argv):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dumpty", "run", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "backups").glob("db*/*.manifest.json"))) < 3:
+            assert time.monotonic() < deadline, process.communicate(timeout=1)
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_job_never_runs_twice_at_once(dumpty, slow):
+    process = slow()
+    result = dumpty("run", "slow")
+    assert result.status == 11
+    assert f"another run of the job slow is going on on {socket.gethostname()}" in result.err
+    assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "skipped"}
+    assert f"running on {socket.gethostname()}" in dumpty("runs").out
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(120) == 0
+
+
+def test_a_killed_run_is_run_again_and_counts_once(dumpty, slow, tmp_path):
+    process = slow("--due")
+    process.kill()
+    process.wait(60)
+    assert [run["result"] for run in dumpty("runs", "--json").json["runs"]] == [None]
+    assert "no result" in dumpty("runs").out
+    made = {b.id for b in backups(tmp_path)}
+    assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "ok"}
+    assert made < {b.id for b in backups(tmp_path)}
+    assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "skipped"}
+    assert len(dumpty("runs", "--json").json["runs"]) == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_is_given_back(dumpty, slow, number, status):
+    process = slow("--due")
+    os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(60) == status
+    assert dumpty("runs", "--json").json["runs"] == []
+    assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "ok"}
+
+
+def test_of_many_that_look_at_once_one_runs_a_slot(configure, database, tmp_path):
+    configure(job("shop", *[database(f"db{number}") for number in range(10)], schedule=EVERY_YEAR))
+    command = [sys.executable, "-m", "dumpty", "run", "--due", "--json"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    replies = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    assert sorted(reply["jobs"][0]["outcome"] for reply in replies) == ["ok", "skipped", "skipped", "skipped"]
+    assert len(backups(tmp_path)) == 10
+
+
+# -- what is known afterwards ----------------------------------------------------------------------------------------
+
+
+def test_runs_tells_of_successes_and_failures_the_latest_first(dumpty, configure, database, tmp_path):
+    url = database("shop")
+    configure(job("shop", url))
+    assert dumpty("run").status == 0
+    os.unlink(tmp_path / "shop.db")
+    time.sleep(1.1)
+    assert dumpty("run").status == 1
+    failed, done = dumpty("runs", "--json").json["runs"]
+    assert (failed["result"]["outcome"], done["result"]["outcome"]) == ("failed", "ok")
+    assert failed["result"]["databases"][0]["error_type"] == "MissingFile"
+    assert done["result"]["databases"][0]["rows"] == 3
+    assert done["host"] == socket.gethostname()
+    assert [line.split()[2] for line in dumpty("runs").out.splitlines()] == ["OUTCOME", "FAILED", "ok"]
+    assert len(dumpty("runs", "--last", "1", "--json").json["runs"]) == 1
+
+
+def test_a_damaged_result_hides_no_other(dumpty, configure, database, tmp_path):
+    configure(job("shop", database("shop")))
+    for _ in range(2):
+        assert dumpty("run").status == 0
+    damaged = min((tmp_path / "backups" / ".runs" / "shop").iterdir())
+    damaged.write_bytes(b"{}\nnonsense")
+    result = dumpty("runs", "--json")
+    assert result.status == 0
+    assert sorted(run["result"] is None for run in result.json["runs"]) == [False, True]
+    assert "is damaged" in result.json["warnings"][0]
+    assert dumpty("run").status == 0
+
+
+def test_a_repository_that_cannot_be_read_hides_no_others_runs(dumpty, configure, database, tmp_path):
+    configure(job("shop", database("shop")) + job("far", database("far"), repository='"nosuch://place"'))
+    assert dumpty("run").status == 1
+    result = dumpty("runs", "--json")
+    assert (result.status, [run["job"] for run in result.json["runs"]]) == (2, ["shop"])
+
+
+# -- nothing is shown ------------------------------------------------------------------------------------------------
+
+
+def test_no_password_is_shown_or_written_down(dumpty, configure, database, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAR_URL", "postgresql://backup:s3cr3t-pass@127.0.0.1:1/shop")
+    configure(
+        job("far", "env:FAR_URL", "mysql://backup:0ther-pass@127.0.0.1:1/shop", retries=0)
+        + job("fine", database("fine"))
+    )
+    shown = [
+        dumpty("run"),
+        dumpty("run", "--json"),
+        dumpty("run", "--dry-run"),
+        dumpty("runs"),
+        dumpty("config", "show"),
+    ]
+    everything = "".join(result.out + result.err for result in shown)
+    everything += "".join(
+        path.read_text(errors="replace") for path in (tmp_path / "backups").rglob("*") if path.is_file()
+    )
+    assert "s3cr3t-pass" not in everything
+    assert "0ther-pass" not in everything
+    assert "postgresql://backup:***@127.0.0.1:1/shop" in everything
+
+
+# -- before ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_what_would_be_done_and_makes_nothing(dumpty, configure, database, tmp_path):
+    url = database("shop")
+    configure(job("shop", url, schedule=EVERY_YEAR) + job("broken", "env:NOT_SET"))
+    result = dumpty("run", "--dry-run", "--json")
+    assert (result.status, (tmp_path / "backups").exists()) == (1, False)
+    shop, broken = result.json["jobs"]
+    assert (shop["databases"], shop["error"], shop["done"]) == ([url], None, False)
+    assert "NOT_SET" in broken["error"]
+    assert dumpty("run", "shop", "--due").status == 0
+    assert dumpty("run", "shop", "--due", "--dry-run", "--json").json["jobs"][0]["done"] is True
