@@ -20,7 +20,7 @@ from dumpty.errors import DumptyError
 from dumpty.process.state import ProcessState
 from dumpty.redaction import one_line, redact_exception
 from dumpty.registry.plugin import describe_error, plugin_failure
-from dumpty.registry.returned import Boundary
+from dumpty.registry.returned import Boundary, Expected, collected
 from dumpty.types import Evidence, Inspection
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RoutedCall(Struct, kw_only=True):
     plugin: Plugin
     wrappers: Sequence[Plugin]
     hook: str
-    expected: type | tuple[str, ...]
+    expected: Expected
     mask: Mask
     invoke: Callable[[Plugin], object]
     _layers: list[_Layer] = field(default_factory=list)
@@ -144,7 +144,7 @@ class _Layer(Struct, kw_only=True):
         routed = self.routed
         try:
             with self._leaving_the_process_as_it_was():
-                result = routed.invoke(self.plugin)
+                result = collected(routed.invoke(self.plugin), routed.expected)
             # Checked where it comes out, so that wrappers farther out see a failure as one; and copied, so that what a
             # wrapper does to a mapping in it is seen.
             Boundary(plugin=self.plugin, hook=routed.hook, mask=routed.mask).check_result(result, routed.expected)
