@@ -210,3 +210,22 @@ def test_each_pattern_of_the_manual_is_backed_up(dumpty, postgres, mariadb, tmp_
         for name in names:
             postgres.drop(name)
             mariadb.run(f"DROP DATABASE IF EXISTS {name}")
+
+
+def test_what_lies_in_a_repository_is_not_backed_up_again(dumpty, apps, tmp_path):
+    apps("a.db")
+    (tmp_path / "vault").mkdir()
+    (tmp_path / "link").symlink_to("vault")
+    for _ in range(2):
+        result = dumpty(
+            "backup",
+            "sqlite:///**/*.db",
+            "--compressor",
+            "none",
+            "--dir",
+            f"file://{tmp_path}/backups",
+            "--copy-to",
+            "link",
+        )
+        assert result.status == 0, result
+        assert result.out.splitlines()[-1].startswith("1 database backed up, ")

@@ -247,3 +247,15 @@ def test_no_file_that_matches_is_an_error(files):
         manager.databases("sqlite:///*.db?nonsense=1")
     with pytest.raises(MalformedURL, match="names a host"):
         manager.databases("sqlite://host/*.db")
+
+
+def test_what_lies_in_the_repository_is_a_backup_and_never_meant(files, tmp_path):
+    files("shop.db", "backups/mine.db")
+    manager = BackupManager(tmp_path / "backups", compressor=None)
+    for _ in range(2):
+        listed = manager.databases("sqlite:///**/*.db", exclude=["mine.db"])
+        assert [database.url for database in listed] == ["sqlite:///shop.db"]
+        assert manager.create_backup(listed[0].url, format="native").backup.file_path.endswith(".db")
+    assert [database.url for database in manager.databases("sqlite:///b*/**/*.db")] == ["sqlite:///backups/mine.db"]
+    with pytest.raises(SourceError, match="no file matches"):
+        manager.databases("sqlite:///backups/s*/*.db")

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from dumpty.errors import OptionError, SourceError
 from dumpty.operations.result import require_text
 from dumpty.redaction import redact_name
+from dumpty.repository.protocol.layout import split_name
 from dumpty.types import ListedDatabase
 from dumpty.url import MalformedURL, parse_url, raw_path, with_database
 
@@ -43,7 +44,7 @@ class DatabaseFinder:
         ``postgresql://host/*`` means every database of the server but its own, ``mysql://host/shop_*`` those of such
         names, ``sqlite:////srv/apps/**/*.db`` files. ``*``, ``?`` and ``[…]`` are those of Python's ``fnmatch``, but a
         ``?`` ends a URL's path, and ``%2A`` is a star that belongs to a name. A file whose name is as it stands in the
-        URL is that file::
+        URL is that file. What a repository stores is never meant::
 
             for database in manager.databases("postgresql://backup@db1/*", exclude=["*_test"]):
                 manager.create_backup(database.url)
@@ -147,14 +148,20 @@ def _listed(
 
 def _files(host: Host, driver: Plugin, url: str, overrides: Mapping[str, object]) -> Sequence[Source]:
     source = parse_url(url)
-    pattern = _as_glob(raw_path(url))
-    found = _listed(host, driver, source, pattern, overrides)
+    listed = _listed(host, driver, source, _as_glob(raw_path(url)), overrides)
+    # A pattern may well lead into a repository, whose uncompressed backups would be backed up, and those the next time.
+    found = [entry for entry in listed if not _is_stored(str(entry.database))]
     if not found:
         raise SourceError(
             f"no file matches {source.url}: check the path, which * does not leave, but ** does, and write %2A or %5B "
             "for a star or a bracket that belongs to a name"
         )
     return found
+
+
+def _is_stored(path: str) -> bool:
+    """Return whether a path is that of an object in a repository: its name is one that nothing else has."""
+    return split_name("/".join(os.path.abspath(path).split("/")[-2:])) is not None
 
 
 def _on_server(host: Host, driver: Plugin, url: str, overrides: Mapping[str, object]) -> Sequence[Source]:

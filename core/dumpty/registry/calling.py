@@ -116,6 +116,10 @@ class RoutedCall(Struct, kw_only=True):
             for inner, outer in zip(self._layers, self._layers[1:], strict=False)
             if not _same(inner.checked, outer.checked)
         ]
+        if altered_by and isinstance(result, tuple):  # which has no notes, and goes into no manifest
+            names = ", ".join(altered_by)
+            fields = {"event": "databases-altered", "plugin": names, "hook": self.hook}
+            _log.warning("what %s returned was %s%s", self.hook, _ALTERED, names, extra=fields)
         return _with_notes(result, tuple(_ALTERED + name for name in altered_by))
 
 
@@ -200,7 +204,7 @@ def alterations(inspection: Inspection) -> tuple[str, ...]:
 
 def _same(before: object, after: object) -> bool:
     # Of what is no record, a wrapper may well hand out another that watches it.
-    return not isinstance(after, (Evidence, Inspection)) or before == after
+    return not isinstance(after, (Evidence, Inspection, tuple)) or before == after
 
 
 def _with_notes(result: object, notes: tuple[str, ...]) -> object:

@@ -12,6 +12,7 @@ from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
 from dumpty import BackupManager, SourceError
+from dumpty.cli import main
 
 HOSTILE = ("%41", "*", "/a?b", "'\"`$", "ü日", "[x]", "#@:&=+", "\\n", "A.b-c")
 
@@ -57,7 +58,10 @@ def test_hostile_names_are_backed_up_under_their_own_urls(server: MariaDBServer,
         assert [entry.path for entry in result.backup.evidence.objects] == ["t"]
 
 
-def test_what_an_account_does_not_see_is_warned_of(server: MariaDBServer, database, account, caplog) -> None:
+def test_what_an_account_does_not_see_is_warned_of(
+    server: MariaDBServer, database, account, caplog, capsys, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     name, hidden = database(), database()
     user = account(f"SELECT ON `{name}`.*")
     with caplog.at_level(logging.WARNING):
@@ -67,6 +71,8 @@ def test_what_an_account_does_not_see_is_warned_of(server: MariaDBServer, databa
     (record,) = caplog.records
     assert record.event == "databases-hidden"
     assert f"GRANT SHOW DATABASES ON *.* TO '{user}'@'localhost'" in record.getMessage()
+    assert main(["backup", f"mysql://{user}@/*?unix_socket={server.socket}", "-q", "--include", name]) == 1
+    assert f"warning: on {server.socket} the account '{user}'@'localhost' sees only" in capsys.readouterr().err
     caplog.clear()
     server.run(f"GRANT SHOW DATABASES ON *.* TO {user}@localhost")
     names = [entry.database for entry in listed(server.source(None, user=user))]
