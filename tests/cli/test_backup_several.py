@@ -108,6 +108,9 @@ def test_include_and_exclude_choose(dumpty, apps):
     url = apps("blog.db", "shop_1.db", "shop_2.db", "shop_test.db")
     reply = dumpty("backup", url, "--include", "shop_*", "--include", "none", "--exclude", "*_test.db", "--json").json
     assert [backup["database"] for backup in reply["backups"]] == ["shop_1", "shop_2"]
+    result = dumpty("backup", url, "--include", "shop_*", "--include", "bolg.db", "-q")
+    assert (result.status, result.out) == (0, "")
+    assert result.err == f"dumpty: warning: none of the databases that {url} means is called bolg.db\n"
     result = dumpty("backup", url, "--include", "Shop*")
     assert result.status == FAILED
     assert "leave none" in result.err
@@ -229,3 +232,17 @@ def test_what_lies_in_a_repository_is_not_backed_up_again(dumpty, apps, tmp_path
         )
         assert result.status == 0, result
         assert result.out.splitlines()[-1].startswith("1 database backed up, ")
+
+
+def test_a_name_that_is_the_password_too_is_still_a_name(dumpty, postgres):
+    name = postgres.create()
+    try:
+        result = dumpty("backup", postgres.url("t_*", password=name), "--include", name)
+        assert result.status == 0, result
+        assert result.out.startswith(f"{name}: backup ")
+        result = dumpty(
+            "backup", postgres.url("t_*", password=name), "--include", name, "--format", "sql", "-o", "x=y", "--json"
+        )
+        assert [(f["database"], f["url"].count("***")) for f in result.json["failures"]] == [(name, 1)]
+    finally:
+        postgres.drop(name)

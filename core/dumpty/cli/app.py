@@ -184,7 +184,7 @@ def _debugging() -> bool:
 
 _WARNING_EVENTS = {
     *("directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged"),
-    *("databases-altered", "databases-hidden"),
+    *("databases-altered", "databases-hidden", "include-unmatched"),
 }
 """Events of the library's log that no verb says itself."""
 

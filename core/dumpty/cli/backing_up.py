@@ -84,7 +84,7 @@ class _Outcome(NamedTuple):
 
     @property
     def name(self) -> str:
-        return redacted(str(self.database.source.database))
+        return str(self.database.source.database)
 
     @property
     def failure(self) -> Exception | None:
@@ -93,10 +93,15 @@ class _Outcome(NamedTuple):
         return self.result.exception or DumptyError(self.result.error)
 
     @property
+    def reason(self) -> str:
+        """Why it is not backed up, and what could not be removed then."""
+        return redacted(self.result.error or str(self.failure))
+
+    @property
     def line(self) -> str:
         stored = self.result.backup
         if stored is None:
-            return f"{self.name}: NOT BACKED UP: {self.failure}"
+            return f"{self.name}: NOT BACKED UP: {self.reason}"
         return f"{self.name}: backup {stored.id} is done: {_sizes(stored, self.result.duration_seconds)}"
 
     @property
@@ -158,7 +163,7 @@ def _failure(failed: Sequence[_Outcome], total: int) -> Exception | None:
     kinds = {next((kind for kind, _ in TABLE if isinstance(error, kind)), DumptyError) for error in errors}
     kind: Any = kinds.pop() if len(kinds) == 1 and len(errors) == total else DumptyError
     error: Exception = kind(
-        f"{len(errors):,} of {total:,} databases are not backed up, the first: {failed[0].name}: {errors[0]}"
+        f"{len(errors):,} of {total:,} databases are not backed up, the first: {failed[0].name}: {failed[0].reason}"
     )
     return error
 
@@ -175,9 +180,9 @@ def _to_json(outcome: _Outcome) -> json_values.BackupFailure:
 
     source, error = outcome.database.source, outcome.failure or DumptyError("it failed")
     return json_values.BackupFailure(
-        database=redacted(database_name(source)),
-        url=redacted(source.url),
-        error=redacted(str(error)),
+        database=database_name(source),
+        url=source.url,
+        error=outcome.reason,
         error_type=error_type(error),
     )
 

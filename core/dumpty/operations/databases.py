@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from dumpty.errors import OptionError, SourceError
-from dumpty.operations.result import require_text
+from dumpty.operations.result import log, require_text
 from dumpty.redaction import redact_name
 from dumpty.repository.protocol.layout import split_name
 from dumpty.types import ListedDatabase
@@ -51,7 +51,8 @@ class DatabaseFinder:
 
         Args:
             database_url: as for ``create_backup``.
-            include: of those only the ones whose name, or path, one of these patterns matches. Case counts.
+            include: of those only the ones whose name, or path, one of these patterns matches. Case counts. One that
+                matches nothing is logged, as a warning.
             exclude: and none that one of these matches.
             options: those declared by the driver; what it does not take for this is left out.
 
@@ -116,6 +117,10 @@ def find_databases(
             f"include and exclude leave none of the databases that {source.url} means: {_names(matching, source)}; "
             "they match whole names, and case counts"
         )
+    for pattern in included:  # of a name that is mistyped there is no backup, which should be seen
+        if not any(_is_meant(found, [pattern], files) for found in matching):
+            fields = {"event": "include-unmatched", "url": source.url}
+            log.warning("none of the databases that %s means is called %s", source.url, pattern, extra=fields)
     return [
         ListedDatabase(url=with_database(url, str(found.database), slashes=files), source=found) for found in chosen
     ]

@@ -6,7 +6,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from dumpty import MalformedURL, SourceError
-from dumpty_plugins.postgres.server.connection import Address, rows
+from dumpty_plugins.postgres.server.connection import Address, psycopg2, rows
+from dumpty_plugins.postgres.server.encodings import UNKNOWN
 from dumpty_plugins.postgres.server.target import MAINTENANCE
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def list_databases(address: Address) -> list[Source]:
     if "dbname" in source.query:  # it would decide, whatever the path says, and every backup be of that one
         raise MalformedURL(f"{source.url} names a database by dbname= as well: leave one of the two out")
     with closing(_connect(address)) as connection:
+        # Of names only the bytes are known: each was made in the encoding of whatever database its maker was in.
+        # Those are what a client asks for, and text that is none here must not hide the others.
+        psycopg2().extensions.register_type(psycopg2().extensions.BYTES, connection)
+        connection.undecoded = True  # type: ignore[attr-defined]
+        rows(connection, f"SET client_encoding = {UNKNOWN}")
         names = [str(name) for (name,) in rows(connection, _DATABASES)]
     return [source.replace(database=name) for name in sorted(names)]
 

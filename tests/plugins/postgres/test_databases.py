@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
@@ -100,3 +101,21 @@ def test_a_server_that_is_not_there_is_an_error_without_the_password(dbs):
     with pytest.raises(SourceError, match="cannot connect") as caught:
         listed(source)
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_name_that_is_no_text_hides_no_other_and_its_backup_says_what_to_do(postgres, dbs, tmp_path):
+    good = dbs.new()
+    bytes_only = dbs.new(options="TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
+    odd = f"{good}\udce9"
+    with closing(postgres.connect(bytes_only, client_encoding="SQL_ASCII")) as connection:
+        connection.cursor().execute(f'CREATE DATABASE "{odd}"'.encode("utf-8", "surrogateescape"))
+        try:
+            manager = BackupManager(tmp_path / "backups")
+            found = manager.databases(postgres.url(f"{good}*"))
+            assert [database.source.database for database in found] == [good, odd]
+            assert manager.create_backup(found[0].url).success
+            result = manager.create_backup(found[1].url)
+            assert isinstance(result.exception, SourceError)
+            assert f"{good}\\xe9" in result.error
+        finally:
+            connection.cursor().execute(f'DROP DATABASE "{odd}"'.encode("utf-8", "surrogateescape"))
