@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from dumpty.toolkit.files import require_file as require_file
     from dumpty.toolkit.files import save_dump as save_dump
     from dumpty.toolkit.files import send_file as send_file
+    from dumpty.toolkit.globbing import database_files as database_files
     from dumpty.toolkit.replacement import Replacement as Replacement
     from dumpty.toolkit.sources import database_file as database_file
     from dumpty.toolkit.sources import refuse_unknown_parameters as refuse_unknown_parameters
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from dumpty.types import Kind as Kind
     from dumpty.types import Level as Level
     from dumpty.types import ListedBackup as ListedBackup
+    from dumpty.types import ListedDatabase as ListedDatabase
     from dumpty.types import LocalStore as LocalStore
     from dumpty.types import ObjectEvidence as ObjectEvidence
     from dumpty.types import ObjectSource as ObjectSource
@@ -205,6 +207,7 @@ _EXPORTS = {
     "dumpty.registry.plugin": ("Plugin",),
     "dumpty.toolkit.evidence": ("Comparison", "Difference", "compare_evidence", "require_same_evidence"),
     "dumpty.toolkit.files": ("require_file", "save_dump", "send_file"),
+    "dumpty.toolkit.globbing": ("database_files",),
     "dumpty.toolkit.replacement": ("Replacement",),
     "dumpty.toolkit.sources": ("database_file", "refuse_unknown_parameters"),
     "dumpty.toolkit.targets": ("refuse_full_target",),
@@ -230,6 +233,7 @@ _EXPORTS = {
         "Kind",
         "Level",
         "ListedBackup",
+        "ListedDatabase",
         "LocalStore",
         "ObjectEvidence",
         "ObjectSource",

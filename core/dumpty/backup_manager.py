@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
+from dumpty.operations.databases import DatabaseFinder
 from dumpty.operations.finding import find
 from dumpty.operations.observation import Opening
 from dumpty.operations.place import open_place
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
 
-class BackupManager(Proofs, Runs):
+class BackupManager(Proofs, Runs, DatabaseFinder):
     """Backs databases up into one directory and restores them.
 
     Args:

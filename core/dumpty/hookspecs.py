@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from dumpty.types import (
@@ -59,6 +59,20 @@ def inspect(source: Source, options: Options) -> Inspection:  # type: ignore[emp
     Needed for ``restore``, where it tells an empty target from a full one. A database that does not exist is
     ``exists=False, empty=True``, not an error; one that cannot be reached is an error. Something that is no
     database, but could be overwritten, is ``exists=True, empty=False`` with a note.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def databases(source: Source, options: Options) -> Iterable[Source]:  # type: ignore[empty-body]
+    """Return every database that a backup of the whole server behind ``source`` wants, ordered by name.
+
+    Each is ``source.replace(database=NAME)``: named as a URL names it once it is decoded. The server's own databases
+    are none of them; one that this account knows of and cannot read is, for its backup then says so. ``source`` names
+    no database; for a plugin whose ``PluginInfo.files`` is True it is a glob of paths (``*``, ``?``, ``[…]``, and
+    ``**`` for folders of any depth), and the files that match are wanted, each once. Nothing is
+    changed, or opened that need not be. What cannot be looked at is an error, never left out.
 
     .. versionadded:: 1.0
     """

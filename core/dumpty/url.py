@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from dumpty.errors import SourceError
 from dumpty.redaction import MASK, names_secret
@@ -19,8 +19,10 @@ __all__ = [
     "identity_of",
     "parse_connection",
     "parse_url",
+    "raw_path",
     "secrets_in",
     "shown_address",
+    "with_database",
 ]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
@@ -110,6 +112,25 @@ def shown_address(address: str) -> str:
         return parse_url(address).url
     except MalformedURL:
         return f"{scheme}://{MASK}"
+
+
+def raw_path(url: str) -> str:
+    """Return what stands behind the host of a database URL, before any ``?``, as it is spelled, without the slash."""
+    return url.partition("://")[2].partition("?")[0].partition("/")[2]
+
+
+def with_database(url: str, database: str, *, slashes: bool = False) -> str:
+    """Return a database URL with another database's name, percent-encoded, and all else as it is spelled.
+
+    With ``slashes`` the name is a path, and its slashes stay as they are.
+    """
+    scheme, colon, rest = url.partition("://")
+    rest, mark, query = rest.partition("?")
+    # A byte that is no text stays what Python has for it: percent-encoded, it would be taken for a mistake.
+    pieces = re.split("([\ud800-\udfff]+)", database)
+    safe = "/" if slashes else ""
+    path = "".join(piece if index % 2 else quote(piece, safe=safe) for index, piece in enumerate(pieces))
+    return f"{scheme}{colon}{rest.partition('/')[0]}/{path}{mark}{query}"
 
 
 def parse_connection(text: str, *, scheme: str) -> Source:

@@ -169,7 +169,7 @@ def flaky(monkeypatch):
         from dumpty.registry import host
 
         replaced = host.Host((driver,))
-        for module in ("dumpty.backup_manager", "dumpty.jobs.database_run"):
+        for module in ("dumpty.backup_manager", "dumpty.jobs.database_run", "dumpty.registry.host"):
             monkeypatch.setattr(f"{module}.default_host", lambda: replaced)
         return driver
 
@@ -327,6 +327,55 @@ def test_what_cannot_be_proved_here_is_no_failure_and_no_silence(dumpty, configu
     configure(job("shop", database("shop"), encrypt_to=f'["{recipient}"]', drill=drill))
     result = dumpty("run", "--json")
     assert (result.status, [d["ok"] for d in result.json["jobs"][0]["drills"]]) == (12, [None])
+
+
+# -- several databases behind one source --------------------------------------------------------------------------
+
+
+def test_every_file_that_a_pattern_means_is_backed_up_new_ones_too(dumpty, configure, database, tmp_path):
+    for name in ("a", "b", "tmp_c"):
+        database(name)
+    configure(job("phones", f"sqlite:///{tmp_path}/*.db", exclude='["tmp_*"]'))
+    assert [d["database"] for d in dumpty("run", "--json").json["jobs"][0]["databases"]] == ["a", "b"]
+    database("d")
+    assert [d["database"] for d in dumpty("run", "--json").json["jobs"][0]["databases"]] == ["a", "b", "d"]
+
+
+def test_a_database_that_vanished_is_said_once_and_its_backups_stay(dumpty, configure, database, tmp_path):
+    for name in ("a", "b"):
+        database(name)
+    configure(job("phones", f"sqlite:///{tmp_path}/*.db", keep="{ last = 1 }"))
+    assert dumpty("run").status == 0
+    os.unlink(tmp_path / "b.db")
+    result = dumpty("run", "--json")
+    assert (result.status, outcomes(result)) == (12, {"phones": "attention"})
+    [warning] = result.json["jobs"][0]["warnings"]
+    assert warning.startswith(f"sqlite:///{tmp_path}/b.db is not among the job's databases any more")
+    assert dumpty("run").status == 0
+    assert [b.database_name for b in backups(tmp_path)].count("b") == 1
+
+
+def test_a_pattern_that_means_nothing_fails_its_job(dumpty, configure, tmp_path):
+    configure(job("phones", f"sqlite:///{tmp_path}/*.sqlite3"))
+    result = dumpty("run", "--json")
+    assert (result.status, outcomes(result)) == (1, {"phones": "failed"})
+    assert "no file matches" in result.json["jobs"][0]["error"]
+
+
+@pytest.mark.parametrize("key", ["include", "exclude"])
+def test_a_choice_among_one_database_has_no_sense(dumpty, configure, database, key):
+    configure(job("shop", database("shop"), **{key: '["s*"]'}))
+    result = dumpty("run")
+    assert result.status == 1
+    assert "include and exclude choose among several" in result.err
+
+
+def test_a_relative_path_is_refused(dumpty, configure, database):
+    database("shop")
+    configure(job("shop", "sqlite:///shop.db"))
+    result = dumpty("run")
+    assert result.status == 1
+    assert "is another file wherever dumpty is called from" in result.err
 
 
 # -- once, anywhere --------------------------------------------------------------------------------------------------

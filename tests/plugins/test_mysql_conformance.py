@@ -17,6 +17,7 @@ class TestMySQL(DriverSuite):
     question = "SELECT count(*) = 500 FROM item"
     questions = {**SQL_QUESTIONS, "write": "DELETE FROM item"}  # noqa: RUF012 - never changed
     libraries = ("pymysql",)
+    system_databases = ("information_schema", "mysql", "performance_schema", "sys")
     unreachable = pytest.fixture(lambda self, place: place.unreachable())
     source = pytest.fixture(lambda self, place: place.filled(*place.shop))
     target = pytest.fixture(lambda self, place: place.missing())

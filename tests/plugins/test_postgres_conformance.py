@@ -14,6 +14,7 @@ class TestPostgreSQL(DriverSuite):
     libraries = ("psycopg2",)
     question = "SELECT (count(*) = 500)::int FROM item"
     questions = {**SQL_QUESTIONS, "write": "DELETE FROM item"}  # noqa: RUF012 - never changed
+    system_databases = ("template0", "template1")
     memory = 6 << 20
     unreachable = pytest.fixture(lambda self, place: place.unreachable())
     formats = ("sql", "native")  # custom and tar, for DatabaseBackup, come from the same pg_dump

@@ -319,3 +319,68 @@ def test_a_table_without_a_name_has_one_in_the_evidence_and_comes_back(tmp_path)
         assert [(o.path, o.rows) for o in result.backup.evidence.objects] == [('""', 1), ("t", 0)]
         restored = manager.restore(result.backup.id, f"sqlite:///{tmp_path}/{form}.db")
         assert restored.success, restored.error
+
+
+# -- databases -------------------------------------------------------------------------------------------------------
+
+SERVER = parse_url(f"toy://u:{SECRET}@h:1/?a=b").replace(database=None)
+
+
+def listing(found):
+    class Lister:
+        name = "toy"
+        describe = hookimpl(lambda self: Driver().describe())
+        databases = hookimpl(lambda self, source: found(source))
+
+    host = Host([Lister()], discover=False)
+    return host.databases(host.driver("toy"), source=SERVER, options={})
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        lambda source: [source.replace(database="a"), source.replace(database="b")],
+        lambda source: (source.replace(database=name) for name in "ab"),
+        lambda source: tuple(source.replace(database=name) for name in "ab"),
+    ],
+)
+def test_databases_come_back_from_any_iterable(found):
+    databases = listing(found)
+    assert [database.database for database in databases] == ["a", "b"]
+    assert {database.password for database in databases} == {SECRET}
+
+
+def broken_generator(source):
+    yield source.replace(database="a")
+    raise OSError(f"no more for {SECRET}")
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (lambda _: None, "returned NoneType from databases, not an iterable of dumpty.Source"),
+        (lambda _: "ab", "returned str from databases, not an iterable of dumpty.Source"),
+        (lambda _: 3, "returned int from databases, not an iterable of dumpty.Source"),
+        (lambda _: ["a"], r"a list of databases from databases whose \[0\] is 'a', not a dumpty.Source"),
+        (lambda s: [s], r"\[0\].database is None, not a str that names a database"),
+        (lambda s: [s.replace(database="")], r"\[0\].database is '', not a str that names a database"),
+        (
+            lambda s: [s.replace(database="a"), s.replace(database="b"), s.replace(database="a")],
+            r"\[2\].database is 'a', not a name of its own: \[0\] has it, too",
+        ),
+        (lambda s: [s.replace(database="a", scheme="other")], r"\[0\].scheme is 'other', not what source.replace"),
+        (lambda s: [s.replace(database="a", host="i")], r"\[0\].host is 'i', not what source.replace"),
+        (lambda s: [s.replace(database="a", port=2)], r"\[0\].port is 2, not"),
+        (lambda s: [s.replace(database="a", username="v")], r"\[0\].username is 'v', not"),
+        (lambda s: [s.replace(database="a", password="other-secret")], r"\[0\].password is '\*\*\*', not"),
+        (lambda s: [s.replace(database="a", query={})], r"\[0\].query is of the type dict, not"),
+        (lambda s: [replace(s.replace(database="a"), url=f"toy://u:{SECRET}@h:1/a")], r"url is 'toy://u:\*\*\*@h:1/a'"),
+        (broken_generator, r"failed in databases: OSError: no more for \*\*\*"),
+    ],
+)
+def test_a_wrong_list_of_databases_is_a_failure_that_shows_no_password(found, text):
+    with pytest.raises(PluginError, match=f"^{NAME} .*{text}") as caught:
+        listing(found)
+    assert (caught.value.plugin, caught.value.hook) == (NAME, "databases")
+    assert SECRET not in str(caught.value)
+    assert "other-secret" not in str(caught.value)

@@ -194,6 +194,29 @@ def test_wrappers_that_only_watch_leave_no_note(tmp_path):
     assert manager.list_backups()[0].evidence.notes == ()
 
 
+def test_a_wrapper_that_alters_a_list_of_databases_is_named_in_a_warning(tmp_path, caplog):
+    class Server:
+        name = "toy"
+        describe = hookimpl(lambda self: ToyDriver().describe())
+        databases = hookimpl(lambda self, source: [source.replace(database=name) for name in "ab"])
+
+    class Hiding:
+        name = "w"
+
+        def __init__(self, last):
+            self.last = last
+
+        @hookimpl(wrapper=True)
+        def databases(self):
+            return (yield)[: self.last]
+
+    for last, said in ((1, 1), (2, 0)):
+        caplog.clear()
+        manager = BackupManager(tmp_path / "backups", plugins=[Server(), Hiding(last)])
+        assert len(manager.databases("toy://h/*")) == last
+        assert [r.getMessage() for r in caplog.records] == [f"what databases returned was altered by the {NAME}"] * said
+
+
 def test_a_wrapper_is_called_around_every_routed_hook_once(tmp_path):
     calls = []
 

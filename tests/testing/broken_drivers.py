@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
@@ -41,6 +42,71 @@ class CreatesWhatItLooksAt(ChangedInspection):
     def look(self, path, inspection):
         path.mkdir(exist_ok=True)
         return inspection
+
+
+# -- databases -------------------------------------------------------------------------------------------------------
+
+
+@breaks("test_the_databases_of_a_server_are_listed")
+class ListsNothing(JsonLines):
+    def paths(self, pattern):
+        return []
+
+
+@breaks("test_the_databases_of_a_server_are_listed", *ANY)
+class ListsEachTwice(JsonLines):
+    def paths(self, pattern):
+        return super().paths(pattern) * 2
+
+
+@breaks("test_databases_are_listed_in_order")
+class ListsAsTheyCome(JsonLines):
+    def paths(self, pattern):
+        return [*super().paths(pattern), "/another"]
+
+
+@breaks("test_no_database_of_the_server_itself_is_listed")
+class ListsTheServersOwn(JsonLines):
+    def paths(self, pattern):
+        return sorted(filter(os.path.isdir, glob.glob(pattern)))
+
+
+@breaks("test_the_databases_of_a_server_are_listed", *ANY)
+class ListsThoseOfAnotherUser(JsonLines):
+    @hookimpl
+    def databases(self, source):
+        return super().databases(source.replace(username="nobody"))
+
+
+@breaks("test_a_listed_database_keeps_its_password_to_itself", *ANY)
+class ShowsThePasswordOfTheServer(JsonLines):
+    @hookimpl
+    def databases(self, source):
+        return [replace(entry, url=f"{entry.url}?as={source.password}") for entry in super().databases(source)]
+
+
+@breaks("test_a_listed_database_keeps_its_password_to_itself", *ANY)
+class ForgetsThePasswordOfTheServer(JsonLines):
+    @hookimpl
+    def databases(self, source):
+        return super().databases(source.replace(password=None))
+
+
+@breaks("test_what_is_listed_can_be_backed_up", *ANY)
+class BacksUpOnceAfterListing(JsonLines):
+    left = 100
+
+    @hookimpl
+    def databases(self, source):
+        self.left = 1
+        return super().databases(source)
+
+    @hookimpl
+    def backup(self, source, sink, options):
+        self.left -= 1
+        if self.left < 0:
+            raise SourceError("the connection was closed")
+        return super().backup(source, sink, options)
 
 
 # -- backup ----------------------------------------------------------------------------------------------------------
@@ -481,7 +547,9 @@ class OneListForAll(JsonLines):
 class AnswersAnInstalledScheme(JsonLines):
     @hookimpl
     def describe(self):
-        return PluginInfo(kind="driver", schemes=("jsonl", "sqlite"), formats=(Format(name="lines", suffix=".jsonl"),))
+        return PluginInfo(
+            kind="driver", schemes=("jsonl", "sqlite"), formats=(Format(name="lines", suffix=".jsonl"),), files=True
+        )
 
     @hookimpl
     def backup(self, source, sink):

@@ -21,8 +21,10 @@ from dumpty import (
     ObjectEvidence,
     Option,
     PluginInfo,
+    Source,
     SourceError,
     TargetNotEmpty,
+    database_files,
     hookimpl,
 )
 from dumpty.url import parse_url
@@ -40,6 +42,7 @@ class JsonLines:
             schemes=("jsonl",),
             formats=(Format(name="lines", suffix=".jsonl"),),
             options=(Option(name="indent", default=0, help="spaces", verbs=("backup",)),),
+            files=True,
         )
 
     @hookimpl
@@ -47,6 +50,14 @@ class JsonLines:
         path = Path(source.database)
         names = os.listdir(path) if path.is_dir() else []
         return Inspection(exists=path.is_dir(), empty=not names, identity=str(path), name=path.name)
+
+    @hookimpl
+    def databases(self, source):
+        return [source.replace(database=path) for path in self.paths(source.database)]
+
+    def paths(self, pattern):
+        found = database_files(source=Source(scheme="jsonl", database=pattern), directories=True)
+        return [entry.database for entry in found if os.path.basename(entry.database) != "_system"]
 
     @hookimpl
     def backup(self, source, sink, options):

@@ -22,12 +22,14 @@ def fill(path: Path, **tables: int) -> str:
 
 class JsonLinesSuite(DriverSuite):
     memory = 512 << 10
+    system_databases = ("_system",)
     settle = 0.3  # nothing here ends later than its call
     question = "count item.jsonl"
     questions = {"rows": "values 1 2", "null": "values null", "error": "what", "write": "remove item.jsonl"}  # noqa: RUF012 - never changed
 
     @pytest.fixture
     def source(self, tmp_path):
+        fill(tmp_path / "_system", item=1)
         return fill(tmp_path / "shop", item=300, customer=40, nothing=0)
 
     @pytest.fixture

@@ -195,7 +195,10 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
-_WARNING_EVENTS = {"directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged"}
+_WARNING_EVENTS = {
+    *("directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged"),
+    *("databases-altered", "databases-hidden", "include-unmatched"),
+}
 """Events of the library's log that no verb says itself."""
 
 

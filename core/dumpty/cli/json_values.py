@@ -15,6 +15,7 @@ from dumpty.types import Kind, Level, Verb  # noqa: TC001
 
 __all__ = [
     "Backup",
+    "BackupFailure",
     "BackupWithTables",
     "Client",
     "Count",
@@ -81,6 +82,15 @@ class Backup(Object, kw_only=True):
     state: State
     proof: LastProof | None
     copies: list[str]
+
+
+class BackupFailure(Object, kw_only=True):
+    """A database, of several that a URL means, that is not backed up."""
+
+    database: str
+    url: str
+    error: str
+    error_type: str
 
 
 class Copy(Object, kw_only=True):

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 from dumpty.cli.json_runs import JobPlan, JobRun, JobSettings, Run  # noqa: TC001 - as the other values
 from dumpty.cli.json_values import (
     Backup,
+    BackupFailure,
     BackupWithTables,
     Client,
     Copy,
@@ -55,15 +56,18 @@ class Failure(Reply, kw_only=True):
 
 
 class BackupReply(Reply, kw_only=True):
-    """``backup``."""
+    """``backup``: what is backed up, and, where the URL means several databases, those that are not."""
 
     backups: list[Backup]
+    failures: list[BackupFailure] = field(default_factory=list)
     duration_seconds: Seconds
 
 
-class RestoreReply(BackupReply, kw_only=True):
+class RestoreReply(Reply, kw_only=True):
     """``restore``: the backup that was restored."""
 
+    backups: list[Backup]
+    duration_seconds: Seconds
     target_url: str
 
 

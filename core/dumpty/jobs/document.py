@@ -105,8 +105,15 @@ class Job(Defaults, kw_only=True, frozen=True):
 
     source: Annotated[
         Text | Annotated[list[Text], Meta(min_length=1)],
-        Meta(description="A database's URL, several, or where to read it: env:, file:, cmd:."),
+        Meta(
+            description="A database's URL, several, or where to read it: env:, file:, cmd:. A * means every database "
+            "of a server, or every file."
+        ),
     ]
+    include: Annotated[
+        list[Text] | None, Meta(description="Of the databases that a * in the source means only those of such names.")
+    ] = None
+    exclude: Annotated[list[Text] | None, Meta(description="And none of such names.", examples=[["tmp_*"]])] = None
 
 
 class Limits(Table, kw_only=True, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import threading
@@ -9,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dumpty.errors import DumptyError, Locked, StoreError
+from dumpty.errors import DumptyError, Locked, OptionError, StoreError
 from dumpty.indirection import indirect_line
 from dumpty.jobs import database_run
 from dumpty.jobs.outcomes import DatabaseRun, JobRun, decode, encode
@@ -55,11 +56,26 @@ def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) 
     Raises:
         DumptyError: a URL cannot be read, or is none, or it cannot be told what there is.
     """
+    from dumpty.operations import databases
+    from dumpty.registry.host import default_host
+
+    host = default_host()
+    urls = [indirect_line(written, "database URL") for written in job.sources]
+    for url in urls:
+        source = parse_url(url)
+        remember(source.secrets)
+        if host.driver(source.scheme).described.files and not os.path.isabs(source.database or ""):
+            raise OptionError(
+                f"{source.url} is another file wherever dumpty is called from: write its whole path, with four slashes"
+            )
+    several = {url for url in urls if databases.has_wildcards(host, url)}
     found: dict[str, Database] = {}
-    for written in job.sources:
-        url = indirect_line(written, "database URL")
-        remember(parse_url(url).secrets)
-        found.setdefault(url, Database(url, database_run.server_of(url)))
+    for url in urls:
+        # They choose among several; where no source means several, the first says that they have no sense.
+        choice = {"include": job.include, "exclude": job.exclude} if url in several or not several else {}
+        for each in databases.find_databases(host, url, **choice, overrides=job.options):
+            server = database_run.server_of(each.url)
+            found.setdefault(each.url, Database(each.url, server))
     return list(found.values())
 
 
@@ -203,7 +219,10 @@ class ActiveJob:
             return []
         now = {run.source for run in self._databases}
         gone = sorted({run.source for run in before.databases} - now)
-        return [f"{source} is not there any more: its backups stay, and nothing removes them" for source in gone]
+        return [
+            f"{source} is not among the job's databases any more: its backups stay, and nothing removes them"
+            for source in gone
+        ]
 
     def _last_run(self) -> JobRun | None:
         """Return the last run that got as far as to know its databases, and had the same sources."""

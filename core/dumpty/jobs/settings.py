@@ -53,6 +53,8 @@ class JobSettings(Struct, frozen=True, kw_only=True):
 
     name: str
     sources: tuple[str, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
     repository: str
     copies: tuple[CopySettings, ...]
     encrypt_to: tuple[str, ...]
@@ -160,6 +162,8 @@ class _Job:
         return JobSettings(
             name=self._name,
             sources=sources,
+            include=tuple(job.include or ()),
+            exclude=tuple(job.exclude or ()),
             repository=job.repository or "",
             copies=values["copies"],
             encrypt_to=tuple(job.encrypt_to or ()),

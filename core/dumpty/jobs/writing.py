@@ -6,6 +6,7 @@ import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from dumpty.errors import ConfigurationError, DumptyError
 from dumpty.indirection import is_indirect
@@ -52,8 +53,23 @@ def first_configuration(repository: str, sources: Sequence[str]) -> str:
     for source in sources:
         name = _job_name(source, names)
         names.add(name)
-        text += f"[jobs.{name}]\nsource = {_quoted(source)}\n\n"
+        text += f"[jobs.{name}]\nsource = {_quoted(_whole(source))}\n\n"
     return text + ("" if sources else _EXAMPLE)
+
+
+def _whole(written: str) -> str:
+    """Return a source that means the same file wherever dumpty is called from."""
+    from dumpty.registry.host import default_host
+
+    if is_indirect(written):
+        return written
+    source = parse_url(written)
+    if not default_host().driver(source.scheme).described.files or os.path.isabs(source.database or ""):
+        return written
+    path, mark, query = written.partition("?")
+    scheme, _, relative = path.partition(":///")
+    here = quote(os.getcwd())
+    return f"{scheme}:///{here}/{relative}{mark}{query}"
 
 
 def _job_name(source: str, taken: set[str]) -> str:

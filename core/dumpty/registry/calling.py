@@ -20,7 +20,7 @@ from dumpty.errors import DumptyError
 from dumpty.process.state import ProcessState
 from dumpty.redaction import one_line, redact_exception
 from dumpty.registry.plugin import describe_error, plugin_failure
-from dumpty.registry.returned import Boundary
+from dumpty.registry.returned import Boundary, Expected, collected
 from dumpty.types import Evidence, Inspection
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RoutedCall(Struct, kw_only=True):
     plugin: Plugin
     wrappers: Sequence[Plugin]
     hook: str
-    expected: type | tuple[str, ...]
+    expected: Expected
     mask: Mask
     invoke: Callable[[Plugin], object]
     _layers: list[_Layer] = field(default_factory=list)
@@ -116,6 +116,10 @@ class RoutedCall(Struct, kw_only=True):
             for inner, outer in zip(self._layers, self._layers[1:], strict=False)
             if not _same(inner.checked, outer.checked)
         ]
+        if altered_by and isinstance(result, tuple):  # which has no notes, and goes into no manifest
+            names = ", ".join(altered_by)
+            fields = {"event": "databases-altered", "plugin": names, "hook": self.hook}
+            _log.warning("what %s returned was %s%s", self.hook, _ALTERED, names, extra=fields)
         return _with_notes(result, tuple(_ALTERED + name for name in altered_by))
 
 
@@ -144,7 +148,7 @@ class _Layer(Struct, kw_only=True):
         routed = self.routed
         try:
             with self._leaving_the_process_as_it_was():
-                result = routed.invoke(self.plugin)
+                result = collected(routed.invoke(self.plugin), routed.expected)
             # Checked where it comes out, so that wrappers farther out see a failure as one; and copied, so that what a
             # wrapper does to a mapping in it is seen.
             Boundary(plugin=self.plugin, hook=routed.hook, mask=routed.mask).check_result(result, routed.expected)
@@ -200,7 +204,7 @@ def alterations(inspection: Inspection) -> tuple[str, ...]:
 
 def _same(before: object, after: object) -> bool:
     # Of what is no record, a wrapper may well hand out another that watches it.
-    return not isinstance(after, (Evidence, Inspection)) or before == after
+    return not isinstance(after, (Evidence, Inspection, tuple)) or before == after
 
 
 def _with_notes(result: object, notes: tuple[str, ...]) -> object:

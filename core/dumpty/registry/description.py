@@ -62,6 +62,7 @@ def check_description(info: object) -> PluginInfo:
         "a store declares at least one scheme": info.kind == "store" and not info.schemes,
         "a compressor declares a suffix": info.kind == "compressor" and not info.suffix,
         "a cipher writes age files, whose suffix is .age": info.kind == "cipher" and info.suffix != ".age",
+        "files is True or False": not isinstance(info.files, bool),
         "a scheme is not empty": not all(info.schemes),
         "a format is declared twice": len({f.name for f in info.formats}) != len(info.formats),
         "schemes are lower case": any(s != s.lower() for s in info.schemes),

@@ -28,7 +28,7 @@ from dumpty.registry.options import share
 from dumpty.registry.picking import DISABLE, by_name, by_scheme, require_ok, with_conflicts
 from dumpty.registry.plugin import Plugin, State, describe_error
 from dumpty.registry.proxies import CheckedReader, CheckedVerifier, CheckedWriter, checked_scratch
-from dumpty.registry.returned import Boundary
+from dumpty.registry.returned import Boundary, DatabasesOf, Expected
 from dumpty.types import Evidence, Inspection, KeyPair, Kind, Options, PluginInfo, Verb
 from dumpty.url import secrets_in
 
@@ -200,6 +200,11 @@ class Host:
         """Call ``inspect``."""
         return self._call(plugin, "inspect", Inspection, source=source, options=options)
 
+    def databases(self, plugin: Plugin, *, source: Source, options: Options) -> tuple[Source, ...]:
+        """Call ``databases``."""
+        found: object = self._call(plugin, "databases", DatabasesOf(source), source=source, options=options)
+        return cast("tuple[Source, ...]", found)
+
     def backup(self, plugin: Plugin, *, source: Source, sink: Sink, format: str, options: Options) -> Evidence:
         """Call ``backup``."""
         return self._call(plugin, "backup", Evidence, source=source, sink=sink, format=format, options=options)
@@ -298,7 +303,7 @@ class Host:
             caller = self._manager.subset_hook_caller("finished", remove_plugins=others)
             tell(plugin, functools.partial(caller, event=event), secrets)
 
-    def _call(self, plugin: Plugin, hook: str, expected: type[T] | tuple[str, ...], **arguments: object) -> T:
+    def _call(self, plugin: Plugin, hook: str, expected: type[T] | Expected, **arguments: object) -> T:
         if not self.can(plugin, hook):
             name = str(plugin)
             raise PluginError(

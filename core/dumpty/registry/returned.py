@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from msgspec import Struct
 
 from dumpty.errors import DumptyError, PluginError
-from dumpty.redaction import redact
+from dumpty.redaction import MASK, redact
 from dumpty.registry.plugin import describe_error
 from dumpty.types import Evidence, Identity, Inspection, KeyPair, ObjectEvidence, Recipient, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from dumpty.registry.masking import Mask
     from dumpty.registry.plugin import Plugin
 
     _Container = Mapping[object, object] | list[object]
 
-__all__ = ["Boundary"]
+__all__ = ["Boundary", "DatabasesOf", "Expected", "collected"]
 
 _MAX_SHOWN = 60
 _MAX_FIELD = 100
@@ -42,6 +42,7 @@ _HEXADECIMAL = re.compile("[0-9a-fA-F]+")
 
 _TEXT, _TRUTH = "a str", "True or False"
 _TEXTS = "a tuple of str"
+_OF_THIS_SERVER = "what source.replace(database=NAME) has there"
 _COUNT = "None or a whole number from 0 to 2**63 - 1"
 
 
@@ -53,6 +54,23 @@ class _Broken(Exception):
         self.field, self.value, self.promised = field, value, promised
 
 
+class DatabasesOf(Struct, frozen=True):
+    """What ``databases`` is to return: an iterable of other databases of ``source``'s server, each once."""
+
+    source: Source
+
+
+Expected = type | tuple[str, ...] | DatabasesOf
+"""What a hook is to return: a value of a type, an object with the methods of these names, or databases."""
+
+
+def collected(result: object, expected: Expected) -> object:
+    """Return what a hook returned; of databases a tuple: a generator is run once, and fails while it is run."""
+    if not isinstance(expected, DatabasesOf) or isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
+        return result
+    return tuple(result)
+
+
 class Boundary(Struct, frozen=True, kw_only=True):
     """One hook of one plugin, over which something comes back; ``mask`` has the secrets of the call."""
 
@@ -60,13 +78,15 @@ class Boundary(Struct, frozen=True, kw_only=True):
     hook: str
     mask: Mask
 
-    def check_result(self, result: object, expected: type | tuple[str, ...]) -> None:
-        """Check what the hook returned: of a type, or an object with the methods of these names.
+    def check_result(self, result: object, expected: Expected) -> None:
+        """Check what the hook returned, ``collected``: of a type, an object with methods, or databases.
 
         Raises:
             PluginError: it is something else, or a field of it is wrong.
         """
-        if isinstance(expected, type):
+        if isinstance(expected, DatabasesOf):
+            valid, promised = isinstance(result, tuple), "an iterable of dumpty.Source"
+        elif isinstance(expected, type):
             valid, promised = isinstance(result, expected), expected.__name__
         else:
             valid = all(hasattr(result, name) for name in expected)
@@ -79,6 +99,10 @@ class Boundary(Struct, frozen=True, kw_only=True):
             self.check("Inspection", lambda: _check_inspection(result))
         elif isinstance(result, KeyPair):
             self.check("KeyPair", lambda: _check_key_pair(result))
+        elif isinstance(expected, DatabasesOf):
+            self.check(
+                "list of databases", lambda: _check_databases(cast("tuple[object, ...]", result), expected.source)
+            )
 
     def check(self, noun: str, look: Callable[[], None]) -> None:
         """Let ``look`` check a ``noun`` that the hook returned, and say whose it is where something is wrong."""
@@ -217,6 +241,24 @@ def _check_inspection(inspection: Inspection) -> None:
     if evidence is not None:
         _require(isinstance(evidence, Evidence), "evidence", evidence, "None or a dumpty.Evidence")
         _check_evidence(evidence, "evidence.")
+
+
+def _check_databases(sources: tuple[object, ...], server: Source) -> None:
+    positions: dict[str, int] = {}
+    for number, entry in enumerate(sources):
+        field = f"[{number}]"
+        if not isinstance(entry, Source):
+            raise _Broken(field, entry, "a dumpty.Source")
+        name = entry.database
+        if not isinstance(name, str) or not name:
+            raise _Broken(f"{field}.database", name, "a str that names a database")
+        first = positions.setdefault(name, number)
+        _require(first == number, f"{field}.database", name, f"a name of its own: [{first}] has it, too")
+        promised = server.replace(database=name)
+        for part in (*(part for part in Source.__struct_fields__ if part != "url"), "url"):  # made of the others
+            value = getattr(entry, part)
+            shown = MASK if part in {"password", "secrets"} else value
+            _require(value == getattr(promised, part), f"{field}.{part}", shown, _OF_THIS_SERVER)
 
 
 def _check_key_pair(pair: KeyPair) -> None:

@@ -10,6 +10,7 @@ import pytest
 from dumpty.errors import PluginError
 from dumpty.testing.databases import missing
 from dumpty.testing.facade import FacadeRules
+from dumpty.testing.listing import ListingRules
 from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
 from dumpty.testing.secrecy import SecrecyRules
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
 __all__ = ["DriverSuite"]
 
 
-class DriverSuite(ProofRules, SecrecyRules, TraceRules, FacadeRules):
+class DriverSuite(ListingRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
     r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
     with ``rows``, ``drop``, ``full_target``, ``empty_target``, ``dying_source`` (and ``kill``) and ``large_source``.
     Without one of those its tests are skipped, and say so. For databases on a server, give ``unreachable``,
-    ``with_password`` and ``databases``, too. Where the plugin has ``examine`` and ``scratch``, they are tested as well,
-    and with ``question`` and ``questions`` also what can be asked of a scratch::
+    ``with_password`` and ``databases``, too, and, where the plugin has the hook ``databases``, ``system_databases``.
+    Where the plugin has ``examine`` and ``scratch``, they are tested as well, and with ``question`` and ``questions``
+    also what can be asked of a scratch::
 
         class TestCsv(DriverSuite):
             plugin = dumpty_csv
@@ -56,7 +58,7 @@ class DriverSuite(ProofRules, SecrecyRules, TraceRules, FacadeRules):
                 shutil.rmtree(url.removeprefix("csv:///"))
     """
 
-    claims: ClassVar[dict[str, tuple[str, ...]]] = ProofRules.claims
+    claims: ClassVar[dict[str, tuple[str, ...]]] = {**ProofRules.claims, **ListingRules.claims}
 
     # -- inspect -------------------------------------------------------------------------------------------------
 

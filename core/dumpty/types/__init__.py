@@ -8,7 +8,7 @@ gain a required method.
 
 from __future__ import annotations
 
-from dumpty.types.databases import Evidence, Inspection, ObjectEvidence, Scratch, Source
+from dumpty.types.databases import Evidence, Inspection, ListedDatabase, ObjectEvidence, Scratch, Source
 from dumpty.types.events import Event, EventBackup, EventVerb
 from dumpty.types.keys import (
     RECIPIENT_KINDS,
@@ -88,6 +88,7 @@ __all__ = [
     "Kind",
     "Level",
     "ListedBackup",
+    "ListedDatabase",
     "LocalStore",
     "ObjectEvidence",
     "ObjectSource",

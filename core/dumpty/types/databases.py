@@ -86,6 +86,20 @@ class Source(PartlyShown, frozen=True, kw_only=True):
         return structs.replace(shown, query=query, url=masked_url.respell(self.url, shown.url, renewed))
 
 
+class ListedDatabase(PartlyShown, frozen=True, kw_only=True):
+    """One of the databases that a URL with wildcards means.
+
+    ``url`` is its own URL, secrets included: what ``create_backup`` takes, and nobody may be shown. ``source`` is the
+    same taken apart, whose ``url`` and ``database`` may be shown.
+    """
+
+    url: str
+    source: Source
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("source", self.source)]
+
+
 _PARTS = ("scheme", "host", "port", "username", "password", "database", "query")
 
 

@@ -16,7 +16,7 @@ SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
 """What may end the name of a backup's file: a format's suffix, a compressor's and a cipher's."""
 
 Kind = Literal["driver", "compressor", "cipher", "verifier", "store"]
-Verb = Literal["backup", "restore", "inspect", "examine", "scratch", "compress", "encrypt", "open_store"]
+Verb = Literal["backup", "restore", "inspect", "databases", "examine", "scratch", "compress", "encrypt", "open_store"]
 
 
 class Option(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,8 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
 
     ``schemes`` (drivers, stores): the URL schemes it answers, lower case. ``formats`` (drivers): the first is the
     default. ``suffix`` (compressors, ciphers): ends the stored name, dot included; a cipher's is ``.age``.
-    ``requires``: the pip requirement that brings its library, for messages (``dumpty[postgres]``).
+    ``requires``: the pip requirement that brings its library, for messages (``dumpty[postgres]``). ``files`` (drivers):
+    a database is a file or a directory, whose path its URL names; with wildcards in it, ``databases`` gets that path.
     """
 
     kind: Kind
@@ -61,3 +62,4 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     suffix: str = ""
     options: tuple[Option, ...] = ()
     requires: str = ""
+    files: bool = False

@@ -56,7 +56,7 @@ def describe() -> PluginInfo:
                 default=600,
                 help="seconds that the server may send nothing while it is waited for, before the connection is given "
                 "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
-                verbs=("inspect", "backup", "restore"),
+                verbs=("inspect", "databases", "backup", "restore"),
             ),
             Option(name="views", default=True, help="include views (needs the right SHOW VIEW)"),
             Option(name="triggers", default=True, help="include triggers (needs the right TRIGGER)"),
@@ -113,6 +113,14 @@ def inspect(source: Source, options: Options) -> Inspection:
     return inspect_database(
         with_stall_timeout(source, options), evidence=str(options.get("evidence", "off")), privileges=privileges
     )
+
+
+@hookimpl
+def databases(source: Source, options: Options) -> list[Source]:
+    """List the databases that the account sees, the server's own left out."""
+    from dumpty_plugins.mysql.databases import list_databases
+
+    return list_databases(source, options)
 
 
 @hookimpl

@@ -83,7 +83,7 @@ def describe() -> PluginInfo:
                 default=600,
                 help="seconds that the server may send nothing while it is waited for, before the connection is given "
                 "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
-                verbs=("inspect", "backup", "restore"),
+                verbs=("inspect", "databases", "backup", "restore"),
             ),
             Option(
                 name="scratch_dir",
@@ -104,6 +104,15 @@ def inspect(source: Source, options: Options) -> Inspection:
 
     address = Address(source, stall=stall_seconds(options)).require_database()
     return inspect_database(address, str(options.get("evidence", "off")), privileges=bool(options.get("rights")))
+
+
+@hookimpl
+def databases(source: Source, options: Options) -> list[Source]:
+    """List the databases that somebody may connect to, templates left out."""
+    from dumpty_plugins.postgres.databases import list_databases
+    from dumpty_plugins.postgres.server.connection import Address, stall_seconds
+
+    return list_databases(Address(source, stall=stall_seconds(options)))
 
 
 @hookimpl

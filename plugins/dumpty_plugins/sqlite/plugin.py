@@ -59,6 +59,7 @@ def describe() -> PluginInfo:
             Format(name="native", suffix=".db", help="the database file itself, copied by SQLite's backup API"),
         ),
         options=(_BUSY, _CHECK, _FINGERPRINT, _EVIDENCE),
+        files=True,
     )
 
 
@@ -68,6 +69,14 @@ def inspect(source: Source, options: Options) -> Inspection:
     from dumpty_plugins.sqlite.inspection import inspect_file
 
     return inspect_file(source, options)
+
+
+@hookimpl
+def databases(source: Source) -> list[Source]:
+    """Find the files that a glob means, and open none."""
+    from dumpty_plugins.sqlite.databases import find_files
+
+    return find_files(source)
 
 
 @hookimpl

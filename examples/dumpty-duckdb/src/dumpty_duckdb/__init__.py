@@ -17,6 +17,7 @@ from dumpty import (
     PluginInfo,
     Replacement,
     database_file,
+    database_files,
     hookimpl,
     require_file,
 )
@@ -44,6 +45,7 @@ def describe() -> PluginInfo:
             ),
         ),
         requires="dumpty-duckdb",
+        files=True,
     )
 
 
@@ -53,6 +55,12 @@ def inspect(source: Source) -> Inspection:
     from dumpty_duckdb import target
 
     return target.inspect(source)
+
+
+@hookimpl
+def databases(source: Source) -> list[Source]:
+    """Find the files that a URL with wildcards means, and open none."""
+    return database_files(source=source, siblings=(".wal",))
 
 
 @hookimpl

@@ -21,6 +21,7 @@ _FLAGS = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false":
 _CONNECT_SECONDS = 10
 _STALL_SECONDS = 600
 _PROBE_STALL_SECONDS = 15
+SYSTEM_DATABASES = frozenset({"information_schema", "performance_schema", "sys", "mysql"})
 _WAITING = frozenset({"writing to net", "reading from net", "sending to client", "receiving from client"})
 """What a server says it does when it waits for us."""
 STALL = "stall_timeout"
@@ -43,7 +44,7 @@ def database_of(source: Source) -> str:
         raise MalformedURL(
             f"{source.url} names no database; one database is saved per backup: add /NAME after the server"
         )
-    if name.lower() in {"information_schema", "performance_schema", "sys", "mysql"}:
+    if name.lower() in SYSTEM_DATABASES:
         raise MalformedURL(f"{name} belongs to the server {address(source)} itself and is not backed up or restored")
     return name
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dumpty import DependencyError, MalformedURL, OptionError, OwnedDirectory, SourceError, open_regular
 from dumpty.process import redact
-from dumpty_plugins.postgres.server.encodings import UNKNOWN
+from dumpty_plugins.postgres.server.encodings import UNKNOWN, display_name
 from dumpty_plugins.postgres.server.waiting import KEEPALIVE, SHORT_STALL_SECONDS, WatchSettings, dial, run_watched
 from dumpty_plugins.postgres.server.waiting import interruptible as interruptible  # noqa: PLC0414 - given on from here
 
@@ -100,7 +100,16 @@ class Address:
 
         Raises:
             MalformedURL: neither the URL nor its parameters, a service, or ``PGDATABASE`` name one.
+            SourceError: its name is no text, and psycopg2 sends nothing else.
         """
+        if not self.parameters.get("dbname", "").isascii():
+            try:
+                self.parameters["dbname"].encode()
+            except UnicodeError:
+                raise SourceError(
+                    f"{display_name(self.label)} names a database by bytes that are no UTF-8 text, and psycopg2 cannot "
+                    "ask for it: rename it on the server, with ALTER DATABASE in one whose encoding is SQL_ASCII"
+                ) from None
         naming = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
         if naming or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"):
             return self

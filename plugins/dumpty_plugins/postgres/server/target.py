@@ -13,7 +13,7 @@ from dumpty_plugins.postgres.server.connection import Address, rows
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-_MAINTENANCE = ("postgres", "template1")
+MAINTENANCE = ("postgres", "template1")
 
 # Whatever CREATE DATABASE ... TEMPLATE template0 made has an oid below 16384 (FirstNormalObjectId).
 _CONTENTS = """
@@ -73,7 +73,7 @@ def open_target(address: Address) -> Connection | None:
 
 def open_maintenance(address: Address) -> Connection | None:
     """Connect to a database of the server that is not ``address``'s own, or return None where none lets us in."""
-    for name in _MAINTENANCE:
+    for name in MAINTENANCE:
         if name != database_name(address):
             with suppress(SourceError):
                 return address.for_database(name).connect()

@@ -1,0 +1,192 @@
+"""What ``backup`` does: one database, or each of several, and telling what came of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dumpty.cli import description
+from dumpty.cli.copying import copy_to_each
+from dumpty.cli.output import Line, Report, count, seconds, size, warn
+from dumpty.cli.progress import progress_bar
+from dumpty.cli.status import TABLE, CopyMissing, error_type, require_success
+from dumpty.cli.urls import redacted
+from dumpty.errors import DumptyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.cli import json_values
+    from dumpty.cli.copying import CopiesMade
+    from dumpty.operations.result import Backup, BackupResult
+    from dumpty.types import ListedDatabase
+
+__all__ = ["Work", "back_up", "back_up_each"]
+
+
+class Work(NamedTuple):
+    """How to back up: ``how`` are the arguments of ``create_backup``, ``copy_to`` further repositories."""
+
+    manager: BackupManager
+    how: Mapping[str, Any]
+    copy_to: Sequence[str]
+    json: bool
+    quiet: bool
+
+    def run(self, database: ListedDatabase, position: str = "") -> BackupResult:
+        """Back a database up; ``position`` says which of several it is."""
+        with progress_bar(f"backup of {database.source.url}{position}", quiet=self.quiet) as progress:
+            return self.manager.create_backup(database.url, progress=progress, **self.how)
+
+    def copy(self, backup: Backup) -> CopiesMade:
+        """Copy a backup into the further repositories."""
+        return copy_to_each(self.manager, backup, self.copy_to, quiet=self.quiet)
+
+
+def back_up(work: Work, database: ListedDatabase) -> Report:
+    """Back up one database.
+
+    Raises:
+        Exception: it failed.
+    """
+    from dumpty.cli.replies import BackupReply
+
+    result = work.run(database)
+    stored = require_success(result)
+    copies = work.copy(stored)
+    return Report(
+        reply=BackupReply(
+            backups=[description.as_json(stored, copies.places)], duration_seconds=result.duration_seconds
+        ),
+        lines=(
+            f"backup {stored.id} of {stored.database_name} is done: {_sizes(stored, result.duration_seconds)}",
+            f"  holds {description.contents(stored)}, as {description.form(stored)}",
+            f"  in {stored.file_path}",
+            *([f"  encrypted to {description.recipients(stored)}"] if stored.recipient_kinds else []),
+            *(f"  signed by {signer}" for signer in stored.claimed_signers),
+            *(f"  copied to {place}" for place in copies.places),
+        ),
+        error=copies.error,
+        warnings=description.warnings(stored),
+        json=work.json,
+        quiet=work.quiet,
+    )
+
+
+class _Outcome(NamedTuple):
+    """What came of one database of several."""
+
+    database: ListedDatabase
+    result: BackupResult
+    copies: CopiesMade | None
+
+    @property
+    def name(self) -> str:
+        return str(self.database.source.database)
+
+    @property
+    def failure(self) -> Exception | None:
+        if self.result.backup is not None:
+            return None
+        return self.result.exception or DumptyError(self.result.error)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not backed up, and what could not be removed then."""
+        return redacted(self.result.error or str(self.failure))
+
+    @property
+    def line(self) -> str:
+        stored = self.result.backup
+        if stored is None:
+            return f"{self.name}: NOT BACKED UP: {self.reason}"
+        return f"{self.name}: backup {stored.id} is done: {_sizes(stored, self.result.duration_seconds)}"
+
+    @property
+    def warnings(self) -> list[str]:
+        notes = [] if self.result.backup is None else description.warnings(self.result.backup)
+        return [f"{self.name}: {note}" for note in notes]
+
+
+def back_up_each(work: Work, databases: Sequence[ListedDatabase]) -> Report:
+    """Back up several databases, one after another; the failure of one stops no other."""
+    from dumpty.cli.replies import BackupReply
+
+    begun = time.monotonic()
+    outcomes = _outcomes(work, databases)
+    duration = time.monotonic() - begun
+    failed = [outcome for outcome in outcomes if outcome.failure is not None]
+    without_copy = [outcome.copies.error for outcome in outcomes if outcome.copies and outcome.copies.error]
+    backups = [
+        description.as_json(o.result.backup, o.copies.places if o.copies else ())
+        for o in outcomes
+        if o.result.backup is not None
+    ]
+    summary = f"{count(len(backups), 'database')} backed up"
+    lines: list[Line] = [outcome.line for outcome in outcomes]
+    lines.append(f"{summary}{f', {len(failed):,} NOT' if failed else ''}, in {seconds(duration)}")
+    warnings = [warning for outcome in outcomes for warning in outcome.warnings] + [str(e) for e in without_copy]
+    if work.quiet and not work.json and len(outcomes) > 1:  # where only warnings are told, each failure is one
+        warnings += [outcome.line for outcome in failed]
+    return Report(
+        reply=BackupReply(backups=backups, failures=[_to_json(o) for o in failed], duration_seconds=duration),
+        lines=lines,
+        warnings=warnings,
+        error=_failure(failed, len(outcomes)) or _missing_copies(without_copy, len(backups)),
+        json=work.json,
+        quiet=work.quiet,
+    )
+
+
+def _outcomes(work: Work, databases: Sequence[ListedDatabase]) -> list[_Outcome]:
+    outcomes: list[_Outcome] = []
+    try:
+        for number, database in enumerate(databases, 1):
+            result = work.run(database, f" ({number} of {len(databases)})")
+            copies = None if result.backup is None else work.copy(result.backup)
+            outcomes.append(_Outcome(database, result, copies))
+    except KeyboardInterrupt:
+        for outcome in outcomes:  # no report follows, and what is done is done
+            warn(outcome.line)
+        warn(f"{len(outcomes):,} of {len(databases):,} databases were finished before the interruption")
+        raise
+    return outcomes
+
+
+def _failure(failed: Sequence[_Outcome], total: int) -> Exception | None:
+    """Return the error that decides the exit status: where all failed alike it is theirs."""
+    errors = [outcome.failure for outcome in failed if outcome.failure is not None]
+    if not errors or total == 1:
+        return errors[0] if errors else None
+    kinds = {next((kind for kind, _ in TABLE if isinstance(error, kind)), DumptyError) for error in errors}
+    kind: Any = kinds.pop() if len(kinds) == 1 and len(errors) == total else DumptyError
+    error: Exception = kind(
+        f"{len(errors):,} of {total:,} databases are not backed up, the first: {failed[0].name}: {failed[0].reason}"
+    )
+    return error
+
+
+def _missing_copies(errors: Sequence[CopyMissing], total: int) -> CopyMissing | None:
+    if not errors or total == 1:
+        return errors[0] if errors else None
+    return CopyMissing(f"{len(errors):,} of {total:,} backups lack a copy, the first: {errors[0]}")
+
+
+def _to_json(outcome: _Outcome) -> json_values.BackupFailure:
+    from dumpty.cli import json_values
+    from dumpty.url import database_name
+
+    source, error = outcome.database.source, outcome.failure or DumptyError("it failed")
+    return json_values.BackupFailure(
+        database=database_name(source),
+        url=source.url,
+        error=outcome.reason,
+        error_type=error_type(error),
+    )
+
+
+def _sizes(stored: Backup, duration: float) -> str:
+    plain_size = stored.plain_size_bytes
+    saved = f", {size(plain_size)} before {'+'.join(stored.stages)}" if stored.stages and plain_size is not None else ""
+    return f"{size(stored.size_bytes)}{saved}, in {seconds(duration)}"
