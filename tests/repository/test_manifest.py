@@ -49,7 +49,11 @@ RECORD = Record(
     started=datetime(2026, 1, 1, 1, tzinfo=UTC),
     ended=datetime(2026, 1, 1, 2, 3, 4, 5, tzinfo=UTC),
     evidence=Evidence(
-        objects=(ObjectEvidence(path="a.b", rows=3), ObjectEvidence(path="c", fingerprint="f")),
+        objects=(
+            ObjectEvidence(path="a.b", rows=3),
+            ObjectEvidence(path="c", fingerprint="f"),
+            ObjectEvidence(path="c_2026", rows=1, part_of="c"),
+        ),
         snapshot="00-1",
         consistent=False,
         versions={"server": "8"},

@@ -179,9 +179,9 @@ def open_sealed(record: Record, content: bytes, label: object) -> Record:
 
 
 def encode_evidence(evidence: Evidence) -> dict[str, Any]:
-    """Return evidence as JSON values; an object is ``[path, rows, fingerprint]``."""
+    """Return evidence as JSON values; an object is ``[path, rows, fingerprint]``, and of a partition ``part_of``."""
     return {
-        "objects": [[o.path, o.rows, o.fingerprint] for o in evidence.objects],
+        "objects": [[o.path, o.rows, o.fingerprint, *([o.part_of] if o.part_of else [])] for o in evidence.objects],
         "snapshot": evidence.snapshot,
         "consistent": evidence.consistent,
         "versions": dict(evidence.versions),
@@ -295,7 +295,12 @@ def _decode_object(entry: schema.Object, part: schema.Part | None, label: object
 
 def _to_evidence(value: schema.Evidence) -> Evidence:
     return Evidence(
-        objects=tuple([ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value.objects]),
+        objects=tuple(
+            [
+                ObjectEvidence(path=o.path, rows=o.rows, fingerprint=o.fingerprint, part_of=o.part_of)
+                for o in value.objects
+            ]
+        ),
         snapshot=value.snapshot,
         consistent=value.consistent,
         versions=value.versions,

@@ -81,10 +81,19 @@ class Clear(Value):
     tags: list[str]
 
 
-class Evidence(Value):
-    """Why the driver believed the dump whole; an object is its path, its rows and its fingerprint."""
+class Table(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """One table, as a list; what it is a partition of is left out where it is none."""
 
-    objects: list[tuple[str, _Size | None, str | None]]
+    path: str
+    rows: _Size | None
+    fingerprint: str | None
+    part_of: str | None = None
+
+
+class Evidence(Value):
+    """Why the driver believed the dump whole."""
+
+    objects: list[Table]
     snapshot: str | None
     consistent: bool
     versions: dict[str, str]
