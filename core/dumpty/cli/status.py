@@ -39,6 +39,7 @@ __all__ = [
     "CopyMissing",
     "NoSuchStore",
     "NotGuaranteed",
+    "SuspiciousBackup",
     "Terminated",
     "UsageError",
     "error_type",
@@ -62,6 +63,10 @@ class NoSuchStore(StoreError):
 
 class CopyMissing(DumptyError):
     """A backup is made and whole, and a copy that was asked for with it is not."""
+
+
+class SuspiciousBackup(DumptyError):
+    """A backup is made and whole, and holds so much less than those before it that somebody should look."""
 
 
 class NotGuaranteed(DumptyError):
@@ -90,6 +95,7 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (NoSuchStore, NO_STORE),
     (Locked, LOCKED),
     (CopyMissing, ATTENTION),
+    (SuspiciousBackup, ATTENTION),
     (NotGuaranteed, ATTENTION),
     (KeyboardInterrupt, INTERRUPTED),
 )

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dumpty.operations.sealing import Encryption
+    from dumpty.operations.shrink_guard import Earlier, ShrinkGuard
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.signing.signer import Signer
     from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Format, Options, Repository, Verb
+    from dumpty.types import Format, Options, Repository, Source, Verb
 
 __all__ = ["create"]
 
@@ -45,6 +46,7 @@ def create(
     rate_limit: int | None,
     encryption: Encryption | None,
     signer: Signer | None,
+    guard: ShrinkGuard | None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -63,10 +65,8 @@ def create(
     options = host.options(verbs, overrides)
     close = _rehearsed(encryption, host, options)
     dump_format = _format(driver, format_name)
-    inspection = Inspection(exists=True, empty=False)
     reporter.begin(Phase.INSPECTING)
-    if host.can(driver, "inspect"):
-        inspection = host.inspect(driver, source=source, options=options["inspect"])
+    inspection = _inspected(host, driver, source, options["inspect"])
     run = Run(
         host=host,
         driver=driver,
@@ -80,7 +80,15 @@ def create(
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     named = database_name(source, inspection.name)
-    return _written(repository, run, identity, named, inspection, reporter, close, signer)
+    earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
+    return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer)
+
+
+def _inspected(host: Host, driver: Plugin, source: Source, options: Options) -> Inspection:
+    """Return what there is, as far as the driver can tell."""
+    if not host.can(driver, "inspect"):
+        return Inspection(exists=True, empty=False)
+    return host.inspect(driver, source=source, options=options)
 
 
 def _rehearsed(
@@ -100,10 +108,15 @@ def _written(
     database: str,
     inspection: Inspection,
     reporter: Reporter,
+    earlier: Earlier | None,
     close: Callable[[Record], Record] | None,
     signer: Signer | None,
 ) -> Record:
-    """Write a backup, and commit it; ``close`` seals of its record what only its readers may know."""
+    """Write a backup, and commit it.
+
+    With ``earlier`` it is compared with before that, so that it is never there unmarked; ``close`` seals of its record
+    what only its readers may know.
+    """
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
         ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
@@ -125,6 +138,8 @@ def _written(
             evidence=with_alterations(outcome.evidence, inspection),
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
         )
+        if earlier is not None:
+            record = earlier.compare(record)
         reporter.begin(Phase.COMMITTING)
         stored = record if close is None else close(record)
         committed = commit_signed(tx, stored, signer)

@@ -79,6 +79,7 @@ class Clear(Value):
     verifiers: list[Plugin]
     totals: Totals
     tags: list[str]
+    suspicious: bool
 
 
 class Table(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -116,6 +117,7 @@ class Sealed(Value):
     parts: list[Part]
     evidence: Evidence
     options: dict[str, Any]
+    suspicions: list[str]
 
 
 class Content(Sealed):

@@ -211,5 +211,6 @@ class TransactionRules(RepositoryRules):
                     evidence=evidence,
                     options={"chunk": 5, "mode": "x", "on": False, "list": ["a"]},
                     tags=("nightly", "before the migration"),
+                    suspicions=("table ü: 1 row, had 5 in backup 1a2b3c4d of 2026-11-26 02:30Z",),
                 )
             )

@@ -49,6 +49,7 @@ from dumpty.types.repositories import (
     RepositoryListing,
     Transaction,
 )
+from dumpty.types.shrinking import ShrinkRules
 from dumpty.types.stores import (
     Cap,
     DirectoryUpload,
@@ -111,6 +112,7 @@ __all__ = [
     "Scratch",
     "SealedPart",
     "Section",
+    "ShrinkRules",
     "Signature",
     "SigningKey",
     "Sink",

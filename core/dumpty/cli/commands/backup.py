@@ -22,12 +22,13 @@ from dumpty.cli.copying import CopiesMade, check_places, copy_to_each
 from dumpty.cli.keys import EncryptTo, SignWith, read_recipients, read_signing_key
 from dumpty.cli.output import Report, seconds, size
 from dumpty.cli.progress import progress_bar
-from dumpty.cli.status import require_success
+from dumpty.cli.status import SuspiciousBackup, require_success
 from dumpty.cli.urls import read_url
 
 if TYPE_CHECKING:
-    from dumpty.operations.result import BackupResult
+    from dumpty.operations.result import Backup, BackupResult
     from dumpty.registry.plugin import Plugin
+    from dumpty.types import ShrinkRules
 
 EXAMPLES = """
 dumpty backup sqlite:///shop.db
@@ -35,6 +36,7 @@ dumpty backup postgresql://backup@db.example.org/shop --dir /srv/backups
 dumpty backup mysql://backup@localhost/shop --jobs 4 --rate-limit 20MB
 dumpty backup sqlite:///shop.db --copy-to /mnt/vault
 dumpty backup sqlite:///shop.db --encrypt-to recipients.txt --sign-with signing.key
+dumpty backup sqlite:///shop.db --shrink-guard
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 """
 
@@ -45,6 +47,13 @@ RateLimit = Annotated[
         "--rate-limit",
         metavar="SIZE",
         help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
+    ),
+]
+ShrinkGuard = Annotated[
+    bool,
+    typer.Option(
+        "--shrink-guard",
+        help="Compare it with the last good backups: one that holds half as much, or lacks a table, is suspicious.",
     ),
 ]
 CopyTo = Annotated[
@@ -73,6 +82,7 @@ def backup(
     copy_to: CopyTo = None,
     encrypt_to: EncryptTo = None,
     sign_with: SignWith = None,
+    shrink_guard: ShrinkGuard = False,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -81,23 +91,23 @@ def backup(
 
     Writes one complete, consistent dump of the database into the backup directory, compressed and with its digests.
     A backup that is reported as done is whole; one that fails leaves nothing behind, and every earlier one as it was.
-    A copy that fails is told with status 12, for the backup is made. With --encrypt-to it is read by whoever has the
-    identity of a recipient, and by nobody else: `dumpty keys new` makes one. With --sign-with, whoever has not that key
-    makes no backup that `dumpty restore --require-signature` accepts.
+    A copy that fails is told with status 12, for the backup is made. So is one that --shrink-guard finds suspicious: no
+    rule removes an older one for it until you say `dumpty accept`. With --encrypt-to only the identity of a recipient
+    reads it: `dumpty keys new` makes one. With --sign-with nobody without that key makes a backup that
+    `dumpty restore --require-signature` accepts.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.registry.host import default_host
 
     database_url, source = read_url(url)
     options, rate = parse_options(option, jobs), parse_rate(rate_limit)
-    recipients, key = read_recipients(encrypt_to), read_signing_key(sign_with)
+    recipients, key, guard = read_recipients(encrypt_to), read_signing_key(sign_with), _rules(shrink_guard)
     check_places(directory, copy_to or ())
     chosen = _format_to_write(default_host().driver(source.scheme), format)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     with progress_bar(f"backup of {source.url}", quiet=quiet) as progress:
-        kind = {"format": chosen, "progress": progress, "rate_limit": rate, **options}
-        keys = {"encrypt_to": recipients, "sign_with": key}
-        result = manager.create_backup(database_url, **kind, **keys)  # type: ignore[arg-type]
+        kind = {"format": chosen, "progress": progress, "rate_limit": rate, "shrink_guard": guard, **options}
+        result = manager.create_backup(database_url, **kind, encrypt_to=recipients, sign_with=key)  # type: ignore[arg-type]
     copies = copy_to_each(manager, require_success(result), copy_to or (), quiet=quiet)
     return _report(result, copies, json=json, quiet=quiet)
 
@@ -109,6 +119,7 @@ def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool
     plain_size = stored.plain_size_bytes
     saved = f", {size(plain_size)} before {'+'.join(stored.stages)}" if stored.stages and plain_size is not None else ""
     duration = seconds(result.duration_seconds)
+    suspicious = _suspicion(stored) if stored.suspicious else None
     return Report(
         reply=BackupReply(
             backups=[description.as_json(stored, copies.places)], duration_seconds=result.duration_seconds
@@ -121,11 +132,23 @@ def _report(result: BackupResult, copies: CopiesMade, *, json: bool, quiet: bool
             *(f"  signed by {signer}" for signer in stored.claimed_signers),
             *(f"  copied to {place}" for place in copies.places),
         ),
-        error=copies.error,
-        warnings=description.warnings(stored),
+        error=suspicious or copies.error,
+        warnings=[*description.warnings(stored), *([str(copies.error)] if suspicious and copies.error else [])],
         json=json,
         quiet=quiet,
     )
+
+
+def _rules(shrink_guard: bool) -> ShrinkRules | None:
+    from dumpty.types import ShrinkRules
+
+    return ShrinkRules() if shrink_guard else None
+
+
+def _suspicion(backup: Backup) -> SuspiciousBackup:
+    text = f"backup {backup.id} is done and kept, but it is suspicious: {'; '.join(backup.suspicions)}"
+    advice = f"look at it, then: dumpty accept {backup.id}, or: dumpty remove {backup.id}"
+    return SuspiciousBackup(f"{text}. Until then no older backup goes for it; {advice}")
 
 
 def _format_to_write(driver: Plugin, requested: str | None) -> str:
