@@ -135,6 +135,7 @@ if TYPE_CHECKING:
     from dumpty.types import Scratch as Scratch
     from dumpty.types import SealedPart as SealedPart
     from dumpty.types import Section as Section
+    from dumpty.types import ShrinkRules as ShrinkRules
     from dumpty.types import Signature as Signature
     from dumpty.types import SigningKey as SigningKey
     from dumpty.types import Sink as Sink
@@ -259,6 +260,7 @@ _EXPORTS = {
         "Scratch",
         "SealedPart",
         "Section",
+        "ShrinkRules",
         "Signature",
         "SigningKey",
         "Sink",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dumpty.operations.copying import CopyOutcome
     from dumpty.process.cancellation import Cancellation
     from dumpty.repository.retention import Rules
-    from dumpty.types import Identity, ProgressCallback, Recipient, SigningKey, VerificationKey
+    from dumpty.types import Identity, ProgressCallback, Recipient, ShrinkRules, SigningKey, VerificationKey
 
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
@@ -75,6 +75,7 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None = None,
         sign_with: str | os.PathLike[str] | SigningKey | None = None,
         tags: Iterable[str] = (),
+        shrink_guard: ShrinkRules | None = None,
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL; failures are in the result, not raised.
@@ -90,13 +91,15 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
             sign_with: sign what its manifest says: the path of an SSH private key (Ed25519, without a passphrase), or
                 the content of its file.
             tags: what to call it, beside its database: ``["prod", "before-migration"]``.
+            shrink_guard: compare it with the last good backups of the database; one that holds so much less is kept,
+                is ``suspicious`` (``Backup.state``), and counts for nothing, until it is accepted.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Raises:
             TypeError: ``database_url`` is not a str, or ``encrypt_to`` or ``tags`` is one value.
         """
         kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit, "tags": tags}
-        keys = {"encrypt_to": encrypt_to, "sign_with": sign_with}
+        keys = {"encrypt_to": encrypt_to, "sign_with": sign_with, "shrink_guard": shrink_guard}
         return self._transfers.backup(database_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 
     def restore(
@@ -258,6 +261,20 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
             UnknownBackup, StoreError: there is no such backup, or the pin cannot be removed.
         """
         return self._place.repository.unpin(self._place.repository.get(backup_id))
+
+    def accept(self, backup_id: str, reason: str = "") -> Backup:
+        """Take a suspicious backup as good, from now on; one that is not suspicious is left as it is.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            StoreError: that cannot be written down.
+        """
+        repository, lister, _ = self._place
+        backup = lister.backup(record := repository.get(backup_id))
+        if not backup.suspicious:
+            return backup
+        repository.accept(record, reason)
+        return lister.backup(record)
 
     def remove(self, backup_id: str) -> bool:
         """Remove a backup: data, manifest and proofs; False (and logged) where the place keeps it for a while.

@@ -77,6 +77,8 @@ ENDS = [
     ("pin ffffffff", 1, ""),
     ("unpin latest", 0, "backups was_pinned"),
     ("unpin ffffffff", 1, ""),
+    ("accept latest", 0, "backups was_suspicious"),
+    ("accept ffffffff", 1, ""),
     ("remove latest:shop --yes", 0, "backups removed dry_run"),
     ("remove latest:shop -n", 0, "backups removed dry_run"),
     ("remove latest:shop", 2, ""),

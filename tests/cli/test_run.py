@@ -329,6 +329,38 @@ def test_what_cannot_be_proved_here_is_no_failure_and_no_silence(dumpty, configu
     assert (result.status, [d["ok"] for d in result.json["jobs"][0]["drills"]]) == (12, [None])
 
 
+# -- shrunk --------------------------------------------------------------------------------------------------------
+
+
+def test_an_emptied_table_takes_no_good_backups_place_until_it_is_accepted(dumpty, configure, database, tmp_path):
+    url = database("shop", 500)
+    configure(job("shop", url, keep="{ last = 1 }"))
+    assert dumpty("run").status == 0
+    [good] = backups(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("DELETE FROM orders")
+        connection.commit()
+    for _ in range(2):
+        result = dumpty("run", "--json")
+        assert (result.status, outcomes(result)) == (12, {"shop": "attention"})
+        assert "500" in result.json["jobs"][0]["databases"][0]["suspicions"][0]
+        assert "dumpty accept" in result.json["warnings"][0]
+    assert [b.state for b in backups(tmp_path)] == ["ok", "suspicious", "suspicious"]
+    assert dumpty("accept", backups(tmp_path)[-1].id).status == 0
+    assert dumpty("run").status == 0
+    assert good.id not in {b.id for b in backups(tmp_path)}
+
+
+@pytest.mark.parametrize("guard", ["false", '{ ignore = ["orders"], rows = 1.0, size = 1.0 }', "{ least_rows = 1000 }"])
+def test_the_shrink_guard_is_as_a_job_has_it(dumpty, configure, database, tmp_path, guard):
+    configure(job("shop", database("shop", 500), shrink_guard=guard))
+    assert dumpty("run").status == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("DELETE FROM orders WHERE id > 100")
+        connection.commit()
+    assert dumpty("run").status == 0
+
+
 # -- several databases behind one source --------------------------------------------------------------------------
 
 

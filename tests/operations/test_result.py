@@ -153,7 +153,10 @@ class LeakingDriver(ToyDriver):
 
     def evidence_of(self, source):
         return Evidence(
-            objects=(ObjectEvidence(path=self.table, rows=7, fingerprint=f"md5:{source.password}"),),
+            objects=(
+                ObjectEvidence(path=self.table, rows=7, fingerprint=f"md5:{source.password}"),
+                ObjectEvidence(path="partition", part_of=self.table),
+            ),
             snapshot=f"of {source.password}",
             versions={f"client {source.password}": source.password},
             notes=(f"logged in with {source.password}",),
@@ -187,7 +190,7 @@ class LeakingDriver(ToyDriver):
     def restore(self, target, dump):
         self.restored_evidence = dump.evidence
         self.databases[target.database] = dump.open().read()
-        return Evidence(objects=(ObjectEvidence(path=self.table, rows=7),))
+        return Evidence(objects=(ObjectEvidence(path=self.table, rows=7), ObjectEvidence(path="partition")))
 
     @hookimpl
     @contextlib.contextmanager
@@ -223,6 +226,7 @@ def test_no_field_that_a_driver_returns_keeps_a_secret(tmp_path):
         assert "scr4tch" not in text
     (backup,) = manager.list_backups()
     assert backup.evidence.objects[0].path == "orders_***_2"
+    assert backup.evidence.objects[1].part_of == "orders_***_2"
     assert backup.evidence.properties["count"] == 3
     assert dict(driver.restored_evidence.properties) == {"count": 3}
 

@@ -69,6 +69,8 @@ WRONG_EVIDENCE = [
     (objects({}, {"path": "u"}, {}), r"objects\[2\].path is 't', not a name of its own: objects\[0\] has it, too"),
     (objects({"fingerprint": 7}), r"objects\[0\].fingerprint is 7, not"),
     (objects({"fingerprint": ""}), r"objects\[0\].fingerprint is '', not"),
+    (objects({"part_of": ""}), r"objects\[0\].part_of is '', not None or a str that names a table"),
+    (objects({"part_of": 7}), r"objects\[0\].part_of is 7, not"),
     ({"snapshot": 3}, "snapshot is 3, not None or a str"),
     ({"consistent": 1}, "consistent is 1, not True or False"),
     ({"versions": ("1",)}, "versions is of the type tuple, not a mapping of str to str"),
@@ -148,6 +150,7 @@ def test_what_was_found_is_shortened_and_without_secrets_even_cut_ones(tmp_path)
     [
         Evidence(properties=MappingProxyType({"a": [1, 2.5, None, True, "é"], "b": nested(30)})),
         Evidence(objects=(ObjectEvidence(path="t", rows=0), ObjectEvidence(path="T", rows=2**63 - 1))),
+        Evidence(objects=(ObjectEvidence(path="t_2026", rows=1, part_of="t"),)),
         Evidence(snapshot="s", consistent=False, notes=("why",), versions=MappingProxyType({"a": "1"})),
     ],
 )

@@ -49,7 +49,11 @@ RECORD = Record(
     started=datetime(2026, 1, 1, 1, tzinfo=UTC),
     ended=datetime(2026, 1, 1, 2, 3, 4, 5, tzinfo=UTC),
     evidence=Evidence(
-        objects=(ObjectEvidence(path="a.b", rows=3), ObjectEvidence(path="c", fingerprint="f")),
+        objects=(
+            ObjectEvidence(path="a.b", rows=3),
+            ObjectEvidence(path="c", fingerprint="f"),
+            ObjectEvidence(path="c_2026", rows=1, part_of="c"),
+        ),
         snapshot="00-1",
         consistent=False,
         versions={"server": "8"},
@@ -58,6 +62,7 @@ RECORD = Record(
     ),
     options={"jobs": 2},
     tags=("nightly",),
+    suspicions=("table c: gone, had 5 rows in backup 1a2b3c4d of 2025-12-31 01:00Z",),
 )
 
 
@@ -134,12 +139,12 @@ def test_what_is_signed_is_what_it_always_was():
         '{"clear":{"database":"sh\\u00f6p","driver":{"distribution":"dumpty","name":"mysql","version":"1.0"},'
         '"ended":"2026-01-01T02:03:04.000005+00:00","format":{"directory":false,"name":"sql","suffix":".sql"},'
         '"objects":[{"digests":{},"sha256":"' + "c" * 64 + '","size":7,"stages":[]}],"source":"mysql://h/sh\\u00f6p",'
-        '"started":"2026-01-01T00:00:00+00:00","tags":["nightly"],"totals":{"rows":0,"tables":0},'
+        '"started":"2026-01-01T00:00:00+00:00","suspicious":true,"tags":["nightly"],"totals":{"rows":0,"tables":0},'
         '"url":"mysql://u:***@h/sh\\u00f6p","verifiers":[]},"id":"6f1c8f4e-0000-4000-8000-000000000001",'
         '"sealed":{"evidence":{"consistent":true,"notes":[],"objects":[],'
         '"properties":{"\\u00fc":[1.5,-0.0,1e+300,1180591620717411303424]},"snapshot":null,"versions":{}},'
         '"options":{"a":"\\udcff","z":1},"parts":[{"section":"data","sha256":"' + "c" * 64 + '","size":7,'
-        '"tables":["a.b","c"]}]}}'
+        '"tables":["a.b","c"]}],"suspicions":["table c: gone, had 5 rows in backup 1a2b3c4d of 2025-12-31 01:00Z"]}}'
     )
 
 
@@ -272,7 +277,8 @@ def test_any_other_version_is_damage(version):
         ("clear__format", []), ("clear__verifiers", [{}]), ("clear__totals__rows", -1), ("clear__totals__tables", True), ("clear__tags", [1]),
         ("clear__format__suffix", "/../../x"), ("clear__format__suffix", "sql"), ("clear__format__suffix", ""), ("clear__format__suffix", 7), ("clear__format__suffix", ".a/b"), ("clear__format__suffix", ".a\n"),
         ("sealed__evidence", None), ("sealed__evidence__objects", [[1]]), ("sealed__evidence__objects", [["a", True, None]]), ("sealed__evidence__objects", [["a", -1, None]]), ("sealed__evidence__versions", [1]), ("sealed__evidence__versions", {"a": 1}),
-        ("sealed__options", [1]), ("sealed__parts", []), ("sealed__parts", [{}]),
+        ("clear__suspicious", False), ("clear__suspicious", 1), ("clear__suspicious", ...), ("sealed__suspicions", []), ("sealed__suspicions", [1]), ("sealed__suspicions", ...),
+        ("sealed__evidence__objects", [["a", 1, None, 7]]), ("sealed__evidence__objects", [["a", 1, None, "b", "c"]]), ("sealed__options", [1]), ("sealed__parts", []), ("sealed__parts", [{}]),
         *((f"clear__objects__0__{key}", value) for key, value in (
             ("size", "x"), ("size", None), ("size", -1), ("size", True), ("size", 1e300), ("sha256", "x"), ("sha256", "B" * 64), ("digests", 3), ("stages", [1]), ("stages", 7), ("more", 1),
             ("name", "../x"), ("name", "/etc/passwd"), ("name", ".."), ("name", "."), ("name", ""), ("name", "a\0b"), ("name", "a\\b"), ("name", 7), ("name", None),
@@ -333,8 +339,8 @@ def sealed_record() -> Record:
         replace(o, plain_size=0, plain_sha256="", section="whole", tables=(), stages=(*o.stages, cipher))
         for o in RECORD.objects
     )
-    part = SealedPart(data=b"an age file", tables=RECORD.tables, rows=RECORD.rows)
-    return replace(RECORD, objects=objects, evidence=Evidence(), options={}, sealed=part)
+    part = SealedPart(data=b"an age file", tables=RECORD.tables, rows=RECORD.rows, suspicious=True)
+    return replace(RECORD, objects=objects, evidence=Evidence(), options={}, sealed=part, suspicions=())
 
 
 def test_a_sealed_record_reads_back_as_one_that_was_not_opened():
@@ -342,6 +348,7 @@ def test_a_sealed_record_reads_back_as_one_that_was_not_opened():
     read_back = manifest.decode(manifest.encode(record), "the manifest")
     assert read_back == record
     assert (read_back.tables, read_back.rows) == (RECORD.tables, RECORD.rows) != (0, 0)
+    assert read_back.suspicious
     assert read_back.plain_size is None
     assert read_back.recipient_kinds == ("X25519",)
 

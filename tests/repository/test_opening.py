@@ -79,6 +79,7 @@ class PooledRepository:
 
     def __init__(self):
         self.pool, self.names, self.records, self.proofs, self.pins = {}, {}, {}, {}, {}
+        self.accepted = {}
         self.full = False
 
     def transaction(self, *, record_id, database, identity, started):
@@ -106,7 +107,7 @@ class PooledRepository:
             backups=tuple(map(self.look_up, sorted(self.records.values(), key=lambda r: r.started)))
         )
 
-    def candidates(self):
+    def candidates(self, *, database="", identity=""):
         return self.listing().candidates()
 
     def get(self, record_id):
@@ -117,7 +118,11 @@ class PooledRepository:
     def look_up(self, record):
         lost = any(self.names.get(o.name) not in self.pool for o in record.objects)
         presence = Presence(state="lost", reason="its data is not in the pool") if lost else Presence()
-        annotations = Annotations(proofs=tuple(self.proofs.get(record.id, ())), pinned=self.pins.get(record.id, ""))
+        annotations = Annotations(
+            proofs=tuple(self.proofs.get(record.id, ())),
+            pinned=self.pins.get(record.id, ""),
+            accepted=self.accepted.get(record.id, ""),
+        )
         return ListedBackup(record=self.get(record.id), presence=presence, annotations=annotations)
 
     def reading(self, record):
@@ -135,6 +140,9 @@ class PooledRepository:
 
     def unpin(self, record):
         return bool(self.pins.pop(record.id, ""))
+
+    def accept(self, record, reason=""):
+        self.accepted[record.id] = reason or "by somebody"
 
     def remove(self, choose):
         chosen = set(choose(self.listing().backups))

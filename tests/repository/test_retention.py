@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dumpty.repository.retention import Rules, decide, parse_age, parse_size, parse_timezone
+from dumpty.repository.quantities import parse_age, parse_size, parse_timezone
+from dumpty.repository.retention import Rules, decide
 from dumpty.repository.verification import VerificationStatus
 from dumpty.types import LEVELS, Proof
 
@@ -32,6 +33,7 @@ class FakeBackup:
     verification_status: VerificationStatus = field(default=VerificationStatus(), compare=False)
     pinned: str = ""
     state: str = "ok"
+    suspicious: bool = False
 
 
 verification_statuses = st.one_of(
@@ -48,6 +50,7 @@ backups = st.lists(
         size_bytes=st.integers(0, 1000),
         verification_status=verification_statuses,
         state=st.sampled_from(["ok", "ok", "ok", "lost", "damaged"]),
+        suspicious=st.sampled_from([False, False, False, True]),
         pinned=st.sampled_from(["", "", "", "by somebody"]),
     ),
     unique_by=lambda t: t.id,
@@ -91,7 +94,11 @@ def series(count, step, *, begin=NOW):
 
 
 def is_good(subject):
-    return subject.verification_status.failed is None and subject.state == "ok"
+    return subject.verification_status.failed is None and subject.state == "ok" and not subject.suspicious
+
+
+def is_set_apart(subject):
+    return subject.suspicious and subject.state != "lost"
 
 
 def newest(subjects):
@@ -112,7 +119,7 @@ def test_no_rule_removes_the_newest_the_newest_good_the_newest_proven_or_what_is
     survivors = kept(subjects, rule)
     for source in {t.source for t in subjects}:
         of_source = [t for t in subjects if t.source == source]
-        past = [t for t in of_source if t.timestamp <= NOW]
+        past = [t for t in of_source if t.timestamp <= NOW and not is_set_apart(t)]
         good = [t for t in past if is_good(t)]
         assert not past or newest(past).id in survivors
         assert not good or newest(good).id in survivors
@@ -150,6 +157,49 @@ def test_a_lost_or_failed_backup_never_changes_what_becomes_of_a_good_one(subjec
 
 @settings(max_examples=80)
 @given(backups, rules)
+def test_a_suspicious_backup_stays_and_changes_nothing_of_what_becomes_of_any_other(subjects, rule):
+    survivors = kept(subjects, rule)
+    others = [t for t in subjects if not is_set_apart(t)]
+    assert {t.id for t in subjects if is_set_apart(t)} <= survivors
+    assert survivors & {t.id for t in others} == kept(others, rule)
+
+
+@settings(max_examples=80)
+@given(backups, rules)
+def test_once_it_is_accepted_it_counts_as_any_other(subjects, rule):
+    accepted = [replace(t, suspicious=False) for t in subjects]
+    decisions = decide(accepted, rule, NOW)
+    assert not any("suspicious" in d.reason for d in decisions)
+    for source in {t.source for t in accepted}:
+        past = [t for t in accepted if t.source == source and t.timestamp <= NOW]
+        assert not past or newest(past).id in {d.backup.id for d in decisions if d.keep}
+
+
+def test_a_suspicious_backup_takes_no_place_and_no_room():
+    proven = VerificationStatus(proven=proof("restore", ok=True))
+    subjects = [
+        replace(t, suspicious=t.id in "01", size_bytes=100 if t.id > "1" else 10_000, verification_status=proven)
+        for t in series(6, timedelta(days=1))
+    ]
+    for rule in (Rules(keep=2), Rules(daily=2), Rules(older_than=timedelta(days=3)), Rules(max_size=200)):
+        decisions = {d.backup.id: d for d in decide(subjects, rule, NOW)}
+        assert {name for name, d in decisions.items() if d.keep} >= {"0", "1", "2", "3"}
+        assert not decisions["4"].keep
+        assert decisions["2"].reason == "the newest of its database"
+        for name in "01":
+            assert decisions[name].reason == "suspicious: kept until `dumpty accept` or `dumpty remove`"
+
+
+def test_a_suspicious_backup_that_is_damaged_stays_and_one_that_is_lost_does_not():
+    subjects = [
+        replace(t, suspicious=t.id in "34", state={"3": "damaged", "4": "lost"}.get(t.id, "ok"))
+        for t in series(6, timedelta(days=1))
+    ]
+    assert kept(subjects, Rules(keep=1)) == {"0", "3"}
+
+
+@settings(max_examples=80)
+@given(backups, rules)
 def test_databases_are_judged_apart_unless_by_total_size(subjects, rule):
     rule = replace(rule, max_size=None, keep=rule.keep or 2)
     kept_separately = set()
@@ -162,7 +212,9 @@ def test_databases_are_judged_apart_unless_by_total_size(subjects, rule):
 @given(backups, rules)
 def test_the_total_size_is_met_unless_other_rules_protect_more(subjects, rule):
     limited = replace(rule, max_size=2_000)
-    total = sum(t.size_bytes for t in subjects if t.id in kept(subjects, limited) and t.state != "lost")
+    total = sum(
+        t.size_bytes for t in subjects if t.id in kept(subjects, limited) and t.state != "lost" and not is_set_apart(t)
+    )
     if any(
         getattr(rule, n) is not None for n in ("keep", "hourly", "daily", "weekly", "monthly", "yearly", "older_than")
     ):

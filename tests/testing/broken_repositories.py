@@ -73,6 +73,13 @@ class ForgetsSignatures(GoodRepository):
             return replace(record, signatures=())
 
 
+@breaks("test_a_record_comes_back_as_it_was_committed", "test_an_acceptance_is_told")
+class ForgetsSuspicions(GoodRepository):
+    class repository(Recording):
+        def altered(self, record):
+            return replace(record, suspicions=())
+
+
 @breaks("test_many_objects_keep_their_order")
 class SortsObjects(GoodRepository):
     class repository(Recording):
@@ -164,8 +171,15 @@ class IgnoresTheOffset(GoodRepository):
 @breaks("test_candidates_lead_to_their_backups")
 class PutsAllInOneGroup(GoodRepository):
     class repository(Vault):
-        def candidates(self):
+        def candidates(self, *, database="", identity=""):
             return [replace(candidate, group="all") for candidate in super().candidates()]
+
+
+@breaks("test_of_a_database_all_candidates_are_there")
+class HasOnlyTheNewestCandidateOfADatabase(GoodRepository):
+    class repository(Vault):
+        def candidates(self, *, database="", identity=""):
+            return super().candidates(database=database, identity=identity)[-1 if identity else 0 :]
 
 
 @breaks("test_an_unknown_backup_is_unknown")
@@ -229,6 +243,23 @@ class ForgetsProofs(GoodRepository):
         def add_proof(self, record, proof):
             self.look_up(record)
             return proof
+
+
+@breaks("test_an_acceptance_is_told")
+class RemembersAcceptances(GoodRepository):
+    class repository(Vault):
+        def accept(self, record, reason=""):
+            self.look_up(record)
+            self.accepted = record.id, reason
+
+        def look_up(self, record):
+            found, (record_id, reason) = super().look_up(record), getattr(self, "accepted", ("", ""))
+            text = reason if record_id == record.id else ""
+            return replace(found, annotations=replace(found.annotations, accepted=text))
+
+        def listing(self):
+            found = super().listing()
+            return replace(found, backups=tuple(self.look_up(backup.record) for backup in found.backups))
 
 
 @breaks("test_a_pinned_backup_stays")

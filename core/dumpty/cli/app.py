@@ -40,7 +40,7 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
-  12   done, but somebody should look: a copy is missing, a guarantee does not hold
+  12   done, but somebody should look: a copy is missing, a backup is suspicious, a guarantee does not hold
   130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
 `dumpty help` lists the pages of the manual. DUMPTY_DEBUG=1 in the environment adds the traceback to an
@@ -57,6 +57,7 @@ VERBS = {
     "remove": "remove:remove",
     "pin": "pin:pin",
     "unpin": "pin:unpin",
+    "accept": "accept:accept",
     "prune": "prune:prune",
     "copy": "copy:copy",
     "run": "run:run",
@@ -196,7 +197,7 @@ def _debugging() -> bool:
 
 
 _WARNING_EVENTS = {
-    *("directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged"),
+    *("directory-exposed", "backup-kept", "backup-lost", "backup-suspicious", "left-behind", "manifest-damaged"),
     *("databases-altered", "databases-hidden", "include-unmatched"),
 }
 """Events of the library's log that no verb says itself."""

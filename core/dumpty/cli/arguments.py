@@ -162,7 +162,7 @@ def parse_rate(text: str | None) -> int | None:
     Raises:
         UsageError: it says none, or less than one.
     """
-    from dumpty.repository.retention import parse_size
+    from dumpty.repository.quantities import parse_size
 
     if text is None:
         return None

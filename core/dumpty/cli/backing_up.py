@@ -9,7 +9,7 @@ from dumpty.cli import description
 from dumpty.cli.copying import copy_to_each
 from dumpty.cli.output import Line, Report, count, seconds, size, warn
 from dumpty.cli.progress import progress_bar
-from dumpty.cli.status import TABLE, CopyMissing, error_type, require_success
+from dumpty.cli.status import TABLE, CopyMissing, SuspiciousBackup, error_type, require_success
 from dumpty.cli.urls import redacted
 from dumpty.errors import DumptyError
 
@@ -55,6 +55,7 @@ def back_up(work: Work, database: ListedDatabase) -> Report:
     result = work.run(database)
     stored = require_success(result)
     copies = work.copy(stored)
+    suspicious = _suspicion(stored) if stored.suspicious else None
     return Report(
         reply=BackupReply(
             backups=[description.as_json(stored, copies.places)], duration_seconds=result.duration_seconds
@@ -67,11 +68,17 @@ def back_up(work: Work, database: ListedDatabase) -> Report:
             *(f"  signed by {signer}" for signer in stored.claimed_signers),
             *(f"  copied to {place}" for place in copies.places),
         ),
-        error=copies.error,
-        warnings=description.warnings(stored),
+        error=suspicious or copies.error,
+        warnings=[*description.warnings(stored), *([str(copies.error)] if suspicious and copies.error else [])],
         json=work.json,
         quiet=work.quiet,
     )
+
+
+def _suspicion(backup: Backup) -> SuspiciousBackup:
+    text = f"backup {backup.id} is done and kept, but it is suspicious: {'; '.join(backup.suspicions)}"
+    advice = f"look at it, then: dumpty accept {backup.id}, or: dumpty remove {backup.id}"
+    return SuspiciousBackup(f"{text}. Until then no older backup goes for it; {advice}")
 
 
 class _Outcome(NamedTuple):
@@ -118,6 +125,7 @@ def back_up_each(work: Work, databases: Sequence[ListedDatabase]) -> Report:
     duration = time.monotonic() - begun
     failed = [outcome for outcome in outcomes if outcome.failure is not None]
     without_copy = [outcome.copies.error for outcome in outcomes if outcome.copies and outcome.copies.error]
+    suspicious = [_suspicion(o.result.backup) for o in outcomes if o.result.backup and o.result.backup.suspicious]
     backups = [
         description.as_json(o.result.backup, o.copies.places if o.copies else ())
         for o in outcomes
@@ -126,14 +134,15 @@ def back_up_each(work: Work, databases: Sequence[ListedDatabase]) -> Report:
     summary = f"{count(len(backups), 'database')} backed up"
     lines: list[Line] = [outcome.line for outcome in outcomes]
     lines.append(f"{summary}{f', {len(failed):,} NOT' if failed else ''}, in {seconds(duration)}")
-    warnings = [warning for outcome in outcomes for warning in outcome.warnings] + [str(e) for e in without_copy]
+    warnings = [warning for outcome in outcomes for warning in outcome.warnings]
+    warnings += [str(error) for error in (*suspicious, *without_copy)]
     if work.quiet and not work.json and len(outcomes) > 1:  # where only warnings are told, each failure is one
         warnings += [outcome.line for outcome in failed]
     return Report(
         reply=BackupReply(backups=backups, failures=[_to_json(o) for o in failed], duration_seconds=duration),
         lines=lines,
         warnings=warnings,
-        error=_failure(failed, len(outcomes)) or _missing_copies(without_copy, len(backups)),
+        error=_failure(failed, len(outcomes)) or _to_look_at(suspicious, without_copy, len(backups)),
         json=work.json,
         quiet=work.quiet,
     )
@@ -167,10 +176,15 @@ def _failure(failed: Sequence[_Outcome], total: int) -> Exception | None:
     return error
 
 
-def _missing_copies(errors: Sequence[CopyMissing], total: int) -> CopyMissing | None:
-    if not errors or total == 1:
-        return errors[0] if errors else None
-    return CopyMissing(f"{len(errors):,} of {total:,} backups lack a copy, the first: {errors[0]}")
+def _to_look_at(
+    suspicious: Sequence[SuspiciousBackup], copies: Sequence[CopyMissing], total: int
+) -> SuspiciousBackup | CopyMissing | None:
+    if suspicious:
+        more = f"{len(suspicious):,} of {total:,} backups are suspicious, the first: {suspicious[0]}"
+        return suspicious[0] if total == 1 else SuspiciousBackup(more)
+    if not copies or total == 1:
+        return copies[0] if copies else None
+    return CopyMissing(f"{len(copies):,} of {total:,} backups lack a copy, the first: {copies[0]}")
 
 
 def _to_json(outcome: _Outcome) -> json_values.BackupFailure:

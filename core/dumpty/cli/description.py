@@ -61,6 +61,8 @@ def with_details(backup: Backup) -> json_values.ShownBackup:
         sealed=backup.sealed,
         claimed_signers=list(backup.claimed_signers),
         state_reason=backup.state_reason or None,
+        suspicions=list(backup.suspicions),
+        accepted=backup.accepted or None,
         consistent=None if backup.sealed else evidence.consistent,
         snapshot=evidence.snapshot,
         versions=dict(evidence.versions),
@@ -227,7 +229,7 @@ def details(backup: Backup) -> list[Line]:
         *(_evidence_pairs(evidence) if not backup.sealed else [("sealed", _SEALED)]),
         ("contents", contents(backup)),
         ("last proven", _proven_at_length(backup)),
-        *([("state", f"{backup.state.upper()}: {backup.state_reason}")] if backup.state != "ok" else []),
+        *_state_pairs(backup),
         *([("pinned", backup.pinned)] if backup.pinned else []),
     ]
     width = max(len(label) for label, _ in pairs)
@@ -245,6 +247,20 @@ def details(backup: Backup) -> list[Line]:
 
 
 _SEALED = "tables, versions, notes, options, plain size and digest: --identity FILE shows them"
+
+
+def _state_pairs(backup: Backup) -> list[tuple[str, str]]:
+    pairs = [("state", f"{backup.state.upper()}: {backup.state_reason}")] if backup.state not in _TOLD_APART else []
+    if backup.suspicious:
+        pairs += [("SUSPICIOUS", reason) for reason in backup.suspicions or (backup.state_reason,)]
+        pairs.append(("to be done", f"look at it, then: dumpty accept {backup.id}, or: dumpty remove {backup.id}"))
+    elif backup.accepted:
+        pairs += [("was suspicious", reason) for reason in backup.suspicions]
+        pairs.append(("accepted", backup.accepted))
+    return pairs
+
+
+_TOLD_APART = ("ok", "suspicious")
 
 
 def _evidence_pairs(evidence: Evidence) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ Outcome = Literal["ok", "attention", "failed", "skipped"]
 
 
 class DatabaseRun(Object, kw_only=True):
-    """How the backup of one database went; ``backup`` is its id, ``source`` the database's URL."""
+    """How the backup of one database went: ``backup`` is its id, ``source`` a URL, ``suspicions`` what it has lost."""
 
     source: str
     database: str
@@ -26,6 +26,7 @@ class DatabaseRun(Object, kw_only=True):
     plain_size_bytes: Bytes | None
     tables: Count
     rows: Count
+    suspicions: list[str]
     error: str | None
     error_type: str | None
 

@@ -155,6 +155,8 @@ class Details(Object, kw_only=True):
     sealed: bool
     claimed_signers: list[str]
     state_reason: str | None
+    suspicions: list[str]
+    accepted: str | None
     consistent: bool | None
     snapshot: str | None
     versions: dict[str, str]

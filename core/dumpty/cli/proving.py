@@ -156,7 +156,7 @@ def prove(
 
 
 def _age(text: str | None) -> timedelta | None:
-    from dumpty.repository.retention import parse_age
+    from dumpty.repository.quantities import parse_age
 
     try:
         return None if text is None else parse_age(text)

@@ -103,6 +103,13 @@ class PinReply(Reply, kw_only=True):
     was_pinned: bool
 
 
+class AcceptReply(Reply, kw_only=True):
+    """``accept``: the backup as it is now."""
+
+    backups: list[Backup]
+    was_suspicious: bool
+
+
 class RemoveReply(Reply, kw_only=True):
     """``remove``: the backup as it was."""
 
@@ -269,6 +276,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "drill": (ProofsReply,),
     "pin": (PinReply,),
     "unpin": (PinReply,),
+    "accept": (AcceptReply,),
     "remove": (RemoveReply,),
     "prune": (PruneReply,),
     "copy": (CopyReply,),

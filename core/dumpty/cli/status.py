@@ -41,6 +41,7 @@ __all__ = [
     "NotGuaranteed",
     "RunFailed",
     "RunIncomplete",
+    "SuspiciousBackup",
     "Terminated",
     "UsageError",
     "error_type",
@@ -64,6 +65,10 @@ class NoSuchStore(StoreError):
 
 class CopyMissing(DumptyError):
     """A backup is made and whole, and a copy that was asked for with it is not."""
+
+
+class SuspiciousBackup(DumptyError):
+    """A backup is made and whole, and holds so much less than those before it that somebody should look."""
 
 
 class NotGuaranteed(DumptyError):
@@ -100,6 +105,7 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (NoSuchStore, NO_STORE),
     (Locked, LOCKED),
     (CopyMissing, ATTENTION),
+    (SuspiciousBackup, ATTENTION),
     (NotGuaranteed, ATTENTION),
     (RunIncomplete, ATTENTION),
     (KeyboardInterrupt, INTERRUPTED),

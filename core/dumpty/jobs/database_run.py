@@ -119,7 +119,8 @@ def back_up(
 def _attempt(
     manager: Callable[[], BackupManager], job: JobSettings, url: str, keys: Keys, stop: Stop
 ) -> tuple[Backup | None, BaseException | None]:
-    kind: dict[str, Any] = {"rate_limit": job.rate_limit, "tags": job.tags, **job.options}
+    kind: dict[str, Any] = {"rate_limit": job.rate_limit, "tags": job.tags, "shrink_guard": job.shrink_guard}
+    kind |= job.options
     try:
         kind["format"] = job.format or default_host().driver(parse_url(url).scheme).preferred_format.name
         result = manager().create_backup(
@@ -140,10 +141,16 @@ def _facts(backup: Backup) -> dict[str, Any]:
         "plain_size_bytes": backup.plain_size_bytes,
         "tables": backup.tables,
         "rows": backup.rows,
+        "suspicions": backup.suspicions,
         "warnings": tuple(_warnings(backup)),
     }
 
 
 def _warnings(backup: Backup) -> Iterable[str]:
+    if backup.suspicious:
+        yield (
+            f"backup {backup.id} of {backup.database_name} is suspicious: {'; '.join(backup.suspicions)}; no older one "
+            f"goes for it until you say dumpty accept {backup.id}"
+        )
     if not backup.evidence.consistent:
         yield f"the backup of {backup.database_name} is not of one moment: {'; '.join(backup.evidence.notes)}"

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-__all__ = ["ALL", "NEVER", "Copy", "Defaults", "Document", "Drill", "Job", "Keep", "Limits", "json_schema"]
+__all__ = ["ALL", "NEVER", "Copy", "Defaults", "Document", "Drill", "Guard", "Job", "Keep", "Limits", "json_schema"]
 
 ALL: Literal["all"] = "all"
 NEVER: Literal["never"] = "never"
 
 Count = Annotated[int, Meta(ge=1, le=100_000)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Text = Annotated[str, Meta(min_length=1)]
 Duration = Annotated[str, Meta(description="A number and its unit: 30s, 90min, 26h, 7d, 4w.", examples=["26h"])]
 
@@ -56,6 +57,21 @@ class Drill(Table, kw_only=True, frozen=True):
     ] = []
 
 
+class Guard(Table, kw_only=True, frozen=True):
+    """How much less than the last good backups a new one may hold; what holds even less is suspicious."""
+
+    table_rows: Annotated[Share | None, Meta(description="Of the rows of a table, the share that may not be lost.")] = (
+        None
+    )
+    rows: Annotated[Share | None, Meta(description="The same of the rows of all tables together.")] = None
+    size: Annotated[Share | None, Meta(description="The same of the dump's bytes.")] = None
+    gone: Annotated[bool | None, Meta(description="Whether a table that held anything may not be gone.")] = None
+    backups: Annotated[Count | None, Meta(description="How many of the last good backups it is compared with.")] = None
+    least_rows: Annotated[Count | None, Meta(description="Of fewer rows no share says anything.")] = None
+    least_bytes: Annotated[Count | None, Meta(description="Of fewer bytes no share says anything.")] = None
+    ignore: Annotated[list[Text] | None, Meta(description="Tables not to look at.", examples=[["*.queue_*"]])] = None
+
+
 class Defaults(Table, kw_only=True, frozen=True):
     """What holds for every job that does not say otherwise; a job's own value takes the whole place of this one."""
 
@@ -74,6 +90,10 @@ class Defaults(Table, kw_only=True, frozen=True):
     ] = None
     drill: Annotated[
         Drill | str | None, Meta(description="How often to prove backups by restoring them: weekly, 14d, never.")
+    ] = None
+    shrink_guard: Annotated[
+        bool | Guard | None,
+        Meta(description="Compare each backup with the last good ones: true, unless this says otherwise."),
     ] = None
     schedule: Annotated[
         Text | None, Meta(description="When it is due, as in a crontab: 30 2 * * *.", examples=["30 2 * * *"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ActiveJob", "Database", "Listener", "find_databases"]
 
-_LOOKED_BACK = 10
-"""Runs that are looked at for the databases that there were."""
+_LOOKED_BACK = 5
+"""Runs that are looked at for the databases that there were: the latest slot is not always the one that ran last."""
 
 
 class Listener(NamedTuple):
@@ -44,10 +45,11 @@ class Listener(NamedTuple):
 
 
 class Database(NamedTuple):
-    """A database to back up: its URL with secrets, and the server that it is on ("" for a file)."""
+    """A database to back up: its URL with secrets, the server that it is on ("" for a file), and if a * meant it."""
 
     url: str
     server: str
+    was_found: bool
 
 
 def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> list[Database]:
@@ -75,7 +77,7 @@ def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) 
         choice = {"include": job.include, "exclude": job.exclude} if url in several or not several else {}
         for each in databases.find_databases(host, url, **choice, overrides=job.options):
             server = database_run.server_of(each.url)
-            found.setdefault(each.url, Database(each.url, server))
+            found.setdefault(each.url, Database(each.url, server, url in several))
     return list(found.values())
 
 
@@ -101,6 +103,7 @@ class ActiveJob:
         self._keys = database_run.Keys(None, None)
         self._databases: list[DatabaseRun] = []
         self._remaining = 0
+        self._asked = False
         self._lock = threading.Lock()
         self._secrets: set[str] = set()
 
@@ -124,6 +127,7 @@ class ActiveJob:
             self._end("failed", error=error)
             return []
         self._remaining = len(databases)
+        self._asked = any(database.was_found for database in databases)
         return databases
 
     def _claim_run(self, manager: BackupManager) -> bool:
@@ -214,7 +218,7 @@ class ActiveJob:
 
     def _vanished(self) -> list[str]:
         """Return a warning for each database that the last run found, and this one did not."""
-        before = self._last_run()
+        before = self._last_run() if self._asked else None
         if before is None:
             return []
         now = {run.source for run in self._databases}
@@ -225,20 +229,18 @@ class ActiveJob:
         ]
 
     def _last_run(self) -> JobRun | None:
-        """Return the last run that got as far as to know its databases, and had the same sources."""
+        """Return the run that ended last of those that got as far as to know their databases."""
         assert self._repository is not None  # noqa: S101
         manager = self._repository.open()
+        runs: list[JobRun] = []
         try:
-            for number, stored in enumerate(manager.runs(self.job.name)):
-                if number == _LOOKED_BACK:
-                    break
-                if stored.done and (content := manager.run_result(self.job.name, stored.slot)) is not None:
-                    run = decode(content, f"run {stored.slot} of the job {self.job.name}")
-                    if run.databases:
-                        return run
+            done = (stored for stored in manager.runs(self.job.name) if stored.done)
+            for stored in itertools.islice(done, _LOOKED_BACK):
+                if (content := manager.run_result(self.job.name, stored.slot)) is not None:
+                    runs.append(decode(content, f"run {stored.slot} of the job {self.job.name}"))
         except DumptyError as error:
             self._tell(f"warning: it is not known which databases there were before: {error}")
-        return None
+        return max((run for run in runs if run.databases), key=lambda run: run.ended, default=None)
 
     def _end(
         self,

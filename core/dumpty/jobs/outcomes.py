@@ -12,7 +12,7 @@ from dumpty.errors import ManifestError
 
 __all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobRun", "Outcome", "decode", "encode"]
 
-Outcome = Literal["ok", "attention", "failed", "skipped", "planned"]
+Outcome = Literal["ok", "attention", "failed", "skipped"]
 """``attention``: the backups are made, and somebody should look. ``skipped``: it runs, or has run, elsewhere."""
 
 VERSION = 1
@@ -22,8 +22,8 @@ class DatabaseRun(Struct, frozen=True, kw_only=True):
     """How the backup of one database went.
 
     ``source`` is its URL, without secrets. ``backup`` is the new backup's id, None where there is none; sizes are in
-    bytes, ``plain_size_bytes`` that of the dump (None where that is not known). ``attempts`` is how often it was tried.
-    ``started`` is aware, in UTC.
+    bytes, ``plain_size_bytes`` that of the dump (None where that is not known). ``suspicions`` say what it has lost.
+    ``attempts`` is how often it was tried. ``started`` is aware, in UTC.
     """
 
     source: str
@@ -38,6 +38,7 @@ class DatabaseRun(Struct, frozen=True, kw_only=True):
     plain_size_bytes: int | None = None
     tables: int = 0
     rows: int = 0
+    suspicions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     error: str | None = None
     error_type: str | None = None
@@ -72,9 +73,8 @@ class JobRun(Struct, frozen=True, kw_only=True):
     slot: str
     outcome: Outcome
     host: str = ""
-    by: str = ""
-    started: datetime | None = None
-    ended: datetime | None = None
+    started: datetime
+    ended: datetime
     duration_seconds: float = 0.0
     databases: tuple[DatabaseRun, ...] = ()
     copies: tuple[CopyRun, ...] = ()

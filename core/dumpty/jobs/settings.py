@@ -16,7 +16,9 @@ from dumpty.jobs.document import ALL, NEVER, Copy, Defaults, Drill, Job, Keep, L
 from dumpty.jobs.schedule import Schedule
 from dumpty.jobs.values import parse_duration, parse_interval
 from dumpty.repository.protocol.run_slots import is_job_name
-from dumpty.repository.retention import Rules, parse_size, parse_timezone
+from dumpty.repository.quantities import parse_size, parse_timezone
+from dumpty.repository.retention import Rules
+from dumpty.types import ShrinkRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,6 +63,7 @@ class JobSettings(Struct, frozen=True, kw_only=True):
     sign_with: str | None
     rules: Rules | None
     drill: DrillSettings | None
+    shrink_guard: ShrinkRules | None
     schedule: Schedule | None
     format: str | None
     compressor: str
@@ -151,6 +154,7 @@ class _Job:
             "rules": self._rules("keep", job.keep, zone),
             "copies": tuple(self._copies(zone)),
             "drill": self._drill(),
+            "shrink_guard": self._shrink_guard(),
             "schedule": self._parsed("schedule", job.schedule, lambda text: Schedule(text, zone)),
             "rate_limit": self._parsed("rate_limit", job.rate_limit, _rate),
             "retry_wait": self._parsed("retry_wait", job.retry_wait, parse_duration),
@@ -170,6 +174,7 @@ class _Job:
             sign_with=job.sign_with,
             rules=values["rules"],
             drill=values["drill"],
+            shrink_guard=values["shrink_guard"],
             schedule=values["schedule"],
             format=job.format,
             compressor=job.compressor or "gzip",
@@ -226,6 +231,16 @@ class _Job:
         """See that a repository is the same one wherever dumpty is called from."""
         if "://" not in address and not os.path.isabs(address) and not is_indirect(address):
             self._add((key,), f"{address!r} is another directory wherever dumpty is called from: write its whole path")
+
+    def _shrink_guard(self) -> ShrinkRules | None:
+        guard = self._job.shrink_guard
+        if guard is False:
+            return None
+        if guard is None or guard is True:
+            return ShrinkRules()
+        given = {name: value for name, value in structs.asdict(guard).items() if value is not None}
+        given["ignore"] = tuple(given.get("ignore", ()))
+        return ShrinkRules(**given)
 
     def _parsed(self, key: str, text: str | None, parse: Callable[[str], Any]) -> Any:
         if text is None:

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dumpty.operations.sealing import Encryption
+    from dumpty.operations.shrink_guard import Earlier, ShrinkGuard
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.signing.signer import Signer
     from dumpty.streaming.pipeline import Outcome
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Format, Options, Repository, Verb
+    from dumpty.types import Format, Options, Repository, Source, Verb
 
 __all__ = ["create"]
 
@@ -47,6 +48,7 @@ def create(
     encryption: Encryption | None,
     signer: Signer | None,
     tags: tuple[str, ...] = (),
+    guard: ShrinkGuard | None = None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -65,10 +67,8 @@ def create(
     options = host.options(verbs, overrides)
     close = _rehearsed(encryption, host, options)
     dump_format = _format(driver, format_name)
-    inspection = Inspection(exists=True, empty=False)
     reporter.begin(Phase.INSPECTING)
-    if host.can(driver, "inspect"):
-        inspection = host.inspect(driver, source=source, options=options["inspect"])
+    inspection = _inspected(host, driver, source, options["inspect"])
     run = Run(
         host=host,
         driver=driver,
@@ -82,7 +82,15 @@ def create(
     )
     identity = inspection.identity or identity_of(source, driver.described.schemes[0])
     named = database_name(source, inspection.name)
-    return _written(repository, run, identity, named, inspection, reporter, close, signer, tags)
+    earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
+    return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags)
+
+
+def _inspected(host: Host, driver: Plugin, source: Source, options: Options) -> Inspection:
+    """Return what there is, as far as the driver can tell."""
+    if not host.can(driver, "inspect"):
+        return Inspection(exists=True, empty=False)
+    return host.inspect(driver, source=source, options=options)
 
 
 def _rehearsed(
@@ -102,11 +110,16 @@ def _written(
     database: str,
     inspection: Inspection,
     reporter: Reporter,
+    earlier: Earlier | None,
     close: Callable[[Record], Record] | None,
     signer: Signer | None,
     tags: tuple[str, ...],
 ) -> Record:
-    """Write a backup, and commit it; ``close`` seals of its record what only its readers may know."""
+    """Write a backup, and commit it.
+
+    With ``earlier`` it is compared with before that, so that it is never there unmarked; ``close`` seals of its record
+    what only its readers may know.
+    """
     record_id, started = str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
         ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
@@ -129,6 +142,8 @@ def _written(
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
             tags=tags,
         )
+        if earlier is not None:
+            record = earlier.compare(record)
         reporter.begin(Phase.COMMITTING)
         stored = record if close is None else close(record)
         committed = commit_signed(tx, stored, signer)

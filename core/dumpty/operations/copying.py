@@ -195,10 +195,15 @@ class Copier:
         return replace(written, name=transaction.name(ending))
 
     def _annotate(self, record: Record, annotations: Annotations) -> None:
-        """Put proofs and pin beside a copy that was just made: what was proved of these bytes holds of them there."""
+        """Put proofs and pin beside a copy that was just made: what was proved of these bytes holds of them there.
+
+        So does, whatever its bytes are, that its backup was accepted.
+        """
         destination = self._destination.repository
         if annotations.pinned:
             destination.pin(record, _pin_text(annotations))
+        if annotations.accepted:
+            destination.accept(record, _acceptance_text(annotations))
         if self._resealing is not None:
             return  # these bytes are others, of which nothing is proved
         for proof in annotations.proofs:
@@ -222,7 +227,7 @@ class Copier:
         raise errors[0]
 
     def _keep(self, listed: ListedBackup, existing: ListedBackup) -> CopyOutcome:
-        """Return the outcome for a backup that has a copy already; its pin may be younger than that.
+        """Return the outcome for a backup that has a copy already; its pin, or acceptance, may be younger than that.
 
         Proofs are not added to: made here since, they would say of bytes that lie elsewhere what nobody has looked at.
         """
@@ -243,12 +248,19 @@ class Copier:
             raise self._two_backups(listed.record, place)
         warning = self._require_asked_for(listed.record, record, place, is_same=is_same)
         self._require_signed(record, place)
-        if listed.annotations.pinned and not existing.annotations.pinned:
-            destination.repository.pin(record, _pin_text(listed.annotations))
-            kept = destination.lister.backup(record)
-        else:
-            kept = destination.lister.to_backup(existing)
+        kept = destination.lister.to_backup(self._brought_up(listed.annotations, existing))
         return CopyOutcome(backup_id=record.id, backup=kept, warning=warning)
+
+    def _brought_up(self, annotations: Annotations, existing: ListedBackup) -> ListedBackup:
+        """Pin and accept a copy as its backup is by now, and return what is known of it then."""
+        repository, record = self._destination.repository, existing.record
+        pins = bool(annotations.pinned and not existing.annotations.pinned)
+        accepts = bool(annotations.accepted and not existing.annotations.accepted)
+        if pins:
+            repository.pin(record, _pin_text(annotations))
+        if accepts:
+            repository.accept(record, _acceptance_text(annotations))
+        return repository.look_up(record) if pins or accepts else existing
 
     def _two_backups(self, record: Record, place: str) -> IntegrityError:
         """Return what to say where none is a copy of the other: nobody here can tell which of them is right."""
@@ -320,6 +332,10 @@ def _told(record: Record) -> Record:
 
 def _pin_text(annotations: Annotations) -> str:
     return f"copied with its pin {annotations.pinned}"
+
+
+def _acceptance_text(annotations: Annotations) -> str:
+    return f"copied with its acceptance {annotations.accepted}"
 
 
 def _ending(record: Record, stored: StoredObject) -> str:

@@ -53,7 +53,7 @@ def locate_backups(
     for place, held in backups.items():
         for backup in held:
             told, places = known.setdefault(backup.id, LocatedBackup(backup, ()))
-            if backup.state != "ok" or any(is_alias(other, place, backup.id) for other in places):
+            if backup.state not in {"ok", "suspicious"} or any(is_alias(other, place, backup.id) for other in places):
                 continue
             if all(_are_copies(other, backup) for other in counted[backup.id]):
                 counted[backup.id].append(backup)
@@ -68,12 +68,12 @@ def is_encrypted_anew(copy: Record, record: Record) -> bool:
     as they would be.
     """
     plain: dict[str, Any] = dict.fromkeys(("objects", "recipients", "signatures"), ())
-    plain |= {"sealed": None, "evidence": Evidence(), "options": {}}
+    plain |= {"sealed": None, "evidence": Evidence(), "options": {}, "suspicions": ()}
     sizes = [
         _is_encryption((o.size, bool(copy.recipient_kinds)), (r.size, bool(record.recipient_kinds)))
         for o, r in zip(copy.objects, record.objects, strict=False)
     ]
-    counts = [(r.tables, r.rows, [_plain_stages(o) for o in r.objects]) for r in (copy, record)]
+    counts = [(r.tables, r.rows, r.suspicious, [_plain_stages(o) for o in r.objects]) for r in (copy, record)]
     is_encrypted = bool(copy.recipient_kinds) and all(sizes) and counts[0] == counts[1]
     return is_encrypted and replace(copy, **plain) == replace(record, **plain)
 

@@ -97,6 +97,7 @@ class Observation:
                 url=backup.url,
                 size_bytes=backup.stored_size,
                 plain_size_bytes=backup.plain_size,
+                suspicious=backup.suspicious,
             )
         self._backup = backup
 

@@ -202,7 +202,7 @@ def pass_on(reader: Reader, write: Callable[[bytes], object], progress: ReportBy
 
 def _dump(record: Record) -> tuple[object, ...]:
     parts = [(part.plain_size, part.plain_sha256, part.section, part.tables) for part in record.objects]
-    return parts, record.evidence, record.options
+    return parts, record.evidence, record.options, record.suspicions
 
 
 def _nowhere(_: bytes) -> None:

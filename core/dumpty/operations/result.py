@@ -48,13 +48,15 @@ class Backup:
     ``source`` names the database whatever its URL's spelling. ``proofs``, oldest first, and ``pinned`` (who pinned it
     and why; "" where nobody did) are what was known when it was listed; they change, and do not count in comparisons.
     Nor does ``state``: ``lost`` where its data is gone or short, ``damaged`` where its last proof failed or its data is
-    longer than it was, else ``ok``; ``state_reason`` says what was seen. ``files`` are where a person finds each of its
-    objects; there is one, ``file_path``, unless its format stores several. ``tags`` are what its maker called it.
-    ``tables`` and ``rows`` are how many were counted. A backup that is encrypted has ``recipient_kinds``, one for each
-    of those whom it is encrypted to (``X25519``, ``ssh-ed25519``, ``ssh-rsa``). Where it is ``sealed``, no identity has
-    opened what only they may know of it: ``evidence`` and ``recipients``, their public keys, are empty then, and
-    ``plain_size_bytes`` is None. ``claimed_signers`` are the fingerprints (``SHA256:…``) of the keys by which it says
-    that it is signed, which proves nothing: ``require_signature=`` does.
+    longer than it was, ``suspicious`` where it held so much less than those before it, and nobody has ``accepted`` it
+    since (who did, and why), else ``ok``; ``state_reason`` says what was seen. ``suspicions`` are what made it
+    suspicious, accepted or not, in a sentence each: none where that is sealed. ``files`` are where a person finds each
+    of its objects; there is one, ``file_path``, unless its format stores several. ``tags`` are what its maker called
+    it. ``tables`` and ``rows`` are how many were counted. A backup that is encrypted has ``recipient_kinds``, one for
+    each of those whom it is encrypted to (``X25519``, ``ssh-ed25519``, ``ssh-rsa``). Where it is ``sealed``, no
+    identity has opened what only they may know of it: ``evidence`` and ``recipients``, their public keys, are empty
+    then, and ``plain_size_bytes`` is None. ``claimed_signers`` are the fingerprints (``SHA256:…``) of the keys by
+    which it says that it is signed, which proves nothing: ``require_signature=`` does.
     """
 
     id: str
@@ -76,6 +78,9 @@ class Backup:
     pinned: str = field(default="", compare=False)
     state: str = field(default="ok", compare=False)
     state_reason: str = field(default="", compare=False)
+    suspicious: bool = field(default=False, compare=False)
+    accepted: str = field(default="", compare=False)
+    suspicions: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     tables: int = 0
@@ -141,6 +146,9 @@ class BackupResult:
         return self.backup
 
 
+_SEALED_SUSPICIONS = "it holds so much less than the backups before it; how much is sealed"
+
+
 def to_backup(
     record: Record,
     locate: Callable[[str], str],
@@ -152,10 +160,7 @@ def to_backup(
     ``locate`` returns where a person finds an object, by its name.
     """
     file_path, first, *others = locate(record.file), *record.objects
-    failed = verification_status(annotations.proofs).failed
-    state, state_reason = str(presence.state), presence.reason
-    if failed is not None and state == "ok":
-        state, state_reason = "damaged", f"its proof by {failed.level} failed: {failed.error}"
+    state, state_reason = _state(record, presence, annotations)
     return Backup(
         id=record.id,
         database_url=record.url,
@@ -176,6 +181,9 @@ def to_backup(
         pinned=annotations.pinned,
         state=state,
         state_reason=state_reason,
+        suspicious=_is_suspicious(record, annotations),
+        accepted=annotations.accepted if record.suspicious else "",
+        suspicions=record.suspicions,
         files=tuple(map(locate, sorted(stored.name for stored in record.objects))) if others else (file_path,),
         tags=record.tags,
         tables=record.tables,
@@ -185,6 +193,22 @@ def to_backup(
         sealed=record.sealed is not None,
         claimed_signers=tuple([fingerprint(signature.key) for signature in record.signatures]),
     )
+
+
+def _state(record: Record, presence: Presence, annotations: Annotations) -> tuple[str, str]:
+    """Return the state of a backup, and what was seen of it."""
+    failed = verification_status(annotations.proofs).failed
+    if presence.state != "ok":
+        return presence.state, presence.reason
+    if failed is not None:
+        return "damaged", f"its proof by {failed.level} failed: {failed.error}"
+    if _is_suspicious(record, annotations):
+        return "suspicious", "; ".join(record.suspicions) or _SEALED_SUSPICIONS
+    return "ok", presence.reason
+
+
+def _is_suspicious(record: Record, annotations: Annotations) -> bool:
+    return record.suspicious and not annotations.accepted
 
 
 def run_as_result(verb: str, url: str, work: Callable[[], Backup], more_secrets: tuple[str, ...] = ()) -> BackupResult:

@@ -65,7 +65,8 @@ class Encryption(Struct, frozen=True, kw_only=True):
             evidence=Evidence(),
             options={},
             recipients=(),
-            sealed=SealedPart(data=data, tables=record.tables, rows=record.rows),
+            sealed=SealedPart(data=data, tables=record.tables, rows=record.rows, suspicious=record.suspicious),
+            suspicions=(),
         )
 
 
@@ -127,6 +128,7 @@ def reopen(committed: Record, known: Record) -> Record:
         options=known.options,
         recipients=known.recipients,
         sealed=None,
+        suspicions=known.suspicions,
     )
 
 

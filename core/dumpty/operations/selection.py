@@ -242,8 +242,9 @@ def _by_id(search: _Search, query: str, location: str) -> Backup:
         raise UnknownBackup(f"{several} backups in {location} begin with {query!r}; give more of the id")
     if len(found) == 1:
         return found[0]
-    # It lies there twice, and is whole where either is, and pinned where either is.
-    whole = next((b for b in found if b.state != "lost"), found[0])
+    # It lies there twice, and is whole where either is, and pinned, or accepted, where either is.
+    whole = next((b for b in found if b.state not in {"lost", "suspicious"}), None)
+    whole = whole or next((b for b in found if b.state != "lost"), found[0])
     return replace(whole, pinned=next((b.pinned for b in found if b.pinned), ""))
 
 

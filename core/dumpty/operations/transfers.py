@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from dumpty.operations.result import require_text
+from dumpty.operations.result import log, require_text
 from dumpty.operations.sealing import Keyring, open_record
 from dumpty.operations.signatures import get_signed, read_requirement, read_signer
 from dumpty.streaming.reporter import Reporter
 from dumpty.streaming.verified_copy import VerifiedCopy
-from dumpty.types import Identity, Recipient, SigningKey, VerificationKey
+from dumpty.types import Identity, Recipient, ShrinkRules, SigningKey, VerificationKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup, BackupResult
+    from dumpty.operations.shrink_guard import ShrinkGuard
     from dumpty.process.call import Call
     from dumpty.process.cancellation import Cancellation
     from dumpty.registry.host import Host
@@ -49,6 +50,7 @@ class Transfers(Struct, frozen=True):
         encrypt_to: Iterable[str | os.PathLike[str] | Recipient] | None,
         sign_with: str | os.PathLike[str] | SigningKey | None,
         tags: Iterable[str],
+        shrink_guard: ShrinkRules | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
@@ -59,6 +61,7 @@ class Transfers(Struct, frozen=True):
         _require_several("tags", tags)
         if sign_with is not None and not isinstance(sign_with, (str, os.PathLike, SigningKey)):
             raise TypeError(f"a backup is signed with one key, not {type(sign_with).__name__}")
+        guard = self._guard(shrink_guard)
         observation = self.place.observers.observation("backup", url=url)
 
         def work(call: Call) -> Backup:
@@ -74,6 +77,7 @@ class Transfers(Struct, frozen=True):
                 encryption=self.keyring.encryption(encrypt_to),
                 signer=read_signer(sign_with),
                 tags=checked_tags(tags),
+                guard=guard,
                 overrides=options,
             )
             call.settle()  # a repository of a plugin's may not have told its commit point
@@ -111,6 +115,7 @@ class Transfers(Struct, frozen=True):
             if signers:
                 record, _ = get_signed(self.place.repository, backup_id, signers)
             observation.about(record := open_record(self.host, record, keys))
+            self._warn_of_suspicious(record)
             reporter = Reporter(progress)
             with self._reading(record, reporter, verified=bool(signers)) as objects:
                 restore(
@@ -130,6 +135,23 @@ class Transfers(Struct, frozen=True):
             return self.place.lister.as_recorded(record)
 
         return observation.result(url, work, cancel)
+
+    def _guard(self, rules: ShrinkRules | None) -> ShrinkGuard | None:
+        """Return what compares a new backup with earlier ones: what is sealed of these this machine's own key opens."""
+        if rules is None:
+            return None
+        if not isinstance(rules, ShrinkRules):
+            raise TypeError(f"shrink_guard is a dumpty.ShrinkRules, not {type(rules).__name__}")
+        from dumpty.operations.shrink_guard import ShrinkGuard
+
+        return ShrinkGuard(rules=rules, open=lambda record: self.keyring.open_facts(record, ()))
+
+    def _warn_of_suspicious(self, record: Record) -> None:
+        """Log that what is to be restored is suspicious, where it is, and which is the newest good backup."""
+        from dumpty.operations.shrink_guard import warning_of
+
+        if record.suspicious and (text := warning_of(self.place.repository, record)):
+            log.warning("%s", text, extra={"event": "backup-suspicious"})
 
     @contextlib.contextmanager
     def _reading(self, record: Record, reporter: Reporter, *, verified: bool) -> Iterator[ObjectSource]:

@@ -78,6 +78,7 @@ class Mask(Struct, frozen=True, kw_only=True):
             evidence,
             path=self._name(evidence.path),
             fingerprint=evidence.fingerprint and self._digest(evidence.fingerprint),
+            part_of=None if evidence.part_of is None else self._name(evidence.part_of),
         )
 
     def _digest(self, text: str) -> str:

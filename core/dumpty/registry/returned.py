@@ -223,6 +223,9 @@ def _check_objects(objects: Iterable[ObjectEvidence], field: str) -> None:
         # Two that are empty would pass for equal contents.
         valid = digest is None or (isinstance(digest, str) and digest)
         _require(valid, f"{name}.fingerprint", digest, "None or a str that is not empty")
+        root = entry.part_of
+        valid = root is None or (isinstance(root, str) and root)
+        _require(valid, f"{name}.part_of", root, "None or a str that names a table")
 
 
 def _check_inspection(inspection: Inspection) -> None:

@@ -34,4 +34,9 @@ def _merged(one: ListedBackup, other: ListedBackup) -> ListedBackup:
 
 def _both(kept: Annotations, left: Annotations) -> Annotations:
     # A proof of bytes that are not those that are shown says nothing of these.
-    return replace(kept, pinned=kept.pinned or left.pinned, unreadable=(*kept.unreadable, *left.unreadable))
+    return replace(
+        kept,
+        pinned=kept.pinned or left.pinned,
+        accepted=kept.accepted or left.accepted,
+        unreadable=(*kept.unreadable, *left.unreadable),
+    )

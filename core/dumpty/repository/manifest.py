@@ -96,6 +96,7 @@ def _content(record: Record) -> dict[str, Any]:
         "verifiers": [structs.asdict(ref) for ref in record.verifiers],
         "totals": {"tables": record.tables, "rows": record.rows},
         "tags": list(record.tags),
+        "suspicious": record.suspicious,
     }
     sealed = _sealed(record) if record.sealed is None else base64.b64encode(record.sealed.data).decode()
     return {"id": record.id, "clear": clear, "sealed": sealed}
@@ -114,9 +115,12 @@ def decode(data: bytes, label: object) -> Record:
     opened: schema.Sealed | None = None
     closed: SealedPart | None = None
     if isinstance(sealed, bytes):
-        closed = SealedPart(data=sealed, tables=clear.totals.tables, rows=clear.totals.rows)
+        totals = clear.totals
+        closed = SealedPart(data=sealed, tables=totals.tables, rows=totals.rows, suspicious=clear.suspicious)
     else:
         opened = sealed
+        if bool(opened.suspicions) != clear.suspicious:
+            raise ManifestError(f"{label} is damaged: whether the backup is suspicious it says in two ways")
     for entry in clear.objects:
         if [stage.kind for stage in entry.stages].count("cipher") != (opened is None):
             raise ManifestError(f"{label} is damaged: of what it tells and what it names only one is encrypted")
@@ -139,6 +143,7 @@ def decode(data: bytes, label: object) -> Record:
         tags=tuple(clear.tags),
         sealed=closed,
         signatures=tuple([Signature(key=s.key, data=s.signature) for s in manifest.signatures]),
+        suspicions=tuple(opened.suspicions) if opened else (),
     )
 
 
@@ -172,16 +177,17 @@ def open_sealed(record: Record, content: bytes, label: object) -> Record:
         options=sealed.options,
         recipients=tuple(sealed.recipients),
         sealed=None,
+        suspicions=tuple(sealed.suspicions),
     )
-    if (opened.tables, opened.rows) != (record.tables, record.rows):
+    if (opened.tables, opened.rows, opened.suspicious) != (record.tables, record.rows, record.suspicious):
         raise ManifestError(f"{label} is damaged: its sealed part has other totals than stand beside it")
     return opened
 
 
 def encode_evidence(evidence: Evidence) -> dict[str, Any]:
-    """Return evidence as JSON values; an object is ``[path, rows, fingerprint]``."""
+    """Return evidence as JSON values; an object is ``[path, rows, fingerprint]``, and of a partition ``part_of``."""
     return {
-        "objects": [[o.path, o.rows, o.fingerprint] for o in evidence.objects],
+        "objects": [[o.path, o.rows, o.fingerprint, *([o.part_of] if o.part_of else [])] for o in evidence.objects],
         "snapshot": evidence.snapshot,
         "consistent": evidence.consistent,
         "versions": dict(evidence.versions),
@@ -268,7 +274,12 @@ def _sealed(record: Record) -> dict[str, Any]:
         {"size": o.plain_size, "sha256": o.plain_sha256, "section": o.section, "tables": list(o.tables)}
         for o in record.objects
     ]
-    return {"parts": parts, "evidence": encode_evidence(record.evidence), "options": dict(record.options)}
+    return {
+        "parts": parts,
+        "evidence": encode_evidence(record.evidence),
+        "options": dict(record.options),
+        "suspicions": list(record.suspicions),
+    }
 
 
 def _parts(sealed: schema.Sealed, count: int, label: object) -> list[schema.Part]:
@@ -295,7 +306,12 @@ def _decode_object(entry: schema.Object, part: schema.Part | None, label: object
 
 def _to_evidence(value: schema.Evidence) -> Evidence:
     return Evidence(
-        objects=tuple([ObjectEvidence(path=p, rows=r, fingerprint=f) for p, r, f in value.objects]),
+        objects=tuple(
+            [
+                ObjectEvidence(path=o.path, rows=o.rows, fingerprint=o.fingerprint, part_of=o.part_of)
+                for o in value.objects
+            ]
+        ),
         snapshot=value.snapshot,
         consistent=value.consistent,
         versions=value.versions,

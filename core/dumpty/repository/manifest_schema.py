@@ -79,12 +79,22 @@ class Clear(Value):
     verifiers: list[Plugin]
     totals: Totals
     tags: list[str]
+    suspicious: bool
+
+
+class Table(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """One table, as a list; what it is a partition of is left out where it is none."""
+
+    path: str
+    rows: _Size | None
+    fingerprint: str | None
+    part_of: str | None = None
 
 
 class Evidence(Value):
-    """Why the driver believed the dump whole; an object is its path, its rows and its fingerprint."""
+    """Why the driver believed the dump whole."""
 
-    objects: list[tuple[str, _Size | None, str | None]]
+    objects: list[Table]
     snapshot: str | None
     consistent: bool
     versions: dict[str, str]
@@ -107,6 +117,7 @@ class Sealed(Value):
     parts: list[Part]
     evidence: Evidence
     options: dict[str, Any]
+    suspicions: list[str]
 
 
 class Content(Sealed):

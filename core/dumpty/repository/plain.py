@@ -1,4 +1,4 @@
-"""dumpty's own repository, over any store: each backup's objects, and beside them its manifest, proofs and pins.
+"""dumpty's own repository, over any store: each backup's objects, and beside them its manifest and what is said of it.
 
 What guards them is ``dumpty.repository.protocol``; here it is joined with what the objects say.
 """
@@ -17,7 +17,7 @@ from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, U
 from dumpty.repository.duplicates import merge_duplicates
 from dumpty.repository.objects import StoredObjects
 from dumpty.repository.presence import presence_of
-from dumpty.repository.protocol.annotations import PROOF, annotate, pin, unpin
+from dumpty.repository.protocol.annotations import accept, annotate, pin, unpin
 from dumpty.repository.protocol.dooms import GOES_AHEAD, read_decision, read_dooms
 from dumpty.repository.protocol.layout import (
     INTENT,
@@ -38,7 +38,7 @@ from dumpty.repository.protocol.runs import Run, claim, list_runs, read_result
 from dumpty.repository.reading import SmallObjects, as_manifest_error, lasting_pins, read_all
 from dumpty.repository.reserve import keep_reserve, with_reserve
 from dumpty.repository.transaction import PlainTransaction
-from dumpty.repository.verification import encode_pin, encode_proof
+from dumpty.repository.verification import encode_proof, encode_remark
 from dumpty.types import Candidate, Cap, ListedBackup, Removal, RepositoryListing
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ class PlainRepository(StoredObjects):
             problems=(*listing.problems, *(error for error in orphans if error is not None)),
         )
 
-    def candidates(self) -> tuple[Candidate, ...]:
-        entries = parse_listing(self._store.list()).entries.values()
+    def candidates(self, *, database: str = "", identity: str = "") -> tuple[Candidate, ...]:
+        folder = folder_name(database, identity) if identity else ""
+        entries = parse_listing(self._store.list(folder)).entries.values()
         orphaned = (entry for entry in entries if entry.data and not entry.manifest and not entry.intent)
         candidates = (
             *(self._candidate(entry, self._load) for entry in entries if entry.committed),
@@ -142,7 +143,7 @@ class PlainRepository(StoredObjects):
 
     def add_proof(self, record: Record, proof: Proof) -> Proof:
         try:
-            annotate(self._store, _stem(record), PROOF, encode_proof(record.id, proof))
+            annotate(self._store, _stem(record), encode_proof(record.id, proof))
         except UnknownBackup:
             raise UnknownBackup(f"backup {record.id} was removed meanwhile") from None
         except (DumptyError, OSError) as error:
@@ -150,7 +151,7 @@ class PlainRepository(StoredObjects):
         return proof
 
     def pin(self, record: Record, reason: str = "") -> None:
-        content = encode_pin(record.id, " ".join(reason.split()), datetime.now(UTC))
+        content = encode_remark(record.id, reason, datetime.now(UTC))
         self._pins.setdefault(_stem(record), []).append(pin(self._store, _stem(record), content))
 
     def unpin(self, record: Record) -> bool:
@@ -163,6 +164,9 @@ class PlainRepository(StoredObjects):
                 had_one = True
                 unpin(self._store, stem)
         return had_one
+
+    def accept(self, record: Record, reason: str = "") -> None:
+        accept(self._store, _stem(record), encode_remark(record.id, reason, datetime.now(UTC)))
 
     def remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:
         return with_reserve(self._store, lambda: self._remove(choose))

@@ -1,4 +1,4 @@
-"""Small objects that never change, read once: manifests, proofs and pins."""
+"""Small objects that never change, read once: manifests, proofs, pins and acceptances."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError
 from dumpty.repository import manifest
 from dumpty.repository.protocol.layout import (
+    ACCEPTED,
     MANIFEST,
     PROOF,
     belongs_to,
@@ -16,7 +17,7 @@ from dumpty.repository.protocol.layout import (
     folder_name,
     split_name,
 )
-from dumpty.repository.verification import MAX_PROOFS, decode_pin, decode_proof, superfluous
+from dumpty.repository.verification import MAX_PROOFS, decode_proof, decode_remark, superfluous
 from dumpty.types import NO_ANNOTATIONS, Annotations, LocalStore, Record
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _REQUESTS = 16
 
 
 class SmallObjects:
-    """What manifests, proofs and pins of one store say, as far as they were read before.
+    """What manifests, and what lies beside them, of one store say, as far as they were read before.
 
     Those of a place that is no directory of this machine are remembered by the next process, too.
     """
@@ -111,16 +112,23 @@ class SmallObjects:
         return names.pop() if len(names) == 1 else ""
 
     def annotations(self, record: Record, entry: Entry) -> Annotations:
-        """Return what lies beside a backup; a proof that cannot be read counts as none, a pin that cannot be as one."""
+        """Return what lies beside a backup; a pin that cannot be read counts as one, any other as none."""
         pins = lasting_pins(entry)
         if not pins and not entry.notes:
             return NO_ANNOTATIONS
         errors: list[ManifestError] = []
         proofs = [proof for _, proof in self._proofs(record, entry, errors)]
         pin_errors: list[ManifestError] = []
-        texts = [self._read(found, record, decode_pin, "pin", pin_errors) for found in pins]
+        texts = [self._read(found, record, decode_remark, "pin", pin_errors) for found in pins]
         pinned = next(filter(None, texts), _UNREADABLE_PIN if pin_errors else "")
-        return Annotations(proofs=tuple(proofs), pinned=pinned, unreadable=(*errors, *pin_errors))
+        remarks = _notes(entry, ACCEPTED)
+        accepted = [self._read(found, record, decode_remark, "acceptance", errors) for found in remarks]
+        return Annotations(
+            proofs=tuple(proofs),
+            pinned=pinned,
+            accepted=next(filter(None, accepted), ""),
+            unreadable=(*errors, *pin_errors),
+        )
 
     def superfluous(self, record: Record, entry: Entry) -> list[str]:
         """Return the names of proofs that say nothing any more, where there are many."""
@@ -133,7 +141,7 @@ class SmallObjects:
         """Return the proofs of a backup, oldest first, with their names."""
         proofs = [
             (found.name, proof)
-            for found in _proof_objects(entry)
+            for found in _notes(entry, PROOF)
             if (proof := self._read(found, record, decode_proof, "proof", errors)) is not None
         ]
         return sorted(proofs, key=lambda item: (item[1].at, item[0]))
@@ -227,7 +235,8 @@ def _cache_of(store: Store) -> SmallObjectCache:
 
 def _small_objects(entry: Entry) -> list[Found]:
     """Return what is read of a backup that is listed."""
-    return [*([entry.manifest] if entry.manifest else []), *lasting_pins(entry), *_proof_objects(entry)]
+    manifests = [entry.manifest] if entry.manifest else []
+    return [*manifests, *lasting_pins(entry), *_notes(entry, PROOF), *_notes(entry, ACCEPTED)]
 
 
 def lasting_pins(entry: Entry) -> list[Found]:
@@ -235,8 +244,10 @@ def lasting_pins(entry: Entry) -> list[Found]:
     return [found for found in entry.pins if expiry(found.name) is None]
 
 
-def _proof_objects(entry: Entry) -> list[Found]:
-    return [found for found in entry.notes if found.name.startswith(entry.stem + PROOF)]
+def _notes(entry: Entry, kind: str) -> list[Found]:
+    """Return the annotations of a kind, in the order of their names, which is that of the time."""
+    notes = (found for found in entry.notes if found.name.startswith(entry.stem + kind))
+    return sorted(notes, key=lambda found: found.name)
 
 
 def _read_together(store: Store, keys: Sequence[Key]) -> list[bytes | DumptyError]:

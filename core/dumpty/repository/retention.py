@@ -10,17 +10,18 @@ those of a time zone, UTC unless another is given; an hour that comes twice when
 Whatever the rules say, these are kept: the newest backup of each database, the newest that was proven, at each level
 of proof, and every pinned one. A backup whose data is lost, or whose last proof failed, counts for nothing: it takes no
 good one's place. One that was taken in the future, as this machine's clock has it, is not judged at all: one of the
-clocks is wrong.
+clocks is wrong. Nor is a suspicious one, which holds so much less than those before it: until somebody accepts it, it
+stays, and all others are judged as if it were not there.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from dumpty.repository.quantities import age_text, size_text
 from dumpty.types import LEVELS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from dumpty.repository.verification import VerificationStatus
 
-__all__ = ["Decision", "Rules", "Subject", "decide", "parse_age", "parse_size", "parse_timezone", "total_size"]
+__all__ = ["Decision", "Rules", "Subject", "decide", "total_size"]
 
 
 class Subject(Protocol):
@@ -61,7 +62,12 @@ class Subject(Protocol):
 
     @property
     def state(self) -> str:
-        """``lost`` where its data is gone or short, ``damaged`` where it is not what was stored, else ``ok``."""
+        """``lost`` where its data is gone or short, ``damaged`` where it is not what was stored, or something else."""
+        ...
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it was suspicious when it was made, and nobody has accepted it since."""
         ...
 
     @property
@@ -142,7 +148,7 @@ class _Database(Generic[S]):
 
     def __init__(self, newest_first: Sequence[S], rules: Rules, now: datetime) -> None:
         self._all = newest_first
-        self._eligible = [b for b in newest_first if b.timestamp <= now]
+        self._eligible = [b for b in newest_first if b.timestamp <= now and not _is_set_apart(b)]
         self._position = {backup.id: number for number, backup in enumerate(self._eligible, start=1)}
         self._rules = rules
         self._now = now
@@ -159,7 +165,9 @@ class _Database(Generic[S]):
         """Return the reason for each backup that no rule can remove."""
         reasons: dict[str, str] = {}
         for backup in self._all:
-            if backup.timestamp > self._now:
+            if _is_set_apart(backup):
+                reasons[backup.id] = "suspicious: kept until `dumpty accept` or `dumpty remove`"
+            elif backup.timestamp > self._now:
                 reasons[backup.id] = "taken in the future, by this machine's clock: not judged"
         for newest in self._eligible[:1]:
             reasons[newest.id] = "the newest of its database"
@@ -190,7 +198,7 @@ class _Database(Generic[S]):
         if rules.older_than is not None:
             for backup in self._eligible:
                 if self._age(backup) <= rules.older_than:
-                    text = f"{_age_text(self._age(backup))} old, not older than {_age_text(rules.older_than)}"
+                    text = f"{age_text(self._age(backup))} old, not older than {age_text(rules.older_than)}"
                     reasons.setdefault(backup.id, text)
         return reasons
 
@@ -225,16 +233,22 @@ class _Database(Generic[S]):
             if number is not None:
                 reasons.append(f"not the newest of one of the last {number} {period}s")
         if rules.older_than is not None:
-            reasons.append(f"{_age_text(self._age(backup))} old, older than {_age_text(rules.older_than)}")
+            reasons.append(f"{age_text(self._age(backup))} old, older than {age_text(rules.older_than)}")
         return " and ".join(reasons)
 
     def _age(self, backup: S) -> timedelta:
         return self._now - backup.timestamp
 
 
+def _is_set_apart(backup: Subject) -> bool:
+    """Return whether a backup waits for somebody to look at it; of one that is lost there is nothing to look at."""
+    return backup.suspicious and backup.state != "lost"
+
+
 def _is_restorable(backup: Subject) -> bool:
-    """Return whether a backup could be restored, as far as is known."""
-    return backup.verification_status.failed is None and backup.state not in {"lost", "damaged"}
+    """Return whether a backup could be restored, as far as is known, and would bring back what there was."""
+    failed = backup.verification_status.failed is not None or backup.state in {"lost", "damaged"}
+    return not failed and not backup.suspicious
 
 
 def _proven_rank(backup: Subject) -> int:
@@ -248,8 +262,11 @@ def total_size(backups: Iterable[Subject]) -> int:
 
 
 def _fit_into_size(decisions: Sequence[Decision[S]], limit: int) -> list[Decision[S]]:
-    """Protect, of what every other rule lets go, the newest that fit into ``limit`` beside what is kept anyway."""
-    free_bytes = limit - total_size(d.backup for d in decisions if d.keep)
+    """Protect, of what every other rule lets go, the newest that fit into ``limit`` beside what is kept anyway.
+
+    For what is suspicious nothing else goes: it takes no room.
+    """
+    free_bytes = limit - total_size(d.backup for d in decisions if d.keep and not _is_set_apart(d.backup))
     fits: set[str] = set()
     for decision in sorted((d for d in decisions if not d.keep), key=lambda d: _age_order(d.backup), reverse=True):
         free_bytes -= total_size([decision.backup])
@@ -259,80 +276,12 @@ def _fit_into_size(decisions: Sequence[Decision[S]], limit: int) -> list[Decisio
     return [
         d
         if d.keep
-        else Decision(backup=d.backup, keep=True, reason=f"fits into {_size_text(limit)} in all")
+        else Decision(backup=d.backup, keep=True, reason=f"fits into {size_text(limit)} in all")
         if d.backup.id in fits
         else Decision(
             backup=d.backup,
             keep=False,
-            reason=" and ".join(filter(None, (d.reason, f"beyond {_size_text(limit)} in all"))),
+            reason=" and ".join(filter(None, (d.reason, f"beyond {size_text(limit)} in all"))),
         )
         for d in decisions
     ]
-
-
-_AGE = re.compile(r"(?P<number>\d{1,9})(?P<unit>[hdw])", re.ASCII)
-_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
-
-
-def parse_age(text: str) -> timedelta:
-    """Return the age that ``text`` says: a number and ``h`` (hours), ``d`` (days) or ``w`` (weeks).
-
-    Raises:
-        ValueError: it says none.
-    """
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is no age; write for example 12h, 30d or 4w")
-    try:
-        return timedelta(hours=int(match["number"]) * _HOURS[match["unit"]])
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than any calendar; write for example 12h, 30d or 4w") from None
-
-
-_SIZE = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,3})?) ?(?P<unit>[kMGTP]?)(?P<binary>i?)B", re.ASCII | re.IGNORECASE)
-_UNITS = " kmgtp"
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that ``text`` says: ``500MB``, ``1.5TB``, ``20GiB``; k is 1,000, Ki is 1,024.
-
-    Raises:
-        ValueError: it says none.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or (match["binary"] and not match["unit"]):
-        raise ValueError(f"{text!r} is no size; write for example 500MB, 20GiB or 1.5TB")
-    power = _UNITS.index(match["unit"].lower() or " ")
-    return int(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
-
-
-def parse_timezone(text: str) -> tzinfo | None:
-    """Return the time zone called ``text`` (``Europe/Berlin``, ``UTC``); ``local``, this machine's own, is None.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    if text.lower() == "local":
-        return None
-    if text.upper() == "UTC":
-        return UTC
-    import zoneinfo
-
-    try:
-        return zoneinfo.ZoneInfo(text)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"there is no time zone {text!r} on this machine; write for example UTC, local or Europe/Berlin"
-        ) from None
-
-
-def _age_text(age: timedelta) -> str:
-    hours = age.total_seconds() / 3600
-    return f"{hours:.0f} h" if abs(hours) < 48 else f"{hours / 24:.0f} days"  # noqa: PLR2004 - two days
-
-
-def _size_text(count: int) -> str:
-    number, power = float(count), 0
-    while number >= 1000 and power < len(_UNITS) - 1:  # noqa: PLR2004 - kilo
-        number, power = number / 1000, power + 1
-    return f"{number:.3g} {_UNITS[power].upper().strip()}B" if power else f"{count} bytes"

@@ -1,6 +1,6 @@
-"""What was proved of a backup, by whom and when, kept beside it; and pins, which protect one from being removed.
+"""What was proved of a backup, by whom and when, kept beside it; pins, which protect one; and that one was accepted.
 
-Each proof, and each pin, is an object of its own beside the backup, sealed JSON like the manifest, that goes when the
+Each of them is an object of its own beside the backup, sealed JSON like the manifest, that goes when the
 backup goes. A proof only ever says what was seen: one that cannot be read counts as none, and one that cannot be
 written down is no failure of the backup.
 """
@@ -27,10 +27,10 @@ __all__ = [
     "MAX_PROOFS",
     "VerificationStatus",
     "current_user",
-    "decode_pin",
     "decode_proof",
-    "encode_pin",
+    "decode_remark",
     "encode_proof",
+    "encode_remark",
     "superfluous",
     "verification_status",
 ]
@@ -108,13 +108,14 @@ def decode_proof(data: bytes, record_id: str, label: str) -> Proof:
         raise ManifestError(f"{label} is damaged: {type(error).__name__} at {error}") from error
 
 
-def encode_pin(record_id: str, reason: str, moment: datetime) -> bytes:
-    """Return the content of a pin's object."""
-    return sealed.seal({"backup": record_id, "by": current_user(), "at": moment.isoformat(), "reason": reason})
+def encode_remark(record_id: str, reason: str, moment: datetime) -> bytes:
+    """Return the content of a pin's object, or an acceptance's; ``reason`` is made one line."""
+    text = " ".join(reason.split())
+    return sealed.seal({"backup": record_id, "by": current_user(), "at": moment.isoformat(), "reason": text})
 
 
-def decode_pin(data: bytes, record_id: str, label: str) -> str:
-    """Return what a pin says, in one line: by whom, since when, and why.
+def decode_remark(data: bytes, record_id: str, label: str) -> str:
+    """Return what a pin or an acceptance says, in one line: by whom, since when, and why.
 
     Raises:
         ManifestError: it is damaged, of another backup, or written by a newer dumpty.

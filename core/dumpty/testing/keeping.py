@@ -87,6 +87,27 @@ class KeepingRules(RepositoryRules):
         require(had_pins == [True, False], rule, "Look before.", f"twice, it returned {had_pins}")
         require(not repository.look_up(record).annotations.pinned, rule, "Remove it.", "it was still pinned")
 
+    def test_an_acceptance_is_told(self, host: Host, repository: Repository, repository_url: str) -> None:
+        """listing() and look_up() tell that a suspicious backup was accepted, and why; of that backup alone."""
+        lost = ("table orders: gone, had 5 rows in backup 1a2b3c4d of 2026-11-26 02:30Z",)
+        records = [
+            self.write(repository, started=STARTED + _HOUR * hour, identity="test:shop", suspicions=lost)
+            for hour in range(2)
+        ]
+        repository.accept(records[0], "they were archived")
+        opened_again = self.opened(host, repository_url)
+        rule = "accept() is told with its reason, of that backup alone, whoever opens the repository."
+        for place in (repository, opened_again):
+            listed = self.listed(place)
+            for told in (place.look_up(records[0]).annotations, listed[records[0].id].annotations):
+                accepted = "they were archived" in told.accepted
+                require(accepted, rule, "Store it beside the backup.", f"accepted {told.accepted!r}")
+            for untouched in (place.look_up(records[1]).annotations, listed[records[1].id].annotations):
+                require(not untouched.accepted, rule, "Keep them by id.", f"accepted {untouched.accepted!r}")
+        found = [record.suspicions for record in (repository.get(records[0].id), records[0])]
+        rule = "What made a backup suspicious stays in its record, accepted or not."
+        require(found == [lost, lost], rule, "Alter no record.", f"it was {found}")
+
     # -- removed -------------------------------------------------------------------------------------------------
 
     def test_a_removal_takes_exactly_what_was_chosen(self, repository: Repository) -> None:
@@ -115,13 +136,14 @@ class KeepingRules(RepositoryRules):
         require(not nothing.removed and not nothing.kept, "Nothing chosen is nothing removed.", "", shown(nothing))
 
     def test_of_a_removed_backup_nothing_more_can_be_said(self, repository: Repository) -> None:
-        """look_up(), pin(), add_proof(), reading() of a removed backup raise UnknownBackup; its objects are missing."""
+        """Of a removed backup look_up(), pin(), accept(), … raise UnknownBackup; its objects are missing."""
         record = self.write(repository)
         repository.remove(lambda listed: {backup.record.id for backup in listed})
         proof = Proof(level="digest", ok=True, at=STARTED)
         calls: dict[str, Callable[[], object]] = {
             "look_up()": lambda: repository.look_up(record),
             "pin()": lambda: repository.pin(record),
+            "accept()": lambda: repository.accept(record),
             "add_proof()": lambda: repository.add_proof(record, proof),
             "reading()": lambda: repository.reading(record).__enter__(),
         }

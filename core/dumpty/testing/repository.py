@@ -94,6 +94,16 @@ class RepositorySuite(KeepingRules, RunRules, TransactionRules):
         apart = groups[0] not in groups[1:] and len(set(groups[1:])) == 1
         require(apart, rule, "Make it of the identity, not the name.", f"the groups were {groups}")
 
+    def test_of_a_database_all_candidates_are_there(self, repository: Repository) -> None:
+        """candidates(database=…, identity=…) has all backups of that database, oldest first; others may be left out."""
+        records = [self.write(repository, started=STARTED + _HOUR * hour) for hour in (1, 2)]
+        self.write(repository, identity="test:another server")
+        candidates = repository.candidates(database="shop", identity="test:shop")
+        loaded = [candidate.load().record for candidate in candidates]
+        of_it = [record for record in loaded if record.identity == "test:shop"]
+        rule = "candidates() of a database has all of its backups, oldest first."
+        require(of_it == records, rule, "Leave out only those of others.", f"it had {[r.id for r in of_it]}")
+
     def test_an_unknown_backup_is_unknown(self, repository: Repository) -> None:
         """get() of an id that no backup has, or of the beginning of one, raises UnknownBackup."""
         record = self.write(repository)

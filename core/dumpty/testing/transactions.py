@@ -179,7 +179,11 @@ class TransactionRules(RepositoryRules):
         """Commit a backup with something in every field."""
         driver = PluginRef(name="dumpty-testing", distribution="dumpty-testing", version="1.2")
         stage = StageRecord(plugin=driver, params={"level": 6, "fast": True, "words": ["a", "ü"]})
-        tables = (ObjectEvidence(path="public.a b", rows=3, fingerprint="sha256:00ff"), ObjectEvidence(path="ü"))
+        tables = (
+            ObjectEvidence(path="public.a b", rows=3, fingerprint="sha256:00ff"),
+            ObjectEvidence(path="ü"),
+            ObjectEvidence(path="ü_2026", rows=1, part_of="ü"),
+        )
         evidence = Evidence(
             objects=tables,
             snapshot="00000003-1",
@@ -207,5 +211,6 @@ class TransactionRules(RepositoryRules):
                     evidence=evidence,
                     options={"chunk": 5, "mode": "x", "on": False, "list": ["a"]},
                     tags=("nightly", "before the migration"),
+                    suspicions=("table ü: 1 row, had 5 in backup 1a2b3c4d of 2026-11-26 02:30Z",),
                 )
             )

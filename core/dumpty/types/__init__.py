@@ -50,6 +50,7 @@ from dumpty.types.repositories import (
     Transaction,
 )
 from dumpty.types.runs import RunClaim, StoredRun
+from dumpty.types.shrinking import ShrinkRules
 from dumpty.types.stores import (
     Cap,
     DirectoryUpload,
@@ -114,6 +115,7 @@ __all__ = [
     "Scratch",
     "SealedPart",
     "Section",
+    "ShrinkRules",
     "Signature",
     "SigningKey",
     "Sink",

@@ -107,12 +107,15 @@ class ObjectEvidence(Struct, frozen=True, kw_only=True):
     """What is known of one table (or the like) in a dump, from the same snapshot as the dump.
 
     ``path`` names it as the database does (``schema.table``); ``rows`` is its number of rows, or None where
-    nobody counted; ``fingerprint`` a digest of its content, or None.
+    nobody counted; ``fingerprint`` a digest of its content, or None. ``part_of`` is for a partition: the path of the
+    table that its rows belong to, of nested ones the outermost. Partitions come and go; whoever looks whether a
+    database has lost rows counts theirs as that table's.
     """
 
     path: str
     rows: int | None = None
     fingerprint: str | None = None
+    part_of: str | None = None
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

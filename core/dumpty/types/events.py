@@ -17,7 +17,8 @@ class EventBackup(Struct, frozen=True, kw_only=True):
 
     ``id`` is its name where it has one of its own (``DatabaseBackup``). ``url`` is the URL that it was made of, secrets
     replaced by ``***``; "" where it is not known any more. ``size_bytes`` are those stored, ``plain_size_bytes`` those
-    of the dump; None where that is encrypted, and whoever told the event had no identity.
+    of the dump; None where that is encrypted, and whoever told the event had no identity. ``suspicious``: when it was
+    made it held so much less than those before it that somebody should look.
     """
 
     id: str
@@ -25,6 +26,7 @@ class EventBackup(Struct, frozen=True, kw_only=True):
     url: str
     size_bytes: int
     plain_size_bytes: int | None
+    suspicious: bool = False
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -82,12 +82,14 @@ class StoredObject(Struct, frozen=True, kw_only=True):
 class SealedPart(Struct, frozen=True, kw_only=True):
     """What of a manifest only those can read whom it is encrypted to.
 
-    ``data`` is an age file. ``tables`` and ``rows`` (of those that were counted) are what is known without opening it.
+    ``data`` is an age file. ``tables`` and ``rows`` (of those that were counted), and whether the backup is
+    ``suspicious``, are what is known without opening it.
     """
 
     data: bytes
     tables: int = 0
     rows: int = 0
+    suspicious: bool = False
 
 
 class Signature(Struct, frozen=True, kw_only=True):
@@ -106,7 +108,8 @@ class Record(Struct, frozen=True, kw_only=True):
     ``sealed`` is None where all of it is known. Else it has what is encrypted and was not opened: ``evidence``,
     ``options``, ``recipients`` (the public keys that the backup is encrypted to) and what the objects hold are empty
     then, which says nothing of the database. ``signatures`` are of all that its manifest says but for them, and but for
-    the names of its objects; nobody has checked them.
+    the names of its objects; nobody has checked them. ``suspicions`` are what made it suspicious when it was made, in a
+    sentence each: it holds so much less than the backups before it.
     """
 
     id: str
@@ -127,6 +130,7 @@ class Record(Struct, frozen=True, kw_only=True):
     recipients: tuple[str, ...] = ()
     sealed: SealedPart | None = None
     signatures: tuple[Signature, ...] = ()
+    suspicions: tuple[str, ...] = ()
 
     @property
     def tables(self) -> int:
@@ -139,6 +143,11 @@ class Record(Struct, frozen=True, kw_only=True):
         if self.sealed is not None:
             return self.sealed.rows
         return sum(entry.rows for entry in self.evidence.objects if entry.rows is not None)
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it was suspicious when it was made."""
+        return bool(self.suspicions) if self.sealed is None else self.sealed.suspicious
 
     @property
     def recipient_kinds(self) -> tuple[str, ...]:
@@ -215,11 +224,13 @@ class Proof(PartlyShown, frozen=True, kw_only=True):
 class Annotations(Struct, frozen=True, kw_only=True):
     """What lies beside a backup: its proofs, oldest first, and what its pin says ("" where it has none).
 
-    ``unreadable`` has an error for each of them that cannot be read: a proof that counts as none, a pin that is one.
+    ``accepted`` says who took it as good, suspicious as it was, and why; "" where nobody did. ``unreadable`` has an
+    error for each of them that cannot be read: a proof or an acceptance that counts as none, a pin that is one.
     """
 
     proofs: tuple[Proof, ...] = ()
     pinned: str = ""
+    accepted: str = ""
     unreadable: tuple[ManifestError, ...] = ()
 
 

@@ -136,8 +136,12 @@ class Repository(ObjectSource, Protocol):
         """Return every backup that is there, the lost ones too."""
         ...
 
-    def candidates(self) -> Sequence[Candidate]:
-        """Return every backup that is there, from one look and with nothing read, oldest first."""
+    def candidates(self, *, database: str = "", identity: str = "") -> Sequence[Candidate]:
+        """Return every backup that is there, from one look and with nothing read, oldest first.
+
+        Of the database that these are given of, as they are to ``transaction``, all must be there; those of others
+        need not be, where that makes the look cheaper.
+        """
         ...
 
     def get(self, record_id: str) -> Record:
@@ -176,6 +180,13 @@ class Repository(ObjectSource, Protocol):
 
     def unpin(self, record: Record) -> bool:
         """Take a backup's pin away, and return whether it had one."""
+        ...
+
+    def accept(self, record: Record, reason: str = "") -> None:
+        """Write down that a backup is taken as good, suspicious as it is; ``UnknownBackup`` where it is gone.
+
+        It is told with its reason (``Annotations.accepted``), and cannot be taken back.
+        """
         ...
 
     def remove(self, choose: Callable[[Sequence[ListedBackup]], Collection[str]]) -> Removal:

@@ -58,6 +58,10 @@ def test_every_kind_of_object_comes_back(dbs, original, tmp_path, form):
     assert counts["public.measured"] is None  # its partitions are counted
     assert counts["public.measured_old"] == 11
     assert counts["app.summary"] is None  # materialized views are computed anew
+    roots = {o.path: o.part_of for o in evidence.objects}
+    partitions = {"public.measured_old", "public.measured_new", "app.measured_new_0", "public.measured_new_1"}
+    assert {path for path, root in roots.items() if root == "public.measured"} == partitions
+    assert roots["public.measured"] is None
 
 
 @pytest.mark.parametrize("form", ["sql", "native", "tar"])

@@ -96,12 +96,41 @@ def pin(name, until=None):
 def prove(name):
     def process(store):
         try:
-            annotations.annotate(store, name, annotations.PROOF, b"proof")
+            annotations.annotate(store, name, b"proof")
         except UnknownBackup:
             return "refused"
         except StoreError:
             return "failed"
         return "proved"
+
+    return process
+
+
+def accept(name):
+    def process(store):
+        try:
+            annotations.accept(store, name, b"by somebody")
+        except UnknownBackup:
+            return "refused"
+        except StoreError:
+            return "failed"
+        return "accepted"
+
+    return process
+
+
+def prune_for_accepted(old, suspicious):
+    """Remove what is old, once the newer one, which is suspicious, is accepted: as rules do that keep one."""
+
+    def decide(live):
+        accepted = suspicious in live and any(layout.ACCEPTED in note.name for note in live[suspicious].notes)
+        return {old} & live.keys() if accepted else ()
+
+    def process(store):
+        try:
+            return "removed" if removal.remove(store, decide).removed else "kept"
+        except StoreError:
+            return "failed"
 
     return process
 
@@ -245,6 +274,19 @@ def clearing_runs(steps):
 def done_is_there(index, name, endings=(".db",)):
     def invariant(results, objects):
         return f"{name} is lost" if results[index] == "done" and not whole(objects, name, endings) else None
+
+    return invariant
+
+
+def old_is_there_until_accepted(index, old, suspicious):
+    """An old backup goes for a suspicious one only where that is there, and somebody has said that it is accepted."""
+
+    def invariant(results, objects):
+        if whole(objects, old):
+            return None
+        if not whole(objects, suspicious):
+            return f"{old} went for {suspicious}, which is gone"
+        return f"{old} went for {suspicious}, which nobody accepted" if results[index] == "refused" else None
 
     return invariant
 

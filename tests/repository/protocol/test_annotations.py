@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from dumpty.errors import StoreError, UnknownBackup
-from dumpty.repository.protocol.annotations import ACCEPTED, PROOF, SUSPICIOUS, annotate, pin, unpin
+from dumpty.repository.protocol.annotations import ACCEPTED, PROOF, accept, annotate, pin, unpin
 from dumpty.repository.protocol.layout import TOMBSTONE, parse_listing
 from dumpty.testing.memory_store import ALL, MemoryStore
 from dumpty.types import Cap
@@ -60,20 +60,15 @@ def test_taking_a_pin_off_leaves_those_of_restores(store):
     assert len(entry(store).pins) == 1
 
 
-@pytest.mark.parametrize("kind", [PROOF, ACCEPTED, SUSPICIOUS])
-def test_each_annotation_is_an_object_of_its_own(store, kind):
-    names = {annotate(store, STEM, kind, b"ok"), annotate(store, STEM, kind, b"ok")}
+@pytest.mark.parametrize(("say", "kind"), [(annotate, PROOF), (accept, ACCEPTED)])
+def test_each_annotation_is_an_object_of_its_own(store, say, kind):
+    names = {say(store, STEM, b"ok"), say(store, STEM, b"ok")}
     assert {found.name for found in entry(store).notes} == names
     assert all(name.startswith(f"{STEM}{kind}20261126T170000Z-") for name in names)
 
 
-def test_an_annotation_is_of_a_known_kind(store):
-    with pytest.raises(ValueError, match="no kind"):
-        annotate(store, STEM, ".pin-", b"")
-
-
 @pytest.mark.parametrize("manifest", [None, TOMBSTONE])
-@pytest.mark.parametrize("say", [pin, lambda store, stem: annotate(store, stem, PROOF, b"ok")])
+@pytest.mark.parametrize("say", [pin, lambda *where: annotate(*where, b"ok"), lambda *where: accept(*where, b"ok")])
 def test_of_what_is_gone_nothing_can_be_said(store, say, manifest):
     store.delete([STEM + ".manifest.json"])
     if manifest is not None:
@@ -105,6 +100,34 @@ def test_a_removal_that_has_only_announced_itself_gives_way_to_a_pin(store):
     doom(store)
     pin(store, STEM)
     assert not [name for name in store.objects() if name.startswith(".prune")]
+
+
+def test_what_is_being_removed_cannot_be_accepted(store):
+    doom(store)
+    decide(store, "go")
+    before = store.objects()
+    with pytest.raises(UnknownBackup, match="being removed"):
+        accept(store, STEM, b"by ada")
+    assert store.objects() == before
+
+
+@pytest.mark.parametrize("word", ["", "withdrawn"])
+def test_an_acceptance_lets_a_removal_that_has_not_begun_go_its_way(store, word):
+    doom(store)
+    if word:
+        decide(store, word)
+    name = accept(store, STEM, b"by ada")
+    assert store.get(name) == b"by ada"
+    assert DOOM in store.objects()
+
+
+def test_where_it_cannot_be_told_an_acceptance_is_an_error_and_none(store):
+    store.cut_listing = 0
+    doom(store)
+    with pytest.raises(StoreError, match="cut"):
+        accept(store, STEM, b"by ada")
+    store.cut_listing = None
+    assert not entry(store).notes
 
 
 def test_a_removal_of_others_is_no_concern_of_a_pin(store):

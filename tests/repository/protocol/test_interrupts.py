@@ -116,7 +116,7 @@ def test_a_removal_is_finished_or_withdrawn():
 
 
 @pytest.mark.parametrize(
-    "say", [annotations.pin, lambda s, stem: annotations.annotate(s, stem, annotations.PROOF, b"")]
+    "say", [annotations.pin, lambda *w: annotations.annotate(*w, b""), lambda *w: annotations.accept(*w, b"")]
 )
 def test_an_annotation_is_said_or_not_and_the_backup_is_there(say):
     said_all_the_same = 0

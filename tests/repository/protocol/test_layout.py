@@ -28,7 +28,7 @@ from dumpty.types import Found
 NOW = datetime(2026, 11, 26, 17, tzinfo=UTC)
 STEM = "shop-abcdef/20261126T170000Z-0123456789ab-01234567"
 MEANINGS = [".intent", ".beat-1", ".manifest.json", ".pin-01234567", ".proof-20261126T170000Z-01234567"]
-MEANINGS += [".accepted-20261126T170000Z-01234567", ".suspicious-20261126T170000Z-01234567"]
+MEANINGS += [".accepted-20261126T170000Z-01234567"]
 SAFE = re.compile(r"(?!\.{1,2}(/|\Z))[A-Za-z0-9_.-]+(/(?!\.{1,2}(/|\Z))[A-Za-z0-9_.-]+){0,3}")
 
 
@@ -116,7 +116,7 @@ def test_a_listing_is_one_entry_for_each_stem():
     entry = listing.entries[STEM]
     assert sorted(f.name for f in entry.all()) == sorted(n for n in names if n.startswith(STEM))
     assert {f.name for f in entry.data} == {STEM + ".p1.sql", STEM + ".p2.sql"}
-    assert (len(entry.beats), len(entry.pins), len(entry.notes)) == (2, 1, 3)
+    assert (len(entry.beats), len(entry.pins), len(entry.notes)) == (2, 1, 2)
     assert entry.committed
     assert not listing.entries[other].committed
     assert listing.committed.keys() == {STEM}

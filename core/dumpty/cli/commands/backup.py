@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,12 +23,16 @@ from dumpty.cli.keys import EncryptTo, SignWith, read_recipients, read_signing_k
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.urls import read_url
 
+if TYPE_CHECKING:
+    from dumpty.types import ShrinkRules
+
 EXAMPLES = """
 dumpty backup sqlite:///shop.db
 dumpty backup postgresql://backup@db.example.org/shop --dir /srv/backups
 dumpty backup mysql://backup@localhost/shop --jobs 4 --rate-limit 20MB
 dumpty backup sqlite:///shop.db --copy-to /mnt/vault
 dumpty backup sqlite:///shop.db --encrypt-to recipients.txt --sign-with signing.key
+dumpty backup sqlite:///shop.db --shrink-guard
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 dumpty backup 'postgresql://backup@db.example.org/*' --exclude '*_test'
 dumpty backup 'sqlite:////srv/apps/**/*.sqlite3'
@@ -49,6 +53,13 @@ RateLimit = Annotated[
         "--rate-limit",
         metavar="SIZE",
         help="Take no more dump a second from the database: 20MB. (SQLite's native copy is made at once.)",
+    ),
+]
+ShrinkGuard = Annotated[
+    bool,
+    typer.Option(
+        "--shrink-guard",
+        help="Compare it with the last good backups: one that holds half as much, or lacks a table, is suspicious.",
     ),
 ]
 CopyTo = Annotated[
@@ -83,6 +94,7 @@ def backup(
     include: Include = None,
     exclude: Exclude = None,
     tag: Tags = None,
+    shrink_guard: ShrinkGuard = False,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -91,10 +103,11 @@ def backup(
 
     Writes one complete, consistent dump of the database into the backup directory, compressed and with its digests.
     A backup that is reported as done is whole; one that fails leaves nothing behind, and every earlier one as it was.
-    A copy that fails is told with status 12, for the backup is made. With --encrypt-to it is read by whoever has the
-    identity of a recipient, and by nobody else: `dumpty keys new` makes one. With --sign-with, whoever has not that key
-    makes no backup that `dumpty restore --require-signature` accepts. Where the URL's path has wildcards, each database
-    that they mean is backed up, one after another: the failure of one stops no other, and is told.
+    A copy that fails is told with status 12, for the backup is made. So is one that --shrink-guard finds suspicious: no
+    rule removes an older one for it until you say `dumpty accept`. With --encrypt-to only the identity of a recipient
+    reads it: `dumpty keys new` makes one. With --sign-with nobody without that key makes a backup that
+    `dumpty restore --require-signature` accepts. Where the URL's path has wildcards, each database that they mean is
+    backed up, one after another: the failure of one stops no other, and is told.
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.operations.databases import find_databases, has_wildcards
@@ -110,6 +123,12 @@ def backup(
     scope = {"include": include or (), "exclude": exclude or ()}
     databases = find_databases(host, database_url, **scope, overrides=options)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
-    how = {"format": chosen, "rate_limit": rate, "tags": tag or (), **options, **keys}
-    work = Work(manager, how, copy_to or (), json=json, quiet=quiet)
+    kind = {"format": chosen, "rate_limit": rate, "tags": tag or (), "shrink_guard": _rules(shrink_guard)}
+    work = Work(manager, {**kind, **options, **keys}, copy_to or (), json=json, quiet=quiet)
     return back_up_each(work, databases) if has_wildcards(host, database_url) else back_up(work, databases[0])
+
+
+def _rules(shrink_guard: bool) -> ShrinkRules | None:
+    from dumpty.types import ShrinkRules
+
+    return ShrinkRules() if shrink_guard else None

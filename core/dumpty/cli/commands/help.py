@@ -32,6 +32,7 @@ _ORDER = (
     "verification",
     "schedules",
     "retention",
+    "shrinking",
     "s3",
     "gcs",
     "objectstore",

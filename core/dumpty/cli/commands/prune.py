@@ -77,8 +77,8 @@ def prune(
     """Remove old backups.
 
     A backup is removed only if every rule that is given lets it go. Never removed are the newest backup of a database,
-    the newest that was proven (at each level of proof), and what is pinned; a backup that is lost, or whose proof
-    failed, takes no other's place.
+    the newest that was proven (at each level of proof), what is pinned, and what is suspicious until it is accepted; a
+    backup that is suspicious or lost, or whose proof failed, takes no other's place.
     """
     from dumpty.types import Removal
 
@@ -154,7 +154,8 @@ def _total(backups: Iterable[Backup]) -> int:
 
 
 def _rules(numbers: dict[str, int | None], older_than: str | None, max_size: str | None, zone: str) -> Rules:
-    from dumpty.repository.retention import Rules, parse_age, parse_size, parse_timezone
+    from dumpty.repository.quantities import parse_age, parse_size, parse_timezone
+    from dumpty.repository.retention import Rules
 
     try:
         return Rules(

@@ -53,8 +53,8 @@ def run(
     Without --due the jobs are run now, whatever their schedules say. With --due each is run once for the last time that
     it was due, by whichever machine comes first; call that every few minutes.
 
-    Ends with 1 where a job failed, with 12 where all are done and somebody should look: a copy is missing, a backup
-    could not be proved here, a database is gone.
+    Ends with 1 where a job failed, with 12 where all are done and somebody should look: a backup is suspicious, a copy
+    is missing, a proof was not possible here, a database is gone.
     """
     from dumpty.jobs.planning import plan
     from dumpty.jobs.settings import load

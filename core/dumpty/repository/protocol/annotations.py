@@ -1,4 +1,4 @@
-"""What is said of a backup after it was made: pinned, proved, accepted, suspicious. Each is one immutable object.
+"""What is said of a backup after it was made: pinned, proved, accepted. Each is one immutable object.
 
 Each is put first, and only then it is asked whether the backup still stands: whoever removes it announces that first,
 and only then looks what is pinned. So one of the two sees the other, whatever the order.
@@ -10,13 +10,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty.errors import MissingFile, StoreError, UnknownBackup
-from dumpty.repository.protocol.dooms import read_dooms, withdraw
+from dumpty.repository.protocol.dooms import GOES_AHEAD, read_decision, read_dooms, withdraw
 from dumpty.repository.protocol.layout import (
     ACCEPTED,
     MANIFEST,
     PIN,
     PROOF,
-    SUSPICIOUS,
     expiry,
     is_commit,
     is_stem,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from dumpty.types import Store
 
-__all__ = ["ACCEPTED", "PROOF", "SUSPICIOUS", "annotate", "pin", "unpin"]
+__all__ = ["ACCEPTED", "PROOF", "accept", "annotate", "pin", "unpin"]
 
 
 def pin(store: Store, stem: str, content: bytes = b"", *, until: datetime | None = None) -> str:
@@ -61,23 +60,30 @@ def unpin(store: Store, stem: str, known: Iterable[str] = ()) -> None:
     store.delete(sorted(listed | set(known)))
 
 
-def annotate(store: Store, stem: str, kind: str, content: bytes) -> str:
-    """Add a proof, or that a backup is suspicious, or accepted all the same; return the object's name.
-
-    Args:
-        store: where the backup is.
-        stem: the backup's.
-        kind: ``PROOF``, ``SUSPICIOUS`` or ``ACCEPTED``.
-        content: what is to be said.
+def annotate(store: Store, stem: str, content: bytes) -> str:
+    """Add a proof of a backup; return the object's name.
 
     Raises:
         UnknownBackup: it is gone.
         StoreError: it could not be said.
     """
-    if kind not in {PROOF, SUSPICIOUS, ACCEPTED}:
-        raise ValueError(f"{kind!r} is no kind of annotation")
-    name = f"{stem}{kind}{time_text(store.now())}-{new_nonce()}"
+    name = f"{stem}{PROOF}{time_text(store.now())}-{new_nonce()}"
     _put(store, stem, name, content, lambda *_: None)
+    return name
+
+
+def accept(store: Store, stem: str, content: bytes) -> str:
+    """Say that a backup is taken as good, suspicious as it is; return the object's name.
+
+    From then on it counts, and others may go for it. A removal that is only announced is none of its concern: by then
+    it was accepted, and whoever goes by that counts as gone what others have announced.
+
+    Raises:
+        UnknownBackup: it is gone, or being removed.
+        StoreError: it could not be said.
+    """
+    name = f"{stem}{ACCEPTED}{time_text(store.now())}-{new_nonce()}"
+    _put(store, stem, name, content, _require_not_going)
     return name
 
 
@@ -98,6 +104,12 @@ def _require_not_doomed(store: Store, stem: str) -> None:
     for me, stems in read_dooms(store).items():
         if stem in stems and not (Cap.CREATE_NEW in store.capabilities() and withdraw(store, me)):
             raise UnknownBackup(f"{store.locate(stem)} is being removed; it cannot be pinned any more")
+
+
+def _require_not_going(store: Store, stem: str) -> None:
+    for me, stems in read_dooms(store).items():
+        if stem in stems and read_decision(store, me) == GOES_AHEAD:
+            raise UnknownBackup(f"{store.locate(stem)} is being removed; it cannot be accepted any more")
 
 
 def _require_manifest(store: Store, stem: str) -> None:

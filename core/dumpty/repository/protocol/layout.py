@@ -5,7 +5,7 @@
     FOLDER/TIME-ID12-NONCE.sql.gz            data: any ending that is none of these
     FOLDER/TIME-ID12-NONCE.manifest.json     the commit; or a tombstone: this attempt can never commit
     FOLDER/TIME-ID12-NONCE.intent            an attempt was begun, and .beat-N that it lives
-    FOLDER/TIME-ID12-NONCE.pin-NONCE[-TIME]  not to be removed (until then); .proof- .accepted- .suspicious-TIME-NONCE
+    FOLDER/TIME-ID12-NONCE.pin-NONCE[-TIME]  not to be removed (until then); .proof-TIME-NONCE, .accepted-TIME-NONCE
     .prune/doom-ME  .prune/go-ME             what a removal means to take, and whether it may
     .runs/JOB/SLOT.claim-N  .claim-N.beat-M  .result
 
@@ -41,7 +41,6 @@ __all__ = [
     "PROOF",
     "PRUNE_FOLDER",
     "RUNS_FOLDER",
-    "SUSPICIOUS",
     "TOMBSTONE",
     "Entry",
     "Listing",
@@ -66,7 +65,6 @@ MANIFEST = ".manifest.json"
 PIN = ".pin-"
 PROOF = ".proof-"
 ACCEPTED = ".accepted-"
-SUSPICIOUS = ".suspicious-"
 PRUNE_FOLDER = ".prune"
 RUNS_FOLDER = ".runs"
 DOOM = ".prune/doom-"
@@ -77,7 +75,7 @@ content is no tombstone, whose data would be deleted, but a damaged manifest."""
 NAME_LIMIT = 400
 """The most characters that a store's name has."""
 
-_KINDS = (BEAT, PIN, PROOF, ACCEPTED, SUSPICIOUS)
+_KINDS = (BEAT, PIN, PROOF, ACCEPTED)
 _ENDING_LIMIT = 100
 _FOLDER_LIMIT = 200
 _TIME = r"[0-9]{8}T[0-9]{6}Z"

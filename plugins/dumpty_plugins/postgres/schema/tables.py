@@ -13,13 +13,14 @@ from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import decode_text, display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
 _TABLES = """
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relkind = 'r' OR c.relkind = 'p'
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relkind = 'r' OR c.relkind = 'p', i.inhparent
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhseqno = 1
     WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't'
       AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
       AND NOT EXISTS (SELECT FROM pg_depend d
@@ -27,7 +28,7 @@ _TABLES = """
     ORDER BY n.nspname, c.relname"""
 
 _CONFIGURATION = """
-    SELECT c.oid, n.nspname, c.relname, 'x'::"char", true
+    SELECT c.oid, n.nspname, c.relname, 'x'::"char", true, NULL::oid
     FROM pg_extension e, unnest(e.extconfig) AS t(oid), pg_class c, pg_namespace n
     WHERE c.oid = t.oid AND c.relkind = 'r' AND n.oid = c.relnamespace
       AND has_table_privilege(c.oid, 'SELECT')
@@ -49,7 +50,8 @@ class Table:
     """One table.
 
     ``kind`` is pg_class's: r table or partition, p partitioned, m materialized view; x is a table of an extension
-    whose user-made rows are dumped. ``lockable``: LOCK TABLE takes it.
+    whose user-made rows are dumped. ``lockable``: LOCK TABLE takes it. ``parent`` is the table whose partition it is,
+    or from which it inherits, which is how partitions were made before there were any.
     """
 
     oid: int
@@ -57,6 +59,7 @@ class Table:
     name: str
     kind: str
     lockable: bool
+    parent: int | None = None
 
     @property
     def path(self) -> str:
@@ -87,7 +90,7 @@ def _quote_if_needed(name: str) -> str:
 def list_tables(connection: Connection, *, configuration: bool = False) -> list[Table]:
     """Return the tables that belong to the user, and with ``configuration`` those that extensions have dumped."""
     tables = rows(connection, _TABLES) + (rows(connection, _CONFIGURATION) if configuration else [])
-    return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock) for o, s, n, k, lock in tables]
+    return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock, parent=p) for o, s, n, k, lock, p in tables]
 
 
 def count(connection: Connection, tables: Sequence[Table], *, fingerprints: bool = False) -> tuple[ObjectEvidence, ...]:
@@ -97,6 +100,7 @@ def count(connection: Connection, tables: Sequence[Table], *, fingerprints: bool
     listed without a number.
     """
     objects = []
+    by_oid = {table.oid: table for table in tables}
     for table in tables:
         if table.kind == "x":
             continue
@@ -105,11 +109,20 @@ def count(connection: Connection, tables: Sequence[Table], *, fingerprints: bool
             row_count, digest = fingerprint.of_table(connection, table.oid, table.sql)
         elif table.kind == "r":
             row_count = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
-        objects.append(ObjectEvidence(path=table.path, rows=row_count, fingerprint=digest))
+        root = _root(table, by_oid)
+        part_of = None if root is table else root.path
+        objects.append(ObjectEvidence(path=table.path, rows=row_count, fingerprint=digest, part_of=part_of))
     if large_objects := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
         digest = fingerprint.of_large_objects(connection) if fingerprints else None
         objects.append(ObjectEvidence(path=LARGE_OBJECTS, rows=large_objects, fingerprint=digest))
     return tuple(objects)
+
+
+def _root(table: Table, by_oid: Mapping[int, Table]) -> Table:
+    """Return the outermost table that a partition is of; a table that is none itself."""
+    while (parent := by_oid.get(table.parent or 0)) is not None:
+        table = parent
+    return table
 
 
 @contextlib.contextmanager
