@@ -24,6 +24,7 @@ import pytest
 from support.pages import PAGES, TOP, Block, blocks, manual
 
 from dumpty.cli import main
+from dumpty.jobs.settings import load
 
 TABLE = "CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT); INSERT INTO orders VALUES (1, 'egg');"
 ROLES = ("backup", "restorer", "drill")
@@ -177,10 +178,17 @@ class Reader:
                 continue
             *fields, user, command = line.split(maxsplit=6)
             for field, low, high in zip(fields, (0, 0, 1, 1, 0), (59, 23, 31, 12, 7), strict=True):
-                assert field == "*" or low <= int(field) <= high, line
+                assert field == "*" or low <= int(field.removeprefix("*/")) <= high, line
             assert user == "root"
             assert "%" not in command, line
             self._run(command, block.place, **environment)
+
+    def _toml(self, block: Block) -> None:
+        """Keep a configuration, in the place of an earlier one, and see that it is right, but for servers and secrets."""
+        path = self.directory / block.note
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.here(re.sub(r"@db\.example\.org", "@127.0.0.1", block.text)))
+        assert load(str(path)).jobs, block.place
 
     def _ini(self, block: Block) -> None:
         """Keep a unit; with the timer, the last, see what systemd says of both, and do what the service does."""
@@ -206,7 +214,9 @@ class Reader:
 
 
 def is_run(block: Block) -> bool:
-    return block.language not in {"text", "toml", "json"} and not block.note.startswith(
+    if block.language == "toml":
+        return block.note.endswith("dumpty.toml")
+    return block.language not in {"text", "json"} and not block.note.startswith(
         ("untested: ", "tested apart: ", "signature")
     )
 

@@ -74,7 +74,11 @@ def test_every_option_and_verb_that_a_page_names_exists(capsys):
     from dumpty.cli import app
 
     helps = dict.fromkeys(
-        ["", *app.VERBS, "plugins", "plugins new", "plugins check", "keys", "keys new", "keys show", "keys check"], ""
+        [
+            *("", *app.VERBS, "plugins", "plugins new", "plugins check", "keys", "keys new", "keys show", "keys check"),
+            *("config", "config init", "config check", "config show"),
+        ],
+        "",
     )
     for name in helps:
         main([*name.split(), "--help"])

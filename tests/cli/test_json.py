@@ -96,6 +96,22 @@ ENDS = [
     ("backup sqlite:///*.*", 1, "backups failures duration_seconds"),
     ("backup sqlite:///*.nothing", 1, ""),
     ("backup sqlite:///shop.db --include x", 2, ""),
+    ("run shop --config jobs.toml", 0, "jobs"),
+    ("run --config jobs.toml", 1, "jobs"),
+    ("run copied --config jobs.toml", 12, "jobs"),
+    ("run --due --config jobs.toml", 0, "jobs"),
+    ("run --dry-run --config jobs.toml", 1, "jobs"),
+    ("run nothing --config jobs.toml", 2, ""),
+    ("run --config nothing.toml", 2, ""),
+    ("runs --config jobs.toml", 0, "runs"),
+    ("runs --config nothing.toml", 2, ""),
+    ("config init {shop}", 0, "path"),
+    ("config init --config jobs.toml", 2, ""),
+    ("config check --config jobs.toml", 2, "path jobs problems"),
+    ("config check --config nothing.toml", 2, "path jobs problems"),
+    ("config show shop --config jobs.toml", 0, "path jobs problems"),
+    ("config show --schema", 0, "config_schema"),
+    ("config show nothing --config jobs.toml", 2, ""),
     ("keys new --out new.txt", 0, "path recipient passphrase"),
     ("keys new --out shop.db", 2, ""),
     ("keys show", 0, "keys"),
@@ -163,6 +179,12 @@ def original(tmp_path_factory) -> Path:
     files["gone"].unlink()
     next(top.glob("backups/hidden*/*.manifest.json")).write_text("{}")
     assert main(["keys", "new", "--out", str(top / "key.txt")]) == 0
+    (top / "jobs.toml").write_text(
+        f'[defaults]\nrepository = "{top}/jobs"\ndrill = "weekly"\n'
+        f'[jobs.shop]\nsource = "sqlite:///{top}/shop.db"\n'
+        f'[jobs.copied]\nsource = "sqlite:///{top}/shop.db"\ncopies = ["{top}/shop.db"]\n'
+        '[jobs.secret]\nsource = "env:NOT_SET"\n'
+    )
     return top
 
 

@@ -236,8 +236,8 @@ class ActiveJob:
         try:
             done = (stored for stored in manager.runs(self.job.name) if stored.done)
             for stored in itertools.islice(done, _LOOKED_BACK):
-                if (content := manager.run_result(self.job.name, stored.slot)) is not None:
-                    runs.append(decode(content, f"run {stored.slot} of the job {self.job.name}"))
+                content = manager.run_result(self.job.name, stored.slot)
+                runs += [decode(content, f"run {stored.slot} of the job {self.job.name}")] if content else []
         except DumptyError as error:
             self._tell(f"warning: it is not known which databases there were before: {error}")
         return max((run for run in runs if run.databases), key=lambda run: run.ended, default=None)

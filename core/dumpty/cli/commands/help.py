@@ -30,6 +30,7 @@ _ORDER = (
     "databases",
     "restoring",
     "verification",
+    "configuration",
     "schedules",
     "retention",
     "shrinking",
