@@ -93,6 +93,12 @@ class Address:
         self.stall = stall
         self._asks_server = True
 
+    @property
+    def names_database(self) -> bool:
+        """Whether the URL, its parameters, a service or ``PGDATABASE`` say which database it is of."""
+        naming = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
+        return bool(naming or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"))
+
     def require_database(self) -> Address:
         """Return this address, if it says which database it is of.
 
@@ -101,8 +107,7 @@ class Address:
         Raises:
             MalformedURL: neither the URL nor its parameters, a service, or ``PGDATABASE`` name one.
         """
-        naming = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
-        if naming or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"):
+        if self.names_database:
             return self
         raise MalformedURL(
             f"{self.label} names no database; one database is saved per backup: add /NAME after the server, "
