@@ -182,7 +182,7 @@ def _debugging() -> bool:
     return os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
 
 
-_WARNING_EVENTS = {"directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged"}
+_WARNING_EVENTS = {"directory-exposed", "backup-kept", "backup-lost", "left-behind", "manifest-damaged", "restore-note"}
 """Events of the library's log that no verb says itself."""
 
 

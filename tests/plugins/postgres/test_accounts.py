@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import shutil
 import subprocess
 import uuid
@@ -23,6 +24,7 @@ from dumpty import (
     TargetNotEmpty,
     UnknownBackup,
 )
+from dumpty.cli import main
 from dumpty.testing.dumps import RecordedDump
 from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
@@ -485,9 +487,9 @@ def test_who_may_not_read_hashes_is_told_how_to(roles, manager, postgres):
     role, url = quoted(roles("a")), postgres.url("", roles("a"), "x")
     roles.execute(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     result = manager.create_backup(url, format="accounts", hashes="plain")
-    grant = f"GRANT SELECT ON pg_catalog.pg_authid TO {role}"
+    grant = f"GRANT SELECT ON pg_catalog.pg_authid TO {role}"  # a privilege of one database, though on a table of all
     assert isinstance(result.exception, SourceError)
-    assert grant in result.error
+    assert f'{grant} (in the database "postgres")' in result.error
     assert "-o hashes=off" in result.error
     host = Host([postgres_plugin], discover=False)
     options = host.options({"inspect": host.plugins()[0]}, {"server": True, "rights": True})["inspect"]
@@ -628,3 +630,18 @@ def test_accounts_never_count_as_a_databases_backups(roles, manager, postgres, d
         manager.find("latest", alone=True)
     assert manager.find(f"latest:{accounts.database_name}", source=accounts.source).id == accounts.id
     assert {b.id for b in manager.list_backups()} == {accounts.id, database.backup.id}
+
+
+def test_the_command_tells_what_it_left(roles, postgres, tmp_path, capsys, monkeypatch):
+    """On the command line a backup says what it holds, a restore what it left as it is, with a warning for programs."""
+    monkeypatch.chdir(tmp_path)
+    postgres.execute(f"CREATE ROLE {quoted(roles('a'))}")
+    assert main(["backup", postgres.url(""), "--format", "accounts", "-o", "hashes=plain"]) == 0
+    assert "roles: 2, as accounts+gzip" in capsys.readouterr().out
+    postgres.execute("COMMENT ON ROLE postgres IS 'x'")
+    try:
+        assert main(["restore", "latest", "--to", postgres.url(""), "--json"]) == 0
+    finally:
+        postgres.execute("COMMENT ON ROLE postgres IS NULL")
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert 'the role "postgres", whoever restores, was left as it is' in warning

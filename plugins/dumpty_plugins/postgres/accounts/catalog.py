@@ -95,8 +95,9 @@ def may_read_hashes(connection: Connection) -> bool:
 
 
 def hashes_grant(connection: Connection) -> str:
-    """Return the statement that lets this user read the hashes of passwords."""
-    return f"GRANT SELECT ON pg_catalog.pg_authid TO {identifier(rows(connection, 'SELECT current_user')[0][0])}"
+    """Return the statement that lets this user read the hashes of passwords, and where it is to be run."""
+    ((user, database),) = rows(connection, "SELECT current_user, current_database()")
+    return f"GRANT SELECT ON pg_catalog.pg_authid TO {identifier(user)} (in the database {identifier(database)})"
 
 
 def require_hashes(address: Address, connection: Connection) -> None:
