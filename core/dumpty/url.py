@@ -17,6 +17,7 @@ __all__ = [
     "MalformedURL",
     "database_name",
     "identity_of",
+    "is_of_server",
     "parse_connection",
     "parse_url",
     "raw_path",
@@ -276,6 +277,11 @@ def identity_of(source: Source, scheme: str = "") -> str:
     host = (source.host or query.get("host") or query.get("unix_socket") or "").lower()
     port = source.port or query.get("port")
     return f"{scheme or source.scheme}://{host}{f':{port}' if port else ''}/{source.database or ''}"
+
+
+def is_of_server(identity: str, format_name: str) -> bool:
+    """Return whether a backup is of a whole server, by its identity (see ``operations.subjects``) and its format."""
+    return identity.startswith(f"{format_name}@")
 
 
 def database_name(source: Source, inspected: str = "") -> str:

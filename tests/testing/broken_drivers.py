@@ -18,7 +18,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, PluginInfo, SourceError, hookimpl
+from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, Option, PluginInfo, SourceError, hookimpl
 from testing.breaks import ANY, breaks
 from testing.jsonl import JsonLines, ProvingJsonLines
 
@@ -107,6 +107,16 @@ class BacksUpOnceAfterListing(JsonLines):
         if self.left < 0:
             raise SourceError("the connection was closed")
         return super().backup(source, sink, options)
+
+
+@breaks("test_inspect_tells_a_server_from_its_databases")
+class TakesItsServerForADatabase(JsonLines):
+    @hookimpl
+    def describe(self):
+        info = super().describe()
+        formats = (*info.formats, Format(name="people", suffix=".people", server=True))
+        server = Option(name="server", default=False, help="look at the server", verbs=("inspect",))
+        return replace(info, formats=formats, options=(*info.options, server))
 
 
 # -- backup ----------------------------------------------------------------------------------------------------------

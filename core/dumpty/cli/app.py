@@ -198,7 +198,7 @@ def _debugging() -> bool:
 
 _WARNING_EVENTS = {
     *("directory-exposed", "backup-kept", "backup-lost", "backup-suspicious", "left-behind", "manifest-damaged"),
-    *("databases-altered", "databases-hidden", "include-unmatched"),
+    *("databases-altered", "databases-hidden", "include-unmatched", "restore-note"),
 }
 """Events of the library's log that no verb says itself."""
 

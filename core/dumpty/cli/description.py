@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dumpty.cli.output import Line, Table, count, moment, seconds, size
+from dumpty.url import is_of_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -168,8 +169,10 @@ def form(backup: Backup) -> str:
 
 
 def contents(backup: Backup) -> str:
-    """Return how much was counted: ``12 objects, 3,456 rows``."""
+    """Return how much was counted: ``12 objects, 3,456 rows``; of a whole server ``roles: 5, memberships: 3``."""
     objects = backup.evidence.objects
+    if objects and is_of_server(backup.source, backup.format):
+        return ", ".join(f"{o.path}: {o.rows:,}" for o in objects if o.rows) or "nothing"
     if backup.sealed and backup.tables:
         return f"{count(backup.tables, 'object')}, {count(backup.rows, 'row')}"
     if not objects:

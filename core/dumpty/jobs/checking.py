@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.errors import DumptyError
+from dumpty.errors import DumptyError, OptionError
 from dumpty.indirection import indirect_line
+from dumpty.jobs.finding import ACCOUNTS
 from dumpty.jobs.upkeep import read_address
 from dumpty.operations.given_keys import CIPHER, given_identities, given_recipients, given_signing_key
 from dumpty.registry.host import default_host
@@ -42,6 +43,8 @@ def _steps(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> Itera
     for written in job.sources:
         yield "source", lambda written=written: _driver(written, remember)  # type: ignore[misc]
         yield "format", lambda written=written: _check_format(job, written, remember)  # type: ignore[misc]
+    if job.accounts:
+        yield "accounts", lambda: _check_accounts(job, remember)
     yield "options", lambda: _check_options(job, remember)
     if job.compressor != "none":
         yield "compressor", lambda: host.named("compressor", job.compressor)
@@ -76,6 +79,17 @@ def _check_format(job: JobSettings, written: str, remember: Callable[[Iterable[s
     driver = _known_driver(written, remember)
     if driver is not None and job.format is not None:
         driver.format(job.format)
+
+
+def _check_accounts(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> None:
+    for written in job.sources:
+        driver = _known_driver(written, remember)
+        name = "" if driver is None else driver.format(ACCOUNTS).sensitive
+        if name and not job.encrypt_to and job.options.get(name, "on") == "on":
+            raise OptionError(
+                f"accounts hold secrets ({name}), so they are not backed up without encryption: write encrypt_to, "
+                f'leave them out (options = {{ {name} = "off" }}), or keep them readable on purpose ("plain")'
+            )
 
 
 def _check_options(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> None:

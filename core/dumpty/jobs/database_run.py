@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.types import Recipient, SigningKey
 
-__all__ = ["Keys", "back_up", "is_transient", "server_of"]
+__all__ = ["Keys", "back_up", "is_transient"]
 
 _LONGEST_WAIT = 3600.0
 _FINAL = (
@@ -63,19 +63,11 @@ def is_transient(error: BaseException) -> bool:
     return not isinstance(error, PluginError) or isinstance(error, CommandError)
 
 
-def server_of(url: str) -> str:
-    """Return what tells the database server behind a URL from others; "" for a file."""
-    source = parse_url(url)
-    host = source.host or source.query.get("host") or source.query.get("unix_socket") or ""
-    if not host and source.port is None and (source.database or "").startswith("/"):
-        return ""
-    return f"{source.scheme}://{host}:{source.port or source.query.get('port', '')}" if host or source.port else ""
-
-
 def back_up(
     manager: Callable[[], BackupManager],
     job: JobSettings,
     url: str,
+    format: str | None,
     keys: Keys,
     stop: Stop,
     tell: Callable[[str], None],
@@ -86,6 +78,7 @@ def back_up(
         manager: returns this thread's manager of the job's repository; may raise ``DumptyError``.
         job: whose database it is.
         url: of the database, with its secrets.
+        format: of the dump; None is the job's.
         keys: the job's.
         stop: ends it, and waiting.
         tell: is told of each failure after which it is tried again.
@@ -94,7 +87,7 @@ def back_up(
     shown, secrets = parse_url(url).url, parse_url(url).secrets
     wait, error, backup, attempt = job.retry_wait.total_seconds(), None, None, 0
     for attempt in range(1, job.retries + 2):
-        backup, error = _attempt(manager, job, url, keys, stop)
+        backup, error = _attempt(manager, job, url, format or job.format, keys, stop)
         if error is None or attempt > job.retries or stop.asked or not is_transient(error):
             break
         text = redact(str(error), secrets)
@@ -117,12 +110,12 @@ def back_up(
 
 
 def _attempt(
-    manager: Callable[[], BackupManager], job: JobSettings, url: str, keys: Keys, stop: Stop
+    manager: Callable[[], BackupManager], job: JobSettings, url: str, format: str | None, keys: Keys, stop: Stop
 ) -> tuple[Backup | None, BaseException | None]:
     kind: dict[str, Any] = {"rate_limit": job.rate_limit, "tags": job.tags, "shrink_guard": job.shrink_guard}
     kind |= job.options
     try:
-        kind["format"] = job.format or default_host().driver(parse_url(url).scheme).preferred_format.name
+        kind["format"] = format or default_host().driver(parse_url(url).scheme).preferred_format.name
         result = manager().create_backup(
             url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
         )

@@ -134,6 +134,9 @@ class Job(Defaults, kw_only=True, frozen=True):
         list[Text] | None, Meta(description="Of the databases that a * in the source means only those of such names.")
     ] = None
     exclude: Annotated[list[Text] | None, Meta(description="And none of such names.", examples=[["tmp_*"]])] = None
+    accounts: Annotated[
+        bool | None, Meta(description="Back up the accounts of each server, too: roles, users, and what they may do.")
+    ] = None
 
 
 class Limits(Table, kw_only=True, frozen=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import socket
 import threading
@@ -11,16 +10,15 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dumpty.errors import DumptyError, Locked, OptionError, StoreError
-from dumpty.indirection import indirect_line
+from dumpty.errors import DumptyError, Locked, StoreError
 from dumpty.jobs import database_run
+from dumpty.jobs.finding import Database, find_databases
 from dumpty.jobs.outcomes import DatabaseRun, JobRun, decode, encode
 from dumpty.jobs.stop import Stop
 from dumpty.jobs.upkeep import Place, Upkeep, read_address
 from dumpty.jobs.values import duration_text
 from dumpty.operations.given_keys import given_recipients, given_signing_key
 from dumpty.redaction import redact
-from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,10 +26,9 @@ if TYPE_CHECKING:
     from dumpty.backup_manager import BackupManager
     from dumpty.jobs.outcomes import Outcome
     from dumpty.jobs.planning import Planned
-    from dumpty.jobs.settings import JobSettings
     from dumpty.types import RunClaim
 
-__all__ = ["ActiveJob", "Database", "Listener", "find_databases"]
+__all__ = ["ActiveJob", "Listener"]
 
 _LOOKED_BACK = 5
 """Runs that are looked at for the databases that there were: the latest slot is not always the one that ran last."""
@@ -42,43 +39,6 @@ class Listener(NamedTuple):
 
     tell: Callable[[str], None]
     remember: Callable[[Iterable[str]], None]
-
-
-class Database(NamedTuple):
-    """A database to back up: its URL with secrets, the server that it is on ("" for a file), and if a * meant it."""
-
-    url: str
-    server: str
-    was_found: bool
-
-
-def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> list[Database]:
-    """Return the databases of a job, each once; servers and directories are asked what there is.
-
-    Raises:
-        DumptyError: a URL cannot be read, or is none, or it cannot be told what there is.
-    """
-    from dumpty.operations import databases
-    from dumpty.registry.host import default_host
-
-    host = default_host()
-    urls = [indirect_line(written, "database URL") for written in job.sources]
-    for url in urls:
-        source = parse_url(url)
-        remember(source.secrets)
-        if host.driver(source.scheme).described.files and not os.path.isabs(source.database or ""):
-            raise OptionError(
-                f"{source.url} is another file wherever dumpty is called from: write its whole path, with four slashes"
-            )
-    several = {url for url in urls if databases.has_wildcards(host, url)}
-    found: dict[str, Database] = {}
-    for url in urls:
-        # They choose among several; where no source means several, the first says that they have no sense.
-        choice = {"include": job.include, "exclude": job.exclude} if url in several or not several else {}
-        for each in databases.find_databases(host, url, **choice, overrides=job.options):
-            server = database_run.server_of(each.url)
-            found.setdefault(each.url, Database(each.url, server, url in several))
-    return list(found.values())
 
 
 class ActiveJob:
@@ -181,7 +141,7 @@ class ActiveJob:
         """Back up one database; return whether it was the last of them, so that ``finish`` is next."""
         assert self._repository is not None  # noqa: S101 - prepare() returned it
         open_manager, tell = self._repository.open, self._listener.tell
-        run = database_run.back_up(open_manager, self.job, database.url, self._keys, self.stop, tell)
+        run = database_run.back_up(open_manager, self.job, database.url, database.format, self._keys, self.stop, tell)
         if not run.ok:
             self._tell(f"{run.source}: FAILED: {run.error}")
         with self._lock:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.jobs.document import Limits
-    from dumpty.jobs.job_run import Database, Listener
+    from dumpty.jobs.finding import Database
+    from dumpty.jobs.job_run import Listener
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.planning import Planned
 

@@ -57,6 +57,7 @@ class JobSettings(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    accounts: bool
     repository: str
     copies: tuple[CopySettings, ...]
     encrypt_to: tuple[str, ...]
@@ -168,6 +169,7 @@ class _Job:
             sources=sources,
             include=tuple(job.include or ()),
             exclude=tuple(job.exclude or ()),
+            accounts=bool(job.accounts),
             repository=job.repository or "",
             copies=values["copies"],
             encrypt_to=tuple(job.encrypt_to or ()),

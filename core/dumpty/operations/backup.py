@@ -13,12 +13,13 @@ from dumpty.operations.evidence import with_alterations
 from dumpty.operations.sealing import reopen
 from dumpty.operations.signatures import commit_signed
 from dumpty.operations.stages import plugin_ref, stage_record
+from dumpty.operations.subjects import identity_and_name, inspect_subject
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
 from dumpty.streaming.throttle import throttled
 from dumpty.types import Inspection, Phase, Record, StoredObject
-from dumpty.url import database_name, identity_of, parse_url
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,8 +68,9 @@ def create(
     options = host.options(verbs, overrides)
     close = _rehearsed(encryption, host, options)
     dump_format = _format(driver, format_name)
+    _require_cipher(dump_format, options["backup"], encryption)
     reporter.begin(Phase.INSPECTING)
-    inspection = _inspected(host, driver, source, options["inspect"])
+    inspection = _inspected(host, driver, source, options["inspect"], dump_format)
     run = Run(
         host=host,
         driver=driver,
@@ -80,17 +82,16 @@ def create(
         verifiers=() if verifier.name == "sha256" else (verifier,),
         progress=progress,
     )
-    identity = inspection.identity or identity_of(source, driver.described.schemes[0])
-    named = database_name(source, inspection.name)
+    identity, named = identity_and_name(driver, source, inspection, dump_format.name)
     earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
     return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags)
 
 
-def _inspected(host: Host, driver: Plugin, source: Source, options: Options) -> Inspection:
+def _inspected(host: Host, driver: Plugin, source: Source, options: Options, dump_format: Format) -> Inspection:
     """Return what there is, as far as the driver can tell."""
     if not host.can(driver, "inspect"):
         return Inspection(exists=True, empty=False)
-    return host.inspect(driver, source=source, options=options)
+    return inspect_subject(host, driver, source, options, dump_format.name)
 
 
 def _rehearsed(
@@ -183,6 +184,20 @@ def _format(driver: Plugin, name: str | None) -> Format:
         streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
         raise OptionError(f"the format {dump_format.name} is a directory, and a backup here is one file; use {streams}")
     return dump_format
+
+
+def _require_cipher(dump_format: Format, options: Options, encryption: Encryption | None) -> None:
+    """Check that secrets are not written for everybody to read who reads the backup, unless somebody insists.
+
+    Raises:
+        OptionError: they would be.
+    """
+    name = dump_format.sensitive
+    if name and options[name] == "on" and encryption is None:
+        raise OptionError(
+            f"a backup as {dump_format.name} holds secrets ({name}), so it is not made without encryption: encrypt it "
+            f"(--encrypt-to), leave them out (-o {name}=off), or keep them readable on purpose (-o {name}=plain)"
+        )
 
 
 def _stored_object(name: str, outcome: Outcome, stages: Sequence[Stage]) -> StoredObject:

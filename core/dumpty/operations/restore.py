@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from dumpty.errors import (
@@ -17,6 +18,7 @@ from dumpty.errors import (
 from dumpty.operations.evidence import ask_evidence
 from dumpty.operations.sealing import require_plugin
 from dumpty.operations.stages import stages_of
+from dumpty.operations.subjects import identity_and_name, inspect_subject, is_of_server
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
@@ -25,7 +27,7 @@ from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, requi
 from dumpty.toolkit.evidence import compare_evidence, summarize_differences
 from dumpty.toolkit.targets import refuse_full_target
 from dumpty.types import Format, Phase
-from dumpty.url import identity_of, parse_url
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import Reporter
     from dumpty.types import Evidence, Identity, Inspection, ObjectSource, Options, Record, Source
+
+_log = logging.getLogger("dumpty")
 
 __all__ = ["driver_of", "load", "require_not_refused", "restore", "stored_of"]
 
@@ -69,10 +73,8 @@ def restore(
     stored = stored_of(host, record, identities)
     reporter.begin(Phase.INSPECTING)
     if host.can(driver, "restore") and host.can(driver, "inspect"):
-        inspection = host.inspect(driver, source=target, options=options["inspect"])
-        _require_free(target, inspection, overwrite=overwrite, create=create)
-        if not inspection.empty and not other:
-            _require_same_database(record, target, inspection, driver)
+        inspection = inspect_subject(host, driver, target, options["inspect"], record.format)
+        _require_permitted(driver, record, target, inspection, overwrite=overwrite, create=create, other=other)
     if check_first:
         _check_stored(host, repository, stored, reporter)
     call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
@@ -82,6 +84,7 @@ def restore(
         loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
         call.settle()
     require_not_refused(call, driver, target)
+    _log_notes(target, loaded)
     if count := len(record.evidence.objects):
         reporter.begin(Phase.COMPARING, items_total=count)
         _require_same_counts(host, driver, record, target, loaded, options["inspect"])
@@ -89,9 +92,36 @@ def restore(
     current_interruption().check()
 
 
+def _log_notes(target: Source, loaded: Evidence) -> None:
+    for note in loaded.notes:
+        _log.warning("%s: %s", target.url, note, extra={"event": "restore-note"})
+
+
 def _check_stored(host: Host, repository: ObjectSource, stored: Stored, reporter: Reporter) -> None:
     reporter.begin(Phase.CHECKING, bytes_total=stored.stored_size)
     check_stored(host, repository, stored, reporter.bytes)
+
+
+def _require_permitted(
+    driver: Plugin,
+    record: Record,
+    target: Source,
+    inspection: Inspection,
+    *,
+    overwrite: bool,
+    create: bool,
+    other: bool,
+) -> None:
+    """Check that a target may be restored into, as far as that can be told before its driver has seen the dump.
+
+    Raises:
+        TargetNotEmpty: it may not; ``OtherDatabase`` where it is another one than the backup's.
+    """
+    # To a server a restore adds: what it would have to change there only the driver can tell.
+    adds = is_of_server(driver, record.format) and not overwrite
+    _require_free(target, inspection, overwrite=overwrite or adds, create=create)
+    if not (inspection.empty or other or adds):
+        _require_same_database(record, target, inspection, driver)
 
 
 def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, create: bool) -> None:
@@ -158,7 +188,7 @@ def _require_same_database(record: Record, target: Source, inspection: Inspectio
     Raises:
         OtherDatabase: it is not.
     """
-    identity = inspection.identity or identity_of(target, driver.described.schemes[0])
+    identity, _ = identity_and_name(driver, target, inspection, record.format)
     # Of a server that was built anew, or is reached by another account, the driver may know another identity.
     remote = target.host or target.query.get("host") or target.query.get("unix_socket")
     if identity == record.identity or (remote and target.url == record.url):

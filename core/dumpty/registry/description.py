@@ -51,6 +51,8 @@ def check_description(info: object) -> PluginInfo:
         _check_format(dump_format)
     for option in info.options:
         _check_option(option)
+    for dump_format in info.formats:
+        _check_options_of(dump_format, info.options)
     names = [o.name for o in info.options]
     reserved = sorted(set(names) & RESERVED)
     suffixes = [f.suffix for f in info.formats] + [info.suffix] * bool(info.suffix)
@@ -80,11 +82,29 @@ def check_description(info: object) -> PluginInfo:
 
 def _check_format(dump_format: Format) -> None:
     label = f"format {dump_format.name!r}"
-    _check_texts(label, dump_format, ("name", "suffix", "help"))
+    _check_texts(label, dump_format, ("name", "suffix", "help", "sensitive"))
     if not dump_format.name:
         raise PluginLoadError("describe() breaks the contract: a format has a name")
-    if not isinstance(dump_format.directory, bool):
-        raise PluginLoadError(f"describe() breaks the contract: directory of {label} is True or False")
+    for attribute in ("directory", "server"):
+        if not isinstance(getattr(dump_format, attribute), bool):
+            raise PluginLoadError(f"describe() breaks the contract: {attribute} of {label} is True or False")
+
+
+def _check_options_of(dump_format: Format, options: tuple[Option, ...]) -> None:
+    """Check that the options are declared by which core deals with a format of a server, or with secrets in it."""
+    label, name = f"format {dump_format.name!r}", dump_format.sensitive
+    subject = any(o.name == "server" and "inspect" in o.verbs and o.default is False for o in options)
+    choices = {c for o in options if o.name == name and "backup" in o.verbs and o.default == "on" for c in o.choices}
+    problems = {
+        f"{label} is of a whole server: declare the option server for inspect, whose default is False": (
+            dump_format.server and not subject
+        ),
+        f"{label} names {name!r} for what is sensitive: declare that option for backup, one of on (its default), off "
+        "and plain": bool(name) and choices != {"on", "off", "plain"},
+    }
+    for problem, violated in problems.items():
+        if violated:
+            raise PluginLoadError(f"describe() breaks the contract: {problem}")
 
 
 def _check_option(option: Option) -> None:

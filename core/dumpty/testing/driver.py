@@ -102,6 +102,21 @@ class DriverSuite(ListingRules, ProofRules, SecrecyRules, TraceRules, FacadeRule
             unchanged, "inspect() changes nothing; `target` is missing or empty.", "", f"{shown(first)}, then {second}"
         )
 
+    def test_inspect_tells_a_server_from_its_databases(self, host: Host, source: str) -> None:
+        """inspect() of the server, where a format is of one: it exists, and is called otherwise than any database."""
+        plugin = self.plugin_under_test(host)
+        if not any(form.server for form in plugin.described.formats):
+            return
+        database = self.inspected(host, source)
+        options = self.options(host, "inspect", server=True)
+        server, again = (host.inspect(plugin, source=parse_url(source), options=options) for _ in range(2))
+        rule = (
+            "With the option server on, inspect() is of the server: it exists, with an identity and a name of its own."
+        )
+        remedy = "Give the identity of a database whose name is empty, and the host (with its port) as the name."
+        told = server.exists and server.identity and server.name and server.identity == again.identity
+        require(told and server.identity != database.identity, rule, remedy, f"{shown(server)}, and {shown(database)}")
+
     # -- backup --------------------------------------------------------------------------------------------------
 
     def test_a_backup_leaves_the_source_as_it_was(self, host: Host, source: str, tmp_path: Path, form: str) -> None:

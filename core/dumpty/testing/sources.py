@@ -47,7 +47,7 @@ class DriverRules(Suite):
     """False for a driver whose URLs have no password, such as one of files."""
 
     formats: ClassVar[tuple[str, ...]] = ()
-    """Those of the plugin's formats that the rules are proved for; empty for all that are streams."""
+    """Those of the plugin's formats that the rules are proved for; empty for all that are streams of one database."""
 
     claims: ClassVar[dict[str, tuple[str, ...]]] = {
         "restores": (
@@ -65,7 +65,11 @@ class DriverRules(Suite):
             "test_an_interrupted_restore_leaves_nothing",
         ),
         "not restores": ("test_restore_is_refused_where_it_is_not_claimed",),
-        "inspects": ("test_inspect_tells_a_filled_database", "test_inspect_creates_nothing"),
+        "inspects": (
+            "test_inspect_tells_a_filled_database",
+            "test_inspect_creates_nothing",
+            "test_inspect_tells_a_server_from_its_databases",
+        ),
         "takes_password": ("test_no_secret_is_returned_or_shown",),
         "counts_rows": (
             "test_evidence_counts_the_rows",
@@ -75,7 +79,7 @@ class DriverRules(Suite):
     }
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test that asks for ``form`` once for each format that is a stream."""
+        """Run a test that asks for ``form`` once for each format that is a stream of one database."""
         if "form" in metafunc.fixturenames:
             metafunc.parametrize("form", self.stream_formats())
 
@@ -167,8 +171,9 @@ class DriverRules(Suite):
     # -- what the tests stand on ---------------------------------------------------------------------------------
 
     def stream_formats(self) -> list[str]:
-        """Return the names of the formats that the rules are proved for."""
-        declared = [form.name for form in self.plugin.describe().formats if not form.directory]  # type: ignore[attr-defined]
+        """Return the names of the formats that the rules are proved for: streams, each of one database."""
+        forms = self.plugin.describe().formats  # type: ignore[attr-defined]
+        declared = [form.name for form in forms if not form.directory and not form.server]
         return [name for name in declared if name in (self.formats or declared)]
 
     def inspected(self, host: Host, url: str) -> Inspection:

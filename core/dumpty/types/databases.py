@@ -145,7 +145,9 @@ class Inspection(Struct, frozen=True, kw_only=True):
     database's short name, for file names. ``evidence``: counts or fingerprints of its tables, on request: a driver
     that can be asked declares the option ``evidence`` for ``inspect``, one of ``off``, ``counts``, ``fingerprint``.
     ``lacks``: privileges that a backup needs and this user has not, each with the statements that grant it, on request:
-    a driver that can be asked declares the option ``rights`` (bool) for ``inspect``.
+    a driver that can be asked declares the option ``rights`` (bool) for ``inspect``. Where it declares the option
+    ``server`` (bool), and that is on, all of this is of the server, not of a database: ``identity`` and ``name``
+    are the server's, ``empty`` says whether it has none of what its formats of a whole server restore.
     """
 
     exists: bool

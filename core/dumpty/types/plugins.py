@@ -38,12 +38,22 @@ class Format(Struct, frozen=True, kw_only=True):
 
     ``suffix`` ends the stored name, dot included (``.sql``). ``directory`` is True for a form that is a directory
     of files, written through ``Sink.directory()`` and possible only where no stage follows.
+
+    ``server`` is True for a form that is of a whole server, such as its accounts, and not of one database. A URL
+    need not name a database then, and such backups are never mixed with a database's: the driver declares the option
+    ``server`` (bool) for ``inspect``, and where that is on its ``Inspection`` is of the server. A restore adds to the
+    server what is missing, and refuses with ``TargetNotEmpty`` what it would have to change, without ``overwrite``.
+
+    ``sensitive`` names the option for ``backup`` that decides whether secrets are in the dump, such as the hashes of
+    passwords: ``on`` (the default), ``off``, or ``plain``. At ``on`` dumpty takes a backup only if it is encrypted.
     """
 
     name: str
     suffix: str
     help: str = ""
     directory: bool = False
+    server: bool = False
+    sensitive: str = ""
 
 
 class PluginInfo(Struct, frozen=True, kw_only=True):

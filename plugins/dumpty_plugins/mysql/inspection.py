@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, ObjectEvidence
+from dumpty_plugins.mysql.accounts.catalog import SYSTEM, may_read, read_grant
 from dumpty_plugins.mysql.schema.catalog import MERGED, TRANSACTIONAL, listing
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from dumpty_plugins.mysql.server.session import Session
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
+_PORT = 3306
+_OTHER_ACCOUNTS = f"""
+    SELECT COUNT(*) FROM mysql.user
+    WHERE User NOT IN ({", ".join(map(literal, sorted(SYSTEM)))}, 'root')
+      AND CONCAT(User, '@', Host) <> CURRENT_USER()"""
 
 
 def identity(session: Session, source: Source, database: str) -> str:
@@ -70,6 +76,31 @@ def inspect_database(source: Source, *, evidence: str = "off", privileges: bool 
             if evidence == "off"
             else evidence_of(source, database, fingerprinted=evidence == "fingerprint"),
             lacks=missing_for_backup(session, database) if privileges else (),
+        )
+    finally:
+        session.close()
+
+
+def inspect_server(source: Source, *, privileges: bool = False) -> Inspection:
+    """Look at the server of ``source`` and its accounts; with ``privileges``, for those that a backup would miss, too.
+
+    Raises:
+        SourceError: the server cannot be reached or refuses the account.
+    """
+    session = connect(source, None)
+    try:
+        host, port = (source.host or "").lower(), str(source.port or _PORT)
+        if socket_of(source):
+            port = session.text("SELECT @@port")
+        name = "localhost" if host in _LOCAL or socket_of(source) else host
+        readable = may_read(session)
+        return Inspection(
+            exists=True,
+            empty=readable and not session.number(_OTHER_ACCOUNTS),
+            identity=identity(session, source, ""),
+            name=name if port == str(_PORT) else f"{name}:{port}",
+            versions=versions(session),
+            lacks=() if readable or not privileges else (f"the right to read accounts: {read_grant(session)}",),
         )
     finally:
         session.close()

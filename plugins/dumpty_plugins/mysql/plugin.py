@@ -30,6 +30,13 @@ def describe() -> PluginInfo:
         formats=(
             Format(name="sql", suffix=".sql", help="a script for the mariadb or mysql client"),
             Format(name="native", suffix=".sql", help="the same as sql"),
+            Format(
+                name="accounts",
+                suffix=".accounts.sql",
+                help="the server's users and roles, with what was granted to them; the server's client loads it",
+                server=True,
+                sensitive="hashes",
+            ),
         ),
         options=(
             Option(
@@ -86,6 +93,20 @@ def describe() -> PluginInfo:
                 verbs=("scratch",),
             ),
             Option(
+                name="server",
+                default=False,
+                help="look at the server and its accounts, not at a database",
+                verbs=("inspect",),
+            ),
+            Option(
+                name="hashes",
+                default="on",
+                help="of accounts: the hashes of passwords; off: leave them out; plain: keep them in a backup that is "
+                "not encrypted",
+                choices=("on", "off", "plain"),
+                verbs=("backup", "restore"),
+            ),
+            Option(
                 name="evidence",
                 default="off",
                 choices=("off", "counts", "fingerprint"),
@@ -106,10 +127,12 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at a database without changing it."""
-    from dumpty_plugins.mysql.inspection import inspect_database
+    from dumpty_plugins.mysql.inspection import inspect_database, inspect_server
     from dumpty_plugins.mysql.server.connection import with_stall_timeout
 
     privileges = bool(options.get("rights"))
+    if options.get("server"):
+        return inspect_server(with_stall_timeout(source, options), privileges=privileges)
     return inspect_database(
         with_stall_timeout(source, options), evidence=str(options.get("evidence", "off")), privileges=privileges
     )
@@ -124,10 +147,15 @@ def databases(source: Source, options: Options) -> list[Source]:
 
 
 @hookimpl
-def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # noqa: ARG001 - one for all
-    """Write one consistent dump; both formats are the same."""
-    from dumpty_plugins.mysql.backup import dump
+def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
+    """Write one consistent dump, of a database (both formats are the same) or of the server's accounts."""
     from dumpty_plugins.mysql.server.connection import with_stall_timeout
+
+    if format == "accounts":
+        from dumpty_plugins.mysql.accounts.backup import back_up_accounts
+
+        return back_up_accounts(with_stall_timeout(source, options), sink, options)
+    from dumpty_plugins.mysql.backup import dump
 
     return dump(with_stall_timeout(source, options), sink, options)
 
@@ -135,8 +163,13 @@ def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidenc
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
     """Load a dump, into a new or an empty database at once, over a full one beside it first."""
-    from dumpty_plugins.mysql.restore import restore as load
     from dumpty_plugins.mysql.server.connection import with_stall_timeout
+
+    if dump.format == "accounts":
+        from dumpty_plugins.mysql.accounts.restore import restore_accounts
+
+        return restore_accounts(with_stall_timeout(target, options), dump, overwrite=overwrite, options=options)
+    from dumpty_plugins.mysql.restore import restore as load
 
     return load(with_stall_timeout(target, options), dump, overwrite=overwrite, options=options)
 
@@ -144,6 +177,10 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
 @hookimpl
 def examine(dump: Dump, options: Options) -> Evidence:  # noqa: ARG001 - it has none
     """Read a dump to its end, statement by statement, without a database."""
+    if dump.format == "accounts":
+        from dumpty_plugins.mysql.accounts.backup import examine_accounts
+
+        return examine_accounts(dump)
     from dumpty_plugins.mysql.examine import examine as read
 
     return read(dump)
@@ -151,7 +188,11 @@ def examine(dump: Dump, options: Options) -> Evidence:  # noqa: ARG001 - it has 
 
 @hookimpl
 def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
-    """Lend a database on a private server of this machine, or a new one on the server ``on``."""
+    """Lend a database on a private server of this machine, or a new one on the server ``on``; for accounts a server."""
+    if dump.format == "accounts":
+        from dumpty_plugins.mysql.accounts.scratch import accounts_on_private_server
+
+        return accounts_on_private_server(dump, on)
     from dumpty_plugins.mysql.scratch import scratch_on_private_server, scratch_on_server
 
     superuser = bool(options.get("superuser"))

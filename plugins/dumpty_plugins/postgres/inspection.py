@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, OptionError, SourceError
+from dumpty_plugins.postgres.accounts.catalog import hashes_grant, may_read_hashes, open_server
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST, apply_settings
 from dumpty_plugins.postgres.schema.privileges import missing_privileges
 from dumpty_plugins.postgres.schema.properties import estimate
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
+_PORT = 5432
+_ACCOUNTS = """
+    SELECT 1 FROM pg_roles WHERE rolname !~ '^pg_' AND oid <> 10 AND rolname <> session_user
+    UNION ALL SELECT 1 FROM pg_tablespace WHERE spcname !~ '^pg_' LIMIT 1"""
 
 
 def inspect_database(address: Address, evidence: str = "off", *, privileges: bool = False) -> Inspection:
@@ -56,6 +61,22 @@ def inspect_database(address: Address, evidence: str = "off", *, privileges: boo
             if evidence == "off"
             else _evidence(address, connection, fingerprints=evidence == "fingerprint"),
             lacks=missing_privileges(connection) if privileges else (),
+        )
+
+
+def inspect_server(address: Address, *, privileges: bool = False) -> Inspection:
+    """Return what there is of accounts on the server of ``address``; with ``privileges``, what a backup would miss."""
+    with closing(open_server(address)) as connection, translate_errors(address, "looking at"):
+        host, port = connection.info.host.lower(), connection.info.port
+        name = "localhost" if host in _LOCAL or host.startswith(("/", "@")) or not host else host
+        lacks = f"the hashes of passwords: {hashes_grant(connection)}; or leave them out: -o hashes=off"
+        return Inspection(
+            exists=True,
+            empty=not rows(connection, _ACCOUNTS),
+            identity=_identity(connection, ""),
+            name=name if port == _PORT else f"{name}:{port}",
+            versions=_versions(connection),
+            lacks=(lacks,) if privileges and not may_read_hashes(connection) else (),
         )
 
 

@@ -26,6 +26,13 @@ def describe() -> PluginInfo:
             Format(name="custom", suffix=".dump", help="custom archive, compressed by pg_dump itself"),
             Format(name="tar", suffix=".tar", help="tar archive"),
             Format(name="directory", suffix=".dir", help="directory archive, written in parallel", directory=True),
+            Format(
+                name="accounts",
+                suffix=".accounts.sql",
+                help="the server's roles, with what is theirs, and tablespaces; psql loads it",
+                server=True,
+                sensitive="hashes",
+            ),
         ),
         options=(
             Option(
@@ -52,6 +59,20 @@ def describe() -> PluginInfo:
                 default=False,
                 help="look for rights that a backup needs and this user has not",
                 verbs=("inspect",),
+            ),
+            Option(
+                name="server",
+                default=False,
+                help="look at the server and its accounts, not at a database",
+                verbs=("inspect",),
+            ),
+            Option(
+                name="hashes",
+                default="on",
+                help="of accounts: the hashes of passwords; off: leave them out; plain: keep them in a backup that is "
+                "not encrypted",
+                choices=("on", "off", "plain"),
+                verbs=("backup", "restore"),
             ),
             Option(
                 name="jobs",
@@ -99,11 +120,15 @@ def describe() -> PluginInfo:
 @hookimpl
 def inspect(source: Source, options: Options) -> Inspection:
     """Look at the database, or find that it does not exist."""
-    from dumpty_plugins.postgres.inspection import inspect_database
+    from dumpty_plugins.postgres.inspection import inspect_database, inspect_server
     from dumpty_plugins.postgres.server.connection import Address, stall_seconds
 
-    address = Address(source, stall=stall_seconds(options)).require_database()
-    return inspect_database(address, str(options.get("evidence", "off")), privileges=bool(options.get("rights")))
+    address = Address(source, stall=stall_seconds(options))
+    if options.get("server"):
+        return inspect_server(address, privileges=bool(options.get("rights")))
+    return inspect_database(
+        address.require_database(), str(options.get("evidence", "off")), privileges=bool(options.get("rights"))
+    )
 
 
 @hookimpl
@@ -117,27 +142,41 @@ def databases(source: Source, options: Options) -> list[Source]:
 
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
-    """Dump with pg_dump, and count beside it."""
-    from dumpty_plugins.postgres.backup import back_up
+    """Dump with pg_dump, and count beside it; read accounts out of the catalogs."""
     from dumpty_plugins.postgres.server.connection import Address, stall_seconds
 
-    return back_up(Address(source, stall=stall_seconds(options)).require_database(), sink, format, options)
+    address = Address(source, stall=stall_seconds(options))
+    if format == "accounts":
+        from dumpty_plugins.postgres.accounts.backup import back_up_accounts
+
+        return back_up_accounts(address, sink, options)
+    from dumpty_plugins.postgres.backup import back_up
+
+    return back_up(address.require_database(), sink, format, options)
 
 
 @hookimpl
 def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Evidence:
-    """Load beside, check, swap; or, without the right to create databases, in one transaction."""
-    from dumpty_plugins.postgres.restore import restore_dump
+    """Load beside, check, swap; or, without the right to create databases, in one transaction, as accounts are."""
     from dumpty_plugins.postgres.server.connection import Address, stall_seconds
 
-    return restore_dump(
-        Address(target, stall=stall_seconds(options)).require_database(), dump, overwrite=overwrite, options=options
-    )
+    address = Address(target, stall=stall_seconds(options))
+    if dump.format == "accounts":
+        from dumpty_plugins.postgres.accounts.restore import restore_accounts
+
+        return restore_accounts(address, dump, overwrite=overwrite, options=options)
+    from dumpty_plugins.postgres.restore import restore_dump
+
+    return restore_dump(address.require_database(), dump, overwrite=overwrite, options=options)
 
 
 @hookimpl
 def examine(dump: Dump, options: Options) -> Evidence:
     """Read a dump to its end: an archive through pg_restore, and what comes out of it as a plain dump."""
+    if dump.format == "accounts":
+        from dumpty_plugins.postgres.accounts.backup import examine_accounts
+
+        return examine_accounts(dump)
     from dumpty_plugins.postgres.examine import examine_dump
 
     return examine_dump(dump, options)
@@ -145,7 +184,11 @@ def examine(dump: Dump, options: Options) -> Evidence:
 
 @hookimpl
 def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextManager[Scratch]:
-    """Start a private server, or take a database of its own on the server ``on``."""
+    """Start a private server, or take a database of its own on the server ``on``; accounts go to a server of theirs."""
+    if dump.format == "accounts":
+        from dumpty_plugins.postgres.accounts.scratch import accounts_on_private_server
+
+        return accounts_on_private_server(dump, on, options)
     from dumpty_plugins.postgres.scratch import on_private_server, on_server
 
     return on_private_server(dump, options) if on is None else on_server(dump, on, options)

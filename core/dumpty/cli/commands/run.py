@@ -168,7 +168,7 @@ def _plan(planned: Sequence[Planned], *, json: bool, quiet: bool) -> Report:
 def _planned(entry: Planned) -> tuple[json_runs.JobPlan, DumptyError | None]:
     """Return what a job would do, and why it would fail, if it would; a repository is opened only to read of runs."""
     from dumpty.cli import json_runs
-    from dumpty.jobs.job_run import find_databases
+    from dumpty.jobs.finding import find_databases
     from dumpty.jobs.upkeep import read_address
     from dumpty.url import parse_url, shown_address
 

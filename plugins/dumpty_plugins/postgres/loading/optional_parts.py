@@ -37,7 +37,10 @@ OPTIONS = tuple(
     for name, text in (
         ("owner", "give every object its owner; off: whoever restores owns all"),
         ("privileges", "grant and revoke what the dump says, default privileges included"),
-        ("tablespaces", "put tables and indexes into their tablespaces; off: into the database's own"),
+        (
+            "tablespaces",
+            "put tables and indexes into their tablespaces; off: into the database's own (of accounts: none are made)",
+        ),
         ("publications", "create publications and subscriptions"),
         ("comments", "create comments; those on extensions are for their owner alone"),
     )

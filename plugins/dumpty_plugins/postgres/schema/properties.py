@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _HAS_PROVIDER, _HAS_RULES, _HAS_BUILTIN = 15, 16, 17  # the PostgreSQL versions that brought them
 
-_LISTS = ("local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces")
+LISTS = ("local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces")
 """Settings whose stored value is a list of quoted names already, as in PostgreSQL's ``dumputils.c``."""
 
 _ROLES = """
@@ -173,5 +173,5 @@ def surroundings_statements(surroundings: Mapping[str, Any], database: str) -> l
 def setting_statement(prefix: str, text: str) -> str:
     """Return ``prefix`` (ALTER DATABASE or ROLE ...) with the SET clause for a stored setting ``name=value``."""
     name, _, value = text.partition("=")
-    value_sql = value or "''" if name in _LISTS else literal(value)
+    value_sql = value or "''" if name in LISTS else literal(value)
     return f"{prefix} SET {'.'.join(identifier(part) for part in name.split('.'))} TO {value_sql}"

@@ -93,6 +93,12 @@ class Address:
         self.stall = stall
         self._asks_server = True
 
+    @property
+    def names_database(self) -> bool:
+        """Whether the URL, its parameters, a service or ``PGDATABASE`` say which database it is of."""
+        naming = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
+        return bool(naming or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"))
+
     def require_database(self) -> Address:
         """Return this address, if it says which database it is of.
 
@@ -110,8 +116,7 @@ class Address:
                     f"{display_name(self.label)} names a database by bytes that are no UTF-8 text, and psycopg2 cannot "
                     "ask for it: rename it on the server, with ALTER DATABASE in one whose encoding is SQL_ASCII"
                 ) from None
-        naming = {"dbname", "service"} & {name for name, value in self.parameters.items() if value}
-        if naming or os.environ.get("PGDATABASE") or os.environ.get("PGSERVICE"):
+        if self.names_database:
             return self
         raise MalformedURL(
             f"{self.label} names no database; one database is saved per backup: add /NAME after the server, "

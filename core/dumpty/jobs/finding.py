@@ -1,0 +1,76 @@
+"""Which databases a job has, and which of them share a server."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from dumpty.errors import OptionError
+from dumpty.indirection import indirect_line
+from dumpty.operations import databases
+from dumpty.registry.host import default_host
+from dumpty.url import parse_url, with_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dumpty.jobs.settings import JobSettings
+
+__all__ = ["ACCOUNTS", "Database", "find_databases"]
+
+ACCOUNTS = "accounts"
+"""The format of what belongs to a server, and to none of its databases."""
+
+
+class Database(NamedTuple):
+    """A database to back up: its URL with secrets, the server that it is on ("" for a file), and if a * meant it.
+
+    ``format`` is None for what the job says; ``accounts`` is of the whole server.
+    """
+
+    url: str
+    server: str
+    was_found: bool = False
+    format: str | None = None
+
+
+def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> list[Database]:
+    """Return the databases of a job, each once, and before them the accounts of their servers, where it has those, too.
+
+    Servers and directories are asked what there is.
+
+    Raises:
+        DumptyError: a URL cannot be read, or is none, or it cannot be told what there is.
+    """
+    host = default_host()
+    urls = [indirect_line(written, "database URL") for written in job.sources]
+    for url in urls:
+        source = parse_url(url)
+        remember(source.secrets)
+        if host.driver(source.scheme).described.files and not os.path.isabs(source.database or ""):
+            raise OptionError(
+                f"{source.url} is another file wherever dumpty is called from: write its whole path, with four slashes"
+            )
+    found: dict[str, Database] = {}
+    if job.accounts:
+        for url in urls:
+            host.driver(parse_url(url).scheme).format(ACCOUNTS)
+            server = server_of(url)
+            found.setdefault(f"{ACCOUNTS} {server}", Database(with_database(url, ""), server, format=ACCOUNTS))
+    several = {url for url in urls if databases.has_wildcards(host, url)}
+    for url in urls:
+        # They choose among several; where no source means several, the first says that they have no sense.
+        choice = {"include": job.include, "exclude": job.exclude} if url in several or not several else {}
+        for each in databases.find_databases(host, url, **choice, overrides=job.options):
+            server = server_of(each.url)
+            found.setdefault(each.url, Database(each.url, server, url in several))
+    return list(found.values())
+
+
+def server_of(url: str) -> str:
+    """Return what tells the database server behind a URL from others; "" for a file."""
+    source = parse_url(url)
+    host = source.host or source.query.get("host") or source.query.get("unix_socket") or ""
+    if not host and source.port is None and (source.database or "").startswith("/"):
+        return ""
+    return f"{source.scheme}://{host}:{source.port or source.query.get('port', '')}" if host or source.port else ""

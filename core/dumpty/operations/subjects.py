@@ -1,0 +1,44 @@
+"""What a backup is of: one database, or a whole server, by what its driver says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dumpty.url import database_name, identity_of
+
+if TYPE_CHECKING:
+    from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
+    from dumpty.types import Inspection, Options, Source
+
+__all__ = ["identity_and_name", "inspect_subject", "is_of_server"]
+
+
+def is_of_server(driver: Plugin, format_name: str) -> bool:
+    """Return whether a format of a driver is of a whole server."""
+    return any(f.server for f in driver.described.formats if f.name == format_name)
+
+
+def inspect_subject(host: Host, driver: Plugin, source: Source, options: Options, format_name: str) -> Inspection:
+    """Ask a driver for the database behind a URL, or for the server, where the format is of one.
+
+    Raises:
+        DumptyError: it cannot be reached.
+    """
+    declared = any(o.name == "server" and "inspect" in o.verbs for o in driver.described.options)
+    subject = {"server": is_of_server(driver, format_name)} if declared else {}
+    return host.inspect(driver, source=source, options={**options, **subject})
+
+
+def identity_and_name(driver: Plugin, source: Source, inspection: Inspection, format_name: str) -> tuple[str, str]:
+    """Return the canonical name of what a backup is of, and the one for people and file names.
+
+    Of a whole server both begin with the format and an ``@``: so its backups never count as a database's, nor as those
+    of another such format, whatever a database is called; and servers are told apart by their names.
+    """
+    if not is_of_server(driver, format_name):
+        identity = inspection.identity or identity_of(source, driver.described.schemes[0])
+        return identity, database_name(source, inspection.name)
+    server = source.replace(database=None)
+    identity = inspection.identity or identity_of(server, driver.described.schemes[0])
+    return f"{format_name}@{identity}", f"{format_name}@{inspection.name or server.host or source.scheme}"

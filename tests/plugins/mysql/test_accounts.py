@@ -1,0 +1,531 @@
+"""The accounts of MariaDB and MySQL: dumped, compared, and restored where nothing of them is lost or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from dumpty import (
+    BackupManager,
+    Host,
+    IntegrityError,
+    NotProvable,
+    OptionError,
+    SourceError,
+    TargetNotEmpty,
+)
+from dumpty.testing.dumps import RecordedDump
+from dumpty_plugins.age import new_identity
+from dumpty_plugins.mysql import plugin as mysql_plugin
+
+NASTY = ("q`uo'te\"", "back\\slash", "per%ce_nt %s", "ünï 名", "line\n-- dumpty: {}")
+
+
+class Accounts:
+    """Makes accounts of one test on a server, and drops them."""
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self.maria = server.kind == "mariadb"
+        self.prefix = f"a{uuid.uuid4().hex[:6]}_"
+
+    def __call__(self, name: str, host: str = "10.%") -> str:
+        quoted = "`" + (self.prefix + name).replace("`", "``") + "`"
+        return f"{quoted}@`{host}`"
+
+    def role(self, name: str) -> str:
+        return self(name).partition("@`10.%`")[0] + ("" if self.maria else "@`10.%`")
+
+    def run(self, *statements: str) -> list[tuple]:
+        return self.server.run("SET sql_mode=''", *statements)
+
+    def names(self) -> set[str]:
+        sql = f"SELECT User FROM mysql.user WHERE User LIKE '{self.prefix.replace('_', '!_')}%' ESCAPE '!'"
+        return {name.removeprefix(self.prefix) for (name,) in self.run(sql)}
+
+    def everything(self) -> list[tuple[str, str, bool]]:
+        is_role = "is_role='Y'" if self.maria else "0"
+        sql = f"SELECT User, Host, {is_role} FROM mysql.user WHERE User LIKE '{self.prefix}%' ORDER BY 1, 2"
+        return [(user, host, bool(int(role))) for user, host, role in self.run(sql)]
+
+    def sql(self, user: str, host: str, role: bool) -> str:
+        quoted = "`" + user.replace("`", "``") + "`"
+        return quoted if role and self.maria else f"{quoted}@`{host}`"
+
+    def drop(self) -> None:
+        for entry in self.everything():
+            self.run(f"DROP {'ROLE' if entry[2] else 'USER'} {self.sql(*entry)}")
+
+    def state(self) -> dict[str, object]:
+        """Return all that the server says of the test's accounts."""
+        said: dict[str, object] = {}
+        for entry in self.everything():
+            name = self.sql(*entry)
+            as_hex = [] if self.maria else ["SET print_identified_with_as_hex=ON"]
+            created = [] if entry[2] else self.run(*as_hex, f"SHOW CREATE USER {name}")
+            said[name] = (created, sorted(self.run(f"SHOW GRANTS FOR {name}")))
+        return said
+
+
+@pytest.fixture
+def accounts(server):
+    made = Accounts(server)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def url(server):
+    return f"mysql://root@/?unix_socket={server.socket}"
+
+
+@pytest.fixture
+def manager(tmp_path):
+    return BackupManager(str(tmp_path / "backups"))
+
+
+def backed_up(manager, url, **options):
+    result = manager.create_backup(url, format="accounts", **{"hashes": "plain", **options})
+    result.raise_for_error()
+    return result.backup
+
+
+def data_of(backup) -> bytes:
+    return gzip.decompress(Path(backup.file_path).read_bytes())
+
+
+def make(accounts, database: str) -> None:
+    """Make accounts of every kind, with every kind of privilege."""
+    run, role = accounts.run, accounts.role
+    for number, name in enumerate(NASTY):
+        run(f"CREATE USER {accounts(name)} IDENTIFIED BY 'secret {number}'")
+    a, b, c = (accounts(name) for name in NASTY[:3])
+    more = " MAX_STATEMENT_TIME 2.5" if accounts.maria else ""
+    run(f"ALTER USER {a} REQUIRE SUBJECT '/C=x\\\\y''z' AND ISSUER '/O=\"i\"' WITH MAX_QUERIES_PER_HOUR 5{more}")
+    run(f"ALTER USER {b} REQUIRE SSL PASSWORD EXPIRE INTERVAL 30 DAY ACCOUNT LOCK")
+    run(f"ALTER USER {c} PASSWORD EXPIRE NEVER", f"ALTER USER {c} PASSWORD EXPIRE")
+    run(f"CREATE ROLE {role('r`ole')}", f"CREATE ROLE {role('outer')}")
+    run(f"GRANT {role('r`ole')} TO {role('outer')}", f"GRANT {role('outer')} TO {a} WITH ADMIN OPTION")
+    run(f"GRANT {role('r`ole')} TO {b}", f"SET DEFAULT ROLE {role('outer')} {'FOR' if accounts.maria else 'TO'} {a}")
+    run(f"GRANT SELECT, PROCESS ON *.* TO {a} WITH GRANT OPTION")
+    run(f"GRANT ALL ON `sh\\_op%`.* TO {b}", f"GRANT SELECT, INSERT ON `{database}`.* TO {role('r`ole')}")
+    run(f"GRANT SELECT (`ä`, b), INSERT (b), UPDATE ON `{database}`.`t` TO {c} WITH GRANT OPTION")
+    run(f"GRANT EXECUTE ON PROCEDURE `{database}`.`p` TO {role('r`ole')}")
+    run(f"GRANT EXECUTE, ALTER ROUTINE ON FUNCTION `{database}`.`f` TO {c} WITH GRANT OPTION")
+    run(f"GRANT PROXY ON {a} TO {b} WITH GRANT OPTION")
+    if accounts.maria:
+        run(
+            f"CREATE USER {accounts('several')} IDENTIFIED VIA unix_socket OR mysql_native_password USING PASSWORD('y')"
+        )
+        run(f"CREATE USER {accounts('none')}", f"GRANT BINLOG MONITOR, READ_ONLY ADMIN ON *.* TO {c}")
+    else:
+        run(f"ALTER USER {a} PASSWORD HISTORY 5 PASSWORD REUSE INTERVAL 3 DAY PASSWORD REQUIRE CURRENT OPTIONAL")
+        run(f"ALTER USER {a} FAILED_LOGIN_ATTEMPTS 3 PASSWORD_LOCK_TIME UNBOUNDED COMMENT 'it''s \\\\ me'")
+        run(f"ALTER USER {b} PASSWORD REQUIRE CURRENT", f"ALTER USER {c} ATTRIBUTE '{json.dumps({'a': 1})}'")
+        run(f"GRANT BACKUP_ADMIN ON *.* TO {c} WITH GRANT OPTION", f"GRANT ROLE_ADMIN ON *.* TO {c}")
+        run("SET GLOBAL partial_revokes=ON", f"REVOKE SELECT ON mysql.* FROM {a}")
+
+
+@pytest.fixture
+def shop(database):
+    return database(
+        "CREATE TABLE t (`ä` INT, b INT)",
+        "CREATE PROCEDURE p() SELECT 1",
+        "CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1",
+    )
+
+
+# -- round trips -----------------------------------------------------------------------------------------------------
+
+
+def test_accounts_come_back(accounts, manager, url, shop):
+    """Everything that the server says of accounts with hostile names is the same after a restore."""
+    make(accounts, shop)
+    before = accounts.state()
+    backup = backed_up(manager, url)
+    accounts.drop()
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.state() == before
+    assert len(before) >= 7
+
+
+def test_what_is_the_same_is_left(accounts, manager, url, shop):
+    """Restoring onto the server that the backup is of, as it still is, succeeds and changes nothing."""
+    make(accounts, shop)
+    before = accounts.state()
+    manager.restore(backed_up(manager, url).id, url).raise_for_error()
+    assert accounts.state() == before
+
+
+def test_the_client_loads_what_was_dumped(accounts, manager, url, shop, server):
+    """The dump without dumpty: the client creates what is missing, and goes on where an account exists."""
+    make(accounts, shop)
+    before = accounts.state()
+    script = data_of(backed_up(manager, url))
+    accounts.drop()
+    server.client(None, script, "--force")
+    assert accounts.state() == before
+
+
+def test_privileges_on_tables_come_before_their_tables(accounts, manager, url, database, caplog):
+    """A privilege on a table is restored before the table is; those on columns and routines wait, and that is said."""
+    name = database("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)", "CREATE PROCEDURE p() SELECT 1")
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a}", f"GRANT SELECT ON `{name}`.t TO {a} WITH GRANT OPTION")
+    backup = backed_up(manager, url)
+    accounts.run(f"GRANT SELECT (a) ON `{name}`.u TO {a}", f"GRANT EXECUTE ON PROCEDURE `{name}`.p TO {a}")
+    more, before = backed_up(manager, url), accounts.state()
+    accounts.drop()
+    accounts.run(f"DROP DATABASE `{name}`")
+    manager.restore(backup.id, url).raise_for_error()
+    grants = [line for (line,) in accounts.run(f"SHOW GRANTS FOR {a}")]
+    assert any(f"GRANT SELECT ON `{name}`.`t` TO" in g and g.endswith("WITH GRANT OPTION") for g in grants)
+    assert not any("CREATE" in g for g in grants)
+    accounts.drop()
+    manager.restore(more.id, url).raise_for_error()
+    assert caplog.text.count("were left out, for it does not exist here yet") == 2
+    accounts.run(
+        f"CREATE DATABASE `{name}`", f"USE `{name}`", "CREATE TABLE u (a INT)", "CREATE PROCEDURE p() SELECT 1"
+    )
+    assert isinstance(manager.restore(more.id, url).exception, TargetNotEmpty)
+    manager.restore(more.id, url, overwrite=True).raise_for_error()
+    assert accounts.state() == before
+
+
+def test_roles_stay_their_admins(accounts, manager, url, mariadb):
+    """Whoever restores keeps no role that MariaDB gives to who creates it, where the backup has another admin of it."""
+    a, b, role = accounts("a"), accounts("b"), accounts.role("role")
+    accounts.run(f"CREATE USER {a}", f"CREATE USER {b}", f"CREATE ROLE {role} WITH ADMIN {a}")
+    before = accounts.state()
+    backup = backed_up(manager, url)
+    accounts.drop()
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.state() == before
+    assert accounts.run(f"SELECT User FROM mysql.roles_mapping WHERE Role='{accounts.prefix}role'") == [
+        (f"{accounts.prefix}a",)
+    ]
+    accounts.run(f"DROP USER {a}")  # the only admin: nobody can give the role any more
+    result = manager.restore(backup.id, url, overwrite=True)
+    assert "only who has it WITH ADMIN OPTION grants a role on MariaDB" in result.error
+    assert accounts.names() == {"b", "role"}
+
+
+def test_what_everybody_may_comes_back(accounts, manager, url, database, mariadb):
+    """What MariaDB's role PUBLIC was granted is added; what it has beside the backup is left."""
+    name = database("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)")
+    accounts.run(f"GRANT SELECT ON `{name}`.t TO PUBLIC")
+    try:
+        backup = backed_up(manager, url)
+        accounts.run(f"REVOKE SELECT ON `{name}`.t FROM PUBLIC", f"GRANT SELECT ON `{name}`.u TO PUBLIC")
+        manager.restore(backup.id, url).raise_for_error()
+        granted = [line for (line,) in accounts.run("SHOW GRANTS FOR PUBLIC")]
+        assert sorted(granted) == [f"GRANT SELECT ON `{name}`.`{table}` TO PUBLIC" for table in "tu"]
+    finally:
+        accounts.run(f"REVOKE SELECT ON `{name}`.t FROM PUBLIC", f"REVOKE SELECT ON `{name}`.u FROM PUBLIC")
+
+
+# -- what exists ----------------------------------------------------------------------------------------------------
+
+
+def change(accounts, database: str) -> None:
+    """Change everything about an account, and drop another."""
+    a, b = accounts(NASTY[0]), accounts(NASTY[1])
+    accounts.run(
+        f"ALTER USER {a} IDENTIFIED BY 'another' REQUIRE NONE WITH MAX_QUERIES_PER_HOUR 6 ACCOUNT LOCK",
+        f"REVOKE {accounts.role('outer')} FROM {a}",
+        f"REVOKE PROCESS ON *.* FROM {a}",
+        f"GRANT DELETE ON `{database}`.t TO {a}",
+        f"REVOKE SELECT ON `{database}`.* FROM {accounts.role('r`ole')}",
+        f"CREATE USER {accounts('stranger')}",
+        f"DROP USER {b}",
+    )
+
+
+def test_what_differs_is_told_and_nothing_is_changed(accounts, manager, url, shop):
+    """Without overwrite an account that differs refuses the whole restore, each difference told, and no hash."""
+    make(accounts, shop)
+    backup = backed_up(manager, url)
+    change(accounts, shop)
+    before = accounts.state()
+    result = manager.restore(backup.id, url)
+    assert isinstance(result.exception, TargetNotEmpty)
+    assert accounts.state() == before
+    a = accounts(NASTY[0])
+    for text in (
+        f"account {a}: its password differs; its TLS requirement is NONE there, SPECIFIED in the backup",
+        "its MAX_QUERIES_PER_HOUR is 6 there, 5 in the backup; its lock is on there, off in the backup",
+        f"account {a}: it has no role {accounts.role('outer')} there",
+        "its privileges on *.* are GRANT OPTION, SELECT there, GRANT OPTION, PROCESS, SELECT in the backup",
+        f"its privileges on `{shop}`.`t` are DELETE there, none in the backup",
+        f"account {accounts.role('r`ole')}: its privileges on `{shop}`.* are INSERT there, INSERT, SELECT in the backup",
+        "--overwrite",
+    ):
+        assert text in result.error
+    digests = [line for (line,) in accounts.run(f"SHOW CREATE USER {a}")]
+    assert "*" + "A" * 3 not in result.error
+    assert not any(word in result.error for line in digests for word in line.split("'")[1::2] if len(word) > 25)
+
+
+def test_overwriting_makes_accounts_what_they_were(accounts, manager, url, shop):
+    """With overwrite what differs becomes what it was; an account that the backup does not know is left."""
+    make(accounts, shop)
+    wanted = accounts.state()
+    backup = backed_up(manager, url)
+    change(accounts, shop)
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert "stranger" in accounts.names()
+    accounts.run(f"DROP USER {accounts('stranger')}")
+    assert accounts.state() == wanted
+
+
+def test_whoever_restores_is_never_changed(accounts, manager, url, server, caplog):
+    """The account that restores is left as it is, even with overwrite, and that is said; so is root."""
+    admin = accounts("admin", "localhost")
+    accounts.run(f"CREATE USER {admin} IDENTIFIED BY 'x'", f"GRANT ALL ON *.* TO {admin} WITH GRANT OPTION")
+    backup = backed_up(manager, url)
+    accounts.run(f"ALTER USER {admin} WITH MAX_QUERIES_PER_HOUR 100000")
+    before = accounts.state()
+    own = f"mysql://{accounts.prefix}admin:x@/?unix_socket={server.socket}"
+    manager.restore(backup.id, own, overwrite=True).raise_for_error()
+    assert accounts.state() == before
+    assert f"the account {admin}, which restores, was left as it is: its MAX_QUERIES_PER_HOUR" in caplog.text
+
+
+# -- failures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SourceError("it failed")], ids=["ctrl-c", "error"])
+@pytest.mark.parametrize("overwrite", [False, True], ids=["new", "over"])
+def test_what_ends_in_the_middle_is_undone(accounts, manager, url, shop, monkeypatch, error, overwrite):
+    """A restore that is interrupted, or fails, leaves every account as it was, those that it changed, too."""
+    make(accounts, shop)
+    backup = backed_up(manager, url)
+    if overwrite:
+        change(accounts, shop)
+    else:
+        accounts.drop()
+    before = accounts.state()
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("dumpty_plugins.mysql.accounts.restore.commit_point", fail)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert not manager.restore(backup.id, url, overwrite=overwrite).success
+    assert accounts.state() == before
+
+
+def test_what_the_server_refuses_midway_is_undone(accounts, manager, url, monkeypatch):
+    """Where a statement is refused behind others, those are undone, and no hash is in what is said."""
+    accounts.run(f"CREATE USER {accounts('a')} IDENTIFIED BY 'x'", f"CREATE USER {accounts('b')} IDENTIFIED BY 'y'")
+    accounts.run(f"GRANT SELECT ON *.* TO {accounts('b')}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    monkeypatch.setattr(
+        "dumpty_plugins.mysql.accounts.statements.grant_privileges", lambda grant: "GRANT NONSENSE ON *.* TO nobody"
+    )
+    monkeypatch.setattr("dumpty_plugins.mysql.accounts.restore.read_script", lambda dump: _read(dump, backup))
+    result = manager.restore(backup.id, url)
+    assert not result.success
+    assert accounts.names() == set()
+
+
+def _read(dump, backup):
+    """Read a dump to its end, and take its facts as they are."""
+    import msgspec
+
+    from dumpty_plugins.mysql.accounts import facts
+
+    with_end = dump.open()
+    data = b"".join(iter(lambda: with_end.read(1 << 20), b""))
+    with_end.close()
+    lines = [ln.removeprefix("-- dumpty: ") for ln in data.decode().split("\n") if ln.startswith("-- dumpty: ")]
+    found = [msgspec.json.decode(line, type=facts.AnyFact) for line in lines]
+    return facts.Accounts(
+        header=found[0],
+        users=tuple(f for f in found if isinstance(f, facts.User)),
+        grants=tuple(f for f in found if isinstance(f, facts.Grant)),
+    )
+
+
+def test_hashes_are_not_written_in_the_clear_unasked(manager, url):
+    """Without encryption a backup with hashes is refused, with the ways that there are; nothing is stored."""
+    result = manager.create_backup(url, format="accounts")
+    assert isinstance(result.exception, OptionError)
+    for way in ("--encrypt-to", "-o hashes=off", "-o hashes=plain"):
+        assert way in result.error
+    assert manager.list_backups() == []
+
+
+def test_an_encrypted_backup_keeps_hashes_from_everybody_else(accounts, manager, url, tmp_path):
+    """Encrypted, hashes go with the backup, come back with an identity, and are in no file that can be read."""
+    accounts.run(f"CREATE USER {accounts('a')} IDENTIFIED BY 'x'")
+    before = accounts.state()
+    pair = new_identity()
+    backup = backed_up(manager, url, hashes="on", encrypt_to=[pair.recipient.text])
+    accounts.drop()
+    manager.restore(backup.id, url, identities=[pair.identity]).raise_for_error()
+    assert accounts.state() == before
+    ((digest,),) = accounts.run(f"SELECT HEX(authentication_string) FROM mysql.user WHERE User='{accounts.prefix}a'")
+    for path in (p for p in tmp_path.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        assert digest.encode() not in content
+        assert bytes.fromhex(digest) not in content
+
+
+def test_an_account_without_its_hash_lets_nobody_in(accounts, manager, url, server, caplog):
+    """Where hashes were left out, an account comes back locked: with no password, everybody could be it."""
+    a = accounts("a", "localhost")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x'")
+    backup = backed_up(manager, url, hashes="off")
+    assert b"*B69027D44F6E5EDC07F1AEAD1477967B16F28227" not in data_of(backup)
+    manager.restore(backup.id, url).raise_for_error()
+    accounts.drop()
+    manager.restore(backup.id, url).raise_for_error()
+    assert f"the account {a} is locked" in caplog.text
+    with pytest.raises(Exception, match=r"(?i)lock"):
+        server.connect(user=f"{accounts.prefix}a")
+    accounts.run(f"ALTER USER {a} IDENTIFIED BY 'new' ACCOUNT UNLOCK")
+    manager.restore(backup.id, url).raise_for_error()
+
+
+def test_who_may_not_read_accounts_is_told_how_to(accounts, manager, server):
+    """Without the right to the server's own tables no backup is made, and the grant that is named gives it."""
+    a = accounts("a", "localhost")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x'")
+    own = f"mysql://{accounts.prefix}a:x@/?unix_socket={server.socket}"
+    result = manager.create_backup(own, format="accounts", hashes="plain")
+    assert isinstance(result.exception, SourceError)
+    grant = f"GRANT SELECT ON mysql.* TO '{accounts.prefix}a'@'localhost'"
+    assert grant in result.error
+    host = Host([mysql_plugin], discover=False)
+    options = host.options({"inspect": host.plugins()[0]}, {"server": True, "rights": True})["inspect"]
+    source = structs.replace(server.source("mysql", user=f"{accounts.prefix}a", password="x"))
+    assert grant in host.inspect(host.plugins()[0], source=source, options=options).lacks[0]
+    accounts.run(grant)
+    manager.create_backup(own, format="accounts", hashes="plain").raise_for_error()
+
+
+def test_who_may_not_restore_is_told_before_anything_is_done(accounts, manager, url, server):
+    """An account that may read accounts, but not create them, is refused with what it lacks, and nothing is done."""
+    a = accounts("a", "localhost")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x'", f"GRANT SELECT ON *.* TO {a}")
+    accounts.run(f"CREATE USER {accounts('b')}", f"GRANT INSERT ON *.* TO {accounts('b')}")
+    backup = backed_up(manager, url)
+    accounts.run(f"DROP USER {accounts('b')}")
+    result = manager.restore(backup.id, f"mysql://{accounts.prefix}a:x@/?unix_socket={server.socket}")
+    assert "lacks CREATE USER, INSERT, GRANT OPTION" in result.error
+    assert accounts.names() == {"a"}
+
+
+def test_accounts_of_the_other_kind_of_server_are_refused(manager, mariadb, mysql):
+    """MariaDB's accounts are not MySQL's: nothing is tried."""
+    backup = backed_up(manager, f"mysql://root@/?unix_socket={mariadb.socket}")
+    result = manager.restore(backup.id, f"mysql://root@/?unix_socket={mysql.socket}")
+    assert "the accounts are of MariaDB" in result.error
+
+
+def test_a_plugin_that_the_server_lacks_is_said_first(accounts, manager, url, tmp_path):
+    """An account that authenticates by a plugin that is not there refuses the restore, before anything is done."""
+    accounts.run(f"CREATE USER {accounts('a')}", f"CREATE USER {accounts('b')} IDENTIFIED BY 'x'")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    plugin = "mysql_native_password" if accounts.maria else "caching_sha2_password"
+    altered = data_of(backup).replace(plugin.encode(), b"no_such_plugin")
+    with pytest.raises(SourceError, match=r"has not the plugins .*no_such_plugin \(of "):
+        restored(url, dump_of(backup, tmp_path, altered))
+    assert accounts.names() == set()
+
+
+# -- a dump is hostile ------------------------------------------------------------------------------------------------
+
+
+def dump_of(backup, tmp_path, data: bytes) -> RecordedDump:
+    """Return a dump of ``data`` as a driver gets it, whatever its digest says."""
+    file = tmp_path / f"dump-{uuid.uuid4().hex}"
+    file.write_bytes(data)
+    return RecordedDump(file=file, format="accounts", evidence=backup.evidence)
+
+
+def restored(url, dump, **overrides):
+    from dumpty.url import parse_url
+
+    host = Host([mysql_plugin], discover=False)
+    plugin = host.plugins()[0]
+    options = host.options({"restore": plugin}, overrides)["restore"]
+    return host.restore(plugin, target=parse_url(url), dump=dump, overwrite=True, options=options)
+
+
+def _replace(old: bytes, new: bytes):
+    def alter(data: bytes) -> bytes:
+        assert old in data
+        return data.replace(old, new)
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        _replace(b"GRANT SELECT ON", b"GRANT SUPER ON"),
+        _replace(b'"name":"SELECT"', b'"name":"SUPER"'),
+        _replace(b"SET NAMES utf8mb4;\n", b"system touch /tmp/dumpty-was-here\nSET NAMES utf8mb4;\n"),
+        _replace(b"-- end of the accounts\n", b"DROP TABLE t;\n-- end of the accounts\n"),
+        _replace(b'"privileges":[', b'"privileges":[{"name":"SELECT ON *.* TO x","columns":[]},'),
+        _replace(b'"kind":"user"', b'"kind":"user","more":1'),
+        _replace(b'"kind":"grant","member":{"user":"a', b'"kind":"grant","member":{"user":"b'),
+        _replace(b'"lifetime":null', b'"lifetime":"1 DAY; DROP"'),
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"SELECT 1;\n",
+        lambda data: b"",
+        lambda data: b"\xff\xfe",
+    ],
+    ids=range(12),
+)
+def test_a_dump_that_was_altered_is_refused(accounts, manager, url, tmp_path, alter):
+    """What does not say the same to the client and to us, or is not whole, is executed by nobody."""
+    accounts.run(f"CREATE USER {accounts('a')}", f"GRANT SELECT ON *.* TO {accounts('a')}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    dump = dump_of(backup, tmp_path, alter(data_of(backup)))
+    with pytest.raises(IntegrityError):
+        restored(url, dump)
+    with pytest.raises(IntegrityError):
+        mysql_plugin.examine(dump=dump, options={})
+    assert accounts.names() == set()
+
+
+# -- proofs, and what else there is --------------------------------------------------------------------------------
+
+
+def test_a_drill_restores_accounts(accounts, manager, url, shop):
+    """A drill restores all of it on a server of its own, and compares each account."""
+    make(accounts, shop)
+    backup = backed_up(manager, url)
+    manager.verify(backup.id, level="structure")
+    proof = manager.drill(backup.id, assertions=["SELECT COUNT(*) FROM mysql.user WHERE max_questions=5"])
+    text = " ".join(step.what for step in proof.proved)
+    assert "accounts and what was granted to them compared, one by one" in text
+    assert any("privileges on columns and routines" in t for t in proof.not_proved)
+
+
+def test_accounts_are_not_drilled_on_somebodys_server(manager, url):
+    """A server that serves others gets no accounts by a drill."""
+    with pytest.raises(NotProvable, match="accounts belong to a whole server"):
+        manager.drill(backed_up(manager, url).id, on=url)
+
+
+def test_no_account_of_the_servers_own_is_dumped(manager, url):
+    """Accounts that every server has for itself are in no dump, and no second name makes another source of one."""
+    backup = backed_up(manager, url)
+    data = data_of(backup)
+    for name in (b"mysql.sys", b"mysql.session", b"mysql.infoschema", b"mariadb.sys"):
+        assert name not in data
+    assert backup.source.startswith("accounts@mysql://localhost:")
+    assert backup.database_name.startswith("accounts@localhost")

@@ -1,0 +1,647 @@
+"""The accounts of a PostgreSQL server: dumped, compared, and restored where nothing of them is lost or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from dumpty import (
+    BackupManager,
+    Host,
+    IntegrityError,
+    NotProvable,
+    OptionError,
+    OtherDatabase,
+    SourceError,
+    TargetNotEmpty,
+    UnknownBackup,
+)
+from dumpty.cli import main
+from dumpty.testing.dumps import RecordedDump
+from dumpty.url import parse_url
+from dumpty_plugins.age import new_identity
+from dumpty_plugins.postgres import plugin as postgres_plugin
+from dumpty_plugins.postgres.accounts.facts import Accounts, Setting
+from dumpty_plugins.postgres.accounts.script import parse, write_script
+
+NASTY = ("q\"uo'te", "back\\slash", "per%cent %s", "ünï 名", "line\nbreak\t\x1b[31m", "sp ace;DROP", "U&x")
+
+
+class Roles:
+    """Makes roles of one test, on the servers that it names, and drops them from all."""
+
+    def __init__(self, *servers) -> None:
+        self.prefix = f"a{uuid.uuid4().hex[:6]}_"
+        self.servers = servers
+
+    def __call__(self, name: str) -> str:
+        return self.prefix + name
+
+    def execute(self, server, *statements: str) -> None:
+        with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def names(self, server) -> set[str]:
+        sql = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)"
+        return {name.removeprefix(self.prefix) for (name,) in server.execute(sql, self.prefix)}
+
+    def drop(self) -> None:
+        for server in self.servers:
+            self.forget(server)
+
+    def forget(self, server) -> None:
+        """Drop a test's roles from one server."""
+        sql = "SELECT spcname FROM pg_tablespace WHERE starts_with(spcname, %s)"
+        for (name,) in server.execute(sql, self.prefix):
+            server.execute(f"DROP TABLESPACE {quoted(name)}")
+        names = [quoted(self.prefix + name) for name in self.names(server)]
+        for name in names:
+            server.execute(f"DROP OWNED BY {name} CASCADE")
+        if names:
+            server.execute(f"DROP ROLE {', '.join(names)}")
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+@pytest.fixture
+def roles(postgres, postgres_newer):
+    made = Roles(postgres, postgres_newer)
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def manager(tmp_path):
+    return BackupManager(str(tmp_path / "backups"))
+
+
+def taken(manager, server, **options):
+    return manager.create_backup(server.url(""), format="accounts", **{"hashes": "plain", **options})
+
+
+def backed_up(manager, server, **options):
+    result = taken(manager, server, **options)
+    result.raise_for_error()
+    return result.backup
+
+
+def state(server, roles) -> dict[str, object]:
+    """Return all that a server knows of a test's roles, by other means than the driver's."""
+    queries = {
+        "roles": """SELECT to_jsonb(a) - 'oid', shobj_description(oid, 'pg_authid') FROM pg_authid a
+                    WHERE starts_with(rolname, %s) ORDER BY rolname""",
+        "settings": """SELECT r.rolname, d.datname, unnest(s.setconfig) FROM pg_db_role_setting s
+                       JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+                       WHERE starts_with(r.rolname, %s) ORDER BY 1, 2, 3""",
+        "memberships": """SELECT r.rolname, m.rolname, g.rolname, to_jsonb(a) - '{oid,roleid,member,grantor}'::text[]
+                          FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid
+                          JOIN pg_roles m ON m.oid = a.member LEFT JOIN pg_roles g ON g.oid = a.grantor
+                          WHERE starts_with(m.rolname, %s) ORDER BY 1, 2, 3""",
+        "tablespaces": """SELECT spcname, pg_get_userbyid(spcowner), pg_tablespace_location(oid), spcoptions, spcacl::text,
+                                 shobj_description(oid, 'pg_tablespace')
+                          FROM pg_tablespace WHERE starts_with(spcname, %s) ORDER BY 1""",
+    }
+    if server.major >= 15:
+        queries["parameters"] = """SELECT parname, acl.privilege_type, acl.is_grantable, r.rolname
+            FROM pg_parameter_acl, aclexplode(paracl) acl JOIN pg_roles r ON r.oid = acl.grantee
+            WHERE starts_with(r.rolname, %s) ORDER BY 1, 2"""
+    return {name: server.execute(sql, roles.prefix) for name, sql in queries.items()}
+
+
+def make_nasty(roles, server) -> None:
+    for number, name in enumerate(NASTY):
+        role = quoted(roles(name))
+        attribute = ("CREATEDB", "CREATEROLE", "SUPERUSER", "REPLICATION", "BYPASSRLS", "NOINHERIT", "NOLOGIN")[number]
+        roles.execute(
+            server,
+            f"CREATE ROLE {role} LOGIN PASSWORD 'secret {number}' CONNECTION LIMIT {number}",
+            f"ALTER ROLE {role} {attribute}",
+            f"ALTER ROLE {role} VALID UNTIL '{2030 + number}-02-03 04:05:06.7+02'",
+            f"COMMENT ON ROLE {role} IS $a$it's \\ %s \n {name}$a$",
+            f"""ALTER ROLE {role} SET search_path = 'a''b', "$user", 'c"d', public""",
+            f"ALTER ROLE {role} SET my.{'own'} = $a$it's \\ %s \n {name}$a$",
+            f"ALTER ROLE {role} IN DATABASE postgres SET work_mem = '5MB'",
+        )
+
+
+def dump_of(backup, tmp_path, data: bytes) -> RecordedDump:
+    """Return a dump of ``data`` as a driver gets it, whatever its digest says."""
+    file = tmp_path / f"dump-{uuid.uuid4().hex}"
+    file.write_bytes(data)
+    return RecordedDump(file=file, format="accounts", evidence=backup.evidence)
+
+
+def restored(server, dump, **overrides):
+    host = Host([postgres_plugin], discover=False)
+    plugin = host.plugins()[0]
+    options = host.options({"restore": plugin}, overrides)["restore"]
+    return host.restore(plugin, target=parse_url(server.url("")), dump=dump, overwrite=True, options=options)
+
+
+def data_of(backup) -> bytes:
+    return gzip.decompress(Path(backup.file_path).read_bytes())
+
+
+# -- round trips -----------------------------------------------------------------------------------------------------
+
+
+def test_roles_come_back_whatever_they_are_called(roles, manager, postgres):
+    """Attributes, passwords, comments and settings of roles with hostile names are the same after a restore."""
+    make_nasty(roles, postgres)
+    before = state(postgres, roles)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert state(postgres, roles) == before
+    assert len(before["roles"]) == len(NASTY)
+
+
+def test_roles_go_to_a_newer_server_and_back(roles, manager, postgres, postgres_newer):
+    """A newer server takes them, and what it then backs up the older one finds to be the same as its own."""
+    make_nasty(roles, postgres)
+    roles.execute(postgres, f"GRANT {quoted(roles(NASTY[0]))} TO {quoted(roles(NASTY[1]))}")
+    manager.restore(backed_up(manager, postgres).id, postgres_newer.url("")).raise_for_error()
+    old, new = state(postgres, roles), state(postgres_newer, roles)
+    assert (new["roles"], new["settings"]) == (old["roles"], old["settings"])
+    manager.restore(backed_up(manager, postgres_newer).id, postgres.url("")).raise_for_error()
+    assert state(postgres, roles) == old
+
+
+def test_memberships_come_back_with_options_and_grantors(roles, manager, postgres_newer):
+    """A chain of memberships, each granted by a member with ADMIN, comes back in whatever order it was made."""
+    a, b, c, d = (quoted(roles(name)) for name in "dcab")
+    roles.execute(
+        postgres_newer,
+        *(f"CREATE ROLE {role} LOGIN" for role in (a, b, c, d)),
+        f"GRANT {a} TO {b} WITH ADMIN TRUE, INHERIT FALSE",
+        f"GRANT {a} TO {c} WITH ADMIN TRUE, SET FALSE GRANTED BY {b}",
+        f"GRANT {a} TO {d} WITH INHERIT FALSE GRANTED BY {c}",
+        f"GRANT {a} TO {d} WITH ADMIN FALSE, INHERIT TRUE GRANTED BY {b}",
+        f"GRANT pg_read_all_data TO {d}",
+        f"GRANT postgres TO {c}",
+    )
+    before = state(postgres_newer, roles)
+    backup = backed_up(manager, postgres_newer)
+    roles.forget(postgres_newer)
+    manager.restore(backup.id, postgres_newer.url("")).raise_for_error()
+    assert state(postgres_newer, roles) == before
+    assert len(before["memberships"]) == 6
+
+
+def test_memberships_of_older_servers_come_back(roles, manager, postgres):
+    """Where no membership has options, ADMIN is what comes back."""
+    a, b, c = (quoted(roles(name)) for name in "abc")
+    roles.execute(postgres, *(f"CREATE ROLE {role}" for role in (a, b, c)))
+    roles.execute(postgres, f"GRANT {a} TO {b} WITH ADMIN OPTION", f"GRANT {b} TO {c}", f"GRANT pg_monitor TO {c}")
+    before = state(postgres, roles)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert state(postgres, roles) == before
+
+
+def test_an_older_server_gets_no_more_than_was_granted(roles, manager, postgres, postgres_newer, caplog):
+    """A membership that an older server would make more powerful is left out there, and that is said."""
+    a, b = (quoted(roles(name)) for name in "ab")
+    roles.execute(postgres_newer, f"CREATE ROLE {a}", f"CREATE ROLE {b}", f"GRANT {a} TO {b} WITH SET FALSE")
+    manager.restore(backed_up(manager, postgres_newer).id, postgres.url("")).raise_for_error()
+    assert state(postgres, roles)["memberships"] == []
+    assert "was left out: PostgreSQL" in caplog.text
+
+
+def test_tablespaces_and_privileges_on_parameters_come_back(roles, manager, postgres):
+    """A tablespace comes back where it was, with owner, options, privileges and comment."""
+    owner, user, name = quoted(roles("owner")), quoted(roles("user")), quoted(roles("fast 'disk'"))
+    directory = postgres.root / roles("over there")
+    directory.mkdir()
+    shutil.chown(directory, postgres._user or None)
+    roles.execute(
+        postgres,
+        f"CREATE ROLE {owner}",
+        f"CREATE ROLE {user}",
+        f"CREATE TABLESPACE {name} OWNER {owner} LOCATION '{directory}'",
+        f"ALTER TABLESPACE {name} SET (random_page_cost = 1.5, seq_page_cost = 0.5)",
+        f"GRANT CREATE ON TABLESPACE {name} TO {user} WITH GRANT OPTION",
+        f"GRANT CREATE ON TABLESPACE {name} TO PUBLIC",
+        f"COMMENT ON TABLESPACE {name} IS 'it''s fast'",
+        f"GRANT SET, ALTER SYSTEM ON PARAMETER work_mem TO {user} WITH GRANT OPTION",
+        f"GRANT SET ON PARAMETER my.own TO {user}",
+    )
+    before = state(postgres, roles)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    assert state(postgres, roles)["tablespaces"] == []
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    after = state(postgres, roles)
+    assert _unordered(after) == _unordered(before)
+    assert len(before["parameters"]) == 3
+
+
+def _unordered(states: dict[str, object]) -> dict[str, object]:
+    """Return the same with the order left out in which privileges were granted."""
+    spaces = [(*t[:3], sorted(t[3]), sorted(t[4].strip("{}").split(",")), t[5]) for t in states["tablespaces"]]
+    return {**states, "tablespaces": spaces}
+
+
+def test_psql_loads_what_was_dumped(roles, manager, postgres, postgres_newer):
+    """The dump without dumpty: psql creates what is missing, and leaves what exists as it is."""
+    make_nasty(roles, postgres)
+    roles.execute(postgres, f"GRANT {quoted(roles(NASTY[0]))} TO {quoted(roles(NASTY[1]))} WITH ADMIN OPTION")
+    script = data_of(backed_up(manager, postgres))
+    argv = [str(postgres_newer.bindir / "psql"), "-X", postgres_newer.url()]
+    process = subprocess.run(argv, input=script, capture_output=True, check=True)
+    errors = [line for line in process.stderr.decode().splitlines() if "ERROR" in line]
+    assert len(errors) == 1
+    assert 'role "postgres" already exists' in errors[0]
+    old, new = state(postgres, roles), state(postgres_newer, roles)
+    assert (new["roles"], new["settings"]) == (old["roles"], old["settings"])
+    assert len(new["memberships"]) == 1
+
+
+# -- what exists ----------------------------------------------------------------------------------------------------
+
+
+def differing(roles, server) -> None:
+    names = tuple(quoted(roles(name)) for name in ("known", "group", "new"))
+    known, group, _ = names
+    roles.execute(server, *(f"CREATE ROLE {name}" for name in names))
+    roles.execute(
+        server,
+        f"ALTER ROLE {known} LOGIN PASSWORD 'first'",
+        f"GRANT {group} TO {known}",
+        f"ALTER ROLE {known} SET work_mem = '5MB'",
+        f"COMMENT ON ROLE {known} IS 'a'",
+    )
+
+
+def change(roles, server) -> None:
+    """Change everything about a role, and drop another."""
+    known, group, new = (quoted(roles(name)) for name in ("known", "group", "new"))
+    roles.execute(
+        server,
+        f"ALTER ROLE {known} CREATEDB NOLOGIN PASSWORD 'second'",
+        f"REVOKE {group} FROM {known}",
+        f"ALTER ROLE {known} SET work_mem = '6MB'",
+        f"ALTER ROLE {known} SET datestyle = 'ISO'",
+        f"COMMENT ON ROLE {known} IS 'b'",
+        f"CREATE ROLE {quoted(roles('stranger'))} LOGIN",
+        f"GRANT {quoted(roles('stranger'))} TO {known}",
+        f"DROP ROLE {new}",
+    )
+
+
+def test_what_differs_is_told_and_nothing_is_changed(roles, manager, postgres):
+    """Without overwrite a role that differs refuses the whole restore, each difference told, and no hash."""
+    differing(roles, postgres)
+    backup = backed_up(manager, postgres)
+    change(roles, postgres)
+    before = state(postgres, roles)
+    result = manager.restore(backup.id, postgres.url(""))
+    assert isinstance(result.exception, TargetNotEmpty)
+    assert state(postgres, roles) == before
+    known = quoted(roles("known"))
+    for text in (
+        f"role {known}: it is CREATEDB, NOLOGIN there, NOCREATEDB, LOGIN in the backup",
+        f"role {known}: its password differs",
+        f"role {known}: its comment differs",
+        f"role {known}: it is no member of {quoted(roles('group'))} there, a member of",
+        f"role {known}: it is a member of {quoted(roles('stranger'))}",
+        f"role {known}: the setting work_mem = '6MB' there, work_mem = '5MB' in the backup",
+        f"role {known}: it has the setting DateStyle = 'ISO' there, and not in the backup",
+        "--overwrite",
+    ):
+        assert text.lower() in result.error.lower()
+    assert "SCRAM" not in result.error
+
+
+@pytest.mark.parametrize("kind", ["postgres", "postgres_newer"])
+def test_overwriting_makes_roles_what_they_were(kind, roles, manager, request):
+    """With overwrite what differs becomes what it was; a role that the backup does not know is left."""
+    server = request.getfixturevalue(kind)
+    differing(roles, server)
+    wanted = state(server, roles)
+    backup = backed_up(manager, server)
+    change(roles, server)
+    manager.restore(backup.id, server.url(""), overwrite=True).raise_for_error()
+    after = state(server, roles)
+    assert roles.names(server) == {"known", "group", "new", "stranger"}
+    roles.execute(server, f"DROP ROLE {quoted(roles('stranger'))}")
+    assert state(server, roles) == wanted
+    assert len(after["roles"]) == 4
+
+
+def test_what_is_the_same_is_left(roles, manager, postgres):
+    """Restoring onto the server that the backup is of, as it still is, succeeds and changes nothing."""
+    differing(roles, postgres)
+    backup = backed_up(manager, postgres)
+    before = state(postgres, roles)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert state(postgres, roles) == before
+
+
+def test_whoever_restores_is_never_changed(roles, manager, postgres, caplog):
+    """The account that restores, and the server's own superuser, are left as they are, and that is said."""
+    admin = quoted(roles("admin"))
+    roles.execute(postgres, f"CREATE ROLE {admin} SUPERUSER LOGIN PASSWORD 'x' CONNECTION LIMIT 5")
+    backup = backed_up(manager, postgres)
+    roles.execute(postgres, f"ALTER ROLE {admin} CONNECTION LIMIT 6", "COMMENT ON ROLE postgres IS 'x'")
+    try:
+        before = state(postgres, roles)
+        result = manager.restore(backup.id, postgres.url("", roles("admin"), "x"), overwrite=True)
+        result.raise_for_error()
+        assert state(postgres, roles) == before
+        assert postgres.execute("SELECT shobj_description(10, 'pg_authid')") == [("x",)]
+    finally:
+        postgres.execute("COMMENT ON ROLE postgres IS NULL")
+    assert f"the role {admin}, whoever restores, was left as it is" in caplog.text
+    assert 'the role "postgres", the server\'s own superuser, was left as it is: its comment differs' in caplog.text
+
+
+def test_accounts_of_another_server_replace_nothing_unasked(roles, manager, postgres, postgres_newer):
+    """Onto another server what is missing is added; to change what is there takes overwrite, and then other, too."""
+    differing(roles, postgres)
+    backup = backed_up(manager, postgres)
+    manager.restore(backup.id, postgres_newer.url(""), other=False).raise_for_error()
+    roles.execute(postgres_newer, f"ALTER ROLE {quoted(roles('known'))} CREATEDB")
+    refused = manager.restore(backup.id, postgres_newer.url(""), overwrite=True, other=False)
+    assert isinstance(refused.exception, OtherDatabase)
+    manager.restore(backup.id, postgres_newer.url(""), overwrite=True, other=True).raise_for_error()
+
+
+def test_settings_in_databases_that_are_missing_are_left_out(roles, manager, postgres, dbs, caplog):
+    """Accounts come before databases: what needs one that is not there is left to its own backup, and said."""
+    name, role = dbs.new(), quoted(roles("a"))
+    roles.execute(postgres, f"CREATE ROLE {role}", f"ALTER ROLE {role} IN DATABASE {name} SET work_mem = '5MB'")
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    dbs.drop()
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert roles.names(postgres) == {"a"}
+    assert f'databases that do not exist here yet were left out ("{name}")' in caplog.text
+
+
+# -- failures -------------------------------------------------------------------------------------------------------
+
+
+def with_tablespace(roles, server) -> None:
+    directory = server.root / roles("place")
+    directory.mkdir()
+    shutil.chown(directory, server._user or None)
+    roles.execute(
+        server,
+        f"CREATE ROLE {quoted(roles('owner'))}",
+        f"CREATE TABLESPACE {quoted(roles('disk'))} OWNER {quoted(roles('owner'))} LOCATION '{directory}'",
+    )
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SourceError("it failed")], ids=["ctrl-c", "error"])
+def test_what_ends_in_the_middle_leaves_nothing(roles, manager, postgres, monkeypatch, error):
+    """A restore that is interrupted, or fails, before its commit leaves neither a role nor a tablespace."""
+    with_tablespace(roles, postgres)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("dumpty_plugins.postgres.accounts.restore.commit_point", fail)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert not manager.restore(backup.id, postgres.url("")).success
+    assert roles.names(postgres) == set()
+    assert state(postgres, roles)["tablespaces"] == []
+
+
+def test_a_tablespace_whose_directory_is_missing_is_said(roles, manager, postgres):
+    """Without its directory no tablespace is made, nor any role, and the way round it is told to work."""
+    with_tablespace(roles, postgres)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    (postgres.root / roles("place")).rmdir()
+    result = manager.restore(backup.id, postgres.url(""))
+    assert "does not exist" in result.error
+    assert "tablespaces=off" in result.error
+    assert roles.names(postgres) == set()
+    manager.restore(backup.id, postgres.url(""), tablespaces=False).raise_for_error()
+    assert roles.names(postgres) == {"owner"}
+
+
+def test_hashes_are_not_written_in_the_clear_unasked(roles, manager, postgres, tmp_path):
+    """Without encryption a backup with hashes is refused, with the ways that there are; nothing is stored."""
+    result = taken(manager, postgres, hashes="on")
+    assert isinstance(result.exception, OptionError)
+    for way in ("--encrypt-to", "-o hashes=off", "-o hashes=plain"):
+        assert way in result.error
+    assert manager.list_backups() == []
+
+
+def test_an_encrypted_backup_keeps_hashes_from_everybody_else(roles, manager, postgres, tmp_path):
+    """Encrypted, hashes go with the backup, come back with an identity, and are in no file that can be read."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    before = state(postgres, roles)
+    pair = new_identity()
+    backup = backed_up(manager, postgres, hashes="on", encrypt_to=[pair.recipient.text])
+    roles.forget(postgres)
+    manager.restore(backup.id, postgres.url(""), identities=[pair.identity]).raise_for_error()
+    assert state(postgres, roles) == before
+    digest = before["roles"][0][0]["rolpassword"]
+    assert not any(digest.encode() in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_no_hash_is_in_a_manifest(roles, manager, postgres, tmp_path):
+    """What is kept beside the dump, in the clear, holds no hash of a password."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    backed_up(manager, postgres)
+    manifests = list(tmp_path.rglob("*.manifest.json"))
+    assert manifests
+    assert not any("SCRAM" in p.read_text() for p in manifests)
+
+
+def test_hashes_can_be_left_out(roles, manager, postgres):
+    """Left out, roles come back without passwords; those that are there are left as they are."""
+    role = quoted(roles("a"))
+    roles.execute(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    backup = backed_up(manager, postgres, hashes="off")
+    assert b"SCRAM" not in data_of(backup)
+    roles.execute(postgres, f"ALTER ROLE {role} PASSWORD 'y'")
+    before = state(postgres, roles)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert state(postgres, roles) == before
+    roles.forget(postgres)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert postgres.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", roles("a")) == [(None,)]
+
+
+def test_who_may_not_read_hashes_is_told_how_to(roles, manager, postgres):
+    """Without the right to hashes no backup is made, the grant that is named gives it, and without hashes none is."""
+    role, url = quoted(roles("a")), postgres.url("", roles("a"), "x")
+    roles.execute(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    result = manager.create_backup(url, format="accounts", hashes="plain")
+    grant = f"GRANT SELECT ON pg_catalog.pg_authid TO {role}"  # a privilege of one database, though on a table of all
+    assert isinstance(result.exception, SourceError)
+    assert f'{grant} (in the database "postgres")' in result.error
+    assert "-o hashes=off" in result.error
+    host = Host([postgres_plugin], discover=False)
+    options = host.options({"inspect": host.plugins()[0]}, {"server": True, "rights": True})["inspect"]
+    assert grant in host.inspect(host.plugins()[0], source=parse_url(url), options=options).lacks[0]
+    manager.create_backup(url, format="accounts", hashes="off").raise_for_error()
+    postgres.execute(grant)
+    manager.create_backup(url, format="accounts", hashes="plain").raise_for_error()
+
+
+def test_who_may_create_roles_restores_without_being_a_superuser(roles, manager, postgres_newer):
+    """CREATEROLE is enough for plain roles without hashes; what it does not allow is refused as a whole."""
+    a, b = quoted(roles("a")), quoted(roles("b"))
+    roles.execute(postgres_newer, f"CREATE ROLE {a} LOGIN", f"CREATE ROLE {b} LOGIN", f"GRANT {a} TO {b}")
+    backup = backed_up(manager, postgres_newer, hashes="off")
+    roles.forget(postgres_newer)
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('admin'))} LOGIN CREATEROLE PASSWORD 'x'")
+    url = postgres_newer.url("", roles("admin"), "x")
+    manager.restore(backup.id, url).raise_for_error()
+    assert roles.names(postgres_newer) == {"a", "b", "admin"}
+
+
+def test_a_superuser_is_created_by_a_superuser_alone(roles, manager, postgres_newer):
+    """What the account may not create fails with the server's reason, and no role is left."""
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('a'))}", f"CREATE ROLE {quoted(roles('b'))} SUPERUSER")
+    backup = backed_up(manager, postgres_newer, hashes="off")
+    roles.forget(postgres_newer)
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('admin'))} LOGIN CREATEROLE PASSWORD 'x'")
+    result = manager.restore(backup.id, postgres_newer.url("", roles("admin"), "x"))
+    assert "SUPERUSER" in result.error
+    assert roles.names(postgres_newer) == {"admin"}
+
+
+# -- a dump is hostile ------------------------------------------------------------------------------------------------
+
+
+def _replace(old: bytes, new: bytes):
+    def alter(data: bytes) -> bytes:
+        assert old in data
+        return data.replace(old, new)
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        _replace(b" NOSUPERUSER ", b" SUPERUSER "),
+        _replace(b'"superuser":false', b'"superuser":true'),
+        _replace(b"-- Roles\n", b"\\! touch /tmp/dumpty-was-here\n-- Roles\n"),
+        _replace(b"-- end of the accounts\n", b"DROP TABLE t;\n-- end of the accounts\n"),
+        _replace(b"-- end of the accounts\n", b"-- end"),
+        _replace(b'"limit":-1', b'"limit":"-1; DROP"'),
+        _replace(b'"kind":"role"', b'"kind":"role","more":1'),
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"SELECT 1;\n",
+        lambda data: b"",
+        lambda data: b"\xff\xfe",
+    ],
+    ids=range(11),
+)
+def test_a_dump_that_was_altered_is_refused(roles, manager, postgres, tmp_path, alter):
+    """What does not say the same to psql and to us, or is not whole, is executed by neither examine nor restore."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))}")
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    dump = dump_of(backup, tmp_path, alter(data_of(backup)))
+    with pytest.raises(IntegrityError):
+        restored(postgres, dump)
+    with pytest.raises(IntegrityError):
+        postgres_plugin.examine(dump=dump, options={})
+    assert roles.names(postgres) == set()
+
+
+@pytest.mark.parametrize("setting", ["search_path", "session_preload_libraries"])
+def test_a_value_is_a_value(roles, manager, postgres, tmp_path, setting):
+    """The value of a setting that is a list of names is taken apart into names, and never pasted as it is."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))}")
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    fact = Setting(role=roles("a"), database=None, name=setting, value="x; DROP ROLE postgres")
+    with pytest.raises(IntegrityError):
+        "".join(write_script(Accounts(header=parse(data_of(backup)).header, settings=(fact,))))
+    fact = Setting(role=roles("a"), database=None, name=setting, value='"x\'; DROP ROLE postgres; --"')
+    accounts = parse(data_of(backup))
+    settings = (*accounts.settings, fact)
+    hostile = "".join(f"{line}\n" for line in write_script(structs.replace(accounts, settings=settings)))
+    restored(postgres, dump_of(backup, tmp_path, hostile.encode()))
+    assert state(postgres, roles)["settings"] == [(roles("a"), None, f'{setting}="x\'; DROP ROLE postgres; --"')]
+
+
+# -- proofs, and what else there is --------------------------------------------------------------------------------
+
+
+def test_a_drill_restores_accounts(roles, manager, postgres):
+    """A drill restores all of it on a server of its own, tablespaces included, and compares each."""
+    make_nasty(roles, postgres)
+    with_tablespace(roles, postgres)
+    roles.execute(postgres, f"GRANT {quoted(roles(NASTY[0]))} TO {quoted(roles(NASTY[1]))} WITH ADMIN OPTION")
+    backup = backed_up(manager, postgres)
+    manager.verify(backup.id, level="structure")
+    proof = manager.drill(backup.id, assertions=["SELECT count(*) FROM pg_roles WHERE rolconnlimit = 3"])
+    text = " ".join(step.what for step in proof.proved)
+    assert "roles and what is theirs compared with the backup, one by one" in text
+    assert any("locations of tablespaces" in t for t in proof.not_proved)
+
+
+def test_a_drill_loads_no_library_that_a_dump_names(roles, manager, postgres, tmp_path):
+    """What a dump sets for every role is restored in a drill, and holds for none of the drill's own sessions."""
+    backup = backed_up(manager, postgres)
+    accounts = parse(data_of(backup))
+    fact = Setting(role=None, database=None, name="session_preload_libraries", value='"/nowhere/at/all"')
+    text = "".join(f"{line}\n" for line in write_script(structs.replace(accounts, settings=(fact,))))
+    dump, host = dump_of(backup, tmp_path, text.encode()), Host([postgres_plugin], discover=False)
+    plugin = host.plugins()[0]
+    options = host.options({"scratch": plugin, "restore": plugin}, {})
+    with host.scratch(plugin, dump=dump, on=None, options=options["scratch"]) as scratch:
+        host.restore(plugin, target=scratch.target, dump=dump, overwrite=False, options=options["restore"])
+        scratch.check()
+        sql = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = 0"
+        assert scratch.ask(sql) == [(['session_preload_libraries="/nowhere/at/all"'],)]
+
+
+def test_accounts_are_not_drilled_on_somebodys_server(roles, manager, postgres):
+    """A server that serves others gets no accounts by a drill."""
+    backup = backed_up(manager, postgres)
+    with pytest.raises(NotProvable, match="accounts belong to a whole server"):
+        manager.drill(backup.id, on=postgres.url())
+
+
+def test_accounts_never_count_as_a_databases_backups(roles, manager, postgres, dbs):
+    """Even a database of the same name is another source: latest, retention and --database keep them apart."""
+    accounts = backed_up(manager, postgres)
+    name = dbs.server.create(accounts.database_name)
+    database = manager.create_backup(postgres.url(name.replace("@", "%40").replace(":", "%3A")), format="sql")
+    database.raise_for_error()
+    assert database.backup.source != accounts.source
+    with pytest.raises(UnknownBackup):
+        manager.find("latest", alone=True)
+    assert manager.find(f"latest:{accounts.database_name}", source=accounts.source).id == accounts.id
+    assert {b.id for b in manager.list_backups()} == {accounts.id, database.backup.id}
+
+
+def test_the_command_tells_what_it_left(roles, postgres, tmp_path, capsys, monkeypatch):
+    """On the command line a backup says what it holds, a restore what it left as it is, with a warning for programs."""
+    monkeypatch.chdir(tmp_path)
+    postgres.execute(f"CREATE ROLE {quoted(roles('a'))}")
+    assert main(["backup", postgres.url(""), "--format", "accounts", "-o", "hashes=plain"]) == 0
+    assert "roles: 2, as accounts+gzip" in capsys.readouterr().out
+    postgres.execute("COMMENT ON ROLE postgres IS 'x'")
+    try:
+        assert main(["restore", "latest", "--to", postgres.url(""), "--json"]) == 0
+    finally:
+        postgres.execute("COMMENT ON ROLE postgres IS NULL")
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert 'the role "postgres", whoever restores, was left as it is' in warning
