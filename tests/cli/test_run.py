@@ -169,7 +169,7 @@ def flaky(monkeypatch):
         from dumpty.registry import host
 
         replaced = host.Host((driver,))
-        for module in ("dumpty.backup_manager", "dumpty.jobs.database_run", "dumpty.registry.host"):
+        for module in ("dumpty.backup_manager", "dumpty.jobs.database_run", "dumpty.jobs.finding"):
             monkeypatch.setattr(f"{module}.default_host", lambda: replaced)
         return driver
 
