@@ -11,10 +11,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from dumpty import BackupManager, hookimpl
+
+EVERY_YEAR = '"0 0 1 1 *"'
 
 
 @pytest.fixture
@@ -75,11 +78,9 @@ def test_every_database_of_every_job_is_backed_up_and_told(dumpty, configure, da
         ("b", True, 5, 1),
     ]
     assert {b.id for b in backups(tmp_path)} == {d["backup"] for run in result.json["jobs"] for d in run["databases"]}
-    assert {b.database_name: b.tags for b in backups(tmp_path)} == {
-        "a": ("prod", "shops"),
-        "b": ("prod", "shops"),
-        "c": (),
-    }
+    tags = {b.database_name: b.tags for b in backups(tmp_path)}
+    shops_tags = ("prod", "shops", "job=shops")
+    assert tags == {"a": shops_tags, "b": shops_tags, "c": ("job=phones",)}
     assert {b.format for b in backups(tmp_path)} == {"native"}
 
 
@@ -361,6 +362,138 @@ def test_the_shrink_guard_is_as_a_job_has_it(dumpty, configure, database, tmp_pa
     assert dumpty("run").status == 0
 
 
+# -- what must not stop others, or go unseen ---------------------------------------------------------------------------
+
+
+def test_jobs_remove_no_backups_of_each_other(dumpty, configure, database, tmp_path):
+    url = database("shop")
+    configure(job("forever", url, keep='"all"') + job("often", url, keep="{ last = 1 }"))
+    for _ in range(3):
+        assert dumpty("run").status == 0
+    made = [tag for backup in backups(tmp_path) for tag in backup.tags]
+    assert made.count("job=forever") == 3
+    assert made.count("job=often") <= 1
+
+
+def test_a_copy_that_was_missed_is_made_up_for(dumpty, configure, database, tmp_path):
+    (tmp_path / "vault").write_text("in the way")
+    configure(job("shop", database("shop"), copies=f'["{tmp_path}/vault"]', keep="{ last = 3 }"))
+    for _ in range(2):
+        assert dumpty("run").status == 12
+    (tmp_path / "vault").unlink()
+    assert dumpty("run").status == 0
+    assert len(backups(tmp_path, "vault")) == 3
+    result = dumpty("run", "--json")
+    assert (len(result.json["jobs"][0]["copies"]), len(backups(tmp_path, "vault"))) == (1, 3)
+
+
+def test_what_the_deadline_left_undone_is_a_failure(dumpty, configure, database, tmp_path, monkeypatch):
+    from dumpty.jobs.upkeep import Upkeep
+
+    real = Upkeep.run
+    monkeypatch.setattr(Upkeep, "run", lambda self: (self._stop.wait(60), real(self)))
+    configure(job("shop", database("shop"), deadline='"1s"', keep="{ last = 1 }"))
+    result = dumpty("run", "--json")
+    assert (result.status, outcomes(result), len(backups(tmp_path))) == (1, {"shop": "failed"}, 1)
+    assert "the deadline of 1s of the job shop has passed: the backups are made" in result.json["jobs"][0]["error"]
+
+
+def test_a_secret_that_takes_too_long_is_given_up_at_the_deadline(dumpty, configure, database):
+    configure(job("shop", "cmd:sleep 600", deadline='"1s"', retries=0) + job("fine", database("fine")))
+    result = dumpty("run", "--json")
+    assert outcomes(result) == {"shop": "failed", "fine": "ok"}
+    assert "the deadline of 1s of the job shop has passed" in result.json["jobs"][0]["error"]
+
+
+def test_what_may_pass_before_the_first_backup_is_tried_again(dumpty, configure, database, tmp_path):
+    program = tmp_path / "secret"
+    program.write_text(f"#!/bin/sh\ntest -e {tmp_path}/tried && echo {database('shop')} || ! touch {tmp_path}/tried\n")
+    program.chmod(0o755)
+    configure(job("shop", f"cmd:{program}"))
+    result = dumpty("run")
+    assert result.status == 0
+    assert "tried again in 0 s, 1 of 2 times" in result.err
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'{"x":' + b"[" * 200_000, b"nonsense", b""])
+def test_a_hostile_result_stops_no_run(dumpty, configure, database, tmp_path, content):
+    database("shop")
+    configure(job("shop", f"sqlite:///{tmp_path}/*.db") + job("fine", database("fine")))
+    assert dumpty("run").status == 0
+    for path in (tmp_path / "backups" / ".runs" / "shop").iterdir():
+        path.write_bytes(b"{}\n" + content)
+    assert outcomes(dumpty("run", "--json")) == {"shop": "ok", "fine": "ok"}
+    assert len(dumpty("runs", "shop", "--json").json["warnings"]) == 1
+
+
+def test_a_result_of_no_sensible_size_is_not_read(dumpty, configure, database, tmp_path):
+    configure(job("shop", database("shop")))
+    assert dumpty("run").status == 0
+    [path] = (tmp_path / "backups" / ".runs" / "shop").iterdir()
+    os.truncate(path, 10 * 1024**3)
+    result = dumpty("runs")
+    assert result.status == 1
+    assert "more than a run writes down" in result.err
+
+
+def test_a_file_whose_name_is_no_text_fails_or_not_alone(dumpty, configure, database, tmp_path):
+    database("fine")
+    with open(os.fsencode(tmp_path) + b"/x\xff.db", "wb") as stream:
+        stream.write(b"no database" * 1000)
+    configure(job("phones", f"sqlite:///{tmp_path}/*.db") + job("other", database("other")))
+    result = dumpty("run", "--json")
+    assert outcomes(result) == {"phones": "failed", "other": "ok"}
+    assert sorted(d["ok"] for d in result.json["jobs"][0]["databases"]) == [False, True, True]
+    assert dumpty("runs", "phones", "--json").json["runs"][0]["result"]["outcome"] == "failed"
+
+
+def test_a_bug_in_one_job_stops_no_other(dumpty, configure, database, monkeypatch):
+    from dumpty.jobs import job_run
+
+    def find_databases(chosen, remember):
+        if chosen.name == "odd":
+            raise ZeroDivisionError("in a plugin")
+        return real(chosen, remember)
+
+    real = job_run.find_databases
+    monkeypatch.setattr(job_run, "find_databases", find_databases)
+    configure(job("odd", database("odd")) + job("fine", database("fine")))
+    result = dumpty("run", "--json")
+    assert (result.status, outcomes(result)) == (1, {"odd": "failed", "fine": "ok"})
+    assert (
+        result.json["jobs"][0]["error"]
+        == "unexpected ZeroDivisionError: in a plugin; this is a bug in dumpty or in a plugin"
+    )
+
+
+def test_what_the_search_for_databases_warns_of_is_part_of_the_outcome(dumpty, configure, database, tmp_path):
+    database("shop")
+    configure(job("phones", f"sqlite:///{tmp_path}/*.db", include='["shop.db", "shp2.db"]'))
+    result = dumpty("run", "--json")
+    assert (result.status, outcomes(result)) == (12, {"phones": "attention"})
+    assert "shp2.db" in result.json["jobs"][0]["warnings"][0]
+
+
+def test_a_claim_from_the_future_blocks_nobody(dumpty, configure, database, tmp_path):
+    configure(job("shop", database("shop"), schedule=EVERY_YEAR))
+    assert dumpty("run").status == 0
+    folder = tmp_path / "backups" / ".runs" / "shop"
+    claim = folder / f"{datetime.now(UTC).year}0101T000000Z.claim-1"
+    claim.write_text("{}")
+    os.utime(claim, (2**32, 2**32))
+    assert outcomes(dumpty("run", "--due", "--json")) == {"shop": "ok"}
+
+
+def test_a_run_of_another_machines_files_is_not_taken_for_this_ones(dumpty, configure, database, tmp_path):
+    configure(job("shop", database("shop"), schedule=EVERY_YEAR))
+    assert dumpty("run", "--due").status == 0
+    [path] = (tmp_path / "backups" / ".runs" / "shop").iterdir()
+    path.write_text(path.read_text().replace(f'"host":"{socket.gethostname()}","started"', '"host":"db2","started"'))
+    result = dumpty("run", "--due", "--json")
+    assert (result.status, outcomes(result)) == (12, {"shop": "attention"})
+    assert "was run by db2, whose files are not those of" in result.json["jobs"][0]["warnings"][0]
+
+
 # -- several databases behind one source --------------------------------------------------------------------------
 
 
@@ -411,8 +544,6 @@ def test_a_relative_path_is_refused(dumpty, configure, database):
 
 
 # -- once, anywhere --------------------------------------------------------------------------------------------------
-
-EVERY_YEAR = '"0 0 1 1 *"'
 
 
 def test_what_is_due_is_run_once(dumpty, configure, database, tmp_path):

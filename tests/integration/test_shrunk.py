@@ -41,7 +41,9 @@ def suspicions(url, **options):
     return [text.partition(" in backup ")[0] for text in made.suspicions]
 
 
-@pytest.mark.parametrize("options", [{"format": "native"}, {"format": "sql", "encrypt_to": [RECIPIENT]}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"format": "native"}, {"format": "sql", "encrypt_to": [RECIPIENT]}], ids=["native", "sql, encrypted"]
+)
 def test_postgres_with_partitions(postgres, options):
     name = postgres.create()
     postgres.script(name, MEASURED)

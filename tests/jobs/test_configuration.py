@@ -76,6 +76,8 @@ def problems(load):
         (HEAD + JOB + "copies = ['/a', '/a']", "5: jobs.shop.copies: names other repositories than the job's own"),
         (HEAD + JOB + "repository = 'backups'", "5: jobs.shop.repository: 'backups' is another directory wherever"),
         (HEAD + JOB + "copies = ['vault']", "5: jobs.shop.copies: 'vault' is another directory wherever"),
+        (HEAD + JOB + "options = { tags = 'x' }", "5: jobs.shop.options: 'tags' is no option of a plugin"),
+        (HEAD + JOB + "options = { shrink_guard = true }", "5: jobs.shop.options: 'shrink_guard' is no option"),
         ("[jobs.shop]\nsource = \n", " is no TOML: Invalid value (at line 2"),
     ],
 )

@@ -64,7 +64,7 @@ def redacted(text: str) -> str:
     """Return ``text`` without the secrets of any URL that was given."""
     from dumpty.redaction import redact
 
-    masked = redact(text, _secrets)
+    masked = redact(text, tuple(_secrets))  # jobs in other threads add to them
     return _USERINFO.sub(lambda m: m[0] if _holds_no_password(m[0]) else "***@", masked)
 
 

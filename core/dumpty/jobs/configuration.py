@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -93,7 +94,7 @@ def read(path: str) -> tuple[ConfigFile, Document]:
 
 def _read_file(path: str) -> ConfigFile:
     try:
-        with open(path, "rb") as stream:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigurationError(f"the configuration {path} is no regular file")
@@ -200,29 +201,50 @@ def _explained(text: str) -> str:
     return f"must be {wanted}{match['rest']}{found}"
 
 
-def _line_of(text: str, keys: Sequence[str]) -> int | None:
-    """Return the line in which the statement begins that gives ``keys`` their value; None where it is not found.
+@functools.lru_cache(maxsize=4)
+def _lines_of(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line in which the statement begins that gives a key its value, by the key with its tables.
 
-    ``tomllib`` tells no lines, so it reads ever more of them: a statement ends where they are TOML again.
+    ``tomllib`` tells no lines, so it reads statement by statement: one ends where its lines are TOML by themselves.
     """
-    lines = text.splitlines(keepends=True)
-    start = 1
-    for number in range(1, len(lines) + 1):
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    statement, start = "", 1
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        statement, start = (statement, start) if statement else ("", number)
+        statement += line
         try:
-            content = tomllib.loads("".join(lines[:number]))
+            content = tomllib.loads(statement)
         except tomllib.TOMLDecodeError:
             continue
-        if _has(content, keys):
-            while start < number and lines[start - 1].strip().partition("#")[0] == "":
-                start += 1
-            return start
-        start = number + 1
-    return None if len(keys) <= 1 else _line_of(text, keys[:-1])
+        if statement.lstrip().startswith("["):
+            table = _only_path(content)
+            lines.setdefault(table, start)
+        else:
+            for keys in _paths(content):
+                lines.setdefault((*table, *keys), start)
+        statement = ""
+    return lines
 
 
-def _has(content: Any, keys: Sequence[str]) -> bool:
-    for key in keys:
-        if not isinstance(content, dict) or key not in content:
-            return False
-        content = content[key]
-    return True
+def _only_path(content: Any) -> tuple[str, ...]:
+    """Return the keys of a table's header, which has nothing else in it."""
+    keys: list[str] = []
+    while content:
+        content = content[0] if isinstance(content, list) else content
+        [(key, content)] = content.items() if content else [("", None)]
+        keys.append(key)
+    return tuple(keys)
+
+
+def _paths(content: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, value in content.items():
+        yield (key,)
+        if isinstance(value, dict):
+            yield from ((key, *rest) for rest in _paths(value))
+
+
+def _line_of(text: str, keys: Sequence[str]) -> int | None:
+    """Return the line of a key, or else of the table that it would be in; None where there is neither."""
+    lines = _lines_of(text)
+    return next((lines[tuple(keys[:end])] for end in range(len(keys), 0, -1) if tuple(keys[:end]) in lines), None)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.types import Recipient, SigningKey
 
-__all__ = ["Keys", "back_up", "is_transient"]
+__all__ = ["Keys", "back_up", "error_text", "is_transient", "job_tag"]
 
 _LONGEST_WAIT = 3600.0
 _FINAL = (
@@ -54,6 +54,19 @@ class Keys(NamedTuple):
 
     encrypt_to: list[str | Recipient] | None
     sign_with: SigningKey | None
+
+
+def job_tag(name: str) -> str:
+    """Return the tag of the backups that a job makes."""
+    return f"job={name}"
+
+
+def error_text(error: Exception) -> str:
+    """Return what an error says; of one that nobody foresaw also what it is."""
+    text = " ".join(str(error).split())
+    if isinstance(error, DumptyError):
+        return text
+    return f"unexpected {type(error).__name__}: {text}; this is a bug in dumpty or in a plugin"
 
 
 def is_transient(error: BaseException) -> bool:
@@ -90,14 +103,14 @@ def back_up(
         backup, error = _attempt(manager, job, url, format or job.format, keys, stop)
         if error is None or attempt > job.retries or stop.asked or not is_transient(error):
             break
-        text = redact(str(error), secrets)
+        text = redact(error_text(error), secrets)
         tell(f"{job.name}: {shown}: {text}; tried again in {wait:.0f} s, {attempt} of {job.retries} times")
         if stop.wait(wait):
             break
-        wait = min(wait * 2, _LONGEST_WAIT)
+        wait = max(wait, min(wait * 2, _LONGEST_WAIT))
     facts: dict[str, Any] = {} if backup is None else _facts(backup)
     if error is not None:
-        facts = {"error": redact(" ".join(str(error).split()), secrets), "error_type": type(error).__name__}
+        facts = {"error": redact(error_text(error), secrets), "error_type": type(error).__name__}
     return DatabaseRun(
         source=shown,
         database=backup.database_name if backup is not None else database_name(parse_url(url)),
@@ -111,15 +124,19 @@ def back_up(
 
 def _attempt(
     manager: Callable[[], BackupManager], job: JobSettings, url: str, format: str | None, keys: Keys, stop: Stop
-) -> tuple[Backup | None, BaseException | None]:
-    kind: dict[str, Any] = {"rate_limit": job.rate_limit, "tags": job.tags, "shrink_guard": job.shrink_guard}
+) -> tuple[Backup | None, Exception | None]:
+    kind: dict[str, Any] = {
+        "rate_limit": job.rate_limit,
+        "tags": (*job.tags, job_tag(job.name)),
+        "shrink_guard": job.shrink_guard,
+    }
     kind |= job.options
     try:
         kind["format"] = format or default_host().driver(parse_url(url).scheme).preferred_format.name
         result = manager().create_backup(
             url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
         )
-    except DumptyError as error:  # the repository cannot be opened, or nobody answers the scheme
+    except Exception as error:  # noqa: BLE001 - the repository cannot be opened; a plugin's bug stops no other database
         return None, error
     if result.backup is None:
         return None, result.exception or DumptyError(result.error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.errors import OptionError
@@ -12,11 +15,11 @@ from dumpty.registry.host import default_host
 from dumpty.url import parse_url, with_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from dumpty.jobs.settings import JobSettings
 
-__all__ = ["ACCOUNTS", "Database", "find_databases"]
+__all__ = ["ACCOUNTS", "Database", "find_databases", "has_files", "heard_warnings"]
 
 ACCOUNTS = "accounts"
 """The format of what belongs to a server, and to none of its databases."""
@@ -67,10 +70,39 @@ def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) 
     return list(found.values())
 
 
+def has_files(job: JobSettings) -> bool:
+    """Return whether a source of a job is a file: on another machine it is another one."""
+    host = default_host()
+    urls = (indirect_line(written, "database URL") for written in job.sources)
+    return any(host.driver(parse_url(url).scheme).described.files for url in urls)
+
+
+_EVENTS = {"databases-altered", "databases-hidden", "include-unmatched"}
+
+
+@contextlib.contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """Within the block, keep what this thread's search for databases warns of: a list that grows."""
+    warnings: list[str] = []
+    thread = threading.get_ident()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == thread and getattr(record, "event", "") in _EVENTS:
+                warnings.append(record.getMessage())
+
+    log, handler = logging.getLogger("dumpty"), Ear(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield warnings
+    finally:
+        log.removeHandler(handler)
+
+
 def server_of(url: str) -> str:
     """Return what tells the database server behind a URL from others; "" for a file."""
     source = parse_url(url)
-    host = source.host or source.query.get("host") or source.query.get("unix_socket") or ""
-    if not host and source.port is None and (source.database or "").startswith("/"):
+    if default_host().driver(source.scheme).described.files:
         return ""
-    return f"{source.scheme}://{host}:{source.port or source.query.get('port', '')}" if host or source.port else ""
+    host = source.host or source.query.get("host") or source.query.get("unix_socket") or "localhost"
+    return f"{source.scheme}://{host.lower()}:{source.port or source.query.get('port', '')}"

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dumpty.errors import DumptyError, Locked, StoreError
 from dumpty.jobs import database_run
-from dumpty.jobs.finding import Database, find_databases
+from dumpty.jobs.finding import find_databases, has_files, heard_warnings
 from dumpty.jobs.outcomes import DatabaseRun, JobRun, decode, encode
 from dumpty.jobs.stop import Stop
 from dumpty.jobs.upkeep import Place, Upkeep, read_address
 from dumpty.jobs.values import duration_text
 from dumpty.operations.given_keys import given_recipients, given_signing_key
+from dumpty.process.cancellation import cancellable
 from dumpty.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.finding import Database
     from dumpty.jobs.outcomes import Outcome
     from dumpty.jobs.planning import Planned
     from dumpty.types import RunClaim
@@ -48,13 +50,16 @@ class ActiveJob:
         planned: which run of which job.
         listener: who is told.
         locks: returns a repository's lock, by its address: nothing is removed from it by two jobs at once.
+        others: the names of the configuration's other jobs, whose backups are not this one's to remove.
     """
 
-    def __init__(self, planned: Planned, listener: Listener, locks: Callable[[str], threading.Lock]) -> None:
+    def __init__(
+        self, planned: Planned, listener: Listener, locks: Callable[[str], threading.Lock], others: frozenset[str]
+    ) -> None:
         self.job, self.slot, self._by_hand = planned.job, planned.slot, planned.due is None
         self.stop = Stop()
         self.result: JobRun | None = None
-        self._listener, self._locks = listener, locks
+        self._listener, self._locks, self._others = listener, locks, others
         self._started, self._start = datetime.now(UTC), time.monotonic()
         self._claim: RunClaim | None = None
         self._timer: threading.Timer | None = None
@@ -64,6 +69,7 @@ class ActiveJob:
         self._databases: list[DatabaseRun] = []
         self._remaining = 0
         self._asked = False
+        self._warnings: list[str] = []
         self._lock = threading.Lock()
         self._secrets: set[str] = set()
 
@@ -72,23 +78,56 @@ class ActiveJob:
     def prepare(self) -> list[Database]:
         """Claim the run, and return the databases to back up; none where it has ended already (``result``)."""
         try:
-            self._repository = self._place(read_address(self.job.repository, self._remember))
-            manager = self._repository.open()
-            if not self._claim_run(manager):
-                self._end("skipped", warnings=["it is done, or somebody is at it"])
+            with cancellable(self.stop.token, f"the preparation of the job {self.job.name}"):
+                self._repository = self._place(read_address(self.job.repository, self._remember))
+            if not self._claim_run(manager := self._repository.open()):
+                self._end_elsewhere(manager)
                 return []
-            self._keys = self._read_keys()
-            databases = find_databases(self.job, self._remember)
-        except Locked as error:
+            databases = self._ready()
+        except Exception as error:  # noqa: BLE001 - the failure of one job stops no other
             # By hand it was asked for, and is not done; a slot that is due is tried again by whoever looks next.
-            self._end("failed" if self._by_hand else "skipped", error=error)
-            return []
-        except DumptyError as error:
-            self._end("failed", error=error)
+            elsewhere = isinstance(error, Locked) and self._claim is None and not self._by_hand
+            self._end("skipped" if elsewhere else "failed", error=error)
             return []
         self._remaining = len(databases)
         self._asked = any(database.was_found for database in databases)
         return databases
+
+    def _ready(self) -> list[Database]:
+        """Read keys, and find the databases; what may pass is tried again, as their backups are."""
+        wait = self.job.retry_wait.total_seconds()
+        for attempt in itertools.count(1):
+            try:
+                with (
+                    cancellable(self.stop.token, f"the preparation of the job {self.job.name}"),
+                    heard_warnings() as heard,
+                ):
+                    self._keys = self._read_keys()
+                    databases = find_databases(self.job, self._remember)
+            except DumptyError as error:
+                if attempt > self.job.retries or self.stop.asked or not database_run.is_transient(error):
+                    raise
+                self._tell(f"{error}; tried again in {wait:.0f} s, {attempt} of {self.job.retries} times")
+                self.stop.wait(wait)
+                wait *= 2
+            else:
+                self._warnings += heard
+                return databases
+        raise AssertionError  # it counts for ever
+
+    def _end_elsewhere(self, manager: BackupManager) -> None:
+        """End a run that somebody else has done, or is at; whose files were others, though, has not done this one."""
+        content = manager.run_result(self.job.name, self.slot)
+        host = decode(content, f"run {self.slot} of the job {self.job.name}").host if content else socket.gethostname()
+        if host != socket.gethostname() and has_files(self.job):
+            warning = (
+                f"it was run by {host}, whose files are not those of {socket.gethostname()}: give jobs on several "
+                "machines names of their own, or repositories"
+            )
+            self._tell(warning)
+            self._end("attention", warnings=[warning])
+        else:
+            self._end("skipped", warnings=["it is done, or somebody is at it"])
 
     def _claim_run(self, manager: BackupManager) -> bool:
         """Claim the run; return False where it is done, or somebody is at it."""
@@ -153,20 +192,30 @@ class ActiveJob:
 
     def finish(self) -> None:
         """Do what follows, and write down what came of the run: then ``result`` has it."""
+        try:
+            self._finish()
+        except Exception as error:  # noqa: BLE001 - the failure of one job stops no other
+            self._end("failed", error=error)
+
+    def _finish(self) -> None:
         assert self._repository is not None  # noqa: S101 - as above
-        warnings = [text for run in self._databases for text in run.warnings] + self._vanished()
+        warnings = [*self._warnings, *(text for run in self._databases for text in run.warnings), *self._vanished()]
         made = [run for run in self._databases if run.ok]
-        upkeep = Upkeep(self.job, made, self._repository, self._place, self.stop, self._tell, self._remember)
+        upkeep = Upkeep(
+            self.job, made, self._repository, self._place, self.stop, self._tell, self._remember, self._others
+        )
         if made:
             upkeep.run()
         failed = [run for run in self._databases if not run.ok]
         damaged = [drill for drill in upkeep.drills if drill.ok is False]
         open_questions = [*(c for c in upkeep.copies if not c.ok), *(d for d in upkeep.drills if d.ok is None)]
         warnings += upkeep.warnings
-        outcome: Outcome = "failed" if failed or damaged else "attention" if open_questions or warnings else "ok"
         error = _summary(failed, len(self._databases)) if failed else None
         if damaged and error is None:
             error = DumptyError(f"a drill failed: {damaged[0].error}")
+        if self.stop.asked and error is None:
+            error = DumptyError(f"{self.stop.reason}: the backups are made, and not all that follows was done")
+        outcome: Outcome = "failed" if error is not None else "attention" if open_questions or warnings else "ok"
         self._end(
             outcome,
             error=error,
@@ -206,13 +255,13 @@ class ActiveJob:
         self,
         outcome: Outcome,
         *,
-        error: DumptyError | None = None,
+        error: Exception | None = None,
         warnings: list[str] | None = None,
         **facts: Any,
     ) -> None:
         """Write down what came of the run, where it is claimed, and keep it as ``result``."""
         if error is not None and not self._databases:
-            self._tell(f"{'not run' if outcome == 'skipped' else 'FAILED'}: {error}")
+            self._tell(f"{'not run' if outcome == 'skipped' else 'FAILED'}: {database_run.error_text(error)}")
         if self._timer is not None:
             self._timer.cancel()
         secrets = tuple(self._secrets)
@@ -226,7 +275,7 @@ class ActiveJob:
             duration_seconds=round(time.monotonic() - self._start, 3),
             databases=tuple(sorted(self._databases, key=lambda run: run.source)),
             warnings=tuple(redact(text, secrets) for text in warnings or ()),
-            error=None if error is None else redact(" ".join(str(error).split()), secrets),
+            error=None if error is None else redact(database_run.error_text(error), secrets),
             error_type=None if error is None else type(error).__name__,
             **facts,
         )
@@ -242,8 +291,7 @@ class ActiveJob:
             self.abandon()
             return run
         try:
-            with self._claim as claim:
-                counts = claim.finish(encode(run))
+            counts = self._claim.finish(encode(run))
         except StoreError as error:
             problem = f"what came of the run could not be written down: {error}"
         else:
@@ -251,12 +299,13 @@ class ActiveJob:
                 return run
             problem = "it took so long without a sign of life that another run of the same slot came first, and counts"
         finally:
-            self._claim = None
+            self.abandon()
         outcome: Outcome = "attention" if run.outcome == "ok" else run.outcome
         return replace(run, outcome=outcome, warnings=(*run.warnings, redact(problem, tuple(self._secrets))))
 
     def abandon(self) -> None:
-        """Give the run back, undone: whoever comes next may try at once."""
+        """Leave the run; where nothing is written down of it, whoever comes next may try at once."""
+        self._managers.clear()  # each has connections
         if self._timer is not None:
             self._timer.cancel()
         if self._claim is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - msgspec asks for it
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -88,7 +88,16 @@ class JobRun(Struct, frozen=True, kw_only=True):
 
 def encode(run: JobRun) -> bytes:
     """Return what is written down of a run."""
-    return msgspec.json.encode(run)
+    return msgspec.json.encode(_encodable(msgspec.to_builtins(run)))
+
+
+def _encodable(value: Any) -> Any:
+    """Return a value in which bytes that are no text, in a file's name say, are shown escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _encodable(entry) for name, entry in value.items()}
+    return [_encodable(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def decode(content: bytes, label: str) -> JobRun:
@@ -99,7 +108,7 @@ def decode(content: bytes, label: str) -> JobRun:
     """
     try:
         run = msgspec.json.decode(content, type=JobRun)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ManifestError(f"what is written down of the {label} is damaged: {error}") from None
     if run.version != VERSION:
         raise ManifestError(f"the {label} was written down by a newer dumpty: update this one to read it")

@@ -10,7 +10,7 @@ from dumpty.jobs.job_run import ActiveJob
 from dumpty.jobs.task_pool import TaskPool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from dumpty.jobs.document import Limits
     from dumpty.jobs.finding import Database
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Runner"]
 
+_ENDING_SECONDS = 20.0
+"""How long what was interrupted is waited for: backups end within five, a database's own library may wait longer."""
+
 
 class Runner:
     """Runs jobs: the failure of one stops no other.
@@ -27,11 +30,13 @@ class Runner:
     Args:
         limits: how much goes on side by side.
         listener: is told of what happens, in any thread.
+        names: of all the configuration's jobs, also those that are not run now.
     """
 
-    def __init__(self, limits: Limits, listener: Listener) -> None:
+    def __init__(self, limits: Limits, listener: Listener, names: Collection[str]) -> None:
         self._limits = limits
         self._listener = listener
+        self._names = frozenset(names)
         self._locks: dict[str, threading.Lock] = {}
         self._locks_lock = threading.Lock()
 
@@ -43,7 +48,7 @@ class Runner:
                 are given back, and nothing is written down of them.
         """
         pool = TaskPool(self._limits.parallel, self._limits.per_server)
-        active = [ActiveJob(entry, self._listener, self._lock) for entry in planned]
+        active = [ActiveJob(entry, self._listener, self._lock, self._names - {entry.job.name}) for entry in planned]
         for job in active:
             pool.add(functools.partial(self._begin, pool, job))
         try:
@@ -53,7 +58,7 @@ class Runner:
                 job.stop.interrupt(
                     f"interrupted by {error}" if isinstance(error, KeyboardInterrupt) else "the run failed"
                 )
-            pool.close()
+            pool.close(_ENDING_SECONDS)
             for job in active:
                 job.abandon()
             raise

@@ -15,6 +15,7 @@ from dumpty.jobs import configuration
 from dumpty.jobs.document import ALL, NEVER, Copy, Defaults, Drill, Job, Keep, Limits
 from dumpty.jobs.schedule import Schedule
 from dumpty.jobs.values import parse_duration, parse_interval
+from dumpty.registry.options import RESERVED
 from dumpty.repository.protocol.run_slots import is_job_name
 from dumpty.repository.quantities import parse_size, parse_timezone
 from dumpty.repository.retention import Rules
@@ -150,6 +151,8 @@ class _Job:
             self._add((), "it has no repository: give it one, or one to all in [defaults]")
         else:
             self._require_same_everywhere("repository", job.repository)
+        for name in sorted(RESERVED & (job.options or {}).keys()):
+            self._add(("options",), f"{name!r} is no option of a plugin; see dumpty help configuration for its key")
         zone = self._parsed("timezone", job.timezone, _zone) or UTC
         values: dict[str, Any] = {
             "rules": self._rules("keep", job.keep, zone),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,14 +71,19 @@ class TaskPool:
         if self._failure is not None:
             raise self._failure
 
-    def close(self) -> None:
-        """Drop what waits, and return when nothing runs any more."""
+    def close(self, seconds: float | None = None) -> None:
+        """Drop what waits, and return when nothing runs any more, or after so many seconds.
+
+        What runs then still is in the midst of something that nobody can end, a file system that hangs, say; its thread
+        ends with the process.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
         for thread in self._threads:
-            while thread.is_alive():
+            while thread.is_alive() and (end is None or time.monotonic() < end):
                 thread.join(_LOOK_SECONDS)
 
     def _serve(self) -> None:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dumpty.errors import DumptyError
 from dumpty.indirection import indirect_line
+from dumpty.jobs.database_run import job_tag
 from dumpty.jobs.outcomes import CopyRun, DrillRun
 from dumpty.operations.given_keys import given_identities
+from dumpty.process.cancellation import cancellable
+from dumpty.repository.retention import decide
 from dumpty.types import LEVELS
 from dumpty.url import parse_url, secrets_in, shown_address
 
@@ -60,6 +63,7 @@ class Upkeep:
         stop: ends it.
         tell: is told of what fails.
         remember: is told of every secret that is read.
+        others: the names of jobs whose backups are not this one's to remove.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class Upkeep:
         stop: Stop,
         tell: Callable[[str], None],
         remember: Callable[[Iterable[str]], None],
+        others: Iterable[str] = (),
     ) -> None:
+        self._foreign = {job_tag(name) for name in others}
         self._job, self._made = job, made
         self._repository, self._place = repository, place
         self._stop, self._tell, self._remember = stop, tell, remember
@@ -96,17 +102,24 @@ class Upkeep:
         self.warnings.append(text)
         self._tell(text)
 
+    def _is_own(self, backup: Backup) -> bool:
+        """Return whether a backup is of a database that was backed up now, and of no other job."""
+        return backup.source in self._identities and not self._foreign.intersection(backup.tags)
+
     # -- copies ----------------------------------------------------------------------------------------------------
 
     def _copy(self, settings: CopySettings) -> Place | None:
-        """Copy the backups into another repository; return it where all of them are there."""
+        """Copy the backups into another repository, older ones that lack a copy there, too; return it where all are."""
         ids = [run.backup for run in self._made if run.backup is not None]
         shown = shown_address(settings.repository)
         copies, place = [], None
         try:
-            address = read_address(settings.repository, self._remember)
+            with cancellable(self._stop.token, f"the copies of the job {self._job.name}"):
+                address = read_address(settings.repository, self._remember)
             shown, place = shown_address(address), self._place(address)
-            outcomes = self._repository.open().copy(ids, to=place.open(), cancel=self._stop.token)
+            destination = place.open()
+            ids = list(dict.fromkeys([*ids, *self._lacking(destination, settings.rules)]))
+            outcomes = self._repository.open().copy(ids, to=destination, cancel=self._stop.token)
         except DumptyError as error:
             copies = [_copied(backup_id, shown, error) for backup_id in ids]
         else:
@@ -119,15 +132,27 @@ class Upkeep:
                 self._tell(f"backup {copy.backup} has no copy in {shown}: {copy.error}")
         return place if all(copy.ok for copy in copies) else None
 
+    def _lacking(self, destination: BackupManager, rules: Rules | None) -> list[str]:
+        """Return the backups without a copy that the rules would keep there: an earlier run could not copy them."""
+        copied = destination.list_backups()
+        present = {backup.id for backup in copied}
+        own = self._repository.open().list_backups()
+        missing = [b for b in own if b.id not in present and self._is_own(b) and b.state not in {"lost", "damaged"}]
+        if rules is None or not missing:
+            return [backup.id for backup in missing]
+        kept = {d.backup.id for d in decide([*copied, *missing], rules, datetime.now(UTC)) if d.keep}
+        return [backup.id for backup in missing if backup.id in kept]
+
     # -- proofs ----------------------------------------------------------------------------------------------------
 
     def _drill(self) -> None:
         drill = self._job.drill
         if drill is None:
             return
-        keys = given_identities(drill.identities)
-        self._remember(secret for key in keys for secret in key.secrets)
-        on = None if drill.on is None else indirect_line(drill.on, "database URL")
+        with cancellable(self._stop.token, f"the drills of the job {self._job.name}"):
+            keys = given_identities(drill.identities)
+            self._remember(secret for key in keys for secret in key.secrets)
+            on = None if drill.on is None else indirect_line(drill.on, "database URL")
         if on is not None:
             self._remember(parse_url(on).secrets)
         manager = self._repository.open()
@@ -149,7 +174,7 @@ class Upkeep:
             with place.lock:
                 manager = place.open()
                 decisions = manager.prune(rules, dry_run=True).decisions
-                going = [d.backup.id for d in decisions if not d.keep and d.backup.source in self._identities]
+                going = [d.backup.id for d in decisions if not d.keep and self._is_own(d.backup)]
                 if going:
                     self.removed += manager.prune(rules, only=going, cancel=self._stop.token).removed
         except DumptyError as error:

@@ -107,9 +107,10 @@ def write_new(path: str, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         os.unlink(path)
-        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}; nothing of it is left") from None
+        reason = error.strerror if isinstance(error, OSError) else "a source holds bytes that are no text"
+        raise ConfigurationError(f"cannot write {path}: {reason}; nothing of it is left") from None
 
 
 def shown_settings(job: Job) -> dict[str, Any]:

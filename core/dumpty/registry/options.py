@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RESERVED = frozenset(
     {
         *("format", "overwrite", "create", "other", "progress", "cancel", "rate_limit", "encrypt_to", "identities"),
-        *("sign_with", "require_signature", "tags", "recipients", "name", "database_url", "backup_dir"),
+        *("sign_with", "require_signature", "tags", "shrink_guard", "recipients", "name", "database_url", "backup_dir"),
     }
 )
 """Option names that would shadow the facades' own keywords."""

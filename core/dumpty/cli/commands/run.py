@@ -75,7 +75,7 @@ def _run(configuration: Configuration, planned: Sequence[Planned]) -> list[JobRu
     before = gc.get_threshold()
     gc.set_threshold(_GARBAGE)
     try:
-        return Runner(configuration.limits, Listener(tell=say, remember=remember)).run(planned)
+        return Runner(configuration.limits, Listener(tell=say, remember=remember), configuration.written).run(planned)
     finally:
         gc.set_threshold(*before)
 

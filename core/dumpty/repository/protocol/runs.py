@@ -41,6 +41,7 @@ ASKED_FOR = timedelta(days=400)
 """How long after it was due a slot can be claimed: of a job once a year the latest slot is less than 367 days old."""
 
 _SILENCE = timedelta(hours=1)
+_MOST_BYTES = 64 * 1024 * 1024
 
 
 class Run:
@@ -204,7 +205,10 @@ def read_result(store: Store, job: str, slot: str) -> bytes | None:
     Raises:
         StoreError: it cannot be read.
     """
+    name = parse_slot(job, slot)[0] + RESULT
     try:
-        return store.get(parse_slot(job, slot)[0] + RESULT).partition(b"\n")[2]
+        if (size := store.stat(name).size) > _MOST_BYTES:
+            raise StoreError(f"{store.locate(name)} has {size:,} bytes, which is more than a run writes down")
+        return store.get(name).partition(b"\n")[2]
     except MissingFile:
         return None
