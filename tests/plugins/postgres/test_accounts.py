@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import uuid
@@ -262,8 +263,8 @@ def test_psql_loads_what_was_dumped(roles, manager, postgres, postgres_newer):
     argv = [str(postgres_newer.bindir / "psql"), "-X", postgres_newer.url()]
     process = subprocess.run(argv, input=script, capture_output=True, check=True)
     errors = [line for line in process.stderr.decode().splitlines() if "ERROR" in line]
-    assert len(errors) == 1
-    assert 'role "postgres" already exists' in errors[0]
+    assert any('role "postgres" already exists' in line for line in errors)
+    assert not any(roles.prefix in line for line in errors)
     old, new = state(postgres, roles), state(postgres_newer, roles)
     assert (new["roles"], new["settings"]) == (old["roles"], old["settings"])
     assert len(new["memberships"]) == 1
@@ -637,7 +638,7 @@ def test_the_command_tells_what_it_left(roles, postgres, tmp_path, capsys, monke
     monkeypatch.chdir(tmp_path)
     postgres.execute(f"CREATE ROLE {quoted(roles('a'))}")
     assert main(["backup", postgres.url(""), "--format", "accounts", "-o", "hashes=plain"]) == 0
-    assert "roles: 2, as accounts+gzip" in capsys.readouterr().out
+    assert re.search(r"holds roles: \d+.*, as accounts\+gzip", capsys.readouterr().out)
     postgres.execute("COMMENT ON ROLE postgres IS 'x'")
     try:
         assert main(["restore", "latest", "--to", postgres.url(""), "--json"]) == 0
