@@ -16,6 +16,8 @@ from msgspec import structs
 
 from dumpty import (
     BackupManager,
+    Cancellation,
+    Cancelled,
     Host,
     IntegrityError,
     NotProvable,
@@ -30,6 +32,7 @@ from dumpty.testing.dumps import RecordedDump
 from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.postgres import plugin as postgres_plugin
+from dumpty_plugins.postgres.accounts import restore
 from dumpty_plugins.postgres.accounts.facts import Accounts, Setting
 from dumpty_plugins.postgres.accounts.script import parse, write_script
 
@@ -435,6 +438,28 @@ def test_a_tablespace_whose_directory_is_missing_is_said(roles, manager, postgre
     assert roles.names(postgres) == set()
     manager.restore(backup.id, postgres.url(""), tablespaces=False).raise_for_error()
     assert roles.names(postgres) == {"owner"}
+
+
+def test_what_is_cancelled_midway_leaves_nothing(roles, manager, postgres, monkeypatch):
+    """A restore that its caller cancels after some of its statements leaves no account, and says that it was cancelled."""
+    make_nasty(roles, postgres)
+    with_tablespace(roles, postgres)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    cancellation, done = Cancellation(), []
+    execute = restore._Restore._execute
+
+    def cancelling(self, statement, *advice):
+        execute(self, statement, *advice)
+        done.append(statement)
+        if len(done) == 4:
+            cancellation.cancel()
+
+    monkeypatch.setattr(restore._Restore, "_execute", cancelling)
+    result = manager.restore(backup.id, postgres.url(""), cancel=cancellation)
+    assert isinstance(result.exception, Cancelled)
+    assert roles.names(postgres) == set()
+    assert state(postgres, roles)["tablespaces"] == []
 
 
 def test_hashes_are_not_written_in_the_clear_unasked(roles, manager, postgres, tmp_path):
