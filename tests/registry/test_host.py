@@ -259,6 +259,9 @@ def described(**changes):
 
 
 FORMAT = Format(name="a", suffix=".a")
+SERVER = Format(name="a", suffix=".a", server=True)
+SENSITIVE = Format(name="a", suffix=".a", sensitive="hashes")
+HALF = Option(name="hashes", default="on", help="", choices=("on", "off"))
 
 
 @pytest.mark.parametrize(
@@ -274,6 +277,9 @@ FORMAT = Format(name="a", suffix=".a")
         ({"kind": "driver", "formats": (Format(name="a", suffix="sql"),), "schemes": ("x",)}, "a suffix is a dot"),
         ({"kind": "driver", "formats": (Format(name="a", suffix="./a"),), "schemes": ("x",)}, "a suffix is a dot"),
         ({"kind": "driver", "formats": (Format(name="a", suffix=".manifest.json"),), "schemes": ("x",)}, "none of"),
+        ({"kind": "driver", "formats": (SERVER,), "schemes": ("x",)}, "declare the option server for inspect"),
+        ({"kind": "driver", "formats": (SENSITIVE,), "schemes": ("x",)}, "one of on .its default., off and plain"),
+        ({"kind": "driver", "formats": (SENSITIVE,), "schemes": ("x",), "options": (HALF,)}, "declare that option"),
         ({"kind": "store"}, "a store declares at least one scheme"),
         ({"kind": "compressor"}, "a compressor declares a suffix"),
         ({"kind": "compressor", "suffix": "gz"}, "a suffix is a dot"),

@@ -13,6 +13,8 @@ from msgspec import structs
 
 from dumpty import (
     BackupManager,
+    Cancellation,
+    Cancelled,
     Host,
     IntegrityError,
     NotProvable,
@@ -23,6 +25,7 @@ from dumpty import (
 from dumpty.testing.dumps import RecordedDump
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.mysql import plugin as mysql_plugin
+from dumpty_plugins.mysql.accounts import restore
 
 NASTY = ("q`uo'te\"", "back\\slash", "per%ce_nt %s", "ünï 名", "line\n-- dumpty: {}")
 
@@ -216,6 +219,26 @@ def test_roles_stay_their_admins(accounts, manager, url, mariadb):
     assert accounts.names() == {"b", "role"}
 
 
+def test_privileges_on_packages_come_back(accounts, manager, url, database, server, mariadb):
+    """A privilege on a package is granted in the only mode that knows the word, by a restore and by the client."""
+    name, a = database(), accounts("a")
+    package = f"CREATE PACKAGE `{name}`.pk AS PROCEDURE p(); END"
+    body = f"CREATE PACKAGE BODY `{name}`.pk AS PROCEDURE p() AS BEGIN NULL; END; END"
+    accounts.run(
+        "SET sql_mode=ORACLE", package, body, f"CREATE USER {a}", f"GRANT EXECUTE ON PACKAGE `{name}`.pk TO {a}"
+    )
+    accounts.run("SET sql_mode=ORACLE", f"GRANT EXECUTE ON PACKAGE BODY `{name}`.pk TO {a}")
+    before = accounts.state()
+    backup = backed_up(manager, url)
+    accounts.drop()
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.state() == before
+    assert "PACKAGE BODY" in str(before)
+    accounts.drop()
+    server.client(None, data_of(backup), "--force")
+    assert accounts.state() == before
+
+
 def test_what_everybody_may_comes_back(accounts, manager, url, database, mariadb):
     """What MariaDB's role PUBLIC was granted is added; what it has beside the backup is left."""
     name = database("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)")
@@ -352,6 +375,26 @@ def _read(dump, backup):
         users=tuple(f for f in found if isinstance(f, facts.User)),
         grants=tuple(f for f in found if isinstance(f, facts.Grant)),
     )
+
+
+def test_what_is_cancelled_midway_leaves_nothing(accounts, manager, url, shop, monkeypatch):
+    """A restore that its caller cancels after some of its statements leaves no account, and says that it was cancelled."""
+    make(accounts, shop)
+    backup = backed_up(manager, url)
+    accounts.drop()
+    cancellation, done = Cancellation(), []
+    execute = restore._Restore._execute
+
+    def cancelling(self, statement, *advice):
+        execute(self, statement, *advice)
+        done.append(statement)
+        if len(done) == 4:
+            cancellation.cancel()
+
+    monkeypatch.setattr(restore._Restore, "_execute", cancelling)
+    result = manager.restore(backup.id, url, cancel=cancellation)
+    assert isinstance(result.exception, Cancelled)
+    assert accounts.names() == set()
 
 
 def test_hashes_are_not_written_in_the_clear_unasked(manager, url):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import uuid
@@ -15,6 +16,8 @@ from msgspec import structs
 
 from dumpty import (
     BackupManager,
+    Cancellation,
+    Cancelled,
     Host,
     IntegrityError,
     NotProvable,
@@ -29,6 +32,7 @@ from dumpty.testing.dumps import RecordedDump
 from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.postgres import plugin as postgres_plugin
+from dumpty_plugins.postgres.accounts import restore
 from dumpty_plugins.postgres.accounts.facts import Accounts, Setting
 from dumpty_plugins.postgres.accounts.script import parse, write_script
 
@@ -262,8 +266,8 @@ def test_psql_loads_what_was_dumped(roles, manager, postgres, postgres_newer):
     argv = [str(postgres_newer.bindir / "psql"), "-X", postgres_newer.url()]
     process = subprocess.run(argv, input=script, capture_output=True, check=True)
     errors = [line for line in process.stderr.decode().splitlines() if "ERROR" in line]
-    assert len(errors) == 1
-    assert 'role "postgres" already exists' in errors[0]
+    assert any('role "postgres" already exists' in line for line in errors)
+    assert not any(roles.prefix in line for line in errors)
     old, new = state(postgres, roles), state(postgres_newer, roles)
     assert (new["roles"], new["settings"]) == (old["roles"], old["settings"])
     assert len(new["memberships"]) == 1
@@ -434,6 +438,28 @@ def test_a_tablespace_whose_directory_is_missing_is_said(roles, manager, postgre
     assert roles.names(postgres) == set()
     manager.restore(backup.id, postgres.url(""), tablespaces=False).raise_for_error()
     assert roles.names(postgres) == {"owner"}
+
+
+def test_what_is_cancelled_midway_leaves_nothing(roles, manager, postgres, monkeypatch):
+    """A restore that its caller cancels after some of its statements leaves no account, and says that it was cancelled."""
+    make_nasty(roles, postgres)
+    with_tablespace(roles, postgres)
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    cancellation, done = Cancellation(), []
+    execute = restore._Restore._execute
+
+    def cancelling(self, statement, *advice):
+        execute(self, statement, *advice)
+        done.append(statement)
+        if len(done) == 4:
+            cancellation.cancel()
+
+    monkeypatch.setattr(restore._Restore, "_execute", cancelling)
+    result = manager.restore(backup.id, postgres.url(""), cancel=cancellation)
+    assert isinstance(result.exception, Cancelled)
+    assert roles.names(postgres) == set()
+    assert state(postgres, roles)["tablespaces"] == []
 
 
 def test_hashes_are_not_written_in_the_clear_unasked(roles, manager, postgres, tmp_path):
@@ -637,7 +663,7 @@ def test_the_command_tells_what_it_left(roles, postgres, tmp_path, capsys, monke
     monkeypatch.chdir(tmp_path)
     postgres.execute(f"CREATE ROLE {quoted(roles('a'))}")
     assert main(["backup", postgres.url(""), "--format", "accounts", "-o", "hashes=plain"]) == 0
-    assert "roles: 2, as accounts+gzip" in capsys.readouterr().out
+    assert re.search(r"holds roles: \d+.*, as accounts\+gzip", capsys.readouterr().out)
     postgres.execute("COMMENT ON ROLE postgres IS 'x'")
     try:
         assert main(["restore", "latest", "--to", postgres.url(""), "--json"]) == 0

@@ -5,7 +5,9 @@ No transaction holds statements about accounts: all is checked first, then done,
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 30
 _NO_ADMIN = 1698
+_KILL_ATTEMPTS, _KILL_SECONDS = 100, 0.1
 _PLUGINS = """SELECT PLUGIN_NAME FROM information_schema.PLUGINS
               WHERE PLUGIN_TYPE='AUTHENTICATION' AND PLUGIN_STATUS='ACTIVE'"""
 
@@ -96,7 +99,9 @@ class _Restore:
             evidence = self._evidence(todo)
             commit_point()
         except BaseException:
-            _undo(self._target, before, self._accounts)
+            number = session.connection_id
+            session.abandon()
+            _undo(self._target, number, before, self._accounts)
             unfinished.settle()
             raise
         unfinished.settle()
@@ -202,8 +207,18 @@ def _shown(statement: str) -> str:
     return re.split(r" IDENTIFIED ", statement, maxsplit=1)[0]
 
 
-def _undo(target: Source, before: Accounts, restored: Accounts) -> None:
-    """Make the accounts of a restore that failed what they were before it, over a session of its own.
+def _end_session(session: Session, number: int) -> None:
+    """End another session, and wait until it is gone: it may be at work on what nobody waits for any more."""
+    with contextlib.suppress(StatementError):
+        session.execute(f"KILL {number}")
+    for _ in range(_KILL_ATTEMPTS):
+        if not session.number(f"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={number}"):  # noqa: S608
+            return
+        time.sleep(_KILL_SECONDS)  # a call that was cancelled has to be undone, too
+
+
+def _undo(target: Source, number: int, before: Accounts, restored: Accounts) -> None:
+    """Make the accounts of a restore that failed what they were before it; ``number`` is its session.
 
     Raises:
         SourceError: that failed, too.
@@ -227,6 +242,7 @@ def _undo(target: Source, before: Accounts, restored: Accounts) -> None:
     try:
         session = connect(target, None)
         try:
+            _end_session(session, number)
             now = read_accounts(session)
             prepare(session)
             done = [statements.drop(u.name) for u in now.users if u.name in names - existed]
