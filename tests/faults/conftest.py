@@ -86,3 +86,14 @@ def elsewhere():
 def dice(request):
     """Random numbers that are the same in every run of one test."""
     return random.Random(request.node.nodeid)
+
+
+@pytest.fixture
+def template(place):
+    (place / "template").mkdir()
+    vault = Vault(place / "template")
+    for _ in range(2):
+        vault.advance()
+        vault.backup()
+    vault.advance()
+    return vault

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import shutil
 import signal
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
-from faults.vault import Vault, advance, create, unfinished_files, version_of
+from faults.steps import every_step
+from faults.vault import advance, create, unfinished_files, version_of
 
 BACKUPS = 120
 RESTORES = 40
@@ -83,37 +82,6 @@ def test_restores_killed_at_random_moments(zygote, vault, dice, journal):
             assert vault.check(event) == []
             vault.next_run(event)
     assert True in versions_found
-
-
-def every_step(zygote, place, template: Vault, argv, check):
-    """Kill a command before each of its changes, in a fresh copy of the vault; return how many there were."""
-    for step in itertools.count(1):
-        vault = Vault.__new__(Vault)
-        vault.__dict__.update(template.__dict__, place=place, top=place / "backups", versions=dict(template.versions))
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(template.place, place)
-        vault.database, vault.restored = place / "shop.db", place / "back.db"
-        vault.url = f"sqlite:///{vault.database}"
-        outcome = zygote.run(*argv(vault), step=step, top=str(place))
-        assert outcome.status in {0, -signal.SIGKILL}, (step, outcome)
-        LEDGER.rounds += 1
-        if outcome.status:
-            LEDGER.fault("kills at a step")
-        check(vault, step, outcome)
-        if outcome.status == 0:
-            return step - 1
-    raise AssertionError
-
-
-@pytest.fixture
-def template(place):
-    (place / "template").mkdir()
-    vault = Vault(place / "template")
-    for _ in range(2):
-        vault.advance()
-        vault.backup()
-    vault.advance()
-    return vault
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
