@@ -42,6 +42,18 @@ def full(*_):
     raise StoreError("cannot do it: Input/output error")
 
 
+def test_many_databases_in_a_row_do_not_list_the_whole_repository_once_each(top):
+    asked = []
+
+    def listing(real, folder=""):
+        asked.append(folder)
+        return real(folder)
+
+    facade = manager(top, list=listing)
+    made(facade, 20)
+    assert asked.count("") == 1
+
+
 # -- listing and finding -----------------------------------------------------------------------------------------
 
 

@@ -37,10 +37,14 @@ _LOOKED_BACK = 5
 
 
 class Listener(NamedTuple):
-    """Who is told of what happens, line by line, and of every secret that is read, so that nothing shows it."""
+    """Who is told of what fails, line by line, and of every secret that is read, so that nothing shows it.
+
+    ``progress`` is told of what is done.
+    """
 
     tell: Callable[[str], None]
     remember: Callable[[Iterable[str]], None]
+    progress: Callable[[str], None]
 
 
 class ActiveJob:
@@ -186,7 +190,10 @@ class ActiveJob:
         with self._lock:
             self._databases.append(run)
             self._remaining -= 1
-            return self._remaining == 0
+            done, remaining = len(self._databases), self._remaining
+        if run.ok:
+            self._listener.progress(f"{self.job.name}: {run.source} is backed up, {done} of {done + remaining}")
+        return remaining == 0
 
     # -- after -----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from dumpty.cli.urls import redacted, remember
 from dumpty.errors import DumptyError, Locked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dumpty.cli import json_runs
     from dumpty.jobs.outcomes import JobRun
@@ -63,11 +64,12 @@ def run(
     planned = plan(configuration.chosen(jobs or ()), datetime.now(UTC), due_only=due)
     if dry_run:
         return _plan(planned, json=json, quiet=quiet)
-    results = _run(configuration, planned)
+    watched = not quiet and sys.stderr.isatty()
+    results = _run(configuration, planned, say if watched else lambda _: None)
     return _report(results, json=json, quiet=quiet)
 
 
-def _run(configuration: Configuration, planned: Sequence[Planned]) -> list[JobRun]:
+def _run(configuration: Configuration, planned: Sequence[Planned], progress: Callable[[str], None]) -> list[JobRun]:
     from dumpty.jobs.job_run import Listener
     from dumpty.jobs.runner import Runner
 
@@ -75,7 +77,7 @@ def _run(configuration: Configuration, planned: Sequence[Planned]) -> list[JobRu
     before = gc.get_threshold()
     gc.set_threshold(_GARBAGE)
     try:
-        return Runner(configuration.limits, Listener(tell=say, remember=remember), configuration.written).run(planned)
+        return Runner(configuration.limits, Listener(say, remember, progress), configuration.written).run(planned)
     finally:
         gc.set_threshold(*before)
 
