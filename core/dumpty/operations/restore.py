@@ -18,7 +18,7 @@ from dumpty.errors import (
 from dumpty.operations.evidence import ask_evidence
 from dumpty.operations.sealing import require_plugin
 from dumpty.operations.stages import stages_of
-from dumpty.operations.subjects import identity_and_name, inspect_subject, is_of_server
+from dumpty.operations.subjects import identity_and_name, inspect_subject, is_of_server, require_subject
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
@@ -69,6 +69,7 @@ def restore(
     """
     target = parse_url(target_url)
     driver = _driver_for(host, target, record)
+    require_subject(driver, record)
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record, identities)
     reporter.begin(Phase.INSPECTING)
