@@ -33,7 +33,7 @@ from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.postgres import plugin as postgres_plugin
 from dumpty_plugins.postgres.accounts import restore
-from dumpty_plugins.postgres.accounts.facts import Accounts, Setting
+from dumpty_plugins.postgres.accounts.facts import Accounts, Membership, ParameterGrant, Role, Setting
 from dumpty_plugins.postgres.accounts.script import parse, write_script
 
 NASTY = ("q\"uo'te", "back\\slash", "per%cent %s", "ünï 名", "line\nbreak\t\x1b[31m", "sp ace;DROP", "U&x")
@@ -146,11 +146,13 @@ def dump_of(backup, tmp_path, data: bytes) -> RecordedDump:
     return RecordedDump(file=file, format="accounts", evidence=backup.evidence)
 
 
-def restored(server, dump, **overrides):
+def restored(server, dump, *, overwrite=True, url="", **overrides):
     host = Host([postgres_plugin], discover=False)
     plugin = host.plugins()[0]
     options = host.options({"restore": plugin}, overrides)["restore"]
-    return host.restore(plugin, target=parse_url(server.url("")), dump=dump, overwrite=True, options=options)
+    return host.restore(
+        plugin, target=parse_url(url or server.url("")), dump=dump, overwrite=overwrite, options=options
+    )
 
 
 def data_of(backup) -> bytes:
@@ -370,6 +372,66 @@ def test_whoever_restores_is_never_changed(roles, manager, postgres, caplog):
         postgres.execute("COMMENT ON ROLE postgres IS NULL")
     assert f"the role {admin}, whoever restores, was left as it is" in caplog.text
     assert 'the role "postgres", the server\'s own superuser, was left as it is: its comment differs' in caplog.text
+
+
+def written(accounts: Accounts, **facts: object) -> bytes:
+    """Return a dump of accounts with some facts in the place of theirs."""
+    return "".join(f"{line}\n" for line in write_script(structs.replace(accounts, **facts))).encode()
+
+
+EVERYBODYS = {
+    "a setting of all roles": ("settings", Setting(role=None, database=None, name="my.own", value="x")),
+    "a parameter for everybody": (
+        "parameters",
+        ParameterGrant(grantee=None, parameter="my.own", privilege="SET", grantable=False),
+    ),
+    "a parameter for a predefined role": (
+        "parameters",
+        ParameterGrant(grantee="pg_monitor", parameter="my.own", privilege="ALTER SYSTEM", grantable=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EVERYBODYS)
+def test_what_everybody_is_given_changes_who_is_there(roles, manager, postgres, tmp_path, what):
+    """Where a server has roles, what is set for all or granted to all is no addition, and takes an overwrite."""
+    kind, fact = EVERYBODYS[what]
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))}")
+    backup = backed_up(manager, postgres)
+    dump = dump_of(backup, tmp_path, written(parse(data_of(backup)), **{kind: (fact,)}))
+    sql = """SELECT setconfig::text FROM pg_db_role_setting WHERE setrole = 0
+             UNION ALL SELECT paracl::text FROM pg_parameter_acl WHERE parname = 'my.own'"""
+    before = postgres.execute(sql)
+    with pytest.raises(TargetNotEmpty, match="--overwrite") as refused:
+        restored(postgres, dump, overwrite=False)
+    assert "my.own" in str(refused.value)
+    assert postgres.execute(sql) == before
+    try:
+        restored(postgres, dump)
+        assert postgres.execute(sql) != before
+    finally:
+        roles.execute(postgres, 'ALTER ROLE ALL RESET "my"."own"')
+        if kind == "parameters":
+            roles.execute(postgres, "REVOKE ALL ON PARAMETER my.own FROM PUBLIC, pg_monitor")
+
+
+def test_what_everybody_is_given_comes_to_a_new_server(manager, postgres, tmp_path):
+    """Where nobody is there yet it is added: so a drill shows it, memberships of predefined roles among it."""
+    backup = backed_up(manager, postgres)
+    accounts = parse(data_of(backup))
+    facts = [fact for _, fact in EVERYBODYS.values()]
+    fields = {f: getattr(accounts.roles[0], f) for f in accounts.roles[0].__struct_fields__}
+    group = Role(**{**fields, "name": "group", "superuser": False, "password": None})
+    membership = Membership(role="group", member="pg_monitor", admin=False, inherit=None, set=None, grantor=None)
+    changed = {"settings": tuple(facts[:1]), "parameters": tuple(facts[1:]), "memberships": (membership,)}
+    dump = dump_of(backup, tmp_path, written(accounts, roles=(*accounts.roles, group), **changed))
+    host = Host([postgres_plugin], discover=False)
+    plugin = host.plugins()[0]
+    options = host.options({"scratch": plugin, "restore": plugin}, {})
+    with host.scratch(plugin, dump=dump, on=None, options=options["scratch"]) as scratch:
+        host.restore(plugin, target=scratch.target, dump=dump, overwrite=False, options=options["restore"])
+        scratch.check()
+        assert scratch.ask("SELECT pg_has_role('pg_monitor', 'group', 'MEMBER')") == [(True,)]
 
 
 def test_accounts_of_another_server_replace_nothing_unasked(roles, manager, postgres, postgres_newer):

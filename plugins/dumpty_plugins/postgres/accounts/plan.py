@@ -74,6 +74,8 @@ class _Planner:
         self._there = {r.name: r for r in found.roles}
         self._roles = {r.name: r for r in wanted.roles}
         self._exempt = {self._bootstrap, where.user}
+        # What everybody is given changes nobody only where nobody is there yet.
+        self._populated = bool(self._there.keys() - self._exempt)
 
     def plan(self) -> Plan:
         if not self._where.passwords and self._wanted.header.hashes:
@@ -147,7 +149,7 @@ class _Planner:
             if membership.member in self._exempt:
                 continue
             grant = statements.grant(membership, major=self._major, bootstrap=self._bootstrap)
-            if membership.member in self._roles and membership.member not in self._there:
+            if (membership.role, membership.member, membership.grantor) not in found and self._adds(membership.member):
                 self._plan.creations.append(grant)
                 continue
             there = found.get((membership.role, membership.member, membership.grantor))
@@ -182,6 +184,12 @@ class _Planner:
         member = self._roles.get(membership.member)
         return membership.inherit is False and member is not None and member.inherit
 
+    def _adds(self, role: str | None) -> bool:
+        """Return whether what a role is given, or everybody (None), is given to nobody who is there already."""
+        if role in self._roles:
+            return role not in self._there
+        return not self._populated
+
     # -- settings and privileges ---------------------------------------------------------------------------------
 
     def _settings(self) -> None:
@@ -204,12 +212,11 @@ class _Planner:
                     f"the setting {_setting(setting)} of {name_sql(str(setting.role))} was left as it is",
                     "settings in databases" if setting.database is not None else "settings",
                 )
-            elif there is None and (setting.role is None or setting.role not in self._there):
+            elif there is None and self._adds(setting.role):
                 self._plan.creations.append(statements.alter_setting(setting))
             else:
-                role = "all roles" if setting.role is None else f"role {name_sql(setting.role)}"
                 state = "no setting" if there is None else f"the setting {_setting(there)}"
-                self._plan.differs.append(f"{role}: {state} there, {_setting(setting)} in the backup")
+                self._plan.differs.append(f"{_whose(setting.role)}: {state} there, {_setting(setting)} in the backup")
                 self._plan.changes.append(statements.alter_setting(setting))
         if absent:
             names = ", ".join(map(name_sql, sorted(absent)))
@@ -234,11 +241,11 @@ class _Planner:
             if granted.grantee in self._exempt:
                 text = f"the privileges on parameters of {name_sql(str(granted.grantee))} were left as they are"
                 self._plan.leave(text, "privileges on parameters")
-            elif granted.grantee is None or granted.grantee not in self._there:
+            elif key not in found and self._adds(granted.grantee):
                 self._plan.creations.append(statements.grant_parameter(granted))
             else:
                 text = f"{granted.privilege} on the parameter {granted.parameter} differs"
-                self._plan.differs.append(f"role {name_sql(granted.grantee)}: {text}")
+                self._plan.differs.append(f"{_whose(granted.grantee)}: {text}")
                 if key in found:
                     self._plan.changes.append(statements.revoke_parameter(found[key]))
                 self._plan.changes.append(statements.grant_parameter(granted))
@@ -276,6 +283,10 @@ def new_tablespace(tablespace: Tablespace, owner: str) -> Tablespace:
 
 def _word(role: Role, attribute: str) -> str:
     return attribute.upper() if getattr(role, attribute) else f"NO{attribute.upper()}"
+
+
+def _whose(role: str | None) -> str:
+    return "all roles" if role is None else f"role {name_sql(role)}"
 
 
 def _until(role: Role) -> str:
