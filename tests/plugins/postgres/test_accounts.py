@@ -33,7 +33,15 @@ from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.postgres import plugin as postgres_plugin
 from dumpty_plugins.postgres.accounts import restore
-from dumpty_plugins.postgres.accounts.facts import Accounts, Membership, ParameterGrant, Role, Setting
+from dumpty_plugins.postgres.accounts.facts import (
+    Accounts,
+    Membership,
+    ParameterGrant,
+    Role,
+    Setting,
+    Tablespace,
+    TablespaceGrant,
+)
 from dumpty_plugins.postgres.accounts.script import parse, write_script
 
 NASTY = ("q\"uo'te", "back\\slash", "per%cent %s", "ünï 名", "line\nbreak\t\x1b[31m", "sp ace;DROP", "U&x")
@@ -649,6 +657,62 @@ def test_a_dump_that_was_altered_is_refused(roles, manager, postgres, tmp_path, 
     with pytest.raises(IntegrityError):
         postgres_plugin.examine(dump=dump, options={})
     assert roles.names(postgres) == set()
+
+
+STRANGERS = {
+    "a membership of a stranger": lambda a, s: Membership(
+        role=a, member=s, admin=False, inherit=None, set=None, grantor=None
+    ),
+    "a membership in a stranger": lambda a, s: Membership(
+        role=s, member=a, admin=False, inherit=None, set=None, grantor=None
+    ),
+    "a setting of a stranger": lambda a, s: Setting(role=s, database=None, name="work_mem", value="64kB"),
+    "a setting of a predefined role": lambda a, s: Setting(role="pg_monitor", database=None, name="my.own", value="x"),
+    "a setting of all in a database": lambda a, s: Setting(role=None, database="postgres", name="my.own", value="x"),
+    "a parameter for a stranger": lambda a, s: ParameterGrant(
+        grantee=s, parameter="work_mem", privilege="SET", grantable=True
+    ),
+    "a tablespace of a stranger": lambda a, s: Tablespace(
+        name=f"{a} disk", owner=s, location="", options=[], grants=[], comment=None
+    ),
+    "a tablespace that a stranger may use": lambda a, s: Tablespace(
+        name=f"{a} disk",
+        owner=a,
+        location="",
+        options=[],
+        grants=[TablespaceGrant(grantee=s, grantable=False)],
+        comment=None,
+    ),
+}
+KINDS = {
+    Membership: "memberships",
+    Setting: "settings",
+    ParameterGrant: "parameters",
+    Tablespace: "tablespaces",
+}
+
+
+@pytest.mark.parametrize("what", STRANGERS)
+def test_a_dump_says_nothing_of_roles_that_it_does_not_hold(roles, manager, postgres, tmp_path, what):
+    """Whoever overwrites changes the roles of the backup: a dump that would change others is refused as a whole."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))}")
+    accounts = parse(data_of(backup := backed_up(manager, postgres)))
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('stranger'))}", f"ALTER ROLE {quoted(roles('a'))} CREATEDB")
+    before = state(postgres, roles)
+    fact = STRANGERS[what](roles("a"), roles("stranger"))
+    dump = dump_of(backup, tmp_path, written(accounts, **{KINDS[type(fact)]: (fact,)}))
+    with pytest.raises(IntegrityError, match=r"the accounts (say something of|hold a)"):
+        restored(postgres, dump)
+    assert state(postgres, roles) == before
+
+
+def test_what_predefined_roles_are_given_is_backed_up(roles, manager, postgres):
+    """PostgreSQL's own roles may be members, and hold privileges, though they are in no dump."""
+    a = quoted(roles("a"))
+    roles.execute(postgres, f"CREATE ROLE {a}", f"GRANT {a} TO pg_monitor")
+    backup = backed_up(manager, postgres)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert any(m.member == "pg_monitor" for m in parse(data_of(backup)).memberships)
 
 
 @pytest.mark.parametrize("setting", ["search_path", "session_preload_libraries"])
