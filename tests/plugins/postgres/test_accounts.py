@@ -339,6 +339,49 @@ def test_what_differs_is_told_and_nothing_is_changed(roles, manager, postgres):
     assert "SCRAM" not in result.error
 
 
+def test_no_value_of_an_applications_setting_is_told(roles, manager, postgres, tmp_path, caplog):
+    """Applications keep secrets in settings of their own: they are named in errors and notes, and not shown."""
+    a, admin = quoted(roles("a")), quoted(roles("admin"))
+    roles.execute(
+        postgres,
+        f"CREATE ROLE {a}",
+        f"CREATE ROLE {admin} SUPERUSER LOGIN PASSWORD 'x'",
+        *(f"ALTER ROLE {role} SET app.secret = 'hunter2'" for role in (a, admin)),
+        f"ALTER ROLE {a} IN DATABASE postgres SET app.secret = 'hunter3'",
+    )
+    backup = backed_up(manager, postgres)
+    roles.execute(
+        postgres,
+        f"ALTER ROLE {a} SET app.secret = 'hunter4'",
+        f"ALTER ROLE {a} SET app.more = 'hunter5'",
+        f"ALTER ROLE {a} IN DATABASE postgres RESET app.secret",
+        f"ALTER ROLE {admin} RESET app.secret",
+    )
+    refused = manager.restore(backup.id, postgres.url(""))
+    assert isinstance(refused.exception, TargetNotEmpty)
+    for text in (
+        "the setting app.secret differs",
+        "it has the setting app.more there, and not in the backup",
+        'no setting there, app.secret in database "postgres" in the backup',
+    ):
+        assert f"role {a}: {text}" in refused.error
+    manager.restore(backup.id, postgres.url("", roles("admin"), "x"), overwrite=True).raise_for_error()
+    assert f"the setting app.secret of {admin} was left as it is" in caplog.text
+    assert "hunter" not in refused.error + caplog.text
+
+
+def test_no_value_of_a_setting_is_told_by_what_fails(roles, manager, postgres_newer, tmp_path):
+    """A setting that the server refuses is named by the error without its value."""
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('a'))}")
+    accounts = parse(data_of(backup := backed_up(manager, postgres_newer)))
+    roles.forget(postgres_newer)
+    fact = Setting(role=roles("a"), database=None, name="app.a b", value="hunter2")
+    with pytest.raises(SourceError, match=r'"app"\."a b"') as failed:
+        restored(postgres_newer, dump_of(backup, tmp_path, written(accounts, settings=(fact,))))
+    assert "hunter2" not in str(failed.value)
+    assert roles.names(postgres_newer) == set()
+
+
 @pytest.mark.parametrize("kind", ["postgres", "postgres_newer"])
 def test_overwriting_makes_roles_what_they_were(kind, roles, manager, request):
     """With overwrite what differs becomes what it was; a role that the backup does not know is left."""

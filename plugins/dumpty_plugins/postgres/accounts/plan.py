@@ -215,8 +215,7 @@ class _Planner:
             elif there is None and self._adds(setting.role):
                 self._plan.creations.append(statements.alter_setting(setting))
             else:
-                state = "no setting" if there is None else f"the setting {_setting(there)}"
-                self._plan.differs.append(f"{_whose(setting.role)}: {state} there, {_setting(setting)} in the backup")
+                self._plan.differs.append(f"{_whose(setting.role)}: {_setting_differs(setting, there)}")
                 self._plan.changes.append(statements.alter_setting(setting))
         if absent:
             names = ", ".join(map(name_sql, sorted(absent)))
@@ -322,5 +321,15 @@ def _described(membership: Membership) -> str:
 
 
 def _setting(setting: Setting) -> str:
+    """Describe a setting; one of an application's own may be a secret, and is named alone."""
     where = f" in database {name_sql(setting.database)}" if setting.database is not None else ""
-    return f"{setting.name} = {statements.text_sql(setting.value)}{where}"
+    value = "" if "." in setting.name else f" = {statements.text_sql(setting.value)}"
+    return f"{setting.name}{value}{where}"
+
+
+def _setting_differs(wanted: Setting, found: Setting | None) -> str:
+    if found is None:
+        return f"no setting there, {_setting(wanted)} in the backup"
+    if "." in wanted.name:
+        return f"the setting {_setting(wanted)} differs"
+    return f"the setting {_setting(found)} there, {_setting(wanted)} in the backup"

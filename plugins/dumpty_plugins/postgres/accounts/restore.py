@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from dumpty_plugins.postgres.accounts.catalog import open_server, read_accounts,
 from dumpty_plugins.postgres.accounts.facts import count_evidence
 from dumpty_plugins.postgres.accounts.plan import Circumstances, plan
 from dumpty_plugins.postgres.accounts.script import read_script
-from dumpty_plugins.postgres.accounts.statements import create_tablespace, name_sql
+from dumpty_plugins.postgres.accounts.statements import create_tablespace, name_sql, shown
 from dumpty_plugins.postgres.server.connection import psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors, translated_error
 from dumpty_plugins.postgres.server.waiting import shorten_stall, was_dropped
@@ -123,8 +122,7 @@ class _Restore:
         """Read what is there now, and see that it is what was backed up."""
         rest = self._plan()
         if problems := [*rest.differs, *rest.creations, *(f"tablespace {t.name}" for t in rest.tablespaces)]:
-            # Not the statements themselves, which may hold the hash of a password.
-            texts = [re.split(r" WITH | PASSWORD ", problem)[0] for problem in problems]
+            texts = [shown(problem) for problem in problems]
             raise IntegrityError(
                 f"the server of {self._address.label} made something else of the accounts than was backed up, so "
                 f"nothing was restored: {'; '.join(texts[:_MAX_SHOWN])}"
@@ -184,8 +182,7 @@ class _Restore:
             rows(self._connection, statement)
         except psycopg2().Error as error:
             # Nor is the cause kept: it may quote the statement, and with it the hash of a password.
-            shown = re.split(r" WITH | PASSWORD ", statement)[0]
-            failure = translated_error(self._address, f"restoring accounts ({shown}) on", error)
+            failure = translated_error(self._address, f"restoring accounts ({shown(statement)}) on", error)
             detail = error.diag.message_detail if error.pgcode == _NOT_PERMITTED else None
             reason = f" ({self._address.scrub(detail)})" if detail else ""
             raise type(failure)(f"{failure}{reason}{advice}") from None
