@@ -425,6 +425,28 @@ def test_whoever_restores_is_never_changed(roles, manager, postgres, caplog):
     assert 'the role "postgres", the server\'s own superuser, was left as it is: its comment differs' in caplog.text
 
 
+def test_whoever_logged_in_is_never_changed(roles, manager, postgres, caplog):
+    """Nor is the account that logged in where the session acts as another: a restore locks nobody out of the server."""
+    admin, acting = quoted(roles("admin")), quoted(roles("acting"))
+    roles.execute(
+        postgres,
+        f"CREATE ROLE {acting} SUPERUSER NOLOGIN",
+        f"CREATE ROLE {admin} NOLOGIN",
+    )
+    backup = backed_up(manager, postgres)
+    roles.execute(
+        postgres,
+        f"ALTER ROLE {admin} LOGIN PASSWORD 'x'",
+        f"GRANT {acting} TO {admin}",
+        f"ALTER ROLE {admin} SET work_mem = '5MB'",
+    )
+    before = state(postgres, roles)
+    url = f"{postgres.url('', roles('admin'), 'x')}&options=-c%20role%3D{roles('acting')}"
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert state(postgres, roles) == before
+    assert f"the role {admin}, whoever restores, was left as it is" in caplog.text
+
+
 def written(accounts: Accounts, **facts: object) -> bytes:
     """Return a dump of accounts with some facts in the place of theirs."""
     return "".join(f"{line}\n" for line in write_script(structs.replace(accounts, **facts))).encode()

@@ -21,13 +21,15 @@ _HAS_PARAMETER_GRANTS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """Where accounts are restored, and by whom: ``user``, whose own role is left as it is.
+    """Where accounts are restored, and by whom: ``user``, and ``login``, who logged in; they are left as they are.
 
+    The two differ where a setting, or the URL, has the session act as another role.
     ``passwords``, ``comments``, ``tablespaces``: whether they are restored. ``in_place``: tablespaces go into the
     server's own directory; ``new_tablespaces`` were created a moment ago, and are the restore's.
     """
 
     user: str
+    login: str
     superuser: bool
     databases: Collection[str]
     passwords: bool = True
@@ -73,7 +75,7 @@ class _Planner:
         self._bootstrap = found.header.bootstrap
         self._there = {r.name: r for r in found.roles}
         self._roles = {r.name: r for r in wanted.roles}
-        self._exempt = {self._bootstrap, where.user}
+        self._exempt = {self._bootstrap, where.user, where.login}
         # What everybody is given changes nobody only where nobody is there yet.
         self._populated = bool(self._there.keys() - self._exempt)
 
@@ -120,7 +122,9 @@ class _Planner:
         """Note how a role differs, and what changes that; False where it is left as it is."""
         differs = list(differs)
         if name in self._exempt and differs:
-            whose = "whoever restores" if name == self._where.user else "the server's own superuser"
+            whose = (
+                "whoever restores" if name in {self._where.user, self._where.login} else "the server's own superuser"
+            )
             self._plan.leave(
                 f"the role {name_sql(name)}, {whose}, was left as it is: {'; '.join(differs)}", "roles", "passwords"
             )

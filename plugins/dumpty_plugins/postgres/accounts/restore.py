@@ -69,9 +69,11 @@ class _Restore:
         self._connection = connection
         self._accounts = accounts
         self._committing = False
-        user, superuser = rows(connection, "SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")[0]
+        sql = "SELECT rolname, session_user, rolsuper FROM pg_roles WHERE rolname = current_user"
+        user, login, superuser = rows(connection, sql)[0]
         self._where = Circumstances(
             user=user,
+            login=login,
             superuser=superuser,
             databases={d for (d,) in rows(connection, "SELECT datname FROM pg_database")},
             passwords=options["hashes"] != "off" and accounts.header.hashes,
