@@ -38,6 +38,7 @@ class Club:
     def __init__(self):
         self.people = {"a": {"ann": "1"}, "b": {}}
         self.databases = {("a", "people@a"): b"rows"}
+        self.identity = ""
         self.asked = []
 
     @hookimpl
@@ -52,7 +53,7 @@ class Club:
     def inspect(self, source, options):
         self.asked.append(options["server"])
         if options["server"]:
-            return Inspection(exists=True, empty=not self.people[source.host], name=source.host)
+            return Inspection(exists=True, empty=not self.people[source.host], name=source.host, identity=self.identity)
         exists = (source.host, source.database) in self.databases
         return Inspection(exists=exists, empty=not exists)
 
@@ -122,6 +123,38 @@ def test_servers_are_told_apart_by_their_names(manager):
     """Two servers have backups of two names."""
     assert people(manager).id == manager.find("latest:people@a", alone=True).id
     assert people(manager, "b").id == manager.find("latest:people@b", alone=True).id
+
+
+def test_the_url_of_a_database_means_no_backup_of_its_server(manager, club):
+    """Whichever database the server was reached by, its backups are those of its own URL, and of no database's."""
+    club.databases["a", "shop"] = b"rows"
+    server = manager.create_backup("club://a/shop?x=1&dbname=shop", format="people", hashes="plain")
+    server.raise_for_error()
+    assert server.backup.database_url == "club://a/?x=1"
+    by_path = manager.create_backup("club://a/shop", format="people", hashes="plain").raise_for_error()
+    database = manager.create_backup("club://a/shop", format="rows").raise_for_error()
+    meant = {
+        "club://a/shop": database,
+        "club://a/": by_path,
+        "club://a": by_path,
+        "club://a?x=1": server.backup,
+        "club://a/shop?x=1&dbname=shop": None,
+        "club://a/?x=1&dbname=shop": None,
+    }
+    for url, backup in meant.items():
+        if backup is not None:
+            assert manager.find("latest", source=url, alone=True).id == backup.id
+            continue
+        with pytest.raises(UnknownBackup):
+            manager.find("latest", source=url)
+
+
+def test_a_server_is_the_same_by_whichever_database_it_is_reached(manager, club):
+    """An overwrite of a server that was built anew needs no further yes by its URL, though another database is named."""
+    result = manager.create_backup("club://a/shop", format="people", hashes="plain")
+    result.raise_for_error()
+    club.identity = "anew"
+    manager.restore(result.backup.id, "club://a/other", overwrite=True, other=False).raise_for_error()
 
 
 def test_what_is_sensitive_is_encrypted_or_asked_for(manager_with_age, club):

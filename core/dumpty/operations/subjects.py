@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError
-from dumpty.url import database_name, identity_of
+from dumpty.url import database_name, identity_of, server_url
 
 if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Inspection, Options, Record, Source
 
-__all__ = ["identity_and_name", "inspect_subject", "is_of_server", "require_subject"]
+__all__ = ["identity_and_name", "inspect_subject", "is_of_server", "require_subject", "subject_url"]
 
 
 def is_of_server(driver: Plugin, format_name: str) -> bool:
@@ -67,3 +67,8 @@ def identity_and_name(driver: Plugin, source: Source, inspection: Inspection, fo
     server = source.replace(database=None)
     identity = inspection.identity or identity_of(server, driver.described.schemes[0])
     return f"{format_name}@{identity}", f"{format_name}@{inspection.name or server.host or source.scheme}"
+
+
+def subject_url(driver: Plugin, source: Source, format_name: str) -> str:
+    """Return the URL of what a backup is of, as it is shown: that of a whole server names no database."""
+    return server_url(source.url) if is_of_server(driver, format_name) else source.url
