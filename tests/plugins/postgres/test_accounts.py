@@ -628,6 +628,69 @@ def test_no_hash_is_in_a_manifest(roles, manager, postgres, tmp_path):
     assert not any("SCRAM" in p.read_text() for p in manifests)
 
 
+RECORDING = (
+    "log_statement=all",
+    "log_min_duration_statement=0",
+    "log_min_duration_sample=0",
+    "log_statement_sample_rate=1",
+    "log_transaction_sample_rate=1",
+    "log_min_error_statement=error",
+)
+
+
+@pytest.mark.parametrize("setting", RECORDING)
+def test_no_hash_is_in_the_servers_log(roles, manager, postgres, setting):
+    """Whatever a server logs of its statements, samples of them among it, is not what a restore gives it."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    [(digest,)] = postgres.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", roles("a"))
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    url = f"{postgres.url('')}&options=-c%20{setting.replace('=', '%3D')}"
+    if setting.startswith("log_min_duration_sample"):
+        url += "%20-c%20log_statement_sample_rate%3D1"
+    start = postgres.log.stat().st_size
+    manager.restore(backup.id, url).raise_for_error()
+    with postgres.log.open("rb") as log:
+        log.seek(start)
+        logged = log.read().decode(errors="replace")
+    assert roles.names(postgres) == {"a"}
+    assert digest not in logged
+
+
+def test_extensions_are_told_to_record_no_statement(roles, manager, postgres, monkeypatch):
+    """What extensions record of a session's statements is off while hashes are in them."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    names = ("pg_stat_statements.track", "pgaudit.log", "auto_explain.log_min_duration")
+    execute, seen = restore._Restore._execute, set()
+
+    def looking(self, statement, *advice):
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+            seen.update(cursor.fetchall())
+        execute(self, statement, *advice)
+
+    monkeypatch.setattr(restore._Restore, "_execute", looking)
+    settings = "%20".join(f"-c%20{name}%3D{value}" for name, value in zip(names, ("all", "all", "0"), strict=True))
+    manager.restore(backup.id, f"{postgres.url('')}&options={settings}").raise_for_error()
+    assert seen == {("none", "none", "-1")}
+
+
+def test_what_records_statements_is_left_where_it_may_not_be_set(roles, manager, postgres_newer):
+    """An account that may set none of what keeps its statements from being recorded restores all the same."""
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    backup = backed_up(manager, postgres_newer)
+    roles.forget(postgres_newer)
+    roles.execute(
+        postgres_newer,
+        f"CREATE ROLE {quoted(roles('admin'))} LOGIN CREATEROLE PASSWORD 'x'",
+        f"GRANT SELECT ON pg_authid TO {quoted(roles('admin'))}",
+    )
+    manager.restore(backup.id, postgres_newer.url("", roles("admin"), "x")).raise_for_error()
+    assert roles.names(postgres_newer) == {"a", "admin"}
+
+
 def test_hashes_can_be_left_out(roles, manager, postgres):
     """Left out, roles come back without passwords; those that are there are left as they are."""
     role = quoted(roles("a"))

@@ -33,7 +33,20 @@ _TABLESPACE_ADVICE = (
     "; make the directory, empty and the server's own, or create the tablespace elsewhere, and restore again; or leave "
     "tablespaces out: -o tablespaces=off"
 )
-_SUPERUSER_LOG = ("log_statement = 'none'", "log_min_duration_statement = -1", "log_min_error_statement = 'panic'")
+# What keeps statements with hashes in them out of the server's log, and out of what extensions record of them. What a
+# server does not know, or does not let this user set, is left as it is.
+_UNRECORDED = (
+    "log_statement = 'none'",
+    "log_min_duration_statement = -1",
+    "log_min_duration_sample = -1",
+    "log_transaction_sample_rate = 0",
+    "log_min_error_statement = 'panic'",
+    "auto_explain.log_min_duration = -1",
+    "pg_stat_statements.track = 'none'",
+    "pgaudit.log = 'none'",
+)
+_REFUSALS = {_NOT_PERMITTED, "42704", "42602", "22023", "55P02"}
+"""Not permitted, unknown, no name, no value of it, not to be set now."""
 
 
 @dataclasses.dataclass
@@ -90,9 +103,7 @@ class _Restore:
         if self._where.passwords:
             require_hashes(address, connection)
         rows(connection, "SET standard_conforming_strings = on")
-        if self._where.superuser:  # statements with hashes in them stay out of the server's log
-            for setting in _SUPERUSER_LOG:
-                rows(connection, f"SET {setting}")
+        self._keep_unrecorded()
         todo = self._plan()
         self._require_same(todo, overwrite=overwrite)
         with self._tablespaces(todo.tablespaces):
@@ -106,6 +117,14 @@ class _Restore:
             self._committing = True
             commit_restore(address, connection)
         return evidence
+
+    def _keep_unrecorded(self) -> None:
+        for setting in _UNRECORDED:
+            try:
+                rows(self._connection, f"SET {setting}")
+            except psycopg2().Error as error:
+                if error.pgcode not in _REFUSALS:
+                    raise
 
     def _plan(self) -> Plan:
         found = read_accounts(self._connection, hashes=self._where.passwords)
