@@ -22,6 +22,7 @@ __all__ = [
     "parse_url",
     "raw_path",
     "secrets_in",
+    "server_url",
     "shown_address",
     "with_database",
 ]
@@ -132,6 +133,13 @@ def with_database(url: str, database: str, *, slashes: bool = False) -> str:
     safe = "/" if slashes else ""
     path = "".join(piece if index % 2 else quote(piece, safe=safe) for index, piece in enumerate(pieces))
     return f"{scheme}{colon}{rest.partition('/')[0]}/{path}{mark}{query}"
+
+
+def server_url(url: str) -> str:
+    """Return a database URL without its database, and all else as it is spelled: what reaches the server."""
+    base, mark, query = with_database(url, "").partition("?")
+    query = "&".join(pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != "dbname")
+    return f"{base}{mark if query else ''}{query}"
 
 
 def parse_connection(text: str, *, scheme: str) -> Source:

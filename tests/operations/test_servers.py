@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from dumpty import (
@@ -9,6 +12,7 @@ from dumpty import (
     Evidence,
     Format,
     Inspection,
+    IntegrityError,
     ObjectEvidence,
     Option,
     OptionError,
@@ -19,6 +23,7 @@ from dumpty import (
     UnknownBackup,
     hookimpl,
 )
+from dumpty.repository.manifest import seal
 from dumpty_plugins.age import new_identity
 
 HASHES = Option(name="hashes", default="on", help="hashes", choices=("on", "off", "plain"))
@@ -33,6 +38,7 @@ class Club:
     def __init__(self):
         self.people = {"a": {"ann": "1"}, "b": {}}
         self.databases = {("a", "people@a"): b"rows"}
+        self.identity = ""
         self.asked = []
 
     @hookimpl
@@ -47,7 +53,7 @@ class Club:
     def inspect(self, source, options):
         self.asked.append(options["server"])
         if options["server"]:
-            return Inspection(exists=True, empty=not self.people[source.host], name=source.host)
+            return Inspection(exists=True, empty=not self.people[source.host], name=source.host, identity=self.identity)
         exists = (source.host, source.database) in self.databases
         return Inspection(exists=exists, empty=not exists)
 
@@ -59,6 +65,12 @@ class Club:
         people = self.people[source.host]
         sink.write("".join(f"{k}={v};" for k, v in people.items()).encode() or b";")
         return Evidence(objects=(ObjectEvidence(path="people", rows=len(people)),))
+
+    @hookimpl
+    def examine(self, dump):
+        while dump.open().read():
+            pass
+        return Evidence()
 
     @hookimpl
     def restore(self, target, dump, overwrite):
@@ -113,6 +125,38 @@ def test_servers_are_told_apart_by_their_names(manager):
     assert people(manager, "b").id == manager.find("latest:people@b", alone=True).id
 
 
+def test_the_url_of_a_database_means_no_backup_of_its_server(manager, club):
+    """Whichever database the server was reached by, its backups are those of its own URL, and of no database's."""
+    club.databases["a", "shop"] = b"rows"
+    server = manager.create_backup("club://a/shop?x=1&dbname=shop", format="people", hashes="plain")
+    server.raise_for_error()
+    assert server.backup.database_url == "club://a/?x=1"
+    by_path = manager.create_backup("club://a/shop", format="people", hashes="plain").raise_for_error()
+    database = manager.create_backup("club://a/shop", format="rows").raise_for_error()
+    meant = {
+        "club://a/shop": database,
+        "club://a/": by_path,
+        "club://a": by_path,
+        "club://a?x=1": server.backup,
+        "club://a/shop?x=1&dbname=shop": None,
+        "club://a/?x=1&dbname=shop": None,
+    }
+    for url, backup in meant.items():
+        if backup is not None:
+            assert manager.find("latest", source=url, alone=True).id == backup.id
+            continue
+        with pytest.raises(UnknownBackup):
+            manager.find("latest", source=url)
+
+
+def test_a_server_is_the_same_by_whichever_database_it_is_reached(manager, club):
+    """An overwrite of a server that was built anew needs no further yes by its URL, though another database is named."""
+    result = manager.create_backup("club://a/shop", format="people", hashes="plain")
+    result.raise_for_error()
+    club.identity = "anew"
+    manager.restore(result.backup.id, "club://a/other", overwrite=True, other=False).raise_for_error()
+
+
 def test_what_is_sensitive_is_encrypted_or_asked_for(manager_with_age, club):
     """Without a cipher such a backup is refused before the server is asked anything; each way round it works."""
     manager = manager_with_age
@@ -152,3 +196,40 @@ def test_nobody_says_of_a_database_that_it_is_a_server(manager, club):
     """What a backup is of its format decides, and no option."""
     manager.create_backup("club://a/people%40a", format="rows", server=True).raise_for_error()
     assert club.asked == [False]
+
+
+def forge(backup, format: str) -> None:
+    """Change the format in a manifest, and give it the digest of what it says then."""
+    path = Path(backup.file_path)
+    manifest = path.parent / f"{path.name.partition('.')[0]}.manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["digest"], content["dumpty_manifest"]
+    content["clear"]["format"]["name"] = format
+    manifest.write_bytes(seal(content))
+
+
+@pytest.mark.parametrize("format", ["people", "rows"])
+def test_no_altered_format_turns_a_restore_into_another(manager, club, format):
+    """A restore of a database changes no accounts because its manifest says so; nor does a proof read it as those."""
+    club.databases["a", "shop"] = b"eve=1;"
+    shop = manager.create_backup("club://a/shop", format="rows").backup
+    backup = shop if format == "people" else people(manager)
+    forge(backup, format)
+    before = json.dumps(club.people)
+    result = manager.restore(backup.id, "club://a/shop", overwrite=True, other=True)
+    assert isinstance(result.exception, IntegrityError)
+    assert "was altered" in result.error
+    assert json.dumps(club.people) == before
+    proof = manager.prove(backup.id, level="structure")
+    assert not proof.ok
+    assert "was altered" in proof.error
+
+
+def test_accounts_under_a_databases_name_are_refused(manager, club, monkeypatch):
+    """``latest:shop`` is never a server's accounts, though every other part of a manifest says that it is."""
+    name = "dumpty.operations.backup.identity_and_name"
+    monkeypatch.setattr(name, lambda *_: ("people@club://a/", "shop"))
+    backup = people(manager)
+    result = manager.restore(backup.id, "club://a/shop")
+    assert isinstance(result.exception, IntegrityError)
+    assert "was altered" in result.error

@@ -13,7 +13,7 @@ from dumpty.operations.evidence import with_alterations
 from dumpty.operations.sealing import reopen
 from dumpty.operations.signatures import commit_signed
 from dumpty.operations.stages import plugin_ref, stage_record
-from dumpty.operations.subjects import identity_and_name, inspect_subject
+from dumpty.operations.subjects import identity_and_name, inspect_subject, subject_url
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored_dump import Stage
@@ -128,7 +128,7 @@ def _written(
         outcome = run.write(tx.upload(ending))
         record = Record(
             id=record_id,
-            url=run.source.url,
+            url=subject_url(run.driver, run.source, run.format.name),
             identity=identity,
             database=database,
             driver=plugin_ref(run.driver),

@@ -18,7 +18,7 @@ from dumpty.errors import (
 from dumpty.operations.evidence import ask_evidence
 from dumpty.operations.sealing import require_plugin
 from dumpty.operations.stages import stages_of
-from dumpty.operations.subjects import identity_and_name, inspect_subject, is_of_server
+from dumpty.operations.subjects import identity_and_name, inspect_subject, is_of_server, require_subject, subject_url
 from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
@@ -69,6 +69,7 @@ def restore(
     """
     target = parse_url(target_url)
     driver = _driver_for(host, target, record)
+    require_subject(driver, record)
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record, identities)
     reporter.begin(Phase.INSPECTING)
@@ -191,7 +192,7 @@ def _require_same_database(record: Record, target: Source, inspection: Inspectio
     identity, _ = identity_and_name(driver, target, inspection, record.format)
     # Of a server that was built anew, or is reached by another account, the driver may know another identity.
     remote = target.host or target.query.get("host") or target.query.get("unix_socket")
-    if identity == record.identity or (remote and target.url == record.url):
+    if identity == record.identity or (remote and subject_url(driver, target, record.format) == record.url):
         return
     raise OtherDatabase(
         f"the target {target.url} is not empty, and is not the database that backup {record.id} is of: that is "

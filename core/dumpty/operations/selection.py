@@ -14,7 +14,7 @@ from dumpty.errors import ManifestError, SourceError, UnknownBackup
 from dumpty.operations.result import log
 from dumpty.registry.suggestions import did_you_mean
 from dumpty.repository.names import slug
-from dumpty.url import parse_url
+from dumpty.url import is_of_server, parse_url, raw_path, with_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -65,7 +65,10 @@ class Filter(Struct, frozen=True, kw_only=True):
         if self.source in {"", backup.source}:
             return True
         if self.by_url:
-            return backup.database_url == _masked_source(self.source)
+            url = _masked_source(self.source)
+            if is_of_server(backup.source, backup.format) and not raw_path(url):
+                url = with_database(url, "")  # spelled as it was kept, with a slash
+            return backup.database_url == url
         if self.source.startswith((".", "/")):
             paths = (os.path.abspath(self.source), os.path.realpath(self.source))
             return any(backup.source.endswith(f":{path}") for path in paths)

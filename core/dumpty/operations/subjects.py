@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.url import database_name, identity_of
+from dumpty.errors import IntegrityError
+from dumpty.url import database_name, identity_of, server_url
 
 if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
-    from dumpty.types import Inspection, Options, Source
+    from dumpty.types import Inspection, Options, Record, Source
 
-__all__ = ["identity_and_name", "inspect_subject", "is_of_server"]
+__all__ = ["identity_and_name", "inspect_subject", "is_of_server", "require_subject", "subject_url"]
 
 
 def is_of_server(driver: Plugin, format_name: str) -> bool:
     """Return whether a format of a driver is of a whole server."""
     return any(f.server for f in driver.described.formats if f.name == format_name)
+
+
+def require_subject(driver: Plugin, record: Record) -> None:
+    """Check that what a backup says it is of is what its format is of, before its driver acts on either.
+
+    Whoever altered a manifest could otherwise have a database's restore change the accounts of its server.
+
+    Raises:
+        IntegrityError: its format is of a whole server, and its source is a database, or the other way round.
+    """
+    of_server = is_of_server(driver, record.format)
+    prefixes = tuple(f"{f.name}@" for f in driver.described.formats if f.server)
+    if of_server:
+        prefix = f"{record.format}@"
+        same = record.identity.startswith(prefix) and record.database.startswith(prefix)
+    else:
+        same = not record.identity.startswith(prefixes)
+    if not same:
+        kind = "a whole server" if of_server else "one database"
+        raise IntegrityError(
+            f"the manifest of backup {record.id} was altered, or is damaged: its format {record.format} is of {kind}, "
+            f"and what was backed up is {record.database} ({record.identity}). Nothing was done: do not use it, but "
+            "another backup, or a copy of this one from another place"
+        )
 
 
 def inspect_subject(host: Host, driver: Plugin, source: Source, options: Options, format_name: str) -> Inspection:
@@ -42,3 +67,8 @@ def identity_and_name(driver: Plugin, source: Source, inspection: Inspection, fo
     server = source.replace(database=None)
     identity = inspection.identity or identity_of(server, driver.described.schemes[0])
     return f"{format_name}@{identity}", f"{format_name}@{inspection.name or server.host or source.scheme}"
+
+
+def subject_url(driver: Plugin, source: Source, format_name: str) -> str:
+    """Return the URL of what a backup is of, as it is shown: that of a whole server names no database."""
+    return server_url(source.url) if is_of_server(driver, format_name) else source.url

@@ -30,7 +30,7 @@ from dumpty.operations.evidence import ask_evidence, summarize_paths
 from dumpty.operations.proof_text import contents_text, counts_text, missing_fingerprints_text
 from dumpty.operations.restore import driver_of, load, stored_of
 from dumpty.operations.sealing import open_record
-from dumpty.operations.subjects import is_of_server
+from dumpty.operations.subjects import is_of_server, require_subject
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import current_user
@@ -170,6 +170,7 @@ class _Attempt:
         """Let the driver read the dump to its end."""
         self._require_opened()
         driver = self._driver("examine")
+        require_subject(driver, self.record)
         options = self.host.options({"examine": driver}, {})["examine"]
         self._check_stored()
         self.reporter.begin(Phase.EXAMINING, bytes_total=self._stored.plain_size)
@@ -186,6 +187,7 @@ class _Attempt:
         """Restore into a scratch database, and examine what it holds then."""
         self._require_opened()
         driver = self._driver("scratch", "restore")
+        require_subject(driver, self.record)
         verbs: dict[Verb, Plugin] = {"scratch": driver, "restore": driver, "inspect": driver}
         options = self.host.options(verbs, overrides)
         self._check_stored()

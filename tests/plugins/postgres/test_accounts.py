@@ -33,7 +33,15 @@ from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.postgres import plugin as postgres_plugin
 from dumpty_plugins.postgres.accounts import restore
-from dumpty_plugins.postgres.accounts.facts import Accounts, Setting
+from dumpty_plugins.postgres.accounts.facts import (
+    Accounts,
+    Membership,
+    ParameterGrant,
+    Role,
+    Setting,
+    Tablespace,
+    TablespaceGrant,
+)
 from dumpty_plugins.postgres.accounts.script import parse, write_script
 
 NASTY = ("q\"uo'te", "back\\slash", "per%cent %s", "ünï 名", "line\nbreak\t\x1b[31m", "sp ace;DROP", "U&x")
@@ -146,11 +154,13 @@ def dump_of(backup, tmp_path, data: bytes) -> RecordedDump:
     return RecordedDump(file=file, format="accounts", evidence=backup.evidence)
 
 
-def restored(server, dump, **overrides):
+def restored(server, dump, *, overwrite=True, url="", **overrides):
     host = Host([postgres_plugin], discover=False)
     plugin = host.plugins()[0]
     options = host.options({"restore": plugin}, overrides)["restore"]
-    return host.restore(plugin, target=parse_url(server.url("")), dump=dump, overwrite=True, options=options)
+    return host.restore(
+        plugin, target=parse_url(url or server.url("")), dump=dump, overwrite=overwrite, options=options
+    )
 
 
 def data_of(backup) -> bytes:
@@ -329,6 +339,49 @@ def test_what_differs_is_told_and_nothing_is_changed(roles, manager, postgres):
     assert "SCRAM" not in result.error
 
 
+def test_no_value_of_an_applications_setting_is_told(roles, manager, postgres, tmp_path, caplog):
+    """Applications keep secrets in settings of their own: they are named in errors and notes, and not shown."""
+    a, admin = quoted(roles("a")), quoted(roles("admin"))
+    roles.execute(
+        postgres,
+        f"CREATE ROLE {a}",
+        f"CREATE ROLE {admin} SUPERUSER LOGIN PASSWORD 'x'",
+        *(f"ALTER ROLE {role} SET app.secret = 'hunter2'" for role in (a, admin)),
+        f"ALTER ROLE {a} IN DATABASE postgres SET app.secret = 'hunter3'",
+    )
+    backup = backed_up(manager, postgres)
+    roles.execute(
+        postgres,
+        f"ALTER ROLE {a} SET app.secret = 'hunter4'",
+        f"ALTER ROLE {a} SET app.more = 'hunter5'",
+        f"ALTER ROLE {a} IN DATABASE postgres RESET app.secret",
+        f"ALTER ROLE {admin} RESET app.secret",
+    )
+    refused = manager.restore(backup.id, postgres.url(""))
+    assert isinstance(refused.exception, TargetNotEmpty)
+    for text in (
+        "the setting app.secret differs",
+        "it has the setting app.more there, and not in the backup",
+        'no setting there, app.secret in database "postgres" in the backup',
+    ):
+        assert f"role {a}: {text}" in refused.error
+    manager.restore(backup.id, postgres.url("", roles("admin"), "x"), overwrite=True).raise_for_error()
+    assert f"the setting app.secret of {admin} was left as it is" in caplog.text
+    assert "hunter" not in refused.error + caplog.text
+
+
+def test_no_value_of_a_setting_is_told_by_what_fails(roles, manager, postgres_newer, tmp_path):
+    """A setting that the server refuses is named by the error without its value."""
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('a'))}")
+    accounts = parse(data_of(backup := backed_up(manager, postgres_newer)))
+    roles.forget(postgres_newer)
+    fact = Setting(role=roles("a"), database=None, name="app.a b", value="hunter2")
+    with pytest.raises(SourceError, match=r'"app"\."a b"') as failed:
+        restored(postgres_newer, dump_of(backup, tmp_path, written(accounts, settings=(fact,))))
+    assert "hunter2" not in str(failed.value)
+    assert roles.names(postgres_newer) == set()
+
+
 @pytest.mark.parametrize("kind", ["postgres", "postgres_newer"])
 def test_overwriting_makes_roles_what_they_were(kind, roles, manager, request):
     """With overwrite what differs becomes what it was; a role that the backup does not know is left."""
@@ -370,6 +423,88 @@ def test_whoever_restores_is_never_changed(roles, manager, postgres, caplog):
         postgres.execute("COMMENT ON ROLE postgres IS NULL")
     assert f"the role {admin}, whoever restores, was left as it is" in caplog.text
     assert 'the role "postgres", the server\'s own superuser, was left as it is: its comment differs' in caplog.text
+
+
+def test_whoever_logged_in_is_never_changed(roles, manager, postgres, caplog):
+    """Nor is the account that logged in where the session acts as another: a restore locks nobody out of the server."""
+    admin, acting = quoted(roles("admin")), quoted(roles("acting"))
+    roles.execute(
+        postgres,
+        f"CREATE ROLE {acting} SUPERUSER NOLOGIN",
+        f"CREATE ROLE {admin} NOLOGIN",
+    )
+    backup = backed_up(manager, postgres)
+    roles.execute(
+        postgres,
+        f"ALTER ROLE {admin} LOGIN PASSWORD 'x'",
+        f"GRANT {acting} TO {admin}",
+        f"ALTER ROLE {admin} SET work_mem = '5MB'",
+    )
+    before = state(postgres, roles)
+    url = f"{postgres.url('', roles('admin'), 'x')}&options=-c%20role%3D{roles('acting')}"
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert state(postgres, roles) == before
+    assert f"the role {admin}, whoever restores, was left as it is" in caplog.text
+
+
+def written(accounts: Accounts, **facts: object) -> bytes:
+    """Return a dump of accounts with some facts in the place of theirs."""
+    return "".join(f"{line}\n" for line in write_script(structs.replace(accounts, **facts))).encode()
+
+
+EVERYBODYS = {
+    "a setting of all roles": ("settings", Setting(role=None, database=None, name="my.own", value="x")),
+    "a parameter for everybody": (
+        "parameters",
+        ParameterGrant(grantee=None, parameter="my.own", privilege="SET", grantable=False),
+    ),
+    "a parameter for a predefined role": (
+        "parameters",
+        ParameterGrant(grantee="pg_monitor", parameter="my.own", privilege="ALTER SYSTEM", grantable=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EVERYBODYS)
+def test_what_everybody_is_given_changes_who_is_there(roles, manager, postgres, tmp_path, what):
+    """Where a server has roles, what is set for all or granted to all is no addition, and takes an overwrite."""
+    kind, fact = EVERYBODYS[what]
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))}")
+    backup = backed_up(manager, postgres)
+    dump = dump_of(backup, tmp_path, written(parse(data_of(backup)), **{kind: (fact,)}))
+    sql = """SELECT setconfig::text FROM pg_db_role_setting WHERE setrole = 0
+             UNION ALL SELECT paracl::text FROM pg_parameter_acl WHERE parname = 'my.own'"""
+    before = postgres.execute(sql)
+    with pytest.raises(TargetNotEmpty, match="--overwrite") as refused:
+        restored(postgres, dump, overwrite=False)
+    assert "my.own" in str(refused.value)
+    assert postgres.execute(sql) == before
+    try:
+        restored(postgres, dump)
+        assert postgres.execute(sql) != before
+    finally:
+        roles.execute(postgres, 'ALTER ROLE ALL RESET "my"."own"')
+        if kind == "parameters":
+            roles.execute(postgres, "REVOKE ALL ON PARAMETER my.own FROM PUBLIC, pg_monitor")
+
+
+def test_what_everybody_is_given_comes_to_a_new_server(manager, postgres, tmp_path):
+    """Where nobody is there yet it is added: so a drill shows it, memberships of predefined roles among it."""
+    backup = backed_up(manager, postgres)
+    accounts = parse(data_of(backup))
+    facts = [fact for _, fact in EVERYBODYS.values()]
+    fields = {f: getattr(accounts.roles[0], f) for f in accounts.roles[0].__struct_fields__}
+    group = Role(**{**fields, "name": "group", "superuser": False, "password": None})
+    membership = Membership(role="group", member="pg_monitor", admin=False, inherit=None, set=None, grantor=None)
+    changed = {"settings": tuple(facts[:1]), "parameters": tuple(facts[1:]), "memberships": (membership,)}
+    dump = dump_of(backup, tmp_path, written(accounts, roles=(*accounts.roles, group), **changed))
+    host = Host([postgres_plugin], discover=False)
+    plugin = host.plugins()[0]
+    options = host.options({"scratch": plugin, "restore": plugin}, {})
+    with host.scratch(plugin, dump=dump, on=None, options=options["scratch"]) as scratch:
+        host.restore(plugin, target=scratch.target, dump=dump, overwrite=False, options=options["restore"])
+        scratch.check()
+        assert scratch.ask("SELECT pg_has_role('pg_monitor', 'group', 'MEMBER')") == [(True,)]
 
 
 def test_accounts_of_another_server_replace_nothing_unasked(roles, manager, postgres, postgres_newer):
@@ -493,6 +628,69 @@ def test_no_hash_is_in_a_manifest(roles, manager, postgres, tmp_path):
     assert not any("SCRAM" in p.read_text() for p in manifests)
 
 
+RECORDING = (
+    "log_statement=all",
+    "log_min_duration_statement=0",
+    "log_min_duration_sample=0",
+    "log_statement_sample_rate=1",
+    "log_transaction_sample_rate=1",
+    "log_min_error_statement=error",
+)
+
+
+@pytest.mark.parametrize("setting", RECORDING)
+def test_no_hash_is_in_the_servers_log(roles, manager, postgres, setting):
+    """Whatever a server logs of its statements, samples of them among it, is not what a restore gives it."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    [(digest,)] = postgres.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", roles("a"))
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    url = f"{postgres.url('')}&options=-c%20{setting.replace('=', '%3D')}"
+    if setting.startswith("log_min_duration_sample"):
+        url += "%20-c%20log_statement_sample_rate%3D1"
+    start = postgres.log.stat().st_size
+    manager.restore(backup.id, url).raise_for_error()
+    with postgres.log.open("rb") as log:
+        log.seek(start)
+        logged = log.read().decode(errors="replace")
+    assert roles.names(postgres) == {"a"}
+    assert digest not in logged
+
+
+def test_extensions_are_told_to_record_no_statement(roles, manager, postgres, monkeypatch):
+    """What extensions record of a session's statements is off while hashes are in them."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    backup = backed_up(manager, postgres)
+    roles.forget(postgres)
+    names = ("pg_stat_statements.track", "pgaudit.log", "auto_explain.log_min_duration")
+    execute, seen = restore._Restore._execute, set()
+
+    def looking(self, statement, *advice):
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in names))
+            seen.update(cursor.fetchall())
+        execute(self, statement, *advice)
+
+    monkeypatch.setattr(restore._Restore, "_execute", looking)
+    settings = "%20".join(f"-c%20{name}%3D{value}" for name, value in zip(names, ("all", "all", "0"), strict=True))
+    manager.restore(backup.id, f"{postgres.url('')}&options={settings}").raise_for_error()
+    assert seen == {("none", "none", "-1")}
+
+
+def test_what_records_statements_is_left_where_it_may_not_be_set(roles, manager, postgres_newer):
+    """An account that may set none of what keeps its statements from being recorded restores all the same."""
+    roles.execute(postgres_newer, f"CREATE ROLE {quoted(roles('a'))} LOGIN PASSWORD 'x'")
+    backup = backed_up(manager, postgres_newer)
+    roles.forget(postgres_newer)
+    roles.execute(
+        postgres_newer,
+        f"CREATE ROLE {quoted(roles('admin'))} LOGIN CREATEROLE PASSWORD 'x'",
+        f"GRANT SELECT ON pg_authid TO {quoted(roles('admin'))}",
+    )
+    manager.restore(backup.id, postgres_newer.url("", roles("admin"), "x")).raise_for_error()
+    assert roles.names(postgres_newer) == {"a", "admin"}
+
+
 def test_hashes_can_be_left_out(roles, manager, postgres):
     """Left out, roles come back without passwords; those that are there are left as they are."""
     role = quoted(roles("a"))
@@ -587,6 +785,62 @@ def test_a_dump_that_was_altered_is_refused(roles, manager, postgres, tmp_path, 
     with pytest.raises(IntegrityError):
         postgres_plugin.examine(dump=dump, options={})
     assert roles.names(postgres) == set()
+
+
+STRANGERS = {
+    "a membership of a stranger": lambda a, s: Membership(
+        role=a, member=s, admin=False, inherit=None, set=None, grantor=None
+    ),
+    "a membership in a stranger": lambda a, s: Membership(
+        role=s, member=a, admin=False, inherit=None, set=None, grantor=None
+    ),
+    "a setting of a stranger": lambda a, s: Setting(role=s, database=None, name="work_mem", value="64kB"),
+    "a setting of a predefined role": lambda a, s: Setting(role="pg_monitor", database=None, name="my.own", value="x"),
+    "a setting of all in a database": lambda a, s: Setting(role=None, database="postgres", name="my.own", value="x"),
+    "a parameter for a stranger": lambda a, s: ParameterGrant(
+        grantee=s, parameter="work_mem", privilege="SET", grantable=True
+    ),
+    "a tablespace of a stranger": lambda a, s: Tablespace(
+        name=f"{a} disk", owner=s, location="", options=[], grants=[], comment=None
+    ),
+    "a tablespace that a stranger may use": lambda a, s: Tablespace(
+        name=f"{a} disk",
+        owner=a,
+        location="",
+        options=[],
+        grants=[TablespaceGrant(grantee=s, grantable=False)],
+        comment=None,
+    ),
+}
+KINDS = {
+    Membership: "memberships",
+    Setting: "settings",
+    ParameterGrant: "parameters",
+    Tablespace: "tablespaces",
+}
+
+
+@pytest.mark.parametrize("what", STRANGERS)
+def test_a_dump_says_nothing_of_roles_that_it_does_not_hold(roles, manager, postgres, tmp_path, what):
+    """Whoever overwrites changes the roles of the backup: a dump that would change others is refused as a whole."""
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('a'))}")
+    accounts = parse(data_of(backup := backed_up(manager, postgres)))
+    roles.execute(postgres, f"CREATE ROLE {quoted(roles('stranger'))}", f"ALTER ROLE {quoted(roles('a'))} CREATEDB")
+    before = state(postgres, roles)
+    fact = STRANGERS[what](roles("a"), roles("stranger"))
+    dump = dump_of(backup, tmp_path, written(accounts, **{KINDS[type(fact)]: (fact,)}))
+    with pytest.raises(IntegrityError, match=r"the accounts (say something of|hold a)"):
+        restored(postgres, dump)
+    assert state(postgres, roles) == before
+
+
+def test_what_predefined_roles_are_given_is_backed_up(roles, manager, postgres):
+    """PostgreSQL's own roles may be members, and hold privileges, though they are in no dump."""
+    a = quoted(roles("a"))
+    roles.execute(postgres, f"CREATE ROLE {a}", f"GRANT {a} TO pg_monitor")
+    backup = backed_up(manager, postgres)
+    manager.restore(backup.id, postgres.url("")).raise_for_error()
+    assert any(m.member == "pg_monitor" for m in parse(data_of(backup)).memberships)
 
 
 @pytest.mark.parametrize("setting", ["search_path", "session_preload_libraries"])

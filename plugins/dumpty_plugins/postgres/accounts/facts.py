@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME_BYTES = 63
+PREDEFINED = "pg_"
+"""What the names of PostgreSQL's own roles begin with, and no others."""
 _Limit = Annotated[int, Meta(ge=-1, le=2147483647)]
 HASH = re.compile(r"md5[0-9a-f]{32}|SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+")
 _Hash = Annotated[str, Meta(pattern=f"^(?:{HASH.pattern})$")]
@@ -169,6 +171,31 @@ def require_sound(accounts: Accounts) -> None:
     ]
     if len(set(keys)) != len(keys):
         raise IntegrityError("the accounts say something twice")
+
+
+def require_closed(accounts: Accounts) -> None:
+    """Check that whatever a dump says is of roles that are in it, or of predefined ones: it changes no others.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    known = {r.name for r in accounts.roles}
+    settings = {s.role for s in accounts.settings} - {None}
+    named = {
+        *(name for m in accounts.memberships for name in (m.role, m.member, m.grantor)),
+        *(p.grantee for p in accounts.parameters),
+        *(name for t in accounts.tablespaces for name in (t.owner, *(g.grantee or None for g in t.grants))),
+    } - {None}
+    strangers = (settings - known) | {n for n in named - known if not str(n).startswith(PREDEFINED)}
+    if strangers:
+        raise IntegrityError(
+            f"the accounts say something of roles that are not among them, {min(map(str, strangers))!r} for one: the "
+            "dump was altered"
+        )
+    if any(name.startswith(PREDEFINED) for name in known):
+        raise IntegrityError(f"the accounts hold a role whose name begins with {PREDEFINED}, as PostgreSQL's own do")
+    if any(s.role is None and s.database is not None for s in accounts.settings):
+        raise IntegrityError("the accounts hold a setting of all roles in one database, which is that database's own")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -21,13 +21,15 @@ _HAS_PARAMETER_GRANTS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """Where accounts are restored, and by whom: ``user``, whose own role is left as it is.
+    """Where accounts are restored, and by whom: ``user``, and ``login``, who logged in; they are left as they are.
 
+    The two differ where a setting, or the URL, has the session act as another role.
     ``passwords``, ``comments``, ``tablespaces``: whether they are restored. ``in_place``: tablespaces go into the
     server's own directory; ``new_tablespaces`` were created a moment ago, and are the restore's.
     """
 
     user: str
+    login: str
     superuser: bool
     databases: Collection[str]
     passwords: bool = True
@@ -73,7 +75,9 @@ class _Planner:
         self._bootstrap = found.header.bootstrap
         self._there = {r.name: r for r in found.roles}
         self._roles = {r.name: r for r in wanted.roles}
-        self._exempt = {self._bootstrap, where.user}
+        self._exempt = {self._bootstrap, where.user, where.login}
+        # What everybody is given changes nobody only where nobody is there yet.
+        self._populated = bool(self._there.keys() - self._exempt)
 
     def plan(self) -> Plan:
         if not self._where.passwords and self._wanted.header.hashes:
@@ -118,7 +122,9 @@ class _Planner:
         """Note how a role differs, and what changes that; False where it is left as it is."""
         differs = list(differs)
         if name in self._exempt and differs:
-            whose = "whoever restores" if name == self._where.user else "the server's own superuser"
+            whose = (
+                "whoever restores" if name in {self._where.user, self._where.login} else "the server's own superuser"
+            )
             self._plan.leave(
                 f"the role {name_sql(name)}, {whose}, was left as it is: {'; '.join(differs)}", "roles", "passwords"
             )
@@ -147,7 +153,7 @@ class _Planner:
             if membership.member in self._exempt:
                 continue
             grant = statements.grant(membership, major=self._major, bootstrap=self._bootstrap)
-            if membership.member in self._roles and membership.member not in self._there:
+            if (membership.role, membership.member, membership.grantor) not in found and self._adds(membership.member):
                 self._plan.creations.append(grant)
                 continue
             there = found.get((membership.role, membership.member, membership.grantor))
@@ -182,6 +188,12 @@ class _Planner:
         member = self._roles.get(membership.member)
         return membership.inherit is False and member is not None and member.inherit
 
+    def _adds(self, role: str | None) -> bool:
+        """Return whether what a role is given, or everybody (None), is given to nobody who is there already."""
+        if role in self._roles:
+            return role not in self._there
+        return not self._populated
+
     # -- settings and privileges ---------------------------------------------------------------------------------
 
     def _settings(self) -> None:
@@ -204,12 +216,10 @@ class _Planner:
                     f"the setting {_setting(setting)} of {name_sql(str(setting.role))} was left as it is",
                     "settings in databases" if setting.database is not None else "settings",
                 )
-            elif there is None and (setting.role is None or setting.role not in self._there):
+            elif there is None and self._adds(setting.role):
                 self._plan.creations.append(statements.alter_setting(setting))
             else:
-                role = "all roles" if setting.role is None else f"role {name_sql(setting.role)}"
-                state = "no setting" if there is None else f"the setting {_setting(there)}"
-                self._plan.differs.append(f"{role}: {state} there, {_setting(setting)} in the backup")
+                self._plan.differs.append(f"{_whose(setting.role)}: {_setting_differs(setting, there)}")
                 self._plan.changes.append(statements.alter_setting(setting))
         if absent:
             names = ", ".join(map(name_sql, sorted(absent)))
@@ -234,11 +244,11 @@ class _Planner:
             if granted.grantee in self._exempt:
                 text = f"the privileges on parameters of {name_sql(str(granted.grantee))} were left as they are"
                 self._plan.leave(text, "privileges on parameters")
-            elif granted.grantee is None or granted.grantee not in self._there:
+            elif key not in found and self._adds(granted.grantee):
                 self._plan.creations.append(statements.grant_parameter(granted))
             else:
                 text = f"{granted.privilege} on the parameter {granted.parameter} differs"
-                self._plan.differs.append(f"role {name_sql(granted.grantee)}: {text}")
+                self._plan.differs.append(f"{_whose(granted.grantee)}: {text}")
                 if key in found:
                     self._plan.changes.append(statements.revoke_parameter(found[key]))
                 self._plan.changes.append(statements.grant_parameter(granted))
@@ -278,6 +288,10 @@ def _word(role: Role, attribute: str) -> str:
     return attribute.upper() if getattr(role, attribute) else f"NO{attribute.upper()}"
 
 
+def _whose(role: str | None) -> str:
+    return "all roles" if role is None else f"role {name_sql(role)}"
+
+
 def _until(role: Role) -> str:
     return f"VALID UNTIL {role.valid_until or 'infinity'}"
 
@@ -311,5 +325,15 @@ def _described(membership: Membership) -> str:
 
 
 def _setting(setting: Setting) -> str:
+    """Describe a setting; one of an application's own may be a secret, and is named alone."""
     where = f" in database {name_sql(setting.database)}" if setting.database is not None else ""
-    return f"{setting.name} = {statements.text_sql(setting.value)}{where}"
+    value = "" if "." in setting.name else f" = {statements.text_sql(setting.value)}"
+    return f"{setting.name}{value}{where}"
+
+
+def _setting_differs(wanted: Setting, found: Setting | None) -> str:
+    if found is None:
+        return f"no setting there, {_setting(wanted)} in the backup"
+    if "." in wanted.name:
+        return f"the setting {_setting(wanted)} differs"
+    return f"the setting {_setting(found)} there, {_setting(wanted)} in the backup"

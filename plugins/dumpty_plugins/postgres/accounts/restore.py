@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from dumpty_plugins.postgres.accounts.catalog import open_server, read_accounts,
 from dumpty_plugins.postgres.accounts.facts import count_evidence
 from dumpty_plugins.postgres.accounts.plan import Circumstances, plan
 from dumpty_plugins.postgres.accounts.script import read_script
-from dumpty_plugins.postgres.accounts.statements import create_tablespace, name_sql
+from dumpty_plugins.postgres.accounts.statements import create_tablespace, name_sql, shown
 from dumpty_plugins.postgres.server.connection import psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors, translated_error
 from dumpty_plugins.postgres.server.waiting import shorten_stall, was_dropped
@@ -34,7 +33,20 @@ _TABLESPACE_ADVICE = (
     "; make the directory, empty and the server's own, or create the tablespace elsewhere, and restore again; or leave "
     "tablespaces out: -o tablespaces=off"
 )
-_SUPERUSER_LOG = ("log_statement = 'none'", "log_min_duration_statement = -1", "log_min_error_statement = 'panic'")
+# What keeps statements with hashes in them out of the server's log, and out of what extensions record of them. What a
+# server does not know, or does not let this user set, is left as it is.
+_UNRECORDED = (
+    "log_statement = 'none'",
+    "log_min_duration_statement = -1",
+    "log_min_duration_sample = -1",
+    "log_transaction_sample_rate = 0",
+    "log_min_error_statement = 'panic'",
+    "auto_explain.log_min_duration = -1",
+    "pg_stat_statements.track = 'none'",
+    "pgaudit.log = 'none'",
+)
+_REFUSALS = {_NOT_PERMITTED, "42704", "42602", "22023", "55P02"}
+"""Not permitted, unknown, no name, no value of it, not to be set now."""
 
 
 @dataclasses.dataclass
@@ -70,9 +82,11 @@ class _Restore:
         self._connection = connection
         self._accounts = accounts
         self._committing = False
-        user, superuser = rows(connection, "SELECT rolname, rolsuper FROM pg_roles WHERE rolname = current_user")[0]
+        sql = "SELECT rolname, session_user, rolsuper FROM pg_roles WHERE rolname = current_user"
+        user, login, superuser = rows(connection, sql)[0]
         self._where = Circumstances(
             user=user,
+            login=login,
             superuser=superuser,
             databases={d for (d,) in rows(connection, "SELECT datname FROM pg_database")},
             passwords=options["hashes"] != "off" and accounts.header.hashes,
@@ -89,9 +103,7 @@ class _Restore:
         if self._where.passwords:
             require_hashes(address, connection)
         rows(connection, "SET standard_conforming_strings = on")
-        if self._where.superuser:  # statements with hashes in them stay out of the server's log
-            for setting in _SUPERUSER_LOG:
-                rows(connection, f"SET {setting}")
+        self._keep_unrecorded()
         todo = self._plan()
         self._require_same(todo, overwrite=overwrite)
         with self._tablespaces(todo.tablespaces):
@@ -105,6 +117,14 @@ class _Restore:
             self._committing = True
             commit_restore(address, connection)
         return evidence
+
+    def _keep_unrecorded(self) -> None:
+        for setting in _UNRECORDED:
+            try:
+                rows(self._connection, f"SET {setting}")
+            except psycopg2().Error as error:
+                if error.pgcode not in _REFUSALS:
+                    raise
 
     def _plan(self) -> Plan:
         found = read_accounts(self._connection, hashes=self._where.passwords)
@@ -123,8 +143,7 @@ class _Restore:
         """Read what is there now, and see that it is what was backed up."""
         rest = self._plan()
         if problems := [*rest.differs, *rest.creations, *(f"tablespace {t.name}" for t in rest.tablespaces)]:
-            # Not the statements themselves, which may hold the hash of a password.
-            texts = [re.split(r" WITH | PASSWORD ", problem)[0] for problem in problems]
+            texts = [shown(problem) for problem in problems]
             raise IntegrityError(
                 f"the server of {self._address.label} made something else of the accounts than was backed up, so "
                 f"nothing was restored: {'; '.join(texts[:_MAX_SHOWN])}"
@@ -184,8 +203,7 @@ class _Restore:
             rows(self._connection, statement)
         except psycopg2().Error as error:
             # Nor is the cause kept: it may quote the statement, and with it the hash of a password.
-            shown = re.split(r" WITH | PASSWORD ", statement)[0]
-            failure = translated_error(self._address, f"restoring accounts ({shown}) on", error)
+            failure = translated_error(self._address, f"restoring accounts ({shown(statement)}) on", error)
             detail = error.diag.message_detail if error.pgcode == _NOT_PERMITTED else None
             reason = f" ({self._address.scrub(detail)})" if detail else ""
             raise type(failure)(f"{failure}{reason}{advice}") from None

@@ -25,6 +25,7 @@ from dumpty_plugins.postgres.accounts.facts import (
     Setting,
     Tablespace,
     TablespaceGrant,
+    require_closed,
     require_sound,
 )
 
@@ -102,6 +103,7 @@ def parse(data: bytes) -> Accounts:
         tablespaces=tuple(f for f in facts if isinstance(f, Tablespace)),
     )
     require_sound(accounts)
+    require_closed(accounts)
     if "".join(f"{line}\n" for line in write_script(accounts)).encode() != data:
         raise IntegrityError(
             "the dump is damaged, cut off, or was altered: its statements are not what its own facts say"

@@ -39,6 +39,11 @@ def text_sql(text: str) -> str:
     return "E'" + _HIDDEN.sub(lambda m: f"\\u{ord(m[0]):04X}", quoted.replace("\\", "\\\\")) + "'"
 
 
+def shown(statement: str) -> str:
+    """Return a statement without what may be a secret: the hash of a password, or the value of a setting."""
+    return re.split(r" WITH | PASSWORD | TO E?'", statement)[0]
+
+
 def create_role(role: Role) -> str:
     """Return what creates a role as it was."""
     return f"CREATE ROLE {name_sql(role.name)} WITH {' '.join(role_options(role))}"
