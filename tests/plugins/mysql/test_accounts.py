@@ -26,6 +26,8 @@ from dumpty.testing.dumps import RecordedDump
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.mysql import plugin as mysql_plugin
 from dumpty_plugins.mysql.accounts import restore
+from dumpty_plugins.mysql.accounts.facts import Name
+from dumpty_plugins.mysql.accounts.script import parse, write_script
 
 NASTY = ("q`uo'te\"", "back\\slash", "per%ce_nt %s", "ünï 名", "line\n-- dumpty: {}")
 
@@ -542,6 +544,75 @@ def test_a_dump_that_was_altered_is_refused(accounts, manager, url, tmp_path, al
     with pytest.raises(IntegrityError):
         mysql_plugin.examine(dump=dump, options={})
     assert accounts.names() == set()
+
+
+def rewritten(data: bytes, alter) -> bytes:
+    """Return a dump whose facts were altered, and whose statements say what they do."""
+    accounts = parse(data)
+    return "".join(f"{line}\n" for line in write_script(alter(accounts))).encode()
+
+
+def _named(old: str, user: str, host: str):
+    """Return what gives an account of a dump, and all that is of it, another name."""
+
+    def alter(accounts):
+        name = Name(user=user, host=host)
+
+        def renamed(fact):
+            which = "name" if hasattr(fact, "name") else "member"
+            return structs.replace(fact, **{which: name}) if getattr(fact, which).user == old else fact
+
+        users, grants = (tuple(map(renamed, facts)) for facts in (accounts.users, accounts.grants))
+        return structs.replace(accounts, users=users, grants=grants)
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    ("user", "host", "message"),
+    [
+        ("mysql.sys", "localhost", "every server has for itself"),
+        ("mariadb.sys", "localhost", "every server has for itself"),
+        ("evil", "HOST.X", "host in capitals"),
+    ],
+)
+def test_a_name_that_no_dump_has_is_refused(accounts, manager, url, tmp_path, user, host, message):
+    """A dump of the server's own accounts, or of hosts as no server keeps them, is refused before anything is done."""
+    accounts.run(f"CREATE USER {accounts('a')}", f"GRANT SELECT ON *.* TO {accounts('a')}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    before = accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2")
+    altered = rewritten(data_of(backup), _named(f"{accounts.prefix}a", user, host))
+    with pytest.raises(IntegrityError, match=message):
+        restored(url, dump_of(backup, tmp_path, altered))
+    assert accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2") == before
+
+
+def test_an_account_that_the_server_names_otherwise_is_dropped_again(accounts, manager, url, tmp_path, monkeypatch):
+    """What a restore that fails has created is dropped by the name it was given, whatever the server made of that."""
+    accounts.run(f"CREATE USER {accounts('a')}", f"GRANT SELECT ON *.* TO {accounts('a')}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    before = accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2")
+    monkeypatch.setattr("dumpty_plugins.mysql.accounts.script.require_sound", lambda accounts: None)
+    altered = rewritten(data_of(backup), _named(f"{accounts.prefix}a", f"{accounts.prefix}a", "HOST.X"))
+    with pytest.raises(IntegrityError, match="what was done is undone"):
+        restored(url, dump_of(backup, tmp_path, altered))
+    assert accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2") == before
+
+
+def test_an_account_that_is_called_like_the_servers_own_comes_back(accounts, manager, url):
+    """An account that has the name of one of the server's own, but another host, is in a backup like any other."""
+    other = "`mysql.sys`@`192.0.2.%`"
+    accounts.run(f"CREATE USER {other}", f"GRANT SELECT ON *.* TO {other}")
+    try:
+        before = accounts.run(f"SHOW GRANTS FOR {other}")
+        backup = backed_up(manager, url)
+        accounts.run(f"DROP USER {other}")
+        manager.restore(backup.id, url).raise_for_error()
+        assert accounts.run(f"SHOW GRANTS FOR {other}") == before
+    finally:
+        accounts.run(f"DROP USER IF EXISTS {other}")
 
 
 # -- proofs, and what else there is --------------------------------------------------------------------------------

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.mysql.server.session import Session
 
-SYSTEM = frozenset({"mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys"})
-"""Accounts that every server has for itself."""
-
 _DENIED = frozenset({1142, 1143, 1044, 1227})
 _NO_TABLE = 1146
 _NO_GRANT = 1141
@@ -163,11 +160,12 @@ def _mariadb_users(session: Session) -> Iterator[User]:
     for user, host, text in session.rows("SELECT User, Host, Priv FROM mysql.global_priv"):
         values: dict[str, Any] = json.loads(decode(text))
         role = bool(values.get("is_role"))
-        if decode(user) in SYSTEM or (role and decode(user).upper() == PUBLIC):
+        name = Name(user=decode(user), host=None if role else decode(host))
+        if name.is_system or (role and decode(user).upper() == PUBLIC):
             continue
         lifetime = int(values.get("password_lifetime", -1))
         yield User(
-            name=Name(user=decode(user), host=None if role else decode(host)),
+            name=name,
             factors=[] if role else _mariadb_factors(values),
             require=_SSL[int(values.get("ssl_type", 0))],  # type: ignore[arg-type]
             cipher=values.get("ssl_cipher", ""),
@@ -208,9 +206,9 @@ def _mysql_users(session: Session) -> Iterator[User]:
         user, host, plugin, secret, tls, cipher, issuer, subject, *numbers = values
         queries, updates, connections, user_connections, locked, expired, lifetime = numbers[:7]
         history, reuse, current, text = numbers[7:]
-        if user in SYSTEM:
-            continue
         name = Name(user=user or "", host=host or "")
+        if name.is_system:
+            continue
         attributes = json.loads(text or "{}")
         if attributes.get("multi_factor_authentication"):
             raise SourceError(
@@ -251,7 +249,7 @@ def _default_roles(session: Session) -> Iterator[DefaultRole]:
             yield DefaultRole(member=member, role=Name(user=decode(role), host=decode(role_host)))
         return
     for user, host, text in session.rows("SELECT User, Host, Priv FROM mysql.global_priv"):
-        if (role := json.loads(decode(text)).get("default_role")) and decode(user) not in SYSTEM:
+        if role := json.loads(decode(text)).get("default_role"):
             yield DefaultRole(member=Name(user=decode(user), host=decode(host)), role=Name(user=role, host=None))
 
 

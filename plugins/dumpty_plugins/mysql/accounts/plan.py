@@ -58,8 +58,8 @@ class Plan:
     """What there is to do.
 
     ``creations`` are of what is missing, ``changes`` of what exists and ``differs``, a line for each. ``uncounted`` are
-    kinds of which something was left as it is, as ``notes`` say. ``created`` are the accounts that are missing, and
-    ``privileges`` the names of all that is granted.
+    kinds of which something was left as it is, as ``notes`` say. ``created`` are the accounts that are missing, each
+    with the statement of ``creations`` that creates it, and ``privileges`` the names of all that is granted.
     """
 
     creations: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Plan:
     differs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     uncounted: set[str] = field(default_factory=set)
-    created: list[Name] = field(default_factory=list)
+    created: dict[Name, str] = field(default_factory=dict)
     privileges: set[str] = field(default_factory=set)
 
     def leave(self, note: str, *kinds: str) -> None:
@@ -125,8 +125,9 @@ class _Planner:
     def _user(self, user: User) -> None:
         there = self._there.get(user.name)
         if there is None:
-            self._plan.created.append(user.name)
-            self._plan.creations += statements.create(user, mariadb=self._mariadb)
+            creation = statements.create(user, mariadb=self._mariadb)
+            self._plan.created[user.name] = creation[0]
+            self._plan.creations += creation
             if user.left_out:
                 text = f"the account {name_sql(user.name)} is locked, for its password is not in the backup: give it "
                 self._plan.leave(f"{text}one, and ACCOUNT UNLOCK", "passwords")

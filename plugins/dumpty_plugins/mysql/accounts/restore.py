@@ -91,17 +91,21 @@ class _Restore:
                 "(overwrite=True); what the backup does not know is left as it is"
             )
         self._require_able(todo)
+        creating = {statement: name for name, statement in todo.created.items()}
+        created: list[Name] = []
         unfinished = Unfinished(f"accounts on {address(self._target)}, which may be restored in part: restore again")
         try:
             prepare(session)
             for statement in (*todo.creations, *todo.changes):
                 self._execute(statement)
+                if statement in creating:
+                    created.append(creating[statement])
             evidence = self._evidence(todo)
             commit_point()
         except BaseException:
             number = session.connection_id
             session.abandon()
-            _undo(self._target, number, before, self._accounts)
+            _undo(self._target, number, before, self._accounts, created)
             unfinished.settle()
             raise
         unfinished.settle()
@@ -217,8 +221,10 @@ def _end_session(session: Session, number: int) -> None:
         time.sleep(_KILL_SECONDS)  # a call that was cancelled has to be undone, too
 
 
-def _undo(target: Source, number: int, before: Accounts, restored: Accounts) -> None:
+def _undo(target: Source, number: int, before: Accounts, restored: Accounts, created: list[Name]) -> None:
     """Make the accounts of a restore that failed what they were before it; ``number`` is its session.
+
+    All that it ``created`` are dropped, even where the server reads them back under another name.
 
     Raises:
         SourceError: that failed, too.
@@ -238,21 +244,30 @@ def _undo(target: Source, number: int, before: Accounts, restored: Accounts) -> 
         grants=touched(before.grants),
         proxies=touched(before.proxies),
     )
-    done: list[str] = []
+    done = [statements.drop(name) for name in created]
+    failed: list[str] = []
     try:
         session = connect(target, None)
         try:
             _end_session(session, number)
             now = read_accounts(session)
             prepare(session)
-            done = [statements.drop(u.name) for u in now.users if u.name in names - existed]
+            # What was created when the session ended is told by what is there alone.
+            done += [statements.drop(u.name) for u in now.users if u.name in names - existed - set(created)]
             for statement in reversed(done):
-                session.execute(statement)
+                try:
+                    session.execute(statement)
+                except StatementError as error:
+                    if error.lost:
+                        raise
+                    failed.append(f"{statement}: {error}")
             todo = plan(wanted, read_accounts(session), circumstances(session, spare=False))
             for statement in (*todo.creations, *todo.changes):
                 session.execute(statement)
         finally:
             session.close()
+        if failed:
+            raise SourceError("; ".join(failed))
     except DumptyError as error:
         raise SourceError(
             f"accounts on {address(target)} were restored in part, and that could not be undone ({error}); look at "
