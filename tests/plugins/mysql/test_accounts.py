@@ -242,13 +242,18 @@ def test_privileges_on_packages_come_back(accounts, manager, url, database, serv
 
 
 def test_what_everybody_may_comes_back(accounts, manager, url, database, mariadb):
-    """What MariaDB's role PUBLIC was granted is added; what it has beside the backup is left."""
+    """What MariaDB's role PUBLIC was granted changes all that are there, so it takes overwrite; what else it has is left."""
     name = database("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)")
     accounts.run(f"GRANT SELECT ON `{name}`.t TO PUBLIC")
     try:
         backup = backed_up(manager, url)
         accounts.run(f"REVOKE SELECT ON `{name}`.t FROM PUBLIC", f"GRANT SELECT ON `{name}`.u TO PUBLIC")
-        manager.restore(backup.id, url).raise_for_error()
+        result = manager.restore(backup.id, url)
+        assert isinstance(result.exception, TargetNotEmpty)
+        assert f"account PUBLIC: its privileges on `{name}`.`t` are none there, SELECT in the backup" in result.error
+        assert accounts.run("SHOW GRANTS FOR PUBLIC") == [(f"GRANT SELECT ON `{name}`.`u` TO PUBLIC",)]
+        manager.restore(backup.id, url, overwrite=True).raise_for_error()
+        manager.drill(backup.id)  # on a server without accounts it changes nobody's
         granted = [line for (line,) in accounts.run("SHOW GRANTS FOR PUBLIC")]
         assert sorted(granted) == [f"GRANT SELECT ON `{name}`.`{table}` TO PUBLIC" for table in "tu"]
     finally:

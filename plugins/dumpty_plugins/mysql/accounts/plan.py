@@ -45,12 +45,13 @@ class Circumstances:
     """Where accounts are restored, and by whom: ``user``, whose own account is left as it is.
 
     ``exists`` says whether a table, or a routine of a type, is there. ``spare``: root and the like are left, too,
-    and what everybody has beside what the backup says.
+    and what everybody has beside what the backup says. ``private``: the server has no accounts that anybody uses.
     """
 
     user: Name
     exists: Callable[[str, str, str], bool]
     spare: bool = True
+    private: bool = False
 
 
 @dataclass
@@ -91,6 +92,9 @@ class _Planner:
         self._mariadb = wanted.mariadb
         self._there = {u.name: u for u in found.users}
         self._names = {u.name for u in wanted.users}
+        # What everybody gets changes each of these.
+        users = [u.name for u in found.users if u.name.host is not None]
+        self._has_others = not where.private and not all(map(self._is_exempt, users))
 
     def plan(self) -> Plan:
         for user in self._wanted.users:
@@ -212,7 +216,7 @@ class _Planner:
                 missing = [g for g in missing if g not in absent]
             granting = [s for g in missing for s in self._granting(g)]
             self._plan.privileges |= {p.name for g in missing for p in g.privileges}
-            if self._is_new(member) or (member == Name(user=PUBLIC, host=None) and not extra):
+            if self._is_new(member) or (member == Name(user=PUBLIC, host=None) and not self._has_others):
                 self._plan.creations += granting
             elif granting or extra:
                 text = f"its privileges on {statements.target(_any(target))} are {_atoms(there)} there, "

@@ -82,7 +82,8 @@ class _Restore:
         session = self._session
         self._require_kind()
         before = read_accounts(session)
-        todo = plan(self._accounts, before, circumstances(session))
+        private = isinstance(self._target, AccountsDrillTarget)
+        todo = plan(self._accounts, before, circumstances(session, private=private))
         if todo.differs and not overwrite:
             more = f"; and {len(todo.differs) - _MAX_SHOWN} more" if len(todo.differs) > _MAX_SHOWN else ""
             raise TargetNotEmpty(
@@ -185,8 +186,8 @@ class _Restore:
             raise StatementError(text, error.code) from None
 
 
-def circumstances(session: Session, *, spare: bool = True) -> Circumstances:
-    """Return where accounts are restored, and whether those that are the server's own are left."""
+def circumstances(session: Session, *, spare: bool = True, private: bool = False) -> Circumstances:
+    """Return where accounts are restored, whether the server's own are left, and whether anybody uses others."""
     user, _, host = session.text("SELECT CURRENT_USER()").rpartition("@")
 
     def exists(kind: str, database: str, name: str) -> bool:
@@ -197,7 +198,7 @@ def circumstances(session: Session, *, spare: bool = True) -> Circumstances:
         where = f"{column}_SCHEMA={literal(database)} AND {column}_NAME={literal(name)}{of_kind}"
         return bool(session.number(f"SELECT COUNT(*) FROM information_schema.{schema} WHERE {where}"))  # noqa: S608
 
-    return Circumstances(user=Name(user=user, host=host), exists=exists, spare=spare)
+    return Circumstances(user=Name(user=user, host=host), exists=exists, spare=spare, private=private)
 
 
 def prepare(session: Session) -> None:
