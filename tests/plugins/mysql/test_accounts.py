@@ -445,6 +445,27 @@ def test_an_account_without_its_hash_lets_nobody_in(accounts, manager, url, serv
     manager.restore(backup.id, url).raise_for_error()
 
 
+@pytest.mark.parametrize("locked", [False, True], ids=["open", "locked"])
+def test_a_restore_without_hashes_leaves_how_an_account_authenticates(accounts, manager, url, server, caplog, locked):
+    """What else differs is changed; the lock, the password and its plugin stay, for the backup does not know them."""
+    a = accounts("a", "localhost")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x' WITH MAX_QUERIES_PER_HOUR 5000")
+    backup = backed_up(manager, url, hashes="off")
+    plugin, given = ("unix_socket", "") if accounts.maria else ("sha256_password", " BY 'y'")
+    lock = "ACCOUNT LOCK" if locked else ""
+    accounts.drop()
+    accounts.run(f"CREATE USER {a} IDENTIFIED {'VIA' if accounts.maria else 'WITH'} {plugin}{given} {lock}")
+    before = accounts.run(f"SHOW CREATE USER {a}")
+    result = manager.restore(backup.id, url)
+    assert f"account {a}: its MAX_QUERIES_PER_HOUR is 0 there, 5000 in the backup. To make" in result.error
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert f"the account {a} authenticates by {plugin} there" in caplog.text
+    assert accounts.run(f"SELECT max_questions FROM mysql.user WHERE User='{accounts.prefix}a'") == [(5000,)]
+    accounts.run(f"ALTER USER {a} WITH MAX_QUERIES_PER_HOUR 0")
+    assert accounts.run(f"SHOW CREATE USER {a}") == before
+    assert ("ACCOUNT LOCK" in before[0][0]) == locked
+
+
 def test_who_may_not_read_accounts_is_told_how_to(accounts, manager, server):
     """Without the right to the server's own tables no backup is made, and the grant that is named gives it."""
     a = accounts("a", "localhost")

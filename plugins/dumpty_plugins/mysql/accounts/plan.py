@@ -136,13 +136,26 @@ class _Planner:
                 text = f"the account {name_sql(user.name)} is locked, for its password is not in the backup: give it "
                 self._plan.leave(f"{text}one, and ACCOUNT UNLOCK", "passwords")
             return
-        if user.left_out and there.locked:
-            text = f"the account {name_sql(user.name)} is locked, and its password not in the backup"
-            self._plan.leave(text, "passwords")
+        if user.left_out:
+            self._note_left(user, there)
+            # Nobody unlocks an account, or lets its password be valid again, whose password may not be what it was.
+            user = replace(user, locked=user.locked or there.locked, expired=user.expired or there.expired)
         differences = list(_differences(user, there))
         if differences:
             changes = statements.alter(user, there, mariadb=self._mariadb)
             self._change(user.name, "; ".join(differences), ("users", "passwords"), changes)
+
+    def _note_left(self, user: User, there: User) -> None:
+        """Note what is left of an existing account because its password is not in the backup."""
+        name = name_sql(user.name)
+        if there.locked:
+            self._plan.leave(f"the account {name} is locked, and its password not in the backup", "passwords")
+        if there.expired and not user.expired:
+            self._plan.leave(f"the account {name} has an expired password, and it is not in the backup", "passwords")
+        old, new = _plugins(there), _plugins(user)
+        if old != new:
+            text = f"the account {name} authenticates by {old} there, by {new} in the backup, where its password is not"
+            self._plan.leave(f"{text}: how it does was left as it is", "passwords")
 
     # -- roles ---------------------------------------------------------------------------------------------------
 
@@ -269,14 +282,15 @@ class _Planner:
 
 def _differences(wanted: User, found: User) -> Iterable[str]:
     ours, there = _factors(wanted), _factors(found)
-    if [f.plugin for f in ours] != [f.plugin for f in there]:
-        old, new = (" or ".join(f.plugin for f in factors) for factors in (there, ours))
-        yield f"it authenticates by {old} there, by {new} in the backup"
-    elif any(not w.left_out and w.secret != f.secret for w, f in zip(ours, there, strict=True)):
+    if wanted.left_out:
+        pass  # how it authenticates is left as it is
+    elif [f.plugin for f in ours] != [f.plugin for f in there]:
+        yield f"it authenticates by {_plugins(found)} there, by {_plugins(wanted)} in the backup"
+    elif [f.secret for f in ours] != [f.secret for f in there]:
         yield "its password differs"
     for name, label in _FIELDS.items():
         old, new = getattr(found, name), getattr(wanted, name)
-        if old != new and not (name == "locked" and wanted.left_out):
+        if old != new:
             yield f"its {label} is {_shown(old)} there, {_shown(new)} in the backup"
     if statements.attributes(wanted) != statements.attributes(found):
         yield "its attributes differ"
@@ -285,6 +299,10 @@ def _differences(wanted: User, found: User) -> Iterable[str]:
 def _factors(user: User) -> list[Factor]:
     """Return how a user authenticates; MariaDB says nothing of one with an empty password."""
     return user.factors or [Factor(plugin="mysql_native_password", secret="", left_out=False)]
+
+
+def _plugins(user: User) -> str:
+    return " or ".join(f.plugin for f in _factors(user))
 
 
 def _shown(value: object) -> str:
