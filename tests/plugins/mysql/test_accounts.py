@@ -233,9 +233,13 @@ def test_privileges_on_packages_come_back(accounts, manager, url, database, serv
     before = accounts.state()
     backup = backed_up(manager, url)
     accounts.drop()
-    manager.restore(backup.id, url).raise_for_error()
+    accounts.run(f"CREATE USER {a}")
+    without, nothing = accounts.state(), backed_up(manager, url)
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
     assert accounts.state() == before
     assert "PACKAGE BODY" in str(before)
+    manager.restore(nothing.id, url, overwrite=True).raise_for_error()  # takes them back
+    assert accounts.state() == without
     accounts.drop()
     server.client(None, data_of(backup), "--force")
     assert accounts.state() == before

@@ -233,7 +233,7 @@ class _Planner:
                 self._plan.creations += granting
             elif granting or extra:
                 text = f"its privileges on {statements.target(_any(target))} are {_atoms(there)} there, "
-                revoking = [statements.revoke_privileges(g) for g in extra]
+                revoking = [s for g in extra for s in _in_mode(g, statements.revoke_privileges(g))]
                 self._change(member, f"{text}{_atoms(ours)} in the backup", ("grants",), [*revoking, *granting])
 
     def _can_be_granted(self, grant: Grant) -> bool:
@@ -248,13 +248,7 @@ class _Planner:
         on_table = grant.database is not None and grant.object is not None and not grant.type
         names = {p.name for p in grant.privileges}
         if not on_table or names & {"CREATE", "ALL PRIVILEGES"}:
-            packages = grant.type.startswith("PACKAGE")
-            mode = statements.MODES["MariaDB"]
-            return [
-                *["SET SESSION sql_mode=ORACLE"] * packages,
-                statements.grant_privileges(grant),
-                *[f"SET SESSION sql_mode='{mode}'"] * packages,
-            ]
+            return _in_mode(grant, statements.grant_privileges(grant))
         if self._where.exists("", str(grant.database), str(grant.object)):
             return [statements.grant_privileges(grant)]
         create = Privilege(name="CREATE", columns=[])
@@ -278,6 +272,13 @@ class _Planner:
             revoking = [statements.revoke_proxy(there)] if there else []
             text = f"that it may act as {name_sql(proxied)} differs"
             self._change(member, text, ("proxies",) if ours else (), [*revoking, *granting])
+
+
+def _in_mode(grant: Grant, statement: str) -> list[str]:
+    """Return a statement about a grant, on a package in the only mode that knows the word."""
+    if not grant.type.startswith("PACKAGE"):
+        return [statement]
+    return ["SET SESSION sql_mode=ORACLE", statement, f"SET SESSION sql_mode='{statements.MODES['MariaDB']}'"]
 
 
 def _differences(wanted: User, found: User) -> Iterable[str]:
