@@ -135,8 +135,14 @@ def _read(session: Session) -> Accounts:
             "SELECT User, Host, Proxied_user, Proxied_host, With_grant FROM mysql.proxies_priv"
         )
     ]
+    partial_revokes = {decode(value) for _, value in session.rows("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")}
     return Accounts(
-        header=Header(flavour=flavour, version=session.version, hashes=True),  # type: ignore[arg-type]
+        header=Header(
+            flavour=flavour,  # type: ignore[arg-type]
+            version=session.version,
+            hashes=True,
+            partial_revokes="ON" in partial_revokes,
+        ),
         users=tuple(users),
         memberships=_sorted(m for m in members if m.member in names and m.role in names),
         default_roles=_sorted(d for d in _default_roles(session) if d.member in names),

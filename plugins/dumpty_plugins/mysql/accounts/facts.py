@@ -49,11 +49,15 @@ class Name(Fact, frozen=True, kw_only=True, order=True):
 
 
 class Header(Fact, frozen=True, kw_only=True, tag_field="kind", tag="accounts"):
-    """Of which server a dump is; ``hashes``: passwords are in it."""
+    """Of which server a dump is; ``hashes``: passwords are in it.
+
+    ``partial_revokes``: MySQL takes exceptions from privileges, and then has no wildcards in names of databases.
+    """
 
     flavour: Literal["MariaDB", "MySQL"]
     version: str
     hashes: bool
+    partial_revokes: bool
 
 
 class Factor(Fact, frozen=True, kw_only=True):
@@ -124,7 +128,9 @@ class Privilege(Fact, frozen=True, kw_only=True, order=True):
 
 
 class Grant(Fact, frozen=True, kw_only=True, tag_field="kind", tag="grant"):
-    """Privileges of an account on something: everything (``database`` None), a database (a pattern), or what is in it.
+    """Privileges of an account on something: everything (``database`` None), a database, or what is in it.
+
+    The name of a database alone is a pattern, but where MySQL has ``partial_revokes``.
 
     ``revoked``: they are excepted from what it has on everything, as MySQL's partial revokes do.
     """
@@ -163,6 +169,12 @@ class Accounts(Struct, frozen=True, kw_only=True):
     def mariadb(self) -> bool:
         """Whether they are of a MariaDB server."""
         return self.header.flavour == "MariaDB"
+
+    @property
+    def patterns(self) -> list[Grant]:
+        """The privileges on databases whose names mean something else where they are no patterns."""
+        on_databases = (g for g in self.grants if g.database is not None and g.object is None)
+        return [g for g in on_databases if set(g.database or "") & {"_", "%", "\\"}]
 
     @property
     def roles(self) -> set[Name]:

@@ -82,6 +82,7 @@ class _Restore:
         session = self._session
         self._require_kind()
         before = read_accounts(session)
+        self._require_same_patterns(before)
         private = isinstance(self._target, AccountsDrillTarget)
         todo = plan(self._accounts, before, circumstances(session, private=private))
         if todo.differs and not overwrite:
@@ -91,7 +92,7 @@ class _Restore:
                 f"{'; '.join(todo.differs[:_MAX_SHOWN])}{more}. To make them what they were, insist: --overwrite "
                 "(overwrite=True); what the backup does not know is left as it is"
             )
-        self._require_able(todo)
+        self._require_able(todo, before)
         creating = {statement: name for name, statement in todo.created.items()}
         created: list[Name] = []
         unfinished = Unfinished(f"accounts on {address(self._target)}, which may be restored in part: restore again")
@@ -122,7 +123,20 @@ class _Restore:
                 "the two are not the same; create them there by hand"
             )
 
-    def _require_able(self, todo: Plan) -> None:
+    def _require_same_patterns(self, there: Accounts) -> None:
+        """Check that the names of databases in privileges would mean what they did."""
+        ours = self._accounts.header.partial_revokes
+        patterns = self._accounts.patterns
+        if patterns and ours != there.header.partial_revokes:
+            value, meaning = ("ON", "no wildcards") if ours else ("OFF", "wildcards")
+            first = patterns[0]
+            self._lacks(
+                f"the accounts hold privileges on databases ({statements.target(first)} of "
+                f"{statements.name_sql(first.member)}) in whose names _ and % are {meaning}, and on "
+                f"{address(self._target)} they are not so: SET PERSIST partial_revokes={value} there"
+            )
+
+    def _require_able(self, todo: Plan, there: Accounts) -> None:
         """Check, before anything is done, that the server knows what is needed, and that this account may do it.
 
         Raises:
@@ -142,8 +156,7 @@ class _Restore:
         synonyms = {"REPLICATION CLIENT", "SLAVE MONITOR", "DELETE HISTORY", "DELETE VERSIONING ROWS"}
         if missing := sorted(todo.privileges - privileges - synonyms):
             self._lacks(f"{server} ({session.version}) does not know the privileges {', '.join(missing)}")
-        exceptions = [g for g in self._accounts.grants if g.revoked]
-        if exceptions and not session.number("SELECT @@GLOBAL.partial_revokes"):
+        if any(g.revoked for g in self._accounts.grants) and not there.header.partial_revokes:
             self._lacks(f"{server} takes no exceptions from privileges: SET PERSIST partial_revokes=ON there")
         held = held_privileges(session, "mysql").on_server
         needed = {"CREATE USER", *todo.privileges} - {"ALL PRIVILEGES"}

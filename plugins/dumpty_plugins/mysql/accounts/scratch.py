@@ -45,7 +45,7 @@ def accounts_on_private_server(dump: Dump, on: Source | None) -> Iterator[Scratc
         session = connect(source, None)
         try:
             if flavour == "MySQL":
-                session.execute("SET GLOBAL partial_revokes=ON")
+                session.execute(f"SET GLOBAL partial_revokes={'ON' if accounts.header.partial_revokes else 'OFF'}")
             server_versions = versions(session)
         finally:
             session.close()
