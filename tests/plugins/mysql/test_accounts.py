@@ -245,6 +245,35 @@ def test_privileges_on_packages_come_back(accounts, manager, url, database, serv
     assert accounts.state() == before
 
 
+def test_privileges_on_libraries_come_back(accounts, manager, url, database, mysql, caplog):
+    """A privilege on one of MySQL's libraries is in a backup, and waits for the library like one on a routine."""
+    name, a = database(), accounts("a")
+    library = f"CREATE LIBRARY `{name}`.`l``b` LANGUAGE JAVASCRIPT AS 'export function f(n) {{ return n }}'"
+    accounts.run(library, f"CREATE USER {a}", f"GRANT EXECUTE ON LIBRARY `{name}`.`l``b` TO {a} WITH GRANT OPTION")
+    before, backup = accounts.state(), backed_up(manager, url)
+    accounts.drop()
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.state() == before
+    accounts.drop()
+    accounts.run(f"DROP LIBRARY `{name}`.`l``b`")
+    manager.restore(backup.id, url).raise_for_error()
+    assert "were left out, for it does not exist here yet" in caplog.text
+    accounts.run(library)
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert accounts.state() == before
+
+
+def test_what_is_not_known_of_an_account_is_noted(accounts, manager, url):
+    """What the server keeps of an account, and no statement of ours says, is named, without its value."""
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a}")
+    table, column = ("global_priv", "Priv") if accounts.maria else ("user", "User_attributes")
+    value = f"JSON_SET(COALESCE({column}, '{{}}'), '$.colour', 'red')"
+    accounts.run(f"UPDATE mysql.{table} SET {column}={value} WHERE User='{accounts.prefix}a'")
+    (note,) = [note for note in backed_up(manager, url).evidence.notes if a in note]
+    assert note == f'the server keeps of {a} what is not known here, and not in it: "colour"'
+
+
 def test_what_everybody_may_comes_back(accounts, manager, url, database, mariadb):
     """What MariaDB's role PUBLIC was granted changes all that are there, so it takes overwrite; what else it has is left."""
     name = database("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)")

@@ -37,7 +37,18 @@ _NO_GRANT = 1141
 _ATTEMPTS = 4
 _SSL = {0: "NONE", 1: "SSL", 2: "X509", 3: "SPECIFIED"}
 _MYSQL_SSL = {"": "NONE", "ANY": "SSL", "X509": "X509", "SPECIFIED": "SPECIFIED"}
-_TYPES = ("PROCEDURE", "FUNCTION", "PACKAGE")
+_TYPES = ("PROCEDURE", "FUNCTION", "PACKAGE", "LIBRARY")
+
+_PASSWORD = frozenset({"plugin", "authentication_string"})
+_KNOWN = {
+    "MariaDB": _PASSWORD
+    | {"access", "version_id", "auth_or", "password_last_changed", "password_lifetime", "account_locked", "is_role"}
+    | {"default_role", "ssl_type", "ssl_cipher", "x509_issuer", "x509_subject", "max_questions", "max_updates"}
+    | {"max_connections", "max_user_connections", "max_statement_time"},
+    "MySQL": {"metadata", "Password_locking", "Restrictions", "additional_password", "multi_factor_authentication"},
+}
+"""What the servers keep of an account in their JSON, as far as it is in a dump, noted or refused."""
+
 
 _MYSQL_USERS = """
     SELECT User, Host, plugin, HEX(authentication_string), ssl_type, ssl_cipher, x509_issuer, x509_subject,
@@ -110,6 +121,22 @@ def second_passwords(session: Session) -> int:
         return 0
     sql = "SELECT COUNT(*) FROM mysql.user WHERE JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password')"
     return session.number(sql)
+
+
+def unknown_properties(session: Session) -> dict[str, list[str]]:
+    """Return what else the server keeps of each account, by its name, which no dump holds; without its values."""
+    flavour = "MariaDB" if session.mariadb else "MySQL"
+    column = "Priv FROM mysql.global_priv" if session.mariadb else "User_attributes FROM mysql.user"
+    unknown: dict[str, list[str]] = {}
+    for user, host, text in session.rows(f"SELECT User, Host, {column}"):
+        values = json.loads(decode(text or b"{}"))
+        name = Name(user=decode(user), host=decode(host) or None if values.get("is_role") else decode(host))
+        keys = {*values} - _KNOWN[flavour]
+        keys |= {key for entry in values.get("auth_or", []) for key in entry if key not in _PASSWORD}
+        keys |= {*values.get("Password_locking", {})} - {"failed_login_attempts", "password_lock_time_days"}
+        if keys and not name.is_system:
+            unknown[name_sql(name)] = sorted(json.dumps(key[:64]) for key in keys)
+    return unknown
 
 
 def _read(session: Session) -> Accounts:

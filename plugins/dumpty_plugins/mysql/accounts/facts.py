@@ -136,7 +136,7 @@ class Grant(Fact, frozen=True, kw_only=True, tag_field="kind", tag="grant"):
     """
 
     member: Name
-    type: Literal["", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY"]
+    type: Literal["", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "LIBRARY"]
     database: str | None
     object: str | None
     privileges: list[Privilege]

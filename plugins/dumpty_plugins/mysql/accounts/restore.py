@@ -206,6 +206,10 @@ def circumstances(session: Session, *, spare: bool = True, private: bool = False
     def exists(kind: str, database: str, name: str) -> bool:
         if not kind:
             schema, column, of_kind = "TABLES", "TABLE", ""
+        elif kind == "LIBRARY":
+            if not session.number("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME='LIBRARIES'"):
+                return False
+            schema, column, of_kind = "LIBRARIES", "LIBRARY", ""
         else:
             schema, column, of_kind = "ROUTINES", "ROUTINE", f" AND ROUTINE_TYPE={literal(kind)}"
         where = f"{column}_SCHEMA={literal(database)} AND {column}_NAME={literal(name)}{of_kind}"
