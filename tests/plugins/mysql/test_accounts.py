@@ -526,6 +526,30 @@ def test_a_restore_without_hashes_leaves_how_an_account_authenticates(accounts, 
     assert ("ACCOUNT LOCK" in before[0][0]) == locked
 
 
+def test_statements_with_hashes_are_in_no_log(accounts, manager, url):
+    """What creates and changes accounts is in neither the general log of the server nor that of slow statements."""
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x' WITH MAX_QUERIES_PER_HOUR 5")
+    backup = backed_up(manager, url)
+    accounts.run(f"ALTER USER {a} WITH MAX_QUERIES_PER_HOUR 6", f"CREATE USER {accounts('seen')}")
+    settings = ("general_log", "slow_query_log", "log_output", "long_query_time")
+    (before,) = accounts.run(f"SELECT {', '.join(f'@@GLOBAL.{name}' for name in settings)}")
+    logs = "SELECT argument FROM mysql.general_log UNION ALL SELECT sql_text FROM mysql.slow_log"
+    accounts.run("TRUNCATE mysql.general_log", "TRUNCATE mysql.slow_log", "SET GLOBAL log_output='TABLE'")
+    accounts.run("SET GLOBAL long_query_time=0", "SET GLOBAL slow_query_log=1", "SET GLOBAL general_log=1")
+    try:
+        accounts.run(f"ALTER USER {accounts('seen')} ACCOUNT LOCK")
+        manager.restore(backup.id, url, overwrite=True).raise_for_error()
+        accounts.run(f"DROP USER {a}")
+        manager.restore(backup.id, url).raise_for_error()
+    finally:
+        for name, value in zip(settings, before, strict=True):
+            accounts.run(f"SET GLOBAL {name}={value!r}")
+    logged = [text if isinstance(text, str) else text.decode() for (text,) in accounts.run(logs)]
+    assert any(f"ALTER USER {accounts('seen')}" in text for text in logged)
+    assert not any(f"{verb} USER {a}" in text for text in logged for verb in ("CREATE", "ALTER"))
+
+
 def test_who_may_not_read_accounts_is_told_how_to(accounts, manager, server):
     """Without the right to the server's own tables no backup is made, and the grant that is named gives it."""
     a = accounts("a", "localhost")

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 30
 _NO_ADMIN = 1698
 _KILL_ATTEMPTS, _KILL_SECONDS = 100, 0.1
+_UNLOGGED = ("sql_log_off=1", "slow_query_log=0", "long_query_time=31536000")
+"""Settings of a session that keep its statements out of the general log and the slow one."""
 _PLUGINS = """SELECT PLUGIN_NAME FROM information_schema.PLUGINS
               WHERE PLUGIN_TYPE='AUTHENTICATION' AND PLUGIN_STATUS='ACTIVE'"""
 
@@ -219,7 +221,13 @@ def circumstances(session: Session, *, spare: bool = True, private: bool = False
 
 
 def prepare(session: Session) -> None:
-    """Let the server read statements as they are meant."""
+    """Let the server read statements as they are meant, and keep them out of its logs, for they hold hashes of passwords.
+
+    Where this account may not ask for that, or the server does not know it, they are logged.
+    """
+    for setting in _UNLOGGED:
+        with contextlib.suppress(StatementError):  # no privilege for it, or of the other kind of server
+            session.execute(f"SET SESSION {setting}")
     mode = statements.MODES["MariaDB" if session.mariadb else "MySQL"]
     session.execute(f"SET SESSION sql_mode='{mode}'")
 
