@@ -28,6 +28,7 @@ from dumpty_plugins.mysql import plugin as mysql_plugin
 from dumpty_plugins.mysql.accounts import restore
 from dumpty_plugins.mysql.accounts.facts import Name
 from dumpty_plugins.mysql.accounts.script import parse, write_script
+from dumpty_plugins.mysql.server.session import Session
 
 NASTY = ("q`uo'te\"", "back\\slash", "per%ce_nt %s", "ünï 名", "line\n-- dumpty: {}")
 
@@ -424,6 +425,27 @@ def test_what_the_server_refuses_midway_is_undone(accounts, manager, url, monkey
     result = manager.restore(backup.id, url)
     assert not result.success
     assert accounts.names() == set()
+
+
+def test_nothing_is_undone_under_a_session_that_goes_on(accounts, manager, url, monkeypatch):
+    """Where the session of a restore that failed does not end, nobody says that it was undone; the error names what is left."""
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+
+    def fail() -> None:
+        raise SourceError("it failed")
+
+    execute = Session.execute
+    monkeypatch.setattr(Session, "abandon", lambda session: None)
+    monkeypatch.setattr(Session, "execute", lambda s, sql: (0, 0) if sql[:4] == "KILL" else execute(s, sql))
+    monkeypatch.setattr(restore, "commit_point", fail)
+    monkeypatch.setattr(restore, "_KILL_SECONDS", 0)
+    result = manager.restore(backup.id, url)
+    assert "does not end" in result.error
+    assert "could not be undone" in result.error
+    assert f"DROP USER {a}" in result.error
 
 
 def _read(dump, backup):

@@ -221,7 +221,7 @@ def circumstances(session: Session, *, spare: bool = True, private: bool = False
 
 
 def prepare(session: Session) -> None:
-    """Let the server read statements as they are meant, and keep them out of its logs, for they hold hashes of passwords.
+    """Let the server read statements as they are meant, and keep them and the hashes in them out of its logs.
 
     Where this account may not ask for that, or the server does not know it, they are logged.
     """
@@ -238,13 +238,18 @@ def _shown(statement: str) -> str:
 
 
 def _end_session(session: Session, number: int) -> None:
-    """End another session, and wait until it is gone: it may be at work on what nobody waits for any more."""
+    """End another session, and wait until it is gone: it may be at work on what nobody waits for any more.
+
+    Raises:
+        SourceError: it is still there.
+    """
     with contextlib.suppress(StatementError):
         session.execute(f"KILL {number}")
     for _ in range(_KILL_ATTEMPTS):
         if not session.number(f"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={number}"):  # noqa: S608
             return
         time.sleep(_KILL_SECONDS)  # a call that was cancelled has to be undone, too
+    raise SourceError(f"the session {number}, which restores, does not end, and may still change accounts")
 
 
 def _undo(target: Source, number: int, before: Accounts, restored: Accounts, created: list[Name]) -> None:
