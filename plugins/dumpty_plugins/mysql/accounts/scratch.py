@@ -44,8 +44,8 @@ def accounts_on_private_server(dump: Dump, on: Source | None) -> Iterator[Scratc
         source = server.source("mysql")
         session = connect(source, None)
         try:
-            if flavour == "MySQL":
-                session.execute(f"SET GLOBAL partial_revokes={'ON' if accounts.header.partial_revokes else 'OFF'}")
+            if flavour == "MySQL" and accounts.header.partial_revokes:
+                session.execute("SET GLOBAL partial_revokes=ON")
             server_versions = versions(session)
         finally:
             session.close()
