@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, Inspection, ObjectEvidence
-from dumpty_plugins.mysql.accounts.catalog import SYSTEM, may_read, read_grant
+from dumpty_plugins.mysql.accounts.catalog import may_read, read_grant
+from dumpty_plugins.mysql.accounts.facts import SYSTEM
 from dumpty_plugins.mysql.schema.catalog import MERGED, TRANSACTIONAL, listing
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _PORT = 3306
+_SYSTEM = ", ".join(f"({literal(user)}, {literal(host)})" for user, host in sorted(SYSTEM))
 _OTHER_ACCOUNTS = f"""
     SELECT COUNT(*) FROM mysql.user
-    WHERE User NOT IN ({", ".join(map(literal, sorted(SYSTEM)))}, 'root')
+    WHERE (User, Host) NOT IN ({_SYSTEM}) AND User <> 'root'
       AND CONCAT(User, '@', Host) <> CURRENT_USER()"""
 
 

@@ -26,6 +26,9 @@ from dumpty.testing.dumps import RecordedDump
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.mysql import plugin as mysql_plugin
 from dumpty_plugins.mysql.accounts import restore
+from dumpty_plugins.mysql.accounts.facts import Name
+from dumpty_plugins.mysql.accounts.script import parse, write_script
+from dumpty_plugins.mysql.server.session import Session
 
 NASTY = ("q`uo'te\"", "back\\slash", "per%ce_nt %s", "ünï 名", "line\n-- dumpty: {}")
 
@@ -231,26 +234,91 @@ def test_privileges_on_packages_come_back(accounts, manager, url, database, serv
     before = accounts.state()
     backup = backed_up(manager, url)
     accounts.drop()
-    manager.restore(backup.id, url).raise_for_error()
+    accounts.run(f"CREATE USER {a}")
+    without, nothing = accounts.state(), backed_up(manager, url)
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
     assert accounts.state() == before
     assert "PACKAGE BODY" in str(before)
+    manager.restore(nothing.id, url, overwrite=True).raise_for_error()  # takes them back
+    assert accounts.state() == without
     accounts.drop()
     server.client(None, data_of(backup), "--force")
     assert accounts.state() == before
 
 
+def test_privileges_on_libraries_come_back(accounts, manager, url, database, mysql, caplog):
+    """A privilege on one of MySQL's libraries is in a backup, and waits for the library like one on a routine."""
+    name, a = database(), accounts("a")
+    library = f"CREATE LIBRARY `{name}`.`l``b` LANGUAGE JAVASCRIPT AS 'export function f(n) {{ return n }}'"
+    accounts.run(library, f"CREATE USER {a}", f"GRANT EXECUTE ON LIBRARY `{name}`.`l``b` TO {a} WITH GRANT OPTION")
+    before, backup = accounts.state(), backed_up(manager, url)
+    accounts.drop()
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.state() == before
+    accounts.drop()
+    accounts.run(f"DROP LIBRARY `{name}`.`l``b`")
+    manager.restore(backup.id, url).raise_for_error()
+    assert "were left out, for it does not exist here yet" in caplog.text
+    accounts.run(library)
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert accounts.state() == before
+
+
+def test_what_is_not_known_of_an_account_is_noted(accounts, manager, url):
+    """What the server keeps of an account, and no statement of ours says, is named, without its value."""
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a}")
+    table, column = ("global_priv", "Priv") if accounts.maria else ("user", "User_attributes")
+    value = f"JSON_SET(COALESCE({column}, '{{}}'), '$.colour', 'red')"
+    accounts.run(f"UPDATE mysql.{table} SET {column}={value} WHERE User='{accounts.prefix}a'")
+    (note,) = [note for note in backed_up(manager, url).evidence.notes if a in note]
+    assert note == f'the server keeps of {a} what is not known here, and not in it: "colour"'
+
+
 def test_what_everybody_may_comes_back(accounts, manager, url, database, mariadb):
-    """What MariaDB's role PUBLIC was granted is added; what it has beside the backup is left."""
+    """What MariaDB's role PUBLIC was granted changes all that are there, so it takes overwrite; what else it has is left."""
     name = database("CREATE TABLE t (a INT)", "CREATE TABLE u (a INT)")
     accounts.run(f"GRANT SELECT ON `{name}`.t TO PUBLIC")
     try:
         backup = backed_up(manager, url)
         accounts.run(f"REVOKE SELECT ON `{name}`.t FROM PUBLIC", f"GRANT SELECT ON `{name}`.u TO PUBLIC")
-        manager.restore(backup.id, url).raise_for_error()
+        result = manager.restore(backup.id, url)
+        assert isinstance(result.exception, TargetNotEmpty)
+        assert f"account PUBLIC: its privileges on `{name}`.`t` are none there, SELECT in the backup" in result.error
+        assert accounts.run("SHOW GRANTS FOR PUBLIC") == [(f"GRANT SELECT ON `{name}`.`u` TO PUBLIC",)]
+        manager.restore(backup.id, url, overwrite=True).raise_for_error()
+        manager.drill(backup.id)  # on a server without accounts it changes nobody's
         granted = [line for (line,) in accounts.run("SHOW GRANTS FOR PUBLIC")]
         assert sorted(granted) == [f"GRANT SELECT ON `{name}`.`{table}` TO PUBLIC" for table in "tu"]
     finally:
         accounts.run(f"REVOKE SELECT ON `{name}`.t FROM PUBLIC", f"REVOKE SELECT ON `{name}`.u FROM PUBLIC")
+
+
+@pytest.fixture
+def partial_revokes(mysql):
+    """Sets whether names of databases in privileges are patterns; sets it back afterwards."""
+    ((before,),) = mysql.run("SELECT @@GLOBAL.partial_revokes")
+    yield lambda value: mysql.run(f"SET GLOBAL partial_revokes={value}")
+    mysql.run(f"SET GLOBAL partial_revokes={before}")
+
+
+@pytest.mark.parametrize(("then", "now"), [("OFF", "ON"), ("ON", "OFF")])
+def test_a_pattern_never_becomes_a_name(accounts, manager, url, mysql, partial_revokes, then, now):
+    """Where the server would read the names of databases in privileges otherwise, nothing is restored, and a drill asks not."""
+    a = accounts("a")
+    partial_revokes(then)
+    accounts.run(f"CREATE USER {a}", f"GRANT SELECT ON `sh\\_op%`.* TO {a}")
+    before, backup = accounts.state(), backed_up(manager, url)
+    if then == "OFF":  # other drills show ON
+        manager.drill(backup.id, assertions=["SELECT 1-@@GLOBAL.partial_revokes"])
+    partial_revokes(now)
+    assert f"SET PERSIST partial_revokes={then} there" in manager.restore(backup.id, url, overwrite=True).error
+    accounts.drop()
+    assert "and restore again; nothing was restored" in manager.restore(backup.id, url).error
+    assert accounts.names() == set()
+    partial_revokes(then)
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.state() == before
 
 
 # -- what exists ----------------------------------------------------------------------------------------------------
@@ -359,6 +427,27 @@ def test_what_the_server_refuses_midway_is_undone(accounts, manager, url, monkey
     assert accounts.names() == set()
 
 
+def test_nothing_is_undone_under_a_session_that_goes_on(accounts, manager, url, monkeypatch):
+    """Where the session of a restore that failed does not end, nobody says that it was undone; the error names what is left."""
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+
+    def fail() -> None:
+        raise SourceError("it failed")
+
+    execute = Session.execute
+    monkeypatch.setattr(Session, "abandon", lambda session: None)
+    monkeypatch.setattr(Session, "execute", lambda s, sql: (0, 0) if sql[:4] == "KILL" else execute(s, sql))
+    monkeypatch.setattr(restore, "commit_point", fail)
+    monkeypatch.setattr(restore, "_KILL_SECONDS", 0)
+    result = manager.restore(backup.id, url)
+    assert "does not end" in result.error
+    assert "could not be undone" in result.error
+    assert f"DROP USER {a}" in result.error
+
+
 def _read(dump, backup):
     """Read a dump to its end, and take its facts as they are."""
     import msgspec
@@ -436,6 +525,51 @@ def test_an_account_without_its_hash_lets_nobody_in(accounts, manager, url, serv
         server.connect(user=f"{accounts.prefix}a")
     accounts.run(f"ALTER USER {a} IDENTIFIED BY 'new' ACCOUNT UNLOCK")
     manager.restore(backup.id, url).raise_for_error()
+
+
+@pytest.mark.parametrize("locked", [False, True], ids=["open", "locked"])
+def test_a_restore_without_hashes_leaves_how_an_account_authenticates(accounts, manager, url, server, caplog, locked):
+    """What else differs is changed; the lock, the password and its plugin stay, for the backup does not know them."""
+    a = accounts("a", "localhost")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x' WITH MAX_QUERIES_PER_HOUR 5000")
+    backup = backed_up(manager, url, hashes="off")
+    plugin, given = ("unix_socket", "") if accounts.maria else ("sha256_password", " BY 'y'")
+    lock = "ACCOUNT LOCK" if locked else ""
+    accounts.drop()
+    accounts.run(f"CREATE USER {a} IDENTIFIED {'VIA' if accounts.maria else 'WITH'} {plugin}{given} {lock}")
+    before = accounts.run(f"SHOW CREATE USER {a}")
+    result = manager.restore(backup.id, url)
+    assert f"account {a}: its MAX_QUERIES_PER_HOUR is 0 there, 5000 in the backup. To make" in result.error
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert f"the account {a} authenticates by {plugin} there" in caplog.text
+    assert accounts.run(f"SELECT max_questions FROM mysql.user WHERE User='{accounts.prefix}a'") == [(5000,)]
+    accounts.run(f"ALTER USER {a} WITH MAX_QUERIES_PER_HOUR 0")
+    assert accounts.run(f"SHOW CREATE USER {a}") == before
+    assert ("ACCOUNT LOCK" in before[0][0]) == locked
+
+
+def test_statements_with_hashes_are_in_no_log(accounts, manager, url):
+    """What creates and changes accounts is in neither the general log of the server nor that of slow statements."""
+    a = accounts("a")
+    accounts.run(f"CREATE USER {a} IDENTIFIED BY 'x' WITH MAX_QUERIES_PER_HOUR 5")
+    backup = backed_up(manager, url)
+    accounts.run(f"ALTER USER {a} WITH MAX_QUERIES_PER_HOUR 6", f"CREATE USER {accounts('seen')}")
+    settings = ("general_log", "slow_query_log", "log_output", "long_query_time")
+    (before,) = accounts.run(f"SELECT {', '.join(f'@@GLOBAL.{name}' for name in settings)}")
+    logs = "SELECT argument FROM mysql.general_log UNION ALL SELECT sql_text FROM mysql.slow_log"
+    accounts.run("TRUNCATE mysql.general_log", "TRUNCATE mysql.slow_log", "SET GLOBAL log_output='TABLE'")
+    accounts.run("SET GLOBAL long_query_time=0", "SET GLOBAL slow_query_log=1", "SET GLOBAL general_log=1")
+    try:
+        accounts.run(f"ALTER USER {accounts('seen')} ACCOUNT LOCK")
+        manager.restore(backup.id, url, overwrite=True).raise_for_error()
+        accounts.run(f"DROP USER {a}")
+        manager.restore(backup.id, url).raise_for_error()
+    finally:
+        for name, value in zip(settings, before, strict=True):
+            accounts.run(f"SET GLOBAL {name}={value!r}")
+    logged = [text if isinstance(text, str) else text.decode() for (text,) in accounts.run(logs)]
+    assert any(f"ALTER USER {accounts('seen')}" in text for text in logged)
+    assert not any(f"{verb} USER {a}" in text for text in logged for verb in ("CREATE", "ALTER"))
 
 
 def test_who_may_not_read_accounts_is_told_how_to(accounts, manager, server):
@@ -542,6 +676,75 @@ def test_a_dump_that_was_altered_is_refused(accounts, manager, url, tmp_path, al
     with pytest.raises(IntegrityError):
         mysql_plugin.examine(dump=dump, options={})
     assert accounts.names() == set()
+
+
+def rewritten(data: bytes, alter) -> bytes:
+    """Return a dump whose facts were altered, and whose statements say what they do."""
+    accounts = parse(data)
+    return "".join(f"{line}\n" for line in write_script(alter(accounts))).encode()
+
+
+def _named(old: str, user: str, host: str):
+    """Return what gives an account of a dump, and all that is of it, another name."""
+
+    def alter(accounts):
+        name = Name(user=user, host=host)
+
+        def renamed(fact):
+            which = "name" if hasattr(fact, "name") else "member"
+            return structs.replace(fact, **{which: name}) if getattr(fact, which).user == old else fact
+
+        users, grants = (tuple(map(renamed, facts)) for facts in (accounts.users, accounts.grants))
+        return structs.replace(accounts, users=users, grants=grants)
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    ("user", "host", "message"),
+    [
+        ("mysql.sys", "localhost", "every server has for itself"),
+        ("mariadb.sys", "localhost", "every server has for itself"),
+        ("evil", "HOST.X", "host in capitals"),
+    ],
+)
+def test_a_name_that_no_dump_has_is_refused(accounts, manager, url, tmp_path, user, host, message):
+    """A dump of the server's own accounts, or of hosts as no server keeps them, is refused before anything is done."""
+    accounts.run(f"CREATE USER {accounts('a')}", f"GRANT SELECT ON *.* TO {accounts('a')}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    before = accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2")
+    altered = rewritten(data_of(backup), _named(f"{accounts.prefix}a", user, host))
+    with pytest.raises(IntegrityError, match=message):
+        restored(url, dump_of(backup, tmp_path, altered))
+    assert accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2") == before
+
+
+def test_an_account_that_the_server_names_otherwise_is_dropped_again(accounts, manager, url, tmp_path, monkeypatch):
+    """What a restore that fails has created is dropped by the name it was given, whatever the server made of that."""
+    accounts.run(f"CREATE USER {accounts('a')}", f"GRANT SELECT ON *.* TO {accounts('a')}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    before = accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2")
+    monkeypatch.setattr("dumpty_plugins.mysql.accounts.script.require_sound", lambda accounts: None)
+    altered = rewritten(data_of(backup), _named(f"{accounts.prefix}a", f"{accounts.prefix}a", "HOST.X"))
+    with pytest.raises(IntegrityError, match="what was done is undone"):
+        restored(url, dump_of(backup, tmp_path, altered))
+    assert accounts.run("SELECT User, Host FROM mysql.user ORDER BY 1, 2") == before
+
+
+def test_an_account_that_is_called_like_the_servers_own_comes_back(accounts, manager, url):
+    """An account that has the name of one of the server's own, but another host, is in a backup like any other."""
+    other = "`mysql.sys`@`192.0.2.%`"
+    accounts.run(f"CREATE USER {other}", f"GRANT SELECT ON *.* TO {other}")
+    try:
+        before = accounts.run(f"SHOW GRANTS FOR {other}")
+        backup = backed_up(manager, url)
+        accounts.run(f"DROP USER {other}")
+        manager.restore(backup.id, url).raise_for_error()
+        assert accounts.run(f"SHOW GRANTS FOR {other}") == before
+    finally:
+        accounts.run(f"DROP USER IF EXISTS {other}")
 
 
 # -- proofs, and what else there is --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, require_same_evidence
-from dumpty_plugins.mysql.accounts.catalog import ignored_accounts, read_accounts, second_passwords
+from dumpty_plugins.mysql.accounts.catalog import ignored_accounts, read_accounts, second_passwords, unknown_properties
 from dumpty_plugins.mysql.accounts.facts import count_evidence, without_hashes
 from dumpty_plugins.mysql.accounts.script import parse, read_script, write_script
 from dumpty_plugins.mysql.server.connection import connect
@@ -27,6 +27,7 @@ def back_up_accounts(source: Source, sink: Sink, options: Options) -> Evidence:
         accounts = read_accounts(session)
         ignored = ignored_accounts(session, accounts)
         seconds = second_passwords(session)
+        unknown = unknown_properties(session)
         server_versions = versions(session)
     finally:
         session.close()
@@ -35,6 +36,10 @@ def back_up_accounts(source: Source, sink: Sink, options: Options) -> Evidence:
         seconds
     )
     notes += [f"the server ignores these accounts, which are not in it: {', '.join(ignored)}"] * bool(ignored)
+    notes += [
+        f"the server keeps of {name} what is not known here, and not in it: {', '.join(keys)}"
+        for name, keys in unknown.items()
+    ]
     if not hashes:
         accounts = without_hashes(accounts)
         locked = sum(user.left_out for user in accounts.users)

@@ -31,16 +31,24 @@ if TYPE_CHECKING:
 
     from dumpty_plugins.mysql.server.session import Session
 
-SYSTEM = frozenset({"mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys"})
-"""Accounts that every server has for itself."""
-
 _DENIED = frozenset({1142, 1143, 1044, 1227})
 _NO_TABLE = 1146
 _NO_GRANT = 1141
 _ATTEMPTS = 4
 _SSL = {0: "NONE", 1: "SSL", 2: "X509", 3: "SPECIFIED"}
 _MYSQL_SSL = {"": "NONE", "ANY": "SSL", "X509": "X509", "SPECIFIED": "SPECIFIED"}
-_TYPES = ("PROCEDURE", "FUNCTION", "PACKAGE")
+_TYPES = ("PROCEDURE", "FUNCTION", "PACKAGE", "LIBRARY")
+
+_PASSWORD = frozenset({"plugin", "authentication_string"})
+_KNOWN = {
+    "MariaDB": _PASSWORD
+    | {"access", "version_id", "auth_or", "password_last_changed", "password_lifetime", "account_locked", "is_role"}
+    | {"default_role", "ssl_type", "ssl_cipher", "x509_issuer", "x509_subject", "max_questions", "max_updates"}
+    | {"max_connections", "max_user_connections", "max_statement_time"},
+    "MySQL": {"metadata", "Password_locking", "Restrictions", "additional_password", "multi_factor_authentication"},
+}
+"""What the servers keep of an account in their JSON, as far as it is in a dump, noted or refused."""
+
 
 _MYSQL_USERS = """
     SELECT User, Host, plugin, HEX(authentication_string), ssl_type, ssl_cipher, x509_issuer, x509_subject,
@@ -115,6 +123,22 @@ def second_passwords(session: Session) -> int:
     return session.number(sql)
 
 
+def unknown_properties(session: Session) -> dict[str, list[str]]:
+    """Return what else the server keeps of each account, by its name, which no dump holds; without its values."""
+    flavour = "MariaDB" if session.mariadb else "MySQL"
+    column = "Priv FROM mysql.global_priv" if session.mariadb else "User_attributes FROM mysql.user"
+    unknown: dict[str, list[str]] = {}
+    for user, host, text in session.rows(f"SELECT User, Host, {column}"):
+        values = json.loads(decode(text or b"{}"))
+        name = Name(user=decode(user), host=decode(host) or None if values.get("is_role") else decode(host))
+        keys = {*values} - _KNOWN[flavour]
+        keys |= {key for entry in values.get("auth_or", []) for key in entry if key not in _PASSWORD}
+        keys |= {*values.get("Password_locking", {})} - {"failed_login_attempts", "password_lock_time_days"}
+        if keys and not name.is_system:
+            unknown[name_sql(name)] = sorted(json.dumps(key[:64]) for key in keys)
+    return unknown
+
+
 def _read(session: Session) -> Accounts:
     flavour = "MariaDB" if session.mariadb else "MySQL"
     listed = sorted(_mariadb_users(session) if session.mariadb else _mysql_users(session), key=lambda u: _key(u.name))
@@ -138,8 +162,14 @@ def _read(session: Session) -> Accounts:
             "SELECT User, Host, Proxied_user, Proxied_host, With_grant FROM mysql.proxies_priv"
         )
     ]
+    partial_revokes = {decode(value) for _, value in session.rows("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")}
     return Accounts(
-        header=Header(flavour=flavour, version=session.version, hashes=True),  # type: ignore[arg-type]
+        header=Header(
+            flavour=flavour,  # type: ignore[arg-type]
+            version=session.version,
+            hashes=True,
+            partial_revokes="ON" in partial_revokes,
+        ),
         users=tuple(users),
         memberships=_sorted(m for m in members if m.member in names and m.role in names),
         default_roles=_sorted(d for d in _default_roles(session) if d.member in names),
@@ -163,11 +193,12 @@ def _mariadb_users(session: Session) -> Iterator[User]:
     for user, host, text in session.rows("SELECT User, Host, Priv FROM mysql.global_priv"):
         values: dict[str, Any] = json.loads(decode(text))
         role = bool(values.get("is_role"))
-        if decode(user) in SYSTEM or (role and decode(user).upper() == PUBLIC):
+        name = Name(user=decode(user), host=None if role else decode(host))
+        if name.is_system or (role and decode(user).upper() == PUBLIC):
             continue
         lifetime = int(values.get("password_lifetime", -1))
         yield User(
-            name=Name(user=decode(user), host=None if role else decode(host)),
+            name=name,
             factors=[] if role else _mariadb_factors(values),
             require=_SSL[int(values.get("ssl_type", 0))],  # type: ignore[arg-type]
             cipher=values.get("ssl_cipher", ""),
@@ -208,9 +239,9 @@ def _mysql_users(session: Session) -> Iterator[User]:
         user, host, plugin, secret, tls, cipher, issuer, subject, *numbers = values
         queries, updates, connections, user_connections, locked, expired, lifetime = numbers[:7]
         history, reuse, current, text = numbers[7:]
-        if user in SYSTEM:
-            continue
         name = Name(user=user or "", host=host or "")
+        if name.is_system:
+            continue
         attributes = json.loads(text or "{}")
         if attributes.get("multi_factor_authentication"):
             raise SourceError(
@@ -251,7 +282,7 @@ def _default_roles(session: Session) -> Iterator[DefaultRole]:
             yield DefaultRole(member=member, role=Name(user=decode(role), host=decode(role_host)))
         return
     for user, host, text in session.rows("SELECT User, Host, Priv FROM mysql.global_priv"):
-        if (role := json.loads(decode(text)).get("default_role")) and decode(user) not in SYSTEM:
+        if role := json.loads(decode(text)).get("default_role"):
             yield DefaultRole(member=Name(user=decode(user), host=decode(host)), role=Name(user=role, host=None))
 
 

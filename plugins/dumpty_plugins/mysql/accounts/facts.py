@@ -19,6 +19,9 @@ _MAX_NAME = 255
 PUBLIC = "PUBLIC"
 """The role that everybody has on MariaDB: it is there, and only privileges are its own."""
 
+SYSTEM = frozenset((user, "localhost") for user in ("mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys"))
+"""Accounts that every server has for itself. One of such a name at another host is like any other."""
+
 PLAIN_PLUGINS = frozenset(
     {
         *("unix_socket", "auth_socket", "pam", "pam_v1", "named_pipe", "gssapi", "authentication_pam"),
@@ -39,13 +42,22 @@ class Name(Fact, frozen=True, kw_only=True, order=True):
     user: str
     host: str | None
 
+    @property
+    def is_system(self) -> bool:
+        """Whether every server has such an account for itself."""
+        return (self.user, self.host) in SYSTEM
+
 
 class Header(Fact, frozen=True, kw_only=True, tag_field="kind", tag="accounts"):
-    """Of which server a dump is; ``hashes``: passwords are in it."""
+    """Of which server a dump is; ``hashes``: passwords are in it.
+
+    ``partial_revokes``: MySQL takes exceptions from privileges, and then has no wildcards in names of databases.
+    """
 
     flavour: Literal["MariaDB", "MySQL"]
     version: str
     hashes: bool
+    partial_revokes: bool
 
 
 class Factor(Fact, frozen=True, kw_only=True):
@@ -116,13 +128,15 @@ class Privilege(Fact, frozen=True, kw_only=True, order=True):
 
 
 class Grant(Fact, frozen=True, kw_only=True, tag_field="kind", tag="grant"):
-    """Privileges of an account on something: everything (``database`` None), a database (a pattern), or what is in it.
+    """Privileges of an account on something: everything (``database`` None), a database, or what is in it.
+
+    The name of a database alone is a pattern, but where MySQL has ``partial_revokes``.
 
     ``revoked``: they are excepted from what it has on everything, as MySQL's partial revokes do.
     """
 
     member: Name
-    type: Literal["", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY"]
+    type: Literal["", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "LIBRARY"]
     database: str | None
     object: str | None
     privileges: list[Privilege]
@@ -155,6 +169,12 @@ class Accounts(Struct, frozen=True, kw_only=True):
     def mariadb(self) -> bool:
         """Whether they are of a MariaDB server."""
         return self.header.flavour == "MariaDB"
+
+    @property
+    def patterns(self) -> list[Grant]:
+        """The privileges on databases whose names mean something else where they are no patterns."""
+        on_databases = (g for g in self.grants if g.database is not None and g.object is None)
+        return [g for g in on_databases if set(g.database or "") & {"_", "%", "\\"}]
 
     @property
     def roles(self) -> set[Name]:
@@ -213,16 +233,7 @@ def require_sound(accounts: Accounts) -> None:
         for text in _texts(to_builtins(fact)):
             if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
                 raise IntegrityError("the accounts hold a name or value that is no UTF-8 text")
-    known = {u.name for u in accounts.users} | ({Name(user=PUBLIC, host=None)} if accounts.mariadb else set())
-    owners = [f.member for f in accounts.facts if isinstance(f, Membership | DefaultRole | Grant | Proxy)]
-    if not set(owners) <= known:
-        raise IntegrityError("the accounts hold something of an account that is not among them")
-    names = [u.name for u in accounts.users] + [m.role for m in accounts.memberships]
-    names += [d.role for d in accounts.default_roles]
-    if any(n.host is None and (not accounts.mariadb or n.user.upper() == PUBLIC) for n in names):
-        raise IntegrityError("the accounts hold a role that no such server has")
-    if any(len(n.user) > _MAX_NAME or len(n.host or "") > _MAX_NAME for n in names):
-        raise IntegrityError(f"the accounts hold a name of more than {_MAX_NAME} characters")
+    _require_sound_names(accounts)
     keys = [
         *(("user", u.name) for u in accounts.users),
         *(("membership", m.member, m.role) for m in accounts.memberships),
@@ -232,6 +243,25 @@ def require_sound(accounts: Accounts) -> None:
     if len(set(keys)) != len(keys):
         raise IntegrityError("the accounts say something twice")
     _require_sound_grants(accounts)
+
+
+def _require_sound_names(accounts: Accounts) -> None:
+    known = {u.name for u in accounts.users} | ({Name(user=PUBLIC, host=None)} if accounts.mariadb else set())
+    owners = [f.member for f in accounts.facts if isinstance(f, Membership | DefaultRole | Grant | Proxy)]
+    if not set(owners) <= known:
+        raise IntegrityError("the accounts hold something of an account that is not among them")
+    names = [u.name for u in accounts.users] + [m.role for m in accounts.memberships]
+    names += [d.role for d in accounts.default_roles]
+    if not {m.role for m in accounts.memberships} <= known:
+        raise IntegrityError("the accounts hold a role that is not among them")
+    if any(n.is_system for n in names):
+        raise IntegrityError("the accounts hold one that every server has for itself")
+    if any("A" <= c <= "Z" for n in names for c in n.host or ""):
+        raise IntegrityError("the accounts hold a host in capitals, and every server keeps hosts in lower case")
+    if any(n.host is None and (not accounts.mariadb or n.user.upper() == PUBLIC) for n in names):
+        raise IntegrityError("the accounts hold a role that no such server has")
+    if any(len(n.user) > _MAX_NAME or len(n.host or "") > _MAX_NAME for n in names):
+        raise IntegrityError(f"the accounts hold a name of more than {_MAX_NAME} characters")
 
 
 def _require_sound_grants(accounts: Accounts) -> None:

@@ -45,12 +45,13 @@ class Circumstances:
     """Where accounts are restored, and by whom: ``user``, whose own account is left as it is.
 
     ``exists`` says whether a table, or a routine of a type, is there. ``spare``: root and the like are left, too,
-    and what everybody has beside what the backup says.
+    and what everybody has beside what the backup says. ``private``: the server has no accounts that anybody uses.
     """
 
     user: Name
     exists: Callable[[str, str, str], bool]
     spare: bool = True
+    private: bool = False
 
 
 @dataclass
@@ -58,8 +59,8 @@ class Plan:
     """What there is to do.
 
     ``creations`` are of what is missing, ``changes`` of what exists and ``differs``, a line for each. ``uncounted`` are
-    kinds of which something was left as it is, as ``notes`` say. ``created`` are the accounts that are missing, and
-    ``privileges`` the names of all that is granted.
+    kinds of which something was left as it is, as ``notes`` say. ``created`` are the accounts that are missing, each
+    with the statement of ``creations`` that creates it, and ``privileges`` the names of all that is granted.
     """
 
     creations: list[str] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Plan:
     differs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     uncounted: set[str] = field(default_factory=set)
-    created: list[Name] = field(default_factory=list)
+    created: dict[Name, str] = field(default_factory=dict)
     privileges: set[str] = field(default_factory=set)
 
     def leave(self, note: str, *kinds: str) -> None:
@@ -91,6 +92,9 @@ class _Planner:
         self._mariadb = wanted.mariadb
         self._there = {u.name: u for u in found.users}
         self._names = {u.name for u in wanted.users}
+        # What everybody gets changes each of these.
+        users = [u.name for u in found.users if u.name.host is not None]
+        self._has_others = not where.private and not all(map(self._is_exempt, users))
 
     def plan(self) -> Plan:
         for user in self._wanted.users:
@@ -125,19 +129,33 @@ class _Planner:
     def _user(self, user: User) -> None:
         there = self._there.get(user.name)
         if there is None:
-            self._plan.created.append(user.name)
-            self._plan.creations += statements.create(user, mariadb=self._mariadb)
+            creation = statements.create(user, mariadb=self._mariadb)
+            self._plan.created[user.name] = creation[0]
+            self._plan.creations += creation
             if user.left_out:
                 text = f"the account {name_sql(user.name)} is locked, for its password is not in the backup: give it "
                 self._plan.leave(f"{text}one, and ACCOUNT UNLOCK", "passwords")
             return
-        if user.left_out and there.locked:
-            text = f"the account {name_sql(user.name)} is locked, and its password not in the backup"
-            self._plan.leave(text, "passwords")
+        if user.left_out:
+            self._note_left(user, there)
+            # Nobody unlocks an account, or lets its password be valid again, whose password may not be what it was.
+            user = replace(user, locked=user.locked or there.locked, expired=user.expired or there.expired)
         differences = list(_differences(user, there))
         if differences:
             changes = statements.alter(user, there, mariadb=self._mariadb)
             self._change(user.name, "; ".join(differences), ("users", "passwords"), changes)
+
+    def _note_left(self, user: User, there: User) -> None:
+        """Note what is left of an existing account because its password is not in the backup."""
+        name = name_sql(user.name)
+        if there.locked:
+            self._plan.leave(f"the account {name} is locked, and its password not in the backup", "passwords")
+        if there.expired and not user.expired:
+            self._plan.leave(f"the account {name} has an expired password, and it is not in the backup", "passwords")
+        old, new = _plugins(there), _plugins(user)
+        if old != new:
+            text = f"the account {name} authenticates by {old} there, by {new} in the backup, where its password is not"
+            self._plan.leave(f"{text}: how it does was left as it is", "passwords")
 
     # -- roles ---------------------------------------------------------------------------------------------------
 
@@ -211,11 +229,11 @@ class _Planner:
                 missing = [g for g in missing if g not in absent]
             granting = [s for g in missing for s in self._granting(g)]
             self._plan.privileges |= {p.name for g in missing for p in g.privileges}
-            if self._is_new(member) or (member == Name(user=PUBLIC, host=None) and not extra):
+            if self._is_new(member) or (member == Name(user=PUBLIC, host=None) and not self._has_others):
                 self._plan.creations += granting
             elif granting or extra:
                 text = f"its privileges on {statements.target(_any(target))} are {_atoms(there)} there, "
-                revoking = [statements.revoke_privileges(g) for g in extra]
+                revoking = [s for g in extra for s in _in_mode(g, statements.revoke_privileges(g))]
                 self._change(member, f"{text}{_atoms(ours)} in the backup", ("grants",), [*revoking, *granting])
 
     def _can_be_granted(self, grant: Grant) -> bool:
@@ -230,13 +248,7 @@ class _Planner:
         on_table = grant.database is not None and grant.object is not None and not grant.type
         names = {p.name for p in grant.privileges}
         if not on_table or names & {"CREATE", "ALL PRIVILEGES"}:
-            packages = grant.type.startswith("PACKAGE")
-            mode = statements.MODES["MariaDB"]
-            return [
-                *["SET SESSION sql_mode=ORACLE"] * packages,
-                statements.grant_privileges(grant),
-                *[f"SET SESSION sql_mode='{mode}'"] * packages,
-            ]
+            return _in_mode(grant, statements.grant_privileges(grant))
         if self._where.exists("", str(grant.database), str(grant.object)):
             return [statements.grant_privileges(grant)]
         create = Privilege(name="CREATE", columns=[])
@@ -262,16 +274,24 @@ class _Planner:
             self._change(member, text, ("proxies",) if ours else (), [*revoking, *granting])
 
 
+def _in_mode(grant: Grant, statement: str) -> list[str]:
+    """Return a statement about a grant, on a package in the only mode that knows the word."""
+    if not grant.type.startswith("PACKAGE"):
+        return [statement]
+    return ["SET SESSION sql_mode=ORACLE", statement, f"SET SESSION sql_mode='{statements.MODES['MariaDB']}'"]
+
+
 def _differences(wanted: User, found: User) -> Iterable[str]:
     ours, there = _factors(wanted), _factors(found)
-    if [f.plugin for f in ours] != [f.plugin for f in there]:
-        old, new = (" or ".join(f.plugin for f in factors) for factors in (there, ours))
-        yield f"it authenticates by {old} there, by {new} in the backup"
-    elif any(not w.left_out and w.secret != f.secret for w, f in zip(ours, there, strict=True)):
+    if wanted.left_out:
+        pass  # how it authenticates is left as it is
+    elif [f.plugin for f in ours] != [f.plugin for f in there]:
+        yield f"it authenticates by {_plugins(found)} there, by {_plugins(wanted)} in the backup"
+    elif [f.secret for f in ours] != [f.secret for f in there]:
         yield "its password differs"
     for name, label in _FIELDS.items():
         old, new = getattr(found, name), getattr(wanted, name)
-        if old != new and not (name == "locked" and wanted.left_out):
+        if old != new:
             yield f"its {label} is {_shown(old)} there, {_shown(new)} in the backup"
     if statements.attributes(wanted) != statements.attributes(found):
         yield "its attributes differ"
@@ -280,6 +300,10 @@ def _differences(wanted: User, found: User) -> Iterable[str]:
 def _factors(user: User) -> list[Factor]:
     """Return how a user authenticates; MariaDB says nothing of one with an empty password."""
     return user.factors or [Factor(plugin="mysql_native_password", secret="", left_out=False)]
+
+
+def _plugins(user: User) -> str:
+    return " or ".join(f.plugin for f in _factors(user))
 
 
 def _shown(value: object) -> str:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 _MAX_SHOWN = 30
 _NO_ADMIN = 1698
 _KILL_ATTEMPTS, _KILL_SECONDS = 100, 0.1
+_UNLOGGED = ("sql_log_off=1", "slow_query_log=0", "long_query_time=31536000")
+"""Settings of a session that keep its statements out of the general log and the slow one."""
 _PLUGINS = """SELECT PLUGIN_NAME FROM information_schema.PLUGINS
               WHERE PLUGIN_TYPE='AUTHENTICATION' AND PLUGIN_STATUS='ACTIVE'"""
 
@@ -82,7 +84,9 @@ class _Restore:
         session = self._session
         self._require_kind()
         before = read_accounts(session)
-        todo = plan(self._accounts, before, circumstances(session))
+        self._require_same_patterns(before)
+        private = isinstance(self._target, AccountsDrillTarget)
+        todo = plan(self._accounts, before, circumstances(session, private=private))
         if todo.differs and not overwrite:
             more = f"; and {len(todo.differs) - _MAX_SHOWN} more" if len(todo.differs) > _MAX_SHOWN else ""
             raise TargetNotEmpty(
@@ -90,18 +94,22 @@ class _Restore:
                 f"{'; '.join(todo.differs[:_MAX_SHOWN])}{more}. To make them what they were, insist: --overwrite "
                 "(overwrite=True); what the backup does not know is left as it is"
             )
-        self._require_able(todo)
+        self._require_able(todo, before)
+        creating = {statement: name for name, statement in todo.created.items()}
+        created: list[Name] = []
         unfinished = Unfinished(f"accounts on {address(self._target)}, which may be restored in part: restore again")
         try:
             prepare(session)
             for statement in (*todo.creations, *todo.changes):
                 self._execute(statement)
+                if statement in creating:
+                    created.append(creating[statement])
             evidence = self._evidence(todo)
             commit_point()
         except BaseException:
             number = session.connection_id
             session.abandon()
-            _undo(self._target, number, before, self._accounts)
+            _undo(self._target, number, before, self._accounts, created)
             unfinished.settle()
             raise
         unfinished.settle()
@@ -117,7 +125,20 @@ class _Restore:
                 "the two are not the same; create them there by hand"
             )
 
-    def _require_able(self, todo: Plan) -> None:
+    def _require_same_patterns(self, there: Accounts) -> None:
+        """Check that the names of databases in privileges would mean what they did."""
+        ours = self._accounts.header.partial_revokes
+        patterns = self._accounts.patterns
+        if patterns and ours != there.header.partial_revokes:
+            value, meaning = ("ON", "no wildcards") if ours else ("OFF", "wildcards")
+            first = patterns[0]
+            self._lacks(
+                f"the accounts hold privileges on databases ({statements.target(first)} of "
+                f"{statements.name_sql(first.member)}) in whose names _ and % are {meaning}, and on "
+                f"{address(self._target)} they are not so: SET PERSIST partial_revokes={value} there"
+            )
+
+    def _require_able(self, todo: Plan, there: Accounts) -> None:
         """Check, before anything is done, that the server knows what is needed, and that this account may do it.
 
         Raises:
@@ -137,8 +158,7 @@ class _Restore:
         synonyms = {"REPLICATION CLIENT", "SLAVE MONITOR", "DELETE HISTORY", "DELETE VERSIONING ROWS"}
         if missing := sorted(todo.privileges - privileges - synonyms):
             self._lacks(f"{server} ({session.version}) does not know the privileges {', '.join(missing)}")
-        exceptions = [g for g in self._accounts.grants if g.revoked]
-        if exceptions and not session.number("SELECT @@GLOBAL.partial_revokes"):
+        if any(g.revoked for g in self._accounts.grants) and not there.header.partial_revokes:
             self._lacks(f"{server} takes no exceptions from privileges: SET PERSIST partial_revokes=ON there")
         held = held_privileges(session, "mysql").on_server
         needed = {"CREATE USER", *todo.privileges} - {"ALL PRIVILEGES"}
@@ -181,23 +201,33 @@ class _Restore:
             raise StatementError(text, error.code) from None
 
 
-def circumstances(session: Session, *, spare: bool = True) -> Circumstances:
-    """Return where accounts are restored, and whether those that are the server's own are left."""
+def circumstances(session: Session, *, spare: bool = True, private: bool = False) -> Circumstances:
+    """Return where accounts are restored, whether the server's own are left, and whether anybody uses others."""
     user, _, host = session.text("SELECT CURRENT_USER()").rpartition("@")
 
     def exists(kind: str, database: str, name: str) -> bool:
         if not kind:
             schema, column, of_kind = "TABLES", "TABLE", ""
+        elif kind == "LIBRARY":
+            if not session.number("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME='LIBRARIES'"):
+                return False
+            schema, column, of_kind = "LIBRARIES", "LIBRARY", ""
         else:
             schema, column, of_kind = "ROUTINES", "ROUTINE", f" AND ROUTINE_TYPE={literal(kind)}"
         where = f"{column}_SCHEMA={literal(database)} AND {column}_NAME={literal(name)}{of_kind}"
         return bool(session.number(f"SELECT COUNT(*) FROM information_schema.{schema} WHERE {where}"))  # noqa: S608
 
-    return Circumstances(user=Name(user=user, host=host), exists=exists, spare=spare)
+    return Circumstances(user=Name(user=user, host=host), exists=exists, spare=spare, private=private)
 
 
 def prepare(session: Session) -> None:
-    """Let the server read statements as they are meant."""
+    """Let the server read statements as they are meant, and keep them and the hashes in them out of its logs.
+
+    Where this account may not ask for that, or the server does not know it, they are logged.
+    """
+    for setting in _UNLOGGED:
+        with contextlib.suppress(StatementError):  # no privilege for it, or of the other kind of server
+            session.execute(f"SET SESSION {setting}")
     mode = statements.MODES["MariaDB" if session.mariadb else "MySQL"]
     session.execute(f"SET SESSION sql_mode='{mode}'")
 
@@ -208,17 +238,24 @@ def _shown(statement: str) -> str:
 
 
 def _end_session(session: Session, number: int) -> None:
-    """End another session, and wait until it is gone: it may be at work on what nobody waits for any more."""
+    """End another session, and wait until it is gone: it may be at work on what nobody waits for any more.
+
+    Raises:
+        SourceError: it is still there.
+    """
     with contextlib.suppress(StatementError):
         session.execute(f"KILL {number}")
     for _ in range(_KILL_ATTEMPTS):
         if not session.number(f"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={number}"):  # noqa: S608
             return
         time.sleep(_KILL_SECONDS)  # a call that was cancelled has to be undone, too
+    raise SourceError(f"the session {number}, which restores, does not end, and may still change accounts")
 
 
-def _undo(target: Source, number: int, before: Accounts, restored: Accounts) -> None:
+def _undo(target: Source, number: int, before: Accounts, restored: Accounts, created: list[Name]) -> None:
     """Make the accounts of a restore that failed what they were before it; ``number`` is its session.
+
+    All that it ``created`` are dropped, even where the server reads them back under another name.
 
     Raises:
         SourceError: that failed, too.
@@ -238,21 +275,30 @@ def _undo(target: Source, number: int, before: Accounts, restored: Accounts) -> 
         grants=touched(before.grants),
         proxies=touched(before.proxies),
     )
-    done: list[str] = []
+    done = [statements.drop(name) for name in created]
+    failed: list[str] = []
     try:
         session = connect(target, None)
         try:
             _end_session(session, number)
             now = read_accounts(session)
             prepare(session)
-            done = [statements.drop(u.name) for u in now.users if u.name in names - existed]
+            # What was created when the session ended is told by what is there alone.
+            done += [statements.drop(u.name) for u in now.users if u.name in names - existed - set(created)]
             for statement in reversed(done):
-                session.execute(statement)
+                try:
+                    session.execute(statement)
+                except StatementError as error:
+                    if error.lost:
+                        raise
+                    failed.append(f"{statement}: {error}")
             todo = plan(wanted, read_accounts(session), circumstances(session, spare=False))
             for statement in (*todo.creations, *todo.changes):
                 session.execute(statement)
         finally:
             session.close()
+        if failed:
+            raise SourceError("; ".join(failed))
     except DumptyError as error:
         raise SourceError(
             f"accounts on {address(target)} were restored in part, and that could not be undone ({error}); look at "

@@ -44,7 +44,7 @@ def accounts_on_private_server(dump: Dump, on: Source | None) -> Iterator[Scratc
         source = server.source("mysql")
         session = connect(source, None)
         try:
-            if flavour == "MySQL":
+            if flavour == "MySQL" and accounts.header.partial_revokes:
                 session.execute("SET GLOBAL partial_revokes=ON")
             server_versions = versions(session)
         finally:

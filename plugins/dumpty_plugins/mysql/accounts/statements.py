@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.accounts.facts import PUBLIC
 from dumpty_plugins.mysql.server.sql import identifier
@@ -51,14 +53,15 @@ def create(user: User, *, mariadb: bool) -> list[str]:
     name = name_sql(user.name)
     if user.name.host is None:
         return [f"CREATE ROLE {name}"]
-    parts = [f"CREATE USER {name}", *_identified(user.factors, mariadb=mariadb), *_options(user, mariadb=mariadb)]
+    locked = replace(user, locked=user.locked or user.left_out)
+    parts = [f"CREATE USER {name}", *_identified(user.factors, mariadb=mariadb), *_options(locked, mariadb=mariadb)]
     if user.attributes:
         parts.append(f"ATTRIBUTE {text_sql(user.attributes)}")
     return [" ".join(parts), *expire(user)]
 
 
 def alter(user: User, found: User, *, mariadb: bool) -> list[str]:
-    """Return what makes a user of ``found`` what it was."""
+    """Return what makes a user of ``found`` what it was; how it authenticates is left where that is not known."""
     if user.name.host is None:
         return []
     name = name_sql(user.name)
@@ -135,7 +138,7 @@ def _options(user: User, *, mariadb: bool, all_limits: bool = False) -> list[str
         if user.failed_attempts or user.lock_days or all_limits:
             lock_time = "UNBOUNDED" if user.lock_days < 0 else user.lock_days
             parts.append(f"FAILED_LOGIN_ATTEMPTS {user.failed_attempts} PASSWORD_LOCK_TIME {lock_time}")
-    parts.append("ACCOUNT LOCK" if user.locked or user.left_out else "ACCOUNT UNLOCK")
+    parts.append("ACCOUNT LOCK" if user.locked else "ACCOUNT UNLOCK")
     return parts
 
 
