@@ -445,15 +445,16 @@ def test_a_result_of_no_sensible_size_is_not_read(dumpty, configure, database, t
     assert "more than a run writes down" in result.err
 
 
-def test_a_file_whose_name_is_no_text_fails_or_not_alone(dumpty, configure, database, tmp_path):
+def test_a_file_whose_name_is_no_text_fails_or_not_alone(program, configure, database, tmp_path):
+    """In a process of its own: what pytest captures of this one must be text."""
     database("fine")
     with open(os.fsencode(tmp_path) + b"/x\xff.db", "wb") as stream:
         stream.write(b"no database" * 1000)
     configure(job("phones", f"sqlite:///{tmp_path}/*.db") + job("other", database("other")))
-    result = dumpty("run", "--json")
+    result = program("run", "--json")
     assert outcomes(result) == {"phones": "failed", "other": "ok"}
     assert sorted(d["ok"] for d in result.json["jobs"][0]["databases"]) == [False, True, True]
-    assert dumpty("runs", "phones", "--json").json["runs"][0]["result"]["outcome"] == "failed"
+    assert program("runs", "phones", "--json").json["runs"][0]["result"]["outcome"] == "failed"
 
 
 def test_a_bug_in_one_job_stops_no_other(dumpty, configure, database, monkeypatch):
