@@ -17,7 +17,7 @@ import pytest
 from support.drive import FileDump, defaults, dump, load
 
 import dumpty_plugins.postgres.plugin as driver
-from dumpty import BackupManager, CommandError, NotProvable, OptionError, SourceError
+from dumpty import BackupManager, CommandError, IntegrityError, NotProvable, OptionError, SourceError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import zoo
@@ -431,6 +431,39 @@ def test_a_limit_of_connections_keeps_no_drill_out(dbs, base, tmp_path):
     with scratch(altered, scratch_dir=str(base)) as scratch_database:
         load(driver, scratch_database.target, altered)
         assert scratch_database.ask("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("where", ["settings", "privilege", "grantee", "provider", "role settings"])
+def test_no_code_in_what_a_manifest_says_of_a_database_is_run(dbs, tmp_path, where):
+    """Restored by a superuser, as the database of a name that is free."""
+    from msgspec import structs
+
+    evil = f"evil_{uuid.uuid4().hex[:8]}"
+    code = f"; CREATE ROLE {evil} SUPERUSER"
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t (a integer)")), tmp_path / "d", "native")
+    properties = dict(made.evidence.properties)
+    around = dict(properties["surroundings"])
+    if where == "settings":
+        properties["settings"] = [f"search_path=public{code}", f'search_path="public"{code}; --"']
+    elif where == "provider":
+        properties["locale_provider"] = f"libc{code}"
+    elif where == "role settings":
+        around["role_settings"] = [[f'postgres" RESET ALL{code}; --', f"search_path=public{code}"]]
+    else:
+        around["grants"] = [[f"CONNECT ON DATABASE postgres TO PUBLIC{code}; --", "PUBLIC", False]]
+        if where == "grantee":
+            around["grants"] = [["CONNECT", f"PUBLIC{code}", False]]
+    properties["surroundings"] = around
+    altered = FileDump(made.file, "native", structs.replace(made.evidence, properties=properties))
+    target = f"t_{uuid.uuid4().hex[:8]}"
+    try:
+        with contextlib.suppress(IntegrityError):
+            load(driver, dbs.source(target), altered)
+        assert dbs.server.execute("SELECT count(*) FROM pg_roles WHERE rolname = %s", evil) == [(0,)]
+        assert (target in dbs.server.databases()) == (where in {"settings", "role settings"})
+    finally:
+        dbs.server.drop(target)
+        dbs.server.execute(f"DROP ROLE IF EXISTS {evil}")
 
 
 def test_a_role_that_a_database_gives_its_sessions_keeps_no_drill_out(dbs, base, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from dumpty import IntegrityError
 from dumpty_plugins.postgres.schema.tables import identifier, literal
 from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import display_name
@@ -17,6 +19,13 @@ _HAS_PROVIDER, _HAS_RULES, _HAS_BUILTIN = 15, 16, 17  # the PostgreSQL versions 
 
 LISTS = ("local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces")
 """Settings whose stored value is a list of quoted names already, as in PostgreSQL's ``dumputils.c``."""
+
+_NAME = r'(?:"(?:[^"\0]|"")+"|[a-z_][a-z0-9_$]*)'
+_NAMES = re.compile(rf"{_NAME}(?: ?, ?{_NAME})*")
+_PRIVILEGES = {"CONNECT", "CREATE", "TEMPORARY"}
+"""All that there are on a database (PostgreSQL manual, "Privileges")."""
+
+_PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
 _ROLES = """
     SELECT DISTINCT pg_get_userbyid(r.oid) FROM (
@@ -135,8 +144,9 @@ def creation_options(properties: Mapping[str, Any], major: int) -> str:
     provider = properties.get("locale_provider", "c")
     locale = properties.get("locale")
     if major >= _HAS_PROVIDER and encoding:
-        names = {"c": "libc", "i": "icu", "b": "builtin"}
-        options.append(f"LOCALE_PROVIDER {names.get(provider, provider)}")
+        if provider not in _PROVIDERS:
+            raise IntegrityError(f"the backup names a provider of locales that there is not: {str(provider)[:100]!r}")
+        options.append(f"LOCALE_PROVIDER {_PROVIDERS[provider]}")
         if locale:
             option = "BUILTIN_LOCALE" if provider == "b" else "ICU_LOCALE"
             options.append(f"{option} {literal(locale)}")
@@ -146,7 +156,11 @@ def creation_options(properties: Mapping[str, Any], major: int) -> str:
 
 
 def surroundings_statements(surroundings: Mapping[str, Any], database: str) -> list[str]:
-    """Return the statements that give ``database`` (as SQL) the owner, privileges, comment, ... that were read."""
+    """Return the statements that give ``database`` (as SQL) the owner, privileges, comment, ... that were read.
+
+    Raises:
+        IntegrityError: a privilege, or who has it, is none: whoever wrote that down means something else.
+    """
     if not surroundings:
         return []
     statements = [f"ALTER DATABASE {database} CONNECTION LIMIT {int(surroundings['limit'])}"]
@@ -163,15 +177,23 @@ def surroundings_statements(surroundings: Mapping[str, Any], database: str) -> l
         else [f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {identifier(surroundings['owner'])}"]
     )
     ownership = [f"ALTER DATABASE {database} OWNER TO {identifier(surroundings['owner'])}"]
-    grant_statements = [
-        f"GRANT {privilege} ON DATABASE {database} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
-        for privilege, grantee, grantable in grants or ()
-    ]
+    grant_statements = [_grant(database, *grant) for grant in grants or ()]
     return [*statements, *ownership, *revokes, *grant_statements]
+
+
+def _grant(database: str, privilege: Any, grantee: Any, grantable: Any) -> str:
+    """Return the statement of a grant; what stands in a manifest is nobody's code, and is not made one here."""
+    if privilege not in _PRIVILEGES or not isinstance(grantee, str) or not re.fullmatch(f"PUBLIC|{_NAME}", grantee):
+        raise IntegrityError(
+            f"the backup says that {str(grantee)[:100]!r} has {str(privilege)[:100]!r} on its database, which is no "
+            "privilege, or nobody's: it was altered; restore with -o privileges=off what you trust of it"
+        )
+    return f"GRANT {privilege} ON DATABASE {database} TO {grantee}{' WITH GRANT OPTION' if grantable is True else ''}"
 
 
 def setting_statement(prefix: str, text: str) -> str:
     """Return ``prefix`` (ALTER DATABASE or ROLE ...) with the SET clause for a stored setting ``name=value``."""
     name, _, value = text.partition("=")
-    value_sql = value or "''" if name in LISTS else literal(value)
+    # A list is written as it is stored, where it is one; anything else becomes a text, which nobody runs.
+    value_sql = value if name in LISTS and _NAMES.fullmatch(value) else literal(value)
     return f"{prefix} SET {'.'.join(identifier(part) for part in name.split('.'))} TO {value_sql}"
