@@ -43,3 +43,13 @@ for number in (signal.SIGHUP, signal.SIGTERM):
 def pytest_xdist_make_scheduler(config, log) -> Scheduling:
     """Choose who runs what, where the suite runs in several processes."""
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Show bytes that are no text escaped: pytest-xdist sends reports as UTF-8, and ends the whole run where it cannot."""
+    report = yield
+    report.sections = [
+        tuple(part.encode("utf-8", "backslashreplace").decode() for part in section) for section in report.sections
+    ]
+    return report

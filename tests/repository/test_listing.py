@@ -50,6 +50,7 @@ def test_many_databases_in_a_row_do_not_list_the_whole_repository_once_each(top)
         return real(folder)
 
     facade = manager(top, list=listing)
+    facade.expect_many()
     made(facade, 20)
     assert asked.count("") == 1
 
@@ -225,7 +226,7 @@ def test_a_removal_that_was_ended_midway_is_finished_by_the_next_run(top):
     with pytest.raises(StoreError, match="Input/output"):
         manager(top, delete=delete).remove(backup.id)
     assert facade.list_backups() == []
-    made(manager(top))
+    made(facade)
     assert [b.state for b in facade.list_backups()] == ["ok"]
     assert list(top.rglob(f"*{backup.id.replace('-', '')[:12]}*")) == []
 

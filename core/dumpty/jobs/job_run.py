@@ -175,7 +175,9 @@ class ActiveJob:
 
         key = threading.get_ident(), address
         if key not in self._managers:
-            self._managers[key] = BackupManager(address, compressor=self.job.compressor, verifier=self.job.verifier)
+            manager = BackupManager(address, compressor=self.job.compressor, verifier=self.job.verifier)
+            manager.expect_many()
+            self._managers[key] = manager
         return self._managers[key]
 
     # -- a database ------------------------------------------------------------------------------------------------

@@ -12,11 +12,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Runs"]
 
+_CLEARING_SECONDS = 600.0
+
 
 class Runs:
     """The part of ``BackupManager`` that keeps what became of the runs of jobs, beside the backups."""
 
     _place: Place
+
+    def expect_many(self) -> None:
+        """Expect backups of many databases in a row.
+
+        What killed runs left of other databases is then cleared with the first of them, and every ten minutes, not with
+        each: that looks at all that is stored.
+        """
+        from dumpty.repository.plain import PlainRepository
+
+        if isinstance(self._place.repository, PlainRepository):
+            self._place.repository.clearing_seconds = _CLEARING_SECONDS
 
     def claim_run(self, job: str, slot: str) -> RunClaim | None:
         """Claim a run of a job, so that nobody else does it; None where it has a result, or somebody is at it.

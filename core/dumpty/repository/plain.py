@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -50,8 +51,6 @@ __all__ = ["PlainRepository"]
 
 _log = logging.getLogger("dumpty")
 _RETRIES = 3
-_CLEARING_SECONDS = 600.0
-"""How often what attempts left that are of other databases is cleared, where it costs little: not for each of many."""
 
 
 class PlainRepository(StoredObjects):
@@ -61,7 +60,9 @@ class PlainRepository(StoredObjects):
         super().__init__(store)
         self._small_objects = SmallObjects(store)
         self._pins: dict[str, list[str]] = {}
-        self._cleared_at = -_CLEARING_SECONDS
+        self.clearing_seconds = 0.0
+        """How long a backup takes it for granted that what ended runs of other databases left is cleared."""
+        self._cleared_at = -math.inf
 
     def transaction(self, *, record_id: str, database: str, identity: str, started: datetime) -> PlainTransaction:
         folder = folder_name(database, identity)
@@ -181,7 +182,7 @@ class PlainRepository(StoredObjects):
         return read_result(self._store, job, slot)
 
     def _recover(self, folder: str) -> None:
-        due = time.monotonic() - self._cleared_at >= _CLEARING_SECONDS
+        due = time.monotonic() - self._cleared_at >= self.clearing_seconds
         if due and Cap.LOCAL in self._store.capabilities():
             # Where a listing costs little, what attempts left that are of other databases is cleared, too.
             self._cleared_at = time.monotonic()
