@@ -10,13 +10,6 @@ from dumpty.cli import prompt
 from dumpty.cli.output import warn
 from dumpty.cli.urls import remember
 from dumpty.errors import DumptyError, IdentityError
-from dumpty.operations.given_keys import (
-    CIPHER,
-    given_identities,
-    given_recipients,
-    given_requirement,
-    given_signing_key,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +19,6 @@ if TYPE_CHECKING:
     from dumpty.types import Identity, Recipient, SigningKey, VerificationKey
 
 __all__ = [
-    "CIPHER",
     "EncryptTo",
     "Identities",
     "RequireSignature",
@@ -78,6 +70,8 @@ RequireSignature = Annotated[
 
 def read_recipients(arguments: Iterable[str] | None) -> list[str | Recipient] | None:
     """Return the recipients that ``--encrypt-to`` names (``given_recipients``); None where it was not given."""
+    from dumpty.operations.given_keys import given_recipients
+
     return given_recipients(arguments) if arguments else None
 
 
@@ -87,6 +81,8 @@ def read_identities(arguments: Iterable[str] | None) -> tuple[Identity, ...]:
     Raises:
         DumptyError: as ``given_identities``.
     """
+    from dumpty.operations.given_keys import given_identities
+
     if not arguments:
         return ()
     found = given_identities(arguments, prompt.passphrase)
@@ -115,6 +111,8 @@ def opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, .
 
 def read_signing_key(argument: str | None) -> SigningKey | None:
     """Return the key that ``--sign-with`` names (``given_signing_key``); None where it was not given."""
+    from dumpty.operations.given_keys import given_signing_key
+
     if argument is None:
         return None
     key = given_signing_key(argument)
@@ -124,4 +122,6 @@ def read_signing_key(argument: str | None) -> SigningKey | None:
 
 def read_requirement(arguments: Iterable[str] | None) -> tuple[VerificationKey, ...] | None:
     """Return the keys that ``--require-signature`` names (``given_requirement``); None where it was not given."""
+    from dumpty.operations.given_keys import given_requirement
+
     return given_requirement(arguments) if arguments else None

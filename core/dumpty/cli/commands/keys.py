@@ -9,7 +9,7 @@ import typer
 
 from dumpty.cli import description, prompt
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Json, Quiet, Source, open_existing, short_ids
-from dumpty.cli.keys import CIPHER, Identities, opened, read_identities
+from dumpty.cli.keys import Identities, opened, read_identities
 from dumpty.cli.output import Line, Report, Table, count, moment, warn
 from dumpty.cli.status import UsageError, error_type
 from dumpty.cli.urls import redacted, remember
@@ -67,6 +67,7 @@ def new(
     """
     from dumpty.cli.replies import NewKeyReply
     from dumpty.encryption.machine_key import key_text
+    from dumpty.operations.given_keys import CIPHER
     from dumpty.registry.host import default_host
 
     if signing:
@@ -232,6 +233,7 @@ def _sealed(text: str, passphrase: str) -> str:
     import base64
 
     from dumpty.encryption import envelope
+    from dumpty.operations.given_keys import CIPHER
     from dumpty.registry.host import default_host
     from dumpty.types import Recipient
 
