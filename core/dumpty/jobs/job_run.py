@@ -294,9 +294,7 @@ class ActiveJob:
         """Write a run down, and return it; with what kept it from being written down."""
         from msgspec.structs import replace
 
-        if self._claim is None:
-            return run
-        if self.stop.interrupted:
+        if self._claim is None or self.stop.interrupted:
             self.abandon()
             return run
         try:
@@ -317,9 +315,9 @@ class ActiveJob:
         self._managers.clear()  # each has connections
         if self._timer is not None:
             self._timer.cancel()
-        if self._claim is not None:
-            self._claim.__exit__(None, None, None)
-            self._claim = None
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.__exit__(None, None, None)
 
 
 def _summary(failed: list[DatabaseRun], total: int) -> DumptyError:
