@@ -79,8 +79,9 @@ def test_every_database_of_every_job_is_backed_up_and_told(dumpty, configure, da
     ]
     assert {b.id for b in backups(tmp_path)} == {d["backup"] for run in result.json["jobs"] for d in run["databases"]}
     tags = {b.database_name: b.tags for b in backups(tmp_path)}
-    shops_tags = ("prod", "shops", "job=shops")
-    assert tags == {"a": shops_tags, "b": shops_tags, "c": ("job=phones",)}
+    here = f"host={socket.gethostname()}"
+    shops_tags = ("prod", "shops", "job=shops", here)
+    assert tags == {"a": shops_tags, "b": shops_tags, "c": ("job=phones", here)}
     assert {b.format for b in backups(tmp_path)} == {"native"}
 
 
@@ -382,6 +383,20 @@ def test_jobs_remove_no_backups_of_each_other(dumpty, configure, database, tmp_p
     made = [tag for backup in backups(tmp_path) for tag in backup.tags]
     assert made.count("job=forever") == 3
     assert made.count("job=often") <= 1
+
+
+def test_nothing_is_removed_of_a_path_that_another_machine_backs_up_there_too(dumpty, configure, database, tmp_path):
+    url = database("shop")
+    for _ in range(2):
+        other = BackupManager(tmp_path / "vault").create_backup(url, tags=["job=shop", "host=db2"])
+        assert other.success
+    configure(job("shop", url, copies=f'["{tmp_path}/vault"]', keep="{ last = 1 }"))
+    for _ in range(2):
+        result = dumpty("run", "--json")
+        assert (result.status, outcomes(result)) == (12, {"shop": "attention"})
+        assert "has backups of the same paths of another machine" in result.json["jobs"][0]["warnings"][0]
+    assert len(backups(tmp_path)) == 1
+    assert len(backups(tmp_path, "vault")) == 4
 
 
 def test_a_copy_that_was_missed_is_made_up_for(dumpty, configure, database, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.types import Recipient, SigningKey
 
-__all__ = ["Keys", "back_up", "error_text", "is_transient", "job_tag"]
+__all__ = ["HOST_TAG", "Keys", "back_up", "error_text", "host_tag", "is_transient", "job_tag"]
 
+HOST_TAG = "host="
 _LONGEST_WAIT = 3600.0
 _FINAL = (
     MalformedURL,
@@ -59,6 +61,11 @@ class Keys(NamedTuple):
 def job_tag(name: str) -> str:
     """Return the tag of the backups that a job makes."""
     return f"job={name}"
+
+
+def host_tag() -> str:
+    """Return the tag of backups of this machine's files: the same path is another database on another machine."""
+    return f"{HOST_TAG}{socket.gethostname()}"
 
 
 def error_text(error: Exception) -> str:
@@ -127,12 +134,13 @@ def _attempt(
 ) -> tuple[Backup | None, Exception | None]:
     kind: dict[str, Any] = {
         "rate_limit": job.rate_limit,
-        "tags": (*job.tags, job_tag(job.name)),
         "shrink_guard": job.shrink_guard,
+        **job.options,
     }
-    kind |= job.options
     try:
-        kind["format"] = format or default_host().driver(parse_url(url).scheme).preferred_format.name
+        driver = default_host().driver(parse_url(url).scheme)
+        kind["format"] = format or driver.preferred_format.name
+        kind["tags"] = (*job.tags, job_tag(job.name), *([host_tag()] if driver.described.files else []))
         result = manager().create_backup(
             url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dumpty.errors import DumptyError
 from dumpty.indirection import indirect_line
-from dumpty.jobs.database_run import job_tag
+from dumpty.jobs.database_run import HOST_TAG, host_tag, job_tag
 from dumpty.jobs.outcomes import CopyRun, DrillRun
 from dumpty.operations.given_keys import given_identities
 from dumpty.process.cancellation import cancellable
@@ -167,6 +167,10 @@ class Upkeep:
 
     # -- what is to go ---------------------------------------------------------------------------------------------
 
+    def _shared(self, backups: Iterable[Backup]) -> set[str]:
+        """Return the databases of this run of whose path another machine has one, too: rules would mix the two."""
+        return {b.source for b in backups if b.source in self._identities and _host_tags(b) - {host_tag()}}
+
     def _prune(self, place: Place, rules: Rules | None) -> None:
         if rules is None or self._stop.asked:
             return
@@ -174,11 +178,22 @@ class Upkeep:
             with place.lock:
                 manager = place.open()
                 decisions = manager.prune(rules, dry_run=True).decisions
-                going = [d.backup.id for d in decisions if not d.keep and self._is_own(d.backup)]
+                shared = self._shared(decision.backup for decision in decisions)
+                own = (d for d in decisions if not d.keep and self._is_own(d.backup))
+                going = [decision.backup.id for decision in own if decision.backup.source not in shared]
                 if going:
                     self.removed += manager.prune(rules, only=going, cancel=self._stop.token).removed
+            if shared:
+                self._warn(
+                    f"{shown_address(place.address)} has backups of the same paths of another machine, so nothing is "
+                    f"removed there of {', '.join(sorted(shared))}: give each machine a repository of its own"
+                )
         except DumptyError as error:
             self._warn(f"not all was removed from {shown_address(place.address)} that is to go: {error}")
+
+
+def _host_tags(backup: Backup) -> set[str]:
+    return {tag for tag in backup.tags if tag.startswith(HOST_TAG)}
 
 
 def _copied(backup_id: str, shown: str, error: BaseException | None) -> CopyRun:
