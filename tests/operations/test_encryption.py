@@ -10,14 +10,13 @@ import os
 import shutil
 import sqlite3
 import sys
-import threading
 from pathlib import Path
 
 import pyrage
 import pytest
 from msgspec.structs import replace
 from support.keys import key_file, ssh_key, x25519
-from support.toys import ToyDriver
+from support.toys import ToyDriver, threads_ended
 
 from dumpty import (
     BackupManager,
@@ -389,7 +388,7 @@ def test_a_driver_that_fails_midway_leaves_no_thread_and_no_file(place):
     manager = BackupManager("backups", plugins=[Failing(shop=b"humpty")])
     result = manager.create_backup("toy://host/shop", encrypt_to=[RECIPIENT])
     assert "the server is gone" in result.error
-    assert not [t for t in threading.enumerate() if t.name == "dumpty-age"]
+    assert threads_ended("dumpty-age")
     assert not [p for p in Path("backups").rglob("*") if p.is_file() and ".prune" not in str(p)]
 
 
@@ -409,7 +408,7 @@ def test_a_store_that_fails_midway_is_what_is_told(place, monkeypatch):
     manager = BackupManager("backups", plugins=[ToyDriver(shop=os.urandom(5_000_000))], compressor=None)
     result = manager.create_backup("toy://host/shop", encrypt_to=[RECIPIENT])
     assert "No space left on device" in result.error
-    assert not [t for t in threading.enumerate() if t.name == "dumpty-age"]
+    assert threads_ended("dumpty-age")
 
 
 def test_a_cancelled_backup_and_a_cancelled_restore_end_and_leave_nothing(place):
@@ -428,7 +427,7 @@ def test_a_cancelled_backup_and_a_cancelled_restore_end_and_leave_nothing(place)
     result = manager.create_backup("toy://host/shop", encrypt_to=[RECIPIENT], cancel=token)
     assert isinstance(result.exception, Cancelled)
     assert manager.list_backups() == []
-    assert not [t for t in threading.enumerate() if t.name == "dumpty-age"]
+    assert threads_ended("dumpty-age")
 
     driver = ToyDriver(shop=os.urandom(20_000_000))
     manager = BackupManager("more", plugins=[driver])
@@ -439,7 +438,7 @@ def test_a_cancelled_backup_and_a_cancelled_restore_end_and_leave_nothing(place)
     )
     assert isinstance(result.exception, Cancelled)
     assert "new" not in driver.databases
-    assert not [t for t in threading.enumerate() if t.name == "dumpty-age"]
+    assert threads_ended("dumpty-age")
 
 
 def test_keys_are_checked_against_the_newest_backup_of_every_database(manager, place):

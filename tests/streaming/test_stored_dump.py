@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory
+from support.toys import StoreWrapper, ToyDriver, ToyVerifier, open_directory, threads_ended
 
 from dumpty import BackupManager, Cap, Evidence, Format, IntegrityError, MissingFile, StoreError, hookimpl
 from dumpty.registry.host import Host
@@ -74,11 +74,9 @@ def test_a_driver_that_reads_nothing_has_not_restored(top):
 
 
 def test_a_driver_that_stops_early_frees_everything(top):
-    import threading
-
     manager, _, backup = stored(top, restoring(lambda d, t, dump: dump.open().read(1) and None))
     assert "returned NoneType" in manager.restore(backup.id, "toy://h/new").error
-    assert not [t for t in threading.enumerate() if t.name == "dumpty-read-ahead"]
+    assert threads_ended("dumpty-read-ahead")
 
 
 def test_a_dump_can_be_read_more_than_once_and_describes_itself(top):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ __all__ = ["CipherSuite"]
 _WINDOW = 16
 """So many bytes in a row are in no output by chance."""
 _PATIENCE = 10.0
+_ENDING = 3.0
 
 _KEEPING = threading.Lock()
 
@@ -191,7 +193,7 @@ class CipherSuite(StageRules):
             reader = self.reader(host, BytesReader(stored))
             reader.read(blocks * 1000 or 1)
             self._within_patience(reader.close, "close() of a reader that was not read to its end")
-        left = [t.name for t in threading.enumerate() if t not in before and t.is_alive()]
+        left = self._left(before)
         rule = "What a writer or reader holds ends with abandon() or close(), whenever that comes."
         require(not left, rule, "dumpty.TransformingWriter and TransformingReader do so.", f"left: {', '.join(left)}")
 
@@ -283,6 +285,13 @@ class CipherSuite(StageRules):
         finally:
             reader.close()
         return bytes(sink.data)
+
+    def _left(self, before: set[threading.Thread]) -> list[str]:
+        """Return the names of threads that stay: one that is over in Python takes another moment to be gone."""
+        end = time.monotonic() + _ENDING
+        while (left := set(threading.enumerate()) - before) and time.monotonic() < end:
+            time.sleep(0.01)
+        return [thread.name for thread in left]
 
     def _within_patience(self, work: Any, what: str) -> None:
         thread = threading.Thread(target=work, daemon=True)

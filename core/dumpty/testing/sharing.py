@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,14 @@ status = os.waitpid(child, 0)[1]
 print(json.dumps([sorted(sizes_seen), sizes[name], status]), flush=True)
 """
 _SPARES = "sweep() never touches what a live writer still writes."
+
+
+def _first_line(descriptor: int) -> bytes:
+    """Return the first line, and read nothing of what follows: ``communicate`` does not look into a stream's buffer."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(descriptor, 1)):
+        line += byte
+    return line
 
 
 class SharingRules(StoreRules):
@@ -141,7 +150,8 @@ class SharingRules(StoreRules):
                 output, error = process.communicate(timeout=self.patience)
             except subprocess.TimeoutExpired:
                 require(False, rule, remedy, f"nothing came of two processes within {self.patience:g} s")
-        require(output, rule, remedy, f"one ended with {error.strip().rpartition(chr(10))[2]!r}")
+        last_words = f"{error.strip().rpartition(chr(10))[2]!r}, status {process.returncode}"
+        require(output, rule, remedy, f"one ended with {last_words}")
         seen, size, status = json.loads(output)
         require(seen == [size], rule, remedy, f"an object of {size} bytes had {seen}")
         require(not status, rule, remedy, f"the forked one ended with {error.strip().rpartition(chr(10))[2]!r}")
@@ -211,7 +221,7 @@ class SharingRules(StoreRules):
             self.unproved("another process finds only a module, or a class that is made without arguments")
         child = start(location, _OPEN + program, *arguments)
         try:
-            if child.stdout is not None and child.stdout.readline() != "ready\n":
+            if child.stdout is not None and _first_line(child.stdout.fileno()) != b"ready\n":
                 error = child.communicate()[1].strip().rpartition("\n")[2]
                 require(False, "Another process can use the store.", "Mend what it says.", f"it ended with {error!r}")
             yield child
