@@ -105,6 +105,10 @@ ENDS = [
     ("run --config nothing.toml", 2, ""),
     ("runs --config jobs.toml", 0, "runs"),
     ("runs --config nothing.toml", 2, ""),
+    ("serve --config nothing.toml", 2, ""),
+    ("schedule systemd --config due.toml", 0, "files installed commands"),
+    ("schedule systemd --config nothing.toml", 2, ""),
+    ("schedule cron --config due.toml", 0, "files installed commands"),
     ("config init {shop}", 0, "path"),
     ("config init --config jobs.toml", 2, ""),
     ("config check --config jobs.toml", 2, "path jobs problems"),
@@ -185,6 +189,9 @@ def original(tmp_path_factory) -> Path:
         f'[jobs.copied]\nsource = "sqlite:///{top}/shop.db"\ncopies = ["{top}/shop.db"]\n'
         '[jobs.secret]\nsource = "env:NOT_SET"\n'
     )
+    (top / "due.toml").write_text(
+        f'[jobs.shop]\nsource = "sqlite:///{top}/shop.db"\nrepository = "{top}/jobs"\nschedule = "0 0 1 1 *"\n'
+    )
     return top
 
 
@@ -214,6 +221,7 @@ def test_an_object_has_the_keys_of_its_verb_however_it_ends(
 
 def test_every_verb_is_tried_here_and_has_its_object_in_the_schema():
     tried = {verb_of(line.split()) for line, _, _ in ENDS if keys_of(line)}
+    tried |= {verb for verb, kinds in REPLIES.items() if not kinds}  # it prints nothing but a failure
     assert tried == verbs() == set(REPLIES)
 
 

@@ -8,6 +8,7 @@ the installed program does, with the fault that the order asks for:
 - ``line``: Ctrl-C's exception before the n-th line that is run of those that commit a backup; where is noted in ``note``;
 - ``request``: SIGKILL when the answer to the n-th request over HTTP has come, or the n-th SFTP packet is sent;
 - ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
+- ``until``: SIGTERM once a run that is written down in this folder is let go of;
 - ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
 """
 
@@ -25,6 +26,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -146,6 +148,30 @@ def shift_clock(offsets: list[float]) -> None:
     time.time = lambda: clock() + remaining[0]
 
 
+def end_when_run(folder: str) -> None:
+    """End this process by SIGTERM once a run is written down in ``folder``, and let go of.
+
+    What one that was killed claimed stays: nobody is waited for longer than a tenth of a second.
+    """
+
+    def names(ending: str) -> list[str]:
+        with contextlib.suppress(FileNotFoundError):
+            return [name for name in os.listdir(folder) if ending in name]
+        return []
+
+    def watch_folder() -> None:
+        while not names(".result"):
+            time.sleep(0.005)
+        end = time.monotonic() + 0.1
+        while names(".claim-") and time.monotonic() < end:
+            time.sleep(0.005)
+        while not callable(signal.getsignal(signal.SIGTERM)):
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch_folder, daemon=True).start()
+
+
 def run_child(order: dict) -> None:
     """Become the command line that was ordered."""
     os.setsid()
@@ -164,6 +190,8 @@ def run_child(order: dict) -> None:
         interrupt_at(order["line"], order["note"])
     if order.get("request"):
         kill_at_request(order["request"])
+    if order.get("until"):
+        end_when_run(order["until"])
     if order.get("clock"):
         shift_clock(order["clock"])
     from dumpty.cli import main

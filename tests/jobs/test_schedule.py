@@ -38,6 +38,16 @@ def test_a_night_in_which_the_clock_changes_has_one_slot(now, latest, upcoming):
     assert (schedule.latest(at(now)), schedule.next(at(now))) == (at(latest), at(upcoming))
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Antarctica/Troll"])
+@pytest.mark.parametrize("text", ["30 2 * * *", "30 2 25 10 *", "15 1 * * *"])
+def test_in_time_that_is_repeated_the_latest_stays(zone, text):
+    """Zones set their clocks back by one hour, and by two."""
+    schedule, first = Schedule(text, ZoneInfo(zone)), at("2026-10-25 00:00")
+    seen = [schedule.latest(first + timedelta(minutes=minute)) for minute in range(0, 300, 5)]
+    assert seen == sorted(seen)
+    assert all(latest < schedule.next(first + timedelta(minutes=5 * n)) for n, latest in enumerate(seen))
+
+
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
 EXPRESSIONS = st.sampled_from(["30 2 * * *", "*/15 * * * *", "0 3 * * 0", "15 2 1 * *", "0 2-3 * * *", "59 23 31 12 *"])
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"])

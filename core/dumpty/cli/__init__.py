@@ -13,7 +13,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from types import FrameType
 
     from dumpty.cli.app import Outcome
     from dumpty.cli.second_signal import Listener
@@ -38,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     urls.forget()
     interruption.forget_unfinished()
     json_wanted = "--json" in arguments[: arguments.index("--")] if "--" in arguments else "--json" in arguments
-    debug = os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}
     standard_streams.settle()
-    listener = Listener(json_wanted=json_wanted, describe=output.failure) if argv is None else None
-    with Signals(process_ends=argv is None, listener=listener) as signals:
+    hangup = _on_hangup(arguments)
+    listening = Listener(json_wanted=json_wanted, describe=output.failure, hangup_ends=hangup is None)
+    listener = listening if argv is None else None
+    with Signals(process_ends=argv is None, listener=listener, on_hangup=hangup) as signals:
         error: BaseException
         warnings: Sequence[str] = ()
         try:
@@ -67,11 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             urls.watch(arguments)
         _claim_report(listener)
         signals.begin_reporting()
-        if debug:
+        if os.environ.get("DUMPTY_DEBUG", "") not in {"", "0"}:
             _write_traceback(error)
         status = output.fail(interrupt or error, _error_text(error, interrupt), warnings, json_wanted=json_wanted)
         signals.end_reporting()
         return status
+
+
+def _on_hangup(arguments: Sequence[str]) -> Callable[[int, FrameType | None], None] | None:
+    """Return what SIGHUP calls, for a verb that goes on after it; None where it ends the verb."""
+    if arguments[:1] != ["serve"]:
+        return None
+    from dumpty.cli import reloading
+
+    reloading.current = reloading.Reloading()
+    return reloading.current.asked_by
 
 
 def _claim_report(listener: Listener | None) -> None:

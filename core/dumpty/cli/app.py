@@ -62,6 +62,7 @@ VERBS = {
     "copy": "copy:copy",
     "run": "run:run",
     "runs": "runs:runs",
+    "serve": "serve:serve",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
     "help": "help:help_",
@@ -100,6 +101,7 @@ def build(verb: str = "") -> typer.Typer:
         app.add_typer(_store_group(common), name="store")
         app.add_typer(_keys_group(common), name="keys")
         app.add_typer(_config_group(common), name="config")
+        app.add_typer(_schedule_group(common), name="schedule")
     return app
 
 
@@ -153,6 +155,16 @@ def _config_group(common: Mapping[str, Any]) -> typer.Typer:
     return group
 
 
+def _schedule_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import schedule
+
+    group = typer.Typer(**common)
+    group.callback(help=schedule.schedule.__doc__, epilog=_epilog(schedule.EXAMPLES))(schedule.schedule)
+    for verb in (schedule.systemd, schedule.cron):
+        group.command(verb.__name__)(_returning_outcome(verb))
+    return group
+
+
 def _epilog(examples: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
 
@@ -162,7 +174,7 @@ def _returning_outcome(verb: Callable[..., Report]) -> Callable[..., Outcome]:
 
     @functools.wraps(verb)
     def run(*args: Any, **kwargs: Any) -> Outcome:
-        with _logging() as warnings:
+        with _logging(at_once=verb.__name__ in _GOING_ON) as warnings:
             try:
                 with _stdout_to_stderr():
                     report = verb(*args, **kwargs)
@@ -203,20 +215,32 @@ _WARNING_EVENTS = {
 """Events of the library's log that no verb says itself."""
 
 
+_GOING_ON = {"serve"}
+"""Verbs that go on for months."""
+_LATELY = 100
+
+
 @contextlib.contextmanager
-def _logging() -> Iterator[list[str]]:
+def _logging(*, at_once: bool) -> Iterator[list[str]]:
     """Keep the library's log from standard error, where the verb says the same in its own words; unless debugging.
 
-    Yields what it warns of that no verb says: a list that grows.
+    Yields what it warns of that no verb says: a list that grows, and stays empty where ``at_once`` it is said.
     """
     import logging
+    from collections import deque
 
     warnings: list[str] = []
+    lately: deque[str] = deque(maxlen=_LATELY)
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             text = record.getMessage()
-            if getattr(record, "event", "") in _WARNING_EVENTS and text not in warnings:
+            if getattr(record, "event", "") not in _WARNING_EVENTS or text in warnings or text in lately:
+                return
+            if at_once:
+                lately.append(text)
+                warn(text)
+            else:
                 warnings.append(text)
 
     log = logging.getLogger("dumpty")

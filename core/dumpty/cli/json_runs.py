@@ -7,7 +7,7 @@ from typing import Any, Literal
 from dumpty.cli.json_values import Bytes, Count, Moment, Object, Seconds
 from dumpty.types import Level  # noqa: TC001
 
-__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobPlan", "JobRun", "JobSettings", "Run"]
+__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobPlan", "JobRun", "JobSettings", "Run", "ScheduleFile"]
 
 Outcome = Literal["ok", "attention", "failed", "skipped"]
 
@@ -102,3 +102,10 @@ class JobSettings(Object, kw_only=True):
     job: str
     settings: dict[str, Any]
     next: Moment | None
+
+
+class ScheduleFile(Object, kw_only=True):
+    """A unit of systemd, or a crontab: where it belongs, and all of its text."""
+
+    path: str
+    text: str

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from dumpty.cli.json_runs import JobPlan, JobRun, JobSettings, Run  # noqa: TC001 - as the other values
+from dumpty.cli.json_runs import JobPlan, JobRun, JobSettings, Run, ScheduleFile  # noqa: TC001 - as the other values
 from dumpty.cli.json_values import (
     Backup,
     BackupFailure,
@@ -152,6 +152,14 @@ class RunsReply(Reply, kw_only=True):
     runs: list[Run]
 
 
+class ScheduleReply(Reply, kw_only=True):
+    """``schedule systemd`` and ``schedule cron``: the files, and the commands that are left to be called for them."""
+
+    files: list[ScheduleFile]
+    installed: bool
+    commands: list[str]
+
+
 class ConfigInitReply(Reply, kw_only=True):
     """``config init``: the file that was written."""
 
@@ -282,6 +290,9 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "copy": (CopyReply,),
     "run": (RunReply, RunPlanReply),
     "runs": (RunsReply,),
+    "serve": (),
+    "schedule systemd": (ScheduleReply,),
+    "schedule cron": (ScheduleReply,),
     "config init": (ConfigInitReply,),
     "config check": (ConfigReply,),
     "config show": (ConfigReply, ConfigSchemaReply),

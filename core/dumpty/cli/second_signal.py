@@ -36,11 +36,19 @@ class Listener:
     Args:
         json_wanted: whether the result is a JSON object on standard output.
         describe: makes that object from an error and its text.
+        hangup_ends: whether SIGHUP is one of those signals.
     """
 
-    def __init__(self, *, json_wanted: bool, describe: Callable[[BaseException, str], dict[str, object]]) -> None:
+    def __init__(
+        self,
+        *,
+        json_wanted: bool,
+        describe: Callable[[BaseException, str], dict[str, object]],
+        hangup_ends: bool = True,
+    ) -> None:
         self._json_wanted = json_wanted
         self._describe = describe
+        self._ending = _ENDING if hangup_ends else _ENDING - {signal.SIGHUP}
         self._report_claim = [None]
         self._reporting_thread = 0
         self._first_signal: int | None = None
@@ -90,7 +98,7 @@ class Listener:
                 os.close(self._pipe[0])
                 return
             for number in numbers:
-                if number in _ENDING:
+                if number in self._ending:
                     self._receive(number)
 
     def _receive(self, number: int) -> None:

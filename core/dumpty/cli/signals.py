@@ -14,7 +14,7 @@ from dumpty.cli.status import Terminated
 from dumpty.process import peer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from dumpty.cli.second_signal import Listener
@@ -47,16 +47,23 @@ class Signals:
     Children are then ended and partial files removed on the way out, and nobody waits long any more for a server that
     does not answer (``process.peer``). A second signal ends the program at once, through its ``listener``; where there
     is none, it interrupts the cleaning up. What is ignored (``nohup``, a shell's background job) stays ignored.
-    ``process_ends`` says that the program ends with it.
+    ``process_ends`` says that the program ends with it. Where ``on_hangup`` is given SIGHUP calls it, and ends nothing.
 
     An exception that comes up just after a lock was taken in Python code would leave it locked for ever, and in a
     finalizer it would be dropped. There the signal waits a moment; and while the outcome is being reported, or a
     success would be reported as an interrupt.
     """
 
-    def __init__(self, *, process_ends: bool = False, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        process_ends: bool = False,
+        listener: Listener | None = None,
+        on_hangup: Callable[[int, FrameType | None], None] | None = None,
+    ) -> None:
         self._process_ends = process_ends
         self._listener = listener
+        self._on_hangup = on_hangup
         self._first_at = 0.0
         self._caught: list[KeyboardInterrupt] = []
         self._reported = False
@@ -79,7 +86,7 @@ class Signals:
                     self._handlers_before[number] = handler
             self._own_alarm = signal.SIGALRM in self._handlers_before
             for number in self._handlers_before:
-                signal.signal(number, self._end)
+                signal.signal(number, self._on_hangup if number == signal.SIGHUP and self._on_hangup else self._end)
             if self._handlers_before:
                 self._unraisable_hook_before, sys.unraisablehook = sys.unraisablehook, self._dropped
             if self._handlers_before and self._listener is not None:

@@ -68,7 +68,7 @@ def host_tag() -> str:
     return f"{HOST_TAG}{socket.gethostname()}"
 
 
-def error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """Return what an error says; of one that nobody foresaw also what it is."""
     text = " ".join(str(error).split())
     if isinstance(error, DumptyError):
@@ -131,7 +131,7 @@ def back_up(
 
 def _attempt(
     manager: Callable[[], BackupManager], job: JobSettings, url: str, format: str | None, keys: Keys, stop: Stop
-) -> tuple[Backup | None, Exception | None]:
+) -> tuple[Backup | None, BaseException | None]:
     kind: dict[str, Any] = {
         "rate_limit": job.rate_limit,
         "shrink_guard": job.shrink_guard,
@@ -144,7 +144,7 @@ def _attempt(
         result = manager().create_backup(
             url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
         )
-    except Exception as error:  # noqa: BLE001 - the repository cannot be opened; a plugin's bug stops no other database
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's bug stops no other database
         return None, error
     if result.backup is None:
         return None, result.exception or DumptyError(result.error)

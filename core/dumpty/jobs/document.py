@@ -98,6 +98,9 @@ class Defaults(Table, kw_only=True, frozen=True):
     schedule: Annotated[
         Text | None, Meta(description="When it is due, as in a crontab: 30 2 * * *.", examples=["30 2 * * *"])
     ] = None
+    jitter: Annotated[
+        Duration | None, Meta(description="dumpty serve begins it up to so much later, by chance. 0s.")
+    ] = None
     timezone: Annotated[
         Text | None, Meta(description="Whose hours, days, weeks, months and years: UTC, Europe/Berlin.")
     ] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import socket
@@ -10,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dumpty.errors import DumptyError, Locked, StoreError
+from dumpty.errors import DumptyError, Locked
 from dumpty.jobs import database_run
 from dumpty.jobs.finding import find_databases, has_files, heard_warnings
 from dumpty.jobs.outcomes import DatabaseRun, JobRun, decode, encode
@@ -55,6 +56,9 @@ class ActiveJob:
         listener: who is told.
         locks: returns a repository's lock, by its address: nothing is removed from it by two jobs at once.
         others: the names of the configuration's other jobs, whose backups are not this one's to remove.
+
+    ``result`` is what came of it, once it has ended; ``settled`` is True where that stands in the repository, this
+    machine's or another one's: whoever asks again is told so.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class ActiveJob:
         self.job, self.slot, self._by_hand = planned.job, planned.slot, planned.due is None
         self.stop = Stop()
         self.result: JobRun | None = None
+        self.settled = False
         self._listener, self._locks, self._others = listener, locks, others
         self._started, self._start = datetime.now(UTC), time.monotonic()
         self._claim: RunClaim | None = None
@@ -81,6 +86,7 @@ class ActiveJob:
 
     def prepare(self) -> list[Database]:
         """Claim the run, and return the databases to back up; none where it has ended already (``result``)."""
+        self._started, self._start = datetime.now(UTC), time.monotonic()  # before, it waited for others
         try:
             with cancellable(self.stop.token, f"the preparation of the job {self.job.name}"):
                 self._repository = self._place(read_address(self.job.repository, self._remember))
@@ -88,7 +94,7 @@ class ActiveJob:
                 self._end_elsewhere(manager)
                 return []
             databases = self._ready()
-        except Exception as error:  # noqa: BLE001 - the failure of one job stops no other
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the failure of one job stops no other
             # By hand it was asked for, and is not done; a slot that is due is tried again by whoever looks next.
             elsewhere = isinstance(error, Locked) and self._claim is None and not self._by_hand
             self._end("skipped" if elsewhere else "failed", error=error)
@@ -122,6 +128,7 @@ class ActiveJob:
     def _end_elsewhere(self, manager: BackupManager) -> None:
         """End a run that somebody else has done, or is at; whose files were others, though, has not done this one."""
         content = manager.run_result(self.job.name, self.slot)
+        self.settled = content is not None
         host = decode(content, f"run {self.slot} of the job {self.job.name}").host if content else socket.gethostname()
         if host != socket.gethostname() and has_files(self.job):
             warning = (
@@ -131,7 +138,7 @@ class ActiveJob:
             self._tell(warning)
             self._end("attention", warnings=[warning])
         else:
-            self._end("skipped", warnings=["it is done, or somebody is at it"])
+            self._end("skipped", warnings=[f"it is done, by {host}" if content else "somebody is at it"])
 
     def _claim_run(self, manager: BackupManager) -> bool:
         """Claim the run; return False where it is done, or somebody is at it."""
@@ -203,7 +210,7 @@ class ActiveJob:
         """Do what follows, and write down what came of the run: then ``result`` has it."""
         try:
             self._finish()
-        except Exception as error:  # noqa: BLE001 - the failure of one job stops no other
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the failure of one job stops no other
             self._end("failed", error=error)
 
     def _finish(self) -> None:
@@ -264,7 +271,7 @@ class ActiveJob:
         self,
         outcome: Outcome,
         *,
-        error: Exception | None = None,
+        error: Exception | SystemExit | None = None,
         warnings: list[str] | None = None,
         **facts: Any,
     ) -> None:
@@ -299,9 +306,10 @@ class ActiveJob:
             return run
         try:
             counts = self._claim.finish(encode(run))
-        except StoreError as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - of a plugin's store, too: the failure of one job stops no other
             problem = f"what came of the run could not be written down: {error}"
         else:
+            self.settled = True
             if counts:
                 return run
             problem = "it took so long without a sign of life that another run of the same slot came first, and counts"
@@ -317,7 +325,8 @@ class ActiveJob:
             self._timer.cancel()
         claim, self._claim = self._claim, None
         if claim is not None:
-            claim.__exit__(None, None, None)
+            with contextlib.suppress(Exception):  # nobody who comes next needs it given back
+                claim.__exit__(None, None, None)
 
 
 def _summary(failed: list[DatabaseRun], total: int) -> DumptyError:

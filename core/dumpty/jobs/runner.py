@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from dumpty.jobs.job_run import ActiveJob
 from dumpty.jobs.task_pool import TaskPool
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from dumpty.jobs.document import Limits
     from dumpty.jobs.finding import Database
@@ -34,44 +35,108 @@ class Runner:
     """
 
     def __init__(self, limits: Limits, listener: Listener, names: Collection[str]) -> None:
-        self._limits = limits
         self._listener = listener
         self._names = frozenset(names)
         self._locks: dict[str, threading.Lock] = {}
         self._locks_lock = threading.Lock()
+        self._pool = TaskPool(limits.parallel, limits.per_server)
+        self._active: set[ActiveJob] = set()
 
     def run(self, planned: Sequence[Planned]) -> list[JobRun]:
-        """Run jobs to their end, and return what came of each, in the same order.
+        """Run jobs to their end, and return what came of each, in the same order; once.
 
         Raises:
             KeyboardInterrupt: a signal asks to end. What was begun is ended within seconds; runs that were not complete
                 are given back, and nothing is written down of them.
         """
-        pool = TaskPool(self._limits.parallel, self._limits.per_server)
-        active = [ActiveJob(entry, self._listener, self._lock, self._names - {entry.job.name}) for entry in planned]
-        for job in active:
-            pool.add(functools.partial(self._begin, pool, job))
+        with self.ended_in_good_order():
+            jobs = [self._add(entry, None) for entry in planned]
+            self._pool.wait()
+        return [job.result for job in jobs if job.result is not None]
+
+    # -- for ever --------------------------------------------------------------------------------------------------
+
+    def start(self, idle: Callable[[], None]) -> None:
+        """Begin to run what ``add`` is given, until ``ended_in_good_order`` is left.
+
+        ``idle`` is called, in any thread, when there is room, and when there is something to ``check``.
+        """
+        self._pool.start(idle)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a job that is added begins at once: one that waits here would be outdated when it begins."""
+        return self._pool.has_room
+
+    def add(self, entry: Planned, ended: Callable[[ActiveJob], None]) -> None:
+        """Run a job as soon as there is room; ``ended`` is called then, in the thread that it ended in."""
+        self._add(entry, ended)
+
+    def change(self, limits: Limits, names: Collection[str]) -> None:
+        """Go on with another configuration; what has begun ends as it began.
+
+        Raises:
+            RuntimeError: there is no room for so many threads; nothing is changed then.
+        """
+        self._pool.resize(limits.parallel, limits.per_server)
+        self._names = frozenset(names)
+
+    def check(self) -> None:
+        """Raise what no job foresaw, if that happened."""
+        self._pool.check()
+
+    @contextlib.contextmanager
+    def ended_in_good_order(self) -> Iterator[None]:
+        """End what has begun, within seconds, where the block ends by an exception; nothing is written down of it."""
         try:
-            pool.wait()
+            yield
         except BaseException as error:
+            active = list(self._active)
             for job in active:
                 job.stop.interrupt(
                     f"interrupted by {error}" if isinstance(error, KeyboardInterrupt) else "the run failed"
                 )
-            pool.close(_ENDING_SECONDS)
-            for job in active:
-                job.abandon()
+            try:
+                self._pool.close(_ENDING_SECONDS)
+            finally:  # a signal may come only now
+                for job in active:
+                    job.abandon()
             raise
-        return [job.result for job in active if job.result is not None]
 
-    def _begin(self, pool: TaskPool, job: ActiveJob) -> None:
+    # -- a job -----------------------------------------------------------------------------------------------------
+
+    def _add(self, entry: Planned, ended: Callable[[ActiveJob], None] | None) -> ActiveJob:
+        job = ActiveJob(entry, self._listener, self._lock, self._names - {entry.job.name})
+        with self._locks_lock:
+            self._active.add(job)
+        self._pool.add(functools.partial(self._begin, job, ended))
+        return job
+
+    def _begin(self, job: ActiveJob, ended: Callable[[ActiveJob], None] | None) -> None:
         # Before other jobs are begun: what is claimed is worked on.
         databases = job.prepare()
-        pool.add_first([(functools.partial(self._back_up, pool, job, each), each.server) for each in databases])
+        if databases:
+            self._pool.add_first(
+                [(functools.partial(self._back_up, job, each, ended), each.server) for each in databases]
+            )
+        else:
+            self._end(job, ended)
 
-    def _back_up(self, pool: TaskPool, job: ActiveJob, database: Database) -> None:
+    def _back_up(self, job: ActiveJob, database: Database, ended: Callable[[ActiveJob], None] | None) -> None:
         if job.back_up(database):
-            pool.add_first([(job.finish, "")])
+            self._pool.add_first([(functools.partial(self._finish, job, ended), "")])
+
+    def _finish(self, job: ActiveJob, ended: Callable[[ActiveJob], None] | None) -> None:
+        job.finish()
+        self._end(job, ended)
+
+    def _end(self, job: ActiveJob, ended: Callable[[ActiveJob], None] | None) -> None:
+        with self._locks_lock:
+            self._active.discard(job)
+            if not self._active:
+                self._locks.clear()  # by address, which may hold a secret that is another one tomorrow
+        if ended is not None:
+            ended(job)
 
     def _lock(self, address: str) -> threading.Lock:
         with self._locks_lock:

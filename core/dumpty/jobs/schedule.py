@@ -7,12 +7,17 @@ What summer time skips is due right after the hour that does not exist, what it 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 from dumpty.repository.protocol.layout import time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Schedule", "slot_name"]
 
 _MINUTE = timedelta(minutes=1)
+_NONE = timedelta()
 
 
 class Schedule:
@@ -36,23 +41,36 @@ class Schedule:
         except StopIteration:
             raise ValueError(f"the schedule {text!r} never comes: no calendar has such a day") from None
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether both are due at the same times for the same reason."""
+        return isinstance(other, Schedule) and (self.text, str(self._zone)) == (other.text, str(other._zone))
+
+    def __hash__(self) -> int:
+        """Return a hash that equal ones share."""
+        return hash((self.text, str(self._zone)))
+
     def latest(self, now: datetime) -> datetime | None:
         """Return when it was due last, not after ``now`` (aware), in UTC; None where that is beyond any calendar."""
-        after = now.astimezone(UTC).replace(second=0, microsecond=0) + _MINUTE
+        after = (now.astimezone(UTC).replace(second=0, microsecond=0) + _MINUTE).astimezone(self._zone)
+        if after.fold:
+            repeated = (after.replace(fold=0).utcoffset() or _NONE) - (after.utcoffset() or _NONE)
+            after += repeated  # on the clock face: what the hour was due for the first time is not after it
         try:
-            return self._first(after.astimezone(self._zone), reverse=True)
+            return next(when for when in self._times(after, reverse=True) if when <= now)
         except StopIteration:
             return None
 
     def next(self, now: datetime) -> datetime:
         """Return when it is due next, after ``now`` (aware), in UTC."""
-        return self._first(now.astimezone(self._zone), reverse=False)
+        # In an hour that is repeated what comes first on the clock face may be over: it was due before.
+        return next(when for when in self._times(now.astimezone(self._zone), reverse=False) if when > now)
 
-    def _first(self, start: datetime, *, reverse: bool) -> datetime:
+    def _times(self, start: datetime, *, reverse: bool) -> Iterator[datetime]:
         from cronsim import CronSim, CronSimError
 
         try:
-            return next(CronSim(self.text, start, reverse=reverse)).astimezone(UTC)
+            for when in CronSim(self.text, start, reverse=reverse):
+                yield when.astimezone(UTC)
         except CronSimError as error:
             raise ValueError(
                 f"{self.text!r} is no schedule, or never comes: {error}; write minute, hour, day, month, day of the "

@@ -67,6 +67,7 @@ class JobSettings(Struct, frozen=True, kw_only=True):
     drill: DrillSettings | None
     shrink_guard: ShrinkRules | None
     schedule: Schedule | None
+    jitter: timedelta
     format: str | None
     compressor: str
     verifier: str
@@ -110,6 +111,17 @@ class Configuration(NamedTuple):
         if not self.jobs:
             raise ConfigurationError(f"{self.file.path} has no jobs: add a table [jobs.NAME] with a source")
         return tuple(job for job in self.jobs if not names or job.name in names)
+
+    def scheduled(self) -> tuple[JobSettings, ...]:
+        """Return the jobs that are due by themselves.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        scheduled = tuple(job for job in self.chosen(()) if job.schedule is not None)
+        if not scheduled:
+            raise ConfigurationError(f"{self.file.path} has no job with a schedule: nothing would ever be due")
+        return scheduled
 
 
 def load(path: str | None) -> Configuration:
@@ -160,16 +172,16 @@ class _Job:
             "drill": self._drill(),
             "shrink_guard": self._shrink_guard(),
             "schedule": self._parsed("schedule", job.schedule, lambda text: Schedule(text, zone)),
+            "jitter": self._parsed("jitter", job.jitter, parse_duration),
             "rate_limit": self._parsed("rate_limit", job.rate_limit, _rate),
             "retry_wait": self._parsed("retry_wait", job.retry_wait, parse_duration),
             "deadline": self._parsed("deadline", job.deadline, parse_interval),
         }
         if len(self._problems) > before:
             return None
-        sources = (job.source,) if isinstance(job.source, str) else tuple(job.source)
         return JobSettings(
             name=self._name,
-            sources=sources,
+            sources=(job.source,) if isinstance(job.source, str) else tuple(job.source),
             include=tuple(job.include or ()),
             exclude=tuple(job.exclude or ()),
             accounts=bool(job.accounts),
@@ -181,6 +193,7 @@ class _Job:
             drill=values["drill"],
             shrink_guard=values["shrink_guard"],
             schedule=values["schedule"],
+            jitter=values["jitter"] or timedelta(),
             format=job.format,
             compressor=job.compressor or "gzip",
             verifier=job.verifier or "sha256",

@@ -24,7 +24,8 @@ class _Task(NamedTuple):
 class TaskPool:
     """Tasks, done in the order in which they were added; a task may add others.
 
-    A task that raises ends the pool: what waits is dropped, and ``wait`` raises it.
+    A task that raises ends the pool: what waits is dropped, and ``wait`` or ``check`` raises it. Whoever keeps adding
+    tasks calls ``start``, and ``check`` now and then; whoever has added them all calls ``wait``.
 
     Args:
         parallel: how many at once.
@@ -32,17 +33,53 @@ class TaskPool:
     """
 
     def __init__(self, parallel: int, per_server: int) -> None:
-        self._per_server = per_server
+        self._parallel, self._per_server = parallel, per_server
         self._waiting: deque[_Task] = deque()
         self._busy: Counter[str] = Counter()
         self._running = 0
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=self._serve, name=f"dumpty-task-{number}", daemon=True)
-            for number in range(1, parallel + 1)
-        ]
+        self._threads: list[threading.Thread] = []
         self._closed = False
+        self._idle: Callable[[], None] = lambda: None
+
+    def start(self, idle: Callable[[], None] | None = None) -> None:
+        """Begin to do tasks, those that wait and those that are added later.
+
+        ``idle`` is called in a thread that has nothing to do: then there is room, or a task has failed (``check``).
+        """
+        self._idle = idle or self._idle
+        self._grow(self._parallel)
+
+    def resize(self, parallel: int, per_server: int) -> None:
+        """Let from now on so many tasks begin at once, and so many of a server; what has begun is left to end.
+
+        Raises:
+            RuntimeError: there is no room for so many threads; it stays as it was.
+        """
+        self._grow(parallel)
+        with self._changed:
+            self._parallel, self._per_server = parallel, per_server
+            self._changed.notify_all()
+
+    def _grow(self, parallel: int) -> None:
+        while len(self._threads) < parallel:
+            name = f"dumpty-task-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another task of no server would begin at once."""
+        with self._changed:
+            waiting = sum(not task.server or self._busy[task.server] < self._per_server for task in self._waiting)
+            return self._running + waiting < self._parallel
+
+    def check(self) -> None:
+        """Raise what a task raised, if one did; then call ``close``."""
+        if self._failure is not None:
+            raise self._failure
 
     def add(self, work: Callable[[], None], server: str = "") -> None:
         """Add a task; "" is of no server."""
@@ -62,14 +99,12 @@ class TaskPool:
         Raises:
             BaseException: what a task raised, or a signal's handler in this thread; then call ``close``.
         """
-        for thread in self._threads:
-            thread.start()
+        self.start()
         with self._changed:
             while (self._waiting or self._running) and self._failure is None:
                 self._changed.wait(_LOOK_SECONDS)
         self.close()
-        if self._failure is not None:
-            raise self._failure
+        self.check()
 
     def close(self, seconds: float | None = None) -> None:
         """Drop what waits, and return when nothing runs any more, or after so many seconds.
@@ -103,11 +138,13 @@ class TaskPool:
         """Return the next task that may begin; None at the end."""
         with self._changed:
             while not self._closed:
-                for position, task in enumerate(self._waiting):
+                room = self._running < self._parallel
+                for position, task in enumerate(self._waiting if room else ()):
                     if not task.server or self._busy[task.server] < self._per_server:
                         del self._waiting[position]
                         self._running += 1
                         self._busy[task.server] += bool(task.server)
                         return task
+                self._idle()
                 self._changed.wait()
             return None

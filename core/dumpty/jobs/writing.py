@@ -31,7 +31,7 @@ repository = {repository}
 keep = {{ daily = 7, weekly = 4, monthly = 12 }}
 drill = "weekly"
 # encrypt_to = ["age1..."]                # and then: drill = {{ every = "weekly", identities = ["file:/PATH"] }}
-schedule = "30 2 * * *"                   # for dumpty run --due, which cron or systemd calls every few minutes
+schedule = "30 2 * * *"                   # then: dumpty schedule systemd --install, or dumpty serve
 timezone = "UTC"
 
 """

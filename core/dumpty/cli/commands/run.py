@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from dumpty.cli.arguments import Config, JobNames, Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, Table, count, moment, say, seconds, size
+from dumpty.cli.running import as_json, collecting_garbage_often
 from dumpty.cli.status import RunFailed, RunIncomplete, error_type
 from dumpty.cli.urls import redacted, remember
 from dumpty.errors import DumptyError, Locked
@@ -29,9 +29,6 @@ dumpty run shop --config /etc/dumpty/dumpty.toml
 dumpty run --due
 dumpty run --dry-run
 """
-
-_GARBAGE = 5_000
-"""Objects made before garbage is looked for."""
 
 
 def run(
@@ -73,18 +70,12 @@ def _run(configuration: Configuration, planned: Sequence[Planned], progress: Cal
     from dumpty.jobs.job_run import Listener
     from dumpty.jobs.runner import Runner
 
-    # The command line looks for garbage seldom, for a short command's sake: a run of a thousand databases is not one.
-    before = gc.get_threshold()
-    gc.set_threshold(_GARBAGE)
-    try:
+    with collecting_garbage_often():
         return Runner(configuration.limits, Listener(say, remember, progress), configuration.written).run(planned)
-    finally:
-        gc.set_threshold(*before)
 
 
 def _report(results: Sequence[JobRun], *, json: bool, quiet: bool) -> Report:
     from dumpty.cli.replies import RunReply
-    from dumpty.cli.running import as_json
 
     warnings = [f"{run.job}: {text}" for run in results for text in run.warnings if run.outcome != "skipped"]
     return Report(

@@ -1,0 +1,140 @@
+"""``dumpty serve``."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import time
+from typing import TYPE_CHECKING
+
+from dumpty.cli import reloading
+from dumpty.cli.arguments import Config, Json, Quiet  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.output import Report, count, say, seconds, size
+from dumpty.cli.running import collecting_garbage_often
+from dumpty.cli.urls import forget, remember
+from dumpty.errors import ConfigurationError, Locked
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from dumpty.jobs.outcomes import JobRun
+    from dumpty.jobs.settings import Configuration
+
+EXAMPLES = """
+dumpty serve
+dumpty serve --config /etc/dumpty/dumpty.toml --quiet
+"""
+
+
+def serve(config: Config = None, json: Json = False, quiet: Quiet = False) -> Report:
+    """Run the jobs of the configuration whenever they are due, until a signal ends it.
+
+    What was missed while nobody served is made up for once, also what was killed. What runs, and what came of it, is
+    written to standard error and into the repository: `dumpty runs` shows it. Several may serve the same jobs, on one
+    machine or on many: each time is run by one of them.
+
+    SIGHUP reads the configuration again; with a mistake in it the one from before goes on. SIGTERM and SIGINT end it
+    within seconds: what was not complete is given back, and run again by whoever serves next.
+
+    `dumpty schedule systemd --serve` writes a unit for it. A machine that has cron or systemd's timers can do without:
+    `dumpty run --due`.
+    """
+    from dumpty.jobs.job_run import Listener
+    from dumpty.jobs.serving import Clock, Followers, Serving, upcoming
+    from dumpty.jobs.settings import load
+
+    del json  # it ends by an error, or a signal, and both are told without it
+    configuration = load(config)
+    path = os.path.abspath(configuration.file.path)  # another one that would be found later is not this one
+    clock = Clock()
+    tell = (lambda _: None) if quiet else say
+    followers = Followers(say, tell, functools.partial(_say_run, quiet=quiet), forget, _tell_manager)
+    reloading.current.wakes(clock.wake)
+    with collecting_garbage_often(), _OnlyHere() as only_here:
+        only_here.hold(configuration)
+
+        def read_again() -> Configuration:
+            following = load(path)
+            only_here.hold(following)
+            return following
+
+        listener = Listener(say, remember, tell)
+        serving = Serving(configuration, read_again, reloading.current.take, listener, followers, clock)
+        tell(f"serving {configuration.file.path}: {upcoming(configuration, clock.now())}")
+        serving.run()
+
+
+class _OnlyHere:
+    """Keeps a second program on this machine from serving the same file, which is a mistake."""
+
+    def __init__(self) -> None:
+        self._held = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+
+    def hold(self, configuration: Configuration) -> None:
+        """Hold a configuration's file, which may be another one than before under the same name.
+
+        Raises:
+            Locked: another program does.
+            ConfigurationError: it cannot be opened.
+        """
+        path = configuration.file.path
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror or error}") from None
+        if self._held >= 0 and os.path.samestat(os.fstat(descriptor), os.fstat(self._held)):
+            os.close(descriptor)
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Locked(
+                f"another dumpty on this machine serves {os.path.abspath(path)} already: end that one first, or send "
+                "it SIGHUP to read the file again"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: each run is claimed in the repository all the same
+        self._let_go()
+        self._held = descriptor
+
+    def _let_go(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+
+def _say_run(run: JobRun, *, quiet: bool) -> None:
+    """Say what came of a run; its failures were told as they happened."""
+    if run.outcome == "skipped":
+        if not quiet:
+            say(f"{run.job}: not run for {run.slot}: {'; '.join((*run.warnings, run.error or '')).rstrip('; ')}")
+        return
+    for warning in run.warnings:
+        say(f"{run.job}: warning: {warning}")
+    if quiet and run.outcome == "ok":
+        return
+    made = [database for database in run.databases if database.ok]
+    parts = [f"{len(made)} of {count(len(run.databases), 'database')} backed up"]
+    parts += [size(sum(database.size_bytes for database in made)), seconds(run.duration_seconds)]
+    copied = sum(copy.ok for copy in run.copies)
+    parts += [f"{copied} of {count(len(run.copies), 'copy', 'copies')} made"] * bool(run.copies)
+    parts += [f"{len(run.removed)} removed"] * bool(run.removed)
+    outcome = run.outcome if run.outcome == "ok" else run.outcome.upper()
+    say(f"{run.job}: {outcome}: {', '.join(parts)}")
+
+
+def _tell_manager(ready: bool) -> None:
+    from dumpty.cli.service_manager import notify
+
+    if ready:
+        notify("READY=1")
+    else:
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
