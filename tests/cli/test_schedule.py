@@ -27,6 +27,7 @@ SYSTEM = "etc/systemd/system"
 def configure(tmp_path, shop):
     def configure(folder=tmp_path, source=shop, schedule='schedule = "30 2 * * *"'):
         folder.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "image").mkdir(exist_ok=True)
         path = folder / "dumpty.toml"
         path.write_text(f'[jobs.shop]\nsource = "{source}"\nrepository = "{tmp_path}/backups"\n{schedule}\n')
         path.chmod(0o600)
@@ -356,6 +357,15 @@ def test_a_program_that_systemd_would_not_run_is_refused(configure, dumpty, monk
     assert refused.status == 2
     assert "systemd runs no program whose path holds quotes or backslashes" in refused.err
     assert dumpty("schedule", "cron").status == 0
+
+
+@pytest.mark.parametrize("manager", ["systemd", "cron"])
+def test_an_image_that_is_not_there_is_not_made(configure, dumpty, tmp_path, manager):
+    configure()
+    refused = dumpty("schedule", manager, "--root", tmp_path / "imgae")
+    assert refused.status == 2
+    assert f"--root: there is no directory {tmp_path}/imgae" in refused.err
+    assert not (tmp_path / "imgae").exists()
 
 
 def test_what_enables_a_unit_in_an_image_is_told(configure, dumpty, tmp_path):

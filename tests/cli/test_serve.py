@@ -191,6 +191,22 @@ def test_sighup_takes_up_another_configuration_and_no_wrong_one(serve, configure
     assert served.end()[0] == 143
 
 
+def test_a_file_that_is_found_later_is_not_the_one_that_is_served(serve, configure, tmp_path, monkeypatch):
+    path = configure("a")
+    other = tmp_path / "settings" / "dumpty" / "dumpty.toml"
+    other.parent.mkdir(parents=True)
+    other.write_text(path.read_text().replace("jobs.a", "jobs.other"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    monkeypatch.delenv("DUMPTY_CONFIG", raising=False)
+    served = serve()
+    served.said("a: ok")
+    path.unlink()
+    served.process.send_signal(signal.SIGHUP)
+    said = served.said("the configuration was not taken up: the one from before goes on")
+    assert f"cannot read the configuration {path}" in said
+    assert "other" not in served.end()[2]
+
+
 def test_two_on_one_machine_do_not_serve_the_same_file(serve, configure, program, tmp_path):
     configure("a")
     served = serve()

@@ -246,27 +246,34 @@ def test_what_waits_for_room_is_run_for_the_last_time_that_it_was_due_alone(plac
     assert place.slots() == [day(2), day(2, 5), day(2, 6), day(2, 7)]
 
 
-def test_a_run_that_nothing_ends_is_told_once_a_while(place, monkeypatch):
-    place.configure({"shop": {"schedule": '"0 3 * * *"', "deadline": '"2h"'}})
+@pytest.fixture
+def hanging(place, monkeypatch):
+    """Serve, with backups that hang, for so many hours; then they go on, and it ends."""
     hung, back_up = threading.Event(), job_run.ActiveJob.back_up
 
-    def hanging(self, database):
+    def hang(self, database):
         hung.wait(60)
         return back_up(self, database)
 
-    monkeypatch.setattr(job_run.ActiveJob, "back_up", hanging)
-    turns = iter(range(100))  # of an hour
+    def serve(hours):
+        def wait(_):
+            place.clock.time += timedelta(hours=1)
+            if place.clock.time >= place.clock.end:
+                hung.set()
+                raise End
 
-    def wait(_):
-        place.clock.time += timedelta(hours=1)
-        if next(turns) == 28:
-            hung.set()
-            raise End
+        place.clock = FakeClock(day(2, 3), day(2, 3) + timedelta(hours=hours))
+        with pytest.raises(End):
+            place.serving_with(place.clock, wait).run()
+        return place.problems
 
-    place.clock = FakeClock(day(2, 3), day(9))
-    with pytest.raises(End):
-        place.serving_with(place.clock, wait).run()
-    [first, second] = place.problems
+    monkeypatch.setattr(job_run.ActiveJob, "back_up", hang)
+    return serve
+
+
+def test_a_run_that_nothing_ends_is_told_once_a_day(place, hanging):
+    place.configure({"shop": {"schedule": '"0 3 * * *"', "deadline": '"2h"'}})
+    [first, second] = hanging(29)
     assert first == second
     assert first.startswith("shop: its run goes on beyond its deadline, and nothing ends it")
 
@@ -310,27 +317,9 @@ def test_a_job_that_was_changed_while_it_ran_is_run_as_it_is_now(place, monkeypa
     assert [len(BackupManager(top).list_backups()) for top in (place.repository, place.path / "other")] == [1, 1]
 
 
-def test_what_waits_for_room_for_long_is_told(place, monkeypatch):
+def test_what_waits_for_room_for_long_is_told(place, hanging):
     place.configure({"long": {"schedule": '"0 3 * * *"'}, "shop": {"schedule": '"0 3 * * *"'}}, "[run]\nparallel = 1")
-    hung, back_up = threading.Event(), job_run.ActiveJob.back_up
-
-    def hanging(self, database):
-        hung.wait(60)
-        return back_up(self, database)
-
-    monkeypatch.setattr(job_run.ActiveJob, "back_up", hanging)
-    turns = iter(range(100))
-
-    def wait(_):
-        place.clock.time += timedelta(hours=1)
-        if next(turns) == 4:
-            hung.set()
-            raise End
-
-    place.clock = FakeClock(day(2, 3), day(9))
-    with pytest.raises(End):
-        place.serving_with(place.clock, wait).run()
-    [problem] = place.problems
+    [problem] = hanging(5)
     assert problem.startswith("shop: it is due, and waits for others to end for long")
 
 

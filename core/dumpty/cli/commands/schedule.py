@@ -136,6 +136,8 @@ def _command(configuration: Configuration, run_as: str, root: str) -> Command:
     from dumpty.jobs import installing
     from dumpty.jobs.units import Command
 
+    if root and not os.path.isdir(root):
+        raise UsageError(f"--root: there is no directory {root}, which would hold a system image")
     of_user = os.geteuid() != 0 and not root
     config = os.path.abspath(configuration.file.path)
     if of_user and run_as:
