@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import json
+import re
 import uuid
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from dumpty.testing.dumps import RecordedDump
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.mysql import plugin as mysql_plugin
 from dumpty_plugins.mysql.accounts import restore
+from dumpty_plugins.mysql.accounts.catalog import grants_of
 from dumpty_plugins.mysql.accounts.facts import Name
 from dumpty_plugins.mysql.accounts.script import parse, write_script
 from dumpty_plugins.mysql.server.session import Session
@@ -75,8 +78,13 @@ class Accounts:
             name = self.sql(*entry)
             as_hex = [] if self.maria else ["SET print_identified_with_as_hex=ON"]
             created = [] if entry[2] else self.run(*as_hex, f"SHOW CREATE USER {name}")
-            said[name] = (created, sorted(self.run(f"SHOW GRANTS FOR {name}")))
+            said[name] = (created, sorted(in_one_order(line) for (line,) in self.run(f"SHOW GRANTS FOR {name}")))
         return said
+
+
+def in_one_order(line: str) -> str:
+    """Return a line of SHOW GRANTS with its columns sorted: MariaDB 11.8 says them in the order they were granted in."""
+    return re.sub(r" \((`[^()]*`)\)", lambda m: f" ({', '.join(sorted(m[1].split(', ')))})", line)
 
 
 @pytest.fixture
@@ -171,6 +179,45 @@ def test_what_is_the_same_is_left(accounts, manager, url, shop):
     before = accounts.state()
     manager.restore(backed_up(manager, url).id, url).raise_for_error()
     assert accounts.state() == before
+
+
+@pytest.mark.parametrize("columns", [*itertools.permutations(["`ä`", "`b`", "`c,) d`"])], ids=range(6))
+def test_the_order_of_columns_says_nothing(accounts, manager, url, database, columns):
+    """Privileges on columns are the same whatever order they were granted, or are said, in: so nothing differs."""
+    name, a = database("CREATE TABLE t (`b` INT, `c,) d` INT, `ä` INT)"), accounts("a")
+    accounts.run(f"CREATE USER {a}", f"GRANT SELECT (`ä`, `b`, `c,) d`), UPDATE (`b`) ON `{name}`.t TO {a}")
+    backup = backed_up(manager, url)
+    accounts.drop()
+    accounts.run(f"CREATE USER {a}")
+    for column in columns:
+        accounts.run(f"GRANT SELECT ({column}) ON `{name}`.t TO {a}")
+    accounts.run(f"GRANT UPDATE (`b`) ON `{name}`.t TO {a}")
+    before = accounts.run(f"SHOW GRANTS FOR {a}")
+    assert parse(data_of(backed_up(manager, url))).grants == parse(data_of(backup)).grants
+    manager.restore(backup.id, url).raise_for_error()
+    assert accounts.run(f"SHOW GRANTS FOR {a}") == before
+    accounts.run(f"REVOKE SELECT ({columns[0]}) ON `{name}`.t FROM {a}")
+    refused = manager.restore(backup.id, url)
+    assert isinstance(refused.exception, TargetNotEmpty)
+    manager.restore(backup.id, url, overwrite=True).raise_for_error()
+    assert parse(data_of(backed_up(manager, url))).grants == parse(data_of(backup)).grants
+
+
+def test_columns_are_read_in_whatever_order_they_are_said():
+    """Whichever server it is: MariaDB 10.11 and 11.8 say the columns of one privilege in orders of their own."""
+
+    class Saying:
+        def __init__(self, *columns: str) -> None:
+            self.line = f"GRANT UPDATE, SELECT ({', '.join(columns)}), INSERT (`b`) ON `d`.`t` TO `a`@`%`"
+
+        def rows(self, sql):
+            return [(self.line.encode(),)]
+
+    said = [
+        grants_of(Saying(*order), Name(user="a", host="%")) for order in itertools.permutations(["`ä`", "`b`", "`c`"])
+    ]
+    assert [p.columns for p in said[0][0].privileges] == [["b"], ["b", "c", "ä"], []]
+    assert all(grants == said[0] for grants in said)
 
 
 def test_the_client_loads_what_was_dumped(accounts, manager, url, shop, server):

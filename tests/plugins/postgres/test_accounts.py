@@ -35,6 +35,7 @@ from dumpty_plugins.postgres import plugin as postgres_plugin
 from dumpty_plugins.postgres.accounts import restore
 from dumpty_plugins.postgres.accounts.facts import (
     Accounts,
+    Header,
     Membership,
     ParameterGrant,
     Role,
@@ -42,6 +43,7 @@ from dumpty_plugins.postgres.accounts.facts import (
     Tablespace,
     TablespaceGrant,
 )
+from dumpty_plugins.postgres.accounts.plan import Circumstances, plan
 from dumpty_plugins.postgres.accounts.script import parse, write_script
 
 NASTY = ("q\"uo'te", "back\\slash", "per%cent %s", "ünï 名", "line\nbreak\t\x1b[31m", "sp ace;DROP", "U&x")
@@ -167,6 +169,29 @@ def data_of(backup) -> bytes:
     return gzip.decompress(Path(backup.file_path).read_bytes())
 
 
+def written(accounts: Accounts, **facts: object) -> bytes:
+    """Return a dump of accounts with some facts in the place of theirs."""
+    return "".join(f"{line}\n" for line in write_script(structs.replace(accounts, **facts))).encode()
+
+
+HAS_OPTIONS = 16
+"""The version since which a membership has options, and a grantor that counts."""
+
+
+def granted(role: str, member: str, major: int, *, admin: bool = False, **options: object) -> Membership:
+    """Return a membership as a server of a version says it that its first superuser, postgres, has granted."""
+    names = ("inherit", "set", "grantor")
+    said = zip(names, (True, True, "postgres") if major >= HAS_OPTIONS else (None,) * 3, strict=True)
+    return Membership(role=role, member=member, **{"admin": admin, **dict(said), **options})
+
+
+def as_of(major: int, accounts: Accounts) -> Accounts:
+    """Return plain accounts as a server of a version would have said them: of memberships only ADMIN is kept."""
+    memberships = (granted(m.role, m.member, major, admin=m.admin) for m in accounts.memberships)
+    header = structs.replace(accounts.header, major=major)
+    return structs.replace(accounts, header=header, memberships=tuple(memberships))
+
+
 # -- round trips -----------------------------------------------------------------------------------------------------
 
 
@@ -213,8 +238,8 @@ def test_memberships_come_back_with_options_and_grantors(roles, manager, postgre
     assert len(before["memberships"]) == 6
 
 
-def test_memberships_of_older_servers_come_back(roles, manager, postgres):
-    """Where no membership has options, ADMIN is what comes back."""
+def test_memberships_of_older_servers_come_back(roles, manager, postgres, tmp_path):
+    """Where no membership has options, ADMIN is what comes back, on a server that knows of options, too."""
     a, b, c = (quoted(roles(name)) for name in "abc")
     roles.execute(postgres, *(f"CREATE ROLE {role}" for role in (a, b, c)))
     roles.execute(postgres, f"GRANT {a} TO {b} WITH ADMIN OPTION", f"GRANT {b} TO {c}", f"GRANT pg_monitor TO {c}")
@@ -223,15 +248,110 @@ def test_memberships_of_older_servers_come_back(roles, manager, postgres):
     roles.forget(postgres)
     manager.restore(backup.id, postgres.url("")).raise_for_error()
     assert state(postgres, roles) == before
+    older = dump_of(backup, tmp_path, written(as_of(15, parse(data_of(backup)))))
+    restored(postgres, older, overwrite=False)  # and it is found to be the same
+    roles.forget(postgres)
+    restored(postgres, older, overwrite=False)
+    assert state(postgres, roles) == before
+    assert len(before["memberships"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["postgres", "postgres_newer"])
+def test_accounts_of_an_older_server_are_drilled_on_a_newer(kind, roles, manager, postgres, request, tmp_path):
+    """What PostgreSQL 15 knows of memberships is proved by every later server, which knows more of them."""
+    server = request.getfixturevalue(kind)
+    a, b, c = (quoted(roles(name)) for name in "abc")
+    roles.execute(postgres, f"CREATE ROLE {a}", f"CREATE ROLE {b}", f"CREATE ROLE {c} NOINHERIT")
+    roles.execute(postgres, f"GRANT {a} TO {b} WITH ADMIN OPTION", f"GRANT {a} TO {c}", f"GRANT {a} TO pg_monitor")
+    backup = backed_up(manager, postgres)
+    dump = dump_of(backup, tmp_path, written(as_of(15, parse(data_of(backup)))))
+    with drilled(dump, server) as scratch:
+        assert scratch.versions["server"].startswith(f"{server.major}.")
+        sql = """SELECT m.rolname, to_jsonb(a) - '{oid,roleid,member,grantor}'::text[]
+                 FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+                 WHERE starts_with(r.rolname, '%s') ORDER BY 1"""
+        members = scratch.ask(sql % roles.prefix)
+    admin = {roles("b"): True, roles("c"): False, "pg_monitor": False}
+    expected = {member: {"admin_option": may} for member, may in admin.items()}
+    if server.major >= HAS_OPTIONS:
+        for member, options in expected.items():
+            options |= {"inherit_option": member != roles("c"), "set_option": True}
+    assert dict(members) == expected
+
+
+@contextlib.contextmanager
+def drilled(dump, server):
+    """Restore a dump as a drill does, on a server of its own of the version of ``server``, and check what is there."""
+    host = Host([postgres_plugin], discover=False)
+    plugin = host.plugins()[0]
+    options = host.options({"scratch": plugin, "restore": plugin}, {"bindir": str(server.bindir)})
+    with host.scratch(plugin, dump=dump, on=None, options=options["scratch"]) as scratch:
+        host.restore(plugin, target=scratch.target, dump=dump, overwrite=False, options=options["restore"])
+        scratch.check()
+        yield scratch
 
 
 def test_an_older_server_gets_no_more_than_was_granted(roles, manager, postgres, postgres_newer, caplog):
     """A membership that an older server would make more powerful is left out there, and that is said."""
     a, b = (quoted(roles(name)) for name in "ab")
     roles.execute(postgres_newer, f"CREATE ROLE {a}", f"CREATE ROLE {b}", f"GRANT {a} TO {b} WITH SET FALSE")
+    memberships = state(postgres_newer, roles)["memberships"]
     manager.restore(backed_up(manager, postgres_newer).id, postgres.url("")).raise_for_error()
-    assert state(postgres, roles)["memberships"] == []
-    assert "was left out: PostgreSQL" in caplog.text
+    knows = postgres.major >= HAS_OPTIONS  # then it is as it was, and nothing is left out
+    assert state(postgres, roles)["memberships"] == (memberships if knows else [])
+    assert ("was left out: PostgreSQL" in caplog.text) == (not knows)
+
+
+PLAIN = Role(
+    name="",
+    superuser=False,
+    inherit=True,
+    createrole=False,
+    createdb=False,
+    login=False,
+    replication=False,
+    bypassrls=False,
+    limit=-1,
+    valid_until=None,
+    password=None,
+    comment=None,
+)
+
+
+def accounts_of(major: int, *memberships: Membership, names: str = "abcd") -> Accounts:
+    """Return the accounts of a server that nobody started."""
+    header = Header(major=major, server=f"{major}.1", bootstrap="postgres", hashes=False)
+    return Accounts(header=header, roles=tuple(structs.replace(PLAIN, name=n) for n in names), memberships=memberships)
+
+
+WHERE = Circumstances(user="postgres", login="postgres", superuser=True, databases=())
+
+
+def test_what_an_older_server_would_make_more_of_is_planned_for_none():
+    """Of memberships with options PostgreSQL 15 gets those alone that mean the same there."""
+    wanted = accounts_of(
+        17,
+        granted("a", "b", 17, set=False),
+        granted("a", "c", 17, inherit=False),
+        granted("a", "d", 17, admin=True),
+        granted("b", "c", 17, inherit=False),
+        granted("b", "c", 17, grantor="d"),
+    )
+    todo = plan(wanted, accounts_of(15, names=""), WHERE)
+    grants = ['GRANT "a" TO "d" WITH ADMIN OPTION', 'GRANT "b" TO "c"']
+    assert [s for s in todo.creations if s.startswith("GRANT")] == grants
+    left = [note for note in todo.notes if "was left out: PostgreSQL 15 has none with such options" in note]
+    assert len(left) == len(todo.notes) == 3
+    assert todo.uncounted == {"memberships"}
+
+
+@pytest.mark.parametrize("major", [15, 17])
+def test_an_older_server_takes_admin_back_with_the_membership(major):
+    """To PostgreSQL 15 a grant only adds: a membership that has ADMIN there, and not in the backup, is granted anew."""
+    todo = plan(accounts_of(major, granted("a", "b", major)), accounts_of(15, granted("a", "b", 15, admin=True)), WHERE)
+    assert todo.creations == []
+    assert todo.changes == ['REVOKE "a" FROM "b"', 'GRANT "a" TO "b"']
+    assert len(todo.differs) == 1
 
 
 def test_tablespaces_and_privileges_on_parameters_come_back(roles, manager, postgres):
@@ -398,6 +518,45 @@ def test_overwriting_makes_roles_what_they_were(kind, roles, manager, request):
     assert len(after["roles"]) == 4
 
 
+OTHERS_GRANTS = {
+    # what there is besides, who is a member of a in the backup (and may grant it)
+    "a member more": (["{a} TO {c} GRANTED BY {b}"], {}),
+    "an admin": (["{a} TO {c} WITH ADMIN TRUE GRANTED BY {b}"], {"c": False}),
+    "an admin twice": (["{a} TO {c} WITH ADMIN TRUE", "{a} TO {c} WITH ADMIN TRUE GRANTED BY {b}"], {"c": False}),
+    "no admin": (["{a} TO {c} GRANTED BY {b}"], {"c": True}),
+    "a chain": (["{a} TO {c} WITH ADMIN TRUE GRANTED BY {b}", "{a} TO {d} GRANTED BY {c}"], {}),
+    "the end of a chain": (["{a} TO {c} WITH ADMIN TRUE GRANTED BY {b}", "{a} TO {d} GRANTED BY {c}"], {"c": False}),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS_GRANTS)
+@pytest.mark.parametrize("major", [15, 16])
+def test_overwriting_ends_what_others_granted(major, what, roles, manager, postgres_newer, tmp_path):
+    """What members with ADMIN have granted is ended like what superusers have, after a backup of an older server, too."""
+    grants, members = OTHERS_GRANTS[what]
+    names = {name: quoted(roles(name)) for name in "abcd"}
+    roles.execute(postgres_newer, *(f"CREATE ROLE {role}" for role in names.values()))
+    members = {"b": True, **members}
+    for member, admin in members.items():
+        roles.execute(postgres_newer, f"GRANT {names['a']} TO {names[member]} WITH ADMIN {admin}")
+    backup = backed_up(manager, postgres_newer)
+    dump = dump_of(backup, tmp_path, written(as_of(major, parse(data_of(backup)))))
+    for member in members.keys() - {"b"}:
+        roles.execute(postgres_newer, f"REVOKE {names['a']} FROM {names[member]}")
+    roles.execute(postgres_newer, *(f"GRANT {grant.format(**names)}" for grant in grants))
+    before = state(postgres_newer, roles)
+    with pytest.raises(TargetNotEmpty):
+        restored(postgres_newer, dump, overwrite=False)
+    assert state(postgres_newer, roles) == before
+    restored(postgres_newer, dump)
+    after: dict[str, bool] = {}
+    for _, member, _, options in state(postgres_newer, roles)["memberships"]:
+        name = member.removeprefix(roles.prefix)
+        after[name] = after.get(name, False) or options["admin_option"]
+    assert after == members
+    restored(postgres_newer, dump, overwrite=False)
+
+
 def test_what_is_the_same_is_left(roles, manager, postgres):
     """Restoring onto the server that the backup is of, as it still is, succeeds and changes nothing."""
     differing(roles, postgres)
@@ -447,11 +606,6 @@ def test_whoever_logged_in_is_never_changed(roles, manager, postgres, caplog):
     assert f"the role {admin}, whoever restores, was left as it is" in caplog.text
 
 
-def written(accounts: Accounts, **facts: object) -> bytes:
-    """Return a dump of accounts with some facts in the place of theirs."""
-    return "".join(f"{line}\n" for line in write_script(structs.replace(accounts, **facts))).encode()
-
-
 EVERYBODYS = {
     "a setting of all roles": ("settings", Setting(role=None, database=None, name="my.own", value="x")),
     "a parameter for everybody": (
@@ -488,22 +642,18 @@ def test_what_everybody_is_given_changes_who_is_there(roles, manager, postgres, 
             roles.execute(postgres, "REVOKE ALL ON PARAMETER my.own FROM PUBLIC, pg_monitor")
 
 
-def test_what_everybody_is_given_comes_to_a_new_server(manager, postgres, tmp_path):
+@pytest.mark.parametrize("major", [15, 16])
+def test_what_everybody_is_given_comes_to_a_new_server(major, manager, postgres, postgres_newer, tmp_path):
     """Where nobody is there yet it is added: so a drill shows it, memberships of predefined roles among it."""
     backup = backed_up(manager, postgres)
-    accounts = parse(data_of(backup))
+    accounts = as_of(major, parse(data_of(backup)))
     facts = [fact for _, fact in EVERYBODYS.values()]
     fields = {f: getattr(accounts.roles[0], f) for f in accounts.roles[0].__struct_fields__}
     group = Role(**{**fields, "name": "group", "superuser": False, "password": None})
-    membership = Membership(role="group", member="pg_monitor", admin=False, inherit=None, set=None, grantor=None)
-    changed = {"settings": tuple(facts[:1]), "parameters": tuple(facts[1:]), "memberships": (membership,)}
+    memberships = (granted("group", "pg_monitor", major),)
+    changed = {"settings": tuple(facts[:1]), "parameters": tuple(facts[1:]), "memberships": memberships}
     dump = dump_of(backup, tmp_path, written(accounts, roles=(*accounts.roles, group), **changed))
-    host = Host([postgres_plugin], discover=False)
-    plugin = host.plugins()[0]
-    options = host.options({"scratch": plugin, "restore": plugin}, {})
-    with host.scratch(plugin, dump=dump, on=None, options=options["scratch"]) as scratch:
-        host.restore(plugin, target=scratch.target, dump=dump, overwrite=False, options=options["restore"])
-        scratch.check()
+    with drilled(dump, postgres if postgres.major >= major else postgres_newer) as scratch:
         assert scratch.ask("SELECT pg_has_role('pg_monitor', 'group', 'MEMBER')") == [(True,)]
 
 
@@ -788,12 +938,10 @@ def test_a_dump_that_was_altered_is_refused(roles, manager, postgres, tmp_path, 
 
 
 STRANGERS = {
-    "a membership of a stranger": lambda a, s: Membership(
-        role=a, member=s, admin=False, inherit=None, set=None, grantor=None
-    ),
-    "a membership in a stranger": lambda a, s: Membership(
-        role=s, member=a, admin=False, inherit=None, set=None, grantor=None
-    ),
+    "a membership of a stranger": lambda a, s: granted(a, s, 15),
+    "a membership in a stranger": lambda a, s: granted(s, a, 15),
+    "a newer server's membership of a stranger": lambda a, s: granted(a, s, 16),
+    "a membership that a stranger granted": lambda a, s: granted("pg_monitor", a, 16, grantor=s),
     "a setting of a stranger": lambda a, s: Setting(role=s, database=None, name="work_mem", value="64kB"),
     "a setting of a predefined role": lambda a, s: Setting(role="pg_monitor", database=None, name="my.own", value="x"),
     "a setting of all in a database": lambda a, s: Setting(role=None, database="postgres", name="my.own", value="x"),

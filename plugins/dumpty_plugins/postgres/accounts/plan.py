@@ -144,30 +144,60 @@ class _Planner:
         if left:
             names = ", ".join(dict.fromkeys(name_sql(m.member) for m in left))
             self._plan.leave(f"the memberships of {names} were left as they are", "memberships")
+        given = self._given()
+        gone: list[Membership] = []
+        grants: list[str] = []
         for key, membership in found.items():
             if membership.member in self._roles and membership.member not in self._exempt and key not in wanted:
                 text = f"it is a member of {_described(membership)} there, and not in the backup"
                 self._plan.differs.append(f"role {name_sql(membership.member)}: {text}")
-                self._plan.changes.append(statements.revoke(membership))
+                gone += given[key]
         for membership in statements.in_order(missing, self._bootstrap, holders):
             if membership.member in self._exempt:
                 continue
+            key = (membership.role, membership.member, membership.grantor)
             grant = statements.grant(membership, major=self._major, bootstrap=self._bootstrap)
-            if (membership.role, membership.member, membership.grantor) not in found and self._adds(membership.member):
+            if key not in found and self._adds(membership.member):
                 self._plan.creations.append(grant)
                 continue
-            there = found.get((membership.role, membership.member, membership.grantor))
+            there = found.get(key)
             state = f"a member of {_described(there)}" if there else f"no member of {name_sql(membership.role)}"
             text = f"it is {state} there, a member of {_described(membership)} in the backup"
             self._plan.differs.append(f"role {name_sql(membership.member)}: {text}")
-            if there is not None and self._major < HAS_OPTIONS:
-                self._plan.changes.append(statements.revoke(there))
-            self._plan.changes.append(grant)
+            gone += [m for m in given.get(key, ()) if self._exceeds(m, membership)]
+            grants.append(grant)
+        self._plan.changes += [*self._revoking(gone), *grants]
+
+    def _exceeds(self, found: Membership, wanted: Membership) -> bool:
+        """Return whether a membership gives more than the wanted one, and granting that would not change it."""
+        if self._major < HAS_OPTIONS:
+            return True
+        # A grant changes what the same grantor gave: the first superuser, where a superuser names none.
+        unchanged = self._where.superuser and wanted.grantor is None and found.grantor != self._bootstrap
+        return unchanged and found.admin and not wanted.admin
+
+    def _revoking(self, memberships: Iterable[Membership]) -> list[str]:
+        """Return what ends memberships, each before the one by virtue of which it was granted."""
+        gone = set(memberships)
+        given = statements.in_order(self._found.memberships, self._bootstrap)
+        named = [m if self._where.superuser else replace(m, grantor=None) for m in reversed(given) if m in gone]
+        return list(dict.fromkeys(map(statements.revoke, named)))
+
+    def _given(self) -> dict[tuple[str, str, str | None], list[Membership]]:
+        """Return the memberships that are there, each as it was granted, by the keys of ``_keyed``."""
+        given: dict[tuple[str, str, str | None], list[Membership]] = {}
+        for membership in self._found.memberships:
+            grantor = membership.grantor if self._by_grantor else None
+            given.setdefault((membership.role, membership.member, grantor), []).append(membership)
+        return given
+
+    @property
+    def _by_grantor(self) -> bool:
+        """Whether memberships are told apart by who granted them."""
+        return min(self._wanted.header.major, self._major) >= HAS_OPTIONS and self._where.superuser
 
     def _keyed(self, accounts: Accounts) -> dict[tuple[str, str, str | None], Membership]:
         """Return memberships by what tells them apart on both servers: by grantors only where both know of them."""
-        majors = (self._wanted.header.major, self._major)
-        grantors = min(majors) >= HAS_OPTIONS and self._where.superuser
         keyed: dict[tuple[str, str, str | None], Membership] = {}
         for membership in accounts.memberships:
             entry = membership
@@ -176,7 +206,7 @@ class _Planner:
                 self._plan.leave(f"{text}{self._major} has none with such options", "memberships")
                 continue
             grantor = None
-            if grantors:
+            if self._by_grantor:
                 bootstrap = accounts.header.bootstrap
                 grantor = self._bootstrap if entry.grantor == bootstrap else entry.grantor
             entry = replace(entry, grantor=grantor)
