@@ -28,6 +28,7 @@ settings.load_profile("dumpty")
 _caches = tempfile.TemporaryDirectory(prefix="dumpty-caches-")
 os.environ["XDG_CACHE_HOME"] = _caches.name
 os.environ["XDG_DATA_HOME"] = f"{_caches.name}/data"
+os.environ["XDG_STATE_HOME"] = f"{_caches.name}/state"
 os.environ.pop("DUMPTY_MACHINE_KEY", None)
 
 # A shell's background job begins with signals ignored, and every program that the tests start would go on ignoring

@@ -77,7 +77,7 @@ def test_every_option_and_verb_that_a_page_names_exists(capsys):
         [
             *("", *app.VERBS, "plugins", "plugins new", "plugins check", "keys", "keys new", "keys show", "keys check"),
             *("config", "config init", "config check", "config show"),
-            *("schedule", "schedule systemd", "schedule cron"),
+            *("schedule", "schedule systemd", "schedule cron", "notify", "notify test"),
         ],
         "",
     )

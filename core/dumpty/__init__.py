@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dumpty.errors import Locked as Locked
     from dumpty.errors import ManifestError as ManifestError
     from dumpty.errors import MissingFile as MissingFile
+    from dumpty.errors import NotificationError as NotificationError
     from dumpty.errors import NotPermitted as NotPermitted
     from dumpty.errors import NotProvable as NotProvable
     from dumpty.errors import OptionError as OptionError
@@ -85,6 +86,9 @@ if TYPE_CHECKING:
     from dumpty.toolkit.files import save_dump as save_dump
     from dumpty.toolkit.files import send_file as send_file
     from dumpty.toolkit.globbing import database_files as database_files
+    from dumpty.toolkit.http import post_http as post_http
+    from dumpty.toolkit.http import require_http_url as require_http_url
+    from dumpty.toolkit.messages import message_json as message_json
     from dumpty.toolkit.replacement import Replacement as Replacement
     from dumpty.toolkit.sources import database_file as database_file
     from dumpty.toolkit.sources import refuse_unknown_parameters as refuse_unknown_parameters
@@ -111,6 +115,11 @@ if TYPE_CHECKING:
     from dumpty.types import ListedBackup as ListedBackup
     from dumpty.types import ListedDatabase as ListedDatabase
     from dumpty.types import LocalStore as LocalStore
+    from dumpty.types import Message as Message
+    from dumpty.types import Notice as Notice
+    from dumpty.types import NoticeEvent as NoticeEvent
+    from dumpty.types import NoticeKind as NoticeKind
+    from dumpty.types import Notifier as Notifier
     from dumpty.types import ObjectEvidence as ObjectEvidence
     from dumpty.types import ObjectSource as ObjectSource
     from dumpty.types import Option as Option
@@ -135,6 +144,7 @@ if TYPE_CHECKING:
     from dumpty.types import Scratch as Scratch
     from dumpty.types import SealedPart as SealedPart
     from dumpty.types import Section as Section
+    from dumpty.types import Severity as Severity
     from dumpty.types import ShrinkRules as ShrinkRules
     from dumpty.types import Signature as Signature
     from dumpty.types import SigningKey as SigningKey
@@ -145,6 +155,7 @@ if TYPE_CHECKING:
     from dumpty.types import Store as Store
     from dumpty.types import StoredObject as StoredObject
     from dumpty.types import StoredRun as StoredRun
+    from dumpty.types import TellingClaim as TellingClaim
     from dumpty.types import Transaction as Transaction
     from dumpty.types import Upload as Upload
     from dumpty.types import Verb as Verb
@@ -175,6 +186,7 @@ _EXPORTS = {
         "Exists",
         "MissingFile",
         "NotPermitted",
+        "NotificationError",
         "Retained",
         "NotProvable",
         "OptionError",
@@ -209,6 +221,8 @@ _EXPORTS = {
     "dumpty.toolkit.evidence": ("Comparison", "Difference", "compare_evidence", "require_same_evidence"),
     "dumpty.toolkit.files": ("require_file", "save_dump", "send_file"),
     "dumpty.toolkit.globbing": ("database_files",),
+    "dumpty.toolkit.http": ("post_http", "require_http_url"),
+    "dumpty.toolkit.messages": ("message_json",),
     "dumpty.toolkit.replacement": ("Replacement",),
     "dumpty.toolkit.sources": ("database_file", "refuse_unknown_parameters"),
     "dumpty.toolkit.targets": ("refuse_full_target",),
@@ -236,6 +250,11 @@ _EXPORTS = {
         "ListedBackup",
         "ListedDatabase",
         "LocalStore",
+        "Message",
+        "Notice",
+        "NoticeEvent",
+        "NoticeKind",
+        "Notifier",
         "ObjectEvidence",
         "ObjectSource",
         "Option",
@@ -260,6 +279,7 @@ _EXPORTS = {
         "Scratch",
         "SealedPart",
         "Section",
+        "Severity",
         "ShrinkRules",
         "Signature",
         "SigningKey",
@@ -270,6 +290,7 @@ _EXPORTS = {
         "Store",
         "StoredObject",
         "StoredRun",
+        "TellingClaim",
         "Transaction",
         "Upload",
         "Verb",

@@ -25,6 +25,7 @@
     ├── TargetNotEmpty           restore refused; says how to insist
     │   └── OtherDatabase        what it holds is another database than the backup's
     ├── Cancelled                the caller ended the call before it was complete
+    ├── NotificationError        a message was not taken by whom it was for
     ├── Locked                   somebody else holds it (also RuntimeError)
     └── StoreError               the store cannot write, list or read (also OSError)
         ├── Exists               a new object's name is taken (also FileExistsError)
@@ -56,6 +57,7 @@ __all__ = [
     "MissingFile",
     "NotPermitted",
     "NotProvable",
+    "NotificationError",
     "OptionError",
     "OtherDatabase",
     "Pinned",
@@ -199,6 +201,10 @@ class Cancelled(DumptyError):
 
     Nothing of a backup is kept, and the target of a restore is as it was; where cleaning up failed the text says so.
     """
+
+
+class NotificationError(DumptyError):
+    """A notifier could not tell its recipient, or cannot say whether it did."""
 
 
 class Locked(DumptyError, RuntimeError):

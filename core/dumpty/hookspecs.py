@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Identity,
         Inspection,
         KeyPair,
+        Notifier,
         Options,
         PluginInfo,
         Reader,
@@ -202,6 +203,19 @@ def open_repository(url: str, options: Options) -> Repository:  # type: ignore[e
     """Open a repository whose layout is the plugin's own, instead of a store that holds dumpty's.
 
     ``options`` are those declared for ``open_store``. A store that implements this hook needs no ``open_store``.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def open_notifier(url: str, secret: str) -> Notifier:  # type: ignore[empty-body]
+    """Return what tells the recipient behind ``url``; it sends nothing, and connects to nobody.
+
+    ``url`` is what the user wrote, nothing of it decoded; ``secret`` is what messages are to be signed with, "" where
+    nobody asks for that. Settings stand in the query. Whatever is wrong with either raises ``MalformedURL`` or
+    ``OptionError`` here, and not from ``send``: that is how a configuration is checked. A whole URL may be a secret
+    (many services have a token in its path): show of it, in texts, no more than the scheme and the host.
 
     .. versionadded:: 1.0
     """

@@ -17,6 +17,7 @@ def test_plugins_lists_every_plugin_with_what_it_is_for(dumpty):
     assert lines["gzip"] == ["compressor", "gzip", ".gz", "dumpty", package.__version__, "ok"]
     assert lines["sha256"][0] == "verifier"
     assert lines["file"][0] == "store"
+    assert lines["webhook"][:4] == ["notifier", "webhook", "http://", "https://"]
 
 
 def test_a_plugin_that_does_not_load_is_listed_with_the_reason(dumpty, broken):
@@ -91,7 +92,11 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
 
 
 @pytest.mark.parametrize(
-    "name", ["sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"]
+    "name",
+    [
+        *("sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"),
+        *("webhook", "apprise", "command"),
+    ],
 )
 def test_every_built_in_plugin_can_be_shown(dumpty, name):
     result = dumpty("plugins", "show", name)
@@ -134,6 +139,7 @@ def test_doctor_says_what_is_installed(dumpty):
     libraries = {library["name"]: library for library in reply["libraries"]}
     assert libraries["pymysql"]["version"]
     assert libraries["psycopg2-binary"]["needed_by"] == "postgres"
+    assert libraries["apprise"]["needed_by"] == "apprise"
     assert reply["database"] is None
 
 

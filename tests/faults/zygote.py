@@ -8,7 +8,7 @@ the installed program does, with the fault that the order asks for:
 - ``line``: Ctrl-C's exception before the n-th line that is run of those that commit a backup; where is noted in ``note``;
 - ``request``: SIGKILL when the answer to the n-th request over HTTP has come, or the n-th SFTP packet is sent;
 - ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
-- ``until``: SIGTERM once a run that is written down in this folder is let go of;
+- ``until``: SIGTERM once a run, or what was told, is written down in this folder and let go of;
 - ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
 """
 
@@ -149,7 +149,7 @@ def shift_clock(offsets: list[float]) -> None:
 
 
 def end_when_run(folder: str) -> None:
-    """End this process by SIGTERM once a run is written down in ``folder``, and let go of.
+    """End this process by SIGTERM once a run, or what was told, is written down in ``folder``, and let go of.
 
     What one that was killed claimed stays: nobody is waited for longer than a tenth of a second.
     """
@@ -160,7 +160,7 @@ def end_when_run(folder: str) -> None:
         return []
 
     def watch_folder() -> None:
-        while not names(".result"):
+        while not (names(".result") or names(".told-")):
             time.sleep(0.005)
         end = time.monotonic() + 0.1
         while names(".claim-") and time.monotonic() < end:

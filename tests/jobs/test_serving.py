@@ -438,3 +438,74 @@ def test_end_gives_back_what_is_not_complete_and_the_next_one_runs_it(place, mon
     assert BackupManager(place.repository).list_backups() == []
     place.serve(day(2, 5), day(2, 6))
     assert place.slots() == [day(2, 3)]
+
+
+# -- alarms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorder(place):
+    """A program that notes what it is told; its address, and the titles of what it was told."""
+    program, file = place.path / "tell.sh", place.path / "titles"
+    program.write_text(f'#!/bin/sh\n[ -e {place.path}/dead ] && exit 1\necho "$DUMPTY_TITLE" >> {file}\n')
+    program.chmod(0o700)
+
+    def titles():
+        return file.read_text().splitlines() if file.exists() else []
+
+    titles.address = f'["command://{program}"]'
+    return titles
+
+
+def test_what_is_overdue_is_told_by_itself_once(place, recorder):
+    """Nothing runs that could tell it: the job is run by hand, and nobody did."""
+    never = '"0 0 1 1 *"'
+    place.configure(
+        {
+            "shop": {"max_age": '"26h"', "notify": recorder.address},
+            "other": {"schedule": never, "source": f'"{place.url}"'},
+        }
+    )
+    now = datetime.now(UTC)
+    place.serve(now, now + timedelta(hours=1))
+    assert recorder() == []  # it was never run, and the configuration is new
+    place.serve(now + timedelta(hours=25), now + timedelta(hours=30))
+    assert recorder() == ["dumpty: shop: the backup is overdue"]
+
+
+def test_a_recipient_who_is_dead_is_told_of_once_a_day_and_hears_it_later(place, recorder):
+    (place.path / "dead").touch()
+    place.configure({"shop": {"max_age": '"1h"', "notify": recorder.address, "schedule": '"0 0 1 1 *"'}})
+    (place.path / "shop.db").unlink()
+    now = datetime.now(UTC)
+    place.serve(now, now + timedelta(hours=3), [(now + timedelta(hours=2), lambda: (place.path / "dead").unlink())])
+    told = [problem for problem in place.problems if "tell.sh was not told" in problem]
+    assert len(set(told)) == len(told) == 1
+    assert recorder()[0].startswith("dumpty: shop: the backup failed")
+
+
+def test_a_look_that_hangs_stops_no_run_and_no_end(place, recorder, monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(serving.Watch, "look", lambda *_, **__: released.wait(60) and [])
+    place.configure({"shop": {"notify": recorder.address, "schedule": '"0 * * * *"'}})
+    released_by = threading.Timer(1, released.set)
+    released_by.start()
+    try:
+        place.serve(day(2, 0, 30), day(2, 2, 30))
+    finally:
+        released.set()
+        released_by.join()
+    assert place.slots() == [day(2, hour) for hour in range(3)]
+
+
+def test_a_configuration_that_is_read_again_is_the_one_that_is_watched(place, recorder):
+    place.configure({"shop": {"max_age": '"1h"', "schedule": '"0 0 1 1 *"'}})
+    now = datetime.now(UTC)
+
+    def change():
+        keys = {"max_age": '"1h"', "schedule": '"0 0 1 1 *"', "notify": recorder.address}
+        place.configure({"shop": keys})
+        place.ask_to_reload()
+
+    place.serve(now, now + timedelta(hours=6), [(now + timedelta(hours=3), change)])
+    assert recorder() == ["dumpty: shop: the backup is overdue"]

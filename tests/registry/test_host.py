@@ -267,7 +267,7 @@ HALF = Option(name="hashes", default="on", help="", choices=("on", "off"))
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"kind": "magic"}, "kind 'magic' is none of driver, compressor, cipher, verifier, store"),
+        ({"kind": "magic"}, "kind 'magic' is none of driver, compressor, cipher, verifier, store, notifier"),
         ({"kind": "driver", "schemes": ("x",)}, "at least one scheme and one format"),
         ({"kind": "driver", "formats": (FORMAT,)}, "at least one scheme and one format"),
         ({"kind": "driver", "formats": (FORMAT,), "schemes": "newdb"}, "schemes is a tuple of str"),
@@ -281,6 +281,8 @@ HALF = Option(name="hashes", default="on", help="", choices=("on", "off"))
         ({"kind": "driver", "formats": (SENSITIVE,), "schemes": ("x",)}, "one of on .its default., off and plain"),
         ({"kind": "driver", "formats": (SENSITIVE,), "schemes": ("x",), "options": (HALF,)}, "declare that option"),
         ({"kind": "store"}, "a store declares at least one scheme"),
+        ({"kind": "notifier"}, "a notifier declares at least one scheme"),
+        ({"kind": "store", "schemes": ("*",)}, r"the scheme \* is for notifiers"),
         ({"kind": "compressor"}, "a compressor declares a suffix"),
         ({"kind": "compressor", "suffix": "gz"}, "a suffix is a dot"),
         ({"kind": "compressor", "suffix": ".x.part"}, "none of"),
@@ -295,6 +297,48 @@ HALF = Option(name="hashes", default="on", help="", choices=("on", "off"))
 def test_a_description_that_breaks_the_contract_is_refused_with_the_rule(changes, text):
     with pytest.raises(PluginLoadError, match=f"plugin 'described' of this program cannot be loaded: describe.*{text}"):
         host(described(**changes))
+
+
+class ToyNotifier:
+    """A notifier of some schemes, which refuses whatever it is opened with."""
+
+    def __init__(self, name, *schemes):
+        self.name, self.schemes = name, schemes
+
+    @hookimpl
+    def describe(self):
+        return PluginInfo(kind="notifier", schemes=self.schemes)
+
+    @hookimpl
+    def open_notifier(self, url, secret):
+        if secret == "none":
+            return object()
+        raise OptionError(f"{url} and {secret} are no good")
+
+
+def test_a_notifier_for_all_schemes_gets_those_that_no_other_answers():
+    plugin_host = host(ToyNotifier("rest", "*"), ToyNotifier("own", "newpage", "newpages"))
+    assert plugin_host.notifier("NewPage://host/x").name == "own"
+    assert plugin_host.notifier("newpager://host/x").name == "rest"
+    for url in ("", "newpage", "://x", "newpage:host"):
+        with pytest.raises(PluginNotFound, match="no notifier answers the scheme ''"):
+            plugin_host.notifier(url)
+    with pytest.raises(
+        PluginNotFound, match=r"no notifier answers the scheme 'pag'; installed: page\. Did you mean 'page'"
+    ):
+        host(ToyNotifier("own", "page")).notifier("pag://x")
+    with pytest.raises(PluginConflict, match=r"both claim the scheme '\*'"):
+        host(ToyNotifier("rest", "*"), ToyNotifier("other", "*"))
+
+
+def test_what_opening_a_notifier_raises_or_returns_wrongly_is_told_without_its_secrets():
+    plugin_host = host(ToyNotifier("own", "newpage"))
+    plugin, url = plugin_host.notifier("newpage://h"), "newpage://user:pa55word@h/x"
+    with pytest.raises(OptionError) as caught:
+        plugin_host.open_notifier(plugin, url=url, secret="s3cret-word")
+    assert str(caught.value) == "newpage://user:***@h/x and *** are no good"
+    with pytest.raises(PluginError, match="plugin 'own' of this program returned object from open_notifier"):
+        plugin_host.open_notifier(plugin, url=url, secret="none")
 
 
 def test_a_sound_description_is_admitted():

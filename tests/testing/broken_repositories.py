@@ -200,6 +200,7 @@ class ForgetsWhenClosed(GoodRepository):
     "test_clear_keeps_what_was_committed",
     "test_an_interrupt_leaves_a_transaction_uncommitted",
     "test_backups_are_untouched_by_runs",
+    "test_a_recipient_who_was_not_told_is_told_by_the_next",
 )
 class ClearsEverything(GoodRepository):
     class repository(Vault):
@@ -408,3 +409,36 @@ class ClearsRuns(GoodRepository):
         def clear(self):
             super().clear()
             self.store.delete([found.name for found in self.store.list(".runs")])
+
+
+class Telling:
+    """A claim to tell that keeps nobody away, and forgets what was told."""
+
+    known = ()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def finish(self, content):
+        pass
+
+
+@breaks("test_what_was_told_is_known_to_whoever_tells_next", "test_a_recipient_who_was_not_told_is_told_by_the_next")
+class ForgetsWhoWasTold(GoodRepository):
+    class repository(Vault):
+        def claim_telling(self, job, channel):
+            return Telling()
+
+        def told(self, job, channel):
+            return ()
+
+
+@breaks("test_a_recipient_who_was_not_told_is_told_by_the_next")
+class ClearsWhoWasTold(GoodRepository):
+    class repository(Vault):
+        def clear(self):
+            super().clear()
+            self.store.delete([found.name for found in self.store.list(".alarms")])

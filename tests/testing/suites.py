@@ -8,9 +8,18 @@ import os
 
 import pytest
 
-from dumpty.testing import CipherSuite, CompressorSuite, RepositorySuite, StoreSuite, VerifierSuite
+from dumpty.testing import (
+    CipherSuite,
+    CompressorSuite,
+    NotifierSuite,
+    Recipient,
+    RepositorySuite,
+    StoreSuite,
+    VerifierSuite,
+)
 from dumpty.testing.stage import StageRules
 from dumpty.testing.suite import Suite
+from testing import broken_notifiers
 from testing.breaks import ANY
 from testing.jsonl_suite import JsonLinesSuite
 
@@ -107,6 +116,33 @@ class Verifiers(OneProcess, VerifierSuite):
     known = {b"abc": hashlib.sha256(b"abc").hexdigest()}  # noqa: RUF012 - never changed
 
 
+class Notifiers(OneProcess, NotifierSuite):
+    longest = 4000
+    bound = 3.0
+    patience = 2.0
+    malformed = {"toypost://s3cret-word": "s3cret-word", "": ""}  # noqa: RUF012 - never changed
+
+    @pytest.fixture
+    def new_recipient(self):
+        made = []
+
+        def make(behaviour):
+            made.append(broken_notifiers.Box(f"t0ken-{next(numbers)}", behaviour))
+            box = made[-1]
+            return Recipient(
+                url=f"toypost://house/{box.token}",
+                received=lambda: box.texts,
+                contacts=lambda: box.contacts,
+                leave=box.leave,
+                secret="s3cret-of-twenty-four-characters" if self.signs else "",
+                hidden=[box.token],
+            )
+
+        yield make
+        for box in made:
+            box.leave()
+
+
 class Stores(OneProcess, StoreSuite):
     large = 4 << 20
     memory = 1 << 20
@@ -179,4 +215,5 @@ SMALL = {
     "broken_drivers": Drivers,
     "broken_repositories": Repositories,
     "broken_verifiers": Verifiers,
+    "broken_notifiers": Notifiers,
 }

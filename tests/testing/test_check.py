@@ -65,6 +65,14 @@ def test_a_store_with_a_url_is_proved_beside_what_is_there_and_nothing_is_left(t
     assert verdict.remaining_databases == ()
 
 
+def test_a_notifier_is_told_what_was_not_proved_without_a_recipient():
+    verdict = check("webhook", "notifier")
+    assert verdict.kept, str(verdict)
+    unproved = {rule.test: rule.reason for rule in verdict.of("unproved")}
+    assert "only a suite of one's own has recipients" in unproved["test_a_message_arrives_whole_and_once"]
+    assert "test_describe_brings_in_no_library" in {rule.test for rule in verdict.of("kept")}
+
+
 def test_what_a_store_keeps_for_itself_goes_with_the_folder_of_the_check(tmp_path, monkeypatch):
     """The mark that the store ``file`` leaves where its file system is a network's."""
     (tmp_path / "site").mkdir()

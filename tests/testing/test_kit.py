@@ -83,7 +83,14 @@ def test_a_folder_in_a_store_has_its_url(url, below):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("sqlite", "driver"), ("gzip", "compressor"), ("age", "cipher"), ("sha256", "verifier"), ("file", "store")],
+    [
+        ("sqlite", "driver"),
+        ("gzip", "compressor"),
+        ("age", "cipher"),
+        ("sha256", "verifier"),
+        ("file", "store"),
+        ("webhook", "notifier"),
+    ],
 )
 def test_every_kind_of_installed_plugin_has_its_suite(name, kind):
     suite = suite_for(name, kind)

@@ -40,7 +40,7 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
-  12   done, but somebody should look: a copy is missing, a backup is suspicious, a guarantee does not hold
+  12   done, but somebody should look: a backup is overdue or suspicious, a copy is missing, a guarantee does not hold
   130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
 `dumpty help` lists the pages of the manual. DUMPTY_DEBUG=1 in the environment adds the traceback to an
@@ -62,6 +62,7 @@ VERBS = {
     "copy": "copy:copy",
     "run": "run:run",
     "runs": "runs:runs",
+    "check": "check:check",
     "serve": "serve:serve",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
@@ -102,6 +103,7 @@ def build(verb: str = "") -> typer.Typer:
         app.add_typer(_keys_group(common), name="keys")
         app.add_typer(_config_group(common), name="config")
         app.add_typer(_schedule_group(common), name="schedule")
+        app.add_typer(_notify_group(common), name="notify")
     return app
 
 
@@ -162,6 +164,15 @@ def _schedule_group(common: Mapping[str, Any]) -> typer.Typer:
     group.callback(help=schedule.schedule.__doc__, epilog=_epilog(schedule.EXAMPLES))(schedule.schedule)
     for verb in (schedule.systemd, schedule.cron):
         group.command(verb.__name__)(_returning_outcome(verb))
+    return group
+
+
+def _notify_group(common: Mapping[str, Any]) -> typer.Typer:
+    from dumpty.cli.commands import notify
+
+    group = typer.Typer(**common)
+    group.callback(help=notify.notify.__doc__, epilog=_epilog(notify.EXAMPLES))(notify.notify)
+    group.command("test")(_returning_outcome(notify.try_out))
     return group
 
 

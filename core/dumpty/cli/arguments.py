@@ -59,7 +59,7 @@ Directory = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, failures included.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 # dumpty.types.Kind, which takes too long to import for a mere --help; a test keeps them equal.
-Kind = Literal["driver", "compressor", "cipher", "verifier", "store"]
+Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier"]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
 PluginOptions = Annotated[
     list[str] | None,

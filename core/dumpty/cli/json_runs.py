@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from dumpty.cli.json_values import Bytes, Count, Moment, Object, Seconds
-from dumpty.types import Level  # noqa: TC001
+from dumpty.types import Level, NoticeKind  # noqa: TC001
 
-__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobPlan", "JobRun", "JobSettings", "Run", "ScheduleFile"]
+__all__ = [
+    "CopyRun",
+    "DatabaseHealth",
+    "DatabaseRun",
+    "DrillRun",
+    "JobHealth",
+    "JobPlan",
+    "JobRun",
+    "JobSettings",
+    "Notified",
+    "Problem",
+    "Run",
+    "ScheduleFile",
+]
 
 Outcome = Literal["ok", "attention", "failed", "skipped"]
 
@@ -92,6 +105,46 @@ class JobPlan(Object, kw_only=True):
     next: Moment | None
     done: bool
     databases: list[str]
+    error: str | None
+    error_type: str | None
+
+
+class DatabaseHealth(Object, kw_only=True):
+    """A database of a job: its newest good ``backup`` (null: there is none), and whether that is too old."""
+
+    source: str
+    database: str
+    backup: str | None
+    timestamp: Moment | None
+    age_seconds: Seconds | None
+    overdue: bool
+
+
+class Problem(Object, kw_only=True):
+    """What is wrong with a job: of what, in a line, since when (null: that is not known)."""
+
+    kind: NoticeKind
+    subject: str
+    text: str
+    since: Moment | None
+
+
+class JobHealth(Object, kw_only=True):
+    """How a job is; ``running`` is null where its repository cannot be looked at."""
+
+    job: str
+    running: bool | None
+    last_run: Moment | None
+    last_outcome: Outcome | None
+    databases: list[DatabaseHealth]
+    problems: list[Problem]
+
+
+class Notified(Object, kw_only=True):
+    """Whether somebody took a message; of the address only what may be seen."""
+
+    address: str
+    ok: bool
     error: str | None
     error_type: str | None
 

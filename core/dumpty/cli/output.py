@@ -62,6 +62,7 @@ class Report(NamedTuple):
     json: bool = False
     quiet: bool = False
     only_prints: bool = False
+    shows_error: bool = False
 
 
 # Control characters of ISO 646 and 8859, separators, and what changes the direction of writing: they could rewrite
@@ -116,7 +117,7 @@ def emit(report: Report) -> int:
     if any(isinstance(line, Page) for line in report.lines) and show(lines):
         return status
     status = _print_lines(lines, status, only_prints=report.only_prints)
-    if error is not None:
+    if error is not None and not report.shows_error:
         say(f"dumpty: {_text(error)}")
     return status
 

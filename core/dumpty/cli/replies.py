@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from dumpty.cli.json_runs import JobPlan, JobRun, JobSettings, Run, ScheduleFile  # noqa: TC001 - as the other values
+from dumpty.cli.json_runs import (  # noqa: TC001 - as the other values
+    JobHealth,
+    JobPlan,
+    JobRun,
+    JobSettings,
+    Notified,
+    Run,
+    ScheduleFile,
+)
 from dumpty.cli.json_values import (
     Backup,
     BackupFailure,
@@ -152,6 +160,18 @@ class RunsReply(Reply, kw_only=True):
     runs: list[Run]
 
 
+class CheckReply(Reply, kw_only=True):
+    """``check``: each job, whether anything is wrong with it or not."""
+
+    jobs: list[JobHealth]
+
+
+class NotifyReply(Reply, kw_only=True):
+    """``notify test``: everybody who was to be told."""
+
+    notified: list[Notified]
+
+
 class ScheduleReply(Reply, kw_only=True):
     """``schedule systemd`` and ``schedule cron``: the files, and the commands that are left to be called for them."""
 
@@ -290,9 +310,11 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "copy": (CopyReply,),
     "run": (RunReply, RunPlanReply),
     "runs": (RunsReply,),
+    "check": (CheckReply,),
     "serve": (),
     "schedule systemd": (ScheduleReply,),
     "schedule cron": (ScheduleReply,),
+    "notify test": (NotifyReply,),
     "config init": (ConfigInitReply,),
     "config check": (ConfigReply,),
     "config show": (ConfigReply, ConfigSchemaReply),

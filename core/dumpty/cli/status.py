@@ -37,6 +37,10 @@ __all__ = [
     "UNVERIFIED",
     "USAGE",
     "CopyMissing",
+    "NagiosCritical",
+    "NagiosUnknown",
+    "NagiosWarning",
+    "NeedsAttention",
     "NoSuchStore",
     "NotGuaranteed",
     "RunFailed",
@@ -50,6 +54,8 @@ __all__ = [
 ]
 
 DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, ATTENTION, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 12, 130
+
+_NAGIOS_WARNING, _NAGIOS_CRITICAL, _NAGIOS_UNKNOWN = 1, 2, 3
 
 SCHEMA_VERSION = 1
 """Of the JSON objects that say how a verb ended; ``replies`` has them. Keys that are added make no new version."""
@@ -83,6 +89,22 @@ class RunIncomplete(DumptyError):
     """All backups of a run are made, and somebody should look: a copy, or a proof, is missing."""
 
 
+class NeedsAttention(DumptyError):
+    """Something is wrong with a job, or its backups, that somebody should look at."""
+
+
+class NagiosWarning(DumptyError):
+    """What a plugin of Nagios calls a warning."""
+
+
+class NagiosCritical(DumptyError):
+    """What a plugin of Nagios calls critical."""
+
+
+class NagiosUnknown(DumptyError):
+    """What a plugin of Nagios says where it cannot tell."""
+
+
 class Terminated(KeyboardInterrupt):
     """A signal asks dumpty to end. Cleans up as Ctrl-C does, and exits with 128 and the signal's number."""
 
@@ -108,6 +130,10 @@ TABLE: tuple[tuple[type[BaseException], int], ...] = (
     (SuspiciousBackup, ATTENTION),
     (NotGuaranteed, ATTENTION),
     (RunIncomplete, ATTENTION),
+    (NeedsAttention, ATTENTION),
+    (NagiosWarning, _NAGIOS_WARNING),
+    (NagiosCritical, _NAGIOS_CRITICAL),
+    (NagiosUnknown, _NAGIOS_UNKNOWN),
     (KeyboardInterrupt, INTERRUPTED),
 )
 """The first line that fits decides; every other error is ``FAILED``."""

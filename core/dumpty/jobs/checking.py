@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import DumptyError, OptionError
-from dumpty.indirection import indirect_line
+from dumpty.indirection import indirect_line, is_indirect
 from dumpty.jobs.finding import ACCOUNTS
+from dumpty.jobs.notifying import heartbeat_urls, open_channel, shown_channel
 from dumpty.jobs.upkeep import read_address
 from dumpty.operations.given_keys import CIPHER, given_identities, given_recipients, given_signing_key
 from dumpty.registry.host import default_host
@@ -53,6 +54,10 @@ def _steps(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> Itera
         yield "encrypt_to", lambda: _check_recipients(job)
     if job.sign_with is not None:
         yield "sign_with", lambda: given_signing_key(job.sign_with or "")
+    for channel in job.notify:
+        yield "notify", lambda channel=channel: open_channel(channel, remember)  # type: ignore[misc]
+    if job.heartbeat is not None:
+        yield "heartbeat", lambda: heartbeat_urls(job.heartbeat, remember)
     if job.drill is not None:
         yield "drill", lambda: _check_drill(job, remember)
 
@@ -130,7 +135,17 @@ def warnings_of(configuration: Configuration) -> list[str]:
             if "://" in written and _has_secrets(written):
                 path = configuration.file.path
                 return [f"{path} holds a password, and everybody may read it: chmod 600 it, or write env: or file:"]
+        if any(not is_indirect(url) and shown_channel(url) != url for url in _told(job)):
+            path = configuration.file.path
+            return [f"{path} says where to notify, and everybody may read it: chmod 600 it, or write env: or file:"]
     return []
+
+
+def _told(job: JobSettings) -> list[str]:
+    """Return the addresses of those who are told of a job, as they are written."""
+    beats = job.heartbeat
+    written = [beats] if isinstance(beats, str) or beats is None else [beats.start, beats.success, beats.failure]
+    return [*(channel.url for channel in job.notify), *(url for url in written if url is not None)]
 
 
 def _has_secrets(written: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tomllib
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -29,10 +29,11 @@ T = TypeVar("T")
 
 
 class ConfigFile(NamedTuple):
-    """A configuration file that was read: ``path`` as it was found, and its content."""
+    """A configuration file that was read: ``path`` as it was found, its content, and since when it is so (aware)."""
 
     path: str
     text: str
+    modified: datetime
     readable_by_others: bool = False
 
     def problem(self, keys: Sequence[str], text: str) -> str:
@@ -112,7 +113,8 @@ def _read_file(path: str) -> ConfigFile:
         text = data.decode()
     except UnicodeDecodeError:
         raise ConfigurationError(f"the configuration {path} is not UTF-8 text") from None
-    return ConfigFile(path, text.removeprefix("\ufeff"), bool(status.st_mode & stat.S_IROTH))
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return ConfigFile(path, text.removeprefix("\ufeff"), modified, bool(status.st_mode & stat.S_IROTH))
 
 
 def _values_of_no_type(file: ConfigFile, content: Mapping[str, Any]) -> Iterator[str]:

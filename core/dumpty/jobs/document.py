@@ -10,7 +10,21 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-__all__ = ["ALL", "NEVER", "Copy", "Defaults", "Document", "Drill", "Guard", "Job", "Keep", "Limits", "json_schema"]
+__all__ = [
+    "ALL",
+    "NEVER",
+    "Channel",
+    "Copy",
+    "Defaults",
+    "Document",
+    "Drill",
+    "Guard",
+    "Heartbeat",
+    "Job",
+    "Keep",
+    "Limits",
+    "json_schema",
+]
 
 ALL: Literal["all"] = "all"
 NEVER: Literal["never"] = "never"
@@ -72,6 +86,23 @@ class Guard(Table, kw_only=True, frozen=True):
     ignore: Annotated[list[Text] | None, Meta(description="Tables not to look at.", examples=[["*.queue_*"]])] = None
 
 
+class Channel(Table, kw_only=True, frozen=True):
+    """Somebody who is told what is wrong."""
+
+    url: Annotated[Text, Meta(description="A notifier's URL, or where to read it: env:, file:, cmd:.")]
+    secret: Annotated[
+        Text | None, Meta(description="What messages are signed with, or better where to read it: env:, file:, cmd:.")
+    ] = None
+
+
+class Heartbeat(Table, kw_only=True, frozen=True):
+    """The URLs that a service expects to hear from; what is left out is not told."""
+
+    start: Annotated[Text | None, Meta(description="When a run begins.")] = None
+    success: Annotated[Text | None, Meta(description="When all of it is done, copies and proofs too.")] = None
+    failure: Annotated[Text | None, Meta(description="When it ends any other way.")] = None
+
+
 class Defaults(Table, kw_only=True, frozen=True):
     """What holds for every job that does not say otherwise; a job's own value takes the whole place of this one."""
 
@@ -94,6 +125,20 @@ class Defaults(Table, kw_only=True, frozen=True):
     shrink_guard: Annotated[
         bool | Guard | None,
         Meta(description="Compare each backup with the last good ones: true, unless this says otherwise."),
+    ] = None
+    max_age: Annotated[
+        Duration | None, Meta(description="How old the last good backup of a database may be; older is overdue.")
+    ] = None
+    notify: Annotated[
+        list[Text | Channel] | None,
+        Meta(description="Who is told what is wrong: URLs of notifiers, or where to read them: env:, file:, cmd:."),
+    ] = None
+    remind: Annotated[
+        Text | None, Meta(description="How often to tell again what is still wrong: 1d, never. 1d.", examples=["1d"])
+    ] = None
+    heartbeat: Annotated[
+        Text | Heartbeat | None,
+        Meta(description="A service's URL that hears of each run: URL/start, URL, URL/fail; or the three of them."),
     ] = None
     schedule: Annotated[
         Text | None, Meta(description="When it is due, as in a crontab: 30 2 * * *.", examples=["30 2 * * *"])

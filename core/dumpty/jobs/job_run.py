@@ -9,12 +9,12 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dumpty.errors import DumptyError, Locked
 from dumpty.jobs import database_run
 from dumpty.jobs.finding import find_databases, has_files, heard_warnings
-from dumpty.jobs.outcomes import DatabaseRun, JobRun, decode, encode
+from dumpty.jobs.outcomes import CopyRun, DatabaseRun, DrillRun, JobRun, decode, encode
 from dumpty.jobs.stop import Stop
 from dumpty.jobs.upkeep import Place, Upkeep, read_address
 from dumpty.jobs.values import duration_text
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dumpty.types import RunClaim
 
 __all__ = ["ActiveJob", "Listener"]
+
+T = TypeVar("T", CopyRun, DrillRun)
 
 _LOOKED_BACK = 5
 """Runs that are looked at for the databases that there were: the latest slot is not always the one that ran last."""
@@ -58,7 +60,7 @@ class ActiveJob:
         others: the names of the configuration's other jobs, whose backups are not this one's to remove.
 
     ``result`` is what came of it, once it has ended; ``settled`` is True where that stands in the repository, this
-    machine's or another one's: whoever asks again is told so.
+    machine's or another one's: whoever asks again is told so. ``claimed``: it was begun here; ``begun`` tells of that.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class ActiveJob:
         self.job, self.slot, self._by_hand = planned.job, planned.slot, planned.due is None
         self.stop = Stop()
         self.result: JobRun | None = None
-        self.settled = False
+        self.settled = self.claimed = False
+        self.begun: threading.Thread | None = None
         self._listener, self._locks, self._others = listener, locks, others
         self._started, self._start = datetime.now(UTC), time.monotonic()
         self._claim: RunClaim | None = None
@@ -151,7 +154,7 @@ class ActiveJob:
             claim = manager.claim_run(self.job.name, self.slot)
         if claim is None:
             return False
-        self._claim = claim.__enter__()
+        self._claim, self.claimed = claim.__enter__(), True
         deadline = self.job.deadline
         reason = f"the deadline of {duration_text(deadline)} of the job {self.job.name} has passed"
         self._timer = threading.Timer(deadline.total_seconds(), self.stop.ask, (reason,))
@@ -236,10 +239,16 @@ class ActiveJob:
             outcome,
             error=error,
             warnings=warnings,
-            copies=tuple(upkeep.copies),
-            drills=tuple(upkeep.drills),
+            copies=tuple(self._shown(copy) for copy in upkeep.copies),
+            drills=tuple(self._shown(drill) for drill in upkeep.drills),
             removed=tuple(upkeep.removed),
         )
+
+    def _shown(self, entry: T) -> T:
+        """Return what followed the backups without secrets: a plugin may say more than it should."""
+        from msgspec.structs import replace
+
+        return entry if entry.error is None else replace(entry, error=redact(entry.error, tuple(self._secrets)))
 
     def _vanished(self) -> list[str]:
         """Return a warning for each database that the last run found, and this one did not."""

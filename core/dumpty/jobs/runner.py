@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.jobs.job_run import ActiveJob
 from dumpty.jobs.task_pool import TaskPool
+from dumpty.jobs.telling import tell_begun, tell_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.job_run import Listener
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.planning import Planned
+    from dumpty.jobs.watch import Watch
 
 __all__ = ["Runner"]
 
@@ -32,10 +34,11 @@ class Runner:
         limits: how much goes on side by side.
         listener: is told of what happens, in any thread.
         names: of all the configuration's jobs, also those that are not run now.
+        watch: tells people how jobs are, after each run.
     """
 
-    def __init__(self, limits: Limits, listener: Listener, names: Collection[str]) -> None:
-        self._listener = listener
+    def __init__(self, limits: Limits, listener: Listener, names: Collection[str], watch: Watch) -> None:
+        self._listener, self._watch = listener, watch
         self._names = frozenset(names)
         self._locks: dict[str, threading.Lock] = {}
         self._locks_lock = threading.Lock()
@@ -116,6 +119,7 @@ class Runner:
         # Before other jobs are begun: what is claimed is worked on.
         databases = job.prepare()
         if databases:
+            tell_begun(job, self._listener, self._watch)
             self._pool.add_first(
                 [(functools.partial(self._back_up, job, each, ended), each.server) for each in databases]
             )
@@ -131,12 +135,15 @@ class Runner:
         self._end(job, ended)
 
     def _end(self, job: ActiveJob, ended: Callable[[ActiveJob], None] | None) -> None:
-        with self._locks_lock:
-            self._active.discard(job)
-            if not self._active:
-                self._locks.clear()  # by address, which may hold a secret that is another one tomorrow
-        if ended is not None:
-            ended(job)
+        try:
+            tell_ended(job, self._listener, self._watch)
+        finally:
+            with self._locks_lock:
+                self._active.discard(job)
+                if not self._active:
+                    self._locks.clear()  # by address, which may hold a secret that is another one tomorrow
+            if ended is not None:
+                ended(job)
 
     def _lock(self, address: str) -> threading.Lock:
         with self._locks_lock:

@@ -13,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.errors import ConfigurationError
+from dumpty.jobs.lookout import Lookout
 from dumpty.jobs.planning import plan
 from dumpty.jobs.runner import Runner
+from dumpty.jobs.watch import Watch
 from dumpty.redaction import one_line
 
 if TYPE_CHECKING:
@@ -132,7 +134,9 @@ class Serving:
         self._configuration = configuration
         self._load, self._reload_asked = load, reload_asked
         self._followers, self._clock = followers, clock
-        self._runner = Runner(configuration.limits, listener, configuration.written)
+        self._watch = Watch(listener.remember, configuration.file.modified)
+        self._runner = Runner(configuration.limits, listener, configuration.written, self._watch)
+        self._lookout = Lookout(self._watch, followers.problem, clock)
         self._states: dict[str, _State] = {}
         self._ended: queue.SimpleQueue[ActiveJob] = queue.SimpleQueue()
         self._began = self._last = clock.now()
@@ -152,12 +156,13 @@ class Serving:
                 if self._reload_asked():
                     self._reload()
                 self._take_ended()
+                self._lookout.look(self._configuration.jobs)
                 self._clock.wait(self._begin_due().total_seconds())
 
     @property
     def busy(self) -> bool:
-        """Whether a job is being run."""
-        return any(state.running for state in self._states.values())
+        """Whether a job is being run, or looked at."""
+        return self._lookout.busy or any(state.running for state in self._states.values())
 
     def _begin_due(self) -> timedelta:
         """Begin what is due, and return how long there is nothing to do."""
@@ -274,6 +279,8 @@ class Serving:
                 if state is not None and job != before.get(job.name):
                     state.forget()
             self._configuration = configuration
+            self._watch.known_since = configuration.file.modified
+            self._lookout.forget()
             self._followers.tell(
                 f"{configuration.file.path} is read again: {upcoming(configuration, self._clock.now())}"
             )

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from dumpty.errors import ConfigurationError, DumptyError, OptionError
 from dumpty.indirection import is_indirect
 from dumpty.jobs import configuration
-from dumpty.jobs.document import ALL, NEVER, Copy, Defaults, Drill, Job, Keep, Limits
+from dumpty.jobs.document import ALL, NEVER, Channel, Copy, Defaults, Drill, Job, Keep, Limits
 from dumpty.jobs.schedule import Schedule
 from dumpty.jobs.values import parse_duration, parse_interval
 from dumpty.registry.options import RESERVED
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from dumpty.jobs.configuration import ConfigFile
+    from dumpty.jobs.document import Heartbeat
     from dumpty.types import Level
 
 __all__ = ["Configuration", "CopySettings", "DrillSettings", "JobSettings", "load"]
@@ -33,6 +34,7 @@ __all__ = ["Configuration", "CopySettings", "DrillSettings", "JobSettings", "loa
 _RETRIES = 2
 _RETRY_WAIT = timedelta(seconds=30)
 _DEADLINE = timedelta(hours=24)
+_REMIND = timedelta(days=1)
 
 
 class CopySettings(NamedTuple):
@@ -66,6 +68,10 @@ class JobSettings(Struct, frozen=True, kw_only=True):
     rules: Rules | None
     drill: DrillSettings | None
     shrink_guard: ShrinkRules | None
+    max_age: timedelta | None
+    notify: tuple[Channel, ...]
+    remind: timedelta | None
+    heartbeat: Heartbeat | str | None
     schedule: Schedule | None
     jitter: timedelta
     format: str | None
@@ -166,17 +172,7 @@ class _Job:
         for name in sorted(RESERVED & (job.options or {}).keys()):
             self._add(("options",), f"{name!r} is no option of a plugin; see dumpty help configuration for its key")
         zone = self._parsed("timezone", job.timezone, _zone) or UTC
-        values: dict[str, Any] = {
-            "rules": self._rules("keep", job.keep, zone),
-            "copies": tuple(self._copies(zone)),
-            "drill": self._drill(),
-            "shrink_guard": self._shrink_guard(),
-            "schedule": self._parsed("schedule", job.schedule, lambda text: Schedule(text, zone)),
-            "jitter": self._parsed("jitter", job.jitter, parse_duration),
-            "rate_limit": self._parsed("rate_limit", job.rate_limit, _rate),
-            "retry_wait": self._parsed("retry_wait", job.retry_wait, parse_duration),
-            "deadline": self._parsed("deadline", job.deadline, parse_interval),
-        }
+        values = self._values(zone)
         if len(self._problems) > before:
             return None
         return JobSettings(
@@ -192,6 +188,10 @@ class _Job:
             rules=values["rules"],
             drill=values["drill"],
             shrink_guard=values["shrink_guard"],
+            max_age=values["max_age"],
+            notify=tuple(self._channels()),
+            remind=None if job.remind == NEVER else values["remind"] or _REMIND,
+            heartbeat=job.heartbeat,
             schedule=values["schedule"],
             jitter=values["jitter"] or timedelta(),
             format=job.format,
@@ -205,6 +205,23 @@ class _Job:
             deadline=values["deadline"] or _DEADLINE,
         )
 
+    def _values(self, zone: tzinfo) -> dict[str, Any]:
+        """Return what is written in a form of its own, as what it means."""
+        job = self._job
+        return {
+            "rules": self._rules("keep", job.keep, zone),
+            "copies": tuple(self._copies(zone)),
+            "drill": self._drill(),
+            "shrink_guard": self._shrink_guard(),
+            "max_age": self._parsed("max_age", job.max_age, parse_interval),
+            "remind": self._parsed("remind", None if job.remind == NEVER else job.remind, parse_interval),
+            "schedule": self._parsed("schedule", job.schedule, lambda text: Schedule(text, zone)),
+            "jitter": self._parsed("jitter", job.jitter, parse_duration),
+            "rate_limit": self._parsed("rate_limit", job.rate_limit, _rate),
+            "retry_wait": self._parsed("retry_wait", job.retry_wait, parse_duration),
+            "deadline": self._parsed("deadline", job.deadline, parse_interval),
+        }
+
     def _copies(self, zone: tzinfo) -> Iterable[CopySettings]:
         named = {self._job.repository}
         for written in self._job.copies or ():
@@ -215,6 +232,14 @@ class _Job:
             self._require_same_everywhere("copies", copy.repository)
             keep = self._job.keep if copy.keep is None else copy.keep
             yield CopySettings(copy.repository, self._rules("copies", keep, zone))
+
+    def _channels(self) -> Iterable[Channel]:
+        named = set()
+        for written in self._job.notify or ():
+            channel = Channel(url=written) if isinstance(written, str) else written
+            if channel.url not in named:
+                yield channel
+            named.add(channel.url)
 
     def _rules(self, key: str, keep: Keep | str | None, zone: tzinfo) -> Rules | None:
         if keep is None or isinstance(keep, str):

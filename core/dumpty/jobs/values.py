@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-__all__ = ["duration_text", "parse_duration", "parse_interval"]
+__all__ = ["duration_text", "parse_duration", "parse_interval", "rounded_text"]
 
 _DURATION = re.compile(r"(?P<number>\d{1,9}) ?(?P<unit>s|min|h|d|w)", re.ASCII)
 _UNITS = {
@@ -52,3 +52,12 @@ def duration_text(duration: timedelta) -> str:
         if duration and not duration % unit:
             return f"{duration // unit}{name}"
     return f"{duration.total_seconds():.0f}s"
+
+
+def rounded_text(duration: timedelta) -> str:
+    """Return about how long a duration is, as people say it: ``40 s``, ``90 min``, ``26 h``, ``9 d``."""
+    seconds = max(0.0, duration.total_seconds())
+    for unit, name, most in ((1, "s", 120), (60, "min", 120), (3600, "h", 72)):
+        if seconds < unit * most:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} d"

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from dumpty.errors import ConfigurationError, DumptyError
 from dumpty.indirection import is_indirect
+from dumpty.jobs.notifying import shown_channel
+from dumpty.redaction import MASK
 from dumpty.repository.names import slug
 from dumpty.url import database_name, parse_url, shown_address
 
@@ -31,6 +33,8 @@ repository = {repository}
 keep = {{ daily = 7, weekly = 4, monthly = 12 }}
 drill = "weekly"
 # encrypt_to = ["age1..."]                # and then: drill = {{ every = "weekly", identities = ["file:/PATH"] }}
+# max_age = "26h"                          # what is older is overdue: dumpty check
+# notify = ["env:NOTIFY_URL"]              # who is told what is wrong: dumpty help alarms
 schedule = "30 2 * * *"                   # then: dumpty schedule systemd --install, or dumpty serve
 timezone = "UTC"
 
@@ -122,8 +126,10 @@ def shown_settings(job: Job) -> dict[str, Any]:
 
 
 def _shown(key: str, value: Any) -> Any:
-    from dumpty.redaction import MASK, names_secret
+    from dumpty.redaction import names_secret
 
+    if key in {"notify", "heartbeat"}:
+        return _shown_recipients(value)
     if isinstance(value, dict):
         return {name: _shown(name, entry) for name, entry in value.items() if entry is not None}
     if isinstance(value, list):
@@ -133,6 +139,16 @@ def _shown(key: str, value: Any) -> Any:
     if names_secret(key) or _is_private_key(value):
         return MASK
     return _shown_url(value) if "://" in value else value
+
+
+def _shown_recipients(value: Any) -> Any:
+    """Return whom somebody is told by without tokens, which stand in the path of many an address, or as its host."""
+    if isinstance(value, list):
+        return [_shown_recipients(entry) for entry in value]
+    if isinstance(value, dict):
+        shown = {name: entry for name, entry in value.items() if entry is not None}
+        return {n: MASK if n == "secret" and not is_indirect(e) else _shown_recipients(e) for n, e in shown.items()}
+    return value if is_indirect(value) else shown_channel(value)
 
 
 def _is_private_key(text: str) -> bool:

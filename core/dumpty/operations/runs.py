@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dumpty.operations.place import Place
-    from dumpty.types import RunClaim, StoredRun
+    from dumpty.types import RunClaim, StoredRun, TellingClaim
 
 __all__ = ["Runs"]
 
@@ -69,3 +69,35 @@ class Runs:
             StoreError: it cannot be read.
         """
         return self._place.repository.run_result(job, slot)
+
+    def claim_telling(self, job: str, channel: str) -> TellingClaim | None:
+        """Claim to tell one recipient what is wrong with a job, or no longer; None where somebody else is at it.
+
+        Whoever tells, dies or is slow: it is told at least once, and hardly ever twice::
+
+            claim = manager.claim_telling("nightly", "1f0c88a29d6e43b7")
+            if claim is not None:
+                with claim:
+                    ...  # look at claim.known, and tell what is new
+                    claim.finish(b"what the recipient knows now")
+
+        Args:
+            job: its name, as for ``claim_run``.
+            channel: 8 to 64 hexadecimal digits that stand for the recipient.
+
+        Raises:
+            ValueError: the names are none.
+            StoreError: it cannot be told.
+        """
+        return self._place.repository.claim_telling(job, channel)
+
+    def told(self, job: str, channel: str) -> tuple[bytes, ...]:
+        """Return what a recipient was told of a job: what ``TellingClaim.finish`` was given last; () if nothing was.
+
+        There is more than one where several told at once: all of it together is what the recipient knows.
+
+        Raises:
+            ValueError: the names are none.
+            StoreError: it cannot be read.
+        """
+        return self._place.repository.told(job, channel)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from dumpty.errors import PluginLoadError
 from dumpty.registry.options import RESERVED
+from dumpty.registry.picking import ANY
 from dumpty.types import SUFFIX, Format, Kind, Option, PluginInfo, Verb
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ def check_description(info: object) -> PluginInfo:
         "a driver declares at least one scheme and one format": (
             info.kind == "driver" and not (info.schemes and info.formats)
         ),
-        "a store declares at least one scheme": info.kind == "store" and not info.schemes,
+        f"a {info.kind} declares at least one scheme": info.kind in {"store", "notifier"} and not info.schemes,
         "a compressor declares a suffix": info.kind == "compressor" and not info.suffix,
         "a cipher writes age files, whose suffix is .age": info.kind == "cipher" and info.suffix != ".age",
         "files is True or False": not isinstance(info.files, bool),
         "a scheme is not empty": not all(info.schemes),
         "a format is declared twice": len({f.name for f in info.formats}) != len(info.formats),
+        "the scheme * is for notifiers": info.kind != "notifier" and ANY in info.schemes,
         "schemes are lower case": any(s != s.lower() for s in info.schemes),
         f"a suffix is a dot and letters or digits, and none of {', '.join(_RESERVED_SUFFIXES)}": any(
             not SUFFIX.fullmatch(s) or s.lower().endswith(_RESERVED_SUFFIXES) for s in suffixes

@@ -25,10 +25,10 @@ from dumpty.registry.discovery import entry_points, path_state
 from dumpty.registry.masking import Mask
 from dumpty.registry.observers import tell
 from dumpty.registry.options import share
-from dumpty.registry.picking import DISABLE, by_name, by_scheme, require_ok, with_conflicts
+from dumpty.registry.picking import DISABLE, by_any_scheme, by_name, by_scheme, require_ok, with_conflicts
 from dumpty.registry.plugin import Plugin, State, describe_error
 from dumpty.registry.proxies import CheckedReader, CheckedVerifier, CheckedWriter, checked_scratch
-from dumpty.registry.returned import Boundary, DatabasesOf, Expected
+from dumpty.registry.returned import REPOSITORY, STORE, Boundary, DatabasesOf, Expected
 from dumpty.types import Evidence, Inspection, KeyPair, Kind, Options, PluginInfo, Verb
 from dumpty.url import secrets_in
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Dump,
         Event,
         Identity,
+        Notifier,
         Reader,
         Recipient,
         Repository,
@@ -130,6 +131,15 @@ class Host:
         """Return the store that answers a URL; a plain path is the scheme ``file``."""
         scheme, colon, _ = url.partition("://")
         return by_scheme(self._plugins, "store", scheme.lower() if colon else "file")
+
+    def notifier(self, url: str) -> Plugin:
+        """Return the notifier that answers a URL's scheme; one for ``*`` where no other does.
+
+        Raises:
+            PluginNotFound: nobody does, or it is no URL.
+            PluginConflict, PluginLoadError: as they say.
+        """
+        return by_any_scheme(self._plugins, "notifier", url.partition("://")[0].lower() if "://" in url else "")
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -273,26 +283,21 @@ class Host:
 
     def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
         """Call ``open_store``."""
-        methods = (
-            *("capabilities", "put", "upload", "get", "open", "stat"),
-            *("list", "delete", "now", "locate", "sweep"),
-        )
-        try:
-            return cast("Store", self._call(plugin, "open_store", methods, url=url, options=options))
-        except Exception as error:
-            redact_exception(error, secrets_in(url))
-            raise
+        return cast("Store", self._open(plugin, "open_store", STORE, url=url, options=options))
+
+    def open_notifier(self, plugin: Plugin, *, url: str, secret: str = "") -> Notifier:
+        """Call ``open_notifier``."""
+        return cast("Notifier", self._open(plugin, "open_notifier", ("send",), url=url, secret=secret))
 
     def open_repository(self, plugin: Plugin, *, url: str, options: Options) -> Repository:
         """Call ``open_repository``."""
-        methods = (
-            *("open", "local_path", "locate", "workspace", "transaction", "listing", "candidates", "get", "look_up"),
-            *("reading", "clear", "add_proof", "pin", "unpin", "remove"),
-        )
+        return cast("Repository", self._open(plugin, "open_repository", REPOSITORY, url=url, options=options))
+
+    def _open(self, plugin: Plugin, hook: str, methods: tuple[str, ...], *, url: str, **arguments: object) -> object:
         try:
-            return cast("Repository", self._call(plugin, "open_repository", methods, url=url, options=options))
+            return self._call(plugin, hook, methods, url=url, **arguments)
         except Exception as error:
-            redact_exception(error, secrets_in(url))
+            redact_exception(error, [*secrets_in(url), *(v for v in arguments.values() if isinstance(v, str))])
             raise
 
     def finished(self, event: Event, secrets: Iterable[str] = ()) -> None:

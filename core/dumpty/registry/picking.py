@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Kind
 
-__all__ = ["DISABLE", "by_name", "by_scheme", "require_ok", "with_conflicts"]
+__all__ = ["DISABLE", "by_any_scheme", "by_name", "by_scheme", "require_ok", "with_conflicts"]
+
+ANY = "*"
+"""The scheme of a notifier that answers all that no other does."""
 
 DISABLE = "DUMPTY_DISABLE_PLUGINS"
 """The environment variable that blocks plugins."""
@@ -55,6 +58,20 @@ def by_scheme(plugins: Sequence[Plugin], kind: Kind, scheme: str) -> Plugin:
         + (did_you_mean(scheme, schemes) or known_plugin(kind, scheme))
         + (f" Not loaded: {', '.join(failed)}; see dumpty plugins" if failed else "")
     )
+
+
+def by_any_scheme(plugins: Sequence[Plugin], kind: Kind, scheme: str) -> Plugin:
+    """Return the plugin of a kind that answers a scheme, or else the one that answers all others (``*``).
+
+    Raises:
+        PluginNotFound, PluginConflict, PluginLoadError: as they say.
+    """
+    try:
+        return by_scheme(plugins, kind, scheme)
+    except PluginNotFound:
+        if not scheme or not any(p.info and p.kind == kind and ANY in p.info.schemes for p in plugins):
+            raise
+    return by_scheme(plugins, kind, ANY)
 
 
 def require_ok(plugins: Sequence[Plugin], candidates: Sequence[Plugin]) -> Plugin:

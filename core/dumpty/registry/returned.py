@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     _Container = Mapping[object, object] | list[object]
 
-__all__ = ["Boundary", "DatabasesOf", "Expected", "collected"]
+__all__ = ["REPOSITORY", "STORE", "Boundary", "DatabasesOf", "Expected", "collected"]
 
 _MAX_SHOWN = 60
 _MAX_FIELD = 100
@@ -60,6 +60,16 @@ class DatabasesOf(Struct, frozen=True):
     source: Source
 
 
+STORE = (
+    *("capabilities", "put", "upload", "get", "open", "stat"),
+    *("list", "delete", "now", "locate", "sweep"),
+)
+"""The methods of a store."""
+REPOSITORY = (
+    *("open", "local_path", "locate", "workspace", "transaction", "listing", "candidates", "get", "look_up"),
+    *("reading", "clear", "add_proof", "pin", "unpin", "remove"),
+)
+"""Those of a repository without which it is none."""
 Expected = type | tuple[str, ...] | DatabasesOf
 """What a hook is to return: a value of a type, an object with the methods of these names, or databases."""
 

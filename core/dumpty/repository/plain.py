@@ -18,6 +18,7 @@ from dumpty.errors import DumptyError, ManifestError, MissingFile, StoreError, U
 from dumpty.repository.duplicates import merge_duplicates
 from dumpty.repository.objects import StoredObjects
 from dumpty.repository.presence import presence_of
+from dumpty.repository.protocol.alarms import Telling, claim_telling, read_told
 from dumpty.repository.protocol.annotations import accept, annotate, pin, unpin
 from dumpty.repository.protocol.dooms import GOES_AHEAD, read_decision, read_dooms
 from dumpty.repository.protocol.layout import (
@@ -180,6 +181,12 @@ class PlainRepository(StoredObjects):
 
     def run_result(self, job: str, slot: str) -> bytes | None:
         return read_result(self._store, job, slot)
+
+    def claim_telling(self, job: str, channel: str) -> Telling | None:
+        return claim_telling(self._store, job, channel)
+
+    def told(self, job: str, channel: str) -> tuple[bytes, ...]:
+        return read_told(self._store, job, channel)
 
     def _recover(self, folder: str) -> None:
         due = time.monotonic() - self._cleared_at >= self.clearing_seconds

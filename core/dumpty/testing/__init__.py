@@ -14,11 +14,11 @@ Every test is one rule: its docstring says the rule, and a failure says what was
 cannot do is said by a flag of the class, never by its name. ``dumpty.testing.check.check`` runs the same suites
 against an installed plugin and returns a verdict.
 
-The suites are ``driver``, ``store``, ``compressor``, ``cipher`` and ``verifier``, and ``repository`` for a store that
-brings a layout of its own; rules that they inherit stand in ``suite``, ``sources``, ``restoring``, ``proving``,
-``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``, ``stage``, ``damage``,
-``backups``, ``transactions`` and ``keeping``; ``check``, ``checked`` and ``record`` run them. ``MemoryStore`` is a
-store in memory that lacks whatever a test wants it to lack.
+The suites are ``driver``, ``store``, ``compressor``, ``cipher``, ``verifier`` and ``notifier``, and ``repository`` for
+a store that brings a layout of its own; rules that they inherit stand in ``suite``, ``sources``, ``restoring``,
+``proving``, ``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``, ``stage``,
+``damage``, ``backups``, ``transactions`` and ``keeping``, and what a notifier sends to in ``recipients``; ``check``,
+``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from dumpty.testing.compressor import CompressorSuite as CompressorSuite
     from dumpty.testing.driver import DriverSuite as DriverSuite
     from dumpty.testing.memory_store import MemoryStore as MemoryStore
+    from dumpty.testing.notifier import NotifierSuite as NotifierSuite
     from dumpty.testing.proving import SQL_QUESTIONS as SQL_QUESTIONS
+    from dumpty.testing.recipients import Behaviour as Behaviour
+    from dumpty.testing.recipients import Recipient as Recipient
     from dumpty.testing.repository import RepositorySuite as RepositorySuite
     from dumpty.testing.rules import RuleBroken as RuleBroken
     from dumpty.testing.store import StoreSuite as StoreSuite
@@ -39,10 +42,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SQL_QUESTIONS",
+    "Behaviour",
     "CipherSuite",
     "CompressorSuite",
     "DriverSuite",
     "MemoryStore",
+    "NotifierSuite",
+    "Recipient",
     "RepositorySuite",
     "RuleBroken",
     "StoreSuite",
@@ -50,10 +56,13 @@ __all__ = [
 ]
 
 _HOME = {
+    "Behaviour": "recipients",
     "CipherSuite": "cipher",
     "CompressorSuite": "compressor",
     "DriverSuite": "driver",
     "MemoryStore": "memory_store",
+    "NotifierSuite": "notifier",
+    "Recipient": "recipients",
     "RepositorySuite": "repository",
     "RuleBroken": "rules",
     "SQL_QUESTIONS": "proving",

@@ -17,6 +17,7 @@ from dumpty.testing.cipher import CipherSuite
 from dumpty.testing.compressor import CompressorSuite
 from dumpty.testing.databases import sibling_url, url_below
 from dumpty.testing.driver import DriverSuite
+from dumpty.testing.notifier import NotifierSuite
 from dumpty.testing.repository import RepositorySuite
 from dumpty.testing.rules import require
 from dumpty.testing.store import StoreSuite
@@ -25,9 +26,10 @@ from dumpty.types import LocalStore, is_object_name
 from dumpty.url import parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dumpty.registry.plugin import Plugin
+    from dumpty.testing.recipients import Behaviour, Recipient
     from dumpty.types import Kind, Repository, Store
 
 __all__ = ["REMAINING", "RUN", "SOURCE", "TARGET", "suite_for"]
@@ -50,6 +52,7 @@ def suite_for(name: str, kind: Kind) -> type:
         "compressor": CompressorSuite,
         "cipher": CipherSuite,
         "verifier": VerifierSuite,
+        "notifier": CheckedNotifier,
         "store": CheckedRepository if _brings_a_layout(host, plugin) else CheckedStore,
     }
     members: dict[str, object] = {"plugin": plugin.module, "__module__": "dumpty_checked"}
@@ -183,6 +186,15 @@ class CheckedRepository(RepositorySuite):
         listing = repository.listing()
         count = len(listing.backups) + len(listing.problems)
         return f"{count} backups" if count else ""
+
+
+class CheckedNotifier(NotifierSuite):
+    """A notifier, of which nobody here can say what arrived."""
+
+    @pytest.fixture
+    def new_recipient(self) -> Callable[[Behaviour], Recipient]:
+        """Nobody receives here."""
+        self.unproved("only a suite of one's own has recipients that tell what arrived (dumpty.testing.NotifierSuite)")
 
 
 def _require_nothing_there(what: str) -> None:

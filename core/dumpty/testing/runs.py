@@ -1,4 +1,4 @@
-"""What a repository owes for the runs of jobs: each is claimed by one at a time, and exactly one result counts."""
+"""What a repository owes for jobs: runs are claimed by one at a time, one result counts, and who was told is known."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from dumpty.testing.rules import refused, require, shown
 
 if TYPE_CHECKING:
     from dumpty.registry.host import Host
-    from dumpty.types import Repository, RunClaim
+    from dumpty.types import Repository, RunClaim, TellingClaim
 
 __all__ = ["RunRules"]
 
 _JOB = "nightly.1"
+_CHANNEL = "0123456789abcdef"
 _SLOTS = ("20261126T030000Z", "20261127T030000Z", "20261127T031500Z-hand-1a2b3c4d")
 
 
 class RunRules(RepositoryRules):
-    """The part of ``RepositorySuite`` about runs."""
+    """The part of ``RepositorySuite`` about runs, and about who was told of them."""
 
     def _claimed(self, repository: Repository, slot: str, job: str = _JOB) -> RunClaim:
         claim = repository.claim_run(job, slot)
@@ -86,3 +87,42 @@ class RunRules(RepositoryRules):
         self.require_listed(repository, record)
         kept = repository.run_result(_JOB, _SLOTS[0])
         require(kept == b"done", "clear() keeps what became of a run.", "Keep it for a year, at least.", shown(kept))
+
+    def test_what_was_told_is_known_to_whoever_tells_next(self, host: Host, repository_url: str) -> None:
+        """One at a time tells a recipient of a job, and the next one knows what finish() was given last."""
+        first, second = (self.opened(host, repository_url) for _ in range(2))
+        require(first.told(_JOB, _CHANNEL) == (), "told() of whom nobody told is ().", "Return ().")
+        for content in (b"one\nalarm", b"two"):
+            with self._telling(first) as claim:
+                rule = "claim_telling() is None while somebody else is at it, and free for another recipient."
+                require(second.claim_telling(_JOB, _CHANNEL) is None, rule, "Put the claim where others see it.")
+                with self._telling(second, "fedcba9876543210"):
+                    pass
+                claim.finish(content)
+            told = second.told(_JOB, _CHANNEL)
+            rule = "told() returns what finish() was given last, in the place of all before."
+            require(told == (content,), rule, "Keep every byte, and replace what was known.", shown(told))
+            with self._telling(second) as claim:
+                require(
+                    claim.known == (content,), "A claim has what is known.", "Read it after the claim.", shown(claim)
+                )
+        told = second.told("other", _CHANNEL)
+        require(told == (), "Each job is told of by itself.", "Keep them apart.", shown(told))
+
+    def test_a_recipient_who_was_not_told_is_told_by_the_next(self, repository: Repository) -> None:
+        """Whoever leaves its block without finish() told nobody, and the next one may try at once."""
+        with self._telling(repository):
+            pass
+        require(repository.told(_JOB, _CHANNEL) == (), "Without finish() nothing was told.", "Write it in finish().")
+        with self._telling(repository) as claim:
+            claim.finish(b"told")
+        repository.clear()
+        told = repository.told(_JOB, _CHANNEL)
+        require(told == (b"told",), "clear() keeps what was told.", "Leave it.", shown(told))
+
+    def _telling(self, repository: Repository, channel: str = _CHANNEL) -> TellingClaim:
+        claim = repository.claim_telling(_JOB, channel)
+        rule = "claim_telling() claims a recipient whom nobody is telling."
+        require(claim is not None, rule, "Return a claim, and remove it at the end of its block.", "it was None")
+        assert claim is not None  # noqa: S101 - require() has seen to it
+        return claim

@@ -30,6 +30,7 @@ _VERBS: dict[str, tuple[Verb, ...]] = {
     "cipher": ("encrypt",),
     "verifier": (),
     "store": ("open_store",),
+    "notifier": (),
 }
 _HOOKS: dict[str, tuple[str, ...]] = {
     "driver": ("describe", "backup"),
@@ -37,6 +38,7 @@ _HOOKS: dict[str, tuple[str, ...]] = {
     "cipher": ("describe", "encrypt", "decrypt"),
     "verifier": ("describe", "verify"),
     "store": ("describe", "open_store"),
+    "notifier": ("describe", "open_notifier"),
 }
 _FLAG_HOOKS = (
     ("restores", "restore"),

@@ -20,6 +20,7 @@ from dumpty.types.keys import (
     SigningKey,
     VerificationKey,
 )
+from dumpty.types.notifications import Message, Notice, NoticeEvent, NoticeKind, Notifier, Severity
 from dumpty.types.plugins import SUFFIX, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
 from dumpty.types.progress import Phase, Progress, ProgressCallback
 from dumpty.types.records import (
@@ -49,7 +50,7 @@ from dumpty.types.repositories import (
     RepositoryListing,
     Transaction,
 )
-from dumpty.types.runs import RunClaim, StoredRun
+from dumpty.types.runs import RunClaim, StoredRun, TellingClaim
 from dumpty.types.shrinking import ShrinkRules
 from dumpty.types.stores import (
     Cap,
@@ -91,6 +92,11 @@ __all__ = [
     "ListedBackup",
     "ListedDatabase",
     "LocalStore",
+    "Message",
+    "Notice",
+    "NoticeEvent",
+    "NoticeKind",
+    "Notifier",
     "ObjectEvidence",
     "ObjectSource",
     "Option",
@@ -115,6 +121,7 @@ __all__ = [
     "Scratch",
     "SealedPart",
     "Section",
+    "Severity",
     "ShrinkRules",
     "Signature",
     "SigningKey",
@@ -125,6 +132,7 @@ __all__ = [
     "Store",
     "StoredObject",
     "StoredRun",
+    "TellingClaim",
     "Transaction",
     "Upload",
     "Verb",

@@ -15,7 +15,7 @@ Options = Mapping[str, OptionValue]
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
 """What may end the name of a backup's file: a format's suffix, a compressor's and a cipher's."""
 
-Kind = Literal["driver", "compressor", "cipher", "verifier", "store"]
+Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier"]
 Verb = Literal["backup", "restore", "inspect", "databases", "examine", "scratch", "compress", "encrypt", "open_store"]
 
 
@@ -59,8 +59,9 @@ class Format(Struct, frozen=True, kw_only=True):
 class PluginInfo(Struct, frozen=True, kw_only=True):
     """What a plugin says of itself, without importing anything heavy.
 
-    ``schemes`` (drivers, stores): the URL schemes it answers, lower case. ``formats`` (drivers): the first is the
-    default. ``suffix`` (compressors, ciphers): ends the stored name, dot included; a cipher's is ``.age``.
+    ``schemes`` (drivers, stores, notifiers): the URL schemes it answers, lower case; a notifier's may be ``*``: all
+    that no other answers. ``formats`` (drivers): the first is the default. ``suffix`` (compressors, ciphers): ends the
+    stored name, dot included; a cipher's is ``.age``.
     ``requires``: the pip requirement that brings its library, for messages (``dumpty[postgres]``). ``files`` (drivers):
     a database is a file or a directory, whose path its URL names; with wildcards in it, ``databases`` gets that path.
     """

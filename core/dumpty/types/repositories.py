@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dumpty.types.records import Proof
-    from dumpty.types.runs import RunClaim, StoredRun
+    from dumpty.types.runs import RunClaim, StoredRun, TellingClaim
     from dumpty.types.stores import Upload
     from dumpty.types.streams import Reader
 
@@ -221,4 +221,24 @@ class Repository(ObjectSource, Protocol):
 
     def run_result(self, job: str, slot: str) -> bytes | None:
         """Return what ``RunClaim.finish`` wrote down, or None where nobody did, or it is kept no more."""
+        ...
+
+    def claim_telling(self, job: str, channel: str) -> TellingClaim | None:
+        """Claim to tell one recipient of a job what is wrong with it; None where somebody else is at it.
+
+        Args:
+            job: its name, as for ``claim_run``.
+            channel: 8 to 64 hexadecimal digits that stand for the recipient.
+
+        Raises:
+            ValueError: the names are none.
+        """
+        ...
+
+    def told(self, job: str, channel: str) -> tuple[bytes, ...]:
+        """Return what ``TellingClaim.finish`` was given last; several where several told at once; () if nobody did.
+
+        Raises:
+            ValueError: the names are none.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Runs of jobs, as a repository keeps them: who is at one, and what came of it."""
+"""Runs of jobs, as a repository keeps them: who is at one, what came of it, and who was told."""
 
 from __future__ import annotations
 
@@ -44,5 +44,29 @@ class RunClaim(Protocol):
         """Write down what came of the run; return whether this is the result that counts, of which there is one.
 
         Raises ``StoreError`` where that cannot be told.
+        """
+        ...
+
+
+class TellingClaim(Protocol):
+    """A claim to tell one recipient of a job: a block that ends with ``finish``, once the recipient has taken it.
+
+    ``known`` is what ``finish`` was given before; several, where several told at once, and nothing where nobody did.
+    Left without ``finish`` nothing was told, and whoever comes next may try at once; whoever is killed within it is let
+    go of after a bounded time, and then it is told by somebody else, maybe once more.
+    """
+
+    known: tuple[bytes, ...]
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def finish(self, content: bytes) -> None:
+        """Write down what the recipient knows now, in the place of all that is ``known``.
+
+        Raises ``StoreError`` where it cannot be said whether that stands.
         """
         ...

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dumpty.errors import Exists, MissingFile, Retained, StoreError
-from dumpty.repository.protocol import attempt, layout, reader_pin, runs
+from dumpty.repository.protocol import alarms, attempt, layout, reader_pin, runs
 from dumpty.repository.protocol.recovery import Patience
 from dumpty.testing.memory_store import ALL
 from dumpty.types import Cap, Found
@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 NO_PATIENCE = Patience(silence=ZERO, lagging_silence=ZERO, unconditional_silence=ZERO, late_doom=ZERO)
 """Whoever recovers takes everybody for dead, the living too."""
 
-IDENTIFYING = (attempt, reader_pin, runs)
+IDENTIFYING = (alarms, attempt, reader_pin, runs)
 """Modules that write down which process it is."""
 
 OK = ("ok", None)

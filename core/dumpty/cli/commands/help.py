@@ -32,6 +32,7 @@ _ORDER = (
     "verification",
     "configuration",
     "schedules",
+    "alarms",
     "retention",
     "shrinking",
     "s3",

@@ -30,6 +30,7 @@ _SUMMARIES: dict[str, str] = {
     "cipher": "Encrypts backups as age files.",
     "verifier": "Keeps BLAKE2b digests of backups.",
     "store": "Keeps backups in a local directory.",
+    "notifier": "Appends what is told of backups to a file of JSON lines.",
 }
 _DEPENDENCIES: dict[str, str] = {"cipher": '\n  "pyrage>=1.2,<2",  # the age format'}
 _PROGRAMS = "programs"

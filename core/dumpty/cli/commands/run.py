@@ -62,27 +62,39 @@ def run(
     if dry_run:
         return _plan(planned, json=json, quiet=quiet)
     watched = not quiet and sys.stderr.isatty()
-    results = _run(configuration, planned, say if watched else lambda _: None)
-    return _report(results, json=json, quiet=quiet)
+    results, problems = _run(configuration, planned, say if watched else lambda _: None, due=due)
+    return _report(results, problems, json=json, quiet=quiet)
 
 
-def _run(configuration: Configuration, planned: Sequence[Planned], progress: Callable[[str], None]) -> list[JobRun]:
+def _run(
+    configuration: Configuration, planned: Sequence[Planned], progress: Callable[[str], None], *, due: bool
+) -> tuple[list[JobRun], list[str]]:
+    """Return what came of jobs, and of telling people how those are that were not run now."""
     from dumpty.jobs.job_run import Listener
     from dumpty.jobs.runner import Runner
+    from dumpty.jobs.watch import Watch
 
+    watch = Watch(remember, configuration.file.modified)
     with collecting_garbage_often():
-        return Runner(configuration.limits, Listener(say, remember, progress), configuration.written).run(planned)
+        runner = Runner(configuration.limits, Listener(say, remember, progress), configuration.written, watch)
+        results = runner.run(planned)
+    if not due:
+        return results, []
+    done = {run.job for run in results if run.outcome != "skipped"}
+    others = [job for job in configuration.jobs if job.name not in done]
+    return results, watch.look_at_times(others, datetime.now(UTC), configuration.file.path)
 
 
-def _report(results: Sequence[JobRun], *, json: bool, quiet: bool) -> Report:
+def _report(results: Sequence[JobRun], problems: Sequence[str], *, json: bool, quiet: bool) -> Report:
     from dumpty.cli.replies import RunReply
 
     warnings = [f"{run.job}: {text}" for run in results for text in run.warnings if run.outcome != "skipped"]
+    warnings += problems
     return Report(
         reply=RunReply(jobs=[as_json(run) for run in results]),
         lines=[*_table(results), _summary(results)],
         warnings=warnings,
-        error=_error(results),
+        error=_error(results) or (RunIncomplete(problems[0]) if problems else None),
         json=json,
         quiet=quiet,
     )

@@ -8,6 +8,7 @@
     FOLDER/TIME-ID12-NONCE.pin-NONCE[-TIME]  not to be removed (until then); .proof-TIME-NONCE, .accepted-TIME-NONCE
     .prune/doom-ME  .prune/go-ME             what a removal means to take, and whether it may
     .runs/JOB/SLOT.claim-N  .claim-N.beat-M  .result
+    .alarms/JOB/CHANNEL.claim-NONCE  .told-TIME-NONCE
 
 ``FOLDER/TIME-ID12-NONCE`` is the *stem*: new for every attempt, so that nothing that was removed ever comes back.
 """

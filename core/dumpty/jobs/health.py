@@ -1,0 +1,145 @@
+"""How jobs are: what their repositories say of their runs and backups, and what of it somebody should look at."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from dumpty.errors import ManifestError
+from dumpty.jobs import conditions
+from dumpty.jobs.conditions import LOOKED_BACK, Condition, DatabaseHealth, Runs, View, is_of, oldest_allowed
+from dumpty.jobs.database_run import job_tag
+from dumpty.jobs.outcomes import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.errors import DumptyError
+    from dumpty.jobs.outcomes import JobRun
+    from dumpty.jobs.settings import JobSettings
+    from dumpty.operations.result import Backup
+
+__all__ = ["JobHealth", "health_of", "runs_of"]
+
+_TOLERANCE = timedelta(hours=1)
+"""How far clocks may be apart."""
+
+_FUTURE = "a run or a backup is of the future: the clock of some machine is wrong, or was; it counts nowhere until then"
+_MOST_LOOKED_BACK = 50
+
+
+class JobHealth(NamedTuple):
+    """How a job is: its last run that has a result, whether one goes on, its databases, and what is wrong.
+
+    ``undecided`` are kinds of which nothing can be said while a run goes on.
+    """
+
+    job: JobSettings
+    last: JobRun | None
+    running: bool
+    databases: tuple[DatabaseHealth, ...]
+    conditions: tuple[Condition, ...]
+    undecided: frozenset[str]
+
+
+def runs_of(job: JobSettings, manager: BackupManager, now: datetime) -> Runs:
+    """Return what is known of the latest runs of a job; one that cannot be read, or is of the future, says nothing.
+
+    Raises:
+        StoreError: they cannot be listed.
+    """
+    runs: list[JobRun] = []
+    wrong: list[Condition] = []
+    running = False
+    for number, stored in enumerate(manager.runs(job.name)):
+        running = running or stored.running
+        if number < _MOST_LOOKED_BACK and len(runs) < LOOKED_BACK and stored.done:
+            content = manager.run_result(job.name, stored.slot) or b""
+            try:
+                run = decode(content, f"run {stored.slot} of the job {job.name}") if content else None
+            except ManifestError as error:
+                wrong.append(Condition("damaged", f"run {stored.slot}", str(error)))
+                continue
+            if run is not None and run.ended > now + _TOLERANCE:
+                wrong.append(Condition("warning", "", _FUTURE))
+            elif run is not None:
+                runs.append(run)
+    runs.sort(key=lambda run: run.ended, reverse=True)
+    return Runs(tuple(runs), running, tuple(dict.fromkeys(wrong)))
+
+
+def health_of(
+    job: JobSettings,
+    runs: Runs,
+    view: View,
+    copies: Mapping[str, View | DumptyError],
+    now: datetime,
+    known_since: datetime,
+) -> JobHealth:
+    """Return how a job is.
+
+    Args:
+        job: which.
+        runs: its latest.
+        view: of its repository.
+        copies: of the repositories that it copies into, by address as they are written; why there is none.
+        now: the time (aware).
+        known_since: how long it could have been run; one that never was is not overdue at once.
+    """
+    identities = {d.identity for run in runs.ended for d in run.databases if d.identity}
+    known = {backup.id: backup for backup in view.backups}
+    tagged = [backup for backup in view.backups if job_tag(job.name) in backup.tags]
+    own = [backup for backup in tagged if backup.timestamp <= now + _TOLERANCE]
+    # Its drills prove those, too, that were made before it was there.
+    nobodys = [b for b in view.backups if b.source in identities and not any(t.startswith(job_tag("")) for t in b.tags)]
+    concerned = [*own, *nobodys]
+    databases = tuple(_databases(runs, own, oldest_allowed(job, now, running=runs.running)))
+    found = [
+        *runs.conditions,
+        *([Condition("warning", "", _FUTURE)] if len(own) < len(tagged) else []),
+        *conditions.failed(runs, known),
+        *conditions.overdue(job, runs, databases, now, known_since),
+        *conditions.suspicious(own),
+        *conditions.damaged(concerned),
+        *conditions.unreadable(runs, view),
+        *conditions.gone(runs, databases, own),
+        *conditions.drills(runs, known, concerned),
+        *conditions.copies_missing(job, databases, copies),
+        *conditions.warnings(runs),
+    ]
+    return JobHealth(
+        job=job,
+        last=runs.last,
+        running=runs.running,
+        databases=databases,
+        conditions=tuple({condition.key: condition for condition in found}.values()),
+        undecided=_undecided(job, runs, databases, now, known_since),
+    )
+
+
+def _undecided(
+    job: JobSettings, runs: Runs, databases: Sequence[DatabaseHealth], now: datetime, known_since: datetime
+) -> frozenset[str]:
+    """Return the kinds of which nothing can be said now."""
+    kinds = set()
+    fresh = any(d.good is not None and now - d.good.timestamp < job.deadline for d in databases)
+    changed = runs.last is None or runs.last.ended < known_since
+    if (runs.running and fresh) or changed:  # its copies may be on their way, or be asked for only since
+        kinds.add("copy-missing")
+    if not any(run.drills for run in runs.ended):
+        kinds.add("not-proved")
+    return frozenset(kinds)
+
+
+def _databases(runs: Runs, own: Sequence[Backup], allowed: datetime | None) -> Iterator[DatabaseHealth]:
+    """Yield the databases of the last run that got as far as to know them, or else those that there are backups of."""
+    identities = {d.source: d.identity for run in reversed(runs.ended) for d in run.databases if d.identity}
+    if runs.judging is not None:
+        found = {database.source: database.database for database in runs.judging.databases}
+    else:
+        found = {backup.database_url: backup.database_name for backup in own}
+    for source, name in sorted(found.items()):
+        good = [backup for backup in own if backup.state == "ok" and is_of(backup, source, identities.get(source))]
+        yield DatabaseHealth(source, name, good[-1] if good else None, allowed)

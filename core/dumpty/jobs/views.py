@@ -1,0 +1,123 @@
+"""Repositories as they are looked at to say how jobs are: each as seldom as its answers stay right."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from dumpty.errors import DumptyError, StoreError
+from dumpty.jobs.conditions import View
+from dumpty.jobs.health import health_of, runs_of
+from dumpty.jobs.upkeep import read_address
+from dumpty.streaming.worker import run_abandonable
+from dumpty.url import shown_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.health import JobHealth
+    from dumpty.jobs.settings import JobSettings
+
+__all__ = ["NoRepository", "Views"]
+
+_MOST_SECONDS = 120.0
+"""How long the look at a repository of copies may take."""
+
+
+class NoRepository(StoreError):
+    """There is nothing at a local path."""
+
+
+class _Seen(NamedTuple):
+    view: View | DumptyError
+    at: datetime
+
+
+class Views:
+    """Repositories, each looked at as often as runs have ended since.
+
+    Args:
+        remember: is told of every secret that is read.
+    """
+
+    def __init__(self, remember: Callable[[Iterable[str]], None]) -> None:
+        self._remember = remember
+        self._managers: dict[str, tuple[str, BackupManager]] = {}
+        self._seen: dict[str, _Seen] = {}
+
+    def health(self, job: JobSettings, now: datetime, known_since: datetime) -> JobHealth:
+        """Return how a job is, by what its repositories say.
+
+        Raises:
+            DumptyError: its own repository cannot be looked at.
+        """
+        # Runs first: what is listed then has the backups of all that ended.
+        runs = runs_of(job, self.manager(job.repository), now)
+        ended = max((run.ended for run in runs.ended), default=None)
+        view = self._look(job.repository, ended)
+        if isinstance(view, DumptyError):
+            raise view
+        copies = {copy.repository: self._look(copy.repository, ended, copies=True) for copy in job.copies}
+        return health_of(job, runs, view, copies, now, known_since)
+
+    def manager(self, written: str) -> BackupManager:
+        """Return the manager of the repository at an address, as it is written; one that is not there is not made.
+
+        Raises:
+            NoRepository: there is none at a local path.
+            DumptyError: it cannot be opened.
+        """
+        return self._opened(written)[1]
+
+    def unreadable(self) -> list[str]:
+        """Return what could not be read of all that was looked at."""
+        views = [seen.view for seen in self._seen.values()]
+        return [text for view in views if isinstance(view, View) for text in view.unreadable]
+
+    def _opened(self, written: str) -> tuple[str, BackupManager]:
+        from dumpty.backup_manager import BackupManager
+
+        if written not in self._managers:
+            address = read_address(written, self._remember)
+            path = unquote(address[len("file://") :]) if address.startswith("file://") else address
+            if "://" not in path and not os.path.isdir(path):
+                text = "nothing was backed up there yet, or it is not mounted"
+                raise NoRepository(f"there is no repository at {path}: {text}")
+            self._managers[written] = shown_address(address), BackupManager(address)
+        return self._managers[written]
+
+    def _look(self, written: str, ended: datetime | None, *, copies: bool = False) -> View | DumptyError:
+        """Return what is in a repository, at the earliest when a run ``ended``; or why nobody can look."""
+        seen = self._seen.get(written)
+        if seen is None or (ended is not None and seen.at <= ended):
+            at = datetime.now(UTC)
+            try:
+                view: View | DumptyError = self._listed(written) if not copies else self._listed_in_time(written)
+            except DumptyError as error:
+                view = error
+            seen = self._seen[written] = _Seen(view, at)
+        return seen.view
+
+    def _listed(self, written: str) -> View:
+        shown, manager = self._opened(written)
+        listing = manager.listing()
+        return View(shown, listing.backups, [str(problem) for problem in listing.problems])
+
+    def _listed_in_time(self, written: str) -> View:
+        """Return what is in a repository of copies: one that hangs hides nothing else.
+
+        Raises:
+            StoreError: it gives no answer.
+        """
+        ends = time.monotonic() + _MOST_SECONDS
+        return run_abandonable(
+            lambda: Views(self._remember)._listed(written),  # noqa: SLF001 - connections of its own
+            discard=lambda _: None,
+            over=lambda: time.monotonic() > ends,
+            error=lambda: StoreError(f"there was no answer within {_MOST_SECONDS:.0f} s"),
+            name="dumpty-look-at-copies",
+        )
