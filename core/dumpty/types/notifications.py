@@ -24,9 +24,8 @@ NoticeKind = Literal[
 ``failed``: a backup could not be made. ``overdue``: the last good one is older than it may be. ``suspicious``: one
 holds much less than those before it. ``damaged``: one is lost, or its proof failed. ``copy-missing``: one is not where
 copies are to be. ``not-proved``: a proof was asked for, and not possible. ``unreachable``: nobody can look, for the
-repository does not answer. ``unrecorded``: what came of
-a run could not be written down. ``warning``: something else that somebody should know. ``test``: nothing, it is tried
-whether messages arrive.
+repository does not answer. ``unrecorded``: what came of a run could not be written down. ``warning``: something else
+that somebody should know. ``test``: nothing, it is tried whether messages arrive.
 """
 
 NoticeEvent = Literal["alarm", "reminder", "recovery"]
