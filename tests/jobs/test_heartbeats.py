@@ -7,6 +7,7 @@ import http.server
 import json
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -124,6 +125,9 @@ def test_what_somebody_else_did_or_does_is_his_to_tell(run, service):
 
 def test_a_run_that_is_interrupted_tells_neither(run, service, monkeypatch):
     def interrupted(*_, **__):
+        ends = time.monotonic() + 30
+        while not service.heard and time.monotonic() < ends:  # the start is told beside the work
+            time.sleep(0.01)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(BackupManager, "create_backup", interrupted)

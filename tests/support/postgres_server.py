@@ -15,6 +15,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -65,6 +66,9 @@ class PostgresServer:
         self._user = "postgres" if os.getuid() == 0 else ""
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         try:
             self._prepare()
             version = self._run("postgres", "--version")
@@ -108,10 +112,16 @@ class PostgresServer:
             raise RuntimeError(f"{program} failed: {process.stderr or process.stdout}")
         return process.stdout
 
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """The server is down for as long as the block goes on; after it, it is where it was before."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(20)
+        yield
+        self._start()
+
     def _start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,

@@ -63,6 +63,7 @@ VERBS = {
     "run": "run:run",
     "runs": "runs:runs",
     "check": "check:check",
+    "metrics": "metrics:metrics",
     "serve": "serve:serve",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",

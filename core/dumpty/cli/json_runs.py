@@ -16,9 +16,11 @@ __all__ = [
     "JobPlan",
     "JobRun",
     "JobSettings",
+    "Metric",
     "Notified",
     "Problem",
     "Run",
+    "Sample",
     "ScheduleFile",
 ]
 
@@ -138,6 +140,21 @@ class JobHealth(Object, kw_only=True):
     last_outcome: Outcome | None
     databases: list[DatabaseHealth]
     problems: list[Problem]
+
+
+class Sample(Object, kw_only=True):
+    """One value of a metric, and of what it is."""
+
+    labels: dict[str, str]
+    value: float
+
+
+class Metric(Object, kw_only=True):
+    """A metric: a gauge of Prometheus."""
+
+    name: str
+    help: str
+    samples: list[Sample]
 
 
 class Notified(Object, kw_only=True):

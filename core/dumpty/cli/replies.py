@@ -14,6 +14,7 @@ from dumpty.cli.json_runs import (  # noqa: TC001 - as the other values
     JobPlan,
     JobRun,
     JobSettings,
+    Metric,
     Notified,
     Run,
     ScheduleFile,
@@ -166,6 +167,13 @@ class CheckReply(Reply, kw_only=True):
     jobs: list[JobHealth]
 
 
+class MetricsReply(Reply, kw_only=True):
+    """``metrics``: ``path`` is the file that they were written into (null: none)."""
+
+    path: str | None
+    metrics: list[Metric]
+
+
 class NotifyReply(Reply, kw_only=True):
     """``notify test``: everybody who was to be told."""
 
@@ -311,6 +319,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "run": (RunReply, RunPlanReply),
     "runs": (RunsReply,),
     "check": (CheckReply,),
+    "metrics": (MetricsReply,),
     "serve": (),
     "schedule systemd": (ScheduleReply,),
     "schedule cron": (ScheduleReply,),

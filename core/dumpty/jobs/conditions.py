@@ -32,8 +32,8 @@ __all__ = [
     "drills",
     "failed",
     "gone",
+    "held",
     "is_late",
-    "is_of",
     "oldest_allowed",
     "overdue",
     "suspicious",
@@ -67,12 +67,18 @@ class Condition(NamedTuple):
 
 
 class DatabaseHealth(NamedTuple):
-    """A database of a job: its newest good backup (None: there is none), and when that must have been made."""
+    """A database of a job: its newest good backup (None: there is none), and when that must have been made.
+
+    ``backups`` are all that the job made of it, oldest first. ``copies_missing`` is in how many of the repositories
+    that copies go to the newest good one is not known to be.
+    """
 
     source: str
     database: str
     good: Backup | None
     oldest_allowed: datetime | None
+    backups: tuple[Backup, ...] = ()
+    copies_missing: int = 0
 
     @property
     def overdue(self) -> bool:
@@ -129,11 +135,6 @@ def is_late(job: JobSettings, now: datetime, known_since: datetime) -> bool:
     """Return whether a job that has made no good backup should have made one by now."""
     allowed = oldest_allowed(job, now)
     return allowed is not None and known_since < allowed
-
-
-def is_of(backup: Backup, source: str, identity: str | None) -> bool:
-    """Return whether a backup is of a database, by its URL without secrets or, where it is known, its identity."""
-    return backup.database_url == source or backup.source == identity
 
 
 def failed(runs: Runs, known: Mapping[str, Backup]) -> Iterator[Condition]:
@@ -211,9 +212,10 @@ def unreadable(runs: Runs, view: View) -> Iterator[Condition]:
 def gone(runs: Runs, databases: Sequence[DatabaseHealth], own: Sequence[Backup]) -> Iterator[Condition]:
     """Yield databases that the last run backed up, and of which there is nothing at all."""
     made = {d.source: d for d in runs.judging.databases if d.ok} if runs.judging is not None else {}
+    identities = {backup.source for backup in own}
     for database in databases:
         run = made.get(database.source)
-        if run is not None and not any(is_of(backup, database.source, run.identity or None) for backup in own):
+        if run is not None and not database.backups and (run.identity or None) not in identities:
             text = f"backup {run.backup} was made, and there is no backup of {database.database} any more"
             yield Condition("damaged", database.source, text, run.started)
 
@@ -246,7 +248,7 @@ def copies_missing(
         if isinstance(view, DumptyError):
             yield Condition("copy-missing", _shown(settings.repository), f"the copies cannot be looked at: {view}")
             continue
-        there = {backup.id for backup in view.backups if backup.state not in {"lost", "damaged"}}
+        there = held(view)
         missing = [d.good for d in databases if d.good is not None and d.good.id not in there]
         if missing:
             names = _several([f"{backup.id} of {backup.database_name}" for backup in missing])
@@ -256,6 +258,12 @@ def copies_missing(
                 f"it lacks the newest good backup: {names}",
                 missing[0].timestamp,
             )
+
+
+def held(view: View | DumptyError) -> set[str]:
+    """Return the ids of the backups that are known to be in a repository, and are not lost or damaged."""
+    backups = () if isinstance(view, DumptyError) else view.backups
+    return {backup.id for backup in backups if backup.state not in {"lost", "damaged"}}
 
 
 def _shown(written: str) -> str:

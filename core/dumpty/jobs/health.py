@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.errors import ManifestError
 from dumpty.jobs import conditions
-from dumpty.jobs.conditions import LOOKED_BACK, Condition, DatabaseHealth, Runs, View, is_of, oldest_allowed
+from dumpty.jobs.conditions import LOOKED_BACK, Condition, DatabaseHealth, Runs, View, oldest_allowed
 from dumpty.jobs.database_run import job_tag
 from dumpty.jobs.outcomes import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from dumpty.backup_manager import BackupManager
@@ -31,17 +31,23 @@ _MOST_LOOKED_BACK = 50
 
 
 class JobHealth(NamedTuple):
-    """How a job is: its last run that has a result, whether one goes on, its databases, and what is wrong.
+    """How a job is: its latest runs that have a result, whether one goes on, its databases, and what is wrong.
 
-    ``undecided`` are kinds of which nothing can be said while a run goes on.
+    ``ended`` begins with the run that ended last. ``undecided`` are kinds of which nothing can be said while a run goes
+    on.
     """
 
     job: JobSettings
-    last: JobRun | None
+    ended: tuple[JobRun, ...]
     running: bool
     databases: tuple[DatabaseHealth, ...]
     conditions: tuple[Condition, ...]
     undecided: frozenset[str]
+
+    @property
+    def last(self) -> JobRun | None:
+        """The run that ended last."""
+        return self.ended[0] if self.ended else None
 
 
 def runs_of(job: JobSettings, manager: BackupManager, now: datetime) -> Runs:
@@ -95,7 +101,8 @@ def health_of(
     # Its drills prove those, too, that were made before it was there.
     nobodys = [b for b in view.backups if b.source in identities and not any(t.startswith(job_tag("")) for t in b.tags)]
     concerned = [*own, *nobodys]
-    databases = tuple(_databases(runs, own, oldest_allowed(job, now, running=runs.running)))
+    allowed = oldest_allowed(job, now, running=runs.running)
+    databases = tuple(_databases(runs, own, allowed, copies.values()))
     found = [
         *runs.conditions,
         *([Condition("warning", "", _FUTURE)] if len(own) < len(tagged) else []),
@@ -111,7 +118,7 @@ def health_of(
     ]
     return JobHealth(
         job=job,
-        last=runs.last,
+        ended=runs.ended,
         running=runs.running,
         databases=databases,
         conditions=tuple({condition.key: condition for condition in found}.values()),
@@ -133,13 +140,29 @@ def _undecided(
     return frozenset(kinds)
 
 
-def _databases(runs: Runs, own: Sequence[Backup], allowed: datetime | None) -> Iterator[DatabaseHealth]:
+def _databases(
+    runs: Runs, own: Sequence[Backup], allowed: datetime | None, copies: Iterable[View | DumptyError]
+) -> Iterator[DatabaseHealth]:
     """Yield the databases of the last run that got as far as to know them, or else those that there are backups of."""
     identities = {d.source: d.identity for run in reversed(runs.ended) for d in run.databases if d.identity}
     if runs.judging is not None:
         found = {database.source: database.database for database in runs.judging.databases}
     else:
         found = {backup.database_url: backup.database_name for backup in own}
+    held = [conditions.held(view) for view in copies]
+    # By what each is of, or a thousand databases would be looked for among the backups of all of them.
+    by_url, by_identity = _grouped(own, "database_url"), _grouped(own, "source")
     for source, name in sorted(found.items()):
-        good = [backup for backup in own if backup.state == "ok" and is_of(backup, source, identities.get(source))]
-        yield DatabaseHealth(source, name, good[-1] if good else None, allowed)
+        of_it = {backup.id: backup for backup in by_url.get(source, ())}
+        of_it |= {backup.id: backup for backup in by_identity.get(identities.get(source) or None, ())}
+        backups = tuple(sorted(of_it.values(), key=lambda backup: backup.timestamp))
+        good = next((backup for backup in reversed(backups) if backup.state == "ok"), None)
+        missing = sum(good.id not in ids for ids in held) if good is not None else 0
+        yield DatabaseHealth(source, name, good, allowed, backups, missing)
+
+
+def _grouped(backups: Sequence[Backup], name: str) -> dict[str | None, list[Backup]]:
+    groups: dict[str | None, list[Backup]] = {}
+    for backup in backups:
+        groups.setdefault(getattr(backup, name), []).append(backup)
+    return groups

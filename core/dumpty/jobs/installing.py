@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dumpty.jobs.units import File
 
-__all__ = ["activate", "folder", "require_usable", "write_files"]
+__all__ = ["activate", "folder", "replace_file", "require_usable", "write_files"]
 
 Manager = Literal["systemd", "cron"]
 _MOST_BYTES = 64 * 1024
@@ -107,6 +107,24 @@ def write_files(files: Sequence[File], directory: str) -> list[str]:
         reason = error.strerror or str(error)
         raise DumptyError(f"cannot write into {directory}: {reason}; nothing was written") from None
     return [paths[file] for file in new]
+
+
+def replace_file(path: str, text: str, *, beginning: str) -> None:
+    """Write a file that everybody may read, in the place of one that begins in the same way, or of none.
+
+    Whoever reads it meanwhile has all of the one or all of the other. The name must not be a link.
+
+    Raises:
+        OptionError: something else is there, which stays.
+        DumptyError: it cannot be written.
+    """
+    before = _read(path)
+    if before and not before.startswith(beginning):
+        raise OptionError(f"{path} is no file of that kind, and is not replaced; say another name, or move it away")
+    try:
+        _write(path, text, new=before is None)
+    except OSError as error:
+        raise DumptyError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from None
 
 
 def _read(path: str) -> str | None:

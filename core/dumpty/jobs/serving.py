@@ -160,6 +160,11 @@ class Serving:
                 self._clock.wait(self._begin_due().total_seconds())
 
     @property
+    def configuration(self) -> Configuration:
+        """The configuration that counts now."""
+        return self._configuration
+
+    @property
     def busy(self) -> bool:
         """Whether a job is being run, or looked at."""
         return self._lookout.busy or any(state.running for state in self._states.values())

@@ -12,7 +12,6 @@ from dumpty.cli.output import Line, Report, Table, count, moment
 from dumpty.cli.status import NagiosCritical, NagiosUnknown, NagiosWarning, NeedsAttention, UsageError
 from dumpty.cli.urls import redacted, remember
 from dumpty.errors import DumptyError, StoreError
-from dumpty.redaction import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +30,6 @@ dumpty check --nagios
 dumpty check --notify --quiet
 """
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
 _MINOR = {"warning", "not-proved"}
 
 
@@ -106,20 +104,17 @@ def _look(jobs: Sequence[JobSettings], now: datetime) -> tuple[list[JobHealth], 
     """Return how jobs are, why it cannot be said of others, by job, and what cannot be read."""
     from dumpty.jobs.conditions import Condition
     from dumpty.jobs.health import JobHealth
-    from dumpty.jobs.views import NoRepository, Views
+    from dumpty.jobs.overview import look_at
+    from dumpty.jobs.views import NoRepository
 
-    views = Views(remember)
-    found: list[JobHealth] = []
-    errors: dict[str, DumptyError] = {}
+    overview = look_at(jobs, now, None, remember)
+    found = {health.job.name: health for health in overview.found}
     for job in jobs:
-        try:
-            found.append(views.health(job, now, _NEVER))
-        except NoRepository as error:
+        if isinstance(error := overview.errors.get(job.name), NoRepository):
             missing = (Condition("overdue", "", str(error)),)
-            found.append(JobHealth(job, None, running=False, databases=(), conditions=missing, undecided=frozenset()))
-        except Exception as error:  # noqa: BLE001 - of a plugin's store, too: how others are is told
-            errors[job.name] = error if isinstance(error, DumptyError) else StoreError(one_line(error))
-    return found, errors, views.unreadable()
+            found[job.name] = JobHealth(job, (), running=False, databases=(), conditions=missing, undecided=frozenset())
+    errors = {name: error for name, error in overview.errors.items() if name not in found}
+    return [found[job.name] for job in jobs if job.name in found], errors, list(overview.unreadable)
 
 
 def _told(configuration: Configuration, jobs: Sequence[JobSettings], now: datetime) -> list[str]:

@@ -27,12 +27,14 @@ dumpty help prune
 
 _ORDER = (
     "getting-started",
+    "first-week",
     "databases",
     "restoring",
     "verification",
     "configuration",
     "schedules",
     "alarms",
+    "metrics",
     "retention",
     "shrinking",
     "s3",

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from dumpty.cli import reloading
 from dumpty.cli.arguments import Config, Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Report, count, say, seconds, size
 from dumpty.cli.running import collecting_garbage_often
+from dumpty.cli.status import UsageError
 from dumpty.cli.urls import forget, remember
 from dumpty.errors import ConfigurationError, Locked
+from dumpty.indirection import indirect_line, is_indirect
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
     from dumpty.jobs.outcomes import JobRun
+    from dumpty.jobs.serving import Clock, Serving
     from dumpty.jobs.settings import Configuration
 
 EXAMPLES = """
 dumpty serve
 dumpty serve --config /etc/dumpty/dumpty.toml --quiet
+dumpty serve --port 9187
 """
 
+_SHORTEST_TOKEN = 16
 
-def serve(config: Config = None, json: Json = False, quiet: Quiet = False) -> Report:
+
+_Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="N",
+        envvar="DUMPTY_SERVE_PORT",
+        min=0,
+        max=65535,
+        help="Answer Prometheus at http://HOST:N/metrics; 0 is any port.",
+    ),
+]
+_Host = Annotated[
+    str,
+    typer.Option(
+        "--host", metavar="H", envvar="DUMPTY_SERVE_HOST", help="The address of this machine at which to answer."
+    ),
+]
+_Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        metavar="SECRET",
+        envvar="DUMPTY_SERVE_TOKEN",
+        help="What whoever asks must show, as a bearer token: env:NAME, file:PATH, cmd:PROGRAM.",
+    ),
+]
+
+
+def serve(
+    config: Config = None,
+    port: _Port = None,
+    host: _Host = "127.0.0.1",
+    token: _Token = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> Report:
     """Run the jobs of the configuration whenever they are due, until a signal ends it.
 
     What was missed while nobody served is made up for once, also what was killed. What runs, and what came of it, is
@@ -37,6 +82,9 @@ def serve(config: Config = None, json: Json = False, quiet: Quiet = False) -> Re
     SIGHUP reads the configuration again; with a mistake in it the one from before goes on. SIGTERM and SIGINT end it
     within seconds: what was not complete is given back, and run again by whoever serves next.
 
+    With --port it answers `GET /metrics` with what `dumpty metrics` prints, of this machine only, unless --host says
+    another address: then it needs --token.
+
     `dumpty schedule systemd --serve` writes a unit for it. A machine that has cron or systemd's timers can do without:
     `dumpty run --due`.
     """
@@ -45,6 +93,7 @@ def serve(config: Config = None, json: Json = False, quiet: Quiet = False) -> Re
     from dumpty.jobs.settings import load
 
     del json  # it ends by an error, or a signal, and both are told without it
+    shown = _token(token, port)
     configuration = load(config)
     path = os.path.abspath(configuration.file.path)  # another one that would be found later is not this one
     clock = Clock()
@@ -61,8 +110,37 @@ def serve(config: Config = None, json: Json = False, quiet: Quiet = False) -> Re
 
         listener = Listener(say, remember, tell)
         serving = Serving(configuration, read_again, reloading.current.take, listener, followers, clock)
-        tell(f"serving {configuration.file.path}: {upcoming(configuration, clock.now())}")
-        serving.run()
+        with _answering(serving, host, port, shown, clock) as where:
+            tell(f"serving {configuration.file.path}: {upcoming(configuration, clock.now())}{where}")
+            serving.run()
+
+
+def _token(written: str | None, port: int | None) -> str | None:
+    """Return the secret that whoever asks must show; None for none."""
+    if written is None:
+        return None
+    if port is None:
+        raise UsageError("--token goes with --port")
+    if not is_indirect(written):
+        raise UsageError("--token: on a command line everybody can read it; write env:NAME, file:PATH or cmd:PROGRAM")
+    token = indirect_line(written, "token")
+    remember([token])
+    if len(token) < _SHORTEST_TOKEN:
+        raise UsageError(f"--token: one of {len(token)} characters can be guessed; make one: openssl rand -hex 32")
+    return token
+
+
+@contextlib.contextmanager
+def _answering(serving: Serving, host: str, port: int | None, token: str | None, clock: Clock) -> Iterator[str]:
+    """Answer whoever asks for the metrics, where that is wanted; yields what to say of it."""
+    if port is None:
+        yield ""
+        return
+    from dumpty.jobs.exposition import Exposition, FreshMetrics
+
+    metrics = FreshMetrics(lambda: serving.configuration, remember, say, clock.now)
+    with Exposition(host, port, token, metrics.text) as exposition:
+        yield f"; metrics at {exposition.url}"
 
 
 class _OnlyHere:
