@@ -507,6 +507,45 @@ def test_repositories_are_asked_once_a_minute_however_often_somebody_asks(fresh,
     assert values(fresh.text().decode())["database_backup_rows", "shop"] == 200
 
 
+def test_a_repository_is_listed_again_when_a_run_has_ended_or_after_a_while(fresh, dumpty, monkeypatch, tmp_path):
+    dumpty("run")
+    listed, listing = [], BackupManager.listing
+    monkeypatch.setattr(BackupManager, "listing", lambda self: listed.append(1) or listing(self))
+    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 0.5)
+
+    def backups():
+        return values(fresh.text().decode())["database_backups", "shop"]
+
+    assert backups() == backups() == 1
+    assert len(listed) == 1
+    dumpty("run")
+    assert backups() == 2
+    [newest, _] = sorted(BackupManager(tmp_path / "backups").list_backups(), key=lambda b: b.timestamp, reverse=True)
+    BackupManager(tmp_path / "backups").remove(newest.id)
+    monkeypatch.setattr(overview, "_RENEWED_SECONDS", 0.0)
+    assert backups() == 1
+
+
+def test_a_connection_that_was_closed_meanwhile_is_made_anew(fresh, dumpty, monkeypatch):
+    dumpty("run")
+    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 0.5)
+    fresh.text()
+    runs, broken = BackupManager.runs, []
+
+    def closed(self, job=""):
+        if not broken:
+            broken.append(self)
+        if self is broken[0]:
+            raise StoreError("the connection was closed")
+        return runs(self, job)
+
+    monkeypatch.setattr(BackupManager, "runs", closed)
+    assert values(fresh.text().decode())["job_readable", "shop"] == 1
+    assert broken
+
+
 def test_another_configuration_counts_at_once(fresh, configure):
     assert ("job_readable", "blog") not in values(fresh.text().decode())
     configure(jobs=("shop", "blog"))
@@ -547,7 +586,7 @@ def test_what_goes_wrong_while_it_is_looked_is_told_and_ends_nothing(fresh, monk
     def broken(*_):
         raise StoreError("a bug")
 
-    monkeypatch.setattr(exposition, "look_at", broken)
+    monkeypatch.setattr(overview.Looks, "overview", broken)
     assert fresh.text() is None
     assert fresh.told == ["the metrics could not be made: a bug"]
 

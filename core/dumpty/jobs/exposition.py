@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dumpty.errors import DumptyError, OptionError
 from dumpty.jobs.metrics import CONTENT_TYPE, measure, written
-from dumpty.jobs.overview import look_at
+from dumpty.jobs.overview import Looks
 from dumpty.redaction import one_line
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class FreshMetrics:
         problem: Callable[[str], None],
         now: Callable[[], datetime],
     ) -> None:
-        self._configuration, self._remember, self._problem, self._now = configuration, remember, problem, now
+        self._configuration, self._problem, self._now = configuration, problem, now
+        self._looks = Looks(remember)
         self._changed = threading.Condition()
         self._text: bytes | None = None
         self._made = float("-inf")
@@ -83,7 +84,7 @@ class FreshMetrics:
         text, configuration = None, self._configuration()
         try:
             now = self._now()
-            overview = look_at(configuration.jobs, now, configuration.file.modified, self._remember)
+            overview = self._looks.overview(configuration.jobs, now, configuration.file.modified)
             text = written(measure(overview, configuration.jobs, now))
         except Exception as error:  # noqa: BLE001 - whatever it is, jobs are run
             self._problem(f"the metrics could not be made: {one_line(error)}")

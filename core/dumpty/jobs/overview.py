@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from dumpty.jobs.settings import JobSettings
 
-__all__ = ["Overview", "look_at"]
+__all__ = ["Looks", "Overview"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _MOST_SECONDS = 600.0
 """How long the look at one job may take: a repository may hang where nobody can wake it."""
+_RENEWED_SECONDS = 900.0
+"""How long what is listed counts where no run has ended: backups are accepted, proved and removed by hand, too."""
 
 
 class Overview(NamedTuple):
@@ -37,40 +39,73 @@ class _NoAnswer(StoreError):
     """Looking at a job took too long."""
 
 
-def look_at(
-    jobs: Sequence[JobSettings], now: datetime, known_since: datetime | None, remember: Callable[[Iterable[str]], None]
-) -> Overview:
-    """Look at jobs, by what their repositories hold; nothing is changed.
+class Looks:
+    """Looks at jobs, by what their repositories hold; nothing is changed.
+
+    Who looks again lists the backups of a repository anew where a run has ended since, or a quarter of an hour is over:
+    in a bucket each listing costs something.
 
     Args:
-        jobs: which.
-        now: the time (aware).
-        known_since: how long they could have been run (aware): until it is late, one that never was is well. None
-            excuses none.
         remember: is told of every secret that is read.
     """
-    views = Views(remember)
-    found: list[JobHealth] = []
-    errors: dict[str, DumptyError] = {}
-    unreadable: list[str] = []
-    hung: dict[str, DumptyError] = {}
-    for job in jobs:
+
+    def __init__(self, remember: Callable[[Iterable[str]], None]) -> None:
+        self._remember = remember
+        self._begin_anew()
+
+    def overview(self, jobs: Sequence[JobSettings], now: datetime, known_since: datetime | None) -> Overview:
+        """Return how jobs are.
+
+        Args:
+            jobs: which.
+            now: the time (aware).
+            known_since: how long they could have been run (aware): until it is late, one that never was is well. None
+                excuses none.
+        """
+        if time.monotonic() - self._began >= _RENEWED_SECONDS:
+            self._begin_anew()
+        found: list[JobHealth] = []
+        errors: dict[str, DumptyError] = {}
+        unreadable: list[str] = []
+        hung: dict[str, DumptyError] = {}
+        for job in jobs:
+            try:
+                if job.repository in hung:
+                    raise hung[job.repository]
+                found.append(self._health(job, now, known_since or _NEVER))
+            except _NoAnswer as error:
+                errors[job.name] = hung[job.repository] = error
+                unreadable += self._views.unreadable()
+                self._begin_anew()  # whoever hangs has them still
+            except NoRepository as error:
+                if known_since is not None and not is_late(job, now, known_since):
+                    found.append(JobHealth(job, (), running=False, databases=(), conditions=(), undecided=frozenset()))
+                else:
+                    errors[job.name] = error
+            except Exception as error:  # noqa: BLE001 - of a plugin's store, too: how others are is told
+                errors[job.name] = error if isinstance(error, DumptyError) else StoreError(one_line(error))
+        self._used = True
+        return Overview(found, errors, list(dict.fromkeys([*unreadable, *self._views.unreadable()])))
+
+    def _begin_anew(self) -> None:
+        self._views, self._began, self._used = Views(self._remember), time.monotonic(), False
+
+    def _health(self, job: JobSettings, now: datetime, known_since: datetime) -> JobHealth:
+        """Return how a job is; what was open for a while may have been closed by the other side, so it is tried anew.
+
+        Raises:
+            _NoAnswer: looking takes too long.
+            DumptyError: its repository cannot be looked at.
+        """
         try:
-            if job.repository in hung:
-                raise hung[job.repository]
-            found.append(_within(views, job, now, known_since or _NEVER))
-        except _NoAnswer as error:
-            errors[job.name] = hung[job.repository] = error
-            unreadable += views.unreadable()
-            views = Views(remember)  # whoever hangs has them still
-        except NoRepository as error:
-            if known_since is not None and not is_late(job, now, known_since):
-                found.append(JobHealth(job, (), running=False, databases=(), conditions=(), undecided=frozenset()))
-            else:
-                errors[job.name] = error
-        except Exception as error:  # noqa: BLE001 - of a plugin's store, too: how others are is told
-            errors[job.name] = error if isinstance(error, DumptyError) else StoreError(one_line(error))
-    return Overview(found, errors, list(dict.fromkeys([*unreadable, *views.unreadable()])))
+            return _within(self._views, job, now, known_since)
+        except _NoAnswer:
+            raise
+        except DumptyError:
+            if not self._used:
+                raise
+            self._begin_anew()
+            return _within(self._views, job, now, known_since)
 
 
 def _within(views: Views, job: JobSettings, now: datetime, known_since: datetime) -> JobHealth:

@@ -104,10 +104,10 @@ def _look(jobs: Sequence[JobSettings], now: datetime) -> tuple[list[JobHealth], 
     """Return how jobs are, why it cannot be said of others, by job, and what cannot be read."""
     from dumpty.jobs.conditions import Condition
     from dumpty.jobs.health import JobHealth
-    from dumpty.jobs.overview import look_at
+    from dumpty.jobs.overview import Looks
     from dumpty.jobs.views import NoRepository
 
-    overview = look_at(jobs, now, None, remember)
+    overview = Looks(remember).overview(jobs, now, None)
     found = {health.job.name: health for health in overview.found}
     for job in jobs:
         if isinstance(error := overview.errors.get(job.name), NoRepository):

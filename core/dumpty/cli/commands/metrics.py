@@ -53,13 +53,13 @@ def metrics(
     from dumpty.cli.replies import MetricsReply
     from dumpty.jobs.installing import replace_file
     from dumpty.jobs.metrics import measure, written
-    from dumpty.jobs.overview import look_at
+    from dumpty.jobs.overview import Looks
     from dumpty.jobs.settings import load
 
     configuration = load(config)
     chosen = configuration.chosen(jobs or ())
     now = datetime.now(UTC)
-    overview = look_at(chosen, now, configuration.file.modified, remember)
+    overview = Looks(remember).overview(chosen, now, configuration.file.modified)
     found = measure(overview, chosen, now)
     text = written(found).decode()
     warnings = list(overview.unreadable)
