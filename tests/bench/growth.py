@@ -58,6 +58,24 @@ def fixed(top: Path, backups: int) -> Iterator[tuple[str, float, float]]:
             _best([*DUMPTY, *verb, "-d", str(top / "many")], times=3),
             1.0,
         )
+    yield from _many(top, backups // 10)
+
+
+def _many(top: Path, databases: int) -> Iterator[tuple[str, float, float]]:
+    """Yield what one run of a job takes for each of many small databases, and to say how all of them are."""
+    files = top / "small"
+    files.mkdir()
+    for number in range(databases):
+        with contextlib.closing(sqlite3.connect(files / f"{number}.db")) as connection, connection:
+            connection.execute("CREATE TABLE t (a INTEGER, b TEXT)")
+            connection.executemany("INSERT INTO t VALUES (?, ?)", [(row, "x" * 40) for row in range(150)])
+    configuration = top / "dumpty.toml"
+    configuration.write_text(f'[jobs.all]\nsource = "sqlite:///{files}/*.db"\nrepository = "{top}/each"\n')
+    configuration.chmod(0o600)
+    each = _best([*DUMPTY, "run", "--config", str(configuration)], times=3) / databases
+    yield f"dumpty run, each of {databases:,} SQLite databases of 10 KB", each, 0.02
+    said = _best([*DUMPTY, "metrics", "--config", str(configuration), "--output", str(top / "all.prom")], times=3)
+    yield f"dumpty metrics, {databases:,} databases", said, 2.0
 
 
 def _best(argv: list[str], times: int = 7) -> float:

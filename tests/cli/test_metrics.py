@@ -26,7 +26,7 @@ from support.pages import PAGES
 from support.prometheus_server import lint, program, prometheus
 
 from dumpty import BackupManager, StoreError
-from dumpty.jobs import exposition, overview, views
+from dumpty.jobs import exposition, fresh_metrics, overview, views
 from dumpty.jobs.conditions import DatabaseHealth
 from dumpty.jobs.health import JobHealth
 from dumpty.jobs.metrics import METRICS, measure, written
@@ -161,16 +161,83 @@ def test_a_backup_whose_data_is_gone_is_damaged_and_proves_nothing(dumpty, confi
     assert ("database_proved_backup_timestamp_seconds", "shop") not in found
 
 
-def test_a_job_that_was_never_run_is_there_and_late_when_its_file_is_old(dumpty, configure, tmp_path):
-    path = configure()
+def test_a_job_that_was_never_run_or_whose_repository_is_away_is_overdue_and_nothing_else_is_known(
+    dumpty, configure, tmp_path
+):
+    """As ``check`` has it; a repository that is not mounted must not look as one that is well."""
+    for defaults in ('max_age = "26h"\n', ""):
+        configure(defaults)
+        result = dumpty("metrics")
+        assert result.status == 1
+        assert "there is no repository at" in result.err
+        found = values(result.out)
+        assert {key[2]: value for key, value in found.items() if key[0] == "job_problems"} == {"overdue": 1}
+        assert found["job_readable", "shop"] == 0
+        assert not (tmp_path / "backups").exists()
+    dumpty("run")
+    (tmp_path / "backups").rename(tmp_path / "away")
     found = values(dumpty("metrics").out)
-    assert [found["job_readable", "shop"], found["job_problems", "shop", "unreachable"]] == [1, 0]
-    assert not (tmp_path / "backups").exists()
+    assert (found["job_readable", "shop"], found["job_problems", "shop", "overdue"]) == (0, 1)
+    (tmp_path / "backups").mkdir()
     BackupManager(tmp_path / "backups")
-    os.utime(path, (0, 0))
     found = values(dumpty("metrics").out)
-    assert (found["job_databases", "shop"], found["job_problems", "shop", "overdue"]) == (0, 1)
-    assert ("job_last_run_timestamp_seconds", "shop") not in found
+    assert (found["job_databases", "shop"], found["job_readable", "shop"]) == (0, 1)
+
+
+def test_a_run_that_failed_before_it_knew_its_databases_failed_them_all(dumpty, configure, tmp_path):
+    (tmp_path / "dumpty.toml").write_text(
+        f'[jobs.all]\nsource = "sqlite:///{tmp_path}/*.db"\nrepository = "{tmp_path}/backups"\nretries = 0\n'
+    )
+    dumpty("run")
+    for name in ("shop", "blog"):
+        (tmp_path / f"{name}.db").unlink()
+    assert dumpty("run").status == 1
+    text = dumpty("metrics").out
+    assert re.findall(r"^dumpty_database_failed.* (\S+)$", text, re.MULTILINE) == ["1.0", "1.0"]
+
+
+def test_while_a_run_goes_on_nothing_is_said_of_copies_that_may_be_on_their_way(dumpty, configure, tmp_path):
+    configure(f'copies = ["{tmp_path}/vault"]\n')
+    dumpty("run")
+    for backup in BackupManager(tmp_path / "vault").list_backups():
+        os.unlink(backup.file_path)
+    key = ("job_problems", "shop", "copy-missing")
+    assert values(dumpty("metrics").out)[key] == 1
+    slot = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    with BackupManager(tmp_path / "backups").claim_run("shop", slot):
+        found = values(dumpty("metrics").out)
+    assert (key in found, ("database_missing_copies", "shop") in found) == (False, False)
+    assert found["job_running", "shop"] == 1
+
+
+def test_a_proof_that_stays_away_is_overdue_by_what_the_job_asks_for(dumpty, configure, later):
+    dumpty("run")
+    assert ("database_proof_overdue", "shop") not in values(dumpty("metrics").out)
+    configure('drill = { every = "7d", level = "structure" }\n')
+    for days, overdue in ((13, 0), (15, 1)):  # it was never proved
+        later(timedelta(days=days))
+        assert values(dumpty("metrics").out)["database_proof_overdue", "shop"] == overdue
+    assert dumpty("verify", "latest", "--level", "digest").status == 0
+    assert values(dumpty("metrics").out)["database_proof_overdue", "shop"] == 1
+    assert dumpty("verify", "latest", "--level", "structure").status == 0
+    for days, overdue in ((13, 0), (15, 1)):
+        later(timedelta(days=days))
+        assert values(dumpty("metrics").out)["database_proof_overdue", "shop"] == overdue
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "c\x85d", "\x1b[2J", 'q"\\n', "\u202eevil"])
+def test_a_name_that_breaks_lines_or_moves_the_cursor_breaks_nothing(dumpty, tmp_path, name):
+    with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as connection, connection:
+        connection.execute("CREATE TABLE t (x)")
+    (tmp_path / "dumpty.toml").write_text(
+        f'[jobs.all]\nsource = "sqlite:///{tmp_path}/*.db"\nrepository = "{tmp_path}/backups"\n'
+    )
+    assert dumpty("run").status == 0
+    text = dumpty("metrics").out
+    assert values(text)["database_backups", "all"] == 1
+    dumpty("metrics", "--output", "x.prom")
+    assert values((tmp_path / "x.prom").read_text())["database_backups", "all"] == 1
+    assert text.isascii()
 
 
 def test_a_repository_that_cannot_be_looked_at_is_a_metric_and_an_error(dumpty, configure):
@@ -181,7 +248,7 @@ def test_a_repository_that_cannot_be_looked_at_is_a_metric_and_an_error(dumpty, 
     assert result.err.startswith("dumpty: blog: it cannot be said how it is: ")
     found = values(result.out)
     assert (found["job_readable", "shop"], found["job_readable", "blog"]) == (1, 0)
-    assert found["job_problems", "blog", "unreachable"] == 1
+    assert {key[2]: v for key, v in found.items() if key[:2] == ("job_problems", "blog")} == {"unreachable": 1}
     assert found["database_backups", "shop"] == 1
     assert [key for key in found if "blog" in key and key[0].startswith("database")] == []
 
@@ -234,7 +301,12 @@ def test_whatever_a_database_is_called_the_text_can_be_read(names):
     text = written(measure(Overview([health], {}, []), [job], now)).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     read = {s.labels["database"] for s in families["dumpty_database_backups"].samples} if names else set()
-    assert read == {name.encode("utf-8", "backslashreplace").decode() for name in names}
+    assert len(read) == len({_shown(name) for name in names})
+    assert all(text.isprintable() for text in read)
+
+
+def _shown(name):
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def _jobs():
@@ -294,9 +366,10 @@ def test_a_file_is_replaced_at_once_and_everybody_may_read_it(dumpty, configure,
     assert re.fullmatch(rf"{path}: \d+ values of 1 job\n", result.out)
     assert values(path.read_text())["database_backup_rows", "shop"] == 200
     assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o640)
     first = path.stat().st_ino
     assert dumpty("metrics", "--output", path, "--quiet").out == ""
-    assert path.stat().st_ino != first
+    assert (path.stat().st_ino != first, path.stat().st_mode & 0o777) == (True, 0o640)
     assert [entry.name for entry in tmp_path.glob("*.prom*")] == ["dumpty.prom"]
     assert dumpty("metrics", "--output", path, "--json").json["path"] == str(path)
     assert "node_exporter reads no other file" in dumpty("metrics", "--output", tmp_path / "dumpty.txt").err
@@ -306,7 +379,8 @@ def test_what_is_no_file_of_metrics_stays(dumpty, configure, tmp_path):
     text = (tmp_path / "dumpty.toml").read_text()
     (tmp_path / "link.prom").symlink_to(tmp_path / "dumpty.toml")
     (tmp_path / "folder.prom").mkdir()
-    for name, status in {"dumpty.toml": 2, "link.prom": 2, "folder.prom": 2, "gone/x.prom": 1}.items():
+    (tmp_path / "empty.prom").touch()
+    for name, status in {"dumpty.toml": 2, "empty.prom": 2, "link.prom": 2, "folder.prom": 2, "gone/x.prom": 1}.items():
         result = dumpty("metrics", "--output", tmp_path / name)
         assert result.status == status, (name, result)
         assert name in result.err
@@ -390,6 +464,7 @@ def test_a_page_in_a_browser_whose_name_means_this_machine_gets_no_answer(serve,
     served = serve()
     assert served.ask(Host="evil.example.org")[0] == 421
     assert served.ask(Host=f"evil.example.org:{served.port}")[0] == 421
+    assert b"or serve it with a token" in served.ask(Host="evil.example.org")[2]
     for name in ("localhost", f"localhost:{served.port}", "127.0.0.1", f"[::1]:{served.port}", "[::1]"):
         assert served.ask(Host=name)[0] == 200, name
 
@@ -434,6 +509,7 @@ def test_the_environment_of_a_unit_can_say_where_to_answer(serve, configure):
         (["--port", "0", "--token", TOKEN], 2, "on a command line everybody can read it"),
         (["--port", "0", "--token", "env:SHORT"], 2, "one of 5 characters can be guessed"),
         (["--port", "0", "--token", "env:NONE"], 2, "no variable 'NONE'"),
+        (["--port", "0", "--token", "env:FOREIGN"], 2, "only characters of ASCII"),
     ],
 )
 def test_what_would_not_be_safe_or_cannot_be_is_refused_before_anything_is_run(
@@ -441,6 +517,7 @@ def test_what_would_not_be_safe_or_cannot_be_is_refused_before_anything_is_run(
 ):
     monkeypatch.setenv("TOKEN", TOKEN)
     monkeypatch.setenv("SHORT", "12345")
+    monkeypatch.setenv("FOREIGN", "grüße-grüße-grüße-grüße")
     configure(EVERY_YEAR)
     result = dumpty("serve", *argv)
     assert (result.status, said in result.err) == (status, True), result.err
@@ -459,7 +536,7 @@ def test_a_port_that_is_taken_is_an_error(dumpty, configure):
 
 def test_where_others_reach_it_a_token_lets_it_answer(serve, configure, monkeypatch):
     monkeypatch.setenv("TOKEN", TOKEN)
-    answers = exposition.Exposition("0.0.0.0", 0, TOKEN, lambda: b"x\n")
+    answers = exposition.Exposition("0.0.0.0", 0, TOKEN, lambda _: b"x\n")
     with answers:
         port = int(answers.url.rpartition(":")[2].partition("/")[0])
         assert ask(port)[0] == 401
@@ -468,13 +545,15 @@ def test_where_others_reach_it_a_token_lets_it_answer(serve, configure, monkeypa
 
 def test_more_who_ask_at_once_than_there_is_room_for_keep_nobody_out_for_long(monkeypatch):
     monkeypatch.setattr(exposition, "_MOST_CONNECTIONS", 2)
-    monkeypatch.setattr(exposition._Handler, "timeout", 0.3)
-    with exposition.Exposition("127.0.0.1", 0, None, lambda: b"x\n") as answers, contextlib.ExitStack() as stack:
+    monkeypatch.setattr(exposition, "_REQUEST_SECONDS", 1.0)
+    with exposition.Exposition("127.0.0.1", 0, None, lambda _: b"x\n") as answers, contextlib.ExitStack() as stack:
         port = int(answers.url.rpartition(":")[2].partition("/")[0])
-        for _ in range(2):  # who say nothing
-            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        dripping = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
         ends = time.monotonic() + PATIENCE
         while True:
+            for connection in dripping:
+                with contextlib.suppress(OSError):
+                    connection.send(b"G")
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if ask(port)[0] == 200:
                     break
@@ -490,7 +569,7 @@ def fresh(configure):
     """Metrics of jobs, what is told of them, and how to have the configuration read again."""
     current = {"configuration": load(str(configure()))}
     told = []
-    metrics = exposition.FreshMetrics(
+    metrics = fresh_metrics.FreshMetrics(
         lambda: current["configuration"], lambda _: None, told.append, lambda: datetime.now(UTC)
     )
     metrics.told = told
@@ -498,40 +577,52 @@ def fresh(configure):
     return metrics
 
 
+def soon(fresh, name):
+    """Return the value of the shop's ``name`` in a text that was made after this was called."""
+    before, ends = fresh.text(PATIENCE), time.monotonic() + PATIENCE
+    while (text := fresh.text(0)) is before:
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    return values(text.decode())[name, "shop"]
+
+
 def test_repositories_are_asked_once_a_minute_however_often_somebody_asks(fresh, dumpty, monkeypatch):
-    first = fresh.text()
     dumpty("run")
-    assert fresh.text() is first
-    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 1.0)
-    assert values(fresh.text().decode())["database_backup_rows", "shop"] == 200
+    first = fresh.text(PATIENCE)
+    dumpty("run")
+    assert fresh.text(PATIENCE) is first
+    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    assert fresh.text(PATIENCE) is first  # at once, and meanwhile it is looked
+    assert soon(fresh, "database_backups") == 2
 
 
 def test_a_repository_is_listed_again_when_a_run_has_ended_or_after_a_while(fresh, dumpty, monkeypatch, tmp_path):
     dumpty("run")
     listed, listing = [], BackupManager.listing
+    read, result = [], BackupManager.run_result
     monkeypatch.setattr(BackupManager, "listing", lambda self: listed.append(1) or listing(self))
-    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 0.5)
-
-    def backups():
-        return values(fresh.text().decode())["database_backups", "shop"]
-
-    assert backups() == backups() == 1
-    assert len(listed) == 1
+    monkeypatch.setattr(BackupManager, "run_result", lambda *arguments: read.append(1) or result(*arguments))
+    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    assert [soon(fresh, "database_backups") for _ in range(2)] == [1, 1]
+    assert (len(listed), len(read)) == (1, 1)
     dumpty("run")
-    assert backups() == 2
-    [newest, _] = sorted(BackupManager(tmp_path / "backups").list_backups(), key=lambda b: b.timestamp, reverse=True)
-    BackupManager(tmp_path / "backups").remove(newest.id)
+    soon(fresh, "database_backups")
+    assert soon(fresh, "database_backups") == 2
+    assert (len(listed), len(read)) == (2, 2)
+    BackupManager(tmp_path / "backups").remove(max(BackupManager(tmp_path / "backups").list_backups(), key=made).id)
     monkeypatch.setattr(overview, "_RENEWED_SECONDS", 0.0)
-    assert backups() == 1
+    soon(fresh, "database_backups")
+    assert soon(fresh, "database_backups") == 1
+
+
+def made(backup):
+    return backup.timestamp
 
 
 def test_a_connection_that_was_closed_meanwhile_is_made_anew(fresh, dumpty, monkeypatch):
     dumpty("run")
-    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 0.5)
-    fresh.text()
+    fresh.text(PATIENCE)
+    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
     runs, broken = BackupManager.runs, []
 
     def closed(self, job=""):
@@ -542,53 +633,104 @@ def test_a_connection_that_was_closed_meanwhile_is_made_anew(fresh, dumpty, monk
         return runs(self, job)
 
     monkeypatch.setattr(BackupManager, "runs", closed)
-    assert values(fresh.text().decode())["job_readable", "shop"] == 1
+    assert [soon(fresh, "job_readable") for _ in range(2)] == [1, 1]
     assert broken
+    assert fresh.told == []
+
+
+def test_a_repository_that_is_away_makes_no_other_be_listed_again(fresh, dumpty, configure, monkeypatch, tmp_path):
+    dumpty("run")
+    configure(jobs=("shop", "blog"), more=f'repository = "{tmp_path}/never"\n')
+    fresh.read_again()
+    listed, listing = [], BackupManager.listing
+    monkeypatch.setattr(BackupManager, "listing", lambda self: listed.append(1) or listing(self))
+    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    for _ in range(3):
+        soon(fresh, "job_readable")
+    assert len(listed) == 1
+    assert [text.partition(": it cannot")[0] for text in fresh.told] == ["blog"]  # once a day
 
 
 def test_another_configuration_counts_at_once(fresh, configure):
-    assert ("job_readable", "blog") not in values(fresh.text().decode())
+    assert ("job_readable", "blog") not in values(fresh.text(PATIENCE).decode())
     configure(jobs=("shop", "blog"))
     fresh.read_again()
-    assert ("job_readable", "blog") in values(fresh.text().decode())
+    assert ("job_readable", "blog") in values(fresh.text(PATIENCE).decode())
 
 
 def test_while_a_repository_gives_no_answer_there_is_what_was_known_before(fresh, dumpty, monkeypatch):
     dumpty("run")
-    first, released = fresh.text(), threading.Event()
+    first, released = fresh.text(PATIENCE), threading.Event()
     health = views.Views.health
     monkeypatch.setattr(views.Views, "health", lambda *arguments: released.wait(PATIENCE) and health(*arguments))
-    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.3)
-    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 0.2)
-    time.sleep(0.3)
+    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(fresh_metrics, "_OLD_SECONDS", 0.0)
     began = time.monotonic()
-    assert fresh.text() is first
-    assert time.monotonic() - began < PATIENCE / 2
+    assert fresh.text(0.2) is first
+    assert 0.2 <= time.monotonic() - began < PATIENCE / 2
     released.set()
     ends = time.monotonic() + PATIENCE
-    while fresh.text() is first:
+    while fresh.text(0) is first:
         assert time.monotonic() < ends
 
 
-def test_where_nothing_is_known_yet_that_is_the_answer(fresh, monkeypatch):
+def test_a_repository_that_gave_no_answer_is_left_alone_for_an_hour(dumpty, configure, monkeypatch, tmp_path):
+    """Else whatever hangs in the system would be more with every look."""
+    configuration = load(str(configure("", jobs=("shop", "blog"))))
+    dumpty("run")
+    asked, released, looks = [], threading.Event(), overview.Looks(lambda _: None)
+    monkeypatch.setattr(views.Views, "health", lambda *_: asked.append(1) or released.wait(PATIENCE))
+    monkeypatch.setattr(overview, "_MOST_SECONDS", 0.1)
+    try:
+        for _ in range(3):
+            assert set(looks.overview(configuration.jobs, datetime.now(UTC)).errors) == {"shop", "blog"}
+        assert len(asked) == 1
+        monkeypatch.setattr(overview, "_AGAIN_SECONDS", 0.0)
+        looks.overview(configuration.jobs[:1], datetime.now(UTC))
+        assert len(asked) == 2
+    finally:
+        released.set()
+
+
+def test_where_nothing_is_known_yet_that_is_the_answer_before_whoever_asks_gives_up(fresh, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(views.Views, "health", lambda *_: released.wait(PATIENCE))
-    monkeypatch.setattr(exposition, "_PATIENCE_SECONDS", 0.1)
     with exposition.Exposition("127.0.0.1", 0, None, fresh.text) as answers:
         port = int(answers.url.rpartition(":")[2].partition("/")[0])
-        status, headers, body = ask(port)
+        began = time.monotonic()
+        status, headers, body = ask(port, X_Prometheus_Scrape_Timeout_Seconds="1.2")
+        assert time.monotonic() - began < 5
         assert (status, headers["Retry-After"]) == (503, "60")
         assert b"nothing is known yet" in body
     released.set()
 
 
-def test_what_goes_wrong_while_it_is_looked_is_told_and_ends_nothing(fresh, monkeypatch):
-    def broken(*_):
-        raise StoreError("a bug")
+def test_what_goes_wrong_while_it_is_looked_is_told_without_secrets_and_ends_nothing(fresh, monkeypatch):
+    looks = []
+
+    def broken(self, *_):
+        looks.append(1)
+        self._remember(["S3CRETPW"])
+        raise StoreError("a bug of S3CRETPW")
 
     monkeypatch.setattr(overview.Looks, "overview", broken)
-    assert fresh.text() is None
-    assert fresh.told == ["the metrics could not be made: a bug"]
+    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    for _ in range(3):
+        assert fresh.text(PATIENCE) is None
+    assert fresh.told == ["the metrics could not be made: a bug of ***"]
+    assert len(looks) > 1
+
+
+def test_where_there_is_no_room_for_a_thread_the_next_one_who_asks_tries_again(fresh, dumpty, monkeypatch):
+    dumpty("run")
+
+    def no_room(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_room)
+        assert fresh.text(PATIENCE) is None
+    assert b"dumpty_job_readable" in fresh.text(PATIENCE)
 
 
 # -- Prometheus ----------------------------------------------------------------------------------------------------
@@ -610,7 +752,7 @@ def test_prometheus_asks_alerts_and_answers_every_panel_of_the_dashboard(serve, 
     with prometheus(tmp_path / "prometheus", target, RULES, token_file=tmp_path / "token") as server:
         assert server.until("dumpty_job_readable") != []
         assert {labels["job"] for labels, _ in server.query("dumpty_job_readable")} == {"dumpty"}
-        assert server.query("up") == [({"__name__": "up", "instance": target, "job": "dumpty"}, 1.0)]
+        assert server.until("up == 1") == [({"__name__": "up", "instance": target, "job": "dumpty"}, 1.0)]
         ends = time.monotonic() + PATIENCE
         while server.alerts() != {("BackupFailed", "firing", "blog"), ("BackupSuspicious", "firing", "shop")}:
             assert time.monotonic() < ends, server.alerts()

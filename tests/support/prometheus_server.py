@@ -67,11 +67,11 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(directory: Path, target: str, rules: Path, *, token_file: Path | None = None) -> Iterator[Prometheus]:
-    """Start a server that asks ``target`` (host:port) every second, and end it."""
+    """Start a server that asks ``target`` (host:port) every other second, and end it."""
     directory.mkdir()
     authorization = f"    authorization: {{credentials_file: '{token_file}'}}\n" if token_file else ""
     (directory / "prometheus.yml").write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"
+        "global: {scrape_interval: 2s, scrape_timeout: 2s, evaluation_interval: 1s}\n"
         f"rule_files: ['{rules}']\n"
         f"scrape_configs:\n  - job_name: dumpty\n{authorization}    static_configs: [{{targets: ['{target}']}}]\n"
     )

@@ -14,86 +14,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 from dumpty.errors import DumptyError, OptionError
-from dumpty.jobs.metrics import CONTENT_TYPE, measure, written
-from dumpty.jobs.overview import Looks
-from dumpty.redaction import one_line
+from dumpty.jobs.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Callable
 
-    from dumpty.jobs.settings import Configuration
-
-__all__ = ["Exposition", "FreshMetrics"]
-
-_FRESH_SECONDS = 60.0
-"""How old what is answered may be, where looking again takes no longer than somebody waits."""
+__all__ = ["Exposition"]
 
 _PATIENCE_SECONDS = 8.0
-"""Prometheus waits for 10."""
+"""How long whoever asks waits, unless he says otherwise; Prometheus waits for 10."""
 
-_IDLE_SECONDS = 10.0
+_REQUEST_SECONDS = 20.0
+"""How long a connection may last, whatever comes."""
 _MOST_CONNECTIONS = 32
 _PATH = "/metrics"
-_LOCAL_NAMES = {"localhost", "localhost."}
-
-
-class FreshMetrics:
-    """The text of the metrics of a configuration's jobs, of which the repositories are asked once a minute at most.
-
-    They are asked in a thread of its own. While one of them gives no answer there is the text of before, which says of
-    when it is.
-
-    Args:
-        configuration: returns the one that counts now.
-        remember: is told of every secret that is read.
-        problem: is told why there is no new text.
-        now: returns the time (aware).
-    """
-
-    def __init__(
-        self,
-        configuration: Callable[[], Configuration],
-        remember: Callable[[Iterable[str]], None],
-        problem: Callable[[str], None],
-        now: Callable[[], datetime],
-    ) -> None:
-        self._configuration, self._problem, self._now = configuration, problem, now
-        self._looks = Looks(remember)
-        self._changed = threading.Condition()
-        self._text: bytes | None = None
-        self._made = float("-inf")
-        self._of: Configuration | None = None
-        self._looking = False
-
-    def text(self) -> bytes | None:
-        """Return the text; None where there is none yet."""
-        ends = time.monotonic() + _PATIENCE_SECONDS
-        with self._changed:
-            while not self._is_fresh() and (left := ends - time.monotonic()) > 0:
-                if not self._looking:
-                    self._looking = True
-                    threading.Thread(target=self._look, name="dumpty-metrics", daemon=True).start()
-                self._changed.wait(left)
-            return self._text
-
-    def _is_fresh(self) -> bool:
-        return self._of is self._configuration() and time.monotonic() - self._made < _FRESH_SECONDS
-
-    def _look(self) -> None:
-        text, configuration = None, self._configuration()
-        try:
-            now = self._now()
-            overview = self._looks.overview(configuration.jobs, now, configuration.file.modified)
-            text = written(measure(overview, configuration.jobs, now))
-        except Exception as error:  # noqa: BLE001 - whatever it is, jobs are run
-            self._problem(f"the metrics could not be made: {one_line(error)}")
-        finally:
-            with self._changed:
-                self._looking = False
-                self._made, self._of = time.monotonic(), configuration  # also where nothing came of it: in a minute
-                self._text = text or self._text
-                self._changed.notify_all()
+_LOCAL_NAMES = {"", "localhost", "localhost."}
 
 
 class Exposition:
@@ -103,14 +38,14 @@ class Exposition:
         host: a name or address of this machine.
         port: the port, 0 for any that is free.
         token: what whoever asks must show, as a bearer token; None for nothing.
-        text: returns what to answer, None where there is nothing yet.
+        text: returns what to answer, None where there is nothing within so many seconds.
 
     Raises:
         OptionError: without a token the address must be one that only this machine reaches.
         DumptyError: it cannot be listened there.
     """
 
-    def __init__(self, host: str, port: int, token: str | None, text: Callable[[], bytes | None]) -> None:
+    def __init__(self, host: str, port: int, token: str | None, text: Callable[[float], bytes | None]) -> None:
         family, address = _resolved(host, port)
         is_local = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
         if not is_local and token is None:
@@ -118,7 +53,7 @@ class Exposition:
                 f"{host} can be reached from elsewhere, and metrics name databases: say --token env:NAME, or "
                 "file:PATH, which Prometheus then has to show (authorization: credentials_file), or leave --host out"
             )
-        handler = type("Handler", (_Handler,), {"answers": _Answers(token, text, is_local=is_local)})
+        handler = type("Handler", (_Handler,), {"answers": _Answers(token, text, host if is_local else "")})
         server = type("Server", (_Server,), {"address_family": family})
         try:
             self._server: ThreadingHTTPServer = server(address, handler)
@@ -164,7 +99,23 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any) -> None:
         self._room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._begun: dict[socket.socket, float] = {}
         super().__init__(*arguments)
+
+    def get_request(self) -> Any:
+        """Return who asks next; where the system has no more descriptors, do not ask it again and again."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(0.1)
+            raise
+
+    def service_actions(self) -> None:
+        """End, twice a second, what lasts too long: each byte that drips may come in time."""
+        for request, begun in list(self._begun.items()):
+            if time.monotonic() - begun > _REQUEST_SECONDS:
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
         """Bind, without asking what this machine is called, which may take a while."""
@@ -177,9 +128,11 @@ class _Server(ThreadingHTTPServer):
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        self._begun[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except BaseException:
+            self._begun.pop(request, None)
             self._room.release()
             raise
 
@@ -188,6 +141,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._begun.pop(request, None)
             self._room.release()
 
     def handle_error(self, *_: object) -> None:
@@ -195,33 +149,39 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Answers:
-    """What there is to answer, and to whom."""
+    """What there is to answer, and to whom.
 
-    def __init__(self, token: str | None, text: Callable[[], bytes | None], *, is_local: bool) -> None:
+    ``local_name`` is by what name this machine alone is to reach it, "" where others may.
+    """
+
+    def __init__(self, token: str | None, text: Callable[[float], bytes | None], local_name: str) -> None:
         self._token = token
         self.text = text
-        self._is_local = is_local
+        self._local_name = local_name.lower()
 
-    def refusal(self, authorization: str, host: str) -> HTTPStatus | None:
+    def refusal(self, authorization: str, host: str) -> tuple[HTTPStatus, str] | None:
         """Return why whoever shows this gets no answer; None where he does."""
         if self._token is not None:
             scheme, _, shown = authorization.partition(" ")
-            right = hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), self._token.encode())
-            return None if right and scheme.lower() == "bearer" else HTTPStatus.UNAUTHORIZED
+            right = hmac.compare_digest(shown.strip().encode("latin-1", "replace"), self._token.encode())
+            if right and scheme.lower() == "bearer":
+                return None
+            return HTTPStatus.UNAUTHORIZED, "show the token: Authorization: Bearer ..."
         # A page in this machine's browser whose name was made to mean this machine.
-        return None if not self._is_local or _is_local_name(host) else HTTPStatus.MISDIRECTED_REQUEST
+        if not self._local_name or self._is_local(host):
+            return None
+        return HTTPStatus.MISDIRECTED_REQUEST, f"ask for {self._local_name} or localhost, or serve it with a token"
 
-
-def _is_local_name(host: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    return not host or name.lower() in _LOCAL_NAMES
+    def _is_local(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(name.strip("[]")).is_loopback
+        return name.lower() in {*_LOCAL_NAMES, self._local_name}
 
 
 class _Handler(BaseHTTPRequestHandler):
     answers: _Answers
-    timeout = _IDLE_SECONDS
+    timeout = _REQUEST_SECONDS
     server_version = "dumpty"
     sys_version = ""
 
@@ -229,11 +189,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer."""
         refusal = self.answers.refusal(self.headers.get("Authorization", ""), self.headers.get("Host", ""))
         if refusal is not None:
-            extra = {"WWW-Authenticate": 'Bearer realm="dumpty"'} if refusal is HTTPStatus.UNAUTHORIZED else {}
-            self._answer(refusal, f"{refusal.phrase}\n".encode(), extra)
+            status, why = refusal
+            extra = {"WWW-Authenticate": 'Bearer realm="dumpty"'} if status is HTTPStatus.UNAUTHORIZED else {}
+            self._answer(status, f"{why}\n".encode(), extra)
         elif self.path.partition("?")[0] != _PATH:
             self._answer(HTTPStatus.NOT_FOUND, f"there is {_PATH}, and nothing else\n".encode(), {})
-        elif (text := self.answers.text()) is None:
+        elif (text := self.answers.text(self._patience())) is None:
             body = b"nothing is known yet: a repository has given no answer so far\n"
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, body, {"Retry-After": "60"})
         elif "gzip" in self.headers.get("Accept-Encoding", ""):
@@ -241,6 +202,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, gzip.compress(text, 1), headers)
         else:
             self._answer(HTTPStatus.OK, text, {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"})
+
+    def _patience(self) -> float:
+        """Return how many seconds whoever asks still waits, by what Prometheus says of itself."""
+        with contextlib.suppress(ValueError):
+            waits = float(self.headers.get("X-Prometheus-Scrape-Timeout-Seconds", ""))
+            return max(0.0, min(_PATIENCE_SECONDS, waits - 1.0))
+        return _PATIENCE_SECONDS
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 

@@ -50,8 +50,10 @@ class JobHealth(NamedTuple):
         return self.ended[0] if self.ended else None
 
 
-def runs_of(job: JobSettings, manager: BackupManager, now: datetime) -> Runs:
+def runs_of(job: JobSettings, manager: BackupManager, now: datetime, known: dict[str, JobRun]) -> Runs:
     """Return what is known of the latest runs of a job; one that cannot be read, or is of the future, says nothing.
+
+    ``known`` are results that were read before, by slot, which never change; those that are read now are added.
 
     Raises:
         StoreError: they cannot be listed.
@@ -59,21 +61,29 @@ def runs_of(job: JobSettings, manager: BackupManager, now: datetime) -> Runs:
     runs: list[JobRun] = []
     wrong: list[Condition] = []
     running = False
+    read: dict[str, JobRun] = {}
     for number, stored in enumerate(manager.runs(job.name)):
         running = running or stored.running
         if number < _MOST_LOOKED_BACK and len(runs) < LOOKED_BACK and stored.done:
-            content = manager.run_result(job.name, stored.slot) or b""
             try:
-                run = decode(content, f"run {stored.slot} of the job {job.name}") if content else None
+                run = known.get(stored.slot) or _result(manager, job.name, stored.slot)
             except ManifestError as error:
                 wrong.append(Condition("damaged", f"run {stored.slot}", str(error)))
                 continue
+            read |= {stored.slot: run} if run is not None else {}
             if run is not None and run.ended > now + _TOLERANCE:
                 wrong.append(Condition("warning", "", _FUTURE))
             elif run is not None:
                 runs.append(run)
+    known.clear()
+    known |= read
     runs.sort(key=lambda run: run.ended, reverse=True)
     return Runs(tuple(runs), running, tuple(dict.fromkeys(wrong)))
+
+
+def _result(manager: BackupManager, job: str, slot: str) -> JobRun | None:
+    content = manager.run_result(job, slot) or b""
+    return decode(content, f"run {slot} of the job {job}") if content else None
 
 
 def health_of(

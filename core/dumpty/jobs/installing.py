@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import secrets
@@ -110,7 +111,7 @@ def write_files(files: Sequence[File], directory: str) -> list[str]:
 
 
 def replace_file(path: str, text: str, *, beginning: str) -> None:
-    """Write a file that everybody may read, in the place of one that begins in the same way, or of none.
+    """Write a file in the place of one that begins in the same way, or of none; a new one everybody may read.
 
     Whoever reads it meanwhile has all of the one or all of the other. The name must not be a link.
 
@@ -119,10 +120,11 @@ def replace_file(path: str, text: str, *, beginning: str) -> None:
         DumptyError: it cannot be written.
     """
     before = _read(path)
-    if before and not before.startswith(beginning):
+    if before is not None and not before.startswith(beginning):
         raise OptionError(f"{path} is no file of that kind, and is not replaced; say another name, or move it away")
     try:
-        _write(path, text, new=before is None)
+        mode = 0o644 if before is None else stat.S_IMODE(os.lstat(path).st_mode)
+        _write(path, text, new=before is None, mode=mode)
     except OSError as error:
         raise DumptyError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from None
 
@@ -141,24 +143,35 @@ def _read(path: str) -> str | None:
         raise OptionError(f"{path} cannot be replaced: {error.strerror or error}; look at it first") from None
 
 
-def _write(path: str, text: str, *, new: bool) -> None:
+def _write(path: str, text: str, *, new: bool, mode: int = 0o644) -> None:
     temporary = f"{path}.{secrets.token_hex(4)}~"  # neither systemd nor cron reads a file of such a name
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with open(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(descriptor, 0o644)
+            os.fchmod(descriptor, mode)
             stream.write(text)
             stream.flush()
             os.fsync(descriptor)
         if new:  # nobody's that came up meanwhile is replaced
-            os.link(temporary, path)
-            os.unlink(temporary)
+            _put_new(temporary, path)
         else:
             os.rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _put_new(temporary: str, path: str) -> None:
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        # Where there are no hard links, as on FAT, this is the best there is.
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS} or os.path.lexists(path):
+            raise
+        os.rename(temporary, path)
+    else:
+        os.unlink(temporary)
 
 
 def _put_back(path: str, text: str | None) -> None:

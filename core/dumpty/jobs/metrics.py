@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from dumpty._version import __version__
+from dumpty.jobs.upkeep import reaches
+from dumpty.jobs.views import NoRepository
 from dumpty.types import LEVELS, NoticeKind
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.conditions import DatabaseHealth
     from dumpty.jobs.health import JobHealth
     from dumpty.jobs.overview import Overview
-    from dumpty.jobs.settings import JobSettings
+    from dumpty.jobs.settings import DrillSettings, JobSettings
 
 __all__ = ["CONTENT_TYPE", "METRICS", "Gauge", "measure", "written"]
 
@@ -41,23 +42,25 @@ class Gauge(NamedTuple):
 
 
 METRICS: tuple[Gauge, ...] = (
-    Gauge("dumpty_build_info", "1, with the version of dumpty that looked", ("version",)),
-    Gauge("dumpty_metrics_timestamp_seconds", "When it was looked, since 1970"),
-    Gauge("dumpty_job_readable", "Whether it can be said how the job is: its repository can be looked at", _JOB),
+    Gauge("dumpty_job_looked_timestamp_seconds", "When it was looked how the job is", _JOB),
+    Gauge("dumpty_job_readable", "Whether that can be said: its repository is there and can be looked at", _JOB),
     Gauge("dumpty_job_running", "Whether a run of the job goes on", _JOB),
     Gauge("dumpty_job_databases", "Databases of the job", _JOB),
     Gauge("dumpty_job_problems", "Things that are wrong with the job, by kind of alarm", (*_JOB, "kind")),
-    Gauge("dumpty_job_last_run_timestamp_seconds", "When the last run of the job ended, since 1970", _JOB),
+    Gauge("dumpty_job_last_run_timestamp_seconds", "When the last run of the job ended", _JOB),
     Gauge("dumpty_job_last_run_duration_seconds", "How long the last run took, copies and proofs included", _JOB),
     Gauge("dumpty_job_last_run_failed", "Whether the last run failed, in whole or in part", _JOB),
     Gauge("dumpty_job_consecutive_failed_runs", "How many of the last five runs failed since one did not", _JOB),
-    Gauge("dumpty_job_next_run_timestamp_seconds", "When the job is due next by its schedule, since 1970", _JOB),
+    Gauge("dumpty_job_next_run_timestamp_seconds", "When the job is due next by its schedule", _JOB),
     Gauge("dumpty_database_last_success_timestamp_seconds", "When the newest good backup was begun", _DATABASE),
     Gauge("dumpty_database_last_proof_timestamp_seconds", "When a backup was proved last", (*_DATABASE, "level")),
     Gauge(
         "dumpty_database_proved_backup_timestamp_seconds",
         "When the newest backup that was restored was begun",
         _DATABASE,
+    ),
+    Gauge(
+        "dumpty_database_proof_overdue", "Whether the last proof is twice as long ago as the job wants it", _DATABASE
     ),
     Gauge("dumpty_database_restore_duration_seconds", "How long the last proof by restoring took", _DATABASE),
     Gauge("dumpty_database_backup_duration_seconds", "How long the newest good backup took", _DATABASE),
@@ -68,8 +71,8 @@ METRICS: tuple[Gauge, ...] = (
     Gauge("dumpty_database_backups", "Good backups that there are", _DATABASE),
     Gauge("dumpty_database_suspicious_backups", "Backups that hold too little, which nobody has accepted", _DATABASE),
     Gauge("dumpty_database_damaged_backups", "Backups that are lost or damaged", _DATABASE),
-    Gauge("dumpty_database_missing_copies", "Repositories of copies that lack the newest good backup", _DATABASE),
-    Gauge("dumpty_database_failed", "Whether the last run that tried failed to back it up", _DATABASE),
+    Gauge("dumpty_database_missing_copies", "Repositories in which no copy of the newest good one is seen", _DATABASE),
+    Gauge("dumpty_database_failed", "Whether the last run of its job failed to back it up", _DATABASE),
     Gauge("dumpty_database_overdue", "Whether the newest good backup is older than it may be", _DATABASE),
 )
 """Every metric that there is."""
@@ -94,7 +97,7 @@ def measure(overview: Overview, jobs: Sequence[JobSettings], now: datetime) -> l
     families = {gauge.name: GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels) for gauge in METRICS}
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for name, labels, value in _samples(overview, jobs, now):
-        texts = tuple(text.encode("utf-8", "backslashreplace").decode() for text in labels)
+        texts = tuple(map(_printable, labels))
         if (name, texts) not in seen:  # names that differ in bytes which are no text
             seen.add((name, texts))
             families[name].add_metric(texts, value)
@@ -110,6 +113,13 @@ def written(metrics: Sequence[Metric]) -> bytes:
     return generate_latest(registry)
 
 
+def _printable(text: str) -> str:
+    """Return a text in which what cannot be printed is escaped: a name may hold what breaks lines elsewhere."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class _Measured:
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -120,22 +130,21 @@ class _Measured:
 
 
 def _samples(overview: Overview, jobs: Sequence[JobSettings], now: datetime) -> Iterator[_Sample]:
-    yield "dumpty_build_info", (__version__,), 1
-    yield "dumpty_metrics_timestamp_seconds", (), now.timestamp()
     found = {health.job.name: health for health in overview.found}
     for job in jobs:
-        health = found.get(job.name)
-        yield "dumpty_job_readable", (job.name,), health is not None
-        kinds = [condition.kind for condition in health.conditions] if health is not None else ["unreachable"]
-        for kind in _KINDS:
-            yield "dumpty_job_problems", (job.name, kind), kinds.count(kind)
+        labels, health = (job.name,), found.get(job.name)
+        yield "dumpty_job_looked_timestamp_seconds", labels, now.timestamp()
+        yield "dumpty_job_readable", labels, health is not None
         if job.schedule is not None:
-            yield "dumpty_job_next_run_timestamp_seconds", (job.name,), job.schedule.next(now).timestamp()
+            yield "dumpty_job_next_run_timestamp_seconds", labels, job.schedule.next(now).timestamp()
         if health is not None:
-            yield from _of_job(health)
+            yield from _of_job(health, now)
+        else:  # and of all else nothing is known
+            kind = "overdue" if isinstance(overview.errors.get(job.name), NoRepository) else "unreachable"
+            yield "dumpty_job_problems", (job.name, kind), 1
 
 
-def _of_job(health: JobHealth) -> Iterator[_Sample]:
+def _of_job(health: JobHealth, now: datetime) -> Iterator[_Sample]:
     labels, last = (health.job.name,), health.last
     yield "dumpty_job_running", labels, health.running
     yield "dumpty_job_databases", labels, len(health.databases)
@@ -145,23 +154,32 @@ def _of_job(health: JobHealth) -> Iterator[_Sample]:
         yield "dumpty_job_last_run_failed", labels, last.outcome == "failed"
     failed = itertools.takewhile(lambda run: run.outcome == "failed", health.ended)
     yield "dumpty_job_consecutive_failed_runs", labels, sum(1 for _ in failed)
-    wrong = {(condition.kind, condition.subject) for condition in health.conditions}
+    kinds = [condition.kind for condition in health.conditions]
+    for kind in _KINDS:
+        if kind not in health.undecided:
+            yield "dumpty_job_problems", (health.job.name, kind), kinds.count(kind)
     for database in health.databases:
         of_it = (health.job.name, database.database, database.source)
-        for name, value in _of_database(database):
+        for name, value in _of_database(database, health, now):
             yield f"dumpty_database_{name}", of_it, value
-        for name in ("failed", "overdue"):
-            yield f"dumpty_database_{name}", of_it, (name, database.source) in wrong
         for level, at in _proved(database):
             yield "dumpty_database_last_proof_timestamp_seconds", (*of_it, level), at
 
 
-def _of_database(database: DatabaseHealth) -> Iterator[tuple[str, float]]:
+def _of_database(database: DatabaseHealth, health: JobHealth, now: datetime) -> Iterator[tuple[str, float]]:
+    wrong = {condition.kind for condition in health.conditions if condition.subject == database.source}
+    yield "overdue", "overdue" in wrong
+    # A run that failed before it knew its databases backed none of them up.
+    last = health.last
+    yield "failed", "failed" in wrong or (last is not None and last.outcome == "failed" and not last.databases)
+    if health.job.drill is not None:
+        yield "proof_overdue", _is_proof_overdue(database, health.job.drill, now)
+    if "copy-missing" not in health.undecided:
+        yield "missing_copies", database.copies_missing
     states = [backup.state for backup in database.backups]
     yield "backups", states.count("ok")
     yield "suspicious_backups", states.count("suspicious")
     yield "damaged_backups", states.count("lost") + states.count("damaged")
-    yield "missing_copies", database.copies_missing
     good = database.good
     if good is not None:
         yield "last_success_timestamp_seconds", good.timestamp.timestamp()
@@ -178,6 +196,14 @@ def _of_database(database: DatabaseHealth) -> Iterator[tuple[str, float]]:
         yield "restore_duration_seconds", max((proof for proof, _ in restored), key=lambda proof: proof.at).seconds
     if there := [backup.timestamp for _, backup in restored if backup.state not in {"lost", "damaged"}]:
         yield "proved_backup_timestamp_seconds", max(there).timestamp()
+
+
+def _is_proof_overdue(database: DatabaseHealth, drill: DrillSettings, now: datetime) -> bool:
+    """Return whether the last proof is twice as long ago as it may be; where there is none, its oldest good backup."""
+    proofs = [p.at for b in database.backups for p in b.proofs if p.ok and reaches(p.level, drill.level)]
+    good = [backup.timestamp for backup in database.backups if backup.state == "ok"]
+    since = max(proofs, default=min(good, default=now))
+    return now - since > 2 * drill.every
 
 
 def _proved(database: DatabaseHealth) -> Iterator[tuple[str, float]]:

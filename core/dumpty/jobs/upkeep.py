@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dumpty.repository.retention import Rules
     from dumpty.types import Level
 
-__all__ = ["Place", "Upkeep", "read_address"]
+__all__ = ["Place", "Upkeep", "reaches", "read_address"]
 
 
 def read_address(written: str, remember: Callable[[Iterable[str]], None]) -> str:
@@ -226,17 +226,18 @@ def _chosen(
 def _any_recent(backups: Sequence[Backup], drill: DrillSettings, now: datetime) -> bool:
     """Return whether a proof of one of them is not older than it may be."""
     return any(
-        proof.ok and _reaches(proof.level, drill.level) and now - drill.every < proof.at <= now
+        proof.ok and reaches(proof.level, drill.level) and now - drill.every < proof.at <= now
         for backup in backups
         for proof in backup.proofs
     )
 
 
 def _is_proven(backup: Backup, level: Level) -> bool:
-    return any(proof.ok and _reaches(proof.level, level) for proof in backup.proofs)
+    return any(proof.ok and reaches(proof.level, level) for proof in backup.proofs)
 
 
-def _reaches(level: Level, wanted: Level) -> bool:
+def reaches(level: Level, wanted: Level) -> bool:
+    """Return whether a proof of a level goes as far as is wanted."""
     return LEVELS.index(level) >= LEVELS.index(wanted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
@@ -17,15 +17,19 @@ from dumpty.url import shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from dumpty.backup_manager import BackupManager
     from dumpty.jobs.health import JobHealth
+    from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.settings import JobSettings
 
 __all__ = ["NoRepository", "Views"]
 
 _MOST_SECONDS = 120.0
 """How long the look at a repository of copies may take."""
+_APART = timedelta(minutes=5)
+"""How far the clocks of whoever runs and whoever looks may be apart."""
 
 
 class NoRepository(StoreError):
@@ -48,6 +52,7 @@ class Views:
         self._remember = remember
         self._managers: dict[str, tuple[str, BackupManager]] = {}
         self._seen: dict[str, _Seen] = {}
+        self._results: dict[tuple[str, str], dict[str, JobRun]] = {}
 
     def health(self, job: JobSettings, now: datetime, known_since: datetime) -> JobHealth:
         """Return how a job is, by what its repositories say.
@@ -56,12 +61,14 @@ class Views:
             DumptyError: its own repository cannot be looked at.
         """
         # Runs first: what is listed then has the backups of all that ended.
-        runs = runs_of(job, self.manager(job.repository), now)
+        known = self._results.setdefault((job.repository, job.name), {})
+        runs = runs_of(job, self.manager(job.repository), now, known)
         ended = max((run.ended for run in runs.ended), default=None)
-        view = self._look(job.repository, ended)
+        made = {database.backup for run in runs.ended[:1] for database in run.databases if database.backup}
+        view = self._look(job.repository, ended, made)
         if isinstance(view, DumptyError):
             raise view
-        copies = {copy.repository: self._look(copy.repository, ended, copies=True) for copy in job.copies}
+        copies = {copy.repository: self._look(copy.repository, ended, made, copies=True) for copy in job.copies}
         return health_of(job, runs, view, copies, now, known_since)
 
     def manager(self, written: str) -> BackupManager:
@@ -72,6 +79,11 @@ class Views:
             DumptyError: it cannot be opened.
         """
         return self._opened(written)[1]
+
+    def forget(self, written: str) -> None:
+        """Open a repository anew, and list it anew, when it is looked at next."""
+        self._managers.pop(written, None)
+        self._seen.pop(written, None)
 
     def unreadable(self) -> list[str]:
         """Return what could not be read of all that was looked at."""
@@ -90,10 +102,12 @@ class Views:
             self._managers[written] = shown_address(address), BackupManager(address)
         return self._managers[written]
 
-    def _look(self, written: str, ended: datetime | None, *, copies: bool = False) -> View | DumptyError:
-        """Return what is in a repository, at the earliest when a run ``ended``; or why nobody can look."""
+    def _look(
+        self, written: str, ended: datetime | None, made: AbstractSet[str], *, copies: bool = False
+    ) -> View | DumptyError:
+        """Return what is in a repository, at the earliest when a run ``ended`` that ``made`` backups; or why not."""
         seen = self._seen.get(written)
-        if seen is None or (ended is not None and seen.at <= ended):
+        if seen is None or (ended is not None and (seen.at <= ended or _may_be_older(seen, ended, made))):
             at = datetime.now(UTC)
             try:
                 view: View | DumptyError = self._listed(written) if not copies else self._listed_in_time(written)
@@ -121,3 +135,10 @@ class Views:
             error=lambda: StoreError(f"there was no answer within {_MOST_SECONDS:.0f} s"),
             name="dumpty-look-at-copies",
         )
+
+
+def _may_be_older(seen: _Seen, ended: datetime, made: AbstractSet[str]) -> bool:
+    """Return whether a look that seems to be newer than a run may be older: by clocks that are apart."""
+    if isinstance(seen.view, DumptyError) or seen.at > ended + _APART:
+        return False
+    return not made <= {backup.id for backup in seen.view.backups}

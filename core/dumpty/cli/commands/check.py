@@ -107,7 +107,7 @@ def _look(jobs: Sequence[JobSettings], now: datetime) -> tuple[list[JobHealth], 
     from dumpty.jobs.overview import Looks
     from dumpty.jobs.views import NoRepository
 
-    overview = Looks(remember).overview(jobs, now, None)
+    overview = Looks(remember).overview(jobs, now)
     found = {health.job.name: health for health in overview.found}
     for job in jobs:
         if isinstance(error := overview.errors.get(job.name), NoRepository):

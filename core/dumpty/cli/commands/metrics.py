@@ -48,7 +48,7 @@ def metrics(
     Of each database: when its last good backup was made, how large it is, how long it took, whether it is overdue, when
     one was last proved and how long restoring it took. Of each job: how its last run went, and what is wrong.
 
-    Ends with 1 where a repository cannot be looked at; that, too, is a metric, and the others are there all the same.
+    Ends with 1 where a repository is not there, or cannot be looked at; that, too, is a metric, beside all others.
     """
     from dumpty.cli.replies import MetricsReply
     from dumpty.jobs.installing import replace_file
@@ -59,7 +59,7 @@ def metrics(
     configuration = load(config)
     chosen = configuration.chosen(jobs or ())
     now = datetime.now(UTC)
-    overview = Looks(remember).overview(chosen, now, configuration.file.modified)
+    overview = Looks(remember).overview(chosen, now)
     found = measure(overview, chosen, now)
     text = written(found).decode()
     warnings = list(overview.unreadable)
@@ -68,11 +68,12 @@ def metrics(
         if not output.endswith(".prom"):
             warnings.append(f"{output} does not end in .prom: node_exporter reads no other file")
     errors = [f"{job}: it cannot be said how it is: {error}" for job, error in overview.errors.items()]
+    warnings += errors[1:]
     samples = count(sum(len(family.samples) for family in found), "value")
     path = None if output is None else os.path.abspath(output)
     return Report(
         reply=MetricsReply(path=path, metrics=[_as_json(family) for family in found]),
-        lines=text.splitlines() if output is None else [f"{output}: {samples} of {count(len(chosen), 'job')}"],
+        lines=text.split("\n")[:-1] if output is None else [f"{output}: {samples} of {count(len(chosen), 'job')}"],
         warnings=warnings,
         error=StoreError(errors[0]) if errors else None,
         json=json,

@@ -125,6 +125,8 @@ def _token(written: str | None, port: int | None) -> str | None:
         raise UsageError("--token: on a command line everybody can read it; write env:NAME, file:PATH or cmd:PROGRAM")
     token = indirect_line(written, "token")
     remember([token])
+    if not (token.isascii() and token.isprintable()):
+        raise UsageError("--token: only characters of ASCII can be shown; make one: openssl rand -hex 32")
     if len(token) < _SHORTEST_TOKEN:
         raise UsageError(f"--token: one of {len(token)} characters can be guessed; make one: openssl rand -hex 32")
     return token
@@ -136,7 +138,8 @@ def _answering(serving: Serving, host: str, port: int | None, token: str | None,
     if port is None:
         yield ""
         return
-    from dumpty.jobs.exposition import Exposition, FreshMetrics
+    from dumpty.jobs.exposition import Exposition
+    from dumpty.jobs.fresh_metrics import FreshMetrics
 
     metrics = FreshMetrics(lambda: serving.configuration, remember, say, clock.now)
     with Exposition(host, port, token, metrics.text) as exposition:
