@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,14 +40,14 @@ class Lookout:
 
     def __init__(self, watch: Watch, problem: Callable[[str], None], clock: Times) -> None:
         self._watch, self._problem, self._clock = watch, problem, clock
-        self._thread: threading.Thread | None = None
+        self._busy = False
         self._next = clock.ticks() + _FIRST_SECONDS
         self._told: dict[str, float] = {}
 
     @property
     def busy(self) -> bool:
         """Whether it is looking."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._busy
 
     def forget(self) -> None:
         """Tell again what goes wrong: the configuration is another one."""
@@ -64,9 +63,11 @@ class Lookout:
         if watched:
             arguments = (watched, self._clock.now(), ticks)
             # Where it hangs, or the program ends meanwhile, whoever looks next tells what it did not.
-            self._thread = threading.Thread(target=self._look, args=arguments, name="dumpty-lookout", daemon=True)
-            with contextlib.suppress(RuntimeError):  # no room for another thread: at the next time there may be
-                self._thread.start()
+            self._busy = True
+            try:
+                threading.Thread(target=self._look, args=arguments, name="dumpty-lookout", daemon=True).start()
+            except RuntimeError:  # no room for another thread: at the next time there may be
+                self._busy = False
 
     def _look(self, jobs: Sequence[JobSettings], now: datetime, ticks: float) -> None:
         try:
@@ -75,4 +76,5 @@ class Lookout:
                     self._told[text] = ticks
                     self._problem(text)
         finally:
+            self._busy = False  # before it wakes anybody: the thread itself lives on for a moment
             self._clock.wake()
