@@ -22,6 +22,11 @@ if [ -z "$fast" ] || [ "$(cat "$done_for" 2>/dev/null)" != "$state" ]; then
     printf '%s\n' "$state" >"$done_for"
 fi
 
+# As on a machine where dumpty is installed: compiled once. Where Python may not write bytecode, each of the programs
+# that the tests start would compile dumpty again, which takes four times as long as what it does, and each of the
+# suite's processes would rewrite the assertions of every test again.
+unset PYTHONDONTWRITEBYTECODE
+
 # The whole suite runs in three processes, which two cores keep at work, for each often waits for a server or a child;
 # what is asked for by its path in one, where a debugger works.
 side_by_side="--numprocesses=3"
