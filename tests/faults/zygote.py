@@ -3,7 +3,8 @@
 Reads one JSON object per line and answers with one. Each child runs ``dumpty.cli.main`` in a session of its own, as
 the installed program does, with the fault that the order asks for:
 
-- ``step``: SIGKILL just before the n-th change it makes below ``top`` (files and flushes);
+- ``step``: SIGKILL just before the n-th change it makes below ``top`` (files and flushes), of those whose path has the
+  pattern ``among`` in it;
 - ``fsync``: the n-th ``os.fsync`` fails;
 - ``line``: Ctrl-C's exception before the n-th line that is run of those that commit a backup; where is noted in ``note``;
 - ``request``: SIGKILL when the answer to the n-th request over HTTP has come, or the n-th SFTP packet is sent;
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import faulthandler
+import gc
 import itertools
 import json
 import os
@@ -32,8 +34,9 @@ import traceback
 from pathlib import Path
 
 
-def watch(top: str, act) -> None:
-    """Call ``act`` before every change below ``top`` and every flush."""
+def watch(top: str, act, among: str = "") -> None:
+    """Call ``act`` before every change below ``top`` and every flush, of those whose path has ``among`` in it."""
+    wanted = re.compile(among)
 
     def event(name, arguments) -> None:
         changes = name in {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"} or (
@@ -41,13 +44,15 @@ def watch(top: str, act) -> None:
         )
         if changes and isinstance(arguments[0], (str, bytes)):
             path = os.fsdecode(arguments[0])
-            if top in path or not os.path.isabs(path):  # a name in an open directory is one of the store's
+            # A name in an open directory is one of the store's.
+            if (top in path or not os.path.isabs(path)) and wanted.search(path):
                 act()
 
     real = os.fsync
 
     def fsync(descriptor) -> None:
-        act()
+        if not among or wanted.search(os.readlink(f"/proc/self/fd/{descriptor}")):
+            act()
         real(descriptor)
 
     sys.addaudithook(event)
@@ -183,7 +188,7 @@ def run_child(order: dict) -> None:
     if "TZ" in order.get("env", {}):
         time.tzset()
     if order.get("step"):
-        watch(order["top"], kill_at(order["step"]))
+        watch(order["top"], kill_at(order["step"]), order.get("among", ""))
     if order.get("fsync"):
         fail_fsync(order["fsync"], order["note"])
     if order.get("line"):
@@ -268,6 +273,13 @@ def warm() -> None:
             main(["verify", "--all", "--dir", top])
             main(["prune", "--keep", "1", "--yes", "--dir", top])
             main(["show", "no-such", "--dir", top, "--json"])
+            job = f'[jobs.a]\nrepository = "{top}/b"\nsource = "sqlite:///{top}/a.db"\nschedule = "0 0 1 1 *"\n'
+            Path(f"{top}/dumpty.toml").write_text(job)
+            for _ in range(2):
+                main(["run", "--due", "--json", "--config", f"{top}/dumpty.toml"])
+    # What is there stays in pages that all children share: their garbage collectors would copy every one.
+    gc.collect()
+    gc.freeze()
 
 
 def serve() -> None:
