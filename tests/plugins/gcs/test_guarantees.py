@@ -254,11 +254,11 @@ def test_of_a_bucket_that_keeps_what_it_has_nothing_is_removed(url, google_serve
 
 
 def test_a_server_that_takes_one_change_of_a_name_a_second_is_waited_for(url, google_server, tmp_path, monkeypatch):
-    """As Google does, deletions included; claims are made and given back within one."""
-    monkeypatch.setattr("dumpty_plugins.buckets.asking._PAUSES", (1.0, 2.0, 4.0))
+    """As Google does, deletions included; claims are made and given back within one. Seconds take half a second here."""
+    monkeypatch.setattr("dumpty_plugins.buckets.asking._PAUSES", (0.5, 1.0, 2.0))
     make_shop(tmp_path / "shop.db")
     before = google_server.control()["too_many"]
-    with google_server.being(rate=1.0):
+    with google_server.being(rate=0.5):
         manager = BackupManager(url)
         first, second = (manager.create_backup(f"sqlite:///{tmp_path}/shop.db").raise_for_error() for _ in range(2))
         assert manager.verify(first.id)

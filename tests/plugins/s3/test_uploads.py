@@ -187,7 +187,8 @@ def test_a_read_goes_on_where_the_connection_broke_off(store, proxy):
         assert store.open(NAME).read(-1) == DATA
 
 
-def test_a_read_that_trickles_ends_in_an_error_and_so_does_its_close(moto_server, proxy, bucket):
+def test_a_read_that_trickles_ends_in_an_error_and_so_does_its_close(moto_server, proxy, bucket, monkeypatch):
+    monkeypatch.setattr("dumpty_plugins.buckets.waiting._SLOWEST", 1 << 20)  # a block may take 1 s, and not 16
     store = s3.open_store(moto_server.url(bucket, timeout=1))
     store.put(NAME, DATA[:100_000])
     with proxy.does(lambda request: Trouble(trickle=1000) if request.method == "GET" else NONE):
