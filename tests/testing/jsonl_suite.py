@@ -21,6 +21,7 @@ def fill(path: Path, **tables: int) -> str:
 
 
 class JsonLinesSuite(DriverSuite):
+    items = 300
     memory = 512 << 10
     system_databases = ("_system",)
     settle = 0.3  # nothing here ends later than its call
@@ -30,7 +31,7 @@ class JsonLinesSuite(DriverSuite):
     @pytest.fixture
     def source(self, tmp_path):
         fill(tmp_path / "_system", item=1)
-        return fill(tmp_path / "shop", item=300, customer=40, nothing=0)
+        return fill(tmp_path / "shop", item=self.items, customer=40, nothing=0)
 
     @pytest.fixture
     def target(self, tmp_path):
@@ -46,7 +47,7 @@ class JsonLinesSuite(DriverSuite):
 
     @pytest.fixture
     def dying_source(self, tmp_path):
-        return fill(tmp_path / "dying", item=300, zebra=300)
+        return fill(tmp_path / "dying", item=self.items, zebra=self.items)
 
     @pytest.fixture
     def large_source(self, tmp_path):
