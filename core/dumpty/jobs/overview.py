@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.errors import DumptyError, StoreError
-from dumpty.jobs.views import NoRepository, Views
+from dumpty.jobs.views import NoAnswer, NoRepository, Views, in_time
 from dumpty.redaction import one_line
-from dumpty.streaming.worker import run_abandonable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +20,7 @@ __all__ = ["Looks", "Overview"]
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _MOST_SECONDS = 600.0
-"""How long the look at one job may take: a repository may hang where nobody can wake it."""
+"""How long the look at one job may take."""
 _RENEWED_SECONDS = 900.0
 """How long what is listed counts where no run has ended: backups are accepted, proved and removed by hand, too."""
 
@@ -34,10 +33,6 @@ class Overview(NamedTuple):
     found: Sequence[JobHealth]
     errors: dict[str, DumptyError]
     unreadable: Sequence[str]
-
-
-class _NoAnswer(StoreError):
-    """Looking at a job took too long."""
 
 
 class Looks:
@@ -68,7 +63,7 @@ class Looks:
                 continue
             try:
                 found.append(self._health(job, now))
-            except _NoAnswer as error:
+            except NoAnswer as error:
                 errors[job.name], self._hung[job.repository] = error, (error, time.monotonic())
                 unreadable += self._views.unreadable()
                 self._begin_anew()  # whoever hangs has them still
@@ -84,12 +79,12 @@ class Looks:
         """Return how a job is; what was open for a while may have been closed by the other side, so it is tried anew.
 
         Raises:
-            _NoAnswer: looking takes too long.
+            NoAnswer: looking takes too long.
             Exception: its repository cannot be looked at.
         """
         try:
             return _within(self._views, job, now)
-        except (_NoAnswer, NoRepository):
+        except (NoAnswer, NoRepository):
             raise
         except Exception:
             if not self._used:
@@ -102,14 +97,8 @@ def _within(views: Views, job: JobSettings, now: datetime) -> JobHealth:
     """Return how a job is.
 
     Raises:
-        _NoAnswer: looking takes too long.
+        NoAnswer: looking takes too long.
         DumptyError: its repository cannot be looked at.
     """
-    ends = time.monotonic() + _MOST_SECONDS
-    return run_abandonable(
-        lambda: views.health(job, now, _NEVER),
-        discard=lambda _: None,
-        over=lambda: time.monotonic() > ends,
-        error=lambda: _NoAnswer(f"its repositories have given no answer for {_MOST_SECONDS / 60:.0f} min"),
-        name=f"dumpty-look-{job.name}",
-    )
+    text = f"its repositories have given no answer for {_MOST_SECONDS / 60:.0f} min"
+    return in_time(lambda: views.health(job, now, _NEVER), _MOST_SECONDS, text, f"dumpty-look-{job.name}")

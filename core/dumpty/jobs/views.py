@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from dumpty.errors import DumptyError, StoreError
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.settings import JobSettings
 
-__all__ = ["NoRepository", "Views"]
+__all__ = ["NoAnswer", "NoRepository", "Views", "in_time"]
 
+T = TypeVar("T")
 _MOST_SECONDS = 120.0
 """How long the look at a repository of copies may take."""
 _APART = timedelta(minutes=5)
@@ -34,6 +35,26 @@ _APART = timedelta(minutes=5)
 
 class NoRepository(StoreError):
     """There is nothing at a local path."""
+
+
+class NoAnswer(StoreError):
+    """Looking takes too long: a repository may hang where nobody can wake it."""
+
+
+def in_time(work: Callable[[], T], seconds: float, error: str, name: str) -> T:
+    """Return what ``work`` does, or leave it behind, with whatever it uses, when it has taken so many seconds.
+
+    Raises:
+        NoAnswer: it did, with the text ``error``.
+    """
+    ends = time.monotonic() + seconds
+    return run_abandonable(
+        work,
+        discard=lambda _: None,
+        over=lambda: time.monotonic() > ends,
+        error=lambda: NoAnswer(error),
+        name=name,
+    )
 
 
 class _Seen(NamedTuple):
@@ -125,16 +146,11 @@ class Views:
         """Return what is in a repository of copies: one that hangs hides nothing else.
 
         Raises:
-            StoreError: it gives no answer.
+            NoAnswer: it gives none.
         """
-        ends = time.monotonic() + _MOST_SECONDS
-        return run_abandonable(
-            lambda: Views(self._remember)._listed(written),  # noqa: SLF001 - connections of its own
-            discard=lambda _: None,
-            over=lambda: time.monotonic() > ends,
-            error=lambda: StoreError(f"there was no answer within {_MOST_SECONDS:.0f} s"),
-            name="dumpty-look-at-copies",
-        )
+        own = Views(self._remember)  # whoever is left behind has connections of his own
+        text = f"there was no answer within {_MOST_SECONDS:.0f} s"
+        return in_time(lambda: own._listed(written), _MOST_SECONDS, text, "dumpty-look-at-copies")
 
 
 def _may_be_older(seen: _Seen, ended: datetime, made: AbstractSet[str]) -> bool:

@@ -6,19 +6,17 @@ import contextlib
 import functools
 import hashlib
 import os
-import time
 from typing import TYPE_CHECKING
 
 import platformdirs
 
-from dumpty.errors import DumptyError, StoreError
+from dumpty.errors import DumptyError
 from dumpty.jobs.alarms import decode, encode, message_of, noted_at, plan_notices
 from dumpty.jobs.conditions import Condition, is_late
 from dumpty.jobs.notebook import LocalLedger, Notebook
 from dumpty.jobs.notifying import Patience, deliver
-from dumpty.jobs.views import NoRepository, Views
+from dumpty.jobs.views import NoAnswer, NoRepository, Views, in_time
 from dumpty.redaction import one_line, redact
-from dumpty.streaming.worker import run_abandonable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,10 +36,6 @@ _MOST_SECONDS = 600.0
 
 
 _TELLING_SECONDS = 150.0
-
-
-class _NoAnswer(StoreError):
-    """Looking at a job took too long."""
 
 
 class Watch:
@@ -73,7 +67,7 @@ class Watch:
         """
         views, problems = None, []
         secrets: set[str] = set()  # of all jobs: what was read for one is not read again for the next
-        hung: dict[str, _NoAnswer] = {}
+        hung: dict[str, NoAnswer] = {}
         for job in jobs:
             if not job.notify:
                 continue
@@ -82,7 +76,7 @@ class Watch:
             try:
                 if job.repository not in hung:
                     problems += _within(functools.partial(look.run, views), job)
-            except _NoAnswer as error:
+            except NoAnswer as error:
                 hung[job.repository], views = error, None  # whoever hangs has them still
                 problems.append(f"{job.name}: {error}")
             except (Exception, SystemExit) as error:  # noqa: BLE001 - of a plugin's store, too: others are told all the same
@@ -223,16 +217,9 @@ def _within(work: Callable[[], list[str]], job: JobSettings) -> list[str]:
     """Look at a job, but no longer than that may take: whoever is left behind tells what he tells.
 
     Raises:
-        _NoAnswer: it took longer.
+        NoAnswer: it took longer.
     """
     # Whoever is told may take a minute, too, and has a limit of his own.
-    ends = time.monotonic() + _MOST_SECONDS + len(job.notify) * _TELLING_SECONDS
-    return run_abandonable(
-        work,
-        discard=lambda _: None,
-        over=lambda: time.monotonic() > ends,
-        error=lambda: _NoAnswer(
-            f"looking at its repositories has taken {_MOST_SECONDS / 60:.0f} min, and there is no answer"
-        ),
-        name=f"dumpty-look-{job.name}",
-    )
+    seconds = _MOST_SECONDS + len(job.notify) * _TELLING_SECONDS
+    text = f"looking at its repositories has taken {_MOST_SECONDS / 60:.0f} min, and there is no answer"
+    return in_time(work, seconds, text, f"dumpty-look-{job.name}")
