@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +20,7 @@ from support.replies import asks_for_json, check_reply
 
 from dumpty.cli import main
 
+PATIENCE = 60
 DISTS = Path(__file__).parent / "dists"
 
 
@@ -167,3 +170,67 @@ def terminal(monkeypatch):
     opened = Terminal()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Write a configuration of jobs for two SQLite databases, ``shop`` and ``blog``, and return its path."""
+    for name in ("shop", "blog"):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as connection, connection:
+            connection.execute("CREATE TABLE t (x)")
+            connection.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(200)])
+
+    def configure(defaults='max_age = "26h"\n', jobs=("shop",), more=""):
+        text = f'[defaults]\nrepository = "{tmp_path}/backups"\nretries = 0\n{defaults}'
+        for name in jobs:
+            text += f'[jobs.{name}]\nsource = "sqlite:///{tmp_path}/{name}.db"\n'
+        path = tmp_path / "dumpty.toml"
+        path.write_text(text + more)
+        path.chmod(0o600)
+        return path
+
+    configure()
+    return configure
+
+
+class Served:
+    """A ``dumpty serve`` as a program of its own."""
+
+    def __init__(self, tmp_path, *argv, **options):
+        self.error = tmp_path / f"err-{len(list(tmp_path.glob('err-*')))}"
+        with open(self.error, "wb") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dumpty", "serve", *map(str, argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                **options,
+            )
+
+    def said(self, text, times=1):
+        """Wait until it has said a text so many times."""
+        end = time.monotonic() + PATIENCE
+        while (said := self.error.read_text()).count(text) < times:
+            assert time.monotonic() < end, (text, said)
+            assert self.process.poll() is None or said.count(text) >= times, said
+            time.sleep(0.02)
+        return said
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        out, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, out, self.error.read_text()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def serve(*argv, **options):
+            served = Served(tmp_path, *argv, **options)
+            stack.enter_context(served.process)
+            stack.callback(served.process.kill)
+            return served
+
+        yield serve

@@ -14,24 +14,6 @@ from dumpty import BackupManager
 
 
 @pytest.fixture
-def configure(tmp_path):
-    for name in ("shop", "blog"):
-        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as connection, connection:
-            connection.execute("CREATE TABLE t (x)")
-            connection.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(200)])
-
-    def configure(defaults='max_age = "26h"\n', jobs=("shop",)):
-        text = f'[defaults]\nrepository = "{tmp_path}/backups"\nretries = 0\n{defaults}'
-        for name in jobs:
-            text += f'[jobs.{name}]\nsource = "sqlite:///{tmp_path}/{name}.db"\n'
-        (tmp_path / "dumpty.toml").write_text(text)
-        (tmp_path / "dumpty.toml").chmod(0o600)
-
-    configure()
-    return configure
-
-
-@pytest.fixture
 def later(monkeypatch):
     """Let ``dumpty check`` be called so much later."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import http.client
 import json
 import os
 import re
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -38,26 +38,6 @@ RULES = TOP / "examples/prometheus/dumpty-alerts.yml"
 DASHBOARD = TOP / "examples/grafana/dumpty.json"
 PATIENCE = 60
 TOKEN = "a-token-that-nobody-guesses"
-
-
-@pytest.fixture
-def configure(tmp_path):
-    for name in ("shop", "blog"):
-        with contextlib.closing(sqlite3.connect(tmp_path / f"{name}.db")) as connection, connection:
-            connection.execute("CREATE TABLE t (x)")
-            connection.executemany("INSERT INTO t VALUES (?)", [(i,) for i in range(200)])
-
-    def configure(defaults='max_age = "26h"\n', jobs=("shop",), more=""):
-        text = f'[defaults]\nrepository = "{tmp_path}/backups"\nretries = 0\n{defaults}'
-        for name in jobs:
-            text += f'[jobs.{name}]\nsource = "sqlite:///{tmp_path}/{name}.db"\n'
-        path = tmp_path / "dumpty.toml"
-        path.write_text(text + more)
-        path.chmod(0o600)
-        return path
-
-    configure()
-    return configure
 
 
 @pytest.fixture
@@ -391,30 +371,6 @@ def test_what_is_no_file_of_metrics_stays(dumpty, configure, tmp_path):
 # -- over HTTP -----------------------------------------------------------------------------------------------------
 
 
-class Served:
-    """A ``dumpty serve --port 0`` as a program of its own; ``port`` is the one that it took."""
-
-    def __init__(self, tmp_path, *argv, **options):
-        self.error = tmp_path / "served"
-        with open(self.error, "wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dumpty", "serve", "--port", "0", *map(str, argv)], stderr=stream, **options
-            )
-        ends = time.monotonic() + PATIENCE
-        while not (found := re.search(r"metrics at http://127\.0\.0\.1:(\d+)/metrics", self.error.read_text())):
-            assert self.process.poll() is None, self.error.read_text()
-            assert time.monotonic() < ends, self.error.read_text()
-            time.sleep(0.02)
-        self.port = int(found[1])
-
-    def ask(self, path="/metrics", method="GET", **headers):
-        return ask(self.port, path, method, **headers)
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
-
-
 def ask(port, path="/metrics", method="GET", **headers):
     """Return the status, the headers and the body of an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
@@ -426,25 +382,26 @@ def ask(port, path="/metrics", method="GET", **headers):
 
 
 @pytest.fixture
-def serve(tmp_path):
-    with contextlib.ExitStack() as stack:
+def answer(serve):
+    """Start a ``dumpty serve`` that answers, at a ``port`` that it takes."""
 
-        def serve(*argv, **options):
-            served = Served(tmp_path, *argv, **options)
-            stack.enter_context(served.process)
-            stack.callback(served.process.kill)
-            return served
+    def start(*argv):
+        served = serve("--port", "0", *argv)
+        said = served.said("/metrics\n")
+        served.port = int(re.search(r"metrics at http://127\.0\.0\.1:(\d+)/metrics\n", said)[1])
+        served.ask = functools.partial(ask, served.port)
+        return served
 
-        yield serve
+    return start
 
 
 EVERY_YEAR = 'schedule = "0 0 1 1 *"\n'
 
 
-def test_whoever_serves_answers_what_is_so(serve, dumpty, configure):
+def test_whoever_serves_answers_what_is_so(answer, dumpty, configure):
     configure(EVERY_YEAR)
     dumpty("run", "--due")
-    served = serve()
+    served = answer()
     status, headers, body = served.ask()
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     found = values(body.decode())
@@ -456,12 +413,12 @@ def test_whoever_serves_answers_what_is_so(serve, dumpty, configure):
     assert served.ask("/")[0] == 404
     assert served.ask("/metrics?x=1")[0] == 200
     assert served.ask(method="POST")[0] == 501
-    assert served.end() == 143
+    assert served.end()[0] == 143
 
 
-def test_a_page_in_a_browser_whose_name_means_this_machine_gets_no_answer(serve, configure):
+def test_a_page_in_a_browser_whose_name_means_this_machine_gets_no_answer(answer, configure):
     configure(EVERY_YEAR)
-    served = serve()
+    served = answer()
     assert served.ask(Host="evil.example.org")[0] == 421
     assert served.ask(Host=f"evil.example.org:{served.port}")[0] == 421
     assert b"or serve it with a token" in served.ask(Host="evil.example.org")[2]
@@ -469,10 +426,10 @@ def test_a_page_in_a_browser_whose_name_means_this_machine_gets_no_answer(serve,
         assert served.ask(Host=name)[0] == 200, name
 
 
-def test_with_a_token_only_whoever_shows_it_gets_an_answer(serve, configure, tmp_path):
+def test_with_a_token_only_whoever_shows_it_gets_an_answer(answer, configure, tmp_path):
     configure(EVERY_YEAR)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    served = serve("--token", f"file:{tmp_path}/token")
+    served = answer("--token", f"file:{tmp_path}/token")
     status, headers, body = served.ask()
     assert (status, headers["WWW-Authenticate"]) == (401, 'Bearer realm="dumpty"')
     assert b"dumpty_" not in body
@@ -484,7 +441,7 @@ def test_with_a_token_only_whoever_shows_it_gets_an_answer(serve, configure, tmp
     assert TOKEN.encode() not in command
 
 
-def test_the_environment_of_a_unit_can_say_where_to_answer(serve, configure):
+def test_the_environment_of_a_unit_can_say_where_to_answer(answer, configure):
     configure(EVERY_YEAR)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -534,7 +491,7 @@ def test_a_port_that_is_taken_is_an_error(dumpty, configure):
     assert f"cannot listen at 127.0.0.1, port {port}: " in result.err
 
 
-def test_where_others_reach_it_a_token_lets_it_answer(serve, configure, monkeypatch):
+def test_where_others_reach_it_a_token_lets_it_answer(answer, configure, monkeypatch):
     monkeypatch.setenv("TOKEN", TOKEN)
     answers = exposition.Exposition("0.0.0.0", 0, TOKEN, lambda _: b"x\n")
     with answers:
@@ -736,7 +693,7 @@ def test_where_there_is_no_room_for_a_thread_the_next_one_who_asks_tries_again(f
 # -- Prometheus ----------------------------------------------------------------------------------------------------
 
 
-def test_prometheus_asks_alerts_and_answers_every_panel_of_the_dashboard(serve, dumpty, configure, tmp_path):
+def test_prometheus_asks_alerts_and_answers_every_panel_of_the_dashboard(answer, dumpty, configure, tmp_path):
     configure(
         f'max_age = "26h"\ncopies = ["{tmp_path}/vault"]\ndrill = "daily"\n{EVERY_YEAR}',
         jobs=("shop", "blog"),
@@ -747,7 +704,7 @@ def test_prometheus_asks_alerts_and_answers_every_panel_of_the_dashboard(serve, 
     (tmp_path / "blog.db").unlink()
     dumpty("run", "blog")
     (tmp_path / "token").write_text(TOKEN)
-    served = serve("--token", f"file:{tmp_path}/token")
+    served = answer("--token", f"file:{tmp_path}/token")
     target = f"127.0.0.1:{served.port}"
     with prometheus(tmp_path / "prometheus", target, RULES, token_file=tmp_path / "token") as server:
         assert server.until("dumpty_job_readable") != []

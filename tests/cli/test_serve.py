@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import pty
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -19,49 +16,6 @@ from dumpty.jobs.serving import Serving
 
 EVERY_YEAR = "0 0 1 1 *"
 PATIENCE = 60
-
-
-class Served:
-    """A ``dumpty serve`` as a program of its own."""
-
-    def __init__(self, tmp_path, *argv, **options):
-        self.error = tmp_path / f"err-{len(list(tmp_path.glob('err-*')))}"
-        with open(self.error, "wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dumpty", "serve", *map(str, argv)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
-                **options,
-            )
-
-    def said(self, text, times=1):
-        """Wait until it has said a text so many times."""
-        end = time.monotonic() + PATIENCE
-        while (said := self.error.read_text()).count(text) < times:
-            assert time.monotonic() < end, (text, said)
-            assert self.process.poll() is None or said.count(text) >= times, said
-            time.sleep(0.02)
-        return said
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, out, self.error.read_text()
-
-
-@pytest.fixture
-def serve(tmp_path):
-    with contextlib.ExitStack() as stack:
-
-        def serve(*argv, **options):
-            served = Served(tmp_path, *argv, **options)
-            stack.enter_context(served.process)
-            stack.callback(served.process.kill)
-            return served
-
-        yield serve
 
 
 @pytest.fixture
