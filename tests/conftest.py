@@ -18,6 +18,7 @@ pytest_plugins: list[str] = [
     "support.google_server",
     "support.s3_server",
     "support.sftp_server",
+    "support.containers",
 ]
 
 # How fast an example runs says something of the machine, not of dumpty.

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dumpty.errors import SourceError as SourceError
     from dumpty.errors import StoreError as StoreError
     from dumpty.errors import TargetNotEmpty as TargetNotEmpty
+    from dumpty.errors import TransportError as TransportError
     from dumpty.errors import UnknownBackup as UnknownBackup
     from dumpty.operations.copying import CopyOutcome as CopyOutcome
     from dumpty.operations.key_check import KeyCheck as KeyCheck
@@ -89,10 +90,14 @@ if TYPE_CHECKING:
     from dumpty.toolkit.http import post_http as post_http
     from dumpty.toolkit.http import require_http_url as require_http_url
     from dumpty.toolkit.messages import message_json as message_json
+    from dumpty.toolkit.relaying import relay_command as relay_command
     from dumpty.toolkit.replacement import Replacement as Replacement
     from dumpty.toolkit.sources import database_file as database_file
     from dumpty.toolkit.sources import refuse_unknown_parameters as refuse_unknown_parameters
     from dumpty.toolkit.targets import refuse_full_target as refuse_full_target
+    from dumpty.toolkit.ways import Hop as Hop
+    from dumpty.toolkit.ways import parse_hop as parse_hop
+    from dumpty.types import Addressing as Addressing
     from dumpty.types import Annotations as Annotations
     from dumpty.types import Buffer as Buffer
     from dumpty.types import ByteSink as ByteSink
@@ -100,6 +105,7 @@ if TYPE_CHECKING:
     from dumpty.types import Cap as Cap
     from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
+    from dumpty.types import Endpoint as Endpoint
     from dumpty.types import Event as Event
     from dumpty.types import EventBackup as EventBackup
     from dumpty.types import EventVerb as EventVerb
@@ -145,6 +151,7 @@ if TYPE_CHECKING:
     from dumpty.types import SealedPart as SealedPart
     from dumpty.types import Section as Section
     from dumpty.types import Severity as Severity
+    from dumpty.types import SharedConnection as SharedConnection
     from dumpty.types import ShrinkRules as ShrinkRules
     from dumpty.types import Signature as Signature
     from dumpty.types import SigningKey as SigningKey
@@ -157,6 +164,7 @@ if TYPE_CHECKING:
     from dumpty.types import StoredRun as StoredRun
     from dumpty.types import TellingClaim as TellingClaim
     from dumpty.types import Transaction as Transaction
+    from dumpty.types import Transport as Transport
     from dumpty.types import Upload as Upload
     from dumpty.types import Verb as Verb
     from dumpty.types import VerificationKey as VerificationKey
@@ -201,6 +209,7 @@ _EXPORTS = {
         "SourceError",
         "StoreError",
         "TargetNotEmpty",
+        "TransportError",
         "UnknownBackup",
     ),
     "dumpty.repository.retention": ("Decision", "Rules", "Subject"),
@@ -225,9 +234,12 @@ _EXPORTS = {
     "dumpty.toolkit.messages": ("message_json",),
     "dumpty.toolkit.replacement": ("Replacement",),
     "dumpty.toolkit.sources": ("database_file", "refuse_unknown_parameters"),
+    "dumpty.toolkit.relaying": ("relay_command",),
     "dumpty.toolkit.targets": ("refuse_full_target",),
+    "dumpty.toolkit.ways": ("Hop", "parse_hop"),
     "dumpty.url": ("MalformedURL",),
     "dumpty.types": (
+        "Addressing",
         "Annotations",
         "Buffer",
         "ByteSink",
@@ -235,6 +247,7 @@ _EXPORTS = {
         "Cap",
         "DirectoryUpload",
         "Dump",
+        "Endpoint",
         "Event",
         "EventBackup",
         "EventVerb",
@@ -280,6 +293,7 @@ _EXPORTS = {
         "SealedPart",
         "Section",
         "Severity",
+        "SharedConnection",
         "ShrinkRules",
         "Signature",
         "SigningKey",
@@ -292,6 +306,7 @@ _EXPORTS = {
         "StoredRun",
         "TellingClaim",
         "Transaction",
+        "Transport",
         "Upload",
         "Verb",
         "VerificationKey",

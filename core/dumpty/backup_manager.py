@@ -22,7 +22,7 @@ from dumpty.operations.transfers import Transfers
 from dumpty.registry.host import Host, default_host
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from dumpty.operations.copying import CopyOutcome
     from dumpty.process.cancellation import Cancellation
@@ -76,6 +76,7 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
         sign_with: str | os.PathLike[str] | SigningKey | None = None,
         tags: Iterable[str] = (),
         shrink_guard: ShrinkRules | None = None,
+        via: str | Sequence[str] | None = None,
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL; failures are in the result, not raised.
@@ -93,13 +94,14 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
             tags: what to call it, beside its database: ``["prod", "before-migration"]``.
             shrink_guard: compare it with the last good backups of the database; one that holds so much less is kept,
                 is ``suspicious`` (``Backup.state``), and counts for nothing, until it is accepted.
+            via: how the server is reached: the URL of a transport (``ssh://user@host``), or several, outermost first.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Raises:
             TypeError: ``database_url`` is not a str, or ``encrypt_to`` or ``tags`` is one value.
         """
         kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit, "tags": tags}
-        keys = {"encrypt_to": encrypt_to, "sign_with": sign_with, "shrink_guard": shrink_guard}
+        keys = {"encrypt_to": encrypt_to, "sign_with": sign_with, "shrink_guard": shrink_guard, "via": via}
         return self._transfers.backup(database_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 
     def restore(
@@ -114,6 +116,7 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
         cancel: Cancellation | None = None,
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
         require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
+        via: str | Sequence[str] | None = None,
         **options: object,
     ) -> BackupResult:
         """Restore a backup into the database behind a URL; a missing one is created, one that holds anything refused.
@@ -132,13 +135,14 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
             require_signature: refuse, with ``SignatureError`` and before anything else is done, what none of these has
                 signed: public keys (``ssh-ed25519 …``), or paths of files with one in each line. What is stored is then
                 copied to this machine, and compared with its digest, before the driver is given any of it.
+            via: as for ``create_backup``.
             options: those declared by the driver.
 
         Raises:
             TypeError: an argument is not a str.
         """
         kind = {"overwrite": overwrite, "create": create, "other": other, "progress": progress, "cancel": cancel}
-        keys = {"identities": identities, "required": require_signature}
+        keys = {"identities": identities, "required": require_signature, "via": via}
         return self._transfers.restore(backup_id, target_url, **kind, **keys, options=options)  # type: ignore[arg-type]
 
     def list_backups(self) -> list[Backup]:

@@ -4,6 +4,7 @@
 
     DumptyError
     ├── SourceError              bad or unsupported URL, or a source that cannot be read (also RuntimeError)
+    │   └── TransportError       the way to a server failed: ssh, a container's program
     ├── InvalidName              a backup's name that may not reach the file system (also ValueError)
     ├── OptionError              an unknown or ill-typed option (also ValueError)
     │   ├── ConfigurationError   dumpty.toml is missing, or holds mistakes: .problems has them all
@@ -71,6 +72,7 @@ __all__ = [
     "SourceError",
     "StoreError",
     "TargetNotEmpty",
+    "TransportError",
     "UnknownBackup",
 ]
 
@@ -81,6 +83,10 @@ class DumptyError(Exception):
 
 class SourceError(DumptyError, RuntimeError):
     """A database URL is malformed or of no known scheme, or its database cannot be read."""
+
+
+class TransportError(SourceError):
+    """The way to a database's server cannot be made, or broke; the text has the words of the program that failed."""
 
 
 class InvalidName(DumptyError, ValueError):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Sink,
         Source,
         Store,
+        Transport,
         Verifier,
         Writer,
     )
@@ -216,6 +217,18 @@ def open_notifier(url: str, secret: str) -> Notifier:  # type: ignore[empty-body
     nobody asks for that. Settings stand in the query. Whatever is wrong with either raises ``MalformedURL`` or
     ``OptionError`` here, and not from ``send``: that is how a configuration is checked. A whole URL may be a secret
     (many services have a token in its path): show of it, in texts, no more than the scheme and the host.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def open_transport(url: str) -> Transport:  # type: ignore[empty-body]
+    """Return the way that ``url`` names: to another machine, or into a container. It connects to nobody.
+
+    ``url`` is what the user wrote, nothing of it decoded. Settings stand in the query: refuse those that you do not
+    know. Whatever is wrong with it raises ``MalformedURL`` here, and not later: that is how a configuration is checked.
+    It is shown and written down, so refuse a password in it; and what a program would take for an option of its own.
 
     .. versionadded:: 1.0
     """

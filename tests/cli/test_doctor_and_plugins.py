@@ -95,7 +95,7 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
     "name",
     [
         *("sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"),
-        *("webhook", "apprise", "command"),
+        *("webhook", "apprise", "command", "ssh", "docker", "kubectl"),
     ],
 )
 def test_every_built_in_plugin_can_be_shown(dumpty, name):

@@ -117,7 +117,7 @@ def test_urls_are_taken_from_where_ps_does_not_look(dumpty, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
-        (("papyrus",), "no plugin is called 'papyrus'; installed: age, apprise, command, file, gcs"),
+        (("papyrus",), "no plugin is called 'papyrus'; installed: age, apprise, command, docker, file"),
         (("zstd", "--kind", "driver"), "no driver is called 'zstd'"),
         (("zstd", "--kind", "magic"), "'magic' is not one of"),
         (("zstd", "--source", "sqlite:///a.db"), "only a driver is checked with --source, and zstd is a compressor"),

@@ -17,7 +17,7 @@ from dumpty import testing, types
 from dumpty.cli import arguments
 
 TOP = Path(__file__).parents[2]
-KINDS = ("driver", "compressor", "cipher", "verifier", "store", "notifier")
+KINDS = ("driver", "compressor", "cipher", "verifier", "store", "notifier", "transport")
 PACKAGES = {**{kind: (kind,) for kind in KINDS}, "programs": ("driver", "--programs")}
 """What is written: the name of each package, without its my-, and the kind and options that make it."""
 

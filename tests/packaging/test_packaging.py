@@ -95,7 +95,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built):
     points = configparser.ConfigParser()
     points.read_string(zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("entry_points.txt"))).decode())
     assert {"sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"} | {
-        *("webhook", "apprise", "command")
+        *("webhook", "apprise", "command", "ssh", "docker", "kubectl")
     } <= set(points["dumpty"])
 
 

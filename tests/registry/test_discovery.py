@@ -66,6 +66,7 @@ def test_the_built_in_plugins_come_in_by_entry_point_like_anyone_elses():
         "sqlite": "driver", "postgres": "driver", "mysql": "driver", "gzip": "compressor", "zstd": "compressor",
         "age": "cipher", "sha256": "verifier", "file": "store", "s3": "store", "sftp": "store",
         "objectstore": "store", "gcs": "store", "webhook": "notifier", "apprise": "notifier", "command": "notifier",
+        "ssh": "transport", "docker": "transport", "kubectl": "transport",
     }  # fmt: skip
     assert Host(discover=False).plugins() == []
 

@@ -32,6 +32,8 @@ need redis-server has redis-server
 need redis-tools has redis-cli
 need openssh-server has_sshd
 need openssh-client has ssh-keygen
+need socat has socat
+need netcat-openbsd has nc.openbsd
 need gzip has gzip
 need jq has jq
 need openssl has openssl

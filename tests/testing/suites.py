@@ -7,14 +7,18 @@ import itertools
 import os
 
 import pytest
+from support.echo import Echo
 
+from dumpty import Endpoint
 from dumpty.testing import (
     CipherSuite,
     CompressorSuite,
     NotifierSuite,
+    ReachablePlace,
     Recipient,
     RepositorySuite,
     StoreSuite,
+    TransportSuite,
     VerifierSuite,
 )
 from dumpty.testing.stage import StageRules
@@ -145,6 +149,24 @@ class Notifiers(OneProcess, NotifierSuite):
             box.leave()
 
 
+class Transports(OneProcess, TransportSuite):
+    patience = 3.0
+    malformed = {"toyway://here?unknown=s3cret-word": "s3cret-word", "toyway://": ""}  # noqa: RUF012 - never changed
+
+    @pytest.fixture
+    def place(self):
+        echo = Echo()
+        yield ReachablePlace(
+            url="toyway://here",
+            echo=Endpoint(host="127.0.0.1", port=echo.port),
+            silent=Endpoint(host="127.0.0.1", port=1),
+            missing="toyway://missing",
+            same=["toyway://user@here", "toyway://here?file=x"],
+            others=["toyway://there"],
+        )
+        echo.close()
+
+
 class Stores(OneProcess, StoreSuite):
     large = 4 << 20
     memory = 1 << 20
@@ -218,4 +240,5 @@ SMALL = {
     "broken_repositories": Repositories,
     "broken_verifiers": Verifiers,
     "broken_notifiers": Notifiers,
+    "broken_transports": Transports,
 }

@@ -73,6 +73,14 @@ def test_a_notifier_is_told_what_was_not_proved_without_a_recipient():
     assert "test_describe_brings_in_no_library" in {rule.test for rule in verdict.of("kept")}
 
 
+def test_a_transport_is_told_what_was_not_proved_without_a_place():
+    verdict = check("docker", "transport")
+    assert verdict.kept, str(verdict)
+    unproved = {rule.test: rule.reason for rule in verdict.of("unproved")}
+    assert "only a suite of one's own has a place" in unproved["test_arguments_arrive_as_they_are"]
+    assert "test_a_password_is_refused_and_not_shown" in {rule.test for rule in verdict.of("kept")}
+
+
 def test_what_a_store_keeps_for_itself_goes_with_the_folder_of_the_check(tmp_path, monkeypatch):
     """The mark that the store ``file`` leaves where its file system is a network's."""
     (tmp_path / "site").mkdir()

@@ -90,6 +90,7 @@ def test_a_folder_in_a_store_has_its_url(url, below):
         ("sha256", "verifier"),
         ("file", "store"),
         ("webhook", "notifier"),
+        ("ssh", "transport"),
     ],
 )
 def test_every_kind_of_installed_plugin_has_its_suite(name, kind):

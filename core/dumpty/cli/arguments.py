@@ -31,6 +31,7 @@ __all__ = [
     "PluginOptions",
     "Quiet",
     "Source",
+    "Via",
     "Yes",
     "open_existing",
     "parse_options",
@@ -59,8 +60,17 @@ Directory = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, failures included.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")]
 # dumpty.types.Kind, which takes too long to import for a mere --help; a test keeps them equal.
-Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier"]
+Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier", "transport"]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")]
+Via = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--via",
+        metavar="V",
+        help="Reach the server by this: ssh://user@host, docker://NAME, podman://NAME, kubectl://NAMESPACE/POD; may be "
+        "repeated, outermost first. `dumpty help reach`",
+    ),
+]
 PluginOptions = Annotated[
     list[str] | None,
     typer.Option(

@@ -44,6 +44,7 @@ def _steps(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> Itera
     for written in job.sources:
         yield "source", lambda written=written: _driver(written, remember)  # type: ignore[misc]
         yield "format", lambda written=written: _check_format(job, written, remember)  # type: ignore[misc]
+    yield "via", lambda: _check_way(job, remember)
     if job.accounts:
         yield "accounts", lambda: _check_accounts(job, remember)
     yield "options", lambda: _check_options(job, remember)
@@ -95,6 +96,18 @@ def _check_accounts(job: JobSettings, remember: Callable[[Iterable[str]], None])
                 f"accounts hold secrets ({name}), so they are not backed up without encryption: write encrypt_to, "
                 f'leave them out (options = {{ {name} = "off" }}), or keep them readable on purpose ("plain")'
             )
+
+
+def _check_way(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> None:
+    from dumpty.operations.addressing import destination_of
+    from dumpty.operations.reach import read_way
+
+    if read_way(default_host(), job.via) is None:
+        return
+    for written in job.sources:
+        driver = _known_driver(written, remember)
+        if driver is not None:
+            destination_of(driver, parse_url(indirect_line(written, "database URL")))
 
 
 def _check_options(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> None:

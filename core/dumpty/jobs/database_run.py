@@ -135,12 +135,14 @@ def _attempt(
     kind: dict[str, Any] = {
         "rate_limit": job.rate_limit,
         "shrink_guard": job.shrink_guard,
+        "via": job.via,
         **job.options,
     }
     try:
         driver = default_host().driver(parse_url(url).scheme)
         kind["format"] = format or driver.preferred_format.name
-        kind["tags"] = (*job.tags, job_tag(job.name), *([host_tag()] if driver.described.files else []))
+        of_here = driver.described.files or _begins_here(job)
+        kind["tags"] = (*job.tags, job_tag(job.name), *([host_tag()] if of_here else []))
         result = manager().create_backup(
             url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
         )
@@ -149,6 +151,11 @@ def _attempt(
     if result.backup is None:
         return None, result.exception or DumptyError(result.error)
     return result.backup, None
+
+
+def _begins_here(job: JobSettings) -> bool:
+    """Return whether a job goes into a container of this machine, of whose name another machine may have one, too."""
+    return bool(job.via) and not job.via[0].lower().startswith("ssh://")
 
 
 def _facts(backup: Backup) -> dict[str, Any]:

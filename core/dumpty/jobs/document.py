@@ -152,6 +152,14 @@ class Defaults(Table, kw_only=True, frozen=True):
     format: Annotated[Text | None, Meta(description="The form of the dump.")] = None
     compressor: Annotated[Text | None, Meta(description="gzip, zstd, another plugin's name, or none.")] = None
     verifier: Annotated[Text | None, Meta(description="A further digest to keep; SHA-256 is always kept.")] = None
+    via: Annotated[
+        Text | list[Text] | None,
+        Meta(
+            description="How the servers are reached: ssh://user@host, docker://NAME, podman://NAME, "
+            "kubectl://NAMESPACE/POD, or several, outermost first; [] for not at all.",
+            examples=["ssh://backup@db1.example.org"],
+        ),
+    ] = None
     options: Annotated[
         dict[str, str | int | float | bool] | None,
         Meta(description="Options of plugins; dumpty plugins show NAME lists them."),

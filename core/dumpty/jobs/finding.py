@@ -15,7 +15,7 @@ from dumpty.registry.host import default_host
 from dumpty.url import parse_url, with_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dumpty.jobs.settings import JobSettings
 
@@ -58,14 +58,14 @@ def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) 
     if job.accounts:
         for url in urls:
             host.driver(parse_url(url).scheme).format(ACCOUNTS)
-            server = server_of(url)
+            server = server_of(url, job.via)
             found.setdefault(f"{ACCOUNTS} {server}", Database(with_database(url, ""), server, format=ACCOUNTS))
     several = {url for url in urls if databases.has_wildcards(host, url)}
     for url in urls:
         # They choose among several; where no source means several, the first says that they have no sense.
         choice = {"include": job.include, "exclude": job.exclude} if url in several or not several else {}
-        for each in databases.find_databases(host, url, **choice, overrides=job.options):
-            server = server_of(each.url)
+        for each in databases.find_databases(host, url, **choice, via=job.via, overrides=job.options):
+            server = server_of(each.url, job.via)
             found.setdefault(each.url, Database(each.url, server, url in several))
     return list(found.values())
 
@@ -99,10 +99,11 @@ def heard_warnings() -> Iterator[list[str]]:
         log.removeHandler(handler)
 
 
-def server_of(url: str) -> str:
-    """Return what tells the database server behind a URL from others; "" for a file."""
+def server_of(url: str, via: Sequence[str] = ()) -> str:
+    """Return what tells the database server behind a URL, reached by ``via``, from others; "" for a file."""
     source = parse_url(url)
     if default_host().driver(source.scheme).described.files:
         return ""
     host = source.host or source.query.get("host") or source.query.get("unix_socket") or "localhost"
-    return f"{source.scheme}://{host.lower()}:{source.port or source.query.get('port', '')}"
+    way = "".join(f"{hop} " for hop in via)
+    return f"{way}{source.scheme}://{host.lower()}:{source.port or source.query.get('port', '')}"

@@ -10,6 +10,8 @@ from dumpty.jobs import conditions
 from dumpty.jobs.conditions import LOOKED_BACK, Condition, DatabaseHealth, Runs, View, oldest_allowed
 from dumpty.jobs.database_run import job_tag
 from dumpty.jobs.outcomes import decode
+from dumpty.operations.reach import is_reached, read_way
+from dumpty.registry.host import default_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -112,7 +114,7 @@ def health_of(
     nobodys = [b for b in view.backups if b.source in identities and not any(t.startswith(job_tag("")) for t in b.tags)]
     concerned = [*own, *nobodys]
     allowed = oldest_allowed(job, now, running=runs.running)
-    databases = tuple(_databases(runs, own, allowed, copies.values()))
+    databases = tuple(_databases(job, runs, own, allowed, copies.values()))
     found = [
         *runs.conditions,
         *([Condition("warning", "", _FUTURE)] if len(own) < len(tagged) else []),
@@ -151,24 +153,41 @@ def _undecided(
 
 
 def _databases(
-    runs: Runs, own: Sequence[Backup], allowed: datetime | None, copies: Iterable[View | DumptyError]
+    job: JobSettings, runs: Runs, own: Sequence[Backup], allowed: datetime | None, copies: Iterable[View | DumptyError]
 ) -> Iterator[DatabaseHealth]:
     """Yield the databases of the last run that got as far as to know them, or else those that there are backups of."""
-    identities = {d.source: d.identity for run in reversed(runs.ended) for d in run.databases if d.identity}
+    place = _place(job)
+    ran = (database for run in reversed(runs.ended) for database in run.databases)
+    identities = {d.source: d.identity for d in ran if d.identity and _is_there(d.identity, place)}
     if runs.judging is not None:
         found = {database.source: database.database for database in runs.judging.databases}
     else:
         found = {backup.database_url: backup.database_name for backup in own}
     held = [conditions.held(view) for view in copies]
     # By what each is of, or a thousand databases would be looked for among the backups of all of them.
-    by_url, by_identity = _grouped(own, "database_url"), _grouped(own, "source")
+    # By a way the same URL is another database's.
+    by_url = {} if job.via else _grouped([b for b in own if not is_reached(b.source)], "database_url")
+    by_identity = _grouped(own, "source")
     for source, name in sorted(found.items()):
         of_it = {backup.id: backup for backup in by_url.get(source, ())}
-        of_it |= {backup.id: backup for backup in by_identity.get(identities.get(source) or None, ())}
+        of_it |= {backup.id: backup for backup in by_identity.get(identities.get(source), ())}
         backups = tuple(sorted(of_it.values(), key=lambda backup: backup.timestamp))
         good = next((backup for backup in reversed(backups) if backup.state == "ok"), None)
         missing = sum(good.id not in ids for ids in held) if good is not None else 0
         yield DatabaseHealth(source, name, good, allowed, backups, missing)
+
+
+def _place(job: JobSettings) -> str:
+    """Return the end of the way that a job goes by, as it stands in the identities of databases there; "" for none."""
+    if not job.via:
+        return ""
+    way = read_way(default_host(), job.via)
+    return way.place if way is not None else ""
+
+
+def _is_there(identity: str, place: str) -> bool:
+    """Return whether a database is one at the end of a way, or, where there is none, of no way."""
+    return f"@{place}/" in f"@{identity}" if place else not is_reached(identity)
 
 
 def _grouped(backups: Sequence[Backup], name: str) -> dict[str | None, list[Backup]]:

@@ -77,6 +77,7 @@ class JobSettings(Struct, frozen=True, kw_only=True):
     format: str | None
     compressor: str
     verifier: str
+    via: tuple[str, ...]
     options: Mapping[str, str | int | float | bool]
     tags: tuple[str, ...]
     rate_limit: int | None
@@ -197,6 +198,7 @@ class _Job:
             format=job.format,
             compressor=job.compressor or "gzip",
             verifier=job.verifier or "sha256",
+            via=(job.via,) if isinstance(job.via, str) else tuple(job.via or ()),
             options=job.options or {},
             tags=tuple(job.tags or ()),
             rate_limit=values["rate_limit"],

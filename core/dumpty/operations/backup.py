@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import OptionError
 from dumpty.operations.evidence import with_alterations
+from dumpty.operations.reach import reached, read_way
 from dumpty.operations.sealing import reopen
 from dumpty.operations.signatures import commit_signed
 from dumpty.operations.stages import plugin_ref, stage_record
@@ -50,6 +51,7 @@ def create(
     signer: Signer | None,
     tags: tuple[str, ...] = (),
     guard: ShrinkGuard | None = None,
+    via: str | Sequence[str] | None = None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -59,32 +61,38 @@ def create(
     """
     progress = throttled(rate_limit, reporter.bytes if reporter.is_wanted else None)
     source = parse_url(database_url)
-    driver = host.driver(source.scheme)
+    driver, way = host.driver(source.scheme), read_way(host, via)
+    options = host.options(_verbs(driver, compressor, encryption), overrides)
+    close = _rehearsed(encryption, host, options)
+    dump_format = _format(driver, format_name)
+    _require_cipher(dump_format, options["backup"], encryption)
+    reporter.begin(Phase.INSPECTING)
+    with reached(driver, source, way) as near:
+        inspection = _inspected(host, driver, near, options["inspect"], dump_format)
+        run = Run(
+            host=host,
+            driver=driver,
+            source=near,
+            format=dump_format,
+            options=options["backup"],
+            repository=repository,
+            stages=_stages(compressor, encryption, options),
+            verifiers=() if verifier.name == "sha256" else (verifier,),
+            progress=progress,
+        )
+        identity, named = identity_and_name(driver, source, inspection, dump_format.name, way)
+        earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
+        return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags)
+
+
+def _verbs(driver: Plugin, compressor: Plugin | None, encryption: Encryption | None) -> dict[Verb, Plugin]:
+    """Return who serves what."""
     verbs: dict[Verb, Plugin] = {"backup": driver, "inspect": driver}
     if compressor is not None:
         verbs["compress"] = compressor
     if encryption is not None:
         verbs["encrypt"] = encryption.cipher
-    options = host.options(verbs, overrides)
-    close = _rehearsed(encryption, host, options)
-    dump_format = _format(driver, format_name)
-    _require_cipher(dump_format, options["backup"], encryption)
-    reporter.begin(Phase.INSPECTING)
-    inspection = _inspected(host, driver, source, options["inspect"], dump_format)
-    run = Run(
-        host=host,
-        driver=driver,
-        source=source,
-        format=dump_format,
-        options=options["backup"],
-        repository=repository,
-        stages=_stages(compressor, encryption, options),
-        verifiers=() if verifier.name == "sha256" else (verifier,),
-        progress=progress,
-    )
-    identity, named = identity_and_name(driver, source, inspection, dump_format.name)
-    earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
-    return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags)
+    return verbs
 
 
 def _inspected(host: Host, driver: Plugin, source: Source, options: Options, dump_format: Format) -> Inspection:

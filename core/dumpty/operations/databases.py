@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from dumpty.errors import OptionError, SourceError
+from dumpty.operations.addressing import destination_of
+from dumpty.operations.reach import reached, read_way
 from dumpty.operations.result import log, require_text
 from dumpty.redaction import redact_name
 from dumpty.repository.protocol.layout import split_name
@@ -20,6 +22,7 @@ from dumpty.url import MalformedURL, parse_url, raw_path, with_database
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from dumpty.operations.reach import Way
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Source
@@ -37,7 +40,13 @@ class DatabaseFinder:
     _host: Host
 
     def databases(
-        self, database_url: str, *, include: Iterable[str] = (), exclude: Iterable[str] = (), **options: object
+        self,
+        database_url: str,
+        *,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        via: str | Sequence[str] | None = None,
+        **options: object,
     ) -> list[ListedDatabase]:
         """Return the databases that a URL with wildcards means, each with its own URL; of any other URL, that alone.
 
@@ -54,6 +63,7 @@ class DatabaseFinder:
             include: of those only the ones whose name, or path, one of these patterns matches. Case counts. One that
                 matches nothing is logged, as a warning.
             exclude: and none that one of these matches.
+            via: as for ``create_backup``.
             options: those declared by the driver; what it does not take for this is left out.
 
         Raises:
@@ -63,7 +73,7 @@ class DatabaseFinder:
             TypeError: an argument is of another type.
         """
         require_text("a database URL", database_url)
-        return find_databases(self._host, database_url, include=include, exclude=exclude, overrides=options)
+        return find_databases(self._host, database_url, include=include, exclude=exclude, via=via, overrides=options)
 
 
 def has_wildcards(host: Host, url: str) -> bool:
@@ -85,6 +95,7 @@ def find_databases(
     *,
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
+    via: str | Sequence[str] | None = None,
     overrides: Mapping[str, object] = MappingProxyType({}),
 ) -> list[ListedDatabase]:
     """Return the databases that ``url`` means, ordered by name; the arguments are those of ``BackupManager.databases``.
@@ -96,7 +107,9 @@ def find_databases(
         PluginError: the driver failed, or listed what is no database of this server.
     """
     included, excluded = _patterns("include", include), _patterns("exclude", exclude)
-    source = parse_url(url)
+    source, way = parse_url(url), read_way(host, via)
+    if way is not None:
+        destination_of(host.driver(source.scheme), source)
     if not has_wildcards(host, url):
         if included or excluded:
             raise OptionError(
@@ -106,7 +119,7 @@ def find_databases(
         return [ListedDatabase(url=url, source=source)]
     driver = host.driver(source.scheme)
     files = driver.described.files
-    matching = _files(host, driver, url, overrides) if files else _on_server(host, driver, url, overrides)
+    matching = _files(host, driver, url, overrides) if files else _on_server(host, driver, url, way, overrides)
     chosen = [
         found
         for found in matching
@@ -136,7 +149,12 @@ def _patterns(label: str, values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _listed(
-    host: Host, driver: Plugin, source: Source, database: str | None, overrides: Mapping[str, object]
+    host: Host,
+    driver: Plugin,
+    source: Source,
+    database: str | None,
+    overrides: Mapping[str, object],
+    way: Way | None = None,
 ) -> Sequence[Source]:
     """Ask the driver; options that it does not take for this are for the backups."""
     if not host.can(driver, "databases"):
@@ -147,7 +165,10 @@ def _listed(
     taken = {option.name for option in driver.described.options if "databases" in option.verbs}
     names = {name for name in overrides if name in taken or name in {f"{driver.name}.{option}" for option in taken}}
     options = host.options({"databases": driver}, {name: overrides[name] for name in names})
-    found = host.databases(driver, source=source.replace(database=database), options=options["databases"])
+    with reached(driver, source.replace(database=database), way) as near:
+        found = host.databases(driver, source=near, options=options["databases"])
+    if way is not None:  # what the driver was given is of this moment alone
+        found = tuple(source.replace(database=each.database) for each in found)
     return sorted(found, key=lambda each: str(each.database))
 
 
@@ -169,10 +190,12 @@ def _is_stored(path: str) -> bool:
     return split_name("/".join(os.path.abspath(path).split("/")[-2:])) is not None
 
 
-def _on_server(host: Host, driver: Plugin, url: str, overrides: Mapping[str, object]) -> Sequence[Source]:
+def _on_server(
+    host: Host, driver: Plugin, url: str, way: Way | None, overrides: Mapping[str, object]
+) -> Sequence[Source]:
     source = parse_url(url)
     pattern = _as_glob(raw_path(url))
-    found = _listed(host, driver, source, None, overrides)
+    found = _listed(host, driver, source, None, overrides, way)
     # What is called as the URL spells it is meant in any case: shop[1] is a name, too.
     matching = [s for s in found if s.database == source.database or fnmatch.fnmatchcase(str(s.database), pattern)]
     if not matching:

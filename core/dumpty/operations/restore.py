@@ -16,6 +16,7 @@ from dumpty.errors import (
     TargetNotEmpty,
 )
 from dumpty.operations.evidence import ask_evidence
+from dumpty.operations.reach import is_reached, reached, read_way
 from dumpty.operations.sealing import require_plugin
 from dumpty.operations.stages import stages_of
 from dumpty.operations.subjects import identity_and_name, inspect_subject, is_of_server, require_subject, subject_url
@@ -32,6 +33,7 @@ from dumpty.url import parse_url
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dumpty.operations.reach import Way
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
@@ -56,6 +58,7 @@ def restore(
     reporter: Reporter,
     call: Call,
     identities: Sequence[Identity],
+    via: str | Sequence[str] | None = None,
     overrides: Mapping[str, object],
 ) -> None:
     """Restore a backup into the database behind a URL; the arguments are those of ``BackupManager.restore``.
@@ -72,25 +75,35 @@ def restore(
     require_subject(driver, record)
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record, identities)
-    reporter.begin(Phase.INSPECTING)
-    if host.can(driver, "restore") and host.can(driver, "inspect"):
-        inspection = inspect_subject(host, driver, target, options["inspect"], record.format)
-        _require_permitted(driver, record, target, inspection, overwrite=overwrite, create=create, other=other)
-    if check_first:
-        _check_stored(host, repository, stored, reporter)
-    call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
-    reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
-    dump = StoredDump(host, repository, stored, reporter, checked=check_first)
-    with dump, _blamed(host, repository, dump, stored):
-        loaded = load(host, driver, target, dump, overwrite=overwrite, options=options["restore"])
-        call.settle()
-    require_not_refused(call, driver, target)
-    _log_notes(target, loaded)
+    way = read_way(host, via)
+    with reached(driver, target, way) as near:
+        reporter.begin(Phase.INSPECTING)
+        if host.can(driver, "restore") and host.can(driver, "inspect"):
+            inspection = inspect_subject(host, driver, near, options["inspect"], record.format)
+            how = {"overwrite": overwrite, "create": create, "other": other}
+            _require_permitted(driver, record, target, inspection, way, **how)
+        if check_first:
+            _check_stored(host, repository, stored, reporter)
+        call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
+        reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
+        dump = StoredDump(host, repository, stored, reporter, checked=check_first)
+        with dump, _blamed(host, repository, dump, stored):
+            loaded = load(host, driver, near, dump, overwrite=overwrite, options=options["restore"])
+            call.settle()
+        require_not_refused(call, driver, target)
+        _log_notes(target, loaded)
+        _compare(host, driver, record, near, loaded, options["inspect"], reporter)
+    current_interruption().check()
+
+
+def _compare(
+    host: Host, driver: Plugin, record: Record, target: Source, loaded: Evidence, options: Options, reporter: Reporter
+) -> None:
+    """Compare what was counted in a target with what the backup says, where that says anything."""
     if count := len(record.evidence.objects):
         reporter.begin(Phase.COMPARING, items_total=count)
-        _require_same_counts(host, driver, record, target, loaded, options["inspect"])
+        _require_same_counts(host, driver, record, target, loaded, options)
         reporter.items(count)
-    current_interruption().check()
 
 
 def _log_notes(target: Source, loaded: Evidence) -> None:
@@ -108,6 +121,7 @@ def _require_permitted(
     record: Record,
     target: Source,
     inspection: Inspection,
+    way: Way | None,
     *,
     overwrite: bool,
     create: bool,
@@ -122,7 +136,7 @@ def _require_permitted(
     adds = is_of_server(driver, record.format) and not overwrite
     _require_free(target, inspection, overwrite=overwrite or adds, create=create)
     if not (inspection.empty or other or adds):
-        _require_same_database(record, target, inspection, driver)
+        _require_same_database(record, target, inspection, driver, way)
 
 
 def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, create: bool) -> None:
@@ -183,16 +197,20 @@ def _require_same_counts(
         )
 
 
-def _require_same_database(record: Record, target: Source, inspection: Inspection, driver: Plugin) -> None:
+def _require_same_database(
+    record: Record, target: Source, inspection: Inspection, driver: Plugin, way: Way | None
+) -> None:
     """Check that a target is the database that a backup is of.
 
     Raises:
         OtherDatabase: it is not.
     """
-    identity, _ = identity_and_name(driver, target, inspection, record.format)
+    identity, _ = identity_and_name(driver, target, inspection, record.format, way)
     # Of a server that was built anew, or is reached by another account, the driver may know another identity.
     remote = target.host or target.query.get("host") or target.query.get("unix_socket")
-    if identity == record.identity or (remote and subject_url(driver, target, record.format) == record.url):
+    # What is behind a way has the URLs of what is on this machine: there the way decides, too.
+    same_url = way is None and not is_reached(record.identity) and subject_url(driver, target, record.format)
+    if identity == record.identity or (remote and same_url == record.url):
         return
     raise OtherDatabase(
         f"the target {target.url} is not empty, and is not the database that backup {record.id} is of: that is "

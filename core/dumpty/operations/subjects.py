@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError
+from dumpty.operations.addressing import destination_of
+from dumpty.operations.reach import reached_identity
 from dumpty.url import database_name, identity_of, server_url
 
 if TYPE_CHECKING:
+    from dumpty.operations.reach import Way
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Inspection, Options, Record, Source
@@ -55,18 +58,27 @@ def inspect_subject(host: Host, driver: Plugin, source: Source, options: Options
     return host.inspect(driver, source=source, options={**options, **subject})
 
 
-def identity_and_name(driver: Plugin, source: Source, inspection: Inspection, format_name: str) -> tuple[str, str]:
+def identity_and_name(
+    driver: Plugin, source: Source, inspection: Inspection, format_name: str, way: Way | None = None
+) -> tuple[str, str]:
     """Return the canonical name of what a backup is of, and the one for people and file names.
+
+    ``source`` is as its URL says, however the driver got it; ``way`` is how it was reached.
 
     Of a whole server both begin with the format and an ``@``: so its backups never count as a database's, nor as those
     of another such format, whatever a database is called; and servers are told apart by their names.
     """
-    if not is_of_server(driver, format_name):
-        identity = inspection.identity or identity_of(source, driver.described.schemes[0])
+    of_server = is_of_server(driver, format_name)
+    known = "" if way is None else reached_identity(driver, source, way, inspection.name, of_server=of_server)
+    if not of_server:
+        identity = known or inspection.identity or identity_of(source, driver.described.schemes[0])
         return identity, database_name(source, inspection.name)
     server = source.replace(database=None)
-    identity = inspection.identity or identity_of(server, driver.described.schemes[0])
-    return f"{format_name}@{identity}", f"{format_name}@{inspection.name or server.host or source.scheme}"
+    identity = known or inspection.identity or identity_of(server, driver.described.schemes[0])
+    name = inspection.name or server.host or source.scheme
+    if way is not None and destination_of(driver, source).is_local:
+        name = way.name
+    return f"{format_name}@{identity}", f"{format_name}@{name}"
 
 
 def subject_url(driver: Plugin, source: Source, format_name: str) -> str:

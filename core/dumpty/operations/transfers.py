@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from dumpty.operations.reach import require_way
 from dumpty.operations.result import log, require_text
 from dumpty.operations.sealing import Keyring, open_record
 from dumpty.operations.signatures import get_signed, read_requirement, read_signer
@@ -16,7 +17,7 @@ from dumpty.streaming.verified_copy import VerifiedCopy
 from dumpty.types import Identity, Recipient, ShrinkRules, SigningKey, VerificationKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup, BackupResult
@@ -51,6 +52,7 @@ class Transfers(Struct, frozen=True):
         sign_with: str | os.PathLike[str] | SigningKey | None,
         tags: Iterable[str],
         shrink_guard: ShrinkRules | None,
+        via: str | Sequence[str] | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
@@ -59,6 +61,7 @@ class Transfers(Struct, frozen=True):
         require_text("a database URL", url)
         _require_several("recipients", encrypt_to)
         _require_several("tags", tags)
+        require_way(via)
         if sign_with is not None and not isinstance(sign_with, (str, os.PathLike, SigningKey)):
             raise TypeError(f"a backup is signed with one key, not {type(sign_with).__name__}")
         guard = self._guard(shrink_guard)
@@ -78,6 +81,7 @@ class Transfers(Struct, frozen=True):
                 signer=read_signer(sign_with),
                 tags=checked_tags(tags),
                 guard=guard,
+                via=via,
                 overrides=options,
             )
             call.settle()  # a repository of a plugin's may not have told its commit point
@@ -98,16 +102,18 @@ class Transfers(Struct, frozen=True):
         cancel: Cancellation | None,
         identities: Iterable[str | os.PathLike[str] | Identity],
         required: Iterable[str | os.PathLike[str] | VerificationKey] | None,
+        via: str | Sequence[str] | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Restore a backup into the database behind ``url``."""
         from dumpty.operations.restore import restore
 
-        require_text("a backup's id", backup_id)
-        require_text("a target URL", url)
+        _require_texts(backup_id, url)
         _require_several("identities", identities)
         _require_several("keys of which a signature is required", required)
         observation = self.place.observers.observation("restore", url=url)
+        require_way(via)
+        how = {"overwrite": overwrite, "create": create, "other": other}
 
         def work(call: Call) -> Backup:
             keys, signers = self.keyring.identities(identities), read_requirement(required)
@@ -116,20 +122,18 @@ class Transfers(Struct, frozen=True):
                 record, _ = get_signed(self.place.repository, backup_id, signers)
             observation.about(record := open_record(self.host, record, keys))
             self._warn_of_suspicious(record)
-            reporter = Reporter(progress)
-            with self._reading(record, reporter, verified=bool(signers)) as objects:
+            with self._reading(record, reporter := Reporter(progress), verified=bool(signers)) as objects:
                 restore(
                     self.host,
                     objects,
                     record,
                     url,
                     check_first=bool(signers),
-                    overwrite=overwrite,
-                    create=create,
-                    other=other,
+                    **how,
                     reporter=reporter,
                     call=call,
                     identities=keys,
+                    via=via,
                     overrides=options,
                 )
             return self.place.lister.as_recorded(record)
@@ -160,6 +164,11 @@ class Transfers(Struct, frozen=True):
             stack.enter_context(self.place.repository.reading(record))
             objects: ObjectSource = self.place.repository
             yield stack.enter_context(VerifiedCopy(objects, record, reporter.bytes)) if verified else objects
+
+
+def _require_texts(backup_id: object, url: object) -> None:
+    require_text("a backup's id", backup_id)
+    require_text("a target URL", url)
 
 
 def _require_several(label: str, values: object) -> None:

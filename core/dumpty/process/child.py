@@ -26,8 +26,15 @@ from dumpty.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
+    from typing import Protocol
 
     from dumpty.types import ByteSink
+
+    class HasFileno(Protocol):
+        """What has a descriptor: a socket, an open file."""
+
+        def fileno(self) -> int: ...
+
 
 __all__ = ["BLOCK", "Child", "kill_all"]
 
@@ -57,7 +64,7 @@ class Child:
         env: changes to the environment; a value of None removes the variable. Secrets belong here.
             With ``bare`` they are to ``account.bare_environment`` instead of ours.
         secrets: strings to replace by ``***`` in every message.
-        stdin: True to write to the child through ``stdin``; else it reads nothing.
+        stdin: True to write to the child through ``stdin``; a socket or a file that it reads; else it reads nothing.
         stdout: True to read its output through ``stdout``; else the output is thrown away.
         bare: True for what runs a stranger's code: an environment without ours, and / for its directory.
         on_line: is called with each line that it writes to stderr, secrets replaced and the line's end left out, by
@@ -73,7 +80,7 @@ class Child:
         *,
         env: Mapping[str, str | None] | None = None,
         secrets: Sequence[str] = (),
-        stdin: bool = False,
+        stdin: bool | HasFileno = False,
         stdout: bool = True,
         bare: bool = False,
         on_line: Callable[[str], object] | None = None,
@@ -91,7 +98,7 @@ class Child:
                 list(argv),
                 env=environment,
                 cwd="/" if bare else None,
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdin=_input(stdin),
                 stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 bufsize=0,
@@ -144,6 +151,11 @@ class Child:
     def stderr_tail(self) -> str:
         """Return the last lines of stderr, secrets replaced."""
         return redact("".join(self._tail), self._secrets)
+
+    def last_words(self) -> str:
+        """Return the last lines of stderr, secrets replaced, once they have all come: of a child that has ended."""
+        self._drain.join(_STDERR_SECONDS)
+        return self.stderr_tail()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Write everything to the child's stdin.
@@ -297,6 +309,12 @@ class Child:
             returncode=self._popen.returncode,
             stderr_tail=tail,
         )
+
+
+def _input(stdin: bool | HasFileno) -> int:
+    if isinstance(stdin, bool):
+        return subprocess.PIPE if stdin else subprocess.DEVNULL
+    return stdin.fileno()
 
 
 def _enlarge_pipe(pipe: IO[bytes]) -> None:

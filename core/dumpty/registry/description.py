@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, get_args
 from dumpty.errors import PluginLoadError
 from dumpty.registry.options import RESERVED
 from dumpty.registry.picking import ANY
-from dumpty.types import SUFFIX, Format, Kind, Option, PluginInfo, Verb
+from dumpty.types import SUFFIX, Addressing, Format, Kind, Option, PluginInfo, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from dumpty.registry.plugin import State
 
+_MAX_PORT = 65535
 _RESERVED_SUFFIXES = (".part", ".pending", ".removed", ".manifest.json")
 
 
@@ -62,10 +63,12 @@ def check_description(info: object) -> PluginInfo:
         "a driver declares at least one scheme and one format": (
             info.kind == "driver" and not (info.schemes and info.formats)
         ),
-        f"a {info.kind} declares at least one scheme": info.kind in {"store", "notifier"} and not info.schemes,
+        f"a {info.kind} declares at least one scheme": info.kind in {"store", "notifier", "transport"}
+        and not info.schemes,
         "a compressor declares a suffix": info.kind == "compressor" and not info.suffix,
         "a cipher writes age files, whose suffix is .age": info.kind == "cipher" and info.suffix != ".age",
         "files is True or False": not isinstance(info.files, bool),
+        "addressing is a dumpty.Addressing, its port a number from 1 to 65535": not _is_addressing(info.addressing),
         "a scheme is not empty": not all(info.schemes),
         "a format is declared twice": len({f.name for f in info.formats}) != len(info.formats),
         "the scheme * is for notifiers": info.kind != "notifier" and ANY in info.schemes,
@@ -80,6 +83,12 @@ def check_description(info: object) -> PluginInfo:
         if violated:
             raise PluginLoadError(f"describe() breaks the contract: {problem}")
     return info
+
+
+def _is_addressing(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Addressing) and type(value.port) is int and 0 < value.port <= _MAX_PORT
 
 
 def _check_format(dump_format: Format) -> None:

@@ -18,19 +18,18 @@ import pluggy
 
 from dumpty import hookspecs
 from dumpty.errors import PluginConflict, PluginError, PluginLoadError, RestoreNotSupported
-from dumpty.redaction import redact_exception
 from dumpty.registry.calling import Relay, RoutedCall
 from dumpty.registry.description import check_description, state_by_hooks
 from dumpty.registry.discovery import entry_points, path_state
 from dumpty.registry.masking import Mask
 from dumpty.registry.observers import tell
+from dumpty.registry.opening import Opener
 from dumpty.registry.options import share
-from dumpty.registry.picking import DISABLE, by_any_scheme, by_name, by_scheme, require_ok, with_conflicts
+from dumpty.registry.picking import DISABLE, by_name, by_scheme, require_ok, with_conflicts
 from dumpty.registry.plugin import Plugin, State, describe_error
 from dumpty.registry.proxies import CheckedReader, CheckedVerifier, CheckedWriter, checked_scratch
-from dumpty.registry.returned import REPOSITORY, STORE, Boundary, DatabasesOf, Expected
+from dumpty.registry.returned import Boundary, DatabasesOf, Expected
 from dumpty.types import Evidence, Inspection, KeyPair, Kind, Options, PluginInfo, Verb
-from dumpty.url import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,14 +40,11 @@ if TYPE_CHECKING:
         Dump,
         Event,
         Identity,
-        Notifier,
         Reader,
         Recipient,
-        Repository,
         Scratch,
         Sink,
         Source,
-        Store,
         Verifier,
         Writer,
     )
@@ -60,7 +56,7 @@ GROUP = "dumpty"
 T = TypeVar("T")
 
 
-class Host:
+class Host(Opener):
     """A set of plugins, and one typed method for each hook.
 
     Args:
@@ -71,7 +67,7 @@ class Host:
     def __init__(self, plugins: Iterable[object] = (), *, discover: bool = True) -> None:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
-        self._plugins: list[Plugin] = []
+        self._plugins = []
         self._relay = Relay()
         if discover:
             self._discover()
@@ -126,20 +122,6 @@ class Host:
             PluginNotFound, PluginConflict, PluginLoadError: as they say.
         """
         return by_name(self._plugins, kind, name)
-
-    def store(self, url: str) -> Plugin:
-        """Return the store that answers a URL; a plain path is the scheme ``file``."""
-        scheme, colon, _ = url.partition("://")
-        return by_scheme(self._plugins, "store", scheme.lower() if colon else "file")
-
-    def notifier(self, url: str) -> Plugin:
-        """Return the notifier that answers a URL's scheme; one for ``*`` where no other does.
-
-        Raises:
-            PluginNotFound: nobody does, or it is no URL.
-            PluginConflict, PluginLoadError: as they say.
-        """
-        return by_any_scheme(self._plugins, "notifier", url.partition("://")[0].lower() if "://" in url else "")
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -280,25 +262,6 @@ class Host:
         """Call ``verify``."""
         verifier = cast("Verifier", self._call(plugin, "verify", ("update", "hexdigest")))
         return CheckedVerifier(Boundary(plugin=plugin, hook="verify", mask=Mask(secrets=())), verifier)
-
-    def open_store(self, plugin: Plugin, *, url: str, options: Options) -> Store:
-        """Call ``open_store``."""
-        return cast("Store", self._open(plugin, "open_store", STORE, url=url, options=options))
-
-    def open_notifier(self, plugin: Plugin, *, url: str, secret: str = "") -> Notifier:
-        """Call ``open_notifier``."""
-        return cast("Notifier", self._open(plugin, "open_notifier", ("send",), url=url, secret=secret))
-
-    def open_repository(self, plugin: Plugin, *, url: str, options: Options) -> Repository:
-        """Call ``open_repository``."""
-        return cast("Repository", self._open(plugin, "open_repository", REPOSITORY, url=url, options=options))
-
-    def _open(self, plugin: Plugin, hook: str, methods: tuple[str, ...], *, url: str, **arguments: object) -> object:
-        try:
-            return self._call(plugin, hook, methods, url=url, **arguments)
-        except Exception as error:
-            redact_exception(error, [*secrets_in(url), *(v for v in arguments.values() if isinstance(v, str))])
-            raise
 
     def finished(self, event: Event, secrets: Iterable[str] = ()) -> None:
         """Call ``finished`` of every plugin that implements it, each alone (``dumpty.registry.observers.tell``)."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     _Container = Mapping[object, object] | list[object]
 
-__all__ = ["REPOSITORY", "STORE", "Boundary", "DatabasesOf", "Expected", "collected"]
+__all__ = ["REPOSITORY", "STORE", "TRANSPORT", "Boundary", "DatabasesOf", "Expected", "collected"]
 
 _MAX_SHOWN = 60
 _MAX_FIELD = 100
@@ -70,6 +70,8 @@ REPOSITORY = (
     *("reading", "clear", "add_proof", "pin", "unpin", "remove"),
 )
 """Those of a repository without which it is none."""
+TRANSPORT = ("place", "environment", "command", "dial", "advise", "shared")
+"""Those of a transport, and its attributes."""
 Expected = type | tuple[str, ...] | DatabasesOf
 """What a hook is to return: a value of a type, an object with the methods of these names, or databases."""
 

@@ -14,11 +14,12 @@ Every test is one rule: its docstring says the rule, and a failure says what was
 cannot do is said by a flag of the class, never by its name. ``dumpty.testing.check.check`` runs the same suites
 against an installed plugin and returns a verdict.
 
-The suites are ``driver``, ``store``, ``compressor``, ``cipher``, ``verifier`` and ``notifier``, and ``repository`` for
-a store that brings a layout of its own; rules that they inherit stand in ``suite``, ``sources``, ``restoring``,
-``proving``, ``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``, ``stage``,
-``damage``, ``backups``, ``transactions`` and ``keeping``, and what a notifier sends to in ``recipients``; ``check``,
-``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
+The suites are ``driver``, ``store``, ``compressor``, ``cipher``, ``verifier``, ``notifier`` and ``transport``, and
+``repository`` for a store that brings a layout of its own; rules that they inherit stand in ``suite``, ``sources``,
+``restoring``, ``proving``, ``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``,
+``stage``, ``damage``, ``backups``, ``transactions`` and ``keeping``, what a notifier sends to in ``recipients``, and
+where a transport leads to in ``ways``; ``check``, ``checked`` and ``record`` run them. ``MemoryStore`` is a store in
+memory that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from dumpty.testing.repository import RepositorySuite as RepositorySuite
     from dumpty.testing.rules import RuleBroken as RuleBroken
     from dumpty.testing.store import StoreSuite as StoreSuite
+    from dumpty.testing.transport import TransportSuite as TransportSuite
     from dumpty.testing.verifier import VerifierSuite as VerifierSuite
+    from dumpty.testing.ways import ReachablePlace as ReachablePlace
 
 __all__ = [
     "SQL_QUESTIONS",
@@ -48,10 +51,12 @@ __all__ = [
     "DriverSuite",
     "MemoryStore",
     "NotifierSuite",
+    "ReachablePlace",
     "Recipient",
     "RepositorySuite",
     "RuleBroken",
     "StoreSuite",
+    "TransportSuite",
     "VerifierSuite",
 ]
 
@@ -62,11 +67,13 @@ _HOME = {
     "DriverSuite": "driver",
     "MemoryStore": "memory_store",
     "NotifierSuite": "notifier",
+    "ReachablePlace": "ways",
     "Recipient": "recipients",
     "RepositorySuite": "repository",
     "RuleBroken": "rules",
     "SQL_QUESTIONS": "proving",
     "StoreSuite": "store",
+    "TransportSuite": "transport",
     "VerifierSuite": "verifier",
 }
 

@@ -87,7 +87,7 @@ def check(
 
     Args:
         plugin_name: its name, as ``dumpty plugins`` lists it.
-        kind: driver, compressor, cipher, verifier, store or notifier.
+        kind: driver, compressor, cipher, verifier, store, notifier or transport.
         source: for a driver, the URL of a small database with content, which nobody changes meanwhile. It is only read,
             and dumped for every rule.
         target: for a driver, the URL of a database that does not exist; the check makes others, beside it, with eight

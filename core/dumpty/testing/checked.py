@@ -21,6 +21,7 @@ from dumpty.testing.notifier import NotifierSuite
 from dumpty.testing.repository import RepositorySuite
 from dumpty.testing.rules import require
 from dumpty.testing.store import StoreSuite
+from dumpty.testing.transport import TransportSuite
 from dumpty.testing.verifier import VerifierSuite
 from dumpty.types import LocalStore, is_object_name
 from dumpty.url import parse_url
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from dumpty.registry.plugin import Plugin
     from dumpty.testing.recipients import Behaviour, Recipient
+    from dumpty.testing.ways import ReachablePlace
     from dumpty.types import Kind, Repository, Store
 
 __all__ = ["REMAINING", "RUN", "SOURCE", "TARGET", "suite_for"]
@@ -53,6 +55,7 @@ def suite_for(name: str, kind: Kind) -> type:
         "cipher": CipherSuite,
         "verifier": VerifierSuite,
         "notifier": CheckedNotifier,
+        "transport": CheckedTransport,
         "store": CheckedRepository if _brings_a_layout(host, plugin) else CheckedStore,
     }
     members: dict[str, object] = {"plugin": plugin.module, "__module__": "dumpty_checked"}
@@ -195,6 +198,15 @@ class CheckedNotifier(NotifierSuite):
     def new_recipient(self) -> Callable[[Behaviour], Recipient]:
         """Nobody receives here."""
         self.unproved("only a suite of one's own has recipients that tell what arrived (dumpty.testing.NotifierSuite)")
+
+
+class CheckedTransport(TransportSuite):
+    """A transport, of which nobody here knows a place."""
+
+    @pytest.fixture
+    def place(self) -> ReachablePlace:
+        """Nobody knows one here."""
+        self.unproved("only a suite of one's own has a place that it leads to (dumpty.testing.TransportSuite)")
 
 
 def _require_nothing_there(what: str) -> None:

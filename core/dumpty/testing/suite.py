@@ -31,6 +31,7 @@ _VERBS: dict[str, tuple[Verb, ...]] = {
     "verifier": (),
     "store": ("open_store",),
     "notifier": (),
+    "transport": (),
 }
 _HOOKS: dict[str, tuple[str, ...]] = {
     "driver": ("describe", "backup"),
@@ -39,6 +40,7 @@ _HOOKS: dict[str, tuple[str, ...]] = {
     "verifier": ("describe", "verify"),
     "store": ("describe", "open_store"),
     "notifier": ("describe", "open_notifier"),
+    "transport": ("describe", "open_transport"),
 }
 _FLAG_HOOKS = (
     ("restores", "restore"),

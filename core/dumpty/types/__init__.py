@@ -21,7 +21,7 @@ from dumpty.types.keys import (
     VerificationKey,
 )
 from dumpty.types.notifications import Message, Notice, NoticeEvent, NoticeKind, Notifier, Severity
-from dumpty.types.plugins import SUFFIX, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
+from dumpty.types.plugins import SUFFIX, Addressing, Format, Kind, Option, Options, OptionValue, PluginInfo, Verb
 from dumpty.types.progress import Phase, Progress, ProgressCallback
 from dumpty.types.records import (
     LEVELS,
@@ -63,6 +63,7 @@ from dumpty.types.stores import (
     is_object_name,
 )
 from dumpty.types.streams import Buffer, ByteSink, Dump, Reader, Sink, Verifier, Writer
+from dumpty.types.transports import Endpoint, SharedConnection, Transport
 
 __all__ = [
     "LEVELS",
@@ -70,6 +71,7 @@ __all__ = [
     "PRESENT",
     "RECIPIENT_KINDS",
     "SUFFIX",
+    "Addressing",
     "Annotations",
     "Buffer",
     "ByteSink",
@@ -77,6 +79,7 @@ __all__ = [
     "Cap",
     "DirectoryUpload",
     "Dump",
+    "Endpoint",
     "Event",
     "EventBackup",
     "EventVerb",
@@ -122,6 +125,7 @@ __all__ = [
     "SealedPart",
     "Section",
     "Severity",
+    "SharedConnection",
     "ShrinkRules",
     "Signature",
     "SigningKey",
@@ -134,6 +138,7 @@ __all__ = [
     "StoredRun",
     "TellingClaim",
     "Transaction",
+    "Transport",
     "Upload",
     "Verb",
     "VerificationKey",

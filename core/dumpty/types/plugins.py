@@ -15,7 +15,7 @@ Options = Mapping[str, OptionValue]
 SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
 """What may end the name of a backup's file: a format's suffix, a compressor's and a cipher's."""
 
-Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier"]
+Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier", "transport"]
 Verb = Literal["backup", "restore", "inspect", "databases", "examine", "scratch", "compress", "encrypt", "open_store"]
 
 
@@ -56,14 +56,38 @@ class Format(Struct, frozen=True, kw_only=True):
     sensitive: str = ""
 
 
+class Addressing(Struct, frozen=True, kw_only=True):
+    """How the URLs of a driver say where its server is, so that dumpty can put the end of a way there in its place.
+
+    What is a Unix socket there becomes one here, in a private directory; what is TCP becomes a port of the loopback
+    that lets in nobody but this user: so TLS, and whatever else depends on either, is as it would be there.
+
+    ``port`` is where it listens, where a URL names no port. ``sockets`` names the parameters that a URL names a Unix
+    socket by. With ``socket_name`` these, and the host, are its directory, and it is called that there, ``{port}``
+    replaced. ``default_sockets`` are paths, of the same kind, where a server's socket is looked for if a URL names no
+    host; without any, no host is ``localhost``. ``address`` names the parameter that takes the address to connect to,
+    while the host remains the server's name, which certificates are compared with; where a driver has none, its host
+    becomes 127.0.0.1. ``elsewhere`` are parameters that take the server's address from a file or a service of this
+    machine: they are refused.
+    """
+
+    port: int
+    sockets: tuple[str, ...] = ()
+    socket_name: str = ""
+    default_sockets: tuple[str, ...] = ()
+    address: str = ""
+    elsewhere: tuple[str, ...] = ()
+
+
 class PluginInfo(Struct, frozen=True, kw_only=True):
     """What a plugin says of itself, without importing anything heavy.
 
-    ``schemes`` (drivers, stores, notifiers): the URL schemes it answers, lower case; a notifier's may be ``*``: all
-    that no other answers. ``formats`` (drivers): the first is the default. ``suffix`` (compressors, ciphers): ends the
-    stored name, dot included; a cipher's is ``.age``.
+    ``schemes`` (drivers, stores, notifiers, transports): the URL schemes it answers, lower case; a notifier's may be
+    ``*``: all that no other answers. ``formats`` (drivers): the first is the default. ``suffix`` (compressors,
+    ciphers): ends the stored name, dot included; a cipher's is ``.age``.
     ``requires``: the pip requirement that brings its library, for messages (``dumpty[postgres]``). ``files`` (drivers):
     a database is a file or a directory, whose path its URL names; with wildcards in it, ``databases`` gets that path.
+    ``addressing`` (drivers of servers): how a server is reached by a transport; without it, the URL must name a port.
     """
 
     kind: Kind
@@ -74,3 +98,4 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     options: tuple[Option, ...] = ()
     requires: str = ""
     files: bool = False
+    addressing: Addressing | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Format, Option, PluginInfo, hookimpl
+from dumpty import Addressing, Format, Option, PluginInfo, hookimpl
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -120,6 +120,7 @@ def describe() -> PluginInfo:
                 verbs=("inspect",),
             ),
         ),
+        addressing=Addressing(port=3306, sockets=("unix_socket", "socket"), address="hostaddr"),
         requires="dumpty[mysql]",
     )
 

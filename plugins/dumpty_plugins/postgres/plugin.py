@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import Format, Option, PluginInfo, hookimpl
+from dumpty import Addressing, Format, Option, PluginInfo, hookimpl
 from dumpty_plugins.postgres.loading.optional_parts import OPTIONS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
+
+SOCKET_FOLDERS = ("/run/postgresql", "/var/run/postgresql")
+"""Where packages have the socket. PostgreSQL's own default is a directory in which anybody can make one."""
 
 
 @hookimpl
@@ -112,6 +115,14 @@ def describe() -> PluginInfo:
                 help="where a drill's own server keeps its data; default: the directory for temporary files",
                 verbs=("scratch",),
             ),
+        ),
+        addressing=Addressing(
+            port=5432,
+            sockets=("host",),
+            socket_name=".s.PGSQL.{port}",
+            default_sockets=tuple(f"{folder}/.s.PGSQL.{{port}}" for folder in SOCKET_FOLDERS),
+            address="hostaddr",
+            elsewhere=("service", "servicefile"),
         ),
         requires="dumpty[postgres]",
     )

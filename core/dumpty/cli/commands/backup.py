@@ -14,6 +14,7 @@ from dumpty.cli.arguments import (
     Json,
     PluginOptions,
     Quiet,
+    Via,
     parse_options,
     parse_rate,
 )
@@ -36,6 +37,7 @@ dumpty backup sqlite:///shop.db --shrink-guard
 dumpty backup env:SHOP_URL --format sql --compressor zstd -o zstd.level=9
 dumpty backup 'postgresql://backup@db.example.org/*' --exclude '*_test'
 dumpty backup 'sqlite:////srv/apps/**/*.sqlite3'
+dumpty backup postgresql://backup@localhost/shop --via ssh://ops@db1.example.org
 """
 
 
@@ -95,6 +97,7 @@ def backup(
     exclude: Exclude = None,
     tag: Tags = None,
     shrink_guard: ShrinkGuard = False,
+    via: Via = None,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -121,10 +124,10 @@ def backup(
     driver = host.driver(source.scheme)
     chosen = (driver.preferred_format if format is None else driver.format(format)).name
     scope = {"include": include or (), "exclude": exclude or ()}
-    databases = find_databases(host, database_url, **scope, overrides=options)
+    databases = find_databases(host, database_url, **scope, via=via, overrides=options)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
     kind = {"format": chosen, "rate_limit": rate, "tags": tag or (), "shrink_guard": _rules(shrink_guard)}
-    work = Work(manager, {**kind, **options, **keys}, copy_to or (), json=json, quiet=quiet)
+    work = Work(manager, {**kind, **options, **keys, "via": via}, copy_to or (), json=json, quiet=quiet)
     return back_up_each(work, databases) if has_wildcards(host, database_url) else back_up(work, databases[0])
 
 

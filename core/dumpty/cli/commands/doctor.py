@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumpty.cli.arguments import URL_HELP, Json, PluginOptions, Quiet, parse_options
+from dumpty.cli.arguments import URL_HELP, Json, PluginOptions, Quiet, Via, parse_options
 from dumpty.cli.output import Line, Report, Table, size
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import read_url
 from dumpty.errors import DumptyError, PluginLoadError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dumpty.cli import json_values
     from dumpty.cli.environment import Client, Library
     from dumpty.registry.host import Host
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 EXAMPLES = """
 dumpty doctor
 dumpty doctor postgresql://backup@db.example.org/shop
+dumpty doctor postgresql://backup@localhost/shop --via docker://shop-db
 """
 
 
 def doctor(
     url: Annotated[str | None, typer.Argument(metavar="[URL]", help=f"Look at this database, too. {URL_HELP}")] = None,
+    via: Via = None,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -46,8 +50,8 @@ def doctor(
     from dumpty.cli.replies import DoctorReply
     from dumpty.registry.host import default_host
 
-    if option and url is None:
-        raise UsageError("options belong to the driver of a database: name its URL, too")
+    if (option or via) and url is None:
+        raise UsageError("--via and options belong to a database: name its URL, too")
     options = parse_options(option)
     source = None if url is None else read_url(url)[1]
     host = default_host()
@@ -60,7 +64,7 @@ def doctor(
         *_library_lines(needed),
         *_client_lines(programs),
     ]
-    database, error = (None, None) if source is None else _look(host, source, options, lines)
+    database, error = (None, None) if source is None else _look(host, source, via, options, lines)
     if error is None and unusable:
         error = PluginLoadError(f"{len(unusable)} of {len(plugins)} plugins cannot be used: {unusable[0].error}")
     reply = DoctorReply(
@@ -76,11 +80,11 @@ def doctor(
 
 
 def _look(
-    host: Host, source: Source, options: dict[str, object], lines: list[Line]
+    host: Host, source: Source, via: Sequence[str] | None, options: dict[str, object], lines: list[Line]
 ) -> tuple[json_values.Database, DumptyError | None]:
     """Look at a database, add to ``lines`` what is seen, and return its JSON value and what would fail a backup."""
     try:
-        inspection = _inspect(host, source, options)
+        inspection = _inspect(host, source, via, options)
     except DumptyError as failure:
         return _as_json(source, None), failure
     lines += _inspection_lines(inspection, source)
@@ -94,12 +98,22 @@ def _look(
     return database, None
 
 
-def _inspect(host: Host, source: Source, overrides: dict[str, object]) -> Inspection:
+def _inspect(host: Host, source: Source, via: Sequence[str] | None, overrides: dict[str, object]) -> Inspection:
+    from msgspec import structs
+
+    from dumpty.operations.reach import reached, reached_identity, read_way
+
     driver = host.driver(source.scheme)
     if any(o.name == "rights" and "inspect" in o.verbs for o in driver.described.options):
         overrides = {"rights": True, **overrides}
     options = host.options({"inspect": driver}, overrides)["inspect"]
-    return host.inspect(driver, source=source, options=options)
+    way = read_way(host, via)
+    with reached(driver, source, way) as near:
+        inspection = host.inspect(driver, source=near, options=options)
+    if way is None:
+        return inspection
+    identity = reached_identity(driver, source, way, inspection.name, of_server=bool(options.get("server")))
+    return structs.replace(inspection, identity=identity)
 
 
 def _as_json(source: Source, inspection: Inspection | None) -> json_values.Database:

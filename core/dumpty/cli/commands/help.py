@@ -29,6 +29,7 @@ _ORDER = (
     "getting-started",
     "first-week",
     "databases",
+    "reach",
     "restoring",
     "verification",
     "configuration",

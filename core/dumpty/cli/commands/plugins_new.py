@@ -31,6 +31,7 @@ _SUMMARIES: dict[str, str] = {
     "verifier": "Keeps BLAKE2b digests of backups.",
     "store": "Keeps backups in a local directory.",
     "notifier": "Appends what is told of backups to a file of JSON lines.",
+    "transport": "Reaches databases in another root directory.",
 }
 _DEPENDENCIES: dict[str, str] = {"cipher": '\n  "pyrage>=1.2,<2",  # the age format'}
 _PROGRAMS = "programs"

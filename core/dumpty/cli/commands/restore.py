@@ -18,6 +18,7 @@ from dumpty.cli.arguments import (
     PluginOptions,
     Quiet,
     Source,
+    Via,
     open_existing,
     parse_options,
 )
@@ -57,6 +58,7 @@ def restore(
     identity: Identities = None,
     require_signature: RequireSignature = None,
     jobs: Jobs = None,
+    via: Via = None,
     option: PluginOptions = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -79,17 +81,21 @@ def restore(
 
     def attempt(*, other: bool) -> BackupResult:
         kind = {"overwrite": overwrite, "create": create, "other": other, **options}
-        keys = {"identities": identities, "require_signature": signers}
+        keys = {"identities": identities, "require_signature": signers, "via": via}
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
             return manager.restore(backup.id, database_url, **kind, **keys, progress=progress)  # type: ignore[arg-type]
 
     result = attempt(other=other)
     if isinstance(result.exception, OtherDatabase) and on_terminal():
-        say(str(result.exception))
-        if not confirm(f"Replace what {target.url} holds by the backup of {backup.database_name}?"):
-            raise DumptyError("nothing was restored: it was not confirmed")
+        _require_yes(result.exception, f"Replace what {target.url} holds by the backup of {backup.database_name}?")
         result = attempt(other=True)
     return _report(result, target.url, json=json, quiet=quiet)
+
+
+def _require_yes(refusal: OtherDatabase, question: str) -> None:
+    say(str(refusal))
+    if not confirm(question):
+        raise DumptyError("nothing was restored: it was not confirmed")
 
 
 def _report(result: BackupResult, target_url: str, *, json: bool, quiet: bool) -> Report:

@@ -29,8 +29,11 @@ _SSL_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY
 _TEXT = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_key_password", "bind_address", "program_name")
 _BOOLEAN = ("ssl_disabled", "ssl_verify_cert", "ssl_verify_identity")
 _SECONDS = ("connect_timeout", "read_timeout", "write_timeout")
-PARAMETERS = ("charset", STALL, "unix_socket", "socket", "ssl_mode", *_TEXT, *_BOOLEAN, *_SECONDS)
-"""What may follow the ``?`` of a URL. ``charset`` is accepted because URLs carry it; a dump is exact without it."""
+PARAMETERS = ("charset", STALL, "unix_socket", "socket", "hostaddr", "ssl_mode", *_TEXT, *_BOOLEAN, *_SECONDS)
+"""What may follow the ``?`` of a URL. ``charset`` is accepted because URLs carry it; a dump is exact without it.
+
+``hostaddr`` is the address to connect to, where that is not the host's, which remains the server's name (as libpq's).
+"""
 
 
 def database_of(source: Source) -> str:
@@ -99,7 +102,7 @@ def _dial(source: Source, arguments: dict[str, Any]) -> socket.socket:
     local = arguments.get("bind_address")
     try:
         if path is None:
-            endpoint = (source.host or "localhost", source.port or 3306)
+            endpoint = (source.query.get("hostaddr") or source.host or "localhost", source.port or 3306)
             opened = socket.create_connection(endpoint, seconds, source_address=(local, 0) if local else None)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
