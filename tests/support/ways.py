@@ -41,8 +41,8 @@ def gone(*words: str) -> bool:
 
 
 def eventually(condition) -> bool:
-    """Wait until something is true; False where it does not become so."""
+    """Wait until something is true, if only for a moment; False where it does not become so."""
     end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
+    while not (found := bool(condition())) and time.monotonic() < end:
         time.sleep(0.02)
-    return bool(condition())
+    return found
