@@ -143,6 +143,7 @@ if TYPE_CHECKING:
     from dumpty.types import Recipient as Recipient
     from dumpty.types import RecipientKind as RecipientKind
     from dumpty.types import Record as Record
+    from dumpty.types import Remote as Remote
     from dumpty.types import Removal as Removal
     from dumpty.types import Repository as Repository
     from dumpty.types import RepositoryListing as RepositoryListing
@@ -293,6 +294,7 @@ _EXPORTS = {
         "SealedPart",
         "Section",
         "Severity",
+        "Remote",
         "SharedConnection",
         "ShrinkRules",
         "Signature",

@@ -17,7 +17,7 @@ import pytest
 from support.certificates import make_certificate
 from support.mariadb_server import PASSWORD
 from support.sftp_server import SSHServer
-from support.ways import command_lines, eventually, gone, running, ssh_url
+from support.ways import At, command_lines, eventually, gone, running, signal_all, ssh_url
 
 from dumpty import BackupManager, Cancellation, MalformedURL, OtherDatabase, PluginNotFound, TransportError
 
@@ -325,18 +325,6 @@ def test_what_is_no_way_at_all_is_a_type_error(manager, via):
 # -- what happens in between --------------------------------------------------------------------------------------------
 
 
-class At:
-    """A progress callback that does something once, when so many bytes have come."""
-
-    def __init__(self, size, deed):
-        self.size, self.deed = size, deed
-
-    def __call__(self, progress):
-        if self.deed is not None and (progress.bytes_done or 0) >= self.size:
-            deed, self.deed = self.deed, None
-            deed()
-
-
 @pytest.fixture
 def large(postgres):
     """More than all buffers on the way take together."""
@@ -345,16 +333,6 @@ def large(postgres):
     postgres.script(name, text)
     yield name
     postgres.drop(name)
-
-
-def signal_all(server, number):
-    """Send a signal to an sshd, and to all that serve those who are logged in to it."""
-    # All of them first: whose parent is gone is no longer below it.
-    found = [p for p, line in command_lines().items() if line.startswith("sshd") and _is_below(p, server._process.pid)]
-    assert len(found) > 1, command_lines()
-    for pid in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def test_an_sshd_that_goes_midway_fails_the_backup_with_its_own_words(manager, postgres, large, ssh_keys, directory):
@@ -384,17 +362,6 @@ def test_an_sshd_that_falls_silent_is_given_up_as_a_server_is(manager, postgres,
     finally:
         signal_all(server, signal.SIGCONT)
         server.stop()
-
-
-def _is_below(pid, ancestor):
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            continue
-        return False  # another test's, and gone
-    return False
 
 
 def test_a_cancelled_backup_ends_its_ssh(manager, postgres, shop, via, directory):

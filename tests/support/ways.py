@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -46,3 +48,36 @@ def eventually(condition) -> bool:
     while not (found := bool(condition())) and time.monotonic() < end:
         time.sleep(0.02)
     return found
+
+
+class At:
+    """A progress callback that does something once, when so many bytes have come."""
+
+    def __init__(self, size, deed):
+        self.size, self.deed = size, deed
+
+    def __call__(self, progress):
+        if self.deed is not None and (progress.bytes_done or 0) >= self.size:
+            deed, self.deed = self.deed, None
+            deed()
+
+
+def signal_all(server, number):
+    """Send a signal to an sshd, and to all that serve those who are logged in to it."""
+    # All of them first: whose parent is gone is no longer below it.
+    found = [p for p, line in command_lines().items() if line.startswith("sshd") and _is_below(p, server._process.pid)]
+    assert len(found) > 1, command_lines()
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _is_below(pid, ancestor):
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            continue
+        return False  # another test's, and gone
+    return False

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from dumpty.errors import (
     PluginConflict,
@@ -30,7 +30,7 @@ from dumpty.redaction import one_line
 from dumpty.url import MalformedURL, database_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
@@ -90,10 +90,11 @@ class Way(Struct, frozen=True):
     def dialling(self, endpoint: Endpoint, first: Transport) -> list[str]:
         """Return what connects to ``endpoint``; ``first`` is the first transport, or the same by another connection."""
         *before, last = (first, *self.transports[1:])
-        argv = last.dial(endpoint)
-        for transport in reversed(before):
-            argv = transport.command(argv)
-        return argv
+        return _through(before, last.dial(endpoint))
+
+    def running(self, argv: Sequence[str], first: Transport) -> list[str]:
+        """Return what runs ``argv`` at its end; ``first`` is as for ``dialling``."""
+        return _through((first, *self.transports[1:]), argv)
 
     def explain(self, text: str) -> str:
         """Return what programs on the way said, as one line, and what to do about it."""
@@ -102,6 +103,14 @@ class Way(Struct, frozen=True):
         words = " ".join(dict.fromkeys(lines[-_LINES:]))[-_LONGEST:] or "it ended, and said nothing"
         advice = next(filter(None, (transport.advise(plain) for transport in self.transports)), "")
         return f"{self.shown}: {words}{'; ' if advice else ''}{advice}"
+
+
+def _through(transports: Sequence[Transport], argv: Sequence[str]) -> list[str]:
+    """Return what runs ``argv`` where these lead, one behind the other."""
+    argv = list(argv)
+    for transport in reversed(transports):
+        argv = transport.command(argv)
+    return argv
 
 
 def require_way(via: str | Sequence[str] | None) -> None:
@@ -161,19 +170,24 @@ def _opened(stack: contextlib.ExitStack, source: Source, destination: Destinatio
     parent = parent if len(os.fsencode(parent)) <= _LONGEST_PARENT else "/tmp"  # noqa: S108 - a private directory is made there
     OwnedDirectory.sweep(parent, _PREFIX)
     directory = stack.enter_context(OwnedDirectory(parent, _PREFIX)).path
-    passage = stack.enter_context(_Passage(way, directory))
-    relay = stack.enter_context(passage.relay(destination.endpoint))
-    if not destination.endpoint.sockets:
-        return passage, destination.by_port(source, *relay.listen_on_port(destination.port))
-    near, path = destination.by_socket(source, directory)
-    relay.listen_at(path)
-    return passage, near
+    passage = stack.enter_context(_Passage(way, directory, destination.endpoint))
+    relay = stack.enter_context(passage.relay())
+    if destination.endpoint.sockets:
+        near, path = destination.by_socket(source, directory)
+        relay.listen_at(path)
+    else:
+        near = destination.by_port(source, *relay.listen_on_port(destination.port))
+    return passage, structs.replace(near, remote=passage)
 
 
 class _Passage:
-    """A way while it is used: the connection that all share, where there is such a one, and what failed."""
+    """A way while it is used: the connection that all share, where there is such a one, and what failed.
 
-    def __init__(self, way: Way, directory: str) -> None:
+    It is the ``Remote`` that drivers get.
+    """
+
+    def __init__(self, way: Way, directory: str, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self._way = way
         self._first = way.transports[0]
         self._env = _environment(self._first)
@@ -194,9 +208,23 @@ class _Passage:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def relay(self, endpoint: Endpoint) -> Relay:
-        """Return what connects to ``endpoint``."""
-        return Relay(self._way.dialling(endpoint, self._first), env=self._env, on_failure=self._note)
+    @property
+    def shown(self) -> str:
+        """What it is called in messages."""
+        return self._way.shown
+
+    @property
+    def environment(self) -> Mapping[str, str | None]:
+        """Changes to the environment of the program that begins the way."""
+        return self._env
+
+    def command(self, argv: Sequence[str], /) -> list[str]:
+        """Return what runs ``argv`` at its end."""
+        return self._way.running(argv, self._first)
+
+    def relay(self) -> Relay:
+        """Return what connects to the server."""
+        return Relay(self._way.dialling(self.endpoint, self._first), env=self._env, on_failure=self.lost)
 
     @contextlib.contextmanager
     def blamed(self, source: Source) -> Iterator[None]:
@@ -223,8 +251,8 @@ class _Passage:
         self._failure = self._way.explain(self._keeper.last_words())
         return True
 
-    def _note(self, text: str) -> None:
-        """Note why a connection failed; the first counts: what follows comes of it."""
+    def lost(self, text: str, /) -> None:
+        """Note why a connection or a program's way failed; the first counts: what follows comes of it."""
         if self._failure:
             return
         if self._keeper is not None:

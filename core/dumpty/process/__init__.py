@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from dumpty.process.child import Child as Child
     from dumpty.process.command import find_program as find_program
     from dumpty.process.command import run as run
+    from dumpty.process.remote_child import RemoteChild as RemoteChild
     from dumpty.process.usage import processors as processors
     from dumpty.redaction import redact as redact
 
 _HOME = {
     "BLOCK": "dumpty.process.child",
     "Child": "dumpty.process.child",
+    "RemoteChild": "dumpty.process.remote_child",
     "find_program": "dumpty.process.command",
     "processors": "dumpty.process.usage",
     "redact": "dumpty.redaction",

@@ -208,9 +208,7 @@ class Child:
             CommandError: the exit status was not 0, or ``timeout`` seconds passed.
             BaseException: whatever ``on_line`` raised.
         """
-        if self._popen.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._popen.stdin.close()
+        self._end_input()
         try:
             with wait_point(self._end_soon):
                 status = self._popen.wait(timeout)
@@ -234,6 +232,11 @@ class Child:
                 self._signal(signal.SIGKILL)
                 self._popen.wait()
         self._end_group()
+
+    def _end_input(self) -> None:
+        if self._popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._popen.stdin.close()
 
     def _end_soon(self) -> None:
         """Ask the child and all it started to end, and see to it in a while; from any thread, waiting for nothing."""

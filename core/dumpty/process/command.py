@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import CommandError
 from dumpty.process.child import BLOCK, Child
+from dumpty.process.remote_child import RemoteChild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from dumpty.types import Remote
 
 __all__ = ["find_program", "run"]
 
@@ -40,13 +43,20 @@ def run(
     stdin: bytes = b"",
     timeout: float | None = 60.0,
     bare: bool = False,
+    remote: Remote | None = None,
 ) -> str:
     """Run a short command to its end and return its output, decoded as UTF-8; ``bare`` is as for ``Child``.
+
+    With ``remote`` it is run there, as a ``RemoteChild``.
 
     Raises:
         CommandError: it is missing, its exit status was not 0, or ``timeout`` seconds passed.
     """
-    with Child(argv, env=env, secrets=secrets, stdin=bool(stdin), bare=bare) as child:
+    if remote is None:
+        started = Child(argv, env=env, secrets=secrets, stdin=bool(stdin), bare=bare)
+    else:
+        started = RemoteChild(remote, argv, env=env, secrets=secrets, stdin=bool(stdin))
+    with started as child:
         output = bytearray()
 
         def collect() -> None:

@@ -63,7 +63,7 @@ from dumpty.types.stores import (
     is_object_name,
 )
 from dumpty.types.streams import Buffer, ByteSink, Dump, Reader, Sink, Verifier, Writer
-from dumpty.types.transports import Endpoint, SharedConnection, Transport
+from dumpty.types.transports import Endpoint, Remote, SharedConnection, Transport
 
 __all__ = [
     "LEVELS",
@@ -117,6 +117,7 @@ __all__ = [
     "Recipient",
     "RecipientKind",
     "Record",
+    "Remote",
     "Removal",
     "Repository",
     "RepositoryListing",

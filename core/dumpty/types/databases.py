@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from dumpty.redaction import names_secret
 from dumpty.types import masked_url
 from dumpty.types.partly_shown import PartlyShown
+from dumpty.types.transports import Remote
 
 if TYPE_CHECKING:
     from types import EllipsisType
@@ -21,7 +22,8 @@ class Source(PartlyShown, frozen=True, kw_only=True):
     ``scheme`` is lower case, a ``+driver`` suffix stripped. ``database`` is the path without its first slash (for
     SQLite the file's path). ``url`` is the URL with every secret replaced by ``***``: the only form that may be
     stored, logged or shown; left out, it is made of the other fields. ``secrets`` are the strings that must never
-    appear anywhere; the password, and parameters with the name of a secret, are always among them.
+    appear anywhere; the password, and parameters with the name of a secret, are always among them. ``remote`` is where
+    its server is, if a way leads there (``--via``): the other fields then name this machine's end of that.
     """
 
     scheme: str
@@ -33,6 +35,7 @@ class Source(PartlyShown, frozen=True, kw_only=True):
     database: str | None = None
     query: Mapping[str, str] = {}
     secrets: tuple[str, ...] = ()
+    remote: Remote | None = None
 
     def __post_init__(self) -> None:
         named = (value for name, value in self.query.items() if names_secret(name))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-__all__ = ["Endpoint", "SharedConnection", "Transport"]
+__all__ = ["Endpoint", "Remote", "SharedConnection", "Transport"]
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -89,3 +89,33 @@ class SharedConnection(Struct, frozen=True, kw_only=True):
 
     keeper: tuple[str, ...]
     transport: Transport
+
+
+class Remote(Protocol):
+    """The machine or container that a way leads to (``--via``), for drivers whose programs are to run there.
+
+    ``dumpty.process.RemoteChild`` starts one.
+    """
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the database's server listens, as seen from there."""
+        ...
+
+    @property
+    def shown(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    @property
+    def environment(self) -> Mapping[str, str | None]:
+        """Changes to the environment of the program that begins the way, on this machine."""
+        ...
+
+    def command(self, argv: Sequence[str], /) -> list[str]:
+        """Return the command that, run on this machine, runs ``argv`` there."""
+        ...
+
+    def lost(self, text: str, /) -> None:
+        """Note that the way broke, and what was said of it."""
+        ...

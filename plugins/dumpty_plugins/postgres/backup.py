@@ -20,7 +20,6 @@ from dumpty import (
     SourceError,
     require_same_evidence,
 )
-from dumpty.process import Child
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.snapshot import Snapshot, hold_snapshot
@@ -28,17 +27,18 @@ from dumpty_plugins.postgres.dumping.stored import count_script_rows
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST
 from dumpty_plugins.postgres.schema.privileges import omission_notes
 from dumpty_plugins.postgres.schema.properties import estimate, read_properties
-from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
+from dumpty_plugins.postgres.server.clients import Client, choose_client, job_count
 from dumpty_plugins.postgres.server.connection import Address, interruptible, prepare, psycopg2, version
 from dumpty_plugins.postgres.server.encodings import dump_encoding
 from dumpty_plugins.postgres.server.errors import translate_errors
-from dumpty_plugins.postgres.server.programs import watch_program
+from dumpty_plugins.postgres.server.programs import connected_program, find_programs
 from dumpty_plugins.postgres.server.psql import open_psql, session_version
+from dumpty_plugins.postgres.server.remote_programs import remote_of
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty import Options, Sink
+    from dumpty import Options, Remote, Sink
     from dumpty_plugins.postgres.server.programs import WatchedProgram
 
 ARGUMENTS = {
@@ -77,13 +77,14 @@ def back_up(address: Address, sink: Sink, format_name: str, options: Options) ->
         Locked: the tables' locks were not to be had.
         SourceError: the database cannot be reached or read.
     """
-    clients = find_clients("pg_dump", str(options["bindir"]))
+    remote = remote_of(address.source, options)
+    clients = find_programs("pg_dump", options, remote)
     if options["fingerprint"] and options["counts"] == "off":
         raise OptionError("fingerprint=on counts the rows, too: leave counts=off out")
     timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
     with closing(_open_session(address, options)) as connection:
         address = address.pinned(connection)
-        run = _Run(address, sink, format_name, options)
+        run = _Run(address, remote, sink, format_name, options)
         for attempt in range(_ATTEMPTS):
             with translate_errors(address, "reading the catalog of"):
                 prepare(connection)
@@ -142,10 +143,11 @@ def _with_notes(evidence: Evidence, client: Client, connection: Connection, opti
 
 
 class _Run:
-    def __init__(self, address: Address, sink: Sink, format_name: str, options: Options) -> None:
+    def __init__(self, address: Address, remote: Remote | None, sink: Sink, format_name: str, options: Options) -> None:
         self._address = address
         self._sink = sink
         self._format_name = format_name
+        self._remote = remote
         self._directory = sink.directory() if format_name == "directory" else None
         self._jobs = job_count(options)
         self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
@@ -188,30 +190,23 @@ class _Run:
 
     def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, arguments: tuple[str, ...]) -> _Output:
         directory = str(self._directory) if self._directory else None
-        with self._address.for_programs() as (conninfo, environment):
-            argv = [client.path, *ARGUMENTS[self._format_name], "--no-password", f"--dbname={conninfo}"]
-            argv += [f"--lock-wait-timeout={lock_timeout * 1000}", *arguments]
+        argv = [client.path, *ARGUMENTS[self._format_name], f"--lock-wait-timeout={lock_timeout * 1000}", *arguments]
+        if directory:
+            argv += [f"--file={directory}", f"--jobs={jobs}"]
+        # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
+        warnings: list[str] = []
+
+        def note(line: str) -> None:
+            if match := _WARNING.match(line):
+                warnings.append(f"pg_dump: {self._address.scrub(match[1])}")
+
+        with connected_program(argv, self._address, self._remote, stdout=directory is None, on_line=note) as watched:
             if directory:
-                argv += [f"--file={directory}", f"--jobs={jobs}"]
-            secrets = self._address.source.secrets
-            # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
-            warnings: list[str] = []
-
-            def note(line: str) -> None:
-                if match := _WARNING.match(line):
-                    warnings.append(f"pg_dump: {self._address.scrub(match[1])}")
-
-            with (
-                client_errors(secrets),
-                Child(argv, env=environment, secrets=secrets, stdout=directory is None, on_line=note) as child,
-                watch_program(child, self._address) as watched,
-            ):
-                if directory:
-                    watched.wait()
-                    output = _Output(versions=check_directory(directory).versions, row_counts=None)
-                else:
-                    output = self._stream(watched)
-                return replace(output, warnings=tuple(warnings))
+                watched.wait()
+                output = _Output(versions=check_directory(directory).versions, row_counts=None)
+            else:
+                output = self._stream(watched)
+            return replace(output, warnings=tuple(warnings))
 
     def _stream(self, child: WatchedProgram) -> _Output:
         def block() -> bytes:

@@ -6,10 +6,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence, require_same_evidence
-from dumpty.process import BLOCK, Child
+from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import count_script_rows, read_archive
-from dumpty_plugins.postgres.server.clients import choose_client, client_errors, find_clients
+from dumpty_plugins.postgres.server.clients import choose_client, find_clients
+from dumpty_plugins.postgres.server.programs import program_output
 
 if TYPE_CHECKING:
     from dumpty import Dump, Options
@@ -49,14 +50,7 @@ def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tup
     major = int(client_version) if client_version.isdigit() else 0
     client = choose_client(find_clients("pg_restore", str(options["bindir"])), major, subject="the archive")
     try:
-        with client_errors(), Child([client.path, "--file=-", str(dump.path())], env={"LC_ALL": "C"}) as child:
-
-            def read() -> bytes:
-                piece = child.read()
-                if not piece:
-                    child.wait()
-                return piece
-
+        with program_output([client.path, "--file=-"], dump.path()) as read:
             script = Script(read)
             return script, count_script_rows(script)
     except CommandError as error:

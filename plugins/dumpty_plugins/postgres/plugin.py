@@ -90,6 +90,13 @@ def describe() -> PluginInfo:
                 verbs=("backup", "restore", "examine", "scratch"),
             ),
             Option(
+                name="programs",
+                default="here",
+                help="where pg_dump and pg_restore run; there: on the machine or in the container that --via leads to",
+                choices=("here", "there"),
+                verbs=("backup", "restore"),
+            ),
+            Option(
                 name="lock_timeout",
                 default=60,
                 help="seconds to wait for the locks of all tables",

@@ -21,7 +21,7 @@ from dumpty import (
     refuse_full_target,
     require_same_evidence,
 )
-from dumpty.process import BLOCK, Child
+from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
 from dumpty_plugins.postgres.loading.loader import load
@@ -30,10 +30,11 @@ from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
 from dumpty_plugins.postgres.schema.properties import DROPPED
 from dumpty_plugins.postgres.schema.recovery import recovery_notes
 from dumpty_plugins.postgres.schema.tables import count, list_tables, without_forced_row_security
-from dumpty_plugins.postgres.server.clients import Client, choose_client, client_errors, find_clients, job_count
+from dumpty_plugins.postgres.server.clients import Client, choose_client, job_count
 from dumpty_plugins.postgres.server.connection import interruptible, prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors
-from dumpty_plugins.postgres.server.programs import watch_program
+from dumpty_plugins.postgres.server.programs import connected_program, find_programs, program_output
+from dumpty_plugins.postgres.server.remote_programs import remote_of
 from dumpty_plugins.postgres.server.target import database_name, first_object, open_maintenance, open_target
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class _Job:
         self._options = options
         self._parts = Parts.of(options)
         self._confinement = confinement_of(address)
+        self._remote = remote_of(address.source, options)
         self._contents = None if dump.format == "sql" else _contents(dump)
 
     def check_requirements(self, server: Connection) -> None:
@@ -242,7 +244,7 @@ class _Job:
         client_version = contents.versions["pg_dump"].split(".")[0]
         needed = max(server, int(client_version)) if client_version.isdigit() else server
         return choose_client(
-            find_clients("pg_restore", str(self._options["bindir"])), needed, subject="the archive or its target"
+            find_programs("pg_restore", self._options, self._remote), needed, subject="the archive or its target"
         )
 
     def _pg_restore(self, new_address: Address, contents: Contents, server: int) -> None:
@@ -271,41 +273,29 @@ class _Job:
     def _in_parallel(
         self, client: Client, new_address: Address, contents: Contents, arguments: Sequence[str] = ()
     ) -> None:
-        with new_address.for_programs() as (conninfo, environment):
-            if "options" not in new_address.parameters:
-                environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
-            argv = [
-                client.path,
-                *self._parts.flags,
-                "--exit-on-error",
-                "--no-password",
-                f"--dbname={conninfo}",
-                *arguments,
-            ]
+        environment = {}
+        if "options" not in new_address.parameters:
+            environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
+        argv = [client.path, *self._parts.flags, "--exit-on-error", *arguments]
+        path = self._dump.path()
+        if self._remote is None:
             if contents.format != "tar":
                 argv.append(f"--jobs={job_count(self._options)}")
-            argv.append(str(self._dump.path()))
-            secrets = new_address.source.secrets
-            with (
-                advise_options(),
-                client_errors(secrets),
-                Child(argv, env=environment, secrets=secrets, stdout=False) as child,
-                watch_program(child, new_address) as watched,
-            ):
-                watched.wait()
+            argv.append(str(path))
+        fed = self._remote is not None  # and by one job: several need a file
+        with (
+            advise_options(),
+            connected_program(argv, new_address, self._remote, environment=environment, stdin=fed) as watched,
+        ):
+            if fed:
+                watched.give(path)
+            watched.wait()
 
     def _through_script(
         self, client: Client, loading: Callable[[Callable[[], bytes]], None], arguments: Sequence[str] = ()
     ) -> None:
-        argv = [client.path, *self._parts.flags, "--file=-", *arguments, str(self._dump.path())]
-        with client_errors(), Child(argv, env={"LC_ALL": "C"}) as child:
-
-            def read() -> bytes:
-                piece = child.read()
-                if not piece:
-                    child.wait()
-                return piece
-
+        argv = [client.path, *self._parts.flags, "--file=-", *arguments]
+        with program_output(argv, self._dump.path(), self._remote) as read:
             loading(read)
 
 

@@ -15,13 +15,13 @@ from dumpty import CommandError
 from dumpty.process import redact, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from dumpty import Options
 
 INSTALL = "apt-get install postgresql-client"
 
-_WELL_KNOWN = (
+WELL_KNOWN = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, from PostgreSQL's own repository
     "/usr/local/pgsql*/bin",  # built from source
@@ -77,7 +77,7 @@ def find_clients(program: str, bindir: str = "", *, anywhere: bool = False) -> l
         return [_client(path)]
     on_path = shutil.which(program)
     directories = [d for d in os.environ.get("DUMPTY_PG_BINDIR", "").split(os.pathsep) if d]
-    well_known = [p for d in _WELL_KNOWN for p in sorted(glob.glob(os.path.join(d, program))) if os.access(p, os.X_OK)]
+    well_known = [p for d in WELL_KNOWN for p in sorted(glob.glob(os.path.join(d, program))) if os.access(p, os.X_OK)]
     chosen = [p for d in directories if os.access(p := os.path.join(d, program), os.X_OK)]
     if on_path is None and not chosen and not (anywhere and well_known):
         hint = f" (one was seen in {os.path.dirname(well_known[-1])}: add that to the PATH)" if well_known else ""
@@ -90,8 +90,16 @@ def find_clients(program: str, bindir: str = "", *, anywhere: bool = False) -> l
             continue
         real_paths.add(real_path)
         clients.append(_client(path))
-    # Debian's /usr/bin/pg_dump is a wrapper that chooses by rules of its own: the program itself is predictable.
-    wrapper_paths = {c.path for c in clients if os.path.basename(os.path.realpath(c.path)) == "pg_wrapper"}
+    return without_wrappers(
+        clients, {c.path for c in clients if os.path.basename(os.path.realpath(c.path)) == "pg_wrapper"}
+    )
+
+
+def without_wrappers(clients: list[Client], wrapper_paths: Collection[str]) -> list[Client]:
+    """Return the clients without those at ``wrapper_paths`` of whose version there is another one.
+
+    Debian's /usr/bin/pg_dump is a wrapper that chooses by rules of its own: the program itself is predictable.
+    """
     programs = [c for c in clients if c.path not in wrapper_paths]
     return [c for c in clients if c.path not in wrapper_paths or c.major not in {b.major for b in programs}]
 
@@ -159,5 +167,10 @@ def _ask_version(path: str, _changed: int, _size: int) -> Client:
         output = run([path, "--version"], env={"LC_ALL": "C"}, timeout=20.0)
     except CommandError:
         output = ""
+    return client_of(path, output)
+
+
+def client_of(path: str, output: str) -> Client:
+    """Return the client at ``path``; ``output`` is what it says to --version."""
     match = _VERSION.search(output)
     return Client(path=path, major=int(match[2]) if match else 0, version=match[1] if match else "of unknown version")

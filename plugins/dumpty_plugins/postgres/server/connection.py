@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from dumpty import Options, Source
 
-_SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
+SECRET_PARAMETERS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 """libpq's secrets that have no environment variable; the password has one."""
 
 _SERVICE_PREFIX = "dumpty-pgservice-"
@@ -217,20 +217,20 @@ class Address:
 
     def scrub(self, text: str) -> str:
         """Return ``text`` as one line, without secrets."""
-        secrets = [*self.source.secrets, *(self.parameters.get(k, "") for k in ("password", *_SECRET_PARAMETERS))]
+        secrets = [*self.source.secrets, *(self.parameters.get(k, "") for k in ("password", *SECRET_PARAMETERS))]
         return redact(" ".join(text.split()), [s for s in secrets if s])
 
     @contextlib.contextmanager
     def for_programs(self) -> Iterator[tuple[str, dict[str, str | None]]]:
         """Yield what a client program needs: a connection string without secrets, and changes to its environment."""
-        public = {k: v for k, v in (KEEPALIVE | self.parameters).items() if k not in ("password", *_SECRET_PARAMETERS)}
+        public = {k: v for k, v in (KEEPALIVE | self.parameters).items() if k not in ("password", *SECRET_PARAMETERS)}
         # Messages in English; the dump in the database's own encoding, whatever the caller's environment says.
         environment: dict[str, str | None] = {"LC_ALL": "C", "PGCLIENTENCODING": None}
         if "password" in self.parameters:
             environment["PGPASSWORD"] = self.parameters["password"]
-        secret_parameters = {k: self.parameters[k] for k in _SECRET_PARAMETERS if k in self.parameters}
+        secret_parameters = {k: self.parameters[k] for k in SECRET_PARAMETERS if k in self.parameters}
         if not secret_parameters:
-            yield _conninfo(public), environment
+            yield conninfo(public), environment
             return
         if "service" in public or "PGSERVICE" in os.environ:
             raise SourceError(
@@ -242,7 +242,7 @@ class Address:
             path = os.path.join(directory.path, "service.conf")
             with open(open_regular(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "w", encoding="utf-8") as stream:
                 stream.write("[dumpty]\n" + "".join(f"{k}={v}\n" for k, v in secret_parameters.items()))
-            yield _conninfo(public | {"service": "dumpty"}), environment | {"PGSERVICEFILE": path}
+            yield conninfo(public | {"service": "dumpty"}), environment | {"PGSERVICEFILE": path}
 
 
 def _parameters(source: Source) -> dict[str, str]:
@@ -260,7 +260,9 @@ def _parameters(source: Source) -> dict[str, str]:
     return parameters
 
 
-def _conninfo(parameters: Mapping[str, str]) -> str:
+def conninfo(parameters: Mapping[str, str]) -> str:
+    """Return libpq's connection string of these parameters."""
+
     def quote_value(value: str) -> str:
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

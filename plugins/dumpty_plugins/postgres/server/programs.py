@@ -1,4 +1,4 @@
-"""Client programs while they talk to a server: given up when that went silent."""
+"""Client programs while they talk to a server, here or where a way leads: given up when that went silent."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import os
 from typing import TYPE_CHECKING
 
 from dumpty import CommandError, Peer, SourceError
+from dumpty.process import Child, RemoteChild
+from dumpty_plugins.postgres.server.clients import Client, client_errors, find_clients
 from dumpty_plugins.postgres.server.connection import rows
+from dumpty_plugins.postgres.server.remote_programs import blocks, fed, find_remote_clients, session_there
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from dumpty.process import Child
+    from dumpty import Options, Remote
     from dumpty_plugins.postgres.server.connection import Address
 
 # A program's sessions are known by its name alone: while another one of that name works in the database, nothing is
@@ -21,6 +25,85 @@ _AT_WORK = """
     SELECT 1 FROM pg_stat_activity
     WHERE datname = current_database() AND usename = current_user AND application_name = left(%s, 63)
     AND pid <> pg_backend_pid() AND state NOT LIKE 'idle%%' AND wait_event_type IS DISTINCT FROM 'Client' LIMIT 1"""
+
+
+def find_programs(program: str, options: Options, remote: Remote | None) -> list[Client]:
+    """Return the ``program``s that are installed, here or where ``remote`` is, the preferred one first.
+
+    Raises:
+        CommandError: there is none.
+    """
+    bindir = str(options["bindir"])
+    return find_clients(program, bindir) if remote is None else find_remote_clients(remote, program, bindir)
+
+
+@contextlib.contextmanager
+def connected_program(
+    argv: Sequence[str],
+    address: Address,
+    remote: Remote | None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdin: bool = False,
+    stdout: bool = False,
+    on_line: Callable[[str], object] | None = None,
+) -> Iterator[WatchedProgram]:
+    """Within the block, a client program runs with a session of its own at ``address``, here or where ``remote`` is.
+
+    Its argument ``--dbname`` is added to ``argv``; ``environment`` is what it gets beside what says where to connect.
+
+    Raises:
+        CommandError: it cannot be started.
+        OptionError: a program there cannot have what the URL names.
+        SourceError: the server cannot be reached, or fell silent.
+    """
+    secrets = address.source.secrets
+    with contextlib.ExitStack() as stack:
+        if remote is None:
+            conninfo, variables = stack.enter_context(address.for_programs())
+        else:
+            conninfo, variables = session_there(address, remote)
+            secrets = (*secrets, *filter(None, [variables["PGPASSWORD"]]))
+        program, *arguments = argv
+        argv = [program, "--no-password", f"--dbname={conninfo}", *arguments]
+        variables |= environment or {}
+        stack.enter_context(client_errors(secrets))
+        if remote is None:
+            child = Child(argv, env=variables, secrets=secrets, stdin=stdin, stdout=stdout, on_line=on_line)
+        else:
+            child = RemoteChild(
+                remote, argv, env=variables, secrets=secrets, stdin=stdin, stdout=stdout, on_line=on_line
+            )
+        stack.enter_context(child)
+        yield stack.enter_context(watch_program(child, address))
+
+
+@contextlib.contextmanager
+def program_output(argv: Sequence[str], path: Path, remote: Remote | None = None) -> Iterator[Callable[[], bytes]]:
+    """Within the block, a program reads the file at ``path``, here or where ``remote`` is; yield what reads its output.
+
+    That returns b"" only at an end that is known to be a good one.
+
+    Raises:
+        CommandError: it cannot be started, or failed.
+        OSError: the file cannot be read.
+    """
+    environment = {"LC_ALL": "C"}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(client_errors())
+        if remote is not None:
+            there = stack.enter_context(RemoteChild(remote, argv, env=environment, stdin=True))
+            yield stack.enter_context(fed(there, path))
+            return
+        child = stack.enter_context(Child([*argv, str(path)], env=environment))
+
+        def read() -> bytes:
+            piece = child.read()
+            if not piece:
+                child.wait()
+            return piece
+
+        yield read
 
 
 @contextlib.contextmanager
@@ -71,6 +154,17 @@ class WatchedProgram:
         if not piece:
             self.wait()
         return piece
+
+    def give(self, path: Path) -> None:
+        """Write the file at ``path`` to it.
+
+        Raises:
+            CommandError: it stopped reading.
+            OSError: the file cannot be read.
+        """
+        for piece in blocks(path):
+            with self._peer.waiting():
+                self._child.write(piece)
 
     def wait(self) -> None:
         """Wait for its end.
