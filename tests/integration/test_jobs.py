@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
+import threading
 
 import pytest
 from support.keys import x25519
+from support.pages import PAGES, blocks
+from support.waiting_service import Service
 
 from dumpty import BackupManager
 from dumpty.cli import main
@@ -90,3 +94,41 @@ def test_three_engines_are_backed_up_with_their_accounts_and_what_is_lost_is_tol
         "phones": "ok",
     }
     assert [d["database"] for d in jobs["postgres"]["databases"] if d["suspicions"]] == [three[0]]
+
+
+def test_the_twelve_lines_of_the_manual_do_what_they_are_said_to(
+    three, postgres, mariadb, tmp_path, monkeypatch, capsys
+):
+    text = next(block.text for block in blocks(PAGES["configuration"]) if block.note == "dumpty.toml")
+    assert len(text.splitlines()) == 12
+    service = Service()
+    threading.Thread(target=service.server.serve_forever, daemon=True).start()
+    (tmp_path / "phone.db").rename(tmp_path / "phone.sqlite3")
+    here = {
+        "/var/backups/dumpty": f"{tmp_path}/ours",
+        "mysql://backup@db.example.org/*": mariadb.url(f"jobs_{three[0]}*").replace("%2A", "*"),
+        "/srv/apps": str(tmp_path),
+        re.search(r"age1\w+", text)[0]: RECIPIENT,
+    }
+    for words, ours in here.items():
+        assert words in text
+        text = text.replace(words, ours)
+    (tmp_path / "dumpty.toml").write_text(text)
+    monkeypatch.setenv("ALARM_URL", f"{service.url}/alarm")
+    monkeypatch.setenv("HEARTBEAT_URL", f"{service.url}/beat")
+    for name, database in zip(("SHOP_URL", "BLOG_URL", "STOCK_URL"), (*three, "postgres"), strict=True):
+        monkeypatch.setenv(name, postgres.url(database))
+    try:
+        status, jobs = run(capsys)
+    finally:
+        service.server.shutdown()
+        service.server.server_close()
+    assert status == 0, jobs
+    backups = BackupManager(tmp_path / "ours").list_backups()
+    assert sorted(backup.database_name.partition("@")[0] for backup in backups) == sorted(
+        [*three, "postgres", f"jobs_{three[0]}", "phone", "accounts", "accounts"]
+    )
+    assert all(backup.recipient_kinds == ("X25519",) for backup in backups)
+    heard = {path.rpartition("/")[2] for path in service.paths}
+    assert heard >= {"start", "beat"}
+    assert "alarm" not in heard

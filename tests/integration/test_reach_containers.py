@@ -155,7 +155,7 @@ def test_what_the_page_says_is_done(dumpty, inside, postgres, ssh_keys, monkeypa
         f" UserKnownHostsFile {server.known_hosts}\n HostKeyAlias [127.0.0.1]:{server.port}\n"
     )
     try:
-        assert len(block.commands) == 6
+        assert len(block.commands) == 7
         for command in block.commands:
             behind_ssh_alone = "--via ssh" in command and command.count("--via") == 1
             if behind_ssh_alone:  # its PostgreSQL has another port, and its sockets are elsewhere

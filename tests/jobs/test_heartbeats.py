@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import sqlite3
 import threading
@@ -11,6 +10,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from support.waiting_service import Service
 
 from dumpty import BackupManager
 from dumpty.jobs import notifying
@@ -19,35 +19,6 @@ from dumpty.jobs.planning import plan
 from dumpty.jobs.runner import Runner
 from dumpty.jobs.settings import load
 from dumpty.jobs.watch import Watch
-
-
-class Service:
-    """A service that hears of runs; ``meanwhile`` is called with each path before it answers."""
-
-    def __init__(self):
-        self.heard, self.status, self.meanwhile = [], 200, lambda _: None
-        service = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-                service.meanwhile(self.path)
-                service.heard.append((self.path, body))
-                self.send_response(service.status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/ping/0123-uuid"
-
-    @property
-    def paths(self):
-        paths, self.heard = [path for path, _ in self.heard], []
-        return paths
 
 
 @pytest.fixture
