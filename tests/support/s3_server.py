@@ -79,6 +79,21 @@ class S3:
         keys = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
         return [key for key in keys if "~" not in key]
 
+    def holds(self, bucket: str, key: str) -> bool:
+        """Return whether a key that was listed is there: rclone lists some that it has deleted, and has no more.
+
+        That is so where several wrote the same key at once: none of its files is left then, and nothing can be read.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "404":
+                raise
+            return False
+        return True
+
     def parts(self, bucket: str, key: str) -> list[int]:
         """Return the numbers of the parts that an unfinished upload has."""
         uploads = self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
