@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
+import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.certificates import make_certificate
 from support.replies import asks_for_json, check_reply
+from support.ways import eventually
 
 from dumpty import Backup, BackupManager
 from dumpty.cli import main
@@ -74,3 +79,24 @@ def older(dumpty, tmp_path) -> Backup:
     result = BackupManager(str(tmp_path / "backups")).create_backup(f"sqlite:///{path}")
     assert result.backup is not None
     return result.backup
+
+
+@pytest.fixture
+def tls(postgres):
+    """A certificate of localhost, which PostgreSQL shows to whoever asks for TLS."""
+    directory = Path(tempfile.mkdtemp(prefix="dtls", dir="/tmp"))
+    key, certificate = make_certificate(directory, "localhost")
+    owner = os.stat(postgres.data)
+    directory.chmod(0o755)
+    key.chmod(0o600)
+    os.chown(key, owner.st_uid, owner.st_gid)
+    for setting in (f"ssl_cert_file = '{certificate}'", f"ssl_key_file = '{key}'", "ssl = on"):
+        postgres.execute(f"ALTER SYSTEM SET {setting}")
+    postgres.execute("SELECT pg_reload_conf()")
+    assert eventually(lambda: postgres.execute("SHOW ssl") == [("on",)])
+    yield certificate
+    for setting in ("ssl_cert_file", "ssl_key_file", "ssl"):
+        postgres.execute(f"ALTER SYSTEM RESET {setting}")
+    postgres.execute("SELECT pg_reload_conf()")
+    assert eventually(lambda: postgres.execute("SHOW ssl") == [("off",)])
+    subprocess.run(["rm", "-rf", directory], check=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from support.certificates import make_certificate
 from support.mariadb_server import PASSWORD
 from support.sftp_server import SSHServer
 from support.ways import At, command_lines, eventually, gone, running, signal_all, ssh_url
@@ -238,27 +237,6 @@ def test_tls_that_was_asked_for_is_not_dropped(manager, postgres, mariadb, shop,
     # Servers since 11.4 have it without being told.
     words = ["Unknown database"] if mariadb.run("SELECT @@have_ssl") == [("YES",)] else ["TLS", "SSL"]
     assert any(word in refused.error for word in words), refused.error
-
-
-@pytest.fixture
-def tls(postgres):
-    """A certificate of localhost, which PostgreSQL shows to whoever asks for TLS."""
-    directory = Path(tempfile.mkdtemp(prefix="dtls", dir="/tmp"))
-    key, certificate = make_certificate(directory, "localhost")
-    owner = os.stat(postgres.data)
-    directory.chmod(0o755)
-    key.chmod(0o600)
-    os.chown(key, owner.st_uid, owner.st_gid)
-    for setting in (f"ssl_cert_file = '{certificate}'", f"ssl_key_file = '{key}'", "ssl = on"):
-        postgres.execute(f"ALTER SYSTEM SET {setting}")
-    postgres.execute("SELECT pg_reload_conf()")
-    assert eventually(lambda: postgres.execute("SHOW ssl") == [("on",)])
-    yield certificate
-    for setting in ("ssl_cert_file", "ssl_key_file", "ssl"):
-        postgres.execute(f"ALTER SYSTEM RESET {setting}")
-    postgres.execute("SELECT pg_reload_conf()")
-    assert eventually(lambda: postgres.execute("SHOW ssl") == [("off",)])
-    subprocess.run(["rm", "-rf", directory], check=True)
 
 
 def test_a_certificate_is_compared_with_the_host_of_the_url(manager, postgres, shop, via, tls):

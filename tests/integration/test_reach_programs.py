@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
@@ -209,6 +210,33 @@ def test_demands_of_this_environment_hold_there(manager, postgres, shop, there, 
     assert (there.bin / "seen").read_text() == "allow,,\n"
 
 
+def test_a_demand_that_an_older_program_there_does_not_know_is_an_error_and_not_ignored(
+    manager, postgres, shop, there, monkeypatch
+):
+    monkeypatch.setenv("PGREQUIREAUTH", "none,scram-sha-256")
+    result = manager.create_backup(url(postgres, shop), via=there.via, programs="there")
+    assert "require_auth='none,scram-sha-256'" in there.calls("pg_dump")[0]
+    assert result.success or 'invalid connection option "require_auth"' in result.error
+
+
+def test_certificates_of_the_system_are_asked_for_there_too(manager, postgres, shop, there, tls, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls))
+    result = manager.create_backup(url(postgres, shop, sslrootcert="system"), via=there.via, programs="there")
+    assert "sslrootcert='system'" in there.calls("pg_dump")[0]
+    assert not result.success  # for there it is not known
+    assert "certificate" in result.error
+
+
+def test_a_user_whose_file_of_authorities_is_compared_with_here_has_them_compared_there(
+    manager, postgres, shop, there, tls, monkeypatch, tmp_path
+):
+    (tmp_path / ".postgresql").mkdir()
+    shutil.copy(tls, tmp_path / ".postgresql" / "root.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    manager.create_backup(url(postgres, shop, sslmode="require"), via=there.via, programs="there")
+    assert "sslmode='verify-ca'" in there.calls("pg_dump")[0]
+
+
 def test_a_program_that_is_not_there_is_said(manager, postgres, shop, there):
     for program in ("pg_dump", "pg_restore"):
         (there.bin / program).unlink()
@@ -222,16 +250,16 @@ def test_a_program_that_is_not_there_is_said(manager, postgres, shop, there):
 def test_an_old_program_there_is_said(manager, postgres, shop, there):
     there.write("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.1'")
     failed = manager.create_backup(url(postgres, shop), via=there.via, programs="there", bindir=str(there.bin))
-    assert "pg_dump 9.6.1 is too old" in failed.error
+    assert f"pg_dump 9.6.1, by {there.name}, is too old" in failed.error
 
 
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        ("echo 'pg_dump: error: it went wrong' >&2; exit 5", "pg_dump failed (status 5): it went wrong"),
+        ("echo 'pg_dump: error: it went wrong' >&2; exit 5", ", failed (status 5): it went wrong"),
         ("kill -9 $$", "was ended by signal 9"),
         ("exit 0", "cut off"),
-        ("kill -9 $PPID; sleep 1", "was not seen to end"),
+        ("kill -9 $(ps -o ppid= -p $PPID)", "ended well, but not the way there"),
     ],
 )
 def test_a_program_that_fails_there_midway_fails_the_backup(manager, postgres, shop, there, end, said):
@@ -330,6 +358,25 @@ def test_no_program_there_outlives_dumpty_and_no_secret_is_seen(tmp_path, postgr
     assert process.returncode in {-number, 128 + number}
     assert gone("pg_dump", f"dbname='{shop}'")
     assert BackupManager(tmp_path / "b").list_backups() == []
+
+
+def test_no_pg_restore_there_outlives_dumpty(tmp_path, postgres, shop, there, target):
+    made = done(BackupManager(tmp_path / "b").create_backup(url(postgres, shop), format="native"))
+    there.write(
+        "pg_restore",
+        f'if [ "$1" = --version ]; then exec {postgres.bindir}/pg_restore "$@"; fi\ncat >/dev/null; sleep 86406; :',
+    )
+    argv = ["restore", made.id, "--to", "env:TARGET", "--via", there.via, "-o", "programs=there", "-d", tmp_path / "b"]
+    environment = {**os.environ, "TARGET": url(postgres, target)}
+    with subprocess.Popen([sys.executable, "-m", "dumpty", *argv], env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            assert eventually(lambda: running("sleep 86406"))
+        finally:
+            process.kill()
+    assert gone("86406")
+    unfinished = postgres.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", f"{target}\\_%")
+    assert len(unfinished) == 1
+    postgres.drop(unfinished[0][0])
 
 
 def test_the_command_line_and_jobs_take_the_option(dumpty, postgres, shop, there, target, monkeypatch, tmp_path):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from dumpty import CommandError, Endpoint
 from dumpty.process import RemoteChild, run
 
 SECRET = "s3cr3t-Marker $HOME `id` \"' \\n"
-SHELLS = [words for words in (["dash"], ["bash", "--posix"], ["busybox", "sh"]) if shutil.which(words[0])]
+SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "sh"]]
 
 
 class Way:
@@ -54,17 +52,18 @@ def test_arguments_and_variables_arrive_as_they_are_and_the_environment_is_the_o
     assert way.words == []
 
 
-def test_what_it_reads_and_writes_passes_byte_for_byte(way):
+def test_what_it_reads_and_writes_passes_byte_for_byte(way, tmp_path):
     data = os.urandom(3 << 20) + b"\n.\n+X=1\n\n"
-    with RemoteChild(way, ["cat"], env={"A": "1"}, stdin=True) as child:
-        feeder = threading.Thread(target=lambda: (child.write(data), child.stdin.close()))
-        feeder.start()
-        output = bytearray()
-        while piece := child.read():
-            output += piece
-        feeder.join()
-        child.wait()
-    assert bytes(output) == data
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    for given in (path, data):
+        with RemoteChild(way, ["cat"], env={"A": "1"}, stdin=given) as child:
+            output = bytearray()
+            while piece := child.read():
+                output += piece
+            child.wait()
+        assert bytes(output) == data
+    assert run(["cat"], stdin=b"words", remote=way) == "words"
 
 
 def test_one_that_reads_nothing_finds_no_input(way):
@@ -83,7 +82,7 @@ def test_a_failure_tells_the_status_there_and_the_programs_own_words(way):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_end_by_a_signal_is_told_as_one(way, number):
-    with pytest.raises(CommandError, match=f"was ended by signal {int(number)}") as caught:
+    with pytest.raises(CommandError, match=f"was ended by signal {int(number)}, and said nothing") as caught:
         run(["sh", "-c", f"kill -{int(number)} $$"], remote=way)
     assert caught.value.returncode == -number
 
@@ -123,25 +122,85 @@ def test_a_program_that_takes_too_long_is_ended_there(way):
     assert gone("sleep 86401")
 
 
+def test_all_of_an_input_that_came_short_is_needed_by_who_takes_its_end_for_the_end(way, tmp_path):
+    """A tar archive that is cut off is a good one to pg_restore."""
+    path = tmp_path / "data"
+    path.write_bytes(bytes(3 << 20))
+    way.wrapped = ["sh", "-c", 'head -c 1000000 | { trap "" TERM; "$@"; }', "way"]
+    with (
+        RemoteChild(way, ["sh", "-c", "trap '' TERM; cat >/dev/null; sleep 0.2"], stdin=path) as child,
+        pytest.raises(CommandError, match="the way there broke"),
+    ):
+        child.wait()
+    assert way.words
+
+
+def test_a_program_that_ends_well_before_it_has_read_all_has_ended_well(way, tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(b"0123456789" * (1 << 19))
+    with RemoteChild(way, ["head", "-c", "10"], stdin=path) as child:
+        assert child.read() == b"0123456789"
+        assert child.read() == b""
+        child.wait()
+    assert way.words == []
+
+
+def test_a_program_that_fails_before_it_has_read_all_is_no_matter_of_the_way(way, tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(5 << 20))
+    with (
+        RemoteChild(way, ["sh", "-c", "head -c 10 >/dev/null; echo no >&2; exit 3"], stdin=path) as child,
+        pytest.raises(CommandError, match="exited with status 3: no"),
+    ):
+        child.wait()
+    assert way.words == []
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_no_input(way, tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(20 << 20))
+    with RemoteChild(way, ["sh", "-c", "sleep 1; cat >/dev/null"], stdin=path) as child:
+        os.truncate(path, 1000)
+        with pytest.raises(OSError, match="became shorter"):
+            child.wait()
+    with pytest.raises(FileNotFoundError):
+        RemoteChild(way, ["cat"], stdin=tmp_path / "none")
+
+
+def test_what_a_shell_says_to_who_logs_in_is_no_output_of_the_program(way):
+    way.wrapped = ["sh", "-c", 'echo "Welcome to db1"; printf "\\033]0;x"; exec "$@"', "way"]
+    assert run(["echo", "words"], remote=way) == "words\n"
+    way.wrapped = ["sh", "-c", "echo Welcome; exit 0", "way"]
+    with pytest.raises(CommandError, match="was not seen to end"):
+        run(["echo", "words"], remote=way)
+
+
+@pytest.mark.parametrize("stdin", [None, b"all that it reads"])
 @pytest.mark.parametrize("ignored", ["", "trap '' TERM HUP INT; "])
-def test_what_runs_there_ends_where_this_process_is_killed(ignored):
+def test_what_runs_there_ends_where_this_process_is_killed(way, ignored, stdin):
     text = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from process.test_remote_child import Way\n"
         "from dumpty.process import RemoteChild\n"
         # In a session of its own, as sshd's is: a signal to our own does not get there.
-        "way = Way(wrapped=['setsid', '--wait'])\n"
-        f"child = RemoteChild(way, ['sh', '-c', \"{ignored}while :; do sleep 0.1; done; : 86402\"])\n"
+        f"way = Way({way.shell!r}, wrapped=['setsid', '--wait'])\n"
+        f"child = RemoteChild(way, ['sh', '-c', \"{ignored}cat; while :; do sleep 0.1; done; : 86402\"], stdin={stdin!r})\n"
         "child.wait()\n"
     )
     tests = Path(__file__).parents[1]
     process = subprocess.Popen([sys.executable, "-c", text, str(tests), str(tests / "process")])
     try:
-        assert eventually(lambda: running(": 86402"))
+        assert eventually(lambda: running("cat; while", ": 86402"))
     finally:
         process.kill()
         process.wait()
     assert gone(": 86402")
+
+
+def test_what_a_program_there_started_ends_with_it(way):
+    with RemoteChild(way, ["sh", "-c", "sleep 86405; :"]):
+        assert eventually(lambda: running("sleep 86405"))
+    assert gone("86405")
 
 
 def test_no_value_of_a_variable_is_in_a_command_line(way):

@@ -33,6 +33,7 @@ need redis-tools has redis-cli
 need openssh-server has_sshd
 need openssh-client has ssh-keygen
 need socat has socat
+need busybox has busybox # a shell of its own, that many containers have
 need netcat-openbsd has nc.openbsd
 need gzip has gzip
 need jq has jq

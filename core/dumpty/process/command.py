@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from dumpty.errors import CommandError
-from dumpty.process.child import BLOCK, Child
+from dumpty.process.child import Child
 from dumpty.process.remote_child import RemoteChild
 
 if TYPE_CHECKING:
@@ -55,19 +55,19 @@ def run(
     if remote is None:
         started = Child(argv, env=env, secrets=secrets, stdin=bool(stdin), bare=bare)
     else:
-        started = RemoteChild(remote, argv, env=env, secrets=secrets, stdin=bool(stdin))
+        started = RemoteChild(remote, argv, env=env, secrets=secrets, stdin=stdin or None)
     with started as child:
         output = bytearray()
 
         def collect() -> None:
             with contextlib.suppress(ValueError, OSError):  # closed under us, where something escaped and holds it
-                while chunk := child.stdout.read(BLOCK):
+                while chunk := child.read():
                     output.extend(chunk)
 
         reader = threading.Thread(target=collect, name=f"{child.name}-stdout", daemon=True)
         reader.start()
         try:
-            if stdin:
+            if stdin and remote is None:
                 with _deadline(child, timeout):
                     child.write(stdin)
             child.wait(timeout)

@@ -93,7 +93,8 @@ def back_up(address: Address, sink: Sink, format_name: str, options: Options) ->
                 major, server = version(connection)
             if options["fingerprint"] and major < OLDEST:
                 raise OptionError(f"fingerprints need PostgreSQL {OLDEST} or newer, and {address.label} is {server}")
-            client = choose_client(clients, major, subject=address.label)
+            place = remote.shown if remote is not None else ""
+            client = choose_client(clients, major, subject=address.label, place=place)
             with hold_snapshot(
                 address,
                 connection,

@@ -33,7 +33,7 @@ from dumpty_plugins.postgres.schema.tables import count, list_tables, without_fo
 from dumpty_plugins.postgres.server.clients import Client, choose_client, job_count
 from dumpty_plugins.postgres.server.connection import interruptible, prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors
-from dumpty_plugins.postgres.server.programs import connected_program, find_programs, program_output
+from dumpty_plugins.postgres.server.programs import connected_program, find_programs, program_output, remote_output
 from dumpty_plugins.postgres.server.remote_programs import remote_of
 from dumpty_plugins.postgres.server.target import database_name, first_object, open_maintenance, open_target
 
@@ -244,7 +244,10 @@ class _Job:
         client_version = contents.versions["pg_dump"].split(".")[0]
         needed = max(server, int(client_version)) if client_version.isdigit() else server
         return choose_client(
-            find_programs("pg_restore", self._options, self._remote), needed, subject="the archive or its target"
+            find_programs("pg_restore", self._options, self._remote),
+            needed,
+            subject="the archive or its target",
+            place=self._remote.shown if self._remote is not None else "",
         )
 
     def _pg_restore(self, new_address: Address, contents: Contents, server: int) -> None:
@@ -282,20 +285,23 @@ class _Job:
             if contents.format != "tar":
                 argv.append(f"--jobs={job_count(self._options)}")
             argv.append(str(path))
-        fed = self._remote is not None  # and by one job: several need a file
+        stdin = path if self._remote is not None else None  # and by one job: several need a file
         with (
             advise_options(),
-            connected_program(argv, new_address, self._remote, environment=environment, stdin=fed) as watched,
+            connected_program(argv, new_address, self._remote, environment=environment, stdin=stdin) as watched,
         ):
-            if fed:
-                watched.give(path)
             watched.wait()
 
     def _through_script(
         self, client: Client, loading: Callable[[Callable[[], bytes]], None], arguments: Sequence[str] = ()
     ) -> None:
         argv = [client.path, *self._parts.flags, "--file=-", *arguments]
-        with program_output(argv, self._dump.path(), self._remote) as read:
+        path = self._dump.path()
+        with (
+            program_output(argv, path)
+            if self._remote is None
+            else remote_output(argv, path, self._address, self._remote)
+        ) as read:
             loading(read)
 
 

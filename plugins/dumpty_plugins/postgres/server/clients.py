@@ -32,7 +32,7 @@ WELL_KNOWN = (
     "/Applications/Postgres.app/Contents/Versions/*/bin",
 )
 
-_VERSION = re.compile(r"\(PostgreSQL\)\s+((\d+)\S*)")
+_VERSION = re.compile(r"\(PostgreSQL\)\s+((\d{1,4})[\w.~+-]*)")
 
 
 _ERROR_LINE = re.compile(r"^\S+: (?:error: |detail: (?=Error message))(.*)$", re.MULTILINE)
@@ -104,8 +104,10 @@ def without_wrappers(clients: list[Client], wrapper_paths: Collection[str]) -> l
     return [c for c in clients if c.path not in wrapper_paths or c.major not in {b.major for b in programs}]
 
 
-def choose_client(clients: list[Client], major: int, *, subject: str) -> Client:
+def choose_client(clients: list[Client], major: int, *, subject: str, place: str = "") -> Client:
     """Return the client for a server (or an archive) of version ``major``; ``subject`` names that in messages.
+
+    ``place`` is where they are, if not on this machine.
 
     Raises:
         CommandError: all clients are older.
@@ -117,17 +119,20 @@ def choose_client(clients: list[Client], major: int, *, subject: str) -> Client:
     if newer:
         return newer[0]
     program = os.path.basename(clients[0].path)
+    by, there = (f", by {place},", " there") if place else ("", "")
     versions = ", ".join(sorted({c.version for c in clients}))
     raise CommandError(
-        f"{program} {versions} is too old for {subject}, which is PostgreSQL {major}; "
-        f"install its client: apt-get install postgresql-client-{major}",
+        f"{program} {versions}{by} is too old for {subject}, which is PostgreSQL {major}; "
+        f"install its client{there}: apt-get install postgresql-client-{major}",
         argv=(program,),
     )
 
 
 @contextlib.contextmanager
-def client_errors(secrets: Sequence[str] = ()) -> Iterator[None]:
+def client_errors(secrets: Sequence[str] = (), place: str = "") -> Iterator[None]:
     """Let the error of a client program quote what the program itself calls its error, not its last line.
+
+    ``place`` is where it runs, if not on this machine.
 
     Raises:
         CommandError: the same, with a better text.
@@ -139,11 +144,15 @@ def client_errors(secrets: Sequence[str] = ()) -> Iterator[None]:
         if not messages or error.returncode in (None, 0):
             raise
         program = os.path.basename(error.argv[0]) if error.argv else "the client program"
+        program += f", run by {place}," if place else ""
         advice = next((text for sign, text in _ADVICE if sign in error.stderr_tail), "")
         hints = "".join(f" ({hint.strip()})" for hint in dict.fromkeys(HINT.findall(error.stderr_tail)))
         error_text = "; ".join(dict.fromkeys(messages))
         raise CommandError(
-            redact(f"{program} failed (status {error.returncode}): {error_text}{hints}{advice}", secrets),
+            redact(
+                f"{program} failed (status {error.returncode}): {error_text}{hints}{advice}",
+                secrets,
+            ),
             argv=error.argv,
             returncode=error.returncode,
             stderr_tail=error.stderr_tail,

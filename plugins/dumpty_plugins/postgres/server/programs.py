@@ -10,7 +10,7 @@ from dumpty import CommandError, Peer, SourceError
 from dumpty.process import Child, RemoteChild
 from dumpty_plugins.postgres.server.clients import Client, client_errors, find_clients
 from dumpty_plugins.postgres.server.connection import rows
-from dumpty_plugins.postgres.server.remote_programs import blocks, fed, find_remote_clients, session_there
+from dumpty_plugins.postgres.server.remote_programs import find_remote_clients, session_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,13 +44,14 @@ def connected_program(
     remote: Remote | None,
     *,
     environment: Mapping[str, str] | None = None,
-    stdin: bool = False,
+    stdin: Path | None = None,
     stdout: bool = False,
     on_line: Callable[[str], object] | None = None,
 ) -> Iterator[WatchedProgram]:
     """Within the block, a client program runs with a session of its own at ``address``, here or where ``remote`` is.
 
     Its argument ``--dbname`` is added to ``argv``; ``environment`` is what it gets beside what says where to connect.
+    The file ``stdin`` is what it reads there; here it is to be an argument.
 
     Raises:
         CommandError: it cannot be started.
@@ -67,9 +68,9 @@ def connected_program(
         program, *arguments = argv
         argv = [program, "--no-password", f"--dbname={conninfo}", *arguments]
         variables |= environment or {}
-        stack.enter_context(client_errors(secrets))
+        stack.enter_context(client_errors(secrets, remote.shown if remote is not None else ""))
         if remote is None:
-            child = Child(argv, env=variables, secrets=secrets, stdin=stdin, stdout=stdout, on_line=on_line)
+            child = Child(argv, env=variables, secrets=secrets, stdout=stdout, on_line=on_line)
         else:
             child = RemoteChild(
                 remote, argv, env=variables, secrets=secrets, stdin=stdin, stdout=stdout, on_line=on_line
@@ -79,31 +80,54 @@ def connected_program(
 
 
 @contextlib.contextmanager
-def program_output(argv: Sequence[str], path: Path, remote: Remote | None = None) -> Iterator[Callable[[], bytes]]:
-    """Within the block, a program reads the file at ``path``, here or where ``remote`` is; yield what reads its output.
+def program_output(argv: Sequence[str], path: Path) -> Iterator[Callable[[], bytes]]:
+    """Within the block, a program reads the file at ``path``; yield what reads its output.
 
     That returns b"" only at an end that is known to be a good one.
 
     Raises:
         CommandError: it cannot be started, or failed.
-        OSError: the file cannot be read.
     """
-    environment = {"LC_ALL": "C"}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(client_errors())
-        if remote is not None:
-            there = stack.enter_context(RemoteChild(remote, argv, env=environment, stdin=True))
-            yield stack.enter_context(fed(there, path))
-            return
-        child = stack.enter_context(Child([*argv, str(path)], env=environment))
+    with client_errors(), Child([*argv, str(path)], env={"LC_ALL": "C"}) as child:
+        yield _reading(child)
 
-        def read() -> bytes:
-            piece = child.read()
-            if not piece:
-                child.wait()
-            return piece
 
-        yield read
+@contextlib.contextmanager
+def remote_output(argv: Sequence[str], path: Path, address: Address, remote: Remote) -> Iterator[Callable[[], bytes]]:
+    """As ``program_output``, of a program that runs where ``remote`` is, and is given up when the way fell silent.
+
+    Raises:
+        CommandError: it cannot be started, or failed.
+        OSError: the file cannot be read.
+        SourceError: nothing came of it for as long as ``address`` lets a server be silent.
+    """
+    with (
+        client_errors(place=remote.shown),
+        RemoteChild(remote, argv, env={"LC_ALL": "C"}, stdin=path) as child,
+        contextlib.closing(Peer(f"{child.name} by {remote.shown}", child.kill_now, seconds=address.stall)) as peer,
+    ):
+        read = _reading(child)
+
+        def read_watched() -> bytes:
+            try:
+                with peer.waiting():
+                    return read()
+            except CommandError as error:
+                if peer.reason:
+                    raise SourceError(peer.reason) from error
+                raise
+
+        yield read_watched
+
+
+def _reading(child: Child) -> Callable[[], bytes]:
+    def read() -> bytes:
+        piece = child.read()
+        if not piece:
+            child.wait()
+        return piece
+
+    return read
 
 
 @contextlib.contextmanager
@@ -124,7 +148,7 @@ def watch_program(child: Child, address: Address) -> Iterator[WatchedProgram]:
         child.kill_now,
         seconds=address.stall,
         working=working,
-        pulse=child.seconds_of_work,
+        pulse=None if isinstance(child, RemoteChild) else child.seconds_of_work,
     )
     try:
         yield WatchedProgram(child, peer)
@@ -154,17 +178,6 @@ class WatchedProgram:
         if not piece:
             self.wait()
         return piece
-
-    def give(self, path: Path) -> None:
-        """Write the file at ``path`` to it.
-
-        Raises:
-            CommandError: it stopped reading.
-            OSError: the file cannot be read.
-        """
-        for piece in blocks(path):
-            with self._peer.waiting():
-                self._child.write(piece)
 
     def wait(self) -> None:
         """Wait for its end.

@@ -1,21 +1,19 @@
-"""Client programs where a way leads: found, given what this machine's would have, and fed."""
+"""Client programs where a way leads: found, and given what this machine's would have."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING
 
 from dumpty import CommandError, OptionError
-from dumpty.process import BLOCK, RemoteChild, run
+from dumpty.process import run
 from dumpty_plugins.postgres.server.clients import WELL_KNOWN, Client, client_of, without_wrappers
-from dumpty_plugins.postgres.server.connection import SECRET_PARAMETERS, conninfo
+from dumpty_plugins.postgres.server.connection import SECRET_PARAMETERS, conninfo, psycopg2
 from dumpty_plugins.postgres.server.waiting import KEEPALIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from dumpty import Endpoint, Options, Remote, Source
     from dumpty_plugins.postgres.server.connection import Address
@@ -39,30 +37,52 @@ _FILES = {
     "sslrootcert": "PGSSLROOTCERT",
     "sslcrl": "PGSSLCRL",
     "sslcrldir": "PGSSLCRLDIR",
+    "sslkeylogfile": "",
 }
 """What names files of this machine, and how the environment says it."""
+_SYSTEM = "system"
+"""As sslrootcert: the certificates that every system has."""
+_DEMANDS = {
+    "require_auth": "PGREQUIREAUTH",
+    "sslcertmode": "PGSSLCERTMODE",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+    "channel_binding": "PGCHANNELBINDING",
+    "gssencmode": "PGGSSENCMODE",
+    "sslsni": "PGSSLSNI",
+}
+"""What an older libpq would ignore as a variable; as a parameter that it does not know, it is an error."""
 _AS_HERE = (
-    *("PGSSLMODE", "PGREQUIRESSL", "PGSSLNEGOTIATION", "PGSSLSNI", "PGSSLCERTMODE", "PGREQUIREPEER", "PGREQUIREAUTH"),
-    *("PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGGSSENCMODE", "PGKRBSRVNAME"),
-    *("PGTARGETSESSIONATTRS", "PGOPTIONS", "PGAPPNAME", "PGCONNECT_TIMEOUT"),
+    "PGSSLMODE",
+    "PGREQUIREPEER",
+    "PGKRBSRVNAME",
+    "PGTARGETSESSIONATTRS",
+    "PGOPTIONS",
+    "PGAPPNAME",
+    "PGCONNECT_TIMEOUT",
 )
 _NOT_AS_THERE = (
-    *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSERVICEFILE", "PGCLIENTENCODING"),
-    "PGLOADBALANCEHOSTS",
+    *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE", "PGSERVICEFILE", "PGLOADBALANCEHOSTS"),
+    *("PGCLIENTENCODING", "PGDATESTYLE", "PGTZ", "PGGEQO", "PGREQUIRESSL"),
+    *filter(None, _FILES.values()),
+    *_DEMANDS.values(),
 )
-"""What the environment there may say, and the connection string says."""
+"""What the environment there may say, and the connection string says, or nobody."""
 
 
 def remote_of(source: Source, options: Options) -> Remote | None:
     """Return where client programs are to run, None for this machine: what the option ``programs`` says.
 
     Raises:
+        DependencyError: psycopg2 is not installed, by which it is found out how to log in there.
         OptionError: it says there, and there is no way.
     """
     if options["programs"] == "here":
         return None
     if source.remote is None:
         raise OptionError("programs=there runs pg_dump and pg_restore where --via leads: it needs --via")
+    psycopg2()
     return source.remote
 
 
@@ -79,8 +99,11 @@ def find_remote_clients(remote: Remote, program: str, bindir: str) -> list[Clien
         if len(fields) != _FIELDS or fields[1] in real_paths:
             continue
         path, real_path, version = fields
+        client = client_of(path, version)
+        if not (path.startswith("/") and client.major):  # what does not tell its version is none
+            continue
         real_paths.add(real_path)
-        clients.append(client_of(path, version))
+        clients.append(client)
         if os.path.basename(real_path) == "pg_wrapper":
             wrappers.add(path)
     if not clients:
@@ -100,10 +123,11 @@ def session_there(address: Address, remote: Remote) -> tuple[str, dict[str, str 
         SourceError: the server cannot be reached.
     """
     endpoint, parameters = remote.endpoint, address.parameters
+    files = {n: parameters.get(n) or os.environ.get(variable or n, "") for n, variable in _FILES.items()}
+    if endpoint.sockets:  # where there is no TLS
+        files = {}
     named = [n for n in SECRET_PARAMETERS if n in parameters]
-    if not endpoint.sockets:
-        given = {n: parameters.get(n) or os.environ.get(variable, "") for n, variable in _FILES.items()}
-        named += [n for n, value in given.items() if value not in {"", "system"}]
+    named += [n for n, value in files.items() if value not in {"", _SYSTEM}]
     if named:
         raise OptionError(
             f"{', '.join(named)} of {address.label} cannot be handed to a program there: leave programs=there out"
@@ -112,10 +136,26 @@ def session_there(address: Address, remote: Remote) -> tuple[str, dict[str, str 
         user, password = connection.info.user, connection.info.password
     left_out = {"host", "hostaddr", "port", "password", "passfile", *_FILES}
     public = {n: value for n, value in parameters.items() if n not in left_out}
-    public |= _place(endpoint, address) | {"user": user}
+    public |= _place(endpoint, address) | {"user": user, **{n: value for n, value in files.items() if value}}
+    for name, variable in _DEMANDS.items():
+        if os.environ.get(variable):
+            public.setdefault(name, os.environ[variable])
+    if files.get("sslrootcert") == _SYSTEM:  # which says so by itself, but not to an older libpq
+        public.setdefault("sslmode", "verify-full")
+    elif not endpoint.sockets and _verifies_by_default(parameters):
+        public["sslmode"] = "verify-ca"
     environment: dict[str, str | None] = {name: os.environ.get(name) for name in _AS_HERE}
     environment |= dict.fromkeys(_NOT_AS_THERE)
     return conninfo(KEEPALIVE | public), environment | {"LC_ALL": "C", "PGPASSWORD": password or None}
+
+
+def _verifies_by_default(parameters: Mapping[str, str]) -> bool:
+    """Return whether sslmode=require means verify-ca on this machine: where a user has a file of authorities, it does.
+
+    https://www.postgresql.org/docs/current/libpq-ssl.html
+    """
+    mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE")
+    return mode == "require" and os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))
 
 
 def _place(endpoint: Endpoint, address: Address) -> dict[str, str]:
@@ -125,49 +165,3 @@ def _place(endpoint: Endpoint, address: Address) -> dict[str, str]:
     host = address.parameters.get("host") or endpoint.host
     other = {"hostaddr": endpoint.host} if host != endpoint.host else {}
     return {"host": host, "port": str(endpoint.port), **other}
-
-
-@contextlib.contextmanager
-def fed(child: RemoteChild, path: Path) -> Iterator[Callable[[], bytes]]:
-    """Within the block, ``child`` gets the file at ``path`` to read; yield what reads its output, to its good end.
-
-    Raises:
-        CommandError: it failed.
-        OSError: the file cannot be read.
-    """
-    errors: list[Exception] = []
-
-    def feed() -> None:
-        try:
-            for piece in blocks(path):
-                child.write(piece)
-            child.stdin.close()
-        except (CommandError, BrokenPipeError):
-            pass  # who reads its output sees why
-        except Exception as error:  # noqa: BLE001 - raised by who reads
-            errors.append(error)
-            child.kill_now()
-
-    def read() -> bytes:
-        piece = child.read()
-        if not piece:
-            thread.join()
-            if errors:
-                raise errors[0]
-            child.wait()
-        return piece
-
-    thread = threading.Thread(target=feed, name="dumpty-postgres-feed", daemon=True)
-    thread.start()
-    try:
-        yield read
-    finally:
-        child.end()
-        thread.join()
-
-
-def blocks(path: Path) -> Iterator[bytes]:
-    """Yield what the file at ``path`` holds."""
-    with path.open("rb") as stream:
-        while piece := stream.read(BLOCK):
-            yield piece
