@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -110,6 +111,25 @@ def test_a_way_that_fails_behind_a_program_that_did_not_is_no_success():
     assert len(way.words) == 1
 
 
+def test_output_that_did_not_all_come_is_no_success(way):
+    """As where a way has a stream of its own for each, and one of them breaks off."""
+    way.wrapped = ["bash", "-c", 'exec 4>&1; { "$@" 2>&5 | { head -c 60 >&4; cat >/dev/null; }; } 5>&2', "way"]
+    with pytest.raises(CommandError, match="ended well, but not all that it wrote came: the way there broke"):
+        run(["printf", "%0100d", "1"], remote=way)
+    with (
+        RemoteChild(way, ["printf", "%0100d", "1"]) as child,
+        pytest.raises(CommandError, match="not all that it wrote"),
+    ):
+        child.copy_to(io.BytesIO())
+    assert len(way.words) == 2
+
+
+def test_a_program_that_was_told_to_end_has_not_ended_well(way):
+    script = "trap 'exit 0' TERM; kill -s TERM $PPID; while :; do sleep 0.1; done"
+    with pytest.raises(CommandError, match="was ended by signal 15"):
+        run(["sh", "-c", script], remote=way)
+
+
 def test_a_way_that_is_not_there_is_said():
     way = Way(wrapped=["/nonexistent/ssh"])
     with pytest.raises(CommandError, match="ssh could not be started"):
@@ -163,6 +183,9 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_is_no_input(way, tmp_path)
         os.truncate(path, 1000)
         with pytest.raises(OSError, match="became shorter"):
             child.wait()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no file that could be sent"):
+        RemoteChild(way, ["cat"], stdin=f"/dev/fd/{os.open(tmp_path / 'pipe', os.O_RDWR)}")
     with pytest.raises(FileNotFoundError):
         RemoteChild(way, ["cat"], stdin=tmp_path / "none")
 
@@ -175,22 +198,32 @@ def test_what_a_shell_says_to_who_logs_in_is_no_output_of_the_program(way):
         run(["echo", "words"], remote=way)
 
 
-@pytest.mark.parametrize("stdin", [None, b"all that it reads"])
+READS = "cat; while :; do sleep 0.1; done; : 86402"
+READS_NOTHING = "while :; do sleep 0.1; done; : 86402"
+"""Nobody sees the end of an input that is not read; but what there is to be told cannot be told any more."""
+
+
+@pytest.mark.parametrize(
+    ("script", "stdin"),
+    [(READS, "None"), (READS, "b'all that it reads'"), (READS_NOTHING, "bytes(5 << 20)")],
+    ids=["no input", "read", "unread"],
+)
 @pytest.mark.parametrize("ignored", ["", "trap '' TERM HUP INT; "])
-def test_what_runs_there_ends_where_this_process_is_killed(way, ignored, stdin):
+def test_what_runs_there_ends_where_this_process_is_killed(way, ignored, script, stdin):
     text = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "from process.test_remote_child import Way\n"
-        "from dumpty.process import RemoteChild\n"
+        "from dumpty.process import RemoteChild, remote_child\n"
+        "remote_child.SCRIPT = remote_child.SCRIPT.replace('sleep 15', 'sleep 0.5')\n"
         # In a session of its own, as sshd's is: a signal to our own does not get there.
         f"way = Way({way.shell!r}, wrapped=['setsid', '--wait'])\n"
-        f"child = RemoteChild(way, ['sh', '-c', \"{ignored}cat; while :; do sleep 0.1; done; : 86402\"], stdin={stdin!r})\n"
+        f"child = RemoteChild(way, ['sh', '-c', {ignored + script!r}], stdin={stdin})\n"
         "child.wait()\n"
     )
     tests = Path(__file__).parents[1]
     process = subprocess.Popen([sys.executable, "-c", text, str(tests), str(tests / "process")])
     try:
-        assert eventually(lambda: running("cat; while", ": 86402"))
+        assert eventually(lambda: running("do sleep 0.1", ": 86402"))
     finally:
         process.kill()
         process.wait()

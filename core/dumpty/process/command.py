@@ -74,6 +74,8 @@ def run(
         finally:
             child.end()
             reader.join(_READER_SECONDS)
+        if isinstance(child, RemoteChild):
+            child.require_output()
         return output.decode("utf-8", "replace")
 
 

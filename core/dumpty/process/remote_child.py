@@ -12,15 +12,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import secrets as random
 import signal
+import stat
 import subprocess
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from dumpty.errors import CommandError
 from dumpty.process.child import BLOCK, Child
+from dumpty.process.remote_script import SCRIPT, preamble
 from dumpty.redaction import redact
 
 if TYPE_CHECKING:
@@ -30,77 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteChild"]
 
-# Two processes: one passes on what is to be read, counted, and then holds the connection; the other one runs the
-# program. The first says that all has come before the program can see an end of it. Behind the bytes that are counted
-# come so many spaces that a head which reads ahead takes none of the mark.
-_SCRIPT = r"""
-mark=$1 size=$2
-shift 2
-while :; do
-    IFS= read -r line || exit 1
-    case $line in
-        .) break ;;
-        +*) export "${line#+}" ;;
-        -*) unset "${line#-}" ;;
-    esac
-done
-printf '%s\n' "$mark"
-own=
-if command -v setsid >/dev/null 2>&1; then own=setsid; fi
-feed() {
-    if [ "$size" ]; then
-        whole=
-        head -c "$size"
-        case $? in
-            0) while [ -z "$whole" ] && IFS= read -r line; do case $line in *"$mark") whole=yes ;; esac; done ;;
-            141) whole=yes ;;
-        esac
-        if [ "$whole" ]; then printf '%s whole\n' "$mark" >&2; fi
-    fi
-    exec >/dev/null 2>&1
-    cat
-    kill "$$"
-}
-end() {
-    stop=yes
-    if [ "$program" ]; then
-        { kill -- "-$program" || kill "$program"; } 2>/dev/null
-        { sleep 5; kill -9 -- "-$program" || kill -9 "$program"; } >/dev/null 2>&1 &
-        killer=$!
-    fi
-}
-run() {
-    program= killer=
-    trap end HUP INT TERM
-    exec 4<&0 </dev/null
-    if [ -z "$size" ]; then exec 4</dev/null; fi
-    $own "$@" <&4 4<&- &
-    program=$!
-    exec 4<&- >/dev/null
-    if [ "$stop" ]; then end; fi
-    wait "$program" 2>/dev/null
-    status=$?
-    while kill -0 "$program" 2>/dev/null; do wait "$program" 2>/dev/null; status=$?; done
-    if [ "$killer" ]; then kill "$killer" 2>/dev/null; fi
-    kill -USR1 "$$"
-    printf '%s ended %s\n' "$mark" "$status" >&2
-}
-job= stop= over=
-trap over=yes USR1
-trap 'stop=yes; if [ "$job" ] && [ -z "$over" ]; then kill "$job"; fi' HUP INT TERM
-exec 3<&0 </dev/null
-feed <&3 3<&- | run "$@" 3<&- &
-job=$!
-exec 3<&- >/dev/null
-if [ "$stop" ]; then kill "$job"; fi
-while :; do
-    wait
-    if [ "$?" -le 128 ]; then break; fi
-done 2>/dev/null
-exit 0
-""".strip()
 _AHEAD = 1 << 16
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""Spaces behind what is counted, so that a head which reads ahead takes none of the mark."""
 _SIGNALLED = 128
 _SIGNALS = {number.value for number in signal.Signals}
 _GRACE_SECONDS = 1.5
@@ -141,39 +73,70 @@ class RemoteChild(Child):
         self._input, self._input_size = _opened(stdin)
         self._is_whole = self._input is None
         self._input_error: OSError | None = None
-        self._is_past_noise = not stdout
+        self._is_past_noise = self._has_output = not stdout
+        self._held = b""
+        self._saw_end = False
         self._may_close, self._given_up = threading.Event(), threading.Event()
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_input)
-            ahead = _preamble(os.path.basename(argv[0]), env or {})
+            ahead = preamble(os.path.basename(argv[0]), env or {})
             size = "" if self._input is None else str(self._input_size)
-            command = remote.command(["sh", "-c", _SCRIPT, "dumpty", self._mark.decode(), size, *argv])
+            command = remote.command(["sh", "-c", SCRIPT, "dumpty", self._mark.decode(), size, *argv])
             super().__init__(
                 command, env=remote.environment, secrets=secrets, stdin=True, stdout=stdout, on_line=on_line
             )
+            stack.callback(self.kill_now)
+            self.argv = tuple(redact(a, secrets) for a in argv)
+            self.name = os.path.basename(argv[0])
+            self._feeder = threading.Thread(target=self._feed, args=(ahead,), name=f"{self.name}-stdin", daemon=True)
+            self._feeder.start()
             stack.pop_all()
-        self.argv = tuple(redact(a, secrets) for a in argv)
-        self.name = os.path.basename(argv[0])
-        self._feeder = threading.Thread(target=self._feed, args=(ahead,), name=f"{self.name}-stdin", daemon=True)
-        self._feeder.start()
 
     def read(self) -> bytes:
         """Return the next block of the program's output, without what was written before it began; b"" at its end.
 
         The end does not mean that it succeeded.
         """
-        piece = super().read()
-        if self._is_past_noise:
-            return piece
+        if not self._is_past_noise and not self._pass_noise():
+            self._saw_end = True
+        while not self._saw_end:
+            piece = super().read()
+            known, self._held = self._held + piece, b""
+            if not piece:
+                self._saw_end = True
+                ended = known.removesuffix(b"\n" + self._mark + b"\n")
+                self._has_output = ended != known
+                return ended
+            kept = len(known) - len(self._mark) - 2  # which may be the mark of its end
+            if kept > 0:
+                self._held = known[kept:]
+                return known[:kept]
+            self._held = known
+        return b""
+
+    def _pass_noise(self) -> bool:
+        """Read up to where the program's output begins; False where it does not."""
         before = b""
-        while piece and len(before) < _NOISE:
+        while len(before) < _NOISE:
+            piece = super().read()
+            if not piece:
+                return False
             before += piece
             _, mark, rest = before.partition(self._mark + b"\n")
             if mark:
-                self._is_past_noise = True
-                return rest or super().read()
-            piece = super().read()
-        return b""
+                self._is_past_noise, self._held = True, rest
+                return True
+        self.end()
+        return False
+
+    def require_output(self) -> None:
+        """Check that output which was read to its end was all of it.
+
+        Raises:
+            CommandError: the way broke before all had come.
+        """
+        if self._saw_end and not self._has_output:
+            raise self._failure("ended")
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the program there to end, and check that it succeeded.
@@ -194,6 +157,7 @@ class RemoteChild(Child):
             raise self._input_error
         if self._status != 0 or not self._is_whole:
             raise self._failure("ended")
+        self.require_output()
 
     def end(self) -> None:
         """End the program there, and what leads to it."""
@@ -203,7 +167,7 @@ class RemoteChild(Child):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(_GRACE_SECONDS)
         super().end()
-        self._feeder.join()
+        self._feeder.join(_GRACE_SECONDS)
 
     def seconds_of_work(self) -> float:
         """Return 0: what works for it does so elsewhere."""
@@ -261,9 +225,9 @@ class RemoteChild(Child):
             self._is_whole = True
         elif (told := word.removeprefix(b" ended ")).isdigit():
             self._status = int(told[:3])
-            if self._status:
-                self._given_up.set()
             self._may_close.set()
+        if self._status is not None and (self._status or self._is_whole):
+            self._given_up.set()  # what it has not read yet, it needs no more
 
     def _failure(self, event: str) -> CommandError:
         error = super()._failure(event)
@@ -279,6 +243,8 @@ class RemoteChild(Child):
             text = f"{where} exited with status {status}"
         elif not self._is_whole:
             text, status = f"{where} ended before all had come that it was to read: the way there broke", None
+        elif self._saw_end and not self._has_output:
+            text, status = f"{where} ended well, but not all that it wrote came: the way there broke", None
         else:
             text, status = f"{where} ended well, but not the way there, which {event}", None
         if status is None:
@@ -294,14 +260,8 @@ def _opened(stdin: str | os.PathLike[str] | bytes | None) -> tuple[BinaryIO | No
     if isinstance(stdin, bytes):
         return io.BytesIO(stdin), len(stdin)
     stream = open(stdin, "rb")  # noqa: SIM115 - closed with the child
-    return stream, os.fstat(stream.fileno()).st_size
-
-
-def _preamble(program: str, env: Mapping[str, str | None]) -> bytes:
-    """Return what goes ahead on standard input: a line for each variable that is set or removed, and one with a dot."""
-    lines = []
-    for name, value in env.items():
-        if not _VARIABLE.fullmatch(name) or (value is not None and ("\n" in value or "\0" in value)):
-            raise CommandError(f"the variable {name} cannot be handed to {program} there: it has a line break")
-        lines.append(f"-{name}\n" if value is None else f"+{name}={value}\n")
-    return "".join((*lines, ".\n")).encode("utf-8", "surrogateescape")
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        stream.close()
+        raise OSError(f"{os.fspath(stdin)} is no file that could be sent")
+    return stream, found.st_size
