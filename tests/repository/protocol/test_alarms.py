@@ -12,7 +12,7 @@ import pytest
 from faults.ledger import FACTOR
 from repository.protocol.explorer import Broken
 from repository.protocol.scenarios import explorer
-from repository.protocol.stepping import ZERO, Holding
+from repository.protocol.stepping import ZERO, Holding, SteppedStore
 
 from dumpty.errors import StoreError
 from dumpty.repository.protocol import alarms
@@ -22,6 +22,7 @@ from dumpty.types import Cap
 
 JOB, CHANNEL = "nightly", "0123456789abcdef"
 FOLDER = f".alarms/{JOB}"
+NOTES = f"{FOLDER}/{CHANNEL}.told"
 STATES = 120_000
 """Of three processes, as many are looked at as a few seconds allow; DUMPTY_FAULT_ROUNDS is for more."""
 
@@ -85,6 +86,21 @@ def alarm_explorer(*processes, invariant=told_is_sent, **options):
 
 def test_two_that_tell_tell_it_once():
     alarm_explorer(x, x, invariant=told_once).run()
+
+
+class NotesFirst(SteppedStore):
+    """Lists as a directory may: what comes late in the alphabet first, and each half when it gets there."""
+
+    def list(self, folder=""):
+        late, early = (self._step(("list", folder, *ends)) for ends in ((NOTES, "~"), ("", NOTES)))
+        return [self._found(*pair) for page in (late, early) for pair in sorted(page)]
+
+
+@pytest.mark.parametrize("store_class", [SteppedStore, NotesFirst])
+@pytest.mark.parametrize("capabilities", [ALL, ALL | Cap.LOCAL], ids=["far", "local"])
+def test_two_of_which_one_is_done_while_the_other_looks_tell_it_once(store_class, capabilities):
+    """A claim that is gone when it is read, or was deleted before a listing came to it, is of one who has told."""
+    alarm_explorer(x, x, invariant=told_once, store_class=store_class, capabilities=capabilities).run()
 
 
 def test_three_that_tell_tell_it_once():

@@ -5,10 +5,10 @@
     .alarms/JOB/CHANNEL.claim-NONCE       somebody is about to tell
     .alarms/JOB/CHANNEL.told-TIME-NONCE   what was told: which others it replaces, and what it knows
 
-Whoever tells puts a claim, and only then looks for those of others, and at what was told. Of two that do so at the same
-moment each may see the other, and then both give way. What was told is put once its recipient has taken it: whoever is
-killed before leaves it to the next one, who tells it again. A claim that is old counts no more; where its owner lives
-after all both tell, and what both put is taken together.
+Whoever tells puts a claim, only then looks for those of others, and only then at what was told. Of two that do so at
+the same moment each may see the other, and then both give way. What was told is put once its recipient has taken it:
+whoever is killed before leaves it to the next one, who tells it again. A claim that is old counts no more; where its
+owner lives after all both tell, and what both put is taken together.
 
 A note of what was told names all that it replaces, other notes and claims that are over, its own among them: where
 they cannot be deleted, or whoever would do so is killed, none of them comes back, or keeps anybody from telling.
@@ -80,11 +80,13 @@ class Telling:
 
     def look(self, silence: timedelta) -> bool:
         """See what was told before, and return whether nobody else is at it; who has given up is cleared away."""
-        told = _look(self._store, self._base)
-        self.known = told.contents
-        others = [claim for claim in told.claims if claim.name != self._name]
+        others = [claim for claim in _look(self._store, self._base).claims if claim.name != self._name]
         if any(_is_alive(self._store, claim, silence) for claim in others):
             return False
+        # Whose claim was gone before we came to it has told: that is seen by a look that begins afterwards, and by no
+        # other, for no listing is a snapshot.
+        told = _look(self._store, self._base)
+        self.known = told.contents
         self._names = (*told.names, *(claim.name for claim in others), self._name)
         if others:
             with contextlib.suppress(StoreError):
