@@ -79,6 +79,11 @@ class Plan(NamedTuple):
     changes: bool
 
 
+# Made with the module, by one thread: several that met a type for the first time at once would crash msgspec 0.22.
+_DECODER = msgspec.json.Decoder(_State)
+_NOTICES = msgspec.json.Decoder(Notice)
+
+
 def encode(known: dict[str, Known], now: datetime) -> bytes:
     """Return what is written down of what a recipient knows, as of ``now`` (aware)."""
     return msgspec.json.encode(_State(open=known, at=now))
@@ -102,7 +107,7 @@ def noted_at(contents: Iterable[bytes]) -> datetime | None:
 def _states(contents: Iterable[bytes]) -> Iterator[_State]:
     for content in contents:
         with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
-            state = msgspec.json.decode(content, type=_State)
+            state = _DECODER.decode(content)
             if state.version == VERSION:
                 yield state
 

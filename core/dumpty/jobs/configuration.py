@@ -169,6 +169,10 @@ _NAMES = {
 }
 
 
+# Made with the module, by one thread: several that met a type for the first time at once would crash msgspec 0.22.
+_DECODERS = tuple(msgspec.json.Decoder(kind) for kind in (Defaults, Limits, Job))
+
+
 def _convert(file: ConfigFile, value: Any, kind: type[T], keys: tuple[str, ...], problems: list[str]) -> T | None:
     try:
         return msgspec.convert(_without_dates(value), kind)

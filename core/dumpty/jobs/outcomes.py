@@ -86,6 +86,10 @@ class JobRun(Struct, frozen=True, kw_only=True):
     version: int = VERSION
 
 
+# Made with the module, by one thread: several that met a type for the first time at once would crash msgspec 0.22.
+_DECODER = msgspec.json.Decoder(JobRun)
+
+
 def encode(run: JobRun) -> bytes:
     """Return what is written down of a run."""
     return msgspec.json.encode(_encodable(msgspec.to_builtins(run)))
@@ -107,7 +111,7 @@ def decode(content: bytes, label: str) -> JobRun:
         ManifestError: it says none, or was written by a newer dumpty.
     """
     try:
-        run = msgspec.json.decode(content, type=JobRun)
+        run = _DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ManifestError(f"what is written down of the {label} is damaged: {error}") from None
     if run.version != VERSION:

@@ -52,7 +52,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+# Made with the module, by one thread: several that met a type for the first time at once would crash msgspec 0.22.
 _DECODER = msgspec.json.Decoder(schema.Manifest)
+_OTHER_DECODERS = tuple(msgspec.json.Decoder(kind) for kind in (schema.Content, schema.Evidence, schema.Entry))
 _STATEMENT = b"dumpty manifest signature v1\0"
 """What every statement begins with: nothing else that such a key may sign begins like that."""
 

@@ -78,16 +78,19 @@ def read_script(dump: Dump) -> Accounts:
     return parse(data)
 
 
+# Made with the module, by one thread: several that met a type for the first time at once would crash msgspec 0.22.
+_DECODER: msgspec.json.Decoder[AnyFact] = msgspec.json.Decoder(AnyFact)
+
+
 def parse(data: bytes) -> Accounts:
     """Return what a dump holds.
 
     Raises:
         IntegrityError: as for ``read_script``.
     """
-    decoder = msgspec.json.Decoder(AnyFact)
     try:
         lines = data.decode("utf-8").split("\n")
-        facts = [decoder.decode(line.removeprefix(_FACT)) for line in lines if line.startswith(_FACT)]
+        facts = [_DECODER.decode(line.removeprefix(_FACT)) for line in lines if line.startswith(_FACT)]
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         # Without the line, which may hold the hash of a password.
         raise IntegrityError(f"the dump is not one of accounts, or is damaged ({type(error).__name__})") from None
