@@ -12,6 +12,7 @@ from support.side_by_side import Scheduling
 
 pytest_plugins: list[str] = [
     "support.postgres_server",
+    "support.reacher",
     "support.mariadb_server",
     "support.mysql_server",
     "support.azure_server",

@@ -15,35 +15,15 @@ from urllib.parse import quote
 
 import pytest
 from support.mariadb_server import PASSWORD
+from support.reacher import ROWS, SECRET, done, tcp
 from support.sftp_server import SSHServer
 from support.ways import At, command_lines, eventually, gone, running, signal_all, ssh_url
 
 from dumpty import BackupManager, Cancellation, MalformedURL, OtherDatabase, PluginNotFound, TransportError
 
-SECRET = "s3cr3t-Marker"
+pytestmark = pytest.mark.usefixtures("reacher")
+
 ENCODED = quote(PASSWORD, safe="")
-ROWS = 60_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def role(postgres):
-    """A role of PostgreSQL that has a password."""
-    postgres.execute(f"CREATE ROLE reacher LOGIN SUPERUSER PASSWORD '{SECRET}'")
-    yield
-    postgres.execute("DROP ROLE reacher")
-
-
-@pytest.fixture(scope="module")
-def shop(postgres, role):
-    """A PostgreSQL database of some megabytes."""
-    name = postgres.create()
-    postgres.script(
-        name,
-        f"CREATE TABLE item AS SELECT g AS id, repeat(md5(g::text), 8) AS text FROM generate_series(1, {ROWS}) g;"
-        "ALTER TABLE item ADD PRIMARY KEY (id); CREATE TABLE small AS SELECT 1 AS x;",
-    )
-    yield name
-    postgres.drop(name)
 
 
 @pytest.fixture
@@ -57,14 +37,6 @@ def manager(tmp_path):
 
 
 @pytest.fixture
-def target(postgres):
-    name = f"{postgres.create()}_to"
-    yield name
-    postgres.drop(name)
-    postgres.drop(name.removesuffix("_to"))
-
-
-@pytest.fixture
 def directory(monkeypatch, postgres, mariadb, mysql):
     """A private directory for temporary files, in which nothing is left at the end; servers have theirs elsewhere."""
     path = tempfile.mkdtemp(prefix="drch", dir="/tmp")
@@ -75,16 +47,6 @@ def directory(monkeypatch, postgres, mariadb, mysql):
     left = os.listdir(path)
     subprocess.run(["rm", "-rf", path], check=True)
     assert left == []
-
-
-def tcp(postgres, database, host="localhost", **parameters):
-    query = "&".join(f"{name}={quote(str(value))}" for name, value in parameters.items())
-    return f"postgresql://reacher:{SECRET}@{host}:{postgres.port}/{database}{'?' if query else ''}{query}"
-
-
-def done(result):
-    assert result.success, result.error
-    return result.backup
 
 
 def failure(result):
@@ -214,12 +176,12 @@ def test_a_server_that_is_not_there_is_said_in_the_words_of_who_looked(manager, 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    error = failure(manager.create_backup(f"postgresql://reacher:{SECRET}@localhost:{port}/{shop}", via=via))
+    error = failure(manager.create_backup(f"postgresql://reacher:{quote(SECRET)}@localhost:{port}/{shop}", via=via))
     assert "Connection refused" in error
     assert f"cannot reach postgresql://reacher:***@localhost:{port}/{shop} by ssh://" in error
-    error = failure(manager.create_backup(f"postgresql://reacher:{SECRET}@/{shop}?host=/nowhere", via=via))
+    error = failure(manager.create_backup(f"postgresql://reacher:{quote(SECRET)}@/{shop}?host=/nowhere", via=via))
     assert "there is no socket /nowhere/.s.PGSQL.5432" in error
-    error = failure(manager.create_backup(f"mysql://tcp:{SECRET}@localhost:{port}/{shop}", via=via))
+    error = failure(manager.create_backup(f"mysql://tcp:{quote(SECRET)}@localhost:{port}/{shop}", via=via))
     assert "Connection refused" in error
 
 

@@ -12,45 +12,15 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
+from support.reacher import ROWS, SECRET, done, tcp
 from support.sftp_server import SSHServer
 from support.ways import At, command_lines, eventually, gone, running, signal_all, ssh_url
 
 from dumpty import BackupManager, Cancellation, OptionError, TransportError
 
-SECRET = "s3cr3t-Marker 'x\""
-ROWS = 60_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def role(postgres):
-    """A role of PostgreSQL that has a password."""
-    postgres.execute("CREATE ROLE remote LOGIN SUPERUSER PASSWORD '{}'".format(SECRET.replace("'", "''")))
-    yield
-    postgres.execute("DROP ROLE remote")
-
-
-@pytest.fixture(scope="module")
-def shop(postgres, role):
-    """A PostgreSQL database of some megabytes."""
-    name = postgres.create()
-    postgres.script(
-        name,
-        f"CREATE TABLE item AS SELECT g AS id, repeat(md5(g::text), 8) AS text FROM generate_series(1, {ROWS}) g;"
-        "ALTER TABLE item ADD PRIMARY KEY (id); CREATE SEQUENCE numbers; SELECT nextval('numbers');",
-    )
-    yield name
-    postgres.drop(name)
-
-
-@pytest.fixture
-def target(postgres):
-    name = f"{postgres.create()}_to"
-    yield name
-    postgres.drop(name)
-    postgres.drop(name.removesuffix("_to"))
+pytestmark = pytest.mark.usefixtures("reacher")
 
 
 class There:
@@ -92,28 +62,18 @@ def manager(tmp_path):
     return BackupManager(tmp_path / "backups")
 
 
-def url(postgres, database, host="localhost", **parameters):
-    query = "&".join(f"{name}={quote(str(value))}" for name, value in parameters.items())
-    return f"postgresql://remote:{quote(SECRET)}@{host}:{postgres.port}/{database}{'?' if query else ''}{query}"
-
-
-def done(result):
-    assert result.success, result.error
-    return result.backup
-
-
 @pytest.mark.parametrize("format", ["sql", "native", "tar"])
 def test_a_dump_by_the_programs_there_goes_there_and_back(manager, postgres, shop, there, target, format):
-    source = url(postgres, shop)
+    source = tcp(postgres, shop)
     made = done(manager.create_backup(source, via=there.via, format=format, programs="there"))
-    assert made.rows == ROWS
+    assert made.rows == ROWS + 1
     [call] = there.calls("pg_dump")
     assert "host='localhost'" in call
     assert SECRET not in call
-    done(manager.restore(made.id, url(postgres, target), via=there.via, programs="there"))
+    done(manager.restore(made.id, tcp(postgres, target), via=there.via, programs="there"))
     assert len(there.calls("pg_restore")) == (format != "sql")
     assert postgres.dump(target) == postgres.dump(shop)
-    again = manager.restore(made.id, url(postgres, target), via=there.via, programs="there", overwrite=True)
+    again = manager.restore(made.id, tcp(postgres, target), via=there.via, programs="there", overwrite=True)
     assert done(again).id == made.id
     assert postgres.execute("SELECT count(*) FROM item", database=target) == [(ROWS,)]
 
@@ -130,7 +90,7 @@ def test_a_socket_there_is_connected_to_there(manager, postgres, shop, there, ta
 def test_without_the_right_to_create_databases_what_pg_restore_there_writes_is_loaded_in_one_transaction(
     manager, postgres, shop, there
 ):
-    made = done(manager.create_backup(url(postgres, shop), via=there.via, format="native", programs="there"))
+    made = done(manager.create_backup(tcp(postgres, shop), via=there.via, format="native", programs="there"))
     name = postgres.create()
     postgres.execute("CREATE ROLE filler LOGIN PASSWORD 'filler'")
     postgres.execute(f"ALTER DATABASE {name} OWNER TO filler")
@@ -156,11 +116,11 @@ def test_a_container_runs_its_own_programs(manager, postgres, shop, containers, 
             f'#!/bin/sh\necho x >>{containers.bin}/log\nexec {postgres.bindir}/{program} "$@"\n'
         )
         (programs / program).chmod(0o755)
-    source = f"postgresql://remote@localhost/{shop}"
+    source = f"postgresql://reacher@localhost/{shop}"
     monkeypatch.setenv("PGPASSWORD", SECRET)
     options = {"programs": "there", "bindir": str(programs), "via": "docker://db"}
     made = done(manager.create_backup(source, format="native", **options))
-    done(manager.restore(made.id, f"postgresql://remote@localhost/{target}", **options))
+    done(manager.restore(made.id, f"postgresql://reacher@localhost/{target}", **options))
     assert (containers.bin / "log").read_text().count("x") >= 4
     assert postgres.dump(target) == postgres.dump(shop)
     failed = manager.create_backup(source, **{**options, "bindir": "/nowhere"})
@@ -176,9 +136,9 @@ def test_this_machine_needs_no_client_program(manager, postgres, shop, there, ta
         )
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("DUMPTY_PG_BINDIR", raising=False)
-    assert "pg_dump was not found" in manager.create_backup(url(postgres, shop), via=there.via).error
-    made = done(manager.create_backup(url(postgres, shop), via=there.via, programs="there", format="native"))
-    done(manager.restore(made.id, url(postgres, target), via=there.via, programs="there"))
+    assert "pg_dump was not found" in manager.create_backup(tcp(postgres, shop), via=there.via).error
+    made = done(manager.create_backup(tcp(postgres, shop), via=there.via, programs="there", format="native"))
+    done(manager.restore(made.id, tcp(postgres, target), via=there.via, programs="there"))
 
 
 # -- what is refused, and what fails ------------------------------------------------------------------------------------
@@ -190,11 +150,11 @@ def test_what_cannot_run_there_is_refused(manager, postgres, shop, there):
         assert isinstance(result.exception, OptionError), result.error
         return result.error
 
-    assert "it needs --via" in refusal(url(postgres, shop))
-    assert "sslrootcert of" in refusal(url(postgres, shop, sslrootcert="/etc/hosts"), via=there.via)
-    assert "sslpassword of" in refusal(url(postgres, shop, sslpassword="x"), via=there.via)
-    made = done(manager.create_backup(url(postgres, shop), format="native"))
-    result = manager.restore(made.id, url(postgres, f"{shop}_x"), programs="there")
+    assert "it needs --via" in refusal(tcp(postgres, shop))
+    assert "sslrootcert of" in refusal(tcp(postgres, shop, sslrootcert="/etc/hosts"), via=there.via)
+    assert "sslpassword of" in refusal(tcp(postgres, shop, sslpassword="x"), via=there.via)
+    made = done(manager.create_backup(tcp(postgres, shop), format="native"))
+    result = manager.restore(made.id, tcp(postgres, f"{shop}_x"), programs="there")
     assert "it needs --via" in result.error
     assert there.calls("pg_dump") == []
 
@@ -206,7 +166,7 @@ def test_demands_of_this_environment_hold_there(manager, postgres, shop, there, 
         f'[ "$1" = --version ] || echo "$PGSSLMODE,$PGHOST,$PGPORT" >>{there.bin}/seen; exec {postgres.bindir}/pg_dump "$@"',
     )
     monkeypatch.setenv("PGSSLMODE", "allow")
-    done(manager.create_backup(url(postgres, shop), via=there.via, programs="there"))
+    done(manager.create_backup(tcp(postgres, shop), via=there.via, programs="there"))
     assert (there.bin / "seen").read_text() == "allow,,\n"
 
 
@@ -214,14 +174,14 @@ def test_a_demand_that_an_older_program_there_does_not_know_is_an_error_and_not_
     manager, postgres, shop, there, monkeypatch
 ):
     monkeypatch.setenv("PGREQUIREAUTH", "none,scram-sha-256")
-    result = manager.create_backup(url(postgres, shop), via=there.via, programs="there")
+    result = manager.create_backup(tcp(postgres, shop), via=there.via, programs="there")
     assert "require_auth='none,scram-sha-256'" in there.calls("pg_dump")[0]
     assert result.success or 'invalid connection option "require_auth"' in result.error
 
 
 def test_certificates_of_the_system_are_asked_for_there_too(manager, postgres, shop, there, tls, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(tls))
-    result = manager.create_backup(url(postgres, shop, sslrootcert="system"), via=there.via, programs="there")
+    result = manager.create_backup(tcp(postgres, shop, sslrootcert="system"), via=there.via, programs="there")
     assert "sslrootcert='system'" in there.calls("pg_dump")[0]
     assert not result.success  # for there it is not known
     assert "pg_dump" in result.error
@@ -233,7 +193,7 @@ def test_a_user_whose_file_of_authorities_is_compared_with_here_has_them_compare
     (tmp_path / ".postgresql").mkdir()
     shutil.copy(tls, tmp_path / ".postgresql" / "root.crt")
     monkeypatch.setenv("HOME", str(tmp_path))
-    manager.create_backup(url(postgres, shop, sslmode="require"), via=there.via, programs="there")
+    manager.create_backup(tcp(postgres, shop, sslmode="require"), via=there.via, programs="there")
     assert "sslmode='verify-ca'" in there.calls("pg_dump")[0]
 
 
@@ -242,14 +202,14 @@ def test_a_program_that_is_not_there_is_said(manager, postgres, shop, there):
         (there.bin / program).unlink()
         there.write(program, "exit 1")
         (there.bin / program).chmod(0o600)
-    failed = manager.create_backup(url(postgres, shop), via=there.via, programs="there", bindir=str(there.bin))
+    failed = manager.create_backup(tcp(postgres, shop), via=there.via, programs="there", bindir=str(there.bin))
     assert f"pg_dump, to be run by {there.name}" in failed.error
     assert "was not found" in failed.error
 
 
 def test_an_old_program_there_is_said(manager, postgres, shop, there):
     there.write("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.1'")
-    failed = manager.create_backup(url(postgres, shop), via=there.via, programs="there", bindir=str(there.bin))
+    failed = manager.create_backup(tcp(postgres, shop), via=there.via, programs="there", bindir=str(there.bin))
     assert f"pg_dump 9.6.1, by {there.name}, is too old" in failed.error
 
 
@@ -268,7 +228,7 @@ def test_a_program_that_fails_there_midway_fails_the_backup(manager, postgres, s
         f'if [ "$1" = --version ]; then exec {postgres.bindir}/pg_dump "$@"; fi\n'
         f'{postgres.bindir}/pg_dump "$@" | head -c 1000000; {end}',
     )
-    failed = manager.create_backup(url(postgres, shop), via=there.via, programs="there")
+    failed = manager.create_backup(tcp(postgres, shop), via=there.via, programs="there")
     assert not failed.success
     assert said in failed.error
     assert SECRET not in failed.error
@@ -276,7 +236,7 @@ def test_a_program_that_fails_there_midway_fails_the_backup(manager, postgres, s
 
 
 def test_a_pg_restore_that_fails_there_leaves_what_was(manager, postgres, shop, there, target):
-    made = done(manager.create_backup(url(postgres, shop), via=there.via, programs="there", format="native"))
+    made = done(manager.create_backup(tcp(postgres, shop), via=there.via, programs="there", format="native"))
     postgres.execute(f"CREATE DATABASE {target}")
     postgres.execute("CREATE TABLE older AS SELECT 1 AS x", database=target)
     there.write(
@@ -284,14 +244,14 @@ def test_a_pg_restore_that_fails_there_leaves_what_was(manager, postgres, shop, 
         f'if [ "$1" = --version ]; then exec {postgres.bindir}/pg_restore "$@"; fi\n'
         f'head -c 1000000 | {postgres.bindir}/pg_restore "$@"',
     )
-    failed = manager.restore(made.id, url(postgres, target), via=there.via, programs="there", overwrite=True)
+    failed = manager.restore(made.id, tcp(postgres, target), via=there.via, programs="there", overwrite=True)
     assert not failed.success
     assert "pg_restore" in failed.error
     there.write(
         "pg_restore",
         f'if [ "$1" = --version ]; then exec {postgres.bindir}/pg_restore "$@"; fi\ncat >/dev/null; exit 0',
     )
-    failed = manager.restore(made.id, url(postgres, target), via=there.via, programs="there", overwrite=True)
+    failed = manager.restore(made.id, tcp(postgres, target), via=there.via, programs="there", overwrite=True)
     assert not failed.success
     assert "restored database" in failed.error
     assert postgres.execute("SELECT x FROM older", database=target) == [(1,)]
@@ -300,7 +260,7 @@ def test_a_pg_restore_that_fails_there_leaves_what_was(manager, postgres, shop, 
 def test_a_connection_that_breaks_fails_the_backup_as_the_way_that_it_is(manager, postgres, shop, there):
     progress = At(1 << 20, lambda: signal_all(there.server, signal.SIGKILL))
     result = manager.create_backup(
-        url(postgres, shop), via=there.via, programs="there", progress=progress, rate_limit=4 << 20
+        tcp(postgres, shop), via=there.via, programs="there", progress=progress, rate_limit=4 << 20
     )
     assert isinstance(result.exception, TransportError), result.error
     assert there.name in result.error
@@ -314,7 +274,7 @@ def test_a_connection_that_breaks_fails_the_backup_as_the_way_that_it_is(manager
 def test_a_cancelled_backup_ends_the_program_there(manager, postgres, shop, there):
     cancellation = Cancellation()
     result = manager.create_backup(
-        url(postgres, shop),
+        tcp(postgres, shop),
         via=there.via,
         programs="there",
         progress=At(1 << 20, cancellation.cancel),
@@ -339,7 +299,7 @@ def test_no_program_there_outlives_dumpty_and_no_secret_is_seen(tmp_path, postgr
         "--rate-limit",
         "2MB",
     ]
-    environment = {**os.environ, "SHOP": url(postgres, shop)}
+    environment = {**os.environ, "SHOP": tcp(postgres, shop)}
     process = subprocess.Popen(
         [sys.executable, "-m", "dumpty", *argv],
         env=environment,
@@ -361,13 +321,13 @@ def test_no_program_there_outlives_dumpty_and_no_secret_is_seen(tmp_path, postgr
 
 
 def test_no_pg_restore_there_outlives_dumpty(tmp_path, postgres, shop, there, target):
-    made = done(BackupManager(tmp_path / "b").create_backup(url(postgres, shop), format="native"))
+    made = done(BackupManager(tmp_path / "b").create_backup(tcp(postgres, shop), format="native"))
     there.write(
         "pg_restore",
         f'if [ "$1" = --version ]; then exec {postgres.bindir}/pg_restore "$@"; fi\ncat >/dev/null; sleep 86406; :',
     )
     argv = ["restore", made.id, "--to", "env:TARGET", "--via", there.via, "-o", "programs=there", "-d", tmp_path / "b"]
-    environment = {**os.environ, "TARGET": url(postgres, target)}
+    environment = {**os.environ, "TARGET": tcp(postgres, target)}
     with subprocess.Popen([sys.executable, "-m", "dumpty", *argv], env=environment, stderr=subprocess.PIPE) as process:
         try:
             assert eventually(lambda: running("sleep 86406"))
@@ -380,8 +340,8 @@ def test_no_pg_restore_there_outlives_dumpty(tmp_path, postgres, shop, there, ta
 
 
 def test_the_command_line_and_jobs_take_the_option(dumpty, postgres, shop, there, target, monkeypatch, tmp_path):
-    monkeypatch.setenv("SHOP", url(postgres, shop))
-    monkeypatch.setenv("TARGET", url(postgres, target))
+    monkeypatch.setenv("SHOP", tcp(postgres, shop))
+    monkeypatch.setenv("TARGET", tcp(postgres, target))
     Path("dumpty.toml").write_text(
         f'[defaults]\nrepository = "{tmp_path}/r"\nencrypt_to = []\n'
         f'[jobs.shop]\nsource = "env:SHOP"\nvia = "{there.via}"\noptions = {{ programs = "there" }}\n'
