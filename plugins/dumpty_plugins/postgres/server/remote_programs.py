@@ -123,7 +123,7 @@ def session_there(address: Address, remote: Remote) -> tuple[str, dict[str, str 
         SourceError: the server cannot be reached.
     """
     endpoint, parameters = remote.endpoint, address.parameters
-    files = {n: parameters.get(n) or os.environ.get(variable or n, "") for n, variable in _FILES.items()}
+    files = {n: parameters.get(n) or (os.environ.get(v, "") if v else "") for n, v in _FILES.items()}
     if endpoint.sockets:  # where there is no TLS
         files = {}
     named = [n for n in SECRET_PARAMETERS if n in parameters]
