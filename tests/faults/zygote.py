@@ -160,8 +160,8 @@ def end_when_run(folder: str) -> None:
     """
 
     def names(ending: str) -> list[str]:
-        with contextlib.suppress(FileNotFoundError):
-            return [name for name in os.listdir(folder) if ending in name]
+        with contextlib.suppress(FileNotFoundError):  # a part, which whoever was killed left, is nothing written down
+            return [name for name in os.listdir(folder) if ending in name and not name.endswith(".part")]
         return []
 
     def watch_folder() -> None:
