@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -21,11 +22,9 @@ def ssh_url(server: SSHServer, **settings: object) -> str:
 def command_lines() -> dict[int, str]:
     """Return the command line of every process, and of those that are a text, each argument behind a space."""
     found = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found[int(path.parent.name)] = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
     return found
 
 
@@ -35,11 +34,15 @@ def running(*words: str) -> list[str]:
 
 
 def gone(*words: str) -> bool:
-    """Wait until no process has all these words in its command line; False where one stays."""
+    """Wait until no process has all these words in its command line; False, and said which, where one stays."""
     end = time.monotonic() + 60
-    while running(*words) and time.monotonic() < end:
+    # Seen twice: who was started after the others were listed, and outlived them, is in no first look.
+    while (left := running(*words) or running(*words)) and time.monotonic() < end:
         time.sleep(0.02)
-    return not running(*words)
+    if left:
+        subprocess.run(["ps", "-eo", "pid,ppid,pgid,sid,stat,wchan:20,etimes,args"], check=False)
+        print("\n".join(left))
+    return not left
 
 
 def eventually(condition) -> bool:
