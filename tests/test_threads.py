@@ -41,6 +41,7 @@ threads = [threading.Thread(target=read) for _ in range(16)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 """
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 READ = [
     ("dumpty.jobs.outcomes", "dumpty.jobs.outcomes", "JobRun"),
     ("dumpty.jobs.alarms", "dumpty.jobs.alarms", "_State"),
@@ -73,7 +74,7 @@ def test_several_threads_read_what_was_told_in_a_process_that_has_read_nothing()
 def test_no_function_makes_a_type_known_when_it_is_first_called():
     found = []
     for path in sorted([*(TOP / "core").rglob("*.py"), *(TOP / "plugins").rglob("*.py")]):
-        for function in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)):
+        for function in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, _FUNCTIONS)):
             for call in (n for n in ast.walk(function) if isinstance(n, ast.Call)):
                 named = {keyword.arg for keyword in call.keywords}
                 name = ast.unparse(call.func)

@@ -52,6 +52,8 @@ class Explorer:
     faults: int = 0
     reverse: bool = False
     pages: tuple = ()
+    """The names at which a listing is cut: each part of it is of another moment."""
+    late_pages_first: bool = False
     recovery: object = staticmethod(lambda store: recover(store, patience=NO_PATIENCE))
     alive: object = None
     apply: object = staticmethod(apply)
@@ -64,7 +66,8 @@ class Explorer:
     """Whether manifests without data, and deletions of what is not doomed, are looked for."""
 
     def __post_init__(self):
-        self.options = {"capabilities": self.capabilities, "reverse": self.reverse, "pages": self.pages}
+        names = ("capabilities", "reverse", "pages", "late_pages_first")
+        self.options = {name: getattr(self, name) for name in names}
         self.later = self.options | {"capabilities": self.capabilities | self.later_capabilities}
         self.locals = []
         self.stores = []

@@ -72,11 +72,12 @@ def apply(objects, operation, retained=frozenset()):
 class SteppedStore:
     """The contract, each operation of which is one call of ``step``."""
 
-    def __init__(self, step, capabilities=ALL, *, reverse=False, pages=()):
+    def __init__(self, step, capabilities=ALL, *, reverse=False, pages=(), late_pages_first=False):
         self._step = step
         self._capabilities = capabilities
         self._reverse = reverse
         self._pages = pages
+        self._late_pages_first = late_pages_first
 
     def capabilities(self):
         return self._capabilities
@@ -100,9 +101,10 @@ class SteppedStore:
         return self._found(name, self._step(("stat", name)))
 
     def list(self, folder=""):
-        # No snapshot: each page is read when it is needed, and all before anything else is done.
-        bounds = ["", *self._pages, "~"]
-        steps = [self._step(("list", folder, begin, end)) for begin, end in itertools.pairwise(bounds)]
+        # No snapshot: each page is read when it is needed, and all before anything else is done. A directory is in no
+        # order, so what is late in the alphabet may be read first.
+        pages = list(itertools.pairwise(["", *self._pages, "~"]))
+        steps = [self._step(("list", folder, *page)) for page in (reversed(pages) if self._late_pages_first else pages)]
         return [self._found(*pair) for page in steps for pair in sorted(page)]
 
     def now(self):

@@ -12,7 +12,7 @@ import pytest
 from faults.ledger import FACTOR
 from repository.protocol.explorer import Broken
 from repository.protocol.scenarios import explorer
-from repository.protocol.stepping import ZERO, Holding, SteppedStore
+from repository.protocol.stepping import ZERO, Holding
 
 from dumpty.errors import StoreError
 from dumpty.repository.protocol import alarms
@@ -88,19 +88,11 @@ def test_two_that_tell_tell_it_once():
     alarm_explorer(x, x, invariant=told_once).run()
 
 
-class NotesFirst(SteppedStore):
-    """Lists as a directory may: what comes late in the alphabet first, and each half when it gets there."""
-
-    def list(self, folder=""):
-        late, early = (self._step(("list", folder, *ends)) for ends in ((NOTES, "~"), ("", NOTES)))
-        return [self._found(*pair) for page in (late, early) for pair in sorted(page)]
-
-
-@pytest.mark.parametrize("store_class", [SteppedStore, NotesFirst])
+@pytest.mark.parametrize("pages", [(), (NOTES,)], ids=["at once", "notes first"])
 @pytest.mark.parametrize("capabilities", [ALL, ALL | Cap.LOCAL], ids=["far", "local"])
-def test_two_of_which_one_is_done_while_the_other_looks_tell_it_once(store_class, capabilities):
+def test_two_of_which_one_is_done_while_the_other_looks_tell_it_once(pages, capabilities):
     """A claim that is gone when it is read, or was deleted before a listing came to it, is of one who has told."""
-    alarm_explorer(x, x, invariant=told_once, store_class=store_class, capabilities=capabilities).run()
+    alarm_explorer(x, x, invariant=told_once, pages=pages, late_pages_first=True, capabilities=capabilities).run()
 
 
 def test_three_that_tell_tell_it_once():

@@ -10,6 +10,7 @@ from repository.protocol.lagging import passing
 from repository.protocol.scenarios import (
     RESULT,
     SLEPT_OVER,
+    SLOT,
     A,
     B,
     C,
@@ -116,6 +117,7 @@ def test_control_an_attempt_that_does_not_look_for_its_intent_is_lost_when_its_t
 # -- listings that are no snapshot -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("late_first", [False, True], ids=["in order", "late pages first"])
 @pytest.mark.parametrize("cut", [".m", ".intent", ".d"])
 @pytest.mark.parametrize(
     ("processes", "invariant"),
@@ -128,9 +130,9 @@ def test_control_an_attempt_that_does_not_look_for_its_intent_is_lost_when_its_t
     ],
     ids=["prune, prune", "pin, prune", "prune, clean", "backup, clean", "backup, prune"],
 )
-def test_pages_of_a_listing_are_of_different_moments(processes, invariant, cut):
+def test_pages_of_a_listing_are_of_different_moments(processes, invariant, cut, late_first):
     pages = (".prune/e", ".prune/z", A + cut, B + cut, C + cut)
-    explorer(*processes, invariant=invariant, pages=pages).run()
+    explorer(*processes, invariant=invariant, pages=pages, late_pages_first=late_first).run()
 
 
 # -- no condition ------------------------------------------------------------------------------------------------
@@ -306,6 +308,18 @@ def test_control_a_claim_that_looks_for_others_before_it_is_put_lets_two_in(monk
     monkeypatch.setattr(runs, "_require_alone", lambda *_: None)
     with pytest.raises(Broken, match="at once"):
         explorer(alone("20261126T030000Z"), alone("20261127T030000Z"), **APART).run()
+
+
+CLAIM = f".runs/nightly/{SLOT}.claim-1"
+
+
+@pytest.mark.parametrize("processes", [(run, run), (alone(SLOT), alone("20261127T030000Z"))], ids=["one", "two"])
+@pytest.mark.parametrize("capabilities", [ALL, ALL | Cap.LOCAL], ids=["far", "local"])
+@pytest.mark.parametrize("late_first", [False, True], ids=["in order", "late pages first"])
+@pytest.mark.parametrize("pages", [(RESULT,), (f"{CLAIM}.b", RESULT), (f"{CLAIM}~", f"{RESULT}~")])
+def test_pages_of_a_listing_of_one_slot_or_two_are_of_different_moments(processes, capabilities, late_first, pages):
+    promises = RUNS if run in processes else APART
+    explorer(*processes, capabilities=capabilities, pages=pages, late_pages_first=late_first, **promises).run()
 
 
 TWO_STEPS = lagging.STEP * 2
