@@ -130,6 +130,20 @@ def test_what_is_wrong_is_counted_where_it_is(dumpty, configure, tmp_path, later
     assert (found["database_overdue", "shop"], found["job_problems", "shop", "overdue"]) == (1, 1)
 
 
+def test_a_database_that_fails_keeps_its_name(dumpty, tmp_path):
+    file = tmp_path / "notes.sqlite3"
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE t (x)")
+    (tmp_path / "dumpty.toml").write_text(
+        f'[jobs.all]\nsource = "sqlite:///{tmp_path}/*.sqlite3"\nrepository = "{tmp_path}/backups"\nretries = 0\n'
+    )
+    assert dumpty("run").status == 0
+    file.write_bytes(b"no database" * 100)
+    assert dumpty("run").status == 1
+    labels = f'{{backup_job="all",database="notes",source="sqlite:///{file}"}}'
+    assert f"dumpty_database_failed{labels} 1.0" in dumpty("metrics").out
+
+
 def test_a_backup_whose_data_is_gone_is_damaged_and_proves_nothing(dumpty, configure, tmp_path):
     configure('drill = "daily"\n')
     dumpty("run")

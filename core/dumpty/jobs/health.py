@@ -174,7 +174,9 @@ def _databases(
         backups = tuple(sorted(of_it.values(), key=lambda backup: backup.timestamp))
         good = next((backup for backup in reversed(backups) if backup.state == "ok"), None)
         missing = sum(good.id not in ids for ids in held) if good is not None else 0
-        yield DatabaseHealth(source, name, good, allowed, backups, missing)
+        # As its backups call it, also where a run failed that got no further than its URL.
+        called = backups[-1].database_name if backups else name
+        yield DatabaseHealth(source, called, good, allowed, backups, missing)
 
 
 def _place(job: JobSettings) -> str:
