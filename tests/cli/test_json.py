@@ -20,8 +20,9 @@ from jsonschema import Draft202012Validator
 from support.replies import SCHEMA, check_reply, validator, verb_of
 
 from dumpty import BackupManager
-from dumpty.cli import json_schema, main
-from dumpty.cli.replies import REPLIES
+from dumpty.cli import main
+from dumpty.replies import schema
+from dumpty.replies.verbs import REPLIES
 from dumpty.testing import check
 from dumpty.testing.check import RuleVerdict, Verdict
 
@@ -240,7 +241,7 @@ def keys_of(command_line: str) -> str:
 
 def test_the_schema_that_ships_is_that_of_the_types():
     shipped = json.dumps(SCHEMA, indent=1) + "\n"
-    assert shipped == json_schema.text(), "run: python -m dumpty.cli.json_schema > core/dumpty/cli/json_schema.json"
+    assert shipped == schema.text(), "run: python -m dumpty.replies.schema > core/dumpty/replies/json_schema.json"
     Draft202012Validator.check_schema(SCHEMA)
     objects = [component for component in SCHEMA["$defs"].values() if "properties" in component]
     assert len(objects) > len(REPLIES)

@@ -13,7 +13,7 @@ import pytest
 from support.replies import SCHEMA, check_reply
 
 from dumpty.cli import status
-from dumpty.cli.replies import REPLIES, Reply
+from dumpty.replies.verbs import REPLIES, Reply
 
 PAGE = files("dumpty").joinpath("manual", "json.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"\n`dumpty ([^`\n]*)`[^\n]*\n\n```json\n(.*?)```", PAGE, re.DOTALL)

@@ -90,7 +90,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built):
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"dumpty", "dumpty_plugins"}
     assert {"dumpty/py.typed", "dumpty_plugins/py.typed"} <= set(names)
     assert {f"dumpty/manual/{page.name}" for page in (TOP / "core/dumpty/manual").glob("*.md")} <= set(names)
-    assert "dumpty/cli/json_schema.json" in names
+    assert "dumpty/replies/json_schema.json" in names
     assert any(n.endswith("licenses/LICENSE") for n in names)
     points = configparser.ConfigParser()
     points.read_string(zipfile.ZipFile(wheel).read(next(n for n in names if n.endswith("entry_points.txt"))).decode())

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from jsonschema import Draft202012Validator
 
-SCHEMA = json.loads(files("dumpty.cli").joinpath("json_schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(files("dumpty.replies").joinpath("json_schema.json").read_text(encoding="utf-8"))
 
 
 def asks_for_json(argv: Sequence[str]) -> bool:

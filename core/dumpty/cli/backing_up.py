@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.cli import json_values
     from dumpty.cli.copying import CopiesMade
     from dumpty.operations.result import Backup, BackupResult
+    from dumpty.replies import values
     from dumpty.types import ListedDatabase
 
 __all__ = ["Work", "back_up", "back_up_each"]
@@ -50,16 +50,15 @@ def back_up(work: Work, database: ListedDatabase) -> Report:
     Raises:
         Exception: it failed.
     """
-    from dumpty.cli.replies import BackupReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import BackupReply
 
     result = work.run(database)
     stored = require_success(result)
     copies = work.copy(stored)
     suspicious = _suspicion(stored) if stored.suspicious else None
     return Report(
-        reply=BackupReply(
-            backups=[description.as_json(stored, copies.places)], duration_seconds=result.duration_seconds
-        ),
+        reply=BackupReply(backups=[as_json(stored, copies.places)], duration_seconds=result.duration_seconds),
         lines=(
             f"backup {stored.id} of {stored.database_name} is done: {_sizes(stored, result.duration_seconds)}",
             f"  holds {description.contents(stored)}, as {description.form(stored)}",
@@ -118,7 +117,8 @@ class _Outcome(NamedTuple):
 
 def back_up_each(work: Work, databases: Sequence[ListedDatabase]) -> Report:
     """Back up several databases, one after another; the failure of one stops no other."""
-    from dumpty.cli.replies import BackupReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import BackupReply
 
     begun = time.monotonic()
     outcomes = _outcomes(work, databases)
@@ -127,9 +127,7 @@ def back_up_each(work: Work, databases: Sequence[ListedDatabase]) -> Report:
     without_copy = [outcome.copies.error for outcome in outcomes if outcome.copies and outcome.copies.error]
     suspicious = [_suspicion(o.result.backup) for o in outcomes if o.result.backup and o.result.backup.suspicious]
     backups = [
-        description.as_json(o.result.backup, o.copies.places if o.copies else ())
-        for o in outcomes
-        if o.result.backup is not None
+        as_json(o.result.backup, o.copies.places if o.copies else ()) for o in outcomes if o.result.backup is not None
     ]
     summary = f"{count(len(backups), 'database')} backed up"
     lines: list[Line] = [outcome.line for outcome in outcomes]
@@ -187,12 +185,12 @@ def _to_look_at(
     return CopyMissing(f"{len(copies):,} of {total:,} backups lack a copy, the first: {copies[0]}")
 
 
-def _to_json(outcome: _Outcome) -> json_values.BackupFailure:
-    from dumpty.cli import json_values
+def _to_json(outcome: _Outcome) -> values.BackupFailure:
+    from dumpty.replies import values
     from dumpty.url import database_name
 
     source, error = outcome.database.source, outcome.failure or DumptyError("it failed")
-    return json_values.BackupFailure(
+    return values.BackupFailure(
         database=database_name(source),
         url=source.url,
         error=outcome.reason,

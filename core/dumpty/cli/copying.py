@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.cli import json_values
     from dumpty.operations.copying import CopyOutcome
     from dumpty.operations.result import Backup
+    from dumpty.replies import values
 
 __all__ = ["Chosen", "CopiesMade", "Ends", "check_places", "copy", "copy_to_each"]
 
@@ -55,7 +55,8 @@ def copy(
     quiet: bool,
 ) -> Report:
     """Copy ``backups``; ``nothing`` is what to say where there are none, ``keys`` whom to encrypt them to."""
-    from dumpty.cli.replies import CopyReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import CopyReply
 
     with progress_bar("copy", quiet=quiet) as progress:
         outcomes = manager.copy([b.id for b in backups], to=ends.destination, progress=progress, **keys)
@@ -80,10 +81,9 @@ def copy(
             lines.append(f"{head}copied, {size(backup.size_bytes)}")
     total = len(told) + len(problems)
     lines.append(_summary(told, len(failures), ends) if total else nothing)
-    shown = [description.as_json(o.backup, [shown_address(ends.origin)]) for o in told if o.backup is not None]
     return Report(
         reply=CopyReply(
-            backups=shown,
+            backups=[as_json(o.backup, [shown_address(ends.origin)]) for o in told if o.backup is not None],
             copies=[_to_json(o, names[o.backup_id], ends) for o in told] + [_unreadable(p, ends) for p in problems],
         ),
         lines=lines,
@@ -114,11 +114,11 @@ def _worst(failures: Sequence[Exception], total: int) -> Exception | None:
     return IntegrityError(text) if damage is not None else DumptyError(text)
 
 
-def _to_json(outcome: CopyOutcome, backup: Backup, ends: Ends) -> json_values.Copy:
-    from dumpty.cli import json_values
+def _to_json(outcome: CopyOutcome, backup: Backup, ends: Ends) -> values.Copy:
+    from dumpty.replies import values
 
     error = outcome.exception
-    return json_values.Copy(
+    return values.Copy(
         id=backup.id,
         database=backup.database_name,
         repository=shown_address(ends.to),
@@ -129,10 +129,10 @@ def _to_json(outcome: CopyOutcome, backup: Backup, ends: Ends) -> json_values.Co
     )
 
 
-def _unreadable(problem: DumptyError, ends: Ends) -> json_values.Copy:
-    from dumpty.cli import json_values
+def _unreadable(problem: DumptyError, ends: Ends) -> values.Copy:
+    from dumpty.replies import values
 
-    return json_values.Copy(
+    return values.Copy(
         id=None,
         database=None,
         repository=shown_address(ends.to),

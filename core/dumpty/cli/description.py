@@ -1,21 +1,19 @@
-"""Backups in words and in JSON values: what ``backup``, ``list`` and ``show`` have in common."""
+"""Backups in words: what ``backup``, ``list`` and ``show`` have in common."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dumpty.cli.output import Line, Table, count, moment, seconds, size
 from dumpty.url import is_of_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from dumpty.cli import json_values
     from dumpty.operations.result import Backup
     from dumpty.types import Evidence, Proof
 
 __all__ = [
-    "as_json",
     "contents",
     "details",
     "form",
@@ -24,114 +22,8 @@ __all__ = [
     "proof_lines",
     "recipients",
     "signers",
-    "steps",
     "warnings",
-    "with_details",
-    "with_tables",
 ]
-
-
-def as_json(backup: Backup, copies: Sequence[str] = ()) -> json_values.Backup:
-    """Return a backup as its JSON value; ``copies`` are the other repositories that it is known to be in."""
-    from dumpty.cli import json_values
-
-    return json_values.Backup(**_keys(backup, copies))
-
-
-def with_tables(backup: Backup, copies: Sequence[str] = ()) -> json_values.BackupWithTables:
-    """Return a backup with its tables, as a JSON value; ``copies`` as above."""
-    from dumpty.cli import json_values
-
-    return json_values.BackupWithTables(**_keys(backup, copies), objects=_tables(backup))
-
-
-def with_details(backup: Backup) -> json_values.ShownBackup:
-    """Return all that is known of a backup, as a JSON value."""
-    from dumpty.cli import json_values
-
-    evidence, proof = backup.evidence, _decisive_proof(backup)
-    details = json_values.Details(
-        database_url=backup.database_url,
-        file_path=backup.file_path,
-        stages=list(backup.stages),
-        digests=dict(backup.digests),
-        recipient_kinds=list(backup.recipient_kinds),
-        recipients=None if backup.sealed else list(backup.recipients),
-        tables=backup.tables,
-        rows=backup.rows,
-        sealed=backup.sealed,
-        claimed_signers=list(backup.claimed_signers),
-        state_reason=backup.state_reason or None,
-        suspicions=list(backup.suspicions),
-        accepted=backup.accepted or None,
-        consistent=None if backup.sealed else evidence.consistent,
-        snapshot=evidence.snapshot,
-        versions=dict(evidence.versions),
-        notes=list(evidence.notes),
-        properties=dict(evidence.properties),
-        proof=_full_proof(proof) if proof else None,
-    )
-    return json_values.ShownBackup(**_keys(backup), objects=_tables(backup), details=details)
-
-
-def steps(proof: Proof) -> list[json_values.Step]:
-    """Return what a proof proved, as JSON values."""
-    from dumpty.cli import json_values
-
-    return [json_values.Step(what=step.what, duration_seconds=step.seconds) for step in proof.proved]
-
-
-def _keys(backup: Backup, copies: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what every JSON value of a backup has."""
-    from dumpty.cli import json_values
-
-    proof = _decisive_proof(backup)
-    return {
-        "id": backup.id,
-        "database": backup.database_name,
-        "source": backup.source,
-        "driver": backup.driver,
-        "format": backup.format,
-        "timestamp": backup.timestamp,
-        "ended": backup.ended,
-        "size_bytes": backup.size_bytes,
-        "plain_size_bytes": backup.plain_size_bytes,
-        "files": list(backup.files),
-        "checksum": backup.checksum,
-        "tags": list(backup.tags),
-        "encrypted": bool(backup.recipient_kinds),
-        "pinned": backup.pinned or None,
-        "state": backup.state,
-        "proof": json_values.LastProof(level=proof.level, ok=proof.ok, at=proof.at) if proof else None,
-        "copies": list(copies),
-    }
-
-
-def _tables(backup: Backup) -> list[json_values.Table]:
-    from dumpty.cli import json_values
-
-    return [json_values.Table(path=o.path, rows=o.rows, fingerprint=o.fingerprint) for o in backup.evidence.objects]
-
-
-def _full_proof(proof: Proof) -> json_values.FullProof:
-    from dumpty.cli import json_values
-
-    return json_values.FullProof(
-        level=proof.level,
-        ok=proof.ok,
-        at=proof.at,
-        by=proof.by,
-        duration_seconds=proof.seconds,
-        versions=dict(proof.versions),
-        proved=steps(proof),
-        not_proved=list(proof.not_proved),
-        error=proof.error or None,
-    )
-
-
-def _decisive_proof(backup: Backup) -> Proof | None:
-    """Return the proof that decides: the one that failed, else the strongest that holds."""
-    return backup.verification_status.failed or backup.verification_status.proven
 
 
 def proof_lines(proof: Proof) -> list[Line]:
@@ -273,6 +165,11 @@ def _evidence_pairs(evidence: Evidence) -> list[tuple[str, str]]:
         ("consistent", "yes, of one moment" if evidence.consistent else "NO: not of one moment"),
         *(("note", note) for note in evidence.notes),
     ]
+
+
+def _decisive_proof(backup: Backup) -> Proof | None:
+    """Return the proof that decides: the one that failed, else the strongest that holds."""
+    return backup.verification_status.failed or backup.verification_status.proven
 
 
 def _proven_at_length(backup: Backup) -> str:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.cli.manual_page import Page, show
 from dumpty.cli.standard_streams import ForgivingStream, drop
-from dumpty.cli.status import DONE, FAILED, SCHEMA_VERSION, error_type, status_of
+from dumpty.cli.status import DONE, FAILED, error_type, status_of
 from dumpty.cli.urls import redacted
+from dumpty.replies import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from dumpty.cli.replies import Reply
+    from dumpty.replies.verbs import Reply
 
 __all__ = [
     "Line",
@@ -132,7 +133,7 @@ def fail(error: BaseException, text: str, warnings: Iterable[str] = (), *, json_
 
 
 def failure(error: BaseException, text: str, warnings: Iterable[str] = ()) -> dict[str, object]:
-    """Return what ``fail`` says as JSON: a ``replies.Failure``, for which nothing is imported here."""
+    """Return what ``fail`` says as JSON: a ``replies.verbs.Failure``, for which nothing is imported here."""
     return {
         "schema": SCHEMA_VERSION,
         "success": False,

@@ -8,8 +8,8 @@ from dumpty.cli.environment import missing
 from dumpty.registry.plugin import WATCHING
 
 if TYPE_CHECKING:
-    from dumpty.cli import json_values
     from dumpty.registry.plugin import Plugin
+    from dumpty.replies import values
 
 
 def condition(plugin: Plugin) -> tuple[str, str]:
@@ -23,24 +23,24 @@ def kind_text(plugin: Plugin) -> str:
     return plugin.kind or ("-" if plugin.state in WATCHING else "?")
 
 
-def as_json(plugin: Plugin) -> json_values.Plugin:
+def as_json(plugin: Plugin) -> values.Plugin:
     """Return what is known of a plugin, as a JSON value."""
-    from dumpty.cli import json_values
+    from dumpty.replies import values
 
-    return json_values.Plugin(**_keys(plugin))
+    return values.Plugin(**_keys(plugin))
 
 
-def with_declarations(plugin: Plugin) -> json_values.ShownPlugin:
+def with_declarations(plugin: Plugin) -> values.ShownPlugin:
     """Return a plugin with its formats and options, as a JSON value."""
-    from dumpty.cli import json_values
+    from dumpty.replies import values
 
     info = plugin.info
     formats = [
-        json_values.Format(name=f.name, suffix=f.suffix, directory=f.directory, help=f.help)
+        values.Format(name=f.name, suffix=f.suffix, directory=f.directory, help=f.help)
         for f in (info.formats if info else ())
     ]
     options = [
-        json_values.Option(
+        values.Option(
             name=o.name,
             type=cast("Any", type(o.default).__name__),
             default=o.default,
@@ -51,7 +51,7 @@ def with_declarations(plugin: Plugin) -> json_values.ShownPlugin:
         for o in (info.options if info else ())
     ]
     requires = info.requires if info else ""
-    return json_values.ShownPlugin(**_keys(plugin), formats=formats, options=options, requires=requires)
+    return values.ShownPlugin(**_keys(plugin), formats=formats, options=options, requires=requires)
 
 
 def _keys(plugin: Plugin) -> dict[str, Any]:

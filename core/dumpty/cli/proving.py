@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.cli import json_values
     from dumpty.operations.result import Backup
     from dumpty.operations.selection import Filter
+    from dumpty.replies import values
     from dumpty.types import Level, Proof, VerificationKey
 
 __all__ = ["Choice", "OlderThan", "prove"]
@@ -51,7 +51,7 @@ class Verdicts:
     """How the proofs of some backups went: for programs, for people, and for the exit status."""
 
     def __init__(self) -> None:
-        self.proofs: list[json_values.Proof] = []
+        self.proofs: list[values.Proof] = []
         self.lines: list[Line] = []
         self.warnings: list[str] = []
         self.failures: list[DumptyError] = []
@@ -133,7 +133,7 @@ def prove(
     directory: str, choice: Choice, level: Level, options: Mapping[str, Any], *, deed: str, json: bool, quiet: bool
 ) -> Report:
     """Prove the chosen backups; ``deed`` is the word for what was done to them: verified, or drilled."""
-    from dumpty.cli.replies import ProofsReply
+    from dumpty.replies.verbs import ProofsReply
 
     manager = open_existing(directory)
     backups, problems, suggestion = choice.find(manager, level, options.get("require_signature"))
@@ -229,10 +229,11 @@ def _damage_of(backup: Backup, proof: Proof) -> DumptyError | None:
     return error if error is None or isinstance(error, DumptyError) else IntegrityError(proof.error)
 
 
-def _decided(backup: Backup, proof: Proof, failure: DumptyError | None) -> json_values.Proof:
-    from dumpty.cli import json_values
+def _decided(backup: Backup, proof: Proof, failure: DumptyError | None) -> values.Proof:
+    from dumpty.replies import values
+    from dumpty.replies.backups import steps
 
-    return json_values.Proof(
+    return values.Proof(
         id=backup.id,
         database=backup.database_name,
         level=proof.level,
@@ -241,19 +242,19 @@ def _decided(backup: Backup, proof: Proof, failure: DumptyError | None) -> json_
         by=proof.by,
         duration_seconds=proof.seconds,
         versions=dict(proof.versions),
-        proved=description.steps(proof),
+        proved=steps(proof),
         not_proved=list(proof.not_proved),
         recorded=not proof.unrecorded,
         **_error_keys(failure),
     )
 
 
-def _undecided(backup: Backup | None, level: Level, error: DumptyError) -> json_values.Proof:
+def _undecided(backup: Backup | None, level: Level, error: DumptyError) -> values.Proof:
     """Return what is known of a backup that was not proved; None is one whose manifest cannot be read."""
-    from dumpty.cli import json_values
+    from dumpty.replies import values
 
     refused = backup is None or isinstance(error, SignatureError)
-    return json_values.Proof(
+    return values.Proof(
         id=backup.id if backup else None,
         database=backup.database_name if backup else None,
         level=level,

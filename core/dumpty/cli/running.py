@@ -1,4 +1,4 @@
-"""What ``run``, ``runs`` and ``serve`` have in common."""
+"""What ``run`` and ``serve`` have in common."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dumpty.cli import json_runs
-    from dumpty.jobs.outcomes import JobRun
-
-__all__ = ["as_json", "collecting_garbage_often"]
+__all__ = ["collecting_garbage_often"]
 
 _GARBAGE = 5_000
 """Objects made before garbage is looked for."""
@@ -30,12 +27,3 @@ def collecting_garbage_often() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-def as_json(run: JobRun) -> json_runs.JobRun:
-    """Return a run as it is printed under ``--json``."""
-    import msgspec
-
-    from dumpty.cli import json_runs
-
-    return msgspec.convert(run, json_runs.JobRun, from_attributes=True)

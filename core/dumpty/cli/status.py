@@ -31,7 +31,6 @@ __all__ = [
     "INTERRUPTED",
     "LOCKED",
     "NO_STORE",
-    "SCHEMA_VERSION",
     "TABLE",
     "UNPROVABLE",
     "UNVERIFIED",
@@ -56,9 +55,6 @@ __all__ = [
 DONE, FAILED, USAGE, UNPROVABLE, UNVERIFIED, NO_STORE, LOCKED, ATTENTION, INTERRUPTED = 0, 1, 2, 3, 4, 10, 11, 12, 130
 
 _NAGIOS_WARNING, _NAGIOS_CRITICAL, _NAGIOS_UNKNOWN = 1, 2, 3
-
-SCHEMA_VERSION = 1
-"""Of the JSON objects that say how a verb ended; ``replies`` has them. Keys that are added make no new version."""
 
 
 class UsageError(DumptyError):

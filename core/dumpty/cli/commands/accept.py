@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
 from dumpty.cli.output import Report, moment
 
@@ -31,14 +30,15 @@ def accept(
     new backups are compared with it, too. That cannot be taken back. One that is not right is removed instead, with
     `dumpty remove`.
     """
-    from dumpty.cli.replies import AcceptReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import AcceptReply
 
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
     accepted = manager.accept(backup.id, reason)
     state = "is accepted" if backup.suspicious else "is not suspicious"
     return Report(
-        reply=AcceptReply(backups=[description.as_json(accepted)], was_suspicious=backup.suspicious),
+        reply=AcceptReply(backups=[as_json(accepted)], was_suspicious=backup.suspicious),
         lines=(f"backup {accepted.id} of {accepted.database_name}, taken {moment(accepted.timestamp)}, {state}",),
         json=json,
         quiet=quiet,

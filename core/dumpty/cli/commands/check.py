@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from dumpty.cli import json_runs
-    from dumpty.cli.replies import CheckReply
     from dumpty.jobs.conditions import Condition
     from dumpty.jobs.health import JobHealth
     from dumpty.jobs.settings import Configuration, JobSettings
+    from dumpty.replies.verbs import CheckReply
 
 EXAMPLES = """
 dumpty check
@@ -172,46 +171,12 @@ def _table(found: Sequence[JobHealth], now: datetime) -> list[Line]:
 def _reply(
     found: Sequence[JobHealth], jobs: Sequence[JobSettings], errors: dict[str, DumptyError], now: datetime
 ) -> CheckReply:
-    from dumpty.cli.replies import CheckReply
+    from dumpty.replies.jobs import health_as_json
+    from dumpty.replies.verbs import CheckReply
 
     by_name = {health.job.name: health for health in found}
-    return CheckReply(jobs=[_as_json(job, by_name.get(job.name), errors.get(job.name), now) for job in jobs])
-
-
-def _as_json(
-    job: JobSettings, health: JobHealth | None, error: DumptyError | None, now: datetime
-) -> json_runs.JobHealth:
-    from dumpty.cli import json_runs
-
-    if health is None:
-        return json_runs.JobHealth(
-            job=job.name,
-            running=None,
-            last_run=None,
-            last_outcome=None,
-            databases=[],
-            problems=[json_runs.Problem(kind="unreachable", subject="", text=redacted(str(error)), since=None)],
-        )
-    return json_runs.JobHealth(
-        job=job.name,
-        running=health.running,
-        last_run=None if health.last is None else health.last.ended,
-        last_outcome=None if health.last is None else health.last.outcome,
-        databases=[
-            json_runs.DatabaseHealth(
-                source=database.source,
-                database=database.database,
-                backup=None if database.good is None else database.good.id,
-                timestamp=None if database.good is None else database.good.timestamp,
-                age_seconds=None if database.good is None else _seconds(now - database.good.timestamp),
-                overdue=database.overdue,
-            )
-            for database in health.databases
-        ],
-        problems=[
-            json_runs.Problem(kind=c.kind, subject=c.subject, text=redacted(c.text), since=c.since)
-            for c in health.conditions
-        ],
+    return CheckReply(
+        jobs=[health_as_json(job, by_name.get(job.name), errors.get(job.name), now, redacted) for job in jobs]
     )
 
 
@@ -254,7 +219,7 @@ def _performance(health: JobHealth, now: datetime) -> str:
 
 
 def _unknown(error: DumptyError) -> Report:
-    from dumpty.cli.replies import CheckReply
+    from dumpty.replies.verbs import CheckReply
 
     text = " ".join(redacted(str(error)).split()).replace("|", "/")
     line = f"DUMPTY UNKNOWN - {text}"

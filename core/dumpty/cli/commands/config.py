@@ -17,8 +17,8 @@ from dumpty.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dumpty.cli import json_runs
     from dumpty.jobs.settings import Configuration
+    from dumpty.replies import runs
 
 EXAMPLES = """
 dumpty config init postgresql://backup@localhost/shop --dir /srv/backups
@@ -51,9 +51,9 @@ def init(
 
     It has comments that say what else there is; `dumpty help configuration` has all of it.
     """
-    from dumpty.cli.replies import ConfigInitReply
     from dumpty.jobs.configuration import FILE_NAME
     from dumpty.jobs.writing import first_configuration, write_new
+    from dumpty.replies.verbs import ConfigInitReply
     from dumpty.url import secrets_in
 
     path = config or FILE_NAME
@@ -75,10 +75,10 @@ def check(config: Config = None, json: Json = False, quiet: Quiet = False) -> Re
     Secrets are read, plugins looked for. Ends with 2 where anything is wrong, after telling all of it.
     `dumpty run --dry-run` asks the databases, too.
     """
-    from dumpty.cli.replies import ConfigReply
     from dumpty.jobs.checking import check as check_configuration
     from dumpty.jobs.checking import warnings_of
     from dumpty.jobs.settings import load
+    from dumpty.replies.verbs import ConfigReply
 
     try:
         configuration = load(config)
@@ -125,9 +125,9 @@ def show(
 
     What is read from elsewhere (env:, file:, cmd:) is shown as it is written, and not read.
     """
-    from dumpty.cli.replies import ConfigReply, ConfigSchemaReply
     from dumpty.jobs.document import json_schema
     from dumpty.jobs.settings import load
+    from dumpty.replies.verbs import ConfigReply, ConfigSchemaReply
 
     if schema:
         described = json_schema()
@@ -148,13 +148,13 @@ def show(
     )
 
 
-def _jobs(configuration: Configuration, names: Sequence[str]) -> list[json_runs.JobSettings]:
-    from dumpty.cli import json_runs
+def _jobs(configuration: Configuration, names: Sequence[str]) -> list[runs.JobSettings]:
     from dumpty.jobs.writing import shown_settings
+    from dumpty.replies import runs
 
     now = datetime.now(UTC)
     return [
-        json_runs.JobSettings(
+        runs.JobSettings(
             job=job.name,
             settings=shown_settings(configuration.written[job.name]),
             next=job.schedule.next(now) if job.schedule is not None else None,

@@ -37,7 +37,7 @@ def demo(
     """
     from dumpty.backup_manager import BackupManager
     from dumpty.cli import demo_shop
-    from dumpty.cli.replies import DemoReply
+    from dumpty.replies.verbs import DemoReply
 
     with _directory(keep) as directory:
         path, store = os.path.join(directory, "shop.db"), os.path.join(directory, "backups")

@@ -16,10 +16,10 @@ from dumpty.errors import DumptyError, PluginLoadError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dumpty.cli import json_values
     from dumpty.cli.environment import Client, Library
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.replies import values
     from dumpty.types import Inspection, Source
 
 EXAMPLES = """
@@ -44,11 +44,11 @@ def doctor(
     A library or a program that is not installed is said, and is no failure: only its own database needs it.
     """
     import dumpty
-    from dumpty.cli import json_values
     from dumpty.cli.environment import clients, libraries
     from dumpty.cli.plugin_description import as_json
-    from dumpty.cli.replies import DoctorReply
     from dumpty.registry.host import default_host
+    from dumpty.replies import values
+    from dumpty.replies.verbs import DoctorReply
 
     if (option or via) and url is None:
         raise UsageError("--via and options belong to a database: name its URL, too")
@@ -72,8 +72,8 @@ def doctor(
         python=platform.python_version(),
         platform=platform.platform(),
         plugins=[as_json(p) for p in plugins],
-        libraries=[json_values.Library(**library._asdict()) for library in needed],
-        clients=[json_values.Client(**program._asdict()) for program in programs],
+        libraries=[values.Library(**library._asdict()) for library in needed],
+        clients=[values.Client(**program._asdict()) for program in programs],
         database=database,
     )
     return Report(reply=reply, lines=lines, error=error, json=json, quiet=quiet, only_prints=True)
@@ -81,7 +81,7 @@ def doctor(
 
 def _look(
     host: Host, source: Source, via: Sequence[str] | None, options: dict[str, object], lines: list[Line]
-) -> tuple[json_values.Database, DumptyError | None]:
+) -> tuple[values.Database, DumptyError | None]:
     """Look at a database, add to ``lines`` what is seen, and return its JSON value and what would fail a backup."""
     try:
         inspection = _inspect(host, source, via, options)
@@ -116,11 +116,11 @@ def _inspect(host: Host, source: Source, via: Sequence[str] | None, overrides: d
     return structs.replace(inspection, identity=identity)
 
 
-def _as_json(source: Source, inspection: Inspection | None) -> json_values.Database:
+def _as_json(source: Source, inspection: Inspection | None) -> values.Database:
     """Return what is known of a database, as a JSON value; of one that was not reached, that it was not."""
-    from dumpty.cli import json_values
+    from dumpty.replies import values
 
-    return json_values.Database(
+    return values.Database(
         url=source.url,
         reached=inspection is not None,
         exists=inspection.exists if inspection else None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.resources.abc import Traversable
 
-    from dumpty.cli.json_values import Topic
+    from dumpty.replies.values import Topic
 
 EXAMPLES = """
 dumpty help
@@ -90,13 +90,13 @@ def help_(ctx: typer.Context, topic: _Words = None, json: Json = False) -> Repor
 
 
 def _topic(name: str, title: str, text: str = "") -> Topic:
-    from dumpty.cli.json_values import Topic
+    from dumpty.replies.values import Topic
 
     return Topic(topic=name, title=title, text=text)
 
 
 def _report(topics: list[Topic], lines: Sequence[Line], *, json: bool) -> Report:
-    from dumpty.cli.replies import HelpReply
+    from dumpty.replies.verbs import HelpReply
 
     return Report(reply=HelpReply(topics=topics), lines=lines, json=json, only_prints=True)
 

@@ -17,9 +17,9 @@ from dumpty.errors import DumptyError, IntegrityError, NotProvable
 
 if TYPE_CHECKING:
     from dumpty.backup_manager import BackupManager
-    from dumpty.cli import json_values
     from dumpty.operations.key_check import KeyCheck
     from dumpty.operations.result import Backup
+    from dumpty.replies import values
     from dumpty.types import Identity
 
 EXAMPLES = """
@@ -65,10 +65,10 @@ def new(
     --require-signature, on the screen and in FILE.pub. It stays where the backups are made; FILE.pub goes to whoever
     restores.
     """
-    from dumpty.cli.replies import NewKeyReply
     from dumpty.encryption.machine_key import key_text
     from dumpty.operations.given_keys import CIPHER
     from dumpty.registry.host import default_host
+    from dumpty.replies.verbs import NewKeyReply
 
     if signing:
         if passphrase:
@@ -108,8 +108,8 @@ def show(
     Which keys those are is sealed: --identity opens that, where it is one of them, and without it this machine's own
     key, for what was encrypted here.
     """
-    from dumpty.cli.replies import KeysReply
     from dumpty.operations.selection import Filter
+    from dumpty.replies.verbs import KeysReply
 
     identities = read_identities(identity)
     manager = open_existing(directory)
@@ -148,7 +148,7 @@ def check(
     status is 4, and 3 where nothing there is encrypted. Do it with the copy of the key that you keep, and now and then:
     a key that is lost opens nothing.
     """
-    from dumpty.cli.replies import CheckKeysReply
+    from dumpty.replies.verbs import CheckKeysReply
     from dumpty.url import shown_address
 
     if not identity:
@@ -171,7 +171,7 @@ def check(
 
 
 def _new_signing_key(path: str, *, json: bool, quiet: bool) -> Report:
-    from dumpty.cli.replies import NewSigningKeyReply
+    from dumpty.replies.verbs import NewSigningKeyReply
     from dumpty.repository.verification import current_user
     from dumpty.signing.keys import public_line
     from dumpty.signing.signer import new_signing_key
@@ -271,10 +271,10 @@ def _opened(manager: BackupManager, backup: Backup, identities: tuple[Identity, 
         return backup
 
 
-def _recipients(backup: Backup) -> json_values.KeyRecipients:
-    from dumpty.cli import json_values
+def _recipients(backup: Backup) -> values.KeyRecipients:
+    from dumpty.replies import values
 
-    return json_values.KeyRecipients(
+    return values.KeyRecipients(
         id=backup.id,
         database=backup.database_name,
         source=backup.source,
@@ -301,11 +301,11 @@ def _check_line(check: KeyCheck) -> str:
     )
 
 
-def _check_value(check: KeyCheck) -> json_values.KeyCheck:
-    from dumpty.cli import json_values
+def _check_value(check: KeyCheck) -> values.KeyCheck:
+    from dumpty.replies import values
 
     backup, error = check.backup, check.exception
-    return json_values.KeyCheck(
+    return values.KeyCheck(
         id=backup.id if backup else None,
         database=backup.database_name if backup else None,
         source=backup.source if backup else None,

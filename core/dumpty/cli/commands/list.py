@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.cli.replies import Reply
     from dumpty.errors import DumptyError
     from dumpty.operations.locations import LocatedBackup
     from dumpty.operations.result import Backup, Listing
     from dumpty.operations.selection import Filter
+    from dumpty.replies.verbs import Reply
 
 EXAMPLES = """
 dumpty list
@@ -62,9 +62,10 @@ def list_(
     quiet: Quiet = False,
 ) -> Report:
     """List the backups in a repository, or in several, oldest first."""
-    from dumpty.cli.replies import ListReply, TablesReply
     from dumpty.operations.locations import locate_backups
     from dumpty.operations.selection import Filter
+    from dumpty.replies.backups import as_json, with_tables
+    from dumpty.replies.verbs import ListReply, TablesReply
     from dumpty.url import shown_address
 
     selection = Filter(database=database, source=source)
@@ -75,9 +76,9 @@ def list_(
     shown = located if json else []
     copies = [(backup, [shown_address(place) for place in places[1:]]) for backup, places in shown]
     reply: Reply = (
-        TablesReply(backups=[description.with_tables(b, others) for b, others in copies])
+        TablesReply(backups=[with_tables(b, others) for b, others in copies])
         if tables
-        else ListReply(backups=[description.as_json(b, others) for b, others in copies])
+        else ListReply(backups=[as_json(b, others) for b, others in copies])
     )
     line = _table(located, len(names)) if located else _nothing(names, listings, selection)
     problems = [problem for listing in listings.values() for problem in (*listing.problems, *listing.lost_proofs)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from dumpty.cli import json_runs
+    from dumpty.replies import runs
 
 EXAMPLES = """
 dumpty metrics
@@ -50,11 +50,11 @@ def metrics(
 
     Ends with 1 where a repository is not there, or cannot be looked at; that, too, is a metric, beside all others.
     """
-    from dumpty.cli.replies import MetricsReply
     from dumpty.jobs.installing import replace_file
     from dumpty.jobs.metrics import measure, written
     from dumpty.jobs.overview import Looks
     from dumpty.jobs.settings import load
+    from dumpty.replies.verbs import MetricsReply
 
     configuration = load(config)
     chosen = configuration.chosen(jobs or ())
@@ -82,10 +82,10 @@ def metrics(
     )
 
 
-def _as_json(family: Metric) -> json_runs.Metric:
-    from dumpty.cli import json_runs
+def _as_json(family: Metric) -> runs.Metric:
+    from dumpty.replies import runs
 
-    samples: Sequence[json_runs.Sample] = [
-        json_runs.Sample(labels=dict(sample.labels), value=float(sample.value)) for sample in family.samples
+    samples: Sequence[runs.Sample] = [
+        runs.Sample(labels=dict(sample.labels), value=float(sample.value)) for sample in family.samples
     ]
-    return json_runs.Metric(name=family.name, help=family.documentation, samples=list(samples))
+    return runs.Metric(name=family.name, help=family.documentation, samples=list(samples))

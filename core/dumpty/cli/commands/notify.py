@@ -16,8 +16,8 @@ from dumpty.errors import DumptyError, NotificationError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dumpty.cli import json_runs
     from dumpty.jobs.document import Channel
+    from dumpty.replies import runs
 
 EXAMPLES = """
 dumpty notify test
@@ -46,7 +46,7 @@ def try_out(
     Says of each whether it was taken, and ends with 1 where one was not. Heartbeats are not touched: what waits for
     them would take that for a backup.
     """
-    from dumpty.cli.replies import NotifyReply
+    from dumpty.replies.verbs import NotifyReply
 
     channels = list(_channels(addresses, config))
     outcomes = [_tried(channel) for channel in channels]
@@ -75,17 +75,17 @@ def _channels(addresses: list[str] | None, config: str | None) -> Iterable[Chann
     return channels.values()
 
 
-def _tried(channel: Channel) -> json_runs.Notified:
-    from dumpty.cli import json_runs
+def _tried(channel: Channel) -> runs.Notified:
     from dumpty.cli.status import error_type
     from dumpty.indirection import is_indirect
     from dumpty.jobs.alarms import test_message
     from dumpty.jobs.notifying import deliver, shown_channel
+    from dumpty.replies import runs
 
     shown = channel.url if is_indirect(channel.url) else shown_channel(channel.url)
     try:
         deliver(channel, test_message(datetime.now(UTC)), remember)
     except DumptyError as error:
         text = redacted(" ".join(str(error).split()))
-        return json_runs.Notified(address=shown, ok=False, error=text, error_type=error_type(error))
-    return json_runs.Notified(address=shown, ok=True, error=None, error_type=None)
+        return runs.Notified(address=shown, ok=False, error=text, error_type=error_type(error))
+    return runs.Notified(address=shown, ok=True, error=None, error_type=None)

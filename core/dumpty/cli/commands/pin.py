@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, open_existing
 from dumpty.cli.output import Report, moment
 
@@ -27,13 +26,14 @@ def pin(
     quiet: Quiet = False,
 ) -> Report:
     """Protect a backup: no rule removes it until it is unpinned."""
-    from dumpty.cli.replies import PinReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import PinReply
 
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
     pinned = manager.pin(backup.id, reason)
     return Report(
-        reply=PinReply(backups=[description.as_json(pinned)], was_pinned=bool(backup.pinned)),
+        reply=PinReply(backups=[as_json(pinned)], was_pinned=bool(backup.pinned)),
         lines=(f"backup {pinned.id} of {pinned.database_name}, taken {moment(pinned.timestamp)}, is pinned",),
         json=json,
         quiet=quiet,
@@ -49,7 +49,8 @@ def unpin(
     quiet: Quiet = False,
 ) -> Report:
     """Take a backup's pin away."""
-    from dumpty.cli.replies import PinReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import PinReply
 
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
@@ -57,7 +58,7 @@ def unpin(
     state = "is not pinned any more" if was_pinned else "was not pinned"
     return Report(
         reply=PinReply(
-            backups=[description.as_json(dataclasses.replace(backup, pinned=""))],
+            backups=[as_json(dataclasses.replace(backup, pinned=""))],
             was_pinned=was_pinned,
         ),
         lines=(f"backup {backup.id} of {backup.database_name} {state}",),

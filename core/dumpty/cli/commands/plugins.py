@@ -31,8 +31,8 @@ def plugins(json: Json = False, quiet: Quiet = False) -> Report:
 
     What each is for, where it comes from, and why it does not work where it does not.
     """
-    from dumpty.cli.replies import PluginsReply
     from dumpty.registry.host import default_host
+    from dumpty.replies.verbs import PluginsReply
 
     all_plugins = default_host().plugins()
     conditions = [(p, *condition(p)) for p in all_plugins]
@@ -53,9 +53,9 @@ def show(
 
     Options are given to the other commands as -o KEY=VALUE, or -o NAME.KEY=VALUE where two plugins have the same.
     """
-    from dumpty.cli.replies import ShowPluginReply
     from dumpty.errors import PluginNotFound
     from dumpty.registry.host import default_host
+    from dumpty.replies.verbs import ShowPluginReply
 
     all_plugins = default_host().plugins()
     matches = [p for p in all_plugins if p.name == name]

@@ -15,7 +15,7 @@ from dumpty.errors import PluginError
 from dumpty.registry.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from dumpty.cli.replies import CheckPluginReply
+    from dumpty.replies.verbs import CheckPluginReply
     from dumpty.testing.check import Verdict
 
 EXAMPLES = """
@@ -136,8 +136,8 @@ def _report(verdict: Verdict, *, json: bool, quiet: bool) -> Report:
 
 
 def _reply(verdict: Verdict) -> CheckPluginReply:
-    from dumpty.cli.json_values import Rule
-    from dumpty.cli.replies import CheckPluginReply
+    from dumpty.replies.values import Rule
+    from dumpty.replies.verbs import CheckPluginReply
 
     return CheckPluginReply(
         plugin=verdict.plugin,

@@ -68,7 +68,7 @@ def new(
     """
     import tempfile
 
-    from dumpty.cli.replies import NewPluginReply
+    from dumpty.replies.verbs import NewPluginReply
 
     _require_name(name)
     if programs and kind != "driver":

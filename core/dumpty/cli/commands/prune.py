@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dumpty.backup_manager import BackupManager
-    from dumpty.cli import json_values
-    from dumpty.cli.replies import PruneReply
     from dumpty.operations.result import Backup, Pruning
+    from dumpty.replies.verbs import PruneReply
     from dumpty.repository.retention import Decision, Rules
     from dumpty.types import Removal
 
@@ -104,10 +103,11 @@ def prune(
 
 
 def _reply(pruning: Pruning, outcome: Removal, *, dry_run: bool, zone: str) -> PruneReply:
-    from dumpty.cli.replies import PruneReply
+    from dumpty.replies.backups import decision_as_json
+    from dumpty.replies.verbs import PruneReply
 
     return PruneReply(
-        decisions=[_as_json(d, d.backup.id in outcome.removed) for d in pruning.decisions],
+        decisions=[decision_as_json(d, d.backup.id in outcome.removed) for d in pruning.decisions],
         removed=[d.backup.id for d in reversed(pruning.decisions) if d.backup.id in outcome.removed],
         dry_run=dry_run,
         timezone=zone,
@@ -187,23 +187,6 @@ def _confirm_removal(to_remove: Sequence[Decision[Backup]]) -> bool:
         text = f"{backup.id[:8]}  {moment(backup.timestamp)}  {backup.database_name}  ({decision.reason})"
         say(text)
     return confirm(f"Remove {total}?")
-
-
-def _as_json(decision: Decision[Backup], removed: bool) -> json_values.Decision:
-    from dumpty.cli import json_values
-
-    backup = decision.backup
-    return json_values.Decision(
-        id=backup.id,
-        database=backup.database_name,
-        source=backup.source,
-        timestamp=backup.timestamp,
-        size_bytes=backup.size_bytes,
-        state=cast("Any", backup.state),
-        keep=decision.keep,
-        removed=removed,
-        reason=decision.reason,
-    )
 
 
 def _table(decisions: Sequence[Decision[Backup]], short: dict[str, str]) -> list[Line]:

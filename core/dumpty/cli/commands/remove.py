@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from dumpty.cli import description
 from dumpty.cli.arguments import DIRECTORY, Database, Directory, Id, Json, Quiet, Source, Yes, open_existing
 from dumpty.cli.output import Report, moment, size
 from dumpty.cli.prompt import confirm, on_terminal
@@ -36,12 +35,13 @@ def remove(
     One that is pinned stays until `dumpty unpin`, and one that is being read until that has ended. By age or number
     `dumpty prune` removes.
     """
-    from dumpty.cli.replies import RemoveReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import RemoveReply
 
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
     name = f"backup {backup.id} of {backup.database_name}, taken {moment(backup.timestamp)}, {size(backup.size_bytes)}"
-    shown = description.as_json(backup)
+    shown = as_json(backup)
     if dry_run and backup.pinned:
         raise Pinned(f"backup {backup.id} is pinned, so it would not be removed; dumpty unpin {backup.id} frees it")
     if dry_run:

@@ -99,13 +99,14 @@ def _require_yes(refusal: OtherDatabase, question: str) -> None:
 
 
 def _report(result: BackupResult, target_url: str, *, json: bool, quiet: bool) -> Report:
-    from dumpty.cli.replies import RestoreReply
+    from dumpty.replies.backups import as_json
+    from dumpty.replies.verbs import RestoreReply
 
     stored = require_success(result)
     taken_at, duration = moment(stored.timestamp), seconds(result.duration_seconds)
     return Report(
         reply=RestoreReply(
-            backups=[description.as_json(stored)],
+            backups=[as_json(stored)],
             target_url=target_url,
             duration_seconds=result.duration_seconds,
         ),

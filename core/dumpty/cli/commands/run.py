@@ -10,7 +10,7 @@ import typer
 
 from dumpty.cli.arguments import Config, JobNames, Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, Table, count, moment, say, seconds, size
-from dumpty.cli.running import as_json, collecting_garbage_often
+from dumpty.cli.running import collecting_garbage_often
 from dumpty.cli.status import RunFailed, RunIncomplete, error_type
 from dumpty.cli.urls import redacted, remember
 from dumpty.errors import DumptyError, Locked
@@ -18,10 +18,10 @@ from dumpty.errors import DumptyError, Locked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dumpty.cli import json_runs
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.planning import Planned
     from dumpty.jobs.settings import Configuration
+    from dumpty.replies import runs
 
 EXAMPLES = """
 dumpty run
@@ -86,12 +86,13 @@ def _run(
 
 
 def _report(results: Sequence[JobRun], problems: Sequence[str], *, json: bool, quiet: bool) -> Report:
-    from dumpty.cli.replies import RunReply
+    from dumpty.replies.jobs import run_as_json
+    from dumpty.replies.verbs import RunReply
 
     warnings = [f"{run.job}: {text}" for run in results for text in run.warnings if run.outcome != "skipped"]
     warnings += problems
     return Report(
-        reply=RunReply(jobs=[as_json(run) for run in results]),
+        reply=RunReply(jobs=[run_as_json(run) for run in results]),
         lines=[*_table(results), _summary(results)],
         warnings=warnings,
         error=_error(results) or (RunIncomplete(problems[0]) if problems else None),
@@ -153,7 +154,7 @@ def _error(results: Sequence[JobRun]) -> DumptyError | None:
 
 
 def _plan(planned: Sequence[Planned], *, json: bool, quiet: bool) -> Report:
-    from dumpty.cli.replies import RunPlanReply
+    from dumpty.replies.verbs import RunPlanReply
 
     plans, errors = [], []
     for entry in planned:
@@ -170,11 +171,11 @@ def _plan(planned: Sequence[Planned], *, json: bool, quiet: bool) -> Report:
     )
 
 
-def _planned(entry: Planned) -> tuple[json_runs.JobPlan, DumptyError | None]:
+def _planned(entry: Planned) -> tuple[runs.JobPlan, DumptyError | None]:
     """Return what a job would do, and why it would fail, if it would; a repository is opened only to read of runs."""
-    from dumpty.cli import json_runs
     from dumpty.jobs.finding import find_databases
     from dumpty.jobs.upkeep import read_address
+    from dumpty.replies import runs
     from dumpty.url import parse_url, shown_address
 
     job, failure = entry.job, None
@@ -187,7 +188,7 @@ def _planned(entry: Planned) -> tuple[json_runs.JobPlan, DumptyError | None]:
         databases = [parse_url(database.url).url for database in find_databases(job, remember)]
     except DumptyError as error:
         failure = error
-    plan = json_runs.JobPlan(
+    plan = runs.JobPlan(
         job=job.name,
         repository=repository,
         due=entry.due,
@@ -211,7 +212,7 @@ def _is_done(address: str, entry: Planned) -> bool:
         return False
 
 
-def _plan_lines(plans: Sequence[json_runs.JobPlan]) -> list[Line]:
+def _plan_lines(plans: Sequence[runs.JobPlan]) -> list[Line]:
     rows: list[tuple[str, ...]] = []
     for plan in plans:
         when = "now" if plan.due is None else f"since {moment(plan.due)}" if not plan.done else "done"

@@ -16,7 +16,6 @@ from dumpty.errors import DumptyError, ManifestError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dumpty.cli import json_runs
     from dumpty.jobs.outcomes import JobRun
     from dumpty.types import StoredRun
 
@@ -40,8 +39,9 @@ def runs(
 
     Ends with 0 whatever they say: `dumpty run` says how its own run ended.
     """
-    from dumpty.cli.replies import RunsReply
     from dumpty.jobs.settings import load
+    from dumpty.replies.jobs import stored_run_as_json
+    from dumpty.replies.verbs import RunsReply
 
     configuration = load(config)
     chosen = configuration.chosen(jobs or ())
@@ -56,7 +56,7 @@ def runs(
             failures.append(error)
     shown.sort(key=lambda entry: entry[1].slot, reverse=True)
     return Report(
-        reply=RunsReply(runs=[_as_json(*entry) for entry in shown]),
+        reply=RunsReply(runs=[stored_run_as_json(*entry) for entry in shown]),
         lines=_table(shown),
         warnings=warnings,
         error=failures[0] if failures else None,
@@ -88,20 +88,6 @@ def _stored(
             except ManifestError as error:
                 warnings.append(str(error))
             yield shown_address(address), stored, result
-
-
-def _as_json(repository: str, stored: StoredRun, result: JobRun | None) -> json_runs.Run:
-    from dumpty.cli import json_runs
-    from dumpty.cli.running import as_json
-
-    return json_runs.Run(
-        job=stored.job,
-        slot=stored.slot,
-        repository=repository,
-        running=stored.running,
-        host=result.host if result is not None else stored.host,
-        result=None if result is None else as_json(result),
-    )
 
 
 def _table(shown: Sequence[tuple[str, StoredRun, JobRun | None]]) -> list[Line]:

@@ -240,12 +240,12 @@ def _report(
     json: bool,
     quiet: bool,
 ) -> Report:
-    from dumpty.cli import json_runs
-    from dumpty.cli.replies import ScheduleReply
+    from dumpty.replies import runs
+    from dumpty.replies.verbs import ScheduleReply
 
     return Report(
         reply=ScheduleReply(
-            files=[json_runs.ScheduleFile(path=os.path.join(folder, file.name), text=file.text) for file in files],
+            files=[runs.ScheduleFile(path=os.path.join(folder, file.name), text=file.text) for file in files],
             installed=installed,
             commands=list(left),
         ),

@@ -27,14 +27,15 @@ def show(
     Its file, sizes and digests, the versions that made it, and what it holds: of an encrypted one with --identity, or
     on the machine that made it.
     """
-    from dumpty.cli.replies import ShowReply
+    from dumpty.replies.backups import with_details
+    from dumpty.replies.verbs import ShowReply
 
     identities = read_identities(identity)
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source)
     backup = opened(manager, backup, identities)
     return Report(
-        reply=ShowReply(backups=[description.with_details(backup)]),
+        reply=ShowReply(backups=[with_details(backup)]),
         lines=description.details(backup),
         json=json,
         quiet=quiet,

@@ -34,10 +34,10 @@ def check(
     Writes, races, lists, reads and deletes in a folder of its own; the backups there are not touched. Ends with 12
     where something is not guaranteed that makes a difference, and with 4 where backups would not be safe.
     """
-    from dumpty.cli.json_values import StoreCheck
-    from dumpty.cli.replies import StoreCheckReply
     from dumpty.operations.store_check import check_store
     from dumpty.registry.host import default_host
+    from dumpty.replies.values import StoreCheck
+    from dumpty.replies.verbs import StoreCheckReply
     from dumpty.url import shown_address
 
     findings = list(check_store(default_host(), url))

@@ -1,10 +1,10 @@
-"""The objects inside of what ``run``, ``runs`` and ``config`` print under ``--json``; as ``json_values`` has others."""
+"""The objects inside of what ``run``, ``runs`` and ``config`` print under ``--json``; as ``values`` has others."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from dumpty.cli.json_values import Bytes, Count, Moment, Object, Seconds
+from dumpty.replies.values import Bytes, Count, Moment, Object, Seconds
 from dumpty.types import Level, NoticeKind  # noqa: TC001
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The JSON schema of what is printed under ``--json``; ``python -m dumpty.cli.json_schema`` prints it."""
+"""The JSON schema of what is printed under ``--json``; ``python -m dumpty.replies.schema`` prints it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dumpty.cli.replies import REPLIES, Failure, Reply
-from dumpty.cli.status import SCHEMA_VERSION
+from dumpty.replies import SCHEMA_VERSION
+from dumpty.replies.verbs import REPLIES, Failure, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """What each verb prints under ``--json``: these types are the one source, of the objects and of their JSON schema.
 
-The schema stands in ``json_schema.json`` beside this module; ``json_schema`` makes it.
+The schema stands in ``json_schema.json`` beside this module; ``schema`` makes it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from dumpty.cli.json_runs import (  # noqa: TC001 - as the other values
+from dumpty.replies import SCHEMA_VERSION
+from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobHealth,
     JobPlan,
     JobRun,
@@ -19,7 +20,7 @@ from dumpty.cli.json_runs import (  # noqa: TC001 - as the other values
     Run,
     ScheduleFile,
 )
-from dumpty.cli.json_values import (
+from dumpty.replies.values import (
     Backup,
     BackupFailure,
     BackupWithTables,
@@ -41,7 +42,6 @@ from dumpty.cli.json_values import (
     StoreCheck,
     Topic,
 )
-from dumpty.cli.status import SCHEMA_VERSION
 from dumpty.types import Kind, Level  # noqa: TC001
 
 __all__ = ["REPLIES", "Failure", "Reply"]
