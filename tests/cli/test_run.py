@@ -95,15 +95,6 @@ def test_the_table_has_a_row_for_each_job(dumpty, configure, database):
     assert "1 of 2 jobs failed, the first: gone: there is no database file /nowhere/at/all.db" in result.err
 
 
-def test_on_a_terminal_each_backup_is_told_when_it_is_made(dumpty, configure, database, terminal):
-    configure(job("shops", database("a"), database("b")), run="parallel = 1")
-    assert dumpty("run", terminal=terminal).status == 0
-    shown = terminal.read()
-    assert "a.db is backed up, 1 of 2" in shown
-    assert "b.db is backed up, 2 of 2" in shown
-    assert dumpty("run").err == ""
-
-
 def test_the_failure_of_one_stops_no_other(dumpty, configure, database, tmp_path):
     gone = "sqlite:////nowhere/at/all.db"
     configure(

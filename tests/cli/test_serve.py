@@ -38,7 +38,7 @@ def outcomes(dumpty):
     return {run["job"]: run["result"] and run["result"]["outcome"] for run in runs}
 
 
-def test_what_is_due_is_run_and_told_and_a_signal_ends_it(serve, configure, dumpty):
+def test_what_is_due_is_run_and_told_and_a_signal_ends_it(serve, configure, dumpty, shop):
     configure("a", "b")
     served = serve()
     served.said("of 1 database backed up", 2)
@@ -47,6 +47,7 @@ def test_what_is_due_is_run_and_told_and_a_signal_ends_it(serve, configure, dump
     first, *lines = said.splitlines()
     assert first.startswith("serving dumpty.toml: 2 jobs by schedule; next: a, at ")
     assert "a: ok: 1 of 1 database backed up, " in said
+    assert f"\na: {shop} is backed up, 1 of 1\n" in said
     assert lines[-1] == "dumpty: interrupted by SIGTERM: what was not complete is removed"
     assert outcomes(dumpty) == {"a": "ok", "b": "ok"}
 

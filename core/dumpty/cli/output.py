@@ -8,6 +8,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from dumpty.cli import live_lines
+from dumpty.cli.live_lines import cells
 from dumpty.cli.manual_page import Page, show
 from dumpty.cli.standard_streams import ForgivingStream, drop
 from dumpty.cli.status import DONE, FAILED, error_type, status_of
@@ -173,6 +175,9 @@ def say(text: str) -> None:
 
 
 def _write_error(line: str) -> None:
+    live = live_lines.current
+    if live is not None and live.write_above(line):
+        return
     errors = ForgivingStream(sys.stderr)  # nobody may listen
     errors.write(line + "\n")
     errors.flush()
@@ -198,20 +203,11 @@ def _rendered(line: Line) -> list[str]:
 
 
 def _aligned(column: Sequence[str], *, right: bool) -> list[str]:
-    sizes = [*map(_cells, column)]
+    sizes = [*map(cells, column)]
     width = max(sizes)
     if right:
         return [" " * (width - size) + cell for cell, size in zip(column, sizes, strict=True)]
     return [cell + " " * (width - size) for cell, size in zip(column, sizes, strict=True)]
-
-
-def _cells(text: str) -> int:
-    """Return how many columns of a terminal ``text`` takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
 
 
 def _print_lines(lines: Sequence[str], status: int, *, only_prints: bool = False) -> int:

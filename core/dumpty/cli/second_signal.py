@@ -125,10 +125,13 @@ class Listener:
         os._exit(status_of(error))
 
     def _write_report(self, error: BaseException, text: str) -> None:
+        live = getattr(sys.modules.get("dumpty.cli.live_lines"), "current", None)
         with contextlib.suppress(OSError):
             if self._json_wanted:
                 os.write(self._stdout, json.dumps(self._describe(error, text)).encode() + b"\n")
-            else:
+            if live is not None:
+                live.close()
+            if not self._json_wanted:
                 os.write(2, f"dumpty: {text}\n".encode("utf-8", "backslashreplace"))
 
 

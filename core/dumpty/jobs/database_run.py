@@ -21,6 +21,7 @@ from dumpty.errors import (
     SourceError,
     StoreError,
 )
+from dumpty.jobs.events import JobEventKind
 from dumpty.jobs.outcomes import DatabaseRun
 from dumpty.redaction import redact
 from dumpty.registry.host import default_host
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.events import EventSource
     from dumpty.jobs.settings import JobSettings
     from dumpty.jobs.stop import Stop
     from dumpty.operations.result import Backup
-    from dumpty.types import Recipient, SigningKey
+    from dumpty.types import ProgressCallback, Recipient, SigningKey
 
 __all__ = ["HOST_TAG", "Keys", "back_up", "error_text", "host_tag", "is_transient", "job_tag"]
 
@@ -91,6 +93,7 @@ def back_up(
     keys: Keys,
     stop: Stop,
     tell: Callable[[str], None],
+    events: EventSource,
 ) -> DatabaseRun:
     """Back up one database, as its job has it; failures are in what is returned.
 
@@ -102,16 +105,20 @@ def back_up(
         keys: the job's.
         stop: ends it, and waiting.
         tell: is told of each failure after which it is tried again.
+        events: tells that it begins, how far it has come, and that it is tried again; not that it has ended.
     """
     started, start = datetime.now(UTC), time.monotonic()
     shown, secrets = parse_url(url).url, parse_url(url).secrets
     wait, error, backup, attempt = job.retry_wait.total_seconds(), None, None, 0
+    events.tell(JobEventKind.DATABASE_BEGUN, database=shown)
     for attempt in range(1, job.retries + 2):
-        backup, error = _attempt(manager, job, url, format or job.format, keys, stop)
+        progress = events.progress(database=shown)
+        backup, error = _attempt(manager, job, url, format or job.format, keys, stop, progress)
         if error is None or attempt > job.retries or stop.asked or not is_transient(error):
             break
         text = redact(error_text(error), secrets)
         tell(f"{job.name}: {shown}: {text}; tried again in {wait:.0f} s, {attempt} of {job.retries} times")
+        events.tell(JobEventKind.DATABASE_DELAYED, database=shown, error=text)
         if stop.wait(wait):
             break
         wait = max(wait, min(wait * 2, _LONGEST_WAIT))
@@ -130,12 +137,19 @@ def back_up(
 
 
 def _attempt(
-    manager: Callable[[], BackupManager], job: JobSettings, url: str, format: str | None, keys: Keys, stop: Stop
+    manager: Callable[[], BackupManager],
+    job: JobSettings,
+    url: str,
+    format: str | None,
+    keys: Keys,
+    stop: Stop,
+    progress: ProgressCallback,
 ) -> tuple[Backup | None, BaseException | None]:
     kind: dict[str, Any] = {
         "rate_limit": job.rate_limit,
         "shrink_guard": job.shrink_guard,
         "via": job.via,
+        "progress": progress,
         **job.options,
     }
     try:

@@ -9,10 +9,12 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dumpty.errors import DumptyError, Locked
 from dumpty.jobs import database_run
+from dumpty.jobs.earlier_runs import read_earlier_runs
+from dumpty.jobs.events import EventSource, JobEventKind, Listener
 from dumpty.jobs.finding import find_databases, has_files, heard_warnings
 from dumpty.jobs.outcomes import CopyRun, DatabaseRun, DrillRun, JobRun, decode, encode
 from dumpty.jobs.stop import Stop
@@ -21,11 +23,13 @@ from dumpty.jobs.values import duration_text
 from dumpty.operations.given_keys import given_recipients, given_signing_key
 from dumpty.process.cancellation import cancellable
 from dumpty.redaction import redact
+from dumpty.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.earlier_runs import EarlierRuns
     from dumpty.jobs.finding import Database
     from dumpty.jobs.outcomes import Outcome
     from dumpty.jobs.planning import Planned
@@ -34,20 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["ActiveJob", "Listener"]
 
 T = TypeVar("T", CopyRun, DrillRun)
-
-_LOOKED_BACK = 5
-"""Runs that are looked at for the databases that there were: the latest slot is not always the one that ran last."""
-
-
-class Listener(NamedTuple):
-    """Who is told of what fails, line by line, and of every secret that is read, so that nothing shows it.
-
-    ``progress`` is told of what is done.
-    """
-
-    tell: Callable[[str], None]
-    remember: Callable[[Iterable[str]], None]
-    progress: Callable[[str], None]
 
 
 class ActiveJob:
@@ -72,6 +62,9 @@ class ActiveJob:
         self.settled = self.claimed = False
         self.begun: threading.Thread | None = None
         self._listener, self._locks, self._others = listener, locks, others
+        self._secrets: set[str] = set()
+        self._events = EventSource(self.job.name, self.slot, listener.events, self._redacted)
+        self._events.tell(JobEventKind.QUEUED)
         self._started, self._start = datetime.now(UTC), time.monotonic()
         self._claim: RunClaim | None = None
         self._timer: threading.Timer | None = None
@@ -81,15 +74,16 @@ class ActiveJob:
         self._databases: list[DatabaseRun] = []
         self._remaining = 0
         self._asked = False
+        self._earlier: EarlierRuns | None = None
         self._warnings: list[str] = []
         self._lock = threading.Lock()
-        self._secrets: set[str] = set()
 
     # -- before ----------------------------------------------------------------------------------------------------
 
     def prepare(self) -> list[Database]:
         """Claim the run, and return the databases to back up; none where it has ended already (``result``)."""
         self._started, self._start = datetime.now(UTC), time.monotonic()  # before, it waited for others
+        self._events.tell(JobEventKind.PREPARING)
         try:
             with cancellable(self.stop.token, f"the preparation of the job {self.job.name}"):
                 self._repository = self._place(read_address(self.job.repository, self._remember))
@@ -97,14 +91,24 @@ class ActiveJob:
                 self._end_elsewhere(manager)
                 return []
             databases = self._ready()
+            self._begin(manager, databases)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the failure of one job stops no other
             # By hand it was asked for, and is not done; a slot that is due is tried again by whoever looks next.
             elsewhere = isinstance(error, Locked) and self._claim is None and not self._by_hand
             self._end("skipped" if elsewhere else "failed", error=error)
             return []
-        self._remaining = len(databases)
         self._asked = any(database.was_found for database in databases)
         return databases
+
+    def _begin(self, manager: BackupManager, databases: list[Database]) -> None:
+        """Tell which databases there are, and how long they may take, where somebody wants to know."""
+        shown, expected = tuple(parse_url(database.url).url for database in databases), None
+        self._remaining = self._events.total = len(databases)
+        if self._listener.estimates:
+            with contextlib.suppress(Exception):  # whatever is wrong with earlier runs, this one is not
+                self._earlier = read_earlier_runs(manager, self.job.name)
+                expected = self._earlier.expected(shown)
+        self._events.tell(JobEventKind.BEGUN, databases=shown, expected=expected)
 
     def _ready(self) -> list[Database]:
         """Read keys, and find the databases; what may pass is tried again, as their backups are."""
@@ -174,7 +178,10 @@ class ActiveJob:
         self._listener.remember(found)
 
     def _tell(self, text: str) -> None:
-        self._listener.tell(f"{self.job.name}: {redact(text, tuple(self._secrets))}")
+        self._listener.tell(f"{self.job.name}: {self._redacted(text)}")
+
+    def _redacted(self, text: str) -> str:
+        return redact(text, tuple(self._secrets))  # other threads add to them
 
     def _place(self, address: str) -> Place:
         return Place(address, lambda: self._manager(address), self._locks(address))
@@ -196,16 +203,18 @@ class ActiveJob:
         """Back up one database; return whether it was the last of them, so that ``finish`` is next."""
         assert self._repository is not None  # noqa: S101 - prepare() returned it
         open_manager, tell = self._repository.open, self._listener.tell
-        run = database_run.back_up(open_manager, self.job, database.url, database.format, self._keys, self.stop, tell)
+        run = database_run.back_up(
+            open_manager, self.job, database.url, database.format, self._keys, self.stop, tell, self._events
+        )
         if not run.ok:
             self._tell(f"{run.source}: FAILED: {run.error}")
         with self._lock:
             self._databases.append(run)
             self._remaining -= 1
-            done, remaining = len(self._databases), self._remaining
-        if run.ok:
-            self._listener.progress(f"{self.job.name}: {run.source} is backed up, {done} of {done + remaining}")
-        return remaining == 0
+            # Before anybody can know that it was the last: what follows is told after it.
+            self._events.done += 1
+            self._events.tell(JobEventKind.DATABASE_ENDED, database=run.source, result=run)
+            return self._remaining == 0
 
     # -- after -----------------------------------------------------------------------------------------------------
 
@@ -220,9 +229,8 @@ class ActiveJob:
         assert self._repository is not None  # noqa: S101 - as above
         warnings = [*self._warnings, *(text for run in self._databases for text in run.warnings), *self._vanished()]
         made = [run for run in self._databases if run.ok]
-        upkeep = Upkeep(
-            self.job, made, self._repository, self._place, self.stop, self._tell, self._remember, self._others
-        )
+        listener = self._tell, self._remember, self._events
+        upkeep = Upkeep(self.job, made, self._repository, self._place, self.stop, *listener, self._others)
         if made:
             upkeep.run()
         failed = [run for run in self._databases if not run.ok]
@@ -248,33 +256,17 @@ class ActiveJob:
         """Return what followed the backups without secrets: a plugin may say more than it should."""
         from msgspec.structs import replace
 
-        return entry if entry.error is None else replace(entry, error=redact(entry.error, tuple(self._secrets)))
+        return entry if entry.error is None else replace(entry, error=self._redacted(entry.error))
 
     def _vanished(self) -> list[str]:
         """Return a warning for each database that the last run found, and this one did not."""
-        before = self._last_run() if self._asked else None
-        if before is None:
+        assert self._repository is not None  # noqa: S101 - as above
+        if not self._asked:
             return []
-        now = {run.source for run in self._databases}
-        gone = sorted({run.source for run in before.databases} - now)
-        return [
-            f"{source} is not among the job's databases any more: its backups stay, and nothing removes them"
-            for source in gone
-        ]
-
-    def _last_run(self) -> JobRun | None:
-        """Return the run that ended last of those that got as far as to know their databases."""
-        assert self._repository is not None  # noqa: S101
-        manager = self._repository.open()
-        runs: list[JobRun] = []
-        try:
-            done = (stored for stored in manager.runs(self.job.name) if stored.done)
-            for stored in itertools.islice(done, _LOOKED_BACK):
-                content = manager.run_result(self.job.name, stored.slot)
-                runs += [decode(content, f"run {stored.slot} of the job {self.job.name}")] if content else []
-        except DumptyError as error:
-            self._tell(f"warning: it is not known which databases there were before: {error}")
-        return max((run for run in runs if run.databases), key=lambda run: run.ended, default=None)
+        earlier = self._earlier or read_earlier_runs(self._repository.open(), self.job.name)
+        if earlier.problem is not None:
+            self._tell(f"warning: it is not known which databases there were before: {earlier.problem}")
+        return earlier.vanished(run.source for run in self._databases)
 
     def _end(
         self,
@@ -289,7 +281,6 @@ class ActiveJob:
             self._tell(f"{'not run' if outcome == 'skipped' else 'FAILED'}: {database_run.error_text(error)}")
         if self._timer is not None:
             self._timer.cancel()
-        secrets = tuple(self._secrets)
         run = JobRun(
             job=self.job.name,
             slot=self.slot,
@@ -299,12 +290,17 @@ class ActiveJob:
             ended=datetime.now(UTC),
             duration_seconds=round(time.monotonic() - self._start, 3),
             databases=tuple(sorted(self._databases, key=lambda run: run.source)),
-            warnings=tuple(redact(text, secrets) for text in warnings or ()),
-            error=None if error is None else redact(database_run.error_text(error), secrets),
+            warnings=tuple(self._redacted(text) for text in warnings or ()),
+            error=None if error is None else self._redacted(database_run.error_text(error)),
             error_type=None if error is None else type(error).__name__,
             **facts,
         )
         self.result = self._recorded(run)
+
+    def tell_end(self) -> None:
+        """Tell that nothing of it goes on any more."""
+        if self.result is not None:
+            self._events.tell(JobEventKind.ENDED, result=self.result)
 
     def _recorded(self, run: JobRun) -> JobRun:
         """Write a run down, and return it; with what kept it from being written down."""
@@ -325,7 +321,7 @@ class ActiveJob:
         finally:
             self.abandon()
         outcome: Outcome = "attention" if run.outcome == "ok" else run.outcome
-        return replace(run, outcome=outcome, warnings=(*run.warnings, redact(problem, tuple(self._secrets))))
+        return replace(run, outcome=outcome, warnings=(*run.warnings, self._redacted(problem)))
 
     def abandon(self) -> None:
         """Leave the run; where nothing is written down of it, whoever comes next may try at once."""

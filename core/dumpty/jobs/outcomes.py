@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from dumpty.errors import ManifestError
 
-__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobRun", "Outcome", "decode", "encode"]
+__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobRun", "Outcome", "as_json", "decode", "encode"]
 
 Outcome = Literal["ok", "attention", "failed", "skipped"]
 """``attention``: the backups are made, and somebody should look. ``skipped``: it runs, or has run, elsewhere."""
@@ -92,7 +92,12 @@ _DECODER = msgspec.json.Decoder(JobRun)
 
 def encode(run: JobRun) -> bytes:
     """Return what is written down of a run."""
-    return msgspec.json.encode(_encodable(msgspec.to_builtins(run)))
+    return as_json(run)
+
+
+def as_json(value: Struct) -> bytes:
+    """Return a value as JSON, whatever its texts hold."""
+    return msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
 
 
 def _encodable(value: Any) -> Any:

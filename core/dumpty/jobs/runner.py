@@ -138,6 +138,7 @@ class Runner:
         try:
             tell_ended(job, self._listener, self._watch)
         finally:
+            job.tell_end()
             with self._locks_lock:
                 self._active.discard(job)
                 if not self._active:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dumpty.errors import DumptyError
 from dumpty.indirection import indirect_line
 from dumpty.jobs.database_run import HOST_TAG, host_tag, job_tag
+from dumpty.jobs.events import JobEventKind
 from dumpty.jobs.outcomes import CopyRun, DrillRun
 from dumpty.operations.given_keys import given_identities
 from dumpty.process.cancellation import cancellable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from threading import Lock
 
     from dumpty.backup_manager import BackupManager
+    from dumpty.jobs.events import EventSource
     from dumpty.jobs.outcomes import DatabaseRun
     from dumpty.jobs.settings import CopySettings, DrillSettings, JobSettings
     from dumpty.jobs.stop import Stop
@@ -63,6 +65,7 @@ class Upkeep:
         stop: ends it.
         tell: is told of what fails.
         remember: is told of every secret that is read.
+        events: tells of all that happens.
         others: the names of jobs whose backups are not this one's to remove.
     """
 
@@ -75,13 +78,14 @@ class Upkeep:
         stop: Stop,
         tell: Callable[[str], None],
         remember: Callable[[Iterable[str]], None],
+        events: EventSource,
         others: Iterable[str] = (),
     ) -> None:
         self._foreign = {job_tag(name) for name in others}
         self._job, self._made = job, made
         self._repository, self._place = repository, place
-        self._stop, self._tell, self._remember = stop, tell, remember
-        self._identities = {run.identity for run in made}
+        self._stop, self._tell, self._remember, self._events = stop, tell, remember, events
+        self._identities = {run.identity: run.source for run in made}
         self.copies: list[CopyRun] = []
         self.drills: list[DrillRun] = []
         self.removed: list[str] = []
@@ -117,9 +121,11 @@ class Upkeep:
             with cancellable(self._stop.token, f"the copies of the job {self._job.name}"):
                 address = read_address(settings.repository, self._remember)
             shown, place = shown_address(address), self._place(address)
+            self._events.tell(JobEventKind.COPIES_BEGUN, repository=shown)
             destination = place.open()
             ids = list(dict.fromkeys([*ids, *self._lacking(destination, settings.rules)]))
-            outcomes = self._repository.open().copy(ids, to=destination, cancel=self._stop.token)
+            progress = self._events.progress(repository=shown)
+            outcomes = self._repository.open().copy(ids, to=destination, progress=progress, cancel=self._stop.token)
         except DumptyError as error:
             copies = [_copied(backup_id, shown, error) for backup_id in ids]
         else:
@@ -128,6 +134,7 @@ class Upkeep:
             copies = [_copied(i, shown, made[i].exception if i in made else ended) for i in ids]
         self.copies += copies
         for copy in copies:
+            self._events.tell(JobEventKind.COPIED, repository=shown, result=copy)
             if not copy.ok:
                 self._tell(f"backup {copy.backup} has no copy in {shown}: {copy.error}")
         return place if all(copy.ok for copy in copies) else None
@@ -159,8 +166,12 @@ class Upkeep:
         for backup in _chosen(manager, self._identities, drill, self._job.rules):
             if self._stop.asked:
                 break
-            done = _drill(manager, backup, drill.level, {"identities": keys, "on": on, "cancel": self._stop.token})
+            what: dict[str, Any] = {"database": self._identities[backup.source], "backup": backup.id}
+            self._events.tell(JobEventKind.DRILL_BEGUN, **what)
+            how = {"identities": keys, "on": on, "cancel": self._stop.token, "progress": self._events.progress(**what)}
+            done = _drill(manager, backup, drill.level, how)
             self.drills.append(done)
+            self._events.tell(JobEventKind.DRILL_ENDED, **what, result=done)
             if done.ok is not True:
                 sign = "NOT PROVED" if done.ok is None else "FAILED"
                 self._tell(f"drill of backup {done.backup} of {done.database} {sign}: {done.error}")
@@ -174,6 +185,8 @@ class Upkeep:
     def _prune(self, place: Place, rules: Rules | None) -> None:
         if rules is None or self._stop.asked:
             return
+        shown = shown_address(place.address)
+        self._events.tell(JobEventKind.PRUNE_BEGUN, repository=shown)
         try:
             with place.lock:
                 manager = place.open()
@@ -182,14 +195,21 @@ class Upkeep:
                 own = (d for d in decisions if not d.keep and self._is_own(d.backup))
                 going = [decision.backup.id for decision in own if decision.backup.source not in shared]
                 if going:
-                    self.removed += manager.prune(rules, only=going, cancel=self._stop.token).removed
+                    self._remove(manager, rules, going, shown)
             if shared:
                 self._warn(
-                    f"{shown_address(place.address)} has backups of the same paths of another machine, so nothing is "
+                    f"{shown} has backups of the same paths of another machine, so nothing is "
                     f"removed there of {', '.join(sorted(shared))}: give each machine a repository of its own"
                 )
         except DumptyError as error:
-            self._warn(f"not all was removed from {shown_address(place.address)} that is to go: {error}")
+            self._warn(f"not all was removed from {shown} that is to go: {error}")
+
+    def _remove(self, manager: BackupManager, rules: Rules, going: Sequence[str], shown: str) -> None:
+        progress = self._events.progress(repository=shown)
+        removed = tuple(manager.prune(rules, only=going, progress=progress, cancel=self._stop.token).removed)
+        self.removed += removed
+        if removed:
+            self._events.tell(JobEventKind.REMOVED, repository=shown, removed=removed)
 
 
 def _host_tags(backup: Backup) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,9 @@ from dumpty.cli.urls import redacted, remember
 from dumpty.errors import DumptyError, Locked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from dumpty.cli.job_progress import Follower
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.planning import Planned
     from dumpty.jobs.settings import Configuration
@@ -51,9 +51,13 @@ def run(
     Without --due the jobs are run now, whatever their schedules say. With --due each is run once for the last time that
     it was due, by whichever machine comes first; call that every few minutes.
 
+    On a terminal a line for each job at work shows how far it has come, elsewhere each event is a line on standard
+    error; with --quiet, or with --json where that is no terminal, only what went wrong is.
+
     Ends with 1 where a job failed, with 12 where all are done and somebody should look: a backup is suspicious, a copy
     is missing, a proof was not possible here, a database is gone.
     """
+    from dumpty.cli.job_progress import job_progress
     from dumpty.jobs.planning import plan
     from dumpty.jobs.settings import load
 
@@ -61,13 +65,13 @@ def run(
     planned = plan(configuration.chosen(jobs or ()), datetime.now(UTC), due_only=due)
     if dry_run:
         return _plan(planned, json=json, quiet=quiet)
-    watched = not quiet and sys.stderr.isatty()
-    results, problems = _run(configuration, planned, say if watched else lambda _: None, due=due)
+    with job_progress(json=json, quiet=quiet) as follower:
+        results, problems = _run(configuration, planned, follower, due=due)
     return _report(results, problems, json=json, quiet=quiet)
 
 
 def _run(
-    configuration: Configuration, planned: Sequence[Planned], progress: Callable[[str], None], *, due: bool
+    configuration: Configuration, planned: Sequence[Planned], follower: Follower, *, due: bool
 ) -> tuple[list[JobRun], list[str]]:
     """Return what came of jobs, and of telling people how those are that were not run now."""
     from dumpty.jobs.job_run import Listener
@@ -76,7 +80,8 @@ def _run(
 
     watch = Watch(remember, configuration.file.modified)
     with collecting_garbage_often():
-        runner = Runner(configuration.limits, Listener(say, remember, progress), configuration.written, watch)
+        listener = Listener(say, remember, follower.events, follower.estimates)
+        runner = Runner(configuration.limits, listener, configuration.written, watch)
         results = runner.run(planned)
     if not due:
         return results, []

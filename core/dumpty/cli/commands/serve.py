@@ -13,7 +13,7 @@ import typer
 
 from dumpty.cli import reloading
 from dumpty.cli.arguments import Config, Json, Quiet  # noqa: TC001 - typer reads annotations at run time
-from dumpty.cli.output import Report, count, say, seconds, size
+from dumpty.cli.output import Report, say
 from dumpty.cli.running import collecting_garbage_often
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import forget, remember
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from dumpty.jobs.events import JobEvent
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.serving import Clock, Serving
     from dumpty.jobs.settings import Configuration
@@ -108,7 +109,7 @@ def serve(
             only_here.hold(following)
             return following
 
-        listener = Listener(say, remember, tell)
+        listener = Listener(say, remember, functools.partial(_say_backed_up, quiet=quiet))
         serving = Serving(configuration, read_again, reloading.current.take, listener, followers, clock)
         with _answering(serving, host, port, shown, clock) as where:
             tell(f"serving {configuration.file.path}: {upcoming(configuration, clock.now())}{where}")
@@ -192,8 +193,18 @@ class _OnlyHere:
             self._held = -1
 
 
+def _say_backed_up(event: JobEvent, *, quiet: bool) -> None:
+    from dumpty.cli.job_lines import backed_up_line
+
+    text = backed_up_line(event)
+    if text and not quiet:
+        say(text)
+
+
 def _say_run(run: JobRun, *, quiet: bool) -> None:
     """Say what came of a run; its failures were told as they happened."""
+    from dumpty.cli.job_lines import ended_line
+
     if run.outcome == "skipped":
         if not quiet:
             say(f"{run.job}: not run for {run.slot}: {'; '.join((*run.warnings, run.error or '')).rstrip('; ')}")
@@ -202,14 +213,7 @@ def _say_run(run: JobRun, *, quiet: bool) -> None:
         say(f"{run.job}: warning: {warning}")
     if quiet and run.outcome == "ok":
         return
-    made = [database for database in run.databases if database.ok]
-    parts = [f"{len(made)} of {count(len(run.databases), 'database')} backed up"]
-    parts += [size(sum(database.size_bytes for database in made)), seconds(run.duration_seconds)]
-    copied = sum(copy.ok for copy in run.copies)
-    parts += [f"{copied} of {count(len(run.copies), 'copy', 'copies')} made"] * bool(run.copies)
-    parts += [f"{len(run.removed)} removed"] * bool(run.removed)
-    outcome = run.outcome if run.outcome == "ok" else run.outcome.upper()
-    say(f"{run.job}: {outcome}: {', '.join(parts)}")
+    say(ended_line(run))
 
 
 def _tell_manager(ready: bool) -> None:
