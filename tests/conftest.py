@@ -20,6 +20,7 @@ pytest_plugins: list[str] = [
     "support.s3_server",
     "support.sftp_server",
     "support.containers",
+    "support.chromium",
 ]
 
 # How fast an example runs says something of the machine, not of dumpty.

@@ -46,6 +46,7 @@ READ = [
     ("dumpty.jobs.outcomes", "dumpty.jobs.outcomes", "JobRun"),
     ("dumpty.jobs.alarms", "dumpty.jobs.alarms", "_State"),
     ("dumpty.jobs.alarms", "dumpty.types", "Notice"),
+    ("dumpty.replies.jobs", "dumpty.replies.runs", "JobRun"),
     *(("dumpty.jobs.configuration", "dumpty.jobs.document", name) for name in ("Defaults", "Limits", "Job")),
     *(
         ("dumpty.repository.manifest", "dumpty.repository.manifest_schema", name)

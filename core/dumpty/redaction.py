@@ -177,3 +177,16 @@ class _Masker:
 
 def _spellings(secrets: Iterable[str]) -> list[str]:
     return sorted({s for secret in secrets for s in encodings(secret)}, key=len, reverse=True)
+
+
+# Control characters of ISO 646 and 8859, separators, and what changes the direction of writing: they could rewrite
+# a terminal's screen, or its title, from within a table's name.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: object) -> str:
+    """Return ``text`` as one line in which no character can move a terminal's cursor: each is shown escaped."""
+    line = str(text)
+    if line.isascii() and line.isprintable():
+        return line
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), line)

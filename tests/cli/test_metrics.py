@@ -26,12 +26,19 @@ from support.pages import PAGES
 from support.prometheus_server import lint, program, prometheus
 
 from dumpty import BackupManager, StoreError
-from dumpty.jobs import exposition, fresh_metrics, overview, views
+from dumpty.jobs import fresh, overview, views
+from dumpty.jobs.activity import Activity
 from dumpty.jobs.conditions import DatabaseHealth
 from dumpty.jobs.health import JobHealth
 from dumpty.jobs.metrics import METRICS, measure, written
 from dumpty.jobs.overview import Overview
 from dumpty.jobs.settings import load
+from dumpty.web import server
+from dumpty.web.access import Access
+from dumpty.web.actions import Actions
+from dumpty.web.app import make_app
+from dumpty.web.site import Messages, Site
+from dumpty.web.tasks import Tasks
 
 TOP = Path(__file__).parents[2]
 RULES = TOP / "examples/prometheus/dumpty-alerts.yml"
@@ -424,9 +431,9 @@ def test_whoever_serves_answers_what_is_so(answer, dumpty, configure):
     assert headers["Content-Encoding"] == "gzip"
     assert values(gzip.decompress(packed).decode()) == found
     assert served.ask(method="HEAD")[2] == b""
-    assert served.ask("/")[0] == 404
+    assert served.ask("/nothing")[0] == 404
     assert served.ask("/metrics?x=1")[0] == 200
-    assert served.ask(method="POST")[0] == 501
+    assert served.ask(method="POST")[0] == 405
     assert served.end()[0] == 143
 
 
@@ -505,26 +512,63 @@ def test_a_port_that_is_taken_is_an_error(dumpty, configure):
     assert f"cannot listen at 127.0.0.1, port {port}: " in result.err
 
 
-def test_where_others_reach_it_a_token_lets_it_answer(answer, configure, monkeypatch):
-    monkeypatch.setenv("TOKEN", TOKEN)
-    answers = exposition.Exposition("0.0.0.0", 0, TOKEN, lambda _: b"x\n")
-    with answers:
-        port = int(answers.url.rpartition(":")[2].partition("/")[0])
+@contextlib.contextmanager
+def listening(host="127.0.0.1", token=None, text=lambda _: b"x\n"):
+    """Answer with metrics at a port of its own, which is yielded."""
+    family, address, is_local = server.resolve(host, 0, has_token=token is not None)
+    nothing = lambda *_: None  # noqa: E731
+    tasks = Tasks(nothing, nothing)
+    site = Site(
+        "a", False, nothing, nothing, text, Messages(), Activity(), Actions(None, "a", nothing), tasks, nothing, str
+    )
+    app = make_app(site, Access(token, host if is_local else ""))
+    with server.Server(app, family, address) as answers:
+        yield int(answers.url.rstrip("/").rpartition(":")[2])
+
+
+def test_where_others_reach_it_a_token_lets_it_answer():
+    with listening("0.0.0.0", TOKEN) as port:
         assert ask(port)[0] == 401
         assert ask(port, Authorization=f"Bearer {TOKEN}", Host="db1:9187")[0] == 200
 
 
-def test_more_who_ask_at_once_than_there_is_room_for_keep_nobody_out_for_long(monkeypatch):
-    monkeypatch.setattr(exposition, "_MOST_CONNECTIONS", 2)
-    monkeypatch.setattr(exposition, "_REQUEST_SECONDS", 1.0)
-    with exposition.Exposition("127.0.0.1", 0, None, lambda _: b"x\n") as answers, contextlib.ExitStack() as stack:
-        port = int(answers.url.rpartition(":")[2].partition("/")[0])
+@pytest.mark.parametrize("sent", [b"G", b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"])
+def test_more_who_ask_at_once_than_there_is_room_for_keep_nobody_out_for_long(monkeypatch, sent):
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "_CONNECTION_SECONDS", 1.0)
+    with listening(token=TOKEN) as port, contextlib.ExitStack() as stack:
         dripping = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
+        for connection in dripping:
+            connection.send(sent)
         ends = time.monotonic() + PATIENCE
         while True:
             for connection in dripping:
                 with contextlib.suppress(OSError):
                     connection.send(b"G")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if ask(port, Authorization=f"Bearer {TOKEN}")[0] == 200:
+                    break
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+
+
+def test_whoever_takes_no_answer_keeps_nobody_out_for_long(monkeypatch):
+    monkeypatch.setattr(server, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "_CONNECTION_SECONDS", 1.0)
+    monkeypatch.setattr(server, "_ANSWER_SECONDS", 1.0)
+    large = b"x" * (64 << 20)  # more than the system takes for him
+    with listening(text=lambda seconds: large if seconds == 0 else b"x\n") as port, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            slow = stack.enter_context(socket.socket())
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", port))
+            slow.sendall(
+                b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                b"X-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n"
+            )
+            assert slow.recv(1)
+        ends = time.monotonic() + PATIENCE
+        while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if ask(port)[0] == 200:
                     break
@@ -536,64 +580,64 @@ def test_more_who_ask_at_once_than_there_is_room_for_keep_nobody_out_for_long(mo
 
 
 @pytest.fixture
-def fresh(configure):
+def look(configure):
     """Metrics of jobs, what is told of them, and how to have the configuration read again."""
     current = {"configuration": load(str(configure()))}
     told = []
-    metrics = fresh_metrics.FreshMetrics(
-        lambda: current["configuration"], lambda _: None, told.append, lambda: datetime.now(UTC)
-    )
-    metrics.told = told
-    metrics.read_again = lambda: current.update(configuration=load("dumpty.toml"))
-    return metrics
+    look = fresh.LookAtJobs(lambda: current["configuration"], lambda _: None, told.append, lambda: datetime.now(UTC))
+    found = fresh.Fresh(look, lambda: current["configuration"], look.tell)
+    found.text = lambda seconds: None if (jobs := found.get(seconds)) is None else jobs.metrics
+    found.told = told
+    found.read_again = lambda: current.update(configuration=load("dumpty.toml"))
+    return found
 
 
-def soon(fresh, name):
+def soon(look, name):
     """Return the value of the shop's ``name`` in a text that was made after this was called."""
-    before, ends = fresh.text(PATIENCE), time.monotonic() + PATIENCE
-    while (text := fresh.text(0)) is before:
+    before, ends = look.text(PATIENCE), time.monotonic() + PATIENCE
+    while (text := look.text(0)) is before:
         assert time.monotonic() < ends
         time.sleep(0.02)
     return values(text.decode())[name, "shop"]
 
 
-def test_repositories_are_asked_once_a_minute_however_often_somebody_asks(fresh, dumpty, monkeypatch):
+def test_repositories_are_asked_once_a_minute_however_often_somebody_asks(look, dumpty, monkeypatch):
     dumpty("run")
-    first = fresh.text(PATIENCE)
+    first = look.text(PATIENCE)
     dumpty("run")
-    assert fresh.text(PATIENCE) is first
-    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
-    assert fresh.text(PATIENCE) is first  # at once, and meanwhile it is looked
-    assert soon(fresh, "database_backups") == 2
+    assert look.text(PATIENCE) is first
+    monkeypatch.setattr(fresh, "_FRESH_SECONDS", 0.0)
+    assert look.text(PATIENCE) is first  # at once, and meanwhile it is looked
+    assert soon(look, "database_backups") == 2
 
 
-def test_a_repository_is_listed_again_when_a_run_has_ended_or_after_a_while(fresh, dumpty, monkeypatch, tmp_path):
+def test_a_repository_is_listed_again_when_a_run_has_ended_or_after_a_while(look, dumpty, monkeypatch, tmp_path):
     dumpty("run")
     listed, listing = [], BackupManager.listing
     read, result = [], BackupManager.run_result
     monkeypatch.setattr(BackupManager, "listing", lambda self: listed.append(1) or listing(self))
     monkeypatch.setattr(BackupManager, "run_result", lambda *arguments: read.append(1) or result(*arguments))
-    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
-    assert [soon(fresh, "database_backups") for _ in range(2)] == [1, 1]
+    monkeypatch.setattr(fresh, "_FRESH_SECONDS", 0.0)
+    assert [soon(look, "database_backups") for _ in range(2)] == [1, 1]
     assert (len(listed), len(read)) == (1, 1)
     dumpty("run")
-    soon(fresh, "database_backups")
-    assert soon(fresh, "database_backups") == 2
+    soon(look, "database_backups")
+    assert soon(look, "database_backups") == 2
     assert (len(listed), len(read)) == (2, 2)
     BackupManager(tmp_path / "backups").remove(max(BackupManager(tmp_path / "backups").list_backups(), key=made).id)
     monkeypatch.setattr(overview, "_RENEWED_SECONDS", 0.0)
-    soon(fresh, "database_backups")
-    assert soon(fresh, "database_backups") == 1
+    soon(look, "database_backups")
+    assert soon(look, "database_backups") == 1
 
 
 def made(backup):
     return backup.timestamp
 
 
-def test_a_connection_that_was_closed_meanwhile_is_made_anew(fresh, dumpty, monkeypatch):
+def test_a_connection_that_was_closed_meanwhile_is_made_anew(look, dumpty, monkeypatch):
     dumpty("run")
-    fresh.text(PATIENCE)
-    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    look.text(PATIENCE)
+    monkeypatch.setattr(fresh, "_FRESH_SECONDS", 0.0)
     runs, broken = BackupManager.runs, []
 
     def closed(self, job=""):
@@ -604,44 +648,44 @@ def test_a_connection_that_was_closed_meanwhile_is_made_anew(fresh, dumpty, monk
         return runs(self, job)
 
     monkeypatch.setattr(BackupManager, "runs", closed)
-    assert [soon(fresh, "job_readable") for _ in range(2)] == [1, 1]
+    assert [soon(look, "job_readable") for _ in range(2)] == [1, 1]
     assert broken
-    assert fresh.told == []
+    assert look.told == []
 
 
-def test_a_repository_that_is_away_makes_no_other_be_listed_again(fresh, dumpty, configure, monkeypatch, tmp_path):
+def test_a_repository_that_is_away_makes_no_other_be_listed_again(look, dumpty, configure, monkeypatch, tmp_path):
     dumpty("run")
     configure(jobs=("shop", "blog"), more=f'repository = "{tmp_path}/never"\n')
-    fresh.read_again()
+    look.read_again()
     listed, listing = [], BackupManager.listing
     monkeypatch.setattr(BackupManager, "listing", lambda self: listed.append(1) or listing(self))
-    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(fresh, "_FRESH_SECONDS", 0.0)
     for _ in range(3):
-        soon(fresh, "job_readable")
+        soon(look, "job_readable")
     assert len(listed) == 1
-    assert [text.partition(": it cannot")[0] for text in fresh.told] == ["blog"]  # once a day
+    assert [text.partition(": it cannot")[0] for text in look.told] == ["blog"]  # once a day
 
 
-def test_another_configuration_counts_at_once(fresh, configure):
-    assert ("job_readable", "blog") not in values(fresh.text(PATIENCE).decode())
+def test_another_configuration_counts_at_once(look, configure):
+    assert ("job_readable", "blog") not in values(look.text(PATIENCE).decode())
     configure(jobs=("shop", "blog"))
-    fresh.read_again()
-    assert ("job_readable", "blog") in values(fresh.text(PATIENCE).decode())
+    look.read_again()
+    assert ("job_readable", "blog") in values(look.text(PATIENCE).decode())
 
 
-def test_while_a_repository_gives_no_answer_there_is_what_was_known_before(fresh, dumpty, monkeypatch):
+def test_while_a_repository_gives_no_answer_there_is_what_was_known_before(look, dumpty, monkeypatch):
     dumpty("run")
-    first, released = fresh.text(PATIENCE), threading.Event()
+    first, released = look.text(PATIENCE), threading.Event()
     health = views.Views.health
     monkeypatch.setattr(views.Views, "health", lambda *arguments: released.wait(PATIENCE) and health(*arguments))
-    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(fresh_metrics, "_OLD_SECONDS", 0.0)
+    monkeypatch.setattr(fresh, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(fresh, "_OLD_SECONDS", 0.0)
     began = time.monotonic()
-    assert fresh.text(0.2) is first
+    assert look.text(0.2) is first
     assert 0.2 <= time.monotonic() - began < PATIENCE / 2
     released.set()
     ends = time.monotonic() + PATIENCE
-    while fresh.text(0) is first:
+    while look.text(0) is first:
         assert time.monotonic() < ends
 
 
@@ -663,11 +707,10 @@ def test_a_repository_that_gave_no_answer_is_left_alone_for_an_hour(dumpty, conf
         released.set()
 
 
-def test_where_nothing_is_known_yet_that_is_the_answer_before_whoever_asks_gives_up(fresh, monkeypatch):
+def test_where_nothing_is_known_yet_that_is_the_answer_before_whoever_asks_gives_up(look, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(views.Views, "health", lambda *_: released.wait(PATIENCE))
-    with exposition.Exposition("127.0.0.1", 0, None, fresh.text) as answers:
-        port = int(answers.url.rpartition(":")[2].partition("/")[0])
+    with listening(text=look.text) as port:
         began = time.monotonic()
         status, headers, body = ask(port, X_Prometheus_Scrape_Timeout_Seconds="1.2")
         assert time.monotonic() - began < 5
@@ -676,7 +719,7 @@ def test_where_nothing_is_known_yet_that_is_the_answer_before_whoever_asks_gives
     released.set()
 
 
-def test_what_goes_wrong_while_it_is_looked_is_told_without_secrets_and_ends_nothing(fresh, monkeypatch):
+def test_what_goes_wrong_while_it_is_looked_is_told_without_secrets_and_ends_nothing(look, monkeypatch):
     looks = []
 
     def broken(self, *_):
@@ -685,14 +728,14 @@ def test_what_goes_wrong_while_it_is_looked_is_told_without_secrets_and_ends_not
         raise StoreError("a bug of S3CRETPW")
 
     monkeypatch.setattr(overview.Looks, "overview", broken)
-    monkeypatch.setattr(fresh_metrics, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(fresh, "_FRESH_SECONDS", 0.0)
     for _ in range(3):
-        assert fresh.text(PATIENCE) is None
-    assert fresh.told == ["the metrics could not be made: a bug of ***"]
+        assert look.text(PATIENCE) is None
+    assert look.told == ["a bug of ***"]
     assert len(looks) > 1
 
 
-def test_where_there_is_no_room_for_a_thread_the_next_one_who_asks_tries_again(fresh, dumpty, monkeypatch):
+def test_where_there_is_no_room_for_a_thread_the_next_one_who_asks_tries_again(look, dumpty, monkeypatch):
     dumpty("run")
 
     def no_room(_):
@@ -700,8 +743,8 @@ def test_where_there_is_no_room_for_a_thread_the_next_one_who_asks_tries_again(f
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_room)
-        assert fresh.text(PATIENCE) is None
-    assert b"dumpty_job_readable" in fresh.text(PATIENCE)
+        assert look.text(PATIENCE) is None
+    assert b"dumpty_job_readable" in look.text(PATIENCE)
 
 
 # -- Prometheus ----------------------------------------------------------------------------------------------------

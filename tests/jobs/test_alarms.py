@@ -659,7 +659,7 @@ def test_an_error_of_a_store_that_says_too_much_is_told_without_its_secrets(plac
         self._remember(["S3CRETPW"])
         raise StoreError(f"{written}: refused")
 
-    monkeypatch.setattr(views.Views, "_opened", talkative)
+    monkeypatch.setattr(views.Views, "opened", talkative)
     place.look()
     text = (place.path / "told").read_text()
     assert "sftp://u:***@127.0.0.1:9/x: refused" in text
@@ -882,14 +882,14 @@ def test_copies_that_hang_hide_nothing_else(place, monkeypatch):
     place.watch, watching = Silent(), place.watch
     place.run()
     place.watch = watching
-    listed, released = views.Views._listed, threading.Event()
+    listed, released = views.Views.listed, threading.Event()
 
     def hang(self, written):
         if written.endswith("vault"):
             released.wait(60)
         return listed(self, written)
 
-    monkeypatch.setattr(views.Views, "_listed", hang)
+    monkeypatch.setattr(views.Views, "listed", hang)
     monkeypatch.setattr(views, "_MOST_SECONDS", 0.3)
     try:
         place.look()

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sets up what the tests need, into the virtual environment $1: tests/run.sh calls this.
 #
-# Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients, Prometheus, and
-# systemd (for its program that checks units), with apt-get where they are missing and it may; where it may not, it says
+# Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients, Prometheus, Chromium,
+# and systemd (for its program that checks units), with apt-get where they are missing and it may; where it may not, it says
 # which command does. A MySQL server is unpacked into a cache directory, once: see tests/support/fetch_mysql.sh. So is Azurite, from
 # npm: see tests/support/fetch_azurite.sh.
 set -eu
@@ -43,6 +43,7 @@ need xz-utils has xz
 need procps has ps
 need systemd has systemd-analyze
 need prometheus has promtool
+need chromium has chromium # looks at the page
 
 # The newest Python there is; "python3" first, for it is the one the user means.
 python=""

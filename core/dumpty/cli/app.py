@@ -64,6 +64,7 @@ VERBS = {
     "runs": "runs:runs",
     "check": "check:check",
     "metrics": "metrics:metrics",
+    "report": "report:report",
     "serve": "serve:serve",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",

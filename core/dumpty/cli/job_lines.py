@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.cli.live_lines import cells
-from dumpty.cli.output import count, plain, seconds, size
+from dumpty.cli.output import count, seconds, size
 from dumpty.cli.urls import redacted
 from dumpty.jobs.events import JobEventKind
 from dumpty.jobs.outcomes import CopyRun, DatabaseRun, DrillRun, JobRun
+from dumpty.redaction import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

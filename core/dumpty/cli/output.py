@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +13,7 @@ from dumpty.cli.manual_page import Page, show
 from dumpty.cli.standard_streams import ForgivingStream, drop
 from dumpty.cli.status import DONE, FAILED, error_type, status_of
 from dumpty.cli.urls import redacted
+from dumpty.redaction import plain
 from dumpty.replies import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
     "emit",
     "fail",
     "moment",
-    "plain",
     "say",
     "seconds",
     "size",
@@ -66,19 +65,6 @@ class Report(NamedTuple):
     quiet: bool = False
     only_prints: bool = False
     shows_error: bool = False
-
-
-# Control characters of ISO 646 and 8859, separators, and what changes the direction of writing: they could rewrite
-# a terminal's screen, or its title, from within a table's name.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def plain(text: object) -> str:
-    """Return ``text`` as one line in which no character can move a terminal's cursor: each is shown escaped."""
-    line = str(text)
-    if line.isascii() and line.isprintable():
-        return line
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), line)
 
 
 def size(count_of_bytes: int) -> str:

@@ -6,8 +6,8 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dumpty.cli.output import plain
 from dumpty.cli.standard_streams import ForgivingStream
+from dumpty.redaction import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

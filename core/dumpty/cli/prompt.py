@@ -21,9 +21,9 @@ def passphrase(question: str) -> str:
 
 def confirm(question: str) -> bool:
     """Ask, and return whether the answer is yes."""
-    from dumpty.cli.output import plain
     from dumpty.cli.standard_streams import ForgivingStream
     from dumpty.cli.urls import redacted
+    from dumpty.redaction import plain
 
     errors = ForgivingStream(sys.stderr)
     errors.write(f"{plain(redacted(question))} [y/N] ")

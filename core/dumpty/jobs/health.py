@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.settings import JobSettings
     from dumpty.operations.result import Backup
 
-__all__ = ["JobHealth", "health_of", "runs_of"]
+__all__ = ["JobHealth", "health_of", "is_there", "place_of", "runs_of"]
 
 _TOLERANCE = timedelta(hours=1)
 """How far clocks may be apart."""
@@ -156,9 +156,9 @@ def _databases(
     job: JobSettings, runs: Runs, own: Sequence[Backup], allowed: datetime | None, copies: Iterable[View | DumptyError]
 ) -> Iterator[DatabaseHealth]:
     """Yield the databases of the last run that got as far as to know them, or else those that there are backups of."""
-    place = _place(job)
+    place = place_of(job)
     ran = (database for run in reversed(runs.ended) for database in run.databases)
-    identities = {d.source: d.identity for d in ran if d.identity and _is_there(d.identity, place)}
+    identities = {d.source: d.identity for d in ran if d.identity and is_there(d.identity, place)}
     if runs.judging is not None:
         found = {database.source: database.database for database in runs.judging.databases}
     else:
@@ -179,7 +179,7 @@ def _databases(
         yield DatabaseHealth(source, called, good, allowed, backups, missing)
 
 
-def _place(job: JobSettings) -> str:
+def place_of(job: JobSettings) -> str:
     """Return the end of the way that a job goes by, as it stands in the identities of databases there; "" for none."""
     if not job.via:
         return ""
@@ -187,7 +187,7 @@ def _place(job: JobSettings) -> str:
     return way.place if way is not None else ""
 
 
-def _is_there(identity: str, place: str) -> bool:
+def is_there(identity: str, place: str) -> bool:
     """Return whether a database is one at the end of a way, or, where there is none, of no way."""
     return f"@{place}/" in f"@{identity}" if place else not is_reached(identity)
 

@@ -110,8 +110,8 @@ def write_files(files: Sequence[File], directory: str) -> list[str]:
     return [paths[file] for file in new]
 
 
-def replace_file(path: str, text: str, *, beginning: str) -> None:
-    """Write a file in the place of one that begins in the same way, or of none; a new one everybody may read.
+def replace_file(path: str, text: str, *, beginning: str, mode: int = 0o644) -> None:
+    """Write a file in the place of one that begins in the same way, or of none; a new one gets ``mode``.
 
     Whoever reads it meanwhile has all of the one or all of the other. The name must not be a link.
 
@@ -123,7 +123,7 @@ def replace_file(path: str, text: str, *, beginning: str) -> None:
     if before is not None and not before.startswith(beginning):
         raise OptionError(f"{path} is no file of that kind, and is not replaced; say another name, or move it away")
     try:
-        mode = 0o644 if before is None else stat.S_IMODE(os.lstat(path).st_mode)
+        mode = mode if before is None else stat.S_IMODE(os.lstat(path).st_mode)
         _write(path, text, new=before is None, mode=mode)
     except OSError as error:
         raise DumptyError(f"cannot write {path}: {error.strerror or error}; nothing was changed") from None

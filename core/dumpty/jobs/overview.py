@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.errors import DumptyError, StoreError
@@ -11,8 +12,9 @@ from dumpty.jobs.views import NoAnswer, NoRepository, Views, in_time
 from dumpty.redaction import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from dumpty.jobs.conditions import View
     from dumpty.jobs.health import JobHealth
     from dumpty.jobs.settings import JobSettings
 
@@ -28,11 +30,15 @@ _AGAIN_SECONDS = 3600.0
 
 
 class Overview(NamedTuple):
-    """How jobs are (``found``), why that cannot be said of others (``errors``, by job), and what nobody can read."""
+    """How jobs are (``found``), why that cannot be said of others (``errors``, by job), and what nobody can read.
+
+    ``views`` are the repositories that were looked at, by address as it is written.
+    """
 
     found: Sequence[JobHealth]
     errors: dict[str, DumptyError]
     unreadable: Sequence[str]
+    views: Mapping[str, View] = MappingProxyType({})
 
 
 class Looks:
@@ -48,12 +54,19 @@ class Looks:
     def __init__(self, remember: Callable[[Iterable[str]], None]) -> None:
         self._remember = remember
         self._hung: dict[str, tuple[DumptyError, float]] = {}
+        self._began = self._listed_at = time.monotonic()
         self._begin_anew()
 
-    def overview(self, jobs: Sequence[JobSettings], now: datetime) -> Overview:
-        """Return how jobs are, at a time (aware). One that was never run is overdue."""
+    def overview(self, jobs: Sequence[JobSettings], now: datetime, listed_within: float = float("inf")) -> Overview:
+        """Return how jobs are, at a time (aware). One that was never run is overdue.
+
+        What was listed more than ``listed_within`` seconds ago is listed anew.
+        """
         if time.monotonic() - self._began >= _RENEWED_SECONDS:
             self._begin_anew()
+        elif time.monotonic() - self._listed_at >= listed_within:
+            self._views.list_anew()
+            self._listed_at = time.monotonic()
         found: list[JobHealth] = []
         errors: dict[str, DumptyError] = {}
         unreadable: list[str] = []
@@ -70,10 +83,12 @@ class Looks:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - of a plugin's store, too: how others are is told
                 errors[job.name] = error if isinstance(error, DumptyError) else StoreError(one_line(error))
         self._used = True
-        return Overview(found, errors, list(dict.fromkeys([*unreadable, *self._views.unreadable()])))
+        unreadable = list(dict.fromkeys([*unreadable, *self._views.unreadable()]))
+        return Overview(found, errors, unreadable, self._views.seen())
 
     def _begin_anew(self) -> None:
         self._views, self._began, self._used = Views(self._remember), time.monotonic(), False
+        self._listed_at = self._began
 
     def _health(self, job: JobSettings, now: datetime) -> JobHealth:
         """Return how a job is; what was open for a while may have been closed by the other side, so it is tried anew.

@@ -19,6 +19,7 @@ from dumpty.url import parse_url, secrets_in, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
     from threading import Lock
 
     from dumpty.backup_manager import BackupManager
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from dumpty.jobs.settings import CopySettings, DrillSettings, JobSettings
     from dumpty.jobs.stop import Stop
     from dumpty.operations.result import Backup
-    from dumpty.repository.retention import Rules
+    from dumpty.repository.retention import Decision, Rules
     from dumpty.types import Level
 
-__all__ = ["Place", "Upkeep", "reaches", "read_address"]
+__all__ = ["Place", "Upkeep", "reaches", "read_address", "removable"]
 
 
 def read_address(written: str, remember: Callable[[Iterable[str]], None]) -> str:
@@ -108,7 +109,7 @@ class Upkeep:
 
     def _is_own(self, backup: Backup) -> bool:
         """Return whether a backup is of a database that was backed up now, and of no other job."""
-        return backup.source in self._identities and not self._foreign.intersection(backup.tags)
+        return _is_own(backup, self._identities.keys(), self._foreign)
 
     # -- copies ----------------------------------------------------------------------------------------------------
 
@@ -178,10 +179,6 @@ class Upkeep:
 
     # -- what is to go ---------------------------------------------------------------------------------------------
 
-    def _shared(self, backups: Iterable[Backup]) -> set[str]:
-        """Return the databases of this run of whose path another machine has one, too: rules would mix the two."""
-        return {b.source for b in backups if b.source in self._identities and _host_tags(b) - {host_tag()}}
-
     def _prune(self, place: Place, rules: Rules | None) -> None:
         if rules is None or self._stop.asked:
             return
@@ -191,11 +188,9 @@ class Upkeep:
             with place.lock:
                 manager = place.open()
                 decisions = manager.prune(rules, dry_run=True).decisions
-                shared = self._shared(decision.backup for decision in decisions)
-                own = (d for d in decisions if not d.keep and self._is_own(d.backup))
-                going = [decision.backup.id for decision in own if decision.backup.source not in shared]
+                going, shared = removable(decisions, self._identities.keys(), self._foreign, host_tag())
                 if going:
-                    self._remove(manager, rules, going, shown)
+                    self._remove(manager, rules, [decision.backup.id for decision in going], shown)
             if shared:
                 self._warn(
                     f"{shown} has backups of the same paths of another machine, so nothing is "
@@ -210,6 +205,29 @@ class Upkeep:
         self.removed += removed
         if removed:
             self._events.tell(JobEventKind.REMOVED, repository=shown, removed=removed)
+
+
+def removable(
+    decisions: Sequence[Decision[Backup]], identities: AbstractSet[str], foreign: AbstractSet[str], host: str
+) -> tuple[list[Decision[Backup]], set[str]]:
+    """Return what a job may remove of what its rules let go, and the databases of which it may remove nothing.
+
+    Args:
+        decisions: what its rules say of all backups of a repository.
+        identities: its databases.
+        foreign: the tags of other jobs, whose backups are not its to remove.
+        host: the tag of the machine that runs it.
+
+    Of a path that is a database on another machine, too, nothing goes: rules would mix the two.
+    """
+    backups = [decision.backup for decision in decisions]
+    shared = {b.source for b in backups if b.source in identities and _host_tags(b) - {host}}
+    going = [d for d in decisions if not d.keep and _is_own(d.backup, identities, foreign)]
+    return [decision for decision in going if decision.backup.source not in shared], shared
+
+
+def _is_own(backup: Backup, identities: AbstractSet[str], foreign: AbstractSet[str]) -> bool:
+    return backup.source in identities and foreign.isdisjoint(backup.tags)
 
 
 def _host_tags(backup: Backup) -> set[str]:

@@ -83,7 +83,7 @@ class Views:
         """
         # Runs first: what is listed then has the backups of all that ended.
         known = self._results.setdefault((job.repository, job.name), {})
-        runs = runs_of(job, self.manager(job.repository), now, known)
+        runs = runs_of(job, self.opened(job.repository)[1], now, known)
         ended = max((run.ended for run in runs.ended), default=None)
         made = {database.backup for run in runs.ended[:1] for database in run.databases if database.backup}
         view = self._look(job.repository, ended, made)
@@ -92,26 +92,30 @@ class Views:
         copies = {copy.repository: self._look(copy.repository, ended, made, copies=True) for copy in job.copies}
         return health_of(job, runs, view, copies, now, known_since)
 
-    def manager(self, written: str) -> BackupManager:
-        """Return the manager of the repository at an address, as it is written; one that is not there is not made.
-
-        Raises:
-            NoRepository: there is none at a local path.
-            DumptyError: it cannot be opened.
-        """
-        return self._opened(written)[1]
-
     def forget(self, written: str) -> None:
         """Open a repository anew, and list it anew, when it is looked at next."""
         self._managers.pop(written, None)
         self._seen.pop(written, None)
 
+    def list_anew(self) -> None:
+        """List every repository anew, when it is looked at next."""
+        self._seen.clear()
+
+    def seen(self) -> dict[str, View]:
+        """Return what was looked at, by address as it is written."""
+        return {written: seen.view for written, seen in self._seen.items() if isinstance(seen.view, View)}
+
     def unreadable(self) -> list[str]:
         """Return what could not be read of all that was looked at."""
-        views = [seen.view for seen in self._seen.values()]
-        return [text for view in views if isinstance(view, View) for text in view.unreadable]
+        return [text for view in self.seen().values() for text in view.unreadable]
 
-    def _opened(self, written: str) -> tuple[str, BackupManager]:
+    def opened(self, written: str) -> tuple[str, BackupManager]:
+        """Return the address of a repository as it may be shown, and its manager; one that is not there is not made.
+
+        Raises:
+            NoRepository: there is none at a local path.
+            DumptyError: it cannot be opened.
+        """
         from dumpty.backup_manager import BackupManager
 
         if written not in self._managers:
@@ -131,14 +135,20 @@ class Views:
         if seen is None or (ended is not None and (seen.at <= ended or _may_be_older(seen, ended, made))):
             at = datetime.now(UTC)
             try:
-                view: View | DumptyError = self._listed(written) if not copies else self._listed_in_time(written)
+                view: View | DumptyError = self.listed(written) if not copies else self._listed_in_time(written)
             except DumptyError as error:
                 view = error
             seen = self._seen[written] = _Seen(view, at)
         return seen.view
 
-    def _listed(self, written: str) -> View:
-        shown, manager = self._opened(written)
+    def listed(self, written: str) -> View:
+        """Return what is in the repository at an address, as it is written, listed now.
+
+        Raises:
+            NoRepository: there is none at a local path.
+            DumptyError: it cannot be opened, or listed.
+        """
+        shown, manager = self.opened(written)
         listing = manager.listing()
         return View(shown, listing.backups, [str(problem) for problem in listing.problems])
 
@@ -150,7 +160,7 @@ class Views:
         """
         own = Views(self._remember)  # whoever is left behind has connections of his own
         text = f"there was no answer within {_MOST_SECONDS:.0f} s"
-        return in_time(lambda: own._listed(written), _MOST_SECONDS, text, "dumpty-look-at-copies")
+        return in_time(lambda: own.listed(written), _MOST_SECONDS, text, "dumpty-look-at-copies")
 
 
 def _may_be_older(seen: _Seen, ended: datetime, made: AbstractSet[str]) -> bool:

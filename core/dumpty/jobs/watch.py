@@ -151,7 +151,7 @@ class _Look:
         unreachable: list[Condition] = []
         try:
             health = views.health(self._job, self._now, self._watch.known_since)
-            manager = views.manager(self._job.repository)
+            manager = views.opened(self._job.repository)[1]
         except NoRepository as error:
             if self._unrecorded is None and not is_late(self._job, self._now, self._watch.known_since):
                 return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from dumpty.replies.values import Bytes, Count, Moment, Object, Seconds
+from dumpty.replies.values import Backup, Bytes, Count, LastProof, Moment, Object, Seconds
 from dumpty.types import Level, NoticeKind  # noqa: TC001
 
 __all__ = [
@@ -19,12 +19,17 @@ __all__ = [
     "Metric",
     "Notified",
     "Problem",
+    "ProofOfBackup",
+    "ProtectedDatabase",
     "Run",
     "Sample",
     "ScheduleFile",
 ]
 
 Outcome = Literal["ok", "attention", "failed", "skipped"]
+DatabaseState = Literal[
+    "damaged", "failed", "overdue", "none", "suspicious", "copy-missing", "not-proved", "warning", "unknown", "ok"
+]
 
 
 class DatabaseRun(Object, kw_only=True):
@@ -139,6 +144,41 @@ class JobHealth(Object, kw_only=True):
     last_run: Moment | None
     last_outcome: Outcome | None
     databases: list[DatabaseHealth]
+    problems: list[Problem]
+
+
+class ProofOfBackup(LastProof, kw_only=True):
+    """A proof that holds, and the id of the backup that it is of."""
+
+    backup: str
+
+
+class ProtectedDatabase(Object, kw_only=True):
+    """A database, and how it stands: ``state`` says it in a word, ``problems`` at length.
+
+    ``backup`` is the newest that can be relied on, ``repositories`` in how many that is known to be whole, and
+    ``repositories_wanted`` in how many it should be. ``since`` is when the oldest good backup was made; ``last_proof``
+    is of any level, ``last_restore`` the newest by restoring, which took ``restore_seconds``. ``job`` is null where
+    none is known to back it up.
+    """
+
+    database: str
+    source: str
+    driver: str
+    job: str | None
+    repository: str
+    state: DatabaseState
+    backups: Count
+    size_bytes: Bytes
+    backup: Backup | None
+    since: Moment | None
+    last_proof: ProofOfBackup | None
+    last_restore: ProofOfBackup | None
+    restore_seconds: Seconds | None
+    longest_gap_seconds: Seconds | None
+    repositories: Count
+    repositories_wanted: Count
+    next: Moment | None
     problems: list[Problem]
 
 

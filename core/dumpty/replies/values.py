@@ -28,6 +28,7 @@ __all__ = [
     "KeyRecipients",
     "LastProof",
     "Library",
+    "Moment",
     "Object",
     "Option",
     "Plugin",

@@ -5,11 +5,11 @@ The schema stands in ``json_schema.json`` beside this module; ``schema`` makes i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from msgspec import Meta, field
+from msgspec import field
 
-from dumpty.replies import SCHEMA_VERSION
+from dumpty.replies.reply import Failure, Reply
 from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobHealth,
     JobPlan,
@@ -17,10 +17,11 @@ from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobSettings,
     Metric,
     Notified,
+    ProtectedDatabase,
     Run,
     ScheduleFile,
 )
-from dumpty.replies.values import (
+from dumpty.replies.values import (  # noqa: TC001 - as the other values
     Backup,
     BackupFailure,
     BackupWithTables,
@@ -32,7 +33,7 @@ from dumpty.replies.values import (
     KeyCheck,
     KeyRecipients,
     Library,
-    Object,
+    Moment,
     Plugin,
     Proof,
     Rule,
@@ -45,23 +46,6 @@ from dumpty.replies.values import (
 from dumpty.types import Kind, Level  # noqa: TC001
 
 __all__ = ["REPLIES", "Failure", "Reply"]
-
-Status = Literal[0, 1, 2, 3, 4, 10, 11, 12, 129, 130, 143]
-
-
-class Reply(Object, kw_only=True):
-    """What every object begins with."""
-
-    schema: Annotated[int, Meta(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)] = SCHEMA_VERSION
-    success: bool = True
-    status: Status = 0
-    error: str | None = None
-    error_type: str | None = None
-    warnings: list[str] = field(default_factory=list)
-
-
-class Failure(Reply, kw_only=True):
-    """A verb that failed and has no more to tell, or a command line that names none."""
 
 
 class BackupReply(Reply, kw_only=True):
@@ -165,6 +149,15 @@ class CheckReply(Reply, kw_only=True):
     """``check``: each job, whether anything is wrong with it or not."""
 
     jobs: list[JobHealth]
+
+
+class ReportReply(Reply, kw_only=True):
+    """``report``: every database, and how it stood ``at`` that time; ``path`` is the file written (null: none)."""
+
+    at: Moment
+    repositories: list[str]
+    databases: list[ProtectedDatabase]
+    path: str | None = None
 
 
 class MetricsReply(Reply, kw_only=True):
@@ -320,6 +313,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "runs": (RunsReply,),
     "check": (CheckReply,),
     "metrics": (MetricsReply,),
+    "report": (ReportReply,),
     "serve": (),
     "schedule systemd": (ScheduleReply,),
     "schedule cron": (ScheduleReply,),

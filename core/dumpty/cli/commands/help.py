@@ -35,6 +35,7 @@ _ORDER = (
     "configuration",
     "schedules",
     "alarms",
+    "page",
     "metrics",
     "retention",
     "shrinking",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import functools
 import os
@@ -12,69 +11,70 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumpty.cli import reloading
-from dumpty.cli.arguments import Config, Json, Quiet  # noqa: TC001 - typer reads annotations at run time
+from dumpty.cli.arguments import Config, Json, Quiet, open_existing
 from dumpty.cli.output import Report, say
+from dumpty.cli.page import (
+    PORT,
+    Certificate,
+    Host,
+    Key,
+    Place,
+    Port,
+    Token,
+    answering,
+    site_of_jobs,
+    site_of_repository,
+)
 from dumpty.cli.running import collecting_garbage_often
+from dumpty.cli.service_manager import notify
 from dumpty.cli.status import UsageError
 from dumpty.cli.urls import forget, remember
-from dumpty.errors import ConfigurationError, Locked
-from dumpty.indirection import indirect_line, is_indirect
+from dumpty.errors import ConfigurationError, DumptyError, Locked
+from dumpty.web.site import Messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
+    from collections.abc import Callable
+    from typing import NoReturn, Self
 
+    from dumpty.jobs.activity import Activity
     from dumpty.jobs.events import JobEvent
     from dumpty.jobs.outcomes import JobRun
-    from dumpty.jobs.serving import Clock, Serving
     from dumpty.jobs.settings import Configuration
+    from dumpty.web.site import Site
+
+_LONG_SECONDS = 3600.0
 
 EXAMPLES = """
 dumpty serve
+dumpty serve --port 8780
+dumpty serve --dir backups
 dumpty serve --config /etc/dumpty/dumpty.toml --quiet
-dumpty serve --port 9187
 """
 
-_SHORTEST_TOKEN = 16
-
-
-_Port = Annotated[
-    int | None,
-    typer.Option(
-        "--port",
-        metavar="N",
-        envvar="DUMPTY_SERVE_PORT",
-        min=0,
-        max=65535,
-        help="Answer Prometheus at http://HOST:N/metrics; 0 is any port.",
-    ),
-]
-_Host = Annotated[
-    str,
-    typer.Option(
-        "--host", metavar="H", envvar="DUMPTY_SERVE_HOST", help="The address of this machine at which to answer."
-    ),
-]
-_Token = Annotated[
+_Directory = Annotated[
     str | None,
     typer.Option(
-        "--token",
-        metavar="SECRET",
-        envvar="DUMPTY_SERVE_TOKEN",
-        help="What whoever asks must show, as a bearer token: env:NAME, file:PATH, cmd:PROGRAM.",
+        "--dir", "-d", metavar="REPO", help="Show the page of this repository, a directory or a URL, and run nothing."
     ),
+]
+_OnlyPage = Annotated[
+    bool, typer.Option("--only-page", help="Show the page of the jobs, and run none: cron, say, does that.")
 ]
 
 
 def serve(
     config: Config = None,
-    port: _Port = None,
-    host: _Host = "127.0.0.1",
-    token: _Token = None,
+    directory: _Directory = None,
+    only_page: _OnlyPage = False,
+    port: Port = None,
+    host: Host = "127.0.0.1",
+    token: Token = None,
+    certificate: Certificate = None,
+    key: Key = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
-    """Run the jobs of the configuration whenever they are due, until a signal ends it.
+    """Run the jobs of the configuration whenever they are due, until a signal ends it; and show a page of them.
 
     What was missed while nobody served is made up for once, also what was killed. What runs, and what came of it, is
     written to standard error and into the repository: `dumpty runs` shows it. Several may serve the same jobs, on one
@@ -83,23 +83,88 @@ def serve(
     SIGHUP reads the configuration again; with a mistake in it the one from before goes on. SIGTERM and SIGINT end it
     within seconds: what was not complete is given back, and run again by whoever serves next.
 
-    With --port it answers `GET /metrics` with what `dumpty metrics` prints, of this machine only, unless --host says
-    another address: then it needs --token.
+    With --port it shows at http://HOST:N/ how every database is protected, as JSON under /api/, and to Prometheus
+    under /metrics; to this machine only, unless --host says another address: then it needs --token. With --dir, or
+    --only-page, that is all it does, at port 8780 unless --port says another one. It takes `pip install "dumpty[web]"`.
 
     `dumpty schedule systemd --serve` writes a unit for it. A machine that has cron or systemd's timers can do without:
     `dumpty run --due`.
     """
-    from dumpty.jobs.job_run import Listener
-    from dumpty.jobs.serving import Clock, Followers, Serving, upcoming
     from dumpty.jobs.settings import load
 
     del json  # it ends by an error, or a signal, and both are told without it
-    shown = _token(token, port)
-    configuration = load(config)
-    path = os.path.abspath(configuration.file.path)  # another one that would be found later is not this one
-    clock = Clock()
+    if directory is not None and (config is not None or only_page):
+        raise UsageError("--dir shows one repository, --config and --only-page the jobs of a configuration: say one")
     tell = (lambda _: None) if quiet else say
-    followers = Followers(say, tell, functools.partial(_say_run, quiet=quiet), forget, _tell_manager)
+    place = Place.given(host, port if port is not None or not (directory or only_page) else PORT, token)
+    place = place.with_certificate(certificate, key)
+    if directory is not None:
+        open_existing(directory)  # or it is an error at once, not on the page
+        _show(site_of_repository(directory, token), place, tell, directory)
+    configuration = load(config)
+    if only_page:
+        _show_jobs(configuration, place, tell, token)
+    _serve(configuration, place, tell, token, quiet=quiet)
+
+
+def _show_jobs(configuration: Configuration, place: Place, tell: Callable[[str], None], token: str | None) -> NoReturn:
+    """Show the page of the jobs of a configuration until a signal asks to end."""
+    from dumpty.jobs.settings import load
+
+    configuration.chosen(())
+    current, path = [configuration], os.path.abspath(configuration.file.path)
+
+    def read_again() -> None:
+        try:
+            following = load(path)
+            following.chosen(())
+        except DumptyError as error:
+            for problem in error.problems if isinstance(error, ConfigurationError) else (str(error),):
+                say(problem)
+            say("the configuration was not taken up: the one from before goes on")
+        else:
+            current[0] = following
+            tell(f"{path} is read again")
+
+    _show(site_of_jobs(lambda: current[0], say, token=token), place, tell, configuration.file.path, read_again)
+
+
+def _show(
+    site: Site, place: Place, tell: Callable[[str], None], shown: str, read_again: Callable[[], None] = lambda: None
+) -> NoReturn:
+    """Show a page until a signal asks to end; SIGHUP has the configuration read again."""
+    from dumpty.jobs.serving import Clock
+    from dumpty.url import shown_address
+
+    clock = Clock()
+    reloading.current.wakes(clock.wake)
+    with collecting_garbage_often(), answering(site, place) as where:
+        tell(f"showing {shown_address(shown)}{where}")
+        notify("READY=1")
+        while True:
+            clock.wait(_LONG_SECONDS)
+            if reloading.current.take():
+                _tell_manager(ready=False)
+                read_again()
+                _tell_manager(ready=True)
+
+
+def _serve(
+    configuration: Configuration, place: Place, tell: Callable[[str], None], token: str | None, *, quiet: bool
+) -> NoReturn:
+    """Run jobs until a signal asks to end."""
+    from dumpty.jobs.activity import Activity
+    from dumpty.jobs.events import Listener
+    from dumpty.jobs.serving import Clock, Followers, Serving, upcoming
+    from dumpty.jobs.settings import load
+
+    path = os.path.abspath(configuration.file.path)  # another one that would be found later is not this one
+    messages, activity = Messages(), Activity()
+    say_too, tell_too = messages.also(say), messages.also(tell)
+    clock = Clock()
+    followers = Followers(
+        say_too, tell_too, functools.partial(_say_run, say=say_too, quiet=quiet), forget, _tell_manager
+    )
     reloading.current.wakes(clock.wake)
     with collecting_garbage_often(), _OnlyHere() as only_here:
         only_here.hold(configuration)
@@ -109,42 +174,13 @@ def serve(
             only_here.hold(following)
             return following
 
-        listener = Listener(say, remember, functools.partial(_say_backed_up, quiet=quiet))
+        follow = functools.partial(_follow, activity=activity, tell=tell_too)
+        listener = Listener(say_too, remember, follow, estimates=place.port is not None)
         serving = Serving(configuration, read_again, reloading.current.take, listener, followers, clock)
-        with _answering(serving, host, port, shown, clock) as where:
+        site = site_of_jobs(lambda: serving.configuration, say_too, messages, activity, token)
+        with answering(site, place) as where:
             tell(f"serving {configuration.file.path}: {upcoming(configuration, clock.now())}{where}")
             serving.run()
-
-
-def _token(written: str | None, port: int | None) -> str | None:
-    """Return the secret that whoever asks must show; None for none."""
-    if written is None:
-        return None
-    if port is None:
-        raise UsageError("--token goes with --port")
-    if not is_indirect(written):
-        raise UsageError("--token: on a command line everybody can read it; write env:NAME, file:PATH or cmd:PROGRAM")
-    token = indirect_line(written, "token")
-    remember([token])
-    if not (token.isascii() and token.isprintable()):
-        raise UsageError("--token: only characters of ASCII can be shown; make one: openssl rand -hex 32")
-    if len(token) < _SHORTEST_TOKEN:
-        raise UsageError(f"--token: one of {len(token)} characters can be guessed; make one: openssl rand -hex 32")
-    return token
-
-
-@contextlib.contextmanager
-def _answering(serving: Serving, host: str, port: int | None, token: str | None, clock: Clock) -> Iterator[str]:
-    """Answer whoever asks for the metrics, where that is wanted; yields what to say of it."""
-    if port is None:
-        yield ""
-        return
-    from dumpty.jobs.exposition import Exposition
-    from dumpty.jobs.fresh_metrics import FreshMetrics
-
-    metrics = FreshMetrics(lambda: serving.configuration, remember, say, clock.now)
-    with Exposition(host, port, token, metrics.text) as exposition:
-        yield f"; metrics at {exposition.url}"
 
 
 class _OnlyHere:
@@ -193,15 +229,15 @@ class _OnlyHere:
             self._held = -1
 
 
-def _say_backed_up(event: JobEvent, *, quiet: bool) -> None:
+def _follow(event: JobEvent, *, activity: Activity, tell: Callable[[str], None]) -> None:
     from dumpty.cli.job_lines import backed_up_line
 
-    text = backed_up_line(event)
-    if text and not quiet:
-        say(text)
+    activity.take(event)
+    if text := backed_up_line(event):
+        tell(text)
 
 
-def _say_run(run: JobRun, *, quiet: bool) -> None:
+def _say_run(run: JobRun, *, say: Callable[[str], None], quiet: bool) -> None:
     """Say what came of a run; its failures were told as they happened."""
     from dumpty.cli.job_lines import ended_line
 
@@ -217,8 +253,6 @@ def _say_run(run: JobRun, *, quiet: bool) -> None:
 
 
 def _tell_manager(ready: bool) -> None:
-    from dumpty.cli.service_manager import notify
-
     if ready:
         notify("READY=1")
     else:
