@@ -181,7 +181,7 @@ def test_a_machine_without_the_database_proves_nothing_and_says_how_to_get_it(du
     finally:
         mariadb.run("DROP DATABASE drilled")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("dumpty_plugins.mysql.server.private_server._PROGRAM_DIRECTORIES", "")
+    monkeypatch.setattr("dumpty_plugins.mysql.server.programs._PROGRAM_DIRECTORIES", "")
     result = dumpty("drill")
     assert result.status == 3
     assert "not provable here" in result.out

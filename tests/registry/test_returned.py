@@ -223,6 +223,8 @@ class Scratch:
     ("attributes", "text"),
     [
         ({"target": "toy://h/scratch"}, "target is 'toy://h/scratch', not a dumpty.Source"),
+        ({"rehearsal": 18}, "rehearsal is 18, not a str"),
+        ({"differs": "nothing"}, "differs is 'nothing', not a tuple of str"),
         ({"versions": {"toy": 1}}, r"versions\['toy'\] is 1, not a str"),
         ({"notes": "text"}, "notes is 'text', not a tuple of str"),
         ({"not_proved": ["text"]}, "not_proved is of the type list, not a tuple of str"),

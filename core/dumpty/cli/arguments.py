@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "Via",
     "Yes",
+    "add_options",
     "open_existing",
     "parse_options",
     "parse_rate",
@@ -164,6 +165,20 @@ def parse_options(
             raise UsageError("--jobs and -o jobs are the same; give one of them")
         options["jobs"] = jobs
     return options
+
+
+def add_options(options: dict[str, object], **given: str | None) -> None:
+    """Add to the ``options`` of plugins those that the command line has flags for; None was not given.
+
+    Raises:
+        UsageError: one was given as ``-o`` as well.
+    """
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in options:
+            raise UsageError(f"--{name.replace('_', '-')} and -o {name} are the same; give one of them")
+        options[name] = value
 
 
 def parse_rate(text: str | None) -> int | None:

@@ -27,8 +27,9 @@ __all__ = [
 
 
 def proof_lines(proof: Proof) -> list[Line]:
-    """Return what a proof proved and what it did not, line by line."""
+    """Return what a proof proved, what was not as it had been, and what it did not prove, line by line."""
     lines: list[Line] = [f"  proved      {seconds(step.seconds).rjust(7)}  {step.what}" for step in proof.proved]
+    lines += [f"  differs              {difference}" for difference in proof.differs]
     return lines + [f"  not proved           {question}" for question in proof.not_proved]
 
 

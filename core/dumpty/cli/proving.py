@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dumpty.replies import values
     from dumpty.types import Level, Proof, VerificationKey
 
-__all__ = ["Choice", "OlderThan", "prove"]
+__all__ = ["Choice", "OlderThan", "parse_level", "parse_older_than", "prove"]
 
 OlderThan = Annotated[
     str | None,
@@ -96,7 +96,7 @@ class Choice:
     def __init__(self, *, backup_id: str | None, everything: bool, older_than: str | None, scope: Filter) -> None:
         if (backup_id is not None) + everything + (older_than is not None) > 1:
             raise UsageError("name one backup by its id, or all with --all, or those of some age with --older-than AGE")
-        _age(older_than)
+        parse_older_than(older_than)
         self.backup_id = backup_id
         self.everything = everything
         self.older_than = older_than
@@ -117,7 +117,7 @@ class Choice:
                 self.backup_id, database=scope.database, source=scope.source, require_signature=require_signature
             )
             return [found], [], ""
-        listing, age = manager.listing(), _age(self.older_than)
+        listing, age = manager.listing(), parse_older_than(self.older_than)
         backups = scope.filter(listing.backups)
         if age is not None:
             from dumpty.operations.proving import due
@@ -155,7 +155,27 @@ def prove(
     )
 
 
-def _age(text: str | None) -> timedelta | None:
+def parse_level(text: str) -> Level:
+    """Return the level that is meant.
+
+    Raises:
+        UsageError: there is no such level.
+    """
+    from dumpty.registry.suggestions import did_you_mean
+    from dumpty.types import LEVELS
+
+    for level in LEVELS:
+        if level == text:
+            return level
+    raise UsageError(f"there is no level {text!r}; the levels are {', '.join(LEVELS)}.{did_you_mean(text, LEVELS)}")
+
+
+def parse_older_than(text: str | None) -> timedelta | None:
+    """Return the age that ``--older-than`` says; None for None.
+
+    Raises:
+        UsageError: it says none.
+    """
     from dumpty.repository.quantities import parse_age
 
     try:
@@ -199,11 +219,13 @@ def _prove_each(
             if failure is not None:
                 verdicts.failures.append(failure)
             if proof.unrecorded:
-                verdicts.warnings.append(f"the proof of {backup.id} could not be written down: {proof.unrecorded}")
+                verdicts.warnings.append(f"the proof of {backup.id} is not written down: {proof.unrecorded}")
             verdict = f"FAILED: {failure}" if failure else f"ok, by {proof.level} in {seconds(proof.seconds)}"
             verdicts.lines.append(head + verdict)
             if not several:
                 verdicts.lines += description.proof_lines(proof)
+            else:
+                verdicts.lines += [f"  differs  {difference}" for difference in proof.differs]
             open_questions |= dict.fromkeys(proof.not_proved)
     if several:
         verdicts.lines += [f"not proved: {question}" for question in open_questions]
@@ -244,6 +266,7 @@ def _decided(backup: Backup, proof: Proof, failure: DumptyError | None) -> value
         versions=dict(proof.versions),
         proved=steps(proof),
         not_proved=list(proof.not_proved),
+        differs=list(proof.differs),
         recorded=not proof.unrecorded,
         **_error_keys(failure),
     )
@@ -265,6 +288,7 @@ def _undecided(backup: Backup | None, level: Level, error: DumptyError) -> value
         versions={},
         proved=[],
         not_proved=[],
+        differs=[],
         recorded=False,
         **_error_keys(error),
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from dumpty.jobs.upkeep import reaches
 from dumpty.jobs.views import NoRepository
+from dumpty.operations.coverage import reaches
 from dumpty.types import LEVELS, NoticeKind
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from dumpty.indirection import indirect_line
 from dumpty.jobs.database_run import HOST_TAG, host_tag, job_tag
 from dumpty.jobs.events import JobEventKind
 from dumpty.jobs.outcomes import CopyRun, DrillRun
+from dumpty.operations.coverage import BAD_STATES, next_to_prove, reaches
 from dumpty.operations.given_keys import given_identities
 from dumpty.process.cancellation import cancellable
 from dumpty.repository.retention import decide
-from dumpty.types import LEVELS
 from dumpty.url import parse_url, secrets_in, shown_address
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dumpty.repository.retention import Decision, Rules
     from dumpty.types import Level
 
-__all__ = ["Place", "Upkeep", "reaches", "read_address", "removable"]
+__all__ = ["Place", "Upkeep", "read_address", "removable"]
 
 
 def read_address(written: str, remember: Callable[[Iterable[str]], None]) -> str:
@@ -145,7 +145,7 @@ class Upkeep:
         copied = destination.list_backups()
         present = {backup.id for backup in copied}
         own = self._repository.open().list_backups()
-        missing = [b for b in own if b.id not in present and self._is_own(b) and b.state not in {"lost", "damaged"}]
+        missing = [b for b in own if b.id not in present and self._is_own(b) and b.state not in BAD_STATES]
         if rules is None or not missing:
             return [backup.id for backup in missing]
         kept = {d.backup.id for d in decide([*copied, *missing], rules, datetime.now(UTC)) if d.keep}
@@ -256,8 +256,7 @@ def _chosen(
     chosen: dict[str, Backup] = {}
     for backups in whole.values():
         if backups and not _any_recent(backups, drill, now):
-            never = [backup for backup in backups if not _is_proven(backup, drill.level)]
-            chosen |= {backup.id: backup for backup in (*never[:1], backups[-1])}
+            chosen |= {backup.id: backup for backup in reversed(next_to_prove(backups, drill.level))}
     return [*chosen.values()]
 
 
@@ -268,15 +267,6 @@ def _any_recent(backups: Sequence[Backup], drill: DrillSettings, now: datetime) 
         for backup in backups
         for proof in backup.proofs
     )
-
-
-def _is_proven(backup: Backup, level: Level) -> bool:
-    return any(proof.ok and reaches(proof.level, level) for proof in backup.proofs)
-
-
-def reaches(level: Level, wanted: Level) -> bool:
-    """Return whether a proof of a level goes as far as is wanted."""
-    return LEVELS.index(level) >= LEVELS.index(wanted)
 
 
 def _kept(manager: BackupManager, rules: Rules | None) -> list[Backup]:

@@ -42,6 +42,9 @@ class Proofs:
     ) -> Proof:
         """Try to prove a backup, write down how it went, and return it, whether the proof held or failed.
 
+        Of a drill on a server of another version, which an option chose, a failure is not written down: it may be that
+        version's. ``Proof.unrecorded`` then says so.
+
         Args:
             backup_id: the whole id.
             level: how far to go: ``digest``, ``structure`` or ``restore`` (``dumpty.repository.verification.Level``).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dumpty.errors import Cancelled, DumptyError, IdentityError, NotProvable, OptionError
+from dumpty.operations.coverage import BAD_STATES, holding_proofs
 from dumpty.operations.sealing import Keyring, open_record
 from dumpty.operations.signatures import get_signed, read_requirement, with_signer
 from dumpty.process.call import commit_point
@@ -199,6 +199,8 @@ class Prover:
             proof = with_signer(proof, record, signer)
             reporter.begin(Phase.COMMITTING)
             commit_point()
+        if proof.unrecorded:  # of a rehearsal: it would stand against a backup that may be as good as ever
+            return proof
         # What the repository returns it may have read back, where an exception is not kept: then nothing would fail.
         return replace(proof, unrecorded=self._repository.add_proof(record, proof).unrecorded)
 
@@ -209,16 +211,11 @@ def due(backups: Iterable[Backup], level: Level, age: timedelta, now: datetime) 
     One that has none, or that failed since, is as old as it is itself. A time that lies further ahead than ``age`` is
     of a clock that was wrong, and says nothing. One that is lost or damaged is due whatever its age.
     """
-    return [b for b in backups if b.state in _BAD_STATES or abs(now - _last_proven(b, level, now + age)) > age]
-
-
-_BAD_STATES = {"lost", "damaged"}
+    return [b for b in backups if b.state in BAD_STATES or abs(now - _last_proven(b, level, now + age)) > age]
 
 
 def _last_proven(backup: Backup, level: Level, latest: datetime) -> datetime:
-    levels = LEVELS[LEVELS.index(level) :]
-    since_failure = itertools.takewhile(lambda proof: proof.ok, reversed(backup.proofs))
-    moments = (proof.at for proof in since_failure if proof.level in levels and proof.at <= latest)
+    moments = (proof.at for proof in holding_proofs(backup, level) if proof.at <= latest)
     return max(moments, default=backup.timestamp)
 
 

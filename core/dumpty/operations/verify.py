@@ -7,8 +7,6 @@ assertions, and throws the target away, whatever happens.
 
 from __future__ import annotations
 
-import contextlib
-import numbers
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,12 +21,17 @@ from dumpty.errors import (
     IntegrityError,
     MissingFile,
     NotProvable,
-    OptionError,
-    PluginError,
 )
 from dumpty.operations.evidence import ask_evidence, summarize_paths
 from dumpty.operations.proof_text import contents_text, counts_text, missing_fingerprints_text
 from dumpty.operations.restore import driver_of, load, stored_of
+from dumpty.operations.scratch_questions import (
+    NOT_REHEARSED,
+    attribute_errors,
+    failed_rehearsal_text,
+    require_true,
+    require_versions,
+)
 from dumpty.operations.sealing import open_record
 from dumpty.operations.subjects import is_of_server, require_subject
 from dumpty.process.interruption import track_interruption
@@ -40,7 +43,7 @@ from dumpty.toolkit.evidence import require_same_evidence
 from dumpty.types import Phase, Proof, Proved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from dumpty.process.call import Call
@@ -118,7 +121,9 @@ def _run_attempt(
         proved=tuple(replace(step, what=redact(step.what, attempt.secrets)) for step in attempt.proved),
         not_proved=() if failure else tuple(redact(text, attempt.secrets) for text in attempt.not_proved),
         error=redact(one_line(failure), attempt.secrets) if failure else "",
+        differs=tuple(redact(text, attempt.secrets) for text in attempt.differs),
         exception=failure,
+        unrecorded=failed_rehearsal_text(attempt.rehearsal) if failure else "",
     )
 
 
@@ -135,7 +140,9 @@ class _Attempt:
     secrets: tuple[str, ...] = ()
     proved: list[Proved] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    rehearsal: str = ""
     _loading: bool = False
 
     def __post_init__(self) -> None:
@@ -189,13 +196,14 @@ class _Attempt:
         driver = self._driver("scratch", "restore")
         require_subject(driver, self.record)
         verbs: dict[Verb, Plugin] = {"scratch": driver, "restore": driver, "inspect": driver}
+        require_versions(driver, overrides)
         options = self.host.options(verbs, overrides)
         self._check_stored()
         self.reporter.begin(Phase.PREPARING)
         failure: BaseException | None = None
         with (
             StoredDump(self.host, self.repository, self._stored, self.reporter, checked=True) as dump,
-            _attribute_errors(driver, "scratch"),
+            attribute_errors(driver, "scratch"),
         ):
             with self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]) as scratch:
                 try:
@@ -214,6 +222,7 @@ class _Attempt:
         options: Mapping[Verb, Options],
         assertions: Sequence[str],
     ) -> None:
+        self.rehearsal = getattr(scratch, "rehearsal", "")
         self.secrets += scratch.target.secrets
         self.versions |= scratch.versions
         served_by = ", ".join(f"{name} {version}" for name, version in scratch.versions.items()) or driver.name
@@ -225,13 +234,16 @@ class _Attempt:
         self._loading = False
         self.reporter.begin(Phase.COMPARING, items_total=len(self.record.evidence.objects))
         self._record_step("a database loaded the dump to its end")
+        self.differs += getattr(scratch, "differs", ())
+        if self.differs or self.rehearsal:
+            self.differs += loaded.notes
         found = self._inspect_restored(driver, scratch, options["inspect"]) or loaded
         self._compare(driver, found)
         self.reporter.items(len(self.record.evidence.objects))
         unprovable: NotProvable | None = None
         checks: tuple[str, ...] = ()
         try:
-            with _attribute_errors(driver, "check"):
+            with attribute_errors(driver, "check"):
                 checks = scratch.check()
         except NotProvable as error:
             unprovable = error  # an assertion that is not true says more
@@ -240,8 +252,11 @@ class _Attempt:
         elif unprovable is None:
             self.not_proved.append(f"the engine's own checks: {driver.name} has none here")
         self.not_proved += getattr(scratch, "not_proved", ())
+        if self.rehearsal:
+            self.not_proved.append(NOT_REHEARSED)
         for assertion in assertions:
-            self._assert(driver, scratch, assertion)
+            require_true(driver, scratch, assertion, self.record.id)
+            self._record_step(f"true of what was restored: {assertion}")
         if unprovable is not None:
             raise unprovable
 
@@ -273,24 +288,6 @@ class _Attempt:
             self.not_proved.append(f"the rows of what nobody counted: {summarize_paths(comparison.uncounted)}")
         if not expected.consistent:
             self.not_proved.append("that it is of one moment: the backup itself says that it is not")
-
-    def _assert(self, driver: Plugin, scratch: Scratch, assertion: str) -> None:
-        try:
-            with _attribute_errors(driver, "ask"):
-                rows = scratch.ask(assertion)
-        except (OptionError, NotProvable):
-            raise
-        except DumptyError as error:
-            raise OptionError(
-                f"the assertion {assertion!r} cannot be asked of backup {self.record.id}: {error}"
-            ) from None
-        shown = f"the assertion {assertion!r}"
-        if len(rows) != 1 or not rows[0]:
-            raise IntegrityError(f"{shown} gives {len(rows)} rows, not the one row that it should")
-        value = rows[0][0]
-        if not isinstance(value, numbers.Number) or not value:
-            raise IntegrityError(f"{shown} is not true of what was restored: it gives {value!r}")
-        self._record_step(f"true of what was restored: {assertion}")
 
     def _require_opened(self) -> None:
         try:
@@ -331,17 +328,3 @@ class _Attempt:
         now = time.monotonic()
         self.proved.append(Proved(what=text, seconds=round(now - self._step_start, 3)))
         self._step_start = now
-
-
-@contextlib.contextmanager
-def _attribute_errors(driver: Plugin, part: str) -> Iterator[None]:
-    """Name the plugin in whatever fails inside that is no error of dumpty's."""
-    try:
-        yield
-    except DumptyError:
-        raise
-    except Exception as error:
-        text = one_line(error)
-        raise PluginError(
-            f"{driver} failed in {part}: {type(error).__name__}: {text}", plugin=str(driver), hook="scratch"
-        ) from error

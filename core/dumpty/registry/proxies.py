@@ -46,12 +46,20 @@ class CheckedScratch:
         self._boundary = replace(boundary, mask=mask)
         self.versions: Mapping[str, str] = dict(scratch.versions)
         self.notes: tuple[str, ...] = getattr(scratch, "notes", ())
+        self.rehearsal: str = getattr(scratch, "rehearsal", "")
 
     @property
     def not_proved(self) -> tuple[str, ...]:
         """What of the dump was left out; to be asked after the restore."""
         texts: tuple[str, ...] = getattr(self._scratch, "not_proved", ())
         self._boundary.check_texts("Scratch", "not_proved", texts)
+        return texts
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """What is not as on the server that the dump came from; to be asked after the restore."""
+        texts: tuple[str, ...] = getattr(self._scratch, "differs", ())
+        self._boundary.check_texts("Scratch", "differs", texts)
         return texts
 
     def check(self) -> tuple[str, ...]:

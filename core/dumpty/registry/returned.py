@@ -143,6 +143,8 @@ class Boundary(Struct, frozen=True, kw_only=True):
                 _require(callable(getattr(scratch, method, None)), method, getattr(scratch, method, None), "a method")
             _check_versions(getattr(scratch, "versions", None), "versions")
             _check_texts(getattr(scratch, "notes", ()), "notes")
+            rehearsal = getattr(scratch, "rehearsal", "")
+            _require(isinstance(rehearsal, str), "rehearsal", rehearsal, "a str")
 
         self.check("Scratch", look)
 

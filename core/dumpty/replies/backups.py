@@ -112,6 +112,7 @@ def _full_proof(proof: Proof) -> values.FullProof:
         versions=dict(proof.versions),
         proved=steps(proof),
         not_proved=list(proof.not_proved),
+        differs=list(proof.differs),
         error=proof.error or None,
     )
 

@@ -135,6 +135,7 @@ class FullProof(LastProof, kw_only=True):
     versions: dict[str, str]
     proved: list[Step]
     not_proved: list[str]
+    differs: list[str]
     error: str | None
 
 
@@ -188,6 +189,7 @@ class Proof(Object, kw_only=True):
     versions: dict[str, str]
     proved: list[Step]
     not_proved: list[str]
+    differs: list[str]
     recorded: bool
     error: str | None
     error_type: str | None

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import field
 
+from dumpty.replies.coverage import DatabaseCoverage, NextProof  # noqa: TC001 - msgspec reads them at run time
 from dumpty.replies.reply import Failure, Reply
 from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobHealth,
@@ -87,6 +88,16 @@ class ProofsReply(Reply, kw_only=True):
 
     level: Level
     proofs: list[Proof]
+
+
+class CoverageReply(Reply, kw_only=True):
+    """``drill --coverage``; ``backups`` have no proof of ``level``, or none ``since`` then (null: ever)."""
+
+    level: Level
+    since: Moment | None
+    databases: list[DatabaseCoverage]
+    backups: list[Backup]
+    next: list[NextProof]
 
 
 class PinReply(Reply, kw_only=True):
@@ -302,7 +313,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "list": (ListReply, TablesReply),
     "show": (ShowReply,),
     "verify": (ProofsReply,),
-    "drill": (ProofsReply,),
+    "drill": (ProofsReply, CoverageReply),
     "pin": (PinReply,),
     "unpin": (PinReply,),
     "accept": (AcceptReply,),

@@ -144,6 +144,7 @@ def _proof_to_json(proof: Proof) -> dict[str, Any]:
         "versions": dict(proof.versions),
         "proved": [[step.what, step.seconds] for step in proof.proved],
         "not_proved": list(proof.not_proved),
+        "differs": list(proof.differs),
         "error": proof.error,
     }
 
@@ -160,5 +161,6 @@ def _proof_from_json(values: Mapping[str, Any]) -> Proof:
         versions={str(k): str(v) for k, v in values["versions"].items()},
         proved=tuple(Proved(what=str(text), seconds=float(seconds)) for text, seconds in values["proved"]),
         not_proved=tuple(map(str, values["not_proved"])),
+        differs=tuple(map(str, values.get("differs", ()))),
         error=str(values["error"]),
     )

@@ -169,7 +169,10 @@ class Scratch(Protocol):
 
     What is restored there is code of whoever owned the database: it gets no privileges beyond it. Where there is
     more to say, ``notes`` (a tuple of str) tells with whose privileges it runs, and ``not_proved`` (a tuple of str),
-    asked after the restore, what of the dump was left out for that; both go into the proof.
+    asked after the restore, what of the dump was left out for that; both go into the proof. So does ``differs`` (a
+    tuple of str), asked after the restore: what is not as on the server that the dump came from. Where the user chose
+    a server of another version, ``rehearsal`` (a str) says so (``a rehearsal on PostgreSQL 18.1``): a proof that fails
+    there is told, and not written down.
     """
 
     @property

@@ -193,7 +193,8 @@ class Proof(PartlyShown, frozen=True, kw_only=True):
     ``ok`` is False where the backup is not what it should be; ``error`` then says why. An attempt that could not
     decide (a program is missing, the store cannot be read) is no proof either way, and leaves none. ``at`` is aware,
     in UTC; ``by`` is user@host. ``versions`` are those of dumpty, the driver, and what served the scratch database.
-    ``exception`` and ``unrecorded``, the reason why the proof could not be written down, are not kept.
+    ``differs`` is what was not as on the server that the dump came from, without being an error: versions, what a
+    loader warned of. ``exception`` and ``unrecorded``, the reason why the proof is not written down, are not kept.
     """
 
     level: Level
@@ -204,6 +205,7 @@ class Proof(PartlyShown, frozen=True, kw_only=True):
     versions: Mapping[str, str] = {}
     proved: tuple[Proved, ...] = ()
     not_proved: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
     error: str = ""
     exception: Exception | None = None
     unrecorded: str = ""

@@ -93,6 +93,20 @@ def describe() -> PluginInfo:
                 verbs=("scratch",),
             ),
             Option(
+                name="server_version",
+                default="",
+                help="the version of a drill's own server (9.7, 11.8, or only 11), which may be a newer one than the "
+                "backup's: a rehearsal of an upgrade; default: any that is not older",
+                verbs=("scratch",),
+            ),
+            Option(
+                name="bindir",
+                default="",
+                help="directory of the server's programs to use for a drill; default: those on the PATH, and where "
+                "systems have them",
+                verbs=("scratch",),
+            ),
+            Option(
                 name="server",
                 default=False,
                 help="look at the server and its accounts, not at a database",
@@ -193,12 +207,12 @@ def scratch(dump: Dump, on: Source | None, options: Options) -> AbstractContextM
     if dump.format == "accounts":
         from dumpty_plugins.mysql.accounts.scratch import accounts_on_private_server
 
-        return accounts_on_private_server(dump, on)
+        return accounts_on_private_server(dump, on, options)
     from dumpty_plugins.mysql.scratch import scratch_on_private_server, scratch_on_server
 
     superuser = bool(options.get("superuser"))
     return (
-        scratch_on_private_server(dump, superuser=superuser)
+        scratch_on_private_server(dump, options, superuser=superuser)
         if on is None
-        else scratch_on_server(dump, on, superuser=superuser)
+        else scratch_on_server(dump, on, options, superuser=superuser)
     )

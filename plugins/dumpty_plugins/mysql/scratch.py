@@ -23,25 +23,40 @@ from dumpty_plugins.mysql.server.confinement import (
     harmful_privilege,
 )
 from dumpty_plugins.mysql.server.connection import connect
-from dumpty_plugins.mysql.server.private_server import PrivateServer, local_server
+from dumpty_plugins.mysql.server.private_server import PrivateServer
+from dumpty_plugins.mysql.server.programs import local_server, rehearsal_of
 from dumpty_plugins.mysql.server.session import Session, address, decode, versions
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dumpty import Dump
+    from dumpty import Dump, Options
     from dumpty_plugins.mysql.loading.allowlist import Statement
 
+_NOT_COMPARED = (
+    "that text sorts and compares as on the original's server: neither MySQL nor MariaDB tells versions of collations",
+    "that the server warned of nothing while it loaded the dump: its warnings are not listened to",
+)
 _HARMLESS_DATABASES = frozenset({"information_schema", "performance_schema"})
 
 
 class ScratchDatabase:
     """A database that lives for one drill (``dumpty.types.Scratch``); ``notes`` says under whose privileges."""
 
-    def __init__(self, target: Source, dump: Dump, server_versions: Mapping[str, str], notes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        target: Source,
+        dump: Dump,
+        server_versions: Mapping[str, str],
+        notes: tuple[str, ...],
+        rehearsal: str = "",
+    ) -> None:
         self.target = target
         self.notes = notes
+        self.rehearsal = rehearsal
+        self.differs = (f"the server: it is {rehearsal}",) if rehearsal else ()
+        self.not_proved = _NOT_COMPARED if rehearsal else ()
         self.versions = server_versions
         self._database = str(target.database)
         self._properties = dump.evidence.properties
@@ -109,13 +124,15 @@ def _require_compatible(dump: Dump, flavour: str, version: tuple[int, ...], serv
 
 
 @contextlib.contextmanager
-def scratch_on_private_server(dump: Dump, *, superuser: bool) -> Iterator[ScratchDatabase]:
+def scratch_on_private_server(dump: Dump, options: Options, *, superuser: bool) -> Iterator[ScratchDatabase]:
     """Start a server that nobody else can reach, and stop and remove it whatever happens.
 
     Raises:
         NotProvable: this machine has no such server, or no room for it.
+        OptionError: the version that is asked for is none.
     """
-    program = local_server(_dumped_on(dump)[0])
+    flavour, dumped_version = _dumped_on(dump)
+    program = local_server(flavour, options)
     _require_compatible(dump, program.flavour, program.version, f"{program.program} on this machine")
     with PrivateServer(program, dump_bytes=dump.size) as server:
         target = server.source(DRILL_PREFIX)
@@ -133,6 +150,7 @@ def scratch_on_private_server(dump: Dump, *, superuser: bool) -> Iterator[Scratc
             dump,
             server_versions,
             (f"its server runs {server.account}", f"the dump is loaded with rights {scope}"),
+            rehearsal_of(program, flavour, dumped_version, options),
         )
 
 
@@ -152,13 +170,17 @@ def _confine(server: PrivateServer) -> None:
 
 
 @contextlib.contextmanager
-def scratch_on_server(dump: Dump, on: Source, *, superuser: bool) -> Iterator[ScratchDatabase]:
+def scratch_on_server(dump: Dump, on: Source, options: Options, *, superuser: bool) -> Iterator[ScratchDatabase]:
     """Make a new database on a server that was named, and drop it whatever happens.
 
     Raises:
         NotProvable: the server is another one, would run the dump's events, or has databases that the dump names.
-        OptionError: the account could harm the server, and nobody insisted.
+        OptionError: the account could harm the server, and nobody insisted; or a version was chosen.
     """
+    if options.get("server_version") or options.get("bindir"):
+        raise OptionError(
+            "a server that is named with --on has the version it has: leave --server-version and --bindir out"
+        )
     name = f"{DRILL_PREFIX}_{uuid.uuid4().hex[:12]}"
     target = on.replace(database=name)
     session = connect(on, None)

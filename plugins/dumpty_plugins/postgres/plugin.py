@@ -90,6 +90,13 @@ def describe() -> PluginInfo:
                 verbs=("backup", "restore", "examine", "scratch"),
             ),
             Option(
+                name="server_version",
+                default="",
+                help="the major version of a drill's own server (18), which may be a newer one than the backup's: a "
+                "rehearsal of an upgrade; default: the backup's, or the next newer one that is installed",
+                verbs=("scratch",),
+            ),
+            Option(
                 name="programs",
                 default="here",
                 help="where pg_dump and pg_restore run; there: on the machine or in the container that --via leads to",

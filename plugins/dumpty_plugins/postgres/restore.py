@@ -280,6 +280,10 @@ class _Job:
         if "options" not in new_address.parameters:
             environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
         argv = [client.path, *self._parts.flags, "--exit-on-error", *arguments]
+        hear = None
+        if self._confinement is not None and self._confinement.listens:
+            hear = self._confinement.hear
+            argv.append("--verbose")  # else pg_restore keeps the server's warnings to itself
         path = self._dump.path()
         if self._remote is None:
             if contents.format != "tar":
@@ -288,7 +292,9 @@ class _Job:
         stdin = path if self._remote is not None else None  # and by one job: several need a file
         with (
             advise_options(),
-            connected_program(argv, new_address, self._remote, environment=environment, stdin=stdin) as watched,
+            connected_program(
+                argv, new_address, self._remote, environment=environment, stdin=stdin, on_line=hear
+            ) as watched,
         ):
             watched.wait()
 

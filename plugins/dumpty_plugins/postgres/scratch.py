@@ -18,11 +18,12 @@ from dumpty_plugins.postgres.loading.confinement import (
 )
 from dumpty_plugins.postgres.loading.needs import Needs, needs_of
 from dumpty_plugins.postgres.loading.scratch_database import ScratchDatabase
+from dumpty_plugins.postgres.loading.version_comparison import VersionComparison
 from dumpty_plugins.postgres.schema.properties import creation_options
 from dumpty_plugins.postgres.schema.tables import identifier, literal
 from dumpty_plugins.postgres.server.connection import Address, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import translate_errors
-from dumpty_plugins.postgres.server.private_server import running_server
+from dumpty_plugins.postgres.server.private_server import running_server, wanted_major
 from dumpty_plugins.postgres.server.target import open_maintenance
 from dumpty_plugins.postgres.server.waiting import shorten_stall
 
@@ -49,12 +50,7 @@ def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]
     """
     needs = needs_of(dump)
     as_superuser = bool(options["superuser"])
-    with running_server(
-        needs.major,
-        bindir=str(options["bindir"]),
-        scratch_dir=str(options["scratch_dir"]),
-        room=dump.size,
-    ) as private_server:
+    with running_server(needs.major, options, room=dump.size) as private_server:
         address = Address(private_server.admin)
         role, password = _PREFIX + secrets.token_hex(8), secrets.token_hex(16)
         with closing(address.connect()) as server, translate_errors(address, "preparing"):
@@ -71,11 +67,16 @@ def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]
                 rows(server, f"GRANT CREATE ON TABLESPACE {identifier(tablespace)} TO PUBLIC")
             _try_locale(server, dump.evidence.properties)
         source = private_server.source(role, password, _PREFIX + secrets.token_hex(4))
-        confinement = Confinement(role, roles=needs.roles, extensions=needs.extensions, admin=private_server.admin)
+        other_major = private_server.major != needs.major
+        confinement = Confinement(
+            role, roles=needs.roles, extensions=needs.extensions, admin=private_server.admin, listens=other_major
+        )
         role_text = "as a superuser of that server" if as_superuser else "as a role that is no superuser"
         yield ScratchDatabase(
             source if as_superuser else DrillTarget(**structs.asdict(source), confinement=confinement),
             notes=(f"its server runs {private_server.account}", f"the dump is loaded {role_text}"),
+            comparison=VersionComparison(dump) if other_major else None,
+            rehearsal=private_server.rehearsal,
         )
 
 
@@ -102,9 +103,11 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
 
     Raises:
         NotProvable: the server is older, lacks something, or the dump reaches out of its database.
-        OptionError: this user is a superuser there, or as good as one, and nobody insisted.
+        OptionError: this user is a superuser there, or as good as one, and nobody insisted; or a version was chosen.
         SourceError: the server cannot be reached, or this user may not create databases there.
     """
+    if wanted_major(options) is not None:
+        raise OptionError("a server that is named with --on has the version it has: leave --server-version out")
     address = Address(on)
     server = open_maintenance(address) or address.connect()
     name = _PREFIX + secrets.token_hex(4)
@@ -142,11 +145,13 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
             target = structs.replace(target, query=query)
         notes = (f"it is loaded on {on.url} as {powers or 'a user that is no superuser'}",)
         if not as_superuser:
-            target = DrillTarget(**structs.asdict(target), confinement=Confinement(str(on.username)))
+            confinement = Confinement(str(on.username), listens=major != needs.major)
+            target = DrillTarget(**structs.asdict(target), confinement=confinement)
         drop = f"DROP DATABASE IF EXISTS {identifier(name)}"
         unfinished = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
         try:
-            yield ScratchDatabase(target, notes=notes)
+            comparison = None if major == needs.major else VersionComparison(dump)
+            yield ScratchDatabase(target, notes=notes, comparison=comparison)
         finally:
             shorten_stall(server)
             with contextlib.suppress(psycopg2().Error):

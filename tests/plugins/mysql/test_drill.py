@@ -17,8 +17,8 @@ from support.drive import FileDump, defaults, dump, load
 from support.mariadb_server import MariaDBServer
 
 import dumpty_plugins.mysql.plugin as mysql
-from dumpty import Evidence, IntegrityError, NotProvable, Source, SourceError
-from dumpty_plugins.mysql.server import private_server
+from dumpty import Evidence, IntegrityError, NotProvable, OptionError, Source, SourceError
+from dumpty_plugins.mysql.server import private_server, programs
 
 UNREADABLE = {
     "damage_cut",
@@ -39,8 +39,8 @@ def look(source: Source, evidence: str) -> Evidence:
     return found
 
 
-def scratch(backup: FileDump, on: Source | None = None):
-    options = defaults(mysql, "scratch", superuser=on is not None and on.username == "root")
+def scratch(backup: FileDump, on: Source | None = None, **chosen: str):
+    options = defaults(mysql, "scratch", superuser=on is not None and on.username == "root", **chosen)
     return mysql.scratch(dump=backup, on=on, options=options)
 
 
@@ -232,13 +232,75 @@ def test_what_this_machine_cannot_prove_is_said(
             pytest.fail("a scratch database was made")
 
 
+OLDER = {"mariadb": "10.3.39-MariaDB", "mysql": "8.0.36"}
+
+
+@pytest.fixture
+def older_backup(server: MariaDBServer, new_backup: FileDump) -> FileDump:  # noqa: F811
+    """A backup that says that it came from an older server of the same kind."""
+    new_backup.evidence = replace(new_backup.evidence, versions={"server": OLDER[server.kind]})
+    return new_backup
+
+
+def test_a_dump_of_an_older_server_is_rehearsed_on_the_version_that_is_chosen(
+    server: MariaDBServer, older_backup: FileDump
+) -> None:
+    major, minor = server.run("SELECT VERSION()")[0][0].split(".")[:2]
+    directory = str(
+        Path(programs.local_server({"mariadb": "MariaDB", "mysql": "MySQL"}[server.kind], {}).program).parent
+    )
+    for chosen in (
+        {"server_version": major},
+        {"server_version": f"{major}.{minor}"},
+        {"bindir": directory},
+        {"server_version": major, "bindir": directory},
+    ):
+        with scratch(older_backup, **chosen) as drill:
+            load(mysql, drill.target, older_backup)
+            assert look(drill.target, "counts").objects == older_backup.evidence.objects
+            assert drill.rehearsal.startswith("a rehearsal on M")
+            assert f" {major}.{minor}." in drill.rehearsal
+            assert drill.rehearsal.endswith(OLDER[server.kind].rpartition(".")[0])
+            assert drill.differs == (f"the server: it is {drill.rehearsal}",)
+            assert any("sorts" in text for text in drill.not_proved)
+            assert drill.versions["server"].startswith(f"{major}.{minor}.")
+
+
+def test_a_drill_for_which_nobody_chose_another_version_is_no_rehearsal(
+    server: MariaDBServer,
+    new_backup: FileDump,  # noqa: F811
+) -> None:
+    with scratch(new_backup, server_version=server.run("SELECT VERSION()")[0][0].split(".")[0]) as drill:
+        assert (drill.rehearsal, drill.differs) == ("", ())
+    new_backup.evidence = replace(new_backup.evidence, versions={"server": OLDER[server.kind]})
+    with scratch(new_backup) as drill:
+        assert (drill.rehearsal, drill.differs) == ("", ())
+
+
+def test_a_version_that_is_not_here_is_not_provable_and_what_is_here_is_named(
+    server: MariaDBServer, older_backup: FileDump, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(NotProvable, match=r"on M\w+ 99\.9, and this machine has only M.* in /.*install.*--bindir DIR"),
+        scratch(older_backup, server_version="99.9"),
+    ):
+        pytest.fail("a scratch database was made")
+    with pytest.raises(NotProvable, match="no mariadbd or mysqld in"), scratch(older_backup, bindir=str(tmp_path)):
+        pytest.fail("a scratch database was made")
+    with pytest.raises(OptionError, match="'ten' is none of"), scratch(older_backup, server_version="ten"):
+        pytest.fail("a scratch database was made")
+    named = pytest.raises(OptionError, match="has the version it has")
+    with named, scratch(older_backup, server.source("any"), server_version="11"):
+        pytest.fail("a scratch database was made")
+
+
 def test_a_machine_without_a_server_or_without_room_says_so(new_backup: FileDump, monkeypatch, tmp_path: Path) -> None:  # noqa: F811
     with monkeypatch.context() as patch:
         patch.setattr(private_server, "_EMPTY_SERVER_BYTES", 1 << 60)
         with pytest.raises(NotProvable, match=r"needs \d+ MiB.*TMPDIR"), scratch(new_backup):
             pytest.fail("a scratch database was made")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(private_server, "_PROGRAM_DIRECTORIES", "")
+    monkeypatch.setattr(programs, "_PROGRAM_DIRECTORIES", "")
     with pytest.raises(NotProvable, match=r"no mariadbd or mysqld.*apt-get install"), scratch(new_backup):
         pytest.fail("a scratch database was made")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,12 +19,8 @@ from dumpty.cli.arguments import (
 )
 from dumpty.cli.keys import Identities, RequireSignature, read_identities, read_requirement
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
-from dumpty.cli.proving import Choice, OlderThan, prove
+from dumpty.cli.proving import Choice, OlderThan, parse_level, prove
 from dumpty.cli.status import UsageError
-from dumpty.registry.suggestions import did_you_mean
-
-if TYPE_CHECKING:
-    from dumpty.types import Level
 
 EXAMPLES = """
 dumpty verify latest
@@ -65,15 +61,6 @@ def verify(
     if choice.several and not everything and older_than is None:
         raise UsageError("name one backup by its id, or all of them with --all, or those of some age with --older-than")
     options = parse_options(option, reserved={"level", "on", "assertions"})
-    chosen = _level(level)
+    chosen = parse_level(level)
     options |= {"identities": read_identities(identity), "require_signature": read_requirement(require_signature)}
     return prove(directory, choice, chosen, options, deed="verified", json=json, quiet=quiet)
-
-
-def _level(text: str) -> Level:
-    from dumpty.types import LEVELS
-
-    for level in LEVELS:
-        if level == text:
-            return level
-    raise UsageError(f"there is no level {text!r}; the levels are {', '.join(LEVELS)}.{did_you_mean(text, LEVELS)}")

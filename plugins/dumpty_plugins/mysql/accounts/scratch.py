@@ -14,18 +14,19 @@ from dumpty_plugins.mysql.accounts.plan import plan
 from dumpty_plugins.mysql.accounts.restore import AccountsDrillTarget, circumstances
 from dumpty_plugins.mysql.accounts.script import read_script
 from dumpty_plugins.mysql.server.connection import connect
-from dumpty_plugins.mysql.server.private_server import PrivateServer, local_server
+from dumpty_plugins.mysql.server.private_server import PrivateServer
+from dumpty_plugins.mysql.server.programs import local_server, rehearsal_of
 from dumpty_plugins.mysql.server.session import decode, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dumpty import Dump, Source
+    from dumpty import Dump, Options, Source
     from dumpty_plugins.mysql.accounts.facts import Accounts
 
 
 @contextlib.contextmanager
-def accounts_on_private_server(dump: Dump, on: Source | None) -> Iterator[ScratchServer]:
+def accounts_on_private_server(dump: Dump, on: Source | None, options: Options) -> Iterator[ScratchServer]:
     """Start a server that nobody else can reach, and stop and remove it whatever happens.
 
     Raises:
@@ -35,8 +36,8 @@ def accounts_on_private_server(dump: Dump, on: Source | None) -> Iterator[Scratc
         raise NotProvable("accounts belong to a whole server, and the one of --on has its own: drill without --on")
     accounts = read_script(dump)
     flavour, version = accounts.header.flavour, accounts.header.version
-    program = local_server(flavour)
     numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    program = local_server(flavour, options)
     if program.flavour != flavour or program.version[:2] < numbers:
         found = f"{program.flavour} {'.'.join(map(str, program.version))}"
         raise NotProvable(f"the accounts are of {flavour} {version}, and {program.program} on this machine is {found}")
@@ -50,18 +51,26 @@ def accounts_on_private_server(dump: Dump, on: Source | None) -> Iterator[Scratc
         finally:
             session.close()
         notes = (f"its server runs {server.account}", "the accounts are restored as root of that server")
-        yield ScratchServer(AccountsDrillTarget(**asdict(source)), accounts, server_versions, notes)
+        target = AccountsDrillTarget(**asdict(source))
+        yield ScratchServer(target, accounts, server_versions, notes, rehearsal_of(program, flavour, numbers, options))
 
 
 class ScratchServer:
     """A scratch server, as ``dumpty.types.Scratch`` has it."""
 
     def __init__(
-        self, target: Source, accounts: Accounts, server_versions: Mapping[str, str], notes: tuple[str, ...]
+        self,
+        target: Source,
+        accounts: Accounts,
+        server_versions: Mapping[str, str],
+        notes: tuple[str, ...],
+        rehearsal: str,
     ) -> None:
         self.target = target
         self.notes = notes
         self.versions = server_versions
+        self.rehearsal = rehearsal
+        self.differs = (f"the server: it is {rehearsal}",) if rehearsal else ()
         self._accounts = accounts
 
     @property

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dumpty import CommandError, NotProvable, OwnedDirectory, Source
-from dumpty.process import account, run
+from dumpty import NotProvable, OwnedDirectory, Source
+from dumpty.process import account
+from dumpty_plugins.mysql.server.programs import LocalServer, installer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,51 +27,11 @@ if TYPE_CHECKING:
 _PREFIX = "dumpty-drill-mysql-"
 _SERVER_DIRECTORY = "d"
 _SUPERVISOR = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill -9 $server; } & wait $server"""
-_PROGRAM_DIRECTORIES = os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/mysql/bin"])
-_INSTALL = "install one (apt-get install mariadb-server, or mysql-server), or name a server with --on"
 _START_SECONDS = 120
 _REDO_CAPACITY_VERSION = (8, 0, 30)
 """From here on MySQL sizes its redo log by one option; the older ones are gone from 9.6 on."""
 _EMPTY_SERVER_BYTES = 400 << 20
 """What an empty server takes up."""
-
-
-@dataclass(frozen=True)
-class LocalServer:
-    """The server program of this machine."""
-
-    program: str
-    flavour: str
-    version: tuple[int, ...]
-
-
-def _find(*names: str) -> str | None:
-    path = os.environ.get("PATH", "") + _PROGRAM_DIRECTORIES
-    return next((program for name in names if (program := shutil.which(name, path=path))), None)
-
-
-def local_server(flavour: str) -> LocalServer:
-    """Find the server program of this machine: of ``flavour`` (MariaDB, MySQL) if there is one, else of the other.
-
-    Raises:
-        NotProvable: there is none.
-    """
-    programs = [program for name in ("mariadbd", "mysqld") if (program := _find(name))]
-    if not programs:
-        raise NotProvable(f"this machine has no mariadbd or mysqld to restore on: {_INSTALL}")
-    servers = [_identify(program) for program in programs]
-    return next((server for server in servers if server.flavour == flavour), servers[0])
-
-
-def _identify(program: str) -> LocalServer:
-    output = ""
-    with contextlib.suppress(CommandError):
-        output = run([program, "--no-defaults", "--version"], bare=True)
-    numbers = re.search(r"Ver (\d+)\.(\d+)\.(\d+)", output)
-    if numbers is None:
-        raise NotProvable(f"{program} does not say its version: {_INSTALL}")
-    flavour = "MariaDB" if "mariadb" in output.lower() else "MySQL"
-    return LocalServer(program, flavour, tuple(int(n) for n in numbers.groups()))
 
 
 class PrivateServer:
@@ -144,9 +103,7 @@ class PrivateServer:
     def _install(self) -> None:
         unsafe_options = ["--innodb-flush-log-at-trx-commit=0", "--skip-log-bin"]
         if self._program.flavour == "MariaDB":
-            program = _find("mariadb-install-db", "mysql_install_db")
-            if program is None:
-                raise NotProvable(f"this machine has {self._program.program}, but no mariadb-install-db: {_INSTALL}")
+            program = installer(self._program)
             options = [
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",

@@ -38,24 +38,23 @@ def accounts_on_private_server(dump: Dump, on: Source | None, options: Options) 
     if on is not None:
         raise NotProvable("accounts belong to a whole server, and the one of --on has its own: drill without --on")
     accounts = read_script(dump)
-    with running_server(
-        accounts.header.major,
-        bindir=str(options["bindir"]),
-        scratch_dir=str(options["scratch_dir"]),
-        room=dump.size,
-    ) as private_server:
+    with running_server(accounts.header.major, options, room=dump.size) as private_server:
         admin = private_server.admin
         source = structs.replace(admin, query={**admin.query, "options": _SAFE})
         notes = (f"its server runs {private_server.account}", "the accounts are restored as a superuser of that server")
-        yield ScratchServer(AccountsDrillTarget(**structs.asdict(source), record=DrillRecord()), accounts, notes=notes)
+        target = AccountsDrillTarget(**structs.asdict(source), record=DrillRecord())
+        yield ScratchServer(target, accounts, notes=notes, rehearsal=private_server.rehearsal)
 
 
 class ScratchServer:
     """A scratch server, as ``dumpty.types.Scratch`` has it."""
 
-    def __init__(self, target: AccountsDrillTarget, accounts: Accounts, *, notes: tuple[str, ...]) -> None:
+    def __init__(
+        self, target: AccountsDrillTarget, accounts: Accounts, *, notes: tuple[str, ...], rehearsal: str = ""
+    ) -> None:
         self.target = target
         self.notes = notes
+        self.rehearsal = rehearsal
         self._accounts = accounts
         self._address = Address(target)
 
@@ -70,6 +69,14 @@ class ScratchServer:
         """The server's version."""
         with closing(self._address.connect()) as connection:
             return {"server": version(connection)[1]}
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """The version of the server, where that is not the backup's."""
+        here, there = self.versions["server"], self._accounts.header.major
+        if int(here.split(".")[0].split()[0]) == there:
+            return ()
+        return (f"the server: the accounts are of PostgreSQL {there}, and were restored on {here}",)
 
     def check(self) -> tuple[str, ...]:
         """Read the accounts out of the server's catalogs, and compare each with the backup.

@@ -53,6 +53,9 @@ _PERMISSION = re.compile(
     re.IGNORECASE,
 )
 
+_WARNING = re.compile(r"^(?:\S+: )?warning: +(.+)", re.IGNORECASE)
+_MOST_WARNINGS, _WARNING_LENGTH = 20, 200
+
 _OPTIONAL: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"comment", b"on"), "comments"),
     ((b"grant",), "rights"),
@@ -97,17 +100,26 @@ class Confinement:
         roles: those that the dump speaks of; ``role`` may act as each of them.
         extensions: those that the dump makes.
         admin: the superuser of a server that the drill has for itself; None on a server of somebody's.
+        listens: whether the warnings of the load are wanted.
     """
 
     def __init__(
-        self, role: str, *, roles: Iterable[str] = (), extensions: Iterable[str] = (), admin: Source | None = None
+        self,
+        role: str,
+        *,
+        roles: Iterable[str] = (),
+        extensions: Iterable[str] = (),
+        admin: Source | None = None,
+        listens: bool = False,
     ) -> None:
         self._role = role
+        self.listens = listens
         self._extensions = frozenset(extensions)
         self._roles = tuple(roles)
         self._admin = admin
         self._database = ""
         self._omissions: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
         self._granted: set[str] = set()
 
     @property
@@ -122,6 +134,19 @@ class Confinement:
             f"{kind} ({number} left out: they need more rights than a drill has)"
             for kind, number in self._omissions.items()
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the server and pg_restore warned of while they loaded, for people: each once, and not too many."""
+        texts = [text if number == 1 else f"{text} ({number} times)" for text, number in self._warnings.items()]
+        more = [f"a warning: and {len(texts) - _MOST_WARNINGS} other ones"] * (len(texts) > _MOST_WARNINGS)
+        return (*texts[:_MOST_WARNINGS], *more)
+
+    def hear(self, line: str) -> None:
+        """Take note of a line that the server or pg_restore wrote, if it is a warning."""
+        match = _WARNING.search(line)
+        if match is not None:
+            self._warnings[f"a warning: {match[1].strip()[:_WARNING_LENGTH]}"] += 1
 
     def prepare(self, database: str) -> None:
         """Make a new database ready: every role may make things in it, and amcheck is there unless the dump has it."""

@@ -66,6 +66,10 @@ def load(
     script = Script(read_unless_abandoned)
     bounds = _Bounds(parts=parts, confinement=confinement, single_transaction=single_transaction)
     interruptible(connection, lambda: _execute(address, connection, script, bounds), abandoned.set)
+    if confinement is not None and confinement.listens:
+        rows(connection, "SELECT 1")  # psycopg2 takes note of what came during a COPY with the next statement
+        for notice in connection.notices:
+            confinement.hear(notice)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
 

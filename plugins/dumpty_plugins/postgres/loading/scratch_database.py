@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty import Source
+    from dumpty_plugins.postgres.loading.version_comparison import VersionComparison
 
 _HAS_HEAP_CHECK = 14
+_UNHEARD = "that the server warned of nothing while it loaded the dump: a superuser's load is not listened to"
 
 _BTREES = """
     SELECT i.indexrelid, i.indexrelid::regclass::text FROM pg_index i
@@ -37,19 +39,42 @@ _HEAPS = """
 class ScratchDatabase:
     """A scratch database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
 
-    ``notes`` says with whose privileges the dump is loaded.
+    ``notes`` says with whose privileges the dump is loaded. ``comparison`` is None where its server is of the dump's
+    own major version; where it is not, because somebody asked for that, ``rehearsal`` says so.
     """
 
-    def __init__(self, target: Source, *, notes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        target: Source,
+        *,
+        notes: tuple[str, ...],
+        comparison: VersionComparison | None = None,
+        rehearsal: str = "",
+    ) -> None:
         self.target = target
         self.notes = notes
+        self.rehearsal = rehearsal
+        self._comparison = comparison
         self._address = Address(target)
 
     @property
     def not_proved(self) -> tuple[str, ...]:
         """What of the dump was left out."""
         confinement = confinement_of(self._address)
-        return confinement.left_out if confinement is not None else ()
+        unknown = self._comparison.unknown if self._comparison is not None else ()
+        if confinement is not None:
+            return (*confinement.left_out, *unknown)
+        return (*unknown, _UNHEARD) if self._comparison is not None else ()
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """What is not as on the dump's own server, where this one is of another major version; and its warnings."""
+        if self._comparison is None:
+            return ()
+        with closing(self._address.connect()) as connection, translate_errors(self._address, "comparing"):
+            differences = self._comparison.differences(connection)
+        confinement = confinement_of(self._address)
+        return differences if confinement is None else (*differences, *confinement.warnings)
 
     @property
     def versions(self) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from dumpty import IntegrityError
+from dumpty_plugins.postgres.schema.object_versions import PROPERTY, read_object_versions
 from dumpty_plugins.postgres.schema.tables import identifier, literal
 from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import display_name
@@ -110,6 +111,7 @@ def read_properties(connection: Connection, database: str | None = None) -> dict
         }
         extensions = rows(connection, "SELECT extname FROM pg_extension WHERE oid >= 16384 ORDER BY 1")
         properties["extensions"] = [e for (e,) in extensions]
+        properties[PROPERTY] = read_object_versions(connection).as_property()
         properties["tablespaces"] = [t for (t,) in rows(connection, _TABLESPACES)]
         properties["dropped"] = [d for (d,) in rows(connection, DROPPED)]
         # It owns things without being listed as what they depend on.

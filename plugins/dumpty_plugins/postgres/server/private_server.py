@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumpty import CommandError, DumptyError, NotProvable, Source, SourceError, lock_if_free, open_regular
+from dumpty import CommandError, DumptyError, NotProvable, OptionError, Source, SourceError, lock_if_free, open_regular
 from dumpty.process import Child, account
 from dumpty_plugins.postgres.server import supervisor
 from dumpty_plugins.postgres.server.clients import Client, find_clients
@@ -26,6 +26,8 @@ from dumpty_plugins.postgres.server.connection import Address, rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dumpty import Options
+
 _PREFIX = "dumpty-drill-pg-"
 _INITDB_USERS = ("postgres", "nobody")
 _PORT = 5432
@@ -33,6 +35,7 @@ _START_SECONDS = 120.0
 _END_SECONDS = 30.0
 _YOUNG_SECONDS = 3600.0
 _SOCKET_BYTES = 100  # the kernel's limit is 108, on other systems 104
+_MAJOR = re.compile(r"[1-9]\d{0,3}")
 _WRONG_SERVER = "PGHOSTADDR, or PGSERVICE, leads to another server than a drill's own: unset it"
 
 _SETTINGS = (
@@ -60,10 +63,13 @@ class PrivateServer:
     """A private server that runs.
 
     ``admin`` is the address of its superuser, whose name no dump knows; ``account`` says, for people, whom it runs as.
+    ``major`` is its major version. Where that is not the dump's, and somebody asked for it, ``rehearsal`` says so.
     """
 
     admin: Source
     account: str
+    major: int
+    rehearsal: str
 
     def source(self, user: str, password: str, database: str) -> Source:
         """Return the address of ``database`` for another user."""
@@ -71,18 +77,24 @@ class PrivateServer:
 
 
 @contextlib.contextmanager
-def running_server(major: int, *, bindir: str, scratch_dir: str, room: int) -> Iterator[PrivateServer]:
-    """Start a server of version ``major``, or the next newer one there is.
+def running_server(major: int, options: Options, *, room: int) -> Iterator[PrivateServer]:
+    """Start a server of version ``major``, or the next newer one there is; or of the version that ``options`` name.
 
-    It runs as a user of the system's that owns nothing else, where we are root; else as our own. It listens on a socket
-    that only its own user reaches, and ends with the block, or with this process.
+    Of ``options`` these count: ``bindir``, where its programs are, ``server_version``, and ``scratch_dir``, where it
+    keeps its data, which has to have ``room`` (bytes). It runs as a user of the system's that owns nothing else, where
+    we are root; else as our own. It listens on a socket that only its own user reaches, and ends with the block, or
+    with this process.
 
     Raises:
         NotProvable: this machine cannot run such a server; the text says what it lacks.
+        OptionError: ``server_version`` is none.
     """
+    bindir, scratch_dir = str(options["bindir"]), str(options["scratch_dir"])
     if os.environ.get("PGHOSTADDR"):
         raise DumptyError(_WRONG_SERVER)
-    program = _choose_program(major, bindir)
+    wanted = wanted_major(options)
+    program = _choose_program(major, bindir, wanted)
+    rehearsed = program.major != major and bool(wanted or bindir)
     uid = account.spare_account()
     initdb_user = "" if uid is None else _initdb_user(program, uid)
     base = scratch_dir or tempfile.gettempdir()
@@ -111,7 +123,14 @@ def running_server(major: int, *, bindir: str, scratch_dir: str, room: int) -> I
             child.write(str(source.password).encode() + b"\n")
             _await_start(child, source, directory)
             try:
-                yield PrivateServer(admin=source, account=_account_text(uid))
+                yield PrivateServer(
+                    admin=source,
+                    account=_account_text(uid),
+                    major=program.major,
+                    rehearsal=f"a rehearsal on PostgreSQL {program.version} of a backup of {major}"
+                    if rehearsed
+                    else "",
+                )
             finally:
                 with contextlib.suppress(OSError, CommandError):
                     child.wait(_END_SECONDS)  # closes the pipe: the supervisor ends the server and clears up
@@ -160,19 +179,42 @@ def _end_processes(directory: Path) -> None:
         account.end_account(owner)
 
 
-def _choose_program(major: int, bindir: str) -> Client:
+def wanted_major(options: Options) -> int | None:
+    """Return the major version that the option ``server_version`` asks for; None where it asks for none.
+
+    Raises:
+        OptionError: it is none.
+    """
+    text = str(options["server_version"])
+    if text and not _MAJOR.fullmatch(text):
+        raise OptionError(f"the server version {text!r} is no major version of PostgreSQL; write for example 18")
+    return int(text) if text else None
+
+
+def _choose_program(major: int, bindir: str, wanted: int | None) -> Client:
+    """Return the server's program: of version ``wanted``, else ``major`` or the next newer one; ``bindir`` is where."""
+    if wanted is not None and wanted < major:
+        raise NotProvable(
+            f"the dump is of PostgreSQL {major}, and no older server, such as {wanted}, is meant to load it; choose "
+            f"--server-version {major} or a newer one"
+        )
     try:
         programs = [c for c in find_clients("postgres", bindir, anywhere=True) if c.major]
     except CommandError:
         programs = []
     programs = [c for c in programs if os.access(os.path.join(os.path.dirname(c.path), "initdb"), os.X_OK)]
     fitting = sorted((c for c in programs if c.major >= major), key=lambda c: c.major)
+    if wanted is not None:
+        fitting = [c for c in fitting if c.major == wanted]
     if fitting:
         return fitting[0]
-    installed = f"only {', '.join(sorted({c.version for c in programs}))}" if programs else "none"
+    place = bindir or "this machine"
+    present = ", ".join(f"{c.version} in {os.path.dirname(c.path)}" for c in sorted(programs, key=lambda c: c.major))
+    advice = "" if bindir else ", say where they are (--bindir DIR)"
+    subject = f"the dump is of PostgreSQL {major}" + (f", to be rehearsed on {wanted}" if wanted is not None else "")
     raise NotProvable(
-        f"the dump is of PostgreSQL {major}, and of the server's programs this machine has {installed}; "
-        f"install them (apt-get install postgresql-{major}), or name a server with --on"
+        f"{subject}, and of the server's programs {place} has {f'only {present}' if programs else 'none'}; "
+        f"install them (apt-get install postgresql-{wanted or major}){advice}, or name a server with --on"
     )
 
 
