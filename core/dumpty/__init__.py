@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from dumpty.operations.proving import Verification as Verification
     from dumpty.operations.result import Listing as Listing
     from dumpty.operations.result import Pruning as Pruning
+    from dumpty.operations.scratches import Trial as Trial
     from dumpty.process.call import commit_point as commit_point
     from dumpty.process.call import pause as pause
     from dumpty.process.call import raise_if_cancelled as raise_if_cancelled
@@ -218,6 +219,7 @@ _EXPORTS = {
     "dumpty.operations.copying": ("CopyOutcome",),
     "dumpty.operations.key_check": ("KeyCheck",),
     "dumpty.operations.proving": ("Verification",),
+    "dumpty.operations.scratches": ("Trial",),
     "dumpty.repository.verification": ("VerificationStatus",),
     "dumpty.streaming.framed": ("FramedReader",),
     "dumpty.streaming.transforming": ("TransformingReader", "TransformingWriter"),

@@ -13,7 +13,7 @@ import typer
 
 from dumpty.cli.arguments import Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import warn
-from dumpty.cli.standard_streams import ForgivingStream
+from dumpty.cli.standard_streams import ForgivingStream, keeping_output
 from dumpty.cli.status import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ VERBS = {
     "show": "show:show",
     "verify": "verify:verify",
     "drill": "drill:drill",
+    "try": "try_:try_",
     "remove": "remove:remove",
     "pin": "pin:pin",
     "unpin": "pin:unpin",
@@ -211,6 +212,7 @@ def _stdout_to_stderr() -> Iterator[None]:
         with contextlib.suppress(OSError):  # one of them is closed: then nothing goes there
             saved_stdout = os.dup(1)
             stack.callback(os.close, saved_stdout)
+            stack.enter_context(keeping_output(saved_stdout))
             os.dup2(2, 1)
             stack.callback(os.dup2, saved_stdout, 1)
         yield

@@ -54,8 +54,7 @@ def report_coverage(
     """
     from dumpty.operations.coverage import look_at_coverage, next_of_all
     from dumpty.replies.backups import as_json
-    from dumpty.replies.coverage import coverage_as_json, next_as_json
-    from dumpty.replies.verbs import CoverageReply
+    from dumpty.replies.coverage import CoverageReply, coverage_as_json, next_as_json
 
     age, now = parse_older_than(older_than), datetime.now(UTC)
     since = None if age is None else now - age

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dumpty.replies import values
     from dumpty.types import Level, Proof, VerificationKey
 
-__all__ = ["Choice", "OlderThan", "parse_level", "parse_older_than", "prove"]
+__all__ = ["Choice", "OlderThan", "decided", "parse_level", "parse_older_than", "prove"]
 
 OlderThan = Annotated[
     str | None,
@@ -215,7 +215,7 @@ def _prove_each(
             verdicts.lines.append(f"{head}{sign}: {error}")
         else:
             failure = _damage_of(backup, proof)
-            verdicts.proofs.append(_decided(backup, proof, failure))
+            verdicts.proofs.append(decided(backup, proof, failure))
             if failure is not None:
                 verdicts.failures.append(failure)
             if proof.unrecorded:
@@ -251,7 +251,8 @@ def _damage_of(backup: Backup, proof: Proof) -> DumptyError | None:
     return error if error is None or isinstance(error, DumptyError) else IntegrityError(proof.error)
 
 
-def _decided(backup: Backup, proof: Proof, failure: DumptyError | None) -> values.Proof:
+def decided(backup: Backup, proof: Proof, failure: DumptyError | None = None) -> values.Proof:
+    """Return a proof for ``--json``; ``failure`` is why it does not hold."""
     from dumpty.replies import values
     from dumpty.replies.backups import steps
 

@@ -10,9 +10,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
-__all__ = ["ForgivingStream", "drop", "settle"]
+__all__ = ["ForgivingStream", "drop", "keeping_output", "kept_output", "settle"]
+
+_kept: list[int] = []
 
 
 def settle() -> None:
@@ -66,6 +69,21 @@ class ForgivingStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def keeping_output(descriptor: int) -> Iterator[None]:
+    """Within the block, where standard output leads to standard error, let ``descriptor`` be where it led before."""
+    _kept.append(descriptor)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+def kept_output() -> int | None:
+    """Return the descriptor of the standard output that is kept for results, if it is; it belongs to who keeps it."""
+    return _kept[-1] if _kept else None
 
 
 def drop(stream: TextIO) -> None:

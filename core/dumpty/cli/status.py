@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
 from dumpty import errors
 from dumpty.errors import (
+    CommandError,
     DependencyError,
     DumptyError,
     IntegrityError,
@@ -42,6 +44,7 @@ __all__ = [
     "NeedsAttention",
     "NoSuchStore",
     "NotGuaranteed",
+    "ProgramFailed",
     "RunFailed",
     "RunIncomplete",
     "SuspiciousBackup",
@@ -101,6 +104,14 @@ class NagiosUnknown(DumptyError):
     """What a plugin of Nagios says where it cannot tell."""
 
 
+class ProgramFailed(CommandError):
+    """A program that was run for the user failed: its status is ours."""
+
+    def __init__(self, program: str, status: int) -> None:
+        super().__init__(f"{os.path.basename(program)} exited with status {status}", argv=(program,), returncode=status)
+        self.status = status
+
+
 class Terminated(KeyboardInterrupt):
     """A signal asks dumpty to end. Cleans up as Ctrl-C does, and exits with 128 and the signal's number."""
 
@@ -139,6 +150,8 @@ def status_of(error: BaseException) -> int:
     """Return the exit status of a command that ended with ``error``."""
     if isinstance(error, Terminated):
         return 128 + error.number
+    if isinstance(error, ProgramFailed):
+        return error.status
     return next((status for kind, status in TABLE if isinstance(error, kind)), FAILED)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty.operations.proving import Prover, Request, Verification, require_held
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dumpty.operations.key_check import KeyCheck
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup
+    from dumpty.operations.scratches import Trial
     from dumpty.operations.sealing import Keyring
     from dumpty.process.cancellation import Cancellation
     from dumpty.types import Identity, Level, ProgressCallback, Proof, VerificationKey
@@ -145,6 +147,48 @@ class Proofs:
         kind = {"on": on, "assertions": assertions, "progress": progress, "cancel": cancel}
         keys = {"identities": identities, "require_signature": require_signature}
         return require_held(self.prove(backup_id, **kind, **keys, **options))  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def trial(
+        self,
+        backup_id: str,
+        *,
+        on: str | None = None,
+        shell: bool = False,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        identities: Iterable[str | os.PathLike[str] | Identity] = (),
+        require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
+        **options: object,
+    ) -> Iterator[tuple[Proof, Trial]]:
+        """Drill a backup, and lend the database that was restored until the block ends; then it is gone.
+
+            with manager.trial(backup_id) as (proof, trial):
+                connection = psycopg2.connect(trial.url)
+
+        The proof is written down as that of a drill. Whoever uses the database has no more rights than the drill had.
+
+        Args:
+            backup_id: the whole id.
+            on: as for ``prove``.
+            shell: also find out how to run the database's own client there, and fail before the restore without it.
+            progress: as for ``prove``.
+            cancel: ends the restore, as for ``prove``; not what goes on in the block.
+            identities: as for ``prove``.
+            require_signature: as for ``prove``.
+            options: as for ``prove``.
+
+        Raises:
+            IntegrityError: what was restored is not what was backed up: nothing is lent.
+            CommandError: the client is not installed, or it was one that refused the backup.
+            NotProvable: this machine cannot restore it, or the driver knows of no client.
+            DumptyError: as for ``prove``; behind the block, that the database could not be removed.
+        """
+        keys = {"identities": identities, "require_signature": require_signature}
+        how = {"on": on, "progress": progress, "cancel": cancel}
+        request = Request(level="restore", **how, **keys, overrides=options)  # type: ignore[arg-type]
+        with self._prover.trial(backup_id, request, shell=shell) as lent:
+            yield lent
 
     def unsealed(self, backup_id: str, identities: Iterable[str | os.PathLike[str] | Identity] = ()) -> Backup:
         """Return a backup with all that is known of it to whoever has one of ``identities``.

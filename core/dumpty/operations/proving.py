@@ -23,11 +23,12 @@ from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from dumpty.operations.observation import Observers
     from dumpty.operations.result import Backup
+    from dumpty.operations.scratches import KeptScratch, Trial
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.types import (
@@ -101,9 +102,18 @@ class Prover:
         self._observers = observers
 
     def prove(
-        self, backup_id: str, request: Request, *, items_done: int = 0, items_total: int | None = None
+        self,
+        backup_id: str,
+        request: Request,
+        *,
+        items_done: int = 0,
+        items_total: int | None = None,
+        kept: KeptScratch | None = None,
     ) -> tuple[Record, Proof]:
-        """Try to prove a backup, write down how it went, and return that; the contract is ``BackupManager.prove``'s."""
+        """Try to prove a backup, write down how it went, and return that; the contract is ``BackupManager.prove``'s.
+
+        ``kept`` takes over what was restored, where it held, and what that needs of the repository.
+        """
         verb: EventVerb = "drill" if request.level == "restore" else "verify"
         secrets = secrets_in(request.on) if request.on else ()
         reporter = Reporter(request.progress, items_done=items_done, items_total=items_total)
@@ -120,9 +130,18 @@ class Prover:
                 stored, signer = get_signed(self._repository, backup_id, signers)
             record = self._opened(stored, identities)
             observation.about(record)
-            proof = self._prove(record, request, identities, signer, reporter, call)
+            proof = self._prove(record, request, identities, signer, reporter, call, kept)
             observation.proved(proof)
         return record, proof
+
+    @contextlib.contextmanager
+    def trial(self, backup_id: str, request: Request, *, shell: bool) -> Iterator[tuple[Proof, Trial]]:
+        """Prove a backup by restoring it, and lend what was restored; the contract is ``BackupManager.trial``'s."""
+        from dumpty.operations.scratches import KeptScratch
+
+        with KeptScratch(shell=shell) as kept:
+            _, proof = self.prove(backup_id, request, kept=kept)
+            yield require_held(proof), kept.trial
 
     def prove_many(self, ids: Iterable[str] | None, request: Request) -> list[Verification]:
         """Try to prove one backup after another; the contract is that of ``BackupManager.verify_many``."""
@@ -170,6 +189,7 @@ class Prover:
         signer: VerificationKey | None,
         reporter: Reporter,
         call: Call,
+        kept: KeptScratch | None,
     ) -> Proof:
         from dumpty.operations.verify import prove
 
@@ -195,10 +215,13 @@ class Prover:
                 overrides=request.overrides,
                 reporter=reporter,
                 identities=identities,
+                kept=kept,
             )
             proof = with_signer(proof, record, signer)
             reporter.begin(Phase.COMMITTING)
             commit_point()
+            if kept is not None and proof.ok:
+                kept.keep(stack.pop_all())
         if proof.unrecorded:  # of a rehearsal: it would stand against a backup that may be as good as ever
             return proof
         # What the repository returns it may have read back, where an exception is not kept: then nothing would fail.

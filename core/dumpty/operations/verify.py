@@ -7,6 +7,7 @@ assertions, and throws the target away, whatever happens.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
+    from dumpty.operations.scratches import KeptScratch
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
@@ -70,11 +72,13 @@ def prove(
     overrides: Mapping[str, object] | None = None,
     reporter: Reporter | None = None,
     identities: Sequence[Identity] = (),
+    kept: KeptScratch | None = None,
 ) -> Proof:
     """Try to prove a backup, and return how it went: ``ok``, or why the backup is not what it should be.
 
     Of a record that is sealed, and was not opened, only the stored bytes are proved.
 
+    ``kept`` takes over the scratch database of a proof by restoring that held; else it is gone when this returns.
     Whoever asks for a proof by restoring sees to it that nobody removes the backup meanwhile (``repository.reading``).
 
     Raises:
@@ -83,7 +87,7 @@ def prove(
     """
     with track_interruption() as interruption:
         secrets = (*(on.secrets if on else ()), *(secret for identity in identities for secret in identity.secrets))
-        attempt = _Attempt(host, repository, record, call, reporter or Reporter(), identities, secrets=secrets)
+        attempt = _Attempt(host, repository, record, call, reporter or Reporter(), identities, kept, secrets=secrets)
         proof = _run_attempt(attempt, level, on, assertions, overrides or {})
         interruption.check()  # a plugin may have swallowed it
     return proof
@@ -137,6 +141,7 @@ class _Attempt:
     call: Call
     reporter: Reporter
     identities: Sequence[Identity]
+    kept: KeptScratch | None = None
     secrets: tuple[str, ...] = ()
     proved: list[Proved] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
@@ -201,17 +206,22 @@ class _Attempt:
         self._check_stored()
         self.reporter.begin(Phase.PREPARING)
         failure: BaseException | None = None
-        with (
-            StoredDump(self.host, self.repository, self._stored, self.reporter, checked=True) as dump,
-            attribute_errors(driver, "scratch"),
-        ):
-            with self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]) as scratch:
-                try:
-                    self._restore_and_check(driver, dump, scratch, options, assertions)
-                except BaseException as error:
-                    failure = error
-                    raise
-            if failure is not None:  # a target that swallows errors when it is cleaned up makes nothing good
+        with contextlib.ExitStack() as stack:
+            dump = StoredDump(self.host, self.repository, self._stored, self.reporter, checked=True)
+            stack.enter_context(dump)
+            stack.enter_context(attribute_errors(driver, "scratch"))
+            scratch = stack.enter_context(self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]))
+            try:
+                if self.kept is not None:
+                    self.kept.prepare(driver, scratch)
+                self._restore_and_check(driver, dump, scratch, options, assertions)
+            except BaseException as error:
+                failure = error
+                raise
+            if self.kept is not None:
+                self.kept.keep(stack.pop_all())
+        if failure is not None:  # a target that swallows errors when it is cleaned up makes nothing good
+            with attribute_errors(driver, "scratch"):
                 raise failure
 
     def _restore_and_check(

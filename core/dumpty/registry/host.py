@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from dumpty.registry.proxies import CheckedScratch
     from dumpty.types import (
         ByteSink,
         Dump,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         Identity,
         Reader,
         Recipient,
-        Scratch,
         Sink,
         Source,
         Verifier,
@@ -221,7 +221,7 @@ class Host(Opener):
 
     def scratch(
         self, plugin: Plugin, *, dump: Dump, on: Source | None, options: Options
-    ) -> AbstractContextManager[Scratch]:
+    ) -> AbstractContextManager[CheckedScratch]:
         """Call ``scratch``."""
         methods = ("__enter__", "__exit__")
         context: object = self._call(plugin, "scratch", methods, dump=dump, on=on, options=options)

@@ -18,7 +18,7 @@ __all__ = ["CheckedReader", "CheckedVerifier", "CheckedWriter", "checked_scratch
 
 
 @contextlib.contextmanager
-def checked_scratch(boundary: Boundary, context: AbstractContextManager[object]) -> Iterator[Scratch]:
+def checked_scratch(boundary: Boundary, context: AbstractContextManager[object]) -> Iterator[CheckedScratch]:
     """Lend the scratch database of ``context`` as one whose answers are checked.
 
     Raises:
@@ -61,6 +61,24 @@ class CheckedScratch:
         texts: tuple[str, ...] = getattr(self._scratch, "differs", ())
         self._boundary.check_texts("Scratch", "differs", texts)
         return texts
+
+    @property
+    def has_shell(self) -> bool:
+        """Whether the driver says what its shell is."""
+        return callable(getattr(self._scratch, "shell", None))
+
+    def shell(self) -> tuple[str, ...]:
+        """Return the arguments of the database's own client, if it ``has_shell``."""
+        argv: tuple[str, ...] = self._scratch.shell()  # type: ignore[attr-defined]  # a part of the contract that may be left out
+        self._boundary.check_texts("Scratch", "shell()", argv or None)  # an empty one starts nothing
+        return argv
+
+    def environment(self) -> Mapping[str, str | None]:
+        """Return the variables that lead the database's own programs here; none where the driver knows none."""
+        method = getattr(self._scratch, "environment", dict)
+        variables: Mapping[str, str | None] = method()
+        self._boundary.check_environment(variables)
+        return dict(variables)
 
     def check(self) -> tuple[str, ...]:
         """Run the engine's own checks, and return the names of those that were run."""

@@ -152,6 +152,11 @@ class Boundary(Struct, frozen=True, kw_only=True):
         """Check that a field is a tuple of texts."""
         self.check(noun, lambda: _check_texts(value, field))
 
+    def check_environment(self, value: object) -> None:
+        """Check the variables that lead to a scratch database."""
+        known = {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
+        self.check("Scratch", lambda: _check_versions(known, "environment()"))
+
     def check_rows(self, value: object) -> None:
         """Check what a scratch database answered."""
 

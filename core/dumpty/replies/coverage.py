@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dumpty.replies.values import Count, LastProof, Moment, Object
+from dumpty.replies.reply import Reply
+from dumpty.replies.values import Backup, Count, LastProof, Moment, Object
+from dumpty.types import Level  # noqa: TC001 - msgspec reads it at run time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dumpty.operations import coverage
-    from dumpty.operations.result import Backup
+    from dumpty.operations import coverage, result
 
-__all__ = ["DatabaseCoverage", "Excluded", "NewestProof", "NextProof", "coverage_as_json", "next_as_json"]
+__all__ = [
+    "CoverageReply",
+    "DatabaseCoverage",
+    "Excluded",
+    "NewestProof",
+    "NextProof",
+    "coverage_as_json",
+    "next_as_json",
+]
 
 
 class NewestProof(LastProof, kw_only=True):
@@ -51,6 +60,16 @@ class NextProof(Object, kw_only=True):
     command: str
 
 
+class CoverageReply(Reply, kw_only=True):
+    """``drill --coverage``; ``backups`` have no proof of ``level``, or none ``since`` then (null: ever)."""
+
+    level: Level
+    since: Moment | None
+    databases: list[DatabaseCoverage]
+    backups: list[Backup]
+    next: list[NextProof]
+
+
 def coverage_as_json(found: coverage.DatabaseCoverage) -> DatabaseCoverage:
     """Return what is proven of a database's backups, as a JSON value."""
     proof, backup = found.newest_proof, found.newest_proven
@@ -69,7 +88,7 @@ def coverage_as_json(found: coverage.DatabaseCoverage) -> DatabaseCoverage:
     )
 
 
-def next_as_json(backups: Iterable[Backup], command: Callable[[Backup], str]) -> list[NextProof]:
+def next_as_json(backups: Iterable[result.Backup], command: Callable[[result.Backup], str]) -> list[NextProof]:
     """Return backups that are to be proven now, as JSON values; ``command`` returns what proves one."""
     return [
         NextProof(id=b.id, database=b.database_name, source=b.source, timestamp=b.timestamp, command=command(b))

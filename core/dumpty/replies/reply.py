@@ -13,6 +13,8 @@ __all__ = ["Failure", "Reply"]
 
 Status = Literal[0, 1, 2, 3, 4, 10, 11, 12, 129, 130, 143]
 
+ProgramStatus = Annotated[int, Meta(ge=0, le=255)]
+
 
 class Reply(Object, kw_only=True):
     """What every object begins with."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec import field
 
-from dumpty.replies.coverage import DatabaseCoverage, NextProof  # noqa: TC001 - msgspec reads them at run time
-from dumpty.replies.reply import Failure, Reply
+from dumpty.replies.coverage import CoverageReply
+from dumpty.replies.reply import Failure, ProgramStatus, Reply
 from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobHealth,
     JobPlan,
@@ -90,14 +90,14 @@ class ProofsReply(Reply, kw_only=True):
     proofs: list[Proof]
 
 
-class CoverageReply(Reply, kw_only=True):
-    """``drill --coverage``; ``backups`` have no proof of ``level``, or none ``since`` then (null: ever)."""
+class TryReply(Reply, kw_only=True):
+    """``try``: the proof of its restore, and the program that was run, whose exit status is also ``status``."""
 
-    level: Level
-    since: Moment | None
-    databases: list[DatabaseCoverage]
+    status: ProgramStatus = 0  # type: ignore[assignment]
     backups: list[Backup]
-    next: list[NextProof]
+    proofs: list[Proof]
+    program: str
+    exit_status: ProgramStatus
 
 
 class PinReply(Reply, kw_only=True):
@@ -314,6 +314,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "show": (ShowReply,),
     "verify": (ProofsReply,),
     "drill": (ProofsReply, CoverageReply),
+    "try": (TryReply,),
     "pin": (PinReply,),
     "unpin": (PinReply,),
     "accept": (AcceptReply,),

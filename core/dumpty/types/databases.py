@@ -89,6 +89,11 @@ class Source(PartlyShown, frozen=True, kw_only=True):
         return structs.replace(shown, query=query, url=masked_url.respell(self.url, shown.url, renewed))
 
 
+def url_with_secrets(source: Source) -> str:
+    """Return the URL that leads to ``source``, secrets included: for who connects, and nobody may be shown it."""
+    return masked_url.masked_url(**{name: getattr(source, name) for name in _PARTS}, masked=False)
+
+
 class ListedDatabase(PartlyShown, frozen=True, kw_only=True):
     """One of the databases that a URL with wildcards means.
 
@@ -173,6 +178,13 @@ class Scratch(Protocol):
     tuple of str), asked after the restore: what is not as on the server that the dump came from. Where the user chose
     a server of another version, ``rehearsal`` (a str) says so (``a rehearsal on PostgreSQL 18.1``): a proof that fails
     there is told, and not written down.
+
+    For ``dumpty try`` it may have two methods more. ``environment()`` returns what variables lead the database's own
+    programs to ``target`` and nowhere else: a mapping of str to str, or to None for one that would lead away.
+    ``shell()`` returns the arguments of an interactive client in ``target``, a tuple of str, the first the program's
+    path: it is run on the user's terminal with that environment, which is where secrets belong. It is asked before the
+    restore, and raises ``CommandError``, which says what to install, where there is no such program. Without it only
+    programs of the user's can be tried, who find it by its URL in ``DUMPTY_URL``.
     """
 
     @property

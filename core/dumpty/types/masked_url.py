@@ -1,4 +1,4 @@
-"""The text of a database's URL, made of its parts: every secret is ``***`` in it."""
+"""The text of a database's URL, made of its parts: every secret is ``***`` in it, unless it is asked for."""
 
 from __future__ import annotations
 
@@ -52,11 +52,21 @@ def masked_url(
     password: str | None,
     database: str | None,
     query: Mapping[str, str],
+    masked: bool = True,
 ) -> str:
-    """Return the URL of a database, percent-encoded where needed; a path that is no server's keeps its slashes."""
-    userinfo = _percent_encode(username or "") + (f":{MASK}" if password else "")
+    """Return the URL of a database, percent-encoded where needed; a path that is no server's keeps its slashes.
+
+    Not ``masked`` it has its secrets, and is for whoever connects.
+    """
+
+    def secret(text: str) -> str:
+        return MASK if masked else _percent_encode(text)
+
+    userinfo = _percent_encode(username or "") + (f":{secret(password)}" if password else "")
     shown_host = f"[{host}]" if host and ":" in host else _percent_encode(host or "")
-    pairs = (f"{_percent_encode(k)}={MASK if names_secret(k) else _percent_encode(v, '/,')}" for k, v in query.items())
+    pairs = (
+        f"{_percent_encode(k)}={secret(v) if names_secret(k) else _percent_encode(v, '/,')}" for k, v in query.items()
+    )
     slash = "" if userinfo or shown_host or port else "/"
     return (
         f"{scheme}://{userinfo + '@' if userinfo else ''}{shown_host}{f':{port}' if port else ''}"

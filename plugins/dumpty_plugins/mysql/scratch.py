@@ -14,6 +14,7 @@ from dumpty_plugins.mysql.examine import examine
 from dumpty_plugins.mysql.loading.allowlist import sql_words
 from dumpty_plugins.mysql.schema.character_sets import CharacterSets
 from dumpty_plugins.mysql.schema.checks import DANGLING, check_tables, dangling, foreign_keys
+from dumpty_plugins.mysql.server.clients import client_arguments, client_environment
 from dumpty_plugins.mysql.server.confinement import (
     DRILL_PREFIX,
     SUPERUSER_OPTION,
@@ -81,6 +82,18 @@ class ScratchDatabase:
         )
         keys_text = f"foreign key{'' if keys == 1 else 's'}{orphan_text if orphans else ''}"
         return f"CHECK TABLE EXTENDED of {tables} table{'' if tables == 1 else 's'}", f"parents of {keys} {keys_text}"
+
+    def environment(self) -> Mapping[str, str | None]:
+        """Return the variables of the clients that lead to its server; none of them names a database or an account."""
+        return client_environment(self.target)
+
+    def shell(self) -> tuple[str, ...]:
+        """Return the arguments of the server's own client, whose password is in the environment.
+
+        Raises:
+            CommandError: there is none.
+        """
+        return client_arguments(self.target, mariadb="mariadb" in self.versions.get("server", "").lower())
 
     def ask(self, statement: str, /) -> list[tuple[object, ...]]:
         """Run a query, which can only read; numbers come as numbers, everything else as text or bytes."""

@@ -77,6 +77,7 @@ def on_private_server(dump: Dump, options: Options) -> Iterator[ScratchDatabase]
             notes=(f"its server runs {private_server.account}", f"the dump is loaded {role_text}"),
             comparison=VersionComparison(dump) if other_major else None,
             rehearsal=private_server.rehearsal,
+            bindir=str(options["bindir"]),
         )
 
 
@@ -151,7 +152,7 @@ def on_server(dump: Dump, on: Source, options: Options) -> Iterator[ScratchDatab
         unfinished = Unfinished(f"the drill's database {name} on the server of {on.url} ({drop})")
         try:
             comparison = None if major == needs.major else VersionComparison(dump)
-            yield ScratchDatabase(target, notes=notes, comparison=comparison)
+            yield ScratchDatabase(target, notes=notes, comparison=comparison, bindir=str(options["bindir"]))
         finally:
             shorten_stall(server)
             with contextlib.suppress(psycopg2().Error):

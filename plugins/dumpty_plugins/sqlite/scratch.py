@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, NotProvable, OptionError, Source
+from dumpty.process import find_program
 from dumpty_plugins.sqlite.files.connection import connect, remove_database, translate_errors
 from dumpty_plugins.sqlite.schema import checks
 
@@ -69,6 +70,15 @@ class _ScratchFile:
             )
         note = f" ({'; '.join(references[:_SHOWN])}: as in the original)" if references else ""
         return "integrity_check", f"foreign_key_check{note}"
+
+    def shell(self) -> tuple[str, ...]:
+        """Return the arguments of SQLite's own shell. What the file's views and triggers call is no function of that.
+
+        Raises:
+            CommandError: it is not installed.
+        """
+        program = find_program("sqlite3", install="apt-get install sqlite3")
+        return program, "-cmd", "PRAGMA trusted_schema=OFF", self._path
 
     def ask(self, statement: str) -> list[tuple[object, ...]]:
         """Run a query, which can only read."""

@@ -32,6 +32,7 @@ _ORDER = (
     "reach",
     "restoring",
     "verification",
+    "trying",
     "configuration",
     "schedules",
     "alarms",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.postgres.loading.confinement import confinement_of
 from dumpty_plugins.postgres.schema.tables import identifier
+from dumpty_plugins.postgres.server.client_settings import client_conninfo, client_environment
+from dumpty_plugins.postgres.server.clients import find_clients
 from dumpty_plugins.postgres.server.connection import Address, interruptible, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import translate_errors
 from dumpty_plugins.postgres.server.target import open_maintenance
@@ -40,7 +42,8 @@ class ScratchDatabase:
     """A scratch database, as ``dumpty.types.Scratch`` has it. It does not exist before the restore.
 
     ``notes`` says with whose privileges the dump is loaded. ``comparison`` is None where its server is of the dump's
-    own major version; where it is not, because somebody asked for that, ``rehearsal`` says so.
+    own major version; where it is not, because somebody asked for that, ``rehearsal`` says so. ``bindir`` is where psql
+    is, "" for where it is found.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class ScratchDatabase:
         notes: tuple[str, ...],
         comparison: VersionComparison | None = None,
         rehearsal: str = "",
+        bindir: str = "",
     ) -> None:
+        self._bindir = bindir
         self.target = target
         self.notes = notes
         self.rehearsal = rehearsal
@@ -84,6 +89,18 @@ class ScratchDatabase:
             raise SourceError(f"the server of {self.target.url} was lost")
         with closing(server):
             return {"server": version(server)[1]}
+
+    def environment(self) -> Mapping[str, str | None]:
+        """Return libpq's variables for it, without any that would lead to another server or database."""
+        return client_environment(self._address)
+
+    def shell(self) -> tuple[str, ...]:
+        """Return the arguments of a psql, whose password is in the environment.
+
+        Raises:
+            CommandError: there is none.
+        """
+        return find_clients("psql", self._bindir)[0].path, f"--dbname={client_conninfo(self._address)}"
 
     def check(self) -> tuple[str, ...]:
         """Check indexes against their tables and tables against themselves with amcheck; return what was run.

@@ -1,0 +1,96 @@
+"""Scratch databases that are kept beyond their drill, to be tried."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping  # noqa: TC003 - help() asks what the fields of a struct are
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
+
+from dumpty.errors import DumptyError, NotProvable
+from dumpty.operations.scratch_questions import attribute_errors
+from dumpty.types.databases import url_with_secrets
+
+if TYPE_CHECKING:
+    from dumpty.registry.plugin import Plugin
+    from dumpty.registry.proxies import CheckedScratch
+
+__all__ = ["KeptScratch", "Trial"]
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """A restored database that may be used until its block ends.
+
+    ``url`` leads there, secrets included; ``shown_url`` is the same without them. ``environment`` are the variables
+    that lead the database's own programs there, secrets included: None for one that must not be set. ``shell`` are the
+    arguments of its own client, empty where that was not asked for.
+    """
+
+    url: str
+    shown_url: str
+    environment: Mapping[str, str | None]
+    shell: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shown_url!r})"
+
+
+class KeptScratch:
+    """The scratch database of a drill, which it does not take away when it has held; ``trial`` is what it is then.
+
+    A context manager: it is gone when the block ends, whatever happens there.
+
+    Args:
+        shell: whether its driver has to have a shell for it.
+    """
+
+    def __init__(self, *, shell: bool) -> None:
+        self._wants_shell = shell
+        self._holding: list[contextlib.ExitStack] = []
+        self._driver: Plugin
+        self._trial: Trial | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Not told of what failed in the block: that is no failure of the scratch's.
+        with contextlib.ExitStack() as stack:
+            for holding in reversed(self._holding):
+                stack.push(holding)
+
+    @property
+    def trial(self) -> Trial:
+        """What the drill left.
+
+        Raises:
+            DumptyError: nothing, for it did not hold.
+        """
+        if self._trial is None or not self._holding:
+            raise DumptyError("nothing was restored that could be tried")
+        return self._trial
+
+    def prepare(self, driver: Plugin, scratch: CheckedScratch) -> None:
+        """Find out what is needed to use ``scratch``, before anything is restored into it.
+
+        Raises:
+            NotProvable: its driver says of no shell.
+            CommandError: the shell's program is not installed.
+        """
+        if self._wants_shell and not scratch.has_shell:
+            raise NotProvable(
+                f"{driver} names no shell for a scratch database of this kind: name a program to run in its place, "
+                "as in `dumpty try ID -- PROGRAM`, which finds the database's URL in DUMPTY_URL"
+            )
+        with attribute_errors(driver, "shell"):
+            self._trial = Trial(
+                url=url_with_secrets(scratch.target),
+                shown_url=scratch.target.url,
+                environment=scratch.environment(),
+                shell=scratch.shell() if self._wants_shell else (),
+            )
+
+    def keep(self, holding: contextlib.ExitStack) -> None:
+        """Take over what holds the scratch database, which is as it should be; what is closed first comes first."""
+        self._holding.append(holding)
