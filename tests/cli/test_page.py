@@ -28,7 +28,7 @@ from support.mariadb_server import PASSWORD
 from support.replies import validator
 
 from dumpty import Backup, BackupManager, DumptyError
-from dumpty.cli.page import site_of_jobs
+from dumpty.cli.page import Place, answering, site_of_jobs, site_of_repository
 from dumpty.jobs import views
 from dumpty.jobs.settings import load
 from dumpty.web.access import Access, Guard
@@ -96,16 +96,32 @@ class Page:
 
 @pytest.fixture
 def show(serve):
-    """Start a ``dumpty serve`` that shows a page, at any port."""
+    """Show a page at any port: as ``dumpty serve`` with these arguments does, or, with ``apart``, by that program itself."""
+    with contextlib.ExitStack() as stack:
 
-    def start(*argv, tls=None, **options):
-        served = serve("--port", "0", *argv, **options)
-        said = served.said("page at http")
-        page = Page(int(re.search(r"page at https?://127\.0\.0\.1:(\d+)/", said)[1]), tls)
-        page.served = served
-        return page
+        def start(*argv, tls=None, apart=False):
+            if apart:
+                served = serve("--port", "0", *argv)
+                said = served.said("page at http")
+            else:
+                served, said = None, stack.enter_context(shown_here(*map(str, argv)))
+            page = Page(int(re.search(r"page at https?://127\.0\.0\.1:(\d+)/", said)[1]), tls)
+            page.served = served
+            return page
 
-    return start
+        yield start
+
+
+def shown_here(*argv):
+    """Return the block in which a page is shown by this process."""
+    words = [word for word in argv if word != "--only-page"]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    token = options.get("--token")
+    place = Place.given("127.0.0.1", 0, token).with_certificate(options.get("--certificate"), options.get("--key"))
+    if "--dir" in options:
+        return answering(site_of_repository(options["--dir"], token), place)
+    configuration = load(None)
+    return answering(site_of_jobs(lambda: configuration, lambda _: None, token=token), place)
 
 
 def database_page(page, name):
@@ -225,7 +241,7 @@ def test_many_are_shown_in_parts(show, make, shop, tmp_path):
 def test_what_runs_is_shown_while_it_does_and_what_it_says(show, configure, dumpty):
     path = configure(YEARLY)
     path.write_text(re.sub(r'"sqlite:.*"', '"cmd:sleep 1000"', path.read_text()))
-    page, ends = show(), time.monotonic() + PATIENCE
+    page, ends = show(apart=True), time.monotonic() + PATIENCE
     while not (runs := page.json("/api/runs", "runs")["runs"]):
         assert time.monotonic() < ends
         page.look_again()
@@ -243,7 +259,7 @@ def test_how_far_a_run_is_that_goes_on_here_is_shown(show, configure, tmp_path):
     program.write_text(f"#!/bin/sh\nwhile [ ! -e {end} ]; do sleep 0.05; done\necho sqlite:///{tmp_path}/shop.db\n")
     program.chmod(0o700)
     path.write_text(re.sub(r'"sqlite:.*"', f'"cmd:{program}"', path.read_text()))
-    page, ends = show(), time.monotonic() + PATIENCE
+    page, ends = show(apart=True), time.monotonic() + PATIENCE
     while "At work here" not in (text := page.get("/runs")):
         assert time.monotonic() < ends
     assert re.search(r"<b>shop</b> looking for databases", text)
@@ -254,7 +270,7 @@ def test_how_far_a_run_is_that_goes_on_here_is_shown(show, configure, tmp_path):
 
 def test_whoever_serves_shows_what_was_said(show, configure):
     configure(YEARLY)
-    page = show()
+    page = show(apart=True)
     page.served.said("shop: ok: 1 of 1 database backed up")
     page.look_again()
     assert "shop: ok: 1 of 1 database backed up" in page.get("/runs")
@@ -263,7 +279,7 @@ def test_whoever_serves_shows_what_was_said(show, configure):
 def test_while_nothing_is_known_that_is_what_the_page_says(show, configure, tmp_path):
     path = configure(YEARLY)
     path.write_text(path.read_text().replace(f'"{tmp_path}/backups"', '"cmd:sleep 1000"'))
-    page = show("--only-page")
+    page = show("--only-page", apart=True)
     status, _, text = page.ask()
     assert (status, "have given no answer so far" in text) == (503, True)
     assert page.ask("/api/databases")[0] == 503
@@ -271,7 +287,7 @@ def test_while_nothing_is_known_that_is_what_the_page_says(show, configure, tmp_
 
 def test_sighup_shows_another_configuration_and_no_wrong_one(show, configure):
     path = configure(YEARLY)
-    page = show("--only-page")
+    page = show("--only-page", apart=True)
     configure(YEARLY, jobs=("shop", "blog"))
     page.served.process.send_signal(signal.SIGHUP)
     page.served.said(f"{path} is read again")
@@ -382,7 +398,7 @@ def test_no_secret_is_on_any_page(show, dumpty, configure, tmp_path):
     more = '[jobs.far]\nsource = "mysql://backup:S3CRETPW@127.0.0.1:1/far?password=S3CRETPW"\n'
     configure(f'{YEARLY}copies = ["sftp://u:S3CRETPW@127.0.0.1:1/x"]\n', more=more)
     dumpty("run")
-    page = show("--only-page")
+    page = show("--only-page", apart=True)
     seen, left = set(), ["/", "/calendar", "/storage", "/runs"]
     while left:
         if (address := left.pop()) not in seen:
@@ -465,7 +481,7 @@ def test_nothing_but_the_form_is_open_whatever_this_machine_is_called(show, make
 
 def test_whoever_only_connects_takes_no_room_from_jobs(show, make, shop):
     make(shop)
-    page = show("--dir", "backups")
+    page = show("--dir", "backups", apart=True)
     with contextlib.ExitStack() as stack:
         for _ in range(300):
             stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=PATIENCE))
@@ -531,8 +547,8 @@ def logged_in(show, monkeypatch):
     """Show a page, and log in there."""
     monkeypatch.setenv("TOKEN", TOKEN)
 
-    def start(*argv):
-        page = show("--token", "env:TOKEN", *argv)
+    def start(*argv, apart=False):
+        page = show("--token", "env:TOKEN", *argv, apart=apart)
         page.log_in()
         return page
 
@@ -572,7 +588,6 @@ def test_a_job_is_run_and_its_backup_proved_pinned_and_restored_beside_the_old_o
     assert ask_for(page, f"{here}/unpin")[0] == "ok"
     status, said = ask_for(page, f"{here}/restore", name="shop_again")  # nothing that exists is replaced
     assert (status, "is there already" in said) == (400, True)
-    assert "asked for on the page: run of the job shop" in page.served.error.read_text()
 
 
 def test_a_suspicious_backup_is_accepted(logged_in, configure, dumpty, tmp_path):
@@ -641,7 +656,7 @@ def test_a_backup_is_restored_on_no_other_machine_than_its_own(via, source, url,
 def test_what_was_asked_for_can_be_ended(logged_in, configure, dumpty):
     path = configure(YEARLY)
     path.write_text(re.sub(r'"sqlite:.*"', '"cmd:sleep 1000"', path.read_text()))
-    page = logged_in("--only-page")
+    page = logged_in("--only-page", apart=True)
     [key] = set(re.findall(r'name="key" value="([^"]*)"', page.get("/runs")))
     task = page.ask("/run", "POST", {"key": key, "job": "shop"})[1]["Location"]
     ends = time.monotonic() + PATIENCE
@@ -652,6 +667,7 @@ def test_what_was_asked_for_can_be_ended(logged_in, configure, dumpty):
     while 'class="status failed"' not in page.get(task):
         assert time.monotonic() < ends
     assert "interrupted by SIGTERM" in page.get(task)
+    assert "asked for on the page: run of the job shop" in page.served.error.read_text()
 
 
 def test_what_is_asked_for_is_not_given_the_token(logged_in, configure):
@@ -718,7 +734,7 @@ def test_what_was_asked_for_ends_with_the_service(logged_in, configure, tmp_path
     program.write_text(f"#!/bin/sh\necho $$ > {begun}\nexec sleep 1000\n")
     program.chmod(0o700)
     path.write_text(re.sub(r'"sqlite:.*"', f'"cmd:{program}"', path.read_text()))
-    page = logged_in("--only-page")
+    page = logged_in("--only-page", apart=True)
     [key] = set(re.findall(r'name="key" value="([^"]*)"', page.get("/runs")))
     assert page.ask("/run", "POST", {"key": key, "job": "shop"})[0] == 303
     again = page.ask("/run", "POST", {"key": key, "job": "shop"})  # which is the same
