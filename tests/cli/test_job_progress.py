@@ -59,7 +59,7 @@ def configure(tmp_path):
 
 @pytest.fixture
 def held(tmp_path, database):
-    """A source that is not told before ``held.release`` is called."""
+    """A source that is not told before ``held.release`` is called; at the end it is."""
 
     class Held:
         def __init__(self):
@@ -72,7 +72,9 @@ def held(tmp_path, database):
         def release(self):
             (tmp_path / "go").touch()
 
-    return Held()
+    source = Held()
+    yield source
+    source.release()  # whoever was killed has left it waiting
 
 
 @pytest.fixture

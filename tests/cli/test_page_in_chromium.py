@@ -157,7 +157,7 @@ def test_a_page_that_nobody_answers_any_more_says_so(serve, configure, visit):
     page = visit()
     page.goto(re.search(r"page at (http://\S+)/,", served.said("page at http"))[1] + "/runs")
     page.get_by_text("looking for databases").wait_for()
-    served.process.kill()
+    served.end()
     page.get_by_role("status").get_by_text("could not be renewed").wait_for()
     page.wrong.clear()  # the browser says so, too
 

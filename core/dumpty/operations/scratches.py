@@ -48,7 +48,6 @@ class KeptScratch:
     def __init__(self, *, shell: bool) -> None:
         self._wants_shell = shell
         self._holding: list[contextlib.ExitStack] = []
-        self._driver: Plugin
         self._trial: Trial | None = None
 
     def __enter__(self) -> Self:
