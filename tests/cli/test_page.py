@@ -278,11 +278,18 @@ def test_whoever_serves_shows_what_was_said(show, configure):
 
 def test_while_nothing_is_known_that_is_what_the_page_says(show, configure, tmp_path):
     path = configure(YEARLY)
-    path.write_text(path.read_text().replace(f'"{tmp_path}/backups"', '"cmd:sleep 1000"'))
+    program, begun = tmp_path / "address.sh", tmp_path / "begun"
+    program.write_text(f"#!/bin/sh\necho $$ > {begun}\nexec sleep 1000\n")
+    program.chmod(0o700)
+    path.write_text(path.read_text().replace(f'"{tmp_path}/backups"', f'"cmd:{program}"'))
     page = show("--only-page", apart=True)
     status, _, text = page.ask()
     assert (status, "have given no answer so far" in text) == (503, True)
     assert page.ask("/api/databases")[0] == 503
+    assert page.served.end()[0] == 143
+    ends = time.monotonic() + PATIENCE
+    while os.path.exists(f"/proc/{int(begun.read_text())}"):  # it goes with who asked it
+        assert time.monotonic() < ends
 
 
 def test_sighup_shows_another_configuration_and_no_wrong_one(show, configure):

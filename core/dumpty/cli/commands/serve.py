@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -33,7 +34,7 @@ from dumpty.errors import ConfigurationError, DumptyError, Locked
 from dumpty.web.site import Messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import NoReturn, Self
 
     from dumpty.jobs.activity import Activity
@@ -138,7 +139,7 @@ def _show(
 
     clock = Clock()
     reloading.current.wakes(clock.wake)
-    with collecting_garbage_often(), answering(site, place) as where:
+    with collecting_garbage_often(), _leaving_no_program(), answering(site, place) as where:
         tell(f"showing {shown_address(shown)}{where}")
         notify("READY=1")
         while True:
@@ -178,9 +179,20 @@ def _serve(
         listener = Listener(say_too, remember, follow, estimates=place.port is not None)
         serving = Serving(configuration, read_again, reloading.current.take, listener, followers, clock)
         site = site_of_jobs(lambda: serving.configuration, say_too, messages, activity, token)
-        with answering(site, place) as where:
+        with _leaving_no_program(), answering(site, place) as where:
             tell(f"serving {configuration.file.path}: {upcoming(configuration, clock.now())}{where}")
             serving.run()
+
+
+@contextlib.contextmanager
+def _leaving_no_program() -> Iterator[None]:
+    """End, with the block, what a look that nobody waits for any more still runs: a program that prints an address."""
+    from dumpty.process.child import kill_all
+
+    try:
+        yield
+    finally:
+        kill_all()
 
 
 class _OnlyHere:
