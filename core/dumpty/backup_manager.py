@@ -77,6 +77,7 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
         tags: Iterable[str] = (),
         shrink_guard: ShrinkRules | None = None,
         via: str | Sequence[str] | None = None,
+        once: str | None = None,
         **options: object,
     ) -> BackupResult:
         """Back up the database behind a URL; failures are in the result, not raised.
@@ -95,14 +96,16 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
             shrink_guard: compare it with the last good backups of the database; one that holds so much less is kept,
                 is ``suspicious`` (``Backup.state``), and counts for nothing, until it is accepted.
             via: how the server is reached: the URL of a transport (``ssh://user@host``), or several, outermost first.
+            once: a text that stands for this backup of the database, and no other one: whoever tries it again is given
+                the one that is there, whole, and of several that are made at once one is committed.
             options: those declared by the driver and the compressor (``name``, or ``plugin.name``).
 
         Raises:
-            TypeError: ``database_url`` is not a str, or ``encrypt_to`` or ``tags`` is one value.
+            TypeError: ``database_url`` or ``once`` is no str, or ``encrypt_to`` or ``tags`` is one value.
         """
         kind = {"format": format, "progress": progress, "cancel": cancel, "rate_limit": rate_limit, "tags": tags}
         keys = {"encrypt_to": encrypt_to, "sign_with": sign_with, "shrink_guard": shrink_guard, "via": via}
-        return self._transfers.backup(database_url, **kind, **keys, options=options)  # type: ignore[arg-type]
+        return self._transfers.backup(database_url, **kind, **keys, once=once, options=options)  # type: ignore[arg-type]
 
     def restore(
         self,

@@ -25,6 +25,7 @@ __all__ = [
     "server_url",
     "shown_address",
     "with_database",
+    "with_raw_path",
 ]
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9._-]*)(?:\+[A-Za-z0-9._-]+)?://")
@@ -119,6 +120,13 @@ def shown_address(address: str) -> str:
 def raw_path(url: str) -> str:
     """Return what stands behind the host of a database URL, before any ``?``, as it is spelled, without the slash."""
     return url.partition("://")[2].partition("?")[0].partition("/")[2]
+
+
+def with_raw_path(url: str, path: str) -> str:
+    """Return a database URL with another path, as ``raw_path`` returns it, and all else as it is spelled."""
+    scheme, colon, rest = url.partition("://")
+    rest, mark, query = rest.partition("?")
+    return f"{scheme}{colon}{rest.partition('/')[0]}/{path}{mark}{query}"
 
 
 def with_database(url: str, database: str, *, slashes: bool = False) -> str:

@@ -85,3 +85,30 @@ def growth(panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], un
         body.append(_text(80 + index * 150, y, engine))
     body.append(_text(60 + len(LINES) * 150, y, "solid: backup; dashed: restore"))
     return _svg(width, y + 20, body)
+
+
+def lines_over(measured: Sequence[tuple[float, float]], ideal: Sequence[tuple[float, float]], head: str) -> str:
+    """Return a chart of what is done a second over threads at work, beside what there would be if nothing cost time."""
+    width, height, left, top, bottom = 720, 380, 60, 50, 330
+    right = width - 40
+    most_x, most_y = max(x for x, _ in ideal), max(y for _, y in (*ideal, *measured))
+
+    def at(point: tuple[float, float]) -> str:
+        x = left + point[0] / most_x * (right - left)
+        return f"{x:.1f},{bottom - point[1] / most_y * (bottom - top):.1f}"
+
+    body = [_text(16, 26, head, 14, weight="bold")]
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        y = bottom - share * (bottom - top)
+        body.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="{GRID}"/>')
+        body.append(_text(left - 6, y + 4, f"{most_y * share:.0f}", 11, "end"))
+    for colour, points in ((OTHER_COLOUR, [(0, 0), *ideal]), (DUMPTY_COLOUR, [(0, 0), *measured])):
+        body.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(map(at, points))}"/>')
+    for point in measured:
+        x, y = at(point).split(",")
+        body.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{DUMPTY_COLOUR}"/>')
+        body.append(_text(float(x), float(y) + 20, f"{point[1]:.1f}", 11, "middle", "bold"))
+        body.append(_text(float(x), bottom + 18, f"{point[0]:.0f}", 11, "middle"))
+    body.append(_text((left + right) / 2, height - 12, "threads of workers", 12, "middle"))
+    body.append(_text(right - 8, top + 4, "if nothing but waiting took time", 11, "end"))
+    return _svg(width, height, body)

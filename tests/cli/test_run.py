@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dumpty import BackupManager, hookimpl
+from dumpty.repository.protocol.layout import TOMBSTONE
 
 EVERY_YEAR = '"0 0 1 1 *"'
 
@@ -619,8 +621,11 @@ def test_a_killed_run_is_run_again_and_counts_once(dumpty, slow, tmp_path):
     assert [run["result"] for run in dumpty("runs", "--json").json["runs"]] == [None]
     assert "no result" in dumpty("runs").out
     made = {b.id for b in backups(tmp_path)}
-    assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "ok"}
-    assert made < {b.id for b in backups(tmp_path)}
+    result = dumpty("run", "--due", "--json")
+    assert outcomes(result) == {"slow": "ok"}
+    assert {b.id for b in backups(tmp_path)} == {d["backup"] for d in result.json["jobs"][0]["databases"]} > made
+    manifests = (path.stat().st_size for path in (tmp_path / "backups").glob("db*/*.manifest.json"))
+    assert sum(size != len(TOMBSTONE) for size in manifests) == 60  # none twice
     assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "skipped"}
     assert len(dumpty("runs", "--json").json["runs"]) == 1
 
@@ -633,6 +638,67 @@ def test_an_interrupted_run_is_given_back(dumpty, slow, number, status):
     assert process.wait(60) == status
     assert dumpty("runs", "--json").json["runs"] == []
     assert outcomes(dumpty("run", "--due", "--json")) == {"slow": "ok"}
+
+
+@pytest.fixture
+def ended_before_it_is_written_down(configure, database, dumpty, monkeypatch):
+    """End a run of what is due when all is backed up: whoever comes next is to go on with it."""
+
+    def end(**keys):
+        configure(job("shop", database("shop"), schedule=EVERY_YEAR, **keys))
+
+        def interrupt(self):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("dumpty.jobs.job_run.ActiveJob.finish", interrupt)
+            assert dumpty("run", "--due").status == 130
+
+    return end
+
+
+def test_what_an_ended_run_has_backed_up_is_not_backed_up_again(dumpty, tmp_path, ended_before_it_is_written_down):
+    ended_before_it_is_written_down()
+    [made] = backups(tmp_path)
+    result = dumpty("run", "--due", "--json")
+    assert [database["backup"] for database in result.json["jobs"][0]["databases"]] == [made.id]
+    assert [b.id for b in backups(tmp_path)] == [made.id]
+
+
+def test_what_was_backed_up_in_another_way_is_backed_up_again(
+    dumpty, configure, database, tmp_path, ended_before_it_is_written_down
+):
+    ended_before_it_is_written_down()
+    configure(job("shop", database("shop"), schedule=EVERY_YEAR, compressor='"none"'))
+    assert outcomes(dumpty("run", "--due", "--json")) == {"shop": "ok"}
+    assert [b.stages for b in backups(tmp_path)] == [("gzip",), ()]
+
+
+def test_another_machines_file_is_not_taken_for_ones_own(
+    dumpty, database, tmp_path, monkeypatch, ended_before_it_is_written_down
+):
+    ended_before_it_is_written_down()
+    database("shop", rows=5)
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    result = dumpty("run", "--due", "--json")
+    assert [database["rows"] for database in result.json["jobs"][0]["databases"]] == [8]
+    assert [b.rows for b in backups(tmp_path)] == [3, 8]
+
+
+def test_a_run_by_hand_that_is_interrupted_says_how_to_go_on(dumpty, configure, database, tmp_path, monkeypatch):
+    configure(job("shop", database("shop")))
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dumpty.jobs.job_run.ActiveJob.finish", interrupt)
+        result = dumpty("run")
+    slot = re.search(r"with --resume (\S+), within a day", result.err)[1]
+    [made] = backups(tmp_path)
+    [run] = dumpty("run", "--resume", slot, "--json").json["jobs"]
+    assert (run["slot"], [database["backup"] for database in run["databases"]]) == (slot, [made.id])
+    assert outcomes(dumpty("run", "--resume", slot, "--json")) == {"shop": "skipped"}
 
 
 def test_of_many_that_look_at_once_one_runs_a_slot(configure, database, tmp_path):

@@ -49,6 +49,7 @@ def test_a_run_killed_before_each_change_it_makes(zygote, place, template):
         else:
             assert new_ids, f"{event}: the slot is done, and nothing was backed up"
         made = vault.manager().list_backups()
+        assert set(new_ids) <= {b.id for b in made}, (event, "what was backed up is taken, and not made once more")
         last = zygote.run(*configure(vault))
         assert (last.status, outcome_of(last)) == (0, "skipped"), (event, last)
         assert [b.id for b in vault.manager().list_backups()] == [b.id for b in made], event

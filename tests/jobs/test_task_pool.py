@@ -55,6 +55,22 @@ def test_what_waits_for_a_server_keeps_no_other_task_waiting():
     assert order == ["b", "first of a", "second of a"]
 
 
+def test_thousands_that_wait_for_one_server_are_looked_at_once_each(monkeypatch):
+    """A thread that looks for work does not look through all that cannot begin."""
+    from dumpty.jobs import task_pool
+
+    looks, has_room = [], task_pool._Queue._has_room
+    monkeypatch.setattr(task_pool._Queue, "_has_room", lambda self, server: looks.append(0) or has_room(self, server))
+    pool, done = TaskPool(20, 1), []
+    for number in range(2000):
+        pool.add(lambda number=number: done.append(number), "a")
+    pool.add(lambda: done.append("last"), "b")
+    pool.wait()
+    assert sorted(done, key=str) == sorted([*range(2000), "last"], key=str)
+    assert [number for number in done if number != "last"] == list(range(2000))
+    assert len(looks) < 10 * 2000
+
+
 def test_tasks_of_tasks_come_before_what_waits():
     pool, order = TaskPool(1, 1), []
     pool.add(lambda: pool.add_first([(lambda: order.append(1), ""), (lambda: order.append(2), "")]))

@@ -141,7 +141,15 @@ class TakesEveryRecord(GoodRepository):
                 return self.publish(record)
 
 
-@breaks("test_two_writers_at_once_both_succeed")
+@breaks("test_a_backup_that_several_make_is_there_once")
+class MakesOneBackupTwice(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(PlainTransaction):
+            def made_elsewhere(self, record_id):
+                return None
+
+
+@breaks("test_two_writers_at_once_both_succeed", "test_a_backup_that_several_make_is_there_once")
 class LetsOneWrite(GoodRepository):
     class repository(Transacting):
         class transaction_type(PlainTransaction):
@@ -352,6 +360,8 @@ class AnswersAnInstalledScheme(GoodRepository):
 class Claim(contextlib.AbstractContextManager):
     """A claim that keeps nobody out."""
 
+    key = "a0a0a0a0-0000-4000-8000-000000000000"
+
     def __exit__(self, *error):
         return None
 
@@ -364,6 +374,7 @@ class Claim(contextlib.AbstractContextManager):
     "test_a_job_runs_once_at_a_time",
     "test_runs_are_told_the_latest_first",
     "test_backups_are_untouched_by_runs",
+    "test_a_claim_without_a_result_is_given_back",
 )
 class ClaimsForEverybody(GoodRepository):
     class repository(Vault):

@@ -25,6 +25,7 @@ from dumpty.jobs.events import JobEventKind
 from dumpty.jobs.outcomes import DatabaseRun
 from dumpty.redaction import redact
 from dumpty.registry.host import default_host
+from dumpty.repository.protocol.attempt import Abandoned
 from dumpty.url import MalformedURL, database_name, parse_url
 
 if TYPE_CHECKING:
@@ -90,10 +91,13 @@ def back_up(
     job: JobSettings,
     url: str,
     format: str | None,
+    once: str,
     keys: Keys,
     stop: Stop,
     tell: Callable[[str], None],
     events: EventSource,
+    *,
+    contested: bool = False,
 ) -> DatabaseRun:
     """Back up one database, as its job has it; failures are in what is returned.
 
@@ -102,10 +106,12 @@ def back_up(
         job: whose database it is.
         url: of the database, with its secrets.
         format: of the dump; None is the job's.
+        once: stands for the backup: one that is there already, for an earlier attempt made it, is not made again.
         keys: the job's.
         stop: ends it, and waiting.
         tell: is told of each failure after which it is tried again.
         events: tells that it begins, how far it has come, and that it is tried again; not that it has ended.
+        contested: somebody else may be at the same backup: where that one came first, this one gives way.
     """
     started, start = datetime.now(UTC), time.monotonic()
     shown, secrets = parse_url(url).url, parse_url(url).secrets
@@ -113,8 +119,9 @@ def back_up(
     events.tell(JobEventKind.DATABASE_BEGUN, database=shown)
     for attempt in range(1, job.retries + 2):
         progress = events.progress(database=shown)
-        backup, error = _attempt(manager, job, url, format or job.format, keys, stop, progress)
-        if error is None or attempt > job.retries or stop.asked or not is_transient(error):
+        backup, error = _attempt(manager, job, url, format or job.format, once, keys, stop, progress)
+        gives_way = contested and isinstance(error, Abandoned)
+        if error is None or attempt > job.retries or stop.asked or gives_way or not is_transient(error):
             break
         text = redact(error_text(error), secrets)
         tell(f"{job.name}: {shown}: {text}; tried again in {wait:.0f} s, {attempt} of {job.retries} times")
@@ -122,18 +129,12 @@ def back_up(
         if stop.wait(wait):
             break
         wait = max(wait, min(wait * 2, _LONGEST_WAIT))
-    facts: dict[str, Any] = {} if backup is None else _facts(backup)
+    facts: dict[str, Any] = {"database": database_name(parse_url(url))} if backup is None else _facts(backup)
     if error is not None:
-        facts = {"error": redact(error_text(error), secrets), "error_type": type(error).__name__}
-    return DatabaseRun(
-        source=shown,
-        database=backup.database_name if backup is not None else database_name(parse_url(url)),
-        ok=error is None,
-        started=started,
-        duration_seconds=round(time.monotonic() - start, 3),
-        attempts=attempt,
-        **facts,
-    )
+        facts |= {"error": redact(error_text(error), secrets), "error_type": type(error).__name__}
+    seconds = round(time.monotonic() - start, 3)
+    times: dict[str, Any] = {"started": started, "duration_seconds": seconds, "attempts": attempt}
+    return DatabaseRun(source=shown, ok=error is None, **times, **facts)
 
 
 def _attempt(
@@ -141,6 +142,7 @@ def _attempt(
     job: JobSettings,
     url: str,
     format: str | None,
+    once: str,
     keys: Keys,
     stop: Stop,
     progress: ProgressCallback,
@@ -150,6 +152,7 @@ def _attempt(
         "shrink_guard": job.shrink_guard,
         "via": job.via,
         "progress": progress,
+        "once": once,
         **job.options,
     }
     try:
@@ -174,6 +177,7 @@ def _begins_here(job: JobSettings) -> bool:
 
 def _facts(backup: Backup) -> dict[str, Any]:
     return {
+        "database": backup.database_name,
         "backup": backup.id,
         "identity": backup.source,
         "size_bytes": backup.size_bytes,

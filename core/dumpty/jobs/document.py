@@ -203,6 +203,10 @@ class Limits(Table, kw_only=True, frozen=True):
         Annotated[int, Meta(ge=1, le=256)], Meta(description="How many of them of one database server.")
     ] = 1
 
+    def of(self, parallel: int) -> Limits:
+        """Return the limits of as many at once, and of a server as they were."""
+        return Limits(parallel=parallel, per_server=self.per_server)
+
 
 class Document(Table, kw_only=True, frozen=True):
     """The whole file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import threading
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from dumpty.jobs.settings import JobSettings
 
-__all__ = ["ACCOUNTS", "Database", "find_databases", "has_files", "heard_warnings"]
+__all__ = ["ACCOUNTS", "Database", "find_databases", "has_files", "heard_warnings", "is_of_here"]
 
 ACCOUNTS = "accounts"
 """The format of what belongs to a server, and to none of its databases."""
@@ -28,13 +29,15 @@ ACCOUNTS = "accounts"
 class Database(NamedTuple):
     """A database to back up: its URL with secrets, the server that it is on ("" for a file), and if a * meant it.
 
-    ``format`` is None for what the job says; ``accounts`` is of the whole server.
+    ``format`` is None for what the job says; ``accounts`` is of the whole server. ``written`` is the source that means
+    it, as it stands in the configuration.
     """
 
     url: str
     server: str
     was_found: bool = False
     format: str | None = None
+    written: str = ""
 
 
 def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> list[Database]:
@@ -56,17 +59,18 @@ def find_databases(job: JobSettings, remember: Callable[[Iterable[str]], None]) 
             )
     found: dict[str, Database] = {}
     if job.accounts:
-        for url in urls:
+        for url, written in zip(urls, job.sources, strict=True):
             host.driver(parse_url(url).scheme).format(ACCOUNTS)
             server = server_of(url, job.via)
-            found.setdefault(f"{ACCOUNTS} {server}", Database(with_database(url, ""), server, format=ACCOUNTS))
+            accounts = Database(with_database(url, ""), server, format=ACCOUNTS, written=written)
+            found.setdefault(f"{ACCOUNTS} {server}", accounts)
     several = {url for url in urls if databases.has_wildcards(host, url)}
-    for url in urls:
+    for url, written in zip(urls, job.sources, strict=True):
         # They choose among several; where no source means several, the first says that they have no sense.
         choice = {"include": job.include, "exclude": job.exclude} if url in several or not several else {}
         for each in databases.find_databases(host, url, **choice, via=job.via, overrides=job.options):
             server = server_of(each.url, job.via)
-            found.setdefault(each.url, Database(each.url, server, url in several))
+            found.setdefault(each.url, Database(each.url, server, url in several, written=written))
     return list(found.values())
 
 
@@ -75,6 +79,20 @@ def has_files(job: JobSettings) -> bool:
     host = default_host()
     urls = (indirect_line(written, "database URL") for written in job.sources)
     return any(host.driver(parse_url(url).scheme).described.files for url in urls)
+
+
+def is_of_here(url: str, via: Sequence[str] = ()) -> bool:
+    """Return whether a URL means another database on another machine: a file, a server on this one, a container."""
+    source = parse_url(url)
+    if via:
+        return not via[0].lower().startswith("ssh://")
+    if default_host().driver(source.scheme).described.files:
+        return True
+    host = source.host or source.query.get("host") or source.query.get("unix_socket") or "localhost"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.startswith("/")
 
 
 _EVENTS = {"databases-altered", "databases-hidden", "include-unmatched"}

@@ -18,9 +18,8 @@ from dumpty.jobs.events import EventSource, JobEventKind, Listener
 from dumpty.jobs.finding import find_databases, has_files, heard_warnings
 from dumpty.jobs.outcomes import CopyRun, DatabaseRun, DrillRun, JobRun, decode, encode
 from dumpty.jobs.stop import Stop
-from dumpty.jobs.upkeep import Place, Upkeep, read_address
 from dumpty.jobs.values import duration_text
-from dumpty.operations.given_keys import given_recipients, given_signing_key
+from dumpty.jobs.work import FollowUp, LocalWork, Order, Reporting, WorkersLost
 from dumpty.process.cancellation import cancellable
 from dumpty.redaction import redact
 from dumpty.url import parse_url
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.finding import Database
     from dumpty.jobs.outcomes import Outcome
     from dumpty.jobs.planning import Planned
+    from dumpty.jobs.work import Fleet, Work
     from dumpty.types import RunClaim
 
 __all__ = ["ActiveJob", "Listener"]
@@ -48,29 +48,36 @@ class ActiveJob:
         listener: who is told.
         locks: returns a repository's lock, by its address: nothing is removed from it by two jobs at once.
         others: the names of the configuration's other jobs, whose backups are not this one's to remove.
+        fleet: who does the work; None is this process.
 
     ``result`` is what came of it, once it has ended; ``settled`` is True where that stands in the repository, this
     machine's or another one's: whoever asks again is told so. ``claimed``: it was begun here; ``begun`` tells of that.
     """
 
     def __init__(
-        self, planned: Planned, listener: Listener, locks: Callable[[str], threading.Lock], others: frozenset[str]
+        self,
+        planned: Planned,
+        listener: Listener,
+        locks: Callable[[str], threading.Lock],
+        others: frozenset[str],
+        fleet: Fleet | None = None,
     ) -> None:
         self.job, self.slot, self._by_hand = planned.job, planned.slot, planned.due is None
         self.stop = Stop()
         self.result: JobRun | None = None
         self.settled = self.claimed = False
         self.begun: threading.Thread | None = None
-        self._listener, self._locks, self._others = listener, locks, others
+        self._listener, self._fleet = listener, fleet
         self._secrets: set[str] = set()
         self._events = EventSource(self.job.name, self.slot, listener.events, self._redacted)
         self._events.tell(JobEventKind.QUEUED)
         self._started, self._start = datetime.now(UTC), time.monotonic()
         self._claim: RunClaim | None = None
         self._timer: threading.Timer | None = None
-        self._repository: Place | None = None
-        self._managers: dict[tuple[int, str], BackupManager] = {}
-        self._keys = database_run.Keys(None, None)
+        reporting = Reporting(listener.tell, self._remember, self._events)
+        self._order = Order(self.job, self.slot, self.stop, reporting, others)
+        self._local = LocalWork(self._order, locks)
+        self._work: Work = self._local
         self._databases: list[DatabaseRun] = []
         self._remaining = 0
         self._asked = False
@@ -86,12 +93,16 @@ class ActiveJob:
         self._events.tell(JobEventKind.PREPARING)
         try:
             with cancellable(self.stop.token, f"the preparation of the job {self.job.name}"):
-                self._repository = self._place(read_address(self.job.repository, self._remember))
-            if not self._claim_run(manager := self._repository.open()):
+                repository = self._local.repository
+                if self._fleet is not None:
+                    self._work = self._fleet.work(self._order)
+            if not self._claim_run(manager := repository.open()):
                 self._end_elsewhere(manager)
                 return []
             databases = self._ready()
             self._begin(manager, databases)
+        except WorkersLost:
+            raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the failure of one job stops no other
             # By hand it was asked for, and is not done; a slot that is due is tried again by whoever looks next.
             elsewhere = isinstance(error, Locked) and self._claim is None and not self._by_hand
@@ -119,7 +130,8 @@ class ActiveJob:
                     cancellable(self.stop.token, f"the preparation of the job {self.job.name}"),
                     heard_warnings() as heard,
                 ):
-                    self._keys = self._read_keys()
+                    if self._fleet is None:  # else they are read where they are used
+                        self._local.read_keys()
                     databases = find_databases(self.job, self._remember)
             except DumptyError as error:
                 if attempt > self.job.retries or self.stop.asked or not database_run.is_transient(error):
@@ -166,12 +178,6 @@ class ActiveJob:
         self._timer.start()
         return True
 
-    def _read_keys(self) -> database_run.Keys:
-        signing_key = None if self.job.sign_with is None else given_signing_key(self.job.sign_with)
-        if signing_key is not None:
-            self._remember(signing_key.secrets)
-        return database_run.Keys(given_recipients(self.job.encrypt_to) or None, signing_key)
-
     def _remember(self, secrets: Iterable[str]) -> None:
         found = set(secrets)
         self._secrets |= found
@@ -183,29 +189,12 @@ class ActiveJob:
     def _redacted(self, text: str) -> str:
         return redact(text, tuple(self._secrets))  # other threads add to them
 
-    def _place(self, address: str) -> Place:
-        return Place(address, lambda: self._manager(address), self._locks(address))
-
-    def _manager(self, address: str) -> BackupManager:
-        """Return this thread's manager of a repository."""
-        from dumpty.backup_manager import BackupManager
-
-        key = threading.get_ident(), address
-        if key not in self._managers:
-            manager = BackupManager(address, compressor=self.job.compressor, verifier=self.job.verifier)
-            manager.expect_many()
-            self._managers[key] = manager
-        return self._managers[key]
-
     # -- a database ------------------------------------------------------------------------------------------------
 
     def back_up(self, database: Database) -> bool:
         """Back up one database; return whether it was the last of them, so that ``finish`` is next."""
-        assert self._repository is not None  # noqa: S101 - prepare() returned it
-        open_manager, tell = self._repository.open, self._listener.tell
-        run = database_run.back_up(
-            open_manager, self.job, database.url, database.format, self._keys, self.stop, tell, self._events
-        )
+        assert self._claim is not None  # noqa: S101 - prepare() returned it
+        run = self._work.back_up(database, self._claim.key)
         if not run.ok:
             self._tell(f"{run.source}: FAILED: {run.error}")
         with self._lock:
@@ -222,21 +211,20 @@ class ActiveJob:
         """Do what follows, and write down what came of the run: then ``result`` has it."""
         try:
             self._finish()
+        except WorkersLost:
+            raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the failure of one job stops no other
             self._end("failed", error=error)
 
     def _finish(self) -> None:
-        assert self._repository is not None  # noqa: S101 - as above
+        assert self._claim is not None  # noqa: S101 - as above
         warnings = [*self._warnings, *(text for run in self._databases for text in run.warnings), *self._vanished()]
         made = [run for run in self._databases if run.ok]
-        listener = self._tell, self._remember, self._events
-        upkeep = Upkeep(self.job, made, self._repository, self._place, self.stop, *listener, self._others)
-        if made:
-            upkeep.run()
+        after = self._work.follow_up(made, self._claim.key) if made else FollowUp()
         failed = [run for run in self._databases if not run.ok]
-        damaged = [drill for drill in upkeep.drills if drill.ok is False]
-        open_questions = [*(c for c in upkeep.copies if not c.ok), *(d for d in upkeep.drills if d.ok is None)]
-        warnings += upkeep.warnings
+        damaged = [drill for drill in after.drills if drill.ok is False]
+        open_questions = [*(c for c in after.copies if not c.ok), *(d for d in after.drills if d.ok is None)]
+        warnings += after.warnings
         error = _summary(failed, len(self._databases)) if failed else None
         if damaged and error is None:
             error = DumptyError(f"a drill failed: {damaged[0].error}")
@@ -247,9 +235,9 @@ class ActiveJob:
             outcome,
             error=error,
             warnings=warnings,
-            copies=tuple(self._shown(copy) for copy in upkeep.copies),
-            drills=tuple(self._shown(drill) for drill in upkeep.drills),
-            removed=tuple(upkeep.removed),
+            copies=tuple(self._shown(copy) for copy in after.copies),
+            drills=tuple(self._shown(drill) for drill in after.drills),
+            removed=after.removed,
         )
 
     def _shown(self, entry: T) -> T:
@@ -260,10 +248,9 @@ class ActiveJob:
 
     def _vanished(self) -> list[str]:
         """Return a warning for each database that the last run found, and this one did not."""
-        assert self._repository is not None  # noqa: S101 - as above
         if not self._asked:
             return []
-        earlier = self._earlier or read_earlier_runs(self._repository.open(), self.job.name)
+        earlier = self._earlier or read_earlier_runs(self._local.repository.open(), self.job.name)
         if earlier.problem is not None:
             self._tell(f"warning: it is not known which databases there were before: {earlier.problem}")
         return earlier.vanished(run.source for run in self._databases)
@@ -325,7 +312,7 @@ class ActiveJob:
 
     def abandon(self) -> None:
         """Leave the run; where nothing is written down of it, whoever comes next may try at once."""
-        self._managers.clear()  # each has connections
+        self._local.close()
         if self._timer is not None:
             self._timer.cancel()
         claim, self._claim = self._claim, None

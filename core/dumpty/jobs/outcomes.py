@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from dumpty.errors import ManifestError
 
-__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobRun", "Outcome", "as_json", "decode", "encode"]
+__all__ = ["CopyRun", "DatabaseRun", "DrillRun", "JobRun", "Outcome", "as_json", "decode", "encodable", "encode"]
 
 Outcome = Literal["ok", "attention", "failed", "skipped"]
 """``attention``: the backups are made, and somebody should look. ``skipped``: it runs, or has run, elsewhere."""
@@ -97,16 +97,16 @@ def encode(run: JobRun) -> bytes:
 
 def as_json(value: Struct) -> bytes:
     """Return a value as JSON, whatever its texts hold."""
-    return msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    return msgspec.json.encode(encodable(msgspec.to_builtins(value)))
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """Return a value in which bytes that are no text, in a file's name say, are shown escaped."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {name: _encodable(entry) for name, entry in value.items()}
-    return [_encodable(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {name: encodable(entry) for name, entry in value.items()}
+    return [encodable(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def decode(content: bytes, label: str) -> JobRun:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.planning import Planned
     from dumpty.jobs.watch import Watch
+    from dumpty.jobs.work import Fleet
 
 __all__ = ["Runner"]
 
@@ -35,10 +36,18 @@ class Runner:
         listener: is told of what happens, in any thread.
         names: of all the configuration's jobs, also those that are not run now.
         watch: tells people how jobs are, after each run.
+        fleet: who does the work; None is this process.
     """
 
-    def __init__(self, limits: Limits, listener: Listener, names: Collection[str], watch: Watch) -> None:
-        self._listener, self._watch = listener, watch
+    def __init__(
+        self,
+        limits: Limits,
+        listener: Listener,
+        names: Collection[str],
+        watch: Watch,
+        fleet: Fleet | None = None,
+    ) -> None:
+        self._listener, self._watch, self._fleet = listener, watch, fleet
         self._names = frozenset(names)
         self._locks: dict[str, threading.Lock] = {}
         self._locks_lock = threading.Lock()
@@ -109,7 +118,7 @@ class Runner:
     # -- a job -----------------------------------------------------------------------------------------------------
 
     def _add(self, entry: Planned, ended: Callable[[ActiveJob], None] | None) -> ActiveJob:
-        job = ActiveJob(entry, self._listener, self._lock, self._names - {entry.job.name})
+        job = ActiveJob(entry, self._listener, self._lock, self._names - {entry.job.name}, self._fleet)
         with self._locks_lock:
             self._active.add(job)
         self._pool.add(functools.partial(self._begin, job, ended))

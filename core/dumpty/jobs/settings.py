@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, structs
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.document import Heartbeat
     from dumpty.types import Level
 
-__all__ = ["Configuration", "CopySettings", "DrillSettings", "JobSettings", "load"]
+__all__ = ["Configuration", "CopySettings", "DrillSettings", "JobSettings", "load", "settings_of"]
 
 _RETRIES = 2
 _RETRY_WAIT = timedelta(seconds=30)
@@ -148,6 +148,20 @@ def load(path: str | None) -> Configuration:
         for name, job in document.jobs.items()
     }
     return Configuration(file, tuple(job for job in jobs if job is not None), document.run, written, own)
+
+
+def settings_of(name: str, job: Job) -> JobSettings:
+    """Return the settings of a job that is written whole (``Configuration.written``), read elsewhere and checked there.
+
+    Raises:
+        ConfigurationError: it holds mistakes.
+    """
+    problems: list[str] = []
+    file = configuration.ConfigFile("the configuration", "", datetime.min.replace(tzinfo=UTC))
+    settings = _Job(file, name, job, Defaults(), problems).settings()
+    if settings is None:
+        raise ConfigurationError(list(dict.fromkeys(problems)))
+    return settings
 
 
 def _merged(job: Job, defaults: Defaults) -> Job:

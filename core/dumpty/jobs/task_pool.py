@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,8 +19,76 @@ _LOOK_SECONDS = 0.2
 
 
 class _Task(NamedTuple):
+    number: int
     work: Callable[[], None]
     server: str
+
+
+class _Queue:
+    """Tasks in their order, of which the first is found whose server has room, however many wait. Not thread-safe."""
+
+    def __init__(self, per_server: int) -> None:
+        self.per_server = per_server
+        self.waiting = 0
+        self._tasks: defaultdict[str, deque[_Task]] = defaultdict(deque)
+        self._busy: Counter[str] = Counter()
+        self._ready: list[tuple[int, str]] = []
+        """The number of the first task of each server that has room, and older ones that stand for nothing."""
+        self._after, self._before = itertools.count(1), itertools.count(0, -1)
+
+    def append(self, work: Callable[[], None], server: str) -> None:
+        self._tasks[server].append(_Task(next(self._after), work, server))
+        self._added(server)
+
+    def prepend(self, work: Callable[[], None], server: str) -> None:
+        self._tasks[server].appendleft(_Task(next(self._before), work, server))
+        self._added(server)
+
+    def take(self) -> _Task | None:
+        """Return the first task whose server has room, which then is at it; None where there is none."""
+        while self._ready:
+            number, server = heapq.heappop(self._ready)
+            tasks = self._tasks.get(server)
+            if not tasks or tasks[0].number != number or not self._has_room(server):
+                continue
+            task = tasks.popleft()
+            self.waiting -= 1
+            if not tasks:
+                del self._tasks[server]
+            self._busy[server] += bool(server)
+            self._offer(server)
+            return task
+        return None
+
+    def done(self, task: _Task) -> None:
+        self._busy[task.server] -= bool(task.server)
+        self._offer(task.server)
+
+    def resize(self, per_server: int) -> None:
+        self.per_server = per_server
+        for server in self._tasks:
+            self._offer(server)
+
+    def ready(self) -> int:
+        """Return how many tasks wait of servers that have room."""
+        return sum(len(tasks) for server, tasks in self._tasks.items() if self._has_room(server))
+
+    def clear(self) -> None:
+        self._tasks.clear()
+        self._ready.clear()
+        self.waiting = 0
+
+    def _added(self, server: str) -> None:
+        self.waiting += 1
+        self._offer(server)
+
+    def _offer(self, server: str) -> None:
+        tasks = self._tasks.get(server)
+        if tasks and self._has_room(server):
+            heapq.heappush(self._ready, (tasks[0].number, server))
+
+    def _has_room(self, server: str) -> bool:
+        return not server or self._busy[server] < self.per_server
 
 
 class TaskPool:
@@ -33,12 +103,13 @@ class TaskPool:
     """
 
     def __init__(self, parallel: int, per_server: int) -> None:
-        self._parallel, self._per_server = parallel, per_server
-        self._waiting: deque[_Task] = deque()
-        self._busy: Counter[str] = Counter()
+        self._parallel = parallel
+        self._queue = _Queue(per_server)
         self._running = 0
         self._failure: BaseException | None = None
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._added = threading.Condition(lock)
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._idle: Callable[[], None] = lambda: None
@@ -59,8 +130,9 @@ class TaskPool:
         """
         self._grow(parallel)
         with self._changed:
-            self._parallel, self._per_server = parallel, per_server
-            self._changed.notify_all()
+            self._parallel = parallel
+            self._queue.resize(per_server)
+            self._added.notify_all()
 
     def _grow(self, parallel: int) -> None:
         while len(self._threads) < parallel:
@@ -73,8 +145,7 @@ class TaskPool:
     def has_room(self) -> bool:
         """Whether another task of no server would begin at once."""
         with self._changed:
-            waiting = sum(not task.server or self._busy[task.server] < self._per_server for task in self._waiting)
-            return self._running + waiting < self._parallel
+            return self._running + self._queue.ready() < self._parallel
 
     def check(self) -> None:
         """Raise what a task raised, if one did; then call ``close``."""
@@ -84,14 +155,15 @@ class TaskPool:
     def add(self, work: Callable[[], None], server: str = "") -> None:
         """Add a task; "" is of no server."""
         with self._changed:
-            self._waiting.append(_Task(work, server))
-            self._changed.notify_all()
+            self._queue.append(work, server)
+            self._added.notify()
 
     def add_first(self, tasks: Sequence[tuple[Callable[[], None], str]]) -> None:
         """Add tasks, each with its server, before all that wait."""
         with self._changed:
-            self._waiting.extendleft(_Task(*task) for task in reversed(tasks))
-            self._changed.notify_all()
+            for work, server in reversed(tasks):
+                self._queue.prepend(work, server)
+            self._added.notify(len(tasks))
 
     def wait(self) -> None:
         """Do all tasks, and return when none is left.
@@ -101,7 +173,7 @@ class TaskPool:
         """
         self.start()
         with self._changed:
-            while (self._waiting or self._running) and self._failure is None:
+            while (self._queue.waiting or self._running) and self._failure is None:
                 self._changed.wait(_LOOK_SECONDS)
         self.close()
         self.check()
@@ -115,8 +187,8 @@ class TaskPool:
         end = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             self._closed = True
-            self._waiting.clear()
-            self._changed.notify_all()
+            self._queue.clear()
+            self._added.notify_all()
         for thread in self._threads:
             while thread.is_alive() and (end is None or time.monotonic() < end):
                 thread.join(_LOOK_SECONDS)
@@ -130,21 +202,20 @@ class TaskPool:
                 failure = error
             with self._changed:
                 self._running -= 1
-                self._busy[task.server] -= bool(task.server)
+                self._queue.done(task)
                 self._failure = self._failure or failure
-                self._changed.notify_all()
+                self._added.notify()
+                if failure is not None or not (self._queue.waiting or self._running):
+                    self._changed.notify_all()
 
     def _take(self) -> _Task | None:
         """Return the next task that may begin; None at the end."""
         with self._changed:
             while not self._closed:
-                room = self._running < self._parallel
-                for position, task in enumerate(self._waiting if room else ()):
-                    if not task.server or self._busy[task.server] < self._per_server:
-                        del self._waiting[position]
-                        self._running += 1
-                        self._busy[task.server] += bool(task.server)
-                        return task
+                task = self._queue.take() if self._running < self._parallel else None
+                if task is not None:
+                    self._running += 1
+                    return task
                 self._idle()
-                self._changed.wait()
+                self._added.wait()
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import uuid
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ def create(
     tags: tuple[str, ...] = (),
     guard: ShrinkGuard | None = None,
     via: str | Sequence[str] | None = None,
+    once: str | None = None,
     overrides: Mapping[str, object],
 ) -> Record:
     """Back up the database behind a URL; the arguments are those of ``BackupManager`` and its ``create_backup``.
@@ -82,7 +84,8 @@ def create(
         )
         identity, named = identity_and_name(driver, source, inspection, dump_format.name, way)
         earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
-        return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags)
+        given_id = None if once is None else _id_of(once, identity)
+        return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags, given_id)
 
 
 def _verbs(driver: Plugin, compressor: Plugin | None, encryption: Encryption | None) -> dict[Verb, Plugin]:
@@ -123,14 +126,17 @@ def _written(
     close: Callable[[Record], Record] | None,
     signer: Signer | None,
     tags: tuple[str, ...],
+    given_id: str | None,
 ) -> Record:
-    """Write a backup, and commit it.
+    """Write a backup, and commit it; or return that of ``given_id`` that is there.
 
     With ``earlier`` it is compared with before that, so that it is never there unmarked; ``close`` seals of its record
     what only its readers may know.
     """
-    record_id, started = str(uuid.uuid4()), datetime.now(UTC)
+    record_id, started = given_id or str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
+        if given_id is not None and (made := tx.made_elsewhere(given_id)) is not None:
+            return made
         ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
         reporter.begin(Phase.DUMPING)
         outcome = run.write(tx.upload(ending))
@@ -157,6 +163,12 @@ def _written(
         stored = record if close is None else close(record)
         committed = commit_signed(tx, stored, signer)
         return committed if stored is record else reopen(committed, record)
+
+
+def _id_of(once: str, identity: str) -> str:
+    """Return the id of the backup of a database that ``once`` stands for: a UUID made of both."""
+    digest = hashlib.sha256(f"{once}\n{identity}".encode("utf-8", "surrogatepass")).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
 _TAG = re.compile(r"[^\s,\x00-\x1f\x7f](?:[^,\x00-\x1f\x7f]{0,98}[^\s,\x00-\x1f\x7f])?")

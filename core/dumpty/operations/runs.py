@@ -42,6 +42,9 @@ class Runs:
                     ...
                     claim.finish(b"what came of it")
 
+        ``claim.key``, a UUID, is the run's, and the same for whoever claims it again within a day: given to
+        ``create_backup`` (``once=claim.key``), it keeps what was made before from being made once more.
+
         Args:
             job: its name: letters, digits, ``_``, ``.`` and ``-``, at most 100.
             slot: when it is due, the same text on every machine (``20261126T030000Z``); for a run by hand when it was
@@ -61,6 +64,15 @@ class Runs:
             StoreError: they cannot be listed.
         """
         return self._place.repository.runs(job)
+
+    def run_key(self, job: str, slot: str) -> str | None:
+        """Return the key of a run that was begun and has no result yet, or None.
+
+        Raises:
+            ValueError: the names are none.
+            StoreError: it cannot be read.
+        """
+        return self._place.repository.run_key(job, slot)
 
     def run_result(self, job: str, slot: str) -> bytes | None:
         """Return what ``RunClaim.finish`` wrote down of a run; None where nobody did, or it is kept no more.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from dumpty.errors import IdentityError
 from dumpty.operations.reach import require_way
 from dumpty.operations.result import log, require_text
 from dumpty.operations.sealing import Keyring, open_record
@@ -53,17 +54,13 @@ class Transfers(Struct, frozen=True):
         tags: Iterable[str],
         shrink_guard: ShrinkRules | None,
         via: str | Sequence[str] | None,
+        once: str | None,
         options: Mapping[str, object],
     ) -> BackupResult:
         """Back up the database behind ``url``."""
         from dumpty.operations.backup import checked_tags, create
 
-        require_text("a database URL", url)
-        _require_several("recipients", encrypt_to)
-        _require_several("tags", tags)
-        require_way(via)
-        if sign_with is not None and not isinstance(sign_with, (str, os.PathLike, SigningKey)):
-            raise TypeError(f"a backup is signed with one key, not {type(sign_with).__name__}")
+        _require_backup_arguments(url, encrypt_to, tags, via, sign_with, once)
         guard = self._guard(shrink_guard)
         observation = self.place.observers.observation("backup", url=url)
 
@@ -82,9 +79,13 @@ class Transfers(Struct, frozen=True):
                 tags=checked_tags(tags),
                 guard=guard,
                 via=via,
+                once=once,
                 overrides=options,
             )
             call.settle()  # a repository of a plugin's may not have told its commit point
+            if record.sealed is not None:  # another attempt has made it, perhaps on another machine
+                with contextlib.suppress(IdentityError):
+                    record = self.keyring.open_facts(record, ())
             observation.about(record)
             return self.place.lister.as_recorded(record)
 
@@ -164,6 +165,20 @@ class Transfers(Struct, frozen=True):
             stack.enter_context(self.place.repository.reading(record))
             objects: ObjectSource = self.place.repository
             yield stack.enter_context(VerifiedCopy(objects, record, reporter.bytes)) if verified else objects
+
+
+def _require_backup_arguments(
+    url: object, encrypt_to: object, tags: object, via: str | Sequence[str] | None, sign_with: object, once: object
+) -> None:
+    """Check the types of what a backup is asked for with; a wrong one is a ``TypeError``."""
+    require_text("a database URL", url)
+    _require_several("recipients", encrypt_to)
+    _require_several("tags", tags)
+    require_way(via)
+    if sign_with is not None and not isinstance(sign_with, (str, os.PathLike, SigningKey)):
+        raise TypeError(f"a backup is signed with one key, not {type(sign_with).__name__}")
+    if once is not None:
+        require_text("what stands for a backup that is made once", once)
 
 
 def _require_texts(backup_id: object, url: object) -> None:

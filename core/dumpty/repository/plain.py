@@ -36,7 +36,7 @@ from dumpty.repository.protocol.layout import (
 from dumpty.repository.protocol.reader_pin import ReaderPin
 from dumpty.repository.protocol.recovery import recover, recover_pins
 from dumpty.repository.protocol.removal import remove
-from dumpty.repository.protocol.runs import Run, claim, list_runs, read_result
+from dumpty.repository.protocol.runs import Run, claim, list_runs, read_key, read_result
 from dumpty.repository.reading import SmallObjects, as_manifest_error, lasting_pins, read_all
 from dumpty.repository.reserve import keep_reserve, with_reserve
 from dumpty.repository.transaction import PlainTransaction
@@ -178,6 +178,9 @@ class PlainRepository(StoredObjects):
 
     def runs(self, job: str = "") -> Iterator[StoredRun]:
         return list_runs(self._store, job)
+
+    def run_key(self, job: str, slot: str) -> str | None:
+        return read_key(self._store, job, slot)
 
     def run_result(self, job: str, slot: str) -> bytes | None:
         return read_result(self._store, job, slot)

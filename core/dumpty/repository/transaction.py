@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 
 from dumpty.encryption.header import require_encrypted
-from dumpty.errors import IntegrityError, ManifestError
+from dumpty.errors import IntegrityError, ManifestError, MissingFile
 from dumpty.process.call import commit_point
 from dumpty.process.interruption import current_interruption
 from dumpty.repository import manifest
 from dumpty.repository.protocol.attempt import Attempt
+from dumpty.repository.protocol.layout import MANIFEST
+from dumpty.repository.protocol.single import committed_elsewhere
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,6 +49,21 @@ class PlainTransaction:
         self._stack.callback(upload.abort)
         self._uploads[ending] = upload
         return upload
+
+    def made_elsewhere(self, record_id: str) -> Record | None:
+        for stem in committed_elsewhere(self._store, self._attempt.stem):
+            record = self._whole(stem + MANIFEST)
+            if record is not None and record.id == record_id:
+                return record
+        return None
+
+    def _whole(self, name: str) -> Record | None:
+        """Return the record of a manifest whose data is all there; None where it is not, or cannot be read."""
+        try:
+            record = manifest.decode(self._store.get(name), f"the manifest {self._store.locate(name)}")
+            return record if all(self._store.stat(o.name).size == o.size for o in record.objects) else None
+        except (MissingFile, ManifestError):
+            return None
 
     def commit(self, record: Record) -> Record:
         """Commit; an interrupt that a plugin swallowed is raised again, and nothing is committed.

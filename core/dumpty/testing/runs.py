@@ -44,11 +44,19 @@ class RunRules(RepositoryRules):
 
     def test_a_claim_without_a_result_is_given_back(self, repository: Repository) -> None:
         """Whoever leaves its block without finish() gives the run back, and the next one may try at once."""
-        with self._claimed(repository, _SLOTS[0]):
+        with self._claimed(repository, _SLOTS[0]) as first:
             pass
         rule = "A run that was left without a result can be claimed again."
         again = repository.claim_run(_JOB, _SLOTS[0])
         require(again is not None, rule, "Remove the claim at the end of its block.", "it was still claimed")
+        assert again is not None  # noqa: S101 - require() has seen to it
+        rule = "A run has one key, for whoever claims it, until it has a result."
+        keys = f"it was {first.key!r}, then {again.key!r}"
+        require(bool(first.key) and again.key == first.key, rule, "Keep it with the run; do not make it anew.", keys)
+        with again:
+            require(repository.run_key(_JOB, _SLOTS[0]) == first.key, rule, "Return it from run_key(), too.")
+            again.finish(b"done")
+        require(repository.run_key(_JOB, _SLOTS[0]) is None, "A run that has a result has no key.", "Return None.")
 
     def test_a_job_runs_once_at_a_time(self, host: Host, repository_url: str) -> None:
         """While somebody is at one run of a job, claim_run() of another one raises Locked; another job is free."""

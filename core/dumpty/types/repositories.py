@@ -60,6 +60,15 @@ class Transaction(Protocol):
         """
         ...
 
+    def made_elsewhere(self, record_id: str) -> Record | None:
+        """Return the backup of this transaction's id that is there already, whole; None where none is.
+
+        Of all other transactions of this id that are on their way none can commit any more, whoever began them: so of
+        a backup that several make, because one of them was taken for dead, there is one. Where a repository cannot see
+        to that, two may be there, which count as one by their id.
+        """
+        ...
+
     def commit(self, record: Record) -> Record:
         """Make the backup visible, with all its objects, and return its record; the only success there is.
 
@@ -217,6 +226,10 @@ class Repository(ObjectSource, Protocol):
 
     def runs(self, job: str = "") -> Iterator[StoredRun]:
         """Yield what is known of the runs of a job, or of all jobs, the latest slot first."""
+        ...
+
+    def run_key(self, job: str, slot: str) -> str | None:
+        """Return ``RunClaim.key`` of a run that was begun and has no result yet, or None; ``ValueError`` as above."""
         ...
 
     def run_result(self, job: str, slot: str) -> bytes | None:

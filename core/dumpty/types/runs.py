@@ -31,8 +31,13 @@ class RunClaim(Protocol):
     """A claim to a run: a block within which nobody else is let in, and that ends with ``finish``.
 
     Left without it, the claim is given back, and whoever comes next may try at once. Whoever is killed within it is let
-    go of after a bounded time.
+    go of after a bounded time. ``key`` is a UUID of the run: whoever claims it again is given the same.
     """
+
+    @property
+    def key(self) -> str:
+        """A UUID of the run."""
+        ...
 
     def __enter__(self) -> Self: ...
 

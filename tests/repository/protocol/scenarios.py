@@ -11,6 +11,7 @@ from dumpty.errors import IntegrityError, Locked, MissingFile, StoreError, Unkno
 from dumpty.repository.protocol import annotations, layout, recovery, removal, runs
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.reader_pin import ReaderPin
+from dumpty.repository.protocol.single import committed_elsewhere
 from dumpty.testing.memory_store import ALL
 from dumpty.types import Cap
 
@@ -52,6 +53,25 @@ def backup(name, endings=(".db",), beats=0):
                     upload.write(DATA)
                     upload.commit()
                 attempt.publish(MANIFEST, dict.fromkeys(endings, len(DATA)))
+        except (StoreError, IntegrityError):
+            return "failed"
+        return "done"
+
+    return process
+
+
+def single(name):
+    """One of several attempts at one backup: of them one is committed."""
+
+    def process(store):
+        try:
+            with Attempt(store, name, beat_seconds=None) as attempt:
+                if list(committed_elsewhere(store, name)):
+                    return "made"
+                upload = attempt.upload(".db")
+                upload.write(DATA)
+                upload.commit()
+                attempt.publish(MANIFEST, {".db": len(DATA)})
         except (StoreError, IntegrityError):
             return "failed"
         return "done"

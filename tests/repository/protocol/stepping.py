@@ -175,6 +175,7 @@ class deterministic:
         return f"{self._number:02x}{self._count:0{2 * size - 2}x}"
 
     def __enter__(self):
+        attempt.not_durable.clear()  # each process knows its own alone
         self._saved = layout.secrets, [module.process_identity for module in IDENTIFYING]
         layout.secrets = self
         self.token_hex = self._token_hex

@@ -96,7 +96,7 @@ def test_manifests_that_are_deleted_before_data_hide_what_the_place_retains(monk
 
 
 def test_data_deleted_without_a_tombstone_loses_what_was_committed(monkeypatch):
-    monkeypatch.setattr(recovery, "_forbid", lambda store, stem: True)
+    monkeypatch.setattr(recovery, "forbid", lambda store, stem: True)
     require_broken(backup(C), clean, invariant=done_is_there(0, C), what="is lost")
 
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 from faults.ledger import FACTOR
+from repository.protocol.explorer import Broken
 from repository.protocol.scenarios import (
     A,
     B,
@@ -23,9 +24,13 @@ from repository.protocol.scenarios import (
     prove,
     prune,
     prune_for_accepted,
+    single,
     some_are_there,
     whole,
 )
+
+from dumpty.repository.protocol.layout import MANIFEST as MANIFEST_ENDING
+from dumpty.repository.protocol.layout import TOMBSTONE
 
 SOME = some_are_there(A, B)
 
@@ -35,6 +40,23 @@ def kept_is_there(index, name):
 
     def invariant(results, objects):
         return f"the kept {name} is gone" if results[index] == "kept" and not whole(objects, name) else None
+
+    return invariant
+
+
+def one_is_there(*names):
+    """Of several attempts at one backup one at most is committed; where one has ended well, or saw another, it is."""
+
+    def invariant(results, objects):
+        committed = [name for name in names if objects.get(name + MANIFEST_ENDING, TOMBSTONE) != TOMBSTONE]
+        if len(committed) > 1:
+            return f"{committed} are both committed"
+        for name, result in zip(names, results, strict=False):
+            if result == "done" and name not in committed:
+                return f"{name} was done, and is not there"
+        if "made" in results and not (committed and whole(objects, committed[0])):
+            return "somebody saw it made, and it is not there"
+        return None
 
     return invariant
 
@@ -72,6 +94,11 @@ THREE = {
     "pin A, prune A, prune A": ((pin(A), prune(A), prune(A)), both(pinned_is_there(0, A), SOME)),
     "pin A, prune A, prune B": ((pin(A), prune(A), prune(B)), both(pinned_is_there(0, A), SOME)),
 }
+SINGLE = {
+    "two": (single(A), single(B)),
+    "three": (single(A), single(B), single(C)),
+    "two, clean": (single(A), single(B), clean),
+}
 STATES = 120_000
 """Of three processes, as many are looked at as a few seconds allow; DUMPTY_FAULT_ROUNDS is for more."""
 
@@ -101,3 +128,17 @@ def test_three_processes_at_random_with_faults(name):
     exploration, dice = explorer(*processes, invariant=invariant, faults=2), random.Random(name)
     for _ in range(300 * FACTOR):
         exploration.walk(dice)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("faults", [0, 1])
+def test_of_several_attempts_at_one_backup_one_is_committed(name, faults):
+    processes = SINGLE[name]
+    limit = {} if len(processes) == 2 else {"limit": STATES * FACTOR // (1 + faults)}
+    explorer(*processes, base={}, invariant=one_is_there(A, B, C), faults=faults, **limit).run()
+
+
+def test_attempts_at_one_backup_that_do_not_look_for_each_other_are_found_out():
+    """What the promise is of: two that are blind are both committed, in some order."""
+    with pytest.raises(Broken, match="are both committed"):
+        explorer(backup(A), backup(B), base={}, invariant=one_is_there(A, B)).run()

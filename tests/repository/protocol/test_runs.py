@@ -15,7 +15,7 @@ from dumpty.registry.host import default_host
 from dumpty.repository.opening import open_repository
 from dumpty.repository.protocol import runs
 from dumpty.repository.protocol.recovery import recover
-from dumpty.repository.protocol.runs import claim, read_result
+from dumpty.repository.protocol.runs import claim, list_runs, read_key, read_result
 from dumpty.testing.memory_store import ALL, MemoryStore
 from dumpty.types import Cap
 
@@ -120,8 +120,72 @@ def test_a_killed_run_on_this_machines_own_disk_gives_way_at_once(tmp_path):
 def test_a_failed_run_gives_its_slot_back_at_once(store):
     with pytest.raises(ZeroDivisionError), try_claim(store):
         raise ZeroDivisionError
-    assert store.objects() == {}
+    assert list(store.objects()) == [f".runs/nightly/{DUE}.begun"]
     assert try_claim(store) is not None
+
+
+def test_a_run_has_one_key_until_it_has_a_result(store):
+    with try_claim(store) as first:
+        assert read_key(store, "nightly", DUE) == first.key
+    assert list(list_runs(store)) == []
+    with try_claim(store) as second:
+        assert (second.key, len(second.key)) == (first.key, 36)
+        second.finish(b"done")
+    assert read_key(store, "nightly", DUE) is None
+    with try_claim(store, "20261127T030000Z") as other:
+        assert other.key != first.key
+
+
+def test_whoever_is_taken_for_dead_has_the_key_of_who_comes_after(store):
+    first = try_claim(store)
+    store.advance(2 * HOUR)
+    assert try_claim(store).key == first.key
+
+
+def test_a_key_lasts_for_a_day(store):
+    """What was made longer ago is no part of a run that goes on now."""
+    with try_claim(store) as first:
+        pass
+    store.advance(DAY - HOUR)
+    with try_claim(store) as second:
+        pass
+    store.advance(HOUR)
+    with try_claim(store) as third:
+        assert read_key(store, "nightly", DUE) == third.key
+    assert first.key == second.key != third.key
+
+
+def test_a_run_that_is_done_has_no_key_whatever_is_left_of_it(store):
+    run = try_claim(store)
+    run.finish(b"done")  # and is killed
+    assert f".runs/nightly/{DUE}.begun" in store.objects()
+    assert read_key(store, "nightly", DUE) is None
+
+
+def test_whoever_claims_a_run_in_the_moment_in_which_it_is_done_does_not_do_it_again(store, monkeypatch):
+    first, look = try_claim(store), runs.read_result
+    store.advance(2 * HOUR)
+    looks = []
+
+    def finished_after_the_first_look(*arguments):
+        found = look(*arguments)
+        if not looks.append(found) and len(looks) == 1:
+            with first:
+                first.finish(b"done")
+        return found
+
+    monkeypatch.setattr(runs, "read_result", finished_after_the_first_look)
+    assert try_claim(store) is None
+    assert len(looks) == 2
+
+
+def test_a_key_that_is_damaged_ends_the_claim(store):
+    with try_claim(store):
+        pass
+    store.put(f".runs/nightly/{DUE}.begun", b'{"key": 5}', new=False)
+    with pytest.raises(StoreError, match=r"is damaged.*delete it to begin that run anew"):
+        try_claim(store)
+    assert list(store.objects()) == [f".runs/nightly/{DUE}.begun"]
 
 
 def test_equal_results_of_two_are_counted_once(store):

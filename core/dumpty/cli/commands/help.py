@@ -38,6 +38,7 @@ _ORDER = (
     "alarms",
     "page",
     "metrics",
+    "fleets",
     "retention",
     "shrinking",
     "s3",

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dumpty.cli.job_progress import Follower
+    from dumpty.jobs.job_run import Listener
     from dumpty.jobs.outcomes import JobRun
     from dumpty.jobs.planning import Planned
     from dumpty.jobs.settings import Configuration
+    from dumpty.jobs.watch import Watch
     from dumpty.replies import runs
 
 EXAMPLES = """
@@ -28,6 +30,8 @@ dumpty run
 dumpty run shop --config /etc/dumpty/dumpty.toml
 dumpty run --due
 dumpty run --dry-run
+dumpty run --workers dask
+dumpty run --workers tls://scheduler.example.org:8786
 """
 
 
@@ -40,6 +44,16 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Say what would be backed up; make, copy and remove nothing.")
     ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dask|ADDRESS",
+            help="Spread the work over workers of Dask: some started here, or those of a scheduler (tls://host:8786).",
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run that ended early: only what it had not done.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> Report:
@@ -54,6 +68,8 @@ def run(
     On a terminal a line for each job at work shows how far it has come, elsewhere each event is a line on standard
     error; with --quiet, or with --json where that is no terminal, only what went wrong is.
 
+    --workers needs dumpty[fleet]: see `dumpty help fleets`. A run by hand that ends early says how to --resume it.
+
     Ends with 1 where a job failed, with 12 where all are done and somebody should look: a backup is suspicious, a copy
     is missing, a proof was not possible here, a database is gone.
     """
@@ -61,17 +77,17 @@ def run(
     from dumpty.jobs.planning import plan
     from dumpty.jobs.settings import load
 
-    configuration = load(config)
-    planned = plan(configuration.chosen(jobs or ()), datetime.now(UTC), due_only=due)
+    chosen = (configuration := load(config)).chosen(jobs or ())
+    planned = plan(chosen, datetime.now(UTC), due_only=due, slot=resume)
     if dry_run:
         return _plan(planned, json=json, quiet=quiet)
     with job_progress(json=json, quiet=quiet) as follower:
-        results, problems = _run(configuration, planned, follower, due=due)
+        results, problems = _run(configuration, planned, follower, due=due, workers=workers)
     return _report(results, problems, json=json, quiet=quiet)
 
 
 def _run(
-    configuration: Configuration, planned: Sequence[Planned], follower: Follower, *, due: bool
+    configuration: Configuration, planned: Sequence[Planned], follower: Follower, *, due: bool, workers: str | None
 ) -> tuple[list[JobRun], list[str]]:
     """Return what came of jobs, and of telling people how those are that were not run now."""
     from dumpty.jobs.job_run import Listener
@@ -79,15 +95,46 @@ def _run(
     from dumpty.jobs.watch import Watch
 
     watch = Watch(remember, configuration.file.modified)
+    listener = Listener(say, remember, follower.events, follower.estimates)
     with collecting_garbage_often():
-        listener = Listener(say, remember, follower.events, follower.estimates)
-        runner = Runner(configuration.limits, listener, configuration.written, watch)
-        results = runner.run(planned)
+        try:
+            if workers is None:
+                results = Runner(configuration.limits, listener, configuration.written, watch).run(planned)
+            else:
+                results = _run_on(workers, configuration, planned, listener, watch)
+        except KeyboardInterrupt:
+            if slots := [entry.slot for entry in planned if entry.due is None]:
+                say(f"what is backed up stands; with --resume {slots[0]}, within a day, only what is missing is done")
+            raise
     if not due:
         return results, []
     done = {run.job for run in results if run.outcome != "skipped"}
     others = [job for job in configuration.jobs if job.name not in done]
     return results, watch.look_at_times(others, datetime.now(UTC), configuration.file.path)
+
+
+def _run_on(
+    workers: str, configuration: Configuration, planned: Sequence[Planned], listener: Listener, watch: Watch
+) -> list[JobRun]:
+    """Return what came of jobs whose work is done by workers.
+
+    Raises:
+        WorkersLost: they are gone, or were never there; the text says how to go on.
+    """
+    from dumpty.jobs.fleet.dask import hired
+    from dumpty.jobs.runner import Runner
+    from dumpty.jobs.work import WorkersLost
+
+    limits = configuration.limits
+    with hired(workers, limits.parallel, configuration.written, listener.tell) as fleet:
+        runner = Runner(limits.of(fleet.capacity), listener, configuration.written, watch, fleet)
+        fleet.follow(lambda capacity: runner.change(limits.of(capacity), configuration.written))
+        try:
+            return runner.run(planned)
+        except WorkersLost as error:
+            by_hand = [entry.slot for entry in planned if entry.due is None]
+            again = f"with --resume {by_hand[0]}, too" if by_hand else "again"
+            raise WorkersLost(f"{error}; call the same {again}: what is backed up is not backed up once more") from None
 
 
 def _report(results: Sequence[JobRun], problems: Sequence[str], *, json: bool, quiet: bool) -> Report:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     from dumpty.types import Store, Upload
 
-__all__ = ["Attempt"]
+__all__ = ["Abandoned", "Attempt", "not_durable"]
+
+not_durable: set[str] = set()
+"""Stems of which this process has said that they are committed, but may not stay: nobody is to rely on them."""
+
+
+class Abandoned(StoreError):
+    """The attempt was taken for dead, or another one of the same backup came first: it can never commit."""
 
 
 class _State(Enum):
@@ -145,9 +152,11 @@ class Attempt:
         if self._state is not _State.COMMITTED:
             lost = failure is not None and not isinstance(failure, Exists)
             why = f"its manifest could not be written: {failure}" if lost else "it was taken for abandoned"
-            raise StoreError(f"{self._where()} is not committed: {why}; back up again") from failure
+            kind = StoreError if lost else Abandoned
+            raise kind(f"{self._where()} is not committed: {why}; back up again") from failure
         if failure is not None and not isinstance(failure, Exists) and Cap.LOCAL in self._store.capabilities():
             # Whoever has seen it may have removed others for its sake, so it stays; but it was not flushed to the disk.
+            not_durable.add(self.stem)
             raise StoreError(
                 f"{self._where()} is listed, but a power failure may take it: its manifest was not written durably: "
                 f"{failure}; back up again"
@@ -202,6 +211,7 @@ class Attempt:
         try:
             self._store.stat(self.stem + INTENT)
         except MissingFile:
+            not_durable.add(self.stem)
             text = "was taken for abandoned while it was committed; see whether it is listed, or back up again"
             raise StoreError(f"{self._where()} {text}") from None
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ __all__ = [
     "folder_name",
     "is_commit",
     "is_stem",
+    "new_key",
     "new_nonce",
     "new_stem",
     "parse_listing",
@@ -91,6 +93,11 @@ _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 def new_nonce() -> str:
     """Return eight hexadecimal digits that nobody else has."""
     return secrets.token_hex(4)
+
+
+def new_key() -> str:
+    """Return a UUID that nobody else has."""
+    return str(uuid.UUID(secrets.token_hex(16)))
 
 
 def time_text(moment: datetime) -> str:

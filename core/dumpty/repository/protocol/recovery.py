@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dumpty.repository.protocol.layout import Entry, Listing
     from dumpty.types import Store
 
-__all__ = ["Patience", "recover", "recover_pins"]
+__all__ = ["Patience", "forbid", "recover", "recover_pins"]
 
 _log = logging.getLogger("dumpty")
 
@@ -147,7 +147,7 @@ def _recover_attempt(store: Store, entry: Entry, now: datetime, silence: timedel
     # A manifest that was damaged may have its size by chance.
     forbidden = entry.tombstone and (not entry.data or store.get(entry.stem + MANIFEST) == TOMBSTONE)
     if entry.intent is not None and entry.manifest is None and dead:
-        forbidden = _forbid(store, entry.stem)
+        forbidden = forbid(store, entry.stem)
     if forbidden:
         store.delete([found.name for found in entry.data])
     if signs and dead:  # the data first: nobody knows of it without these
@@ -169,7 +169,7 @@ def _looks_dead(store: Store, entry: Entry, now: datetime, silence: timedelta, p
     return silent >= silence or is_over(identity)
 
 
-def _forbid(store: Store, stem: str) -> bool:
+def forbid(store: Store, stem: str) -> bool:
     """Put a tombstone; return whether there is one, and so whether the attempt can never commit."""
     try:
         store.put(stem + MANIFEST, TOMBSTONE)

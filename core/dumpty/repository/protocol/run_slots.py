@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
     from dumpty.types import Found, Store
 
-__all__ = ["RESULT", "Slot", "clear_runs", "is_job_name", "parse_slot", "read_claimant", "slots_in"]
+__all__ = ["BEGUN", "RESULT", "Slot", "clear_runs", "is_job_name", "parse_slot", "read_claimant", "slots_in"]
 
 RESULT = ".result"
+BEGUN = ".begun"
 _CLAIM = re.compile(r"\.claim-(?P<number>[0-9]{1,6})(?:\.beat-[0-9]{1,9})?")
 _JOB = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SLOT = re.compile(r"(?P<due>[0-9]{8}T[0-9]{6}Z)(?:[.-][A-Za-z0-9_.-]{0,79})?")
 _OBJECT = re.compile(
     rf"(?P<base>{RUNS_FOLDER}/(?P<job>{_JOB.pattern})/(?P<slot>{_SLOT.pattern}))"
-    rf"(?:{_CLAIM.pattern}|(?P<result>\{RESULT}))"
+    rf"(?:{_CLAIM.pattern}|(?P<result>\{RESULT})|(?P<begun>\{BEGUN}))"
 )
 
 
@@ -33,14 +34,15 @@ class Slot(NamedTuple):
     """What a listing shows of one slot of a job.
 
     ``base`` is how the names of its objects begin, ``claims`` those of claims and their beats, ``claim`` the number of
-    the newest claim (0 where there is none), ``last_sign`` when its claimant wrote something last, ``changed`` when
-    anybody did, by the store's clock.
+    the newest claim (0 where there is none), ``begun`` whether it has a key, ``last_sign`` when its claimant wrote
+    something last, ``changed`` when anybody did, by the store's clock.
     """
 
     job: str
     slot: str
     base: str
     done: bool
+    begun: bool
     claims: tuple[str, ...]
     claim: int
     last_sign: datetime | None
@@ -51,6 +53,11 @@ class Slot(NamedTuple):
         """When it was due; None where its name says no time that there is."""
         match = _SLOT.fullmatch(self.slot)
         return parse_time(match["due"]) if match else None
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """The names of all its objects but the result's."""
+        return (*self.claims, *([self.base + BEGUN] if self.begun else []))
 
     @property
     def claim_name(self) -> str:
@@ -75,24 +82,26 @@ class Slot(NamedTuple):
 
 def slots_in(objects: Iterable[Found]) -> list[Slot]:
     """Return the slots that a listing shows, the latest first."""
-    found_by_base: dict[str, list[tuple[int, Found]]] = {}
+    found_by_base: dict[str, list[tuple[int | None, Found]]] = {}
     names: dict[str, tuple[str, str]] = {}
     for found in objects:
         if match := _OBJECT.fullmatch(found.name):
             names[match["base"]] = match["job"], match["slot"]
-            found_by_base.setdefault(match["base"], []).append((int(match["number"] or 0), found))
+            number = None if match["begun"] else int(match["number"] or 0)
+            found_by_base.setdefault(match["base"], []).append((number, found))
     slots = [_slot(base, *names[base], numbered) for base, numbered in found_by_base.items()]
     return sorted(slots, key=lambda slot: (slot.slot, slot.job), reverse=True)
 
 
-def _slot(base: str, job: str, slot: str, numbered: list[tuple[int, Found]]) -> Slot:
-    newest = max(number for number, _ in numbered)
+def _slot(base: str, job: str, slot: str, numbered: list[tuple[int | None, Found]]) -> Slot:
+    newest = max(number or 0 for number, _ in numbered)
     signs = [found.modified for number, found in numbered if number == newest and number]
     return Slot(
         job=job,
         slot=slot,
         base=base,
         done=any(number == 0 for number, _ in numbered),
+        begun=any(number is None for number, _ in numbered),
         claims=tuple(found.name for number, found in numbered if number),
         claim=newest,
         last_sign=max(signs, default=None),
@@ -127,7 +136,7 @@ def clear_runs(store: Store, objects: Iterable[Found], due_before: datetime, sil
     """
     due = ((slot, slot.due) for slot in slots_in(objects))
     old = [s for s, when in due if when is not None and when <= due_before and s.changed <= silent_since]
-    for names in ([name for slot in old for name in slot.claims], [slot.base + RESULT for slot in old if slot.done]):
+    for names in ([name for slot in old for name in slot.leftovers], [slot.base + RESULT for slot in old if slot.done]):
         if names:
             store.delete(names)
 

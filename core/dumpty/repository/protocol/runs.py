@@ -9,6 +9,9 @@ any more, by the store's clock; so its result is needed no longer, and ``clear_r
 
 Where no put is conditional two that end at the same moment may both be told that theirs counts; one result stays.
 
+A run has a key, from its first claim until it has a result, and for a day: whoever claims it again, because the first
+one died, is given the same, and knows by it what the first one has made already.
+
 Two slots of one job can be kept apart, too: whoever claims one puts its claim first, and then looks for those of
 others. Of two that do so at the same moment each may see the other, and then both give way. Where listings lag it is no
 guarantee.
@@ -19,36 +22,42 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import Exists, Locked, MissingFile, StoreError
 from dumpty.repository.protocol.beats import BEAT_SECONDS, Beats
-from dumpty.repository.protocol.layout import RUNS_FOLDER, new_nonce
+from dumpty.repository.protocol.layout import RUNS_FOLDER, new_key, new_nonce
 from dumpty.repository.protocol.process_identity import active, process_identity
-from dumpty.repository.protocol.run_slots import RESULT, parse_slot, read_claimant, slots_in
+from dumpty.repository.protocol.run_slots import BEGUN, RESULT, parse_slot, read_claimant, slots_in
 from dumpty.types import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from types import TracebackType
 
     from dumpty.types import Store
 
-__all__ = ["ASKED_FOR", "Run", "claim", "list_runs", "read_result"]
+__all__ = ["ASKED_FOR", "Run", "claim", "list_runs", "read_key", "read_result"]
 
 ASKED_FOR = timedelta(days=400)
 """How long after it was due a slot can be claimed: of a job once a year the latest slot is less than 367 days old."""
 
 _SILENCE = timedelta(hours=1)
+_KEY_LASTS = timedelta(days=1)
+"""What was made longer ago is no part of a run that goes on now: nobody would take it for today's."""
 _MOST_BYTES = 64 * 1024 * 1024
 
 
 class Run:
     """One claim to a slot, of ``claim``: a block in which the job is done, and that ends with ``finish``.
 
-    Left without it, the claim is given back, and whoever comes next may try at once.
+    Left without it, the claim is given back, and whoever comes next may try at once. ``key`` is the run's: a UUID.
     """
+
+    key = ""
 
     def __init__(self, store: Store, base: str, number: int, *, beat_seconds: float | None, nonce: str = "") -> None:
         self._store = store
@@ -56,6 +65,7 @@ class Run:
         self._name = f"{base}.claim-{number}"
         self._nonce = nonce
         self._pid = os.getpid()
+        self._finished = False
         self.beats = Beats(store, f"{self._name}.beat-", beat_seconds)
 
     def __enter__(self) -> Self:
@@ -70,7 +80,8 @@ class Run:
         self.beats.stop()
         try:
             with contextlib.suppress(StoreError):
-                self._store.delete([*self.beats.names(), self._name])
+                begun = [self._base + BEGUN] if self._finished else []
+                self._store.delete([*self.beats.names(), *begun, self._name])
         finally:
             active.discard(self._nonce)
 
@@ -84,8 +95,10 @@ class Run:
         try:
             self._store.put(self._base + RESULT, header + b"\n" + content)
         except Exists:
+            self._finished = True
             return False
         self._require_claim()
+        self._finished = True
         return True
 
     def _require_claim(self) -> None:
@@ -137,15 +150,23 @@ def claim(
         # Only now is nobody else let in; whoever was before may have finished, and cleared its claim away.
         if read_result(store, job, slot) is not None:
             return None
-        if store.now() >= due + asked_for:
-            raise StoreError(
-                f"{store.locate(base)} was due more than {asked_for.days} days ago, and what became of such runs is "
-                "not kept; ask for a later one"
-            )
+        _require_not_late(store, base, due + asked_for, asked_for)
         if alone:
             _require_alone(store, job, base, silence)
+        key = _begin(store, base)
+        if key is None or read_result(store, job, slot) is not None:  # whoever was at it meanwhile is done
+            return None
+        run.key = key
         stack.pop_all()
     return run
+
+
+def _require_not_late(store: Store, base: str, until: datetime, asked_for: timedelta) -> None:
+    if store.now() >= until:
+        raise StoreError(
+            f"{store.locate(base)} was due more than {asked_for.days} days ago, and what became of such runs is "
+            "not kept; ask for a later one"
+        )
 
 
 def _next_claim(store: Store, job: str, base: str, silence: timedelta) -> int | None:
@@ -170,6 +191,41 @@ def _put_claim(store: Store, base: str, number: int, beat_seconds: float | None)
     return Run(store, base, number, beat_seconds=beat_seconds, nonce=nonce)
 
 
+def _begin(store: Store, base: str) -> str | None:
+    """Return the key of a run, which whoever claims it first puts; None where it is gone, for the run is done.
+
+    Raises:
+        StoreError: it cannot be read, or is none.
+    """
+    key = new_key()
+    content = json.dumps({"version": 1, "key": key}).encode()
+    try:
+        store.put(base + BEGUN, content)
+    except Exists:
+        try:
+            if store.now() - store.stat(base + BEGUN).modified < _KEY_LASTS:
+                return _read_key(store, base)
+        except MissingFile:
+            return None
+        store.put(base + BEGUN, content, new=False)
+    return key
+
+
+def _read_key(store: Store, base: str) -> str:
+    """Return the key of a run that was begun.
+
+    Raises:
+        MissingFile: it was not, or has a result.
+        StoreError: it cannot be read, or is none.
+    """
+    content = store.get(base + BEGUN)
+    try:
+        return str(uuid.UUID(json.loads(content)["key"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        text = f"{store.locate(base + BEGUN)} is damaged: it says no run's key; delete it to begin that run anew"
+        raise StoreError(text) from None
+
+
 def _require_alone(store: Store, job: str, base: str, silence: timedelta) -> None:
     for slot in slots_in(store.list(f"{RUNS_FOLDER}/{job}")):
         if slot.base != base and slot.is_claimed(store, silence):
@@ -187,6 +243,8 @@ def list_runs(store: Store, job: str = "") -> Iterator[StoredRun]:
         StoreError: they cannot be listed.
     """
     for slot in slots_in(store.list(f"{RUNS_FOLDER}/{job}" if job else RUNS_FOLDER)):
+        if not slot.done and not slot.claims:
+            continue  # it was given back: nothing came of it, and nobody is at it
         claimed = not slot.done and slot.is_claimed(store, _SILENCE)
         host = read_claimant(store, slot).get("host") if claimed else None
         yield StoredRun(
@@ -212,3 +270,17 @@ def read_result(store: Store, job: str, slot: str) -> bytes | None:
         return store.get(name).partition(b"\n")[2]
     except MissingFile:
         return None
+
+
+def read_key(store: Store, job: str, slot: str) -> str | None:
+    """Return the key of a run that was begun and has no result yet, or None.
+
+    Raises:
+        ValueError: the names are none.
+        StoreError: it cannot be read.
+    """
+    try:
+        key = _read_key(store, parse_slot(job, slot)[0])
+    except MissingFile:
+        return None
+    return key if read_result(store, job, slot) is None else None
