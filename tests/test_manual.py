@@ -168,6 +168,9 @@ class Reader:
         else:
             self.servers[block.note].client(None, block.text.encode())
 
+    def _ini(self, block: Block) -> None:
+        (self.directory / block.note).write_text(block.text)
+
     def _toml(self, block: Block) -> None:
         """Keep a configuration, in the place of an earlier one, and see that it is right, but for servers and secrets."""
         path = self.directory / block.note

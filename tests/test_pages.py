@@ -72,6 +72,7 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading():
 def test_every_option_and_verb_that_a_page_names_exists(capsys):
     """What stands in text, not in a block: `--option` and `dumpty VERB`."""
     from dumpty.cli import app
+    from dumpty.pytest_plugin import plugin
 
     helps = dict.fromkeys(
         [
@@ -86,6 +87,7 @@ def test_every_option_and_verb_that_a_page_names_exists(capsys):
         helps[name] = capsys.readouterr().out
     options = {o for text in helps.values() for o in re.findall(r"--[a-z-]+", text)}
     foreign = {"--fast", "--full", "--growth", "--fixed", "--small"}
+    options |= {f"--dumpty-{name}" for name, *_ in (*plugin.SETTINGS, *plugin.LISTS)}  # pytest's
     for path in PAGES.values():
         text = re.sub(r"(?ms)^```.*?^```$", "", path.read_text())
         for code in re.findall(r"`([^`\n]+)`", text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field, fields
@@ -19,13 +20,14 @@ from dumpty.repository.named import NamedCatalog
 from dumpty.repository.names import valid_name
 from dumpty.streaming.reporter import Reporter
 from dumpty.types import Source
-from dumpty.url import parse_connection, parse_url
+from dumpty.url import parse_connection, parse_url, secrets_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from dumpty.operations.scratches import Trial
     from dumpty.process.cancellation import Cancellation
-    from dumpty.types import ProgressCallback
+    from dumpty.types import ProgressCallback, Proof
 
 __all__ = ["BackupFormat", "BackupMetadata", "DatabaseBackup"]
 
@@ -169,6 +171,37 @@ class DatabaseBackup:
                     overrides=options,
                 )
             return self._metadata(entry)
+
+    @contextlib.contextmanager
+    def trial(
+        self,
+        backup_name: str,
+        *,
+        on: str | None = None,
+        progress: ProgressCallback | None = None,
+        cancel: Cancellation | None = None,
+        **options: object,
+    ) -> Iterator[tuple[Proof, Trial]]:
+        """Restore a backup into a database of its own, compare, and lend that until the block ends; then it is gone.
+
+        Args:
+            backup_name: its name.
+            on: the URL of a server for it, instead of one that the driver starts.
+            progress: as for ``backup``.
+            cancel: ends the restore; not what goes on in the block.
+            options: those declared by the driver for ``scratch``, ``restore`` and ``inspect``.
+
+        Raises:
+            UnknownBackup: there is no such backup.
+            MissingFile, IntegrityError: what was stored, or what was restored, is not what was backed up.
+            NotProvable: this machine cannot restore it.
+            DumptyError: it failed; behind the block, that the database could not be removed.
+        """
+        secrets = secrets_in(on) if on else ()
+        observation = self._observers.observation("drill", secrets=secrets, level="restore")
+        how = {"on": on, "reporter": Reporter(progress), "cancel": cancel, "overrides": options}
+        with self._backups.trial(backup_name, observation, **how) as lent:  # type: ignore[arg-type]
+            yield lent
 
     def backup_sqlite(self, db_path: str, backup_name: str) -> BackupMetadata:
         """Put a consistent copy of a SQLite database, live or not, into the backup directory.

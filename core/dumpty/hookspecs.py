@@ -121,7 +121,8 @@ def scratch(  # type: ignore[empty-body]
 
     What a dump holds is code of whoever owned the database: it is loaded with no privileges beyond this database,
     unless the user insists. ``on`` names a server to use instead of one that the driver starts from local programs.
-    What this machine lacks (a server of that version, an extension) raises ``NotProvable``, which says so.
+    What this machine lacks (a server of that version, an extension) raises ``NotProvable``, which says so. It may also
+    say how to use what was restored (``shell``, ``environment``) and how to copy it (``clone``, ``another``).
 
     .. versionadded:: 1.0
     """

@@ -97,6 +97,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(built):
     assert {"sqlite", "postgres", "mysql", "gzip", "zstd", "sha256", "file", "sftp", "objectstore", "gcs"} | {
         *("webhook", "apprise", "command", "ssh", "docker", "kubectl")
     } <= set(points["dumpty"])
+    assert dict(points["pytest11"]) == {"dumpty": "dumpty.pytest_plugin.plugin"}
 
 
 def test_the_sdist_holds_sources_tests_and_examples_and_no_rubbish(built):

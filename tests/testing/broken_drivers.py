@@ -714,6 +714,8 @@ class RestoresUnclaimed(JsonLines):
 
 # -- examine and scratch ---------------------------------------------------------------------------------------------
 
+COPY_RULE = "test_a_copy_of_a_scratch_holds_the_same_and_is_another"
+
 
 @breaks("test_examine_reads_the_dump_to_its_end", "test_examine_lets_damage_through")
 class ExaminesUpToItsEndMark(ProvingJsonLines):
@@ -789,7 +791,7 @@ class ChecksAndSaysYes(ChangedScratch):
         scratch.check = lambda: True
 
 
-@breaks("test_a_scratch_is_asked")
+@breaks("test_a_scratch_is_asked", COPY_RULE)
 class AnswersNothing(ChangedScratch):
     def alter(self, scratch):
         scratch.ask = lambda statement: []
@@ -831,3 +833,44 @@ class DoesWhatItIsAsked(ChangedAnswer):
             (path / statement.partition(" ")[2]).unlink()
             return []
         return ask(statement)
+
+
+@breaks(COPY_RULE)
+class LendsItselfAsACopy(ChangedScratch):
+    def alter(self, scratch):
+        scratch.clone = lambda: contextlib.nullcontext(scratch)
+
+
+@breaks(COPY_RULE)
+class CopiesNothing(ChangedScratch):
+    def alter(self, scratch):
+        @contextlib.contextmanager
+        def clone():
+            with type(scratch).clone(scratch) as copy:
+                for file in copy.path.iterdir():
+                    file.unlink()
+                yield copy
+
+        scratch.clone = clone
+
+
+@breaks(COPY_RULE)
+class LeavesItsCopies(ChangedScratch):
+    def alter(self, scratch):
+        def clone():
+            return contextlib.nullcontext(type(scratch).clone(scratch).__enter__())
+
+        scratch.clone = clone
+
+
+@breaks(COPY_RULE)
+class TakesTheOriginalWithTheCopy(ChangedScratch):
+    def alter(self, scratch):
+        @contextlib.contextmanager
+        def clone():
+            with type(scratch).clone(scratch) as copy:
+                yield copy
+            for file in scratch.path.iterdir():
+                file.unlink()
+
+        scratch.clone = clone

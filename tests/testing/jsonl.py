@@ -149,6 +149,15 @@ class _Scratch:
     def check(self):
         return ("every line is JSON",)
 
+    @contextlib.contextmanager
+    def clone(self):
+        path = self.path.with_name(f"clone-{uuid.uuid4().hex}")
+        try:
+            shutil.copytree(self.path, path)
+            yield type(self)(path)
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
     def ask(self, statement):
         verb, _, words = statement.partition(" ")
         if verb == "count":

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dumpty.errors import IntegrityError, MissingFile, SourceError, UnknownBackup
 from dumpty.operations.evidence import with_alterations
 from dumpty.operations.restore import require_not_refused
+from dumpty.process.cancellation import cancellable
 from dumpty.process.interruption import track_interruption
 from dumpty.redaction import redact_exception
 from dumpty.registry.masking import drop_masked_properties
 from dumpty.repository import manifest
+from dumpty.repository.sealed import utc
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.reporter import Reporter
 from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
 from dumpty.toolkit.targets import refuse_full_target
-from dumpty.types import EventBackup, Format, Phase
-from dumpty.url import database_name, identity_of
+from dumpty.types import EventBackup, Format, Phase, PluginRef, Record, StoredObject
+from dumpty.url import database_name, identity_of, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dumpty.operations.observation import Observation
+    from dumpty.operations.scratches import Trial
     from dumpty.process.call import Call
+    from dumpty.process.cancellation import Cancellation
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.repository.named import NamedCatalog
-    from dumpty.types import Inspection, Options, Source
+    from dumpty.types import Inspection, Options, Proof, Source
 
 __all__ = ["NamedBackups", "driver_name"]
 
@@ -169,6 +174,67 @@ class NamedBackups:
             redact_exception(error, target.secrets)
             raise
         return entry
+
+    @contextlib.contextmanager
+    def trial(
+        self,
+        name: str,
+        observation: Observation,
+        *,
+        on: str | None,
+        reporter: Reporter,
+        cancel: Cancellation | None,
+        overrides: Mapping[str, object],
+    ) -> Iterator[tuple[Proof, Trial]]:
+        """Drill the backup ``name``, and lend what was restored; the contract is that of ``DatabaseBackup.trial``."""
+        from dumpty.operations.scratches import KeptScratch
+        from dumpty.operations.verify import prove
+
+        with KeptScratch(shell=False) as kept:
+            with observation, cancellable(cancel, f"the drill of the backup {name!r}") as call:
+                entry = self.find(name)
+                observation.about(_event_backup(entry))
+                proof = prove(
+                    self._host,
+                    self._catalog,
+                    self._record(entry),
+                    "restore",
+                    call,
+                    on=None if on is None else parse_url(on),
+                    overrides=overrides,
+                    reporter=reporter,
+                    kept=kept,
+                )
+                observation.proved(proof)
+            if proof.exception is not None:
+                raise proof.exception
+            yield proof, kept.trial
+
+    def _record(self, entry: Mapping[str, Any]) -> Record:
+        """Return an entry as a repository's record, for whoever proves what is in one."""
+        stored, timestamp = self._stored(entry), utc(entry["timestamp"])
+        return Record(
+            id=entry["name"],
+            url="",
+            identity=entry["source"],
+            database=entry["database_name"],
+            driver=PluginRef(name=driver_name(entry)),
+            format=stored.format.name,
+            suffix=stored.format.suffix,
+            directory=stored.format.directory,
+            objects=(
+                StoredObject(
+                    name=stored.file,
+                    size=stored.stored_size,
+                    sha256=stored.stored_sha256,
+                    plain_size=stored.plain_size,
+                    plain_sha256=stored.plain_sha256,
+                ),
+            ),
+            started=timestamp,
+            ended=timestamp,
+            evidence=stored.evidence,
+        )
 
     def _load(
         self,

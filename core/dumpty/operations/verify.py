@@ -11,18 +11,13 @@ import contextlib
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from dumpty.errors import (
-    CommandError,
-    DumptyError,
-    IdentityError,
-    IntegrityError,
-    MissingFile,
-    NotProvable,
-)
+from dumpty.errors import CommandError, DumptyError, IdentityError, IntegrityError, MissingFile, NotProvable
+from dumpty.operations.cloning import Cloner
 from dumpty.operations.evidence import ask_evidence, summarize_paths
 from dumpty.operations.proof_text import contents_text, counts_text, missing_fingerprints_text
 from dumpty.operations.restore import driver_of, load, stored_of
@@ -51,6 +46,7 @@ if TYPE_CHECKING:
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
+    from dumpty.registry.proxies import CheckedScratch
     from dumpty.types import Evidence, Identity, Level, ObjectSource, Options, Record, Scratch, Source, Verb
 
 __all__ = ["prove"]
@@ -213,7 +209,7 @@ class _Attempt:
             scratch = stack.enter_context(self.host.scratch(driver, dump=dump, on=on, options=options["scratch"]))
             try:
                 if self.kept is not None:
-                    self.kept.prepare(driver, scratch)
+                    self.kept.prepare(driver, scratch, self._cloner(driver, scratch, options))
                 self._restore_and_check(driver, dump, scratch, options, assertions)
             except BaseException as error:
                 failure = error
@@ -269,6 +265,11 @@ class _Attempt:
             self._record_step(f"true of what was restored: {assertion}")
         if unprovable is not None:
             raise unprovable
+
+    def _cloner(self, driver: Plugin, scratch: CheckedScratch, options: Mapping[Verb, Options]) -> Cloner:
+        reopen = partial(StoredDump, self.host, self.repository, self._stored, checked=True)
+        examine = partial(self._inspect_restored, driver, options=options["inspect"])
+        return Cloner(self.host, driver, scratch, reopen, options["restore"], self.record.evidence, examine)
 
     def _inspect_restored(self, driver: Plugin, scratch: Scratch, options: Options) -> Evidence | None:
         if is_of_server(driver, self.record.format):

@@ -80,6 +80,24 @@ class CheckedScratch:
         self._boundary.check_environment(variables)
         return dict(variables)
 
+    @property
+    def can_clone(self) -> bool:
+        """Whether the driver can copy what was restored."""
+        return callable(getattr(self._scratch, "clone", None))
+
+    @property
+    def has_others(self) -> bool:
+        """Whether the driver lends more scratch databases beside this one."""
+        return callable(getattr(self._scratch, "another", None))
+
+    def clone(self) -> AbstractContextManager[CheckedScratch]:
+        """Lend a copy of what was restored, if it ``can_clone``."""
+        return checked_scratch(self._boundary, self._scratch.clone())  # type: ignore[attr-defined]  # as shell()
+
+    def another(self) -> AbstractContextManager[CheckedScratch]:
+        """Lend another scratch database, which is empty, if it ``has_others``."""
+        return checked_scratch(self._boundary, self._scratch.another())  # type: ignore[attr-defined]  # as shell()
+
     def check(self) -> tuple[str, ...]:
         """Run the engine's own checks, and return the names of those that were run."""
         names = self._scratch.check()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty.registry.host import Host
+    from dumpty.registry.proxies import CheckedScratch
     from dumpty.testing.dumps import RecordedDump
     from dumpty.types import Evidence, Inspection, Scratch, Source
 
@@ -68,7 +69,7 @@ class ProofRules(RestoreRules):
             "test_an_error_in_a_scratch_comes_out",
             "test_a_scratch_names_the_checks_that_were_run",
         ),
-        "asks": ("test_a_scratch_is_asked",),
+        "asks": ("test_a_scratch_is_asked", "test_a_copy_of_a_scratch_holds_the_same_and_is_another"),
     }
 
     def __init_subclass__(cls, **keywords: object) -> None:
@@ -88,7 +89,7 @@ class ProofRules(RestoreRules):
         options.require_declared()
         return evidence
 
-    def scratch(self, host: Host, dump: RecordedDump) -> AbstractContextManager[Scratch]:
+    def scratch(self, host: Host, dump: RecordedDump) -> AbstractContextManager[CheckedScratch]:
         """Return the driver's scratch for ``dump``, or end the test where this machine has none."""
         options = self.options(host, "scratch")
         try:
@@ -224,6 +225,30 @@ class ProofRules(RestoreRules):
                     scratch.ask(self.questions["error"])
             if "write" in self.questions:
                 self._require_reading_only(scratch, self.questions["write"])
+
+    def test_a_copy_of_a_scratch_holds_the_same_and_is_another(self, host: Host, source: str, tmp_path: Path) -> None:
+        """clone() or another(), where a scratch has one, lends a further one for the same content, gone behind it."""
+        dump = self.dumped(host, source, tmp_path)
+        with self.scratch(host, dump) as scratch:
+            lend = scratch.clone if scratch.can_clone else scratch.another if scratch.has_others else None
+            if lend is None:
+                return
+            self._load(host, scratch.target, dump)
+            with lend() as first, lend() as second:
+                targets = [scratch.target, first.target, second.target]
+                apart = len({(t.url, t.password) for t in targets}) == len(targets)
+                require(apart, "Every copy of a scratch has a place of its own.", "Name each anew.", shown(targets))
+                for copy in (first, second):
+                    if not scratch.can_clone:
+                        self._load(host, copy.target, dump)
+                    answer = copy.ask(self.question)
+                    rule = "A copy holds what was restored; another() is empty before."
+                    require([tuple(row) for row in answer] == [(1,)], rule, "Copy all of it.", shown(answer))
+            for target in targets[1:]:
+                self._require_gone(host, target)
+            answer = scratch.ask(self.question)
+            rule = "What becomes of a copy changes nothing of what it was copied from."
+            require([tuple(row) for row in answer] == [(1,)], rule, "Remove the copy alone.", shown(answer))
 
     def _require_reading_only(self, scratch: Scratch, statement: str) -> None:
         question_before = scratch.ask(self.question)

@@ -185,6 +185,13 @@ class Scratch(Protocol):
     path: it is run on the user's terminal with that environment, which is where secrets belong. It is asked before the
     restore, and raises ``CommandError``, which says what to install, where there is no such program. Without it only
     programs of the user's can be tried, who find it by its URL in ``DUMPTY_URL``.
+
+    For tests, which each want a database of their own, it may have one of two further methods, called behind the
+    restore, any number of times, by one thread at a time. ``clone()`` returns a context manager that yields another
+    ``Scratch`` with what was restored in this one, to the last setting; nobody uses this one meanwhile. ``another()``,
+    where the database has no way to copy itself, yields an empty one instead, into which the dump is restored again.
+    Either is gone when its block ends, whoever is connected to it, and at the latest with this one. Without them each
+    test waits for a restore on a server of its own.
     """
 
     @property

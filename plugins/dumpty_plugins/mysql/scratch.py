@@ -26,7 +26,7 @@ from dumpty_plugins.mysql.server.confinement import (
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.private_server import PrivateServer
 from dumpty_plugins.mysql.server.programs import local_server, rehearsal_of
-from dumpty_plugins.mysql.server.session import Session, address, decode, versions
+from dumpty_plugins.mysql.server.session import Session, StatementError, address, decode, versions
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _NOT_COMPARED = (
     "that text sorts and compares as on the original's server: neither MySQL nor MariaDB tells versions of collations",
     "that the server warned of nothing while it loaded the dump: its warnings are not listened to",
 )
+_LOCK_SECONDS = 30
+"""How long the tables of a copy may be locked by sessions of other databases before it is given up."""
 _HARMLESS_DATABASES = frozenset({"information_schema", "performance_schema"})
 
 
@@ -60,6 +62,7 @@ class ScratchDatabase:
         self.not_proved = _NOT_COMPARED if rehearsal else ()
         self.versions = server_versions
         self._database = str(target.database)
+        self._dump = dump
         self._properties = dump.evidence.properties
 
     def check(self) -> tuple[str, ...]:
@@ -94,6 +97,22 @@ class ScratchDatabase:
             CommandError: there is none.
         """
         return client_arguments(self.target, mariadb="mariadb" in self.versions.get("server", "").lower())
+
+    @contextlib.contextmanager
+    def another(self) -> Iterator[ScratchDatabase]:
+        """Yield another database of the same server, which does not exist yet: none of these servers copies one."""
+        name = f"{DRILL_PREFIX}_{uuid.uuid4().hex[:12]}"
+        target = self.target.replace(database=name)
+        unfinished = Unfinished(f"the database {name} on {address(target)} ({_drop_statement(name)})")
+        try:
+            yield ScratchDatabase(target, self._dump, self.versions, self.notes, self.rehearsal)
+        except BaseException:
+            with contextlib.suppress(DumptyError):  # the failure that led here is the one to report
+                _drop(target, name, sessions=True)
+                unfinished.settle()
+            raise
+        _drop(target, name, sessions=True)
+        unfinished.settle()
 
     def ask(self, statement: str, /) -> list[tuple[object, ...]]:
         """Run a query, which can only read; numbers come as numbers, everything else as text or bytes."""
@@ -212,9 +231,7 @@ def scratch_on_server(dump: Dump, on: Source, options: Options, *, superuser: bo
         session.close()
     if not superuser:
         target = drill_target(target)
-    unfinished = Unfinished(
-        f"the drill's database {name} on {address(on)} (DROP DATABASE IF EXISTS {identifier(name)})"
-    )
+    unfinished = Unfinished(f"the drill's database {name} on {address(on)} ({_drop_statement(name)})")
     try:
         yield ScratchDatabase(
             target,
@@ -231,16 +248,31 @@ def scratch_on_server(dump: Dump, on: Source, options: Options, *, superuser: bo
     unfinished.settle()
 
 
-def _drop(on: Source, name: str) -> None:
+def _drop_statement(name: str) -> str:
+    return f"DROP DATABASE IF EXISTS {identifier(name)}"
+
+
+def _drop(on: Source, name: str, *, sessions: bool = False) -> None:
+    """Drop a drill's database and what a restore made beside it; ``sessions`` in it, whose locks keep it, end."""
     session = connect(on, None)
     try:
         session.execute("SET FOREIGN_KEY_CHECKS=0")
+        if sessions:
+            session.execute(f"SET SESSION lock_wait_timeout={_LOCK_SECONDS}")
+            _end_sessions(session, name)
         for database in (name, f"{name}__dumpty_new", f"{name}__dumpty_old"):
-            session.execute(f"DROP DATABASE IF EXISTS {identifier(database)}")
+            session.execute(_drop_statement(database))
     except SourceError as error:
         raise SourceError(f"the database {name} of the drill could not be dropped on {address(on)}: {error}") from error
     finally:
         session.close()
+
+
+def _end_sessions(session: Session, database: str) -> None:
+    for connection, _, _, name, *_ in session.rows("SHOW PROCESSLIST"):
+        if decode(name) == database and connection is not None:
+            with contextlib.suppress(StatementError):  # it has ended by itself
+                session.execute(f"KILL {int(connection)}")
 
 
 class _ReachCheck:

@@ -90,6 +90,9 @@ def _make_roles(server: Connection, needs: Needs, role: str, password: str, *, a
             attribute = "SUPERUSER" if as_superuser and name == needs.superuser else "NOSUPERUSER"
             rows(server, f"CREATE ROLE {identifier(name)} NOLOGIN {attribute}")
         rows(server, f"GRANT {identifier(name)} TO {identifier(role)}")
+    for name in needs.grantees:
+        if not rows(server, "SELECT 1 FROM pg_roles WHERE rolname = %s", name):
+            rows(server, f"CREATE ROLE {identifier(name)} NOLOGIN")
     other_roles = [identifier(name) for name in needs.roles if name != needs.superuser]
     if other_roles and not as_superuser:  # it stands in for one who may do everything
         rows(server, f"GRANT {', '.join(other_roles)} TO {identifier(needs.superuser)}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, NotProvable, OptionError, Source
 from dumpty.process import find_program
+from dumpty_plugins.sqlite.dumping.image import copy_file
 from dumpty_plugins.sqlite.files.connection import connect, remove_database, translate_errors
 from dumpty_plugins.sqlite.schema import checks
 
@@ -79,6 +81,16 @@ class _ScratchFile:
         """
         program = find_program("sqlite3", install="apt-get install sqlite3")
         return program, "-cmd", "PRAGMA trusted_schema=OFF", self._path
+
+    @contextlib.contextmanager
+    def clone(self) -> Iterator[_ScratchFile]:
+        """Yield a copy of the file, beside it."""
+        path = os.path.join(os.path.dirname(self._path), f"clone-{secrets.token_hex(8)}.db")
+        try:
+            copy_file(self._path, path)
+            yield _ScratchFile(path, self._evidence)
+        finally:
+            remove_database(path)
 
     def ask(self, statement: str) -> list[tuple[object, ...]]:
         """Run a query, which can only read."""

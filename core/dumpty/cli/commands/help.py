@@ -33,6 +33,7 @@ _ORDER = (
     "restoring",
     "verification",
     "trying",
+    "pytest",
     "configuration",
     "schedules",
     "alarms",

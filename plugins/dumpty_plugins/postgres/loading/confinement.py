@@ -123,6 +123,11 @@ class Confinement:
         self._granted: set[str] = set()
 
     @property
+    def admin(self) -> Source | None:
+        """The superuser of a server that the drill has for itself; None on a server of somebody's."""
+        return self._admin
+
+    @property
     def on_private_server(self) -> bool:
         """Whether the server is the drill's own."""
         return self._admin is not None

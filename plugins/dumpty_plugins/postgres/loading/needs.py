@@ -14,7 +14,8 @@ from dumpty_plugins.postgres.dumping.stored import read_archive
 from dumpty_plugins.postgres.server.encodings import decode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from dumpty import Dump
     from dumpty_plugins.postgres.dumping.archive import Contents, Entry
@@ -55,10 +56,14 @@ _MAJOR = re.compile(r"(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What a dump needs. ``superuser``: the name of the original server's first one; ``outside``: what reaches out."""
+    """What a dump needs. ``superuser``: the name of the original server's first one; ``outside``: what reaches out.
+
+    ``grantees``: who has privileges on the database itself, which a restore goes without where they are missing.
+    """
 
     major: int
     roles: tuple[str, ...]
+    grantees: tuple[str, ...]
     superuser: str
     extensions: tuple[str, ...]
     tablespaces: tuple[str, ...]
@@ -97,11 +102,19 @@ def needs_of(dump: Dump, *, read_dump: bool = False) -> Needs:
     return Needs(
         major=int(major[1]),
         roles=tuple(sorted(r for r in roles if not r.startswith("pg_"))),
+        grantees=tuple(sorted(_grantees(surroundings) - roles)),
         superuser=superuser,
         extensions=tuple(sorted(extensions)),
         tablespaces=tuple(sorted(tablespaces - {"pg_default", "pg_global"})),
         outside=tuple(dict.fromkeys(outside)),
     )
+
+
+def _grantees(surroundings: Mapping[str, Any]) -> set[str]:
+    """Return who has privileges on the database, by what its backup recorded; what is no name of a role is left out."""
+    names = (grant[1].encode() for grant in surroundings.get("grants") or ())
+    roles = {plain_name(name, "utf-8") for name in names if _NAMES.fullmatch(name)}
+    return {r for r in roles if r.lower() not in _PSEUDO_ROLES and not r.startswith("pg_")}
 
 
 def _outside(keywords: tuple[bytes, ...], statement: bytes) -> str:

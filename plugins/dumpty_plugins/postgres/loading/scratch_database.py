@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from dumpty import IntegrityError, SourceError
+from dumpty_plugins.postgres.loading.clone import cloned
 from dumpty_plugins.postgres.loading.confinement import confinement_of
 from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.client_settings import client_conninfo, client_environment
@@ -15,7 +17,7 @@ from dumpty_plugins.postgres.server.errors import translate_errors
 from dumpty_plugins.postgres.server.target import open_maintenance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -101,6 +103,16 @@ class ScratchDatabase:
             CommandError: there is none.
         """
         return find_clients("psql", self._bindir)[0].path, f"--dbname={client_conninfo(self._address)}"
+
+    @contextlib.contextmanager
+    def clone(self) -> Iterator[ScratchDatabase]:
+        """Yield a copy on the same server, with the settings and privileges that this one has."""
+        confinement = confinement_of(self._address)
+        admin = confinement.admin if confinement is not None else None
+        address = self._address if admin is None else Address(admin)
+        with cloned(address, str(self.target.database)) as name:
+            target = self.target.replace(database=name)
+            yield ScratchDatabase(target, notes=self.notes, rehearsal=self.rehearsal, bindir=self._bindir)
 
     def check(self) -> tuple[str, ...]:
         """Check indexes against their tables and tables against themselves with amcheck; return what was run.

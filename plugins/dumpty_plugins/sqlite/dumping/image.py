@@ -14,7 +14,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, IntegrityError, SourceError, raise_if_cancelled, send_file
-from dumpty_plugins.sqlite.files.connection import connect, corruption_error, interruptible
+from dumpty_plugins.sqlite.files.connection import connect, corruption_error, interruptible, translate_errors
 from dumpty_plugins.sqlite.schema import checks
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ def write_image(database: sqlite3.Connection, sink: Sink, *, check: bool, finger
             )
         prove = functools.partial(_prove, image, source, check=check, fingerprints=fingerprints)
         return interruptible(image, prove, meanwhile=functools.partial(send_file, path=copy, sink=sink))
+
+
+def copy_file(path: str, copy: str) -> None:
+    """Copy the database in the file ``path``, what is in its write-ahead log included, into a new file.
+
+    Raises:
+        SourceError: it cannot be read, or there is no room.
+    """
+    with translate_errors(path), contextlib.closing(connect(path, "rw")) as database:
+        interruptible(database, functools.partial(_copy, database, copy))
 
 
 def _copy(database: sqlite3.Connection, copy: str) -> None:
