@@ -14,12 +14,15 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 from support.certificates import make_certificate
 from support.dask_cluster import PATIENCE, Cluster, kill, wait_for
 
-from dumpty import BackupManager
+from dumpty import BackupManager, StoreError
+from dumpty.jobs.fleet import own_workers, worker
+from dumpty.jobs.fleet.dask import DaskFleet
 from dumpty.jobs.work import WorkersLost
 
 EVERY_YEAR = '"0 0 1 1 *"'
@@ -139,16 +142,13 @@ def test_what_happens_in_workers_is_told_as_it_happens_here(dumpty, configure, d
     assert lines[-1].startswith("shop: ok: 3 of 3 databases backed up")
 
 
-def test_workers_that_are_started_for_a_run_are_gone_after_it(program, configure, databases, tmp_path):
+def test_workers_that_are_started_for_a_run_are_gone_after_it(dumpty, configure, databases, tmp_path):
     configure(job("shop", databases(5)))
-    result = program("run", "--workers", "dask", "--json")
+    result = dumpty("run", "--workers", "dask", "--json")
     assert (result.status, result.json["jobs"][0]["outcome"]) == (0, "ok"), result.err
     require_each_once(tmp_path, 5)
-    assert all(str(tmp_path) not in line for line in processes() if "spawn_main" in line)
-
-
-def processes():
-    return subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    children = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    assert "spawn_main" not in children.stdout
 
 
 def test_a_failure_in_a_worker_is_a_failure_of_the_job(dumpty, configure, databases, here, tmp_path):
@@ -248,6 +248,145 @@ def test_a_run_that_is_interrupted_ends_its_workers_work(configure, databases, c
     wait_for(lambda: not list((tmp_path / "backups").glob("*/*.intent")), *cluster.workers)
     assert committed(tmp_path) == []
     assert list((tmp_path / "backups" / ".runs" / "shop").glob("*.claim-*")) == []
+
+
+@pytest.fixture
+def meanwhile():
+    """Do something in a thread of its own, while a run goes on in this one."""
+    threads, failures = [], []
+
+    def meanwhile(work):
+        def noting():
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+        threads.append(threading.Thread(target=noting))
+        threads[-1].start()
+
+    yield meanwhile
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert failures == []
+
+
+def test_workers_that_come_are_given_work_and_one_that_leaves_is_told_of(
+    dumpty, configure, databases, cluster, tmp_path, monkeypatch, meanwhile
+):
+    monkeypatch.setattr("dumpty.jobs.fleet.dask._WORKERS_SECONDS", 0.1)
+    monkeypatch.setattr("dumpty.jobs.fleet.dask._LONELY_SECONDS", 0.0)
+    monkeypatch.setattr("dumpty.jobs.fleet.dask._TASK_SECONDS", 0.2)
+    configure(job("shop", databases(12, rows=300), rate_limit='"20KB"'))
+    missed, missing = threading.Event(), DaskFleet._missing
+
+    def missing_now(fleet):
+        text = missing(fleet)
+        if text:
+            missed.set()
+        return text
+
+    monkeypatch.setattr(DaskFleet, "_missing", missing_now)
+    cluster.start_worker()
+
+    def work():
+        wait_for(lambda: len(committed(tmp_path)) >= 2)
+        kill(cluster.workers[0])
+        assert missed.wait(PATIENCE)
+        cluster.start_worker(threads=2)
+
+    meanwhile(work)
+    result = dumpty("run", "--workers", cluster.address)
+    assert result.status == 0
+    assert f"the scheduler at {cluster.address} has no workers any more; what is left waits" in result.err
+    require_each_once(tmp_path, 12)
+
+
+def test_a_database_that_kills_its_workers_fails_and_no_other_does(dumpty, configure, databases, tmp_path, meanwhile):
+    configure(job("shop", databases(3, rows=1000), rate_limit='"20KB"'), run="parallel = 1")
+    with Cluster(tmp_path / "cluster", DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as cluster:
+        cluster.start_worker()
+
+        def work():
+            wait_for(lambda: list((tmp_path / "backups").glob("*/*.intent")))
+            kill(cluster.workers[0])
+            cluster.start_worker()
+
+        meanwhile(work)
+        result = dumpty("run", "--workers", cluster.address, "--json")
+    assert result.status == 1
+    errors = [database["error"] for database in result.json["jobs"][0]["databases"] if not database["ok"]]
+    assert len(errors) in {1, 2}  # the one that was at work, and one that waited there
+    assert all("1 workers died while they were at it, the last tcp://127.0.0.1" in error for error in errors)
+
+
+def test_a_run_ends_at_once_when_its_scheduler_does(dumpty, configure, databases, cluster, tmp_path, meanwhile):
+    configure(job("shop", databases(12, rows=300), rate_limit='"20KB"'))
+    cluster.start_worker()
+
+    def work():
+        wait_for(lambda: len(committed(tmp_path)) >= 2)
+        kill(cluster.scheduler)
+
+    meanwhile(work)
+    result = dumpty("run", "--workers", cluster.address)
+    assert (result.status, f"the scheduler at {cluster.address} is gone" in result.err) == (1, True)
+    assert list((tmp_path / "backups" / ".runs" / "shop").glob("*.claim-*")) == []
+
+
+def test_ctrl_c_ends_what_workers_are_at(dumpty, configure, databases, here, tmp_path, meanwhile):
+    configure(job("shop", databases(4, rows=3000), rate_limit='"5KB"'))
+
+    def work():
+        wait_for(lambda: len(list((tmp_path / "backups").glob("*/*.intent"))) >= 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    meanwhile(work)
+    assert dumpty("run", "--workers", here).status == 130
+    wait_for(lambda: not list((tmp_path / "backups").glob("*/*.intent")))
+    assert committed(tmp_path) == []
+
+
+def test_an_answer_that_nobody_hears_of_is_not_waited_for_for_ever(dumpty, configure, databases, here, monkeypatch):
+    monkeypatch.setattr("dumpty.jobs.fleet.dask._TASK_SECONDS", 0.2)
+    monkeypatch.setattr("distributed.Future.add_done_callback", lambda future, callback: None)
+    configure(job("shop", databases(1)))
+    result = dumpty("run", "--workers", here)
+    assert result.status == 1
+    assert "what a worker answered could not be unpacked: see its log, and the scheduler's" in result.err
+
+
+def test_a_worker_without_work_gives_up_its_connections(dumpty, configure, databases, here, monkeypatch):
+    monkeypatch.setattr(worker, "_IDLE_SECONDS", 0.2)
+    configure(job("shop", databases(2)))
+    monkeypatch.setattr(worker, "_process", worker._Process())  # the tests before have left theirs busy for a minute
+    assert dumpty("run", "--workers", here).status == 0
+    wait_for(lambda: not worker._process.managers)
+    assert dumpty("run", "--workers", here).status == 0
+
+
+def test_a_worker_tries_again_what_may_pass_before_its_first_backup(dumpty, configure, databases, here, monkeypatch):
+    failures, known = [StoreError("the network is away"), StoreError("still")], worker._JobWork._require_known
+
+    def require_known(work):
+        if failures:
+            raise failures.pop()
+        known(work)
+
+    monkeypatch.setattr(worker._JobWork, "_require_known", require_known)
+    configure(job("shop", databases(1), retry_wait='"0s"'))
+    assert dumpty("run", "--workers", here).status == 0
+    assert failures == []
+
+
+def test_workers_that_are_started_for_a_run_leave_ctrl_c_to_it():
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        own_workers.dask_setup(None)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # -- who is asked, and what is said there ------------------------------------------------------------------------------
