@@ -19,9 +19,10 @@ import threading
 import pytest
 from support.certificates import make_certificate
 from support.dask_cluster import PATIENCE, Cluster, kill, wait_for
+from support.store_files import begun, committed
 
 from dumpty import BackupManager, StoreError
-from dumpty.jobs.fleet import own_workers, worker
+from dumpty.jobs.fleet import joining, own_workers, worker
 from dumpty.jobs.fleet.dask import DaskFleet
 from dumpty.jobs.work import WorkersLost
 
@@ -90,14 +91,9 @@ def backups(tmp_path, repository="backups"):
     return BackupManager(tmp_path / repository).list_backups()
 
 
-def committed(tmp_path):
-    """What lies there, also what is there twice."""
-    return sorted(path.name for path in (tmp_path / "backups").glob("*/*.manifest.json") if path.stat().st_size > 20)
-
-
 def require_each_once(tmp_path, number):
     """Every database has one backup, which holds what it should, and nothing else is left."""
-    assert len(committed(tmp_path)) == number
+    assert len(committed(tmp_path / "backups")) == number
     made = backups(tmp_path)
     assert len({backup.source for backup in made}) == number == len(made)
     manager = BackupManager(tmp_path / "backups")
@@ -182,7 +178,7 @@ def fleet_run(tmp_path):
         command = [sys.executable, "-m", "dumpty", "run", "--json", "--workers", cluster.address, *argv]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
-        wait_for(lambda: len(committed(tmp_path)) >= made, process)
+        wait_for(lambda: len(committed(tmp_path / "backups")) >= made, process)
         return process
 
     yield start
@@ -241,12 +237,12 @@ def test_a_run_that_is_interrupted_ends_its_workers_work(configure, databases, c
     configure(job("shop", databases(30, rows=3000), rate_limit='"5KB"', schedule=EVERY_YEAR))
     cluster.start_worker(threads=2)
     process = fleet_run(cluster, 0, "--due")
-    wait_for(lambda: list((tmp_path / "backups").glob("*/*.intent")), process)
+    wait_for(lambda: begun(tmp_path / "backups"), process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    wait_for(lambda: not list((tmp_path / "backups").glob("*/*.intent")), *cluster.workers)
-    assert committed(tmp_path) == []
+    wait_for(lambda: not begun(tmp_path / "backups"), *cluster.workers)
+    assert committed(tmp_path / "backups") == []
     assert list((tmp_path / "backups" / ".runs" / "shop").glob("*.claim-*")) == []
 
 
@@ -291,7 +287,7 @@ def test_workers_that_come_are_given_work_and_one_that_leaves_is_told_of(
     cluster.start_worker()
 
     def work():
-        wait_for(lambda: len(committed(tmp_path)) >= 2)
+        wait_for(lambda: len(committed(tmp_path / "backups")) >= 2)
         kill(cluster.workers[0])
         assert missed.wait(PATIENCE)
         cluster.start_worker(threads=2)
@@ -309,7 +305,7 @@ def test_a_database_that_kills_its_workers_fails_and_no_other_does(dumpty, confi
         cluster.start_worker()
 
         def work():
-            wait_for(lambda: list((tmp_path / "backups").glob("*/*.intent")))
+            wait_for(lambda: begun(tmp_path / "backups"))
             kill(cluster.workers[0])
             cluster.start_worker()
 
@@ -318,7 +314,7 @@ def test_a_database_that_kills_its_workers_fails_and_no_other_does(dumpty, confi
     assert result.status == 1
     errors = [database["error"] for database in result.json["jobs"][0]["databases"] if not database["ok"]]
     assert len(errors) in {1, 2}  # the one that was at work, and one that waited there
-    assert all("1 workers died while they were at it, the last tcp://127.0.0.1" in error for error in errors)
+    assert all("workers that were at it died, 1 in all, the last tcp://127.0.0.1" in error for error in errors)
 
 
 def test_a_run_ends_at_once_when_its_scheduler_does(dumpty, configure, databases, cluster, tmp_path, meanwhile):
@@ -326,7 +322,7 @@ def test_a_run_ends_at_once_when_its_scheduler_does(dumpty, configure, databases
     cluster.start_worker()
 
     def work():
-        wait_for(lambda: len(committed(tmp_path)) >= 2)
+        wait_for(lambda: len(committed(tmp_path / "backups")) >= 2)
         kill(cluster.scheduler)
 
     meanwhile(work)
@@ -339,13 +335,13 @@ def test_ctrl_c_ends_what_workers_are_at(dumpty, configure, databases, here, tmp
     configure(job("shop", databases(4, rows=3000), rate_limit='"5KB"'))
 
     def work():
-        wait_for(lambda: len(list((tmp_path / "backups").glob("*/*.intent"))) >= 2)
+        wait_for(lambda: len(begun(tmp_path / "backups")) >= 2)
         os.kill(os.getpid(), signal.SIGINT)
 
     meanwhile(work)
     assert dumpty("run", "--workers", here).status == 130
-    wait_for(lambda: not list((tmp_path / "backups").glob("*/*.intent")))
-    assert committed(tmp_path) == []
+    wait_for(lambda: not begun(tmp_path / "backups"))
+    assert committed(tmp_path / "backups") == []
 
 
 def test_an_answer_that_nobody_hears_of_is_not_waited_for_for_ever(dumpty, configure, databases, here, monkeypatch):
@@ -420,6 +416,18 @@ def test_where_no_scheduler_or_worker_is_the_run_is_not_begun(dumpty, configure,
     result = dumpty("run", "--workers", cluster.address)
     assert (result.status, "has no workers: start some" in result.err) == (1, True)
     assert not os.path.exists("backups")
+
+
+def test_a_scheduler_that_another_user_may_have_started_is_none(dumpty, configure, databases, monkeypatch):
+    """What it sends would be run here, as whoever backs up."""
+    configure(job("shop", databases(1)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert joining._listeners(port) == {os.geteuid()}
+        monkeypatch.setattr(joining, "_listeners", lambda _: {os.geteuid(), 12345})
+        result = dumpty("run", "--workers", f"tcp://127.0.0.1:{port}")
+    assert result.status == 2
+    assert "another user's (uid 12345 listens at that port), who could run anything here" in result.err
 
 
 @pytest.mark.parametrize(

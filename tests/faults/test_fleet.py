@@ -13,6 +13,7 @@ import sys
 import pytest
 from faults.ledger import FACTOR, LEDGER
 from support.dask_cluster import PATIENCE, Cluster, kill, wait_for
+from support.store_files import begun, committed
 
 from dumpty import BackupManager
 
@@ -64,16 +65,15 @@ class Fleet(Cluster):
 
     def committed(self):
         """What is committed, also what is there twice."""
-        found = (self.place / "backups").glob("*/*.manifest.json")
-        return sorted(path.name for path in found if path.stat().st_size > 20)
+        return committed(self.place / "backups")
 
     def begun_by(self, worker):
         """The backups that a worker is at."""
-        begun = []
-        for path in (self.place / "backups").glob("*/*.intent"):
+        found = []
+        for path in begun(self.place / "backups"):
             with contextlib.suppress(FileNotFoundError):
-                begun += [path.name] if json.loads(path.read_text() or "{}").get("pid") == worker.pid else []
-        return begun
+                found += [path.name] if json.loads(path.read_text() or "{}").get("pid") == worker.pid else []
+        return found
 
     def require_each_once(self, event, before):
         committed, manager = self.committed(), BackupManager(self.place / "backups")

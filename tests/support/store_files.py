@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 from datetime import timedelta
+from pathlib import Path
+
+from dumpty.repository.protocol.layout import TOMBSTONE
 
 NOW = timedelta(0)
 PART = r"~dumpty-[0-9a-f]{32}\.part"
@@ -39,6 +44,25 @@ def files(top):
         for folder, folders, here in os.walk(top)
         for name in (*here, *(f for f in folders if not os.listdir(os.path.join(folder, f))))
     )
+
+
+def matching(top, pattern):
+    """Return the paths under a directory that match, while others change it: what goes meanwhile is in it or is not."""
+    return [Path(path) for path in glob.glob(os.path.join(glob.escape(str(top)), pattern))]
+
+
+def committed(top):
+    """Return the names of manifests that are no tombstones, also of a backup that is there twice, of any database."""
+    found = []
+    for path in matching(top, "*/*.manifest.json"):
+        with contextlib.suppress(FileNotFoundError):
+            found += [path.name] if path.read_bytes() != TOMBSTONE else []
+    return sorted(found)
+
+
+def begun(top):
+    """Return the intents of backups that are being made, of any database."""
+    return matching(top, "*/*.intent")
 
 
 def parts(top):

@@ -84,7 +84,7 @@ class Client:
             raise DumptyError(
                 f"the process that holds the databases of these tests has ended{_reason(self._directory)}"
             )
-        answer = ANSWERS.decode(text)
+        answer: Answer = ANSWERS.decode(text)
         if isinstance(answer, Failed):
             raise DumptyError(answer.text)
         return answer

@@ -292,8 +292,8 @@ class DaskFleet:
             return msgspec.convert(future.result(timeout=_ENDING_SECONDS), Answer)
         except KilledWorker as error:
             raise DumptyError(
-                f"{error.allowed_failures + 1} workers died while they were at it, the last {error.last_worker.address}"
-                ": see its log, and how much memory it has"
+                f"each of the workers that were at it died, {error.allowed_failures + 1} in all, the last "
+                f"{error.last_worker.address}: see its log, and how much memory it has"
             ) from None
         except ModuleNotFoundError as error:
             raise DumptyError(f"a worker cannot do it ({error}): install the same dumpty there") from None

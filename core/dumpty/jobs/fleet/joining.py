@@ -94,21 +94,25 @@ def _require_safe(address: str) -> None:
             f"{address} is off this machine, and there a scheduler needs TLS: write tls://, and see dumpty help fleets "
             "for its certificates"
         )
-    if parts.scheme == "tcp" and (owner := _listener(parts.port or 0)) not in {None, 0, os.geteuid()}:
+    if parts.scheme == "tcp" and (others := _listeners(parts.port or 0) - {0, os.geteuid()}):
         # Whoever listens there is trusted with code: what it sends is run here.
-        raise OptionError(f"{address} is a process of another user's (uid {owner}), who could run anything here")
+        raise OptionError(
+            f"{address} may be a process of another user's (uid {min(others)} listens at that port), who could run "
+            "anything here"
+        )
 
 
-def _listener(port: int) -> int | None:
-    """Return whose process listens at a port of this machine; None where nobody does, or it cannot be told."""
+def _listeners(port: int) -> set[int]:
+    """Return the users whose processes listen at a port of this machine, at any of its addresses, as far as is told."""
+    found = set()
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError, ValueError, IndexError), open(path, encoding="ascii") as stream:
             for line in stream.readlines()[1:]:
                 # proc(5): local address, remote address, state (0A listens), queues, timer, retransmissions, uid
                 _, local, _, state, _, _, _, uid, *_ = line.split()
                 if state == "0A" and int(local.rpartition(":")[2], 16) == port:
-                    return int(uid)
-    return None
+                    found.add(int(uid))
+    return found
 
 
 def _require_certificates(address: str) -> None:

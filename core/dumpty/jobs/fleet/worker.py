@@ -199,15 +199,15 @@ class _Process:
         # What follows knows which other jobs there are, so that nothing of theirs is removed.
         key = assignment.run, assignment.job, assignment.database is None
         with self._lock:
-            known = self._works.pop(key, None)
-        work = known or _JobWork(assignment, send, self)
+            known = self._works.get(key)
+        new = known or _JobWork(assignment, send, self)
         with self._lock:
-            work = self._works.setdefault(key, work)  # another thread may have been faster
-            for old in [key for key, other in self._works.items() if not other.threads][
-                : max(0, len(self._works) - _JOBS)
-            ]:
-                self._works.pop(old).close()
+            work = self._works.setdefault(key, new)  # another thread may have been faster
+            self._works.move_to_end(key)
             work.begin(assignment)
+            idle = [other for other, its in self._works.items() if not its.threads]
+            for other in idle[: max(0, len(self._works) - _JOBS)]:
+                self._works.pop(other).close()
             self._at_work[threading.get_ident()] = work
             if not self._listens:
                 self._listens = True
