@@ -273,7 +273,6 @@ def test_workers_that_come_are_given_work_and_one_that_leaves_is_told_of(
 ):
     monkeypatch.setattr("dumpty.jobs.fleet.dask._WORKERS_SECONDS", 0.1)
     monkeypatch.setattr("dumpty.jobs.fleet.dask._LONELY_SECONDS", 0.0)
-    monkeypatch.setattr("dumpty.jobs.fleet.dask._TASK_SECONDS", 0.2)
     configure(job("shop", databases(12, rows=300), rate_limit='"20KB"'))
     missed, missing = threading.Event(), DaskFleet._missing
 

@@ -264,7 +264,7 @@ class DaskFleet:
 
         def look(dask_scheduler: Any) -> bool:  # sent as it stands here: a scheduler need not have dumpty
             task = dask_scheduler.tasks.get(key)
-            return task is None or task.state in {"memory", "erred", "forgotten", "released"}
+            return task is None or task.state in {"memory", "erred"}
 
         with contextlib.suppress(Exception):  # it is asked again
             return bool(self._client.run_on_scheduler(look))
