@@ -22,7 +22,7 @@ from support.dask_cluster import PATIENCE, Cluster, kill, wait_for
 from support.store_files import begun, committed
 
 from dumpty import BackupManager, StoreError
-from dumpty.jobs.fleet import joining, own_workers, worker
+from dumpty.jobs.fleet import joining, local_workers, worker
 from dumpty.jobs.fleet.dask import DaskFleet
 from dumpty.jobs.work import WorkersLost
 
@@ -378,7 +378,7 @@ def test_a_worker_tries_again_what_may_pass_before_its_first_backup(dumpty, conf
 def test_workers_that_are_started_for_a_run_leave_ctrl_c_to_it():
     before = signal.getsignal(signal.SIGINT)
     try:
-        own_workers.dask_setup(None)
+        local_workers.dask_setup(None)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

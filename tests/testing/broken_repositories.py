@@ -145,7 +145,7 @@ class TakesEveryRecord(GoodRepository):
 class MakesOneBackupTwice(GoodRepository):
     class repository(Transacting):
         class transaction_type(PlainTransaction):
-            def made_elsewhere(self, record_id):
+            def claim_id(self, record_id):
                 return None
 
 

@@ -29,7 +29,7 @@ from dumpty.repository.protocol.attempt import Abandoned
 from dumpty.url import MalformedURL, database_name, parse_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from dumpty.backup_manager import BackupManager
     from dumpty.jobs.events import EventSource
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dumpty.operations.result import Backup
     from dumpty.types import ProgressCallback, Recipient, SigningKey
 
-__all__ = ["HOST_TAG", "Keys", "back_up", "error_text", "host_tag", "is_transient", "job_tag"]
+__all__ = ["HOST_TAG", "Keys", "back_up", "begins_locally", "error_text", "host_tag", "is_transient", "job_tag"]
 
 HOST_TAG = "host="
 _LONGEST_WAIT = 3600.0
@@ -158,7 +158,7 @@ def _attempt(
     try:
         driver = default_host().driver(parse_url(url).scheme)
         kind["format"] = format or driver.preferred_format.name
-        of_here = driver.described.files or _begins_here(job)
+        of_here = driver.described.files or begins_locally(job.via)
         kind["tags"] = (*job.tags, job_tag(job.name), *([host_tag()] if of_here else []))
         result = manager().create_backup(
             url, cancel=stop.token, encrypt_to=keys.encrypt_to, sign_with=keys.sign_with, **kind
@@ -170,9 +170,9 @@ def _attempt(
     return result.backup, None
 
 
-def _begins_here(job: JobSettings) -> bool:
-    """Return whether a job goes into a container of this machine, of whose name another machine may have one, too."""
-    return bool(job.via) and not job.via[0].lower().startswith("ssh://")
+def begins_locally(via: Sequence[str]) -> bool:
+    """Return whether a way leads into a container of this machine, of whose name another machine may have one, too."""
+    return bool(via) and not via[0].lower().startswith("ssh://")
 
 
 def _facts(backup: Backup) -> dict[str, Any]:

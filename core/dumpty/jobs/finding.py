@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dumpty.errors import OptionError
 from dumpty.indirection import indirect_line
+from dumpty.jobs.database_run import begins_locally
 from dumpty.operations import databases
 from dumpty.registry.host import default_host
 from dumpty.url import parse_url, with_database
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from dumpty.jobs.settings import JobSettings
 
-__all__ = ["ACCOUNTS", "Database", "find_databases", "has_files", "heard_warnings", "is_of_here"]
+__all__ = ["ACCOUNTS", "Database", "find_databases", "has_files", "heard_warnings", "is_local"]
 
 ACCOUNTS = "accounts"
 """The format of what belongs to a server, and to none of its databases."""
@@ -81,11 +82,11 @@ def has_files(job: JobSettings) -> bool:
     return any(host.driver(parse_url(url).scheme).described.files for url in urls)
 
 
-def is_of_here(url: str, via: Sequence[str] = ()) -> bool:
+def is_local(url: str, via: Sequence[str] = ()) -> bool:
     """Return whether a URL means another database on another machine: a file, a server on this one, a container."""
     source = parse_url(url)
     if via:
-        return not via[0].lower().startswith("ssh://")
+        return begins_locally(via)
     if default_host().driver(source.scheme).described.files:
         return True
     host = source.host or source.query.get("host") or source.query.get("unix_socket") or "localhost"

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from dumpty.errors import DumptyError
 from dumpty.jobs import database_run
-from dumpty.jobs.finding import is_of_here
+from dumpty.jobs.finding import is_local
 from dumpty.jobs.outcomes import CopyRun, DrillRun  # noqa: TC001 - msgspec asks for it
 from dumpty.jobs.upkeep import Place, Upkeep, read_address
 from dumpty.operations.given_keys import given_recipients, given_signing_key
@@ -193,5 +193,5 @@ def purpose_of(key: str, job: JobSettings, database: Database) -> str:
         job.tags,
         sorted(job.options.items()),
     )
-    where = socket.gethostname() if is_of_here(database.url, job.via) else ""
+    where = socket.gethostname() if is_local(database.url, job.via) else ""
     return repr((key, where, database.format, parse_url(database.url).url, asked))

@@ -135,7 +135,7 @@ def _written(
     """
     record_id, started = given_id or str(uuid.uuid4()), datetime.now(UTC)
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
-        if given_id is not None and (made := tx.made_elsewhere(given_id)) is not None:
+        if given_id is not None and (made := tx.claim_id(given_id)) is not None:
             return made
         ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
         reporter.begin(Phase.DUMPING)

@@ -12,7 +12,7 @@ from dumpty.process.interruption import current_interruption
 from dumpty.repository import manifest
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.layout import MANIFEST
-from dumpty.repository.protocol.single import committed_elsewhere
+from dumpty.repository.protocol.single import committed_attempts
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,8 +50,8 @@ class PlainTransaction:
         self._uploads[ending] = upload
         return upload
 
-    def made_elsewhere(self, record_id: str) -> Record | None:
-        for stem in committed_elsewhere(self._store, self._attempt.stem):
+    def claim_id(self, record_id: str) -> Record | None:
+        for stem in committed_attempts(self._store, self._attempt.stem):
             record = self._whole(stem + MANIFEST)
             if record is not None and record.id == record_id:
                 return record

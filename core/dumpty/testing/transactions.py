@@ -141,24 +141,24 @@ class TransactionRules(RepositoryRules):
             self.require_whole(repositories[0], record, (bytes([number]) * 20_000,))
 
     def test_a_backup_that_several_make_is_there_once(self, host: Host, repository_url: str) -> None:
-        """Of one id the first that commits counts: made_elsewhere() finds it, and none that was on its way commits."""
+        """Of one id the first that commits counts: claim_id() finds it, and none that was on its way commits."""
         first, second = (self.opened(host, repository_url) for _ in range(2))
         identity = {"database": "shop", "identity": "test:shop"}
         arguments: dict[str, Any] = {"record_id": str(uuid.uuid4()), **identity}
         fields: dict[str, Any] = {"id": arguments["record_id"], **identity}
         rule = "Of several backups of one id one is committed."
         with first.transaction(**arguments, started=STARTED) as slow:
-            require(slow.made_elsewhere(fields["id"]) is None, rule, "Return None while none is committed.")
+            require(slow.claim_id(fields["id"]) is None, rule, "Return None while none is committed.")
             objects = self.upload(slow, (b"slow",))
             later = STARTED + timedelta(hours=1)
             with second.transaction(**arguments, started=later) as tx:
-                require(tx.made_elsewhere(fields["id"]) is None, rule, "Return None while none is committed.")
+                require(tx.claim_id(fields["id"]) is None, rule, "Return None while none is committed.")
                 record = tx.commit(self.record(self.upload(tx, (b"fast",)), started=later, **fields))
-            with refused(StoreError, rule, "Let none commit that made_elsewhere() of another has seen on its way."):
+            with refused(StoreError, rule, "Let none commit that claim_id() of another has seen on its way."):
                 slow.commit(self.record(objects, started=STARTED, **fields))
         with first.transaction(**arguments, started=later + timedelta(hours=1)) as tx:
-            found = tx.made_elsewhere(fields["id"])
-            require(found == record, "made_elsewhere() returns the backup that is there.", "Return it.", shown(found))
+            found = tx.claim_id(fields["id"])
+            require(found == record, "claim_id() returns the backup that is there.", "Return it.", shown(found))
         self.require_listed(first, record)
         self.require_whole(first, record, (b"fast",))
 

@@ -60,8 +60,8 @@ class Transaction(Protocol):
         """
         ...
 
-    def made_elsewhere(self, record_id: str) -> Record | None:
-        """Return the backup of this transaction's id that is there already, whole; None where none is.
+    def claim_id(self, record_id: str) -> Record | None:
+        """Claim this transaction's id: return the backup that has it already, whole; None where none has.
 
         Of all other transactions of this id that are on their way none can commit any more, whoever began them: so of
         a backup that several make, because one of them was taken for dead, there is one. Where a repository cannot see

@@ -11,7 +11,7 @@ from dumpty.errors import IntegrityError, Locked, MissingFile, StoreError, Unkno
 from dumpty.repository.protocol import annotations, layout, recovery, removal, runs
 from dumpty.repository.protocol.attempt import Attempt
 from dumpty.repository.protocol.reader_pin import ReaderPin
-from dumpty.repository.protocol.single import committed_elsewhere
+from dumpty.repository.protocol.single import committed_attempts
 from dumpty.testing.memory_store import ALL
 from dumpty.types import Cap
 
@@ -66,7 +66,7 @@ def single(name):
     def process(store):
         try:
             with Attempt(store, name, beat_seconds=None) as attempt:
-                if list(committed_elsewhere(store, name)):
+                if list(committed_attempts(store, name)):
                     return "made"
                 upload = attempt.upload(".db")
                 upload.write(DATA)

@@ -121,12 +121,12 @@ def _run_on(
     Raises:
         WorkersLost: they are gone, or were never there; the text says how to go on.
     """
-    from dumpty.jobs.fleet.dask import hired
+    from dumpty.jobs.fleet.dask import open_fleet
     from dumpty.jobs.runner import Runner
     from dumpty.jobs.work import WorkersLost
 
     limits = configuration.limits
-    with hired(workers, limits.parallel, configuration.written, listener.tell) as fleet:
+    with open_fleet(workers, limits.parallel, configuration.written, listener.tell) as fleet:
         runner = Runner(limits.of(fleet.capacity), listener, configuration.written, watch, fleet)
         fleet.follow(lambda capacity: runner.change(limits.of(capacity), configuration.written))
         try:

@@ -65,7 +65,7 @@ class Machine(Struct, frozen=True, kw_only=True):
     boot: str
 
     @classmethod
-    def here(cls) -> Machine:
+    def current(cls) -> Machine:
         """Return this one."""
         try:
             with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:

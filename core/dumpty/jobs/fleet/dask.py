@@ -25,7 +25,7 @@ from dumpty.jobs.fleet.assignments import (
     message_of,
     require_by_reference,
 )
-from dumpty.jobs.fleet.dask_work import DaskWork, part_of_here
+from dumpty.jobs.fleet.dask_work import DaskWork, local_part
 from dumpty.jobs.fleet.joining import joined, require_private
 from dumpty.jobs.views import in_time
 from dumpty.jobs.work import WorkersLost
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dumpty.jobs.document import Job
     from dumpty.jobs.work import Order
 
-__all__ = ["DaskFleet", "hired"]
+__all__ = ["DaskFleet", "open_fleet"]
 
 _LOOK_SECONDS = 0.5
 _ANSWER_SECONDS = 15.0
@@ -52,7 +52,7 @@ _TASK_SECONDS = 20.0
 
 
 @contextlib.contextmanager
-def hired(
+def open_fleet(
     workers: str, parallel: int, documents: Mapping[str, Job], tell: Callable[[str], None]
 ) -> Iterator[DaskFleet]:
     """Within the block, have the workers of a scheduler; the first two arguments are those of ``joined``.
@@ -85,7 +85,7 @@ class DaskFleet:
         self._numbers = itertools.count(1)
         self._works: dict[str, DaskWork] = {}
         self._lock = threading.Lock()
-        self._here: list[str] = []
+        self._local_hosts: list[str] = []
         self._stopped: set[str] = set()
         self._refused: OptionError | None = None
         self._closed = threading.Event()
@@ -103,7 +103,7 @@ class DaskFleet:
         return sum(threads.values()) + len(threads)
 
     def follow(self, changed: Callable[[int], None]) -> None:
-        """Tell, in a thread of its own, of each change of ``capacity``, until the block of ``hired`` ends."""
+        """Tell, in a thread of its own, of each change of ``capacity``, until the block of ``open_fleet`` ends."""
         threading.Thread(target=self._look, args=(changed,), name="dumpty-fleet", daemon=True).start()
 
     def _look(self, changed: Callable[[int], None]) -> None:
@@ -130,7 +130,7 @@ class DaskFleet:
         hosts = {urlsplit(address).hostname or "" for address in self._threads()}
         if not hosts:
             return f"the scheduler at {self._address} has no workers any more"
-        if self._here and hosts.isdisjoint(self._here):
+        if self._local_hosts and hosts.isdisjoint(self._local_hosts):
             return f"{self._address} has no workers on this machine any more"
         return ""
 
@@ -147,17 +147,17 @@ class DaskFleet:
             WorkersLost: the scheduler is gone.
         """
         require_by_reference(order.job)
-        of_here = part_of_here(order.job, order.reporting.remember)
-        if of_here and not self.hosts_here():
+        local = local_part(order.job, order.reporting.remember)
+        if local and not self.local_hosts():
             raise OptionError(
-                f"{of_here} of the job {order.job.name} is of {socket.gethostname()}, and no worker of {self._address} "
+                f"{local} of the job {order.job.name} is of {socket.gethostname()}, and no worker of {self._address} "
                 "runs there: start one, or run the job without --workers"
             )
         # Who is told what is the client's to know: it tells, and a URL that tells has a secret in it.
         document = structs.replace(self._documents[order.job.name], notify=None, heartbeat=None)
         with self._lock:
             work = self._works[order.job.name] = DaskWork(
-                self.run, order, document, self.submit, after_here=bool(of_here)
+                self.run, order, document, self.submit, follow_up_locally=bool(local)
             )
         return work
 
@@ -198,17 +198,17 @@ class DaskFleet:
         )
         return machines
 
-    def hosts_here(self) -> list[str]:
+    def local_hosts(self) -> list[str]:
         """Return by which addresses the scheduler knows this machine; none where no worker runs here.
 
         Raises:
             WorkersLost: the scheduler is gone, or a worker does not answer.
         """
-        if not self._here:
-            here = worker.about()
-            same = [address for address, machine in self._machines("ignore").items() if machine == here]
-            self._here = sorted({urlsplit(address).hostname or "" for address in same})
-        return self._here
+        if not self._local_hosts:
+            this = worker.about()
+            local = [address for address, machine in self._machines("ignore").items() if machine == this]
+            self._local_hosts = sorted({urlsplit(address).hostname or "" for address in local})
+        return self._local_hosts
 
     def submit(self, assignment: Assignment, order: Order) -> Answer:
         """Have an assignment done, and return what came of it; a worker that is killed has it done by another one.
@@ -220,7 +220,7 @@ class DaskFleet:
         if self._refused is not None:
             raise self._refused
         # By the machine's address, not the workers' own: one that dies comes back under another one.
-        workers = None if assignment.machine is None else self.hosts_here()
+        workers = None if assignment.machine is None else self.local_hosts()
         done = threading.Event()
         future = self._ask(
             lambda: self._client.submit(

@@ -13,7 +13,7 @@ from dumpty._version import __version__
 from dumpty.errors import DumptyError
 from dumpty.indirection import indirect_line
 from dumpty.jobs.events import JobEventKind
-from dumpty.jobs.finding import is_of_here
+from dumpty.jobs.finding import is_local
 from dumpty.jobs.fleet.assignments import Answer, Assignment, Machine, Message, refer_to
 from dumpty.jobs.outcomes import DatabaseRun, encodable
 from dumpty.jobs.upkeep import read_address
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from dumpty.jobs.settings import JobSettings
     from dumpty.jobs.work import FollowUp, Order
 
-__all__ = ["DaskWork", "part_of_here"]
+__all__ = ["DaskWork", "local_part"]
 
 
-def part_of_here(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> str:
+def local_part(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> str:
     """Return what of a job means another thing on another machine, "" for nothing: then this machine does its work."""
     urls = [("a source", indirect_line(written, "database URL"), job.via) for written in job.sources]
     if job.drill is not None and job.drill.on is not None:
         urls.append(("the server of the drills", indirect_line(job.drill.on, "database URL"), ()))
     for what, url, via in urls:
         remember(parse_url(url).secrets)
-        if is_of_here(url, via):
+        if is_local(url, via):
             return what
     for copy in job.copies:
         address = read_address(copy.repository, remember)
@@ -55,7 +55,7 @@ class DaskWork:
         order: what is to be done.
         document: what is written for the job, without what workers need not know.
         submit: has an assignment done.
-        after_here: whether what follows its backups is done on this machine.
+        follow_up_locally: whether what follows its backups is done on this machine.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class DaskWork:
         document: Job,
         submit: Callable[[Assignment, Order], Answer],
         *,
-        after_here: bool,
+        follow_up_locally: bool,
     ) -> None:
         self._run, self._order, self._document, self._submit = run, order, document, submit
-        self._after_here = after_here
+        self._follow_up_locally = follow_up_locally
         self._ends = time.monotonic() + order.job.deadline.total_seconds()
         self._open: set[str] = set()
 
@@ -79,8 +79,8 @@ class DaskWork:
         subject = encodable(reference.shown)
         self._open.add(subject)
         try:
-            here = is_of_here(database.url, self._order.job.via)
-            assignment = structs.replace(self._assignment(key, here=here), database=reference)
+            local = is_local(database.url, self._order.job.via)
+            assignment = structs.replace(self._assignment(key, local=local), database=reference)
             answer = self._submit(assignment, self._order)
             if answer.backed_up is not None:
                 return answer.backed_up
@@ -104,8 +104,8 @@ class DaskWork:
 
     def follow_up(self, made: Sequence[DatabaseRun], key: str) -> FollowUp:
         """Have done what follows; a worker that is killed has it done once more, by another one."""
-        others = tuple(sorted(self._order.others))
-        assignment = structs.replace(self._assignment(key, here=self._after_here), made=tuple(made), others=others)
+        assignment = self._assignment(key, local=self._follow_up_locally)
+        assignment = structs.replace(assignment, made=tuple(made), others=tuple(sorted(self._order.others)))
         answer = self._submit(assignment, self._order)
         if answer.after is None:
             raise DumptyError(f"what follows the backups was not done: {answer.error}")
@@ -125,7 +125,7 @@ class DaskWork:
         if happened is not None and (not happened.database or happened.backup or happened.database in self._open):
             reporting.events.tell(happened.kind, **happened.facts())
 
-    def _assignment(self, key: str, *, here: bool) -> Assignment:
+    def _assignment(self, key: str, *, local: bool) -> Assignment:
         return Assignment(
             version=__version__,
             run=self._run,
@@ -134,5 +134,5 @@ class DaskWork:
             key=key,
             document=self._document,
             deadline_seconds=max(0.0, self._ends - time.monotonic()),
-            machine=Machine.here() if here else None,
+            machine=Machine.current() if local else None,
         )

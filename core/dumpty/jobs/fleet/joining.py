@@ -166,7 +166,7 @@ def _local_cluster(parallel: int) -> Iterator[Any]:
             worker_dashboard_address=None,
             memory_limit=0,  # a backup streams: what it holds in memory is bounded anyway
             local_directory=folder.path,
-            preload=["dumpty.jobs.fleet.own_workers"],
+            preload=["dumpty.jobs.fleet.local_workers"],
             silence_logs=logging.CRITICAL,
         ) as cluster,
     ):

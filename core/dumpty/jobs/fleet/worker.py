@@ -113,7 +113,7 @@ class _JobWork:
         repository, assignment = self.local.repository, self._assignment
         if repository.open().run_key(assignment.job, assignment.slot) != assignment.key:
             raise DumptyError(
-                f"on {Machine.here().host} {shown_address(repository.address)} knows nothing of the run "
+                f"on {Machine.current().host} {shown_address(repository.address)} knows nothing of the run "
                 f"{assignment.slot} of the job {assignment.job}: it is another place there, or the run is over; "
                 "workers need a repository that all of them share"
             )
@@ -273,7 +273,7 @@ def perform(values: dict[str, Any]) -> dict[str, Any]:
     from distributed import get_worker
 
     if values.get("version") != __version__:
-        text = f"{Machine.here().host} has dumpty {__version__}, and {values.get('version')} gives it work"
+        text = f"{Machine.current().host} has dumpty {__version__}, and {values.get('version')} gives it work"
         return as_values(Answer(error=f"{text}: install the same there", error_type="DependencyError"))
     worker = get_worker()
 
@@ -288,15 +288,15 @@ def perform(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _perform(assignment: Assignment, send: Callable[[Message], None]) -> Answer:
-    here = Machine.here()
-    if assignment.machine not in {None, here}:
-        raise DumptyError(f"this is to be done on {assignment.machine.host}, and {here.host} is another machine")
+    machine = Machine.current()
+    if assignment.machine not in {None, machine}:
+        raise DumptyError(f"this is to be done on {assignment.machine.host}, and {machine.host} is another machine")
     work = _process.begin(assignment, send)
     try:
         work.prepare()
         if assignment.database is None:
             return work.shown(Answer(after=work.local.follow_up(assignment.made, assignment.key)))
-        database = resolve(assignment.database, here.host)
+        database = resolve(assignment.database, machine.host)
         work.remember(parse_url(database.url).secrets)
         return work.shown(Answer(backed_up=work.local.back_up(database, assignment.key)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
@@ -312,5 +312,5 @@ def stop(run: str, job: str, reason: str) -> None:
 
 def about() -> tuple[str, str]:
     """Return what tells this process's machine from others: the fields of its ``Machine``."""
-    machine = Machine.here()
+    machine = Machine.current()
     return machine.host, machine.boot

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from dumpty.types import Store
 
-__all__ = ["committed_elsewhere"]
+__all__ = ["committed_attempts"]
 
 
-def committed_elsewhere(store: Store, stem: str) -> Iterator[str]:
+def committed_attempts(store: Store, stem: str) -> Iterator[str]:
     """Yield the stems of the same backup that are committed, and forbid all others but ``stem`` to be.
 
     Args:
