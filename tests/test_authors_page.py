@@ -20,6 +20,7 @@ import dumpty
 import dumpty.process
 from dumpty import BackupManager, hookspecs
 from dumpty.hookspecs import hookimpl
+from dumpty.testing.dumps import RecordedDump, RecordedPart
 
 PAGE = (MANUAL / "plugins.md").read_text()
 PYTHON = [block.text for block in blocks(MANUAL / "plugins.md") if block.language == "python"]
@@ -89,6 +90,47 @@ def test_the_whole_driver_on_the_page_works_through_the_facade(texts, tmp_path):
     assert (tmp_path / "to" / "b.txt").read_text() == "dumpty"
     refused = manager.restore(backed_up.backup.id, f"texts:///{tmp_path}/to")
     assert not refused.success
+
+
+FOLDERS = made_from('schemes=("folders",)', "dumpty_folders")
+
+
+class TestFolders(SUITE.TestTexts):
+    """So does the driver in parts."""
+
+    plugin = FOLDERS
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        return SUITE.filled(tmp_path / "from", a="humpty", b="dumpty").replace("texts:", "folders:")
+
+    @pytest.fixture
+    def target(self, tmp_path):
+        return f"folders:///{tmp_path}/to"
+
+    @pytest.fixture
+    def full_target(self, tmp_path):
+        return SUITE.filled(tmp_path / "full", c="wall").replace("texts:", "folders:")
+
+    def content(self, url):
+        return super().content(url.replace("folders:", "texts:"))
+
+    def drop(self, url):
+        super().drop(url.replace("folders:", "texts:"))
+
+
+def test_the_driver_in_parts_on_the_page_stores_a_file_for_each_and_writes_nowhere_else(tmp_path):
+    SUITE.filled(tmp_path / "from", a="humpty", b="dumpty")
+    manager = BackupManager(str(tmp_path / "b"), plugins=[FOLDERS])
+    backup = manager.create_backup(f"folders:///{tmp_path}/from").raise_for_error()
+    assert [file.rpartition(".p")[2] for file in backup.files] == ["1.list.gz", "2.txt.gz", "3.txt.gz"]
+    assert manager.restore(backup.id, f"folders:///{tmp_path}/to").success
+    assert (tmp_path / "to" / "b.txt").read_text() == "dumpty"
+    part = RecordedPart(file=tmp_path / "from" / "a.txt", tables=(dumpty.TableContent(path="../../x"),))
+    dump = RecordedDump(recorded=(part,), format="files", evidence=dumpty.Evidence())
+    target = dumpty.Source(scheme="folders", database=str(tmp_path / "other"), url="folders:///other")
+    with pytest.raises(dumpty.IntegrityError, match="no file of a folder"):
+        FOLDERS.restore(target=target, dump=dump, overwrite=False)
 
 
 def test_the_observer_on_the_page_is_told_how_everything_ended(texts, tmp_path, capsys):

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from dumpty.streaming.worker import Worker as Worker
     from dumpty.streaming.worker import run_abandonable as run_abandonable
     from dumpty.streaming.worker import run_in_worker as run_in_worker
+    from dumpty.streaming.worker import run_together as run_together
     from dumpty.toolkit.evidence import Comparison as Comparison
     from dumpty.toolkit.evidence import Difference as Difference
     from dumpty.toolkit.evidence import compare_evidence as compare_evidence
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from dumpty.types import Cap as Cap
     from dumpty.types import DirectoryUpload as DirectoryUpload
     from dumpty.types import Dump as Dump
+    from dumpty.types import DumpPart as DumpPart
     from dumpty.types import Endpoint as Endpoint
     from dumpty.types import Event as Event
     from dumpty.types import EventBackup as EventBackup
@@ -132,6 +134,7 @@ if TYPE_CHECKING:
     from dumpty.types import Option as Option
     from dumpty.types import Options as Options
     from dumpty.types import OptionValue as OptionValue
+    from dumpty.types import PartSink as PartSink
     from dumpty.types import Phase as Phase
     from dumpty.types import PluginInfo as PluginInfo
     from dumpty.types import PluginRef as PluginRef
@@ -164,6 +167,7 @@ if TYPE_CHECKING:
     from dumpty.types import Store as Store
     from dumpty.types import StoredObject as StoredObject
     from dumpty.types import StoredRun as StoredRun
+    from dumpty.types import TableContent as TableContent
     from dumpty.types import TellingClaim as TellingClaim
     from dumpty.types import Transaction as Transaction
     from dumpty.types import Transport as Transport
@@ -178,7 +182,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "dumpty._version": ("__version__",),
-    "dumpty.streaming.worker": ("Worker", "run_abandonable", "run_in_worker"),
+    "dumpty.streaming.worker": ("Worker", "run_abandonable", "run_in_worker", "run_together"),
     "dumpty.backup": ("BackupFormat", "BackupMetadata", "DatabaseBackup"),
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.encryption.header": ("require_encrypted",),
@@ -250,6 +254,7 @@ _EXPORTS = {
         "Cap",
         "DirectoryUpload",
         "Dump",
+        "DumpPart",
         "Endpoint",
         "Event",
         "EventBackup",
@@ -276,6 +281,7 @@ _EXPORTS = {
         "Option",
         "OptionValue",
         "Options",
+        "PartSink",
         "Phase",
         "PluginInfo",
         "PluginRef",
@@ -308,6 +314,7 @@ _EXPORTS = {
         "Store",
         "StoredObject",
         "StoredRun",
+        "TableContent",
         "TellingClaim",
         "Transaction",
         "Transport",

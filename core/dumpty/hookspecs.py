@@ -129,8 +129,10 @@ def scratch(  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def compress(sink: ByteSink, options: Options) -> Writer:  # type: ignore[empty-body]
+def compress(sink: ByteSink, options: Options, at_once: int) -> Writer:  # type: ignore[empty-body]
     """Return a writer that compresses into ``sink``. Its ``close()`` flushes the trailer and leaves ``sink`` open.
+
+    ``at_once`` is how many such writers are at work at the same time: who uses threads shares the processors with them.
 
     .. versionadded:: 1.0
     """

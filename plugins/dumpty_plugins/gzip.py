@@ -50,9 +50,9 @@ def describe() -> PluginInfo:
 
 
 @hookimpl
-def compress(sink: ByteSink, options: Options) -> Writer:
+def compress(sink: ByteSink, options: Options, at_once: int) -> Writer:
     """Return a writer of one gzip member."""
-    return _GzipWriter(sink, int(options["level"]))  # type: ignore[arg-type]
+    return _GzipWriter(sink, int(options["level"]), at_once)  # type: ignore[arg-type]
 
 
 @hookimpl
@@ -86,7 +86,7 @@ class _GzipWriter:
     calls, who therefore sees every error where it happens.
     """
 
-    def __init__(self, sink: ByteSink, level: int) -> None:
+    def __init__(self, sink: ByteSink, level: int, at_once: int) -> None:
         from dumpty.process import processors
 
         self._sink = sink
@@ -95,7 +95,7 @@ class _GzipWriter:
         self._crc = self._size = 0
         self._block = bytearray()
         self._window = b""
-        self._threads = processors(_MOST_THREADS)
+        self._threads = max(processors(_MOST_THREADS * at_once) // at_once, 1)
         self._pool: ThreadPoolExecutor | None = None
         self._compressed_blocks: deque[Future[bytes]] = deque()
         self._started = False

@@ -37,9 +37,9 @@ def describe() -> PluginInfo:
 
 
 @hookimpl
-def compress(sink: ByteSink, options: Options) -> Writer:
+def compress(sink: ByteSink, options: Options, at_once: int) -> Writer:
     """Return a writer of one frame that ends in a checksum."""
-    return _ZstdWriter(sink, int(options["level"]))  # type: ignore[arg-type]
+    return _ZstdWriter(sink, int(options["level"]), at_once)  # type: ignore[arg-type]
 
 
 @hookimpl
@@ -65,7 +65,7 @@ def _library() -> Any:
 
 
 class _ZstdWriter:
-    def __init__(self, sink: ByteSink, level: int) -> None:
+    def __init__(self, sink: ByteSink, level: int, at_once: int) -> None:
         from dumpty.process import processors
 
         library = _library()
@@ -73,7 +73,8 @@ class _ZstdWriter:
         self._sink = sink
         options = {parameter.compression_level: level, parameter.checksum_flag: 1}
         # One worker would only copy; a library built without threads allows none.
-        if (threads := processors(_MOST_THREADS)) > 1 and parameter.nb_workers.bounds()[1] >= threads:
+        threads = processors(_MOST_THREADS * at_once) // at_once
+        if threads > 1 and parameter.nb_workers.bounds()[1] >= threads:
             options |= {parameter.nb_workers: threads, parameter.job_size: _JOB_BYTES}
         self._frame = library.ZstdCompressor(options=options)
         self._closed = False

@@ -37,7 +37,7 @@ class Sink:
 
 def packed(*parts, level=2):
     sink = Sink()
-    writer = plugin.compress(sink=sink, options={"level": level})
+    writer = plugin.compress(sink=sink, options={"level": level}, at_once=1)
     for part in parts:
         assert writer.write(part) == memoryview(part).nbytes
     writer.close()
@@ -68,7 +68,7 @@ def library(request, monkeypatch):
 
 def test_a_machine_without_isal_uses_zlib(library):
     assert (
-        plugin.compress(sink=Sink(), options={"level": 2})._library.__name__
+        plugin.compress(sink=Sink(), options={"level": 2}, at_once=1)._library.__name__
         in {"isal": "isal.isal_zlib", "zlib": "zlib"}[library]
     )
 
@@ -173,7 +173,7 @@ def test_what_is_no_gzip_is_an_error(stored, library):
 
 def test_closing_twice_writes_one_trailer_and_writing_afterwards_is_an_error():
     sink = Sink()
-    writer = plugin.compress(sink=sink, options={"level": 2})
+    writer = plugin.compress(sink=sink, options={"level": 2}, at_once=1)
     writer.write(b"x")
     writer.close()
     writer.close()
@@ -187,11 +187,11 @@ def test_an_error_of_the_sink_is_the_writers_error():
         def write(self, data):
             raise OSError("disk full")
 
-    writer = plugin.compress(sink=Full(), options={"level": 2})
+    writer = plugin.compress(sink=Full(), options={"level": 2}, at_once=1)
     with pytest.raises(OSError, match="disk full"):
         writer.write(b"x")
     with pytest.raises(OSError, match="disk full"):
-        plugin.compress(sink=Full(), options={"level": 2}).close()
+        plugin.compress(sink=Full(), options={"level": 2}, at_once=1).close()
 
 
 MEMORY = """
@@ -210,7 +210,7 @@ class Stored(list):
         return part
     def close(self): pass
 stored, block = Stored(), bytes(1 << 20)
-writer = plugin.compress(sink=stored, options={"level": 1})
+writer = plugin.compress(sink=stored, options={"level": 1}, at_once=1)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(256):
     writer.write(block)
@@ -257,7 +257,7 @@ def test_an_error_of_the_sink_behind_many_blocks_is_raised_and_leaves_no_thread(
             if self.left < 0:
                 raise OSError("disk full")
 
-    writer = plugin.compress(sink=Filling(), options={"level": 2})
+    writer = plugin.compress(sink=Filling(), options={"level": 2}, at_once=1)
     gc.collect()  # other tests' writers
     before = threads("dumpty-gzip")
     with pytest.raises(OSError, match="disk full"):
@@ -271,3 +271,9 @@ def test_the_digest_of_a_large_random_stream_survives():
     data = random.Random(1).randbytes(3 << 20)
     stored = packed(*(data[n : n + 70_001] for n in range(0, len(data), 70_001)))
     assert hashlib.sha256(unpacked(stored, 65_537, 10_007)).digest() == hashlib.sha256(data).digest()
+
+
+@pytest.mark.parametrize(("at_once", "threads"), [(1, 4), (2, 4), (4, 2), (8, 1), (100, 1)])
+def test_those_that_compress_at_once_share_the_processors(at_once, threads, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert plugin.compress(sink=Sink(), options={"level": 2}, at_once=at_once)._threads == threads

@@ -26,7 +26,7 @@ TEXT = b"INSERT INTO t VALUES (1, 'to be or not to be');\n" * 20
 
 def packed(*parts, level=1):
     sink = Sink()
-    writer = plugin.compress(sink=sink, options={"level": level})
+    writer = plugin.compress(sink=sink, options={"level": level}, at_once=1)
     for part in parts:
         assert writer.write(part) == memoryview(part).nbytes
     writer.close()
@@ -123,7 +123,7 @@ def test_what_is_no_zstd_is_an_error():
 
 def test_closing_twice_ends_one_frame_and_writing_afterwards_is_an_error():
     sink = Sink()
-    writer = plugin.compress(sink=sink, options={"level": 1})
+    writer = plugin.compress(sink=sink, options={"level": 1}, at_once=1)
     writer.write(b"x")
     writer.close()
     size = len(sink.getvalue())
@@ -138,7 +138,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delattr("backports.zstd", raising=False)
     for call in (
-        lambda: plugin.compress(sink=Sink(), options={"level": 1}),
+        lambda: plugin.compress(sink=Sink(), options={"level": 1}, at_once=1),
         lambda: plugin.decompress(stream=io.BytesIO()),
     ):
         with pytest.raises(DependencyError, match=r'pip install "dumpty\[zstd\]"'):

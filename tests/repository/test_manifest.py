@@ -15,7 +15,7 @@ from dumpty import BackupManager, DumptyError, Evidence, ManifestError, ObjectEv
 from dumpty.repository import manifest
 from dumpty.repository.manifest import bare_name, decode, encode, statement
 from dumpty.repository.sealed import VERSION, seal, unseal, utc
-from dumpty.types import PluginRef, Record, SealedPart, Signature, StageRecord, StoredObject
+from dumpty.types import PluginRef, Record, SealedPart, Signature, StageRecord, StoredObject, TableContent
 
 RECORD = Record(
     id="6f1c8f4e-0000-4000-8000-000000000001",
@@ -43,7 +43,12 @@ RECORD = Record(
             plain_size=7,
             plain_sha256="c" * 64,
             section="data",
-            tables=("a.b", "c"),
+            tables=(
+                TableContent(path="a.b", rows=3, range="pages 0 to 8191"),
+                TableContent(path="c", rows=0),
+                TableContent(path="d", range="ids from 7"),
+                TableContent(path="e"),
+            ),
         ),
     ),
     started=datetime(2026, 1, 1, 1, tzinfo=UTC),
@@ -144,19 +149,39 @@ def test_what_is_signed_is_what_it_always_was():
         '"sealed":{"evidence":{"consistent":true,"notes":[],"objects":[],'
         '"properties":{"\\u00fc":[1.5,-0.0,1e+300,1180591620717411303424]},"snapshot":null,"versions":{}},'
         '"options":{"a":"\\udcff","z":1},"parts":[{"section":"data","sha256":"' + "c" * 64 + '","size":7,'
-        '"tables":["a.b","c"]}],"suspicions":["table c: gone, had 5 rows in backup 1a2b3c4d of 2025-12-31 01:00Z"]}}'
+        '"tables":[["a.b",3,"pages 0 to 8191"],["c",0],["d",null,"ids from 7"],["e",null]]}],'
+        '"suspicions":["table c: gone, had 5 rows in backup 1a2b3c4d of 2025-12-31 01:00Z"]}}'
     )
+
+
+CONTENTS = st.builds(
+    TableContent,
+    path=st.text(st.characters(), min_size=1, max_size=5),
+    rows=st.none() | st.integers(0, 2**63 - 1),
+    range=st.text(st.characters(), max_size=5),
+)
+
+
+@given(st.lists(CONTENTS, max_size=4), st.lists(CONTENTS, max_size=4))
+def test_what_each_object_holds_of_which_tables_is_read_back(first, second):
+    objects = [replace(o, tables=tuple(t)) for o, t in zip(RECORD.objects, (first, second), strict=True)]
+    record = replace(RECORD, objects=tuple(objects))
+    found = decode(encode(record), "m")
+    assert found == record
+    assert statement(found) == statement(record)
 
 
 @given(
     st.dictionaries(st.text(st.characters(), max_size=5), JSON),
     st.text(st.characters(), max_size=5),
     st.datetimes(timezones=st.timezones(), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)),
+    st.lists(CONTENTS, max_size=2),
     st.booleans(),
 )
-def test_what_is_signed_is_the_same_when_it_is_read_back(properties, text, moment, is_sealed):
+def test_what_is_signed_is_the_same_when_it_is_read_back(properties, text, moment, tables, is_sealed):
     record = replace(
         RECORD,
+        objects=(RECORD.objects[0], replace(RECORD.objects[1], tables=tuple(tables))),
         url=text,
         evidence=replace(RECORD.evidence, properties=properties, notes=(text,)),
         options=properties,
@@ -284,7 +309,7 @@ def test_any_other_version_is_damage(version):
             ("name", "../x"), ("name", "/etc/passwd"), ("name", ".."), ("name", "."), ("name", ""), ("name", "a\0b"), ("name", "a\\b"), ("name", 7), ("name", None),
             ("name", "shop-20260101T000000Z-6f1c8f4e0000.p2.sql"),
         )),
-        *((f"sealed__parts__1__{key}", value) for key, value in (("size", [1]), ("size", -1), ("sha256", ""), ("section", "schema"), ("tables", "a"), ("tables", [1]))),
+        *((f"sealed__parts__1__{key}", value) for key, value in (("size", [1]), ("size", -1), ("sha256", ""), ("section", "schema"), ("tables", "a"), ("tables", [1]), ("tables", ["a"]), ("tables", [["a"]]), ("tables", [["a", -1]]), ("tables", [["a", True]]), ("tables", [["a", 1, None]]), ("tables", [["a", 1, "b", 2]]))),
     ],
 )  # fmt: skip
 def test_a_manifest_that_is_sealed_but_not_ours_is_damaged(path, value):

@@ -54,6 +54,9 @@ class PooledTransaction:
         self._buffers[self.name(ending)] = upload = PooledUpload()
         return upload
 
+    def complete(self, ending):
+        assert self.name(ending) in self._buffers  # it stays in memory: nothing is gained by less of it
+
     def commit(self, record):
         if self._repository.full:
             raise StoreError("the pool is full")

@@ -195,14 +195,13 @@ def test_an_ending_is_used_once_for_the_second_would_take_the_place_of_the_first
     assert names(top) == []
 
 
-def test_a_backup_of_several_objects_is_refused_by_name_where_nothing_reads_several(repository, top):
+def test_a_driver_that_reads_one_stream_restores_no_backup_of_several_objects(repository, top):
     record = committed(repository)
-    manager = BackupManager(str(top), plugins=[ToyDriver()])
-    error = manager.restore(record.id, "toy://h/new").error
-    assert f"backup {record.id} is of 3 objects, as format parallel" in error
-    with pytest.raises(PluginError, match="is of 3 objects"):
-        manager.verify(record.id)
-    assert manager.get_backup(record.id).proofs == ()
+    driver = ToyDriver()
+    result = BackupManager(str(top), plugins=[driver]).restore(record.id, "toy://h/new")
+    assert isinstance(result.exception, PluginError)
+    assert "the format parallel is of 3 parts: open these, not the dump" in result.error
+    assert driver.databases == {}
 
 
 def test_a_transaction_without_a_commit_is_no_backup(repository, top):

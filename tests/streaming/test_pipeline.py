@@ -438,7 +438,7 @@ def run_directory(top, effect, stages=()):
     )
     upload = opened.upload("x.dir")
     try:
-        outcome = run.write(upload)
+        outcome = run.write(lambda _ending: upload)
         upload.commit()
     finally:
         upload.abort()
@@ -454,13 +454,14 @@ def test_a_directory_is_stored_with_the_sum_of_its_sizes(top):
         return Evidence(notes=("n",))
 
     outcome = run_directory(top, effect)
-    assert (outcome.plain_size, outcome.stored_size) == (7, 7)
-    assert outcome.stored_sha256 == outcome.plain_sha256
+    [written] = outcome.objects
+    assert (written.plain_size, written.stored_size) == (7, 7)
+    assert written.stored_sha256 == written.plain_sha256
     assert files(top) == ["x.dir/a", "x.dir/b"]
     printed = subprocess.run(
         ["sh", "-c", "sha256sum a b | sha256sum"], cwd=top / "x.dir", capture_output=True, text=True, check=True
     )
-    assert printed.stdout.split()[0] == outcome.stored_sha256
+    assert printed.stdout.split()[0] == written.stored_sha256
 
 
 @pytest.mark.parametrize(

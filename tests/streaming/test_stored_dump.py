@@ -12,7 +12,8 @@ from dumpty import BackupManager, Cap, Evidence, Format, IntegrityError, Missing
 from dumpty.registry.host import Host
 from dumpty.repository.objects import StoredObjects
 from dumpty.streaming.directories import tree_digest
-from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, check_whole
+from dumpty.streaming.stored import Stored, StoredPart, check_stored, check_whole
+from dumpty.streaming.stored_dump import StoredDump
 from dumpty.streaming.streams import BLOCK
 from dumpty_plugins.file import FileStore
 
@@ -314,9 +315,10 @@ def directory(top):
     (top / "x.dir" / "toc").write_bytes(b"123")
     size, digest = tree_digest(str(top / "x.dir"))
     form = Format(name="directory", suffix=".dir", directory=True)
-    described = Stored(
-        file="x.dir", format=form, plain_size=size, plain_sha256=digest, stored_size=size, stored_sha256=digest, stages=(), evidence=Evidence()
+    part = StoredPart(
+        file="x.dir", suffix=".dir", plain_size=size, plain_sha256=digest, stored_size=size, stored_sha256=digest, stages=(), directory=True
     )  # fmt: skip
+    described = Stored(format=form, parts=(part,), evidence=Evidence())
     return objects, described
 
 
@@ -349,15 +351,16 @@ def test_a_spool_that_cannot_be_written_whole_is_no_dump(top):
     import resource
     import signal
 
-    from dumpty.streaming.stored_dump import Stage
+    from dumpty.streaming.stored import Stage
 
     _, driver, backup = stored(top, data=bytes(1 << 20))
     host = Host([driver])
-    described = Stored(
-        file=os.path.basename(backup.file_path), format=Format(name="sql", suffix=".sql"), plain_size=1 << 20,
+    part = StoredPart(
+        file=os.path.basename(backup.file_path), suffix=".sql", plain_size=1 << 20,
         plain_sha256="30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58", stored_size=backup.size_bytes,
-        stored_sha256=backup.checksum, stages=(Stage(plugin=host.named("compressor", "gzip"), options={"level": 2}),), evidence=Evidence(),
+        stored_sha256=backup.checksum, stages=(Stage(plugin=host.named("compressor", "gzip"), options={"level": 2}),),
     )  # fmt: skip
+    described = Stored(format=Format(name="sql", suffix=".sql"), parts=(part,), evidence=Evidence())
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))

@@ -1,23 +1,27 @@
-"""Calls a driver's hooks directly, with a real file as sink and dump: for tests of one driver alone."""
+"""Calls a driver's hooks directly, with real files as sink and dump: for tests of one driver alone."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dumpty import Evidence, Source
+from dumpty import Evidence, Source, TableContent
 
 
 class FileSink:
-    """A sink that writes a file, and keeps the promises of ``dumpty.types.Sink``."""
+    """A sink that writes a file, or FILE.p1, FILE.p2 …, and keeps the promises of ``dumpty.types.Sink``."""
 
     def __init__(self, path: Path) -> None:
         self.file = path
         self._stream = path.open("wb")
         self.expected: int | None = None
         self._space = path.with_name(path.name + ".space")
+        self._lock = threading.Lock()
+        self.parts: list[FilePart] = []
 
     def write(self, data) -> int:
         return self._stream.write(data)
@@ -31,6 +35,15 @@ class FileSink:
         self.file.mkdir()
         return self.file
 
+    @contextlib.contextmanager
+    def part(self, *, section="data", suffix: str = "", at_once: int = 1) -> Iterator[FilePart]:
+        assert at_once >= 1
+        with self._lock:
+            part = FilePart(self.file.with_name(f"{self.file.name}.p{len(self.parts) + 1}"), section, suffix)
+            self.parts.append(part)
+        with part.file.open("xb") as part.stream:
+            yield part
+
     def workspace(self) -> Path:
         self._space.mkdir(exist_ok=True)
         return self._space
@@ -40,28 +53,61 @@ class FileSink:
         shutil.rmtree(self._space, ignore_errors=True)
 
 
-class FileDump:
-    """A dump that is a file, as a driver sees it on the way back."""
+class FilePart:
+    """A part in a file of its own: a ``PartSink`` within its block, and a ``DumpPart`` afterwards."""
 
-    def __init__(self, path: Path, format: str, evidence: Evidence | None = None) -> None:
-        self.file = path
-        self.format = format
-        self.evidence = evidence or Evidence()
-        self._space = path.with_name(path.name + ".space")
+    def __init__(self, file: Path, section="whole", suffix: str = "") -> None:
+        self.file = file
+        self.section = section
+        self.suffix = suffix
+        self.tables: tuple[TableContent, ...] = ()
+        self.stream = None
+
+    def write(self, data) -> int:
+        return self.stream.write(data)
+
+    def holds(self, path: str, /, *, rows: int | None = None, range: str = "") -> None:
+        assert path not in {table.path for table in self.tables}
+        self.tables += (TableContent(path=path, rows=rows, range=range),)
 
     @property
     def size(self) -> int:
         return os.path.getsize(self.file)
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        return self.evidence.versions
 
     def open(self):
         return self.file.open("rb")
 
     def path(self) -> Path:
         return self.file
+
+
+class FileDump:
+    """A dump that is a file, or several, as a driver sees it on the way back."""
+
+    def __init__(
+        self, path: Path, format: str, evidence: Evidence | None = None, parts: list[FilePart] | None = None
+    ) -> None:
+        self.file = path
+        self.format = format
+        self.evidence = evidence or Evidence()
+        self.parts = tuple(parts or [FilePart(path)])
+        self._space = path.with_name(path.name + ".space")
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return self.evidence.versions
+
+    def open(self):
+        [part] = self.parts
+        return part.open()
+
+    def path(self) -> Path:
+        [part] = self.parts
+        return part.path()
 
     def workspace(self) -> Path:
         self._space.mkdir(exist_ok=True)
@@ -80,7 +126,7 @@ def dump(plugin, source: Source, path: Path, format: str, **options) -> FileDump
         evidence = plugin.backup(source=source, sink=sink, format=format, options=defaults(plugin, "backup", **options))
     finally:
         sink.close()
-    return FileDump(path, format, evidence)
+    return FileDump(path, format, evidence, sink.parts)
 
 
 def load(plugin, target: Source, dump: FileDump, *, overwrite: bool = False, **options) -> Evidence:

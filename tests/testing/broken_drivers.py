@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, Option, PluginInfo, SourceError, hookimpl
 from testing.breaks import ANY, breaks
-from testing.jsonl import JsonLines, ProvingJsonLines
+from testing.jsonl import JsonLines, JsonLinesInParts, ProvingJsonLines
 
 # -- inspect ---------------------------------------------------------------------------------------------------------
 
@@ -194,6 +194,48 @@ class CountsNothing(Miscounts):
 class CountsOtherwiseWhenAsked(ProvingJsonLines):
     def count(self, table):
         return super().count(table) + 1
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+@breaks("test_every_part_is_left_before_the_backup_returns", "test_the_process_is_left_as_it_was")
+class ReturnsWithinItsLastPart(JsonLinesInParts):
+    @hookimpl
+    def backup(self, source, sink, options):
+        return super().backup(source, _Unleaving(sink), options)
+
+
+class _Unleaving:
+    """Enters the part with the end mark, and leaves it to nobody."""
+
+    def __init__(self, sink):
+        self.sink = sink
+
+    def part(self, *, section="data", **arguments):
+        part = self.sink.part(section=section, **arguments)
+        if section == "data":
+            return part
+        self.kept = part
+        return contextlib.nullcontext(part.__enter__())
+
+
+@breaks("test_the_rows_in_the_parts_are_those_that_were_counted")
+class CountsARowMoreInEachPart(JsonLinesInParts):
+    def tell(self, part, name, rows, which):
+        part.holds(name, rows=rows + 1, range=which)
+
+
+@breaks("test_the_rows_in_the_parts_are_those_that_were_counted")
+class NamesTablesInAWayOfItsOwn(JsonLinesInParts):
+    def tell(self, part, name, rows, which):
+        part.holds(f"main.{name}", range=which)
+
+
+@breaks("test_a_table_in_several_parts_says_which_rows_are_where")
+class CallsOneHalfTheWhole(JsonLinesInParts):
+    def tell(self, part, name, rows, which):
+        part.holds(name, rows=rows, range="" if which == "the first half" else which)
 
 
 @breaks("test_evidence_is_plain_data", *ANY)

@@ -104,12 +104,42 @@ class SwallowsErrors(GoodRepository):
                 return isinstance(error, OSError) and not isinstance(error, StoreError)
 
 
+EARLY = "test_an_object_that_was_completed_early_is_part_of_no_backup_until_the_commit"
+
+
+@breaks(EARLY, "test_a_commit_that_does_not_fit_what_was_uploaded_is_refused")
+class KeepsWhatWasCompleted(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(PlainTransaction):
+            def __exit__(self, kind, error, traceback):
+                for ending in self._completed if error is not None else ():
+                    self._attempt._uploads.pop(ending)
+                return super().__exit__(kind, error, traceback)
+
+
+@breaks(EARLY)
+class CompletesNothing(GoodRepository):
+    class repository(Transacting):
+        class transaction_type(PlainTransaction):
+            committing = False
+
+            def commit(self, record):
+                self.committing = True
+                return super().commit(record)
+
+            def complete(self, ending):
+                if self.committing:
+                    super().complete(ending)
+                else:
+                    self._completed.add(ending)
+
+
 class Publishing(PlainTransaction):
     """Publishes what was uploaded, whatever the record says."""
 
     def publish(self, record):
-        for upload in self._uploads.values():
-            upload.commit()
+        for ending in self._uploads.keys() - self._completed:
+            self._uploads[ending].commit()
         sizes = {ending: self._store.stat(self.name(ending)).size for ending in self._uploads}
         self._attempt.publish(manifest.encode(record), sizes)
         return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testing.jsonl import PLUGIN, PROVING
+from testing.jsonl import IN_PARTS, PLUGIN, PROVING
 from testing.jsonl_suite import JsonLinesSuite
 
 
@@ -12,3 +12,7 @@ class TestJsonLines(JsonLinesSuite):
 
 class TestProvingJsonLines(JsonLinesSuite):
     plugin = PROVING
+
+
+class TestJsonLinesInParts(JsonLinesSuite):
+    plugin = IN_PARTS

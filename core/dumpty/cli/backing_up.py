@@ -62,7 +62,7 @@ def back_up(work: Work, database: ListedDatabase) -> Report:
         lines=(
             f"backup {stored.id} of {stored.database_name} is done: {_sizes(stored, result.duration_seconds)}",
             f"  holds {description.contents(stored)}, as {description.form(stored)}",
-            f"  in {stored.file_path}",
+            f"  in {description.location(stored)}",
             *([f"  encrypted to {description.recipients(stored)}"] if stored.recipient_kinds else []),
             *(f"  signed by {signer}" for signer in stored.claimed_signers),
             *(f"  copied to {place}" for place in copies.places),

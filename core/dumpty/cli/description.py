@@ -99,6 +99,15 @@ def warnings(backup: Backup) -> list[str]:
     return messages + list(backup.evidence.notes)
 
 
+def location(backup: Backup, path: str | None = None) -> str:
+    """Return where the files of a backup are; ``path`` stands for what their paths begin with.
+
+    Of several a shell finds them by what is returned: what else is kept of a backup has names that begin alike.
+    """
+    path = backup.file_path if path is None else path
+    return path if len(backup.files) <= 1 else f"{path}[0-9]* ({len(backup.files)} files)"
+
+
 def details(backup: Backup) -> list[Line]:
     """Return everything that is known of a backup, line by line."""
     evidence, plain_size = backup.evidence, backup.plain_size_bytes
@@ -111,13 +120,16 @@ def details(backup: Backup) -> list[Line]:
         ("taken", moment(backup.timestamp) + duration),
         ("driver", backup.driver),
         ("format", form(backup)),
-        ("file", backup.file_path),
+        ("file" if len(backup.files) <= 1 else "files", location(backup)),
         (
             "size",
             f"{backup.size_bytes:,} bytes stored ({size(backup.size_bytes)})"
             + ("" if plain_size is None else f", {plain_size:,} as dumped"),
         ),
-        ("sha256", backup.checksum),
+        (
+            "sha256",
+            backup.checksum + ("" if len(backup.files) <= 1 else ", of the lines that sha256sum prints of them"),
+        ),
         *backup.digests.items(),
         *([("encrypted", f"to {recipients(backup)}")] if backup.recipient_kinds else []),
         *(("recipient", recipient) for recipient in backup.recipients),

@@ -18,7 +18,7 @@ from dumpty.operations.stages import plugin_ref, stage_record
 from dumpty.operations.subjects import identity_and_name, inspect_subject, subject_url
 from dumpty.redaction import MASK, names_secret
 from dumpty.streaming.pipeline import Run
-from dumpty.streaming.stored_dump import Stage
+from dumpty.streaming.stored import Stage
 from dumpty.streaming.throttle import throttled
 from dumpty.types import Inspection, Phase, Record, StoredObject
 from dumpty.url import parse_url
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.signing.signer import Signer
-    from dumpty.streaming.pipeline import Outcome
+    from dumpty.streaming.object_writer import WrittenObject
     from dumpty.streaming.reporter import Reporter
     from dumpty.types import Format, Options, Repository, Source, Verb
 
@@ -137,9 +137,8 @@ def _written(
     with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
         if given_id is not None and (made := tx.claim_id(given_id)) is not None:
             return made
-        ending = run.format.suffix + "".join(s.plugin.described.suffix for s in run.stages)
         reporter.begin(Phase.DUMPING)
-        outcome = run.write(tx.upload(ending))
+        outcome = run.write(tx.upload, tx.complete)
         record = Record(
             id=record_id,
             url=subject_url(run.driver, run.source, run.format.name),
@@ -148,7 +147,7 @@ def _written(
             driver=plugin_ref(run.driver),
             format=run.format.name,
             suffix=run.format.suffix,
-            objects=(_stored_object(tx.name(ending), outcome, run.stages),),
+            objects=tuple(_stored_object(tx.name(w.ending), w, run.stages) for w in outcome.objects),
             recipients=tuple(recipient.text for stage in run.stages for recipient in stage.recipients),
             started=started,
             ended=datetime.now(UTC),
@@ -220,13 +219,15 @@ def _require_cipher(dump_format: Format, options: Options, encryption: Encryptio
         )
 
 
-def _stored_object(name: str, outcome: Outcome, stages: Sequence[Stage]) -> StoredObject:
+def _stored_object(name: str, written: WrittenObject, stages: Sequence[Stage]) -> StoredObject:
     return StoredObject(
         name=name,
-        size=outcome.stored_size,
-        sha256=outcome.stored_sha256,
-        plain_size=outcome.plain_size,
-        plain_sha256=outcome.plain_sha256,
+        size=written.stored_size,
+        sha256=written.stored_sha256,
+        plain_size=written.plain_size,
+        plain_sha256=written.plain_sha256,
         stages=tuple(map(stage_record, stages)),
-        digests=outcome.digests,
+        digests=written.digests,
+        section=written.section,
+        tables=written.tables,
     )

@@ -184,6 +184,7 @@ class Copier:
         progress = reporter.pass_over(stored.size)
         with contextlib.closing(ReadAheadReader(origin.open(stored.name), label)) as stream:
             reader = VerifyingReader(stream, stored.size, stored.sha256, label)
+            written = stored
             if resealing is not None:
                 ending = resealing.ending(record, ending)
                 written = resealing.write(record, stored, transaction.upload(ending), reader, progress)
@@ -191,14 +192,12 @@ class Copier:
                 sink = HashingWriter(transaction.upload(ending, stored.size), ())
                 pass_on(reader, sink.write, progress)
                 sink.require_intact()
-                written = stored
+        if len(record.objects) > 1:
+            transaction.complete(ending)  # of many, none stays open until the end
         return replace(written, name=transaction.name(ending))
 
     def _annotate(self, record: Record, annotations: Annotations) -> None:
-        """Put proofs and pin beside a copy that was just made: what was proved of these bytes holds of them there.
-
-        So does, whatever its bytes are, that its backup was accepted.
-        """
+        """Put pin and acceptance beside a copy that was just made; what was proved, too, of the same bytes."""
         destination = self._destination.repository
         if annotations.pinned:
             destination.pin(record, _pin_text(annotations))

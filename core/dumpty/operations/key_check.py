@@ -55,7 +55,7 @@ def _check(host: Host, place: Place, listed: ListedBackup, identities: Sequence[
             record = open_record(host, listed.record, identities)
             stored = stored_of(host, record, identities)
             [stage] = [stage for stage in stored.stages if stage.is_cipher]
-            with contextlib.closing(stage.reader(host, place.repository.open(stored.file))) as reader:
+            with contextlib.closing(stage.reader(host, place.repository.open(stored.parts[0].file))) as reader:
                 reader.read(_FIRST_BYTES)
     except DumptyError as error:
         return KeyCheck(backup=backup, opened=False, exception=error)

@@ -70,7 +70,7 @@ def is_encrypted_anew(copy: Record, record: Record) -> bool:
     plain: dict[str, Any] = dict.fromkeys(("objects", "recipients", "signatures"), ())
     plain |= {"sealed": None, "evidence": Evidence(), "options": {}, "suspicions": ()}
     sizes = [
-        _is_encryption((o.size, bool(copy.recipient_kinds)), (r.size, bool(record.recipient_kinds)))
+        _is_encryption((o.size, bool(copy.recipient_kinds)), (r.size, bool(record.recipient_kinds)), 1)
         for o, r in zip(copy.objects, record.objects, strict=False)
     ]
     counts = [(r.tables, r.rows, r.suspicious, [_plain_stages(o) for o in r.objects]) for r in (copy, record)]
@@ -84,17 +84,23 @@ def _plain_stages(stored: StoredObject) -> list[StageRecord]:
 
 def _are_copies(one: Backup, other: Backup) -> bool:
     """Return whether two backups of one id are copies: the same bytes, or one of them encrypted, or encrypted anew."""
-    facts = [(b.timestamp, b.ended, b.source, b.format, b.tables, b.rows) for b in (one, other)]
+    facts = [(b.timestamp, b.ended, b.source, b.format, b.tables, b.rows, len(b.files)) for b in (one, other)]
     sizes = [(b.size_bytes, bool(b.recipient_kinds)) for b in (one, other)]
-    return one.checksum == other.checksum or (facts[0] == facts[1] and _is_encryption(sizes[0], sizes[1]))
+    return one.checksum == other.checksum or (
+        facts[0] == facts[1] and _is_encryption(sizes[0], sizes[1], len(one.files))
+    )
 
 
-def _is_encryption(one: tuple[int, bool], other: tuple[int, bool]) -> bool:
-    """Return whether one of two can be the other encrypted, or encrypted anew, by its size and whether it is."""
+def _is_encryption(one: tuple[int, bool], other: tuple[int, bool], files: int) -> bool:
+    """Return whether one of two can be the other encrypted, or encrypted anew, by its size and whether it is.
+
+    The size is that of so many ``files`` together, each of which has a header of its own.
+    """
+    most = MOST_HEADER_BYTES * max(files, 1)
     (size, encrypted), (other_size, other_encrypted) = sorted((one, other), key=lambda item: item[1])
     if encrypted:
-        return abs(size - other_size) < MOST_HEADER_BYTES
-    return other_encrypted and 0 < other_size - payload_length(size) < MOST_HEADER_BYTES
+        return abs(size - other_size) < most
+    return other_encrypted and 0 < other_size - payload_length(size) < most
 
 
 def are_one_file(repositories: tuple[Repository, Repository], records: tuple[Record, Record]) -> bool:

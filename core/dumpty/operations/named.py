@@ -6,7 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dumpty.errors import IntegrityError, MissingFile, SourceError, UnknownBackup
+from dumpty.errors import IntegrityError, MissingFile, OptionError, SourceError, UnknownBackup
 from dumpty.operations.evidence import with_alterations
 from dumpty.operations.restore import require_not_refused
 from dumpty.process.cancellation import cancellable
@@ -17,7 +17,8 @@ from dumpty.repository import manifest
 from dumpty.repository.sealed import utc
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.reporter import Reporter
-from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored
+from dumpty.streaming.stored import Stored, StoredPart, check_stored
+from dumpty.streaming.stored_dump import StoredDump
 from dumpty.toolkit.targets import refuse_full_target
 from dumpty.types import EventBackup, Format, Phase, PluginRef, Record, StoredObject
 from dumpty.url import database_name, identity_of, parse_url
@@ -79,6 +80,7 @@ class NamedBackups:
             driver = self._host.driver(source.scheme)
             options = self._host.options({"backup": driver, "inspect": driver}, overrides)
             dump_format = driver.format(format_name) if format_name else _native(driver)
+            _require_one_file(driver, dump_format)
             inspection: Inspection | None = None
             reporter.begin(Phase.INSPECTING)
             if inspected and self._host.can(driver, "inspect"):
@@ -105,17 +107,18 @@ class NamedBackups:
         identity = (inspection.identity if inspection else "") or identity_of(run.source, driver.described.schemes[0])
         with track_interruption(), self._catalog.transaction(name) as tx:
             reporter.begin(Phase.DUMPING)
-            outcome = run.write(tx.upload(ending))
+            outcome = run.write(tx.upload)
+            [written] = outcome.objects
             evidence = with_alterations(outcome.evidence, inspection) if inspection else outcome.evidence
             entry = {
                 "name": name,
                 "timestamp": started.isoformat(),
                 "database_name": database_name(run.source, inspection.name if inspection else ""),
                 "format": _SQLITE if (driver.name, run.format.name) == (_SQLITE, "native") else run.format.name,
-                "size_bytes": outcome.stored_size,
+                "size_bytes": written.stored_size,
                 "file": tx.name(ending),
                 "source": identity,
-                "checksum": outcome.stored_sha256,
+                "checksum": written.stored_sha256,
                 "evidence": manifest.encode_evidence(evidence),
                 "driver": driver.name,
             }
@@ -213,6 +216,7 @@ class NamedBackups:
     def _record(self, entry: Mapping[str, Any]) -> Record:
         """Return an entry as a repository's record, for whoever proves what is in one."""
         stored, timestamp = self._stored(entry), utc(entry["timestamp"])
+        [part] = stored.parts
         return Record(
             id=entry["name"],
             url="",
@@ -224,11 +228,11 @@ class NamedBackups:
             directory=stored.format.directory,
             objects=(
                 StoredObject(
-                    name=stored.file,
-                    size=stored.stored_size,
-                    sha256=stored.stored_sha256,
-                    plain_size=stored.plain_size,
-                    plain_sha256=stored.plain_sha256,
+                    name=part.file,
+                    size=part.stored_size,
+                    sha256=part.stored_sha256,
+                    plain_size=part.plain_size,
+                    plain_sha256=part.plain_sha256,
                 ),
             ),
             started=timestamp,
@@ -291,20 +295,30 @@ class NamedBackups:
 
     def _stored(self, entry: Mapping[str, Any]) -> Stored:
         evidence = manifest.decode_evidence(entry["evidence"], f"the backup {entry['name']!r}")
-        return Stored(
+        dump_format = self._format(entry)
+        part = StoredPart(
             file=entry["file"],
-            format=self._format(entry),
+            suffix=dump_format.suffix,
             plain_size=entry["size_bytes"],
             plain_sha256=entry["checksum"],
             stored_size=entry["size_bytes"],
             stored_sha256=entry["checksum"],
             stages=(),
-            evidence=drop_masked_properties(evidence),
+            directory=dump_format.directory,
         )
+        return Stored(format=dump_format, parts=(part,), evidence=drop_masked_properties(evidence))
 
     def _format(self, entry: Mapping[str, Any]) -> Format:
         driver = self._host.named("driver", driver_name(entry))
         return driver.format("native" if (driver.name, entry["format"]) == (_SQLITE, _SQLITE) else entry["format"])
+
+
+def _require_one_file(driver: Plugin, dump_format: Format) -> None:
+    if dump_format.parts:
+        raise OptionError(
+            f"the format {dump_format.name} of {driver} is of several files, and a named backup is one: name another "
+            "format, or use BackupManager"
+        )
 
 
 def _native(driver: Plugin) -> Format:

@@ -14,7 +14,7 @@ from dumpty.errors import IdentityError, IntegrityError
 from dumpty.operations.sealing import open_record, require_plugin
 from dumpty.operations.stages import stage_record, stages_of
 from dumpty.process.call import raise_if_cancelled
-from dumpty.streaming.stored_dump import Stage
+from dumpty.streaming.stored import Stage
 from dumpty.streaming.streams import BLOCK, HashingWriter, VerifyingReader
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from dumpty.errors import (
@@ -24,10 +25,11 @@ from dumpty.process.call import raise_if_cancelled
 from dumpty.process.interruption import current_interruption
 from dumpty.redaction import one_line
 from dumpty.registry.masking import drop_masked_properties
-from dumpty.streaming.stored_dump import Stored, StoredDump, check_stored, require_undamaged
+from dumpty.streaming.stored import Stored, StoredPart, check_stored, require_undamaged
+from dumpty.streaming.stored_dump import StoredDump
 from dumpty.toolkit.evidence import compare_evidence, summarize_differences
 from dumpty.toolkit.targets import refuse_full_target
-from dumpty.types import Format, Phase
+from dumpty.types import SUFFIX, Format, Phase
 from dumpty.url import parse_url
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Evidence, Identity, Inspection, ObjectSource, Options, Record, Source
+    from dumpty.types import Evidence, Identity, Inspection, ObjectSource, Options, Record, Source, StoredObject
 
 _log = logging.getLogger("dumpty")
+_PART = re.compile(rf"\.p[0-9]+({SUFFIX.pattern})\Z")
 
 __all__ = ["driver_of", "load", "require_not_refused", "restore", "stored_of"]
 
@@ -255,27 +258,32 @@ def stored_of(host: Host, record: Record, identities: Sequence[Identity] = ()) -
 
     Raises:
         PluginNotFound: a plugin that it went through is not installed.
-        PluginError: it is of several objects.
     """
     for verifier in record.verifiers:
         require_plugin(host, "verifier", verifier, record)
-    if len(record.objects) != 1:
-        raise PluginError(
-            f"backup {record.id} is of {len(record.objects)} objects, as format {record.format}, and nothing here "
-            "reads several: pip install --upgrade dumpty",
-            plugin=str(record.driver),
-        )
-    [entry] = record.objects
     return Stored(
-        file=entry.name,
         format=Format(name=record.format, suffix=record.suffix, directory=record.directory),
+        parts=tuple(_stored_part(host, record, entry, identities) for entry in record.objects),
+        evidence=drop_masked_properties(record.evidence),
+    )
+
+
+def _stored_part(host: Host, record: Record, entry: StoredObject, identities: Sequence[Identity]) -> StoredPart:
+    stages = stages_of(host, record, entry, identities)
+    ending = entry.name.removesuffix("".join(stage.plugin.described.suffix for stage in stages))
+    of_part = _PART.search(ending)
+    return StoredPart(
+        file=entry.name,
+        suffix=record.suffix if of_part is None else of_part[1],
         plain_size=entry.plain_size,
         plain_sha256=entry.plain_sha256,
         stored_size=entry.size,
         stored_sha256=entry.sha256,
-        stages=stages_of(host, record, entry, identities),
-        evidence=drop_masked_properties(record.evidence),
+        stages=stages,
         digests=entry.digests,
+        section=entry.section,
+        tables=entry.tables,
+        directory=record.directory,
     )
 
 

@@ -44,19 +44,21 @@ class Backup:
     """One backup of ``BackupManager``.
 
     ``database_url`` has its password replaced by ``***``. ``size_bytes`` and ``checksum`` (SHA-256, hexadecimal) are
-    those of the stored file, so ``sha256sum FILE`` agrees. ``timestamp`` is aware, in UTC; so is ``ended``.
-    ``source`` names the database whatever its URL's spelling. ``proofs``, oldest first, and ``pinned`` (who pinned it
-    and why; "" where nobody did) are what was known when it was listed; they change, and do not count in comparisons.
-    Nor does ``state``: ``lost`` where its data is gone or short, ``damaged`` where its last proof failed or its data is
-    longer than it was, ``suspicious`` where it held so much less than those before it, and nobody has ``accepted`` it
-    since (who did, and why), else ``ok``; ``state_reason`` says what was seen. ``suspicions`` are what made it
-    suspicious, accepted or not, in a sentence each: none where that is sealed. ``files`` are where a person finds each
-    of its objects; there is one, ``file_path``, unless its format stores several. ``tags`` are what its maker called
-    it. ``tables`` and ``rows`` are how many were counted. A backup that is encrypted has ``recipient_kinds``, one for
-    each of those whom it is encrypted to (``X25519``, ``ssh-ed25519``, ``ssh-rsa``). Where it is ``sealed``, no
-    identity has opened what only they may know of it: ``evidence`` and ``recipients``, their public keys, are empty
-    then, and ``plain_size_bytes`` is None. ``claimed_signers`` are the fingerprints (``SHA256:…``) of the keys by
-    which it says that it is signed, which proves nothing: ``require_signature=`` does.
+    those of the stored file, so ``sha256sum FILE`` agrees; of several files the sum, and the digest of the lines that
+    ``sha256sum`` prints of them, in the order of their names, and ``file_path`` is what these begin with. ``timestamp``
+    is aware, in UTC; so is ``ended``. ``source`` names the database whatever its URL's spelling. ``proofs``, oldest
+    first, and ``pinned`` (who pinned it and why; "" where nobody did) are what was known when it was listed; they
+    change, and do not count in comparisons. Nor does ``state``: ``lost`` where its data is gone or short, ``damaged``
+    where its last proof failed or its data is longer than it was, ``suspicious`` where it held so much less than those
+    before it, and nobody has ``accepted`` it since (who did, and why), else ``ok``; ``state_reason`` says what was
+    seen. ``suspicions`` are what made it suspicious, accepted or not, in a sentence each: none where that is sealed.
+    ``files`` are where a person finds each of its objects; there is one, ``file_path``, unless its format stores
+    several. ``tags`` are what its maker called it. ``tables`` and ``rows`` are how many were counted. A backup that is
+    encrypted has ``recipient_kinds``, one for each of those whom it is encrypted to (``X25519``, ``ssh-ed25519``,
+    ``ssh-rsa``). Where it is ``sealed``, no identity has opened what only they may know of it: ``evidence`` and
+    ``recipients``, their public keys, are empty then, and ``plain_size_bytes`` is None. ``claimed_signers`` are the
+    fingerprints (``SHA256:…``) of the keys by which it says that it is signed, which proves nothing:
+    ``require_signature=`` does.
     """
 
     id: str

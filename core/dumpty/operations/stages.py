@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty.operations.sealing import require_plugin
-from dumpty.streaming.stored_dump import Stage
+from dumpty.streaming.stored import Stage
 from dumpty.types import PluginRef, StageRecord
 
 if TYPE_CHECKING:

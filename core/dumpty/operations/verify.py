@@ -34,7 +34,8 @@ from dumpty.process.interruption import track_interruption
 from dumpty.redaction import one_line, redact, redact_exception
 from dumpty.repository.verification import current_user
 from dumpty.streaming.reporter import Reporter
-from dumpty.streaming.stored_dump import StoredDump, check_stored, check_whole
+from dumpty.streaming.stored import check_stored, check_whole
+from dumpty.streaming.stored_dump import StoredDump
 from dumpty.toolkit.evidence import require_same_evidence
 from dumpty.types import Phase, Proof, Proved
 
@@ -323,7 +324,9 @@ class _Attempt:
 
     def _record_stored_step(self) -> None:
         digests = ", ".join(("SHA-256", *self._stored.digests))
-        self._record_step(f"the stored file has the size and {digests} recorded in its manifest")
+        count = len(self._stored.parts)
+        subject = "the stored file has" if count == 1 else f"each of the {count} stored files has"
+        self._record_step(f"{subject} the size and {digests} recorded in its manifest")
 
     def _require_counts(self, found: Evidence) -> None:
         """Compare what a driver read in a dump with what was counted; a reader may know less than a database."""

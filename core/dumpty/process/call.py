@@ -36,6 +36,7 @@ __all__ = [
     "stop_working",
     "wait_point",
     "work_for",
+    "working_for",
 ]
 
 DROPPED = "the call that waits for it was cancelled"
@@ -236,6 +237,16 @@ def work_for(call: Call | None) -> contextvars.Token[Call | None]:
 def stop_working(token: contextvars.Token[Call | None]) -> None:
     """Let this thread work for what it did before."""
     _current.reset(token)
+
+
+@contextlib.contextmanager
+def working_for(call: Call | None) -> Iterator[None]:
+    """Within the block let this thread work for ``call``, whoever's thread it is."""
+    token = _current.set(call)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,11 @@ _MAX_PORT = 65535
 _RESERVED_SUFFIXES = (".part", ".pending", ".removed", ".manifest.json")
 
 
+def is_suffix(text: str) -> bool:
+    """Return whether a stored name may end so."""
+    return SUFFIX.fullmatch(text) is not None and not text.lower().endswith(_RESERVED_SUFFIXES)
+
+
 def state_by_hooks(hooks: Collection[tuple[str, bool]]) -> State:
     """Return what a plugin is by the hooks that it implements, each with whether it only wraps them.
 
@@ -74,7 +79,7 @@ def check_description(info: object) -> PluginInfo:
         "the scheme * is for notifiers": info.kind != "notifier" and ANY in info.schemes,
         "schemes are lower case": any(s != s.lower() for s in info.schemes),
         f"a suffix is a dot and letters or digits, and none of {', '.join(_RESERVED_SUFFIXES)}": any(
-            not SUFFIX.fullmatch(s) or s.lower().endswith(_RESERVED_SUFFIXES) for s in suffixes
+            not is_suffix(s) for s in suffixes
         ),
         f"the option name {''.join(reserved[:1])!r} is reserved for the facades": bool(reserved),
         "an option is declared twice": len(set(names)) != len(names),
@@ -96,9 +101,11 @@ def _check_format(dump_format: Format) -> None:
     _check_texts(label, dump_format, ("name", "suffix", "help", "sensitive"))
     if not dump_format.name:
         raise PluginLoadError("describe() breaks the contract: a format has a name")
-    for attribute in ("directory", "server"):
+    for attribute in ("directory", "parts", "server"):
         if not isinstance(getattr(dump_format, attribute), bool):
             raise PluginLoadError(f"describe() breaks the contract: {attribute} of {label} is True or False")
+    if dump_format.directory and dump_format.parts:
+        raise PluginLoadError(f"describe() breaks the contract: {label} is a directory, or written in parts, not both")
 
 
 def _check_options_of(dump_format: Format, options: tuple[Option, ...]) -> None:

@@ -209,7 +209,7 @@ class Host(Opener):
         """
         if not self.can(plugin, "restore"):
             raise RestoreNotSupported(
-                f"{plugin} implements no restore; restore the stored file with the database's own tools",
+                f"{plugin} implements no restore; restore what is stored with the database's own tools",
                 plugin=str(plugin),
                 hook="restore",
             )
@@ -228,9 +228,10 @@ class Host(Opener):
         boundary = Boundary(plugin=plugin, hook="scratch", mask=Mask.from_arguments((dump, on, options)))
         return checked_scratch(boundary, cast("AbstractContextManager[object]", context))
 
-    def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options) -> Writer:
+    def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options, at_once: int = 1) -> Writer:
         """Call ``compress``."""
-        return cast("Writer", self._call(plugin, "compress", ("write", "close"), sink=sink, options=options))
+        arguments = {"sink": sink, "options": options, "at_once": at_once}
+        return cast("Writer", self._call(plugin, "compress", ("write", "close"), **arguments))
 
     def decompress(self, plugin: Plugin, *, stream: Reader, params: Options) -> Reader:
         """Call ``decompress``."""

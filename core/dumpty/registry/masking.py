@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dumpty.redaction import MASK, names_secret, redact, redact_name, redact_value
-from dumpty.types import Evidence, Identity, Inspection, ObjectEvidence, Source
+from dumpty.types import Evidence, Identity, Inspection, ObjectEvidence, Source, TableContent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,6 +72,10 @@ class Mask(Struct, frozen=True, kw_only=True):
             lacks=self._texts(inspection.lacks),
             evidence=None if inspection.evidence is None else self.evidence(inspection.evidence),
         )
+
+    def content(self, table: TableContent) -> TableContent:
+        """Return what an object of a backup holds of a table without secrets."""
+        return replace(table, path=self._name(table.path), range=self._name(table.range))
 
     def _object(self, evidence: ObjectEvidence) -> ObjectEvidence:
         return replace(

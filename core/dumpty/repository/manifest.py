@@ -32,6 +32,7 @@ from dumpty.types import (
     Signature,
     StageRecord,
     StoredObject,
+    TableContent,
     is_object_name,
 )
 
@@ -169,7 +170,7 @@ def open_sealed(record: Record, content: bytes, label: object) -> Record:
     if sealed.id != record.id:
         raise ManifestError(f"{label} is damaged: its sealed part belongs to backup {sealed.id}")
     objects = [
-        structs.replace(o, plain_size=p.size, plain_sha256=p.sha256, section=p.section, tables=tuple(p.tables))
+        structs.replace(o, plain_size=p.size, plain_sha256=p.sha256, section=p.section, tables=_to_contents(p))
         for o, p in zip(record.objects, _parts(sealed, len(record.objects), label), strict=True)
     ]
     opened = structs.replace(
@@ -273,7 +274,12 @@ def _encode_object(entry: StoredObject) -> dict[str, Any]:
 
 def _sealed(record: Record) -> dict[str, Any]:
     parts = [
-        {"size": o.plain_size, "sha256": o.plain_sha256, "section": o.section, "tables": list(o.tables)}
+        {
+            "size": o.plain_size,
+            "sha256": o.plain_sha256,
+            "section": o.section,
+            "tables": [_encode_content(t) for t in o.tables],
+        }
         for o in record.objects
     ]
     return {
@@ -282,6 +288,14 @@ def _sealed(record: Record) -> dict[str, Any]:
         "options": dict(record.options),
         "suspicions": list(record.suspicions),
     }
+
+
+def _encode_content(table: TableContent) -> list[Any]:
+    return [table.path, table.rows, *([table.range] if table.range else [])]
+
+
+def _to_contents(part: schema.Part) -> tuple[TableContent, ...]:
+    return tuple([TableContent(path=t.path, rows=t.rows, range=t.range) for t in part.tables])
 
 
 def _parts(sealed: schema.Sealed, count: int, label: object) -> list[schema.Part]:
@@ -302,7 +316,7 @@ def _decode_object(entry: schema.Object, part: schema.Part | None, label: object
         ),
         digests=entry.digests,
         section=part.section if part else "whole",
-        tables=tuple(part.tables) if part else (),
+        tables=_to_contents(part) if part else (),
     )
 
 

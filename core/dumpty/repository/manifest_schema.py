@@ -9,7 +9,18 @@ import msgspec
 
 from dumpty.types import SUFFIX, Section
 
-__all__ = ["Content", "Entry", "Evidence", "Manifest", "Object", "Part", "Plugin", "Sealed", "Signature"]
+__all__ = [
+    "Content",
+    "Entry",
+    "Evidence",
+    "Manifest",
+    "Object",
+    "Part",
+    "Plugin",
+    "Sealed",
+    "Signature",
+    "TableContent",
+]
 
 _Size = Annotated[int, msgspec.Meta(ge=0)]
 _Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -102,13 +113,21 @@ class Evidence(Value):
     properties: dict[str, Any]
 
 
+class TableContent(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """What an object holds of a table, as a list; which rows is left out where it is all of them."""
+
+    path: str
+    rows: _Size | None
+    range: str = ""
+
+
 class Part(Value):
     """What is in the object of the same position: before its first stage, and of the database."""
 
     size: _Size
     sha256: _Digest
     section: Section
-    tables: list[str]
+    tables: list[TableContent]
 
 
 class Sealed(Value):

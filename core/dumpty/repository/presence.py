@@ -21,10 +21,13 @@ __all__ = ["presence_of"]
 
 def presence_of(store: Store, record: Record, sizes: Mapping[str, int]) -> Presence:
     """Return what became of the data of a backup; ``sizes`` are those that a listing shows, in bytes, by name."""
+    worst = PRESENT
     for entry in record.objects:
         if sizes.get(entry.name) != entry.size and (presence := _presence_by_name(store, entry)) is not PRESENT:
-            return presence
-    return PRESENT
+            worst = presence
+            if presence.state == "lost":
+                break
+    return worst
 
 
 def _presence_by_name(store: Store, entry: StoredObject) -> Presence:

@@ -29,6 +29,7 @@ class PlainTransaction:
         self._store = store
         self._attempt = Attempt(store, stem)
         self._uploads: dict[str, Upload] = {}
+        self._completed: set[str] = set()
         self._stack = contextlib.ExitStack()
         self._interruption = current_interruption()
 
@@ -49,6 +50,10 @@ class PlainTransaction:
         self._stack.callback(upload.abort)
         self._uploads[ending] = upload
         return upload
+
+    def complete(self, ending: str) -> None:
+        self._uploads[ending].commit()
+        self._completed.add(ending)
 
     def claim_id(self, record_id: str) -> Record | None:
         for stem in committed_attempts(self._store, self._attempt.stem):
@@ -79,8 +84,8 @@ class PlainTransaction:
         decoded = manifest.decode(data, f"the manifest of backup {record.id}")
         if decoded != record or (record.signatures and manifest.statement(decoded) != manifest.statement(record)):
             raise ManifestError(f"the manifest of backup {record.id} would not say what is known of it")
-        for upload in self._uploads.values():
-            upload.commit()
+        for ending in self._uploads.keys() - self._completed:
+            self.complete(ending)
         self._require_encrypted(record)
         self._interruption.check()
         commit_point()

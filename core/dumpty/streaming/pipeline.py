@@ -1,7 +1,7 @@
 """Puts the stages of a backup together; no plugin can change their order.
 
-Out: driver -> buffer, count and hash plain bytes -> (thread) compressor -> (thread) cipher -> count and hash stored
-bytes -> upload.
+Out: driver -> the writer of an object (``dumpty.streaming.object_writer``) -> upload; of a dump in parts
+(``dumpty.streaming.parts``) several at once.
 The way back is in ``dumpty.streaming.stored_dump``; how a backup becomes visible in ``dumpty.repository.transaction``.
 
 What is known of a dump is returned only after the driver returned and every stage closed without an error.
@@ -10,42 +10,32 @@ What is known of a dump is returned only after the driver returned and every sta
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import functools
 import logging
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from dumpty.encryption.header import Beginning
-from dumpty.errors import IntegrityError, PluginError
+from dumpty.errors import IntegrityError, OptionError, PluginError
 from dumpty.process.interruption import current_interruption
+from dumpty.registry.masking import Mask
 from dumpty.streaming.directories import tree_digest
-from dumpty.streaming.streams import BufferedWriter, HashingWriter, ThreadedWriter
+from dumpty.streaming.object_writer import ObjectWriter, WrittenObject
+from dumpty.streaming.parts import PartsSink
 from dumpty.streaming.workspace import workspace_of
 from dumpty.types import DirectoryUpload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import ReportBytes
-    from dumpty.streaming.stored_dump import Stage
-    from dumpty.types import (
-        Buffer,
-        ByteSink,
-        Evidence,
-        Format,
-        ObjectSource,
-        Options,
-        Sink,
-        Source,
-        Upload,
-        Verifier,
-        Writer,
-    )
+    from dumpty.streaming.stored import Stage
+    from dumpty.streaming.streams import BufferedWriter
+    from dumpty.types import Buffer, Evidence, Format, ObjectSource, Options, PartSink, Sink, Source, Upload
 
 
 __all__ = ["Outcome", "Run"]
@@ -54,14 +44,10 @@ _log = logging.getLogger("dumpty")
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What is known of a dump that was written: sizes in bytes, digests in hexadecimal."""
+    """What is known of a dump that was written: what its driver says, and its objects."""
 
     evidence: Evidence
-    plain_size: int
-    plain_sha256: str
-    stored_size: int
-    stored_sha256: str
-    digests: Mapping[str, str]
+    objects: tuple[WrittenObject, ...]
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -77,8 +63,12 @@ class Run(Struct, frozen=True, kw_only=True):
     verifiers: Sequence[Plugin] = ()
     progress: ReportBytes | None = None
 
-    def write(self, upload: Upload) -> Outcome:
-        """Write the dump into ``upload``, and return what is known of it. Whoever began the upload commits it.
+    def write(self, begin: Callable[[str], Upload], complete: Callable[[str], object] | None = None) -> Outcome:
+        """Write the dump, and return what is known of it.
+
+        Args:
+            begin: begins an object, given how its name ends. Whoever that is commits it.
+            complete: commits one of several already, by its ending; None where there is room for one object only.
 
         Raises:
             DumptyError: it failed.
@@ -86,87 +76,89 @@ class Run(Struct, frozen=True, kw_only=True):
         """
         interruption = current_interruption()
         with contextlib.ExitStack() as stack:
-            write = self._write_directory if self.format.directory else self._write_stream
-            outcome = write(upload, stack)
+            if self.format.parts:
+                outcome = self._write_parts(begin, complete, stack)
+            elif self.format.directory:
+                outcome = self._write_directory(begin, stack)
+            else:
+                outcome = self._write_stream(begin(self.ending), stack)
         interruption.check()
         return outcome
 
+    @property
+    def ending(self) -> str:
+        """How the name of its one object ends."""
+        return self.format.suffix + self._stage_suffixes
+
+    @property
+    def _stage_suffixes(self) -> str:
+        return "".join(stage.plugin.described.suffix for stage in self.stages)
+
     def _write_stream(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
-        stored_sha256, plain_sha256 = hashlib.sha256(), hashlib.sha256()
-        extra: dict[str, Verifier] = {v.name: self.host.verify(v) for v in self.verifiers}
-        beginning = Beginning()
-        stored = HashingWriter(upload, (stored_sha256, *extra.values(), *([beginning] if self._is_encrypted else [])))
-        target: ByteSink = stored
-        writers: list[Writer] = []
-        before_cipher: HashingWriter | None = None
-        for stage in reversed(self.stages):
-            writer = self._writer(stage, target, stack)
-            writers.append(writer)
-            target = writer
-            if stage.is_cipher:
-                target = before_cipher = HashingWriter(writer, ())
-        threaded_writer = ThreadedWriter(target)
-        stack.callback(threaded_writer.abandon)
-        plain = HashingWriter(threaded_writer, (plain_sha256,))
-        sink = _DriverSink(plain, self._workspace, stack, self.progress, str(self.driver))
-        stack.callback(sink.buffer.abandon)
+        expected = _Expected()
+        report = None if self.progress is None else functools.partial(_report, self.progress, expected)
+        writer = stack.enter_context(self._object_writer(upload, 1, report))
+        sink = _DriverSink(writer.buffer, self._workspace(stack), expected, str(self.driver))
         evidence = self._run_driver(sink)
-        sink.buffer.close()
-        threaded_writer.close()
-        for writer in reversed(writers):
-            writer.close()
-        stored.require_intact()
-        if before_cipher is not None:
-            last, lengths = self.stages[-1], (stored.size, before_cipher.size)
-            kinds = [recipient.kind for recipient in last.recipients]
-            beginning.require_encrypted(kinds, f"what {last.plugin} wrote", lengths)
+        written = writer.close(self.ending)
         self._require_no_late_write(sink)
-        if not plain.size:
-            raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
-        return Outcome(
-            evidence=evidence,
-            plain_size=plain.size,
-            plain_sha256=plain_sha256.hexdigest(),
-            stored_size=stored.size,
-            stored_sha256=stored_sha256.hexdigest(),
-            digests={name: digest.hexdigest() for name, digest in extra.items()},
+        self._require_some(written.plain_size)
+        return Outcome(evidence=evidence, objects=(written,))
+
+    def _write_parts(
+        self, begin: Callable[[str], Upload], complete: Callable[[str], object] | None, stack: contextlib.ExitStack
+    ) -> Outcome:
+        if complete is None:
+            raise OptionError(f"the format {self.format.name} is of several files, and a backup here is one")
+        sink = PartsSink(
+            begin,
+            complete,
+            self._object_writer,
+            suffix=self.format.suffix,
+            stage_suffixes=self._stage_suffixes,
+            workspace=self._workspace(stack),
+            progress=self.progress,
+            driver=self.driver,
+            mask=Mask.from_arguments((self.source, self.options)),
         )
+        stack.callback(sink.end)
+        evidence = self._run_driver(sink)
+        objects = sink.close()
+        self._require_some(sum(written.plain_size for written in objects))
+        return Outcome(evidence=evidence, objects=objects)
+
+    def _object_writer(self, upload: Upload, at_once: int, progress: Callable[[int], None] | None) -> ObjectWriter:
+        return ObjectWriter(self.host, upload, self.stages, self.verifiers, progress=progress, at_once=at_once)
+
+    def _require_some(self, size: int) -> None:
+        if not size:
+            raise IntegrityError(f"{self.driver} wrote not one byte, and said that was a dump of {self.source.url}")
 
     @property
     def _is_encrypted(self) -> bool:
         return bool(self.stages) and self.stages[-1].is_cipher
 
-    def _workspace(self) -> AbstractContextManager[Path]:
-        return workspace_of(self.repository, encrypted=self._is_encrypted)
+    def _workspace(self, stack: contextlib.ExitStack) -> Callable[[], Path]:
+        """Return what makes a directory that is removed with ``stack``."""
+        return lambda: stack.enter_context(workspace_of(self.repository, encrypted=self._is_encrypted))
 
-    def _writer(self, stage: Stage, sink: ByteSink, stack: contextlib.ExitStack) -> Writer:
-        """Return the writer of a stage; what it holds ends with ``stack``, where it was not closed before."""
-        if not stage.is_cipher:
-            return self.host.compress(stage.plugin, sink=sink, options=stage.options)
-        writer = self.host.encrypt(stage.plugin, sink=sink, recipients=stage.recipients, options=stage.options)
-        stack.callback(writer.abandon)
-        return writer
-
-    def _write_directory(self, upload: Upload, stack: contextlib.ExitStack) -> Outcome:
-        if self.stages or not isinstance(upload, DirectoryUpload):
+    def _write_directory(self, begin: Callable[[str], Upload], stack: contextlib.ExitStack) -> Outcome:
+        upload = None if self.stages else begin(self.ending)
+        if not isinstance(upload, DirectoryUpload):
             raise PluginError(
                 f"the format {self.format.name} is a directory of files: it is stored uncompressed, in a local store",
                 plugin=str(self.driver),
                 hook="backup",
             )
         directory = upload.directory()
-        evidence = self._run_driver(_DirectorySink(directory, self._workspace, stack))
+        evidence = self._run_driver(_DirectorySink(directory, self._workspace(stack)))
         size, digest = tree_digest(str(directory))
         if not size:
             raise IntegrityError(f"{self.driver} wrote no byte into the directory it was given")
-        return Outcome(
-            evidence=evidence,
-            plain_size=size,
-            plain_sha256=digest,
-            stored_size=size,
-            stored_sha256=digest,
-            digests={},
+        written = WrittenObject(
+            ending=self.ending, plain_size=size, plain_sha256=digest, stored_size=size, stored_sha256=digest
         )
+        return Outcome(evidence=evidence, objects=(written,))
 
     def _require_no_late_write(self, sink: _DriverSink) -> None:
         if sink.buffer.written_late:
@@ -183,24 +175,25 @@ class Run(Struct, frozen=True, kw_only=True):
         )
 
 
+class _Expected:
+    """How many bytes a dump will have, about."""
+
+    total: int | None = None
+
+
+def _report(progress: ReportBytes, expected: _Expected, size: int) -> None:
+    progress(size, expected.total)
+
+
 class _DriverSink:
     """What a driver sees of the pipeline."""
 
-    def __init__(
-        self,
-        target: ByteSink,
-        workspace: Callable[[], AbstractContextManager[Path]],
-        stack: contextlib.ExitStack,
-        progress: ReportBytes | None,
-        driver: str,
-    ) -> None:
+    def __init__(self, buffer: BufferedWriter, workspace: Callable[[], Path], expected: _Expected, driver: str) -> None:
+        self.buffer = buffer
         self._workspace = workspace
-        self._stack = stack
+        self._expected = expected
         self._driver = driver
-        self._expected: int | None = None
-        self._progress = progress
         self._interruption = current_interruption()
-        self.buffer = BufferedWriter(target, self._report_progress if progress else None)
 
     def write(self, data: Buffer) -> int:
         self._interruption.check()
@@ -212,29 +205,22 @@ class _DriverSink:
                 _log.error("%s wrote into its sink after its backup had ended", self._driver, extra=fields)
 
     def expect(self, total_bytes: int) -> None:
-        self._expected = total_bytes
+        self._expected.total = total_bytes
 
     def directory(self) -> Path:
         raise PluginError("this format was not declared with directory=True, so it is written as a stream")
 
-    def workspace(self) -> Path:
-        return self._stack.enter_context(self._workspace())
+    def part(self, **_: object) -> AbstractContextManager[PartSink]:
+        raise PluginError("this format was not declared with parts=True, so it is written as one stream")
 
-    def _report_progress(self, size: int) -> None:
-        if self._progress is not None:
-            self._progress(size, self._expected)
+    def workspace(self) -> Path:
+        return self._workspace()
 
 
 class _DirectorySink:
-    def __init__(
-        self,
-        directory: Path,
-        workspace: Callable[[], AbstractContextManager[Path]],
-        stack: contextlib.ExitStack,
-    ) -> None:
+    def __init__(self, directory: Path, workspace: Callable[[], Path]) -> None:
         self._directory = directory
         self._workspace = workspace
-        self._stack = stack
 
     def write(self, data: Buffer) -> int:
         raise PluginError(f"this format is a directory: write files into sink.directory(), not {len(data)} bytes here")
@@ -245,5 +231,8 @@ class _DirectorySink:
     def directory(self) -> Path:
         return self._directory
 
+    def part(self, **_: object) -> AbstractContextManager[PartSink]:
+        raise PluginError("this format is a directory: write files into sink.directory(), not parts")
+
     def workspace(self) -> Path:
-        return self._stack.enter_context(self._workspace())
+        return self._workspace()

@@ -1,208 +1,29 @@
-"""The way back: a stored dump, verified, decrypted, decompressed and handed to a driver, or read to its end."""
+"""The way back: a stored dump, verified, decrypted, decompressed and handed to a driver, in one object or in parts."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Self
 
-from msgspec import Struct, field
-
-from dumpty.errors import IntegrityError, MissingFile
-from dumpty.process.call import raise_if_cancelled
+from dumpty.errors import IntegrityError, PluginError
+from dumpty.process.call import current_call, raise_if_cancelled, working_for
 from dumpty.process.interruption import current_interruption
-from dumpty.streaming.directories import tree_digest
-from dumpty.streaming.streams import BLOCK, ReadAheadReader, VerifyingReader, read_all
+from dumpty.streaming.stored import Stored, StoredPart, WholeReader, check_part, open_part, plain_reader, whole_reader
+from dumpty.streaming.streams import BLOCK, VerifyingReader
 from dumpty.streaming.workspace import workspace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from dumpty.process.call import Call
     from dumpty.process.interruption import Interruption
     from dumpty.registry.host import Host
-    from dumpty.registry.plugin import Plugin
-    from dumpty.streaming.reporter import ReportBytes, Reporter
-    from dumpty.types import Evidence, Format, Identity, ObjectSource, Options, Reader, Recipient, Verifier
+    from dumpty.streaming.reporter import Reporter
+    from dumpty.types import Evidence, ObjectSource, Reader, Section, TableContent
 
-__all__ = ["Stage", "Stored", "StoredDump", "check_stored", "check_whole", "require_undamaged"]
-
-
-class Stage(Struct, frozen=True, kw_only=True):
-    """One compressor or cipher of a run, with its options, and for a cipher the keys: on the way out, or back."""
-
-    plugin: Plugin
-    options: Options
-    recipients: tuple[Recipient, ...] = ()
-    identities: tuple[Identity, ...] = ()
-
-    @property
-    def is_cipher(self) -> bool:
-        """Whether it encrypts."""
-        return self.plugin.kind == "cipher"
-
-    def reader(self, host: Host, stream: Reader) -> Reader:
-        """Return a reader of what went through it on the way out."""
-        if self.is_cipher:
-            return host.decrypt(self.plugin, stream=stream, identities=self.identities, params=self.options)
-        return host.decompress(self.plugin, stream=stream, params=self.options)
-
-
-class Stored(Struct, frozen=True, kw_only=True):
-    """A stored dump as its manifest describes it."""
-
-    file: str
-    format: Format
-    plain_size: int
-    plain_sha256: str
-    stored_size: int
-    stored_sha256: str
-    stages: tuple[Stage, ...]
-    evidence: Evidence
-    digests: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        """Its name, for messages."""
-        return f"the backup file {self.file}"
-
-
-def check_stored(host: Host, repository: ObjectSource, stored: Stored, progress: ReportBytes | None = None) -> None:
-    """Read the stored object to its end and compare size and every digest with the manifest.
-
-    Raises:
-        MissingFile: it is gone.
-        IntegrityError: size or a digest differs.
-        PluginNotFound: a verifier that was used is not installed any more.
-    """
-    if stored.format.directory:
-        path = repository.local_path(stored.file)
-        if path is None or not path.is_dir():
-            raise MissingFile(f"{stored.label} is gone from {repository.locate(stored.file)}")
-        if tree_digest(str(path)) != (stored.stored_size, stored.stored_sha256):
-            raise IntegrityError(f"{stored.label} does not match its recorded digest: it was altered or damaged")
-        return
-    digests = _fresh_digests(host, stored)
-    with contextlib.closing(repository.open(stored.file)) as stream:
-        _drain(_DigestingReader(stream, stored, digests), stored.stored_size, progress)
-    _compare(digests, stored)
-
-
-def check_whole(host: Host, repository: ObjectSource, stored: Stored, progress: ReportBytes | None = None) -> None:
-    """Read the stored object to its end, once, and compare its bytes, and those of the dump in it, with the manifest.
-
-    Raises:
-        MissingFile, IntegrityError, PluginNotFound: as ``check_stored``; a damaged or truncated compressed stream too.
-    """
-    if stored.format.directory:
-        check_stored(host, repository, stored, progress)
-        return  # its files are stored as they are
-    try:
-        with contextlib.ExitStack() as stack:
-            _drain(_whole_reader(host, repository, stored, stack), stored.plain_size, progress)
-    except Exception:
-        raise_if_cancelled()  # that is what failed
-        require_undamaged(host, repository, stored)
-        raise
-
-
-def require_undamaged(host: Host, repository: ObjectSource, stored: Stored) -> None:
-    """Look, after a failure, whether the stored object is what was stored: if not, that says more than the failure.
-
-    Where it cannot be told the failure is all that is known.
-
-    Raises:
-        MissingFile, IntegrityError: it is not.
-    """
-    try:
-        check_stored(host, repository, stored)
-    except (MissingFile, IntegrityError):
-        raise
-    except Exception:  # noqa: BLE001 - the failure that led here is the one to report
-        return
-
-
-def _fresh_digests(host: Host, stored: Stored) -> dict[str, Verifier]:
-    return {name: host.verify(host.named("verifier", name)) for name in stored.digests}
-
-
-def _compare(digests: Mapping[str, Verifier], stored: Stored) -> None:
-    for name, digest in digests.items():
-        if digest.hexdigest() != stored.digests[name]:
-            raise IntegrityError(f"{stored.label} has another {name} than the one recorded: it was altered or damaged")
-
-
-def _drain(stream: Reader, size: int = 0, progress: ReportBytes | None = None) -> None:
-    done = 0
-    while block := stream.read(BLOCK * 4):
-        raise_if_cancelled()
-        done += len(block)
-        if progress is not None:
-            progress(done, size)
-
-
-class _DigestingReader:
-    """Checks stored bytes by size and SHA-256 while they are read, and adds them to the other digests there are."""
-
-    def __init__(self, stream: Reader, stored: Stored, digests: Mapping[str, Verifier]) -> None:
-        self._verifying_reader = VerifyingReader(stream, stored.stored_size, stored.stored_sha256, stored.label)
-        self._digests = digests
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._verifying_reader.read(size)
-        for digest in self._digests.values():
-            digest.update(data)
-        return data
-
-    def close(self) -> None:
-        self._verifying_reader.close()
-
-
-def _plain_reader(host: Host, stream: Reader, stored: Stored, stack: contextlib.ExitStack) -> VerifyingReader:
-    """Return the dump, decompressed in a thread of its own and checked in its reader's: that shares the work evenly."""
-    for stage in reversed(stored.stages):
-        stream = stage.reader(host, stream)
-        stack.callback(stream.close)
-    label = f"the dump in {stored.file}"
-    read_ahead = ReadAheadReader(stream, label)
-    stack.callback(read_ahead.close)
-    return VerifyingReader(read_ahead, stored.plain_size, stored.plain_sha256, label)
-
-
-def _whole_reader(host: Host, repository: ObjectSource, stored: Stored, stack: contextlib.ExitStack) -> _WholeReader:
-    """Return the dump, decompressed from stored bytes that are read once, and checked while they are."""
-    digests = _fresh_digests(host, stored)
-    stream = _DigestingReader(repository.open(stored.file), stored, digests)
-    stack.callback(stream.close)
-    read_ahead = ReadAheadReader(stream, stored.label)
-    stack.callback(read_ahead.close)
-    plain = _plain_reader(host, read_ahead, stored, stack)
-
-    def check_rest() -> None:
-        _drain(read_ahead)  # what a decompressor did not ask for
-        _compare(digests, stored)
-
-    return _WholeReader(plain, check_rest)
-
-
-class _WholeReader:
-    """Yields end-of-file only if the dump, and the stored bytes that it came from, are those recorded."""
-
-    def __init__(self, plain: VerifyingReader, check_rest: Callable[[], None]) -> None:
-        self._plain = plain
-        self._check_rest = check_rest
-        self.complete = False
-
-    def read(self, size: int = -1) -> bytes:
-        if size is None or size < 0:
-            return read_all(self)
-        data = self._plain.read(size)
-        if not data and size and not self.complete:
-            self._check_rest()
-            self.complete = True
-        return data
-
-    def close(self) -> None:
-        self._plain.close()
+__all__ = ["DumpPart", "StoredDump"]
 
 
 class StoredDump:
@@ -221,21 +42,22 @@ class StoredDump:
         *,
         checked: bool = False,
     ) -> None:
-        self._host = host
         self._repository = repository
         self._stored = stored
-        self._reporter = reporter
         self._stack = contextlib.ExitStack()
-        self._checked = checked
-        self._streams: list[VerifyingReader | _WholeReader] = []
-        self._spool: Path | None = None
-        self._interruption = current_interruption()
+        self.parts = tuple(DumpPart(self, host, repository, part, checked=checked) for part in stored.parts)
+        self._lock = threading.Lock()
+        self._reporter = reporter
+        self._passed = self._repeated = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        with contextlib.ExitStack() as stack:
+            stack.push(self._stack)
+            for part in self.parts:
+                stack.callback(part.close)
 
     @property
     def file(self) -> str:
@@ -259,44 +81,126 @@ class StoredDump:
 
     @property
     def read_to_end(self) -> bool:
-        """Whether the driver saw the verified end of some stream, or was given the verified file."""
-        return self._spool is not None or any(s.complete for s in self._streams)
+        """Whether the driver saw, of every part, the verified end of some stream, or was given the verified file."""
+        return all(part.read_to_end for part in self.parts)
 
     @property
     def was_opened(self) -> bool:
         """Whether the driver was given any of it."""
+        return any(part.was_opened for part in self.parts)
+
+    def open(self) -> Reader:
+        return self._only_part().open()
+
+    def path(self) -> Path:
+        return self._only_part().path()
+
+    def workspace(self) -> Path:
+        encrypted = any(stage.is_cipher for stage in self._stored.stages)
+        with self._lock:
+            return self._stack.enter_context(workspace_of(self._repository, encrypted=encrypted))
+
+    def _only_part(self) -> DumpPart:
+        if len(self.parts) == 1:
+            return self.parts[0]
+        raise PluginError(f"the format {self.format} is of {len(self.parts)} parts: open these, not the dump")
+
+    def add_passed(self, size: int) -> None:
+        """Report that so many more bytes were read, in whichever thread."""
+        if self._reporter is not None:
+            with self._lock:
+                self._passed += size
+                self._reporter.bytes(self._passed, self.size + self._repeated)
+
+    def add_repeated(self, size: int) -> None:
+        """Expect so many bytes more than there are: they were read, and a further pass over them begins."""
+        with self._lock:
+            self._repeated += size
+
+
+class DumpPart:
+    """One object of a dump on its way back (``dumpty.types.DumpPart``)."""
+
+    def __init__(
+        self, dump: StoredDump, host: Host, repository: ObjectSource, stored: StoredPart, *, checked: bool
+    ) -> None:
+        self._dump = dump
+        self._host = host
+        self._repository = repository
+        self._stored = stored
+        self._checked = checked
+        self._stack = contextlib.ExitStack()
+        self._streams: list[VerifyingReader | WholeReader] = []
+        self._spool: Path | None = None
+        self._passed = 0
+        self._interruption = current_interruption()
+        self._call = current_call()
+
+    @property
+    def section(self) -> Section:
+        return self._stored.section
+
+    @property
+    def tables(self) -> tuple[TableContent, ...]:
+        return self._stored.tables
+
+    @property
+    def suffix(self) -> str:
+        return self._stored.suffix
+
+    @property
+    def size(self) -> int:
+        return self._stored.plain_size
+
+    @property
+    def read_to_end(self) -> bool:
+        """Whether its verified end was seen, or the verified file given."""
+        return self._spool is not None or any(s.complete for s in self._streams)
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether any of it was given."""
         return self._spool is not None or bool(self._streams)
 
     def open(self) -> Reader:
-        reader: VerifyingReader | _WholeReader
-        if self._checked:
-            stream = self._repository.open(self._stored.file)
-            self._stack.callback(stream.close)
-            reader = _plain_reader(self._host, stream, self._stored, self._stack)
-        else:
-            reader = _whole_reader(self._host, self._repository, self._stored, self._stack)
+        reader: VerifyingReader | WholeReader
+        with contextlib.ExitStack() as stack, working_for(self._call):
+            if self._checked:
+                stream = open_part(self._repository, self._stored)
+                stack.callback(stream.close)
+                reader = plain_reader(self._host, stream, self._stored, stack)
+            else:
+                reader = whole_reader(self._host, self._repository, self._stored, stack)
+            opened = stack.pop_all()
+        self._stack.callback(opened.close)
         self._streams.append(reader)
-        progress = self._reporter.pass_over(self.size) if self._reporter else None
-        return _ReportingReader(reader, self.size, progress, self._interruption)
+        self._dump.add_repeated(self._passed)
+        self._passed = 0
+        return _ReportingReader(reader, opened, self._add_passed, self._interruption, self._call)
+
+    def _add_passed(self, size: int) -> None:
+        self._passed += size
+        self._dump.add_passed(size)
 
     def path(self) -> Path:
         self._interruption.check()
         if self._spool is None:
-            as_stored = self._stored.format.directory or not self._stored.stages
+            as_stored = self._stored.directory or not self._stored.stages
             path = self._repository.local_path(self._stored.file) if as_stored else None
             if path is None:
                 path = self._spool_dump()
             elif not self._checked:  # it is handed over as it lies: no copy
-                check_stored(self._host, self._repository, self._stored)
+                with working_for(self._call):
+                    check_part(self._host, self._repository, self._stored)
             self._spool = path
         return self._spool
 
-    def workspace(self) -> Path:
-        encrypted = any(stage.is_cipher for stage in self._stored.stages)
-        return self._stack.enter_context(workspace_of(self._repository, encrypted=encrypted))
+    def close(self) -> None:
+        """End what reads it."""
+        self._stack.close()
 
     def _spool_dump(self) -> Path:
-        path = self.workspace() / ("dump" + self._stored.format.suffix)
+        path = self._dump.workspace() / ("dump" + self._stored.suffix)
         stream = self.open()
         with path.open("xb", buffering=0) as file:
             while block := stream.read(BLOCK):
@@ -307,22 +211,34 @@ class StoredDump:
 
 
 class _ReportingReader:
-    """Reports what is read, and gives nothing more once an interrupt came: a driver that swallowed it ends, too."""
+    """Reports what is read, and gives nothing more once an interrupt came: a driver that swallowed it ends, too.
 
-    def __init__(self, stream: Reader, size: int, progress: ReportBytes | None, interruption: Interruption) -> None:
+    ``opened`` ends what it comes from: at its end, too, for of many parts, none holds what it needs no more.
+    """
+
+    def __init__(
+        self,
+        stream: Reader,
+        opened: contextlib.ExitStack,
+        add_passed: Callable[[int], None],
+        interruption: Interruption,
+        call: Call | None,
+    ) -> None:
         self._stream = stream
-        self._size = size
-        self._progress = progress
+        self._opened = opened
+        self._add_passed = add_passed
         self._interruption = interruption
-        self._done = 0
+        self._call = call
 
     def read(self, size: int = -1) -> bytes:
         self._interruption.check()
-        data = self._stream.read(size)
-        if self._progress is not None:
-            self._done += len(data)
-            self._progress(self._done, self._size)
+        with working_for(self._call):
+            raise_if_cancelled()
+            data = self._stream.read(size)
+            self._add_passed(len(data))
+            if size is None or size < 0 or (size and not data):
+                self._opened.close()
         return data
 
     def close(self) -> None:
-        self._stream.close()
+        self._opened.close()

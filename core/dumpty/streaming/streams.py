@@ -144,8 +144,12 @@ class ThreadedWriter:
 
     def abandon(self) -> None:
         """Drop what is queued and end the thread."""
-        self._abandoned = True
+        self.drop()
         self._end()
+
+    def drop(self) -> None:
+        """Drop what is queued, and what comes, so that nobody waits for room."""
+        self._abandoned = True
 
     def _end(self) -> None:
         if self._worker is None:

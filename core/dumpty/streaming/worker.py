@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 from dumpty.process.call import CancelRequested, current_call, hear_cancellation, wait_point, work_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.05
@@ -48,7 +48,13 @@ class Worker(Generic[T]):
             RuntimeError: there is no room for another thread, or it ended before the work began: then whoever waited
                 for the work, or handed it data, would do so for ever.
         """
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            # Where an interrupt comes while it waits, ``threading`` frees a lock that it does not hold.
+            if error.__context__ is not None and not isinstance(error.__context__, Exception):
+                raise error.__context__ from None
+            raise
         while not self._begun:
             with contextlib.suppress(Empty):
                 self._beginning.get(timeout=_POLL_SECONDS)
@@ -155,6 +161,70 @@ def run_in_worker(
         return worker.result()
     finally:
         worker.end(stop)
+
+
+def run_together(
+    pieces: Sequence[Callable[[], T]],
+    *,
+    jobs: int,
+    stop: Callable[[], object],
+    name: str = "dumpty-together",
+) -> list[T]:
+    """Run all ``pieces``, several at once in other threads, and return what they return, in their order.
+
+    They begin in that order. What fails first is raised, once nothing of them runs any more: then, and at an exception
+    in this thread, Ctrl-C and a cancellation included, no further piece begins, and ``stop`` is called again and again
+    until those that have begun are over.
+
+    Args:
+        pieces: what to do.
+        jobs: how many at once, at most.
+        stop: interrupts those that run; as for ``run_in_worker``.
+        name: the threads', a number behind it.
+    """
+    shared = _Pieces(pieces)
+    workers = [Worker(shared.run, f"{name}-{number}") for number in range(min(jobs, len(pieces)))]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            while not worker.wait(_POLL_SECONDS):
+                shared.check()
+        shared.check()
+    finally:
+        shared.stopped = True
+        for worker in workers:
+            worker.end(stop)
+    return [shared.results[number] for number in range(len(pieces))]
+
+
+class _Pieces(Generic[T]):
+    """Pieces of work, of which each thread takes the next one as soon as it is free."""
+
+    def __init__(self, pieces: Sequence[Callable[[], T]]) -> None:
+        self._remaining = list(enumerate(pieces))[::-1]
+        self.results: dict[int, T] = {}
+        self.errors: list[BaseException] = []
+        self.stopped = False
+
+    def run(self) -> None:
+        while not self.stopped and not self.errors:
+            try:
+                number, piece = self._remaining.pop()
+            except IndexError:
+                return
+            try:
+                self.results[number] = piece()
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                self.errors.append(error)
+
+    def check(self) -> None:
+        """Raise what failed first, if something has."""
+        if self.errors:
+            call = current_call()
+            if call is not None and isinstance(self.errors[0], CancelRequested):
+                call.note_heard()
+            raise self.errors[0]
 
 
 def run_abandonable(

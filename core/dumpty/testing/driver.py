@@ -11,6 +11,7 @@ from dumpty.errors import PluginError
 from dumpty.testing.databases import missing
 from dumpty.testing.facade import FacadeRules
 from dumpty.testing.listing import ListingRules
+from dumpty.testing.parts import PartRules
 from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
 from dumpty.testing.secrecy import SecrecyRules
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DriverSuite"]
 
 
-class DriverSuite(ListingRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
+class DriverSuite(ListingRules, PartRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
     r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
@@ -58,7 +59,7 @@ class DriverSuite(ListingRules, ProofRules, SecrecyRules, TraceRules, FacadeRule
                 shutil.rmtree(url.removeprefix("csv:///"))
     """
 
-    claims: ClassVar[dict[str, tuple[str, ...]]] = {**ProofRules.claims, **ListingRules.claims}
+    claims: ClassVar[dict[str, tuple[str, ...]]] = {**ProofRules.claims, **PartRules.claims, **ListingRules.claims}
 
     # -- inspect -------------------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class ListingRules(DriverRules):
             self.unproved("the database of the suite is not listed, which another test says")
         expected = self.dumped(host, source, tmp_path).evidence
         rule, remedy = "What is listed can be backed up as it is listed.", "Name it as a URL does."
-        sink = FileSink(tmp_path / "listed-dump")
+        sink = FileSink(tmp_path / "listed-dump", parts=plugin.format(form).parts)
         try:
             evidence = host.backup(plugin, source=entry, sink=sink, format=form, options=self.options(host, "backup"))
         except DumptyError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -106,7 +105,7 @@ class ProofRules(RestoreRules):
         dump = self.dumped(host, source, tmp_path, form)
         counted = {entry.path: entry.rows for entry in self.examined(host, dump).objects}
         rule = "examine() reads the dump until read() returns b'': what stands behind counts, too."
-        require(dump.ends, rule, "Read on behind your own end mark.", "it stopped before")
+        require(dump.read_to_end, rule, "Read on behind your own end mark.", "it stopped before")
         differing = [
             o.path for o in dump.evidence.objects if counted.get(o.path) not in (None, o.rows) and o.rows is not None
         ]
@@ -120,19 +119,22 @@ class ProofRules(RestoreRules):
     def test_examine_finds_a_dump_that_is_cut(self, host: Host, source: str, tmp_path: Path, form: str) -> None:
         """examine() of a dump that ends early raises: a good beginning proves nothing."""
         complete = self.dumped(host, source, tmp_path, form)
-        data = complete.file.read_bytes()
-        for size in (0, 1, len(data) // 2, len(data) * 9 // 10):
+        sizes = [(number, part.size) for number, part in enumerate(complete.recorded)]
+        for number, total, size in ((n, t, s) for n, t in sizes for s in (0, 1, t // 2, t * 9 // 10)):
             file = Path(tempfile.mkdtemp(dir=tmp_path)) / "dump"
-            file.write_bytes(data[:size])
+            file.write_bytes(complete.recorded[number].file.read_bytes()[:size])
             raised: BaseException | None = None
             try:
-                self.examined(host, replace(complete, file=file, ends=[]))
+                self.examined(host, complete.with_part(number, file))
             except DumptyError as error:
                 raised = error
             rule = "examine() of a dump that was cut off raises IntegrityError."
             remedy = "Look for the end mark, or count against dump.evidence."
             require(
-                raised is not None, rule, remedy, f"with {size} of {len(data)} bytes it returned as if all were well"
+                raised is not None,
+                rule,
+                remedy,
+                f"with {size} of {total} bytes of part {number + 1} it returned as if all were well",
             )
 
     def test_examine_lets_damage_through(self, host: Host, source: str, tmp_path: Path, form: str) -> None:

@@ -177,7 +177,7 @@ class RestoreRules(DriverRules):
         dump = self.dumped(host, source, tmp_path, form)
         self.put_back(host, dump, target)
         rule = "restore() reads the dump until read() returns b'': only then dumpty has verified it."
-        require(dump.ends, rule, "Read on to the end, behind your own end mark, too.", "it stopped before")
+        require(dump.read_to_end, rule, "Read on to the end, behind your own end mark, too.", "it stopped before")
 
     def test_restore_is_refused_where_it_is_not_claimed(self, host: Host, source: str, tmp_path: Path) -> None:
         """A driver that claims no restore has none: it raises NotImplementedError."""

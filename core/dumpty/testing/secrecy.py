@@ -107,13 +107,14 @@ class SecrecyRules(DriverRules):
         from dumpty.testing.dumps import FileSink, RecordedDump
 
         name = self.stream_formats()[0]
-        sink = FileSink(tmp_path / "bare-dump", lambda _begin, _end: watch.look())
+        parts = self.plugin_under_test(host).format(name).parts
+        sink = FileSink(tmp_path / "bare-dump", lambda _begin, _end: watch.look(), parts=parts)
         options = self.options(host, "backup")
         try:
             evidence = self.call_bare("backup", source=database, sink=sink, format=name, options=options)
         finally:
             sink.close()
-        return RecordedDump(file=sink.file, format=name, evidence=evidence)
+        return RecordedDump(recorded=sink.recorded, format=name, evidence=evidence)
 
 
 def require_no_secret(secrets: Iterable[str], texts: Iterable[tuple[str, str]]) -> None:

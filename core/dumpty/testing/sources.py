@@ -202,15 +202,15 @@ class DriverRules(Suite):
         """Back up the database behind ``url`` into a file in ``directory``."""
         name = form or self.stream_formats()[0]
         file = Path(tempfile.mkdtemp(dir=directory)) / "dump"
-        sink = FileSink(file, before_write)
+        plugin = self.plugin_under_test(host)
+        sink = FileSink(file, before_write, parts=plugin.format(name).parts)
         backup_options = self.options(host, "backup") if options is None else options
         try:
-            evidence = host.backup(
-                self.plugin_under_test(host), source=parse_url(url), sink=sink, format=name, options=backup_options
-            )
+            evidence = host.backup(plugin, source=parse_url(url), sink=sink, format=name, options=backup_options)
         finally:
             sink.close()
-        return RecordedDump(file=file, format=name, evidence=evidence, late_writes=sink.late_writes)
+        ended = {"late_writes": sink.late_writes, "unfinished": sink.unfinished}
+        return RecordedDump(recorded=sink.recorded, format=name, evidence=evidence, **ended)  # type: ignore[arg-type]
 
     def put_back(self, host: Host, dump: RecordedDump, url: str, *, overwrite: bool = False) -> Evidence:
         """Restore ``dump`` into the database behind ``url``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import uuid
 from datetime import timedelta
@@ -11,17 +12,17 @@ import pytest
 from msgspec import structs
 from msgspec.structs import replace
 
-from dumpty.errors import IntegrityError, ManifestError, StoreError
+from dumpty.errors import IntegrityError, ManifestError, MissingFile, StoreError
 from dumpty.testing.backups import STARTED, RepositoryRules
 from dumpty.testing.rules import difference, refused, require, shown
 from dumpty.testing.streams import SAMPLES, Interrupted, Refusal, at_once
-from dumpty.types import Evidence, ObjectEvidence, PluginRef, Signature, StageRecord
+from dumpty.types import Evidence, ObjectEvidence, PluginRef, Signature, StageRecord, TableContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dumpty.registry.host import Host
-    from dumpty.types import Record, Repository, StoredObject
+    from dumpty.types import Record, Repository, StoredObject, Transaction
 
 __all__ = ["TransactionRules"]
 
@@ -88,6 +89,31 @@ class TransactionRules(RepositoryRules):
         self.require_listed(repository, first)
         second = self.write(repository, started=STARTED + timedelta(hours=1))
         self.require_listed(repository, first, second)
+
+    def test_an_object_that_was_completed_early_is_part_of_no_backup_until_the_commit(
+        self, repository: Repository
+    ) -> None:
+        """complete() of some objects makes no backup: one that fails then leaves nothing, one that commits has all."""
+        first, names = self.write(repository), list[str]()
+        rule = "What complete() has committed is no backup without commit(), and goes with its transaction."
+        with contextlib.suppress(Refusal), self._transaction(repository) as tx:
+            names += [entry.name for entry in self.upload(tx, (b"first", b"second"))]
+            tx.complete(".p0.bin")
+            self.require_listed(repository, first)
+            raise Refusal("the disk is full")
+        self.require_listed(repository, first)
+        for name in names:
+            with refused(MissingFile, rule, "Delete it when the block ends without a commit."):
+                self.content(repository, name)
+        data, record_id = (b"first", b"second", b"third"), str(uuid.uuid4())
+        fields: dict[str, Any] = {"database": "shop", "identity": "test:shop", "started": STARTED + timedelta(hours=1)}
+        with repository.transaction(record_id=record_id, **fields) as tx:
+            objects = self.upload(tx, data)
+            errors = at_once([functools.partial(_complete, tx, ending) for ending in (".p1.bin", ".p0.bin")])
+            require(not errors, "complete() may be called from any thread.", "Note each alone.", shown(errors[:1]))
+            record = tx.commit(self.record(objects, id=record_id, **fields))
+        self.require_listed(repository, first, record)
+        self.require_whole(repository, record, data)
 
     def test_an_interrupt_leaves_a_transaction_uncommitted(self, repository: Repository) -> None:
         """Ctrl-C within a transaction comes out of it, and leaves nothing that is listed."""
@@ -218,9 +244,10 @@ class TransactionRules(RepositoryRules):
         arguments = {"record_id": record_id, "database": "shop", "identity": "test:shop", "started": started}
         with repository.transaction(**arguments) as tx:  # type: ignore[arg-type]
             one, two = self.upload(tx, (b"first", b"second"))
+            parts = (TableContent(path="public.a b", rows=3, range="ids to 3"), TableContent(path="ü"))
             objects = (
                 replace(one, stages=(stage,), digests={"blake3": "00ff"}, section="pre-data", plain_size=77),
-                replace(two, stages=(stage, stage), section="data", tables=("public.a b", "ü")),
+                replace(two, stages=(stage, stage), section="data", tables=parts),
             )
             return tx.commit(
                 self.record(
@@ -236,3 +263,8 @@ class TransactionRules(RepositoryRules):
                     suspicions=("table ü: 1 row, had 5 in backup 1a2b3c4d of 2026-11-26 02:30Z",),
                 )
             )
+
+
+def _complete(tx: Transaction, ending: str, meet: Callable[[], None]) -> None:
+    meet()
+    tx.complete(ending)

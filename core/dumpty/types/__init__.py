@@ -8,7 +8,16 @@ gain a required method.
 
 from __future__ import annotations
 
-from dumpty.types.databases import Evidence, Inspection, ListedDatabase, ObjectEvidence, Scratch, Source
+from dumpty.types.databases import (
+    Evidence,
+    Inspection,
+    ListedDatabase,
+    ObjectEvidence,
+    Scratch,
+    Section,
+    Source,
+    TableContent,
+)
 from dumpty.types.events import Event, EventBackup, EventVerb
 from dumpty.types.keys import (
     RECIPIENT_KINDS,
@@ -35,7 +44,6 @@ from dumpty.types.records import (
     Proved,
     Record,
     SealedPart,
-    Section,
     Signature,
     StageRecord,
     State,
@@ -62,7 +70,7 @@ from dumpty.types.stores import (
     check_object_name,
     is_object_name,
 )
-from dumpty.types.streams import Buffer, ByteSink, Dump, Reader, Sink, Verifier, Writer
+from dumpty.types.streams import Buffer, ByteSink, Dump, DumpPart, PartSink, Reader, Sink, Verifier, Writer
 from dumpty.types.transports import Endpoint, Remote, SharedConnection, Transport
 
 __all__ = [
@@ -79,6 +87,7 @@ __all__ = [
     "Cap",
     "DirectoryUpload",
     "Dump",
+    "DumpPart",
     "Endpoint",
     "Event",
     "EventBackup",
@@ -105,6 +114,7 @@ __all__ = [
     "Option",
     "OptionValue",
     "Options",
+    "PartSink",
     "Phase",
     "PluginInfo",
     "PluginRef",
@@ -137,6 +147,7 @@ __all__ = [
     "Store",
     "StoredObject",
     "StoredRun",
+    "TableContent",
     "TellingClaim",
     "Transaction",
     "Transport",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from msgspec import Struct, structs
 
@@ -14,6 +14,11 @@ from dumpty.types.transports import Remote
 
 if TYPE_CHECKING:
     from types import EllipsisType
+
+
+Section = Literal["whole", "pre-data", "data", "post-data"]
+"""What of a database an object holds: all of it that other objects do not, or, as ``pg_dump`` divides it, what stands
+before the rows, rows, and what is made after them (indexes, constraints, triggers)."""
 
 
 class Source(PartlyShown, frozen=True, kw_only=True):
@@ -124,6 +129,21 @@ class ObjectEvidence(Struct, frozen=True, kw_only=True):
     rows: int | None = None
     fingerprint: str | None = None
     part_of: str | None = None
+
+
+class TableContent(Struct, frozen=True, kw_only=True):
+    """What one object of a backup holds of one table.
+
+    ``path`` names the table as ``ObjectEvidence`` does; ``rows`` is how many of its rows are there, None where nobody
+    counted them. ``range`` says which, in the driver's words (``pages 0 to 8191``); "" for all of them.
+    """
+
+    path: str
+    rows: int | None = None
+    range: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.range}" if self.range else self.path
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

@@ -37,7 +37,9 @@ class Format(Struct, frozen=True, kw_only=True):
     """One form in which a driver writes dumps.
 
     ``suffix`` ends the stored name, dot included (``.sql``). ``directory`` is True for a form that is a directory
-    of files, written through ``Sink.directory()`` and possible only where no stage follows.
+    of files, written through ``Sink.directory()`` and possible only where no stage follows. ``parts`` is True for one
+    of several objects, each with stages of its own, written through ``Sink.part()`` and read through ``Dump.parts``;
+    ``suffix`` is then that of a part which is given none.
 
     ``server`` is True for a form that is of a whole server, such as its accounts, and not of one database. A URL
     need not name a database then, and such backups are never mixed with a database's: the driver declares the option
@@ -52,6 +54,7 @@ class Format(Struct, frozen=True, kw_only=True):
     suffix: str
     help: str = ""
     directory: bool = False
+    parts: bool = False
     server: bool = False
     sensitive: str = ""
 

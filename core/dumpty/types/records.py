@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from msgspec import Struct, field
 
 from dumpty.errors import ManifestError
-from dumpty.types.databases import Evidence
+from dumpty.types.databases import Evidence, Section, TableContent
 from dumpty.types.partly_shown import PartlyShown
 from dumpty.types.plugins import OptionValue
 
@@ -25,10 +25,6 @@ dump to its end. ``restore``: a database loads it, and holds what the backup's e
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 State = Literal["ok", "lost", "damaged"]
-
-Section = Literal["whole", "pre-data", "data", "post-data"]
-"""What of a database an object holds: all of it, or, as ``pg_dump`` divides it, what stands before the rows, rows, and
-what is made after them (indexes, constraints, triggers)."""
 
 
 class PluginRef(Struct, frozen=True, kw_only=True):
@@ -64,7 +60,7 @@ class StoredObject(Struct, frozen=True, kw_only=True):
 
     ``size`` and ``sha256`` are those of the stored bytes, ``plain_size`` and ``plain_sha256`` those before the first
     stage; sizes in bytes, digests in hexadecimal. ``digests`` are further ones of the stored bytes, by verifier.
-    ``section`` and ``tables`` (their paths; none means that it is not only of some) say what of the database it holds.
+    ``section`` and ``tables`` (none means that it is not only of some) say what of the database it holds.
     Of a record that is sealed (``Record.sealed``) nothing is known of the part: 0, "", "whole" and no tables.
     """
 
@@ -76,7 +72,7 @@ class StoredObject(Struct, frozen=True, kw_only=True):
     stages: tuple[StageRecord, ...] = ()
     digests: Mapping[str, str] = {}
     section: Section = "whole"
-    tables: tuple[str, ...] = ()
+    tables: tuple[TableContent, ...] = ()
 
 
 class SealedPart(Struct, frozen=True, kw_only=True):

@@ -56,7 +56,18 @@ class Transaction(Protocol):
     def upload(self, ending: str, expected: int | None = None) -> Upload:
         """Begin an object, whose name ends with ``ending``; ``expected`` is about its size in bytes.
 
-        It is committed with the transaction, not by whoever writes it. An ending used twice is a ``ValueError``.
+        It is committed with the transaction (or by ``complete``), not by whoever writes it. Several may be written at
+        once. An ending used twice is a ``ValueError``.
+        """
+        ...
+
+    def complete(self, ending: str) -> None:
+        """Commit one object already, from whichever thread: of many, none holds what it needs no more until the end.
+
+        It stays invisible as part of a backup, and goes with the transaction if that fails.
+
+        Raises:
+            StoreError: it could not be.
         """
         ...
 

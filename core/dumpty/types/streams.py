@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from dumpty.types.databases import Evidence
+    from dumpty.types.databases import Evidence, Section, TableContent
 
 Buffer = bytes | bytearray | memoryview
 """A block of bytes. It is the caller's again when the call it was passed to has returned."""
@@ -29,8 +30,39 @@ class Sink(Protocol):
         """Return the empty directory to write into, for a format with ``directory=True``; else raise."""
         ...
 
+    def part(
+        self, *, section: Section = "data", suffix: str = "", at_once: int = 1
+    ) -> AbstractContextManager[PartSink]:
+        """Begin one object of a format with ``parts=True``, with stages and an upload of its own; else raise.
+
+        The block is left when the part is complete; an exception in it fails the backup. Several may be written at
+        once, each by one thread, and all are left before ``backup`` returns::
+
+            with sink.part(suffix=".copy", at_once=4) as part:
+                part.write(b"...")
+                part.holds("shop.orders", rows=3, range="pages 0 to 8191")
+
+        Args:
+            section: what of the database it holds; a restore loads the parts in the order in which they were begun.
+            suffix: ends its name, dot included, before those of the stages; "" for that of the format.
+            at_once: how many are written at the same time, so that compressors share the processors.
+        """
+        ...
+
     def workspace(self) -> Path:
         """Return a private, empty directory on a file system with room; it is removed when the backup ends."""
+        ...
+
+
+class PartSink(Protocol):
+    """Where a driver writes one part of a dump."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Take every byte and return their number, or raise. After an error every further call raises it again."""
+        ...
+
+    def holds(self, path: str, /, *, rows: int | None = None, range: str = "") -> None:
+        """Tell what the part holds of a table (``TableContent``), for each of which it is called once."""
         ...
 
 
@@ -78,10 +110,42 @@ class Verifier(Protocol):
         ...
 
 
+class DumpPart(Protocol):
+    """One object of a stored dump; verified as ``Dump`` says. Several may be read at once, each by one thread."""
+
+    @property
+    def section(self) -> Section:
+        """What of the database it holds."""
+        ...
+
+    @property
+    def tables(self) -> tuple[TableContent, ...]:
+        """Which tables it holds, and how much of each; () where it is not only of some."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """How its name ends, before the suffixes of the stages."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes, before compression."""
+        ...
+
+    def open(self) -> Reader:
+        """Return a stream of it; end-of-file comes only after size and digest were found right."""
+        ...
+
+    def path(self) -> Path:
+        """Return a verified, seekable file that holds it; it is removed afterwards."""
+        ...
+
+
 class Dump(Protocol):
     """A stored dump on its way back. Its stored bytes are verified while it is read, and known to be right at its end.
 
-    ``size`` is in bytes, before compression. ``evidence`` and ``versions`` are those of the backup.
+    ``size`` is in bytes, before compression, of all its parts. ``evidence`` and ``versions`` are those of the backup.
     """
 
     @property
@@ -104,10 +168,19 @@ class Dump(Protocol):
         """Versions recorded when the dump was made."""
         ...
 
+    @property
+    def parts(self) -> tuple[DumpPart, ...]:
+        """Its objects, in the order in which they are to be loaded; of a format without parts, one.
+
+        A restore reads each of them to its end, or it is none.
+        """
+        ...
+
     def open(self) -> Reader:
         """Return a stream of the dump. End-of-file comes only after size and digest were found right.
 
-        So a driver that commits its target after end-of-file, and only then, cannot commit a damaged dump.
+        A dump in several parts has none: open these. So a driver that commits its target after end-of-file, and only
+        then, cannot commit a damaged dump.
         """
         ...
 

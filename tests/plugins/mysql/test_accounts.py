@@ -24,7 +24,7 @@ from dumpty import (
     SourceError,
     TargetNotEmpty,
 )
-from dumpty.testing.dumps import RecordedDump
+from dumpty.testing.dumps import RecordedDump, RecordedPart
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.mysql import plugin as mysql_plugin
 from dumpty_plugins.mysql.accounts import restore
@@ -670,7 +670,7 @@ def dump_of(backup, tmp_path, data: bytes) -> RecordedDump:
     """Return a dump of ``data`` as a driver gets it, whatever its digest says."""
     file = tmp_path / f"dump-{uuid.uuid4().hex}"
     file.write_bytes(data)
-    return RecordedDump(file=file, format="accounts", evidence=backup.evidence)
+    return RecordedDump(recorded=(RecordedPart(file=file),), format="accounts", evidence=backup.evidence)
 
 
 def restored(url, dump, **overrides):

@@ -28,7 +28,7 @@ from dumpty import (
     UnknownBackup,
 )
 from dumpty.cli import main
-from dumpty.testing.dumps import RecordedDump
+from dumpty.testing.dumps import RecordedDump, RecordedPart
 from dumpty.url import parse_url
 from dumpty_plugins.age import new_identity
 from dumpty_plugins.postgres import plugin as postgres_plugin
@@ -153,7 +153,7 @@ def dump_of(backup, tmp_path, data: bytes) -> RecordedDump:
     """Return a dump of ``data`` as a driver gets it, whatever its digest says."""
     file = tmp_path / f"dump-{uuid.uuid4().hex}"
     file.write_bytes(data)
-    return RecordedDump(file=file, format="accounts", evidence=backup.evidence)
+    return RecordedDump(recorded=(RecordedPart(file=file),), format="accounts", evidence=backup.evidence)
 
 
 def restored(server, dump, *, overwrite=True, url="", **overrides):

@@ -100,7 +100,7 @@ def drill(
 ) -> Report:
     """Restore backups into a scratch database, and prove what is there then.
 
-    Verifies the stored file, restores it into a private place that is removed again whatever happens, compares rows
+    Verifies what is stored, restores it into a private place that is removed again whatever happens, compares rows
     (and content, where the backup has fingerprints) with what was recorded when it was made, runs the database's own
     checks and your assertions. Without an id it takes the latest. What this machine lacks for it is said, never "ok".
     """

@@ -135,7 +135,7 @@ def _places(backup: Backup, places: Sequence[str], repositories: int) -> tuple[s
     from dumpty.url import shown_address
 
     if repositories == 1:
-        return (os.path.basename(backup.file_path),)
+        return (description.location(backup, os.path.basename(backup.file_path)),)
     return str(len(places)), ", ".join(map(shown_address, places)) or f"none: {backup.state}"
 
 

@@ -72,7 +72,7 @@ def try_(
 ) -> Report:
     """Restore a backup into a throw-away database, and give a shell in it.
 
-    The restore is a drill's: the stored file is verified, the database is compared with what was recorded when it was
+    The restore is a drill's: what is stored is verified, the database is compared with what was recorded when it was
     backed up, and the proof is written down. Then sqlite3, psql, mariadb or mysql is started in it, and its URL told,
     for other programs of yours. When the shell exits, or a signal comes, the database is gone. Behind `--` stands a
     program to run instead: it finds the URL in DUMPTY_URL, and PGHOST and the like, or MYSQL_UNIX_PORT, in its

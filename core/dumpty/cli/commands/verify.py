@@ -48,10 +48,10 @@ def verify(
 ) -> Report:
     """Prove that backups are what was stored, and write the proof down beside them.
 
-    digest: the stored file has the size and SHA-256 of its manifest, decompresses, and gives the dump of the size and
+    digest: each stored file has the size and SHA-256 of its manifest, decompresses, and gives a dump of the size and
     SHA-256 that the driver wrote. structure: the driver reads the dump to its end, too, as the database's own tools do.
     restore: a database loads it; that is `dumpty drill`, and takes its options. Each says what it did not prove. Of an
-    encrypted backup, without --identity, only the stored file is proved, by digest. Who made a backup is proved with
+    encrypted backup, without --identity, only what is stored is proved, by digest. Who made a backup is proved with
     --require-signature alone.
     """
     from dumpty.operations.selection import Filter
