@@ -21,8 +21,9 @@ from support.pages import MANUAL, blocks
 
 from dumpty import BackupManager
 from dumpty.repository.sealed import seal
+from dumpty_plugins.postgres.dumping import plan
 
-CHOOSING, RESTORING, ROLES = (block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh")
+CHOOSING, RESTORING, PARTS, ROLES = (block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh")
 
 
 @pytest.fixture
@@ -125,6 +126,31 @@ def test_backups_of_postgresql_restore_without_dumpty(postgres, tmp_path, form, 
         for name in names:
             postgres.drop(name)
         postgres.execute('DROP ROLE IF EXISTS "shop keeper"')
+
+
+def test_a_backup_of_postgresql_in_parts_restores_without_dumpty(postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "LARGE_BYTES", 1)  # a table of a few rows comes in parts, too
+    environment = {"PGHOST": str(postgres.sockets), "PGPORT": str(postgres.port), "PGUSER": "postgres"}
+    names = ("shop", "shop-old", "restored")
+    try:
+        for name in names:
+            postgres.create(name)
+        for name in names[:2]:
+            postgres.execute("CREATE TABLE item (id int PRIMARY KEY); CREATE TABLE none (id int)", database=name)
+            postgres.execute("INSERT INTO item VALUES (6)", database=name)
+        urls = [postgres.url(name) for name in names[:2]]
+        fill(
+            tmp_path, *urls, lambda: postgres.execute("INSERT INTO item VALUES (7)", database="shop"), format="parallel"
+        )
+        choosing = CHOOSING.partition('grep "$(sha')[0]
+        path = f"{postgres.bindir}:{os.environ['PATH']}"
+        run(f"{choosing}\n{PARTS}", tmp_path, PATH=path, **environment)
+        assert postgres.execute("TABLE item", database="restored") == [(6,), (7,)]
+        index = "SELECT indexname FROM pg_indexes WHERE tablename = 'item'"
+        assert postgres.execute(index, database="restored") == [("item_pkey",)]
+    finally:
+        for name in names:
+            postgres.drop(name)
 
 
 def test_backups_of_mariadb_restore_without_dumpty(mariadb, tmp_path):

@@ -101,6 +101,8 @@ JOBS: list[Job] = [
     *_peer("sqlite", "the file through igzip, two threads", f'{sys.executable} -c "$THREADED" {{source}} {{out}}'),
     *_dumpty("postgres", "native gzip", "--format", "native"),
     *_dumpty("postgres", "native zstd", "--format", "native", "--compressor", "zstd"),
+    *_dumpty("postgres", "parallel gzip", "--format", "parallel"),
+    *_dumpty("postgres", "parallel zstd", "--format", "parallel", "--compressor", "zstd"),
     *_dumpty("postgres", "sql gzip", "--format", "sql"),
     *_peer(
         "postgres",
@@ -117,7 +119,14 @@ JOBS: list[Job] = [
         f"zcat {{backup}} | psql {PG} -qX -v ON_ERROR_STOP=1 -o /dev/null {{target}}",
         prepared=True,
     ),
-    *_peer("postgres", "pg_dump | zstd", f"pg_dump {PG} {{source}} | zstd -q -1 > {{out}}"),
+    *_peer(
+        "postgres",
+        "pg_dump | zstd -1 -T0",
+        f"pg_dump {PG} {{source}} | zstd -q -1 -T0 > {{out}}",
+        f"zstd -qdc {{backup}} | psql {PG} -qX -v ON_ERROR_STOP=1 -o /dev/null {{target}}",
+        prepared=True,
+    ),
+    *_peer("postgres", "pg_dump -Fd -j2 -Z1", f"pg_dump {PG} -Fd -j2 -Z1 -f {{out}} {{source}}"),
     *_peer(
         "postgres",
         "pg_dump -Fd -j2",

@@ -76,6 +76,9 @@ TARGETS = (
     _faster("backup", "pg_dump -Fc", "dumpty postgres sql gzip", 4),
     _within("backup", "pg_dump -Fc -Z0 > /dev/null", "dumpty postgres native gzip", 1.25),
     _within("restore", "pg_dump -Fd -j2", "dumpty postgres native gzip", 1.1),
+    _within("backup", "pg_dump | zstd -1 -T0", "dumpty postgres parallel zstd", 0.95),
+    _within("backup", "pg_dump -Fd -j2 -Z1", "dumpty postgres parallel zstd", 0.6),
+    _within("restore", "dumpty postgres native zstd", "dumpty postgres parallel zstd", 1),
     _faster("backup", "mariadb-dump | gzip", "dumpty mysql sql gzip", 3.5),
     _faster("backup", "mydumper -t2 -c", "dumpty mysql sql gzip", 1.8),
     Target(
@@ -111,4 +114,4 @@ def reached(results: Mapping[Job, Figures]) -> Iterator[str]:
     if lines:
         yield "\n| ratio | target | measured | |"
         yield "|---|---|---:|---|"
-        yield from (line.replace(" | gzip`", " \\| gzip`") for line in lines)
+        yield from (line.replace(" | gzip`", " \\| gzip`").replace(" | zstd -1", " \\| zstd -1") for line in lines)

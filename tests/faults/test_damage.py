@@ -385,19 +385,26 @@ def server_backups(postgres, mariadb, tmp_path_factory):
     mariadb.run("CREATE TABLE t (a int)", "INSERT INTO t SELECT seq FROM seq_1_to_500", database="damage_source")
     mariadb.run("CREATE TABLE old (a int)", "INSERT INTO old VALUES (7)", database="damage_target")
     backups = {}
-    for form in ("sql", "native"):
-        for server in (postgres, mariadb):
-            result = BackupManager(str(top)).create_backup(server.url("damage_source"), format=form)
-            assert result.success, result.error
-            backups[type(server).__name__, form] = result.backup
+    for server, form, options in (
+        *((server, form, {}) for server in (postgres, mariadb) for form in ("sql", "native")),
+        (postgres, "parallel", {"part_size": 8192}),
+    ):
+        result = BackupManager(str(top)).create_backup(server.url("damage_source"), format=form, **options)
+        assert result.success, result.error
+        backups[type(server).__name__, form] = result.backup
     yield top, backups
     postgres.drop("damage_source")
     postgres.drop("damage_target")
     mariadb.run("DROP DATABASE damage_source", "DROP DATABASE damage_target")
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
-@pytest.mark.parametrize("kind", ["PostgresServer", "MariaDBServer"])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        *((kind, form) for kind in ("PostgresServer", "MariaDBServer") for form in ("sql", "native")),
+        ("PostgresServer", "parallel"),
+    ],
+)
 def test_damaged_dumps_of_servers_are_found_and_the_target_is_left_alone(
     server_backups, postgres, mariadb, kind, form, dice, place
 ):
@@ -408,7 +415,8 @@ def test_damaged_dumps_of_servers_are_found_and_the_target_is_left_alone(
     for way in WAYS:
         shutil.copytree(top, place / "backups")
         shutil.copytree(top, place / "good")
-        data, other_data = (place / "backups" / Path(b.file_path).relative_to(top) for b in (backup, other))
+        # Of a backup in parts, one that holds rows.
+        data, other_data = (place / "backups" / Path(b.files[-1]).relative_to(top) for b in (backup, other))
         way(data, dice, other_data)
         event = f"{data.name}, {way.__name__}"
         LEDGER.fault(f"files {DESCRIPTIONS[way]}")

@@ -27,6 +27,10 @@ from dumpty_plugins.postgres.server import errors
 
 KILLS = 5
 CUTS = 5
+FORMATS = [("postgres", "sql"), ("postgres", "native"), ("postgres", "parallel"), ("mariadb", "sql")]
+PART_BYTES = 16384
+IN_PARTS = {"parallel": ("-o", f"part_size={PART_BYTES}", "-o", "jobs=2")}
+"""So that a small database comes in many parts."""
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
@@ -72,12 +76,10 @@ def verified_new_ids(top, server, known_ids, event):
     return new_ids
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize(("server", "form"), FORMATS, indirect=["server"])
 def test_backups_of_servers_killed_at_random_moments(zygote, server, top, dice, form):
-    if (server.name, form) == ("mariadb", "native"):
-        form = "sql"
     known_ids = [b.id for b in BackupManager(str(top)).list_backups()]
-    argv = ("backup", server.url("faulty"), "--dir", top, "--format", form)
+    argv = ("backup", server.url("faulty"), "--dir", top, "--format", form, *IN_PARTS.get(form, ()))
     seconds = zygote.run(*argv).seconds
     known_ids += verified_new_ids(top, server, known_ids, "no fault")
     for turn in range(KILLS * FACTOR):
@@ -94,11 +96,10 @@ def test_backups_of_servers_killed_at_random_moments(zygote, server, top, dice, 
     assert verified_new_ids(top, server, known_ids, "the next run") == [result.backup.id]
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize(("server", "form"), FORMATS, indirect=["server"])
 def test_restores_into_servers_killed_at_random_moments(zygote, server, top, dice, form):
-    if (server.name, form) == ("mariadb", "native"):
-        form = "sql"
-    result = BackupManager(str(top)).create_backup(server.url("faulty"), format=form)
+    options = {"part_size": PART_BYTES} if form == "parallel" else {}
+    result = BackupManager(str(top)).create_backup(server.url("faulty"), format=form, **options)
     assert result.success, result.error
     argv = ("restore", result.backup.id, "--dir", top, "--overwrite", "--other", "--to", server.url("target"))
     seconds = zygote.run(*argv).seconds
@@ -199,7 +200,7 @@ CHILDREN = {
 }
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 @pytest.mark.parametrize("way", CHILDREN)
 def test_a_pg_dump_that_goes_wrong_makes_no_backup(zygote, postgres, place, way, form):
     server = Postgres(postgres)

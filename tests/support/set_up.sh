@@ -25,6 +25,7 @@ has_mariadb_client() { has mariadb-dump && has mariadb; }
 has_sshd() { has sshd && ls /usr/lib/openssh/sftp-server /usr/libexec/openssh/sftp-server | grep -q .; }
 
 need postgresql has_postgres
+need pgbouncer has pgbouncer
 need mariadb-server has_mariadb
 need mariadb-client has_mariadb_client
 need sqlite3 has sqlite3

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dumpty.process.command import run as run
     from dumpty.process.remote_child import RemoteChild as RemoteChild
     from dumpty.process.usage import processors as processors
+    from dumpty.redaction import masks as masks
     from dumpty.redaction import redact as redact
 
 _HOME = {
@@ -23,6 +24,7 @@ _HOME = {
     "Child": "dumpty.process.child",
     "RemoteChild": "dumpty.process.remote_child",
     "find_program": "dumpty.process.command",
+    "masks": "dumpty.redaction",
     "processors": "dumpty.process.usage",
     "redact": "dumpty.redaction",
     "run": "dumpty.process.command",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -21,6 +23,15 @@ from dumpty import (
     require_same_evidence,
 )
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
+from dumpty_plugins.postgres.dumping.parallel import (
+    RowSessions,
+    excluded_rows,
+    require_each_table_once,
+    require_no_pooler,
+    with_counts,
+    write_parts,
+)
+from dumpty_plugins.postgres.dumping.plan import plan_parts
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.snapshot import Snapshot, hold_snapshot
 from dumpty_plugins.postgres.dumping.stored import count_script_rows
@@ -36,9 +47,13 @@ from dumpty_plugins.postgres.server.psql import open_psql, session_version
 from dumpty_plugins.postgres.server.remote_programs import remote_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty import Options, Remote, Sink
+    from dumpty_plugins.postgres.dumping.plan import Plan
+    from dumpty_plugins.postgres.schema.tables import Table
     from dumpty_plugins.postgres.server.programs import WatchedProgram
 
 ARGUMENTS = {
@@ -47,20 +62,27 @@ ARGUMENTS = {
     "custom": ("--format=custom",),
     "tar": ("--format=tar",),
     "directory": ("--format=directory",),
+    "parallel": ("--format=custom", "--compress=0"),
 }
 
 _ATTEMPTS = 4
 _QUEUED_SECONDS = 10
+_MOST_JOBS = 8
+"""Where nobody says how many: the server has others to serve, however many processors there are here."""
 _LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout|could not obtain lock on relation")
 _WARNING = re.compile(r"pg_dump: (warning: .*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Output:
-    """What pg_dump's own output says: versions, and for a plain dump the rows of each table (None elsewhere)."""
+    """What pg_dump's own output says: versions, and for a plain dump the rows of each table (None elsewhere).
+
+    ``part_counts`` are those of tables that came in parts.
+    """
 
     versions: dict[str, str]
     row_counts: dict[str, int] | None
+    part_counts: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -81,9 +103,17 @@ def back_up(address: Address, sink: Sink, format_name: str, options: Options) ->
     clients = find_programs("pg_dump", options, remote)
     if options["fingerprint"] and options["counts"] == "off":
         raise OptionError("fingerprint=on counts the rows, too: leave counts=off out")
+    if int(options["part_size"]) < 0:  # type: ignore[arg-type]
+        raise OptionError("part_size is a number of bytes, or 0 for what suits")
+    if format_name == "parallel" and remote is not None:
+        raise OptionError(
+            "the format parallel needs its programs on this machine: leave programs=there out, or use --format native"
+        )
     timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
     with closing(_open_session(address, options)) as connection:
         address = address.pinned(connection)
+        if format_name == "parallel":
+            require_no_pooler(address, connection)
         run = _Run(address, remote, sink, format_name, options)
         for attempt in range(_ATTEMPTS):
             with translate_errors(address, "reading the catalog of"):
@@ -101,6 +131,7 @@ def back_up(address: Address, sink: Sink, format_name: str, options: Options) ->
                 lock_timeout=timeout,
                 counts=options["counts"] != "off",
                 fingerprints=bool(options["fingerprint"]),
+                make_plan=run.plan(properties) if format_name == "parallel" else None,
             ) as snapshot:
                 evidence = run.run_in_snapshot(snapshot, client, properties, retry=attempt > 0)
             if evidence is not None:
@@ -150,7 +181,9 @@ class _Run:
         self._format_name = format_name
         self._remote = remote
         self._directory = sink.directory() if format_name == "directory" else None
-        self._jobs = job_count(options)
+        self._jobs = job_count(options) if options["jobs"] else min(job_count(options), _MOST_JOBS)
+        self._bindir = str(options["bindir"])
+        self._part_size = int(options["part_size"])  # type: ignore[arg-type]
         self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
 
     def run_in_snapshot(
@@ -161,10 +194,14 @@ class _Run:
         ``retry``: the parallel jobs of a directory dump lock each table anew, behind whoever waits meanwhile; one job
         does not.
         """
-        timeout = min(_QUEUED_SECONDS, self._lock_timeout)
+        timeout = min(_QUEUED_SECONDS, self._lock_timeout or _QUEUED_SECONDS)
         try:
-            arguments = ("--snapshot=" + snapshot.id, f"--encoding={dump_encoding(properties['encoding'])}")
-            output = self._pg_dump(client, timeout, 1 if retry else self._jobs, arguments)
+            encoding = dump_encoding(properties["encoding"])
+            arguments = ("--snapshot=" + snapshot.id, f"--encoding={encoding}")
+            if self._format_name == "parallel":
+                output = self._in_parts(snapshot, client, timeout, encoding, arguments)
+            else:
+                output = self._pg_dump(client, timeout, 1 if retry else self._jobs, arguments)
         except CommandError as error:
             # We hold the locks it wants, so it can wait only behind somebody who waits for us: let that one pass.
             if _LOCK_FAILURE.search(error.stderr_tail):
@@ -172,7 +209,9 @@ class _Run:
                 return None
             snapshot.wait_for_counts()  # if the session was lost, that is the reason
             raise
-        objects = snapshot.wait_for_counts()
+        if output is None:
+            return None
+        objects = with_counts(snapshot.wait_for_counts(), output.part_counts)
         if output.row_counts is not None:
             require_same_evidence(
                 expected=Evidence(objects=tuple(o for o in objects if o.rows is not None)),
@@ -183,6 +222,28 @@ class _Run:
             )
         return Evidence(objects=objects, snapshot=snapshot.name, notes=output.warnings, properties=properties)
 
+    def plan(self, properties: dict[str, Any]) -> Callable[[Connection, list[Table]], Plan]:
+        """Return what tells which rows of a database's tables are to come in parts."""
+        encoding = dump_encoding(properties["encoding"])
+        return functools.partial(plan_parts, jobs=self._jobs, encoding=encoding, part_size=self._part_size)
+
+    def _in_parts(
+        self, snapshot: Snapshot, client: Client, lock_timeout: int, encoding: str, arguments: tuple[str, ...]
+    ) -> _Output | None:
+        """Dump in parts; None where sessions met a lock that somebody waits for, and nothing was written."""
+        how = {"bindir": self._bindir, "jobs": self._jobs, "encoding": encoding, "lock_timeout": lock_timeout}
+        with contextlib.ExitStack() as stack:
+            try:
+                sessions = stack.enter_context(RowSessions(self._address, snapshot, **how))  # type: ignore[arg-type]
+            except Locked:
+                return None
+            arguments = (*excluded_rows(snapshot.plan), *arguments)
+            watched, warnings = stack.enter_context(self._running(client, lock_timeout, arguments))
+            ranges = snapshot.plan.ranges
+            contents, counts = write_parts(watched, self._sink, self._address, sessions, ranges, encoding)
+        require_each_table_once(contents, snapshot, counts)
+        return _Output(versions=contents.versions, row_counts=None, part_counts=counts, warnings=tuple(warnings))
+
     def _clear(self) -> None:
         """Remove what a pg_dump that failed wrote into the directory of a directory dump."""
         if self._directory:
@@ -191,9 +252,22 @@ class _Run:
 
     def _pg_dump(self, client: Client, lock_timeout: int, jobs: int, arguments: tuple[str, ...]) -> _Output:
         directory = str(self._directory) if self._directory else None
-        argv = [client.path, *ARGUMENTS[self._format_name], f"--lock-wait-timeout={lock_timeout * 1000}", *arguments]
         if directory:
-            argv += [f"--file={directory}", f"--jobs={jobs}"]
+            arguments = (*arguments, f"--file={directory}", f"--jobs={jobs}")
+        with self._running(client, lock_timeout, arguments) as (watched, warnings):
+            if directory:
+                watched.wait()
+                output = _Output(versions=check_directory(directory).versions, row_counts=None)
+            else:
+                output = self._stream(watched)
+            return replace(output, warnings=tuple(warnings))
+
+    @contextlib.contextmanager
+    def _running(
+        self, client: Client, lock_timeout: int, arguments: tuple[str, ...]
+    ) -> Iterator[tuple[WatchedProgram, list[str]]]:
+        """Within the block, pg_dump runs; yield it, and the warnings that come of it."""
+        argv = [client.path, *ARGUMENTS[self._format_name], f"--lock-wait-timeout={lock_timeout * 1000}", *arguments]
         # What pg_dump leaves out (subscriptions, without the right to see them) it says, and exits with 0.
         warnings: list[str] = []
 
@@ -201,13 +275,9 @@ class _Run:
             if match := _WARNING.match(line):
                 warnings.append(f"pg_dump: {self._address.scrub(match[1])}")
 
-        with connected_program(argv, self._address, self._remote, stdout=directory is None, on_line=note) as watched:
-            if directory:
-                watched.wait()
-                output = _Output(versions=check_directory(directory).versions, row_counts=None)
-            else:
-                output = self._stream(watched)
-            return replace(output, warnings=tuple(warnings))
+        stdout = self._directory is None
+        with connected_program(argv, self._address, self._remote, stdout=stdout, on_line=note) as watched:
+            yield watched, warnings
 
     def _stream(self, child: WatchedProgram) -> _Output:
         def block() -> bytes:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence, require_same_evidence
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.script_reader import Script
-from dumpty_plugins.postgres.dumping.stored import count_script_rows, read_archive
+from dumpty_plugins.postgres.dumping.stored import (
+    archive_of,
+    count_part,
+    count_script_rows,
+    parts_of_rows,
+    read_archive,
+)
 from dumpty_plugins.postgres.server.clients import choose_client, find_clients
 from dumpty_plugins.postgres.server.programs import program_output
 
@@ -38,6 +44,9 @@ def examine_dump(dump: Dump, options: Options) -> Evidence:
         script, row_counts = _through_pg_restore(dump, contents, options)
     if not script.complete:
         raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
+    for part in parts_of_rows(dump):
+        path, rows = count_part(part)
+        row_counts[path] = row_counts.get(path, 0) + rows
     objects = tuple(ObjectEvidence(path=path, rows=rows) for path, rows in sorted(row_counts.items()))
     evidence = Evidence(objects=objects, versions=versions)
     counted = Evidence(objects=tuple(o for o in dump.evidence.objects if o.rows is not None))
@@ -50,7 +59,7 @@ def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tup
     major = int(client_version) if client_version.isdigit() else 0
     client = choose_client(find_clients("pg_restore", str(options["bindir"])), major, subject="the archive")
     try:
-        with program_output([client.path, "--file=-"], dump.path()) as read:
+        with program_output([client.path, "--file=-"], archive_of(dump).path()) as read:
             script = Script(read)
             return script, count_script_rows(script)
     except CommandError as error:

@@ -27,6 +27,12 @@ def describe() -> PluginInfo:
             Format(name="sql", suffix=".sql", help="portable text; psql loads it"),
             Format(name="native", suffix=".pgdump", help="uncompressed custom archive; restored in parallel"),
             Format(name="custom", suffix=".dump", help="custom archive, compressed by pg_dump itself"),
+            Format(
+                name="parallel",
+                suffix=".pgdump",
+                help="an archive, and beside it the rows of large tables, read and loaded by several sessions",
+                parts=True,
+            ),
             Format(name="tar", suffix=".tar", help="tar archive"),
             Format(name="directory", suffix=".dir", help="directory archive, written in parallel", directory=True),
             Format(
@@ -80,8 +86,15 @@ def describe() -> PluginInfo:
             Option(
                 name="jobs",
                 default=0,
-                help="parallel jobs of a directory dump and of pg_restore; 0: one per processor",
+                help="parallel jobs of a parallel or directory dump, and of a restore; 0: one per processor, of a dump "
+                "at most 8",
                 verbs=("backup", "restore"),
+            ),
+            Option(
+                name="part_size",
+                default=0,
+                help="bytes that a table has at least to come in parts of a parallel dump, and a part of a larger one; "
+                "0: 8 MiB, and 32 MiB to 4 GiB, by the size of all",
             ),
             Option(
                 name="bindir",

@@ -6,39 +6,35 @@ existing empty database is filled in a single transaction, which is committed wh
 
 from __future__ import annotations
 
-import os
+import functools
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from dumpty import (
-    CommandError,
     Evidence,
-    IntegrityError,
     SourceError,
     commit_point,
     refuse_full_target,
     require_same_evidence,
 )
 from dumpty.process import BLOCK
-from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
-from dumpty_plugins.postgres.loading.confinement import confinement_of, stages
+from dumpty_plugins.postgres.loading.archive import ArchiveLoader
+from dumpty_plugins.postgres.loading.confinement import confinement_of
 from dumpty_plugins.postgres.loading.loader import load
-from dumpty_plugins.postgres.loading.optional_parts import Parts, advise_options
+from dumpty_plugins.postgres.loading.optional_parts import Parts
 from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
 from dumpty_plugins.postgres.schema.properties import DROPPED
 from dumpty_plugins.postgres.schema.recovery import recovery_notes
 from dumpty_plugins.postgres.schema.tables import count, list_tables, without_forced_row_security
-from dumpty_plugins.postgres.server.clients import Client, choose_client, job_count
 from dumpty_plugins.postgres.server.connection import interruptible, prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors
-from dumpty_plugins.postgres.server.programs import connected_program, find_programs, program_output, remote_output
 from dumpty_plugins.postgres.server.remote_programs import remote_of
 from dumpty_plugins.postgres.server.target import database_name, first_object, open_maintenance, open_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -100,12 +96,14 @@ class _Job:
         self._parts = Parts.of(options)
         self._confinement = confinement_of(address)
         self._remote = remote_of(address.source, options)
-        self._contents = None if dump.format == "sql" else _contents(dump)
+        self._archive = None
+        if dump.format != "sql":
+            self._archive = ArchiveLoader(address, dump, options, self._parts, self._confinement, self._remote)
 
     def check_requirements(self, server: Connection) -> None:
         """Check, before anything is loaded, that the server has the roles and extensions that the dump needs."""
         properties = self._dump.evidence.properties
-        contents = self._contents
+        contents = self._archive.contents if self._archive else None
         roles = self._required_roles()
         extensions = set(properties.get("extensions", contents.extensions if contents else []))
         roles -= {r for (r,) in rows(server, "SELECT rolname FROM pg_roles")}
@@ -134,7 +132,7 @@ class _Job:
         properties = self._dump.evidence.properties
         excluded = self._parts.excluded
         if "roles" not in properties:
-            return set(self._contents.roles) if self._contents and "owner" not in excluded else set()
+            return set(self._archive.contents.roles) if self._archive and "owner" not in excluded else set()
         roles = set(properties["roles"])
         by_part = properties.get("roles_by_part")
         if by_part is None:
@@ -151,11 +149,12 @@ class _Job:
             replacement.create(self._properties())
             new_address = self._address.for_database(replacement.name)
             differences = self._drop(new_address)
-            if self._contents is None:
+            if self._archive is None:
                 with closing(self._dump.open()) as reader:
                     self._load(new_address, lambda: reader.read(BLOCK))
             else:
-                self._pg_restore(new_address, self._contents, version(server)[0])
+                load_script = functools.partial(self._load, new_address)
+                self._archive.load_into(new_address, version(server)[0], load_script)
             with closing(new_address.connect()) as connection:
                 evidence = self._evidence(new_address, connection)
             notes = (*abandoned, *differences, *replacement.swap(), *self._parts.notes)
@@ -169,14 +168,12 @@ class _Job:
             self.check_requirements(target)
             rows(target, "BEGIN")
             self._create_common(target)
-            if self._contents is None:
+            load_script = functools.partial(self._load_in_transaction, target)
+            if self._archive is None:
                 with closing(self._dump.open()) as reader:
-                    load(self._address, target, lambda: reader.read(BLOCK), single_transaction=True, parts=self._parts)
+                    load_script(lambda: reader.read(BLOCK))
             else:
-                client = self._client(self._contents, version(target)[0])
-                self._through_script(
-                    client, lambda read: load(self._address, target, read, single_transaction=True, parts=self._parts)
-                )
+                self._archive.load_in_order(target, load_script)
             rows(target, "RESET ALL")
             rows(target, "SET client_encoding = 'UTF8'")
             prepare(target)
@@ -210,8 +207,8 @@ class _Job:
 
     def _properties(self) -> dict[str, Any]:
         properties = dict(self._dump.evidence.properties)
-        if "encoding" not in properties and self._contents is not None and self._contents.encoding:
-            properties["encoding"] = self._contents.encoding
+        if "encoding" not in properties and self._archive is not None and self._archive.contents.encoding:
+            properties["encoding"] = self._archive.contents.encoding
         return properties
 
     def _load(self, new_address: Address, read: Callable[[], bytes]) -> None:
@@ -228,6 +225,9 @@ class _Job:
                 confinement=self._confinement,
             )
 
+    def _load_in_transaction(self, target: Connection, read: Callable[[], bytes]) -> None:
+        load(self._address, target, read, single_transaction=True, parts=self._parts)
+
     def _evidence(self, new_address: Address, connection: Connection) -> Evidence:
         with translate_errors(new_address, "counting the rows of"):
             rows(connection, "SET row_security = off")
@@ -239,94 +239,3 @@ class _Job:
             expected: Evidence = self._dump.evidence
             require_same_evidence(expected=expected, found=evidence, subject="the restored database", ignore={"added"})
             return evidence
-
-    def _client(self, contents: Contents, server: int) -> Client:
-        client_version = contents.versions["pg_dump"].split(".")[0]
-        needed = max(server, int(client_version)) if client_version.isdigit() else server
-        return choose_client(
-            find_programs("pg_restore", self._options, self._remote),
-            needed,
-            subject="the archive or its target",
-            place=self._remote.shown if self._remote is not None else "",
-        )
-
-    def _pg_restore(self, new_address: Address, contents: Contents, server: int) -> None:
-        client = self._client(contents, server)
-        if client.major > server:
-            # A newer pg_restore sets what an older server does not know: have it write a script, and load that.
-            self._through_script(client, lambda read: self._load(new_address, read))
-            return
-        if self._confinement is None:
-            self._in_parallel(client, new_address, contents)
-            return
-        # In the dump's order but for its grants, which come last: only a statement of our own tells why it was refused.
-        before, data, after = (self._use_list(name, ids) for name, ids in stages(contents))
-        self._through_script(client, lambda read: self._load(new_address, read), before)
-        try:
-            self._in_parallel(client, new_address, contents, data)
-        except CommandError as error:
-            raise self._confinement.explain_failure(error) from error
-        self._through_script(client, lambda read: self._load(new_address, read), after)
-
-    def _use_list(self, name: str, dump_ids: Sequence[int]) -> tuple[str, ...]:
-        path = self._dump.workspace() / name
-        path.write_text("".join(f"{dump_id};\n" for dump_id in dump_ids), encoding="ascii")
-        return (f"--use-list={path}",)
-
-    def _in_parallel(
-        self, client: Client, new_address: Address, contents: Contents, arguments: Sequence[str] = ()
-    ) -> None:
-        environment = {}
-        if "options" not in new_address.parameters:
-            environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
-        argv = [client.path, *self._parts.flags, "--exit-on-error", *arguments]
-        hear = None
-        if self._confinement is not None and self._confinement.listens:
-            hear = self._confinement.hear
-            argv.append("--verbose")  # else pg_restore keeps the server's warnings to itself
-        path = self._dump.path()
-        if self._remote is None:
-            if contents.format != "tar":
-                argv.append(f"--jobs={job_count(self._options)}")
-            argv.append(str(path))
-        stdin = path if self._remote is not None else None  # and by one job: several need a file
-        with (
-            advise_options(),
-            connected_program(
-                argv, new_address, self._remote, environment=environment, stdin=stdin, on_line=hear
-            ) as watched,
-        ):
-            watched.wait()
-
-    def _through_script(
-        self, client: Client, loading: Callable[[Callable[[], bytes]], None], arguments: Sequence[str] = ()
-    ) -> None:
-        argv = [client.path, *self._parts.flags, "--file=-", *arguments]
-        path = self._dump.path()
-        with (
-            program_output(argv, path)
-            if self._remote is None
-            else remote_output(argv, path, self._address, self._remote)
-        ) as read:
-            loading(read)
-
-
-def _contents(dump: Dump) -> Contents:
-    if dump.format == "directory":
-        return check_directory(str(dump.path()))
-    with closing(dump.open()) as reader:
-        if dump.format == "tar":
-            # Looked at to its end: pg_restore 15 loops for ever over a tar archive that was cut off.
-            tar = TarCheck()
-            while block := reader.read(BLOCK):
-                tar.feed(block)
-            return tar.finish()
-        head = reader.read(BLOCK)
-        contents = read_contents(head)
-        while contents is None:
-            block = reader.read(max(len(head), BLOCK))
-            if not block:
-                raise IntegrityError("the archive ends inside its table of contents: it is cut off")
-            head += block
-            contents = read_contents(head)
-    return contents

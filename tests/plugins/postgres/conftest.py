@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dumpty import Source
+from dumpty_plugins.postgres.dumping import plan
 
 
 class Databases:
@@ -77,7 +78,7 @@ def role(postgres):
 
 
 @pytest.fixture
-def fake_client(tmp_path, postgres):
+def fake_client(tmp_path, postgres, request):
     """Make a directory with a ``pg_dump`` (or other) script around the real one; return the directory."""
 
     def make(script: str, program: str = "pg_dump", bindir: Path | None = None) -> str:
@@ -85,12 +86,16 @@ def fake_client(tmp_path, postgres):
         directory.mkdir(exist_ok=True)
         real = (bindir or postgres.bindir) / program
         path = directory / program
+        path.unlink(missing_ok=True)
         path.write_text(
             "#!/bin/bash\n"
             f"REAL={real}\n"
             'for a in "$@"; do if [ "$a" = --version ]; then exec $REAL --version; fi; done\n' + script
         )
         path.chmod(0o755)
+        psql = directory / "psql"  # which a parallel backup takes from the same directory
+        if "parallel" in request.node.nodeid and not psql.exists():
+            psql.symlink_to(postgres.bindir / "psql")
         return str(directory)
 
     return make
@@ -102,6 +107,13 @@ def clean_environment(monkeypatch):
     for name in list(os.environ):
         if re.match(r"PG[A-Z]", name):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Of the format parallel, every table that has a row comes in parts, and one of several pages in several."""
+    monkeypatch.setattr(plan, "LARGE_BYTES", 1)
+    monkeypatch.setattr(plan, "RANGE_BYTES", (3 * 8192, 1 << 20))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def library(request, without_psycopg2):
 
 
 @pytest.mark.parametrize("library", ["psycopg2", "psql"], indirect=True)
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 @pytest.mark.parametrize("encoding", NAMES)
 def test_a_name_in_the_databases_encoding(dbs, tmp_path, library, form, encoding):
     name, word = new(dbs, encoding), NAMES[encoding]
@@ -48,7 +48,7 @@ def test_a_name_in_the_databases_encoding(dbs, tmp_path, library, form, encoding
 
 
 @pytest.mark.parametrize("library", ["psycopg2", "psql"], indirect=True)
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_names_that_are_bytes_in_a_database_that_knows_no_encoding(dbs, tmp_path, library, form):
     name = new(dbs, "SQL_ASCII")
     latin, utf8 = "t\udce9l", "été"  # the first is the byte 0xe9 alone
@@ -73,19 +73,19 @@ def test_such_a_backup_is_proved_by_every_level(dbs, tmp_path, encoding):
     sql = f'CREATE TABLE "{word}" AS SELECT 1 AS a; CREATE INDEX "i{word}" ON "{word}" (a)'
     execute(dbs, name, sql)
     manager = BackupManager(str(tmp_path))
-    for form in ("sql", "native"):
+    for form in ("sql", "native", "parallel"):
         made = manager.create_backup(dbs.server.url(name), format=form, fingerprint=True)
         assert made.success, made.error
         manager.verify(made.backup.id, level="structure")
         manager.drill(made.backup.id, on=dbs.server.url(), superuser=True)
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_client_encoding_set_for_the_database_changes_no_dump(dbs, tmp_path, form):
     name = dbs.new("CREATE TABLE \"tél 商品\" AS SELECT 'é 商品'::text AS v")
     dbs.server.execute(f"ALTER DATABASE {name} SET client_encoding = 'LATIN1'")
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
-    assert re.search(rb"client_encoding = 'UTF8'", made.file.read_bytes())
+    assert all(re.search(rb"client_encoding = 'UTF8'", part.file.read_bytes()) for part in made.parts)
     copy = dbs.name()
     load(driver, dbs.source(copy), made)
     assert dbs.server.execute('SELECT v FROM "tél 商品"', database=copy) == [("é 商品",)]

@@ -71,7 +71,7 @@ def test_a_user_with_no_rights_but_his_own_restores_everybodys_data(dbs, role, n
     ]
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 @pytest.mark.parametrize("off", ["owner", "privileges", "publications", "comments"])
 def test_each_option_leaves_out_its_own_part_alone(dbs, owning_roles, name, tmp_path, form, off):
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
@@ -90,7 +90,7 @@ def test_each_option_leaves_out_its_own_part_alone(dbs, owning_roles, name, tmp_
     assert state(dbs, copy) == state_of_everything | without
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_tablespaces_can_be_left_out(dbs, tmp_path, form):
     tablespace = dbs.name()
     with contextlib.closing(dbs.server.connect()) as connection, connection.cursor() as cursor:
@@ -140,7 +140,7 @@ def test_an_error_says_which_option_helps(dbs, role, name, tmp_path, form, off, 
     assert driver.inspect(source=dbs.source(target), options={}).empty
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_roles_that_are_missing_are_not_needed_where_nothing_speaks_of_them(dbs, owning_roles, name, tmp_path, form):
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
     dbs.server.drop(name)

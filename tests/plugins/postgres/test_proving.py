@@ -171,7 +171,7 @@ def test_fingerprints_without_counts_are_a_clear_error(dbs, tmp_path):
         dump(driver, dbs.source(dbs.new()), tmp_path / "d", "sql", fingerprint=True, counts="off")
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "custom", "tar", "directory"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "custom", "tar", "directory"])
 def test_examining_counts_every_row_without_a_database(made_zoo, form, monkeypatch):
     monkeypatch.setenv("PGHOST", "/nowhere")
     made = made_zoo(form)
@@ -438,7 +438,7 @@ def test_the_database_of_a_killed_drill_is_dropped_by_the_next_on_that_server(db
         ("CREATE EXTENSION dblink", "dblink"),
     ],
 )
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_dump_that_reaches_out_is_not_restored_beside_other_databases(dbs, tmp_path, form, sql, message):
     name = dbs.new(sql)
     made = dump(driver, dbs.source(name), tmp_path / "d", form)

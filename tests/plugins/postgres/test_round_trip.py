@@ -17,7 +17,7 @@ from dumpty import BackupManager
 sys.path.insert(0, str(Path(__file__).parent))
 import zoo
 
-FORMATS = ("sql", "native", "custom", "tar", "directory")
+FORMATS = ("sql", "native", "parallel", "custom", "tar", "directory")
 
 
 def assert_same(before: str, after: str) -> None:
@@ -64,7 +64,7 @@ def test_every_kind_of_object_comes_back(dbs, original, tmp_path, form):
     assert roots["public.measured"] is None
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "tar"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "tar"])
 def test_every_kind_of_object_comes_back_on_the_newer_server(newer_dbs, newer_original, tmp_path, form):
     name, before = newer_original
     server = newer_dbs.server
@@ -74,7 +74,7 @@ def test_every_kind_of_object_comes_back_on_the_newer_server(newer_dbs, newer_or
     assert_same(before, server.dump(copy))
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "directory"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "directory"])
 def test_dumps_of_a_newer_client_go_back_to_the_older_server(dbs, postgres_newer, original, tmp_path, form):
     name, before = original
     newer = str(postgres_newer.bindir)
@@ -85,7 +85,7 @@ def test_dumps_of_a_newer_client_go_back_to_the_older_server(dbs, postgres_newer
     assert_same(before, dbs.server.dump(copy))
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_dumps_of_the_older_server_go_to_the_newer_one(dbs, newer_dbs, tmp_path, form):
     dbs.server.script("postgres", zoo.ROLES)
     newer_dbs.server.script("postgres", zoo.ROLES)
@@ -117,7 +117,11 @@ def test_pg_restore_alone_loads_the_native_dump(dbs, original, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "form"), [("LATIN1", "sql"), ("SQL_ASCII", "sql"), ("EUC_JP", "native"), ("UTF8", "sql")]
+    ("encoding", "form"),
+    [
+        *(("LATIN1", "sql"), ("SQL_ASCII", "sql"), ("EUC_JP", "native"), ("UTF8", "sql")),
+        *(("LATIN1", "parallel"), ("SQL_ASCII", "parallel"), ("EUC_JP", "parallel"), ("UTF8", "parallel")),
+    ],
 )
 def test_a_new_database_gets_the_old_ones_encoding_and_locale(dbs, tmp_path, monkeypatch, encoding, form):
     monkeypatch.setenv("PGCLIENTENCODING", "WIN1252")  # must not reach pg_dump
@@ -132,10 +136,11 @@ def test_a_new_database_gets_the_old_ones_encoding_and_locale(dbs, tmp_path, mon
     assert dbs.server.execute("SELECT v FROM t", database=copy) == [(text,)]
 
 
-def test_bytes_that_are_no_text_survive_in_an_sql_ascii_database(dbs, tmp_path):
+@pytest.mark.parametrize("form", ["sql", "parallel"])
+def test_bytes_that_are_no_text_survive_in_an_sql_ascii_database(dbs, tmp_path, form):
     name = dbs.new(options="TEMPLATE template0 ENCODING SQL_ASCII LC_COLLATE 'C' LC_CTYPE 'C'")
     dbs.server.execute("CREATE TABLE t AS SELECT convert_from('\\xe9ff80'::bytea, 'SQL_ASCII') AS v", database=name)
-    made = dump(driver, dbs.source(name), tmp_path / "dump", "sql")
+    made = dump(driver, dbs.source(name), tmp_path / "dump", form)
     copy = dbs.name()
     load(driver, dbs.source(copy), made)
     assert dbs.server.execute("SELECT convert_to(v, 'SQL_ASCII') = '\\xe9ff80' FROM t", database=copy) == [(True,)]
@@ -172,7 +177,7 @@ def test_settings_of_the_database_come_back_with_a_missing_one(dbs, tmp_path):
     assert dbs.server.execute(sql, copy) == dbs.server.execute(sql, name) != []
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_what_every_database_has_and_this_one_has_not_is_not_there_afterwards(dbs, tmp_path, form):
     name = dbs.new("CREATE SCHEMA own; CREATE TABLE own.t (); DROP SCHEMA public; DROP EXTENSION plpgsql")
     made = dump(driver, dbs.source(name), tmp_path / "dump", form)
@@ -189,7 +194,7 @@ def test_what_every_database_has_and_this_one_has_not_is_not_there_afterwards(db
     manager.drill(result.backup.id)
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_what_somebody_dropped_from_an_empty_target_is_made_again(dbs, role, tmp_path, form):
     content = (
         "CREATE FUNCTION f() RETURNS integer LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; CREATE TABLE t (a integer)"

@@ -14,7 +14,7 @@ BUSY = 'end=$((SECONDS+4)); while [ $SECONDS -lt $end ]; do :; done; exec $REAL 
 SILENT = "trap '' TERM; while :; do sleep 1000; done"
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "directory"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "directory"])
 def test_a_pg_dump_that_stalls_is_given_up(dbs, tmp_path, fake_client, form):
     name = dbs.new("CREATE TABLE t AS SELECT generate_series(1, 10) AS n")
     with pytest.raises(SourceError, match=r"pg_dump with .* has stalled: not a byte came for 1 s"):
@@ -46,3 +46,11 @@ def test_a_statement_that_takes_its_time_is_waited_for(dbs, tmp_path):
     target = dbs.name()
     load(driver, dbs.source(target), made, stall_timeout=2)
     assert dbs.server.execute("SELECT n FROM t", database=target) == [(1,)]
+
+
+def test_a_psql_that_stalls_is_given_up(dbs, tmp_path, fake_client):
+    name = dbs.new("CREATE TABLE t AS SELECT generate_series(1, 10) AS n")
+    fake_client('exec $REAL "$@"\n')
+    bindir = fake_client(SILENT, "psql")
+    with pytest.raises(SourceError, match="stalled"):
+        dump(driver, dbs.source(name), tmp_path / "d", "parallel", bindir=bindir, stall_timeout=1)

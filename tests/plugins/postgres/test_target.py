@@ -87,7 +87,7 @@ def test_overwriting_carries_over_what_the_dump_does_not_hold(dbs, made, role):
     assert dbs.made_databases() == databases  # nothing remains of the old, nor of the new
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_open_sessions_refuse_the_swap_and_nothing_changes(dbs, name, tmp_path, form):
     made = dump(driver, dbs.source(name), tmp_path / "d", form)
     target = dbs.new("CREATE TABLE precious ()")
@@ -136,7 +136,7 @@ def test_an_old_database_that_cannot_be_dropped_is_kept_and_named(dbs, made, mon
     assert dbs.server.execute("SELECT to_regclass('precious')::text", database=old) == [("precious",)]
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "directory"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "directory"])
 def test_missing_roles_and_extensions_are_listed_before_anything_is_loaded(dbs, newer_dbs, tmp_path, form):
     dbs.server.script("postgres", "CREATE ROLE zz_only_here; CREATE ROLE zz_reader")
     try:
@@ -168,7 +168,7 @@ def test_a_locale_the_server_lacks_is_a_clear_error(dbs, made):
         load(driver, dbs.source(dbs.name()), forged)
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "tar", "directory"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "tar", "directory"])
 def test_without_createdb_an_empty_database_is_filled_in_one_transaction(dbs, role, tmp_path, form):
     name = dbs.new()
     dbs.server.script(
@@ -184,7 +184,8 @@ def test_without_createdb_an_empty_database_is_filled_in_one_transaction(dbs, ro
     assert dbs.server.execute("SELECT lo_get(7)", database=target)[0][0].tobytes() == b"x"
     assert [o.rows for o in evidence.objects] == [10, 1]  # the table, and the large objects
 
-    wrong = FileDump(made.file, form, Evidence(objects=[type(made.evidence.objects[0])(path="public.t", rows=11)]))
+    miscounted = Evidence(objects=[type(made.evidence.objects[0])(path="public.t", rows=11)])
+    wrong = FileDump(made.file, form, miscounted, made.parts)
     other = dbs.new()
     dbs.server.execute(f"ALTER DATABASE {other} OWNER TO {role[0]}")
     with pytest.raises(IntegrityError, match="10 rows, and had 11"):
@@ -249,7 +250,7 @@ def test_long_and_odd_names_are_restored_under_their_own_name(dbs, made):
         assert content(dbs, odd) == [(10,)]
 
 
-@pytest.mark.parametrize("form", ["native", "custom", "tar", "directory"])
+@pytest.mark.parametrize("form", ["native", "parallel", "custom", "tar", "directory"])
 def test_a_restore_that_fails_in_pg_restore_leaves_no_database(dbs, tmp_path, form):
     # A check that held when the rows came in and does not when they come back.
     name = dbs.new(

@@ -112,7 +112,7 @@ def fingerprinted(source):
     return driver.inspect(source=source, options={"evidence": "fingerprint"}).evidence.objects
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_drill_runs_a_strangers_code_without_rights(dbs, hostile, drill_role, marks, base, tmp_path, form):
     made = dump(driver, hostile, tmp_path / form, form, fingerprint=True)
     for on in (None, dbs.source("postgres", *drill_role)):
@@ -240,7 +240,7 @@ def test_no_kind_that_an_archive_gives_a_statement_hides_it(dbs, drill_role, tmp
     assert dbs.made_databases() == databases_before
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_policies_that_are_forced_on_owners_hide_no_rows_from_a_drill(dbs, drill_role, base, tmp_path, form):
     name = dbs.new(
         "CREATE TABLE t AS SELECT generate_series(1, 10) AS a; ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
@@ -348,7 +348,7 @@ def roles(postgres):
     postgres.script("postgres", zoo.ROLES)
 
 
-@pytest.mark.parametrize("form", ["sql", "native", "directory"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel", "directory"])
 @pytest.mark.usefixtures("roles")
 def test_extensions_owners_and_rights_are_proved_without_a_superuser(dbs, base, tmp_path, form):
     name = dbs.new(EXTENDED)
@@ -372,7 +372,7 @@ def test_an_extension_in_a_schema_whose_name_is_not_ascii_is_proved(dbs, base, t
         assert scratch_database.ask("SELECT nspname FROM pg_namespace WHERE oid >= 16384") == [("é",)]
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_what_only_a_superuser_makes_is_left_out_and_told_where_no_data_hang_on_it(dbs, base, tmp_path, form):
     name = dbs.new(
         "CREATE TABLE t (a integer); INSERT INTO t VALUES (1); CREATE PUBLICATION every FOR ALL TABLES;"

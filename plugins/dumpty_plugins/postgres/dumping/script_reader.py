@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 END_MARKER = b"-- PostgreSQL database dump complete"
+ROWS_END = b"-- End of the rows"
+"""What ends a script of dumpty's own (``dumpty_plugins.postgres.dumping.rows_script``)."""
 _VERSION_COMMENT = re.compile(rb"-- Dumped (from database|by pg_dump) version ([0-9][^\n]*)")
 _END_OF_COPY = b"\n\\.\n"
 
@@ -127,7 +129,7 @@ class Script:
         self._at = 0
         self._tokens = _STANDARD
         self.ended = False
-        self._end_marker_read = False
+        self._end_marker_read = self._rows_end_read = False
         self._restriction_key = b""
         self.versions: dict[str, str] = {}
         self.encoding = "UTF8"
@@ -136,6 +138,11 @@ class Script:
     def complete(self) -> bool:
         """Whether the end marker was the last thing, and a restriction of psql's was lifted again behind it."""
         return self._end_marker_read and not self._restriction_key
+
+    @property
+    def rows_ended(self) -> bool:
+        """Whether the end mark of a script of rows was the last thing."""
+        return self._rows_end_read
 
     def __iter__(self) -> Iterator[Statement]:
         """Yield every statement.
@@ -147,7 +154,7 @@ class Script:
             statement = self._statement()
             if statement is None:
                 return
-            self._end_marker_read = False
+            self._end_marker_read = self._rows_end_read = False
             if statement.keywords[:2] == (b"set", b"standard_conforming_strings"):
                 off = re.search(rb"=\s*'?off", statement.text)
                 self._tokens = _BACKSLASHES if off else _STANDARD
@@ -255,6 +262,7 @@ class Script:
 
     def _comment(self, text: bytes) -> None:
         self._end_marker_read = self._end_marker_read or text.rstrip() == END_MARKER
+        self._rows_end_read = self._rows_end_read or text.rstrip() == ROWS_END
         if match := _VERSION_COMMENT.match(text):
             name = "server" if match[1].startswith(b"from") else "pg_dump"
             self.versions.setdefault(name, match[2].decode("ascii", "replace").strip())

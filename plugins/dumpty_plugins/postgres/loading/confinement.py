@@ -283,6 +283,14 @@ def confinement_of(address: Address) -> Confinement | None:
     return address.source.confinement if isinstance(address.source, DrillTarget) else None
 
 
+def sections(contents: Contents) -> tuple[list[int], list[int], list[int]]:
+    """Return what of an archive stands before its rows, those, and all else: what has no section comes last."""
+    before = [e.dump_id for e in contents.entries if e.section == _BEFORE_DATA]
+    data = [e.dump_id for e in contents.entries if e.section == _DATA]
+    rest = [e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)]
+    return before, data, rest
+
+
 def stages(contents: Contents) -> tuple[tuple[str, list[int]], ...]:
     """Return what of an archive to load one statement after another, then in parallel, then one after another again.
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, SourceError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.script_reader import Script
+from dumpty_plugins.postgres.loading.copy_data import CopyData
 from dumpty_plugins.postgres.loading.optional_parts import ALL, Parts, advice
 from dumpty_plugins.postgres.server.connection import interruptible, psycopg2, rows
 from dumpty_plugins.postgres.server.errors import translated_error
-from dumpty_plugins.postgres.server.waiting import peer_of, run_watched, wait_until_writable
+from dumpty_plugins.postgres.server.waiting import run_watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -105,7 +106,7 @@ def _execute(address: Address, connection: Connection, script: Script, bounds: _
         for statement in script:
             if bounds.skip(statement, settings, script.encoding):
                 continue
-            copy_data = _CopyData(script.data(), connection) if statement.copy else None
+            copy_data = CopyData(script.data(), connection) if statement.copy else None
             try:
                 if copy_data is not None:
                     copy = functools.partial(cursor.copy_expert, statement.text, copy_data, size=BLOCK)  # type: ignore[arg-type]
@@ -129,38 +130,3 @@ def _failure(address: Address, statement: Statement, error: Exception) -> Dumpty
     excerpt = re.sub(r"\s+", " ", (text_without_secrets or statement.text[:70]).decode("utf-8", "replace")).strip()
     error_to_raise = translated_error(address, f"loading ({excerpt} ...) into", error)
     return type(error_to_raise)(f"{error_to_raise}{advice(statement.text)}")
-
-
-class _CopyData:
-    """The data of one COPY, as psycopg2 wants to read it.
-
-    The last of it psycopg2 sends while no other thread of the process can work, and no signal be heard: so its end, or
-    a failure, is told only once there is room for that, which is a block of libpq's.
-    """
-
-    def __init__(self, data: Iterator[bytes], connection: Connection) -> None:
-        self._data = data
-        self._connection = connection
-        self._peer = peer_of(connection)
-        self._buffer = b""
-        self.error: BaseException | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes, b"" at the end."""
-        try:
-            if self._peer is not None:
-                self._peer.moved()
-            while not self._buffer:
-                self._buffer = next(self._data, b"")
-                if not self._buffer:
-                    wait_until_writable(self._connection)
-                    return b""
-        except BaseException as error:
-            self.error = error
-            wait_until_writable(self._connection)
-            raise
-        if 0 <= size < len(self._buffer):
-            piece, self._buffer = self._buffer[:size], self._buffer[size:]
-            return piece
-        piece, self._buffer = self._buffer, b""
-        return piece

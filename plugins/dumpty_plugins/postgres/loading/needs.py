@@ -129,7 +129,7 @@ def _outside(keywords: tuple[bytes, ...], statement: bytes) -> str:
 def _statements(dump: Dump, versions: dict[str, str]) -> Iterator[tuple[tuple[bytes, ...], bytes, str]]:
     """Yield the keywords of every statement, its text, and the encoding that it is in."""
     if dump.format != "sql":
-        contents = read_archive(dump)
+        contents = read_archive(dump)  # of a dump in parts, the others hold rows, or are refused
         versions.update(contents.versions)
         yield from _archived(contents)
         return

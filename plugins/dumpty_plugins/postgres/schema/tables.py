@@ -7,13 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dumpty import ObjectEvidence
+from dumpty import ObjectEvidence, SourceError
 from dumpty_plugins.postgres.schema import fingerprint
 from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import decode_text, display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -42,6 +42,7 @@ _FORCED = """
 LARGE_OBJECTS = "pg_catalog.pg_largeobject"
 """The path of all large objects together; it is there where there are any."""
 
+_NAMES_PER_QUERY = 500
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -64,7 +65,7 @@ class Table:
     @property
     def path(self) -> str:
         """``schema.table``, quoted where a name is not plain; the same on every server version."""
-        return f"{_quote_if_needed(display_name(self.schema))}.{_quote_if_needed(display_name(self.name))}"
+        return _path(display_name(self.schema), display_name(self.name))
 
     @property
     def sql(self) -> str:
@@ -83,6 +84,10 @@ def literal(text: str) -> str:
     return f"'{escaped}'" if "\\" not in text else " E'" + escaped.replace("\\", "\\\\") + "'"
 
 
+def _path(schema: str, name: str) -> str:
+    return f"{_quote_if_needed(schema)}.{_quote_if_needed(name)}"
+
+
 def _quote_if_needed(name: str) -> str:
     return name if _PLAIN_NAME.fullmatch(name) else identifier(name)
 
@@ -93,9 +98,45 @@ def list_tables(connection: Connection, *, configuration: bool = False) -> list[
     return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock, parent=p) for o, s, n, k, lock, p in tables]
 
 
-def count(connection: Connection, tables: Sequence[Table], *, fingerprints: bool = False) -> tuple[ObjectEvidence, ...]:
+def require_names_now(connection: Connection, tables: Sequence[Table]) -> None:
+    """Do as ``require_names``, in a transaction, by what the names are at this moment.
+
+    A session takes note of what others renamed when it gets a lock that it had not; here on some catalog, until the
+    savepoint is gone.
+
+    Raises:
+        SourceError: one is another table's by now, or nobody's.
+    """
+    rows(connection, "SAVEPOINT dumpty_names")
+    rows(connection, "LOCK TABLE pg_catalog.pg_conversion IN ACCESS SHARE MODE")
+    require_names(connection, tables)
+    rows(connection, "ROLLBACK TO SAVEPOINT dumpty_names")
+
+
+def require_names(connection: Connection, tables: Sequence[Table]) -> None:
+    """Check that the names of tables are still theirs: renaming their schema waits for no lock on them.
+
+    It goes by what the session knows, which is at least as new as what any earlier statement in it went by.
+
+    Raises:
+        SourceError: one is another table's by now, or nobody's.
+    """
+    for start in range(0, len(tables), _NAMES_PER_QUERY):
+        pairs = ", ".join(f"({t.oid}::oid, {literal(t.sql)})" for t in tables[start : start + _NAMES_PER_QUERY])
+        sql = f"SELECT n FROM (VALUES {pairs}) AS v(o, n) WHERE to_regclass(n)::oid IS DISTINCT FROM o"  # noqa: S608 - quoted
+        if renamed := rows(connection, sql):
+            raise SourceError(
+                f"{renamed[0][0]} is not the table of that name any more: a schema was renamed while it was read, so "
+                "the dump is not of one moment; take the backup again"
+            )
+
+
+def count(
+    connection: Connection, tables: Sequence[Table], *, fingerprints: bool = False, skipped: Collection[int] = ()
+) -> tuple[ObjectEvidence, ...]:
     """Count the rows of every table, and the large objects; with ``fingerprints`` take fingerprints of them, too.
 
+    Those whose oid is ``skipped`` are listed without a number, unless a fingerprint is taken of them.
     Partitioned tables hold nothing themselves, and a materialized view is computed anew by a restore: they are
     listed without a number.
     """
@@ -107,7 +148,7 @@ def count(connection: Connection, tables: Sequence[Table], *, fingerprints: bool
         row_count = digest = None
         if table.kind == "r" and fingerprints:
             row_count, digest = fingerprint.of_table(connection, table.oid, table.sql)
-        elif table.kind == "r":
+        elif table.kind == "r" and table.oid not in skipped:
             row_count = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
         root = _root(table, by_oid)
         part_of = None if root is table else root.path
@@ -141,6 +182,11 @@ def without_forced_row_security(connection: Connection) -> Iterator[None]:
         rows(connection, f"ALTER TABLE ONLY {name} NO FORCE ROW LEVEL SECURITY")
     yield
     rows(connection, "ROLLBACK TO SAVEPOINT dumpty_unforced" if in_transaction else "ROLLBACK")
+
+
+def archived_path(schema: str, name: str, encoding: str) -> str:
+    """Return the path (as ``Table.path`` spells it) of a table that an archive in ``encoding`` names."""
+    return _path(*(decode_text(n.encode("utf-8", "surrogateescape"), encoding) for n in (schema, name)))
 
 
 def table_path(copy_table: bytes, encoding: str) -> str:

@@ -30,9 +30,10 @@ STALL_SECONDS = 600
 
 _TIMEOUTS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
 
-_AT_WORK = """
+AT_WORK = """
     SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state NOT LIKE 'idle%%'
     AND wait_event_type IS DISTINCT FROM 'Client'"""
+"""Asks whether a session, by its number, is at work, and not waiting for us."""
 
 _ADVICE = (
     ("Connection refused", "is the server running, and is the port right?"),
@@ -82,7 +83,7 @@ class Address:
 
     Whatever the URL leaves open stays open, so that libpq's own defaults (``PGHOST``, ``PGSERVICE``,
     ``~/.pgpass``, ...) apply to psycopg2 and to the client programs alike. ``stall`` is how many seconds the server may
-    be silent while it is waited for, 0 for as long as it likes.
+    be silent while it is waited for, 0 for as long as it likes; ``asks_server`` whether it is then asked if it works.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Address:
         self.source = source
         self.parameters = dict(_parameters(source) if parameters is None else parameters)
         self.stall = stall
-        self._asks_server = True
+        self.asks_server = True
 
     @property
     def names_database(self) -> bool:
@@ -147,7 +148,7 @@ class Address:
         address = Address(
             self.source, self.parameters, stall=min(self.stall or SHORT_STALL_SECONDS, SHORT_STALL_SECONDS)
         )
-        address._asks_server = False
+        address.asks_server = False
         return address
 
     def connect(self) -> Connection:
@@ -185,7 +186,7 @@ class Address:
             address.end_statement(backend_pid, still_wanted)
 
         settings = WatchSettings(
-            label=self.label, seconds=self.stall, working=working if self._asks_server else None, end=end
+            label=self.label, seconds=self.stall, working=working if self.asks_server else None, end=end
         )
         try:
             connection = dial(library, parameters, settings)
@@ -201,7 +202,7 @@ class Address:
     def is_at_work(self, backend_pid: int) -> bool:
         """Ask, over a connection of its own, whether session ``backend_pid`` is at work, and not waiting for us."""
         with contextlib.closing(self.with_short_stall().connect()) as connection:
-            return bool(rows(connection, _AT_WORK, backend_pid))
+            return bool(rows(connection, AT_WORK, backend_pid))
 
     def end_statement(self, backend_pid: int, still_wanted: Callable[[], bool]) -> None:
         """End what session ``backend_pid`` is doing, over a connection of its own, if that is ``still_wanted`` then."""

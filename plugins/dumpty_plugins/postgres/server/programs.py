@@ -179,6 +179,10 @@ class WatchedProgram:
             self.wait()
         return piece
 
+    def stop(self) -> None:
+        """End it, from any thread: whoever reads or waits is told that it failed."""
+        self._child.kill_now()
+
     def wait(self) -> None:
         """Wait for its end.
 

@@ -1,7 +1,8 @@
-"""A session through a ``psql`` of our own, for machines without psycopg2: it holds locks and a snapshot, and counts.
+"""A session through a ``psql`` of our own: it copies rows out, in large blocks where psycopg2 has a call for each row.
 
-It offers of psycopg2's connection what a backup uses. Statements go to the child's standard input, one at a time;
-queries are wrapped so that each row comes back as one line of JSON, and after each statement psql tells its SQLSTATE.
+For machines without psycopg2 it also holds locks and a snapshot, and counts: it offers of psycopg2's connection what a
+backup uses. Statements go to the child's standard input, one at a time; queries are wrapped so that each row comes back
+as one line of JSON, and after each statement psql tells its SQLSTATE.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 from dumpty import CommandError, Peer, SourceError
 from dumpty.process import Child
 from dumpty_plugins.postgres.server.clients import HINT, client_errors, find_clients
-from dumpty_plugins.postgres.server.connection import psycopg2
+from dumpty_plugins.postgres.server.connection import AT_WORK, psycopg2, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
@@ -29,10 +30,15 @@ if TYPE_CHECKING:
     from dumpty_plugins.postgres.server.connection import Address
 
 _HINT_SECONDS = 2.0
+_ERROR = re.compile(r"^(?:ERROR:|\\g: |/dev/stdout: )(.*)$", re.MULTILINE)
+_UNKNOWN = "XX000"
+"""The SQLSTATE of an error of which none is known, and the connection is not lost."""
 _QUERY = re.compile(r"\s*(SELECT|WITH)\b", re.IGNORECASE)
 _SHOW = re.compile(r"\s*SHOW (\w+)\s*")
 _CONNECT_TIMEOUT_SECONDS = "15"
 _OLDEST = 11  # the first psql that tells the SQLSTATE
+_LONGEST_MARK = 64
+"""Bytes: more than an end mark has, with SQLSTATE and a number of rows behind it."""
 
 
 class PsqlError(Exception):
@@ -88,6 +94,7 @@ class Psql:
         self._end_mark = secrets.token_hex(8)
         self.version = version
         self.closed = 0
+        self.rows_copied = 0
         self._exchange(f"\\echo {self._end_mark} :SQLSTATE")  # connected, or psql says why not and ends
         ((self.backend_pid, server_version_number, encoding),) = self._json(
             "SELECT pg_backend_pid(), current_setting('server_version_num')::integer, "
@@ -115,6 +122,44 @@ class Psql:
             message = " ".join(self._exchange(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._end_mark} 0")[0])
             raise PsqlError(message + self._hint(message), sqlstate)
         return lines
+
+    def copy_out(self, sql: str) -> Iterator[bytes]:
+        """Yield the output of a ``COPY ... TO STDOUT`` in blocks; ``rows_copied`` is then what the server counted.
+
+        The output goes to a file that is our pipe: psql tells the number of rows only of what goes elsewhere than to
+        its own output. Behind it comes our end mark, and then nothing until psql is asked for more.
+
+        Raises:
+            PsqlError: it failed; what was yielded is not all of it.
+        """
+        mark, held = b"%s " % self._end_mark.encode(), b""
+        try:
+            with client_errors():
+                # Both are set anew by what is run: what psql could not run, for whatever reason, is found out.
+                self._child.write(b"\\set SQLSTATE none\n\\set ROW_COUNT none\n")
+                self._child.write(sql.encode("utf-8", "surrogateescape") + b"\n\\g /dev/stdout\n")
+                self._child.write(f"\\echo {self._end_mark} :SQLSTATE :ROW_COUNT\n".encode())
+                while (at := held.rfind(mark, -_LONGEST_MARK)) < 0 or not held.endswith(b"\n"):
+                    if at < 0 and len(held) > _LONGEST_MARK:
+                        yield held[:-_LONGEST_MARK]
+                        held = held[-_LONGEST_MARK:]
+                    held += self._read()
+        except CommandError as error:
+            raise PsqlError(self.peer.reason or str(error)) from error
+        if at:
+            yield held[:at]
+        sqlstate, row_count = held[at + len(mark) :].decode("ascii", "replace").split()
+        if sqlstate == "none" or (sqlstate == "00000" and not row_count.isdigit()):
+            # It could not run it at all, or its connection reported an error amid the rows: then it sets neither.
+            raise PsqlError(self._last_error() or "psql did not run it", _UNKNOWN)
+        if sqlstate != "00000":
+            message = " ".join(self._exchange(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._end_mark} 0")[0])
+            raise PsqlError(message + self._hint(message), sqlstate)
+        self.rows_copied = int(row_count)
+
+    def abandon(self) -> None:
+        """End psql at once, from any thread: whoever waits for it is told that it ended."""
+        self._child.kill_now()
 
     def take_over(self, resources: ExitStack) -> Psql:
         """Take over what is to end with the session."""
@@ -144,17 +189,29 @@ class Psql:
                     lines.append(line)
                 return lines, line.removeprefix(self._end_mark).strip()
         except CommandError as error:
-            raise PsqlError(str(error)) from error
+            raise PsqlError(self.peer.reason or str(error)) from error
 
     def _read_line(self) -> str:
         while b"\n" not in self._pending:
-            piece = self._child.read()
-            if not piece:
-                self._child.wait()
-                raise PsqlError("psql ended, and the connection with it")
-            self._pending += piece
+            self._pending += self._read()
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode("utf-8", "surrogateescape")
+
+    def _read(self) -> bytes:
+        """Return the next block of what psql writes, which is never nothing."""
+        with self.peer.waiting():
+            piece = self._child.read()
+        if not piece:
+            self._child.wait()
+            raise PsqlError("psql ended, and the connection with it")
+        return piece
+
+    def _last_error(self) -> str:
+        """Return what psql, which writes it to standard error alone, has said last of an error; "" for nothing."""
+        deadline = time.monotonic() + _HINT_SECONDS
+        while not (found := _ERROR.findall(self._child.stderr_tail())) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return found[-1].strip() if found else ""
 
     def _hint(self, message: str) -> str:
         """Return the server's hint, which psql writes to standard error alone."""
@@ -187,8 +244,19 @@ def open_psql(address: Address, bindir: str) -> Connection:
         secret = address.source.secrets
         child = stack.enter_context(Child(argv, env=environment, secrets=secret, stdin=True))
         try:
-            peer = Peer(address.label, child.kill_now, seconds=address.stall)
+            sessions: list[Psql] = []
+
+            def working() -> bool:
+                return bool(sessions) and _is_at_work(address, bindir, sessions[0].backend_pid)
+
+            peer = Peer(
+                address.label,
+                child.kill_now,
+                seconds=address.stall,
+                working=working if address.asks_server else None,
+            )
             session = Psql(child, client.version, peer)
+            sessions.append(session)
         except PsqlError as error:
             raise SourceError(address.connect_error_text(error)) from error
         connection = cast("Connection", session.take_over(stack.pop_all()))
@@ -204,6 +272,12 @@ def _end_statement(address: Address, bindir: str, backend_pid: int, still_wanted
     with closing(cast("Psql", open_psql(address, bindir))) as session:
         if still_wanted():
             session.run(f"SELECT pg_catalog.pg_cancel_backend({backend_pid})")
+
+
+def _is_at_work(address: Address, bindir: str, backend_pid: int) -> bool:
+    """Ask the server, over another psql, whether session ``backend_pid`` is at work, and not waiting for us."""
+    with closing(open_psql(address.with_short_stall(), bindir)) as connection:
+        return bool(rows(connection, AT_WORK, backend_pid))
 
 
 def _values(pairs: list[tuple[str, Any]]) -> tuple[Any, ...]:

@@ -1,0 +1,165 @@
+"""Which rows of a database come in parts of their own: those of large ordinary tables, cut into ranges of pages.
+
+Everything else stays with pg_dump, in one archive: the tables that it filters (an extension's configuration), or whose
+rows are elsewhere (foreign tables), partitions whose rows it has loaded through the root, because in another database
+they belong into others (those by the hash of an enum), what is no heap, and what is small.
+
+A range is one of ``ctid``, which PostgreSQL scans by itself since version 14. The row versions that a snapshot sees
+stay where they are as long as somebody holds a lock on the table, which keeps away what rewrites it (VACUUM FULL,
+CLUSTER); each lies on one page, and the last range has no end. So every row is in exactly one range.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumpty_plugins.postgres.schema.tables import identifier
+from dumpty_plugins.postgres.server.connection import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
+
+    from dumpty_plugins.postgres.schema.tables import Table
+
+__all__ = ["Plan", "Range", "plan_parts"]
+
+LARGE_BYTES = 8 << 20
+"""Of a smaller table pg_dump writes the rows: a part costs some ten milliseconds."""
+RANGE_BYTES = (32 << 20, 4 << 30)
+"""What a range is meant to have at least, and at most, with what lies in TOAST tables."""
+_RANGES_PER_JOB = 4
+"""So that all end at about the same time, though some have longer rows than others."""
+_MOST_TABLES = 500
+_MOST_LOCKS = 2000
+"""Of all sessions together: a server has room for 6,400 by its own settings."""
+_LONGEST_COPY = 100_000
+_MOST_RANGES = 5000
+"""A manifest tells of each."""
+_HAS_RANGES = 14
+
+_TABLES = """
+    SELECT c.oid, pg_relation_size(c.oid) / current_setting('block_size')::integer,
+           pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0)
+    FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+    WHERE c.relkind = 'r' AND a.amname = 'heap' AND pg_relation_size(c.oid)
+          + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) >= %s AND c.oid NOT IN (
+        WITH RECURSIVE by_enum(oid) AS (
+            SELECT p.partrelid FROM pg_partitioned_table p WHERE (
+                SELECT o.oid FROM pg_opclass o JOIN pg_am h ON h.oid = o.opcmethod
+                WHERE o.opcname = 'enum_ops' AND o.opcnamespace = 'pg_catalog'::regnamespace AND h.amname = 'hash'
+            ) = ANY (p.partclass)
+            UNION SELECT i.inhrelid FROM pg_inherits i JOIN by_enum ON i.inhparent = by_enum.oid
+        ) SELECT oid FROM by_enum)"""
+"""As pg_dump finds out what it loads through the root (``getPartitioningInfo`` in ``pg_dump.c``)."""
+
+_COLUMNS = """
+    SELECT attrelid, attname FROM pg_attribute
+    WHERE attrelid IN %s AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attrelid, attnum"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Some pages of a table, or all of it.
+
+    ``first`` is the first page; ``end`` the first one behind it, or None for no end. ``size`` is about what it has, in
+    bytes.
+    """
+
+    table: Table
+    columns: tuple[str, ...]
+    first: int = 0
+    end: int | None = None
+    size: int = 0
+
+    @property
+    def label(self) -> str:
+        """Which pages, for people; "" for the whole table."""
+        if self.end is None:
+            return f"pages from {self.first}" if self.first else ""
+        return f"pages {self.first} to {self.end - 1}"
+
+    @property
+    def copy_statement(self) -> str:
+        """The COPY that writes its rows."""
+        columns = ", ".join(map(identifier, self.columns))
+        bounds = [f"tableoid = {self.table.oid}"]  # and not of another table, which has this name by now
+        bounds += [f"ctid >= '({self.first},0)'"] if self.first else []
+        bounds += [] if self.end is None else [f"ctid < '({self.end},0)'"]
+        query = f"SELECT {columns} FROM ONLY {self.table.sql} WHERE {' AND '.join(bounds)}"  # noqa: S608 - quoted
+        return f"COPY ({query}) TO STDOUT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The ranges whose rows come in parts, the largest first."""
+
+    ranges: tuple[Range, ...] = ()
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Their tables, each once."""
+        return tuple({r.table.oid: r.table for r in self.ranges}.values())
+
+    @property
+    def oids(self) -> frozenset[int]:
+        """Those of its tables."""
+        return frozenset(r.table.oid for r in self.ranges)
+
+
+def plan_parts(
+    connection: Connection, tables: Sequence[Table], *, jobs: int, encoding: str, part_size: int = 0
+) -> Plan:
+    """Return which rows of ``tables`` are to come in parts.
+
+    Args:
+        connection: a session of the snapshot.
+        tables: the database's.
+        jobs: how many are written at once.
+        encoding: that of the dump, in which names go to psql and pg_dump.
+        part_size: bytes that a table has at least to come in parts, and that one of its ranges has; 0 for what suits.
+    """
+    by_oid = {t.oid: t for t in tables if t.kind == "r" and _can_be_named(t.sql, encoding)}
+    sizes = {o: (pages, size) for o, pages, size in rows(connection, _TABLES, part_size or LARGE_BYTES) if o in by_oid}
+    most = max(min(_MOST_TABLES, _MOST_LOCKS // jobs), 1)
+    largest = heapq.nlargest(most, sizes, key=lambda oid: sizes[oid][1])
+    if not largest:
+        return Plan()
+    columns: dict[int, list[str]] = {}
+    for oid, name in rows(connection, _COLUMNS, tuple(largest)):
+        columns.setdefault(oid, []).append(name)
+    total = sum(sizes[oid][1] for oid in largest)
+    range_bytes = part_size or min(max(total // (jobs * _RANGES_PER_JOB), RANGE_BYTES[0]), RANGE_BYTES[1])
+    range_bytes = max(range_bytes, total // _MOST_RANGES)
+    can_range = connection.info.server_version // 10000 >= _HAS_RANGES
+    ranges: list[Range] = []
+    for oid in largest:
+        names = columns.get(oid, [])
+        copyable = names and all(_can_be_named(name, encoding) for name in names)
+        if copyable and sum(len(identifier(name)) + 2 for name in names) < _LONGEST_COPY:
+            pages, size = sizes[oid]
+            count = max(min(round(size / range_bytes), pages), 1) if can_range else 1
+            ranges += _cut(by_oid[oid], tuple(names), pages, size, count)
+    return Plan(ranges=tuple(sorted(ranges, key=lambda r: -r.size)))
+
+
+def _can_be_named(name: str, encoding: str) -> bool:
+    """Return whether psql gets a name in the dump's encoding, and pg_dump as an argument in this machine's."""
+    try:
+        return name.isascii() or (encoding == "UTF8" and os.fsencode(name) == name.encode())
+    except UnicodeError:
+        return False
+
+
+def _cut(table: Table, columns: tuple[str, ...], pages: int, size: int, count: int) -> list[Range]:
+    """Return a table in ``count`` ranges of about as many pages; the last one has no end."""
+    bounds = [pages * number // count for number in range(count)]
+    ends = [*bounds[1:], None]
+    return [
+        Range(table=table, columns=columns, first=first, end=end, size=size // count)
+        for first, end in zip(bounds, ends, strict=True)
+    ]
