@@ -41,6 +41,21 @@ def back_up(source, sink, **options):
         return driver.backup(source=source, sink=sink, format="parallel", options=defaults(driver, "backup", **options))
 
 
+class Once:
+    """Does something once, however many threads come at the same time; the others wait until it is done."""
+
+    def __init__(self, work) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._done = False
+
+    def __call__(self) -> None:
+        with self._lock:
+            if not self._done:
+                self._done = True
+                self._work()
+
+
 def of_rows(made):
     return [part for part in made.parts if part.section == "data"]
 
@@ -117,17 +132,19 @@ def test_a_user_with_room_for_few_sessions_is_served_by_fewer(dbs, name, role, t
 
 
 def test_rows_written_and_moved_meanwhile_are_in_the_dump_as_they_were(dbs, name, tmp_path):
-    class Sink(FileSink):
-        begun = False
+    # Once the snapshot is taken, and nothing is read yet.
+    change = Once(
+        lambda: dbs.server.script(
+            name,
+            "UPDATE big SET v = 'new'; INSERT INTO big SELECT g, 'new' FROM generate_series(5001, 9000) g;"
+            "DELETE FROM big WHERE id < 2000; VACUUM big",
+        )
+    )
 
+    class Sink(FileSink):
         @contextlib.contextmanager
         def part(self, **how):
-            if not self.begun:  # the snapshot is taken, and nothing is read yet
-                self.begun = True
-                dbs.server.script(
-                    name,
-                    "UPDATE big SET v = 'new'; INSERT INTO big SELECT g, 'new' FROM generate_series(5001, 9000) g; DELETE FROM big WHERE id < 2000; VACUUM big",
-                )
+            change()
             with super().part(**how) as part:
                 yield part
 
@@ -146,23 +163,21 @@ def test_what_rewrites_a_table_waits_until_the_parts_are_written(dbs, name, tmp_
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
     threads = []
 
+    def wait_for_locks() -> None:
+        for statement in ("CLUSTER big USING big_pkey", "TRUNCATE small", "ALTER TABLE empty ADD COLUMN x text"):
+            threads.append(threading.Thread(target=dbs.server.execute, args=(statement,), kwargs={"database": name}))
+            threads[-1].start()
+        deadline = time.monotonic() + 20
+        while dbs.server.execute(waiting, name)[0][0] < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    begin = Once(wait_for_locks)
+
     class Sink(FileSink):
         @contextlib.contextmanager
         def part(self, **how):
-            if not threads:
-                for statement in (
-                    "CLUSTER big USING big_pkey",
-                    "TRUNCATE small",
-                    "ALTER TABLE empty ADD COLUMN x text",
-                ):
-                    threads.append(
-                        threading.Thread(target=dbs.server.execute, args=(statement,), kwargs={"database": name})
-                    )
-                    threads[-1].start()
-                deadline = time.monotonic() + 20
-                while dbs.server.execute(waiting, name)[0][0] < 3:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.02)
+            begin()
             with super().part(**how) as part:
                 yield part
 
@@ -303,20 +318,22 @@ def test_a_session_that_is_lost_fails_the_backup(dbs, name, tmp_path, program):
     dbs.server.script(name, "INSERT INTO big SELECT g, repeat(md5(g::text), 40) FROM generate_series(5001, 9000) g")
     sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND application_name = %s"
 
+    written = []
+    terminate = Once(lambda: dbs.server.execute(sql, name, program))
+
     class Sink(FileSink):
-        written = 0
-
-        def count(self, size: int) -> None:
-            self.written += size
-            if self.written > 20_000 and self.written < 1 << 40:
-                self.written = 1 << 41
-                assert dbs.server.execute(sql, name, program)
-
         @contextlib.contextmanager
         def part(self, **how):
             with super().part(**how) as part:
                 write = part.write
-                part.write = lambda data: (self.count(len(data)), write(data))[1]
+
+                def count(data):
+                    written.append(len(data))
+                    if sum(written) > 20_000:
+                        terminate()
+                    return write(data)
+
+                part.write = count
                 yield part
 
     with pytest.raises(DumptyError, match=r"connection|terminat|psql ended"):
@@ -328,11 +345,7 @@ def test_a_schema_that_takes_the_name_of_another_one_midway_fails_the_backup(dbs
     rows = "SELECT g AS id, repeat('x', 100) AS v FROM generate_series(1, 60000) g"
     name = dbs.new(f"CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.t AS {rows}; CREATE TABLE b.t AS {rows}")
     swap = "ALTER SCHEMA a RENAME TO c; ALTER SCHEMA b RENAME TO a; ALTER SCHEMA c RENAME TO b"
-    swapped = []
-
-    def once() -> None:
-        if not swapped:
-            swapped.append(dbs.server.script(name, swap))
+    once = Once(lambda: dbs.server.script(name, swap))
 
     class Sink(FileSink):
         def write(self, data):
@@ -461,13 +474,14 @@ def test_a_psql_that_cannot_write_where_it_is_told_fails_the_backup(dbs, name, t
 
 def test_ctrl_c_ends_every_session_at_once(dbs, name, tmp_path):
     sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    interrupt = Once(lambda: os.kill(os.getpid(), signal.SIGINT))
 
     class Sink(FileSink):
         @contextlib.contextmanager
         def part(self, **how):
             with super().part(**how) as part:
                 if how.get("suffix"):
-                    os.kill(os.getpid(), signal.SIGINT)
+                    interrupt()
                     time.sleep(0.2)
                 yield part
 

@@ -148,7 +148,7 @@ class Psql:
             raise PsqlError(self.peer.reason or str(error)) from error
         if at:
             yield held[:at]
-        sqlstate, row_count = held[at + len(mark) :].decode("ascii", "replace").split()
+        sqlstate, _, row_count = held[at + len(mark) :].decode("ascii", "replace").strip().partition(" ")
         if sqlstate == "none" or (sqlstate == "00000" and not row_count.isdigit()):
             # It could not run it at all, or its connection reported an error amid the rows: then it sets neither.
             raise PsqlError(self._last_error() or "psql did not run it", _UNKNOWN)
